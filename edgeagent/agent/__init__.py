@@ -1,0 +1,3 @@
+"""The agent: ingest, forwarder and relay around one outbox; `agent` is the composition root."""
+
+from __future__ import annotations

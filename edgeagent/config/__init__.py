@@ -1,0 +1,76 @@
+"""Configuration: TOML 1.1 into Structs, every problem found at once (contract section 8).
+
+`load_agent` and `load_dispatcher` read a file and return a checked Struct, or raise one `ConfigError` that names
+file, key path and reason of everything that is wrong. Nothing here opens a socket or creates a file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import tomli
+
+from edgeagent.config.checks import agent_problems, dispatcher_problems
+from edgeagent.config.reader import Reader
+from edgeagent.config.tables import AgentConfig, DispatcherConfig
+from edgeagent.config.workflows import with_workflow_files
+from edgeagent.errors import ConfigError, Problem
+
+AGENT_CONFIG = "/etc/edgeagent/config.toml"
+DISPATCHER_CONFIG = "/etc/edgeagent/dispatch.toml"
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def load_agent(path: Path, env: Mapping[str, str] = os.environ) -> AgentConfig:
+    """Read and check an agent's configuration.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    config = _load(AgentConfig, path, env, agent_problems)
+    return with_workflow_files(config, path)
+
+
+def load_dispatcher(path: Path, env: Mapping[str, str] = os.environ) -> DispatcherConfig:
+    """Read and check a dispatcher's configuration.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    return _load(DispatcherConfig, path, env, dispatcher_problems)
+
+
+def agent_config_path(option: str | None, env: Mapping[str, str] = os.environ) -> Path:
+    """`-c`, else `$EDGEAGENT_CONFIG`, else the file in /etc."""
+    return Path(option or env.get("EDGEAGENT_CONFIG") or AGENT_CONFIG)
+
+
+def dispatcher_config_path(option: str | None) -> Path:
+    """`-c`, else the file in /etc."""
+    return Path(option or DISPATCHER_CONFIG)
+
+
+def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T], Iterator[Problem]]) -> T:
+    try:
+        document = tomli.loads(path.read_text("utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(str(path), [Problem("", "no such file; name one with -c")]) from exc
+    except OSError as exc:
+        raise ConfigError(str(path), [Problem("", f"cannot be read: {exc.strerror}")]) from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(str(path), [Problem("", f"is not UTF-8: {exc.reason} at byte {exc.start}")]) from exc
+    except tomli.TOMLDecodeError as exc:
+        raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
+    reader = Reader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
+    config = reader.table(cls, document, "")
+    problems = reader.problems
+    if config is not None:
+        problems.extend(check(config))
+    if problems or config is None:
+        raise ConfigError(str(path), problems)
+    return config

@@ -1,0 +1,164 @@
+"""What cannot be right in a configuration whose types are: impossible combinations, bounds, addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
+from edgeagent.config.tables import (
+    AgentConfig,
+    Connection,
+    DispatcherConfig,
+    Http,
+    Local,
+    OutboxTable,
+    Uplink,
+)
+from edgeagent.core import names, topics
+from edgeagent.core.rules import rule_problems
+from edgeagent.errors import Problem
+
+# A frame's length has 32 bits, but one event must fit memory several times over on a 512 MB gateway.
+MAX_EVENT_BYTES_LIMIT = 8 << 20
+# The state of what is settled out of order must fit a slot of the cursor file (docs/format.md).
+WINDOW_LIMIT = 1000
+_MIN_SEGMENT_BYTES = 64 << 10
+_MIN_SEGMENTS = 4
+_MAX_KEEPALIVE_S = 65535
+_MAX_SESSION_EXPIRY_S = 0xFFFFFFFF
+_MAX_CLIENT_ID_BYTES = 65535
+
+
+def agent_problems(config: AgentConfig) -> Iterator[Problem]:
+    if config.agent.id and not names.is_dns_label(config.agent.id):
+        yield Problem("agent.id", "must be lower-case letters, digits and '-' inside, at most 63")
+    yield from _connection_problems("uplink", config.uplink)
+    yield from _uplink_problems(config.uplink)
+    yield from _outbox_problems(config.outbox)
+    yield from _http_problems(config.http)
+    if config.local is not None:
+        yield from _connection_problems("local", config.local)
+        yield from _local_problems(config.local)
+        if config.local.client_id == config.uplink.client_id and config.local.addresses == config.uplink.addresses:
+            yield Problem("local.client_id", "is the uplink's too, on the same broker: they would end each other")
+    if problem := topics.topic_problem(config.relay.topic):
+        yield Problem("relay.topic", problem)
+    elif "{source}" not in config.relay.topic:
+        yield Problem("relay.topic", "must contain {source}")
+    elif not topics.is_reserved(config.relay.topic):
+        yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
+    seen: set[str] = set()
+    for index, rule in enumerate(config.rule):
+        if rule.name in seen:
+            yield Problem(f"rule[{index}].name", f"{rule.name!r} is the name of an earlier rule")
+        seen.add(rule.name)
+        for key, reason in rule_problems(rule):
+            yield Problem(f"rule[{index}].{key}", reason)
+
+
+def _connection_problems(table: str, connection: Connection) -> Iterator[Problem]:
+    for key, url in [(f"urls[{index}]", url) for index, url in enumerate(connection.urls)] or [("url", connection.url)]:
+        try:
+            scheme, _, _ = split_broker_url(url)
+        except ValueError as exc:
+            yield Problem(f"{table}.{key}", str(exc))
+            continue
+        if scheme == "mqtt" and (connection.ca_file or connection.cert_file):
+            yield Problem(f"{table}.{key}", "has no TLS (mqtt://), but ca_file or cert_file is set; use mqtts://")
+    if connection.version != "5":
+        yield Problem(f"{table}.version", 'only "5" is in this version')
+    if not connection.client_id or len(connection.client_id) > _MAX_CLIENT_ID_BYTES:
+        yield Problem(f"{table}.client_id", "must not be empty: the broker keeps the session under it")
+    yield from _credential_problems(table, connection)
+    yield from _connection_time_problems(table, connection)
+
+
+def _credential_problems(table: str, connection: Connection) -> Iterator[Problem]:
+    if bool(connection.cert_file) != bool(connection.key_file):
+        yield Problem(f"{table}.cert_file", "cert_file and key_file belong together")
+    if connection.key_password_file and not connection.key_file:
+        yield Problem(f"{table}.key_password_file", "has no key_file to open")
+    if connection.password_file and not connection.username:
+        yield Problem(f"{table}.password_file", "needs a username")
+
+
+def _connection_time_problems(table: str, connection: Connection) -> Iterator[Problem]:
+    if not 1 <= connection.keepalive <= _MAX_KEEPALIVE_S:
+        yield Problem(f"{table}.keepalive", f"must be 1s to {_MAX_KEEPALIVE_S}s")
+    if connection.connect_timeout <= 0:
+        yield Problem(f"{table}.connect_timeout", "must be more than 0")
+    if not 0 <= connection.session_expiry <= _MAX_SESSION_EXPIRY_S:
+        yield Problem(f"{table}.session_expiry", f"must be at most {_MAX_SESSION_EXPIRY_S} seconds")
+
+
+def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
+    if uplink.qos == 0 and uplink.settle == "broker":
+        yield Problem("uplink.qos", '0 with settle = "broker": nothing would ever tell that a trigger arrived')
+    elif uplink.qos != 1:
+        yield Problem("uplink.qos", "only 1 is in this version")
+    for key, topic in (("trigger_topic", uplink.trigger_topic), ("response_topic", uplink.response_topic)):
+        if problem := topics.topic_problem(topic):
+            yield Problem(f"uplink.{key}", problem)
+    for index, topic in enumerate(uplink.status_topics):
+        if problem := topics.filter_problem(topic):
+            yield Problem(f"uplink.status_topics[{index}]", problem)
+    for key, value in (("max_inflight", uplink.max_inflight), ("max_unanswered", uplink.max_unanswered)):
+        if not 1 <= value <= WINDOW_LIMIT:
+            yield Problem(f"uplink.{key}", f"must be 1 to {WINDOW_LIMIT}")
+    if uplink.response_timeout <= 0:
+        yield Problem("uplink.response_timeout", "must be more than 0")
+
+
+def _outbox_problems(outbox: OutboxTable) -> Iterator[Problem]:
+    if outbox.when_full != "refuse":
+        yield Problem("outbox.when_full", 'only "refuse" is in this version')
+    if outbox.segment_bytes < _MIN_SEGMENT_BYTES:
+        yield Problem("outbox.segment_bytes", f"must be at least {_MIN_SEGMENT_BYTES} bytes")
+    if outbox.max_bytes < _MIN_SEGMENTS * outbox.segment_bytes:
+        yield Problem("outbox.max_bytes", f"must be at least {_MIN_SEGMENTS} x outbox.segment_bytes")
+    if not 1 <= outbox.max_event_bytes <= min(MAX_EVENT_BYTES_LIMIT, outbox.segment_bytes // 2):
+        yield Problem("outbox.max_event_bytes", "must be at most half of outbox.segment_bytes, and at most 8MiB")
+    if outbox.dedupe_events < 0:
+        yield Problem("outbox.dedupe_events", "must not be negative")
+    if outbox.commit_delay > 1:
+        yield Problem("outbox.commit_delay", "must be at most 1s: every acknowledgement waits for it")
+
+
+def _http_problems(http: Http) -> Iterator[Problem]:
+    if http.max_connections < 1:
+        yield Problem("http.max_connections", "must be at least 1")
+    if not http.listen:
+        return
+    try:
+        host, _ = split_address(http.listen)
+    except ValueError as exc:
+        yield Problem("http.listen", str(exc))
+        return
+    if not is_loopback(host) and not http.token_file:
+        yield Problem("http.listen", f"{host} can be reached from other machines: set http.token_file")
+
+
+def _local_problems(local: Local) -> Iterator[Problem]:
+    for index, subscription in enumerate(local.subscribe):
+        path = f"local.subscribe[{index}]"
+        if problem := topics.filter_problem(subscription.topic):
+            yield Problem(f"{path}.topic", problem)
+            continue
+        if subscription.id and not subscription.id.startswith("body."):
+            yield Problem(f"{path}.id", 'must be a path into the data, such as "body.seq"')
+        for earlier in local.subscribe[:index]:
+            if topics.overlap(earlier.topic, subscription.topic):
+                yield Problem(f"{path}.topic", f"overlaps with {earlier.topic!r}: one message would be two events")
+
+
+def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:
+    yield from _connection_problems("broker", config.broker)
+    if not config.broker.group or any(sign in config.broker.group for sign in "/#+"):
+        yield Problem("broker.group", "must be a text without '/', '#' and '+'")
+    if config.engine.kind != "dry-run":
+        yield Problem("engine.kind", 'only "dry-run" is in this version')
+    for index, allow in enumerate(config.allow):
+        if not allow.namespaces:
+            yield Problem(f"allow[{index}].namespaces", 'names none, so it allows nothing; write ["*"] for any')
+        if not allow.templates and not allow.inline:
+            yield Problem(f"allow[{index}].templates", "names none and inline is false, so it allows nothing")

@@ -1,0 +1,97 @@
+"""From a decoded TOML document to Structs, with every problem found instead of the first (contract section 8)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import msgspec
+
+from edgeagent.config.tables import FilePath
+from edgeagent.core.units import Duration, Size
+from edgeagent.errors import Problem
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Reader:
+    """Turns a decoded document into Structs, collecting problems instead of stopping at the first."""
+
+    def __init__(self, base_dir: Path, credentials_dir: str | None) -> None:
+        self.problems: list[Problem] = []
+        self._base_dir = base_dir
+        self._credentials_dir = credentials_dir
+
+    def table(self, cls: type[T], data: object, path: str) -> T | None:
+        """Build one Struct; None when any part of it cannot be built (the problems say why)."""
+        if not isinstance(data, dict):
+            self._wrong(path, f"must be a table, is {_toml_type(data)}")
+            return None
+        fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+        for key in data.keys() - fields.keys():
+            self._wrong(_join(path, key), f"unknown key (known here: {', '.join(fields)})")
+        values: dict[str, Any] = {}
+        before = len(self.problems)
+        for key, field in fields.items():
+            if key in data:
+                values[field.name] = self._value(field.type, data[key], _join(path, key))
+            elif field.required:
+                self._wrong(_join(path, key), "is missing")
+        return None if len(self.problems) > before else cls(**values)
+
+    def _value(self, kind: Any, data: object, path: str) -> Any:
+        inner = _struct_in(kind)
+        if inner is not None and get_origin(kind) is list:
+            if not isinstance(data, list):
+                self._wrong(path, f"must be an array of tables ([[{path}]]), is {_toml_type(data)}")
+                return None
+            return [self.table(inner, item, f"{path}[{index}]") for index, item in enumerate(data)]
+        if inner is not None:
+            return self.table(inner, data, path)
+        try:
+            return msgspec.convert(data, kind, dec_hook=self._hook)
+        except msgspec.ValidationError as exc:
+            reason, _, where = str(exc).partition(" - at `$")
+            self._wrong(path + where.rstrip("`"), reason[:1].lower() + reason[1:])
+            return None
+
+    def _hook(self, kind: type, value: object) -> object:
+        if kind is Duration:
+            return Duration.parse(value)
+        if kind is Size:
+            return Size.parse(value)
+        if kind is FilePath:
+            return self._file(value)
+        raise NotImplementedError(kind)
+
+    def _file(self, value: object) -> FilePath:
+        if not isinstance(value, str) or not value:
+            raise ValueError("must be the name of a file")
+        candidates = [self._base_dir / value]
+        if self._credentials_dir and not Path(value).is_absolute():
+            candidates.insert(0, Path(self._credentials_dir) / value)
+        for candidate in candidates:
+            if candidate.is_file():
+                return FilePath(candidate.absolute())
+        raise ValueError(f"no such file: {' or '.join(str(candidate) for candidate in candidates)}")
+
+    def _wrong(self, path: str, reason: str) -> None:
+        self.problems.append(Problem(path, reason))
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
+    """The Struct in `X`, `list[X]` or `X | None`."""
+    candidates = get_args(kind) if get_origin(kind) is not Literal else ()
+    for candidate in (kind, *candidates):
+        if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
+            return candidate
+    return None
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _toml_type(value: object) -> str:
+    types = {dict: "a table", list: "an array", str: "a string", bool: "a boolean", int: "an integer", float: "a float"}
+    return types.get(type(value), "a date or time")

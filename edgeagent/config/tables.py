@@ -1,0 +1,170 @@
+"""The configuration's tables as Structs: every key, its type and its default (contract section 8)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edgeagent.core import topics
+from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.units import Duration, Size
+
+
+class FilePath(str):
+    """An absolute path of a file named in the configuration; a relative name was looked up when it was read."""
+
+    __slots__ = ()
+
+
+class _Table(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of the configuration. Unknown keys are errors: `_Reader` sees to it."""
+
+
+class Connection(_Table, frozen=True, kw_only=True):
+    """How to reach a broker: the connection keys that `[uplink]`, `[local]` and `[broker]` share."""
+
+    url: str = ""
+    urls: tuple[str, ...] = ()
+    version: Literal["5", "3.1.1"] = "5"
+    client_id: str = ""
+    username: str = ""
+    password_file: FilePath = FilePath()
+    ca_file: FilePath = FilePath()
+    cert_file: FilePath = FilePath()
+    key_file: FilePath = FilePath()
+    key_password_file: FilePath = FilePath()
+    insecure: bool = False
+    alpn: str = ""
+    keepalive: Duration = Duration(30)
+    connect_timeout: Duration = Duration(10)
+    session_expiry: Duration = Duration(7 * 86400)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """The broker's addresses as URLs, to be tried in this order."""
+        return self.urls or (self.url,)
+
+
+class Uplink(Connection, frozen=True, kw_only=True):
+    """`[uplink]`: the broker in the cloud, and how triggers are forwarded to it."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    client_id: str = "edgeagent-{agent}-up"
+    qos: Literal[0, 1, 2] = 1
+    settle: Literal["engine", "broker"] = "engine"
+    trigger_topic: str = topics.TRIGGER
+    response_topic: str = topics.RESPONSE + "/{agent}"
+    status_topics: tuple[str, ...] = (topics.STATUS + "/{agent}",)
+    max_inflight: int = 100
+    max_unanswered: int = 100
+    response_timeout: Duration = Duration(60)
+    accept_dry_run: bool = False
+
+
+class LocalSubscription(_Table, frozen=True, kw_only=True):
+    """`[[local.subscribe]]`: which local messages are events."""
+
+    topic: str
+    source: str | None = None
+    type: str = "event"
+    id: str = ""
+
+
+class Local(Connection, frozen=True, kw_only=True):
+    """`[local]`: the broker that devices publish to."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    client_id: str = "edgeagent-{agent}-local"
+    subscribe: list[LocalSubscription] = []
+
+
+class AgentTable(_Table, frozen=True, kw_only=True):
+    """`[agent]`."""
+
+    id: str = ""  # "": the host's name at the first start, then kept in the state directory
+    state_dir: str = ""  # "": $STATE_DIRECTORY, else /var/lib/edgeagent as root, else $XDG_STATE_HOME/edgeagent
+
+
+class OutboxTable(_Table, frozen=True, kw_only=True):
+    """`[outbox]`."""
+
+    max_bytes: Size = Size(256 << 20)
+    when_full: Literal["refuse", "drop_oldest"] = "refuse"
+    max_age: Duration = Duration(30 * 86400)
+    segment_bytes: Size = Size(8 << 20)
+    commit_delay: Duration = Duration(0)
+    max_event_bytes: Size = Size(256 << 10)
+    dedupe_events: int = 10_000
+
+
+class Http(_Table, frozen=True, kw_only=True):
+    """`[http]`."""
+
+    listen: str = "127.0.0.1:8745"  # "": none
+    socket: str = ""  # "": agent.sock in $RUNTIME_DIRECTORY, else in the state directory
+    token_file: FilePath = FilePath()
+    max_connections: int = 64
+
+
+class Relay(_Table, frozen=True, kw_only=True):
+    """`[relay]`."""
+
+    topic: str = "edgeagent/status/{source}"
+    retain: bool = True
+
+
+class Log(_Table, frozen=True, kw_only=True):
+    """`[log]`."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "journal", "text", "json"] = "auto"
+
+
+class AgentConfig(_Table, frozen=True, kw_only=True):
+    """Everything in `config.toml`. `file` and `base_dir` say where it came from."""
+
+    agent: AgentTable = AgentTable()
+    uplink: Uplink = Uplink()
+    outbox: OutboxTable = OutboxTable()
+    http: Http = Http()
+    local: Local | None = None
+    relay: Relay = Relay()
+    rule: list[RuleSpec] = []
+    log: Log = Log()
+
+
+class Broker(Connection, frozen=True, kw_only=True):
+    """`[broker]` of the dispatcher."""
+
+    url: str = "mqtt://127.0.0.1:1883"
+    client_id: str = "edgeagent-dispatch-{instance}"
+    session_expiry: Duration = Duration(60)
+    instance: str = ""  # "": the host's name
+    group: str = "edgeagent"
+
+
+class Engine(_Table, frozen=True, kw_only=True):
+    """`[engine]` of the dispatcher. `kind` has no default: what starts workflows is said, never guessed."""
+
+    kind: Literal["dry-run", "argo"]
+    bind_agent: bool = False
+
+
+class Allow(_Table, frozen=True, kw_only=True):
+    """`[[allow]]`: who may start what. All are globs."""
+
+    agents: tuple[str, ...] = ("*",)
+    namespaces: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    inline: bool = False
+    service_account: str = ""
+
+
+class DispatcherConfig(_Table, frozen=True, kw_only=True):
+    """Everything in `dispatch.toml`."""
+
+    broker: Broker = Broker()
+    engine: Engine
+    allow: list[Allow] = []
+    log: Log = Log()

@@ -1,0 +1,130 @@
+"""Events: what a device reports, and the record that the outbox keeps of it.
+
+A `Draft` is an event as it came in, attributes perhaps missing; `complete` fills them in. A `Record` is what is
+synced to disk: the event, the agent's id and the rules that matched when it was accepted.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+
+from edgeagent.core.names import event_id_problem, source_problem
+from edgeagent.errors import MessageError
+
+_MAX_ATTRIBUTE_CHARS = 1024
+DEFAULT_TYPE = "event"
+
+
+class Draft(msgspec.Struct, gc=False, kw_only=True):
+    """An event as a device sent it. `data` is JSON text where `is_json`, else opaque bytes.
+
+    `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own.
+    """
+
+    source: str
+    data: bytes
+    is_json: bool
+    id: str = ""
+    type: str = DEFAULT_TYPE
+    time: str = ""
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+    topic: str | None = None
+    delivery: tuple[str, int] | None = None
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An accepted event, as the outbox stores it (msgpack array; members are only ever added at the end).
+
+    `rules`: the names of the rules that matched; the record stands for one trigger each, in this order.
+    `accepted_ms`: wall clock, Unix milliseconds. `uptime_ms`: the boot's monotonic clock (the segment names the boot).
+    """
+
+    agent: str
+    source: str
+    id: str
+    type: str
+    time: str
+    data: bytes
+    is_json: bool
+    rules: tuple[str, ...]
+    accepted_ms: int
+    uptime_ms: int
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+    topic: str | None = None
+    delivery: tuple[str, int] | None = None
+
+
+def check(draft: Draft) -> None:
+    """Hold a draft to the contract (section 2).
+
+    Raises:
+        MessageError: names the attribute at fault.
+    """
+    if problem := source_problem(draft.source):
+        raise MessageError("event", "source", problem)
+    if draft.id and (problem := event_id_problem(draft.id)):
+        raise MessageError("event", "id", problem)
+    for name in ("type", "time", "subject", "datacontenttype", "traceparent"):
+        text = getattr(draft, name)
+        if text is not None and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
+            raise MessageError("event", name, f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters")
+
+
+def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:
+    """What is stored of a complete draft (id and time filled in)."""
+    return Record(
+        agent,
+        draft.source,
+        draft.id,
+        draft.type,
+        draft.time,
+        draft.data,
+        draft.is_json,
+        rules,
+        accepted_ms,
+        uptime_ms,
+        draft.subject,
+        draft.datacontenttype,
+        draft.traceparent,
+        draft.topic,
+        draft.delivery,
+    )
+
+
+def envelope(event: Draft | Record) -> dict[str, Any]:
+    """What filters and parameters see (contract section 2): attributes that the event lacks are absent.
+
+    Raises:
+        MessageError: `is_json`, but the data is no JSON.
+    """
+    result: dict[str, Any] = {"id": event.id, "source": event.source, "type": event.type}
+    if event.subject is not None:
+        result["subject"] = event.subject
+    result["time"] = event.time
+    if event.datacontenttype is not None:
+        result["datacontenttype"] = event.datacontenttype
+    if event.topic is not None:
+        result["topic"] = event.topic
+    result["body"] = body(event)
+    return result
+
+
+def body(event: Draft | Record) -> Any:
+    """The data: JSON decoded, anything else as base64 text.
+
+    Raises:
+        MessageError: `is_json`, but the data is no JSON.
+    """
+    if not event.is_json:
+        return base64.b64encode(event.data).decode()
+    try:
+        return msgspec.json.decode(event.data)
+    except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+        raise MessageError("event", "data", f"is no JSON: {exc}") from exc

@@ -1,0 +1,84 @@
+"""The names that edgeagent accepts and makes: sources, event ids, agent ids, globs."""
+
+from __future__ import annotations
+
+import re
+
+_DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
+_NAME_PREFIX = re.compile(r"[a-z0-9]+(?:[-.]*[a-z0-9]+)*[-.]*", re.ASCII)
+_DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+_MAX_SOURCE_CHARS = 128
+_MAX_SUBDOMAIN_CHARS = 253
+_FORBIDDEN_IN_SOURCE = frozenset(" #+\0")
+
+
+def source_problem(source: str) -> str | None:
+    """Why this text is no source, or None when it is one: 1-128 printable characters, no space, `#`, `+`, NUL."""
+    if not 1 <= len(source) <= _MAX_SOURCE_CHARS:
+        return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(source)}"
+    if not source.isprintable() or not _FORBIDDEN_IN_SOURCE.isdisjoint(source):
+        return f"must be printable, without space, '#', '+' or NUL: {source!r}"
+    return None
+
+
+def event_id_problem(event_id: str) -> str | None:
+    """Why this text is no event id, or None when it is one: 1-128 printable characters."""
+    if not 1 <= len(event_id) <= _MAX_SOURCE_CHARS:
+        return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(event_id)}"
+    if not event_id.isprintable():
+        return f"must be printable: {event_id!r}"
+    return None
+
+
+def is_name_prefix(text: str) -> bool:
+    """The start of a workflow's name (DNS-1123 subdomain); trailing `-` and `.` are removed when it is used."""
+    return _NAME_PREFIX.fullmatch(text) is not None and ".-" not in text and "-." not in text and ".." not in text
+
+
+def is_dns_label(text: str) -> bool:
+    """DNS-1123 label, at most 63 characters: agent ids, rule names, namespaces."""
+    return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_dns_subdomain(text: str, max_chars: int = _MAX_SUBDOMAIN_CHARS) -> bool:
+    """DNS-1123 subdomain: names of workflows (at most 63 characters) and templates."""
+    return len(text) <= max_chars and _DNS_SUBDOMAIN.fullmatch(text) is not None
+
+
+def agent_id_from_host(host: str) -> str:
+    """The agent id that a host's name gives: lower case, everything else turned into `-`."""
+    text = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:63].rstrip("-")
+    return text or "gateway"
+
+
+class Glob:
+    """A pattern in which `*` stands for any characters, `/` too, and nothing else is special.
+
+    Matching takes time linear in pattern and text: no text from outside can make it slow.
+    """
+
+    __slots__ = ("_exact", "_first", "_last", "_middle", "pattern")
+
+    def __init__(self, pattern: str) -> None:
+        self.pattern = pattern
+        first, *rest = pattern.split("*")
+        self._exact = not rest
+        self._first = first
+        self._last = rest.pop() if rest else ""
+        self._middle = tuple(part for part in rest if part)
+
+    def matches(self, text: str) -> bool:
+        """Whether the whole text fits the pattern."""
+        if self._exact:
+            return text == self._first
+        if len(text) < len(self._first) + len(self._last):
+            return False
+        if not text.startswith(self._first) or not text.endswith(self._last):
+            return False
+        position, end = len(self._first), len(text) - len(self._last)
+        for part in self._middle:
+            found = text.find(part, position, end)
+            if found < 0:
+                return False
+            position = found + len(part)
+        return True

@@ -1,0 +1,182 @@
+"""Rules, compiled: which events they match, and the workflow that they start.
+
+A rule is matched when an event is accepted and rendered when its trigger is sent; in between only its name is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from edgeagent.core.event import Draft, envelope
+from edgeagent.core.filters import compile_filters, filter_problems
+from edgeagent.core.names import Glob, is_dns_label, is_dns_subdomain, is_name_prefix
+from edgeagent.core.parameters import Parameters, argument_problems
+from edgeagent.core.rulespec import RuleSpec
+from edgeagent.errors import MessageError
+
+_WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
+_METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
+
+
+class Rule:
+    """One rule, ready for use. Build it only from a spec that has no `rule_problems`."""
+
+    def __init__(self, spec: RuleSpec) -> None:
+        self.name = spec.name
+        self.name_prefix = spec.name_prefix or spec.name
+        self.namespace = spec.namespace
+        self.priority = spec.priority
+        self.strict = spec.order == "strict"
+        self.ttl_s = float(spec.ttl)
+        self.track = spec.track
+        self.parameters = Parameters(spec.arguments)
+        workflow = spec.workflow or {}
+        metadata = workflow.get("metadata", {})
+        self.labels: dict[str, str] = metadata.get("labels", {})
+        self.annotations: dict[str, str] = metadata.get("annotations", {})
+        self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
+        self._source = Glob(spec.source)
+        self._type = Glob(spec.type)
+        self._passes: Callable[[Any], bool] | None = compile_filters(spec.filters) if spec.filters.data else None
+
+    def wants(self, source: str, event_type: str) -> bool:
+        """Whether source and type fit; the filters are not looked at."""
+        return self._source.matches(source) and self._type.matches(event_type)
+
+    def passes(self, seen: Callable[[], Any]) -> bool:
+        """Whether the envelope, made only if a filter needs it, meets the filters.
+
+        Raises:
+            MessageError: a filter cannot be decided on this event.
+        """
+        return self._passes is None or self._passes(seen())
+
+    def spec_with(self, parameters: list[dict[str, str]]) -> dict[str, Any]:
+        """The workflow's spec with these argument parameters; those of the same name in the rule's text give way."""
+        if not parameters:
+            return self._spec
+        names = {parameter["name"] for parameter in parameters}
+        arguments = self._spec.get("arguments", {})
+        kept = [parameter for parameter in arguments.get("parameters", []) if parameter.get("name") not in names]
+        return {**self._spec, "arguments": {**arguments, "parameters": [*kept, *parameters]}}
+
+
+class Match(NamedTuple):
+    """What the rules say of one event: the rules that matched, and those that could not decide, with the reason."""
+
+    rules: tuple[str, ...]
+    errors: tuple[tuple[str, MessageError], ...]
+    high: bool
+
+
+class RuleSet:
+    """The enabled rules, by name, in the order of the configuration."""
+
+    def __init__(self, specs: Sequence[RuleSpec]) -> None:
+        self._rules = {spec.name: Rule(spec) for spec in specs if spec.enabled}
+
+    def get(self, name: str) -> Rule | None:
+        """A rule by its name, None when it is gone or disabled."""
+        return self._rules.get(name)
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules.values())
+
+    def match(self, draft: Draft) -> Match:
+        """Which rules want this event. JSON data must have been checked.
+
+        The event goes to the `high` log when one of the rules that matched has that priority.
+        """
+        matched: list[Rule] = []
+        errors: list[tuple[str, MessageError]] = []
+        seen = _once(draft)
+        for rule in self._rules.values():
+            if not rule.wants(draft.source, draft.type):
+                continue
+            try:
+                if rule.passes(seen):
+                    matched.append(rule)
+            except MessageError as exc:
+                errors.append((rule.name, exc))
+        high = any(rule.priority == "high" for rule in matched)
+        return Match(tuple(rule.name for rule in matched), tuple(errors), high)
+
+
+def rule_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    """What is wrong with a rule: key path below the rule, and reason."""
+    if not is_dns_label(spec.name):
+        yield "name", "must be lower-case letters, digits and '-' inside, at most 63"
+    if spec.name_prefix and not is_name_prefix(spec.name_prefix):
+        yield "name_prefix", "must be lower-case letters, digits, '-' and '.' inside"
+    if not is_dns_label(spec.namespace):
+        yield "namespace", "must be a Kubernetes namespace (lower-case letters, digits and '-' inside, at most 63)"
+    if spec.ttl <= 0:
+        yield "ttl", "must be more than 0"
+    yield from _target_problems(spec)
+    yield from ((f"filters.{key}", reason) for key, reason in filter_problems(spec.filters))
+    yield from ((f"arguments.{key}", reason) for key, reason in argument_problems(spec.arguments))
+
+
+def _target_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    given = [key for key in ("template", "workflow", "workflow_file") if getattr(spec, key)]
+    if len(given) != 1:
+        yield "template", f"give one of template, workflow, workflow_file; given: {', '.join(given) or 'none'}"
+    if spec.template and not is_dns_subdomain(spec.template):
+        yield "template", "must be the name of a WorkflowTemplate"
+    if spec.cluster_scope and not spec.template:
+        yield "cluster_scope", "belongs to template"
+    if spec.workflow:
+        yield from ((f"workflow.{key}", reason) for key, reason in workflow_problems(spec.workflow))
+
+
+def workflow_problems(workflow: Any) -> Iterator[tuple[str, str]]:
+    """What is wrong with a rule's own workflow, as far as rendering it goes: member and reason."""
+    if not isinstance(workflow, dict):
+        yield "", "must be an object"
+        return
+    for key in workflow.keys() - _WORKFLOW_MEMBERS:
+        yield key, f"is no member of a Workflow that can be sent (known: {', '.join(sorted(_WORKFLOW_MEMBERS))})"
+    if workflow.get("kind", "Workflow") != "Workflow":
+        yield "kind", f"must be Workflow, is {workflow['kind']!r}"
+    spec = workflow.get("spec")
+    if not isinstance(spec, dict) or not spec:
+        yield "spec", "must be an object that says what to run"
+    elif not _is_arguments(spec.get("arguments", {})):
+        yield "spec.arguments", "must be an object; its parameters an array of objects"
+    metadata = workflow.get("metadata", {})
+    if not isinstance(metadata, dict):
+        yield "metadata", "must be an object"
+        return
+    for key in metadata.keys() - _METADATA_MEMBERS:
+        yield f"metadata.{key}", "only labels and annotations are taken over; name and namespace are made by edgeagent"
+    for key in ("labels", "annotations"):
+        texts = metadata.get(key, {})
+        if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
+            yield f"metadata.{key}", "must be an object of texts"
+
+
+def _is_arguments(arguments: Any) -> bool:
+    if not isinstance(arguments, dict):
+        return False
+    parameters = arguments.get("parameters", [])
+    return isinstance(parameters, list) and all(isinstance(parameter, dict) for parameter in parameters)
+
+
+def _template_ref(spec: RuleSpec) -> dict[str, Any]:
+    reference: dict[str, Any] = {"name": spec.template}
+    if spec.cluster_scope:
+        reference["clusterScope"] = True
+    return reference
+
+
+def _once(draft: Draft) -> Callable[[], Any]:
+    """The draft's envelope, decoded at the first call only: most events are settled by source and type alone."""
+    made: list[Any] = []
+
+    def seen() -> Any:
+        if not made:
+            made.append(envelope(draft))
+        return made[0]
+
+    return seen

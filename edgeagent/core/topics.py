@@ -1,0 +1,118 @@
+"""Every topic that edgeagent builds, parses or compares, in one place (contract sections 3, 5, 6, 7, 13)."""
+
+from __future__ import annotations
+
+TRIGGER = "argo/workflows/trigger"
+RESPONSE = "argo/workflows/response"
+STATUS = "argo/workflows/status"
+
+# Never events, whatever a subscription matches: our own reports would come back as events.
+_RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
+
+_MAX_TOPIC_BYTES = 65535
+
+
+def with_agent(text: str, agent: str) -> str:
+    """Replace `{agent}` in a configured topic or client id."""
+    return text.replace("{agent}", agent)
+
+
+def response_topic(agent: str | None) -> str:
+    """Where answers go: below the base topic, whatever a message asks for."""
+    return f"{RESPONSE}/{agent}" if agent else RESPONSE
+
+
+def status_topics(agent: str | None) -> tuple[str, ...]:
+    """Where a status update goes: the base topic for monitoring, and the gateway's own."""
+    return (STATUS, f"{STATUS}/{agent}") if agent else (STATUS,)
+
+
+def state_topic(agent: str) -> str:
+    """Where a gateway says `online` and, by its last will, `offline` (retained)."""
+    return f"edgeagent/state/{agent}"
+
+
+def trigger_filters(group: str) -> tuple[str, ...]:
+    """What dispatchers subscribe to: a shared subscription, so that each trigger reaches one of them."""
+    return (f"$share/{group}/{TRIGGER}", f"$share/{group}/{TRIGGER}/+")
+
+
+def agent_of_trigger(topic: str) -> str | None:
+    """The agent in a trigger topic's last level, None for the base topic."""
+    return topic[len(TRIGGER) + 1 :] if topic.startswith(f"{TRIGGER}/") else None
+
+
+def is_reserved(topic: str) -> bool:
+    """Whether a local message on this topic can never be an event."""
+    return topic.startswith(_RESERVED_PREFIXES)
+
+
+def report_topic(template: str, source: str) -> str:
+    """Where reports about a source's triggers go (`relay.topic`, with `{source}`)."""
+    return template.replace("{source}", source)
+
+
+def topic_problem(topic: str) -> str | None:
+    """Why this text is no topic to publish on, or None when it is one."""
+    if not topic or len(topic.encode()) > _MAX_TOPIC_BYTES:
+        return "must have 1 to 65535 bytes"
+    if any(sign in topic for sign in "#+\0"):
+        return "must not contain '#', '+' or NUL"
+    return None
+
+
+def filter_problem(topic_filter: str) -> str | None:
+    """Why this text is no topic filter, or None when it is one (MQTT 5, section 4.7)."""
+    if not topic_filter or len(topic_filter.encode()) > _MAX_TOPIC_BYTES or "\0" in topic_filter:
+        return "must have 1 to 65535 bytes and no NUL"
+    levels = topic_filter.split("/")
+    if any("#" in level and level != "#" for level in levels) or "#" in levels[:-1]:
+        return "'#' must be the whole last level"
+    if any("+" in level and level != "+" for level in levels):
+        return "'+' must be a whole level"
+    return None
+
+
+def matches(topic_filter: str, topic: str) -> bool:
+    """Whether a topic fits a filter; `#` and `+` at the start do not match topics that begin with `$`."""
+    if topic.startswith("$") and topic_filter[:1] in {"#", "+"}:
+        return False
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    for position, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if position >= len(levels) or level not in {"+", levels[position]}:
+            return False
+    return len(wanted) == len(levels)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether some topic fits both filters: such a message would be delivered twice."""
+    first, second = one.split("/"), other.split("/")
+    for position in range(max(len(first), len(second))):
+        left = first[position] if position < len(first) else None
+        right = second[position] if position < len(second) else None
+        if "#" in (left, right):
+            return True
+        if left is None or right is None:
+            return False
+        if "+" not in {left, right} and left != right:
+            return False
+    return True
+
+
+def source_from_topic(template: str | None, topic: str) -> str:
+    """The source that a subscription maps a topic to: the whole topic, or a text with `{1}` for level 1 (from 0).
+
+    Raises:
+        IndexError: the template names a level that this topic does not have.
+    """
+    if template is None:
+        return topic
+    levels = topic.split("/")
+    parts = template.split("{")
+    result = parts[0]
+    for part in parts[1:]:
+        number, brace, rest = part.partition("}")
+        result += levels[int(number)] + rest if brace and number.isdecimal() else "{" + part
+    return result

@@ -1,0 +1,3 @@
+"""The engine's side of the interface: triggers in, workflows started, answers and status out."""
+
+from __future__ import annotations

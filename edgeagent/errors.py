@@ -1,0 +1,184 @@
+"""Every error of edgeagent, in one tree. Data sits in attributes, the sentence in `__str__`.
+
+    EdgeAgentError                    exit 1
+    ├── ConfigError                   exit 78  a configuration file cannot be used
+    ├── OutboxError
+    │   ├── OutboxFull                the byte limit is reached; nothing was stored
+    │   ├── RecordTooLarge            this event can never be stored
+    │   ├── OutboxLocked              exit 75  another agent owns the state directory
+    │   └── StorageFailed             the disk is unwell; nothing was stored
+    ├── UplinkError
+    │   ├── Unavailable               exit 69  the broker cannot be reached, or the connection ended
+    │   ├── Denied                    exit 69  the broker refused us (password, client id, policy)
+    │   └── PublishRefused            the broker answered a publish with a reason code of failure
+    ├── AgentUnreachable              exit 69  no running agent answers
+    ├── MessageError                  an event, response or status is malformed
+    └── CommandFailed                 a command did not do what was asked
+
+Foreign exceptions are translated once, at the adapter that knows them, with `raise ... from exc`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class EdgeAgentError(Exception):
+    """Root of the tree. Its text is one line for a person: what, where, what to do."""
+
+    exit_code = 1
+
+
+class Problem(NamedTuple):
+    """One thing wrong in a configuration: the key's path (`uplink.qos`, `rule[2].name`) and the reason."""
+
+    path: str
+    reason: str
+
+
+class ConfigError(EdgeAgentError):
+    """A configuration cannot be used. Carries every problem found, not only the first."""
+
+    exit_code = 78
+
+    def __init__(self, file: str, problems: Sequence[Problem]) -> None:
+        super().__init__(file, problems)
+        self.file = file
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{self.file}: {path}: {reason}" if path else f"{self.file}: {reason}" for path, reason in self.problems
+        )
+
+
+class OutboxError(EdgeAgentError):
+    """The outbox cannot do what was asked."""
+
+
+class OutboxFull(OutboxError):
+    """No room under `outbox.max_bytes`. Nothing was stored; try again when triggers have been settled."""
+
+    def __init__(self, used_bytes: int, max_bytes: int) -> None:
+        super().__init__(used_bytes, max_bytes)
+        self.used_bytes = used_bytes
+        self.max_bytes = max_bytes
+
+    def __str__(self) -> str:
+        return f"the outbox is full: {self.used_bytes} of {self.max_bytes} bytes (outbox.max_bytes)"
+
+
+class RecordTooLarge(OutboxError):
+    """This record can never be written: it is larger than a segment can hold."""
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(size_bytes, limit_bytes)
+        self.size_bytes = size_bytes
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"the record has {self.size_bytes} bytes, at most {self.limit_bytes} fit a segment (outbox.segment_bytes)"
+        )
+
+
+class OutboxLocked(OutboxError):
+    """Another process owns the state directory."""
+
+    exit_code = 75
+
+    def __init__(self, directory: str, holder: str) -> None:
+        super().__init__(directory, holder)
+        self.directory = directory
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return f"{self.directory} is in use by {self.holder}: stop it first, or choose another agent.state_dir"
+
+
+class StorageFailed(OutboxError):
+    """The disk refused a read, a write or a sync. Nothing that was asked for is stored."""
+
+    def __init__(self, operation: str, path: str, reason: str) -> None:
+        super().__init__(operation, path, reason)
+        self.operation = operation
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the disk failed: {self.operation} {self.path}: {self.reason}"
+
+
+class UplinkError(EdgeAgentError):
+    """A broker connection did not do what was asked."""
+
+    exit_code = 69
+
+
+class Unavailable(UplinkError):
+    """The broker cannot be reached, or the connection ended. Always worth another try."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.reason}"
+
+
+class Denied(UplinkError):
+    """The broker refused the connection or a subscription. Somebody must change something, then it works again."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.address}: refused: {self.reason}"
+
+
+class PublishRefused(UplinkError):
+    """A publish came back with a failing reason code. `permanent`: the same message can never pass."""
+
+    def __init__(self, reason_code: int, text: str, *, permanent: bool) -> None:
+        super().__init__(reason_code, text, permanent)
+        self.reason_code = reason_code
+        self.text = text
+        self.permanent = permanent
+
+    def __str__(self) -> str:
+        return f"the broker refused the message: {self.text} (0x{self.reason_code:02x})"
+
+
+class AgentUnreachable(EdgeAgentError):
+    """No running agent answers on its socket or address."""
+
+    exit_code = 69
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address = address
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no agent answers on {self.address}: {self.reason}; is `edgeagent run` running with this configuration?"
+
+
+class MessageError(EdgeAgentError):
+    """An event, a response or a status is malformed. `member` names the part at fault."""
+
+    def __init__(self, what: str, member: str, reason: str) -> None:
+        super().__init__(what, member, reason)
+        self.what = what
+        self.member = member
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.member}: {self.reason}" if self.member else f"{self.what}: {self.reason}"
+
+
+class CommandFailed(EdgeAgentError):
+    """A command did not do what was asked; the text says what and why."""

@@ -1,0 +1,146 @@
+"""Runs the long-running coroutines of a process until it is told to stop, or until one of them fails.
+
+Nothing dies quietly here. The process ends, loudly, when a task raises, when a task returns or is cancelled before the
+stop, and when a callback of the loop raises (a protocol's `data_received`, a timer, a task that nobody watches): after
+any of these nobody knows what is no longer done. systemd starts the process again, and what was accepted is on disk.
+
+The order at the end: SIGTERM, SIGINT or `stop` → the drain, with a deadline; a second signal or a failure ends it at
+once → the tasks are cancelled one after another, the last of the mapping first → the exit code. After a failure there
+is no drain: the state in memory is not to be trusted any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from edgeagent.errors import EdgeAgentError
+
+# The drain, its cancellation and that of the tasks together must end before systemd's TimeoutStopSec (30 s).
+DRAIN_TIMEOUT_S = 10.0
+CANCEL_TIMEOUT_S = 5.0
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+log = logging.getLogger(__name__)
+
+
+async def supervise(
+    tasks: Mapping[str, Coroutine[Any, Any, None]],
+    *,
+    stop: asyncio.Event,
+    drain: Callable[[], Coroutine[Any, Any, None]],
+    drain_timeout_s: float = DRAIN_TIMEOUT_S,
+) -> int:
+    """Run the tasks until a signal or `stop`, then drain, cancel and return the process's exit code.
+
+    Must run in the main thread: it takes over SIGTERM, SIGINT and the loop's exception handler until it returns.
+
+    Args:
+        tasks: what runs for the process's life, by name. What others depend on stands first: it is cancelled last.
+        stop: set by the first signal; whoever else sets it asks for the same orderly end. Tasks may return after it.
+        drain: hands over what is in flight while all tasks still run; is cancelled at its deadline.
+        drain_timeout_s: the most that the drain may take, in seconds.
+
+    Returns:
+        0 after a clean stop; after a failure the `exit_code` of the `EdgeAgentError` that came first, else 1.
+    """
+    supervision = _Supervision(stop)
+    loop = asyncio.get_running_loop()
+    previous_handler = loop.get_exception_handler()
+    loop.set_exception_handler(supervision.loop_error)
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, supervision.signalled, number)
+    running = [asyncio.create_task(coroutine, name=name) for name, coroutine in tasks.items()]
+    for task in running:
+        task.add_done_callback(supervision.task_ended)
+    try:
+        await _first_of(stop, supervision.failed)
+        if not supervision.failed.is_set():
+            await supervision.drain(drain, drain_timeout_s)
+    finally:
+        await supervision.cancel(running)
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+        loop.set_exception_handler(previous_handler)
+    return supervision.exit_code
+
+
+class _Supervision:
+    """What is known about the end of the process: who asked for it, what failed first, how it is told."""
+
+    def __init__(self, stop: asyncio.Event) -> None:
+        self.exit_code = 0
+        self.failed = asyncio.Event()
+        self._stop = stop
+        self._hurry = asyncio.Event()
+        self._cancelling = False
+
+    def signalled(self, number: signal.Signals) -> None:
+        log.info(
+            "%s: %s", number.name, "stopping at once" if self._stop.is_set() else "stopping", extra={"event": "signal"}
+        )
+        (self._hurry if self._stop.is_set() else self._stop).set()
+
+    def task_ended(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            if not self._cancelling:
+                self._fail(f"task {task.get_name()} was cancelled by itself", None)
+        elif (error := task.exception()) is not None:
+            self._fail(f"task {task.get_name()} failed", error)
+        elif not self._stop.is_set():
+            self._fail(f"task {task.get_name()} returned, although it should run until the stop", None)
+
+    def loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Told by the loop: an error that no task and no caller can receive."""
+        error = context.get("exception")
+        # The loop goes on by itself after an accept() that failed, for want of file descriptors for example.
+        if error is None or (isinstance(error, OSError) and "socket" in context):
+            log.error("%s: %s", context["message"], error, extra={"event": "loop_error"})
+        else:
+            self._fail(context["message"], error)
+
+    async def drain(self, drain: Callable[[], Coroutine[Any, Any, None]], timeout_s: float) -> None:
+        task = asyncio.create_task(drain(), name="drain")
+        ends = [asyncio.create_task(event.wait()) for event in (self._hurry, self.failed)]
+        try:
+            await asyncio.wait([task, *ends], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+            if not task.done():
+                extra = {"event": "drain_cut_short", "timeout_s": timeout_s}
+                log.warning("the drain was cut short; what was not handed over stays on disk", extra=extra)
+        finally:
+            await self.cancel([task, *ends])
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            self._fail("the drain failed", error)
+
+    async def cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
+        """Cancel the tasks one after another, the last first, and wait for each; all in `CANCEL_TIMEOUT_S`."""
+        self._cancelling = True
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CANCEL_TIMEOUT_S
+        for task in reversed(tasks):
+            task.cancel()
+            await asyncio.wait([task], timeout=max(0.0, deadline - loop.time()))
+            if not task.done():
+                self._fail(f"task {task.get_name()} did not end when it was cancelled", None)
+
+    def _fail(self, what: str, error: BaseException | None) -> None:
+        # A fault of the program needs its traceback; an error of our own tree says what, where and what to do.
+        trace = None if isinstance(error, EdgeAgentError) else error
+        text = what if error is None else f"{what}: {str(error) or type(error).__name__}"
+        log.critical("%s", text, extra={"event": "failed"}, exc_info=trace)
+        if not self.failed.is_set():
+            self.exit_code = error.exit_code if isinstance(error, EdgeAgentError) else 1
+            self.failed.set()
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    waits = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,105 @@
+"""What systemd is told (sd_notify) and what it tells us (directories, watchdog). Silent where there is no systemd."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgeagent.errors import ConfigError, Problem
+
+SYSTEM_STATE_DIRECTORY = Path("/var/lib/edgeagent")
+# A READY=1 must not be lost because systemd is busy; a stuck systemd must not stop the loop for long.
+_SEND_TIMEOUT_S = 1.0
+
+log = logging.getLogger(__name__)
+
+
+def notify(state: str, env: Mapping[str, str] = os.environ) -> None:
+    """Send a state such as `READY=1` to `$NOTIFY_SOCKET`; do nothing where there is none.
+
+    A manager that cannot be reached is logged and no error: a notification never stops the work.
+    """
+    address = env.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):  # abstract: a name without a file
+        address = "\0" + address[1:]
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.settimeout(_SEND_TIMEOUT_S)
+            sock.sendto(state.encode(), address)
+    except OSError as exc:
+        log.warning(
+            "cannot notify systemd on $NOTIFY_SOCKET: %s",
+            exc,
+            extra={"event": "systemd_notify_failed", "state": state.partition("=")[0]},
+        )
+
+
+def ready(env: Mapping[str, str] = os.environ) -> None:
+    """Say that the start is complete: events are taken from now on."""
+    notify("READY=1", env)
+
+
+def stopping(env: Mapping[str, str] = os.environ) -> None:
+    """Say that the process is on its way down."""
+    notify("STOPPING=1", env)
+
+
+def status(text: str, env: Mapping[str, str] = os.environ) -> None:
+    """Say in one line, for `systemctl status`, what goes on."""
+    notify("STATUS=" + " ".join(text.split()), env)
+
+
+def watchdog(env: Mapping[str, str] = os.environ) -> None:
+    """Say that the process is alive; to be called every `watchdog_interval_s()`."""
+    notify("WATCHDOG=1", env)
+
+
+def watchdog_interval_s(env: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
+    """How often to call `watchdog`, in seconds: half of the time after which systemd gives up on this process.
+
+    None when systemd does not watch it, or watches another process (`$WATCHDOG_PID`, inherited by mistake).
+    """
+    usec = env.get("WATCHDOG_USEC", "")
+    watched = env.get("WATCHDOG_PID", "")
+    if not usec.isdecimal() or int(usec) == 0:
+        return None
+    if watched and watched != str(os.getpid() if pid is None else pid):
+        return None
+    return int(usec) / 2_000_000
+
+
+def state_directory(configured: str, env: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
+    """Where the state is kept: `agent.state_dir`, `$STATE_DIRECTORY`, `/var/lib/edgeagent` as root, else the user's.
+
+    Raises:
+        ConfigError: none is configured and the environment names no home directory.
+    """
+    if configured:
+        return Path(configured)
+    if given := _first_directory(env, "STATE_DIRECTORY"):
+        return given
+    if (os.getuid() if uid is None else uid) == 0:
+        return SYSTEM_STATE_DIRECTORY
+    if os.path.isabs(state_home := env.get("XDG_STATE_HOME", "")):  # noqa: PTH117  a relative one is to be ignored (XDG)
+        return Path(state_home) / "edgeagent"
+    if home := env.get("HOME"):
+        return Path(home) / ".local/state/edgeagent"
+    raise ConfigError(
+        "environment", [Problem("HOME", "is not set, so there is no place for the state; set agent.state_dir")]
+    )
+
+
+def runtime_directory(state_dir: Path, env: Mapping[str, str] = os.environ) -> Path:
+    """Where the agent's socket is: `$RUNTIME_DIRECTORY`, else the state directory."""
+    return _first_directory(env, "RUNTIME_DIRECTORY") or state_dir
+
+
+def _first_directory(env: Mapping[str, str], name: str) -> Path | None:
+    """The first of the directories that systemd lists in a variable, separated by colons."""
+    first = env.get(name, "").partition(":")[0]
+    return Path(first) if first else None
