@@ -12,6 +12,8 @@
     │   ├── Denied                    exit 69  the broker refused us (password, client id, policy)
     │   └── PublishRefused            the broker answered a publish with a reason code of failure
     ├── AgentUnreachable              exit 69  no running agent answers
+    ├── EventConflict                 the same source and id came before with other data
+    ├── Draining                      the agent is stopping and takes no new events
     ├── MessageError                  an event, response or status is malformed
     └── CommandFailed                 a command did not do what was asked
 
@@ -165,6 +167,25 @@ class AgentUnreachable(EdgeAgentError):
 
     def __str__(self) -> str:
         return f"no agent answers on {self.address}: {self.reason}; is `edgeagent run` running with this configuration?"
+
+
+class EventConflict(EdgeAgentError):
+    """An event with this source and id was accepted before, with different data. Nothing was stored."""
+
+    def __init__(self, source: str, event_id: str) -> None:
+        super().__init__(source, event_id)
+        self.source = source
+        self.event_id = event_id
+
+    def __str__(self) -> str:
+        return f"source {self.source!r} sent id {self.event_id!r} before, with different data"
+
+
+class Draining(EdgeAgentError):
+    """The agent is stopping: it takes no new events. Nothing was stored."""
+
+    def __str__(self) -> str:
+        return "the agent is stopping; send the event again when it is back"
 
 
 class MessageError(EdgeAgentError):

@@ -64,7 +64,7 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
         raise ConfigError(str(path), [Problem("", f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:
         raise ConfigError(str(path), [Problem("", f"is not UTF-8: {exc.reason} at byte {exc.start}")]) from exc
-    except tomli.TOMLDecodeError as exc:
+    except (ValueError, RecursionError) as exc:  # TOMLDecodeError, a number of 5,000 digits, 400 levels
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
     reader = Reader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
     config = reader.table(cls, document, "")

@@ -34,6 +34,8 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
         raise ValueError(f'{url!r} is no broker address: write "mqtt://host:1883" or "mqtts://host:8883"')
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a broker address; use username and password_file")
+    if parts.port == 0:
+        raise ValueError(f"{url!r}: 0 is no port of a broker")
     return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
 
 

@@ -30,6 +30,7 @@ _MAX_CLIENT_ID_BYTES = 65535
 
 
 def agent_problems(config: AgentConfig) -> Iterator[Problem]:
+    """Everything wrong in an agent's configuration that its types do not show."""
     if config.agent.id and not names.is_dns_label(config.agent.id):
         yield Problem("agent.id", "must be lower-case letters, digits and '-' inside, at most 63")
     yield from _connection_problems("uplink", config.uplink)
@@ -152,6 +153,7 @@ def _local_problems(local: Local) -> Iterator[Problem]:
 
 
 def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:
+    """Everything wrong in a dispatcher's configuration that its types do not show."""
     yield from _connection_problems("broker", config.broker)
     if not config.broker.group or any(sign in config.broker.group for sign in "/#+"):
         yield Problem("broker.group", "must be a text without '/', '#' and '+'")

@@ -28,7 +28,7 @@ class Reader:
             self._wrong(path, f"must be a table, is {_toml_type(data)}")
             return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
-        for key in data.keys() - fields.keys():
+        for key in sorted(data.keys() - fields.keys()):
             self._wrong(_join(path, key), f"unknown key (known here: {', '.join(fields)})")
         values: dict[str, Any] = {}
         before = len(self.problems)

@@ -8,6 +8,7 @@ STATUS = "argo/workflows/status"
 
 # Never events, whatever a subscription matches: our own reports would come back as events.
 _RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
+_RESERVED_TOPICS = frozenset({"edgeagent", "argo/workflows"})  # `edgeagent/#` has its parent in it
 
 _MAX_TOPIC_BYTES = 65535
 
@@ -44,7 +45,7 @@ def agent_of_trigger(topic: str) -> str | None:
 
 def is_reserved(topic: str) -> bool:
     """Whether a local message on this topic can never be an event."""
-    return topic.startswith(_RESERVED_PREFIXES)
+    return topic.startswith(_RESERVED_PREFIXES) or topic in _RESERVED_TOPICS
 
 
 def report_topic(template: str, source: str) -> str:
@@ -88,6 +89,8 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 def overlap(one: str, other: str) -> bool:
     """Whether some topic fits both filters: such a message would be delivered twice."""
+    if (one[:1] in {"#", "+"} and other.startswith("$")) or (other[:1] in {"#", "+"} and one.startswith("$")):
+        return False  # as in `matches`
     first, second = one.split("/"), other.split("/")
     for position in range(max(len(first), len(second))):
         left = first[position] if position < len(first) else None

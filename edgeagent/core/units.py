@@ -6,12 +6,15 @@ import re
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE = re.compile(r"(\d+)(B|kB|KiB|MB|MiB|GB|GiB)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,30})(B|kB|KiB|MB|MiB|GB|GiB)", re.ASCII)
 _SIZE_UNITS_BYTES = {"B": 1, "kB": 1000, "KiB": 1 << 10, "MB": 10**6, "MiB": 1 << 20, "GB": 10**9, "GiB": 1 << 30}
+# So that sums with a clock's time stay far from overflow, and offsets in a file fit 63 bits.
+_LONGEST_S = 100 * 365 * 86400
+_LARGEST_BYTES = (1 << 63) - 1
 
 
 class Duration(float):
-    """A length of time in seconds."""
+    """A length of time in seconds, at most 100 years."""
 
     __slots__ = ()
 
@@ -20,12 +23,13 @@ class Duration(float):
         """Read `"30s"`, `"1.5h"` or a number of seconds.
 
         Raises:
-            ValueError: it is neither, or negative; the text says what is expected.
+            ValueError: it is neither, negative, or longer than 100 years; the text says what is expected.
         """
+        seconds: object = value
         if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-            return cls(float(match[1]) * _DURATION_UNITS_S[match[2]])
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
-            return cls(value)
+            seconds = float(match[1]) * _DURATION_UNITS_S[match[2]]
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST_S:
+            return cls(seconds)
         raise ValueError(f'{value!r} is no duration: write "30s", "10m", "7d" (ms, s, m, h, d) or a number of seconds')
 
 
@@ -39,10 +43,11 @@ class Size(int):
         """Read `"256MiB"` or a number of bytes.
 
         Raises:
-            ValueError: it is neither, or negative; the text says what is expected.
+            ValueError: it is neither, negative, or more than 63 bits hold; the text says what is expected.
         """
+        size: object = value
         if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-            return cls(int(match[1]) * _SIZE_UNITS_BYTES[match[2]])
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return cls(value)
+            size = int(match[1]) * _SIZE_UNITS_BYTES[match[2]]
+        if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _LARGEST_BYTES:
+            return cls(size)
         raise ValueError(f'{value!r} is no size: write "64KiB", "256MiB", "1GiB" or a number of bytes')

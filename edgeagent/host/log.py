@@ -125,4 +125,6 @@ class _JsonFormatter(logging.Formatter):
         try:
             return msgspec.json.encode(members, enc_hook=str).decode()
         except UnicodeEncodeError:  # a lone surrogate, from a file name that is no UTF-8
-            return msgspec.json.encode({key: _one_line(str(value)) for key, value in members.items()}).decode()
+            return msgspec.json.encode(
+                {_one_line(key): _one_line(str(value)) for key, value in members.items()}
+            ).decode()

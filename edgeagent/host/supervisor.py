@@ -91,7 +91,7 @@ class _Supervision:
                 self._fail(f"task {task.get_name()} was cancelled by itself", None)
         elif (error := task.exception()) is not None:
             self._fail(f"task {task.get_name()} failed", error)
-        elif not self._stop.is_set():
+        elif not self._stop.is_set() and not self._cancelling:
             self._fail(f"task {task.get_name()} returned, although it should run until the stop", None)
 
     def loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

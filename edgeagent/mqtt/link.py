@@ -7,6 +7,7 @@ The life of a link: `session.keep_connected` connects, subscribes, calls `owner.
 calls `link.publish` and `link.acknowledge`; when the connection ends it calls `owner.on_down` and, after a backoff,
 starts again with a new `Link`. The link has no queue and never sends anything again by itself: what was not
 acknowledged when `on_down` comes is the owner's to publish again (the outbox is the only retry queue).
+After `keep_connected` is cancelled nothing is told any more.
 """
 
 from __future__ import annotations
@@ -18,9 +19,15 @@ import msgspec
 
 from edgeagent.errors import UplinkError
 
-# PUBACK reason codes (MQTT 5, 3.4.2.1) that an owner tells apart.
+# Reason codes of an `Ack` (MQTT 5, table 2-6) that an owner tells apart.
 SUCCESS = 0x00
 NO_MATCHING_SUBSCRIBERS = 0x10
+# These come from the link itself, for a publication that it did not write.
+MALFORMED = 0x81
+RECEIVE_MAXIMUM_EXCEEDED = 0x93
+PACKET_TOO_LARGE = 0x95
+RETAIN_NOT_SUPPORTED = 0x9A
+QOS_NOT_SUPPORTED = 0x9B
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
@@ -38,7 +45,10 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
-    """One message to publish. `token` is the owner's name for it and comes back in `Ack`; at QoS 0 nothing comes back."""
+    """One message to publish. `token` is the owner's name for it and comes back in `Ack`.
+
+    At QoS 0 nothing comes back, except when the link could not write it.
+    """
 
     token: int
     topic: str
@@ -53,7 +63,10 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ack(NamedTuple):
-    """The broker's answer to a publication: its token and the reason code (below 0x80: taken; 0x10: nobody heard it)."""
+    """The answer to a publication: its token and the reason code (below 0x80: taken; 0x10: nobody heard it).
+
+    It is the broker's, or the link's own when the publication was not written (see `Link.publish`).
+    """
 
     token: int
     reason_code: int
@@ -95,19 +108,22 @@ class Link(Protocol):
     def publish(self, publications: Sequence[Publication]) -> None:
         """Write them in this order, in one write. At most `room` of them; after the connection ended: nothing happens.
 
-        One that is larger than `max_packet_bytes` is not written: its `Ack` carries 0x95 (packet too large),
-        in the next turn of the loop.
+        One that cannot go out is not written, the others are; its `Ack` comes in the next turn of the loop with
+        0x95 (larger than `max_packet_bytes`), 0x93 (more at QoS 1 than the broker's receive maximum), 0x81 (no
+        packet can be made of it, such as a topic over 65535 bytes), 0x9A (the broker keeps no retained messages)
+        or 0x9B (QoS 2).
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge received messages (QoS 1), in one write, in the order received.
 
-        Messages of an earlier connection are ignored: the broker delivers those again.
+        One acknowledged before an earlier one waits for that one, because the protocol demands the order. Messages
+        of an earlier connection are ignored: the broker delivers those again. So are those at QoS 0.
         """
 
 
 class LinkOwner(Protocol):
-    """Who is told. None of these may block, await or raise."""
+    """Who is told; acks before messages when one read brought both. None of these may block, await or raise."""
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """Connected and subscribed. `session_present` False: the broker knows nothing of us from before."""
@@ -116,7 +132,7 @@ class LinkOwner(Protocol):
         """The connection ended, or an attempt to connect failed (then without an `on_up` before)."""
 
     def on_messages(self, messages: Sequence[Message]) -> None:
-        """Everything that one read of the socket brought, in order. Each QoS 1 message must be acknowledged, in order."""
+        """Everything that one read of the socket brought, in order. Each QoS 1 message must be acknowledged."""
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
         """Everything that one read of the socket brought, in order."""

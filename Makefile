@@ -1,0 +1,68 @@
+# Everything runs in a virtual environment of its own, .venv, made on the first call.
+# Needed on the machine: make, and Python 3.11 or later (with venv; Debian: python3-venv).
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak mosquitto
+
+VENV := .venv
+BIN := $(VENV)/bin
+# Another interpreter: make test PYTHON=/opt/python/bin/python3
+PYTHON :=
+# Tests that need no broker and no time.
+QUICK := tests/unit tests/architecture tests/property tests/golden
+# Mosquitto lives in /usr/sbin, which is not on everybody's PATH.
+export PATH := $(PATH):/usr/sbin
+
+help: ## list these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with the account
+	$(BIN)/python -m edgeagent demo
+
+test: $(VENV)/.dev mosquitto ## run all tests but the soak; installs Mosquitto if it can
+	$(BIN)/python -m pytest -m "not soak"
+
+check: $(VENV)/.dev ## format, lint, types, layers and the quick tests, in under a minute
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not soak" $(QUICK)
+
+bench: $(VENV)/.dev mosquitto ## measure every figure beside its reference
+	$(BIN)/python -m benchmarks
+
+# pytest fails (5) when it finds no soak test, and so does this.
+soak: $(VENV)/.dev mosquitto ## kill, cut power and cut the line a thousand times; takes long
+	$(BIN)/python -m pytest -m soak --timeout 14400
+
+mosquitto:
+	@command -v mosquitto >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mosquitto; \
+	else \
+		echo 'Mosquitto is needed: sudo apt-get update && sudo apt-get install -y mosquitto' >&2; exit 1; \
+	fi
+
+# A stamp is newer than pyproject.toml when what it declares is installed.
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(VENV)/.demo $@
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	@touch $@
+
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		"$$python" -c 'import ensurepip' 2>/dev/null || { missing="$$missing $$python"; continue; }; \
+		echo "making $(VENV) with $$python"; \
+		exec "$$python" -m venv $(VENV); \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "no venv in:$$missing; install it: sudo apt-get install -y python3-venv" >&2; \
+	else \
+		echo 'Python 3.11 or later is needed; name one with: make PYTHON=/path/to/python3' >&2; \
+	fi; \
+	exit 1

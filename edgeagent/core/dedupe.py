@@ -1,0 +1,89 @@
+"""Which events came before: by (source, id), and by MQTT delivery for events without an id of their own.
+
+A convenience within a horizon; what makes a workflow start once is its name (contract P3).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import Enum
+from hashlib import blake2b
+
+KEY_BYTES = 16
+DIGEST_BYTES = 8
+
+
+class Verdict(Enum):
+    """What an event is, compared with those before it."""
+
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+def event_key(source: str, event_id: str) -> bytes:
+    """An event's identity in 16 bytes."""
+    return blake2b(f"{source}\0{event_id}".encode(), digest_size=KEY_BYTES).digest()
+
+
+def data_digest(data: bytes) -> bytes:
+    """The data's digest, to tell a repetition from a conflict."""
+    return blake2b(data, digest_size=DIGEST_BYTES).digest()
+
+
+class Dedupe:
+    """The last `capacity` events, by key."""
+
+    def __init__(self, capacity: int) -> None:
+        """An empty horizon; 0 switches it off."""
+        self._capacity = capacity
+        self._digests: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def check(self, key: bytes, digest: bytes) -> Verdict:
+        """Compare an event with those that were added."""
+        known = self._digests.get(key)
+        if known is None:
+            return Verdict.NEW
+        return Verdict.DUPLICATE if known == digest else Verdict.CONFLICT
+
+    def add(self, key: bytes, digest: bytes) -> None:
+        """Take up an event; the oldest beyond the capacity is forgotten."""
+        if not self._capacity:
+            return
+        self._digests[key] = digest
+        if len(self._digests) > self._capacity:
+            self._digests.popitem(last=False)
+
+    def forget(self, key: bytes) -> None:
+        """Take an event back that was not stored after all."""
+        self._digests.pop(key, None)
+
+
+class Deliveries:
+    """The last MQTT deliveries of one session that became events, by packet id.
+
+    A broker has at most the receive maximum of deliveries open, so only that many can come again. A packet id that
+    comes without DUP is a new message and takes the place of the old one.
+    """
+
+    def __init__(self, session: str, capacity: int) -> None:
+        """No deliveries yet, for the session that this token names."""
+        self.session = session
+        self._capacity = capacity
+        self._known: OrderedDict[int, tuple[bytes, str]] = OrderedDict()
+
+    def event_id(self, packet_id: int, digest: bytes) -> str | None:
+        """The id of the event that this very delivery became when it came before."""
+        known = self._known.get(packet_id)
+        return known[1] if known is not None and known[0] == digest else None
+
+    def add(self, packet_id: int, digest: bytes, event_id: str) -> None:
+        """Take up a delivery."""
+        self._known.pop(packet_id, None)
+        self._known[packet_id] = (digest, event_id)
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+
+    def items(self) -> list[tuple[int, bytes, str]]:
+        """Packet id, digest and event id of all, oldest first."""
+        return [(packet_id, digest, event_id) for packet_id, (digest, event_id) in self._known.items()]

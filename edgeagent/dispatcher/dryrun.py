@@ -1,0 +1,160 @@
+"""The dry-run engine: answers and walks the states of a workflow without starting anything.
+
+For commissioning a gateway and for the demo. What it knows is in memory only: after a restart a name is free again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+
+from edgeagent.core.messages import Status
+from edgeagent.dispatcher.engine import Order
+from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
+
+STEP_S = 0.3
+MAX_NAMES = 100_000
+
+# What Kubernetes makes of generateName: the base cut to 58 characters, and 5 of these.
+GENERATED_BASE_CHARS = 58
+GENERATED_SUFFIX_CHARS = 5
+_SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
+
+_Phase = Literal["Pending", "Running", "Succeeded"]
+_STEPS: tuple[tuple[_Phase, str], ...] = (("Pending", "0%"), ("Running", "50%"), ("Succeeded", "100%"))
+
+
+class _Walk(msgspec.Struct, gc=False):
+    """A workflow on its way: whose it is and the step that comes next."""
+
+    namespace: str
+    workflow_id: str
+    agent: str
+    correlation_id: str
+    step: int = 0
+    started_at: str | None = None
+
+
+class Walks:
+    """All workflows on their way, in one heap. Pure: the time comes in, the changes of status come out."""
+
+    def __init__(self, step_s: float) -> None:
+        self._step_s = step_s
+        self._heap: list[tuple[float, int, _Walk]] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    @property
+    def next_due_s(self) -> float | None:
+        """The monotonic time of the next change, None when there is none."""
+        return self._heap[0][0] if self._heap else None
+
+    def start(self, order: Order, workflow_id: str, now_s: float) -> None:
+        """Begin a walk: its first change comes one step from now."""
+        self._push(_Walk(order.namespace, workflow_id, order.agent, order.correlation_id), now_s)
+
+    def due(self, now_s: float, wall_s: float) -> list[Status]:
+        """The changes that are due at the monotonic time `now_s`; `wall_s` (Unix time) is written into them."""
+        changes: list[Status] = []
+        while self._heap and self._heap[0][0] <= now_s:
+            due_s, _, walk = heapq.heappop(self._heap)
+            changes.append(_advance(walk, wall_s))
+            if walk.step < len(_STEPS):
+                self._push(walk, due_s)
+        return changes
+
+    def _push(self, walk: _Walk, now_s: float) -> None:
+        self._count += 1  # a tie-breaker: of two that are due at once the older goes first
+        heapq.heappush(self._heap, (now_s + self._step_s, self._count, walk))
+
+
+class DryRun:
+    """An `Engine` that starts nothing."""
+
+    dry_run = True
+
+    def __init__(
+        self, *, step_s: float = STEP_S, max_names: int = MAX_NAMES, wall: Callable[[], float] = time.time
+    ) -> None:
+        """An engine without any workflow.
+
+        Args:
+            step_s: seconds from one state to the next.
+            max_names: how many workflow names are remembered; the oldest is forgotten, and then free again.
+            wall: the wall clock, Unix time in seconds.
+        """
+        self._walks = Walks(step_s)
+        self._max_names = max_names
+        self._wall = wall
+        self._owners: dict[tuple[str, str], tuple[str, str]] = {}
+        self._started = asyncio.Event()
+        self._finished = asyncio.Event()
+        self._finished.set()
+
+    async def create(self, order: Order) -> Created | Duplicate | NameTaken:
+        """Remember the workflow and start its walk."""
+        workflow_id = order.name or _generated(order.generate_name)
+        owner = (order.agent, order.correlation_id)
+        known = self._owners.get((order.namespace, workflow_id))
+        if known is not None:
+            return Duplicate(workflow_id) if known == owner else NameTaken(workflow_id)
+        if len(self._owners) >= self._max_names:
+            del self._owners[next(iter(self._owners))]
+        self._owners[order.namespace, workflow_id] = owner
+        self._walks.start(order, workflow_id, asyncio.get_running_loop().time())
+        self._started.set()
+        self._finished.clear()
+        return Created(workflow_id)
+
+    async def run(self, report: Callable[[Sequence[Status]], None]) -> None:
+        """Report every walk's changes when they are due, until cancelled. Sleeps while there is no walk."""
+        loop = asyncio.get_running_loop()
+        while True:
+            if changes := self._walks.due(loop.time(), self._wall()):
+                report(changes)
+            next_due_s = self._walks.next_due_s
+            if next_due_s is not None:
+                # Every walk takes the same steps, so one that starts now is never due before those on their way.
+                await asyncio.sleep(max(0.0, next_due_s - loop.time()))
+                continue
+            self._finished.set()
+            self._started.clear()
+            await self._started.wait()
+
+    async def drain(self) -> None:
+        """Return when every walk has come to its end: nobody else could tell it."""
+        await self._finished.wait()
+
+
+def _advance(walk: _Walk, wall_s: float) -> Status:
+    phase, progress = _STEPS[walk.step]
+    walk.step += 1
+    at = datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if phase == "Running":
+        walk.started_at = at
+    return Status(
+        namespace=walk.namespace,
+        workflow_id=walk.workflow_id,
+        status=phase,
+        progress=progress,
+        message="dry run: nothing was started",
+        correlation_id=walk.correlation_id,
+        agent=walk.agent,
+        started_at=walk.started_at,
+        finished_at=at if phase == "Succeeded" else None,
+        dry_run=True,
+    )
+
+
+def _generated(base: str) -> str:
+    suffix = "".join(secrets.choice(_SUFFIX_ALPHABET) for _ in range(GENERATED_SUFFIX_CHARS))
+    return base[:GENERATED_BASE_CHARS] + suffix

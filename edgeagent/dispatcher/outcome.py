@@ -1,0 +1,73 @@
+"""What becomes of a trigger, as data, and the answer that each outcome gets (the table of contract section 7)."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeagent.core.messages import Response
+
+# A detail quotes what came from outside; the answer must stay far below every broker's packet limit.
+_MAX_DETAIL_CHARS = 500
+
+
+class Created(msgspec.Struct, frozen=True):
+    """The engine has started the workflow under this name."""
+
+    workflow_id: str
+
+
+class Duplicate(msgspec.Struct, frozen=True):
+    """The workflow was there before, with the agent and the correlation id of this trigger."""
+
+    workflow_id: str
+
+
+class NameTaken(msgspec.Struct, frozen=True):
+    """Another workflow, of another trigger, has this name."""
+
+    workflow_id: str
+
+
+class Invalid(msgspec.Struct, frozen=True):
+    """The message or its workflow can never be started; `detail` names the member at fault."""
+
+    detail: str
+
+
+class Forbidden(msgspec.Struct, frozen=True):
+    """Our own policy does not allow it; `detail` names the member at fault."""
+
+    detail: str
+
+
+Outcome = Created | Duplicate | NameTaken | Invalid | Forbidden
+
+
+def answer(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
+    """The response to a trigger. `dry_run` is told in every one, so that no rehearsal is taken for the real thing."""
+    match outcome:
+        case Created(workflow_id) | Duplicate(workflow_id):
+            return Response(
+                correlation_id=correlation_id,
+                code=200,
+                status="Workflow triggered successfully",
+                workflow_id=workflow_id,
+                namespace=namespace,
+                duplicate=isinstance(outcome, Duplicate),
+                dry_run=dry_run,
+            )
+        case NameTaken(workflow_id):
+            code, error, detail = 409, "Workflow name is taken", f"metadata.name {workflow_id!r} is another workflow's"
+        case Invalid(detail):
+            code, error = 400, "Invalid workflow definition"
+        case Forbidden(detail):
+            code, error = 403, "Not allowed"
+    return Response(
+        correlation_id=correlation_id,
+        code=code,
+        namespace=namespace,
+        error=error,
+        detail=detail[:_MAX_DETAIL_CHARS],
+        retryable=False,
+        dry_run=dry_run,
+    )

@@ -1,0 +1,178 @@
+"""Who may start what: `[[allow]]` (contract section 7). Pure.
+
+The first entry decides that fits agent, namespace and template (or is `inline`, for a workflow that brings its own
+templates). No entry: forbidden, also when there are no entries at all.
+
+With `inline = false` the workflow is built anew from the members listed in the Structs below, and anything else in the
+received one is refused: there is no list of dangerous members that could be incomplete. With `inline = true` the
+workflow passes as it is. It can then run any code and refer to any other template; only the service account is held.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from edgeagent.config.tables import Allow
+from edgeagent.core.names import Glob
+from edgeagent.dispatcher.engine import Order
+from edgeagent.dispatcher.outcome import Forbidden, Invalid
+from edgeagent.dispatcher.workflow import quoted
+
+# For the dry run: without any entry everything may be rehearsed, because nothing is run.
+EVERYTHING = Allow(namespaces=("*",), templates=("*",), inline=True)
+
+_OURS = "edgeagent.io/"
+_UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+
+
+class _Listed(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
+    """Only members written here are passed on."""
+
+
+class _TemplateRef(_Listed, frozen=True):
+    name: str
+    cluster_scope: bool = False
+
+
+class _Parameter(_Listed, frozen=True):
+    name: str
+    value: str | int | float | bool
+
+
+class _Arguments(_Listed, frozen=True):
+    parameters: list[_Parameter] = []
+
+
+class _Spec(_Listed, frozen=True):
+    workflow_template_ref: _TemplateRef
+    arguments: _Arguments = _Arguments()
+    service_account_name: str = ""
+
+
+class _Metadata(_Listed, frozen=True):
+    namespace: str
+    name: str = ""
+    generate_name: str = ""
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class _Workflow(_Listed, frozen=True):
+    api_version: str
+    kind: str
+    metadata: _Metadata
+    spec: _Spec
+
+
+class _Entry:
+    """One `[[allow]]` with its globs compiled."""
+
+    def __init__(self, allow: Allow) -> None:
+        self.inline = allow.inline
+        self.service_account = allow.service_account
+        self._agents, self._namespaces, self._templates = (
+            tuple(Glob(pattern) for pattern in patterns)
+            for patterns in (allow.agents, allow.namespaces, allow.templates)
+        )
+
+    def fits_agent(self, order: Order) -> bool:
+        return any(glob.matches(order.agent) for glob in self._agents)
+
+    def fits_namespace(self, order: Order) -> bool:
+        return any(glob.matches(order.namespace) for glob in self._namespaces)
+
+    def fits_template(self, order: Order) -> bool:
+        if not order.template:
+            return self.inline
+        return any(glob.matches(order.template) for glob in self._templates)
+
+
+class Policy:
+    """The entries of `[[allow]]`, in their order."""
+
+    def __init__(self, allows: Sequence[Allow]) -> None:
+        self._entries = tuple(_Entry(allow) for allow in allows)
+
+    def decide(self, order: Order) -> Order | Forbidden | Invalid:
+        """The order with the workflow that may be passed on, or why there is none."""
+        entry = self._entry_for(order)
+        if isinstance(entry, Forbidden):
+            return entry
+        if not entry.inline:
+            passed = _listed_members(order.workflow)
+            if not isinstance(passed, dict):
+                return passed
+            order = msgspec.structs.replace(order, workflow=passed)
+        return _with_service_account(order, entry)
+
+    def _entry_for(self, order: Order) -> _Entry | Forbidden:
+        agent = f"agent {quoted(order.agent)}" if order.agent else "a message without an agent"
+        entries = [entry for entry in self._entries if entry.fits_agent(order)]
+        if not entries:
+            return Forbidden(f"{agent} is not allowed to start workflows")
+        entries = [entry for entry in entries if entry.fits_namespace(order)]
+        if not entries:
+            return Forbidden(f"namespace {quoted(order.namespace)} is not allowed for {agent}")
+        for entry in entries:
+            if entry.fits_template(order):
+                return entry
+        where = f"for {agent} in namespace {quoted(order.namespace)}"
+        if order.template:
+            return Forbidden(f"template {quoted(order.template)} is not allowed {where}")
+        return Forbidden(f"spec.templates (an inline workflow) is not allowed {where}")
+
+
+def _listed_members(workflow: dict[str, Any]) -> dict[str, Any] | Forbidden | Invalid:
+    """The workflow built from the listed members only; anything else in it is refused by name."""
+    try:
+        listed = msgspec.convert(workflow, _Workflow)
+    except msgspec.ValidationError as exc:
+        return _refusal(exc)
+    for path, texts in (("labels", listed.metadata.labels), ("annotations", listed.metadata.annotations)):
+        for key in texts:
+            if not key.startswith(_OURS):
+                return Forbidden(f"metadata.{path}[{quoted(key)}] is not allowed: only {_OURS}* is (inline = false)")
+    passed: dict[str, Any] = msgspec.to_builtins(listed)
+    return passed
+
+
+def _refusal(exc: msgspec.ValidationError) -> Forbidden | Invalid:
+    reason, _, where = str(exc).rpartition(" - at `$")
+    reason, where = (reason, where.strip("`.")) if reason else (str(exc), "")
+    unknown = _UNKNOWN_MEMBER.fullmatch(reason)
+    if unknown is None:
+        return Invalid(f"{where}: {reason[:1].lower()}{reason[1:]}")
+    member = f"{where}.{unknown[1]}" if where else unknown[1]
+    return Forbidden(f"{member[:100]} is not allowed in a workflow from a template (inline = false)")
+
+
+def _with_service_account(order: Order, entry: _Entry) -> Order | Forbidden:
+    spec: dict[str, Any] = order.workflow["spec"]
+    account = entry.service_account
+    if not account:
+        if not entry.inline and spec.get("serviceAccountName"):
+            return Forbidden("spec.serviceAccountName is not allowed in a workflow from a template (inline = false)")
+        return order
+    for member, value in _account_members(spec):
+        if value != account:
+            return Forbidden(f"{member} {quoted(value)} is not allowed: workflows run as {account!r}")
+    workflow = {**order.workflow, "spec": {**spec, "serviceAccountName": account}}
+    return msgspec.structs.replace(order, workflow=workflow)
+
+
+def _account_members(spec: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """Every member, at any depth, that names a service account or, as a patch of the pod's text, might name one."""
+    waiting: list[Any] = [spec]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+            for member, inner in value.items():
+                if member.casefold() in {"serviceaccountname", "podspecpatch"} and inner:
+                    yield member, inner

@@ -1,0 +1,162 @@
+"""A received trigger message, checked: who is to be answered, and what to start or why not (contract sections 3, 7).
+
+Pure: a message in, data out. Whatever the bytes are, nothing is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from edgeagent.core import messages, names, topics
+from edgeagent.core.messages import Trigger
+from edgeagent.dispatcher.engine import Order
+from edgeagent.dispatcher.outcome import Forbidden, Invalid
+from edgeagent.dispatcher.workflow import API_VERSION, KIND, is_label_value, quoted, workflow_problems
+from edgeagent.errors import MessageError
+from edgeagent.mqtt.link import Message
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A trigger message after the check.
+
+    `reply_topic` is where the answer goes, None when nothing tells who sent it and what he would know it by; then the
+    result is `Invalid`.
+    """
+
+    reply_topic: str | None
+    correlation_id: str
+    namespace: str
+    result: Order | Invalid | Forbidden
+
+
+class _Claim(msgspec.Struct, frozen=True):
+    """The members that say who sent a message and what he calls it, when the rest cannot be read."""
+
+    agent: str = ""
+    correlation_id: str = ""
+
+
+def check(message: Message, *, bind_agent: bool) -> Checked:
+    """Check one message.
+
+    Args:
+        message: as received on one of the trigger topics.
+        bind_agent: take the agent from the last level of the topic, where the broker's access rules bind it, and
+            refuse every other. Then nobody can have an answer sent to an agent that he is not.
+    """
+    sent_by = topics.agent_of_trigger(message.topic)
+    try:
+        trigger = messages.parse_trigger(message.payload)
+    except MessageError as exc:
+        claim = _claim(message.payload)
+        correlation_id = _correlation_id(claim.correlation_id, message, "")
+        answerable = bool(correlation_id or message.response_topic)
+        topic = _reply_topic(message, claim.agent or sent_by, sent_by, bind_agent=bind_agent) if answerable else None
+        return Checked(topic, correlation_id, "", Invalid(str(exc)))
+    agent = trigger.agent or sent_by or ""
+    metadata = trigger.workflow.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    correlation_id = _correlation_id(trigger.correlation_id, message, name if isinstance(name, str) else "")
+    reply_topic = _reply_topic(message, agent, sent_by, bind_agent=bind_agent)
+    namespace = trigger.namespace if names.is_dns_label(trigger.namespace) else ""
+    result: Order | Invalid | Forbidden
+    if bind_agent and (refusal := _binding_problem(trigger.agent, sent_by)):
+        result = Forbidden(refusal)
+    elif problem := next(_problems(trigger, agent, correlation_id), None):
+        result = Invalid(problem)
+    else:
+        result = _order(trigger, agent, correlation_id)
+    return Checked(reply_topic, correlation_id, namespace, result)
+
+
+def _claim(payload: bytes) -> _Claim:
+    if len(payload) > messages.MAX_MESSAGE_BYTES:
+        return _Claim()
+    try:
+        return msgspec.json.decode(payload, type=_Claim)
+    except (ValueError, RecursionError):
+        return _Claim()
+
+
+def _correlation_id(given: str, message: Message, name: str) -> str:
+    """The message's own, else its MQTT 5 correlation data, else the workflow's name; always the value of a label.
+
+    Correlation data may be any bytes: what no label can hold is known by its hash. (The bytes themselves are sent back
+    beside every answer.)
+    """
+    if is_label_value(given):
+        return given
+    if message.correlation_data:
+        try:
+            text = message.correlation_data.decode()
+        except UnicodeDecodeError:
+            text = ""
+        if is_label_value(text):
+            return text
+        return blake2b(message.correlation_data, digest_size=16).hexdigest()
+    return name if is_label_value(name) else ""
+
+
+def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bind_agent: bool) -> str:
+    """Where the answer goes, whatever `reply_to` says: an agent's own topic, or for others one below the base topic."""
+    if bind_agent:
+        agent = sent_by
+    if agent and names.is_dns_label(agent):
+        return topics.response_topic(agent)
+    wanted = message.response_topic or ""
+    below = wanted.startswith(topics.response_topic(None) + "/") and topics.topic_problem(wanted) is None
+    return wanted if below and not bind_agent else topics.response_topic(None)
+
+
+def _binding_problem(claimed: str, sent_by: str | None) -> str | None:
+    if sent_by is None:
+        return f"engine.bind_agent is on: triggers must be sent to {topics.TRIGGER}/{{agent}}"
+    if not names.is_dns_label(sent_by):
+        return f"the topic's last level {quoted(sent_by)} is no agent id"
+    if claimed and claimed != sent_by:
+        return f"agent {quoted(claimed)} is not allowed on the topic of agent {quoted(sent_by)}"
+    return None
+
+
+def _problems(trigger: Trigger, agent: str, correlation_id: str) -> Iterator[str]:
+    if agent and not names.is_dns_label(agent):
+        yield f"agent must be lower-case letters, digits and '-' inside, at most 63, is {quoted(agent)}"
+    if trigger.correlation_id and trigger.correlation_id != correlation_id:
+        yield f"correlation_id must be fit for a label's value, is {quoted(trigger.correlation_id)}"
+    if not names.is_dns_label(trigger.namespace):
+        yield f"namespace must be a DNS label, is {quoted(trigger.namespace)}"
+    yield from workflow_problems(trigger.workflow, trigger.namespace)
+    labels = trigger.workflow["metadata"].get("labels") or {}
+    for label, expected in ((messages.LABEL_AGENT, agent), (messages.LABEL_CORRELATION_ID, correlation_id)):
+        if labels.get(label, expected) != expected:
+            yield f"metadata.labels[{label!r}] is {quoted(labels[label])}, but the message says {expected!r}"
+
+
+def _order(trigger: Trigger, agent: str, correlation_id: str) -> Order:
+    metadata: dict[str, Any] = trigger.workflow["metadata"]
+    spec: dict[str, Any] = trigger.workflow["spec"]
+    labels = dict(metadata.get("labels") or {})
+    # By these two a workflow is found again and told from another one of the same name.
+    if agent:
+        labels[messages.LABEL_AGENT] = agent
+    if correlation_id:
+        labels[messages.LABEL_CORRELATION_ID] = correlation_id
+    return Order(
+        namespace=trigger.namespace,
+        name=metadata.get("name") or "",
+        generate_name=metadata.get("generateName") or "",
+        agent=agent,
+        correlation_id=correlation_id,
+        attempt=max(0, trigger.attempt or 0),
+        template=(spec.get("workflowTemplateRef") or {}).get("name", ""),
+        workflow={
+            **trigger.workflow,
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {**metadata, "namespace": trigger.namespace, "labels": labels},
+        },
+    )

@@ -1,0 +1,134 @@
+"""Who may come in over TCP: the bearer token, and what keeps pages in a person's browser out.
+
+The Unix socket needs none of this: its mode says who may connect.
+"""
+
+from __future__ import annotations
+
+import functools
+import hmac
+import ipaddress
+import logging
+import os
+from pathlib import Path
+
+from edgeagent.errors import ConfigError, Problem
+from edgeagent.httpapi.problem import Refused
+from edgeagent.httpapi.request import Request
+
+_log = logging.getLogger(__name__)
+
+_OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+_MAX_TOKEN_BYTES = 4096
+
+
+class TokenFile:
+    """The token in a file, read again when the file changes; a change that cannot be read keeps the old token."""
+
+    def __init__(self, path: str) -> None:
+        """Read the file.
+
+        Raises:
+            ConfigError: it cannot be read, or holds no token.
+        """
+        self._path = path
+        try:
+            self._stamp = self._read_stamp()
+            self._token = self._read_token()
+        except (OSError, ValueError) as exc:
+            raise ConfigError(path, [Problem("", f"cannot be used as http.token_file: {_reason(exc)}")]) from exc
+
+    def matches(self, token: bytes) -> bool:
+        """Whether this is the token, compared in a time that does not depend on where they differ."""
+        try:
+            stamp = self._read_stamp()
+        except OSError as exc:
+            stamp = None
+            reason = _reason(exc)
+        if stamp != self._stamp:
+            self._stamp = stamp
+            try:
+                self._token = self._read_token()
+            except (OSError, ValueError) as exc:
+                reason = _reason(exc)
+                _log.warning(
+                    "the token file %s changed and cannot be used (%s): the token before it stays valid",
+                    self._path,
+                    reason,
+                    extra={"event": "http_token_unreadable", "path": self._path},
+                )
+        return hmac.compare_digest(token, self._token)
+
+    def _read_stamp(self) -> tuple[int, int, int] | None:
+        stat = os.stat(self._path)  # noqa: PTH116  for every request: Path costs several times as much
+        return stat.st_mtime_ns, stat.st_ino, stat.st_size
+
+    def _read_token(self) -> bytes:
+        with Path(self._path).open("rb") as stream:
+            token = stream.read(_MAX_TOKEN_BYTES + 1).strip()
+        if not token:
+            raise ValueError("it is empty")
+        if len(token) > _MAX_TOKEN_BYTES:
+            raise ValueError(f"it holds more than {_MAX_TOKEN_BYTES} bytes")
+        return token
+
+
+class Access:
+    """The checks that every request over TCP passes before it is looked at further.
+
+    A page in a browser on this machine can send requests to loopback. Its POSTs carry `Origin`; and after a DNS
+    rebinding its requests count as same-origin, but their `Host` is the page's.
+    """
+
+    def __init__(self, listen_host: str, token: TokenFile | None) -> None:
+        self._listen_host = listen_host.lower()
+        self._token = token
+
+    def check(self, request: Request) -> None:
+        """Let a request pass.
+
+        Raises:
+            Refused: 403 or 401.
+        """
+        headers = request.headers
+        host = headers.get(b"host")
+        if self._token is None and host is not None and not _is_known_host(host, self._listen_host):
+            raise Refused(403, "Host: must be localhost, an IP address or the name in http.listen")
+        origin = headers.get(b"origin")
+        if origin is not None and request.method not in _SAFE_METHODS and not _is_own_origin(origin, host):
+            raise Refused(403, "Origin: pages of other servers may not send events")
+        if self._token is not None and request.path not in _OPEN_PATHS:
+            scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+            if scheme.lower() != b"bearer" or not self._token.matches(token.strip()):
+                raise Refused(
+                    401,
+                    "Authorization: must be Bearer and the token in http.token_file",
+                    ((b"www-authenticate", b"Bearer"),),
+                )
+
+
+@functools.lru_cache(maxsize=64)
+def _is_known_host(host: bytes, listen_host: str) -> bool:
+    name = host.decode("latin-1").lower()
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    else:
+        name = name.partition(":")[0]
+    if name in {"localhost", listen_host} or name.endswith(".localhost"):
+        return True
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_own_origin(origin: bytes, host: bytes | None) -> bool:
+    if host is None:
+        return False
+    return origin.lower() in {b"http://" + host.lower(), b"https://" + host.lower()}
+
+
+def _reason(exc: Exception) -> str:
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

@@ -1,0 +1,95 @@
+"""Answers, and the one table that turns an error into the status and the problem document of its answer (RFC 9457)."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, NamedTuple
+
+import msgspec
+
+from edgeagent.errors import (
+    Draining,
+    EdgeAgentError,
+    EventConflict,
+    MessageError,
+    OutboxFull,
+    RecordTooLarge,
+    StorageFailed,
+)
+
+JSON = b"application/json"
+PROBLEM = b"application/problem+json"
+# A detail may quote what a client sent; nobody reads further than this.
+_MAX_DETAIL_CHARS = 500
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class Answer(NamedTuple):
+    """A whole response, except for the headers that frame it."""
+
+    status: int
+    body: bytes
+    media_type: bytes = JSON
+    headers: Headers = ()
+
+
+class Refused(EdgeAgentError):
+    """A request that HTTP itself refuses, before anything of the agent is asked."""
+
+    def __init__(self, status: int, detail: str, headers: Headers = ()) -> None:
+        super().__init__(status, detail, headers)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+    def __str__(self) -> str:
+        return self.detail
+
+
+class _Outcome(NamedTuple):
+    status: int
+    retry_after_s: int = 0
+
+
+_OUTCOMES: dict[type[EdgeAgentError], _Outcome] = {
+    MessageError: _Outcome(HTTPStatus.BAD_REQUEST),
+    EventConflict: _Outcome(HTTPStatus.CONFLICT),
+    RecordTooLarge: _Outcome(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    OutboxFull: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),
+    StorageFailed: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),
+    Draining: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10),
+}
+
+
+def json_answer(value: Any, status: int = HTTPStatus.OK) -> Answer:
+    """A value as JSON."""
+    return Answer(status, msgspec.json.encode(value))
+
+
+def problem(status: int, detail: str, headers: Headers = ()) -> Answer:
+    """A problem document with `title`, `status` and `detail`."""
+    document = {"title": HTTPStatus(status).phrase, "status": int(status), "detail": detail[:_MAX_DETAIL_CHARS]}
+    return Answer(status, msgspec.json.encode(document), PROBLEM, headers)
+
+
+def retry_after(seconds: int) -> Headers:
+    """The header that tells a client when to come again."""
+    return ((b"retry-after", b"%d" % seconds),)
+
+
+def problem_for(error: EdgeAgentError) -> Answer:
+    """The answer to a request that ended in this error; 500 for one that no request should end in."""
+    if isinstance(error, Refused):
+        return problem(error.status, error.detail, error.headers)
+    outcome = _OUTCOMES.get(type(error), _Outcome(HTTPStatus.INTERNAL_SERVER_ERROR))
+    headers = retry_after(outcome.retry_after_s) if outcome.retry_after_s else ()
+    return problem(outcome.status, _detail(error), headers)
+
+
+def _detail(error: EdgeAgentError) -> str:
+    if isinstance(error, MessageError) and error.member:
+        return f"{error.member}: {error.reason}"
+    if isinstance(error, MessageError):
+        return error.reason
+    return str(error)

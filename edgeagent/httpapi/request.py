@@ -1,0 +1,63 @@
+"""The head of a request, as routes and checks see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+
+from edgeagent.errors import MessageError
+
+
+class Request(msgspec.Struct, frozen=True):
+    """Method, target and headers. `path` and `query` are as sent, still percent-encoded.
+
+    `headers`: names in lower case; the values of a header that came several times are joined with a comma.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[bytes, bytes]
+
+    def text(self, name: str) -> str | None:
+        """A header's value as text, None when it is absent.
+
+        Raises:
+            MessageError: it is not UTF-8.
+        """
+        value = self.headers.get(name.lower().encode())
+        return None if value is None else utf8(value, name)
+
+
+def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Request:
+    """Build a request's head from what h11 parsed (the target is visible ASCII, header names are in lower case)."""
+    path, _, query = target.decode("latin-1").partition("?")
+    if path.startswith("http://"):  # the absolute form, as sent to proxies: RFC 9112 3.2.2 wants it understood
+        path = "/" + path.removeprefix("http://").partition("/")[2]
+    values: dict[bytes, bytes] = {}
+    for name, value in headers:
+        values[name] = values[name] + b", " + value if name in values else value
+    return Request(method.decode("latin-1"), path, query, values)
+
+
+def percent_decoded(text: str, member: str) -> str:
+    """Undo percent-encoding.
+
+    Raises:
+        MessageError: the bytes it stands for are not UTF-8; names `member`.
+    """
+    return utf8(unquote_to_bytes(text), member) if "%" in text else text
+
+
+def utf8(value: bytes, member: str) -> str:
+    """Bytes from outside as text.
+
+    Raises:
+        MessageError: they are not UTF-8; names `member`.
+    """
+    try:
+        return value.decode()
+    except UnicodeDecodeError as exc:
+        raise MessageError("request", member, "is not UTF-8") from exc

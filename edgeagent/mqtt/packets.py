@@ -1,0 +1,194 @@
+"""Bytes of MQTT 5 into packets and back: everything about the `mqtt5` codec that holds no connection's state.
+
+Beware: the codec's enums are no ints, whatever its stub says. They have no order and no hash, and 0 is true;
+compare them with `==` and turn them into numbers with `int()`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import mqtt5
+import msgspec
+
+from edgeagent.mqtt.link import Message, Publication, Subscription, Will
+
+# How many unacknowledged QoS 1 messages the broker may send before it waits (contract section 2).
+RECEIVE_MAX = 256
+# The protocol ends at 2**28 bytes, where the codec panics; half of it leaves room for properties beside the payload.
+LARGEST_PACKET_BYTES = 1 << 27
+LARGEST_PACKET_ID = 65535
+# By QoS as a number. 2 is missing: neither asked for nor used.
+QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
+
+_MALFORMED = mqtt5.DisconnectReasonCode.MALFORMED_PACKET
+# A remaining length is written in one to four bytes, seven bits in each.
+_MAX_LENGTH_BYTES = 4
+
+
+class Handshake(msgspec.Struct, frozen=True):
+    """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
+
+    `address` only names the broker in errors.
+    """
+
+    address: str
+    client_id: str
+    keepalive_s: int
+    session_expiry_s: int
+    max_packet_bytes: int
+    username: str | None = None
+    will: Will | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+
+
+class Fault(NamedTuple):
+    """What is wrong with received bytes: the reason code to disconnect with, and what the broker sent."""
+
+    reason_code: mqtt5.DisconnectReasonCode
+    text: str
+
+
+class PacketReader:
+    """Cuts a stream of bytes into packets.
+
+    It keeps the beginning of at most one packet and does not ask the codec again before the rest is there, so that
+    the work is proportional to the bytes, however they are cut. Nothing that is fed to it raises.
+
+    Args:
+        max_packet_bytes: a larger packet is a fault, told as soon as its length is known.
+    """
+
+    def __init__(self, max_packet_bytes: int) -> None:
+        self._max_packet_bytes = max_packet_bytes
+        self._partial = bytearray()
+        self._wanted_bytes = 0
+
+    def take(self, data: bytes) -> tuple[list[mqtt5.Packet], Fault | None]:
+        """The packets that these bytes complete, and the fault behind them; after a fault nothing more can be read."""
+        packets: list[mqtt5.Packet] = []
+        if self._partial:
+            self._partial += data
+            if len(self._partial) < self._wanted_bytes:
+                return packets, None
+            data = bytes(self._partial)
+            self._partial.clear()
+        view, end_bytes, max_packet_bytes, read = memoryview(data), len(data), self._max_packet_bytes, mqtt5.read
+        position = 0
+        while position < end_bytes:
+            try:
+                packet, packet_bytes = read(view[position:])
+            except IndexError:
+                return packets, self._keep(view[position:])
+            except ValueError as exc:
+                return packets, _fault(view[position:], str(exc))
+            except BaseException as exc:
+                # Over text that is not UTF-8 the codec panics: no Exception, and of a class that cannot be imported.
+                if type(exc).__module__ != "pyo3_runtime":
+                    raise
+                return packets, _fault(view[position:], "text that is not UTF-8")
+            if packet_bytes > max_packet_bytes:
+                return packets, self._too_large(packet_bytes)
+            packets.append(packet)
+            position += packet_bytes
+        return packets, None
+
+    def _keep(self, rest: memoryview) -> Fault | None:
+        packet_bytes = _packet_bytes(rest)
+        if packet_bytes is not None and packet_bytes > self._max_packet_bytes:
+            return self._too_large(packet_bytes)
+        self._wanted_bytes = packet_bytes or len(rest) + 1
+        self._partial += rest
+        return None
+
+    def _too_large(self, packet_bytes: int) -> Fault:
+        text = f"a packet of {packet_bytes} bytes, where {self._max_packet_bytes} were allowed"
+        return Fault(mqtt5.DisconnectReasonCode.PACKET_TOO_LARGE, text)
+
+
+def connect_packet(handshake: Handshake, password: bytes | None) -> bytes:
+    """CONNECT. The session is resumed when it is to outlive a connection, else it starts clean."""
+    will = handshake.will
+    return mqtt5.ConnectPacket(
+        handshake.client_id,
+        username=handshake.username,
+        password=password,
+        clean_start=handshake.session_expiry_s == 0,
+        will=will
+        and mqtt5.Will(
+            will.topic, payload=will.payload, qos=QOS[will.qos], retain=will.retain, will_delay_interval=will.delay_s
+        ),
+        keep_alive=handshake.keepalive_s,
+        session_expiry_interval=handshake.session_expiry_s,
+        receive_max=RECEIVE_MAX,
+        max_packet_size=handshake.max_packet_bytes,
+    ).write()
+
+
+def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) -> bytes:
+    """SUBSCRIBE. The retain flag then marks only what came with the subscription."""
+    handling = mqtt5.RetainHandling
+    filters = [
+        mqtt5.TopicFilter(
+            topic_filter,
+            max_qos=QOS[qos],
+            retain_as_published=False,
+            retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
+        )
+        for topic_filter, qos, retained in subscriptions
+    ]
+    return mqtt5.SubscribePacket(packet_id, filters).write()
+
+
+def publish_packet(publication: Publication, packet_id: int | None) -> bytes:
+    """PUBLISH; `packet_id` is None at QoS 0.
+
+    Raises:
+        ValueError: a text or the properties do not fit the format.
+        OverflowError: `expiry_s` does not fit 32 bits.
+    """
+    return mqtt5.PublishPacket(
+        publication.topic,
+        publication.payload,
+        qos=QOS[publication.qos],
+        retain=publication.retain,
+        packet_id=packet_id,
+        message_expiry_interval=publication.expiry_s,
+        content_type=publication.content_type,
+        response_topic=publication.response_topic,
+        correlation_data=publication.correlation_data,
+        user_properties=list(publication.user_properties),
+    ).write()
+
+
+def message_from(packet: mqtt5.PublishPacket, connection: int) -> Message:
+    """The message that a received PUBLISH at QoS 0 or 1 carries."""
+    packet_id = packet.packet_id
+    return Message(
+        packet.topic,
+        packet.payload,
+        0 if packet_id is None else 1,
+        packet_id or 0,
+        connection,
+        packet.retain,
+        packet.duplicate,
+        packet.response_topic,
+        packet.correlation_data,
+    )
+
+
+def _packet_bytes(start: memoryview) -> int | None:
+    """How long the packet that begins here is, or None while its length is not complete."""
+    remaining_bytes = 0
+    for index, byte in enumerate(start[1 : 1 + _MAX_LENGTH_BYTES]):
+        remaining_bytes |= (byte & 0x7F) << 7 * index
+        if byte < 0x80:  # noqa: PLR2004  the continuation bit
+            return 2 + index + remaining_bytes
+    return None
+
+
+def _fault(start: memoryview, text: str) -> Fault:
+    # In MQTT 5 a CONNACK is longer: this is how a broker of MQTT 3.1.1 says that it does not know our version.
+    if start[:2].tobytes() == b"\x20\x02":
+        return Fault(_MALFORMED, "an answer of MQTT 3.1.1: it does not speak MQTT 5")
+    return Fault(_MALFORMED, f"a malformed packet ({text})")

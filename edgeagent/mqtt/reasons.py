@@ -1,0 +1,130 @@
+"""Why a broker, a network or a certificate said no: reason codes and foreign exceptions in plain words."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+
+import mqtt5
+
+from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.mqtt.packets import Handshake
+
+SESSION_TAKEN_OVER = 0x8E
+
+# MQTT 5, table 2-6: only codes of failure; several mean slightly different things in different packets.
+_WORDS = {
+    0x80: "an unspecified error",
+    0x81: "it found a packet of ours malformed",
+    0x82: "it found a packet of ours against the protocol",
+    0x83: "an error of its own implementation",
+    0x84: "it does not speak MQTT 5",
+    0x85: "it does not allow this client id",
+    0x86: "user name or password is wrong",
+    0x87: "not authorized",
+    0x88: "it is not available",
+    0x89: "it is busy",
+    0x8A: "this client is banned",
+    0x8B: "it is shutting down",
+    0x8C: "it wants another authentication method",
+    0x8D: "it heard nothing from us for the keep-alive time",
+    SESSION_TAKEN_OVER: "another client uses the same client id",
+    0x8F: "it does not accept this topic filter",
+    0x90: "it does not accept this topic",
+    0x91: "the packet id is in use",
+    0x92: "the packet id is not known",
+    0x93: "more messages in flight than it allows",
+    0x94: "the topic alias is invalid",
+    0x95: "the packet is larger than it takes",
+    0x96: "too many messages in too short a time",
+    0x97: "a quota is exceeded",
+    0x98: "an administrator ended the connection",
+    0x99: "the payload does not have the format announced",
+    0x9A: "it does not support retained messages",
+    0x9B: "it does not support this QoS",
+    0x9C: "another server is to be used for now",
+    0x9D: "the server has moved",
+    0x9E: "it does not support shared subscriptions",
+    0x9F: "too many connections in too short a time",
+    0xA0: "the connection has lasted as long as it allows",
+    0xA1: "it does not support subscription identifiers",
+    0xA2: "it does not support wildcards in topic filters",
+}
+
+# Nothing of these mends itself: somebody must change a password, an access rule, a limit or the configuration.
+_DENYING = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x95, 0x99, 0x9A, 0x9B, 0x9D, 0x9E, 0xA2})
+
+
+def words(reason_code: int, said: str | None = None) -> str:
+    """A reason code in plain words, with what the broker itself said behind it."""
+    text = f"{_WORDS.get(reason_code, 'an unknown reason')} (0x{reason_code:02x})"
+    return f"{text}: {said}" if said else text
+
+
+def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
+    """Why this CONNACK gives no connection that we can use, or None when it does."""
+    address = handshake.address
+    if code := int(packet.reason_code):
+        return _refusal(address, code, packet.server_reference or packet.reason_str)
+    if packet.max_qos == mqtt5.QoS.AT_MOST_ONCE:
+        return Denied(address, "it takes only QoS 0, which can lose messages")
+    for topic_filter, _, _ in handshake.subscriptions:
+        if topic_filter.startswith("$share/") and not packet.shared_subscription_available:
+            return _subscription_refused(address, topic_filter, words(0x9E))
+    return None
+
+
+def suback_error(handshake: Handshake, packet: mqtt5.SubAckPacket) -> UplinkError | None:
+    """The first subscription that was refused, or granted with less than asked; None when all were granted."""
+    for (topic_filter, qos, _), code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
+        if code < qos:
+            less = f"it grants only QoS {code}, which can lose messages"
+            return _subscription_refused(handshake.address, topic_filter, less)
+        if code > qos:
+            return _subscription_refused(handshake.address, topic_filter, words(code, packet.reason_str))
+    return None
+
+
+def disconnect_error(handshake: Handshake, packet: mqtt5.DisconnectPacket) -> UplinkError:
+    """Why the broker ended the connection."""
+    code = int(packet.reason_code)
+    if code == SESSION_TAKEN_OVER:
+        text = f"another client uses the id {handshake.client_id}: give each its own client_id"
+        return Unavailable(handshake.address, text)
+    if code:
+        return _refusal(handshake.address, code, packet.server_reference or packet.reason_str)
+    return Unavailable(handshake.address, "the broker ended the connection")
+
+
+def _refusal(address: str, reason_code: int, said: str | None) -> UplinkError:
+    text = words(reason_code, said)
+    return Denied(address, text) if reason_code in _DENYING else Unavailable(address, text)
+
+
+def _subscription_refused(address: str, topic_filter: str, text: str) -> Denied:
+    return Denied(address, f"subscription to {topic_filter}: {text}")
+
+
+def connection_failure(address: str, exc: Exception) -> UplinkError:
+    """Translate what a resolver, a socket or TLS raised."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return Denied(
+            address, f"its certificate is not trusted ({exc.verify_message}); check the name in url, and ca_file"
+        )
+    if isinstance(exc, ssl.SSLError):
+        return _tls_failure(address, exc)
+    if isinstance(exc, socket.gaierror):
+        return Unavailable(address, f"the name cannot be resolved ({exc.strerror})")
+    if isinstance(exc, OSError) and exc.errno is not None:
+        return Unavailable(address, f"the connection failed ({os.strerror(exc.errno)})")
+    return Unavailable(address, f"the connection failed ({exc})")
+
+
+def _tls_failure(address: str, exc: ssl.SSLError) -> UplinkError:
+    reason = (exc.reason or str(exc)).replace("_", " ").lower()
+    if reason.endswith(
+        ("certificate required", "bad certificate", "unknown ca", "certificate unknown", "handshake failure")
+    ):
+        return Denied(address, f"the TLS handshake failed ({reason}); check cert_file and key_file")
+    return Unavailable(address, f"TLS failed ({reason}); does this port speak TLS?")

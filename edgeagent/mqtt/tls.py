@@ -1,0 +1,63 @@
+"""Secrets and certificates of a broker connection, read anew for each attempt because they rotate."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from edgeagent.config.tables import Connection
+from edgeagent.errors import Denied
+
+
+def read_secret(address: str, key: str, file: str) -> bytes:
+    """The secret in a file, without the one newline that editors put at the end.
+
+    Raises:
+        Denied: the file cannot be read; the text names `key` of the configuration and the file.
+    """
+    try:
+        secret = Path(file).read_bytes()
+    except OSError as exc:
+        raise Denied(address, f"{key} {file} cannot be read ({exc.strerror})") from exc
+    return secret.removesuffix(b"\n").removesuffix(b"\r")
+
+
+def client_context(address: str, connection: Connection) -> ssl.SSLContext:
+    """TLS as the configuration asks for it. Reads files: not for the loop's thread.
+
+    Without `ca_file` the system's certificate authorities are trusted, with it only those in the file.
+
+    Raises:
+        Denied: a file cannot be read or used; the text names its key of the configuration and the file.
+    """
+    try:
+        context = ssl.create_default_context(cafile=connection.ca_file or None)
+    except (OSError, ValueError) as exc:
+        raise Denied(address, f"ca_file {connection.ca_file} cannot be used ({_reason(exc)})") from exc
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if connection.insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if connection.alpn:
+        context.set_alpn_protocols([connection.alpn])
+    if connection.cert_file:
+        _load_certificate(context, address, connection)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, address: str, connection: Connection) -> None:
+    password = b""
+    if connection.key_password_file:
+        password = read_secret(address, "key_password_file", connection.key_password_file)
+    try:
+        # Always a callback: without one OpenSSL would ask for the password of an encrypted key on the terminal.
+        context.load_cert_chain(connection.cert_file, connection.key_file, password=lambda: password)
+    except (OSError, ValueError) as exc:
+        files = f"cert_file {connection.cert_file} and key_file {connection.key_file}"
+        raise Denied(address, f"{files} cannot be used ({_reason(exc)}); check key_password_file too") from exc
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, ssl.SSLError):
+        return (exc.reason or str(exc)).replace("_", " ").lower()
+    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

@@ -1,0 +1,388 @@
+"""The MQTT 5 engine: one connection as an `asyncio.Protocol`.
+
+Invariants:
+
+* A packet id stands in `_tokens` from its PUBLISH to its PUBACK, and is not used again in between.
+* `_order` holds the packet ids of received QoS 1 messages that are not acknowledged, in order of receipt; PUBACKs
+  leave only from its front.
+* After `_end` nothing is written, nothing received is looked at, and `room` is 0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import itertools
+from collections import deque
+from collections.abc import Sequence
+from typing import cast
+
+import mqtt5
+
+from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.mqtt import reasons
+from edgeagent.mqtt.link import (
+    MALFORMED,
+    PACKET_TOO_LARGE,
+    QOS_NOT_SUPPORTED,
+    RECEIVE_MAXIMUM_EXCEEDED,
+    RETAIN_NOT_SUPPORTED,
+    Ack,
+    LinkOwner,
+    Message,
+    Publication,
+)
+from edgeagent.mqtt.packets import (
+    LARGEST_PACKET_BYTES,
+    LARGEST_PACKET_ID,
+    QOS,
+    RECEIVE_MAX,
+    Handshake,
+    PacketReader,
+    message_from,
+    publish_packet,
+    subscribe_packet,
+)
+
+# QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
+_EARLY_QOS0_MAX = 1024
+# A PINGREQ is answered at once by a broker that lives; the factor is what brokers allow us (MQTT 5, 3.1.2.10).
+_PATIENCE = 1.5
+
+_AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
+_PINGREQ = mqtt5.PingReqPacket().write()
+_Reason = mqtt5.DisconnectReasonCode
+
+# Names a connection within this process, so that an acknowledgement can never reach another one.
+_connection_numbers = itertools.count(1)
+
+
+class _Phase(enum.Enum):
+    CONNECTING = enum.auto()
+    SUBSCRIBING = enum.auto()
+    UP = enum.auto()
+    ENDED = enum.auto()
+
+
+_CONNECTING, _SUBSCRIBING, _UP, _ENDED = _Phase
+
+
+class V5Link(asyncio.Protocol):
+    """One MQTT 5 connection; a `Link`. Build a new one for each connection.
+
+    Args:
+        owner: who is told.
+        handshake: what to ask of the broker.
+        connect: the CONNECT packet that says it; apart, because it holds the password.
+        loop: the running loop.
+
+    Attributes:
+        connection: this connection's number, unique in the process; every `Message` carries it.
+        up: done when connected and subscribed (None, just before `on_up`), or when that failed (the error).
+        ended: done with the reason when the connection has ended, whoever ended it. `on_down` is the session's to call.
+        lost: done when the socket is gone.
+        taken_over: whether it ended because another client took the session.
+    """
+
+    def __init__(self, owner: LinkOwner, handshake: Handshake, connect: bytes, loop: asyncio.AbstractEventLoop) -> None:
+        self.connection = next(_connection_numbers)
+        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
+        self.ended: asyncio.Future[UplinkError] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.taken_over = False
+        self._owner = owner
+        self._handshake = handshake
+        self._connect = connect
+        self._loop = loop
+        self._phase = _CONNECTING
+        self._transport: asyncio.Transport
+        self._reader = PacketReader(handshake.max_packet_bytes)
+        self._session_present = False
+        self._receive_max = 0
+        self._max_packet_bytes = LARGEST_PACKET_BYTES
+        self._retain_available = True
+        self._paused = False
+        self._tokens: dict[int, int] = {}
+        self._last_packet_id = 0
+        self._order: deque[int] = deque()
+        self._acknowledged: dict[int, bool] = {}
+        self._messages: list[Message] = []
+        self._acks: list[Ack] = []
+        self._refused: list[Ack] = []
+        self._keepalive_s = handshake.keepalive_s
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_s = self._received_s = loop.time()
+        self._asked_s: float | None = None  # when the first PINGREQ went out that nothing came after
+
+    # What the owner calls.
+
+    @property
+    def room(self) -> int:
+        """See `Link.room`."""
+        if self._phase is not _UP or self._paused:
+            return 0
+        return self._receive_max - len(self._tokens)
+
+    @property
+    def max_packet_bytes(self) -> int:
+        """See `Link.max_packet_bytes`."""
+        return self._max_packet_bytes
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """See `Link.publish`."""
+        if self._phase is not _UP:
+            return
+        packets = [packet for publication in publications if (packet := self._packet_for(publication))]
+        if packets:
+            self._write(b"".join(packets))
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """See `Link.acknowledge`."""
+        if self._phase is _ENDED:
+            return
+        acknowledged, order = self._acknowledged, self._order
+        for message in messages:
+            if message.connection == self.connection and message.packet_id in acknowledged:
+                acknowledged[message.packet_id] = True
+        packets = []
+        while order and acknowledged[order[0]]:
+            packet_id = order.popleft()
+            del acknowledged[packet_id]
+            packets.append(mqtt5.PubAckPacket(packet_id).write())
+        if packets:
+            self._write(b"".join(packets))
+
+    # What the session calls.
+
+    def close(self) -> None:
+        """End it gracefully: the broker discards the will. `lost` is done when the socket is gone."""
+        said = None if self._phase is _CONNECTING else _Reason.NORMAL_DISCONNECTION
+        self._end(Unavailable(self._handshake.address, "we closed the connection"), said)
+
+    def abort(self) -> None:
+        """End it at once and without a word: the broker publishes the will."""
+        self._transport.abort()
+        self._end(Unavailable(self._handshake.address, "we aborted the connection"))
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send CONNECT."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._write(self._connect)
+
+    def data_received(self, data: bytes) -> None:
+        """Take everything that is complete, then tell the owner: acks first, then messages."""
+        if self._phase is _ENDED:
+            return
+        self._received_s = self._loop.time()
+        self._asked_s = None
+        packets, fault = self._reader.take(data)
+        for packet in packets:
+            if type(packet) is mqtt5.PubAckPacket:
+                self._take_puback(packet)
+            elif type(packet) is mqtt5.PublishPacket:
+                self._take_publish(packet)
+            else:
+                self._take_other(packet)
+            if self._phase is _ENDED:
+                break
+        if fault is not None:
+            self._against_protocol(fault.text, fault.reason_code)
+        self._tell()
+
+    def pause_writing(self) -> None:
+        """The socket takes no more: no room."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The socket takes more again."""
+        self._paused = False
+        if self._phase is _UP:
+            self._owner.on_room()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone."""
+        address = self._handshake.address
+        self.lost.set_result(None)
+        if exc is not None:
+            self._end(reasons.connection_failure(address, exc))
+        elif self._phase is _CONNECTING:
+            self._end(Unavailable(address, "it closed the connection without an answer; does it speak MQTT 5 here?"))
+        else:
+            self._end(Unavailable(address, "the broker closed the connection"))
+
+    # Receiving.
+
+    def _tell(self) -> None:
+        if self._acks:
+            acks, self._acks = self._acks, []
+            self._owner.on_acks(acks)
+        if self._phase is not _SUBSCRIBING:
+            if self._messages:
+                messages, self._messages = self._messages, []
+                self._owner.on_messages(messages)
+        elif len(self._messages) > RECEIVE_MAX + _EARLY_QOS0_MAX:
+            self._messages = [message for message in self._messages if message.qos]
+
+    def _take_puback(self, packet: mqtt5.PubAckPacket) -> None:
+        try:
+            token = self._tokens.pop(packet.packet_id)
+        except KeyError:
+            self._against_protocol(f"an acknowledgement of packet id {packet.packet_id}, which is not in flight")
+        else:
+            self._acks.append(Ack(token, int(packet.reason_code), packet.reason_str or ""))
+
+    def _take_publish(self, packet: mqtt5.PublishPacket) -> None:
+        message = message_from(packet, self.connection)
+        if self._phase is _CONNECTING:
+            self._against_protocol("a message before it answered CONNECT")
+        elif not message.topic:
+            self._against_protocol("a topic alias, which was not offered", _Reason.TOPIC_ALIAS_INVALID)
+        elif packet.packet_id is None or self._take_packet_id(packet.packet_id, packet.qos):
+            self._messages.append(message)
+
+    def _take_packet_id(self, packet_id: int, qos: mqtt5.QoS) -> bool:
+        if qos != _AT_LEAST_ONCE:
+            self._against_protocol("a message at QoS 2, which was not asked for", _Reason.QOS_NOT_SUPPORTED)
+        elif not packet_id or packet_id in self._acknowledged:
+            self._against_protocol(f"a message with packet id {packet_id}, which is 0 or in use")
+        elif len(self._order) >= RECEIVE_MAX:
+            self._against_protocol("more unacknowledged messages than it may", _Reason.RECEIVE_MAX_EXCEEDED)
+        else:
+            self._acknowledged[packet_id] = False
+            self._order.append(packet_id)
+            return True
+        return False
+
+    def _take_other(self, packet: mqtt5.Packet) -> None:
+        if isinstance(packet, mqtt5.PingRespPacket) and self._phase is not _CONNECTING:
+            return
+        if isinstance(packet, mqtt5.ConnAckPacket) and self._phase is _CONNECTING:
+            self._take_connack(packet)
+        elif isinstance(packet, mqtt5.SubAckPacket) and self._phase is _SUBSCRIBING:
+            self._take_suback(packet)
+        elif isinstance(packet, mqtt5.DisconnectPacket):
+            self.taken_over = int(packet.reason_code) == reasons.SESSION_TAKEN_OVER
+            self._end(reasons.disconnect_error(self._handshake, packet))
+        else:
+            self._against_protocol(f"an unexpected {type(packet).__name__.removesuffix('Packet').upper()}")
+
+    def _take_connack(self, packet: mqtt5.ConnAckPacket) -> None:
+        if error := reasons.connack_error(self._handshake, packet):
+            self._end(error, None if int(packet.reason_code) else _Reason.NORMAL_DISCONNECTION)
+            return
+        self._session_present = packet.session_present
+        self._receive_max = packet.receive_max
+        self._max_packet_bytes = min(packet.max_packet_size or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
+        self._retain_available = packet.retain_available
+        # 0 means that the broker does not watch; our own period then still finds a dead connection.
+        self._keepalive_s = packet.server_keep_alive or self._keepalive_s
+        self._timer = self._loop.call_later(self._keepalive_s, self._keep_alive)
+        if self._handshake.subscriptions:
+            self._phase = _SUBSCRIBING
+            self._write(subscribe_packet(self._free_packet_id(), self._handshake.subscriptions))
+        else:
+            self._go_up()
+
+    def _take_suback(self, packet: mqtt5.SubAckPacket) -> None:
+        if packet.packet_id != self._last_packet_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
+            self._against_protocol("an answer that does not fit our SUBSCRIBE")
+        elif error := reasons.suback_error(self._handshake, packet):
+            self._end(error, _Reason.NORMAL_DISCONNECTION)
+        else:
+            self._go_up()
+
+    def _go_up(self) -> None:
+        self._phase = _UP
+        if not self.up.done():
+            self.up.set_result(None)
+        self._owner.on_up(self, session_present=self._session_present)
+
+    # Sending.
+
+    def _write(self, data: bytes) -> None:
+        self._sent_s = self._loop.time()
+        self._transport.write(data)
+
+    def _packet_for(self, publication: Publication) -> bytes | None:
+        """The PUBLISH, its packet id taken; None when it cannot go out, which its `Ack` will say."""
+        if reason_code := self._obstacle(publication):
+            self._refuse(publication, reason_code, reasons.words(reason_code))
+            return None
+        packet_id = self._free_packet_id() if publication.qos else None
+        try:
+            packet = publish_packet(publication, packet_id)
+        except (ValueError, OverflowError) as exc:
+            self._refuse(publication, MALFORMED, str(exc))
+            return None
+        if len(packet) > self._max_packet_bytes:
+            self._refuse(publication, PACKET_TOO_LARGE, reasons.words(PACKET_TOO_LARGE))
+            return None
+        if packet_id is not None:
+            self._tokens[packet_id] = publication.token
+        return packet
+
+    def _obstacle(self, publication: Publication) -> int:
+        """The reason code for what the broker would end the connection over, 0 when there is none."""
+        if publication.qos and len(self._tokens) >= self._receive_max:
+            return RECEIVE_MAXIMUM_EXCEEDED
+        if len(publication.payload) > self._max_packet_bytes:
+            return PACKET_TOO_LARGE
+        if publication.retain and not self._retain_available:
+            return RETAIN_NOT_SUPPORTED
+        return 0 if publication.qos < len(QOS) else QOS_NOT_SUPPORTED
+
+    def _refuse(self, publication: Publication, reason_code: int, reason: str) -> None:
+        if not self._refused:
+            self._loop.call_soon(self._tell_refused)
+        self._refused.append(Ack(publication.token, reason_code, reason))
+
+    def _tell_refused(self) -> None:
+        refused, self._refused = self._refused, []
+        if self._phase is _UP:  # else `on_down` speaks for them
+            self._owner.on_acks(refused)
+
+    def _free_packet_id(self) -> int:
+        packet_id = self._last_packet_id % LARGEST_PACKET_ID + 1
+        while packet_id in self._tokens:
+            packet_id = packet_id % LARGEST_PACKET_ID + 1
+        self._last_packet_id = packet_id
+        return packet_id
+
+    def _keep_alive(self) -> None:
+        """The one timer: it looks at when something was last sent and received, so that a message need not touch it."""
+        now_s, period_s = self._loop.time(), self._keepalive_s
+        if self._asked_s is not None and now_s - self._asked_s >= _PATIENCE * period_s:
+            self._transport.abort()
+            text = f"nothing came from the broker for {now_s - self._received_s:.0f} s, not even an answer to a ping"
+            self._end(Unavailable(self._handshake.address, text))
+            return
+        silent = self._asked_s is None and now_s - self._received_s >= period_s
+        if silent or now_s - self._sent_s >= period_s:
+            if self._asked_s is None:
+                self._asked_s = now_s
+            self._write(_PINGREQ)
+        heard_by_s = self._received_s + period_s if self._asked_s is None else self._asked_s + _PATIENCE * period_s
+        self._timer = self._loop.call_at(min(self._sent_s + period_s, heard_by_s), self._keep_alive)
+
+    # Ending.
+
+    def _against_protocol(self, text: str, reason_code: _Reason = _Reason.PROTOCOL_ERROR) -> None:
+        self._end(Unavailable(self._handshake.address, f"the broker sent {text}"), reason_code)
+
+    def _end(self, error: UplinkError, reason_code: _Reason | None = None) -> None:
+        """End the connection, once; `reason_code` is what DISCONNECT says, None: nothing is said."""
+        if self._phase is _ENDED:
+            return
+        if self._phase is not _UP:
+            self._messages.clear()  # the owner never heard of this connection
+        self._phase = _ENDED
+        if self._timer is not None:
+            self._timer.cancel()
+        if reason_code is not None:
+            self._transport.write(mqtt5.DisconnectPacket(reason_code=reason_code).write())
+        self._transport.close()
+        for future in (self.up, self.ended):
+            if not future.done():
+                future.set_result(error)

@@ -1,0 +1,120 @@
+"""The cursor file: what is released in every log, and the account, in two slots written in place in turn.
+
+Settling needs no free space, because the slots were preallocated; a slot torn by a power cut leaves the other one,
+which is one checkpoint older. A slot is
+
+    0  8   magic
+    8  u32 payload length
+    12 u32 CRC-32 (IEEE) of the payload
+    16     payload: a Checkpoint as msgpack
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from struct import Struct
+from zlib import crc32
+
+import msgspec
+
+from edgeagent.core.frame import Batch
+from edgeagent.core.settled import Released
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.files import File, Filesystem
+
+SLOT_BYTES = 128 << 10
+_MAGIC = b"EDGECUR1"
+_HEAD = Struct("<8sII")
+
+
+class LogState(msgspec.Struct, array_like=True, frozen=True):
+    """What is kept of one log. Frames with a seq of `next_seq` or above came after the checkpoint.
+
+    `ranges`: the released ranges above `cursor`, as distances: from the end of the one before (the cursor for the
+    first), then its length, and so on. `released`: how many seqs went which way. `moved_in`: how many came from
+    another log.
+    """
+
+    next_seq: int
+    cursor: int
+    ranges: list[int]
+    released: dict[str, int]
+    moved_in: int
+
+    def to_released(self) -> Released:
+        """The set that `ranges` stands for."""
+        position, result = self.cursor, Released(self.cursor)
+        for distance, length in zip(self.ranges[::2], self.ranges[1::2], strict=True):
+            result.add(position + distance, length)
+            position += distance + length
+        return result
+
+
+class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
+    """Everything that the cursor file holds. `events`: the counters in events, as of this checkpoint."""
+
+    generation: int
+    logs: dict[str, LogState]
+    events: Batch
+
+
+def distances(released: Released) -> list[int]:
+    """The ranges above the cursor in the form of `LogState.ranges`."""
+    result: list[int] = []
+    position = released.cursor
+    for start, end in released.ranges:
+        result += (start - position, end - start)
+        position = end
+    return result
+
+
+class CursorFile:
+    """The two slots."""
+
+    def __init__(self, file: File, path: Path, slot: int) -> None:
+        self._file = file
+        self._path = path
+        self._slot = slot  # the one to write next: never the last good one
+
+    @classmethod
+    def open(cls, filesystem: Filesystem, path: Path) -> tuple[CursorFile, Checkpoint | None]:
+        """The file (made if it is not there) and its newest good checkpoint."""
+        if not filesystem.exists(path):
+            return cls(filesystem.create(path, 2 * SLOT_BYTES), path, 0), None
+        file = filesystem.open(path)
+        found = [(read.generation, slot, read) for slot in (0, 1) if (read := _read(file, slot)) is not None]
+        if not found:
+            return cls(file, path, 0), None
+        _, slot, newest = max(found, key=lambda entry: entry[0])
+        return cls(file, path, 1 - slot), newest
+
+    def write(self, checkpoint: Checkpoint) -> None:
+        """Write and sync. When it fails the older slot stays good, and the next call writes this one anew.
+
+        Raises:
+            StorageFailed: the disk refused, or the checkpoint is larger than a slot.
+        """
+        payload = msgspec.msgpack.encode(checkpoint)
+        if _HEAD.size + len(payload) > SLOT_BYTES:
+            raise StorageFailed("write", str(self._path), f"a checkpoint of {len(payload)} bytes does not fit its slot")
+        self._file.write_at(self._slot * SLOT_BYTES, _HEAD.pack(_MAGIC, len(payload), crc32(payload)) + payload)
+        self._file.sync()
+        self._slot = 1 - self._slot
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+
+def _read(file: File, slot: int) -> Checkpoint | None:
+    data = file.read_at(slot * SLOT_BYTES, SLOT_BYTES)
+    if len(data) < _HEAD.size:
+        return None
+    magic, size, crc = _HEAD.unpack_from(data)
+    payload = data[_HEAD.size : _HEAD.size + size]
+    if magic != _MAGIC or len(payload) != size or crc32(payload) != crc:
+        return None
+    try:
+        return msgspec.msgpack.decode(payload, type=Checkpoint)
+    except msgspec.DecodeError:
+        return None

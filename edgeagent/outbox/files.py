@@ -1,0 +1,197 @@
+"""The outbox's view of a disk: the only place that syncs, renames, or preallocates.
+
+`Filesystem` and `File` are what the outbox asks of a disk; tests put a model of one behind them that loses or tears
+what was not synced. `OsFilesystem` is the real one. Every `OSError` becomes `StorageFailed` here.
+
+What is promised: after `File.sync` returned, the bytes written before survive a power cut. After `create`, `replace`
+and `remove` returned, so does the directory entry. A failed sync says nothing about the bytes: they may be gone from
+the cache, so that syncing again would succeed without them. Nobody may sync a file again after that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from edgeagent.errors import StorageFailed
+
+_FILE_MODE = 0o640
+_DIRECTORY_MODE = 0o750
+
+
+class File(Protocol):
+    """An open file. Any method may raise `StorageFailed`."""
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes; fewer at the end of the file."""
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write all of `data`."""
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut. After it raised, give the file up."""
+
+    def size(self) -> int:
+        """The file's length in bytes."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file; not synced."""
+
+    def close(self) -> None:
+        """Let go of the file; never raises."""
+
+
+class Filesystem(Protocol):
+    """Files by path. Any method may raise `StorageFailed`."""
+
+    def make_directory(self, path: Path) -> None:
+        """Create a directory and its parents; fine if it is there."""
+
+    def list(self, directory: Path) -> list[str]:
+        """The names in a directory, sorted."""
+
+    def exists(self, path: Path) -> bool:
+        """Whether there is such a file."""
+
+    def create(self, path: Path, size: int) -> File:
+        """A new file of `size` zeros with its space reserved; the entry is synced. Fails if it exists."""
+
+    def open(self, path: Path) -> File:
+        """An existing file, for reading and writing."""
+
+    def read(self, path: Path) -> bytes:
+        """A whole small file."""
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Write a whole small file, atomically and synced: after a crash it is the old one or the new one."""
+
+    def remove(self, path: Path) -> None:
+        """Remove a file; the entry's end is synced. Fine if it is not there."""
+
+
+@contextmanager
+def _translated(operation: str, path: object) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StorageFailed(operation, str(path), exc.strerror or str(exc)) from exc
+
+
+class OsFile:
+    """A real file."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """Read; see `File`."""
+        with _translated("read", self._path):
+            return os.pread(self._descriptor, size, offset)
+
+    def write_at(self, offset: int, data: bytes) -> None:
+        """Write; see `File`."""
+        with _translated("write", self._path):
+            written = os.pwrite(self._descriptor, data, offset)
+            while written < len(data):  # a signal or a nearly full disk may cut a write short
+                written += os.pwrite(self._descriptor, data[written:], offset + written)
+
+    def sync(self) -> None:
+        """Sync; see `File`."""
+        with _translated("sync", self._path):
+            os.fdatasync(self._descriptor)
+
+    def size(self) -> int:
+        """Length; see `File`."""
+        with _translated("stat", self._path):
+            return os.fstat(self._descriptor).st_size
+
+    def truncate(self, size: int) -> None:
+        """Cut; see `File`."""
+        with _translated("truncate", self._path):
+            os.ftruncate(self._descriptor, size)
+
+    def close(self) -> None:
+        """Close; see `File`."""
+        with suppress(OSError):  # what matters was synced, and a failed close frees the descriptor all the same
+            os.close(self._descriptor)
+
+
+class OsFilesystem:
+    """The real disk."""
+
+    def make_directory(self, path: Path) -> None:
+        """Create a directory; see `Filesystem`."""
+        with _translated("create directory", path):
+            if not path.is_dir():
+                path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+                self._sync_directory(path.parent)
+
+    def list(self, directory: Path) -> list[str]:
+        """List; see `Filesystem`."""
+        with _translated("list", directory):
+            return sorted(os.listdir(directory))  # noqa: PTH208  names are wanted, not paths
+
+    def exists(self, path: Path) -> bool:
+        """Look; see `Filesystem`."""
+        with _translated("stat", path):
+            return path.exists()
+
+    def create(self, path: Path, size: int) -> File:
+        """Create; see `Filesystem`."""
+        with _translated("create", path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+            try:
+                os.posix_fallocate(descriptor, 0, size)
+                os.fsync(descriptor)  # the length too, so that later syncs have only data to write
+                self._sync_directory(path.parent)
+            except OSError:
+                os.close(descriptor)
+                with suppress(OSError):
+                    path.unlink()
+                raise
+        return OsFile(path, descriptor)
+
+    def open(self, path: Path) -> File:
+        """Open; see `Filesystem`."""
+        with _translated("open", path):
+            return OsFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+
+    def read(self, path: Path) -> bytes:
+        """Read; see `Filesystem`."""
+        with _translated("read", path):
+            return path.read_bytes()
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Replace; see `Filesystem`."""
+        temporary = path.with_name(path.name + ".tmp")
+        with _translated("write", path):
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+            try:
+                with os.fdopen(descriptor, "wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(stream.fileno())
+                temporary.replace(path)
+                self._sync_directory(path.parent)
+            except OSError:
+                with suppress(OSError):
+                    temporary.unlink()
+                raise
+
+    def remove(self, path: Path) -> None:
+        """Remove; see `Filesystem`."""
+        with _translated("remove", path):
+            path.unlink(missing_ok=True)
+            self._sync_directory(path.parent)
+
+    @staticmethod
+    def _sync_directory(path: Path) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

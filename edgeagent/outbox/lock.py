@@ -1,0 +1,40 @@
+"""One owner: a lock on the state directory that the kernel gives back when its holder dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edgeagent.errors import OutboxLocked, StorageFailed
+
+
+@contextmanager
+def state_lock(directory: Path) -> Iterator[None]:
+    """Own a state directory (created if it is not there).
+
+    Raises:
+        OutboxLocked: another process owns it; names that process.
+        StorageFailed: the directory cannot be created or locked.
+    """
+    path = directory / "lock"
+    try:
+        directory.mkdir(0o750, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as exc:
+        raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "another process"
+            raise OutboxLocked(str(directory), holder) from exc
+        except OSError as exc:
+            raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)

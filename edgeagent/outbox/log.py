@@ -1,0 +1,288 @@
+"""One log: a directory of segments, appended to at the end and removed from at the front by whole segments.
+
+Invariants
+* Only synced frames are read, counted or acknowledged. A batch whose sync failed is written again, from memory, into
+  a new segment, whose header says where the one before it ends; if that fails too, the caller is told.
+* A segment is removed only after a checkpoint that holds the release of its last record is synced (`remove_settled`
+  is called by who wrote the checkpoint).
+* A process never appends to a segment that another process began: what a crash left is cut at its last good frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from edgeagent.core.frame import (
+    HEADER_BYTES,
+    Batch,
+    Frame,
+    Gap,
+    Kind,
+    SegmentHeader,
+    encode_frame,
+    frame_bytes,
+    scan,
+)
+from edgeagent.core.settled import Released
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.cursor import LogState, distances
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.reader import Damage
+from edgeagent.outbox.segment import SUFFIX, Segment, SegmentWriter, segment_path
+
+_BATCH_FRAME_BYTES = 128  # more than a batch frame ever takes: ten integers of nine bytes
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One frame to append: `count` triggers, encoded."""
+
+    kind: Kind
+    count: int
+    payload: bytes
+
+
+class Recovered(NamedTuple):
+    """What opening a log found: the last segment's frames, records lost, and torn bytes that were cut."""
+
+    frames: list[Frame]
+    damages: list[Damage]
+    torn_bytes: int
+    foreign: list[Path]
+
+
+class Log:
+    """See the module."""
+
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        directory: Path,
+        segment_bytes: int,
+        new_header: Callable[[int, int, Segment | None], SegmentHeader],
+        before_roll: Callable[[], None],
+    ) -> None:
+        """A log that must be opened by `recover`.
+
+        `new_header` takes a segment's number, its first seq and its predecessor. `before_roll` is called before a
+        segment is begun: what must be kept of those before it is kept then. It may raise `StorageFailed`.
+        """
+        self.filesystem = filesystem
+        self.next_seq = 1
+        self.released = Released(1)
+        self.ways: dict[str, int] = {}
+        self.moved_in = 0
+        self.segments: list[Segment] = []
+        self._directory = directory
+        self._segment_bytes = segment_bytes
+        self._new_header = new_header
+        self._before_roll = before_roll
+        self._writer: SegmentWriter | None = None
+        self._next_number = 1  # never used twice in a process: readers tell segments by it
+
+    @property
+    def used_bytes(self) -> int:
+        """What the segments take on disk."""
+        return sum(segment.size for segment in self.segments)
+
+    @property
+    def pending(self) -> int:
+        """How many seqs are not released."""
+        return self.next_seq - 1 - self.released.count()
+
+    def recover(self, state: LogState | None) -> Recovered:
+        """Open the log: read the headers, scan the last segment, cut what is torn.
+
+        Opening the same bytes again finds the same (the cut aside).
+
+        Raises:
+            StorageFailed: the directory or a segment cannot be read.
+        """
+        self.filesystem.make_directory(self._directory)
+        foreign = self._load_segments()
+        if state is not None:
+            self.next_seq, self.released, self.ways = state.next_seq, state.to_released(), dict(state.released)
+            self.moved_in = state.moved_in
+        elif self.segments:
+            lost = self.segments[0].first_seq - 1
+            self.released, self.ways = Released(lost + 1), ({"settled": lost} if lost else {})
+        frames: list[Frame] = []
+        damages: list[Damage] = []
+        torn_bytes = 0
+        if self.segments:
+            frames, damages, torn_bytes = self._scan_last()
+        elif self.next_seq > self.released.cursor:
+            damages.append(Damage(self.released.cursor, self.next_seq, None, 0, 0))
+        return Recovered(frames, damages, torn_bytes, foreign)
+
+    @property
+    def capacity(self) -> int:
+        """The most bytes of frames that one call of `append` can take."""
+        return self._segment_bytes - HEADER_BYTES - _BATCH_FRAME_BYTES
+
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes of frames go into the active segment, so that appending begins no new one."""
+        return self._writer is not None and size + _BATCH_FRAME_BYTES <= self._writer.room
+
+    def append(self, entries: Sequence[Entry], batch: Batch) -> int:
+        """Write entries, at most `capacity` bytes of frames, and sync them; returns the seq of the first.
+
+        `batch.synced_seq` is filled in here.
+
+        Raises:
+            StorageFailed: nothing of them is stored.
+        """
+        first_seq = self.next_seq
+        if not self.fits(sum(frame_bytes(len(entry.payload)) for entry in entries)):
+            self._roll()
+        try:
+            self._write(entries, batch)
+        except StorageFailed:
+            self._roll()  # after a failed write or sync the old file is never trusted with new records
+            self._write(entries, batch)
+        self.moved_in += sum(entry.count for entry in entries if entry.kind is Kind.MOVED)
+        return first_seq
+
+    def release(self, seq: int, count: int, way: str) -> int:
+        """Release seqs; `way` says how they ended. Returns how many were not released before."""
+        new = self.released.add(seq, count)
+        if new:
+            self.ways[way] = self.ways.get(way, 0) + new
+        return new
+
+    def state(self) -> LogState:
+        """What a checkpoint holds of this log."""
+        return LogState(self.next_seq, self.released.cursor, distances(self.released), dict(self.ways), self.moved_in)
+
+    def remove_settled(self) -> None:
+        """Remove segments all of whose records were released in the last checkpoint.
+
+        Raises:
+            StorageFailed: a file cannot be removed; it is tried again at the next call.
+        """
+        while len(self.segments) > 1 and self.segments[1].first_seq <= self.released.cursor:
+            self.filesystem.remove(self.segments[0].path)
+            del self.segments[0]
+        only = self.segments[0] if len(self.segments) == 1 else None
+        if only is not None and self._writer is None and self.next_seq <= self.released.cursor:
+            self.filesystem.remove(only.path)
+            del self.segments[0]
+
+    def close(self) -> None:
+        """Let go of the active segment."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _load_segments(self) -> list[Path]:
+        foreign: list[Path] = []
+        found: list[Segment] = []
+        for name in self.filesystem.list(self._directory):
+            path = self._directory / name
+            file = self.filesystem.open(path)
+            try:
+                header = SegmentHeader.decode(file.read_at(0, HEADER_BYTES)) if name.endswith(SUFFIX) else None
+                size = file.size()
+            finally:
+                file.close()
+            if header is None or segment_path(self._directory, header.number) != path:
+                foreign.append(path)
+            else:
+                found.append(Segment(path, header, size, size))
+        found.sort(key=lambda segment: segment.number)
+        for segment, following in pairwise(found):
+            if following.header.previous_number == segment.number:
+                segment.valid_bytes = min(segment.size, max(following.header.previous_bytes, HEADER_BYTES))
+        self.segments = found
+        self._next_number = found[-1].number + 1 if found else 1
+        return foreign
+
+    def _scan_last(self) -> tuple[list[Frame], list[Damage], int]:
+        segment = self.segments[-1]
+        file = self.filesystem.open(segment.path)
+        try:
+            data = memoryview(file.read_at(0, segment.size))
+            frames, gaps, end = _promised(data, segment)
+            torn_bytes = len(bytes(data[end:]).rstrip(b"\0"))
+            if end < segment.size:
+                file.truncate(end)
+                file.sync()
+        finally:
+            file.close()
+        segment.valid_bytes = segment.size = end
+        damages = [Damage(first, end_seq, segment, gap.offset, gap.end) for gap, first, end_seq in gaps]
+        tail_seq = frames[-1].seq + frames[-1].count if frames else segment.first_seq
+        if tail_seq < self.next_seq:  # a checkpoint knows of more than is here
+            damages.append(Damage(tail_seq, self.next_seq, segment, end, end))
+        self.next_seq = max(self.next_seq, tail_seq)
+        return frames, damages, torn_bytes
+
+    def _write(self, entries: Sequence[Entry], batch: Batch) -> None:
+        assert self._writer is not None  # noqa: S101  rolling made it
+        salt = self._writer.segment.header.salt
+        marked = msgspec.structs.replace(batch, synced_seq=self.next_seq - 1)
+        seq = self.next_seq
+        frames = [encode_frame(salt, Kind.BATCH, seq, 0, msgspec.msgpack.encode(marked))]
+        for entry in entries:
+            frames.append(encode_frame(salt, entry.kind, seq, entry.count, entry.payload))
+            seq += entry.count
+        try:
+            self._writer.append(b"".join(frames))
+        except StorageFailed:
+            self.close()
+            raise
+        self.next_seq = seq
+
+    def _roll(self) -> None:
+        self.close()
+        self._before_roll()
+        if self.segments and self.segments[-1].valid_bytes == HEADER_BYTES:  # left by a sync that failed
+            self.filesystem.remove(self.segments[-1].path)
+            del self.segments[-1]
+        header = self._new_header(self._next_number, self.next_seq, self.segments[-1] if self.segments else None)
+        self._writer = SegmentWriter.create(self.filesystem, self._directory, header, self._segment_bytes)
+        self.segments.append(self._writer.segment)
+        self._next_number += 1
+
+
+def _promised(data: memoryview, segment: Segment) -> tuple[list[Frame], list[tuple[Gap, int, int]], int]:
+    """The frames of the last segment that may have been promised to somebody, the damage among them, and their end.
+
+    A gap is damage only if a later batch says that what was there had been synced. Otherwise it is where a crash
+    tore the last commit: nothing from there on was acknowledged.
+    """
+    frames: list[Frame] = []
+    gaps: list[tuple[Gap, int, int]] = []
+    doubtful: tuple[int, int, int] | None = None  # frames and gaps before the gap in doubt, and its offset
+    seq = segment.first_seq
+    pending: Gap | None = None
+    for item in scan(data, segment.header.salt, segment.first_seq):
+        if isinstance(item, Gap):
+            pending = item
+            if doubtful is None:
+                doubtful = (len(frames), len(gaps), item.offset)
+        elif isinstance(item, Frame):
+            if pending is not None:
+                gaps.append((pending, seq, item.seq))
+                pending = None
+            if doubtful is not None and item.kind is Kind.BATCH and _synced_seq(item) >= item.seq - 1:
+                doubtful = None
+            frames.append(item)
+            seq = item.seq + item.count
+        else:
+            end = item.offset
+    if doubtful is not None:
+        frame_count, gap_count, end = doubtful
+        return frames[:frame_count], gaps[:gap_count], end
+    return frames, gaps, end
+
+
+def _synced_seq(frame: Frame) -> int:
+    try:
+        return msgspec.msgpack.decode(frame.payload, type=Batch).synced_seq
+    except msgspec.DecodeError:
+        return 0

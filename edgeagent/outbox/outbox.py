@@ -1,0 +1,248 @@
+"""The outbox as the agent uses it: group commit on one worker thread, in front of the store.
+
+Producers append to a batch in memory; the disk thread writes it and syncs once; then all of them are answered. While
+one batch is being synced the next one grows, so under load durability costs one sync per batch, not per event.
+
+All methods are called in the loop's thread. `run` must be running. Cancelling a waiting call does not undo it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Self, TypeVar
+
+import msgspec
+
+from edgeagent.core.account import Account, EventCounts
+from edgeagent.errors import OutboxError, StorageFailed
+from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, REPLAYED, Group, Leased
+from edgeagent.outbox.store import Store
+
+# Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
+_CHECKPOINT_S = 5.0
+_CHECKPOINT_RELEASES = 1000
+# How many frames one read brings at most; bounds what a lease holds in memory.
+READ_FRAMES = 256
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Health(msgspec.Struct, frozen=True):
+    """How the outbox is. `room` False: it refuses events for want of space. `failure`: what the disk said last."""
+
+    account: Account
+    used_bytes: int
+    max_bytes: int
+    room: bool
+    failure: str
+
+
+class Outbox:
+    """See the module."""
+
+    def __init__(self, store: Store, disk: ThreadPoolExecutor, *, max_bytes: int, commit_delay_s: float = 0.0) -> None:
+        """An outbox over an open store; `disk` has exactly one thread, the only one that uses the store from now on."""
+        self._store = store
+        self._disk = disk
+        self._max_bytes = max_bytes
+        self._commit_delay_s = commit_delay_s
+        self._appends: list[tuple[Group, asyncio.Future[int]]] = []
+        self._releases: list[tuple[str, int, str]] = []
+        self._unkept = 0
+        self._failure = ""
+        self._work = asyncio.Event()
+        self._barrier: asyncio.Future[None] | None = None
+        self.reopened_seq = dict(store.reopened_seq)
+        self.events = msgspec.structs.replace(store.events)
+        self.health = self._look()
+        self.on_change: Callable[[], None] = lambda: None
+
+    @classmethod
+    async def open(cls, make_store: Callable[[], Store], *, max_bytes: int, commit_delay_s: float = 0.0) -> Self:
+        """Open the store on a thread of its own.
+
+        Raises:
+            StorageFailed: the disk refuses to be read or written.
+        """
+        disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        try:
+            store = await asyncio.get_running_loop().run_in_executor(disk, make_store)
+        except BaseException:
+            disk.shutdown(wait=False)
+            raise
+        return cls(store, disk, max_bytes=max_bytes, commit_delay_s=commit_delay_s)
+
+    async def append(self, group: Group) -> int:
+        """Store a group, all or nothing; synced when it returns. Returns the seq of its first trigger.
+
+        Groups are stored in the order of the calls.
+
+        Raises:
+            RecordTooLarge, OutboxFull, StorageFailed: nothing of it is stored.
+        """
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._appends.append((group, future))
+        self._work.set()
+        return await future
+
+    async def barrier(self) -> None:
+        """Return when everything appended before this call is synced or refused."""
+        waiting = [future for _, future in self._appends]
+        if self._barrier is not None:
+            await asyncio.shield(self._barrier)
+        if waiting:
+            await asyncio.wait(waiting)
+
+    async def lease(self, name: str) -> list[Leased]:
+        """The next triggers of a log, in order, each once; empty when there are none for now.
+
+        Raises:
+            StorageFailed: the disk cannot be read now.
+        """
+        return await self._on_disk(lambda: self._store.read(name, READ_FRAMES))
+
+    def release(self, leased: Leased, way: str) -> None:
+        """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
+        self._releases.append((leased.log, leased.seq, way))
+        self._unkept += 1
+        if self._unkept >= _CHECKPOINT_RELEASES:
+            self._work.set()
+
+    async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
+        """Move a leased trigger to the dead letters: synced there before it is released here.
+
+        Raises:
+            StorageFailed: it is where it was; try again later.
+        """
+        await self._on_disk(
+            lambda: self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
+        )
+
+    async def find(self, name: str, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
+        """The last `limit` triggers of a log that are not released and are wanted, oldest first. Reads all of it."""
+
+        def search() -> list[Leased]:
+            found: list[Leased] = []
+            for leased in self._store.peek(name, wanted):
+                found.append(leased)
+                del found[:-limit]
+            return found
+
+        return await self._on_disk(search)
+
+    async def replay(self, leased: Leased) -> None:
+        """Move a dead letter back to the triggers; synced when it returns.
+
+        Raises:
+            OutboxFull, StorageFailed: it is where it was.
+        """
+        await self._on_disk(lambda: self._store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0))
+        self.on_change()
+
+    async def settle_dead(self, leased: Leased, way: str) -> None:
+        """Release a dead letter: it came to something after all, or was discarded."""
+        await self._on_disk(lambda: self._store.release(DEAD, leased.seq, way))
+
+    async def run(self) -> None:
+        """Commit batches until cancelled. An outbox that is not running answers nobody."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                async with asyncio.timeout(_CHECKPOINT_S if self._releases or self._unkept else None):
+                    await self._work.wait()
+            except TimeoutError:
+                await self._commit(keep=True)
+                continue
+            self._work.clear()
+            if self._commit_delay_s:
+                await asyncio.sleep(self._commit_delay_s)
+            self._barrier = loop.create_future()
+            try:
+                await self._commit(keep=self._unkept >= _CHECKPOINT_RELEASES)
+            finally:
+                self._barrier.set_result(None)
+                self._barrier = None
+
+    async def close(self) -> None:
+        """Keep everything and let go of the files. `run` must have ended.
+
+        Raises:
+            StorageFailed: what was released last may be sent again.
+        """
+        try:
+            await self._commit(keep=True)
+            await self._on_disk(self._store.close)
+        finally:
+            self._disk.shutdown()
+
+    async def _commit(self, *, keep: bool) -> None:
+        """One turn on the disk thread. Shielded: a commit that has begun is answered even while we are cancelled."""
+        await asyncio.shield(asyncio.ensure_future(self._turn(keep=keep)))
+
+    async def _turn(self, *, keep: bool) -> None:
+        appends, self._appends = self._appends, []
+        releases, self._releases = self._releases, []
+        counts = msgspec.structs.replace(self.events)
+        groups = [group for group, _ in appends]
+        outcomes, failure = await self._on_disk(lambda: self._work_off(groups, releases, counts, keep=keep))
+        if keep and not failure:
+            self._unkept = len(self._releases)
+        for (group, future), outcome in zip(appends, outcomes, strict=True):
+            if isinstance(outcome, OutboxError):
+                failure = str(outcome) if isinstance(outcome, StorageFailed) else failure
+                if not future.done():
+                    future.set_exception(outcome)
+                continue
+            self.events.stored += len(group.records)
+            self.events.received += len(group.records)
+            if not future.done():
+                future.set_result(outcome)
+        self._tell(failure)
+        if groups:
+            self.on_change()
+
+    def _work_off(
+        self, groups: Sequence[Group], releases: Sequence[tuple[str, int, str]], counts: EventCounts, *, keep: bool
+    ) -> tuple[list[int | OutboxError], str]:
+        """On the disk thread: see the order of a commit in `store`."""
+        self._store.events = counts
+        for name, seq, way in releases:
+            self._store.release(name, seq, way)
+        outcomes = self._store.append(groups) if groups else []
+        if not keep:
+            return outcomes, ""
+        try:
+            self._store.checkpoint()
+        except StorageFailed as exc:
+            return outcomes, str(exc)
+        return outcomes, ""
+
+    async def _on_disk(self, work: Callable[[], T]) -> T:
+        def job() -> T:
+            try:
+                return work()
+            finally:
+                self._latest = self._look()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._disk, job)
+        finally:
+            self.health = self._latest
+
+    def _look(self) -> Health:
+        store = self._store
+        return Health(store.account(), store.used_bytes, self._max_bytes, store.room, self._failure)
+
+    def _tell(self, failure: str) -> None:
+        """Log when the disk begins to fail and when it is well again, once each."""
+        if failure and not self._failure:
+            _log.error("events are refused: %s", failure, extra={"event": "outbox_storage_failed"})
+        elif self._failure and not failure:
+            _log.warning("the disk is well again: events are accepted", extra={"event": "outbox_storage_recovered"})
+        if failure != self._failure:
+            self._failure = failure
+            self.health = msgspec.structs.replace(self.health, failure=failure)

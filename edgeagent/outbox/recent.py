@@ -1,0 +1,86 @@
+"""The file `recent`: the keys of the last events, kept where their segments may be gone.
+
+It is replaced whenever a segment is begun; what came after stands in the active segments, which opening scans.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from edgeagent.core.dedupe import DIGEST_BYTES, KEY_BYTES
+from edgeagent.core.names import RECEIVE_MAXIMUM
+from edgeagent.outbox.files import Filesystem
+
+_ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES
+
+
+class Delivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An MQTT delivery that became an event without an id of its own."""
+
+    session: str
+    packet_id: int
+    digest: bytes
+    event_id: str
+
+
+class _Content(msgspec.Struct, array_like=True, frozen=True):
+    keys: bytes
+    deliveries: list[Delivery]
+
+
+class Recent:
+    """The last events in the order they were stored: key and digest, 24 bytes each; and the last deliveries."""
+
+    def __init__(self, capacity: int) -> None:
+        """Nothing yet; at most `capacity` events are kept."""
+        self._limit_bytes = capacity * _ENTRY_BYTES
+        self._keys = bytearray()
+        self._deliveries: list[Delivery] = []
+
+    @classmethod
+    def load(cls, filesystem: Filesystem, path: Path, capacity: int) -> Recent:
+        """Read the file; an absent or unreadable one counts as empty, since this is a convenience (contract P3)."""
+        recent = cls(capacity)
+        if not filesystem.exists(path):
+            return recent
+        try:
+            content = msgspec.msgpack.decode(filesystem.read(path), type=_Content)
+        except msgspec.DecodeError:
+            return recent
+        recent._keys = bytearray(content.keys)
+        recent._deliveries = content.deliveries
+        recent._trim()
+        return recent
+
+    def save(self, filesystem: Filesystem, path: Path) -> None:
+        """Replace the file, synced."""
+        filesystem.replace(path, msgspec.msgpack.encode(_Content(bytes(self._keys), self._deliveries)))
+
+    def add(self, key: bytes, digest: bytes, delivery: Delivery | None) -> None:
+        """Take up an event that was stored."""
+        self._keys += key + digest
+        if delivery is not None:
+            self._deliveries.append(delivery)
+        if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > RECEIVE_MAXIMUM * 2:
+            self._trim()
+
+    def keys(self) -> list[tuple[bytes, bytes]]:
+        """Key and digest of each event, oldest first."""
+        self._trim()
+        return [
+            (bytes(self._keys[start : start + KEY_BYTES]), bytes(self._keys[start + KEY_BYTES : start + _ENTRY_BYTES]))
+            for start in range(0, len(self._keys) - _ENTRY_BYTES + 1, _ENTRY_BYTES)
+        ]
+
+    def deliveries(self) -> list[Delivery]:
+        """The last deliveries, oldest first."""
+        self._trim()
+        return list(self._deliveries)
+
+    def _trim(self) -> None:
+        excess = len(self._keys) - self._limit_bytes
+        if excess > 0:
+            del self._keys[: -(-excess // _ENTRY_BYTES) * _ENTRY_BYTES]
+        del self._deliveries[:-RECEIVE_MAXIMUM]

@@ -1,0 +1,76 @@
+"""One segment file: its header, its bounds, and writing to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgeagent.core.frame import HEADER_BYTES, SegmentHeader
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.files import File, Filesystem
+
+SUFFIX = ".seg"
+_NAME_DIGITS = 20  # any u64, so that names sort as numbers do
+
+
+def segment_path(directory: Path, number: int) -> Path:
+    """Where a segment of this number lies."""
+    return directory / f"{number:0{_NAME_DIGITS}d}{SUFFIX}"
+
+
+class Segment:
+    """A segment on disk. Frames lie between the header and `valid_bytes`; `size` is what it takes on disk."""
+
+    def __init__(self, path: Path, header: SegmentHeader, valid_bytes: int, size: int) -> None:
+        self.path = path
+        self.header = header
+        self.valid_bytes = valid_bytes
+        self.size = size
+
+    @property
+    def number(self) -> int:
+        """Its place in the log."""
+        return self.header.number
+
+    @property
+    def first_seq(self) -> int:
+        """The seq that its first record has."""
+        return self.header.first_seq
+
+
+class SegmentWriter:
+    """The active segment: frames are added at the end of what is synced."""
+
+    def __init__(self, segment: Segment, file: File) -> None:
+        self.segment = segment
+        self._file = file
+
+    @classmethod
+    def create(cls, filesystem: Filesystem, directory: Path, header: SegmentHeader, size: int) -> SegmentWriter:
+        """A new, preallocated segment with its header written; the header is synced with the first frames."""
+        path = segment_path(directory, header.number)
+        file = filesystem.create(path, size)
+        try:
+            file.write_at(0, header.encode())
+        except StorageFailed:
+            file.close()
+            raise
+        return cls(Segment(path, header, HEADER_BYTES, size), file)
+
+    @property
+    def room(self) -> int:
+        """How many bytes of frames still fit."""
+        return self.segment.size - self.segment.valid_bytes
+
+    def append(self, frames: bytes) -> None:
+        """Write frames behind the others and sync. After it raised, the segment takes no more.
+
+        Raises:
+            StorageFailed: what was written is not valid; `valid_bytes` stands where it stood.
+        """
+        self._file.write_at(self.segment.valid_bytes, frames)
+        self._file.sync()
+        self.segment.valid_bytes += len(frames)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()

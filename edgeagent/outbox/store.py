@@ -1,0 +1,400 @@
+"""The store: the outbox's logs, cursor file and account behind blocking calls, for one thread.
+
+Logs: `normal` and `high` take events; `dead` takes triggers that were given up. A trigger moves between logs by being
+appended to one and synced, and only then released in the other; opening finds what a crash left between the two by
+the origin that a moved record names.
+
+The order of a commit: releases in memory; frames written and synced (the callers are acknowledged after that); then,
+if it is due, a checkpoint; then the removal of segments that the checkpoint settled.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edgeagent.core.account import Account, EventCounts, event_problems
+from edgeagent.core.dedupe import event_key
+from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader, frame_bytes
+from edgeagent.errors import OutboxError, OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.outbox.cursor import Checkpoint, CursorFile, LogState
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.log import Entry, Log
+from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.recent import Recent
+from edgeagent.outbox.records import (
+    DAMAGED,
+    DEAD,
+    DEAD_WAY,
+    DISCARDED,
+    EVENT_LOGS,
+    EXPIRED,
+    LOGS,
+    REPLAYED,
+    SETTLED,
+    Group,
+    Leased,
+    Limits,
+    Moved,
+    decode_moved,
+    decode_record,
+    delivery_of,
+    digest_of,
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Store:
+    """See the module."""
+
+    def __init__(
+        self,
+        filesystem: Filesystem,
+        directory: Path,
+        limits: Limits,
+        *,
+        boot: bytes,
+        new_salt: Callable[[], int],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Open the outbox in a directory that the caller owns (`lock.state_lock`), and recover it.
+
+        Raises:
+            StorageFailed: the disk refuses to be read or written.
+        """
+        self._filesystem = filesystem
+        self._directory = directory
+        self._limits = limits
+        self._boot = boot
+        self._new_salt = new_salt
+        self._now_ms = now_ms
+        self._generation = 0
+        self._batch_number = 0
+        self._dirty = False
+        filesystem.make_directory(directory)
+        self.events = EventCounts()
+        self.recent = Recent.load(filesystem, directory / "recent", limits.dedupe_events)
+        self._logs = {name: self._new_log(name) for name in LOGS}
+        self._cursor, checkpoint = CursorFile.open(filesystem, directory / "cursor")
+        self._recover(checkpoint)
+        self._readers = {name: Reader(self._logs[name], self._logs[name].released.cursor) for name in EVENT_LOGS}
+        self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
+
+    @property
+    def used_bytes(self) -> int:
+        """What the segments of all logs take on disk."""
+        return sum(log.used_bytes for log in self._logs.values())
+
+    @property
+    def room(self) -> bool:
+        """Whether another segment may be begun for events. One segment stays free for dead letters."""
+        return self.used_bytes + 2 * self._limits.segment_bytes <= self._limits.max_bytes
+
+    def account(self) -> Account:
+        """The account as it is on disk and, for releases since the last checkpoint, in memory."""
+        normal, high, dead = (self._logs[name] for name in LOGS)
+        ways: dict[str, int] = {}
+        for log in (normal, high, dead):
+            for way, count in log.ways.items():
+                ways[way] = ways.get(way, 0) + count
+        return Account(
+            accepted=sum(log.next_seq - 1 - log.moved_in for log in (normal, high)),
+            settled=ways.get(SETTLED, 0),
+            pending=normal.pending + high.pending,
+            dead=dead.pending,
+            discarded=ways.get(DISCARDED, 0),
+            expired=ways.get(EXPIRED, 0),
+            damaged=ways.get(DAMAGED, 0),
+        )
+
+    def append(self, groups: Sequence[Group]) -> list[int | OutboxError]:
+        """Store groups; for each the seq of its first trigger, or why nothing of it is stored.
+
+        Groups of one log share a sync as far as they fit one segment. Synced when it returns.
+        """
+        outcomes: list[int | OutboxError] = [OutboxFull(self.used_bytes, self._limits.max_bytes)] * len(groups)
+        for name in EVENT_LOGS:
+            chosen: list[tuple[int, list[Entry]]] = []
+            total = 0
+            for index, group in enumerate(groups):
+                if group.log != name:
+                    continue
+                entries = [
+                    Entry(Kind.EVENT, len(record.rules), msgspec.msgpack.encode(record)) for record in group.records
+                ]
+                size = sum(frame_bytes(len(entry.payload)) for entry in entries)
+                if size > self._logs[name].capacity:
+                    outcomes[index] = RecordTooLarge(size, self._logs[name].capacity)
+                    continue
+                if chosen and not self._logs[name].fits(total + size):
+                    self._append_chosen(name, groups, chosen, outcomes)
+                    chosen, total = [], 0
+                if not self._logs[name].fits(total + size) and not self.room:
+                    continue
+                chosen.append((index, entries))
+                total += size
+            if chosen:
+                self._append_chosen(name, groups, chosen, outcomes)
+        return outcomes
+
+    def read(self, name: str, max_frames: int) -> list[Leased]:
+        """The next triggers of a log that are not released, in order. Damaged records are skipped, counted and told.
+
+        Raises:
+            StorageFailed: the disk refused; the place is kept.
+        """
+        log = self._logs[name]
+        result: list[Leased] = []
+        for item in self._readers[name].read(max_frames):
+            if isinstance(item, Damage):
+                self._damaged(name, item)
+            else:
+                result += self._triggers(name, log, item)
+        return result
+
+    def peek(self, name: str, wanted: Callable[[Leased], bool]) -> Iterator[Leased]:
+        """Every trigger of a log that is not released and is wanted, oldest first, without moving its reader."""
+        log = self._logs[name]
+        reader = Reader(log, log.released.cursor)
+        try:
+            while items := reader.read(256):
+                for item in items:
+                    if isinstance(item, Damage):
+                        self._damaged(name, item)
+                    else:
+                        yield from filter(wanted, self._triggers(name, log, item))
+        finally:
+            reader.close()
+
+    def release(self, name: str, seq: int, way: str) -> bool:
+        """Release one trigger; kept with the next checkpoint. False if it was released before."""
+        new = self._logs[name].release(seq, 1, way) > 0
+        self._dirty = self._dirty or new
+        return new
+
+    def move(self, leased: Leased, target: str, way: str, *, reason: str, code: int, attempts: int) -> None:
+        """Move a trigger to another log: synced there, then released here as `way`.
+
+        Raises:
+            OutboxFull: events may not take more room, and it goes back to them.
+            StorageFailed: it stays where it is.
+        """
+        log = self._logs[target]
+        record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
+        moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms())
+        entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
+        if target != DEAD and not log.fits(frame_bytes(len(entry.payload))) and not self.room:
+            raise OutboxFull(self.used_bytes, self._limits.max_bytes)
+        self._append(target, [entry])
+        self.release(leased.log, leased.seq, way)
+
+    def checkpoint(self) -> None:
+        """Keep what was released, synced, and remove segments that are done with. Does nothing if nothing changed.
+
+        Raises:
+            StorageFailed: what was released since the last checkpoint would be sent again after a crash.
+        """
+        if self._dirty:
+            self._write_checkpoint()
+        for log in self._logs.values():
+            log.remove_settled()
+
+    def close(self) -> None:
+        """Keep everything and let go of the files.
+
+        Raises:
+            StorageFailed: as in `checkpoint`; the files are let go all the same.
+        """
+        try:
+            self._dirty = True
+            self.checkpoint()
+        finally:
+            for reader in self._readers.values():
+                reader.close()
+            for log in self._logs.values():
+                log.close()
+            self._cursor.close()
+
+    def _new_log(self, name: str) -> Log:
+        return Log(
+            self._filesystem,
+            self._directory / name,
+            self._limits.segment_bytes,
+            lambda number, seq, previous: SegmentHeader(
+                self._new_salt(),
+                number,
+                seq,
+                previous.number if previous is not None else 0,
+                previous.valid_bytes if previous is not None else 0,
+                self._now_ms(),
+                self._boot,
+            ),
+            self._before_roll,
+        )
+
+    def _before_roll(self) -> None:
+        self.recent.save(self._filesystem, self._directory / "recent")
+        self._write_checkpoint()
+
+    def _write_checkpoint(self) -> None:
+        logs = {name: log.state() for name, log in self._logs.items()}
+        self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
+        self._generation += 1
+        self._dirty = False
+
+    def _append_chosen(
+        self,
+        name: str,
+        groups: Sequence[Group],
+        chosen: Sequence[tuple[int, list[Entry]]],
+        outcomes: list[int | OutboxError],
+    ) -> None:
+        try:
+            seq = self._append(name, [entry for _, entries in chosen for entry in entries])
+        except StorageFailed as exc:
+            for index, _ in chosen:
+                outcomes[index] = exc
+            return
+        for index, entries in chosen:
+            outcomes[index] = seq
+            seq += sum(entry.count for entry in entries)
+            self.events.stored += len(entries)
+            self.events.received += len(entries)
+            for record, (key, digest) in zip(groups[index].records, groups[index].keys, strict=True):
+                self.recent.add(key, digest, delivery_of(record, digest))
+
+    def _append(self, name: str, entries: Sequence[Entry]) -> int:
+        seq = self._logs[name].append(entries, self._batch(self._batch_number + 1))
+        self._batch_number += 1
+        return seq
+
+    def _batch(self, number: int) -> Batch:
+        counts = self.events
+        return Batch(
+            number,
+            0,
+            counts.received,
+            counts.stored,
+            counts.duplicate,
+            counts.filtered,
+            counts.throttled,
+            counts.refused,
+            counts.conflict,
+        )
+
+    def _triggers(self, name: str, log: Log, frame: Frame) -> list[Leased]:
+        moved = decode_moved(frame.payload) if frame.kind is Kind.MOVED else None
+        record = moved.record if moved is not None else decode_record(frame.payload)
+        boot = self._boot if frame.seq >= self.reopened_seq[name] else self._boot_of(log, frame.seq)
+        return [
+            Leased(name, frame.seq + index, rule, record, boot, moved)
+            for index, rule in enumerate(record.rules)
+            if frame.seq + index not in log.released
+        ]
+
+    @staticmethod
+    def _boot_of(log: Log, seq: int) -> bytes:
+        return next((segment.header.boot for segment in reversed(log.segments) if segment.first_seq <= seq), b"")
+
+    def _recover(self, checkpoint: Checkpoint | None) -> None:
+        states: dict[str, LogState] = checkpoint.logs if checkpoint is not None else {}
+        batches = [checkpoint.events] if checkpoint is not None else []
+        frames_of: dict[str, list[Frame]] = {}
+        for name, log in self._logs.items():
+            found = log.recover(states.get(name))
+            frames_of[name] = found.frames
+            batches += _last_batch(found.frames)
+            for damage in found.damages:
+                self._damaged(name, damage)
+            if found.torn_bytes:
+                _log.warning(
+                    "cut %d bytes that a crash left half written; nothing of them was acknowledged",
+                    found.torn_bytes,
+                    extra={"event": "outbox_tail_cut", "log": name, "bytes": found.torn_bytes},
+                )
+            for path in found.foreign:
+                _log.warning(
+                    "%s is no segment of this outbox; it is left alone",
+                    path,
+                    extra={"event": "outbox_foreign_file", "path": str(path)},
+                )
+        newest = max(batches, key=lambda batch: batch.number, default=Batch(0, 0))
+        self._take_counts(newest)
+        if checkpoint is not None:
+            self._generation = checkpoint.generation
+        elif any(frames_of.values()):
+            _log.error(
+                "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew",
+                extra={"event": "outbox_cursor_lost"},
+            )
+        self._take_up(frames_of, states)
+        self._check(checkpoint is not None)
+
+    def _take_counts(self, batch: Batch) -> None:
+        self._batch_number = batch.number
+        for field in EventCounts.__struct_fields__:
+            setattr(self.events, field, getattr(batch, field))
+
+    def _take_up(self, frames_of: dict[str, list[Frame]], states: dict[str, LogState]) -> None:
+        """What stands in the last segments, and not in the checkpoint: moves and recent events."""
+        for name, frames in frames_of.items():
+            known_seq = states[name].next_seq if name in states else 1
+            for frame in frames:
+                if frame.kind is Kind.EVENT:
+                    record = decode_record(frame.payload)
+                    digest = digest_of(record)
+                    self.recent.add(event_key(record.source, record.id), digest, delivery_of(record, digest))
+                elif frame.kind is Kind.MOVED and frame.seq >= known_seq:
+                    moved = decode_moved(frame.payload)
+                    self._logs[name].moved_in += 1
+                    self.release(moved.origin, moved.origin_seq, DEAD_WAY if name == DEAD else REPLAYED)
+
+    def _damaged(self, name: str, damage: Damage) -> None:
+        lost = self._logs[name].release(damage.first_seq, damage.end_seq - damage.first_seq, DAMAGED)
+        if not lost:
+            return
+        self._dirty = True
+        where = str(damage.segment.path) if damage.segment is not None else "a missing segment"
+        _log.error(
+            "lost %d triggers of log %s, seq %d to %d: damaged records in %s",
+            lost,
+            name,
+            damage.first_seq,
+            damage.end_seq - 1,
+            where,
+            extra={
+                "event": "outbox_damaged",
+                "log": name,
+                "first_seq": damage.first_seq,
+                "last_seq": damage.end_seq - 1,
+                "lost": lost,
+            },
+        )
+
+    def _check(self, has_checkpoint: bool) -> None:
+        problems = list(event_problems(self.events))
+        for name, log in self._logs.items():
+            if sum(log.ways.values()) != log.released.count():
+                problems.append(
+                    f"log {name}: {log.released.count()} released, but {sum(log.ways.values())} accounted for"
+                )
+        if has_checkpoint:
+            problems += self.account().problems()
+        for problem in problems:
+            _log.error("the account does not add up: %s", problem, extra={"event": "outbox_account_wrong"})
+
+
+def _last_batch(frames: Sequence[Frame]) -> list[Batch]:
+    """The last batch's counters with the events that stand behind it added; empty when there is none."""
+    events = 0
+    for frame in reversed(frames):
+        if frame.kind is Kind.EVENT:
+            events += 1
+        elif frame.kind is Kind.BATCH:
+            batch = msgspec.msgpack.decode(frame.payload, type=Batch)
+            return [msgspec.structs.replace(batch, received=batch.received + events, stored=batch.stored + events)]
+    return []
