@@ -1,6 +1,7 @@
 """The dry-run engine: answers and walks the states of a workflow without starting anything.
 
-For commissioning a gateway and for the demo. What it knows is in memory only: after a restart a name is free again.
+For commissioning a gateway and for the demo. What it knows is in the memory of this process: after a restart, and for
+another dispatcher, every name is free.
 """
 
 from __future__ import annotations

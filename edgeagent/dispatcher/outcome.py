@@ -1,4 +1,4 @@
-"""What becomes of a trigger, as data, and the answer that each outcome gets (the table of contract section 7)."""
+"""What becomes of a trigger, as data, and the response that each outcome gets (the table of contract section 7)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from edgeagent.core.messages import Response
 
-# A detail quotes what came from outside; the answer must stay far below every broker's packet limit.
+# A detail quotes what came from outside; the response must stay far below every broker's packet limit.
 _MAX_DETAIL_CHARS = 500
 
 
@@ -43,7 +43,7 @@ class Forbidden(msgspec.Struct, frozen=True):
 Outcome = Created | Duplicate | NameTaken | Invalid | Forbidden
 
 
-def answer(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
+def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
     """The response to a trigger. `dry_run` is told in every one, so that no rehearsal is taken for the real thing."""
     match outcome:
         case Created(workflow_id) | Duplicate(workflow_id):

@@ -33,6 +33,7 @@ class TokenFile:
             ConfigError: it cannot be read, or holds no token.
         """
         self._path = path
+        self._stale = False
         try:
             self._stamp = self._read_stamp()
             self._token = self._read_token()
@@ -41,26 +42,28 @@ class TokenFile:
 
     def matches(self, token: bytes) -> bool:
         """Whether this is the token, compared in a time that does not depend on where they differ."""
-        try:
-            stamp = self._read_stamp()
-        except OSError as exc:
-            stamp = None
-            reason = _reason(exc)
-        if stamp != self._stamp:
-            self._stamp = stamp
-            try:
-                self._token = self._read_token()
-            except (OSError, ValueError) as exc:
-                reason = _reason(exc)
-                _log.warning(
-                    "the token file %s changed and cannot be used (%s): the token before it stays valid",
-                    self._path,
-                    reason,
-                    extra={"event": "http_token_unreadable", "path": self._path},
-                )
+        self._refresh()
         return hmac.compare_digest(token, self._token)
 
-    def _read_stamp(self) -> tuple[int, int, int] | None:
+    def _refresh(self) -> None:
+        try:
+            stamp = self._read_stamp()
+            if stamp == self._stamp and not self._stale:
+                return
+            token = self._read_token()
+        except (OSError, ValueError) as exc:
+            if not self._stale:
+                _log.warning(
+                    "the token file %s cannot be used any more (%s): the token before stays valid",
+                    self._path,
+                    _reason(exc),
+                    extra={"event": "http_token_unreadable", "path": self._path},
+                )
+            self._stale = True
+            return
+        self._stamp, self._token, self._stale = stamp, token, False
+
+    def _read_stamp(self) -> tuple[int, int, int]:
         stat = os.stat(self._path)  # noqa: PTH116  for every request: Path costs several times as much
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
 

@@ -210,7 +210,10 @@ class V5Link(asyncio.Protocol):
         elif self._phase is _CONNECTING:
             self._end(Unavailable(address, "it closed the connection without an answer; does it speak MQTT 5 here?"))
         else:
-            self._end(Unavailable(address, "the broker closed the connection"))
+            # Mosquitto 2.0 gives no reason in either case.
+            client_id = self._handshake.client_id
+            text = f"the broker closed the connection: it was stopped, or another client uses the id {client_id}"
+            self._end(Unavailable(address, text))
 
     # Receiving.
 

@@ -24,8 +24,6 @@ from edgeagent.outbox.store import Store
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
 _CHECKPOINT_RELEASES = 1000
-# How many frames one read brings at most; bounds what a lease holds in memory.
-READ_FRAMES = 256
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -53,9 +51,10 @@ class Outbox:
         self._appends: list[tuple[Group, asyncio.Future[int]]] = []
         self._releases: list[tuple[str, int, str]] = []
         self._unkept = 0
+        self._keep_at: float | None = None
         self._failure = ""
         self._work = asyncio.Event()
-        self._barrier: asyncio.Future[None] | None = None
+        self._committing: list[tuple[Group, asyncio.Future[int]]] = []
         self.reopened_seq = dict(store.reopened_seq)
         self.events = msgspec.structs.replace(store.events)
         self.health = self._look()
@@ -91,9 +90,7 @@ class Outbox:
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""
-        waiting = [future for _, future in self._appends]
-        if self._barrier is not None:
-            await asyncio.shield(self._barrier)
+        waiting = [future for _, future in (*self._committing, *self._appends)]
         if waiting:
             await asyncio.wait(waiting)
 
@@ -103,13 +100,16 @@ class Outbox:
         Raises:
             StorageFailed: the disk cannot be read now.
         """
-        return await self._on_disk(lambda: self._store.read(name, READ_FRAMES))
+        return await self._on_disk(lambda: self._store.read(name))
 
     def release(self, leased: Leased, way: str) -> None:
         """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
         self._releases.append((leased.log, leased.seq, way))
         self._unkept += 1
-        if self._unkept >= _CHECKPOINT_RELEASES:
+        if self._keep_at is None:
+            self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S
+            self._work.set()  # so that `run` takes up the deadline
+        elif self._unkept == _CHECKPOINT_RELEASES:
             self._work.set()
 
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
@@ -123,16 +123,20 @@ class Outbox:
         )
 
     async def find(self, name: str, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
-        """The last `limit` triggers of a log that are not released and are wanted, oldest first. Reads all of it."""
+        """The last `limit` triggers of a log that are not released and are wanted, oldest first.
 
-        def search() -> list[Leased]:
-            found: list[Leased] = []
-            for leased in self._store.peek(name, wanted):
-                found.append(leased)
-                del found[:-limit]
-            return found
+        Reads all of the log, in parts, so that commits go on in between.
+        """
+        parts = self._store.peek(name)
+        found: list[Leased] = []
+        while (part := await self._on_disk(lambda: next(parts, None))) is not None:
+            found += filter(wanted, part)
+            del found[:-limit]
+        return found
 
-        return await self._on_disk(search)
+    async def late(self, way: str) -> None:
+        """A trigger that ended as `way` was settled after all: put the account right."""
+        await self._on_disk(lambda: self._store.late(way))
 
     async def replay(self, leased: Leased) -> None:
         """Move a dead letter back to the triggers; synced when it returns.
@@ -152,20 +156,15 @@ class Outbox:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                async with asyncio.timeout(_CHECKPOINT_S if self._releases or self._unkept else None):
+                async with asyncio.timeout_at(self._keep_at):
                     await self._work.wait()
             except TimeoutError:
-                await self._commit(keep=True)
-                continue
+                pass  # time for a checkpoint
             self._work.clear()
-            if self._commit_delay_s:
+            if self._commit_delay_s and self._appends:
                 await asyncio.sleep(self._commit_delay_s)
-            self._barrier = loop.create_future()
-            try:
-                await self._commit(keep=self._unkept >= _CHECKPOINT_RELEASES)
-            finally:
-                self._barrier.set_result(None)
-                self._barrier = None
+            due = self._keep_at is not None and loop.time() >= self._keep_at
+            await self._commit(keep=due or self._unkept >= _CHECKPOINT_RELEASES)
 
     async def close(self) -> None:
         """Keep everything and let go of the files. `run` must have ended.
@@ -185,12 +184,14 @@ class Outbox:
 
     async def _turn(self, *, keep: bool) -> None:
         appends, self._appends = self._appends, []
+        self._committing = appends
         releases, self._releases = self._releases, []
         counts = msgspec.structs.replace(self.events)
         groups = [group for group, _ in appends]
         outcomes, failure = await self._on_disk(lambda: self._work_off(groups, releases, counts, keep=keep))
-        if keep and not failure:
-            self._unkept = len(self._releases)
+        if keep:
+            self._unkept = len(self._releases) + (len(releases) if failure else 0)
+            self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S if self._unkept else None
         for (group, future), outcome in zip(appends, outcomes, strict=True):
             if isinstance(outcome, OutboxError):
                 failure = str(outcome) if isinstance(outcome, StorageFailed) else failure
@@ -201,6 +202,7 @@ class Outbox:
             self.events.received += len(group.records)
             if not future.done():
                 future.set_result(outcome)
+        self._committing = []
         self._tell(failure)
         if groups:
             self.on_change()

@@ -50,14 +50,17 @@ class Reader:
         self._chunk = memoryview(b"")
         self._chunk_offset = 0
 
-    def read(self, max_frames: int) -> list[Frame | Damage]:
-        """The next records, at most so many; empty when there are no more for now. Batch frames are left out.
+    def read(self, max_frames: int, max_bytes: int) -> list[Frame | Damage]:
+        """The next records, at most so many and about so many bytes; empty when there are no more for now.
+
+        Batch frames are left out.
 
         Raises:
             StorageFailed: the disk refused; the place is kept.
         """
         result: list[Frame | Damage] = []
-        while len(result) < max_frames:
+        size = 0
+        while len(result) < max_frames and size < max_bytes:
             item = self._next()
             if item is None:
                 break
@@ -68,6 +71,7 @@ class Reader:
                 if item.seq > self.seq:
                     result.append(Damage(self.seq, item.seq, self._segment, item.offset, item.offset))
                 result.append(item)
+                size += len(item.payload)
                 self.seq = item.seq + item.count
         return result
 

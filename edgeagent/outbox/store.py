@@ -45,6 +45,10 @@ from edgeagent.outbox.records import (
     digest_of,
 )
 
+# What one read brings at most: it bounds what a lease holds in memory.
+_READ_FRAMES = 256
+_READ_BYTES = 1 << 20
+
 _log = logging.getLogger(__name__)
 
 
@@ -141,32 +145,21 @@ class Store:
                 self._append_chosen(name, groups, chosen, outcomes)
         return outcomes
 
-    def read(self, name: str, max_frames: int) -> list[Leased]:
+    def read(self, name: str) -> list[Leased]:
         """The next triggers of a log that are not released, in order. Damaged records are skipped, counted and told.
 
         Raises:
             StorageFailed: the disk refused; the place is kept.
         """
-        log = self._logs[name]
-        result: list[Leased] = []
-        for item in self._readers[name].read(max_frames):
-            if isinstance(item, Damage):
-                self._damaged(name, item)
-            else:
-                result += self._triggers(name, log, item)
-        return result
+        return self._leased(name, self._readers[name].read(_READ_FRAMES, _READ_BYTES))
 
-    def peek(self, name: str, wanted: Callable[[Leased], bool]) -> Iterator[Leased]:
-        """Every trigger of a log that is not released and is wanted, oldest first, without moving its reader."""
+    def peek(self, name: str) -> Iterator[list[Leased]]:
+        """Every trigger of a log that is not released, oldest first, in parts, without moving its reader."""
         log = self._logs[name]
         reader = Reader(log, log.released.cursor)
         try:
-            while items := reader.read(256):
-                for item in items:
-                    if isinstance(item, Damage):
-                        self._damaged(name, item)
-                    else:
-                        yield from filter(wanted, self._triggers(name, log, item))
+            while items := reader.read(_READ_FRAMES, _READ_BYTES):
+                yield self._leased(name, items)
         finally:
             reader.close()
 
@@ -175,6 +168,15 @@ class Store:
         new = self._logs[name].release(seq, 1, way) > 0
         self._dirty = self._dirty or new
         return new
+
+    def late(self, way: str) -> None:
+        """A trigger that ended as `way` was settled after all: the account says so with the next checkpoint."""
+        for log in self._logs.values():
+            if log.ways.get(way, 0):
+                log.ways[way] -= 1
+                log.ways[SETTLED] = log.ways.get(SETTLED, 0) + 1
+                self._dirty = True
+                return
 
     def move(self, leased: Leased, target: str, way: str, *, reason: str, code: int, attempts: int) -> None:
         """Move a trigger to another log: synced there, then released here as `way`.
@@ -285,6 +287,15 @@ class Store:
             counts.refused,
             counts.conflict,
         )
+
+    def _leased(self, name: str, items: Sequence[Frame | Damage]) -> list[Leased]:
+        result: list[Leased] = []
+        for item in items:
+            if isinstance(item, Damage):
+                self._damaged(name, item)
+            else:
+                result += self._triggers(name, self._logs[name], item)
+        return result
 
     def _triggers(self, name: str, log: Log, frame: Frame) -> list[Leased]:
         moved = decode_moved(frame.payload) if frame.kind is Kind.MOVED else None

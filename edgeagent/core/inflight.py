@@ -1,0 +1,220 @@
+"""The window: which triggers are out, what each waits for, and what to do next. A state machine without I/O.
+
+A trigger is added when it was leased. It is `ready` until it is sent, `sent` until the broker acknowledges it,
+`waiting` until the engine answers (`settle = "engine"` only), `resting` until it is tried again, `ending` while the
+caller puts it away. Each method takes the time and returns what the caller must do; times are seconds of one
+monotonic clock.
+
+Invariants
+* At most `limit` triggers are in the window; the caller leases no more than `vacancy`.
+* First sends leave in the order of `add`; a trigger that is tried again does not hold the others back, except those
+  of the same rule and source when the rule's order is strict.
+* The response time-out runs only while connected.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from enum import Enum
+from heapq import heappop, heappush
+from typing import Generic, TypeVar
+
+from edgeagent.core.backoff import full_jitter
+
+T = TypeVar("T")
+
+# Between tries of one trigger: about 2 s at first, then longer, up to an hour (contract section 3).
+_RETRY_BASE_S = 2.0
+_RETRY_CAP_S = 3600.0
+
+
+class Phase(Enum):
+    """What a trigger in the window waits for."""
+
+    READY = "ready"
+    SENT = "sent"
+    WAITING = "waiting"
+    RESTING = "resting"
+    ENDING = "ending"
+
+
+class InFlight(Generic[T]):
+    """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known."""
+
+    __slots__ = ("attempt", "correlation_id", "deadline", "item", "lane", "phase", "token", "tries")
+
+    def __init__(self, token: int, correlation_id: str, item: T, lane: str | None, attempt: int) -> None:
+        self.token = token
+        self.correlation_id = correlation_id
+        self.item = item
+        self.lane = lane
+        self.attempt = attempt
+        self.tries = 0
+        self.phase = Phase.READY
+        self.deadline = 0.0
+
+
+class Window(Generic[T]):
+    """See the module."""
+
+    def __init__(
+        self, limit: int, *, wait_for_engine: bool, response_timeout_s: float, random: Callable[[], float]
+    ) -> None:
+        """An empty window. `random` gives the jitter's fractions, 0 to 1."""
+        self._limit = limit
+        self._wait_for_engine = wait_for_engine
+        self._response_timeout_s = response_timeout_s
+        self._random = random
+        self._by_token: dict[int, InFlight[T]] = {}
+        self._by_correlation: dict[str, InFlight[T]] = {}
+        self._ready: deque[InFlight[T]] = deque()
+        self._timers: list[tuple[float, int, int]] = []
+        self._lanes: dict[str, deque[InFlight[T]]] = {}
+        self._next_token = 1
+        self._timer_number = 0
+        self.connected = False
+
+    def __len__(self) -> int:
+        """How many triggers are out."""
+        return len(self._by_token)
+
+    def __iter__(self) -> Iterator[InFlight[T]]:
+        return iter(self._by_token.values())
+
+    @property
+    def vacancy(self) -> int:
+        """How many more may be added."""
+        return self._limit - len(self._by_token)
+
+    def find(self, correlation_id: str) -> InFlight[T] | None:
+        """The trigger with this correlation id, if it is out."""
+        return self._by_correlation.get(correlation_id)
+
+    def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool) -> InFlight[T] | None:
+        """Take up a trigger, ready to be sent; None when the very same one is out already.
+
+        `lane`: what its strict order is kept by, None for none. `known`: it was never sent before this process.
+        """
+        if correlation_id in self._by_correlation:
+            return None
+        entry = InFlight(self._next_token, correlation_id, item, lane, 1 if known else 0)
+        self._next_token += 1
+        self._by_token[entry.token] = entry
+        self._by_correlation[correlation_id] = entry
+        if lane is not None:
+            self._lanes.setdefault(lane, deque()).append(entry)
+        self._ready.append(entry)
+        return entry
+
+    def due(self, now: float, room: int) -> list[InFlight[T]]:
+        """What to send now, at most `room`: they are `sent` from here on. Whose rest or time-out is over is ready."""
+        self._expire(now)
+        result: list[InFlight[T]] = []
+        held: list[InFlight[T]] = []
+        while self._ready and len(result) < room:
+            entry = self._ready.popleft()
+            if entry.phase is not Phase.READY or self._by_token.get(entry.token) is not entry:
+                continue
+            if entry.lane is not None and self._lanes[entry.lane][0] is not entry:
+                held.append(entry)
+                continue
+            entry.phase = Phase.SENT
+            entry.tries += 1
+            if entry.tries > 1 and entry.attempt:
+                entry.attempt += 1
+            result.append(entry)
+        self._ready.extendleft(reversed(held))
+        return result
+
+    def acknowledged(self, token: int, now: float) -> tuple[InFlight[T], bool] | None:
+        """The broker took it. With settle = "broker" it is final and leaves the window; returns it and whether it is.
+
+        None when the token is no longer out.
+        """
+        entry = self._by_token.get(token)
+        if entry is None or entry.phase is not Phase.SENT:
+            return None
+        if not self._wait_for_engine:
+            self.remove(entry)
+            return entry, True
+        entry.phase = Phase.WAITING
+        self._set_timer(entry, now + self._response_timeout_s)
+        return entry, False
+
+    def by_token(self, token: int) -> InFlight[T] | None:
+        """The trigger of a publication."""
+        return self._by_token.get(token)
+
+    def rest(self, entry: InFlight[T], now: float, at_least_s: float = 0.0) -> float:
+        """Try it again later; returns after how many seconds."""
+        fraction = 0.5 + self._random() / 2  # never at once: half of the wait is certain, the other half spreads
+        delay = max(at_least_s, full_jitter(entry.tries, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S))
+        entry.phase = Phase.RESTING
+        self._set_timer(entry, now + delay)
+        return delay
+
+    def ending(self, entry: InFlight[T]) -> None:
+        """The caller is putting it away, which takes time: nothing else happens to it until `remove` or `rest`."""
+        entry.phase = Phase.ENDING
+
+    def remove(self, entry: InFlight[T]) -> None:
+        """It is final: let the next one of its lane go."""
+        self._by_token.pop(entry.token, None)
+        self._by_correlation.pop(entry.correlation_id, None)
+        if entry.lane is not None:
+            lane = self._lanes[entry.lane]
+            lane.remove(entry)
+            if not lane:
+                del self._lanes[entry.lane]
+
+    def disconnected(self, now: float) -> None:
+        """The connection ended: what was sent and not acknowledged is ready again, in order; time-outs stand still."""
+        if not self.connected:
+            return
+        self.connected = False
+        again = [entry for entry in self._by_token.values() if entry.phase is Phase.SENT]
+        for entry in again:
+            entry.phase = Phase.READY
+        self._ready.extendleft(reversed(again))
+        for entry in self._by_token.values():
+            if entry.phase is Phase.WAITING:
+                entry.deadline = max(entry.deadline - now, 0.0)  # what is left of it, until `reconnected`
+
+    def reconnected(self, now: float) -> None:
+        """The connection is there: time-outs run on."""
+        self.connected = True
+        for entry in self._by_token.values():
+            if entry.phase is Phase.WAITING:
+                self._set_timer(entry, now + entry.deadline)
+
+    def next_deadline(self) -> float | None:
+        """When `due` has something new to say without anything else happening; None: never."""
+        while self._timers:
+            deadline, _, token = self._timers[0]
+            entry = self._by_token.get(token)
+            if entry is not None and self._timed(entry, deadline):
+                return deadline
+            heappop(self._timers)
+        return None
+
+    def _set_timer(self, entry: InFlight[T], deadline: float) -> None:
+        entry.deadline = deadline
+        self._timer_number += 1
+        heappush(self._timers, (deadline, self._timer_number, entry.token))
+
+    def _timed(self, entry: InFlight[T], deadline: float) -> bool:
+        """Whether a timer still means something: it is the entry's last one, and its clock runs."""
+        if entry.deadline != deadline:
+            return False
+        return entry.phase is Phase.RESTING or (entry.phase is Phase.WAITING and self.connected)
+
+    def _expire(self, now: float) -> None:
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            _, _, token = heappop(self._timers)
+            entry = self._by_token[token]
+            if entry.phase is Phase.WAITING:
+                self.rest(entry, now)
+            else:
+                entry.phase = Phase.READY
+                self._ready.append(entry)

@@ -1,0 +1,174 @@
+"""The listeners: TCP for devices, a Unix socket for devices and operators of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+
+from edgeagent.core.ports import DevicePort, OperatorPort
+from edgeagent.errors import EdgeAgentError
+from edgeagent.httpapi.access import Access, TokenFile
+from edgeagent.httpapi.clients import Clients
+from edgeagent.httpapi.connection import Connection, Timeouts
+from edgeagent.httpapi.routes import Routes
+
+_SOCKET_MODE = 0o660
+_PROBE_TIMEOUT_S = 1.0
+_BACKLOG = 128
+
+
+class ListenFailed(EdgeAgentError):
+    """An address cannot be listened on."""
+
+    def __init__(self, address: str, reason: str, remedy: str) -> None:
+        super().__init__(address, reason, remedy)
+        self.address = address
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.reason}: {self.remedy}"
+
+
+class HttpServer:
+    """Serves the agent's ports over HTTP/1.1 (contract section 2).
+
+    Each listener takes `max_connections`, so that devices cannot lock the operator out. `token_file`: "" for none.
+    """
+
+    def __init__(
+        self,
+        device: DevicePort,
+        operator: OperatorPort,
+        *,
+        max_event_bytes: int,
+        max_connections: int,
+        token_file: str = "",
+        timeouts: Timeouts = Timeouts(),
+    ) -> None:
+        """Read the token.
+
+        Raises:
+            ConfigError: the token file cannot be used.
+        """
+        self._device = device
+        self._operator = operator
+        self._max_event_bytes = max_event_bytes
+        self._max_connections = max_connections
+        self._token = TokenFile(token_file) if token_file else None
+        self._timeouts = timeouts
+        self._servers: list[asyncio.Server] = []
+        self._clients: list[Clients] = []
+        self._socket_file: tuple[Path, int] | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens: `host:port` and socket files, in the order they were started."""
+        return [_shown(sock.getsockname()) for server in self._servers for sock in server.sockets]
+
+    async def start_tcp(self, host: str, port: int) -> None:
+        """Listen on TCP; port 0 takes any free one.
+
+        Raises:
+            ListenFailed: says why and what to do.
+        """
+        routes = Routes(self._device, None, Access(host, self._token), max_event_bytes=self._max_event_bytes)
+        clients = Clients(self._max_connections)
+        loop = asyncio.get_running_loop()
+        try:
+            server = await loop.create_server(
+                lambda: Connection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
+            )
+        except (OSError, UnicodeError) as exc:
+            raise _listen_failed(_shown((host, port)), exc, "http.listen") from exc
+        self._servers.append(server)
+        self._clients.append(clients)
+
+    async def start_unix(self, path: Path) -> None:
+        """Listen on a Unix socket of mode 0660; the file of an agent that is gone is replaced.
+
+        Raises:
+            ListenFailed: another agent listens there, or the file cannot be made; says what to do.
+        """
+        routes = Routes(self._device, self._operator, None, max_event_bytes=self._max_event_bytes)
+        clients = Clients(self._max_connections)
+        try:
+            sock = _bind_unix(path)
+        except OSError as exc:
+            raise _listen_failed(str(path), exc, "http.socket") from exc
+        self._socket_file = path, path.stat().st_ino  # noqa: ASYNC240  once, at start
+        server = await asyncio.get_running_loop().create_unix_server(
+            lambda: Connection(routes.plan, clients, self._timeouts), sock=sock, backlog=_BACKLOG
+        )
+        self._servers.append(server)
+        self._clients.append(clients)
+
+    async def close(self, deadline_s: float) -> None:
+        """Stop listening, let running requests finish for at most `deadline_s` seconds, then close everything.
+
+        Requests that only wait for a trigger are answered 503 at once. Events whose request is cut off may have been
+        stored.
+        """
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        if self._socket_file is not None:
+            path, inode = self._socket_file
+            with contextlib.suppress(OSError):
+                if path.lstat().st_ino == inode:  # never the file of a successor
+                    path.unlink()
+            self._socket_file = None
+        await asyncio.gather(*(clients.close(deadline_s) for clients in self._clients))
+        self._clients.clear()
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket bound to the path, not yet listening: nobody can connect before its mode is set."""
+    with contextlib.suppress(FileNotFoundError):
+        _remove_stale(path)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.bind(str(path))
+        path.chmod(_SOCKET_MODE)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _remove_stale(path: Path) -> None:
+    if not stat.S_ISSOCK(path.lstat().st_mode):
+        raise OSError(errno.EEXIST, "exists and is no socket")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(_PROBE_TIMEOUT_S)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+        except TimeoutError:
+            pass  # somebody listens, and has much to do
+    raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+
+
+def _listen_failed(address: str, exc: OSError | UnicodeError, key: str) -> ListenFailed:
+    number = exc.errno if isinstance(exc, OSError) else None
+    if number == errno.EADDRINUSE:
+        return ListenFailed(address, "address already in use", f"another agent runs, or set {key}")
+    if number == errno.EEXIST:
+        return ListenFailed(address, "exists and is no socket", f"remove it, or set {key}")
+    # asyncio wraps the system's text in its own; the number gives it back. Names that do not resolve are negative.
+    reason = os.strerror(number).lower() if number is not None and number > 0 else str(exc)
+    return ListenFailed(address, reason, f"set {key}")
+
+
+def _shown(address: object) -> str:
+    if isinstance(address, tuple):
+        host, port = address[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(address)

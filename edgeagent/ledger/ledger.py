@@ -1,0 +1,315 @@
+"""The ledger: where each trigger stands, from its first publish on, to look up, list and relay.
+
+SQLite on a thread of its own. Changes are taken in memory, seen by every read at once, and committed in batches
+(`synchronous = FULL`): soon when somebody waits in `committed`, else within a second. It is an index, not a promise:
+what it forgets in a crash comes again from the outbox, whose triggers are sent again, or from the engine.
+
+A damaged database is put aside and begun anew: the agent always starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from edgeagent.core.lifecycle import FINAL, Life
+from edgeagent.core.messages import Report
+from edgeagent.core.ports import TriggerQuery
+from edgeagent.errors import StorageFailed
+from edgeagent.ledger.schema import COLUMNS, SCHEMA, UPSERT, VERSION, from_row, to_row
+
+# How long a change may wait for company before it is committed, when nobody waits for it.
+_COMMIT_DELAY_S = 1.0
+# Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
+_MAX_ROWS = 100_000
+_PRUNE_EVERY_COMMITS = 200
+_CACHE_KIB = 1024
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Unrelayed(NamedTuple):
+    """A report that local devices were not told yet. `newest`: no later event of its source is known."""
+
+    report: Report
+    version: int
+    newest: bool
+
+
+class Ledger:
+    """See the module. All methods are called in the loop's thread; `run` must be running."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._changed: dict[str, tuple[Life, int]] = {}
+        self._committing: dict[str, tuple[Life, int]] = {}
+        self._relayed: list[tuple[str, int]] = []
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._commit_at: float | None = None
+        self._work = asyncio.Event()
+        self._done: asyncio.Future[None] | None = None
+        self._commits = 0
+        self._failing = False
+        self.on_change: Callable[[Life], None] = lambda _: None
+
+    async def open(self) -> None:
+        """Open the database, or begin a new one.
+
+        Raises:
+            StorageFailed: not even a new one can be made.
+        """
+        await self._on_thread(self._open)
+
+    async def get(self, correlation_id: str) -> Life | None:
+        """A trigger's life, None when it was never published or is forgotten."""
+        known = await self._known(correlation_id)
+        return known[0] if known is not None else None
+
+    async def by_workflow(self, workflow_id: str) -> Life | None:
+        """The trigger that started this workflow."""
+        for life, _ in (*self._changed.values(), *self._committing.values()):
+            if life.report.workflow_id == workflow_id:
+                return life
+        query = f"SELECT {COLUMNS} FROM trigger WHERE workflow_id = ?"  # noqa: S608  COLUMNS is ours
+        rows = await self._on_thread(lambda: self._database.execute(query, (workflow_id,)).fetchmany(1))
+        return from_row(rows[0])[0] if rows else None
+
+    async def change(self, correlation_id: str, step: Callable[[Life | None], Life | None]) -> Life | None:
+        """Carry a trigger's life on: `step` takes the present one and returns the new one, None for no change.
+
+        Returns the new life. Changes of one trigger must not be made at the same time.
+        """
+        known = await self._known(correlation_id)
+        life = step(known[0] if known is not None else None)
+        if life is None:
+            return None
+        self._put(life, known[1] + 1 if known is not None else 1)
+        return life
+
+    def begin(self, life: Life) -> None:
+        """Take up a trigger that is known to be new. Nothing is read, so this may stand on the hot path."""
+        self._put(life, 1)
+
+    async def wait(self, correlation_id: str, timeout_s: float) -> None:
+        """Return at the trigger's next change, or after `timeout_s`."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(correlation_id, [])
+        waiters.append(waiter)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            pass
+        finally:
+            waiters.remove(waiter)
+            if not waiters:
+                del self._waiters[correlation_id]
+
+    async def committed(self) -> None:
+        """Return when every change made before this call is on disk.
+
+        Raises:
+            StorageFailed: the disk refuses; the changes are kept in memory and tried again.
+        """
+        while self._changed or self._committing:
+            if self._done is None:
+                self._done = asyncio.get_running_loop().create_future()
+            self._commit_at = 0.0
+            self._work.set()
+            await asyncio.shield(self._done)
+
+    async def find(self, query: TriggerQuery) -> list[Report]:
+        """Reports, newest event first."""
+        conditions = ["1"]
+        values: list[Any] = []
+        for column, value in (("source", query.source), ("rule", query.rule), ("state", query.state)):
+            if value:
+                conditions.append(f"{column} = ?")
+                values.append(str(value))
+        sql = (
+            f"SELECT {COLUMNS} FROM trigger WHERE {' AND '.join(conditions)} "  # noqa: S608  columns are constants
+            "ORDER BY accepted_ms DESC LIMIT ?"
+        )
+        overlay = {**self._committing, **self._changed}
+        limit = query.limit + len(overlay)
+        rows = await self._on_thread(lambda: self._database.execute(sql, (*values, limit)).fetchall())
+        lives = {life.report.correlation_id: life for life, _ in map(from_row, rows)}
+        lives.update({correlation_id: life for correlation_id, (life, _) in overlay.items()})
+        found = [life for life in lives.values() if _fits(life.report, query)]
+        found.sort(key=lambda life: (life.accepted_ms, life.report.event_id), reverse=True)
+        return [life.report for life in found[: query.limit]]
+
+    async def unrelayed(self, limit: int) -> Sequence[Unrelayed]:
+        """Reports that local devices were not told yet, oldest event first. Commits what is not committed."""
+        await self.committed()
+        sql = (
+            f"SELECT {COLUMNS}, NOT EXISTS (SELECT 1 FROM trigger AS later WHERE later.source = trigger.source "  # noqa: S608
+            "AND later.accepted_ms > trigger.accepted_ms) FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"
+        )
+        rows = await self._on_thread(lambda: self._database.execute(sql, (limit,)).fetchall())
+        found = []
+        for *row, newest in rows:
+            life, version = from_row(tuple(row))
+            found.append(Unrelayed(life.report, version, bool(newest)))
+        return found
+
+    def relayed(self, correlation_id: str, version: int) -> None:
+        """Local devices were told this version of a report. Kept with the next commit."""
+        self._relayed.append((correlation_id, version))
+        self._commit_soon()
+
+    async def run(self) -> None:
+        """Commit batches until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._commit_at):
+                    await self._work.wait()
+            self._work.clear()
+            if self._commit_at is not None and loop.time() >= self._commit_at:
+                await asyncio.shield(asyncio.ensure_future(self._commit()))
+
+    async def close(self) -> None:
+        """Commit what is there and let go of the database. `run` must have ended."""
+        try:
+            await self._commit()
+            await self._on_thread(self._close)
+        finally:
+            self._thread.shutdown()
+
+    def _put(self, life: Life, version: int) -> None:
+        correlation_id = life.report.correlation_id
+        self._changed[correlation_id] = (life, version)
+        self._commit_soon()
+        for waiter in self._waiters.get(correlation_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
+        self.on_change(life)
+
+    def _commit_soon(self) -> None:
+        if self._commit_at is None:
+            self._commit_at = asyncio.get_running_loop().time() + _COMMIT_DELAY_S
+            self._work.set()
+
+    async def _known(self, correlation_id: str) -> tuple[Life, int] | None:
+        known = self._changed.get(correlation_id) or self._committing.get(correlation_id)
+        if known is not None:
+            return known
+        query = f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ?"  # noqa: S608  COLUMNS is ours
+        rows = await self._on_thread(lambda: self._database.execute(query, (correlation_id,)).fetchall())
+        known = self._changed.get(correlation_id) or self._committing.get(correlation_id)
+        return known or (from_row(rows[0]) if rows else None)
+
+    async def _commit(self) -> None:
+        changed, self._changed, self._committing = self._changed, {}, self._changed
+        relayed, self._relayed = self._relayed, []
+        done, self._done = self._done, None
+        self._commit_at = None
+        try:
+            await self._on_thread(lambda: self._write(changed, relayed))
+        except StorageFailed as exc:
+            self._changed = {**changed, **self._changed}
+            self._relayed = relayed + self._relayed
+            self._commit_soon()
+            if not self._failing:
+                _log.warning("%s; kept in memory and tried again", exc, extra={"event": "ledger_failing"})
+            self._failing = True
+            if done is not None and not done.done():
+                done.set_exception(exc)
+                done.exception()  # seen here: whoever waited may be gone
+        else:
+            self._failing = False
+            if done is not None and not done.done():
+                done.set_result(None)
+        finally:
+            self._committing = {}
+
+    def _write(self, changed: dict[str, tuple[Life, int]], relayed: list[tuple[str, int]]) -> None:
+        with self._database:
+            self._database.executemany(UPSERT, [to_row(life, version) for life, version in changed.values()])
+            self._database.executemany(
+                "UPDATE trigger SET unrelayed = 0 WHERE correlation_id = ? AND version = ?", relayed
+            )
+            self._commits += 1
+            if self._commits % _PRUNE_EVERY_COMMITS == 0:
+                self._prune()
+
+    def _prune(self) -> None:
+        (excess,) = self._database.execute("SELECT count(*) - ? FROM trigger", (_MAX_ROWS,)).fetchone()
+        if excess > 0:
+            marks = ",".join("?" * len(FINAL))
+            oldest = (
+                f"SELECT correlation_id FROM trigger WHERE state IN ({marks}) OR ends_published "  # noqa: S608
+                "ORDER BY accepted_ms LIMIT ?"
+            )
+            delete = f"DELETE FROM trigger WHERE correlation_id IN ({oldest})"  # noqa: S608  texts of ours
+            self._database.execute(delete, (*map(str, FINAL), excess))
+
+    def _open(self) -> None:
+        try:
+            self._database = self._connect()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        aside = self._path.with_name(self._path.name + ".damaged")
+        _log.error(
+            "the ledger is damaged: put aside as %s and begun anew; states of earlier triggers are gone",
+            aside,
+            extra={"event": "ledger_damaged"},
+        )
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._database = self._connect()
+
+    def _close(self) -> None:
+        self._database.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._path)
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version != VERSION:
+                raise sqlite3.DatabaseError(f"version {version} is not {VERSION}")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return work()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:  # "malformed", "not a database": trying again cannot help
+                self._close()
+                self._begin_anew()
+                raise
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+        except (sqlite3.Error, OSError) as exc:
+            raise StorageFailed("use", str(self._path), str(exc)) from exc
+
+
+def _fits(report: Report, query: TriggerQuery) -> bool:
+    return (
+        query.source in {"", report.source} and query.rule in {"", report.rule} and query.state in {None, report.state}
+    )

@@ -1,0 +1,64 @@
+"""What the architecture tests read: the modules of the package, parsed."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "edgeagent"
+
+
+class Use(NamedTuple):
+    """A line of a module, and the dotted name that stands there."""
+
+    line: int
+    name: str
+
+
+class Module:
+    """One Python file of the project."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.file = path.relative_to(ROOT).as_posix()
+        self.text = path.read_text("utf-8")
+
+    @cached_property
+    def tree(self) -> ast.Module:
+        """The file, parsed."""
+        return ast.parse(self.text, self.file)
+
+    @cached_property
+    def name(self) -> str:
+        """The module's dotted name."""
+        return ".".join(self.path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+    @cached_property
+    def imports(self) -> list[Use]:
+        """Everything imported, wherever in the file; `from a import b` is `a.b`, since b may be a module."""
+        package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
+        found: list[Use] = []
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                found.extend(Use(node.lineno, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                parts = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                base = ".".join([*parts, node.module] if node.module else parts)
+                found.extend(Use(node.lineno, f"{base}.{alias.name}") for alias in node.names)
+        return found
+
+    def names(self) -> Iterator[Use]:
+        """Every dotted name that is used, such as `os.replace`, and every imported one."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                yield Use(node.lineno, f"{node.value.id}.{node.attr}")
+        yield from self.imports
+
+
+def modules(*folders: str) -> list[Module]:
+    """The modules below these folders of the project."""
+    return [Module(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]

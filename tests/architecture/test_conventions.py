@@ -1,0 +1,179 @@
+"""What docs/style.md promises about the files, as far as a program can tell."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tomli
+
+from tests.architecture.source import ROOT, Module, modules
+
+PACKAGE = modules("edgeagent")
+EVERYTHING = modules("edgeagent", "tests", "benchmarks")
+MAX_LINES = 400
+
+# The places that may do what nobody else may.
+CATCHES_ALL = {
+    "edgeagent/host/supervisor.py",
+    "edgeagent/mqtt/packets.py",  # the codec's panic is no Exception, and of a class that cannot be imported
+}
+SYNCS = {"edgeagent/outbox/files.py"}
+# Each foreign library is known to one adapter: `link` and `session` know no packet.
+ADAPTERS = {
+    "mqtt5": ("edgeagent/mqtt/v5.py", "edgeagent/mqtt/packets.py", "edgeagent/mqtt/reasons.py"),
+    "h11": ("edgeagent/httpapi/",),
+    "sqlite3": ("edgeagent/ledger/",),
+    "tomli": ("edgeagent/config/",),
+    "yaml": ("edgeagent/config/",),
+}
+SYNC_CALLS = frozenset(
+    {
+        "os.fsync",
+        "os.fdatasync",
+        "os.sync",
+        "os.rename",
+        "os.renames",
+        "os.replace",
+        "os.posix_fallocate",
+        "shutil.move",
+    }
+)
+LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "critical"})
+LOGGERS = frozenset({"log", "logger", "_log", "_logger", "logging"})
+
+
+@pytest.mark.parametrize("module", EVERYTHING, ids=lambda module: module.file)
+def test_no_file_is_longer_than_can_be_read(module: Module) -> None:
+    lines = len(module.text.splitlines())
+    assert lines < MAX_LINES, f"{module.file} has {lines} lines; split it by what it is about (under {MAX_LINES})"
+
+
+def catches_all(node: ast.AST) -> bool:
+    """`except:`, `except Exception`, in a tuple too, and `suppress(Exception)`; but not what only cleans up."""
+    broad = {"Exception", "BaseException"}
+    if isinstance(node, ast.ExceptHandler):
+        if isinstance(node.body[-1], ast.Raise) and node.body[-1].exc is None:
+            return False
+        caught = node.type.elts if isinstance(node.type, ast.Tuple) else [node.type]
+        return any(kind is None or (isinstance(kind, ast.Name) and kind.id in broad) for kind in caught)
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("suppress"):
+        return any(isinstance(kind, ast.Name) and kind.id in broad for kind in node.args)
+    return False
+
+
+@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
+def test_only_the_supervisor_catches_everything(module: Module) -> None:
+    for node in ast.walk(module.tree):
+        assert not catches_all(node) or module.file in CATCHES_ALL, (
+            f"{module.file}:{getattr(node, 'lineno', 0)}: catches every error; name those that this place can handle, "
+            "the supervisor ends the process for the rest"
+        )
+
+
+@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
+def test_only_one_module_syncs_and_renames(module: Module) -> None:
+    for use in module.names():
+        assert use.name not in SYNC_CALLS or module.file in SYNCS, (
+            f"{module.file}:{use.line}: {use.name}; what must survive a power cut goes through {' or '.join(SYNCS)}, "
+            "where the crash tests can stand in for the disk"
+        )
+
+
+@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
+def test_each_foreign_library_is_known_to_one_adapter(module: Module) -> None:
+    for use in module.imports:
+        library = use.name.partition(".")[0]
+        homes = ADAPTERS.get(library)
+        assert homes is None or module.file.startswith(homes), (
+            f"{module.file}:{use.line}: imports {library}, known only to {', '.join(homes)}; use what that offers"
+        )
+
+
+@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
+def test_every_log_call_has_a_stable_event_key(module: Module) -> None:
+    for node in ast.walk(module.tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        if node.func.attr not in LOG_METHODS or ast.unparse(node.func.value) not in LOGGERS:
+            continue
+        extra = next((keyword.value for keyword in node.keywords if keyword.arg == "extra"), None)
+        known = isinstance(extra, ast.Dict) and "event" in {ast.literal_eval(key) for key in extra.keys if key}
+        assert known or isinstance(extra, (ast.Name, ast.Call)), (
+            f"{module.file}:{node.lineno}: logs without an event key; add extra={{'event': 'what_happened'}}"
+        )
+
+
+def project() -> dict[str, list[str]]:
+    """The distributions that pyproject.toml declares: `""` for run time, else by extra, without `dev`."""
+    declared = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    groups = {"": declared["dependencies"], **declared["optional-dependencies"]}
+    del groups["dev"]
+    return {name: [distribution(text) for text in texts] for name, texts in groups.items()}
+
+
+def distribution(requirement: str) -> str:
+    """`pyyaml` of `PyYAML>=6,<7`."""
+    return re.split(r"[^-\w.]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def imported_distributions() -> dict[str, str]:
+    """Which distributions the package imports, each with one place that does."""
+    owners = importlib.metadata.packages_distributions()
+    found: dict[str, str] = {}
+    for module in PACKAGE:
+        for use in module.imports:
+            top = use.name.partition(".")[0]
+            if top in sys.stdlib_module_names or top == "edgeagent":
+                continue
+            name = owners.get(top, [top])[0].lower().replace("_", "-")
+            found.setdefault(name, f"{module.file}:{use.line}")
+    return found
+
+
+def test_every_library_that_is_imported_is_declared() -> None:
+    declared = {name for names in project().values() for name in names}
+    for name, place in imported_distributions().items():
+        assert name in declared, f"{place}: imports {name}, which pyproject.toml does not declare; do without it"
+
+
+def test_every_run_time_dependency_is_imported() -> None:
+    unused = set(project()[""]) - imported_distributions().keys()
+    assert not unused, f"pyproject.toml: nothing in edgeagent/ imports {', '.join(sorted(unused))}; take it out"
+
+
+MACHINE = re.compile(
+    r"/home/[a-z]|/Users/[a-z]|(?<![\w.}])/(?:root|work)/|/tmp/[a-z]+/"
+    r"|pypi\.org|pythonhosted\.org|index-url|npmjs\.org|proxy\.golang\.org|artifactory\.|nexus\."
+)
+NOT_OURS = frozenset({".git", ".venv", "__pycache__", "dist", "build"})
+
+
+def project_lines() -> Iterator[tuple[str, int, str]]:
+    """Every line of every text of the project: file, number, text."""
+    for path in sorted(ROOT.rglob("*")):
+        parts = path.relative_to(ROOT).parts
+        hidden = any(part in NOT_OURS or part.endswith(("_cache", ".egg-info", ".hypothesis")) for part in parts)
+        if hidden or not path.is_file():
+            continue
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            yield "/".join(parts), number, line
+
+
+def test_no_line_names_a_path_or_a_registry_of_somebodys_machine() -> None:
+    here = Path(__file__).relative_to(ROOT).as_posix()
+    found = [
+        f"{file}:{number}: {line.strip()}"
+        for file, number, line in project_lines()
+        if MACHINE.search(line) and file != here
+    ]
+    assert not found, "name no machine's path and no package registry; take these out:\n" + "\n".join(found)
