@@ -72,7 +72,7 @@ class OutboxFull(OutboxError):
 
 
 class RecordTooLarge(OutboxError):
-    """This record can never be written: it is larger than a segment can hold."""
+    """This event, or this batch, can never be stored: it is larger than is taken."""
 
     def __init__(self, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(size_bytes, limit_bytes)

@@ -46,7 +46,7 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
         yield Problem("relay.topic", problem)
     elif "{source}" not in config.relay.topic:
         yield Problem("relay.topic", "must contain {source}")
-    elif not topics.is_reserved(config.relay.topic):
+    elif not config.relay.topic.startswith("edgeagent/"):
         yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
     seen: set[str] = set()
     for index, rule in enumerate(config.rule):

@@ -18,7 +18,7 @@ class FilePath(str):
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of the configuration. Unknown keys are errors: `_Reader` sees to it."""
+    """A table of the configuration. Unknown keys are errors: `reader.Reader` sees to it."""
 
 
 class Connection(_Table, frozen=True, kw_only=True):
@@ -122,7 +122,7 @@ class Log(_Table, frozen=True, kw_only=True):
 
 
 class AgentConfig(_Table, frozen=True, kw_only=True):
-    """Everything in `config.toml`. `file` and `base_dir` say where it came from."""
+    """Everything in `config.toml`."""
 
     agent: AgentTable = AgentTable()
     uplink: Uplink = Uplink()

@@ -74,6 +74,7 @@ class Window(Generic[T]):
         self._next_token = 1
         self._timer_number = 0
         self.connected = False
+        self.sent = 0  # how many wait for the broker's acknowledgement
 
     def __len__(self) -> int:
         """How many triggers are out."""
@@ -119,7 +120,7 @@ class Window(Generic[T]):
             if entry.lane is not None and self._lanes[entry.lane][0] is not entry:
                 held.append(entry)
                 continue
-            entry.phase = Phase.SENT
+            self._enter(entry, Phase.SENT)
             entry.tries += 1
             if entry.tries > 1 and entry.attempt:
                 entry.attempt += 1
@@ -138,7 +139,7 @@ class Window(Generic[T]):
         if not self._wait_for_engine:
             self.remove(entry)
             return entry, True
-        entry.phase = Phase.WAITING
+        self._enter(entry, Phase.WAITING)
         self._set_timer(entry, now + self._response_timeout_s)
         return entry, False
 
@@ -150,16 +151,17 @@ class Window(Generic[T]):
         """Try it again later; returns after how many seconds."""
         fraction = 0.5 + self._random() / 2  # never at once: half of the wait is certain, the other half spreads
         delay = max(at_least_s, full_jitter(entry.tries, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S))
-        entry.phase = Phase.RESTING
+        self._enter(entry, Phase.RESTING)
         self._set_timer(entry, now + delay)
         return delay
 
     def ending(self, entry: InFlight[T]) -> None:
         """The caller is putting it away, which takes time: nothing else happens to it until `remove` or `rest`."""
-        entry.phase = Phase.ENDING
+        self._enter(entry, Phase.ENDING)
 
     def remove(self, entry: InFlight[T]) -> None:
         """It is final: let the next one of its lane go."""
+        self._enter(entry, Phase.ENDING)
         self._by_token.pop(entry.token, None)
         self._by_correlation.pop(entry.correlation_id, None)
         if entry.lane is not None:
@@ -175,7 +177,7 @@ class Window(Generic[T]):
         self.connected = False
         again = [entry for entry in self._by_token.values() if entry.phase is Phase.SENT]
         for entry in again:
-            entry.phase = Phase.READY
+            self._enter(entry, Phase.READY)
         self._ready.extendleft(reversed(again))
         for entry in self._by_token.values():
             if entry.phase is Phase.WAITING:
@@ -198,6 +200,10 @@ class Window(Generic[T]):
             heappop(self._timers)
         return None
 
+    def _enter(self, entry: InFlight[T], phase: Phase) -> None:
+        self.sent += (phase is Phase.SENT) - (entry.phase is Phase.SENT)
+        entry.phase = phase
+
     def _set_timer(self, entry: InFlight[T], deadline: float) -> None:
         entry.deadline = deadline
         self._timer_number += 1
@@ -216,5 +222,5 @@ class Window(Generic[T]):
             if entry.phase is Phase.WAITING:
                 self.rest(entry, now)
             else:
-                entry.phase = Phase.READY
+                self._enter(entry, Phase.READY)
                 self._ready.append(entry)

@@ -257,12 +257,11 @@ class Dispatcher:
         if len(self._troubled) >= _MAX_TROUBLED_TOPICS:
             self._troubled.clear()
         self._troubled.add(topic)
-        extra = {"topic": topic, "reason_code": f"0x{ack.reason_code:02x}", "reason": ack.reason}
+        event = "publish_refused" if refused else "response_unheard"
+        extra = {"event": event, "topic": topic, "reason_code": f"0x{ack.reason_code:02x}", "reason": ack.reason}
         if refused:
-            extra["event"] = "publish_refused"
             log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
         else:
-            extra["event"] = "response_unheard"
             log.warning("nobody subscribes to the topic of a response", extra=extra)
 
     def _tell_down(self, error: UplinkError) -> None:

@@ -114,10 +114,7 @@ class Access:
 @functools.lru_cache(maxsize=64)
 def _is_known_host(host: bytes, listen_host: str) -> bool:
     name = host.decode("latin-1").lower()
-    if name.startswith("["):
-        name = name[1:].partition("]")[0]
-    else:
-        name = name.partition(":")[0]
+    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
     if name in {"localhost", listen_host} or name.endswith(".localhost"):
         return True
     try:

@@ -27,6 +27,8 @@ _MAX_HEAD_BYTES = 16 << 10
 # What a client may send ahead while its request is running, before reading stops (which hides that it goes away).
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
+_BOTH_DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
+_END = h11.EndOfMessage()
 _REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
@@ -76,7 +78,10 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         # Any byte that the kernel does not take counts as a client that does not read: write_s watches it.
         transport.set_write_buffer_limits(high=0)
-        if self._clients.add(self):
+        is_admitted = self._clients.add(self)
+        if self._clients.is_draining:
+            self.abort()
+        elif is_admitted:
             self._watch()
         elif self._clients.is_crowded():
             self.abort()
@@ -172,20 +177,20 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None:  # the body is not wanted, and it has not come yet
             self._send(self._refusal)
             return
-        was_receiving = self._is_receiving
-        self._is_receiving = self._machine.their_state is not h11.IDLE or bool(self._machine.trailing_data[0])
-        if self._clients.is_draining and not self._is_receiving:
-            self._transport.close()
-            return
-        if self._is_receiving and not was_receiving:
-            self._watch()
+        if not self._is_receiving:
+            self._is_receiving = self._machine.their_state is not h11.IDLE or bool(self._machine.trailing_data[0])
+            if self._is_receiving:
+                self._watch()
+            elif self._clients.is_draining:
+                self._transport.close()
+                return
         self._ahead_bytes = 0
         self._transport.resume_reading()
 
     def _begin(self, event: h11.Request) -> None:
         """A request's head is complete: decide what to do with it before its body is read."""
-        head = self._request = request_head(event.method, event.target, list(event.headers))
-        if len(event.target) + sum(len(name) + len(value) + 4 for name, value in event.headers) > _MAX_HEAD_BYTES:
+        head = self._request = request_head(event.method, event.target, event.headers.raw_items())
+        if head.size_bytes > _MAX_HEAD_BYTES:  # h11 holds only what is incomplete to the limit
             self._refusal = problem(431, f"the request's head has more than {_MAX_HEAD_BYTES} bytes")
             return
         try:
@@ -251,9 +256,9 @@ class Connection(asyncio.Protocol):
         parts = [machine.send(head) or b""]
         if self._request is None or self._request.method != "HEAD":
             parts.append(machine.send(h11.Data(data=answer.body)) or b"")
-        parts.append(machine.send(h11.EndOfMessage()) or b"")
+        parts.append(machine.send(_END) or b"")
         self._transport.write(b"".join(parts))
-        if machine.our_state is h11.DONE and machine.their_state is h11.DONE:
+        if machine.states == _BOTH_DONE:
             machine.start_next_cycle()
             self._request = self._plan = self._refusal = None
             self._body = []

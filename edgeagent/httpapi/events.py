@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from types import GenericAlias
 from typing import Any
 
 import msgspec
@@ -108,7 +109,7 @@ def _decoded(kind: type[_Event], body: bytes, media_type: str) -> tuple[list[_Ev
         return [_json(line, kind, f"events[{index}]") for index, line in enumerate(lines)], True
     is_array = media_type == _CLOUDEVENTS or (media_type == _JSON and body.lstrip()[:1] == b"[")
     if is_array:
-        return _json(body, list[kind], "events"), True
+        return _json(body, GenericAlias(list, kind), "events"), True
     return [_json(body, kind, "")], False
 
 

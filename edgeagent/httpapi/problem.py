@@ -12,9 +12,8 @@ from edgeagent.errors import (
     EdgeAgentError,
     EventConflict,
     MessageError,
-    OutboxFull,
+    OutboxError,
     RecordTooLarge,
-    StorageFailed,
 )
 
 JSON = b"application/json"
@@ -56,10 +55,11 @@ _OUTCOMES: dict[type[EdgeAgentError], _Outcome] = {
     MessageError: _Outcome(HTTPStatus.BAD_REQUEST),
     EventConflict: _Outcome(HTTPStatus.CONFLICT),
     RecordTooLarge: _Outcome(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
-    OutboxFull: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),
-    StorageFailed: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),
+    OutboxError: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),  # full, or the disk failed
     Draining: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10),
 }
+
+_UNFORESEEN = _Outcome(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 def json_answer(value: Any, status: int = HTTPStatus.OK) -> Answer:
@@ -82,7 +82,7 @@ def problem_for(error: EdgeAgentError) -> Answer:
     """The answer to a request that ended in this error; 500 for one that no request should end in."""
     if isinstance(error, Refused):
         return problem(error.status, error.detail, error.headers)
-    outcome = _OUTCOMES.get(type(error), _Outcome(HTTPStatus.INTERNAL_SERVER_ERROR))
+    outcome = next((_OUTCOMES[kind] for kind in type(error).__mro__ if kind in _OUTCOMES), _UNFORESEEN)
     headers = retry_after(outcome.retry_after_s) if outcome.retry_after_s else ()
     return problem(outcome.status, _detail(error), headers)
 

@@ -13,13 +13,14 @@ from edgeagent.errors import MessageError
 class Request(msgspec.Struct, frozen=True):
     """Method, target and headers. `path` and `query` are as sent, still percent-encoded.
 
-    `headers`: names in lower case; the values of a header that came several times are joined with a comma.
+    `size_bytes`: of the head, about as sent. `headers`: names in lower case; the values of a header that came several times are joined with a comma.
     """
 
     method: str
     path: str
     query: str
     headers: Mapping[bytes, bytes]
+    size_bytes: int
 
     def text(self, name: str) -> str | None:
         """A header's value as text, None when it is absent.
@@ -32,14 +33,17 @@ class Request(msgspec.Struct, frozen=True):
 
 
 def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Request:
-    """Build a request's head from what h11 parsed (the target is visible ASCII, header names are in lower case)."""
+    """Build a request's head from what h11 parsed (the target is visible ASCII, header names are in any case)."""
     path, _, query = target.decode("latin-1").partition("?")
     if path.startswith("http://"):  # the absolute form, as sent to proxies: RFC 9112 3.2.2 wants it understood
         path = "/" + path.removeprefix("http://").partition("/")[2]
     values: dict[bytes, bytes] = {}
-    for name, value in headers:
+    size_bytes = len(method) + len(target)
+    for raw_name, value in headers:
+        name = raw_name.lower()
         values[name] = values[name] + b", " + value if name in values else value
-    return Request(method.decode("latin-1"), path, query, values)
+        size_bytes += len(name) + len(value) + 4  # ": " and the line's end
+    return Request(method.decode("latin-1"), path, query, values, size_bytes)
 
 
 def percent_decoded(text: str, member: str) -> str:

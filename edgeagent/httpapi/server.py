@@ -20,6 +20,7 @@ from edgeagent.httpapi.routes import Routes
 _SOCKET_MODE = 0o660
 _PROBE_TIMEOUT_S = 1.0
 _BACKLOG = 128
+_TIMEOUTS = Timeouts()
 
 
 class ListenFailed(EdgeAgentError):
@@ -49,7 +50,7 @@ class HttpServer:
         max_event_bytes: int,
         max_connections: int,
         token_file: str = "",
-        timeouts: Timeouts = Timeouts(),
+        timeouts: Timeouts = _TIMEOUTS,
     ) -> None:
         """Read the token.
 

@@ -46,8 +46,10 @@ class Unrelayed(NamedTuple):
 class Ledger:
     """See the module. All methods are called in the loop's thread; `run` must be running."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, relay: bool) -> None:
+        """A ledger that must be opened. `relay`: reports are marked for local devices (`unrelayed`)."""
         self._path = path
+        self._relay = relay
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._changed: dict[str, tuple[Life, int]] = {}
         self._committing: dict[str, tuple[Life, int]] = {}
@@ -234,7 +236,9 @@ class Ledger:
 
     def _write(self, changed: dict[str, tuple[Life, int]], relayed: list[tuple[str, int]]) -> None:
         with self._database:
-            self._database.executemany(UPSERT, [to_row(life, version) for life, version in changed.values()])
+            self._database.executemany(
+                UPSERT, [to_row(life, version, relay=self._relay) for life, version in changed.values()]
+            )
             self._database.executemany(
                 "UPDATE trigger SET unrelayed = 0 WHERE correlation_id = ? AND version = ?", relayed
             )

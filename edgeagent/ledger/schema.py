@@ -39,10 +39,10 @@ COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, "
     "accepted_ms, run, ends_published, version"
 )
-UPSERT: Final = f"INSERT OR REPLACE INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,1)"  # noqa: S608  constants
+UPSERT: Final = f"INSERT OR REPLACE INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608  constants
 
 
-def to_row(life: Life, version: int) -> tuple[Any, ...]:
+def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
     """The values of `UPSERT`."""
     report = life.report
     return (
@@ -61,6 +61,7 @@ def to_row(life: Life, version: int) -> tuple[Any, ...]:
         life.run,
         int(life.ends_published),
         version,
+        int(relay),
     )
 
 

@@ -123,6 +123,9 @@ async def _connect_once(
     except TimeoutError:
         text = f"no connection within {connection.connect_timeout:g} s (connect_timeout)"
         return _Ending(Unavailable(handshake.address, text))
+    except ConnectionResetError:  # not by V5Link: only a TLS handshake can end so
+        text = "it closed the connection during the TLS handshake; does this port speak TLS?"
+        return _Ending(Unavailable(handshake.address, text))
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host that is no name, such as "a..b"
         return _Ending(reasons.connection_failure(handshake.address, exc))
     finally:

@@ -19,7 +19,7 @@ def read_secret(address: str, key: str, file: str) -> bytes:
         secret = Path(file).read_bytes()
     except OSError as exc:
         raise Denied(address, f"{key} {file} cannot be read ({exc.strerror})") from exc
-    return secret.removesuffix(b"\n").removesuffix(b"\r")
+    return secret[:-2] if secret.endswith(b"\r\n") else secret.removesuffix(b"\n")
 
 
 def client_context(address: str, connection: Connection) -> ssl.SSLContext:

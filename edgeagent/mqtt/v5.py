@@ -205,7 +205,7 @@ class V5Link(asyncio.Protocol):
         """The socket is gone."""
         address = self._handshake.address
         self.lost.set_result(None)
-        if exc is not None:
+        if exc is not None and not (self._phase is _CONNECTING and isinstance(exc, ConnectionError)):
             self._end(reasons.connection_failure(address, exc))
         elif self._phase is _CONNECTING:
             self._end(Unavailable(address, "it closed the connection without an answer; does it speak MQTT 5 here?"))

@@ -30,12 +30,12 @@ _log = logging.getLogger(__name__)
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How the outbox is. `room` False: it refuses events for want of space. `failure`: what the disk said last."""
+    """How the outbox is. `accepting` False: it refuses events for want of space. `failure`: what the disk said last."""
 
     account: Account
     used_bytes: int
     max_bytes: int
-    room: bool
+    accepting: bool
     failure: str
 
 
@@ -56,6 +56,8 @@ class Outbox:
         self._work = asyncio.Event()
         self._committing: list[tuple[Group, asyncio.Future[int]]] = []
         self.reopened_seq = dict(store.reopened_seq)
+        self.recent_keys = store.recent.keys()
+        self.recent_deliveries = store.recent.deliveries()
         self.events = msgspec.structs.replace(store.events)
         self.health = self._look()
         self.on_change: Callable[[], None] = lambda: None
@@ -237,7 +239,7 @@ class Outbox:
 
     def _look(self) -> Health:
         store = self._store
-        return Health(store.account(), store.used_bytes, self._max_bytes, store.room, self._failure)
+        return Health(store.account(), store.used_bytes, self._max_bytes, store.accepting, self._failure)
 
     def _tell(self, failure: str) -> None:
         """Log when the disk begins to fail and when it is well again, once each."""

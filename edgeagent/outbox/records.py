@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent.core.dedupe import data_digest
-from edgeagent.core.event import Record
+from edgeagent.core.event import Draft, Record
 from edgeagent.outbox.recent import Delivery
 
 NORMAL, HIGH, DEAD = "normal", "high", "dead"
@@ -73,7 +73,7 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     moved: Moved | None = None
 
 
-def digest_of(record: Record) -> bytes:
+def digest_of(record: Draft | Record) -> bytes:
     """The digest by which a repetition of this record's event is told from a conflict."""
     return data_digest((record.topic or "").encode() + b"\0" + record.data if record.delivery else record.data)
 

@@ -48,6 +48,7 @@ from edgeagent.outbox.records import (
 # What one read brings at most: it bounds what a lease holds in memory.
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
+_USUAL_BYTES = 4096
 
 _log = logging.getLogger(__name__)
 
@@ -94,7 +95,12 @@ class Store:
         return sum(log.used_bytes for log in self._logs.values())
 
     @property
-    def room(self) -> bool:
+    def accepting(self) -> bool:
+        """Whether an event of usual size would be stored now."""
+        return self._room or any(self._logs[name].fits(_USUAL_BYTES) for name in EVENT_LOGS)
+
+    @property
+    def _room(self) -> bool:
         """Whether another segment may be begun for events. One segment stays free for dead letters."""
         return self.used_bytes + 2 * self._limits.segment_bytes <= self._limits.max_bytes
 
@@ -137,7 +143,7 @@ class Store:
                 if chosen and not self._logs[name].fits(total + size):
                     self._append_chosen(name, groups, chosen, outcomes)
                     chosen, total = [], 0
-                if not self._logs[name].fits(total + size) and not self.room:
+                if not self._logs[name].fits(total + size) and not self._room:
                     continue
                 chosen.append((index, entries))
                 total += size
@@ -189,7 +195,7 @@ class Store:
         record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
         moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms())
         entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
-        if target != DEAD and not log.fits(frame_bytes(len(entry.payload))) and not self.room:
+        if target != DEAD and not log.fits(frame_bytes(len(entry.payload))) and not self._room:
             raise OutboxFull(self.used_bytes, self._limits.max_bytes)
         self._append(target, [entry])
         self.release(leased.log, leased.seq, way)

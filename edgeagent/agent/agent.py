@@ -1,0 +1,311 @@
+"""The agent: every part made and joined, run until it is told to stop, and drained (the composition root)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+import edgeagent
+from edgeagent.agent.api import AgentApi
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.downlink import Downlink
+from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.local import LocalBroker
+from edgeagent.agent.relay import LocalRelay
+from edgeagent.agent.uplink import Addressing, ConnectionTold
+from edgeagent.agent.uplink_owner import UplinkOwner
+from edgeagent.config.addresses import split_address
+from edgeagent.config.tables import AgentConfig, Local
+from edgeagent.core.dedupe import Dedupe, Deliveries
+from edgeagent.core.names import RECEIVE_MAXIMUM, agent_id_from_host, is_dns_label
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.topics import state_topic, with_agent
+from edgeagent.errors import ConfigError, Problem
+from edgeagent.host import systemd
+from edgeagent.host.supervisor import supervise
+from edgeagent.httpapi.server import HttpServer
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import Subscription, Will
+from edgeagent.mqtt.session import keep_connected
+from edgeagent.outbox.files import Filesystem, OsFilesystem
+from edgeagent.outbox.lock import state_lock
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import Limits
+from edgeagent.outbox.store import Store
+
+_WILL_DELAY_S = 30
+_HTTP_CLOSE_S = 2.0
+_SALT_BITS = 32
+_SESSION_BYTES = 4
+
+_log = logging.getLogger(__name__)
+
+
+async def serve(config: AgentConfig, *, stop: asyncio.Event) -> int:
+    """Run an agent until a signal or `stop`, and return the process's exit code. Main thread only.
+
+    Raises:
+        OutboxLocked: another process owns the state directory.
+        StorageFailed: the state directory cannot be used.
+        ListenFailed: a listener cannot be opened.
+    """
+    directory = state_directory(config)
+    with state_lock(directory):
+        filesystem = OsFilesystem()
+        agent = _Agent(config, directory, filesystem, agent_id(config, directory, filesystem))
+        return await agent.serve(stop)
+
+
+def state_directory(config: AgentConfig) -> Path:
+    """Where this agent keeps its state."""
+    return systemd.state_directory(config.agent.state_dir)
+
+
+def socket_path(config: AgentConfig) -> Path:
+    """Where this agent's Unix socket is."""
+    if config.http.socket:
+        return Path(config.http.socket)
+    return systemd.runtime_directory(state_directory(config)) / "agent.sock"
+
+
+def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> str:
+    """The configured id, else the one kept in the state directory, else the host's name, kept from now on."""
+    if config.agent.id:
+        return config.agent.id
+    path = directory / "agent-id"
+    if filesystem.exists(path):
+        kept = filesystem.read(path).decode("ascii", "replace").strip()
+        if not is_dns_label(kept):
+            raise ConfigError(str(path), [Problem("", f"{kept!r} is no agent id; set agent.id")])
+        return kept
+    made = agent_id_from_host(socket.gethostname())
+    filesystem.replace(path, made.encode() + b"\n")
+    return made
+
+
+def make_store(config: AgentConfig, directory: Path, clock: Clock) -> Store:
+    """Open the outbox of a state directory that the caller owns."""
+    limits = Limits(config.outbox.max_bytes, config.outbox.segment_bytes, config.outbox.dedupe_events)
+    return Store(
+        OsFilesystem(),
+        directory / "outbox",
+        limits,
+        boot=clock.boot,
+        new_salt=lambda: secrets.randbits(_SALT_BITS),
+        now_ms=clock.now_ms,
+    )
+
+
+class _Agent:
+    """One agent's parts."""
+
+    def __init__(self, config: AgentConfig, directory: Path, filesystem: Filesystem, agent: str) -> None:
+        self._config = config
+        self._directory = directory
+        self._filesystem = filesystem
+        self._id = agent
+        self._clock = Clock()
+        self._rules = RuleSet(config.rule)
+        self._chores = Chores()
+
+    async def serve(self, stop: asyncio.Event) -> int:
+        config, clock = self._config, self._clock
+        outbox = await Outbox.open(
+            lambda: make_store(config, self._directory, clock),
+            max_bytes=config.outbox.max_bytes,
+            commit_delay_s=config.outbox.commit_delay,
+        )
+        self._outbox = outbox
+        self._ledger = Ledger(self._directory / "ledger.db", relay=config.local is not None)
+        await self._ledger.open()
+        self._join()
+        await self._listen()
+        _log.info(
+            "agent %s runs: %d rules, %d triggers waiting, %s",
+            self._id,
+            len(list(self._rules)),
+            outbox.health.account.pending,
+            ", ".join(self._http.addresses),
+            extra={"event": "agent_started", "agent": self._id},
+        )
+        systemd.ready()
+        try:
+            return await supervise(self._tasks(), stop=stop, drain=self._drain)
+        finally:
+            await self._close()
+
+    def _join(self) -> None:
+        """Make the parts that need the open outbox and ledger."""
+        config, outbox, ledger, clock = self._config, self._outbox, self._ledger, self._clock
+        dedupe = Dedupe(config.outbox.dedupe_events)
+        for key, digest in outbox.recent_keys:
+            dedupe.add(key, digest)
+        self._ingest = Ingest(
+            self._id, self._rules, outbox, dedupe, clock, max_event_bytes=config.outbox.max_event_bytes
+        )
+        addressing = Addressing(self._id, config.uplink.trigger_topic, config.uplink.response_topic)
+        self._forwarder = Forwarder(
+            addressing,
+            config.uplink,
+            self._rules,
+            outbox,
+            ledger,
+            self._chores,
+            clock,
+            max_age_s=config.outbox.max_age,
+            rule_counts=self._ingest.rule_counts,
+        )
+        self._downlink = Downlink(
+            addressing,
+            self._forwarder,
+            outbox,
+            ledger,
+            self._chores,
+            clock,
+            accept_dry_run=config.uplink.accept_dry_run,
+        )
+        self._uplink_told = ConnectionTold("uplink", config.uplink.addresses, "events are kept on disk, retrying")
+        self._uplink = UplinkOwner(self._forwarder, self._downlink, self._uplink_told, state_topic(self._id))
+        self._local = self._make_local(config.local) if config.local is not None else None
+        api = AgentApi(
+            self._ingest,
+            outbox,
+            ledger,
+            self._rules,
+            clock,
+            ends_published=config.uplink.settle == "broker",
+            stats=self._stats,
+        )
+        self._http = HttpServer(
+            api,
+            api,
+            max_event_bytes=config.outbox.max_event_bytes,
+            max_connections=config.http.max_connections,
+            token_file=config.http.token_file,
+        )
+
+    def _make_local(self, local: Local) -> LocalBroker:
+        kept = self._directory / "local-session"
+        session = self._filesystem.read(kept).decode("ascii", "replace") if self._filesystem.exists(kept) else ""
+        deliveries = Deliveries(session, RECEIVE_MAXIMUM)
+        for delivery in self._outbox.recent_deliveries:
+            if delivery.session == session:
+                deliveries.add(delivery.packet_id, delivery.digest, delivery.event_id)
+
+        async def new_session() -> str:
+            token = secrets.token_hex(_SESSION_BYTES)
+            await asyncio.to_thread(self._filesystem.replace, kept, token.encode())
+            return token
+
+        self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
+        self._local_told = ConnectionTold("local broker", local.addresses, "devices reach us by HTTP only, retrying")
+        return LocalBroker(
+            local.subscribe,
+            self._ingest,
+            self._outbox,
+            self._relay,
+            self._local_told,
+            deliveries=deliveries,
+            new_session=new_session,
+        )
+
+    async def _listen(self) -> None:
+        http = self._config.http
+        if http.listen:
+            await self._http.start_tcp(*split_address(http.listen))
+        await self._http.start_unix(socket_path(self._config))
+
+    def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        uplink = self._config.uplink
+        topics = [uplink.response_topic, *uplink.status_topics] if uplink.settle == "engine" else uplink.status_topics
+        tasks: dict[str, Coroutine[Any, Any, None]] = {
+            "outbox": self._outbox.run(),
+            "ledger": self._ledger.run(),
+            "chores": self._chores.run(),
+            "forwarder": self._forwarder.run(),
+            "uplink": keep_connected(
+                uplink,
+                self._uplink,
+                client_id=with_agent(uplink.client_id, self._id),
+                subscriptions=[Subscription(with_agent(topic, self._id)) for topic in topics],
+                will=Will(state_topic(self._id), b"offline", delay_s=_WILL_DELAY_S),
+            ),
+        }
+        if self._local is not None and self._config.local is not None:
+            tasks["relay"] = self._relay.run()
+            tasks["local"] = self._local.run()
+            tasks["local broker"] = keep_connected(
+                self._config.local,
+                self._local,
+                client_id=with_agent(self._config.local.client_id, self._id),
+                subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
+            )
+        if interval_s := systemd.watchdog_interval_s():
+            tasks["watchdog"] = _watchdog(interval_s)
+        return tasks
+
+    async def _drain(self) -> None:
+        """Refuse new events, let what is in flight be acknowledged, say that we go."""
+        systemd.stopping()
+        self._ingest.draining = True
+        await self._http.close(_HTTP_CLOSE_S)
+        await self._forwarder.drain()
+        await self._chores.idle()
+        await self._uplink.leave()
+
+    async def _close(self) -> None:
+        await self._http.close(0.0)
+        try:
+            await self._ledger.close()
+        finally:
+            await self._outbox.close()
+        account = self._outbox.health.account
+        _log.info("agent %s has stopped", self._id, extra={"event": "agent_stopped", "pending": account.pending})
+
+    def _stats(self) -> dict[str, Any]:
+        health = self._outbox.health
+        stats: dict[str, Any] = {
+            "agent": self._id,
+            "version": edgeagent.__version__,
+            "account": {
+                "events": msgspec.to_builtins(self._outbox.events),
+                "triggers": msgspec.to_builtins(health.account),
+                "balanced": not [*health.account.problems()],
+            },
+            "outbox": {
+                "used_bytes": health.used_bytes,
+                "max_bytes": health.max_bytes,
+                "accepting": health.accepting and not health.failure,
+                "failure": health.failure,
+            },
+            "uplink": {
+                **self._uplink_told.stats(),
+                **msgspec.to_builtins(self._forwarder.counts),
+                **msgspec.to_builtins(self._downlink.counts),
+                "in_flight": len(self._forwarder.window),
+            },
+            "rules": msgspec.to_builtins(self._ingest.rule_counts),
+        }
+        if self._local is not None:
+            stats["local"] = {
+                **self._local_told.stats(),
+                **msgspec.to_builtins(self._local.counts),
+                "held": self._local.held,
+            }
+        return stats
+
+
+async def _watchdog(interval_s: float) -> None:
+    """Tell systemd that the loop turns."""
+    while True:
+        systemd.watchdog()
+        await asyncio.sleep(interval_s)

@@ -1,0 +1,164 @@
+"""What the agent offers to devices and to its operator: the ports of `core.ports` over ingest, ledger and outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.ingest import Ingest
+from edgeagent.core.event import Draft
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import Report, State
+from edgeagent.core.ports import Accepted, DeadLetter, TriggerQuery
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.times import rfc3339
+from edgeagent.core.trigger import correlation_id
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import DEAD, EVENT_LOGS, Leased
+
+# Dead letters are listed whole; this many fit the memory of a small gateway.
+_MAX_DEAD_LISTED = 10_000
+
+
+class AgentApi:
+    """`DevicePort` and `OperatorPort`."""
+
+    def __init__(
+        self,
+        ingest: Ingest,
+        outbox: Outbox,
+        ledger: Ledger,
+        rules: RuleSet,
+        clock: Clock,
+        *,
+        ends_published: bool,
+        stats: Callable[[], dict[str, Any]],
+    ) -> None:
+        """`ends_published`: settle = "broker". `stats` puts the figures of all parts together."""
+        self._ingest = ingest
+        self._outbox = outbox
+        self._ledger = ledger
+        self._rules = rules
+        self._clock = clock
+        self._ends_published = ends_published
+        self._stats = stats
+        self._searching = asyncio.Lock()
+
+    async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
+        """Take events; see `DevicePort`."""
+        return await self._ingest.accept(drafts)
+
+    async def trigger(self, correlation_id: str, wait_s: float) -> Report | None:
+        """A trigger's report; see `DevicePort`."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        life = await self._life(correlation_id)
+        while life is not None and not life.final and loop.time() < deadline:
+            await self._ledger.wait(correlation_id, deadline - loop.time())
+            life = await self._ledger.get(correlation_id) or life
+        return life.report if life is not None else None
+
+    async def triggers(self, query: TriggerQuery) -> list[Report]:
+        """Reports, newest first; see `DevicePort`. Those not yet published stand in the outbox only."""
+        reports = await self._ledger.find(query) if query.state is not State.BUFFERED else []
+        if query.state not in {None, State.BUFFERED}:
+            return reports
+        known = {report.correlation_id for report in reports}
+        waiting = await self._pending(lambda leased: _wanted(leased, query), query.limit)
+        buffered: list[Report] = []
+        for leased in reversed(waiting):
+            life = self._buffered(leased)
+            if life.report.correlation_id in known or await self._ledger.get(life.report.correlation_id) is not None:
+                continue
+            buffered.append(life.report)
+        return (buffered + reports)[: query.limit]
+
+    def stats(self) -> dict[str, Any]:
+        """Figures; see `DevicePort`."""
+        return self._stats()
+
+    def not_ready(self) -> str | None:
+        """Why no event can be accepted now; see `DevicePort`."""
+        if self._ingest.draining:
+            return "the agent is stopping"
+        if self._outbox.health.failure:
+            return self._outbox.health.failure
+        return None if self._outbox.health.accepting else "the outbox is full (outbox.max_bytes)"
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """Every dead letter, oldest first; see `OperatorPort`."""
+        found = await self._outbox.find(DEAD, lambda _: True, _MAX_DEAD_LISTED)
+        return [dead_letter(leased) for leased in found]
+
+    async def replay(self, correlation_ids: Sequence[str]) -> list[str]:
+        """Put dead letters back; see `OperatorPort`."""
+        wanted = frozenset(correlation_ids)
+        found = await self._outbox.find(DEAD, lambda leased: correlation_of(leased) in wanted, len(wanted))
+        for leased in found:
+            await self._outbox.replay(leased)
+        return [correlation_of(leased) for leased in found]
+
+    async def _life(self, correlation: str) -> Life | None:
+        life = await self._ledger.get(correlation)
+        if life is not None:
+            return life
+        found = await self._pending(lambda leased: correlation_of(leased) == correlation, 1)
+        if found:
+            return self._buffered(found[0])
+        return await self._ledger.get(correlation)  # published while we looked
+
+    async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
+        """Triggers in the outbox; one search at a time, so that askers cannot keep the disk from committing."""
+        async with self._searching:
+            found: list[Leased] = []
+            for log in EVENT_LOGS:
+                found += await self._outbox.find(log, wanted, limit)
+        found.sort(key=lambda leased: leased.record.accepted_ms)
+        return found[-limit:]
+
+    def _buffered(self, leased: Leased) -> Life:
+        record = leased.record
+        rule = self._rules.get(leased.rule)
+        report = Report(
+            correlation_of(leased),
+            record.id,
+            record.source,
+            leased.rule,
+            State.BUFFERED,
+            rfc3339(record.accepted_ms),
+            namespace=rule.namespace if rule is not None else "",
+        )
+        return Life(report, record.accepted_ms, ends_published=self._ends_published)
+
+
+def correlation_of(leased: Leased) -> str:
+    """A leased trigger's correlation id."""
+    record = leased.record
+    return correlation_id(record.agent, record.source, record.id, leased.rule)
+
+
+def dead_letter(leased: Leased) -> DeadLetter:
+    """A trigger in the log of dead letters, for people."""
+    record, moved = leased.record, leased.moved
+    data = record.data if record.is_json else base64.b64encode(record.data)
+    return DeadLetter(
+        correlation_of(leased),
+        record.id,
+        record.source,
+        record.type,
+        leased.rule,
+        moved.reason if moved is not None else "",
+        moved.code if moved is not None else 0,
+        moved.attempts if moved is not None else 0,
+        rfc3339(moved.at_ms) if moved is not None else "",
+        record.time,
+        data.decode(),
+    )
+
+
+def _wanted(leased: Leased, query: TriggerQuery) -> bool:
+    return query.source in {"", leased.record.source} and query.rule in {"", leased.rule}

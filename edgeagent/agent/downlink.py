@@ -1,0 +1,215 @@
+"""The downlink: the engine's answers and status updates, from the uplink's broker (contract sections 4 and 5).
+
+Messages are worked off in order, as chores, and acknowledged to the broker after the ledger has committed what they
+said. A malformed one is told, counted and acknowledged: it loses nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.uplink import Addressing
+from edgeagent.core import lifecycle
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import Report, Response, State, Status, StatusReply, parse_response, parse_status
+from edgeagent.errors import MessageError, StorageFailed
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import Link, Message, Publication
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import DEAD, EXPIRED, SETTLED, Leased
+
+_SUCCESS = 200
+_log = logging.getLogger(__name__)
+
+
+class DownlinkCounts(msgspec.Struct):
+    """Since the agent started, in messages."""
+
+    responses: int = 0
+    statuses: int = 0
+    malformed: int = 0
+    dry_run: int = 0
+
+
+class Downlink:
+    """See the module."""
+
+    def __init__(
+        self,
+        addressing: Addressing,
+        forwarder: Forwarder,
+        outbox: Outbox,
+        ledger: Ledger,
+        chores: Chores,
+        clock: Clock,
+        *,
+        accept_dry_run: bool,
+    ) -> None:
+        self.counts = DownlinkCounts()
+        self._addressing = addressing
+        self._forwarder = forwarder
+        self._outbox = outbox
+        self._ledger = ledger
+        self._chores = chores
+        self._clock = clock
+        self._accept_dry_run = accept_dry_run
+        self._dry_run_told = False
+
+    def received(self, link: Link, messages: Sequence[Message]) -> None:
+        """Messages came from the broker."""
+        self._chores.leave(lambda: self._work_off(link, messages))
+
+    async def _work_off(self, link: Link, messages: Sequence[Message]) -> None:
+        for message in messages:
+            if message.topic == self._addressing.response_topic:
+                await self._response(message)
+            else:
+                await self._status(link, message)
+        try:
+            await self._ledger.committed()
+        except StorageFailed as exc:
+            # Not acknowledged: the broker delivers them again on the next connection. Nothing is lost meanwhile.
+            _log.warning("answers cannot be kept: %s", exc, extra={"event": "downlink_unkept"})
+            return
+        link.acknowledge(messages)
+
+    async def _response(self, message: Message) -> None:
+        try:
+            response = parse_response(message.payload, message.correlation_data)
+        except MessageError as exc:
+            self._malformed(message, exc)
+            return
+        self.counts.responses += 1
+        entry = self._forwarder.window.find(response.correlation_id)
+        if response.dry_run and not self._accept_dry_run:
+            self._rehearsal(response.correlation_id)
+            if entry is not None:
+                self._forwarder.again(entry, response.retry_after_s)
+        elif response.code == _SUCCESS:
+            await self._taken(response)
+        elif entry is None:
+            _log.debug("answer to a trigger that is not out", extra={"event": "response_unexpected"})
+        elif response.retryable:
+            _log.info(
+                "trigger %s is sent again: %d %s",
+                response.correlation_id,
+                response.code,
+                response.detail or response.error,
+                extra={"event": "trigger_deferred", "correlation_id": response.correlation_id, "code": response.code},
+            )
+            self._forwarder.again(entry, response.retry_after_s)
+        else:
+            reason = ": ".join(text for text in (response.error, response.detail) if text)
+            self._forwarder.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
+
+    async def _taken(self, response: Response) -> None:
+        entry = self._forwarder.window.find(response.correlation_id)
+        begun = self._forwarder.new_life(entry, State.PUBLISHED) if entry is not None else None
+        tracked = entry is None or self._forwarder.tracks(entry)
+        if entry is not None:
+            self._forwarder.settled(entry)
+        if not tracked:
+            return
+        before = await self._ledger.get(response.correlation_id)
+        at = self._clock.now()
+
+        def step(known: Life | None) -> Life | None:
+            life = known or begun
+            return lifecycle.answered(life, response, at) if life is not None else None
+
+        await self._ledger.change(response.correlation_id, step)
+        if before is not None:
+            await self._late(before)
+
+    async def _status(self, link: Link, message: Message) -> None:
+        try:
+            status = parse_status(message.payload)
+        except MessageError as exc:
+            self._malformed(message, exc)
+            if message.topic == self._addressing.status_topic:
+                self._reply(link, message, StatusReply(400, error="Invalid status update format"))
+            return
+        self.counts.statuses += 1
+        if status.dry_run and not self._accept_dry_run:
+            self._rehearsal(status.correlation_id)
+            return
+        if await self._progress(status):
+            self._reply(link, message, StatusReply(_SUCCESS, status="Status update received successfully"))
+
+    async def _progress(self, status: Status) -> bool:
+        """Carry a trigger's life on; False when the status is of none of ours."""
+        known = await self._ledger.get(status.correlation_id) if status.correlation_id else None
+        if known is None:
+            known = await self._ledger.by_workflow(status.workflow_id)
+        correlation = known.report.correlation_id if known is not None else status.correlation_id
+        entry = self._forwarder.window.find(correlation)
+        if known is None and entry is None:
+            return False
+        begun = self._forwarder.new_life(entry, State.PUBLISHED) if entry is not None else None
+        if entry is not None:
+            self._forwarder.settled(entry)
+        at = self._clock.now()
+
+        def step(life: Life | None) -> Life | None:
+            life = life or begun
+            return lifecycle.progressed(life, status, at) if life is not None else None
+
+        await self._ledger.change(correlation, step)
+        if known is not None:
+            await self._late(known)
+        return True
+
+    async def _late(self, before: Life) -> None:
+        """A trigger that had been given up came to something after all: the account is put right."""
+        report = before.report
+        if report.state is State.EXPIRED:
+            await self._outbox.late(EXPIRED)
+        elif report.state is State.REJECTED:
+            for leased in await self._outbox.find(DEAD, lambda leased: _is(leased, report), 1):
+                await self._outbox.settle_dead(leased, SETTLED)
+
+    def _reply(self, link: Link, message: Message, reply: StatusReply) -> None:
+        """Answer a status update that asks for it. At most once: the sender repeats what it wants answered."""
+        if message.response_topic and link.room:
+            link.publish(
+                [
+                    Publication(
+                        token=0,
+                        topic=message.response_topic,
+                        payload=msgspec.json.encode(reply),
+                        content_type="application/json",
+                        correlation_data=message.correlation_data,
+                    )
+                ]
+            )
+
+    def _rehearsal(self, correlation: str) -> None:
+        self.counts.dry_run += 1
+        if not self._dry_run_told:
+            self._dry_run_told = True
+            _log.warning(
+                "a dry-run dispatcher answers (trigger %s): triggers are kept until a real engine takes them; "
+                "for a rehearsal set uplink.accept_dry_run = true",
+                correlation,
+                extra={"event": "dry_run_ignored", "correlation_id": correlation},
+            )
+
+    def _malformed(self, message: Message, error: MessageError) -> None:
+        self.counts.malformed += 1
+        _log.warning(
+            "ignored a message on %s: %s",
+            message.topic,
+            error,
+            extra={"event": "downlink_malformed", "topic": message.topic},
+        )
+
+
+def _is(leased: Leased, report: Report) -> bool:
+    record = leased.record
+    return (record.source, record.id, leased.rule) == (report.source, report.event_id, report.rule)

@@ -1,0 +1,389 @@
+"""The forwarder: leased triggers go to the uplink's broker, and leave the outbox when they are final.
+
+Decisions are the window's (`core.inflight`); here they meet the outbox, the link and the clock. What the engine
+answers comes through `agent.downlink`, which calls `settled`, `again` and `give_up`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.ingest import RuleCounts
+from edgeagent.agent.uplink import Addressing, age_s
+from edgeagent.config.tables import Uplink
+from edgeagent.core import lifecycle
+from edgeagent.core.inflight import InFlight, Window
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import Report, State
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.trigger import correlation_id
+from edgeagent.errors import MessageError, StorageFailed
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack, Link, Publication
+from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, SETTLED, Leased
+
+# When both logs have triggers, every so many-th comes from `normal`, so that `high` overtakes without starving it.
+_NORMAL_SHARE = 8
+# The operator is told this often, not for each trigger, that nobody subscribes.
+_TOLD_AGAIN_S = 600.0
+
+_log = logging.getLogger(__name__)
+Out = InFlight[Leased]
+
+
+class ForwarderCounts(msgspec.Struct):
+    """Since the agent started, in triggers."""
+
+    published: int = 0
+    republished: int = 0
+    settled: int = 0
+    refused: int = 0
+    unheard: int = 0
+    dead: int = 0
+    expired: int = 0
+
+
+class Forwarder:
+    """See the module. `run` feeds the window; everything else happens in the link's callbacks."""
+
+    def __init__(
+        self,
+        addressing: Addressing,
+        uplink: Uplink,
+        rules: RuleSet,
+        outbox: Outbox,
+        ledger: Ledger,
+        chores: Chores,
+        clock: Clock,
+        *,
+        max_age_s: float,
+        rule_counts: dict[str, RuleCounts],
+    ) -> None:
+        self.counts = ForwarderCounts()
+        self._addressing = addressing
+        self._rules = rules
+        self._outbox = outbox
+        self._ledger = ledger
+        self._chores = chores
+        self._clock = clock
+        self._max_age_s = max_age_s
+        self._rule_counts = rule_counts
+        self._max_inflight = uplink.max_inflight
+        self._by_broker = uplink.settle == "broker"
+        self.window: Window[Leased] = Window(
+            uplink.max_inflight if self._by_broker else uplink.max_unanswered,
+            wait_for_engine=not self._by_broker,
+            response_timeout_s=uplink.response_timeout,
+            random=random.random,
+        )
+        self._link: Link | None = None
+        self._leased: dict[str, deque[Leased]] = {HIGH: deque(), NORMAL: deque()}
+        self._empty = {HIGH: False, NORMAL: False}
+        self._taken = 0
+        self._wake = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._draining = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._unheard_told_at = -_TOLD_AGAIN_S
+        outbox.on_change = self.more
+
+    def more(self) -> None:
+        """The outbox has new triggers."""
+        self._empty = dict.fromkeys(self._empty, False)
+        self._wake.set()
+
+    def up(self, link: Link) -> None:
+        """The uplink is there: send again what was not acknowledged, then the rest."""
+        self._link = link
+        self.window.reconnected(self._now())
+        self._pump()
+
+    def down(self) -> None:
+        """The uplink is gone; nothing is sent until `up`."""
+        self._link = None
+        self.window.disconnected(self._now())
+        self._set_timer()
+        self._check_drained()
+
+    def room(self) -> None:
+        """The link takes more."""
+        self._pump()
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """The broker answered publications."""
+        now = self._now()
+        for ack in acks:
+            entry = self.window.by_token(ack.token)
+            if entry is None:
+                continue
+            if ack.reason_code == NO_MATCHING_SUBSCRIBERS:
+                self._unheard(entry, now)
+            elif ack.reason_code < 0x80:  # noqa: PLR2004  MQTT 5, 2.4: failures begin at 0x80
+                self._taken_by_broker(ack.token, now)
+            else:
+                self._refused(entry, ack, now)
+        self._pump()
+        self._check_drained()
+
+    def tracks(self, entry: Out) -> bool:
+        """Whether the ledger follows this trigger. A rule that is gone is followed to its end."""
+        rule = self._rules.get(entry.item.rule)
+        return rule is None or rule.track
+
+    def settled(self, entry: Out) -> None:
+        """The engine has it: it leaves the outbox."""
+        self._release(entry, SETTLED)
+        self.counts.settled += 1
+        self._count(entry).settled += 1
+        self._pump()
+
+    def again(self, entry: Out, at_least_s: float) -> None:
+        """The engine asks for another try."""
+        self.window.rest(entry, self._now(), at_least_s)
+        self._set_timer()
+
+    def give_up(self, entry: Out, reason: str, code: int) -> None:
+        """Move it to the dead letters; it is told, and stays in the window until that is synced."""
+        self.window.ending(entry)
+        self._chores.leave(lambda: self._bury(entry, reason, code))
+
+    async def run(self) -> None:
+        """Feed the window until cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self._feed()
+            except StorageFailed as exc:
+                _log.warning("cannot read the outbox, trying again: %s", exc, extra={"event": "outbox_unreadable"})
+                asyncio.get_running_loop().call_later(1.0, self._wake.set)
+
+    async def drain(self) -> None:
+        """Send nothing new; return when the broker has acknowledged what was sent, or the connection is gone."""
+        self._draining = True
+        self._check_drained()
+        await self._drained.wait()
+
+    async def _feed(self) -> None:
+        """Lease until the window is full or the outbox has nothing more."""
+        while self._link is not None and not self._draining and self.window.vacancy > 0:
+            for name, leased in self._leased.items():
+                if not leased and not self._empty[name]:
+                    self._empty[name] = True  # until `more` says otherwise, perhaps while we read
+                    leased.extend(await self._outbox.lease(name))
+                    if leased:
+                        self._empty[name] = False
+            if not any(self._leased.values()):
+                return
+            while self.window.vacancy > 0 and (chosen := self._choose()) is not None:
+                self._add(chosen)
+            self._pump()
+
+    def _choose(self) -> Leased | None:
+        high, normal = self._leased[HIGH], self._leased[NORMAL]
+        self._taken += 1
+        if normal and (not high or self._taken % _NORMAL_SHARE == 0):
+            return normal.popleft()
+        return high.popleft() if high else None
+
+    def _add(self, leased: Leased) -> None:
+        record = leased.record
+        rule = self._rules.get(leased.rule)
+        lane = f"{leased.rule}\0{record.source}" if rule is not None and rule.strict else None
+        known = leased.seq >= self._outbox.reopened_seq[leased.log] and leased.moved is None
+        correlation = correlation_id(record.agent, record.source, record.id, leased.rule)
+        if self.window.add(correlation, leased, lane=lane, known=known) is None:
+            # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
+            self._outbox.release(leased, SETTLED)
+
+    def _pump(self) -> None:
+        """Send what is due, and see when to look again."""
+        link = self._link
+        if link is not None:
+            now = self._now()
+            publications: list[Publication] = []
+            for entry in self.window.due(now, min(link.room, self._max_inflight - self.window.sent)):
+                publication = self._publication(entry)
+                if publication is not None:
+                    publications.append(publication)
+                    self.counts.republished += entry.tries > 1
+            if publications:
+                link.publish(publications)
+            if self.window.vacancy > 0 and not self._draining:
+                self._wake.set()
+        self._set_timer()
+
+    def _publication(self, entry: Out) -> Publication | None:
+        """The trigger as a publication; None when it ends here instead."""
+        leased = entry.item
+        rule = self._rules.get(leased.rule)
+        if rule is None:
+            self.give_up(entry, "rule removed", 0)
+            return None
+        left_s = min(rule.ttl_s, self._max_age_s) - age_s(leased, self._clock)
+        if left_s <= 0:
+            self._expire(entry)
+            return None
+        try:
+            return self._addressing.publication(entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s)
+        except MessageError as exc:
+            self.give_up(entry, str(exc), 0)
+            return None
+
+    def _taken_by_broker(self, token: int, now: float) -> None:
+        taken = self.window.acknowledged(token, now)
+        if taken is None:
+            return
+        entry, final = taken
+        self.counts.published += 1
+        self._count(entry).published += 1
+        if self.tracks(entry):
+            self._tell_published(entry)
+        if final:
+            self._release(entry, SETTLED)
+            self.counts.settled += 1
+            self._count(entry).settled += 1
+
+    def _tell_published(self, entry: Out) -> None:
+        life = self.new_life(entry, State.PUBLISHED)
+        if entry.attempt == 1:
+            self._ledger.begin(life)  # never sent before: nobody else knows of it
+            return
+
+        async def carry_on() -> None:
+            at = self._clock.now()
+            await self._ledger.change(
+                entry.correlation_id, lambda known: life if known is None else lifecycle.published(known, at)
+            )
+
+        self._chores.leave(carry_on)
+
+    def new_life(self, entry: Out, state: State, error: str = "") -> Life:
+        """A life that begins with this state."""
+        record = entry.item.record
+        rule = self._rules.get(entry.item.rule)
+        report = Report(
+            entry.correlation_id,
+            record.id,
+            record.source,
+            entry.item.rule,
+            state,
+            self._clock.now(),
+            namespace=rule.namespace if rule is not None else "",
+            error=error,
+        )
+        return Life(report, record.accepted_ms, ends_published=self._by_broker)
+
+    def _unheard(self, entry: Out, now: float) -> None:
+        """The broker threw it away: nobody subscribes. Kept, and tried again."""
+        self.counts.unheard += 1
+        self.window.rest(entry, now)
+        if now - self._unheard_told_at >= _TOLD_AGAIN_S:
+            self._unheard_told_at = now
+            topic = self._addressing.trigger_topic
+            _log.warning(
+                "nobody subscribes to %s: is `edgeagent dispatch` running? Triggers are kept and sent again",
+                topic,
+                extra={"event": "uplink_unheard", "topic": topic},
+            )
+
+    def _refused(self, entry: Out, ack: Ack, now: float) -> None:
+        refused = publish_refused(ack.reason_code, ack.reason)
+        self.counts.refused += 1
+        if refused.permanent:
+            self.give_up(entry, str(refused), ack.reason_code)
+            return
+        delay_s = self.window.rest(entry, now)
+        _log.warning(
+            "%s; trigger %s is sent again in %.0f s",
+            refused,
+            entry.correlation_id,
+            delay_s,
+            extra={"event": "publish_refused", "correlation_id": entry.correlation_id, "code": ack.reason_code},
+        )
+
+    def _expire(self, entry: Out) -> None:
+        leased = entry.item
+        self._release(entry, EXPIRED)
+        self.counts.expired += 1
+        self._count(entry).expired += 1
+        _log.error(
+            "trigger %s of %s expired: older than its ttl (log %s, seq %d)",
+            entry.correlation_id,
+            leased.record.source,
+            leased.log,
+            leased.seq,
+            extra={"event": "trigger_expired", "correlation_id": entry.correlation_id, "seq": leased.seq},
+        )
+        self._chores.leave(lambda: self._tell_ended(entry, State.EXPIRED, "older than its ttl"))
+
+    async def _bury(self, entry: Out, reason: str, code: int) -> None:
+        leased = entry.item
+        try:
+            await self._outbox.bury(leased, reason=reason, code=code, attempts=entry.tries)
+        except StorageFailed as exc:
+            self.window.rest(entry, self._now())
+            self._set_timer()
+            _log.warning(
+                "trigger %s stays in the outbox, its dead letter cannot be written: %s",
+                entry.correlation_id,
+                exc,
+                extra={"event": "bury_failed", "correlation_id": entry.correlation_id},
+            )
+            return
+        self.window.remove(entry)
+        self.counts.dead += 1
+        self._count(entry).dead += 1
+        _log.error(
+            "trigger %s of %s is a dead letter: %s (see `edgeagent dead ls`)",
+            entry.correlation_id,
+            leased.record.source,
+            reason,
+            extra={"event": "dead_letter", "correlation_id": entry.correlation_id, "rule": leased.rule, "code": code},
+        )
+        await self._tell_ended(entry, State.REJECTED, reason)
+        self._pump()
+
+    async def _tell_ended(self, entry: Out, state: State, reason: str) -> None:
+        if not self.tracks(entry):
+            return
+        at = self._clock.now()
+        begun = self.new_life(entry, state, reason)
+
+        def end(known: Life | None) -> Life | None:
+            return begun if known is None else lifecycle.given_up(known, state, reason, at)
+
+        await self._ledger.change(entry.correlation_id, end)
+
+    def _release(self, entry: Out, way: str) -> None:
+        self.window.remove(entry)
+        self._outbox.release(entry.item, way)
+
+    def _count(self, entry: Out) -> RuleCounts:
+        return self._rule_counts.setdefault(entry.item.rule, RuleCounts())
+
+    def _check_drained(self) -> None:
+        if self._draining and (self._link is None or not self.window.sent):
+            self._drained.set()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = self.window.next_deadline() if self._link is not None else None
+        if deadline is not None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._pump)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()

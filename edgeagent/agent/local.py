@@ -1,0 +1,235 @@
+"""The local broker: device messages become events, and reports go back (contract sections 2 and 6).
+
+A message is acknowledged to the broker when its event is synced, or when it can be no event; in order. While the
+outbox refuses, messages are held unacknowledged, so that the broker stops at its receive maximum, and taken up in
+order when there is room again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from edgeagent.agent.ingest import Ingest, Prepared
+from edgeagent.agent.relay import LocalRelay
+from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.config.tables import LocalSubscription
+from edgeagent.core import cloudevents
+from edgeagent.core.dedupe import Deliveries
+from edgeagent.core.event import Draft
+from edgeagent.core.names import RECEIVE_MAXIMUM
+from edgeagent.core.paths import MISSING, compile_path, lookup, text_of
+from edgeagent.core.topics import is_reserved, matches, source_from_topic
+from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge, UplinkError
+from edgeagent.mqtt.link import Ack, Link, Message
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import digest_of
+
+# While the outbox refuses, the held messages are offered again this often.
+_HELD_RETRY_S = 1.0
+# One group commit's worth: enough to fill a sync, little enough to answer soon.
+_BATCH_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class LocalCounts(msgspec.Struct):
+    """Since the agent started, in messages."""
+
+    received: int = 0
+    ignored: int = 0
+    malformed: int = 0
+    redelivered: int = 0
+
+
+class LocalBroker:
+    """The owner of the local link. `run` takes messages up; reports are the relay's."""
+
+    def __init__(
+        self,
+        subscriptions: Sequence[LocalSubscription],
+        ingest: Ingest,
+        outbox: Outbox,
+        relay: LocalRelay,
+        told: ConnectionTold,
+        *,
+        deliveries: Deliveries,
+        new_session: Callable[[], Awaitable[str]],
+    ) -> None:
+        """`new_session` makes a token for a new MQTT session and keeps it, synced."""
+        self.counts = LocalCounts()
+        self.held = ""
+        self._subscriptions = [
+            (subscription, compile_path(subscription.id) if subscription.id else None) for subscription in subscriptions
+        ]
+        self._ingest = ingest
+        self._outbox = outbox
+        self._relay = relay
+        self._told = told
+        self._deliveries = deliveries
+        self._new_session = new_session
+        self._session_lost = False
+        self._link: Link | None = None
+        self._inbox: deque[Message] = deque()
+        self._work = asyncio.Event()
+
+    def on_up(self, link: Link, *, session_present: bool) -> None:
+        """Connected; see `LinkOwner`."""
+        self._told.up()
+        self._link = link
+        self._session_lost = self._session_lost or not session_present
+        self._relay.up(link)
+
+    def on_down(self, error: UplinkError) -> None:
+        """Not connected; what was not acknowledged comes again. See `LinkOwner`."""
+        self._told.down(error)
+        self._link = None
+        self._inbox.clear()
+        self._relay.down()
+
+    def on_messages(self, messages: Sequence[Message]) -> None:
+        """Device messages; see `LinkOwner`."""
+        self._inbox.extend(messages)
+        self._work.set()
+
+    def on_acks(self, acks: Sequence[Ack]) -> None:
+        """Reports were taken; see `LinkOwner`."""
+        self._relay.acknowledged(acks)
+
+    def on_room(self) -> None:
+        """The link takes more; see `LinkOwner`."""
+        self._relay.more()
+
+    async def run(self) -> None:
+        """Take messages up until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            while self._inbox:
+                if self._session_lost:
+                    self._session_lost = False
+                    self._deliveries = Deliveries(await self._new_session(), RECEIVE_MAXIMUM)
+                await self._take(self._batch())
+
+    def _batch(self) -> list[Message]:
+        batch: list[Message] = []
+        size = 0
+        while self._inbox and len(batch) < RECEIVE_MAXIMUM and size < _BATCH_BYTES:
+            batch.append(self._inbox.popleft())
+            size += len(batch[-1].payload)
+        return batch
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        link = self._link
+        drafts = [(message, draft) for message in messages if (draft := self._draft(message)) is not None]
+        while not await self._stored(drafts):
+            await asyncio.sleep(_HELD_RETRY_S)
+            if self._link is not link:
+                return  # the broker delivers them again
+        if link is not None:
+            link.acknowledge(messages)
+
+    async def _stored(self, drafts: list[tuple[Message, Draft]]) -> bool:
+        """Whether the events are stored. Those that can be none are told and taken out of `drafts`."""
+        prepared: list[tuple[Draft, Prepared]] = []
+        try:
+            for message, draft in tuple(drafts):
+                try:
+                    prepared.append((draft, self._ingest.prepare(draft)))
+                except (MessageError, EventConflict, RecordTooLarge) as exc:
+                    drafts.remove((message, draft))
+                    self._refuse(message, exc)
+            await self._ingest.store([event for _, event in prepared])
+        except (OutboxError, Draining) as exc:
+            self._ingest.take_back([event for _, event in prepared])
+            if not self.held:
+                _log.warning("local messages are held: %s", exc, extra={"event": "local_held"})
+            self.held = str(exc)
+            return False
+        if self.held:
+            _log.info("local messages are taken again", extra={"event": "local_taken"})
+        self.held = ""
+        for draft, event in prepared:
+            if draft.delivery is not None:
+                self._deliveries.add(draft.delivery[1], digest_of(draft), event.accepted.id)
+        return True
+
+    def _draft(self, message: Message) -> Draft | None:
+        """The message as an event; None when it is none (then it is counted, told, and acknowledged)."""
+        self.counts.received += 1
+        if message.retain or is_reserved(message.topic):
+            self.counts.ignored += 1
+            return None
+        for subscription, id_path in self._subscriptions:
+            if matches(subscription.topic, message.topic):
+                try:
+                    draft = _event(message, subscription)
+                    if id_path is not None:
+                        draft.id = _id(draft, id_path)
+                except MessageError as exc:
+                    self._refuse(message, exc)
+                    return None
+                if not draft.id and message.qos:
+                    self._recognise(draft, message)
+                return draft
+        self.counts.ignored += 1  # of a subscription that the configuration no longer has
+        return None
+
+    def _recognise(self, draft: Draft, message: Message) -> None:
+        """An event without an id that is delivered again is the same event."""
+        draft.delivery = (self._deliveries.session, message.packet_id)
+        if message.duplicate:
+            known = self._deliveries.event_id(message.packet_id, digest_of(draft))
+            if known is not None:
+                self.counts.redelivered += 1
+                draft.id = known
+
+    def _refuse(self, message: Message, error: MessageError | EventConflict | RecordTooLarge) -> None:
+        self.counts.malformed += 1
+        counts = self._outbox.events
+        counts.received += 1
+        if isinstance(error, EventConflict):
+            counts.conflict += 1
+        else:
+            counts.refused += 1
+        _log.error(
+            "the message on %s is not taken: %s",
+            message.topic,
+            error,
+            extra={"event": "local_refused", "topic": message.topic},
+        )
+
+
+def _event(message: Message, subscription: LocalSubscription) -> Draft:
+    try:
+        source = source_from_topic(subscription.source, message.topic)
+    except IndexError:
+        raise MessageError("event", "source", f"the topic has no such level for {subscription.source!r}") from None
+    draft = cloudevents.structured(message.payload) or Draft(
+        source=source, data=message.payload, is_json=_is_json(message.payload), type=subscription.type
+    )
+    if subscription.source is not None:
+        draft.source = source
+    draft.topic = message.topic
+    return draft
+
+
+def _is_json(payload: bytes) -> bool:
+    try:
+        msgspec.json.decode(payload)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _id(draft: Draft, path: tuple[str, ...]) -> str:
+    value = MISSING
+    if draft.is_json:
+        value = lookup(path[1:], msgspec.json.decode(draft.data))
+    if value is MISSING or not isinstance(value, (str, int, float)):
+        raise MessageError("event", "id", f"the data has no text or number at {'.'.join(path)}")
+    return text_of(value)

@@ -1,0 +1,107 @@
+"""The relay to the local broker: reports about triggers, each at least once, surviving restarts (contract section 6).
+
+What devices were not told yet is marked in the ledger; the mark goes when the broker has acknowledged the report.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent.core.topics import report_topic
+from edgeagent.errors import StorageFailed
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import Ack, Link, Publication
+from edgeagent.mqtt.reasons import publish_refused
+
+# How many reports may wait for the broker's acknowledgement.
+_MAX_INFLIGHT = 64
+_RETRY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class LocalRelay:
+    """See the module. `run` publishes; the link's callbacks come through `agent.local`."""
+
+    def __init__(self, ledger: Ledger, topic: str, *, retain: bool) -> None:
+        self._ledger = ledger
+        self._topic = topic
+        self._retain = retain
+        self._link: Link | None = None
+        self._tokens = itertools.count(1)
+        self._out: dict[int, tuple[str, int]] = {}
+        self._work = asyncio.Event()
+        ledger.on_change = lambda _: self._work.set()
+
+    def up(self, link: Link) -> None:
+        """The local broker is there."""
+        self._link = link
+        self._work.set()
+
+    def down(self) -> None:
+        """The local broker is gone: what it did not acknowledge is published again."""
+        self._link = None
+        self._out.clear()
+
+    def more(self) -> None:
+        """The link takes more."""
+        self._work.set()
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """The broker answered reports. One that it refuses would be refused again: it is told and not repeated."""
+        for ack in acks:
+            told = self._out.pop(ack.token, None)
+            if told is None:
+                continue
+            if ack.reason_code >= 0x80:  # noqa: PLR2004  MQTT 5, 2.4: failures begin at 0x80
+                _log.error(
+                    "report of trigger %s: %s",
+                    told[0],
+                    publish_refused(ack.reason_code, ack.reason),
+                    extra={"event": "report_refused", "correlation_id": told[0], "code": ack.reason_code},
+                )
+            self._ledger.relayed(*told)
+        self._work.set()
+
+    async def run(self) -> None:
+        """Publish reports until cancelled."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self._publish()
+            except StorageFailed as exc:
+                _log.warning("reports wait: %s", exc, extra={"event": "relay_waits"})
+                asyncio.get_running_loop().call_later(_RETRY_S, self._work.set)
+
+    async def _publish(self) -> None:
+        if self._link is None or len(self._out) >= _MAX_INFLIGHT:
+            return
+        waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT)
+        link = self._link
+        if link is None:
+            return
+        out = set(self._out.values())
+        room = min(link.room, _MAX_INFLIGHT - len(out))
+        publications: list[Publication] = []
+        for report, version, newest in waiting:
+            if (report.correlation_id, version) in out or len(publications) >= room:
+                continue
+            token = next(self._tokens)
+            self._out[token] = (report.correlation_id, version)
+            publications.append(
+                Publication(
+                    token=token,
+                    topic=report_topic(self._topic, report.source),
+                    payload=msgspec.json.encode(report),
+                    retain=self._retain and newest,
+                    content_type="application/json",
+                )
+            )
+        if publications:
+            link.publish(publications)

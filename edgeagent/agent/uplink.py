@@ -1,0 +1,96 @@
+"""The uplink's messages: a trigger as a publication, and who is told what about the connection."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from edgeagent.agent.clock import Clock
+from edgeagent.core.rules import Rule
+from edgeagent.core.topics import status_topics, with_agent
+from edgeagent.core.trigger import render, traceparent
+from edgeagent.errors import Denied, UplinkError
+from edgeagent.mqtt.link import Publication
+from edgeagent.outbox.records import Leased
+
+_log = logging.getLogger(__name__)
+
+
+class Addressing:
+    """Where this agent's triggers go, and where their answers come."""
+
+    def __init__(self, agent: str, trigger_topic: str, response_topic: str) -> None:
+        """Take the configured topics, with `{agent}` in them."""
+        self.agent = agent
+        self.trigger_topic = with_agent(trigger_topic, agent)
+        self.response_topic = with_agent(response_topic, agent)
+        self.status_topic = status_topics(agent)[-1]  # for this agent alone: it answers even malformed updates there
+
+    def publication(
+        self, token: int, rule: Rule, leased: Leased, correlation: str, attempt: int, left_s: float
+    ) -> Publication:
+        """The trigger, rendered from the rule's present text.
+
+        Raises:
+            MessageError: it cannot be rendered from this event, now or later.
+        """
+        record = leased.record
+        return Publication(
+            token=token,
+            topic=self.trigger_topic,
+            payload=render(rule, record, correlation, attempt, self.response_topic),
+            content_type="application/json",
+            correlation_data=correlation.encode(),
+            response_topic=self.response_topic,
+            expiry_s=max(1, int(left_s)),
+            user_properties=(
+                ("agent", record.agent),
+                ("rule", rule.name),
+                ("source", record.source),
+                ("traceparent", traceparent(record, correlation)),
+            ),
+        )
+
+
+def age_s(leased: Leased, clock: Clock) -> float:
+    """How long ago the event was accepted: by the boot's clock, or by wall clock if that was another boot."""
+    if leased.boot == clock.boot:
+        return max(0.0, (clock.uptime_ms() - leased.record.uptime_ms) / 1000)
+    return max(0.0, (clock.now_ms() - leased.record.accepted_ms) / 1000)
+
+
+class ConnectionTold:
+    """Tells the operator of a connection's ups and downs, once each, not at every attempt."""
+
+    def __init__(self, name: str, addresses: Sequence[str], consequence: str) -> None:
+        """`consequence`: what a lost connection means, in a few words."""
+        self._connected = False
+        self._error = ""
+        self._name = name
+        self._address = ", ".join(addresses)
+        self._consequence = consequence
+
+    def up(self) -> None:
+        """It is there."""
+        self._connected, self._error = True, ""
+        _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
+
+    def down(self, error: UplinkError) -> None:
+        """It ended, or an attempt failed."""
+        told = str(error) == self._error
+        self._connected, self._error = False, str(error)
+        if told:
+            return
+        _log.log(
+            logging.ERROR if isinstance(error, Denied) else logging.WARNING,
+            "%s: %s; %s",
+            self._name,
+            error,
+            self._consequence,
+            extra={"event": "link_down", "link": self._name},
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Whether it is there, and what was wrong last, ready for JSON."""
+        return {"address": self._address, "connected": self._connected, "error": self._error}

@@ -1,0 +1,68 @@
+"""The owner of the uplink's connection: hands each callback to the part it is for, and says that we are online."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from edgeagent.agent.downlink import Downlink
+from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.errors import UplinkError
+from edgeagent.mqtt.link import Ack, Link, Message, Publication
+
+# Tokens of triggers count from 1; these are the state's.
+_ONLINE, _OFFLINE = -1, -2
+
+
+class UplinkOwner:
+    """See the module."""
+
+    def __init__(self, forwarder: Forwarder, downlink: Downlink, told: ConnectionTold, state_topic: str) -> None:
+        self._forwarder = forwarder
+        self._downlink = downlink
+        self._told = told
+        self._state_topic = state_topic
+        self._link: Link | None = None
+        self._left = asyncio.Event()
+
+    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  triggers are sent again in any case
+        """Connected; see `LinkOwner`."""
+        self._told.up()
+        self._link = link
+        self._say(_ONLINE, b"online")
+        self._forwarder.up(link)
+
+    def on_down(self, error: UplinkError) -> None:
+        """Not connected; see `LinkOwner`."""
+        self._told.down(error)
+        self._link = None
+        self._left.set()
+        self._forwarder.down()
+
+    def on_messages(self, messages: Sequence[Message]) -> None:
+        """Answers and status updates; see `LinkOwner`."""
+        if self._link is not None:
+            self._downlink.received(self._link, messages)
+
+    def on_acks(self, acks: Sequence[Ack]) -> None:
+        """The broker answered triggers; see `LinkOwner`."""
+        if any(ack.token == _OFFLINE for ack in acks):
+            self._left.set()
+        self._forwarder.acknowledged(acks)
+
+    def on_room(self) -> None:
+        """The link takes more; see `LinkOwner`."""
+        self._forwarder.room()
+
+    async def leave(self) -> None:
+        """Say that we are going, and wait until the broker knows it or the connection ends."""
+        if self._link is None:
+            return
+        self._left.clear()
+        self._say(_OFFLINE, b"offline")
+        await self._left.wait()
+
+    def _say(self, token: int, state: bytes) -> None:
+        if self._link is not None:
+            self._link.publish([Publication(token=token, topic=self._state_topic, payload=state, retain=True)])

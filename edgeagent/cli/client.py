@@ -1,0 +1,231 @@
+"""The commands' way to a running agent: a blocking HTTP client over its Unix socket, or over TCP."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote
+
+import msgspec
+
+from edgeagent.errors import AgentUnreachable, CommandFailed
+
+_TIMEOUT_S = 30.0
+_MAX_ANSWER_BYTES = 256 << 20
+_READ_BYTES = 64 << 10
+_MAX_BATCH_LINES = 100
+
+
+class AgentRefused(CommandFailed):
+    """The agent answered with an error. `status` is HTTP's, `retry_after_s` is 0 where the agent named no time."""
+
+    def __init__(self, status: int, detail: str, retry_after_s: int = 0) -> None:
+        super().__init__(status, detail, retry_after_s)
+        self.status = status
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"the agent refused: {self.detail} ({self.status})"
+
+
+class AgentClient:
+    """One kept-alive connection to an agent, opened when it is first needed. To be used as a context manager."""
+
+    def __init__(self, connection: http.client.HTTPConnection, address: str, token: str = "") -> None:
+        self._connection = connection
+        self._address = address
+        self._token = token
+
+    @classmethod
+    def unix(cls, path: Path) -> Self:
+        """A client of the agent that listens on this socket file."""
+        return cls(_UnixConnection(path), str(path))
+
+    @classmethod
+    def tcp(cls, host: str, port: int, token: str = "") -> Self:
+        """A client of the agent that listens on this address; `token` as in its `http.token_file`."""
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return cls(http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S), address, token)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = _TIMEOUT_S,
+    ) -> tuple[int, Any]:
+        """Send a request and read its answer: the status (below 400) and the decoded JSON.
+
+        `timeout_s`: for each step; a request that waits on purpose needs more than it waits. A request that may be
+        sent twice (GET, or with an `Idempotency-Key`) is sent again once, when the agent had closed the kept-alive
+        connection.
+
+        Raises:
+            AgentUnreachable: nobody answers.
+            AgentRefused: the answer is an error.
+        """
+        sent = dict(headers or {})
+        if self._token:
+            sent["Authorization"] = f"Bearer {self._token}"
+        may_repeat = self._connection.sock is not None and (method == "GET" or "Idempotency-Key" in sent)
+        try:
+            status, retry_after, answer = self._exchange(method, path, body, sent, timeout_s)
+        except (http.client.RemoteDisconnected, ConnectionError) as exc:
+            if not may_repeat:
+                raise AgentUnreachable(self._address, _reason(exc)) from exc
+            return self.request(method, path, body, headers, timeout_s)
+        except (OSError, http.client.HTTPException) as exc:
+            raise AgentUnreachable(self._address, _reason(exc)) from exc
+        return status, self._decoded(status, retry_after, answer)
+
+    def send_events(self, source: str, data: Sequence[bytes]) -> list[dict[str, Any]]:
+        """Send JSON values as events of one source, all or none; returns one member of `accepted` for each.
+
+        Sent again after a broken connection they are the same events, by an `Idempotency-Key`.
+
+        Raises:
+            CommandFailed: a value is no JSON (counted from 1).
+            AgentUnreachable, AgentRefused: as `request`.
+        """
+        name = msgspec.json.encode(source)
+        lines = []
+        for number, value in enumerate(data, 1):
+            try:
+                msgspec.json.decode(value)
+            except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+                raise CommandFailed(f"event {number} of {len(data)} is no JSON: {exc}") from exc
+            lines.append(b'{"source":%b,"data":%b}' % (name, value.replace(b"\r", b" ").replace(b"\n", b" ")))
+        headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": str(uuid.uuid4())}
+        _, answer = self.request("POST", "/v1/events", b"\n".join(lines), headers)
+        accepted: list[dict[str, Any]] = answer["accepted"]
+        return accepted
+
+    def trigger(self, correlation_id: str, wait_s: float = 0) -> dict[str, Any] | None:
+        """A trigger's report after at most `wait_s` seconds (at most 300), None when the agent knows none.
+
+        Raises:
+            AgentUnreachable, AgentRefused: as `request`.
+        """
+        path = f"/v1/triggers/{quote(correlation_id, safe='')}?wait={wait_s:g}"
+        try:
+            _, report = self.request("GET", path, timeout_s=wait_s + _TIMEOUT_S)
+        except AgentRefused as exc:
+            if exc.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        found: dict[str, Any] = report
+        return found
+
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+    ) -> tuple[int, str, bytes]:
+        connection = self._connection
+        connection.timeout = timeout_s
+        if connection.sock is not None:
+            connection.sock.settimeout(timeout_s)
+        try:
+            connection.request(method, path, body, dict(headers))
+            response = connection.getresponse()
+            answer = response.read(_MAX_ANSWER_BYTES + 1)
+        except (OSError, http.client.HTTPException):
+            connection.close()
+            raise
+        return response.status, response.getheader("Retry-After", "0"), answer
+
+    def _decoded(self, status: int, retry_after: str, answer: bytes) -> Any:
+        if len(answer) > _MAX_ANSWER_BYTES:
+            self.close()
+            raise CommandFailed(f"{self._address}: the answer has more than {_MAX_ANSWER_BYTES} bytes")
+        try:
+            document = msgspec.json.decode(answer)
+        except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+            raise AgentUnreachable(self._address, f"something else answers there: {status} and no JSON") from exc
+        if status >= HTTPStatus.BAD_REQUEST:
+            detail = document.get("detail") if isinstance(document, dict) else None
+            seconds = int(retry_after) if retry_after.isdecimal() else 0
+            raise AgentRefused(status, str(detail or HTTPStatus(status).phrase), seconds)
+        return document
+
+
+def batches(fd: int, max_bytes: int) -> Iterator[list[bytes]]:
+    """The lines of a file, pipe or terminal as they come, without empty ones.
+
+    Each list has what was there when it was asked for, at most 100 lines and `max_bytes` bytes, so that a slow
+    writer's events are sent at once and a fast one's together.
+
+    Raises:
+        CommandFailed: one line alone has more than `max_bytes`.
+    """
+    rest = b""
+    line_number = 0
+    while chunk := os.read(fd, _READ_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        yield from _parts(lines, max_bytes, line_number)
+        line_number += len(lines)
+        if len(rest) > max_bytes:
+            raise _too_long(line_number + 1, max_bytes)
+    yield from _parts([rest], max_bytes, line_number)
+
+
+def _parts(lines: Sequence[bytes], max_bytes: int, line_number: int) -> Iterator[list[bytes]]:
+    part: list[bytes] = []
+    size_bytes = 0
+    for number, line in enumerate(lines, line_number + 1):
+        if not line.strip():
+            continue
+        if len(line) > max_bytes:
+            raise _too_long(number, max_bytes)
+        if part and (len(part) == _MAX_BATCH_LINES or size_bytes + len(line) > max_bytes):
+            yield part
+            part, size_bytes = [], 0
+        part.append(line)
+        size_bytes += len(line)
+    if part:
+        yield part
+
+
+def _too_long(number: int, max_bytes: int) -> CommandFailed:
+    return CommandFailed(f"line {number} has more than {max_bytes} bytes (outbox.max_event_bytes)")
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """`http.client` over a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket file."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        sock.settimeout(self.timeout)
+        try:
+            sock.connect(str(self._path))
+        except OSError:
+            sock.close()
+            raise
+        self.sock = sock
+
+
+def _reason(exc: Exception) -> str:
+    if isinstance(exc, TimeoutError):
+        return "no answer in time"
+    return ((exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__).lower()

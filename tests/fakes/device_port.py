@@ -1,0 +1,124 @@
+"""An agent in memory: accepts at once, keeps everything, fails on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from edgeagent.core.event import Draft
+from edgeagent.core.messages import Report, State
+from edgeagent.core.ports import Accepted, DeadLetter, TriggerQuery, TriggerRef
+from edgeagent.errors import EdgeAgentError
+
+CORRELATION_ID = "9f2c" * 8
+
+
+def report(correlation_id: str = CORRELATION_ID, state: State = State.PUBLISHED) -> Report:
+    """A report with something in every member that must be there."""
+    return Report(correlation_id, "e-1", "boiler-1", "overheat", state, "2026-01-02T03:04:05Z")
+
+
+def dead_letter(correlation_id: str = CORRELATION_ID) -> DeadLetter:
+    """A dead letter with something in every member."""
+    return DeadLetter(
+        correlation_id,
+        "e-1",
+        "boiler-1",
+        "event",
+        "overheat",
+        "Invalid workflow definition",
+        400,
+        1,
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T03:04:04Z",
+        '{"temp":97.1}',
+    )
+
+
+class FakeDevice:
+    """A `DevicePort`.
+
+    `failure` is raised by `accept`; while `gate` is cleared, `accept` hangs. `waiting` counts the calls that wait for
+    a trigger, `changed` is set whenever that count or the events change.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[Draft] = []
+        self.queries: list[TriggerQuery] = []
+        self.reports: dict[str, Report] = {}
+        self.failure: BaseException | None = None
+        self.reason_not_ready: str | None = None
+        self.waiting = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.changed = asyncio.Event()
+
+    async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
+        """Keep the events."""
+        if not self.gate.is_set():
+            self._note_waiting(1)
+            try:
+                await self.gate.wait()
+            finally:
+                self._note_waiting(-1)
+        if self.failure is not None:
+            raise self.failure
+        self.events.extend(drafts)
+        self.changed.set()
+        return [
+            Accepted(draft.id or "0190", draft.source, duplicate=False, triggers=(TriggerRef("overheat", "9f2c" * 8),))
+            for draft in drafts
+        ]
+
+    async def trigger(self, correlation_id: str, wait_s: float) -> Report | None:
+        """The report set for this id, after the whole wait."""
+        if wait_s:
+            self._note_waiting(1)
+            try:
+                await asyncio.sleep(wait_s)
+            finally:
+                self._note_waiting(-1)
+        return self.reports.get(correlation_id)
+
+    async def triggers(self, query: TriggerQuery) -> list[Report]:
+        """All reports."""
+        self.queries.append(query)
+        return list(self.reports.values())
+
+    def stats(self) -> dict[str, Any]:
+        """The number of events."""
+        return {"account": {"accepted": len(self.events)}}
+
+    def not_ready(self) -> str | None:
+        """What the test says."""
+        return self.reason_not_ready
+
+    async def until_waiting(self, count: int) -> None:
+        """Return when so many calls wait."""
+        async with asyncio.timeout(10):
+            while self.waiting != count:
+                self.changed.clear()
+                await self.changed.wait()
+
+    def _note_waiting(self, difference: int) -> None:
+        self.waiting += difference
+        self.changed.set()
+
+
+class FakeOperator:
+    """An `OperatorPort` over a list of dead letters."""
+
+    def __init__(self) -> None:
+        self.dead: list[DeadLetter] = []
+        self.failure: EdgeAgentError | None = None
+
+    async def dead_letters(self) -> list[DeadLetter]:
+        """What the test put there."""
+        return list(self.dead)
+
+    async def replay(self, correlation_ids: Sequence[str]) -> list[str]:
+        """Those that are there."""
+        if self.failure is not None:
+            raise self.failure
+        return [letter.correlation_id for letter in self.dead if letter.correlation_id in correlation_ids]

@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeagent.core.messages import Status
+from edgeagent.dispatcher.dispatcher import Dispatcher
+from edgeagent.dispatcher.engine import Order
+from edgeagent.dispatcher.outcome import Created
+from edgeagent.dispatcher.policy import EVERYTHING, Policy
+from edgeagent.errors import Denied, Unavailable
+from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack, Message, Publication
+
+NOT_AUTHORIZED = 0x87
+DOWN = Unavailable("mqtt://broker.example", "the connection failed")
+
+
+class FakeLink:
+    """Keeps what is published and acknowledged."""
+
+    max_packet_bytes = 1 << 20
+
+    def __init__(self, room: int = 100) -> None:
+        self.room = room
+        self.published: list[Publication] = []
+        self.acknowledged: list[int] = []
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """See `Link`."""
+        assert len(publications) <= self.room
+        self.room -= len(publications)
+        self.published += publications
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """See `Link`."""
+        self.acknowledged += [message.packet_id for message in messages]
+
+
+class FakeEngine:
+    """Creates everything; with `gate` cleared each creation waits for it."""
+
+    dry_run = False
+
+    def __init__(self) -> None:
+        self.orders: list[Order] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def create(self, order: Order) -> Created:
+        """See `Engine`."""
+        self.orders.append(order)
+        await self.gate.wait()
+        return Created(order.name)
+
+    async def run(self, report: Callable[[Sequence[Status]], None]) -> None:
+        """See `Engine`; the tests report themselves."""
+        raise NotImplementedError
+
+    async def drain(self) -> None:
+        """Nothing is held back."""
+
+
+class Stage:
+    """A running dispatcher between an engine and a link."""
+
+    def __init__(self, **options: Any) -> None:
+        self.engine = FakeEngine()
+        self.dispatcher = Dispatcher(self.engine, Policy([EVERYTHING]), **options)
+        self.link = FakeLink()
+
+    def connect(self, room: int = 100) -> FakeLink:
+        """The link comes up."""
+        self.link = FakeLink(room)
+        self.dispatcher.on_up(self.link, session_present=True)
+        return self.link
+
+    def answer(self, publication: Publication, reason_code: int = 0) -> None:
+        """The broker answers one publication."""
+        self.link.room += 1
+        self.dispatcher.on_acks([Ack(publication.token, reason_code)])
+
+    def names(self) -> list[str]:
+        """What was published, by the workflow it is about."""
+        return [msgspec.json.decode(publication.payload)["workflowId"] for publication in self.link.published]
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    stage = Stage(max_statuses=8)
+    running = asyncio.create_task(stage.dispatcher.run())
+    yield stage
+    running.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  each turn of the loop may make it true
+            await asyncio.sleep(0)
+
+
+async def some_turns() -> None:
+    """As many turns of the loop as anything here could need, for what must not happen."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def trigger(name: str, packet_id: int, **fields: Any) -> Message:
+    workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
+    content = {"namespace": "plant", "agent": "gw-1", "workflow": workflow}
+    return Message("argo/workflows/trigger", msgspec.json.encode(content), 1, packet_id, 1, **fields)
+
+
+def status(name: str) -> Status:
+    return Status(namespace="plant", workflow_id=name, status="Running", agent="gw-1")
+
+
+async def test_a_trigger_is_acknowledged_only_when_the_broker_has_the_response(stage: Stage) -> None:
+    link = stage.connect()
+    stage.dispatcher.on_messages([trigger("a", 7, correlation_data=b"\x00\x01")])
+    await until(lambda: len(link.published) == 1)
+    (response,) = link.published
+    assert (response.topic, response.qos, response.retain) == ("argo/workflows/response/gw-1", 1, False)
+    assert (response.content_type, response.correlation_data) == ("application/json", b"\x00\x01")
+    assert link.acknowledged == []
+    stage.answer(response)
+    assert link.acknowledged == [7]
+    assert stage.dispatcher.stats().answered == {200: 1}
+
+
+async def test_triggers_go_to_the_engine_in_order_of_arrival(stage: Stage) -> None:
+    stage.connect()
+    stage.dispatcher.on_messages([trigger("a", 1), trigger("b", 2)])
+    stage.dispatcher.on_messages([trigger("c", 3)])
+    await until(lambda: len(stage.link.published) == 3)
+    assert [order.name for order in stage.engine.orders] == ["a", "b", "c"]
+    assert stage.names() == ["a", "b", "c"]
+
+
+async def test_no_more_is_published_than_the_link_has_room_for(stage: Stage) -> None:
+    link = stage.connect(room=2)
+    stage.dispatcher.on_messages([trigger(name, number) for number, name in enumerate("abc", 1)])
+    await until(lambda: len(link.published) == 2)
+    await some_turns()
+    assert stage.names() == ["a", "b"]
+    stage.answer(link.published[0])
+    assert stage.names() == ["a", "b", "c"]
+    link.room = 1
+    stage.dispatcher.report([status("d")])
+    assert stage.names() == ["a", "b", "c", "d"]
+    link.room = 1
+    stage.dispatcher.on_room()
+    assert stage.names() == ["a", "b", "c", "d", "d"]
+
+
+async def test_a_response_goes_before_statuses_that_wait(stage: Stage) -> None:
+    link = stage.connect(room=0)
+    stage.dispatcher.report([status("old")])
+    stage.dispatcher.on_messages([trigger("a", 1)])
+    await until(lambda: len(stage.engine.orders) == 1)
+    await some_turns()
+    link.room = 3
+    stage.dispatcher.on_room()
+    assert [publication.topic for publication in link.published] == [
+        "argo/workflows/response/gw-1",
+        "argo/workflows/status",
+        "argo/workflows/status/gw-1",
+    ]
+
+
+async def test_statuses_the_broker_has_not_taken_are_sent_again_in_order(stage: Stage) -> None:
+    first = stage.connect(room=3)
+    stage.dispatcher.report([status("a"), status("b")])
+    assert stage.names() == ["a", "a", "b"]
+    stage.answer(first.published[0])
+    assert stage.names() == ["a", "a", "b", "b"]
+    stage.dispatcher.on_down(DOWN)
+    second = stage.connect()
+    assert stage.names() == ["a", "b", "b"]
+    assert second.published[0].topic == "argo/workflows/status/gw-1"
+    for publication in list(second.published):
+        stage.answer(publication)
+    assert stage.dispatcher.stats().statuses_published == 4
+
+
+async def test_a_trigger_of_an_ended_connection_is_left_to_the_broker(stage: Stage) -> None:
+    first = stage.connect()
+    stage.engine.gate.clear()
+    stage.dispatcher.on_messages([trigger("a", 1), trigger("b", 2)])
+    await until(lambda: len(stage.engine.orders) == 1)
+    stage.dispatcher.on_down(DOWN)
+    second = stage.connect()
+    stage.engine.gate.set()
+    await some_turns()
+    assert [order.name for order in stage.engine.orders] == ["a"], "b comes again, it must not be started twice"
+    assert first.published == second.published == []
+    assert first.acknowledged == second.acknowledged == []
+
+
+async def test_while_many_statuses_wait_no_trigger_is_taken(stage: Stage) -> None:
+    link = stage.connect(room=0)
+    stage.dispatcher.report([status("a"), status("b")])  # two topics each: half of max_statuses
+    stage.dispatcher.on_messages([trigger("c", 1)])
+    await some_turns()
+    assert stage.engine.orders == []
+    link.room = 1
+    stage.dispatcher.on_room()
+    stage.answer(link.published[0])
+    await until(lambda: len(stage.engine.orders) == 1)
+
+
+async def test_statuses_beyond_the_limit_drop_the_oldest_and_say_so(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    stage.dispatcher.report([status(name) for name in "abcde"])
+    assert stage.dispatcher.stats().statuses_dropped == 2
+    stage.connect()
+    assert stage.names() == [name for name in "bcde" for _ in range(2)]
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "2 status messages were lost" in record.getMessage()
+
+
+async def test_a_refused_response_is_reported_once_and_its_trigger_acknowledged(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = stage.connect()
+    stage.dispatcher.on_messages([trigger("a", 1), trigger("b", 2)])
+    await until(lambda: len(link.published) == 2)
+    for publication in list(link.published):
+        stage.answer(publication, NOT_AUTHORIZED)
+    assert link.acknowledged == [1, 2]
+    assert stage.dispatcher.stats().refused == 2
+    assert stage.dispatcher.stats().answered == {}
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert record.__dict__["topic"] == "argo/workflows/response/gw-1"
+    assert record.__dict__["reason_code"] == "0x87"
+
+
+async def test_an_unheard_response_is_a_warning_until_somebody_hears_again(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = stage.connect()
+    codes = [NO_MATCHING_SUBSCRIBERS, NO_MATCHING_SUBSCRIBERS, 0, NO_MATCHING_SUBSCRIBERS]
+    for number, code in enumerate(codes, 1):
+        stage.dispatcher.on_messages([trigger(f"w{number}", number)])
+        await until(lambda: len(link.published) == number)  # noqa: B023  waited for at once
+        stage.answer(link.published[-1], code)
+    assert link.acknowledged == [1, 2, 3, 4]
+    assert stage.dispatcher.stats().unheard == 3
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 2
+
+
+async def test_a_status_that_nobody_hears_is_normal(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    link = stage.connect()
+    stage.dispatcher.report([status("a")])
+    for publication in list(link.published):
+        stage.answer(publication, NO_MATCHING_SUBSCRIBERS)
+    assert stage.dispatcher.stats().statuses_published == 2
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_a_message_that_nobody_can_be_told_about_is_logged_and_acknowledged(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    link = stage.connect()
+    stage.dispatcher.on_messages([Message("argo/workflows/trigger", b"no json", 1, 9, 1)])
+    await until(lambda: link.acknowledged == [9])
+    assert link.published == []
+    assert stage.dispatcher.stats().unanswerable == 1
+    assert "trigger_unanswerable" in [record.__dict__.get("event") for record in caplog.records]
+
+
+async def test_an_unreachable_broker_is_told_once_and_again_after_a_connection(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    for _ in range(3):
+        stage.dispatcher.on_down(DOWN)
+    stage.connect()
+    for _ in range(3):
+        stage.dispatcher.on_down(DOWN)
+    events = [record.__dict__["event"] for record in caplog.records]
+    assert events == ["broker_unreachable", "broker_connected", "broker_disconnected", "broker_unreachable"]
+
+
+async def test_a_broker_that_refuses_us_is_an_error(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.dispatcher.on_down(Denied("mqtt://broker.example", "user name or password is wrong"))
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+
+async def test_the_drain_answers_what_was_received_and_takes_nothing_more(stage: Stage) -> None:
+    link = stage.connect()
+    stage.engine.gate.clear()
+    stage.dispatcher.on_messages([trigger("a", 1)])
+    stage.dispatcher.report([status("old")])
+    draining = asyncio.create_task(stage.dispatcher.drain())
+    await some_turns()
+    stage.dispatcher.on_messages([trigger("b", 2)])
+    stage.engine.gate.set()
+    await until(lambda: len(link.published) == 3)
+    for publication in list(link.published):
+        await some_turns()
+        assert not draining.done()
+        stage.answer(publication)
+    await asyncio.wait_for(draining, 5)
+    assert link.acknowledged == [1]
+    assert [order.name for order in stage.engine.orders] == ["a"]
+
+
+async def test_the_drain_does_not_wait_for_a_broker_that_is_gone(stage: Stage) -> None:
+    stage.connect(room=0)
+    stage.dispatcher.report([status("a")])
+    draining = asyncio.create_task(stage.dispatcher.drain())
+    await some_turns()
+    stage.dispatcher.on_down(DOWN)
+    await asyncio.wait_for(draining, 5)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edgeagent.core.messages import parse_response
+from edgeagent.dispatcher.outcome import Created, Duplicate, Forbidden, Invalid, NameTaken, Outcome, response_to
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "error", "detail"),
+    [
+        (NameTaken("a"), 409, "Workflow name is taken", "metadata.name 'a' is another workflow's"),
+        (Invalid("spec.entrypoint is required"), 400, "Invalid workflow definition", "spec.entrypoint is required"),
+        (Forbidden("namespace 'prod' is not allowed"), 403, "Not allowed", "namespace 'prod' is not allowed"),
+    ],
+)
+def test_what_cannot_be_started_is_refused_for_good(outcome: Outcome, code: int, error: str, detail: str) -> None:
+    response = response_to(outcome, correlation_id="c", namespace="plant", dry_run=False)
+    assert msgspec.to_builtins(response) == {
+        "correlation_id": "c",
+        "code": code,
+        "namespace": "plant",
+        "error": error,
+        "detail": detail,
+        "retryable": False,
+    }
+
+
+@pytest.mark.parametrize(("outcome", "duplicate"), [(Created("a"), False), (Duplicate("a"), True)])
+def test_a_workflow_that_runs_is_named(outcome: Outcome, duplicate: bool) -> None:
+    response = response_to(outcome, correlation_id="c", namespace="plant", dry_run=False)
+    assert (response.code, response.status) == (200, "Workflow triggered successfully")
+    assert (response.workflow_id, response.namespace, response.duplicate) == ("a", "plant", duplicate)
+    assert response.retryable is None
+
+
+@pytest.mark.parametrize("outcome", [Created("a"), Duplicate("a"), NameTaken("a"), Invalid("x"), Forbidden("x")])
+def test_every_response_of_a_dry_run_says_so(outcome: Outcome) -> None:
+    response = response_to(outcome, correlation_id="c", namespace="plant", dry_run=True)
+    assert parse_response(msgspec.json.encode(response), None).dry_run
+
+
+def test_a_long_detail_is_cut() -> None:
+    response = response_to(Invalid("x" * 10_000), correlation_id="c", namespace="plant", dry_run=False)
+    assert len(response.detail) == 500
