@@ -152,7 +152,7 @@ class PublishRefused(UplinkError):
         self.permanent = permanent
 
     def __str__(self) -> str:
-        return f"the broker refused the message: {self.text} (0x{self.reason_code:02x})"
+        return f"the broker refused the message: {self.text}"
 
 
 class AgentUnreachable(EdgeAgentError):

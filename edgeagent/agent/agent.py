@@ -250,7 +250,7 @@ class _Agent:
                 subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
             )
         if interval_s := systemd.watchdog_interval_s():
-            tasks["watchdog"] = _watchdog(interval_s)
+            tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
 
     async def _drain(self) -> None:
@@ -302,10 +302,3 @@ class _Agent:
                 "held": self._local.held,
             }
         return stats
-
-
-async def _watchdog(interval_s: float) -> None:
-    """Tell systemd that the loop turns."""
-    while True:
-        systemd.watchdog()
-        await asyncio.sleep(interval_s)

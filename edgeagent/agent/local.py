@@ -18,9 +18,9 @@ from edgeagent.agent.ingest import Ingest, Prepared
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.config.tables import LocalSubscription
-from edgeagent.core import cloudevents
 from edgeagent.core.dedupe import Deliveries
 from edgeagent.core.event import Draft
+from edgeagent.core.eventjson import cloudevent
 from edgeagent.core.names import RECEIVE_MAXIMUM
 from edgeagent.core.paths import MISSING, compile_path, lookup, text_of
 from edgeagent.core.topics import is_reserved, matches, source_from_topic
@@ -209,7 +209,7 @@ def _event(message: Message, subscription: LocalSubscription) -> Draft:
         source = source_from_topic(subscription.source, message.topic)
     except IndexError:
         raise MessageError("event", "source", f"the topic has no such level for {subscription.source!r}") from None
-    draft = cloudevents.structured(message.payload) or Draft(
+    draft = cloudevent(message.payload) or Draft(
         source=source, data=message.payload, is_json=_is_json(message.payload), type=subscription.type
     )
     if subscription.source is not None:

@@ -145,6 +145,8 @@ class AgentClient:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             answer = response.read(_MAX_ANSWER_BYTES + 1)
+            if response.length and len(answer) <= _MAX_ANSWER_BYTES:  # read(n) takes a short answer for a whole one
+                raise http.client.IncompleteRead(answer, response.length)
         except (OSError, http.client.HTTPException):
             connection.close()
             raise

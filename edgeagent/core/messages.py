@@ -58,7 +58,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflo
     status: str = ""
     workflow_id: str = ""
     namespace: str = ""
-    duplicate: bool = False
+    duplicate: bool | None = None
     error: str = ""
     detail: str = ""
     retryable: bool | None = None

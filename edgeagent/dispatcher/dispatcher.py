@@ -240,7 +240,7 @@ class Dispatcher:
         if ack.reason_code < _FAILURE:
             code = item.response.code
             self._stats.answered[code] = self._stats.answered.get(code, 0) + 1
-            self._stats.duplicates += item.response.duplicate
+            self._stats.duplicates += bool(item.response.duplicate)
         self._stats.unheard += ack.reason_code == NO_MATCHING_SUBSCRIBERS
 
     # What the operator is told.

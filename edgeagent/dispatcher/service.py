@@ -48,7 +48,7 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event) -> int:
         "dispatcher": dispatcher.run(),
     }
     if interval_s := systemd.watchdog_interval_s():
-        tasks["watchdog"] = _watchdog(interval_s)
+        tasks["watchdog"] = systemd.keep_watchdog(interval_s)
 
     async def drain() -> None:
         systemd.stopping()
@@ -60,9 +60,3 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event) -> int:
     finally:
         counters = msgspec.to_builtins(dispatcher.stats(), str_keys=True)
         log.info("the dispatcher has stopped", extra={"event": "dispatcher_stopped", **counters})
-
-
-async def _watchdog(interval_s: float) -> None:
-    while True:
-        systemd.watchdog()
-        await asyncio.sleep(interval_s)

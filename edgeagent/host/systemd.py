@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -57,6 +58,13 @@ def status(text: str, env: Mapping[str, str] = os.environ) -> None:
 def watchdog(env: Mapping[str, str] = os.environ) -> None:
     """Say that the process is alive; to be called every `watchdog_interval_s()`."""
     notify("WATCHDOG=1", env)
+
+
+async def keep_watchdog(interval_s: float) -> None:
+    """Say every `interval_s` that the loop turns, until cancelled."""
+    while True:
+        watchdog()
+        await asyncio.sleep(interval_s)
 
 
 def watchdog_interval_s(env: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:

@@ -65,6 +65,7 @@ class Connection(asyncio.Protocol):
         self._task: asyncio.Task[Answer] | None = None
         self._is_receiving = False
         self._is_write_paused = False
+        self._is_eof = False
         self._is_leaving = False
         self._is_lost = False
         self._deadline: float | None = None
@@ -104,6 +105,7 @@ class Connection(asyncio.Protocol):
         """The client sends no more: it may have gone, or wait for its answer. True keeps the connection open."""
         if self._is_leaving:
             return False
+        self._is_eof = True
         self._machine.receive_data(b"")
         if self._task is None:
             if not self._is_write_paused:
@@ -270,7 +272,7 @@ class Connection(asyncio.Protocol):
     def _leave(self, *, linger: bool) -> None:
         """Close after the answer. A client that is still sending would lose it to a reset if it was not heard out."""
         self._is_leaving = True
-        if not linger:
+        if self._is_eof or not linger:
             self._transport.close()
         else:
             try:

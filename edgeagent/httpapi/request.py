@@ -13,7 +13,8 @@ from edgeagent.errors import MessageError
 class Request(msgspec.Struct, frozen=True):
     """Method, target and headers. `path` and `query` are as sent, still percent-encoded.
 
-    `size_bytes`: of the head, about as sent. `headers`: names in lower case; the values of a header that came several times are joined with a comma.
+    `headers`: names in lower case; the values of a header that came several times are joined with a comma.
+    `size_bytes`: of the whole head, about as sent.
     """
 
     method: str

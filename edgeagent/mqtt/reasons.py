@@ -8,7 +8,7 @@ import ssl
 
 import mqtt5
 
-from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.errors import Denied, PublishRefused, Unavailable, UplinkError
 from edgeagent.mqtt.packets import Handshake
 
 SESSION_TAKEN_OVER = 0x8E
@@ -55,11 +55,19 @@ _WORDS = {
 # Nothing of these mends itself: somebody must change a password, an access rule, a limit or the configuration.
 _DENYING = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x95, 0x99, 0x9A, 0x9B, 0x9D, 0x9E, 0xA2})
 
+# What is wrong is in the message or in what this client may publish: the same message would be refused again.
+_PERMANENT = frozenset({0x87, 0x90, 0x95, 0x99})
+
 
 def words(reason_code: int, said: str | None = None) -> str:
     """A reason code in plain words, with what the broker itself said behind it."""
     text = f"{_WORDS.get(reason_code, 'an unknown reason')} (0x{reason_code:02x})"
     return f"{text}: {said}" if said else text
+
+
+def publish_refused(reason_code: int, said: str = "") -> PublishRefused:
+    """A refused publish (PUBACK, 0x80 and above); `permanent` when the same message can never pass."""
+    return PublishRefused(reason_code, words(reason_code, said), permanent=reason_code in _PERMANENT)
 
 
 def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:

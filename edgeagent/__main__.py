@@ -1,0 +1,55 @@
+"""The command line's entry: finds the command, and turns errors into one line and an exit code (contract section 9)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from edgeagent.errors import ConfigError, EdgeAgentError, Problem
+
+# Each command stands in a module of its own, and only the one that is asked for is imported.
+_COMMANDS = ("run", "check", "emit", "dead", "dispatch", "demo", "version")
+_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the process's exit code. No traceback of an expected error reaches the user."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    asked = arguments[0] if arguments else ""
+    parser = argparse.ArgumentParser(
+        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        import_module(f"edgeagent.cli.{name}").add_parser(subparsers)
+    parsed = parser.parse_args(arguments)
+    try:
+        code: int = parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `edgeagent dead ls | head`: whoever read has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except EdgeAgentError as exc:
+        sys.stderr.writelines(f"edgeagent: {line}\n" for line in _lines(exc))
+        return exc.exit_code
+    return code
+
+
+def _lines(error: EdgeAgentError) -> list[str]:
+    """One line an error; a configuration's problems are told all at once, one line each."""
+    if isinstance(error, ConfigError):
+        return [_line(error.file, problem) for problem in error.problems]
+    return [" ".join(str(error).split())]
+
+
+def _line(file: str, problem: Problem) -> str:
+    return f"{file}: {problem.path}: {problem.reason}" if problem.path else f"{file}: {problem.reason}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

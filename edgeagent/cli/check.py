@@ -1,0 +1,70 @@
+"""`edgeagent check`: is a configuration right, and what does it say?"""
+
+from __future__ import annotations
+
+import argparse
+
+import msgspec
+
+from edgeagent.cli.options import add_config, add_json
+from edgeagent.config import agent_config_path, load_agent, load_dispatcher
+from edgeagent.config.tables import AgentConfig, DispatcherConfig
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "check",
+        help="check a configuration",
+        description="Check a configuration: everything wrong is told at once, and nothing is started.",
+    )
+    add_config(parser)
+    parser.add_argument("--dispatch", action="store_true", help="it is a dispatcher's configuration")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check and tell what it found.
+
+    Raises:
+        ConfigError: with every problem found.
+    """
+    path = agent_config_path(args.config)
+    config = load_dispatcher(path) if args.dispatch else load_agent(path)
+    if args.json:
+        print(msgspec.json.encode({"file": str(path), "ok": True}).decode())
+        return 0
+    print(f"{path}: ok")
+    for line in _dispatcher(config) if isinstance(config, DispatcherConfig) else _agent(config):
+        print(f"  {line}")
+    return 0
+
+
+def _agent(config: AgentConfig) -> list[str]:
+    uplink = config.uplink
+    lines = [f"uplink    {', '.join(uplink.addresses)} as {uplink.client_id}, triggers on {uplink.trigger_topic}"]
+    if config.local is not None:
+        topics = ", ".join(subscription.topic for subscription in config.local.subscribe) or "no subscriptions"
+        lines.append(f"local     {', '.join(config.local.addresses)}: {topics}")
+    lines.append(f"http      {config.http.listen or 'the Unix socket only'}")
+    lines.append(f"outbox    at most {config.outbox.max_bytes} bytes, then events are refused")
+    for rule in config.rule:
+        target = rule.template or rule.workflow_file or "its own workflow"
+        state = "" if rule.enabled else " (not enabled)"
+        lines.append(f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{state}")
+    if not any(rule.enabled for rule in config.rule):
+        lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
+    return lines
+
+
+def _dispatcher(config: DispatcherConfig) -> list[str]:
+    lines = [f"broker    {', '.join(config.broker.addresses)}, group {config.broker.group}"]
+    lines.append(f"engine    {config.engine.kind}")
+    lines += [
+        f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(allow.templates)}"
+        for allow in config.allow
+    ]
+    if not config.allow:
+        lines.append("warning: nothing is restricted ([[allow]]); a dry run starts nothing")
+    return lines

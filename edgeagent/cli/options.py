@@ -1,0 +1,55 @@
+"""Options that commands share, and how a command finds the agent that it speaks to."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from edgeagent.cli.client import AgentClient
+from edgeagent.config import AGENT_CONFIG, agent_config_path, load_agent
+from edgeagent.config.tables import AgentConfig
+from edgeagent.host import systemd
+
+# Where the unit's agent listens: an operator's shell has no $RUNTIME_DIRECTORY.
+_UNIT_SOCKET = Path("/run/edgeagent/agent.sock")
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """`-c`: the agent's configuration."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help=f"the agent's configuration (default: $EDGEAGENT_CONFIG, else {AGENT_CONFIG})",
+    )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """`--json`: output for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON, one value a line")
+
+
+def client_config(args: argparse.Namespace) -> AgentConfig:
+    """The agent's configuration, for a command that only speaks to it: without a file, the defaults.
+
+    Raises:
+        ConfigError: the file that is named, or is there, cannot be used.
+    """
+    path = agent_config_path(args.config)
+    if not args.config and "EDGEAGENT_CONFIG" not in os.environ and not path.exists():
+        return AgentConfig()
+    return load_agent(path)
+
+
+def socket_path(config: AgentConfig) -> Path:
+    """Where the agent of this configuration listens for its operator."""
+    if config.http.socket:
+        return Path(config.http.socket)
+    path = systemd.runtime_directory(systemd.state_directory(config.agent.state_dir)) / "agent.sock"
+    return _UNIT_SOCKET if not path.exists() and _UNIT_SOCKET.exists() else path
+
+
+def agent_client(config: AgentConfig) -> AgentClient:
+    """A client of the agent of this configuration, on its Unix socket."""
+    return AgentClient.unix(socket_path(config))

@@ -1,0 +1,40 @@
+"""`edgeagent run`: the agent."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from edgeagent.cli.options import add_config
+from edgeagent.config import agent_config_path, load_agent
+from edgeagent.config.tables import AgentConfig
+from edgeagent.host import log
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run the agent: take events, forward triggers, relay status",
+        description="Run the agent until SIGTERM or SIGINT. A broker that is not there is no error: events are kept.",
+    )
+    add_config(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError, OutboxLocked, StorageFailed, ListenFailed: it cannot start.
+    """
+    config = load_agent(agent_config_path(args.config))
+    log.configure(config.log.level, config.log.format, sys.stderr)
+    return asyncio.run(_serve(config))
+
+
+async def _serve(config: AgentConfig) -> int:
+    from edgeagent.agent.agent import serve  # noqa: PLC0415  a configuration error is told without loading it all
+
+    return await serve(config, stop=asyncio.Event())

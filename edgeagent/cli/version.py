@@ -1,0 +1,30 @@
+"""`edgeagent version`."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from importlib.metadata import version
+
+import msgspec
+
+import edgeagent
+from edgeagent.cli.options import add_json
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser("version", help="print the version")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the version, and what a report of a fault should name."""
+    parts = {"edgeagent": edgeagent.__version__, "python": platform.python_version()}
+    parts |= {package: version(package) for package in ("mqtt5", "msgspec", "h11")}
+    if args.json:
+        print(msgspec.json.encode(parts).decode())
+    else:
+        print(f"edgeagent {parts.pop('edgeagent')} ({', '.join(f'{name} {text}' for name, text in parts.items())})")
+    return 0

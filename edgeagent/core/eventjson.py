@@ -1,0 +1,156 @@
+"""Events in JSON: our own form and CloudEvents 1.0, from bytes to drafts (contract section 2)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+import msgspec
+
+from edgeagent.core.event import DEFAULT_TYPE, Draft
+from edgeagent.errors import MessageError
+
+JSON = "application/json"
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
+_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+_MAX_NAME_CHARS = 64
+
+
+class JsonEvent(msgspec.Struct, gc=False):
+    """The members that all JSON forms of an event share; null means absent."""
+
+    source: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    id: str | None = None
+    type: str | None = None
+    time: str | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+
+
+class PlainEvent(JsonEvent, gc=False, forbid_unknown_fields=True):
+    """Our own form: a member that we do not know is a mistake."""
+
+
+class CloudEvent(JsonEvent, gc=False):
+    """CloudEvents 1.0: members that we do not know are extensions."""
+
+    specversion: str | None = None
+    data_base64: str | None = None
+
+
+def draft_of(event: JsonEvent, source: str | None, where: str) -> Draft:
+    """One event in JSON as a draft. `source` wins over its own; `where` goes before the member in an error.
+
+    Raises:
+        MessageError: names the member at fault.
+    """
+    if isinstance(event, CloudEvent) and event.specversion != "1.0":
+        raise MessageError("event", where + "specversion", 'must be "1.0"')
+    for name in ("id", "type", "time"):
+        if not getattr(event, name) and getattr(event, name) is not None:
+            raise MessageError("event", where + name, "must not be empty")
+    source = source if source is not None else event.source
+    if source is None:
+        raise MessageError("event", where + "source", "is missing")
+    data, is_json = _data(event, where)
+    return Draft(
+        source=source,
+        data=data,
+        is_json=is_json,
+        id=event.id or "",
+        type=event.type or DEFAULT_TYPE,
+        time=event.time or "",
+        subject=event.subject,
+        datacontenttype=event.datacontenttype,
+        traceparent=valid_traceparent(event.traceparent),
+    )
+
+
+def _data(event: JsonEvent, where: str) -> tuple[bytes, bool]:
+    """An event's data and whether it is JSON: JSON as sent, a text of another media type as its bytes."""
+    raw = bytes(event.data)
+    declared_json = event.datacontenttype is None or is_json_type(media_type_of(event.datacontenttype))
+    encoded = event.data_base64 if isinstance(event, CloudEvent) else None
+    if encoded is not None:
+        if raw:
+            raise MessageError("event", where + "data_base64", "and data exclude each other")
+        try:
+            data = base64.b64decode(encoded.encode(), validate=True)
+        except (binascii.Error, UnicodeEncodeError) as exc:
+            raise MessageError("event", where + "data_base64", "is no base64") from exc
+        if event.datacontenttype is None or not declared_json:
+            return data, False
+        decoded(data, Any, where + "data_base64")
+        return data, True
+    if not raw:
+        raise MessageError("event", where + "data", "is missing")
+    if declared_json:
+        decoded(raw, Any, where + "data")
+        return raw, True
+    return decoded(raw, str, where + "data").encode(), False
+
+
+def decoded(data: bytes, kind: Any, member: str) -> Any:
+    """Decode JSON into `kind`.
+
+    Raises:
+        MessageError: names `member`, and what is wrong inside it.
+    """
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as exc:
+        raise _misfit(str(exc), member) from exc
+    except UnicodeDecodeError as exc:
+        raise MessageError("event", member, "is no JSON: it is not UTF-8") from exc
+    except RecursionError as exc:
+        raise MessageError("event", member, "is nested too deep") from exc
+    except msgspec.DecodeError as exc:
+        raise MessageError("event", member, f"is no JSON: {exc}") from exc
+
+
+def _misfit(text: str, member: str) -> MessageError:
+    """The error for JSON that is not of the form wanted, from msgspec's words for it."""
+    reason, _, place = text.partition(" - at `$")
+    path = f"{member}{place.removesuffix('`')}"
+    if match := _FIELD.fullmatch(reason):
+        path += "." + match[2][:_MAX_NAME_CHARS]
+        reason = "is missing" if match[1].startswith("missing") else "is no member of an event"
+    return MessageError("event", path.lstrip("."), reason[:1].lower() + reason[1:])
+
+
+def media_type_of(content_type: str | None) -> str:
+    """The media type without its parameters; none is JSON."""
+    return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
+
+
+def is_json_type(media_type: str) -> bool:
+    """Whether data of this media type is JSON."""
+    return media_type.endswith(("/json", "+json"))
+
+
+def valid_traceparent(text: str | None) -> str | None:
+    """A W3C traceparent, None for one that is malformed: the standard wants it ignored."""
+    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+
+
+def cloudevent(payload: bytes) -> Draft | None:
+    """A payload that is a CloudEvent in JSON as a draft; None for anything else.
+
+    Raises:
+        MessageError: it says that it is one (`specversion`), but breaks the rules; names the member.
+    """
+    if b'"specversion"' not in payload:  # nearly every payload is none, and need not be decoded to know it
+        return None
+    try:
+        event = msgspec.json.decode(payload, type=CloudEvent)
+    except (ValueError, RecursionError):
+        return None
+    if event.specversion is None:
+        return None
+    return draft_of(event, None, "")
