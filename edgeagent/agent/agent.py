@@ -94,7 +94,7 @@ def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> st
 
 def make_store(config: AgentConfig, directory: Path, clock: Clock) -> Store:
     """Open the outbox of a state directory that the caller owns."""
-    limits = Limits(config.outbox.max_bytes, config.outbox.segment_bytes, config.outbox.dedupe_events)
+    limits = Limits(int(config.outbox.max_bytes), int(config.outbox.segment_bytes), config.outbox.dedupe_events)
     return Store(
         OsFilesystem(),
         directory / "outbox",
@@ -121,7 +121,7 @@ class _Agent:
         config, clock = self._config, self._clock
         outbox = await Outbox.open(
             lambda: make_store(config, self._directory, clock),
-            max_bytes=config.outbox.max_bytes,
+            max_bytes=int(config.outbox.max_bytes),
             commit_delay_s=config.outbox.commit_delay,
         )
         self._outbox = outbox

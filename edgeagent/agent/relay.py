@@ -82,12 +82,13 @@ class LocalRelay:
     async def _publish(self) -> None:
         if self._link is None or len(self._out) >= _MAX_INFLIGHT:
             return
+        out = set(self._out.values())  # as of now too: what is acknowledged meanwhile may still be read as unrelayed
         waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT)
         link = self._link
         if link is None:
             return
-        out = set(self._out.values())
-        room = min(link.room, _MAX_INFLIGHT - len(out))
+        out |= set(self._out.values())
+        room = min(link.room, _MAX_INFLIGHT - len(self._out))
         publications: list[Publication] = []
         for report, version, newest in waiting:
             if (report.correlation_id, version) in out or len(publications) >= room:

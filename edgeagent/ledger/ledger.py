@@ -54,6 +54,7 @@ class Ledger:
         self._changed: dict[str, tuple[Life, int]] = {}
         self._committing: dict[str, tuple[Life, int]] = {}
         self._relayed: list[tuple[str, int]] = []
+        self._relaying: list[tuple[str, int]] = []
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._commit_at: float | None = None
         self._work = asyncio.Event()
@@ -156,12 +157,15 @@ class Ledger:
             f"SELECT {COLUMNS}, NOT EXISTS (SELECT 1 FROM trigger AS later WHERE later.source = trigger.source "  # noqa: S608
             "AND later.accepted_ms > trigger.accepted_ms) FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"
         )
-        rows = await self._on_thread(lambda: self._database.execute(sql, (limit,)).fetchall())
+        marked = {*self._relayed, *self._relaying}  # not on disk yet
+        rows = await self._on_thread(lambda: self._database.execute(sql, (limit + len(marked),)).fetchall())
+        marked |= {*self._relayed, *self._relaying}
         found = []
         for *row, newest in rows:
             life, version = from_row(tuple(row))
-            found.append(Unrelayed(life.report, version, bool(newest)))
-        return found
+            if (life.report.correlation_id, version) not in marked:
+                found.append(Unrelayed(life.report, version, bool(newest)))
+        return found[:limit]
 
     def relayed(self, correlation_id: str, version: int) -> None:
         """Local devices were told this version of a report. Kept with the next commit."""
@@ -212,7 +216,7 @@ class Ledger:
 
     async def _commit(self) -> None:
         changed, self._changed, self._committing = self._changed, {}, self._changed
-        relayed, self._relayed = self._relayed, []
+        relayed, self._relayed, self._relaying = self._relayed, [], self._relayed
         done, self._done = self._done, None
         self._commit_at = None
         try:
@@ -232,7 +236,7 @@ class Ledger:
             if done is not None and not done.done():
                 done.set_result(None)
         finally:
-            self._committing = {}
+            self._committing, self._relaying = {}, []
 
     def _write(self, changed: dict[str, tuple[Life, int]], relayed: list[tuple[str, int]]) -> None:
         with self._database:

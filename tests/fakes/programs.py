@@ -1,0 +1,234 @@
+"""The real commands as real processes: an agent and a dispatcher, each in a directory of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from edgeagent.cli.client import AgentClient
+from edgeagent.errors import AgentUnreachable, CommandFailed
+
+DEADLINE_S = 20.0
+_POLL_S = 0.02
+
+RULE = """
+[[rule]]
+name = "overheat"
+source = "boiler-*"
+namespace = "plant"
+template = "inspect"
+arguments = { temp = "body.temp", device = "source" }
+filters.data = [{ path = "body.temp", type = "number", comparator = ">=", value = ["90"] }]
+"""
+
+
+class Program:
+    """`edgeagent COMMAND -c FILE`, its log in a file beside the configuration. Starting it again appends."""
+
+    def __init__(self, command: str, directory: Path, config: str) -> None:
+        directory.mkdir(exist_ok=True)
+        self.directory = directory
+        self.config_file = directory / f"{command}.toml"
+        self.config_file.write_text(config, "utf-8")
+        self._command = command
+        self._log_file = directory / f"{command}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        """Everything it has logged."""
+        return self._log_file.read_text("utf-8") if self._log_file.exists() else ""
+
+    def spawn(self) -> None:
+        """Start it, without waiting for anything."""
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "edgeagent", self._command, "-c", str(self.config_file)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONWARNINGS": "error"},
+            )
+
+    async def exit_code(self) -> int:
+        """Wait for its end."""
+        process = self._process
+        assert process is not None
+        await until(lambda: process.poll() is not None, f"the end of {self._command}", self)
+        return int(process.returncode)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it and wait for its end; returns the exit code."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        code = await self.exit_code()
+        self._process = None
+        return code
+
+    async def kill(self) -> None:
+        """End it as a power cut does."""
+        await self.stop(signal.SIGKILL)
+
+    async def logged(self, event: str, count: int = 1) -> None:
+        """Wait until it has logged an event (its stable key) so many times."""
+        await until(lambda: self.log.count(f"event={event}") >= count, f"{event} x{count} in the log", self)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop it if it still runs."""
+        if self._process is not None and self._process.poll() is None:
+            await self.stop()
+
+
+class Agent(Program):
+    """`edgeagent run` with a state directory, its Unix socket and no TCP listener.
+
+    Args:
+        directory: where everything of it goes.
+        uplink: the broker's URL.
+        local: the local broker's URL; subscribes to `sensors/+/data` with level 1 as the source. None: no local broker.
+        rules: the rules, as TOML.
+        tables: keys of tables, such as `{"uplink": 'settle = "broker"'}`.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        uplink: str,
+        *,
+        local: str | None = None,
+        rules: str = RULE,
+        tables: dict[str, str] | None = None,
+    ) -> None:
+        keys = {
+            "agent": f'id = "gw-1"\nstate_dir = "{directory}/state"',
+            "uplink": f'url = "{uplink}"',
+            "http": 'listen = ""',
+            "log": 'format = "text"\nlevel = "debug"',
+        }
+        if local is not None:
+            keys["local"] = f'url = "{local}"\n[[local.subscribe]]\ntopic = "sensors/+/data"\nsource = "{{1}}"'
+        extra = dict(tables or {})
+        parts = [f"[{name}]\n{extra.pop(name, '')}\n{text}\n" for name, text in keys.items()]
+        parts += [f"[{name}]\n{text}\n" for name, text in extra.items()]
+        super().__init__("run", directory, "\n".join(parts) + rules)
+        self.socket = directory / "state" / "agent.sock"
+
+    async def start(self) -> None:
+        """Start it and wait until it accepts events."""
+        self.spawn()
+        await self.ready()
+
+    async def ready(self) -> None:
+        """Wait until it accepts events."""
+        while True:
+            with contextlib.suppress(AgentUnreachable):
+                await self.get("/readyz")
+                return
+            assert self._process is not None
+            assert self._process.poll() is None, f"the agent has ended: {self.log}"
+            await asyncio.sleep(_POLL_S)
+
+    async def get(self, path: str) -> Any:
+        """The decoded answer of a GET."""
+        return (await self.request("GET", path))[1]
+
+    async def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+        """A request on a connection of its own; errors as `AgentClient` raises them."""
+
+        def work() -> tuple[int, Any]:
+            with AgentClient.unix(self.socket) as client:
+                return client.request(
+                    method, path, body, {key.replace("_", "-"): text for key, text in headers.items()}
+                )
+
+        return await asyncio.to_thread(work)
+
+    async def send(self, source: str, data: Any, **headers: str) -> dict[str, Any]:
+        """Post one event; returns its member of `accepted`."""
+        _, answer = await self.request("POST", f"/v1/events/{source}", json.dumps(data).encode(), **headers)
+        accepted: dict[str, Any] = answer["accepted"][0]
+        return accepted
+
+    async def triggered(self, source: str, data: Any, **headers: str) -> str:
+        """Post one event that one rule wants; returns the correlation id."""
+        accepted = await self.send(source, data, **headers)
+        correlation_id: str = accepted["triggers"][0]["correlation_id"]
+        return correlation_id
+
+    async def state(self, correlation_id: str, *wanted: str) -> dict[str, Any]:
+        """Wait until a trigger is in one of these states; returns the report."""
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        report: dict[str, Any] = {}
+        while asyncio.get_running_loop().time() < deadline:
+            with contextlib.suppress(CommandFailed):
+                report = await self.get(f"/v1/triggers/{correlation_id}")
+                if report["state"] in wanted:
+                    return report
+            await asyncio.sleep(_POLL_S)
+        raise AssertionError(f"{correlation_id} is {report}, not {wanted}; log:\n{self.log[-4000:]}")
+
+    async def account(self, **wanted: int) -> dict[str, Any]:
+        """Wait until the account (triggers and events together) says this; returns the statistics."""
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        while True:
+            stats: dict[str, Any] = await self.get("/v1/stats")
+            counts = {**stats["account"]["events"], **stats["account"]["triggers"]}
+            assert stats["account"]["balanced"], stats
+            if all(counts[name] == number for name, number in wanted.items()):
+                return stats
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"waited for {wanted}, the account is {counts}; log:\n{self.log[-4000:]}")
+            await asyncio.sleep(_POLL_S)
+
+    async def command(self, *arguments: str) -> tuple[int, str, str]:
+        """Run another command with this agent's configuration: exit code, stdout, stderr."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "edgeagent",
+            *arguments,
+            "-c",
+            str(self.config_file),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    async def __aenter__(self) -> Self:
+        """Start it."""
+        await self.start()
+        return self
+
+
+class Dispatcher(Program):
+    """`edgeagent dispatch` with the dry-run engine. Use as an async context manager: it is ready when it subscribed."""
+
+    def __init__(self, directory: Path, broker: str, tables: str = "") -> None:
+        config = f'[broker]\nurl = "{broker}"\ninstance = "{directory.name}"\n[engine]\nkind = "dry-run"\n{tables}\n'
+        super().__init__("dispatch", directory, config + '[log]\nformat = "text"\n')
+
+    async def __aenter__(self) -> Self:
+        """Start it and wait until it takes triggers."""
+        self.spawn()
+        await self.logged("broker_connected", self.log.count("event=broker_connected") + 1)
+        return self
+
+
+async def until(condition: Any, what: str, program: Program) -> None:
+    """Wait until a condition holds that only asking tells."""
+    deadline = asyncio.get_running_loop().time() + DEADLINE_S
+    while not condition():
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"waited {DEADLINE_S} s for {what}; log:\n{program.log[-4000:]}")
+        await asyncio.sleep(_POLL_S)

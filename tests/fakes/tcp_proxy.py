@@ -1,0 +1,81 @@
+"""A TCP proxy of the tests' own, to do to a connection what a bad link does."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from tests.fakes.mosquitto import free_port
+
+_CHUNK_BYTES = 64 << 10
+
+
+class TcpProxy:
+    """Between a client and a broker on loopback. `cut`: all connections end and new ones are refused, until `heal`.
+
+    While `swallow_upward` is True, what clients send is read and thrown away: the broker hears nothing any more.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self.port = free_port()
+        self.url = f"mqtt://127.0.0.1:{self.port}"
+        self.swallow_upward = False
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def heal(self) -> None:
+        """Take connections."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+
+    async def cut(self) -> None:
+        """End all connections and take no more."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in tuple(self._writers):
+            writer.transport.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def __aenter__(self) -> Self:
+        """Take connections."""
+        await self.heal()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        await self.cut()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        try:
+            up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, up_writer}
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._pipe(reader, up_writer, upward=True))
+                group.create_task(self._pipe(up_reader, writer, upward=False))
+        finally:
+            self._writers -= {writer, up_writer}
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upward: bool) -> None:
+        try:
+            while data := await reader.read(_CHUNK_BYTES):
+                if not (upward and self.swallow_upward):
+                    writer.write(data)
+                    await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.transport.abort()
