@@ -130,8 +130,8 @@ def _value(path: Path, envelope: Any) -> Any:
 
 
 def _parse_number(text: str) -> float:
-    """As Go's strconv.ParseFloat: no blanks, no overflow."""
-    if text != text.strip():
+    """As Go's strconv.ParseFloat: no blanks, no digits of other scripts, no overflow."""
+    if text != text.strip() or not text.isascii():
         raise ValueError(f"value {text!r} is no number")
     try:
         number = float(text)

@@ -110,6 +110,9 @@ class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
     conflict: int = 0
 
 
+_decode_batch = msgspec.msgpack.Decoder(Batch).decode
+
+
 class Frame(msgspec.Struct, frozen=True, gc=False):
     """A good frame. `offset` and `end` are byte positions in the segment; `end` is where the next one begins."""
 
@@ -160,22 +163,32 @@ def decode_frame(data: memoryview, offset: int, salt: int) -> Frame | None:
     return Frame(offset, offset + frame_bytes(size), seq, count, Kind(kind), bytes(data[start : start + size]))
 
 
+def decode_batch(frame: Frame) -> Batch | None:
+    """What a batch frame holds; None when that is no batch."""
+    try:
+        return _decode_batch(frame.payload)
+    except ValueError:  # msgspec's errors are ValueErrors
+        return None
+
+
 def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) -> Iterator[Frame | Gap | Tail]:
     """Everything in a segment from `offset` on, in order; a `Tail` is the last thing.
 
     A frame whose seq is below what came before it (`min_seq` at first) is no frame: nothing is ever read twice.
     """
+    used_end: int | None = None  # where the zeros begin; looked for once, since it costs a pass over everything
     while True:
         frame = decode_frame(data, offset, salt)
         if frame is not None and frame.seq >= min_seq:
             yield frame
             offset, min_seq = frame.end, frame.seq + frame.count
             continue
-        used = len(bytes(data[offset:]).rstrip(b"\0"))
-        if not used:
+        if used_end is None:
+            used_end = len(bytes(data).rstrip(b"\0"))
+        if offset >= used_end:
             yield Tail(offset, torn=False)
             return
-        found = _next_frame(data, offset, offset + used, salt, min_seq)
+        found = _next_frame(data, offset, used_end, salt, min_seq)
         if found is None:
             yield Tail(offset, torn=True)
             return

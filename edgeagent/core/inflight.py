@@ -160,10 +160,11 @@ class Window(Generic[T]):
         self._enter(entry, Phase.ENDING)
 
     def remove(self, entry: InFlight[T]) -> None:
-        """It is final: let the next one of its lane go."""
+        """It is final: let the next one of its lane go. Again is harmless."""
+        if self._by_token.pop(entry.token, None) is None:
+            return
         self._enter(entry, Phase.ENDING)
-        self._by_token.pop(entry.token, None)
-        self._by_correlation.pop(entry.correlation_id, None)
+        del self._by_correlation[entry.correlation_id]
         if entry.lane is not None:
             lane = self._lanes[entry.lane]
             lane.remove(entry)
@@ -185,6 +186,8 @@ class Window(Generic[T]):
 
     def reconnected(self, now: float) -> None:
         """The connection is there: time-outs run on."""
+        if self.connected:
+            return
         self.connected = True
         for entry in self._by_token.values():
             if entry.phase is Phase.WAITING:

@@ -12,6 +12,7 @@ from edgeagent.errors import Denied, PublishRefused, Unavailable, UplinkError
 from edgeagent.mqtt.packets import Handshake
 
 SESSION_TAKEN_OVER = 0x8E
+_NOT_AUTHORIZED = 0x87
 
 # MQTT 5, table 2-6: only codes of failure; several mean slightly different things in different packets.
 _WORDS = {
@@ -74,7 +75,10 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
     """Why this CONNACK gives no connection that we can use, or None when it does."""
     address = handshake.address
     if code := int(packet.reason_code):
-        return _refusal(address, code, packet.server_reference or packet.reason_str)
+        said = packet.server_reference or packet.reason_str
+        if code == _NOT_AUTHORIZED:  # Mosquitto's answer to a wrong password too
+            said = said or "user name, password or certificate is not accepted"
+        return _refusal(address, code, said)
     if packet.max_qos == mqtt5.QoS.AT_MOST_ONCE:
         return Denied(address, "it takes only QoS 0, which can lose messages")
     for topic_filter, _, _ in handshake.subscriptions:

@@ -3,8 +3,7 @@
 Invariants:
 
 * A packet id stands in `_tokens` from its PUBLISH to its PUBACK, and is not used again in between.
-* `_order` holds the packet ids of received QoS 1 messages that are not acknowledged, in order of receipt; PUBACKs
-  leave only from its front.
+* Every message at QoS 1 that the owner was told of is in `_held` until its PUBACK is written.
 * After `_end` nothing is written, nothing received is looked at, and `room` is 0.
 """
 
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import itertools
-from collections import deque
 from collections.abc import Sequence
 from typing import cast
 
@@ -21,6 +19,7 @@ import mqtt5
 
 from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import reasons
+from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.link import (
     MALFORMED,
     PACKET_TOO_LARGE,
@@ -104,8 +103,7 @@ class V5Link(asyncio.Protocol):
         self._paused = False
         self._tokens: dict[int, int] = {}
         self._last_packet_id = 0
-        self._order: deque[int] = deque()
-        self._acknowledged: dict[int, bool] = {}
+        self._held = Held(RECEIVE_MAX)
         self._messages: list[Message] = []
         self._acks: list[Ack] = []
         self._refused: list[Ack] = []
@@ -140,17 +138,12 @@ class V5Link(asyncio.Protocol):
         """See `Link.acknowledge`."""
         if self._phase is _ENDED:
             return
-        acknowledged, order = self._acknowledged, self._order
-        for message in messages:
-            if message.connection == self.connection and message.packet_id in acknowledged:
-                acknowledged[message.packet_id] = True
-        packets = []
-        while order and acknowledged[order[0]]:
-            packet_id = order.popleft()
-            del acknowledged[packet_id]
-            packets.append(mqtt5.PubAckPacket(packet_id).write())
-        if packets:
-            self._write(b"".join(packets))
+        packet_ids = self._held.acknowledge([message for message in messages if message.connection == self.connection])
+        if packet_ids:
+            self._write(b"".join([mqtt5.PubAckPacket(packet_id).write() for packet_id in packet_ids]))
+        if self._held.only_refused_are_left:
+            text = "the broker sent more at once than it may; the rest comes on the next connection"
+            self._end(Unavailable(self._handshake.address, text), _Reason.RECEIVE_MAX_EXCEEDED)
 
     # What the session calls.
 
@@ -242,20 +235,17 @@ class V5Link(asyncio.Protocol):
             self._against_protocol("a message before it answered CONNECT")
         elif not message.topic:
             self._against_protocol("a topic alias, which was not offered", _Reason.TOPIC_ALIAS_INVALID)
-        elif packet.packet_id is None or self._take_packet_id(packet.packet_id, packet.qos):
+        elif packet.packet_id is None or self._hold(message, packet.qos):
             self._messages.append(message)
 
-    def _take_packet_id(self, packet_id: int, qos: mqtt5.QoS) -> bool:
+    def _hold(self, message: Message, qos: mqtt5.QoS) -> bool:
+        """Whether this message at QoS 1 is taken: then it waits for its acknowledgement."""
         if qos != _AT_LEAST_ONCE:
             self._against_protocol("a message at QoS 2, which was not asked for", _Reason.QOS_NOT_SUPPORTED)
-        elif not packet_id or packet_id in self._acknowledged:
-            self._against_protocol(f"a message with packet id {packet_id}, which is 0 or in use")
-        elif len(self._order) >= RECEIVE_MAX:
-            self._against_protocol("more unacknowledged messages than it may", _Reason.RECEIVE_MAX_EXCEEDED)
+        elif not message.packet_id or message.packet_id in self._held:
+            self._against_protocol(f"a message with packet id {message.packet_id}, which is 0 or in use")
         else:
-            self._acknowledged[packet_id] = False
-            self._order.append(packet_id)
-            return True
+            return self._held.take(message)
         return False
 
     def _take_other(self, packet: mqtt5.Packet) -> None:

@@ -78,7 +78,11 @@ class CursorFile:
 
     @classmethod
     def open(cls, filesystem: Filesystem, path: Path) -> tuple[CursorFile, Checkpoint | None]:
-        """The file (made if it is not there) and its newest good checkpoint."""
+        """The file (made if it is not there) and its newest good checkpoint, synced.
+
+        It is written anew: it may be in the cache only, left there by a sync that failed, and the other slot, which
+        is on the disk, is the next one to be written.
+        """
         if not filesystem.exists(path):
             return cls(filesystem.create(path, 2 * SLOT_BYTES), path, 0), None
         file = filesystem.open(path)
@@ -86,7 +90,9 @@ class CursorFile:
         if not found:
             return cls(file, path, 0), None
         _, slot, newest = max(found, key=lambda entry: entry[0])
-        return cls(file, path, 1 - slot), newest
+        cursor = cls(file, path, slot)
+        cursor.write(newest)
+        return cursor, newest
 
     def write(self, checkpoint: Checkpoint) -> None:
         """Write and sync. When it fails the older slot stays good, and the next call writes this one anew.
@@ -116,5 +122,5 @@ def _read(file: File, slot: int) -> Checkpoint | None:
         return None
     try:
         return msgspec.msgpack.decode(payload, type=Checkpoint)
-    except msgspec.DecodeError:
+    except ValueError:  # msgspec's errors are ValueErrors
         return None

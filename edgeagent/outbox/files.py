@@ -5,7 +5,7 @@ what was not synced. `OsFilesystem` is the real one. Every `OSError` becomes `St
 
 What is promised: after `File.sync` returned, the bytes written before survive a power cut. After `create`, `replace`
 and `remove` returned, so does the directory entry. A failed sync says nothing about the bytes: they may be gone from
-the cache, so that syncing again would succeed without them. Nobody may sync a file again after that.
+the cache, so that syncing again would succeed without them. After that only bytes that are written anew can be synced.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class File(Protocol):
         """Write all of `data`."""
 
     def sync(self) -> None:
-        """Make what was written survive a power cut. After it raised, give the file up."""
+        """Make what was written survive a power cut. After it raised, what was not written anew never does."""
 
     def size(self) -> int:
         """The file's length in bytes."""
@@ -48,7 +48,7 @@ class Filesystem(Protocol):
     """Files by path. Any method may raise `StorageFailed`."""
 
     def make_directory(self, path: Path) -> None:
-        """Create a directory and its parents; fine if it is there."""
+        """Create a directory and its parents, their entries synced; fine if it is there."""
 
     def list(self, directory: Path) -> list[str]:
         """The names in a directory, sorted."""
@@ -126,9 +126,10 @@ class OsFilesystem:
     def make_directory(self, path: Path) -> None:
         """Create a directory; see `Filesystem`."""
         with _translated("create directory", path):
-            if not path.is_dir():
-                path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
-                self._sync_directory(path.parent)
+            missing = [made for made in (path, *path.parents) if not made.exists()]
+            path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
+            for made in missing:
+                self._sync_directory(made.parent)
 
     def list(self, directory: Path) -> list[str]:
         """List; see `Filesystem`."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeagent.errors import OutboxLocked, StorageFailed
+from edgeagent.outbox.files import OsFilesystem
 
 
 @contextmanager
@@ -20,8 +21,8 @@ def state_lock(directory: Path) -> Iterator[None]:
         StorageFailed: the directory cannot be created or locked.
     """
     path = directory / "lock"
+    OsFilesystem().make_directory(directory)
     try:
-        directory.mkdir(0o750, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
     except OSError as exc:
         raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
@@ -33,8 +34,9 @@ def state_lock(directory: Path) -> Iterator[None]:
             raise OutboxLocked(str(directory), holder) from exc
         except OSError as exc:
             raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # who holds it is a courtesy: on a full disk the lock itself still works
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

@@ -6,12 +6,12 @@ Invariants
 * A segment is removed only after a checkpoint that holds the release of its last record is synced (`remove_settled`
   is called by who wrote the checkpoint).
 * A process never appends to a segment that another process began: what a crash left is cut at its last good frame.
+* A file that is not understood is left alone, and its number is never used again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from edgeagent.core.frame import (
     Gap,
     Kind,
     SegmentHeader,
+    decode_batch,
     encode_frame,
     frame_bytes,
     scan,
@@ -33,7 +34,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.outbox.cursor import LogState, distances
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.reader import Damage
-from edgeagent.outbox.segment import SUFFIX, Segment, SegmentWriter, segment_path
+from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
 
 _BATCH_FRAME_BYTES = 128  # more than a batch frame ever takes: ten integers of nine bytes
 
@@ -94,10 +95,14 @@ class Log:
         """How many seqs are not released."""
         return self.next_seq - 1 - self.released.count()
 
-    def recover(self, state: LogState | None) -> Recovered:
-        """Open the log: read the headers, scan the last segment, cut what is torn.
+    def recover(self, state: LogState | None, *, gone_way: str) -> Recovered:
+        """Open the log: read the headers, scan the last segment, cut what is torn, and sync the rest.
 
-        Opening the same bytes again finds the same (the cut aside).
+        What is read here may be in the cache only, left there by a process that was killed before its sync or whose
+        sync failed. It is taken for stored from now on, so what the checkpoint does not vouch for is written anew.
+
+        `state`: what the checkpoint holds of this log. Without one everything on disk is unreleased, and what is gone
+        from the front counts as `gone_way`. Opening the same bytes again finds the same (the cut aside).
 
         Raises:
             StorageFailed: the directory or a segment cannot be read.
@@ -108,8 +113,8 @@ class Log:
             self.next_seq, self.released, self.ways = state.next_seq, state.to_released(), dict(state.released)
             self.moved_in = state.moved_in
         elif self.segments:
-            lost = self.segments[0].first_seq - 1
-            self.released, self.ways = Released(lost + 1), ({"settled": lost} if lost else {})
+            self.next_seq = self.segments[0].first_seq
+            self.release(1, self.next_seq - 1, gone_way)
         frames: list[Frame] = []
         damages: list[Damage] = []
         torn_bytes = 0
@@ -154,6 +159,20 @@ class Log:
             self.ways[way] = self.ways.get(way, 0) + new
         return new
 
+    def recount(self, old_way: str, new_way: str) -> bool:
+        """Count one released seq another way; False if none was released the old way."""
+        if not self.ways.get(old_way, 0):
+            return False
+        self.ways[old_way] -= 1
+        self.ways[new_way] = self.ways.get(new_way, 0) + 1
+        return True
+
+    def skip_to(self, seq: int, gone_way: str) -> None:
+        """Give out no seq below this one: they were given out, and their records are gone, as `gone_way`."""
+        if seq > self.next_seq:
+            self.release(self.next_seq, seq - self.next_seq, gone_way)
+            self.next_seq = seq
+
     def state(self) -> LogState:
         """What a checkpoint holds of this log."""
         return LogState(self.next_seq, self.released.cursor, distances(self.released), dict(self.ways), self.moved_in)
@@ -161,15 +180,19 @@ class Log:
     def remove_settled(self) -> None:
         """Remove segments all of whose records were released in the last checkpoint.
 
+        The active one goes too when more than half of it is used: what is settled must not take room from the rest.
+
         Raises:
             StorageFailed: a file cannot be removed; it is tried again at the next call.
         """
+        all_released = self.released.cursor == self.next_seq
+        if all_released and self._writer is not None and self._writer.room < self._segment_bytes // 2:
+            self.close()
         while len(self.segments) > 1 and self.segments[1].first_seq <= self.released.cursor:
             self.filesystem.remove(self.segments[0].path)
             del self.segments[0]
-        only = self.segments[0] if len(self.segments) == 1 else None
-        if only is not None and self._writer is None and self.next_seq <= self.released.cursor:
-            self.filesystem.remove(only.path)
+        if all_released and self._writer is None and self.segments:
+            self.filesystem.remove(self.segments[0].path)
             del self.segments[0]
 
     def close(self) -> None:
@@ -179,37 +202,64 @@ class Log:
             self._writer = None
 
     def _load_segments(self) -> list[Path]:
+        """Read the headers; returns the files that are no segments of ours."""
         foreign: list[Path] = []
         found: list[Segment] = []
         for name in self.filesystem.list(self._directory):
             path = self._directory / name
-            file = self.filesystem.open(path)
-            try:
-                header = SegmentHeader.decode(file.read_at(0, HEADER_BYTES)) if name.endswith(SUFFIX) else None
-                size = file.size()
-            finally:
-                file.close()
-            if header is None or segment_path(self._directory, header.number) != path:
+            number = number_of(name)
+            if number is None:
                 foreign.append(path)
+                continue
+            self._next_number = max(self._next_number, number + 1)
+            segment, empty = self._load(path, number)
+            if segment is not None:
+                found.append(segment)
+            elif empty:
+                self.filesystem.remove(path)
             else:
-                found.append(Segment(path, header, size, size))
-        found.sort(key=lambda segment: segment.number)
-        for segment, following in pairwise(found):
-            if following.header.previous_number == segment.number:
-                segment.valid_bytes = min(segment.size, max(following.header.previous_bytes, HEADER_BYTES))
-        self.segments = found
-        self._next_number = found[-1].number + 1 if found else 1
+                foreign.append(path)
+        found.sort(key=lambda segment: segment.number, reverse=True)
+        self.segments = []
+        for segment in found:
+            following = self.segments[0].header if self.segments else None
+            if following is not None and segment.number > following.previous_number:
+                # Its only sync failed, and it was removed, yet the crash brought it back: nothing in it was promised.
+                self.filesystem.remove(segment.path)
+                continue
+            if following is not None and segment.number == following.previous_number:
+                segment.valid_bytes = min(segment.size, max(following.previous_bytes, HEADER_BYTES))
+            self.segments.insert(0, segment)
         return foreign
+
+    def _load(self, path: Path, number: int) -> tuple[Segment | None, bool]:
+        """A segment file, None when its header is not good; and whether there are only zeros in it.
+
+        A crash leaves such zeros when it comes between the making of a segment and the sync of its first frames.
+        """
+        file = self.filesystem.open(path)
+        try:
+            size = file.size()
+            header = SegmentHeader.decode(file.read_at(0, HEADER_BYTES))
+            if header is not None and header.number == number:
+                return Segment(path, header, size, size), False
+            return None, not file.read_at(0, size).strip(b"\0")
+        finally:
+            file.close()
 
     def _scan_last(self) -> tuple[list[Frame], list[Damage], int]:
         segment = self.segments[-1]
         file = self.filesystem.open(segment.path)
         try:
             data = memoryview(file.read_at(0, segment.size))
-            frames, gaps, end = _promised(data, segment)
+            frames, gaps, end = _promised(data, segment, self.next_seq)
             torn_bytes = len(bytes(data[end:]).rstrip(b"\0"))
+            synced_end = max((frame.end for frame in frames if _is_before(frame, self.next_seq)), default=0)
+            if synced_end < end:
+                file.write_at(synced_end, bytes(data[synced_end:end]))
             if end < segment.size:
                 file.truncate(end)
+            if synced_end < segment.size:
                 file.sync()
         finally:
             file.close()
@@ -244,16 +294,19 @@ class Log:
             self.filesystem.remove(self.segments[-1].path)
             del self.segments[-1]
         header = self._new_header(self._next_number, self.next_seq, self.segments[-1] if self.segments else None)
+        self._next_number += 1  # even if it fails: it may have left a file
         self._writer = SegmentWriter.create(self.filesystem, self._directory, header, self._segment_bytes)
         self.segments.append(self._writer.segment)
-        self._next_number += 1
 
 
-def _promised(data: memoryview, segment: Segment) -> tuple[list[Frame], list[tuple[Gap, int, int]], int]:
+def _promised(
+    data: memoryview, segment: Segment, known_seq: int
+) -> tuple[list[Frame], list[tuple[Gap, int, int]], int]:
     """The frames of the last segment that may have been promised to somebody, the damage among them, and their end.
 
-    A gap is damage only if a later batch says that what was there had been synced. Otherwise it is where a crash
-    tore the last commit: nothing from there on was acknowledged.
+    A gap is damage only if a later batch says that what was there had been synced, or the checkpoint does, by its
+    `known_seq` and a later record below it. Otherwise it is where a crash tore the last commit: nothing from there on
+    was acknowledged.
     """
     frames: list[Frame] = []
     gaps: list[tuple[Gap, int, int]] = []
@@ -269,7 +322,7 @@ def _promised(data: memoryview, segment: Segment) -> tuple[list[Frame], list[tup
             if pending is not None:
                 gaps.append((pending, seq, item.seq))
                 pending = None
-            if doubtful is not None and item.kind is Kind.BATCH and _synced_seq(item) >= item.seq - 1:
+            if doubtful is not None and _shows_synced(item, known_seq):
                 doubtful = None
             frames.append(item)
             seq = item.seq + item.count
@@ -281,8 +334,14 @@ def _promised(data: memoryview, segment: Segment) -> tuple[list[Frame], list[tup
     return frames, gaps, end
 
 
-def _synced_seq(frame: Frame) -> int:
-    try:
-        return msgspec.msgpack.decode(frame.payload, type=Batch).synced_seq
-    except msgspec.DecodeError:
-        return 0
+def _shows_synced(frame: Frame, known_seq: int) -> bool:
+    """Whether everything before this frame had been synced."""
+    if _is_before(frame, known_seq):
+        return True
+    batch = decode_batch(frame) if frame.kind is Kind.BATCH else None
+    return batch is not None and batch.synced_seq >= frame.seq - 1
+
+
+def _is_before(frame: Frame, known_seq: int) -> bool:
+    """Whether this is a record below `known_seq`; a batch frame has the seq of what comes after it."""
+    return frame.kind is not Kind.BATCH and frame.seq < known_seq

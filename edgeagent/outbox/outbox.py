@@ -55,11 +55,12 @@ class Outbox:
         self._failure = ""
         self._work = asyncio.Event()
         self._committing: list[tuple[Group, asyncio.Future[int]]] = []
+        self._turning = asyncio.Lock()
         self.reopened_seq = dict(store.reopened_seq)
         self.recent_keys = store.recent.keys()
         self.recent_deliveries = store.recent.deliveries()
         self.events = msgspec.structs.replace(store.events)
-        self.health = self._look()
+        self.health = self._latest = self._look()
         self.on_change: Callable[[], None] = lambda: None
 
     @classmethod
@@ -88,7 +89,7 @@ class Outbox:
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._appends.append((group, future))
         self._work.set()
-        return await future
+        return await asyncio.shield(future)  # so that `barrier` waits for it even when this caller is gone
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""
@@ -120,9 +121,13 @@ class Outbox:
         Raises:
             StorageFailed: it is where it was; try again later.
         """
-        await self._on_disk(
-            lambda: self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
-        )
+        releases = tuple(self._releases)  # it may be among them: then it is final and stays so
+
+        def work() -> None:
+            self._apply(releases)
+            self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
+
+        await self._on_disk(work)
 
     async def find(self, name: str, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
         """The last `limit` triggers of a log that are not released and are wanted, oldest first.
@@ -133,7 +138,7 @@ class Outbox:
         found: list[Leased] = []
         while (part := await self._on_disk(lambda: next(parts, None))) is not None:
             found += filter(wanted, part)
-            del found[:-limit]
+            del found[: max(len(found) - limit, 0)]
         return found
 
     async def late(self, way: str) -> None:
@@ -182,7 +187,12 @@ class Outbox:
 
     async def _commit(self, *, keep: bool) -> None:
         """One turn on the disk thread. Shielded: a commit that has begun is answered even while we are cancelled."""
-        await asyncio.shield(asyncio.ensure_future(self._turn(keep=keep)))
+        await asyncio.shield(asyncio.ensure_future(self._turn_alone(keep=keep)))
+
+    async def _turn_alone(self, *, keep: bool) -> None:
+        """After a cancelled `run` its last turn may still be under way when `close` begins another."""
+        async with self._turning:
+            await self._turn(keep=keep)
 
     async def _turn(self, *, keep: bool) -> None:
         appends, self._appends = self._appends, []
@@ -192,20 +202,21 @@ class Outbox:
         groups = [group for group, _ in appends]
         outcomes, failure = await self._on_disk(lambda: self._work_off(groups, releases, counts, keep=keep))
         if keep:
-            self._unkept = len(self._releases) + (len(releases) if failure else 0)
+            if not failure:
+                self._unkept = len(self._releases)
             self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S if self._unkept else None
         for (group, future), outcome in zip(appends, outcomes, strict=True):
             if isinstance(outcome, OutboxError):
                 failure = str(outcome) if isinstance(outcome, StorageFailed) else failure
-                if not future.done():
-                    future.set_exception(outcome)
+                future.set_exception(outcome)
+                future.exception()  # seen here: its caller may be gone
                 continue
             self.events.stored += len(group.records)
             self.events.received += len(group.records)
-            if not future.done():
-                future.set_result(outcome)
+            future.set_result(outcome)
         self._committing = []
-        self._tell(failure)
+        if groups or keep:  # else the disk was not asked
+            self._tell(failure)
         if groups:
             self.on_change()
 
@@ -214,8 +225,7 @@ class Outbox:
     ) -> tuple[list[int | OutboxError], str]:
         """On the disk thread: see the order of a commit in `store`."""
         self._store.events = counts
-        for name, seq, way in releases:
-            self._store.release(name, seq, way)
+        self._apply(releases)
         outcomes = self._store.append(groups) if groups else []
         if not keep:
             return outcomes, ""
@@ -224,6 +234,10 @@ class Outbox:
         except StorageFailed as exc:
             return outcomes, str(exc)
         return outcomes, ""
+
+    def _apply(self, releases: Sequence[tuple[str, int, str]]) -> None:
+        for name, seq, way in releases:
+            self._store.release(name, seq, way)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         def job() -> T:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from edgeagent.core.frame import HEADER_BYTES, Frame, Kind, decode_frame, scan
+from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.segment import Segment
 
@@ -56,12 +57,17 @@ class Reader:
         Batch frames are left out.
 
         Raises:
-            StorageFailed: the disk refused; the place is kept.
+            StorageFailed: the disk refused; the place is kept. What was read before it is returned first.
         """
         result: list[Frame | Damage] = []
         size = 0
         while len(result) < max_frames and size < max_bytes:
-            item = self._next()
+            try:
+                item = self._next()
+            except StorageFailed:
+                if result:
+                    break
+                raise
             if item is None:
                 break
             if isinstance(item, Damage):
@@ -84,7 +90,7 @@ class Reader:
         self._chunk = memoryview(b"")
 
     def _next(self) -> Frame | Damage | None:
-        while True:
+        while self.seq < self._log.next_seq:  # else there may be an empty segment, or one that is half removed
             segment = self._segment
             if segment is None:
                 damage = self._enter(self._segment_of(self.seq))
@@ -100,6 +106,7 @@ class Reader:
             damage = self._enter(following)
             if damage is not None:
                 return damage
+        return None
 
     def _segment_of(self, seq: int) -> Segment | None:
         """The segment to begin in: the last one whose first seq is not above the wanted one, else the first."""

@@ -1,6 +1,7 @@
 """The file `recent`: the keys of the last events, kept where their segments may be gone.
 
-It is replaced whenever a segment is begun; what came after stands in the active segments, which opening scans.
+It is replaced whenever a segment is begun; what came after stands in the active segments, which opening scans: in
+batches with a higher number than `batch`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Delivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
 class _Content(msgspec.Struct, array_like=True, frozen=True):
     keys: bytes
     deliveries: list[Delivery]
+    batch: int
 
 
 class Recent:
@@ -38,6 +40,7 @@ class Recent:
         self._limit_bytes = capacity * _ENTRY_BYTES
         self._keys = bytearray()
         self._deliveries: list[Delivery] = []
+        self.batch = 0  # the last group commit that was in the file
 
     @classmethod
     def load(cls, filesystem: Filesystem, path: Path, capacity: int) -> Recent:
@@ -47,16 +50,18 @@ class Recent:
             return recent
         try:
             content = msgspec.msgpack.decode(filesystem.read(path), type=_Content)
-        except msgspec.DecodeError:
+        except ValueError:  # msgspec's errors are ValueErrors
             return recent
         recent._keys = bytearray(content.keys)
         recent._deliveries = content.deliveries
+        recent.batch = content.batch
         recent._trim()
         return recent
 
-    def save(self, filesystem: Filesystem, path: Path) -> None:
-        """Replace the file, synced."""
-        filesystem.replace(path, msgspec.msgpack.encode(_Content(bytes(self._keys), self._deliveries)))
+    def save(self, filesystem: Filesystem, path: Path, batch: int) -> None:
+        """Replace the file, synced. `batch`: the number of the last group commit whose events are here."""
+        self._trim()
+        filesystem.replace(path, msgspec.msgpack.encode(_Content(bytes(self._keys), self._deliveries, batch)))
 
     def add(self, key: bytes, digest: bytes, delivery: Delivery | None) -> None:
         """Take up an event that was stored."""

@@ -9,12 +9,14 @@ import msgspec
 
 from edgeagent.core.dedupe import data_digest
 from edgeagent.core.event import Draft, Record
+from edgeagent.core.frame import Frame, Kind
 from edgeagent.outbox.recent import Delivery
 
 NORMAL, HIGH, DEAD = "normal", "high", "dead"
 EVENT_LOGS = (HIGH, NORMAL)
 LOGS = (NORMAL, HIGH, DEAD)
 
+# The ways in which a seq of a log is released.
 SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
     "settled",
     "expired",
@@ -23,15 +25,16 @@ SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
     "replayed",
     "damaged",
 )
+VOID = "void"  # a copy that is gone and counts nowhere: what it was copied from counts
 
-decode_record = msgspec.msgpack.Decoder(Record).decode
+_decode_record = msgspec.msgpack.Decoder(Record).decode
 
 
 class Moved(msgspec.Struct, array_like=True, frozen=True):
     """One trigger in another log than the one that accepted it: `record.rules` has the one rule.
 
     `origin` and `origin_seq` say where it was before; `reason`, `code`, `attempts` and `at_ms` (wall clock) why and
-    when it was moved.
+    when it was moved. `boot`: the boot in which `record.uptime_ms` counts.
     """
 
     origin: str
@@ -41,9 +44,20 @@ class Moved(msgspec.Struct, array_like=True, frozen=True):
     code: int
     attempts: int
     at_ms: int
+    boot: bytes
 
 
-decode_moved = msgspec.msgpack.Decoder(Moved).decode
+_decode_moved = msgspec.msgpack.Decoder(Moved).decode
+
+
+def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
+    """What a frame of kind event or moved holds; None when its bytes are good and yet no record of ours."""
+    try:
+        moved = _decode_moved(frame.payload) if frame.kind is Kind.MOVED else None
+        record = moved.record if moved is not None else _decode_record(frame.payload)
+    except ValueError:  # msgspec's errors are ValueErrors
+        return None
+    return (record, moved) if len(record.rules) == frame.count else None
 
 
 class Limits(NamedTuple):
@@ -63,7 +77,7 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Leased(msgspec.Struct, frozen=True, gc=False):
-    """One trigger handed out: where it is, and what it is."""
+    """One trigger handed out: where it is, and what it is. `record.uptime_ms` counts in `boot`."""
 
     log: str
     seq: int

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 
 from edgeagent.core.frame import HEADER_BYTES, SegmentHeader
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 
-SUFFIX = ".seg"
+_SUFFIX = ".seg"
 _NAME_DIGITS = 20  # any u64, so that names sort as numbers do
+_NAME = re.compile(rf"([0-9]{{{_NAME_DIGITS}}}){re.escape(_SUFFIX)}", re.ASCII)
+
+
+def number_of(name: str) -> int | None:
+    """The number in a segment's file name, None when it is no such name."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def segment_path(directory: Path, number: int) -> Path:
     """Where a segment of this number lies."""
-    return directory / f"{number:0{_NAME_DIGITS}d}{SUFFIX}"
+    return directory / f"{number:0{_NAME_DIGITS}d}{_SUFFIX}"
 
 
 class Segment:
@@ -53,6 +62,8 @@ class SegmentWriter:
             file.write_at(0, header.encode())
         except StorageFailed:
             file.close()
+            with suppress(StorageFailed):
+                filesystem.remove(path)
             raise
         return cls(Segment(path, header, HEADER_BYTES, size), file)
 

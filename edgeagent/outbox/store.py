@@ -1,8 +1,8 @@
 """The store: the outbox's logs, cursor file and account behind blocking calls, for one thread.
 
 Logs: `normal` and `high` take events; `dead` takes triggers that were given up. A trigger moves between logs by being
-appended to one and synced, and only then released in the other; opening finds what a crash left between the two by
-the origin that a moved record names.
+appended to one and synced, and only then released in the other; opening (`recovery`) finds what a crash left between
+the two by the origin that a moved record names.
 
 The order of a commit: releases in memory; frames written and synced (the callers are acknowledged after that); then,
 if it is due, a checkpoint; then the removal of segments that the checkpoint settled.
@@ -10,17 +10,16 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
-from edgeagent.core.account import Account, EventCounts, event_problems
-from edgeagent.core.dedupe import event_key
+from edgeagent.core.account import Account, EventCounts
+from edgeagent.core.event import Record
 from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader, frame_bytes
 from edgeagent.errors import OutboxError, OutboxFull, RecordTooLarge, StorageFailed
-from edgeagent.outbox.cursor import Checkpoint, CursorFile, LogState
+from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.log import Entry, Log
 from edgeagent.outbox.reader import Damage, Reader
@@ -28,29 +27,24 @@ from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
     DAMAGED,
     DEAD,
-    DEAD_WAY,
     DISCARDED,
     EVENT_LOGS,
     EXPIRED,
     LOGS,
-    REPLAYED,
     SETTLED,
     Group,
     Leased,
     Limits,
     Moved,
-    decode_moved,
-    decode_record,
+    decode,
     delivery_of,
-    digest_of,
 )
+from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 
 # What one read brings at most: it bounds what a lease holds in memory.
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
 _USUAL_BYTES = 4096
-
-_log = logging.getLogger(__name__)
 
 
 class Store:
@@ -77,15 +71,16 @@ class Store:
         self._boot = boot
         self._new_salt = new_salt
         self._now_ms = now_ms
-        self._generation = 0
-        self._batch_number = 0
-        self._dirty = False
+        self._dirty = True  # what recovery finds is kept with the first checkpoint
         filesystem.make_directory(directory)
-        self.events = EventCounts()
         self.recent = Recent.load(filesystem, directory / "recent", limits.dedupe_events)
         self._logs = {name: self._new_log(name) for name in LOGS}
         self._cursor, checkpoint = CursorFile.open(filesystem, directory / "cursor")
-        self._recover(checkpoint)
+        newest = recover(self._logs, checkpoint, self.recent)
+        self._generation = checkpoint.generation if checkpoint is not None else 0
+        self._batch_number = newest.number
+        self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
+        tell_problems(self._logs, self.account(), self.events)
         self._readers = {name: Reader(self._logs[name], self._logs[name].released.cursor) for name in EVENT_LOGS}
         self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
 
@@ -177,23 +172,21 @@ class Store:
 
     def late(self, way: str) -> None:
         """A trigger that ended as `way` was settled after all: the account says so with the next checkpoint."""
-        for log in self._logs.values():
-            if log.ways.get(way, 0):
-                log.ways[way] -= 1
-                log.ways[SETTLED] = log.ways.get(SETTLED, 0) + 1
-                self._dirty = True
-                return
+        if any(log.recount(way, SETTLED) for log in self._logs.values()):
+            self._dirty = True
 
     def move(self, leased: Leased, target: str, way: str, *, reason: str, code: int, attempts: int) -> None:
-        """Move a trigger to another log: synced there, then released here as `way`.
+        """Move a trigger to another log: synced there, then released here as `way`. Nothing if it is released already.
 
         Raises:
             OutboxFull: events may not take more room, and it goes back to them.
             StorageFailed: it stays where it is.
         """
         log = self._logs[target]
+        if leased.seq in self._logs[leased.log].released:
+            return
         record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
-        moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms())
+        moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms(), leased.boot)
         entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
         if target != DEAD and not log.fits(frame_bytes(len(entry.payload))) and not self._room:
             raise OutboxFull(self.used_bytes, self._limits.max_bytes)
@@ -245,7 +238,7 @@ class Store:
         )
 
     def _before_roll(self) -> None:
-        self.recent.save(self._filesystem, self._directory / "recent")
+        self.recent.save(self._filesystem, self._directory / "recent", self._batch_number)
         self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
@@ -295,18 +288,22 @@ class Store:
         )
 
     def _leased(self, name: str, items: Sequence[Frame | Damage]) -> list[Leased]:
+        log = self._logs[name]
         result: list[Leased] = []
         for item in items:
-            if isinstance(item, Damage):
-                self._damaged(name, item)
-            else:
-                result += self._triggers(name, self._logs[name], item)
+            content = decode(item) if isinstance(item, Frame) else None
+            if isinstance(item, Frame) and content is not None:
+                result += self._triggers(name, log, item, *content)
+                continue
+            damage = item if isinstance(item, Damage) else Damage(item.seq, item.seq + item.count, None, 0, 0)
+            self._dirty = release_damaged(name, log, damage) or self._dirty
         return result
 
-    def _triggers(self, name: str, log: Log, frame: Frame) -> list[Leased]:
-        moved = decode_moved(frame.payload) if frame.kind is Kind.MOVED else None
-        record = moved.record if moved is not None else decode_record(frame.payload)
-        boot = self._boot if frame.seq >= self.reopened_seq[name] else self._boot_of(log, frame.seq)
+    def _triggers(self, name: str, log: Log, frame: Frame, record: Record, moved: Moved | None) -> list[Leased]:
+        if moved is not None:
+            boot = moved.boot
+        else:
+            boot = self._boot if frame.seq >= self.reopened_seq[name] else self._boot_of(log, frame.seq)
         return [
             Leased(name, frame.seq + index, rule, record, boot, moved)
             for index, rule in enumerate(record.rules)
@@ -316,102 +313,3 @@ class Store:
     @staticmethod
     def _boot_of(log: Log, seq: int) -> bytes:
         return next((segment.header.boot for segment in reversed(log.segments) if segment.first_seq <= seq), b"")
-
-    def _recover(self, checkpoint: Checkpoint | None) -> None:
-        states: dict[str, LogState] = checkpoint.logs if checkpoint is not None else {}
-        batches = [checkpoint.events] if checkpoint is not None else []
-        frames_of: dict[str, list[Frame]] = {}
-        for name, log in self._logs.items():
-            found = log.recover(states.get(name))
-            frames_of[name] = found.frames
-            batches += _last_batch(found.frames)
-            for damage in found.damages:
-                self._damaged(name, damage)
-            if found.torn_bytes:
-                _log.warning(
-                    "cut %d bytes that a crash left half written; nothing of them was acknowledged",
-                    found.torn_bytes,
-                    extra={"event": "outbox_tail_cut", "log": name, "bytes": found.torn_bytes},
-                )
-            for path in found.foreign:
-                _log.warning(
-                    "%s is no segment of this outbox; it is left alone",
-                    path,
-                    extra={"event": "outbox_foreign_file", "path": str(path)},
-                )
-        newest = max(batches, key=lambda batch: batch.number, default=Batch(0, 0))
-        self._take_counts(newest)
-        if checkpoint is not None:
-            self._generation = checkpoint.generation
-        elif any(frames_of.values()):
-            _log.error(
-                "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew",
-                extra={"event": "outbox_cursor_lost"},
-            )
-        self._take_up(frames_of, states)
-        self._check(checkpoint is not None)
-
-    def _take_counts(self, batch: Batch) -> None:
-        self._batch_number = batch.number
-        for field in EventCounts.__struct_fields__:
-            setattr(self.events, field, getattr(batch, field))
-
-    def _take_up(self, frames_of: dict[str, list[Frame]], states: dict[str, LogState]) -> None:
-        """What stands in the last segments, and not in the checkpoint: moves and recent events."""
-        for name, frames in frames_of.items():
-            known_seq = states[name].next_seq if name in states else 1
-            for frame in frames:
-                if frame.kind is Kind.EVENT:
-                    record = decode_record(frame.payload)
-                    digest = digest_of(record)
-                    self.recent.add(event_key(record.source, record.id), digest, delivery_of(record, digest))
-                elif frame.kind is Kind.MOVED and frame.seq >= known_seq:
-                    moved = decode_moved(frame.payload)
-                    self._logs[name].moved_in += 1
-                    self.release(moved.origin, moved.origin_seq, DEAD_WAY if name == DEAD else REPLAYED)
-
-    def _damaged(self, name: str, damage: Damage) -> None:
-        lost = self._logs[name].release(damage.first_seq, damage.end_seq - damage.first_seq, DAMAGED)
-        if not lost:
-            return
-        self._dirty = True
-        where = str(damage.segment.path) if damage.segment is not None else "a missing segment"
-        _log.error(
-            "lost %d triggers of log %s, seq %d to %d: damaged records in %s",
-            lost,
-            name,
-            damage.first_seq,
-            damage.end_seq - 1,
-            where,
-            extra={
-                "event": "outbox_damaged",
-                "log": name,
-                "first_seq": damage.first_seq,
-                "last_seq": damage.end_seq - 1,
-                "lost": lost,
-            },
-        )
-
-    def _check(self, has_checkpoint: bool) -> None:
-        problems = list(event_problems(self.events))
-        for name, log in self._logs.items():
-            if sum(log.ways.values()) != log.released.count():
-                problems.append(
-                    f"log {name}: {log.released.count()} released, but {sum(log.ways.values())} accounted for"
-                )
-        if has_checkpoint:
-            problems += self.account().problems()
-        for problem in problems:
-            _log.error("the account does not add up: %s", problem, extra={"event": "outbox_account_wrong"})
-
-
-def _last_batch(frames: Sequence[Frame]) -> list[Batch]:
-    """The last batch's counters with the events that stand behind it added; empty when there is none."""
-    events = 0
-    for frame in reversed(frames):
-        if frame.kind is Kind.EVENT:
-            events += 1
-        elif frame.kind is Kind.BATCH:
-            batch = msgspec.msgpack.decode(frame.payload, type=Batch)
-            return [msgspec.structs.replace(batch, received=batch.received + events, stored=batch.stored + events)]
-    return []

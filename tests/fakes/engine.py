@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from edgeagent.mqtt.link import Message, Publication
+from edgeagent.mqtt.link import Ack, Message, Publication
 from tests.fakes.mosquitto import MqttClient
+
+_ANSWER = -1  # the token of answers: nobody waits for their acknowledgement
 
 Answer = Callable[[dict[str, Any]], "dict[str, Any] | None"]
 
@@ -38,6 +40,7 @@ class Engine(MqttClient):
         self.answer = answer
         self.triggers: list[dict[str, Any]] = []
         self.started: Counter[str] = Counter()
+        self._answers: deque[Publication] = deque()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """Answer triggers; see `LinkOwner`."""
@@ -46,10 +49,21 @@ class Engine(MqttClient):
             self.triggers.append(trigger)
             self.started[trigger["workflow"]["metadata"]["name"]] += 1
             answer = self.answer(trigger)
-            if answer is not None and self.link is not None:
+            if answer is not None:
                 payload = msgspec.json.encode({"correlation_id": trigger["correlation_id"], **answer})
-                self.link.publish([Publication(-1, trigger["reply_to"], payload)])
+                self._answers.append(Publication(_ANSWER, trigger["reply_to"], payload))
         super().on_messages(messages)
+        self._send()
+
+    def on_acks(self, acks: Sequence[Ack]) -> None:
+        """Go on with answers; see `LinkOwner`."""
+        super().on_acks([ack for ack in acks if ack.token != _ANSWER])
+        self._send()
+
+    def _send(self) -> None:
+        """Answers go out as the broker's receive maximum allows."""
+        while self._answers and self.link is not None and self.link.room:
+            self.link.publish([self._answers.popleft()])
 
     async def received(self, count: int) -> None:
         """Wait until so many different workflows were asked for."""

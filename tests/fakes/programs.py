@@ -112,7 +112,7 @@ class Agent(Program):
             "agent": f'id = "gw-1"\nstate_dir = "{directory}/state"',
             "uplink": f'url = "{uplink}"',
             "http": 'listen = ""',
-            "log": 'format = "text"\nlevel = "debug"',
+            "log": 'format = "text"',
         }
         if local is not None:
             keys["local"] = f'url = "{local}"\n[[local.subscribe]]\ntopic = "sensors/+/data"\nsource = "{{1}}"'

@@ -196,9 +196,26 @@ async def test_a_broker_that_says_nothing_is_given_up_after_connect_timeout(free
         writer.close()
 
     async with await asyncio.start_server(say_nothing, "127.0.0.1", free_port):
-        client = MqttClient(f"mqtt://127.0.0.1:{free_port}", "gw", connect_timeout=Duration(0.1))
+        client = MqttClient(f"mqtt://127.0.0.1:{free_port}", "gw", connect_timeout=Duration(0.5))
         client.start()
         try:
-            assert str(await client.wait_down()).endswith("no connection within 0.1 s (connect_timeout)")
+            assert str(await client.wait_down()).endswith("no connection within 0.5 s (connect_timeout)")
         finally:
             await client.stop()
+
+
+async def test_a_long_queue_comes_whole_and_in_order_although_mosquitto_exceeds_our_receive_maximum(
+    tmp_path: Path,
+) -> None:
+    total = 3000
+    limits = ["max_inflight_messages 0", "max_queued_messages 0"]
+    async with Mosquitto(tmp_path, config=limits) as broker, MqttClient(broker.url, "device") as device:
+        async with MqttClient(broker.url, "gw", "a", session_expiry_s=100):
+            pass
+        assert device.link is not None
+        device.link.publish([Publication(number, "a", b"%d" % number) for number in range(total)])
+        await device.until(lambda: len(device.acks) == total, "acknowledgements")
+        async with MqttClient(broker.url, "gw", "a", session_expiry_s=100) as gateway:
+            await gateway.until(lambda: len(gateway.messages) == total, "everything")
+    assert [int(message.payload) for message in gateway.messages] == list(range(total))
+    assert gateway.downs == []

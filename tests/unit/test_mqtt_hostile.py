@@ -87,13 +87,28 @@ def test_a_packet_larger_than_announced_is_refused_as_soon_as_its_length_is_know
     assert peer.error == f"{ADDRESS}: the broker sent a packet of {len(data)} bytes, where 100 were allowed"
 
 
-def test_a_broker_that_ignores_our_receive_maximum_is_cut_off() -> None:
+def test_a_broker_that_exceeds_our_receive_maximum_with_small_messages_is_followed() -> None:
     peer = Peer()
-    peer.feed(*[message(packet_id) for packet_id in range(1, 257)])
+    peer.feed(*[message(packet_id) for packet_id in range(1, 2001)])
+    peer.link.acknowledge(peer.owner.messages)
+    assert len(peer.transport.packets()) == 2000
     assert peer.error is None
-    peer.feed(message(257))
+
+
+def test_a_broker_that_would_fill_our_memory_is_followed_part_by_part() -> None:
+    peer = Peer(max_packet_bytes=1 << 20)
+    large = bytes(200_000)
+    for packet_id in range(1, 400):
+        peer.feed(message(packet_id, payload=large))
+    taken = peer.owner.messages
+    assert 256 <= len(taken) < 300
+    peer.link.acknowledge(taken[:-1])
+    assert not peer.transport.closed
+    peer.link.acknowledge(taken)
     assert disconnect_code(peer) == 0x93
-    assert len(peer.owner.messages) == 256
+    assert "the rest comes on the next connection" in (peer.error or "")
+    acknowledged = parse(b"".join(peer.transport.writes[:-1]))
+    assert [packet.packet_id for packet in acknowledged] == [received.packet_id for received in taken]
 
 
 def test_a_large_packet_that_trickles_in_is_read_by_the_codec_only_when_it_is_whole() -> None:

@@ -1,0 +1,3 @@
+"""Figures beside their references, measured in the same run: `make bench`."""
+
+from __future__ import annotations

@@ -1,0 +1,105 @@
+"""The demo's broker: Mosquitto if it is there, else the one that the `demo` extra installs (rumqttd, by `iotcore`)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import shutil
+import socket
+import sys
+from contextlib import ExitStack
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+from edgeagent.demo.child import Child
+from edgeagent.errors import CommandFailed
+
+MOSQUITTO, IOTCORE = "mosquitto", "iotcore"
+BROKERS = (MOSQUITTO, IOTCORE)
+
+# Debian puts Mosquitto where only root's PATH looks.
+_SYSTEM_PROGRAMS = "/usr/sbin"
+
+_RUMQTTD = """\
+id = 0
+
+[router]
+id = 0
+max_connections = 32
+max_outgoing_packet_count = 200
+max_segment_size = 1048576
+max_segment_count = 16
+
+[v5.1]
+name = "demo"
+listen = "127.0.0.1:{port}"
+next_connection_delay_ms = 1
+
+[v5.1.connections]
+connection_timeout_ms = 10000
+max_payload_size = 1048576
+max_inflight_count = 100
+"""
+
+
+class BrokerChoice(NamedTuple):
+    """Which broker, and the program that it is. `name` is for a person."""
+
+    name: str
+    child: Child
+
+
+def choose(wanted: str | None, port: int, directory: Path) -> BrokerChoice:
+    """The broker that this machine has, configured for a port on loopback; nothing is started.
+
+    Args:
+        wanted: one of `BROKERS`; None: the first of them that is here.
+        port: where it is to listen.
+        directory: where its configuration and its log go.
+
+    Raises:
+        CommandFailed: it is not here; says how to install one.
+    """
+    program = shutil.which("mosquitto", path=_search_path())
+    if program is not None and wanted != IOTCORE:
+        config = directory / "mosquitto.conf"
+        # As root it would become another user, who cannot read this directory.
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        config.write_text(f"user {user}\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", "utf-8")
+        return BrokerChoice("Mosquitto", Child("broker", [program, "-c", str(config)], directory))
+    if find_spec("iotcore") is not None and wanted != MOSQUITTO:
+        config = directory / "rumqttd.toml"
+        config.write_text(_RUMQTTD.format(port=port), "utf-8")
+        # -P: a folder named iotcore, where we happen to be, is not the package. Below CRITICAL it logs every packet.
+        command = [sys.executable, "-P", "-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"]
+        return BrokerChoice("rumqttd (iotcore)", Child("broker", command, directory))
+    missing = f"the broker {wanted} is not here" if wanted else "the demo needs a broker"
+    raise CommandFailed(
+        f"{missing}: install Mosquitto (Debian: apt-get install mosquitto), "
+        "or the one of the demo extra (pip install 'edgeagent[demo]')"
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that nobody listens on at the moment, all different."""
+    with ExitStack() as open_sockets:
+        probes = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+async def accepts(port: int) -> bool:
+    """Whether somebody on loopback accepts connections on this port."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
+def _search_path() -> str:
+    return os.pathsep.join([os.environ.get("PATH", os.defpath), _SYSTEM_PROGRAMS])

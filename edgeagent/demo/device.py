@@ -1,0 +1,161 @@
+"""How the demo speaks to the agent: as a device does, over HTTP, and again when nobody answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from edgeagent.core.account import Account, EventCounts
+from edgeagent.core.messages import Report
+from edgeagent.demo.series import Reading
+from edgeagent.errors import AgentUnreachable, CommandFailed
+
+SOURCE = "water-main/branch-1"
+
+_ACCEPTED, _OK = 202, 200
+_RETRY_S = 0.1
+_TIMEOUT_S = 10.0
+_MAX_REPORTS = 1000
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """What the demo reads of `GET /v1/stats`."""
+
+    class Accounts(msgspec.Struct, frozen=True):
+        """Both accounts of promise P2."""
+
+        events: EventCounts
+        triggers: Account
+        balanced: bool
+
+    class Uplink(msgspec.Struct, frozen=True):
+        """The agent's connection to the broker."""
+
+        connected: bool
+
+    account: Accounts
+    uplink: Uplink
+
+
+class _Trigger(msgspec.Struct):
+    correlation_id: str
+
+
+class _Accepted(msgspec.Struct):
+    triggers: list[_Trigger]
+
+
+class _AcceptedEvents(msgspec.Struct):
+    accepted: list[_Accepted]
+
+
+class _Reports(msgspec.Struct):
+    triggers: list[Report]
+
+
+class Client:
+    """One kept-alive connection to the agent on loopback, opened when it is first needed. One request at a time."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def stats(self) -> Stats:
+        """The agent's figures.
+
+        Raises:
+            AgentUnreachable: nobody answers.
+        """
+        return msgspec.json.decode(await self._get("/v1/stats"), type=Stats)
+
+    async def reports(self, query: str = "", limit: int = _MAX_REPORTS) -> list[Report]:
+        """What the agent tells about the sensor's triggers, newest first; `query`: more conditions, `&state=...`.
+
+        Raises:
+            AgentUnreachable: nobody answers.
+        """
+        return msgspec.json.decode(await self._get(f"/v1/triggers?limit={limit}{query}"), type=_Reports).triggers
+
+    async def ready(self) -> bool:
+        """Whether the agent takes events."""
+        try:
+            status, _ = await self._request("GET", "/readyz")
+        except AgentUnreachable:
+            return False
+        return status == _OK
+
+    async def send(self, reading: Reading) -> list[str]:
+        """Report a reading until it is acknowledged; returns the correlation ids promised.
+
+        Sent again it has the same id, so that it stays one event whether or not the first one had arrived.
+
+        Raises:
+            CommandFailed: the agent refuses it.
+        """
+        event = {
+            "source": SOURCE,
+            "id": reading.time,
+            "type": "reading",
+            "time": reading.time,
+            "data": {"flow_l_s": reading.flow_l_s},
+        }
+        body = msgspec.json.encode(event)
+        while True:
+            try:
+                status, answer = await self._request("POST", "/v1/events", body)
+            except AgentUnreachable:
+                await asyncio.sleep(_RETRY_S)
+                continue
+            if status != _ACCEPTED:
+                raise CommandFailed(f"the agent refuses the reading of {reading.time}: {status} {answer.decode()}")
+            events = msgspec.json.decode(answer, type=_AcceptedEvents).accepted
+            return [trigger.correlation_id for event in events for trigger in event.triggers]
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def _get(self, path: str) -> bytes:
+        kept_alive = self._streams is not None
+        try:
+            status, answer = await self._request("GET", path)
+        except AgentUnreachable:
+            if not kept_alive:
+                raise
+            status, answer = await self._request("GET", path)  # the agent may be another one by now
+        if status != _OK:
+            raise CommandFailed(f"the agent answers {path} with {status} {answer.decode()}")
+        return answer
+
+    async def _request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                return await self._exchange(method, path, body)
+        except (OSError, EOFError, ValueError) as exc:  # TimeoutError is an OSError
+            self.close()
+            raise AgentUnreachable(f"127.0.0.1:{self._port}", str(exc) or type(exc).__name__) from exc
+        except asyncio.CancelledError:
+            self.close()  # its answer would be taken for the next one's
+            raise
+
+    async def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+        reader, writer = self._streams
+        head = (
+            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        writer.write(head.encode() + body)
+        status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers: dict[str, str] = {}
+        for line in lines:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        answer = await reader.readexactly(int(headers["content-length"]))
+        if headers.get("connection") == "close":
+            self.close()
+        return int(status_line.split(" ")[1]), answer

@@ -1,0 +1,86 @@
+"""What is played: the readings of a real flow sensor, and at which of them something happens. Pure, but for the file.
+
+The readings are hourly; an ordinary hour passes in a few milliseconds, an hour of loss slowly enough to be watched.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import NamedTuple
+
+# Usually about 102 l/s flow. A fifth less is no ordinary fluctuation: water is lost, or the main is being worked on.
+LOSS_BELOW_L_S = 80.0
+
+PACE_S = 0.0085
+PACE_OF_LOSS_S = 0.3
+
+# Counted from the first reading of the second loss: two are forwarded as usual, the answer to the third gets lost.
+_LINE_FAILS_AFTER = 2
+_KILL_AFTER = 6
+# Counted from its end: hours that pass before the line is mended.
+_HEAL_AFTER = 100
+_THE_LOSS_TO_CUT_IN = 1
+
+
+class Reading(NamedTuple):
+    """One hour: when, with its offset (RFC 3339), and the flow."""
+
+    time: str
+    flow_l_s: float
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether a leak inspection should start."""
+        return self.flow_l_s < LOSS_BELOW_L_S
+
+    @property
+    def pace_s(self) -> float:
+        """How long this hour takes in the demo."""
+        return PACE_OF_LOSS_S if self.is_loss else PACE_S
+
+    @property
+    def hour(self) -> str:
+        """The time for a person: `2022-03-29 11:00`."""
+        return self.time[:16].replace("T", " ")
+
+
+class Plan(NamedTuple):
+    """What happens at which reading (index). The line fails and the agent is killed right after that one is taken."""
+
+    line_fails: int
+    kill: int
+    heal: int
+
+
+def load() -> list[Reading]:
+    """All readings, oldest first."""
+    with (files(__package__) / "water-flow.csv").open("r", encoding="utf-8") as file:
+        rows = csv.reader(file)
+        next(rows)  # the header
+        return [Reading(time, float(flow)) for time, flow in rows]
+
+
+def losses(readings: Sequence[Reading]) -> list[range]:
+    """Where the flow is too low without a break, as indices."""
+    found: list[range] = []
+    for index, reading in enumerate(readings):
+        if not reading.is_loss:
+            continue
+        if found and found[-1].stop == index:
+            found[-1] = range(found[-1].start, index + 1)
+        else:
+            found.append(range(index, index + 1))
+    return found
+
+
+def plan(readings: Sequence[Reading]) -> Plan:
+    """When the line fails, the agent is killed, and the line is mended: in and after the second loss."""
+    loss = losses(readings)[_THE_LOSS_TO_CUT_IN]
+    return Plan(loss.start + _LINE_FAILS_AFTER - 1, loss.start + _KILL_AFTER - 1, loss.stop + _HEAL_AFTER)
+
+
+def playing_time_s(readings: Sequence[Reading]) -> float:
+    """How long the readings take when nothing holds them up."""
+    return sum(reading.pace_s for reading in readings)

@@ -1,0 +1,103 @@
+"""The stage: broker, dispatcher, line and agent, started and ended; and the demo's ears on the broker."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from edgeagent.demo import broker, configs
+from edgeagent.demo.child import Child, edgeagent
+from edgeagent.demo.device import Client
+from edgeagent.demo.line import Line
+from edgeagent.demo.monitor import Monitor
+from edgeagent.demo.tally import Tally
+from edgeagent.errors import AgentUnreachable, CommandFailed
+
+_READY_TIMEOUT_S = 20.0
+
+
+class Stage:
+    """Everything that runs beside the play. `close` ends all of it, whatever state it is in."""
+
+    def __init__(self, directory: Path, wanted_broker: str | None, tally: Tally) -> None:
+        """Nothing is started yet.
+
+        Raises:
+            CommandFailed: this machine has no broker.
+        """
+        self.broker_port, self.http_port = broker.free_ports(2)
+        self.broker = broker.choose(wanted_broker, self.broker_port, directory)
+        self.line = Line(self.broker_port)
+        self._directory = directory
+        self._monitor = Monitor(self.broker_port, tally)
+        self._listening: asyncio.Task[None] | None = None
+        self.agent_config = directory / "config.toml"
+        self.agent = Child("agent", edgeagent("run", self.agent_config), directory)
+        self._dispatcher = Child("dispatcher", edgeagent("dispatch", directory / "dispatch.toml"), directory)
+
+    async def open(self) -> None:
+        """Start everything; return when the agent takes events and the dispatcher triggers.
+
+        Raises:
+            EdgeAgentError: something did not start.
+        """
+        configs.write_dispatcher(self._directory, broker_port=self.broker_port)
+        configs.write_agent(self._directory, line_port=await self.line.open(), http_port=self.http_port)
+        await self.broker.child.start()
+        await self.broker.child.ready(lambda: broker.accepts(self.broker_port), _READY_TIMEOUT_S)
+        self._listening = asyncio.create_task(self._monitor.run())
+        await self._dispatcher.start()
+        await self.agent.start()
+        await self.broker.child.ready(self._hears, _READY_TIMEOUT_S)
+        # Not before it has subscribed: until then the broker would keep nothing for it.
+        await self._dispatcher.ready(lambda: self._dispatcher.logged("event=broker_connected"), _READY_TIMEOUT_S)
+        await self.agent_ready()
+        await self.agent.ready(self._agent_connected, _READY_TIMEOUT_S)
+
+    async def agent_ready(self) -> None:
+        """Wait until the agent takes events.
+
+        Raises:
+            ChildFailed: it does not.
+        """
+        client = Client(self.http_port)
+        try:
+            await self.agent.ready(client.ready, _READY_TIMEOUT_S)
+        finally:
+            client.close()
+
+    async def watch(self) -> None:
+        """Return never.
+
+        Raises:
+            EdgeAgentError: one of the programs has ended, or the broker can no longer be heard.
+        """
+        if self._listening is None:
+            raise CommandFailed("the demo has not been started")
+        children = (self.broker.child, self._dispatcher, self.agent)
+        await asyncio.gather(asyncio.shield(self._listening), *(child.watch() for child in children))
+
+    async def close(self) -> None:
+        """End everything that was started, the agent first, so that it can take its leave."""
+        await self.agent.stop()
+        await self._dispatcher.stop()
+        if self._listening is not None:
+            self._listening.cancel()
+            await asyncio.wait([self._listening])
+        await self.line.close()
+        await self.broker.child.stop()
+
+    async def _hears(self) -> bool:
+        """Whether the demo hears the broker."""
+        if self._listening is not None and self._listening.done():
+            self._listening.result()
+        return self._monitor.listens
+
+    async def _agent_connected(self) -> bool:
+        client = Client(self.http_port)
+        try:
+            return (await client.stats()).uplink.connected
+        except AgentUnreachable:
+            return False
+        finally:
+            client.close()

@@ -1,0 +1,59 @@
+"""Which received messages wait for their acknowledgement: pure bookkeeping of one connection."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from edgeagent.mqtt.link import Message
+
+# Mosquitto 2.0 sends several times our receive maximum when it empties a long queue (seen: 1,220 messages for 256). To
+# end the connection over that would lead to the same again, so it is followed as far as a gateway's memory allows.
+_MAX_BYTES = 32 << 20
+
+
+class Held:
+    """The messages at QoS 1 that were taken and not acknowledged, in order of receipt.
+
+    Beyond both `max_messages` and 32 MiB of payloads no more are taken, until a new connection: the broker keeps them.
+    """
+
+    def __init__(self, max_messages: int) -> None:
+        self._max_messages = max_messages
+        self._order: deque[int] = deque()
+        self._acknowledged: dict[int, bool] = {}
+        self._bytes = 0
+        self._overrun = False
+
+    def __contains__(self, packet_id: int) -> bool:
+        """Whether this packet id is in use."""
+        return packet_id in self._acknowledged
+
+    @property
+    def only_refused_are_left(self) -> bool:
+        """Whether everything taken is acknowledged, and more had come that was not taken."""
+        return self._overrun and not self._order
+
+    def take(self, message: Message) -> bool:
+        """Keep a message until it is acknowledged; False: it is not taken, and none behind it will be."""
+        if self._overrun or (len(self._order) >= self._max_messages and self._bytes > _MAX_BYTES):
+            self._overrun = True
+            return False
+        self._acknowledged[message.packet_id] = False
+        self._order.append(message.packet_id)
+        self._bytes += len(message.payload)
+        return True
+
+    def acknowledge(self, messages: Iterable[Message]) -> list[int]:
+        """The packet ids whose acknowledgement may leave now: one leaves when all before it are acknowledged."""
+        acknowledged, order = self._acknowledged, self._order
+        for message in messages:
+            if acknowledged.get(message.packet_id) is False:
+                acknowledged[message.packet_id] = True
+                self._bytes -= len(message.payload)
+        leaving = []
+        while order and acknowledged[order[0]]:
+            packet_id = order.popleft()
+            del acknowledged[packet_id]
+            leaving.append(packet_id)
+        return leaving

@@ -1,0 +1,203 @@
+"""Opening the logs: what the checkpoint says, what stands behind it, and what a crash left between two logs.
+
+A trigger moves by being appended to one log and synced, and only then released in the other. A checkpoint holds both
+or neither, so a move that the checkpoint does not know is made good here: the moved record names its origin, which is
+released. Moves come before damage: what was moved away is not lost with the bytes that it was moved from.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+
+import msgspec
+
+from edgeagent.core.account import Account, EventCounts, event_problems
+from edgeagent.core.dedupe import event_key
+from edgeagent.core.frame import Batch, Frame, Kind, decode_batch
+from edgeagent.outbox.cursor import Checkpoint
+from edgeagent.outbox.log import Log, Recovered
+from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.recent import Recent
+from edgeagent.outbox.records import (
+    DAMAGED,
+    DEAD,
+    DEAD_WAY,
+    REPLAYED,
+    SETTLED,
+    VOID,
+    Moved,
+    decode,
+    delivery_of,
+    digest_of,
+)
+
+_READ_FRAMES = 256
+_READ_BYTES = 1 << 20
+
+_log = logging.getLogger(__name__)
+
+
+def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Recent) -> Batch:
+    """Open every log and take up what came after the checkpoint; what is lost or cut is told.
+
+    Without a checkpoint all logs are read from end to end, and every trigger on disk is pending again.
+
+    Returns:
+        The newest counters in events, with the number of the last group commit.
+
+    Raises:
+        StorageFailed: the disk refuses to be read or written.
+    """
+    states = checkpoint.logs if checkpoint is not None else {}
+    found = {name: log.recover(states.get(name), gone_way=_gone_way(name)) for name, log in logs.items()}
+    _tell(found)
+    if checkpoint is None and any(log.segments for log in logs.values()):
+        _log.error(
+            "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew",
+            extra={"event": "outbox_cursor_lost"},
+        )
+    damages: list[tuple[str, Damage, int]] = []
+    for name, log in logs.items():
+        known_seq = states[name].next_seq if name in states else 1
+        items: Iterable[Frame | Damage] = found[name].frames if name in states else _everything(log)
+        for item in (*found[name].damages, *items):
+            if isinstance(item, Damage):
+                damages.append((name, item, known_seq))
+            elif item.kind is Kind.MOVED and item.seq >= known_seq:
+                content = decode(item)
+                if content is None or content[1] is None:
+                    damages.append((name, Damage(item.seq, item.seq + item.count, None, 0, 0), known_seq))
+                else:
+                    _finish_move(logs, name, content[1])
+    for name, damage, known_seq in damages:
+        release_damaged(name, logs[name], damage, known_seq)
+    _remember((opened.frames for opened in found.values()), recent)
+    batches = [batch for opened in found.values() for batch in _last_batch(opened.frames)]
+    newest = max([checkpoint.events, *batches] if checkpoint is not None else batches, key=_number, default=Batch(0, 0))
+    return msgspec.structs.replace(newest, number=max(newest.number, recent.batch))
+
+
+def release_damaged(name: str, log: Log, damage: Damage, known_seq: int | None = None) -> bool:
+    """Count damaged records, and tell them; False if all of them were released before.
+
+    `known_seq`: the checkpoint knows the log below it (all of it if None). A damaged copy beyond that is no loss:
+    its original was not released.
+    """
+    void_seq = damage.end_seq if name != DEAD or known_seq is None else max(damage.first_seq, known_seq)
+    void = log.release(void_seq, max(damage.end_seq - void_seq, 0), VOID)
+    lost = log.release(damage.first_seq, min(damage.end_seq, void_seq) - damage.first_seq, DAMAGED)
+    if lost:
+        where = str(damage.segment.path) if damage.segment is not None else "a missing segment or record"
+        _log.error(
+            "lost %d triggers of log %s, seq %d to %d: damaged records in %s",
+            lost,
+            name,
+            damage.first_seq,
+            damage.end_seq - 1,
+            where,
+            extra={
+                "event": "outbox_damaged",
+                "log": name,
+                "first_seq": damage.first_seq,
+                "last_seq": damage.end_seq - 1,
+                "lost": lost,
+            },
+        )
+    if void:
+        _log.warning(
+            "%d dead letters are damaged that were being written; their triggers are still pending",
+            void,
+            extra={"event": "outbox_copy_damaged", "log": name, "first_seq": void_seq, "last_seq": damage.end_seq - 1},
+        )
+    return bool(lost or void)
+
+
+def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts) -> None:
+    """Tell where the account does not add up; it is a defect if it ever does not."""
+    problems = [*event_problems(events), *account.problems()]
+    for name, log in logs.items():
+        if sum(log.ways.values()) != log.released.count():
+            problems.append(f"log {name}: {log.released.count()} released, but {sum(log.ways.values())} accounted for")
+    for problem in problems:
+        _log.error("the account does not add up: %s", problem, extra={"event": "outbox_account_wrong"})
+
+
+def _gone_way(name: str) -> str:
+    """How seqs count that are gone and of which nothing is known. A dead letter is a copy of a trigger that counts."""
+    return VOID if name == DEAD else SETTLED
+
+
+def _everything(log: Log) -> Iterator[Frame | Damage]:
+    reader = Reader(log, log.released.cursor)
+    try:
+        while items := reader.read(_READ_FRAMES, _READ_BYTES):
+            yield from items
+    finally:
+        reader.close()
+
+
+def _finish_move(logs: Mapping[str, Log], name: str, moved: Moved) -> None:
+    """Release what a moved record was moved from."""
+    origin = logs.get(moved.origin)
+    if origin is None:
+        return
+    origin.skip_to(moved.origin_seq + 1, _gone_way(moved.origin))
+    way = DEAD_WAY if name == DEAD else REPLAYED
+    if origin.release(moved.origin_seq, 1, way):
+        logs[name].moved_in += 1
+    elif name == DEAD:
+        # Without a checkpoint its original is gone and counts as settled. A replayed one counts as accepted anew.
+        origin.recount(SETTLED, way)
+
+
+def _remember(parts: Iterable[Sequence[Frame]], recent: Recent) -> None:
+    """Take up the events that are not in the file `recent`, in the order in which they were stored."""
+    later: list[tuple[int, Frame]] = []
+    for frames in parts:
+        number = 0
+        for frame in frames:
+            if frame.kind is Kind.BATCH:
+                batch = decode_batch(frame)
+                number = batch.number if batch is not None else number
+            elif frame.kind is Kind.EVENT and number > recent.batch:
+                later.append((number, frame))
+    later.sort(key=itemgetter(0))
+    for _, frame in later:
+        content = decode(frame)
+        if content is not None:
+            record = content[0]
+            digest = digest_of(record)
+            recent.add(event_key(record.source, record.id), digest, delivery_of(record, digest))
+
+
+def _last_batch(frames: Sequence[Frame]) -> list[Batch]:
+    """The last batch's counters with the events that stand behind it added; empty when there is none."""
+    events = 0
+    for frame in reversed(frames):
+        if frame.kind is Kind.EVENT:
+            events += 1
+        elif frame.kind is Kind.BATCH and (batch := decode_batch(frame)) is not None:
+            return [msgspec.structs.replace(batch, received=batch.received + events, stored=batch.stored + events)]
+    return []
+
+
+def _number(batch: Batch) -> int:
+    return batch.number
+
+
+def _tell(found: Mapping[str, Recovered]) -> None:
+    for name, opened in found.items():
+        if opened.torn_bytes:
+            _log.warning(
+                "cut %d bytes that a crash left half written; nothing of them was acknowledged",
+                opened.torn_bytes,
+                extra={"event": "outbox_tail_cut", "log": name, "bytes": opened.torn_bytes},
+            )
+        for path in opened.foreign:
+            _log.warning(
+                "%s is no segment of this outbox; it is left alone",
+                path,
+                extra={"event": "outbox_foreign_file", "path": str(path)},
+            )

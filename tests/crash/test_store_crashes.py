@@ -1,0 +1,168 @@
+"""Random lives of a store, against the model of what it promised."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, SETTLED
+from tests.crash.model import Model
+from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
+
+GROUPS = st.lists(
+    st.tuples(st.sampled_from([NORMAL, HIGH]), st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=4
+)
+
+
+class StoreLife(RuleBasedStateMachine):
+    """Everything that the agent does to its store, and everything that may happen to it, in any order."""
+
+    @initialize(random=st.randoms(use_true_random=False))
+    def start(self, random: Random) -> None:
+        self.model = Model(random)
+
+    @rule(groups=GROUPS)
+    def append(self, groups: list[tuple[str, int, int]]) -> None:
+        self.model.append(groups)
+
+    @rule(log=st.sampled_from([NORMAL, HIGH]))
+    def read(self, log: str) -> None:
+        self.model.read(log)
+
+    @precondition(lambda self: self.model.leased)
+    @rule(data=st.data(), way=st.sampled_from([SETTLED, EXPIRED]))
+    def release(self, data: st.DataObject, way: str) -> None:
+        for trigger in data.draw(st.lists(st.sampled_from(list(self.model.leased)), unique=True)):
+            self.model.release(trigger, way)
+
+    @precondition(lambda self: self.model.leased)
+    @rule(data=st.data())
+    def bury(self, data: st.DataObject) -> None:
+        self.model.bury(data.draw(st.sampled_from(list(self.model.leased))))
+
+    @rule(data=st.data(), discard=st.booleans())
+    def end_dead_letters(self, data: st.DataObject, discard: bool) -> None:
+        dead = self.model.dead()
+        for index in data.draw(st.sets(st.integers(0, len(dead) - 1))) if dead else ():
+            if discard:
+                self.model.discard(dead[index])
+            else:
+                self.model.replay(dead[index])
+
+    @rule()
+    def checkpoint(self) -> None:
+        self.model.checkpoint()
+
+    @rule()
+    def reopen(self) -> None:
+        self.model.reopen()
+
+    @rule(fate=st.sampled_from(Fate))
+    def crash(self, fate: Fate) -> None:
+        self.model.crash(fate)
+
+    @invariant()
+    def nothing_is_lost_and_the_account_adds_up(self) -> None:
+        self.model.check()
+
+
+def test_whatever_happens_every_acknowledged_trigger_is_in_one_place_and_the_account_adds_up() -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        StoreLife,
+        settings=settings(
+            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )
+
+
+def live(model: Model, random: Random, steps: int) -> None:
+    """A life chosen by chance."""
+    for _ in range(steps):
+        step = random.random()
+        leased = list(model.leased)
+        if step < 0.3:
+            logs = random.choices([NORMAL, HIGH], k=random.randint(1, 3))
+            model.append([(log, random.randint(1, 3), random.randint(1, 3)) for log in logs])
+        elif step < 0.5:
+            model.read(random.choice([NORMAL, HIGH]))
+        elif step < 0.7:
+            for trigger in random.sample(leased, random.randint(0, len(leased))):
+                model.release(trigger, random.choice([SETTLED, EXPIRED]))
+        elif step < 0.8 and leased:
+            model.bury(random.choice(leased))
+        elif step < 0.87:
+            for letter in model.dead():
+                if random.random() < 0.5:
+                    model.replay(letter)
+                elif random.random() < 0.5:
+                    model.discard(letter)
+        elif step < 0.96:
+            model.checkpoint()
+        else:
+            model.reopen()
+        model.check()
+
+
+def operations_of_a_life(seed: int, steps: int) -> int:
+    """How many operations of the disk it takes when none fails."""
+    model = Model(Random(seed))  # noqa: S311  chance for tests
+    live(model, Random(seed), steps)  # noqa: S311  chance for tests
+    return model.filesystem.operations
+
+
+def live_with_failures(seed: int, steps: int, fails: Callable[[int, str], bool]) -> None:
+    """A life on a disk that fails; then it works again, crashes, and works again."""
+    model = Model(Random(seed))  # noqa: S311  chance for tests
+    model.filesystem.fails = fails
+    live(model, Random(seed), steps)  # noqa: S311  chance for tests
+    model.filesystem.fails = lambda _number, _name: False
+    model.append([(NORMAL, 1, 1)])
+    model.check()
+    model.crash()
+    model.append([(NORMAL, 1, 1)])
+    model.check()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_disk_that_fails_once_at_any_operation_loses_nothing_and_works_again(seed: int) -> None:
+    for failing in range(1, operations_of_a_life(seed, 30)):
+        live_with_failures(seed, 30, lambda number, _name, failing=failing: number == failing)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("every", [2, 3, 5, 10, 20, 40])
+def test_a_disk_that_fails_again_and_again_loses_nothing_that_was_acknowledged(every: int) -> None:
+    for seed in range(20):
+        chance = Random(seed)  # noqa: S311  chance for tests
+        live_with_failures(seed, 40, lambda number, _name: number > 20 and chance.randrange(every) == 0)  # noqa: B023  used before the next
+
+
+def cut_power(seed: int, steps: int, at: int) -> None:
+    """A life whose power is cut in an operation, and which goes on after it."""
+    model = Model(Random(seed))  # noqa: S311  chance for tests
+    filesystem: CrashFilesystem = model.filesystem
+    filesystem.cuts = lambda number, _name: number == at
+    random = Random(seed)  # noqa: S311  chance for tests
+    try:
+        live(model, random, steps)
+    except PowerCut:
+        model.crash()
+    live(model, random, 5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_power_cut_in_any_operation_loses_nothing(seed: int) -> None:
+    for at in range(1, operations_of_a_life(seed, 30)):
+        cut_power(seed, 30, at)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 200))
+def test_long_lives_with_power_cuts_and_failing_disks_lose_nothing(seed: int) -> None:
+    for number in range(1, operations_of_a_life(seed, 120), 3):
+        cut_power(seed, 120, number)
+        live_with_failures(seed, 120, lambda at, _name: at >= number and at % 97 == number % 97)  # noqa: B023  used before the next
