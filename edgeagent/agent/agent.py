@@ -26,7 +26,7 @@ from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.core.dedupe import Dedupe, Deliveries
-from edgeagent.core.names import RECEIVE_MAXIMUM, agent_id_from_host, is_dns_label
+from edgeagent.core.names import agent_id_from_host, is_dns_label
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.topics import state_topic, with_agent
 from edgeagent.errors import ConfigError, Problem
@@ -196,7 +196,7 @@ class _Agent:
     def _make_local(self, local: Local) -> LocalBroker:
         kept = self._directory / "local-session"
         session = self._filesystem.read(kept).decode("ascii", "replace") if self._filesystem.exists(kept) else ""
-        deliveries = Deliveries(session, RECEIVE_MAXIMUM)
+        deliveries = Deliveries(session)
         for delivery in self._outbox.recent_deliveries:
             if delivery.session == session:
                 deliveries.add(delivery.packet_id, delivery.digest, delivery.event_id)

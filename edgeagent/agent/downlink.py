@@ -13,7 +13,7 @@ import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.forwarder import Forwarder, Out
 from edgeagent.agent.uplink import Addressing
 from edgeagent.core import lifecycle
 from edgeagent.core.lifecycle import Life
@@ -110,12 +110,9 @@ class Downlink:
 
     async def _taken(self, response: Response) -> None:
         entry = self._forwarder.window.find(response.correlation_id)
-        begun = self._forwarder.new_life(entry, State.PUBLISHED) if entry is not None else None
-        tracked = entry is None or self._forwarder.tracks(entry)
+        begun = self._begun(entry)
         if entry is not None:
             self._forwarder.settled(entry)
-        if not tracked:
-            return
         before = await self._ledger.get(response.correlation_id)
         at = self._clock.now()
 
@@ -139,7 +136,8 @@ class Downlink:
         if status.dry_run and not self._accept_dry_run:
             self._rehearsal(status.correlation_id)
             return
-        if await self._progress(status):
+        ours = await self._progress(status)
+        if ours or message.topic == self._addressing.status_topic:
             self._reply(link, message, StatusReply(_SUCCESS, status="Status update received successfully"))
 
     async def _progress(self, status: Status) -> bool:
@@ -151,7 +149,7 @@ class Downlink:
         entry = self._forwarder.window.find(correlation)
         if known is None and entry is None:
             return False
-        begun = self._forwarder.new_life(entry, State.PUBLISHED) if entry is not None else None
+        begun = self._begun(entry)
         if entry is not None:
             self._forwarder.settled(entry)
         at = self._clock.now()
@@ -164,6 +162,12 @@ class Downlink:
         if known is not None:
             await self._late(known)
         return True
+
+    def _begun(self, entry: Out | None) -> Life | None:
+        """The life of a trigger that the ledger does not know yet, None for one that it is not to know."""
+        if entry is None or not self._forwarder.tracks(entry):
+            return None
+        return self._forwarder.new_life(entry, State.PUBLISHED)
 
     async def _late(self, before: Life) -> None:
         """A trigger that had been given up came to something after all: the account is put right."""

@@ -20,7 +20,7 @@ from edgeagent.agent.ingest import RuleCounts
 from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.config.tables import Uplink
 from edgeagent.core import lifecycle
-from edgeagent.core.inflight import InFlight, Window
+from edgeagent.core.inflight import InFlight, Phase, Window
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
 from edgeagent.core.rules import RuleSet
@@ -149,11 +149,15 @@ class Forwarder:
 
     def again(self, entry: Out, at_least_s: float) -> None:
         """The engine asks for another try."""
+        if entry.phase is Phase.ENDING:
+            return
         self.window.rest(entry, self._now(), at_least_s)
         self._set_timer()
 
     def give_up(self, entry: Out, reason: str, code: int) -> None:
         """Move it to the dead letters; it is told, and stays in the window until that is synced."""
+        if entry.phase is Phase.ENDING:
+            return
         self.window.ending(entry)
         self._chores.leave(lambda: self._bury(entry, reason, code))
 
@@ -328,6 +332,8 @@ class Forwarder:
         self._chores.leave(lambda: self._tell_ended(entry, State.EXPIRED, "older than its ttl"))
 
     async def _bury(self, entry: Out, reason: str, code: int) -> None:
+        if self.window.by_token(entry.token) is None:
+            return  # settled after all, by an answer that came meanwhile
         leased = entry.item
         try:
             await self._outbox.bury(leased, reason=reason, code=code, attempts=entry.tries)

@@ -21,7 +21,6 @@ from edgeagent.config.tables import LocalSubscription
 from edgeagent.core.dedupe import Deliveries
 from edgeagent.core.event import Draft
 from edgeagent.core.eventjson import cloudevent
-from edgeagent.core.names import RECEIVE_MAXIMUM
 from edgeagent.core.paths import MISSING, compile_path, lookup, text_of
 from edgeagent.core.topics import is_reserved, matches, source_from_topic
 from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge, UplinkError
@@ -32,6 +31,7 @@ from edgeagent.outbox.records import digest_of
 # While the outbox refuses, the held messages are offered again this often.
 _HELD_RETRY_S = 1.0
 # One group commit's worth: enough to fill a sync, little enough to answer soon.
+_BATCH_MESSAGES = 256
 _BATCH_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
@@ -112,13 +112,13 @@ class LocalBroker:
             while self._inbox:
                 if self._session_lost:
                     self._session_lost = False
-                    self._deliveries = Deliveries(await self._new_session(), RECEIVE_MAXIMUM)
+                    self._deliveries = Deliveries(await self._new_session())
                 await self._take(self._batch())
 
     def _batch(self) -> list[Message]:
         batch: list[Message] = []
         size = 0
-        while self._inbox and len(batch) < RECEIVE_MAXIMUM and size < _BATCH_BYTES:
+        while self._inbox and len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
             batch.append(self._inbox.popleft())
             size += len(batch[-1].payload)
         return batch

@@ -11,6 +11,9 @@ from hashlib import blake2b
 
 KEY_BYTES = 16
 DIGEST_BYTES = 8
+# How many deliveries can come again: those that a broker has open. We ask for 256 at most, but Mosquitto 2.0 was seen
+# with 1,220 open when it emptied a long queue.
+OPEN_DELIVERIES = 4096
 
 
 class Verdict(Enum):
@@ -62,14 +65,13 @@ class Dedupe:
 class Deliveries:
     """The last MQTT deliveries of one session that became events, by packet id.
 
-    A broker has at most the receive maximum of deliveries open, so only that many can come again. A packet id that
-    comes without DUP is a new message and takes the place of the old one.
+    Only those that a broker has open can come again (`OPEN_DELIVERIES`). A packet id that comes without DUP is a new
+    message and takes the place of the old one.
     """
 
-    def __init__(self, session: str, capacity: int) -> None:
+    def __init__(self, session: str) -> None:
         """No deliveries yet, for the session that this token names."""
         self.session = session
-        self._capacity = capacity
         self._known: OrderedDict[int, tuple[bytes, str]] = OrderedDict()
 
     def event_id(self, packet_id: int, digest: bytes) -> str | None:
@@ -81,7 +83,7 @@ class Deliveries:
         """Take up a delivery."""
         self._known.pop(packet_id, None)
         self._known[packet_id] = (digest, event_id)
-        if len(self._known) > self._capacity:
+        if len(self._known) > OPEN_DELIVERIES:
             self._known.popitem(last=False)
 
     def items(self) -> list[tuple[int, bytes, str]]:

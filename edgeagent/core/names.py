@@ -8,8 +8,6 @@ _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME_PREFIX = re.compile(r"[a-z0-9][-.a-z0-9]*", re.ASCII)
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _MAX_SOURCE_CHARS = 128
-# How many unacknowledged MQTT messages we let a broker send: so many deliveries can come again (contract section 2).
-RECEIVE_MAXIMUM = 256
 _MAX_SUBDOMAIN_CHARS = 253
 _FORBIDDEN_IN_SOURCE = frozenset(" #+\0")
 

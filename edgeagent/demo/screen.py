@@ -66,6 +66,7 @@ class Screen:
         """See `Display`."""
         if self._live.is_started:
             self._live.stop()
+        if scene.samples:
             self._console.print(*_chart(scene, self._console.width, _MIN_PLOT_ROWS), sep="\n")
 
 

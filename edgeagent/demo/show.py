@@ -71,7 +71,7 @@ async def _show(options: Options) -> int:
         problems = await _perform(options, directory)
         keep_directory = bool(problems)
     except EdgeAgentError as exc:
-        keep_directory = True
+        keep_directory = any(directory.glob("*.log"))
         _tell_log(exc)
         raise
     finally:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent.core.dedupe import DIGEST_BYTES, KEY_BYTES
-from edgeagent.core.names import RECEIVE_MAXIMUM
+from edgeagent.core.dedupe import DIGEST_BYTES, KEY_BYTES, OPEN_DELIVERIES
 from edgeagent.outbox.files import Filesystem
 
 _ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES
@@ -68,7 +67,7 @@ class Recent:
         self._keys += key + digest
         if delivery is not None:
             self._deliveries.append(delivery)
-        if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > RECEIVE_MAXIMUM * 2:
+        if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > OPEN_DELIVERIES * 2:
             self._trim()
 
     def keys(self) -> list[tuple[bytes, bytes]]:
@@ -88,4 +87,4 @@ class Recent:
         excess = len(self._keys) - self._limit_bytes
         if excess > 0:
             del self._keys[: -(-excess // _ENTRY_BYTES) * _ENTRY_BYTES]
-        del self._deliveries[:-RECEIVE_MAXIMUM]
+        del self._deliveries[:-OPEN_DELIVERIES]
