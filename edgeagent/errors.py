@@ -80,9 +80,7 @@ class RecordTooLarge(OutboxError):
         self.limit_bytes = limit_bytes
 
     def __str__(self) -> str:
-        return (
-            f"the record has {self.size_bytes} bytes, at most {self.limit_bytes} fit a segment (outbox.segment_bytes)"
-        )
+        return f"{self.size_bytes} bytes are too many, at most {self.limit_bytes} are taken (outbox.max_event_bytes)"
 
 
 class OutboxLocked(OutboxError):

@@ -85,7 +85,3 @@ class Deliveries:
         self._known[packet_id] = (digest, event_id)
         if len(self._known) > OPEN_DELIVERIES:
             self._known.popitem(last=False)
-
-    def items(self) -> list[tuple[int, bytes, str]]:
-        """Packet id, digest and event id of all, oldest first."""
-        return [(packet_id, digest, event_id) for packet_id, (digest, event_id) in self._known.items()]

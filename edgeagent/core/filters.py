@@ -168,7 +168,8 @@ def _as_bool(value: Any) -> bool:
 
 def _parse_pattern(pattern: str) -> Callable[[str], bool]:
     """A regular expression that is plain text, perhaps anchored, as a function."""
-    at_start, at_end = pattern.startswith("^"), pattern.endswith("$") and not pattern.endswith("\\$")
+    escapes = len(pattern[:-1]) - len(pattern[:-1].rstrip("\\"))
+    at_start, at_end = pattern.startswith("^"), pattern.endswith("$") and escapes % 2 == 0
     literal = ""
     signs = iter(pattern[at_start : len(pattern) - at_end])
     for sign in signs:

@@ -10,6 +10,8 @@ from edgeagent.demo.device import SOURCE
 from edgeagent.demo.series import LOSS_BELOW_L_S
 from edgeagent.demo.tally import AGENT
 
+SOCKET = "agent.sock"
+
 _AGENT = """\
 # The agent of `edgeagent demo`.
 [agent]
@@ -57,7 +59,7 @@ def write_agent(directory: Path, *, line_port: int, http_port: int) -> Path:
         state_dir=_quoted(str(directory / "state")),
         line_port=line_port,
         http_port=http_port,
-        socket=_quoted(str(directory / "agent.sock")),
+        socket=_quoted(str(directory / SOCKET)),
         source=_quoted(SOURCE),
         threshold=LOSS_BELOW_L_S,
     )

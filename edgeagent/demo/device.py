@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import msgspec
 
@@ -112,11 +113,19 @@ class Client:
             events = msgspec.json.decode(answer, type=_AcceptedEvents).accepted
             return [trigger.correlation_id for event in events for trigger in event.triggers]
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection; the next request opens another."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
+        if (writer := self._drop()) is not None:
+            with contextlib.suppress(OSError):  # the agent had broken it
+                await writer.wait_closed()
+
+    def _drop(self) -> asyncio.StreamWriter | None:
+        if self._streams is None:
+            return None
+        _, writer = self._streams
+        self._streams = None
+        writer.close()
+        return writer
 
     async def _get(self, path: str) -> bytes:
         kept_alive = self._streams is not None
@@ -135,10 +144,10 @@ class Client:
             async with asyncio.timeout(_TIMEOUT_S):
                 return await self._exchange(method, path, body)
         except (OSError, EOFError, ValueError) as exc:  # TimeoutError is an OSError
-            self.close()
+            self._drop()
             raise AgentUnreachable(f"127.0.0.1:{self._port}", str(exc) or type(exc).__name__) from exc
         except asyncio.CancelledError:
-            self.close()  # its answer would be taken for the next one's
+            self._drop()  # its answer would be taken for the next one's
             raise
 
     async def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
@@ -157,5 +166,5 @@ class Client:
             headers[name.lower()] = value.strip()
         answer = await reader.readexactly(int(headers["content-length"]))
         if headers.get("connection") == "close":
-            self.close()
+            self._drop()
         return int(status_line.split(" ")[1]), answer

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 _READ_BYTES = 64 << 10
 
@@ -64,15 +65,20 @@ class Line:
                 asyncio.create_task(self._pump(back, writer, answers=True)),
             ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
-            for end in (writer, forth):
-                end.close()
+            await self._end(writer, forth)
             await asyncio.gather(*pumps, return_exceptions=True)  # either side may have broken it off
-            self._writers.discard(forth)
         except OSError:
             pass  # the broker is gone
         finally:
-            self._writers.discard(writer)
+            await self._end(writer)
+
+    async def _end(self, *writers: asyncio.StreamWriter) -> None:
+        for writer in writers:
             writer.close()
+            self._writers.discard(writer)
+        for writer in writers:
+            with contextlib.suppress(OSError):  # it was cut
+                await writer.wait_closed()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:
         while data := await reader.read(_READ_BYTES):

@@ -94,10 +94,10 @@ class Play:
         self._scene.news.append(news)
         self._display.tell(self._scene, news)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections to the agent."""
-        self._device.close()
-        self._operator.close()
+        await self._device.close()
+        await self._operator.close()
 
     async def _hour(self, index: int, reading: Reading) -> None:
         """One reading, and what happens with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import signal
 import sys
@@ -12,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from edgeagent.demo import series
+from edgeagent.demo import configs, series
 from edgeagent.demo.child import ChildFailed
 from edgeagent.demo.device import SOURCE
 from edgeagent.demo.plain import Plain
@@ -25,6 +26,9 @@ from edgeagent.errors import EdgeAgentError
 # Closing the terminal (SIGHUP) must end the programs too.
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SIGNALLED = 128  # exit codes of shells: this and the signal's number
+
+_PREFIX = "edgeagent-demo-"
+_MAX_SOCKET_PATH_BYTES = 107  # unix(7), without the NUL
 
 
 class Options(NamedTuple):
@@ -65,13 +69,13 @@ async def show(options: Options) -> int:
 
 
 async def _show(options: Options) -> int:
-    directory = Path(tempfile.mkdtemp(prefix="edgeagent-demo-"))
+    directory = _make_directory()
     keep_directory = False
     try:
         problems = await _perform(options, directory)
         keep_directory = bool(problems)
     except EdgeAgentError as exc:
-        keep_directory = any(directory.glob("*.log"))
+        keep_directory = _has_logs(directory)
         _tell_log(exc)
         raise
     finally:
@@ -80,6 +84,13 @@ async def _show(options: Options) -> int:
         else:
             shutil.rmtree(directory, ignore_errors=True)
     return 1 if problems else 0
+
+
+def _make_directory() -> Path:
+    """A directory of our own, for all that the demo writes, with a name short enough for a socket in it."""
+    name = f"{_PREFIX}12345678/{configs.SOCKET}"
+    too_long = len(os.fsencode(Path(tempfile.gettempdir()) / name)) > _MAX_SOCKET_PATH_BYTES
+    return Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp" if too_long else None))  # noqa: S108  mkdtemp is safe there
 
 
 async def _perform(options: Options, directory: Path) -> list[str]:
@@ -96,7 +107,7 @@ async def _perform(options: Options, directory: Path) -> list[str]:
             await stage.open()
             problems = await _beside(play.perform(), play.look(), play.show(), stage.watch())
         finally:
-            play.close()
+            await play.close()
             display.close(scene)
         _write(summary(scene, problems))
         if problems:
@@ -164,6 +175,10 @@ def _tell_log(error: EdgeAgentError) -> None:
     """The end of the log of the program at fault."""
     if isinstance(error, ChildFailed):
         sys.stderr.write(f"The end of {error.log}:\n" + "".join(f"  {line}\n" for line in error.tail))
+
+
+def _has_logs(directory: Path) -> bool:
+    return any(directory.glob("*.log"))
 
 
 def _write(lines: Sequence[str]) -> None:

@@ -64,7 +64,7 @@ class Stage:
         try:
             await self.agent.ready(client.ready, _READY_TIMEOUT_S)
         finally:
-            client.close()
+            await client.close()
 
     async def watch(self) -> None:
         """Return never.
@@ -100,4 +100,4 @@ class Stage:
         except AgentUnreachable:
             return False
         finally:
-            client.close()
+            await client.close()

@@ -32,7 +32,8 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
 
     `ranges`: the released ranges above `cursor`, as distances: from the end of the one before (the cursor for the
     first), then its length, and so on. `released`: how many seqs went which way. `moved_in`: how many came from
-    another log.
+    another log. `next_number`: of the next segment; a segment whose removal was not synced may come back after a power
+    cut, and must not be newer than those that follow.
     """
 
     next_seq: int
@@ -40,6 +41,7 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
     ranges: list[int]
     released: dict[str, int]
     moved_in: int
+    next_number: int
 
     def to_released(self) -> Released:
         """The set that `ranges` stands for."""

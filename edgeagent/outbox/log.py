@@ -83,7 +83,7 @@ class Log:
         self._new_header = new_header
         self._before_roll = before_roll
         self._writer: SegmentWriter | None = None
-        self._next_number = 1  # never used twice in a process: readers tell segments by it
+        self._next_number = 1  # never used twice: segments are told apart and ordered by it
 
     @property
     def used_bytes(self) -> int:
@@ -112,6 +112,7 @@ class Log:
         if state is not None:
             self.next_seq, self.released, self.ways = state.next_seq, state.to_released(), dict(state.released)
             self.moved_in = state.moved_in
+            self._next_number = max(self._next_number, state.next_number)
         elif self.segments:
             self.next_seq = self.segments[0].first_seq
             self.release(1, self.next_seq - 1, gone_way)
@@ -175,7 +176,9 @@ class Log:
 
     def state(self) -> LogState:
         """What a checkpoint holds of this log."""
-        return LogState(self.next_seq, self.released.cursor, distances(self.released), dict(self.ways), self.moved_in)
+        ranges = distances(self.released)
+        ways = dict(self.ways)
+        return LogState(self.next_seq, self.released.cursor, ranges, ways, self.moved_in, self._next_number)
 
     def remove_settled(self) -> None:
         """Remove segments all of whose records were released in the last checkpoint.

@@ -17,7 +17,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
-from edgeagent.errors import OutboxError, StorageFailed
+from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, REPLAYED, Group, Leased
 from edgeagent.outbox.store import Store
 
@@ -227,12 +227,17 @@ class Outbox:
         self._store.events = counts
         self._apply(releases)
         outcomes = self._store.append(groups) if groups else []
-        if not keep:
+        refused = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, OutboxFull)]
+        if not keep and not refused:
             return outcomes, ""
         try:
             self._store.checkpoint()
         except StorageFailed as exc:
             return outcomes, str(exc)
+        if refused:  # the checkpoint may have made room
+            again = self._store.append([groups[index] for index in refused])
+            for index, outcome in zip(refused, again, strict=True):
+                outcomes[index] = outcome
         return outcomes, ""
 
     def _apply(self, releases: Sequence[tuple[str, int, str]]) -> None:

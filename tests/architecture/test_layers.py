@@ -1,4 +1,7 @@
-"""Imports point down only: cli → agent, dispatcher → outbox, ledger, mqtt, httpapi, host → config → core → errors."""
+"""Imports point down only.
+
+cli → demo → agent, dispatcher → outbox, ledger, mqtt, httpapi, host → config → core → errors
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from tests.architecture.source import Module, modules
 ROWS = (
     ("__main__",),
     ("cli",),
+    ("demo",),
     ("agent", "dispatcher"),
     ("outbox", "ledger", "mqtt", "httpapi", "host"),
     ("config",),

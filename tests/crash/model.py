@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from random import Random
-from typing import TypeVar
 
 from edgeagent.core.account import Account, event_problems
 from edgeagent.core.event import Record
@@ -21,7 +20,6 @@ LIMITS = Limits(max_bytes=12 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedup
 BOOT = bytes(range(16))
 _ATTEMPTS = 10
 
-T = TypeVar("T")
 Trigger = tuple[str, str]  # event id and rule
 
 
@@ -36,7 +34,7 @@ class State(Enum):
 
 def record(event_id: str, rules: Sequence[str] = ("r",), data: bytes = b"{}", source: str = "boiler") -> Record:
     """A record that is complete as far as the outbox looks."""
-    return Record("gw", source, event_id, "event", "2026-03-20T11:00:00Z", data, True, tuple(rules), 1_000, 5)  # noqa: FBT003  positional by its format
+    return Record("gw", source, event_id, "event", "2026-03-20T11:00:00Z", data, True, tuple(rules), 1_000, 5)
 
 
 def group(log: str, *records: Record) -> Group:
@@ -94,7 +92,8 @@ class Model:
 
     def read(self, log: str) -> None:
         """Lease what comes next: only pending triggers, each once, in order of their seqs."""
-        read = self._attempt(lambda: self.store.read(log)) or []
+        read: list[Leased] = []
+        self._succeeds(lambda: read.extend(self.store.read(log)))
         assert [leased.seq for leased in read] == sorted({leased.seq for leased in read})
         for leased in read:
             trigger = trigger_of(leased)
@@ -129,17 +128,18 @@ class Model:
 
     def dead(self) -> list[Leased]:
         """The dead letters."""
-        return self._attempt(lambda: [leased for part in self.store.peek(DEAD) for leased in part]) or []
+        found: list[Leased] = []
+        self._succeeds(lambda: found.extend(leased for part in self.store.peek(DEAD) for leased in part))
+        return found
 
     def checkpoint(self) -> None:
         """What is final is kept."""
-        if self._attempt(lambda: self.store.checkpoint() or True):  # type: ignore[func-returns-value]
+        if self._succeeds(self.store.checkpoint):
             self._keep()
 
     def reopen(self) -> None:
         """Stop in order and start again: everything final is kept. With a failing disk it is as after a crash."""
-        kept = self._attempt(lambda: self.store.close() or True)  # type: ignore[func-returns-value]
-        if kept:
+        if self._succeeds(self.store.close):
             self._keep()
         self._start()
 
@@ -221,19 +221,18 @@ class Model:
 
     def _move(self, trigger: Trigger, leased: Leased, target: str, way: str) -> bool:
         self.moving.add(trigger)
-        moved = self._attempt(
-            lambda: self.store.move(leased, target, way, reason="no", code=400, attempts=1) or True  # type: ignore[func-returns-value]
-        )
+        moved = self._succeeds(lambda: self.store.move(leased, target, way, reason="no", code=400, attempts=1))
         if moved:
             self.moving.discard(trigger)
-        return bool(moved)
+        return moved
 
-    def _attempt(self, step: Callable[[], T]) -> T | None:
+    def _succeeds(self, step: Callable[[], None]) -> bool:
         try:
-            return step()
+            step()
         except OutboxError as exc:
             self.refusals.append(exc)
-            return None
+            return False
+        return True
 
     def _keep(self) -> None:
         for trigger, state in self.states.items():

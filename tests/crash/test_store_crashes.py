@@ -8,9 +8,16 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, SETTLED
+from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, SETTLED, Leased
 from tests.crash.model import Model
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 
@@ -24,29 +31,35 @@ class StoreLife(RuleBasedStateMachine):
 
     @initialize(random=st.randoms(use_true_random=False))
     def start(self, random: Random) -> None:
+        """Open a store on an empty disk."""
         self.model = Model(random)
 
     @rule(groups=GROUPS)
     def append(self, groups: list[tuple[str, int, int]]) -> None:
+        """Events come, in one commit."""
         self.model.append(groups)
 
     @rule(log=st.sampled_from([NORMAL, HIGH]))
     def read(self, log: str) -> None:
+        """The forwarder leases."""
         self.model.read(log)
 
     @precondition(lambda self: self.model.leased)
     @rule(data=st.data(), way=st.sampled_from([SETTLED, EXPIRED]))
     def release(self, data: st.DataObject, way: str) -> None:
+        """Some of what is leased is final."""
         for trigger in data.draw(st.lists(st.sampled_from(list(self.model.leased)), unique=True)):
             self.model.release(trigger, way)
 
     @precondition(lambda self: self.model.leased)
     @rule(data=st.data())
     def bury(self, data: st.DataObject) -> None:
+        """One is given up."""
         self.model.bury(data.draw(st.sampled_from(list(self.model.leased))))
 
     @rule(data=st.data(), discard=st.booleans())
     def end_dead_letters(self, data: st.DataObject, discard: bool) -> None:
+        """An operator replays or discards some."""
         dead = self.model.dead()
         for index in data.draw(st.sets(st.integers(0, len(dead) - 1))) if dead else ():
             if discard:
@@ -56,23 +69,27 @@ class StoreLife(RuleBasedStateMachine):
 
     @rule()
     def checkpoint(self) -> None:
+        """Releases are kept."""
         self.model.checkpoint()
 
     @rule()
     def reopen(self) -> None:
+        """The agent stops in order, and starts."""
         self.model.reopen()
 
     @rule(fate=st.sampled_from(Fate))
     def crash(self, fate: Fate) -> None:
+        """The power is cut."""
         self.model.crash(fate)
 
     @invariant()
     def nothing_is_lost_and_the_account_adds_up(self) -> None:
+        """The store is what the model says."""
         self.model.check()
 
 
 def test_whatever_happens_every_acknowledged_trigger_is_in_one_place_and_the_account_adds_up() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         StoreLife,
         settings=settings(
             max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
@@ -80,31 +97,46 @@ def test_whatever_happens_every_acknowledged_trigger_is_in_one_place_and_the_acc
     )
 
 
+def append_some(model: Model, random: Random) -> None:
+    logs = random.choices([NORMAL, HIGH], k=random.randint(1, 3))
+    model.append([(log, random.randint(1, 3), random.randint(1, 3)) for log in logs])
+
+
+def read_some(model: Model, random: Random) -> None:
+    model.read(random.choice([NORMAL, HIGH]))
+
+
+def release_some(model: Model, random: Random) -> None:
+    for trigger in random.sample(list(model.leased), random.randint(0, len(model.leased))):
+        model.release(trigger, random.choice([SETTLED, EXPIRED]))
+
+
+def bury_one(model: Model, random: Random) -> None:
+    if model.leased:
+        model.bury(random.choice(list(model.leased)))
+
+
+def end_some_dead_letters(model: Model, random: Random) -> None:
+    ends: list[Callable[[Leased], None]] = [model.replay, model.discard, lambda _: None]
+    for letter in model.dead():
+        random.choice(ends)(letter)
+
+
+ACTIONS: dict[Callable[[Model, Random], None], int] = {
+    append_some: 30,
+    read_some: 20,
+    release_some: 20,
+    bury_one: 10,
+    end_some_dead_letters: 7,
+    lambda model, _: model.checkpoint(): 9,
+    lambda model, _: model.reopen(): 4,
+}
+
+
 def live(model: Model, random: Random, steps: int) -> None:
     """A life chosen by chance."""
-    for _ in range(steps):
-        step = random.random()
-        leased = list(model.leased)
-        if step < 0.3:
-            logs = random.choices([NORMAL, HIGH], k=random.randint(1, 3))
-            model.append([(log, random.randint(1, 3), random.randint(1, 3)) for log in logs])
-        elif step < 0.5:
-            model.read(random.choice([NORMAL, HIGH]))
-        elif step < 0.7:
-            for trigger in random.sample(leased, random.randint(0, len(leased))):
-                model.release(trigger, random.choice([SETTLED, EXPIRED]))
-        elif step < 0.8 and leased:
-            model.bury(random.choice(leased))
-        elif step < 0.87:
-            for letter in model.dead():
-                if random.random() < 0.5:
-                    model.replay(letter)
-                elif random.random() < 0.5:
-                    model.discard(letter)
-        elif step < 0.96:
-            model.checkpoint()
-        else:
-            model.reopen()
+    for action in random.choices(list(ACTIONS), list(ACTIONS.values()), k=steps):
+        action(model, random)
         model.check()
 
 

@@ -24,7 +24,8 @@ class Agent:
         self.bodies: list[bytes] = []
         self.connections = 0
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
         self.connections += 1
         while self.answers:
             try:
@@ -38,16 +39,18 @@ class Agent:
                 break
             writer.write(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n%b" % (answer[0], len(answer[1]), answer[1]))
         writer.close()
+        await writer.wait_closed()
 
 
 @asynccontextmanager
 async def served(agent: Agent) -> AsyncIterator[Client]:
-    server = await asyncio.start_server(agent, "127.0.0.1", 0)
+    server = await asyncio.start_server(agent.serve, "127.0.0.1", 0)
     client = Client(server.sockets[0].getsockname()[1])
     async with asyncio.timeout(DEADLINE_S):
         yield client
-    client.close()
+    await client.close()
     server.close()
+    await server.wait_closed()
 
 
 async def test_readings_go_over_one_connection_and_bring_the_promised_correlation_ids() -> None:

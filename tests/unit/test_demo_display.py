@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from edgeagent.demo.plain import Plain
 from edgeagent.demo.scene import News, Sample, Scene, summary
 from edgeagent.demo.screen import picture
 from edgeagent.demo.series import Reading
+from edgeagent.demo.show import choose_display
 from edgeagent.demo.tally import Tally
 
 FINE = Sample(102.0, is_loss=False, waiting=0, uplink_works=True, agent_runs=True)
@@ -95,6 +97,38 @@ def test_between_two_readings_the_last_one_holds_and_a_killed_agent_has_none() -
     scene.agent_runs = False
     scene.sample()
     assert [sample.flow_l_s for sample in scene.samples] == [24.0, 24.0, None]
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """It says so."""
+        return True
+
+
+def test_a_pipe_gets_plain_lines_and_so_does_a_terminal_that_asks_for_them() -> None:
+    assert isinstance(choose_display(io.StringIO(), plain=False), Plain)
+    assert isinstance(choose_display(Terminal(), plain=True), Plain)
+
+
+def test_a_terminal_without_rich_gets_plain_lines_and_a_word_about_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgeagent.demo.screen", None)
+    monkeypatch.delattr("edgeagent.demo.screen")
+    terminal = Terminal()
+    assert isinstance(choose_display(terminal, plain=False), Plain)
+    assert "pip install 'edgeagent[demo]'" in terminal.getvalue()
+
+
+def test_a_terminal_that_cannot_show_the_picture_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("LINES", "24")
+    assert isinstance(choose_display(Terminal(), plain=False), Plain)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert not isinstance(choose_display(Terminal(), plain=False), Plain)
+    monkeypatch.setenv("TERM", "dumb")
+    assert isinstance(choose_display(Terminal(), plain=False), Plain)
 
 
 def test_plain_lines_tell_each_thing_once_and_the_progress_now_and_then() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
@@ -17,20 +18,25 @@ class Echo:
         self.heard: list[bytes] = []
         self.arrived = asyncio.Event()
 
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
         while line := await reader.readline():
             self.heard.append(line)
             self.arrived.set()
             writer.write(line)
         writer.close()
+        await writer.wait_closed()
 
 
 class Client:
+    """Says lines to the echo and waits for the answers."""
+
     def __init__(self, streams: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
         self.reader, self.writer = streams
 
     @classmethod
     async def on(cls, port: int) -> Client:
+        """A client that is connected to this port."""
         return cls(await asyncio.open_connection("127.0.0.1", port))
 
     async def say(self, line: bytes) -> bytes:
@@ -42,19 +48,23 @@ class Client:
             except ConnectionError:
                 return b""
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """Close the connection."""
         self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()
 
 
 @pytest.fixture
 async def echo() -> AsyncIterator[tuple[Echo, Line, int]]:
     heard = Echo()
-    server = await asyncio.start_server(heard, "127.0.0.1", 0)
+    server = await asyncio.start_server(heard.serve, "127.0.0.1", 0)
     line = Line(server.sockets[0].getsockname()[1])
     port = await line.open()
     yield heard, line, port
     await line.close()
     server.close()
+    await server.wait_closed()
 
 
 async def test_bytes_pass_both_ways_until_one_side_ends(echo: tuple[Echo, Line, int]) -> None:
@@ -63,8 +73,9 @@ async def test_bytes_pass_both_ways_until_one_side_ends(echo: tuple[Echo, Line, 
     assert await client.say(b"one\n") == b"one\n"
     assert await client.say(b"two\n") == b"two\n"
     client.writer.write_eof()
-    assert await client.say(b"") == b""
-    client.close()
+    async with asyncio.timeout(DEADLINE_S):
+        assert await client.reader.read() == b""
+    await client.close()
 
 
 async def test_a_line_that_loses_answers_still_carries_what_goes_out(echo: tuple[Echo, Line, int]) -> None:
@@ -79,7 +90,7 @@ async def test_a_line_that_loses_answers_still_carries_what_goes_out(echo: tuple
     assert heard.heard == [b"one\n", b"two\n"]
     line.cut()
     assert await client.say(b"") == b""
-    client.close()
+    await client.close()
 
 
 async def test_a_cut_breaks_what_is_there_and_what_comes_until_it_is_mended(echo: tuple[Echo, Line, int]) -> None:
@@ -95,12 +106,12 @@ async def test_a_cut_breaks_what_is_there_and_what_comes_until_it_is_mended(echo
     assert await after.say(b"four\n") == b"four\n"
     assert heard.heard == [b"one\n", b"four\n"]
     for client in (before, during, after):
-        client.close()
+        await client.close()
 
 
 async def test_a_broker_that_is_not_there_ends_the_connection(free_port: int) -> None:
     line = Line(free_port)
     client = await Client.on(await line.open())
     assert await client.say(b"one\n") == b""
-    client.close()
+    await client.close()
     await line.close()

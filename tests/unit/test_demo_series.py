@@ -50,6 +50,7 @@ def test_the_agents_rule_wants_exactly_the_hours_that_the_demo_calls_a_loss(tmp_
             time=reading.time,
             type="reading",
             datacontenttype="application/json",
+            is_json=True,
         )
         assert (rules.match(draft).rules == ("leak",)) is reading.is_loss
 

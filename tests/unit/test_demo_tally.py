@@ -26,8 +26,15 @@ def hear_response(tally: Tally, *, duplicate: bool, dup: bool = False) -> None:
 
 
 def hear_status(tally: Tally, status: str, started_at: str | None = None) -> None:
-    members = {"namespace": "water", "workflowId": "leak-c1", "status": status, "correlation_id": "c1"}
-    hear(tally, STATUSES, **members, **({"startedAt": started_at} if started_at else {}))
+    hear(
+        tally,
+        STATUSES,
+        namespace="water",
+        workflowId="leak-c1",
+        status=status,
+        correlation_id="c1",
+        startedAt=started_at,
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""A link without a broker: keeps what its owner does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeagent.mqtt.link import Message, Publication
+
+
+class FakeLink:
+    """A connection's life as an owner sees it. The test says how much `room` there is."""
+
+    def __init__(self, room: int = 1000) -> None:
+        self.room = room
+        self.max_packet_bytes = 1 << 20
+        self.published: list[Publication] = []
+        self.acknowledged: list[Message] = []
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Keep them; room goes down."""
+        self.published += publications
+        self.room -= len(publications)
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Keep them."""
+        self.acknowledged += messages
+
+
+def delivery(topic: str, payload: bytes, packet_id: int = 1, **fields: bool) -> Message:
+    """A message from the local broker at QoS 1."""
+    return Message(topic, payload, 1, packet_id, 1, **fields)

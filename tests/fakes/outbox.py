@@ -1,0 +1,43 @@
+"""A running outbox in a directory of the test's."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from edgeagent.outbox.files import Filesystem, OsFilesystem
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import Limits
+from edgeagent.outbox.store import Store
+
+SEGMENT_BYTES = 64 << 10
+
+
+@asynccontextmanager
+async def running_outbox(
+    directory: Path, *, max_bytes: int = 16 * SEGMENT_BYTES, filesystem: Filesystem | None = None
+) -> AsyncIterator[Outbox]:
+    """Open it, run it, close it."""
+    salts = itertools.count(1)
+
+    def make() -> Store:
+        return Store(
+            filesystem or OsFilesystem(),
+            directory / "outbox",
+            Limits(max_bytes, SEGMENT_BYTES, 1000),
+            boot=bytes(16),
+            new_salt=lambda: next(salts),
+            now_ms=lambda: 1_000,
+        )
+
+    outbox = await Outbox.open(make, max_bytes=max_bytes)
+    running = asyncio.create_task(outbox.run())
+    try:
+        yield outbox
+    finally:
+        running.cancel()
+        await asyncio.wait([running])
+        await outbox.close()

@@ -1,0 +1,170 @@
+"""The window's invariants, over any sequence of what may happen to it."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from edgeagent.core.inflight import InFlight, Phase, Window
+
+LIMIT = 6
+TIMEOUT_S = 60.0
+SLACK_S = 1e-6
+
+
+class WindowLife(RuleBasedStateMachine):
+    """What the forwarder and the downlink do to a window, in any order; `item` is the place in the order of `add`."""
+
+    wait_for_engine = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.window: Window[int] = Window(
+            LIMIT, wait_for_engine=self.wait_for_engine, response_timeout_s=TIMEOUT_S, random=lambda: 0.5
+        )
+        self.entries: dict[int, InFlight[int]] = {}
+        self.first_sends: list[InFlight[int]] = []
+        self.waited_s: dict[int, float] = {}
+        self.added = 0
+
+    @precondition(lambda self: self.window.vacancy > 0)
+    @rule(lane=st.sampled_from([None, None, "a", "b"]), known=st.booleans())
+    def add(self, lane: str | None, known: bool) -> None:
+        """Take up a trigger that was leased."""
+        self.added += 1
+        entry = self.window.add(f"c{self.added}", self.added, lane=lane, known=known)
+        assert entry is not None
+        assert self.window.find(f"c{self.added}") is entry
+        assert self.window.by_token(entry.token) is entry
+        self.entries[entry.token] = entry
+        assert self.window.add(f"c{self.added}", 0, lane=lane, known=known) is None
+
+    @precondition(lambda self: self.window.connected)
+    @rule(room=st.integers(0, LIMIT + 1))
+    def due(self, room: int) -> None:
+        """Send what is due: strict lanes hold their order, nothing ready is left while there is room."""
+        resting = {token for token, entry in self.entries.items() if entry.phase is Phase.RESTING}
+        sent = self.window.due(self.now, room)
+        assert len(sent) <= room
+        for entry in sent:
+            if entry.lane is not None:
+                older = [other for other in self.entries.values() if other.lane == entry.lane]
+                assert entry.item == min(other.item for other in older), "a strict lane has one in flight, the oldest"
+            assert entry.attempt in {0, entry.tries}
+            if entry.tries == 1:
+                self.first_sends.append(entry)
+        if len(sent) < room:
+            for entry in self.entries.values():
+                if entry.phase is Phase.READY:
+                    assert entry.lane is not None, "there was room, and it was ready"
+        for token, entry in self.entries.items():
+            if entry.phase is Phase.RESTING and token not in resting:
+                assert self.waited_s.pop(token) >= TIMEOUT_S - SLACK_S, "timed out before its time"
+            elif entry.phase is Phase.WAITING:
+                assert self.waited_s[token] < TIMEOUT_S + SLACK_S, "its time-out is over"
+        deadline = self.window.next_deadline()
+        assert deadline is None or deadline > self.now
+
+    @precondition(lambda self: any(entry.phase is Phase.SENT for entry in self.entries.values()))
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        """The broker takes one, once."""
+        entry = self.choose(data, Phase.SENT)
+        assert self.window.acknowledged(entry.token, self.now) == (entry, not self.wait_for_engine)
+        if self.wait_for_engine:
+            self.waited_s[entry.token] = 0.0
+        else:
+            del self.entries[entry.token]
+        assert self.window.acknowledged(entry.token, self.now) is None
+
+    @precondition(lambda self: any(entry.tries for entry in self.entries.values()))
+    @rule(data=st.data(), at_least_s=st.sampled_from([0.0, 30.0, 7200.0]))
+    def rest(self, data: st.DataObject, at_least_s: float) -> None:
+        """One that was sent is to be tried again later."""
+        entry = data.draw(st.sampled_from([entry for entry in self.entries.values() if entry.tries]))
+        delay_s = self.window.rest(entry, self.now, at_least_s)
+        assert delay_s >= max(at_least_s, 1.0)
+        self.waited_s.pop(entry.token, None)
+
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        """One is being put away."""
+        entry = self.choose(data, *Phase)
+        self.window.ending(entry)
+        self.waited_s.pop(entry.token, None)
+
+    @precondition(lambda self: self.entries)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        """One is final; removing it again changes nothing."""
+        entry = self.choose(data, *Phase)
+        for _ in range(2):
+            self.window.remove(entry)
+            assert self.window.find(entry.correlation_id) is None
+            assert self.window.by_token(entry.token) is None
+        self.waited_s.pop(entry.token, None)
+        del self.entries[entry.token]
+
+    @rule()
+    def disconnect(self) -> None:
+        """The connection ends; nothing stays sent."""
+        self.window.disconnected(self.now)
+        assert not any(entry.phase is Phase.SENT for entry in self.entries.values())
+
+    @rule()
+    def reconnect(self) -> None:
+        """The connection is there."""
+        self.window.reconnected(self.now)
+
+    @rule(seconds=st.sampled_from([0.5, 10.0, 59.0, 61.0, 4000.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += seconds
+        if self.window.connected:
+            self.waited_s = {token: waited + seconds for token, waited in self.waited_s.items()}
+
+    def choose(self, data: st.DataObject, *phases: Phase) -> InFlight[int]:
+        """One that is in one of these phases."""
+        return data.draw(st.sampled_from([entry for entry in self.entries.values() if entry.phase in phases]))
+
+    @invariant()
+    def nothing_is_lost_or_doubled(self) -> None:
+        """Every trigger that was added is in the window until it is removed."""
+        assert {entry.token: entry for entry in self.window} == self.entries
+        assert len(self.window) == len(self.entries) <= LIMIT
+        assert self.window.vacancy == LIMIT - len(self.entries)
+        assert self.window.sent == sum(entry.phase is Phase.SENT for entry in self.entries.values())
+
+    @invariant()
+    def first_sends_leave_in_the_order_of_add(self) -> None:
+        """Strict lanes aside, whose triggers wait for each other."""
+        lanes: dict[str | None, list[int]] = {}
+        for entry in self.first_sends:
+            lanes.setdefault(entry.lane, []).append(entry.item)
+        for items in lanes.values():
+            assert items == sorted(items)
+
+    @invariant()
+    def the_next_deadline_is_that_of_the_first_whose_clock_runs(self) -> None:
+        """Time-outs run only while connected."""
+        running = [
+            entry.deadline
+            for entry in self.entries.values()
+            if entry.phase is Phase.RESTING or (entry.phase is Phase.WAITING and self.window.connected)
+        ]
+        assert self.window.next_deadline() == min(running, default=None)
+
+
+class WindowOfABroker(WindowLife):
+    """With `settle = "broker"` an acknowledgement is the end."""
+
+    wait_for_engine = False
+
+
+TestWindowForAnEngine = WindowLife.TestCase
+TestWindowForABroker = WindowOfABroker.TestCase
+TestWindowForAnEngine.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
+TestWindowForABroker.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

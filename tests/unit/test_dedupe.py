@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from edgeagent.core.dedupe import (
+    DIGEST_BYTES,
+    KEY_BYTES,
+    OPEN_DELIVERIES,
+    Dedupe,
+    Deliveries,
+    Verdict,
+    data_digest,
+    event_key,
+)
+
+
+def test_the_same_source_and_id_again_is_a_duplicate_and_with_other_data_a_conflict() -> None:
+    dedupe = Dedupe(10)
+    key = event_key("boiler", "7")
+    assert dedupe.check(key, data_digest(b"1")) is Verdict.NEW
+    dedupe.add(key, data_digest(b"1"))
+    assert dedupe.check(key, data_digest(b"1")) is Verdict.DUPLICATE
+    assert dedupe.check(key, data_digest(b"2")) is Verdict.CONFLICT
+    assert dedupe.check(event_key("boiler", "8"), data_digest(b"1")) is Verdict.NEW
+
+
+def test_source_and_id_are_told_apart() -> None:
+    keys = [event_key("a", "bc"), event_key("ab", "c"), event_key("a", "b"), event_key("abc", "")]
+    assert len(set(keys)) == 4
+    assert {len(key) for key in keys} == {KEY_BYTES}
+    assert len(data_digest(b"")) == DIGEST_BYTES
+
+
+def test_the_oldest_event_is_forgotten_beyond_the_horizon() -> None:
+    dedupe = Dedupe(2)
+    for event_id in "abc":
+        dedupe.add(event_key("s", event_id), data_digest(b""))
+    verdicts = [dedupe.check(event_key("s", event_id), data_digest(b"")) for event_id in "abc"]
+    assert verdicts == [Verdict.NEW, Verdict.DUPLICATE, Verdict.DUPLICATE]
+
+
+def test_a_horizon_of_none_knows_nothing() -> None:
+    dedupe = Dedupe(0)
+    dedupe.add(b"key", b"digest")
+    assert dedupe.check(b"key", b"digest") is Verdict.NEW
+
+
+def test_an_event_that_was_not_stored_after_all_is_new_again() -> None:
+    dedupe = Dedupe(2)
+    dedupe.add(b"key", b"digest")
+    dedupe.forget(b"key")
+    dedupe.forget(b"key")
+    assert dedupe.check(b"key", b"digest") is Verdict.NEW
+
+
+def test_a_delivery_that_comes_again_is_the_event_that_it_was() -> None:
+    deliveries = Deliveries("session")
+    deliveries.add(1, b"a", "event-1")
+    assert deliveries.event_id(1, b"a") == "event-1"
+    assert deliveries.event_id(1, b"b") is None
+    assert deliveries.event_id(2, b"a") is None
+
+
+def test_a_packet_id_that_is_used_anew_names_the_new_event() -> None:
+    deliveries = Deliveries("session")
+    deliveries.add(1, b"a", "event-1")
+    deliveries.add(1, b"c", "event-3")
+    assert deliveries.event_id(1, b"a") is None
+    assert deliveries.event_id(1, b"c") == "event-3"
+
+
+def test_no_more_deliveries_are_kept_than_can_come_again_and_the_oldest_goes_first() -> None:
+    deliveries = Deliveries("session")
+    for packet_id in (*range(OPEN_DELIVERIES), 0, OPEN_DELIVERIES):
+        deliveries.add(packet_id, b"d", f"event-{packet_id}")
+    known = [packet_id for packet_id in range(OPEN_DELIVERIES + 1) if deliveries.event_id(packet_id, b"d")]
+    assert known == [0, *range(2, OPEN_DELIVERIES + 1)]

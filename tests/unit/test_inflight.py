@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeagent.core.inflight import InFlight, Phase, Window
+
+
+def window(limit: int = 10, *, wait_for_engine: bool = True) -> Window[str]:
+    """A connected window whose rests take 1.5 s after the first try."""
+    made: Window[str] = Window(limit, wait_for_engine=wait_for_engine, response_timeout_s=60.0, random=lambda: 0.5)
+    made.reconnected(0.0)
+    return made
+
+
+def add(made: Window[str], name: str, lane: str | None = None, *, known: bool = True) -> InFlight[str]:
+    entry = made.add(name, name, lane=lane, known=known)
+    assert entry is not None
+    return entry
+
+
+def sent(made: Window[str], now: float = 0.0, room: int = 100) -> list[str]:
+    return [entry.item for entry in made.due(now, room)]
+
+
+def test_first_sends_leave_in_the_order_in_which_they_were_added() -> None:
+    made = window()
+    for name in "abcd":
+        add(made, name)
+    assert sent(made, room=3) == ["a", "b", "c"]
+    assert sent(made) == ["d"]
+    assert sent(made) == []
+
+
+def test_the_caller_is_told_how_many_more_may_be_out() -> None:
+    made = window(2)
+    first = add(made, "a")
+    assert (made.vacancy, len(made)) == (1, 1)
+    add(made, "b")
+    assert made.vacancy == 0
+    made.remove(first)
+    assert (made.vacancy, len(made)) == (1, 1)
+
+
+def test_the_same_trigger_is_out_once() -> None:
+    made = window()
+    entry = add(made, "a")
+    assert made.add("a", "again", lane=None, known=True) is None
+    made.remove(entry)
+    add(made, "a")
+
+
+def test_with_an_engine_an_acknowledged_trigger_waits_for_its_answer() -> None:
+    made = window()
+    entry = add(made, "a")
+    assert made.acknowledged(entry.token, 0.0) is None, "it was not sent"
+    sent(made)
+    assert made.sent == 1
+    assert made.acknowledged(entry.token, 1.0) == (entry, False)
+    assert (entry.phase, made.sent, made.next_deadline()) == (Phase.WAITING, 0, 61.0)
+    assert made.find("a") is entry
+
+
+def test_with_a_broker_an_acknowledged_trigger_is_final() -> None:
+    made = window(wait_for_engine=False)
+    entry = add(made, "a")
+    sent(made)
+    assert made.acknowledged(entry.token, 0.0) == (entry, True)
+    assert made.find("a") is None
+    assert made.acknowledged(entry.token, 0.0) is None
+
+
+def test_one_that_nobody_answers_is_sent_again_after_the_time_out_and_a_rest() -> None:
+    made = window()
+    entry = add(made, "a")
+    sent(made)
+    made.acknowledged(entry.token, 0.0)
+    assert sent(made, 59.9) == []
+    assert sent(made, 60.0) == []
+    assert entry.phase is Phase.RESTING
+    deadline = made.next_deadline()
+    assert deadline == pytest.approx(63.0)  # three quarters of the ceiling of 4 s
+    assert sent(made, 63.0) == ["a"]
+    assert (entry.tries, entry.attempt) == (2, 2)
+
+
+def test_rests_grow_up_to_an_hour_and_are_never_shorter_than_asked_for() -> None:
+    made = window()
+    entry = add(made, "a")
+    rests: list[float] = []
+    now = 0.0
+    for _ in range(14):
+        made.due(now, 1)
+        rests.append(made.rest(entry, now))
+        now += rests[-1]
+    assert rests[:3] == [3.0, 6.0, 12.0]
+    assert rests == sorted(rests)
+    assert rests[-1] == 2700.0
+    made.due(now, 1)
+    assert made.rest(entry, now, at_least_s=7200.0) == 7200.0
+
+
+def test_one_that_is_tried_again_does_not_hold_the_others_back() -> None:
+    made = window()
+    first = add(made, "a")
+    add(made, "b")
+    sent(made, room=1)
+    made.rest(first, 0.0)
+    assert sent(made, 1.0) == ["b"]
+    assert sent(made, 100.0) == ["a"]
+
+
+def test_a_strict_lane_has_one_out_and_the_others_wait_until_it_is_final() -> None:
+    made = window()
+    first, second = add(made, "a1", "a"), add(made, "a2", "a")
+    add(made, "b1", "b")
+    add(made, "free")
+    assert sent(made) == ["a1", "b1", "free"]
+    made.acknowledged(first.token, 0.0)
+    made.rest(first, 0.0)
+    assert sent(made, 1.0) == [], "the first one's rest holds its lane"
+    assert sent(made, 100.0) == ["a1"]
+    made.remove(first)
+    assert sent(made, 100.0) == ["a2"]
+    made.remove(second)
+    add(made, "a3", "a")
+    assert sent(made, 100.0) == ["a3"]
+
+
+def test_removing_twice_is_harmless() -> None:
+    made = window()
+    first = add(made, "a1", "a")
+    add(made, "a2", "a")
+    sent(made)
+    made.remove(first)
+    made.remove(first)
+    assert (made.sent, len(made), sent(made)) == (0, 1, ["a2"])
+
+
+def test_after_a_lost_connection_what_was_not_acknowledged_is_sent_again_first_and_in_order() -> None:
+    made = window()
+    for name in "abcd":
+        add(made, name)
+    assert sent(made, room=3) == ["a", "b", "c"]
+    acknowledged = made.find("b")
+    assert acknowledged is not None
+    made.acknowledged(acknowledged.token, 0.0)
+    made.disconnected(1.0)
+    assert made.sent == 0
+    made.reconnected(2.0)
+    assert sent(made, 2.0) == ["a", "c", "d"]
+
+
+def test_the_response_time_out_stands_still_while_the_connection_is_lost() -> None:
+    made = window()
+    entry = add(made, "a")
+    sent(made)
+    made.acknowledged(entry.token, 0.0)
+    made.disconnected(50.0)
+    made.disconnected(55.0)
+    assert made.next_deadline() is None
+    made.reconnected(1000.0)
+    made.reconnected(1005.0)
+    assert made.next_deadline() == 1010.0
+    assert sent(made, 1009.9) == []
+    assert made.next_deadline() == 1010.0
+    made.due(1010.0, 1)
+    assert entry.phase is Phase.RESTING
+
+
+def test_what_may_have_been_sent_before_a_restart_has_no_known_attempt() -> None:
+    made = window()
+    entry = add(made, "a", known=False)
+    for tries in (1, 2, 3):
+        made.due(1e6 * tries, 1)
+        assert (entry.tries, entry.attempt) == (tries, 0)
+        made.rest(entry, 1e6 * tries)
+
+
+def test_nothing_happens_to_one_that_is_being_put_away() -> None:
+    made = window()
+    entry = add(made, "a")
+    sent(made)
+    made.acknowledged(entry.token, 0.0)
+    made.ending(entry)
+    assert made.next_deadline() is None
+    assert sent(made, 1e6) == []
+    made.disconnected(1e6)
+    made.reconnected(1e6)
+    assert sent(made, 2e6) == []
+    assert made.find("a") is entry
+    made.rest(entry, 2e6)
+    assert sent(made, 3e6) == ["a"]

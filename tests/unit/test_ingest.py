@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.ingest import Ingest
+from edgeagent.core.dedupe import Dedupe
+from edgeagent.core.event import Draft
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
+from edgeagent.errors import Draining, EventConflict, MessageError, OutboxFull, RecordTooLarge
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import HIGH, NORMAL, Leased
+from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
+
+HOT = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
+RULES = [
+    RuleSpec("overheat", "plant", source="boiler-*", filters=HOT, template="inspect"),
+    RuleSpec("alarm", "plant", type="alarm", priority="high", template="inspect"),
+]
+
+
+def event(data: bytes = b'{"temp": 95}', **fields: str) -> Draft:
+    return Draft(**{"source": "boiler-1", **fields}, data=data, is_json=True)
+
+
+def make(outbox: Outbox, rules: Sequence[RuleSpec] = RULES) -> Ingest:
+    return Ingest("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=16 << 10)
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[Outbox]:
+    async with running_outbox(tmp_path) as running:
+        yield running
+
+
+async def leased(outbox: Outbox, log: str = NORMAL) -> list[Leased]:
+    return await outbox.lease(log)
+
+
+async def test_an_event_without_id_and_time_is_given_both(outbox: Outbox) -> None:
+    (accepted,) = await make(outbox).accept([event()])
+    (stored,) = await leased(outbox)
+    assert uuid.UUID(accepted.id).version == 7
+    assert stored.record.id == accepted.id
+    assert stored.record.time.endswith("Z")
+
+
+async def test_ids_made_one_after_the_other_sort_by_time() -> None:
+    clock = Clock()
+    before = clock.new_id()
+    while clock.new_id()[:13] == before[:13]:  # noqa: ASYNC110  only the clock tells
+        await asyncio.sleep(0)
+    assert before < clock.new_id()
+
+
+async def test_the_same_event_twice_in_one_batch_is_stored_once(outbox: Outbox) -> None:
+    ingest = make(outbox)
+    first, second = await ingest.accept([event(id="7"), event(id="7")])
+    assert (first.duplicate, second.duplicate) == (False, True)
+    assert first.triggers == second.triggers
+    assert len(await leased(outbox)) == 1
+    assert (outbox.events.received, outbox.events.stored, outbox.events.duplicate) == (2, 1, 1)
+
+
+async def test_a_batch_with_one_wrong_event_is_refused_whole_and_may_come_again(outbox: Outbox) -> None:
+    ingest = make(outbox)
+    with pytest.raises(MessageError, match="source"):
+        await ingest.accept([event(id="1"), event(source="no space")])
+    await ingest.accept([event(id="1")])
+    assert [trigger.record.id for trigger in await leased(outbox)] == ["1"]
+    assert (outbox.events.received, outbox.events.stored, outbox.events.refused) == (3, 1, 2)
+
+
+async def test_a_conflict_is_counted_as_one_and_stores_nothing(outbox: Outbox) -> None:
+    ingest = make(outbox)
+    await ingest.accept([event(id="1")])
+    with pytest.raises(EventConflict):
+        await ingest.accept([event(id="2"), event(b'{"temp": 96}', id="1")])
+    assert len(await leased(outbox)) == 1
+    assert (outbox.events.conflict, outbox.events.refused) == (1, 1)
+    (again,) = await ingest.accept([event(id="2")])
+    assert not again.duplicate
+
+
+async def test_a_batch_stays_in_one_log_and_in_order_if_any_of_it_is_high(outbox: Outbox) -> None:
+    ingest = make(outbox)
+    await ingest.accept([event(id="1"), event(id="2", type="alarm"), event(id="3")])
+    assert await leased(outbox) == []
+    high = await leased(outbox, HIGH)
+    assert [(trigger.record.id, trigger.rule) for trigger in high] == [
+        ("1", "overheat"),
+        ("2", "overheat"),
+        ("2", "alarm"),
+        ("3", "overheat"),
+    ]
+
+
+async def test_an_event_refused_by_a_full_outbox_is_no_duplicate_when_it_comes_again(tmp_path: Path) -> None:
+    filler = b'{"temp": 95, "x": "%s"}' % (b"x" * 15_000)
+    async with running_outbox(tmp_path, max_bytes=4 * SEGMENT_BYTES) as outbox:
+        ingest = make(outbox)
+        number = 0
+        with pytest.raises(OutboxFull):  # noqa: PT012  which one is refused depends on the segments
+            while True:
+                await ingest.accept([event(filler, id=str(number))])
+                number += 1
+        while triggers := await leased(outbox):
+            for trigger in triggers:
+                outbox.release(trigger, "settled")
+        (again,) = await ingest.accept([event(filler, id=str(number))])  # settling has made room
+        assert not again.duplicate
+        counts = outbox.events
+        assert counts.received == counts.stored + counts.refused
+
+
+async def test_a_rule_in_error_is_counted_and_does_not_stop_the_others(outbox: Outbox) -> None:
+    rules = [*RULES, RuleSpec("all", "plant", template="keep")]
+    ingest = make(outbox, rules)
+    (accepted,) = await ingest.accept([event(b'{"pressure": 1}')])
+    assert [trigger.rule for trigger in accepted.triggers] == ["all"]
+    assert ingest.rule_counts["overheat"].errors == 1
+    assert ingest.rule_counts["all"].matched == 1
+
+
+async def test_too_large_an_event_is_refused_by_its_own_limit(outbox: Outbox) -> None:
+    with pytest.raises(RecordTooLarge, match="max_event_bytes"):
+        await make(outbox).accept([event(b'"%s"' % (b"x" * (16 << 10)))])
+
+
+async def test_a_draining_agent_takes_nothing(outbox: Outbox) -> None:
+    ingest = make(outbox)
+    ingest.draining = True
+    with pytest.raises(Draining):
+        await ingest.accept([event()])
+    assert outbox.events.refused == 1
+
+
+async def test_events_that_no_rule_wants_are_acknowledged_and_not_stored(outbox: Outbox) -> None:
+    (accepted,) = await make(outbox).accept([event(b'{"temp": 20}')])
+    assert accepted.triggers == ()
+    assert await leased(outbox) == []
+    assert (outbox.events.received, outbox.events.filtered) == (1, 1)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.local import LocalBroker
+from edgeagent.agent.relay import LocalRelay
+from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.config.tables import LocalSubscription
+from edgeagent.core.dedupe import Dedupe, Deliveries
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.rulespec import RuleSpec
+from edgeagent.errors import Unavailable
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import NORMAL
+from tests.fakes.link import FakeLink, delivery
+from tests.fakes.outbox import running_outbox
+
+SUBSCRIPTIONS = [
+    LocalSubscription(topic="sensors/+/data", source="{1}"),
+    LocalSubscription(topic="meters/#", id="body.seq", type="reading"),
+    LocalSubscription(topic="edgeagent/#"),
+    LocalSubscription(topic="clouds"),
+]
+
+
+class Bench:
+    """A local broker's owner with a link that the test plays."""
+
+    def __init__(self, broker: LocalBroker, outbox: Outbox) -> None:
+        self.broker = broker
+        self.outbox = outbox
+        self.link = FakeLink()
+        broker.on_up(self.link, session_present=True)
+
+    async def take(self, topic: str, payload: bytes, packet_id: int = 1, **fields: bool) -> None:
+        """A message comes; return when it is acknowledged."""
+        before = len(self.link.acknowledged)
+        self.broker.on_messages([delivery(topic, payload, packet_id, **fields)])
+        await until(lambda: len(self.link.acknowledged) > before)
+
+    async def stored(self) -> list[tuple[str, str, str, bytes]]:
+        """Source, type, id and data of what is stored and was not asked for before."""
+        leased = await self.outbox.lease(NORMAL)
+        return [(item.record.source, item.record.type, item.record.id, item.record.data) for item in leased]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110  nobody tells when
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def bench(directory: Path, session: str = "s1") -> AsyncIterator[Bench]:
+    async with running_outbox(directory) as outbox:
+        ledger = Ledger(directory / "ledger.db", relay=True)
+        rules = RuleSet([RuleSpec("all", "plant", template="t")])
+        ingest = Ingest("gw-1", rules, outbox, Dedupe(1000), Clock(), max_event_bytes=1000)
+
+        async def new_session() -> str:
+            return "s2"
+
+        broker = LocalBroker(
+            SUBSCRIPTIONS,
+            ingest,
+            outbox,
+            LocalRelay(ledger, "edgeagent/status/{source}", retain=True),
+            ConnectionTold("local broker", ["mqtt://127.0.0.1"], "retrying"),
+            deliveries=Deliveries(session),
+            new_session=new_session,
+        )
+        running = asyncio.create_task(broker.run())
+        try:
+            yield Bench(broker, outbox)
+        finally:
+            running.cancel()
+            await asyncio.wait([running])
+
+
+async def test_source_type_and_id_come_from_the_subscription(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("sensors/boiler-1/data", b'{"temp": 1.50}')
+        await local.take("meters/a/b", b'{"seq": 17}', 2)
+        (first, second) = await local.stored()
+        assert first[0] == "boiler-1"
+        assert first[3] == b'{"temp": 1.50}'  # the very bytes
+        assert second[:3] == ("meters/a/b", "reading", "17")
+
+
+async def test_what_is_no_json_is_opaque(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("sensors/boiler-1/data", b"\x00\xff")
+        (leased,) = await local.outbox.lease(NORMAL)
+        assert not leased.record.is_json
+
+
+async def test_a_cloudevent_is_taken_as_one_but_the_subscription_names_the_source(tmp_path: Path) -> None:
+    event = {"specversion": "1.0", "id": "e1", "source": "x", "type": "t", "time": "2022-01-01T00:00:00Z", "data": 5}
+    async with bench(tmp_path) as local:
+        await local.take("sensors/boiler-1/data", json.dumps(event).encode())
+        await local.take("clouds", json.dumps({**event, "id": "e2"}).encode(), 2)
+        assert await local.stored() == [("boiler-1", "t", "e1", b"5"), ("x", "t", "e2", b"5")]
+
+
+async def test_what_can_be_no_event_is_acknowledged_counted_and_stops_nothing(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("sensors/boiler-1/data", b"x" * 1001)  # over max_event_bytes
+        await local.take("meters/a", b'{"no": "seq"}', 2)
+        await local.take("sensors/two words/data", b"{}", 3)
+        await local.take("clouds", b'{"specversion": "0.3", "id": "1", "source": "s", "type": "t", "data": 1}', 4)
+        await local.take("sensors/boiler-1/data", b"{}", 5)
+        assert [source for source, *_ in await local.stored()] == ["boiler-1"]
+        assert local.broker.counts.malformed == 4
+        counts = local.outbox.events
+        assert (counts.received, counts.stored, counts.refused) == (5, 1, 4)
+
+
+async def test_our_own_reports_and_retained_messages_are_never_events(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("edgeagent/status/boiler-1", b"{}")
+        await local.take("sensors/boiler-1/data", b"{}", 2, retain=True)
+        assert await local.stored() == []
+        assert local.broker.counts.ignored == 2
+
+
+async def test_a_redelivery_is_the_same_event_and_a_new_message_on_its_packet_id_is_not(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("sensors/boiler-1/data", b"1", 7)
+        await local.take("sensors/boiler-1/data", b"1", 7, duplicate=True)  # the same
+        await local.take("sensors/boiler-1/data", b"2", 7, duplicate=True)  # other bytes
+        await local.take("sensors/boiler-1/data", b"2", 8, duplicate=True)  # another packet
+        await local.take("sensors/boiler-2/data", b"2", 7, duplicate=True)  # another topic
+        await local.take("sensors/boiler-1/data", b"1", 7)  # no redelivery
+        assert len(await local.stored()) == 5
+        assert local.outbox.events.duplicate == 1
+
+
+async def test_a_lost_session_makes_no_message_a_redelivery(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("sensors/boiler-1/data", b"1", 7)
+        local.broker.on_down(Unavailable("mqtt://127.0.0.1", "gone"))
+        local.broker.on_up(local.link, session_present=False)
+        await local.take("sensors/boiler-1/data", b"1", 7, duplicate=True)
+        assert len(await local.stored()) == 2
+
+
+async def test_the_same_id_with_other_data_is_acknowledged_and_counted_as_a_conflict(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("meters/a", b'{"seq": 1, "v": 1}')
+        await local.take("meters/a", b'{"seq": 1, "v": 2}', 2)
+        await local.take("meters/a", b'{"seq": 1, "v": 1}', 3)
+        assert len(await local.stored()) == 1
+        counts = local.outbox.events
+        assert (counts.conflict, counts.duplicate, counts.received) == (1, 1, 3)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from edgeagent.core.parameters import Parameters, argument_problems
+from edgeagent.errors import MessageError
+
+EVENT = {"source": "boiler-1", "body": {"temp": 97.10, "site": None, "tags": ["a", "b"], "big": 12345678901234567890}}
+
+
+def test_paths_and_constants_become_texts_in_the_order_of_the_rule() -> None:
+    arguments = {"temp": "body.temp", "device": "source", "site": {"value": "north"}, "count": {"value": 3}}
+    assert Parameters(arguments).values(EVENT) == [
+        {"name": "temp", "value": "97.1"},
+        {"name": "device", "value": "boiler-1"},
+        {"name": "site", "value": "north"},
+        {"name": "count", "value": "3"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("body.site", "null"),
+        ("body.tags", '["a","b"]'),
+        ("body.tags.1", "b"),
+        ("body.big", "12345678901234567890"),
+    ],
+)
+def test_a_value_that_is_no_text_becomes_its_text(path: str, text: str) -> None:
+    assert Parameters({"p": path}).values(EVENT) == [{"name": "p", "value": text}]
+
+
+@pytest.mark.parametrize(
+    ("constant", "text"), [("", ""), (True, "true"), (1.0, "1"), (-2, "-2"), ("body.temp", "body.temp")]
+)
+def test_a_constant_is_taken_as_it_is(constant: object, text: str) -> None:
+    parameters = Parameters({"p": {"value": constant}})
+    assert not parameters.needs_envelope
+    assert parameters.values({}) == [{"name": "p", "value": text}]
+
+
+def test_a_parameter_that_the_event_has_no_value_for_is_an_error_that_names_it() -> None:
+    with pytest.raises(MessageError, match=r"^parameter: limit: the event has no body\.limit$"):
+        Parameters({"temp": "body.temp", "limit": "body.limit"}).values(EVENT)
+
+
+def test_a_rule_without_arguments_does_not_look_at_the_event() -> None:
+    parameters = Parameters({})
+    assert not parameters.needs_envelope
+    assert parameters.values({}) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"a b": "source"}, "letters, digits"),
+        ({"": "source"}, "letters, digits"),
+        ({"é": "source"}, "letters, digits"),
+        ({"p": "body..x"}, "empty part"),
+        ({"p": "body.#"}, "not supported"),
+        ({"p": 5}, "must be a path"),
+        ({"p": ["source"]}, "must be a path"),
+        ({"p": {"value": None}}, "must be a path"),
+        ({"p": {"value": ["a"]}}, "must be a path"),
+        ({"p": {"value": "a", "default": "b"}}, "must be a path"),
+        ({"p": {}}, "must be a path"),
+    ],
+)
+def test_an_argument_that_can_never_work_is_told_when_the_rule_is_read(arguments: dict[str, Any], reason: str) -> None:
+    [(name, problem)] = argument_problems(arguments)
+    assert name in arguments
+    assert reason in problem
+
+
+def test_good_arguments_have_no_problems() -> None:
+    assert not list(argument_problems({"temp_1-a": "body.temp", "site": {"value": "north"}}))

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeagent.core.event import Draft
+from edgeagent.core.rules import Rule, RuleSet, rule_problems
+from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.units import Duration
+from edgeagent.errors import MessageError
+
+
+def spec(**members: Any) -> RuleSpec:
+    members = {"name": "overheat", "namespace": "plant", "template": "inspect"} | members
+    return msgspec.convert({key: value for key, value in members.items() if value is not None}, RuleSpec)
+
+
+def hot(value: str = "90") -> dict[str, Any]:
+    return {"data": [{"path": "body.temp", "type": "number", "comparator": ">=", "value": [value]}]}
+
+
+def event(source: str = "boiler-1", data: bytes = b'{"temp": 97.1}', *, kind: str = "event") -> Draft:
+    return Draft(source=source, data=data, is_json=True, type=kind)
+
+
+def problems(**members: Any) -> dict[str, str]:
+    return dict(rule_problems(spec(**members)))
+
+
+def test_all_rules_that_match_fire_in_the_order_of_the_configuration() -> None:
+    rules = RuleSet(
+        [
+            spec(name="every"),
+            spec(name="other", source="pump-*"),
+            spec(name="alarms", type="alarm"),
+            spec(name="hot", filters=hot()),
+            spec(name="hotter", filters=hot("99")),
+            spec(name="off", enabled=False),
+        ]
+    )
+    match = rules.match(event())
+    assert match.rules == ("every", "hot")
+    assert match.errors == ()
+    assert not match.high
+
+
+def test_an_event_that_no_rule_wants_matches_none() -> None:
+    assert RuleSet([spec(source="pump-*")]).match(event()).rules == ()
+    assert RuleSet([]).match(event()).rules == ()
+
+
+def test_a_rule_that_cannot_decide_is_told_and_does_not_hold_the_others_back() -> None:
+    rules = RuleSet([spec(name="hot", filters=hot()), spec(name="every")])
+    match = rules.match(event(data=b'{"pressure": 3}'))
+    assert match.rules == ("every",)
+    [(name, error)] = match.errors
+    assert name == "hot"
+    assert isinstance(error, MessageError)
+
+
+def test_an_event_is_high_when_one_of_the_rules_that_matched_is() -> None:
+    rules = RuleSet([spec(name="a"), spec(name="b", priority="high", filters=hot("95"))])
+    assert rules.match(event()).high
+    assert not rules.match(event(data=b'{"temp": 20}')).high
+
+
+def test_data_is_not_decoded_for_rules_that_look_at_source_and_type_only() -> None:
+    broken = event(data=b"{")
+    assert RuleSet([spec()]).match(broken).rules == ("overheat",)
+    assert RuleSet([spec(source="pump", filters=hot())]).match(broken).rules == ()
+
+
+def test_a_rule_is_found_by_its_name_unless_it_is_gone_or_disabled() -> None:
+    rules = RuleSet([spec(name="a"), spec(name="b", enabled=False)])
+    assert rules.get("a") is not None
+    assert rules.get("b") is None
+    assert rules.get("c") is None
+    assert [rule.name for rule in rules] == ["a"]
+
+
+def test_a_rule_takes_its_defaults_from_the_contract() -> None:
+    rule = Rule(spec())
+    assert (rule.name_prefix, rule.priority, rule.strict, rule.ttl_s, rule.track) == (
+        "overheat",
+        "normal",
+        False,
+        7 * 86400,
+        True,
+    )
+    assert Rule(spec(name_prefix="hot", order="strict", ttl=Duration(60))).name_prefix == "hot"
+
+
+def test_parameters_of_the_event_replace_those_of_the_same_name_in_the_rules_workflow() -> None:
+    written = {
+        "entrypoint": "main",
+        "arguments": {
+            "parameters": [{"name": "temp", "value": "0"}, {"name": "unit", "value": "C"}],
+            "artifacts": [{"name": "log"}],
+        },
+    }
+    rule = Rule(spec(template=None, workflow={"spec": written}))
+    assert rule.spec_with([{"name": "temp", "value": "97.1"}]) == {
+        "entrypoint": "main",
+        "arguments": {
+            "parameters": [{"name": "unit", "value": "C"}, {"name": "temp", "value": "97.1"}],
+            "artifacts": [{"name": "log"}],
+        },
+    }
+    assert written["arguments"]["parameters"][0]["value"] == "0", "the rule's own text must stay as it is"  # type: ignore[index]
+
+
+def test_a_good_rule_has_no_problems() -> None:
+    assert problems() == {}
+    assert problems(filters=hot(), arguments={"temp": "body.temp"}, name_prefix="over.heat-", cluster_scope=True) == {}
+    workflow = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "metadata": {"generateName": "x-", "labels": {"a": "b"}},
+        "spec": {"entrypoint": "main", "arguments": {"parameters": [{"name": "a"}]}},
+    }
+    assert problems(template=None, workflow=workflow) == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "key", "reason"),
+    [
+        ({"name": "Over_heat"}, "name", "lower-case"),
+        ({"name": "x" * 64}, "name", "at most 63"),
+        ({"name_prefix": "a..b"}, "name_prefix", "lower-case"),
+        ({"name_prefix": "-a"}, "name_prefix", "lower-case"),
+        ({"namespace": "Plant"}, "namespace", "Kubernetes namespace"),
+        ({"ttl": Duration(0)}, "ttl", "more than 0"),
+        ({"template": None}, "template", "given: none"),
+        ({"workflow_file": "w.yaml"}, "template", "given: template, workflow_file"),
+        ({"template": "In_spect"}, "template", "name of a WorkflowTemplate"),
+        ({"template": None, "workflow_file": "w", "cluster_scope": True}, "cluster_scope", "belongs to template"),
+        ({"filters": hot("warm")}, "filters.data[0]", "is no number"),
+        ({"arguments": {"temp": "body..x"}}, "arguments.temp", "empty part"),
+    ],
+)
+def test_what_is_wrong_with_a_rule_is_told_by_its_key(members: dict[str, Any], key: str, reason: str) -> None:
+    found = problems(**members)
+    assert list(found) == [key]
+    assert reason in found[key]
+
+
+@pytest.mark.parametrize(
+    ("workflow", "key", "reason"),
+    [
+        ({"spec": {"a": 1}, "status": {}}, "workflow.status", "no member of a Workflow"),
+        ({"spec": {"a": 1}, "kind": "CronWorkflow"}, "workflow.kind", "must be Workflow"),
+        ({"spec": {}}, "workflow.spec", "what to run"),
+        ({"kind": "Workflow"}, "workflow.spec", "what to run"),
+        ({"spec": {"arguments": []}}, "workflow.spec.arguments", "must be an object"),
+        ({"spec": {"arguments": {"parameters": ["a"]}}}, "workflow.spec.arguments", "array of objects"),
+        ({"spec": {"a": 1}, "metadata": []}, "workflow.metadata", "must be an object"),
+        ({"spec": {"a": 1}, "metadata": {"uid": "x"}}, "workflow.metadata.uid", "only labels and annotations"),
+        ({"spec": {"a": 1}, "metadata": {"labels": {"a": 1}}}, "workflow.metadata.labels", "object of texts"),
+    ],
+)
+def test_what_is_wrong_with_a_rules_own_workflow_is_told_by_its_member(
+    workflow: dict[str, Any], key: str, reason: str
+) -> None:
+    found = problems(template=None, workflow=workflow)
+    assert list(found) == [key]
+    assert reason in found[key]
