@@ -17,17 +17,8 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the process's exit code. No traceback of an expected error reaches the user."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    asked = arguments[0] if arguments else ""
-    parser = argparse.ArgumentParser(
-        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
-    )
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in [asked] if asked in _COMMANDS else _COMMANDS:
-        import_module(f"edgeagent.cli.{name}").add_parser(subparsers)
-    parsed = parser.parse_args(arguments)
     try:
-        code: int = parsed.run(parsed)
+        code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
     except BrokenPipeError:  # `edgeagent dead ls | head`: whoever read has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -37,6 +28,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EdgeAgentError as exc:
         sys.stderr.writelines(f"edgeagent: {line}\n" for line in _lines(exc))
         return exc.exit_code
+    return code
+
+
+def _run(arguments: list[str]) -> int:
+    asked = arguments[0] if arguments else ""
+    parser = argparse.ArgumentParser(
+        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
+    )
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        import_module(f"edgeagent.cli.{name}").add_parser(subparsers)
+    parsed = parser.parse_args(arguments)
+    code: int = parsed.run(parsed)
     return code
 
 

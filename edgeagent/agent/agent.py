@@ -130,7 +130,7 @@ class _Agent:
         self._join()
         await self._listen()
         _log.info(
-            "agent %s runs: %d rules, %d triggers waiting, %s",
+            "agent %s runs: rules: %d, triggers waiting: %d, listening on %s",
             self._id,
             len(list(self._rules)),
             outbox.health.account.pending,

@@ -111,9 +111,7 @@ class Outbox:
         self._unkept += 1
         if self._keep_at is None:
             self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S
-            self._work.set()  # so that `run` takes up the deadline
-        elif self._unkept == _CHECKPOINT_RELEASES:
-            self._work.set()
+        self._work.set()
 
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
         """Move a leased trigger to the dead letters: synced there before it is released here.

@@ -26,6 +26,8 @@ class FakeLink:
         self.acknowledged += messages
 
 
-def delivery(topic: str, payload: bytes, packet_id: int = 1, **fields: bool) -> Message:
+def delivery(
+    topic: str, payload: bytes, packet_id: int = 1, *, retain: bool = False, duplicate: bool = False
+) -> Message:
     """A message from the local broker at QoS 1."""
-    return Message(topic, payload, 1, packet_id, 1, **fields)
+    return Message(topic, payload, 1, packet_id, 1, retain, duplicate)

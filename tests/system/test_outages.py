@@ -129,13 +129,7 @@ async def test_kill_9_loses_nothing_that_the_local_broker_was_told_is_safe(broke
                 await agent.kill()
                 agent.spawn()
         await agent.ready()
-        await engine.until(
-            lambda: (
-                {trigger["workflow"]["metadata"]["annotations"]["edgeagent.io/event-id"] for trigger in engine.triggers}
-                and len(engine.started) >= 120
-            ),
-            "120 workflows",
-        )
+        await engine.received(120)
         await agent.account(pending=0)
         assert len(engine.started) == 120
         assert await agent.stop() == 0

@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,7 +26,7 @@ RULES = [
 ]
 
 
-def event(data: bytes = b'{"temp": 95}', **fields: str) -> Draft:
+def event(data: bytes = b'{"temp": 95}', **fields: Any) -> Draft:
     return Draft(**{"source": "boiler-1", **fields}, data=data, is_json=True)
 
 

@@ -1,0 +1,275 @@
+"""The format on disk, byte by byte: what today's code writes is what it has always written, and docs/format.md is true.
+
+A golden file is never changed. `golden_vectors` makes the bytes of all of them; a new version's are written by hand.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from random import Random
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import pytest
+
+from edgeagent.core.event import Record
+from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader, Tail, decode_batch, scan
+from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState
+from edgeagent.outbox.recent import Delivery, Recent, _Content
+from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, Group, Leased, Limits, Moved, decode
+from edgeagent.outbox.segment import segment_path
+from edgeagent.outbox.store import Store
+from tests.fakes.crash_filesystem import CrashFilesystem
+
+HERE = Path(__file__).parent
+DOCUMENT = HERE.parents[1] / "docs" / "format.md"
+DIRECTORY = Path("/outbox")
+BOOT = bytes(range(16))
+NOW_MS = 1_774_004_400_250
+LIMITS = Limits(max_bytes=1 << 20, segment_bytes=1024, dedupe_events=100)
+
+FULL = Record(
+    agent="gw-042",
+    source="boiler-1",
+    id="018f-7",
+    type="reading",
+    time="2026-03-20T11:00:00.250Z",
+    data=b'{"temp":97.1}',
+    is_json=True,
+    rules=("overheat", "log"),
+    accepted_ms=NOW_MS,
+    uptime_ms=86_400_000,
+    subject="drum",
+    datacontenttype="application/json",
+    traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    topic="plant/boiler-1",
+    delivery=("1f2e3d4c", 17),
+)
+PLAIN = Record("gw-042", "pump", "2", "event", "2026-03-20T11:00:01Z", b"\x00\xff", False, ("log",), NOW_MS, 7)
+MOVED = Moved(
+    HIGH, 1, msgspec.structs.replace(PLAIN, rules=("log",)), "spec.entrypoint is required", 400, 3, NOW_MS, BOOT
+)
+
+
+def open_store(filesystem: CrashFilesystem) -> Store:
+    salts = count(0x5A175A17)
+    return Store(filesystem, DIRECTORY, LIMITS, boot=BOOT, new_salt=lambda: next(salts), now_ms=lambda: NOW_MS)
+
+
+def golden_disk() -> CrashFilesystem:
+    """A disk with two commits of events, one settled trigger, one dead letter, and a checkpoint."""
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    store = open_store(filesystem)
+    store.append([Group(NORMAL, [FULL, PLAIN], [(bytes(16), bytes(8)), (b"\1" * 16, b"\1" * 8)])])
+    store.events.received += 6
+    store.events.filtered += 3
+    store.events.duplicate += 2
+    store.events.conflict += 1
+    store.append([Group(NORMAL, [PLAIN], [(b"\2" * 16, b"\2" * 8)])])
+    store.append([Group(HIGH, [PLAIN], [(b"\3" * 16, b"\3" * 8)])])
+    [first, second, *_] = store.read(NORMAL)
+    [high] = store.read(HIGH)
+    assert (first.seq, second.seq) == (1, 2)
+    store.release(NORMAL, second.seq, SETTLED)
+    store.move(high, DEAD, DEAD_WAY, reason=MOVED.reason, code=MOVED.code, attempts=MOVED.attempts)
+    store.checkpoint()
+    return filesystem
+
+
+def golden_vectors() -> dict[str, bytes]:
+    """The content of every golden file, as today's code writes it."""
+    files = golden_disk().files()
+    cursor = files[DIRECTORY / "cursor"]
+    slots = [cursor[:SLOT_BYTES].rstrip(b"\0"), cursor[SLOT_BYTES:].rstrip(b"\0")]
+    newest = max(slots, key=lambda slot: msgspec.msgpack.decode(slot[16:], type=Checkpoint).generation)
+    return {
+        "segment-v1.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
+        "dead-segment-v1.bin": files[segment_path(DIRECTORY / DEAD, 1)],
+        "cursor-v1.bin": newest,
+        "recent-v1.bin": files[DIRECTORY / "recent"],
+        "record-v1.bin": msgspec.msgpack.encode(FULL),
+        "moved-v1.bin": msgspec.msgpack.encode(MOVED),
+        "batch-v1.bin": msgspec.msgpack.encode(Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)),
+    }
+
+
+def golden(name: str) -> bytes:
+    return (HERE / name).read_bytes()
+
+
+@pytest.mark.parametrize("name", list(golden_vectors()))
+def test_todays_code_writes_the_golden_bytes(name: str) -> None:
+    assert golden_vectors()[name] == golden(name)
+
+
+def test_the_golden_record_and_move_are_read() -> None:
+    assert msgspec.msgpack.decode(golden("record-v1.bin"), type=Record) == FULL
+    assert msgspec.msgpack.decode(golden("moved-v1.bin"), type=Moved) == MOVED
+    assert msgspec.msgpack.decode(golden("batch-v1.bin"), type=Batch) == Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)
+
+
+def test_the_golden_segment_is_read() -> None:
+    data = golden("segment-v1.bin")
+    header = SegmentHeader.decode(data)
+    assert header == SegmentHeader(0x5A175A17, 1, 1, 0, 0, NOW_MS, BOOT)
+    *frames, tail = scan(memoryview(data), header.salt, header.first_seq)
+    assert isinstance(tail, Tail)
+    assert not tail.torn
+    found = [(item.seq, item.kind, _content(item)) for item in frames if isinstance(item, Frame)]
+    assert found == [
+        (1, Kind.BATCH, Batch(1, 0)),
+        (1, Kind.EVENT, FULL),
+        (3, Kind.EVENT, PLAIN),
+        (4, Kind.BATCH, Batch(2, 3, 8, 2, 2, 3, 0, 0, 1)),
+        (4, Kind.EVENT, PLAIN),
+    ]
+
+
+def _content(frame: Frame) -> object:
+    if frame.kind is Kind.BATCH:
+        return decode_batch(frame)
+    content = decode(frame)
+    assert content is not None
+    return content[0]
+
+
+def test_the_golden_cursor_is_read() -> None:
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    filesystem.create(DIRECTORY / "cursor", 2 * SLOT_BYTES).write_at(SLOT_BYTES, golden("cursor-v1.bin"))
+    _, checkpoint = CursorFile.open(filesystem, DIRECTORY / "cursor")
+    assert checkpoint == Checkpoint(
+        4,
+        {
+            NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2),
+            HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2),
+            DEAD: LogState(2, 1, [], {}, 1, 2),
+        },
+        Batch(4, 0, 10, 4, 2, 3, 0, 0, 1),
+    )
+
+
+def test_an_outbox_of_golden_files_is_opened() -> None:
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    for log, name in ((NORMAL, "segment-v1.bin"), (DEAD, "dead-segment-v1.bin")):
+        filesystem.make_directory(DIRECTORY / log)
+        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(name))
+    filesystem.replace(DIRECTORY / "cursor", golden("cursor-v1.bin"))
+    filesystem.replace(DIRECTORY / "recent", golden("recent-v1.bin"))
+    store = open_store(filesystem)
+    assert [(leased.seq, leased.rule) for leased in store.read(NORMAL)] == [(1, "overheat"), (3, "log"), (4, "log")]
+    assert store.read(HIGH) == []
+    assert [leased for part in store.peek(DEAD) for leased in part] == [
+        Leased(DEAD, 1, "log", MOVED.record, BOOT, msgspec.structs.replace(MOVED, origin=HIGH))
+    ]
+    account = store.account()
+    assert (account.accepted, account.settled, account.pending, account.dead) == (5, 1, 3, 1)
+    assert list(account.problems()) == []
+    assert (store.events.received, store.events.stored) == (10, 4)
+
+
+def tables() -> Iterator[tuple[str, list[list[str]]]]:
+    """The tables of the document: the heading of the column that names fields or members, and the rows."""
+    lines = DOCUMENT.read_text("utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("|---"):
+            heading = cells(lines[number - 1])
+            rows = []
+            for row in lines[number + 1 :]:
+                if not row.startswith("|"):
+                    break
+                rows.append(cells(row))
+            yield heading[1 if heading[0] == "member" else 2 if heading[0] == "offset" else 0], rows
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
+
+
+TABLES = dict(tables())
+STRUCTS: dict[str, Any] = {
+    "Record": Record,
+    "Moved": Moved,
+    "Batch": Batch,
+    "Checkpoint": Checkpoint,
+    "LogState": LogState,
+    "Recent": _Content,
+    "Delivery": Delivery,
+}
+
+
+@pytest.mark.parametrize("name", STRUCTS)
+def test_the_document_names_every_member_in_its_place(name: str) -> None:
+    rows = TABLES[name]
+    assert [int(row[0]) for row in rows] == list(range(len(rows)))
+    assert [row[1] for row in rows] == list(STRUCTS[name].__struct_fields__)
+
+
+def fields(table: str, data: bytes) -> dict[str, int | bytes]:
+    """Read the bytes by a table of the document: integers up to 8 bytes, else bytes."""
+    result: dict[str, int | bytes] = {}
+    end = 0
+    for offset, size, name, *_ in TABLES[table]:
+        assert int(offset) == end, f"{table}: the rows do not follow each other"
+        length = int(result["size"]) if size == "size" else int(size)
+        end += length
+        part = data[int(offset) : end]
+        if name:
+            result[name] = int.from_bytes(part, "little") if length <= 8 and name != "magic" else part
+        else:
+            assert not any(part)
+    return result | {"end": end}
+
+
+def test_who_reads_by_the_document_reads_the_golden_segment() -> None:
+    data = golden("segment-v1.bin")
+    header = fields("header field", data)
+    assert header["end"] == HEADER_BYTES == header["header_bytes"]
+    assert header["magic"] == b"\x8bEDGELOG"
+    assert header["crc"] == crc32(data[:92])
+    known = SegmentHeader.decode(data)
+    assert known is not None
+    assert known._asdict() == {name: header[name] for name in known._fields}
+    seqs, offset = [], HEADER_BYTES
+    while any(data[offset:]):
+        frame = fields("frame field", data[offset:])
+        end = int(frame["end"])
+        assert frame["crc"] == crc32(data[offset + 4 : offset + end], int(header["salt"]))
+        assert {row[0] for row in TABLES["kind"]} >= {str(frame["kind"])}
+        seqs.append((frame["seq"], frame["count"], frame["kind"]))
+        offset += -(-end // 8) * 8
+    assert seqs == [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
+
+
+def test_who_reads_by_the_document_reads_the_golden_cursor() -> None:
+    data = golden("cursor-v1.bin")
+    slot = fields("slot field", data)
+    assert slot["magic"] == b"EDGECUR1"
+    assert slot["end"] == len(data)
+    assert slot["crc"] == crc32(bytes(slot["payload"]))  # type: ignore[arg-type]
+    assert f"Two slots of {SLOT_BYTES} bytes" in DOCUMENT.read_text("utf-8")
+
+
+def test_the_document_names_every_kind_log_and_golden_file() -> None:
+    assert [(int(row[0]), row[1].upper()) for row in TABLES["kind"]] == [(kind.value, kind.name) for kind in Kind]
+    paths = [row[0] for row in TABLES["path"]]
+    assert {f"outbox/{log}/*.seg" for log in LOGS} | {"outbox/cursor", "outbox/recent"} <= set(paths)
+    named = set(re.findall(r"[a-z]+-v1\.bin", DOCUMENT.read_text("utf-8")))
+    assert named <= {path.name for path in HERE.iterdir()}
+
+
+def test_the_golden_recent_file_is_read() -> None:
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    filesystem.replace(DIRECTORY / "recent", golden("recent-v1.bin"))
+    recent = Recent.load(filesystem, DIRECTORY / "recent", 100)
+    assert recent.keys() == [
+        (bytes(16), bytes(8)),
+        (b"\1" * 16, b"\1" * 8),
+        (b"\2" * 16, b"\2" * 8),
+        (b"\3" * 16, b"\3" * 8),
+    ]
+    assert recent.deliveries() == [Delivery("1f2e3d4c", 17, bytes(8), "018f-7")]
+    assert recent.batch == 3
