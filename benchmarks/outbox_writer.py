@@ -39,8 +39,8 @@ def record(number: int) -> Record:
 def run() -> None:
     """Print a table for each batch size."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
+        numbers = itertools.count()
         for batch, events in _EVENTS_AT_BATCH.items():
-            numbers = itertools.count()
             reference = _raw(Path(directory), batch, events, numbers)
             others = [
                 _store(Path(directory), batch, events, numbers),
