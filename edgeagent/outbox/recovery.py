@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from operator import itemgetter
 
 import msgspec
@@ -59,10 +60,11 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Rece
             extra={"event": "outbox_cursor_lost"},
         )
     damages: list[tuple[str, Damage, int]] = []
+    first_seqs = {name: log.released.cursor for name, log in logs.items()}  # before moves release anything
     for name, log in logs.items():
         known_seq = states[name].next_seq if name in states else 1
-        items: Iterable[Frame | Damage] = found[name].frames if name in states else _everything(log)
-        for item in (*found[name].damages, *items):
+        items = found[name].frames if name in states else _everything(log, first_seqs[name])
+        for item in chain(found[name].damages, items):
             if isinstance(item, Damage):
                 damages.append((name, item, known_seq))
             elif item.kind is Kind.MOVED and item.seq >= known_seq:
@@ -129,8 +131,8 @@ def _gone_way(name: str) -> str:
     return VOID if name == DEAD else SETTLED
 
 
-def _everything(log: Log) -> Iterator[Frame | Damage]:
-    reader = Reader(log, log.released.cursor)
+def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
+    reader = Reader(log, first_seq)
     try:
         while items := reader.read(_READ_FRAMES, _READ_BYTES):
             yield from items

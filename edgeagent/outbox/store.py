@@ -119,7 +119,8 @@ class Store:
     def append(self, groups: Sequence[Group]) -> list[int | OutboxError]:
         """Store groups; for each the seq of its first trigger, or why nothing of it is stored.
 
-        Groups of one log share a sync as far as they fit one segment. Synced when it returns.
+        Groups of one log share a sync as far as they fit one segment. Synced when it returns. Once there is no room
+        for one, the later ones of its log are refused too, so that their order holds when they are tried again.
         """
         outcomes: list[int | OutboxError] = [OutboxFull(self.used_bytes, self._limits.max_bytes)] * len(groups)
         for name in EVENT_LOGS:
@@ -139,7 +140,7 @@ class Store:
                     self._append_chosen(name, groups, chosen, outcomes)
                     chosen, total = [], 0
                 if not self._logs[name].fits(total + size) and not self._room:
-                    continue
+                    break
                 chosen.append((index, entries))
                 total += size
             if chosen:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from pathlib import Path
 from random import Random
 
 from edgeagent.core.account import Account, event_problems
-from edgeagent.core.event import Record
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.records import DEAD, DEAD_WAY, DISCARDED, LOGS, NORMAL, REPLAYED, Group, Leased, Limits
-from edgeagent.outbox.store import Store
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
+from tests.fakes.stores import BOOT, group, open_store, record
 
-DIRECTORY = Path("/outbox")
 SEGMENT_BYTES = 1536
 LIMITS = Limits(max_bytes=12 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=50)
-BOOT = bytes(range(16))
 _ATTEMPTS = 10
 
 Trigger = tuple[str, str]  # event id and rule
@@ -32,34 +28,12 @@ class State(Enum):
     KEPT = "kept"  # final, and a checkpoint says so
 
 
-def record(event_id: str, rules: Sequence[str] = ("r",), data: bytes = b"{}", source: str = "boiler") -> Record:
-    """A record that is complete as far as the outbox looks."""
-    return Record("gw", source, event_id, "event", "2026-03-20T11:00:00Z", data, True, tuple(rules), 1_000, 5)
-
-
-def group(log: str, *records: Record) -> Group:
-    """Records as one caller hands them over."""
-    return Group(log, records, [(f"{entry.id:>16.16}".encode(), b"digest..") for entry in records])
-
-
-def open_store(filesystem: CrashFilesystem, limits: Limits = LIMITS) -> Store:
-    """A store on this disk, with salts from its chance."""
-    return Store(
-        filesystem,
-        DIRECTORY,
-        limits,
-        boot=BOOT,
-        new_salt=lambda: filesystem.random.getrandbits(32),
-        now_ms=lambda: 1_000,
-    )
-
-
 class Model:
     """See the module. Each step does something to the store and notes what it promised; `check` compares."""
 
     def __init__(self, random: Random) -> None:
         self.filesystem = CrashFilesystem(random)
-        self.store = open_store(self.filesystem)
+        self.store = open_store(self.filesystem, LIMITS)
         self.states: dict[Trigger, State] = {}
         self.in_doubt: set[Trigger] = set()  # not acknowledged, and may be there after a crash
         self.moving: set[Trigger] = set()  # a move failed half-way: after a crash it may have happened
@@ -172,7 +146,7 @@ class Model:
         """Open the store, as often as it takes, and bring the model to what a crash may have left."""
         for _ in range(_ATTEMPTS):
             try:
-                self.store = open_store(self.filesystem)
+                self.store = open_store(self.filesystem, LIMITS)
                 break
             except StorageFailed:
                 continue
@@ -180,7 +154,7 @@ class Model:
                 self.filesystem = self._after(Fate.TORN)
         else:
             with self.filesystem.calm():
-                self.store = open_store(self.filesystem)
+                self.store = open_store(self.filesystem, LIMITS)
         self.leased.clear()
         places, _ = self._found()
         for trigger, state in self.states.items():

@@ -45,6 +45,13 @@ class _Node:
         _apply(self.seen, size, None)
         self.waiting.append((size, None))
 
+    def copy(self) -> _Node:
+        """The same, on its own."""
+        twin = _Node(bytes(self.synced))
+        twin.seen = bytearray(self.seen)
+        twin.waiting = list(self.waiting)
+        return twin
+
     def settle(self, fate: Fate, random: Random) -> None:
         """Decide what of the waiting writes reaches the disk."""
         for offset, data in self.waiting:
@@ -147,9 +154,14 @@ class CrashFilesystem:
     def crash(self, fate: Fate = Fate.TORN) -> CrashFilesystem:
         """The disk as it is found after a power cut now; this one is of no use any more."""
         self._off = True
+        return self.survivor(fate)
+
+    def survivor(self, fate: Fate = Fate.TORN) -> CrashFilesystem:
+        """What a power cut now would leave; this one goes on."""
         after = CrashFilesystem(self.random)
         after._directories = set(self._directories)
-        for path, node in self._synced.items():
+        for path, synced in self._synced.items():
+            node = synced.copy()
             node.settle(fate, self.random)
             after._seen[path] = after._synced[path] = _Node(bytes(node.synced))
         return after

@@ -249,7 +249,7 @@ def test_who_reads_by_the_document_reads_the_golden_cursor() -> None:
     slot = fields("slot field", data)
     assert slot["magic"] == b"EDGECUR1"
     assert slot["end"] == len(data)
-    assert slot["crc"] == crc32(bytes(slot["payload"]))  # type: ignore[arg-type]
+    assert slot["crc"] == crc32(bytes(slot["payload"]))
     assert f"Two slots of {SLOT_BYTES} bytes" in DOCUMENT.read_text("utf-8")
 
 

@@ -167,6 +167,17 @@ def test_the_response_time_out_stands_still_while_the_connection_is_lost() -> No
     assert entry.phase is Phase.RESTING
 
 
+def test_a_connection_that_is_lost_at_once_stops_the_time_out_too() -> None:
+    made = window()
+    entry = add(made, "a")
+    sent(made)
+    made.acknowledged(entry.token, 0.0)
+    made.disconnected(0.0)
+    assert made.next_deadline() is None
+    made.reconnected(100.0)
+    assert made.next_deadline() == 160.0
+
+
 def test_what_may_have_been_sent_before_a_restart_has_no_known_attempt() -> None:
     made = window()
     entry = add(made, "a", known=False)

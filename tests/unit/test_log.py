@@ -1,180 +1,234 @@
 from __future__ import annotations
 
-import asyncio
-import io
-import json
-import logging
-import os
-import re
-from collections.abc import Iterator
-from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from edgeagent.host import log as host_log
+from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.log import Entry, Log, Recovered
+from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.segment import Segment, number_of, segment_path
+from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 
-logger = logging.getLogger("edgeagent.mqtt.session")
-
-
-@pytest.fixture(autouse=True)
-def _root_logger_is_given_back() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
+DIRECTORY = Path("/log")
+SEGMENT_BYTES = 1024
 
 
-def lines_of(fmt: host_log.Format, *calls: tuple[int, str, dict[str, Any]], level: str = "debug") -> list[str]:
-    """What these calls write."""
-    stream = io.StringIO()
-    host_log.configure(level, fmt, stream, {})
-    for number, message, extra in calls:
-        logger.log(number, "%s", message, extra=extra)
-    return stream.getvalue().splitlines()
+class Kept:
+    """A log on a disk in memory, and how often it asked to keep things before a new segment."""
+
+    def __init__(self, filesystem: CrashFilesystem | None = None) -> None:
+        self.filesystem = filesystem or CrashFilesystem(Random(0))  # noqa: S311  chance for tests
+        self.rolls = 0
+        self.log = Log(self.filesystem, DIRECTORY, SEGMENT_BYTES, self._header, self._before_roll)
+
+    def recover(self) -> Recovered:
+        """Open it, without a checkpoint."""
+        return self.log.recover(None, gone_way="settled")
+
+    def append(self, *payloads: bytes) -> int:
+        """Append in one commit."""
+        return self.log.append([Entry(Kind.EVENT, 1, payload) for payload in payloads], Batch(1, 0))
+
+    def read(self, seq: int = 1) -> list[bytes | Damage]:
+        """Everything from a seq on."""
+        reader = Reader(self.log, seq)
+        found: list[bytes | Damage] = []
+        while items := reader.read(3, 1 << 20):
+            found += [item.payload if isinstance(item, Frame) else item for item in items]
+        reader.close()
+        return found
+
+    def numbers(self) -> list[int | None]:
+        """The numbers of the files that are there."""
+        return [number_of(name) for name in self.filesystem.list(DIRECTORY)]
+
+    def _header(self, number: int, seq: int, previous: Segment | None) -> SegmentHeader:
+        before = (previous.number, previous.valid_bytes) if previous else (0, 0)
+        return SegmentHeader(self.filesystem.random.getrandbits(32), number, seq, *before, 0, bytes(16))
+
+    def _before_roll(self) -> None:
+        self.rolls += 1
 
 
-@pytest.mark.parametrize(
-    ("level", "priority"),
-    [
-        (logging.DEBUG, 7),
-        (logging.INFO, 6),
-        (logging.WARNING, 4),
-        (logging.ERROR, 3),
-        (logging.CRITICAL, 2),
-    ],
-)
-def test_a_line_for_the_journal_begins_with_its_priority_and_has_no_time(level: int, priority: int) -> None:
-    (line,) = lines_of("journal", (level, "the uplink is down", {"event": "uplink_down", "retry_s": 4}))
-    assert line == f"<{priority}>mqtt.session: the uplink is down event=uplink_down retry_s=4"
+def kept() -> Kept:
+    made = Kept()
+    made.recover()
+    return made
 
 
-def test_a_line_for_a_person_begins_with_local_time_with_its_offset_and_the_level() -> None:
-    (line,) = lines_of("text", (logging.WARNING, "the uplink is down", {"event": "uplink_down", "retry_s": 4}))
-    time, level, rest = line.split(maxsplit=2)
-    then = datetime.fromisoformat(time)
-    assert then.utcoffset() == datetime.now().astimezone().utcoffset()
-    assert abs(datetime.now().astimezone() - then) < timedelta(minutes=1)
-    assert level == "WARNING"
-    assert rest == "mqtt.session: the uplink is down event=uplink_down retry_s=4"
+def test_segment_names_sort_as_their_numbers_do() -> None:
+    path = segment_path(DIRECTORY, 2**64 - 1)
+    assert path.name == "18446744073709551615.seg"
+    assert number_of(path.name) == 2**64 - 1
+    assert segment_path(DIRECTORY, 9).name < segment_path(DIRECTORY, 10).name
 
 
-def test_a_value_with_spaces_or_quotes_is_quoted() -> None:
-    (line,) = lines_of("journal", (logging.INFO, "m", {"event": "e", "a": 'say "no"', "b": "", "c": "k=v"}))
-    assert line.endswith(r'a="say \"no\"" b="" c="k=v"')
+@pytest.mark.parametrize("name", ["1.seg", f"{1:020d}", f"{1:020d}.seg.tmp", f"{1:021d}.seg", "x" * 20 + ".seg", ""])
+def test_other_names_are_no_segments(name: str) -> None:
+    assert number_of(name) is None
 
 
-def test_a_json_line_is_one_object_with_utc_time_level_event_message_logger_and_the_extras() -> None:
-    (line,) = lines_of("json", (logging.ERROR, "lost", {"event": "damaged", "first": 3, "range": [3, 9], "who": None}))
-    record = json.loads(line)
-    assert list(record) == ["ts", "level", "event", "message", "logger", "first", "range", "who"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", record.pop("ts"))
-    assert record == {
-        "level": "error",
-        "event": "damaged",
-        "message": "lost",
-        "logger": "edgeagent.mqtt.session",
-        "first": 3,
-        "range": [3, 9],
-        "who": None,
-    }
+def test_records_have_seqs_without_gaps_over_all_segments() -> None:
+    made = kept()
+    seqs = [made.append(bytes(200)) for _ in range(12)]
+    assert seqs == list(range(1, 13))
+    assert len(made.log.segments) > 2
+    assert made.log.segments[0].first_seq == 1
+    assert len(made.read()) == 12
+    assert made.read(11) == [bytes(200)] * 2
+    assert made.read(13) == []
 
 
-def test_an_extra_cannot_take_the_place_of_the_level_or_the_time() -> None:
-    (line,) = lines_of("json", (logging.ERROR, "m", {"event": "e", "level": "info", "ts": "never"}))
-    record = json.loads(line)
-    assert record["level"] == "error"
-    assert record["ts"] != "never"
+def test_what_must_be_kept_is_kept_before_each_segment() -> None:
+    made = kept()
+    made.append(b"a")
+    assert made.rolls == 1
+    while len(made.log.segments) < 3:
+        made.append(bytes(200))
+    assert made.rolls == 3
 
 
-@pytest.mark.parametrize("fmt", ["journal", "text", "json"])
-def test_a_record_without_an_event_carries_its_loggers_name_as_event(fmt: host_log.Format) -> None:
-    (line,) = lines_of(fmt, (logging.INFO, "m", {}))
-    expected = '"event":"edgeagent.mqtt.session"' if fmt == "json" else "event=edgeagent.mqtt.session"
-    assert expected in line
+def test_one_commit_is_one_write_and_one_sync() -> None:
+    made = kept()
+    made.append(b"a")
+    names: list[str] = []
+    made.filesystem.fails = lambda _number, name: bool(names.append(name))  # type: ignore[func-returns-value]
+    made.append(b"b", b"c", b"d")
+    assert names == ["write", "sync"]
 
 
-HOSTILE = 'boiler\n<0>edgeagent: fake event=x\r\n\x1b[31mred\u2028\x85 \ud800 "'
+def test_after_a_failed_sync_the_same_records_go_to_a_new_segment_and_the_failed_ones_are_never_seen() -> None:
+    made = kept()
+    made.append(b"a")
+    failures = iter([True])
+    made.filesystem.fails = lambda _number, name: name == "sync" and next(failures, False)
+    assert made.append(b"b") == 2
+    assert made.read() == [b"a", b"b"]
+    assert made.numbers() == [1, 2]
+    for fate in Fate:
+        after = Kept(_copy(made.filesystem).crash(fate))
+        after.recover()
+        assert after.read() == [b"a", b"b"]
 
 
-@pytest.mark.parametrize("fmt", ["journal", "text", "json"])
-def test_text_from_outside_cannot_begin_a_second_line_or_reach_the_terminal(fmt: host_log.Format) -> None:
-    lines = lines_of(fmt, (logging.WARNING, HOSTILE, {"event": HOSTILE, HOSTILE: HOSTILE, "nested": [HOSTILE]}))
-    assert len("".join(lines).splitlines()) == len(lines) == 1
-    assert "\x1b" not in lines[0]
+def _copy(filesystem: CrashFilesystem) -> CrashFilesystem:
+    copy = CrashFilesystem(Random(0))  # noqa: S311  chance for tests
+    copy.make_directory(DIRECTORY)
+    for path, data in filesystem.files().items():
+        copy.replace(path, data)
+    return copy
 
 
-@given(st.text(st.characters(codec=None)), st.text(), st.sampled_from(["journal", "text", "json"]))
-def test_one_record_is_one_line_whatever_it_contains(message: str, value: str, fmt: host_log.Format) -> None:
-    stream = io.StringIO()
-    host_log.configure("debug", fmt, stream, {})
-    logger.info("%s", message, extra={"event": "e", "value": value})
-    text = stream.getvalue()
-    assert text.endswith("\n")
-    assert "\n" not in text[:-1]
-    assert "\r" not in text
-    if fmt == "json":
-        json.loads(text)
+def test_when_the_second_try_fails_too_nothing_is_stored_and_the_log_goes_on_later() -> None:
+    made = kept()
+    made.append(b"a")
+    made.filesystem.fails = lambda _number, name: name == "sync"
+    for _ in range(3):
+        with pytest.raises(StorageFailed):
+            made.append(b"lost")
+    assert made.read() == [b"a"]
+    assert made.log.next_seq == 2
+    made.filesystem.fails = lambda _number, _name: False
+    assert made.append(b"b") == 2
+    assert made.read() == [b"a", b"b"]
+    assert len(made.numbers()) == 2, "what the failures left is removed"
 
 
-@pytest.mark.parametrize("fmt", ["journal", "text", "json"])
-def test_a_traceback_stays_on_the_records_line(fmt: host_log.Format) -> None:
-    stream = io.StringIO()
-    host_log.configure("info", fmt, stream, {})
-    logger.critical("failed", exc_info=ValueError("first\nsecond"), extra={"event": "failed"})
-    (line,) = stream.getvalue().splitlines()
-    assert "ValueError: first\\nsecond" in line
-    assert "traceback" in line
+def test_a_file_that_cannot_be_made_is_not_tried_again_under_its_number() -> None:
+    made = kept()
+    made.filesystem.fails = lambda _number, name: name == "create"
+    for _ in range(8):  # by chance some of them leave a file
+        with pytest.raises(StorageFailed):
+            made.append(b"a")
+    made.filesystem.fails = lambda _number, _name: False
+    assert made.append(b"a") == 1
+    assert made.log.segments[0].number == 9
 
 
-def test_what_json_cannot_say_is_written_as_text() -> None:
-    (line,) = lines_of(
-        "json", (logging.INFO, "m", {"event": "e", "path": Path("/x"), "error": OSError(5, "I/O error")})
-    )
-    assert json.loads(line)["path"] == "/x"
-    assert json.loads(line)["error"] == "[Errno 5] I/O error"
+def test_opening_again_cuts_the_reserved_space_and_begins_a_new_segment() -> None:
+    made = kept()
+    made.append(b"a")
+    made.log.close()
+    again = Kept(made.filesystem)
+    opened = again.recover()
+    assert (opened.torn_bytes, opened.damages, opened.foreign) == (0, [], [])
+    assert again.log.used_bytes < SEGMENT_BYTES
+    again.append(b"b")
+    assert [segment.number for segment in again.log.segments] == [1, 2]
+    assert again.read() == [b"a", b"b"]
 
 
-def test_records_below_the_level_are_not_written() -> None:
-    lines = lines_of("journal", (logging.INFO, "fine", {}), (logging.WARNING, "odd", {}), level="warning")
-    assert [line[:3] for line in lines] == ["<4>"]
+def test_opening_writes_what_was_read_anew_since_it_may_have_been_in_the_cache_only() -> None:
+    made = kept()
+    made.append(b"a")
+    failures = iter([True])
+    made.filesystem.fails = lambda _number, name: name == "sync" and next(failures, False)
+    made.log._before_roll = lambda: (_ for _ in ()).throw(StorageFailed("write", "cursor", "full"))
+    with pytest.raises(StorageFailed):
+        made.append(b"refused, and in the cache")
+    made.filesystem.fails = lambda _number, _name: False
+    restarted = Kept(made.filesystem)
+    restarted.recover()
+    found = restarted.read()
+    survivor = Kept(made.filesystem.crash(Fate.LOST))
+    survivor.recover()
+    assert survivor.read() == found, "what was taken for stored must survive a power cut"
 
 
-def test_what_asyncio_logs_is_written_in_the_same_form() -> None:
-    stream = io.StringIO()
-    host_log.configure("info", "json", stream, {})
-    logging.getLogger(asyncio.__name__).warning("socket.send() raised exception.")
-    assert json.loads(stream.getvalue())["logger"] == "asyncio"
+def test_a_segment_whose_only_sync_failed_is_left_out_when_a_power_cut_brings_it_back() -> None:
+    made = kept()
+    made.append(b"a")
+    failures = iter([True, True])
+    made.filesystem.fails = lambda _number, name: name == "sync" and next(failures, False)
+    with pytest.raises(StorageFailed):
+        made.append(b"lost")
+    ghost = segment_path(DIRECTORY, 2)
+    content = made.filesystem.read(ghost)
+    made.append(b"b")
+    assert made.numbers() == [1, 3]
+    made.filesystem.replace(ghost, content)
+    after = Kept(made.filesystem)
+    after.recover()
+    assert after.read() == [b"a", b"b"]
+    assert after.numbers() == [1, 3]
 
 
-def test_a_second_configuration_replaces_the_first() -> None:
-    first, second = io.StringIO(), io.StringIO()
-    host_log.configure("info", "text", first, {})
-    host_log.configure("info", "text", second, {})
-    logger.info("once", extra={"event": "e"})
-    assert not first.getvalue()
-    assert second.getvalue().count("once") == 1
+def test_segments_are_removed_from_the_front_as_far_as_everything_in_them_is_released() -> None:
+    made = kept()
+    for _ in range(12):
+        made.append(bytes(200))
+    last = made.log.segments[-1]
+    made.log.release(1, last.first_seq - 2, "settled")
+    made.log.remove_settled()
+    assert made.log.segments[0].first_seq < last.first_seq
+    made.log.release(last.first_seq - 1, 1, "settled")
+    made.log.remove_settled()
+    assert made.log.segments == [last]
+    assert made.numbers() == [last.number]
 
 
-def test_auto_is_the_journals_form_only_when_this_very_stream_goes_to_the_journal(tmp_path: Path) -> None:
-    found: list[str] = []
-    with (tmp_path / "stderr").open("w+") as stream:
-        status = os.fstat(stream.fileno())
-        here = f"{status.st_dev}:{status.st_ino}"
-        for env in ({"JOURNAL_STREAM": here}, {"JOURNAL_STREAM": f"{status.st_dev}:1"}, {}):
-            host_log.configure("info", "auto", stream, env)
-            logger.info("m", extra={"event": "e"})
-        stream.seek(0)
-        found = stream.read().splitlines()
-    assert found[0].startswith("<6>")
-    assert re.match(r"\d{4}-", found[1])
-    assert re.match(r"\d{4}-", found[2])
+def test_a_log_counts_what_is_released_by_its_way() -> None:
+    made = kept()
+    made.append(b"a", b"b", b"c", b"d")
+    assert made.log.release(2, 2, "settled") == 2
+    assert made.log.release(1, 4, "damaged") == 2
+    assert made.log.ways == {"settled": 2, "damaged": 2}
+    assert made.log.recount("damaged", "settled")
+    assert not made.log.recount("expired", "settled")
+    assert made.log.ways == {"settled": 3, "damaged": 1}
+    assert made.log.pending == 0
 
 
-def test_auto_is_text_on_a_stream_without_a_file() -> None:
-    (line,) = lines_of("auto", (logging.INFO, "m", {"event": "e"}))
-    assert re.match(r"\d{4}-", line)
+def test_an_empty_header_is_all_that_an_unused_segment_has() -> None:
+    made = kept()
+    made.append(b"a")
+    made.log.close()
+    path = segment_path(DIRECTORY, 1)
+    made.filesystem.replace(path, made.filesystem.read(path)[:HEADER_BYTES])
+    again = Kept(made.filesystem)
+    again.recover()
+    assert again.read() == []
+    assert again.append(b"b") == 1

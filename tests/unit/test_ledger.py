@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import Report, State
+from edgeagent.core.ports import TriggerQuery
+from edgeagent.errors import StorageFailed
+from edgeagent.ledger import ledger as ledger_module
+from edgeagent.ledger.ledger import Ledger
+
+
+@asynccontextmanager
+async def running(path: Path, *, relay: bool = True) -> AsyncIterator[Ledger]:
+    """A ledger that commits; closed in the end as the agent does it."""
+    ledger = Ledger(path, relay=relay)
+    await ledger.open()
+    task = asyncio.create_task(ledger.run())
+    try:
+        yield ledger
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await ledger.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def life(name: str, state: State = State.PUBLISHED, accepted_ms: int = 1, **members: str) -> Life:
+    report = Report(name, f"event-{name}", "boiler", "overheat", state, "now", f"w-{name}", "plant")
+    return Life(msgspec.structs.replace(report, **members), accepted_ms)
+
+
+def moved(state: State) -> object:
+    """A step to another state."""
+    return lambda known: msgspec.structs.replace(known, report=msgspec.structs.replace(known.report, state=state))
+
+
+async def to(ledger: Ledger, name: str, state: State) -> None:
+    await ledger.change(name, moved(state))  # type: ignore[arg-type]
+
+
+async def names(ledger: Ledger, **query: object) -> list[str]:
+    return [report.correlation_id for report in await ledger.find(TriggerQuery(**query))]  # type: ignore[arg-type]
+
+
+def put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def content_of(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0)
+
+
+def on_disk(path: Path) -> list[str]:
+    """What a second look at the file finds, as after a crash."""
+    with closing(sqlite3.connect(path)) as database:
+        return [name for (name,) in database.execute("SELECT correlation_id FROM trigger ORDER BY 1")]
+
+
+async def test_states_survive_a_restart(path: Path) -> None:
+    full = Life(
+        Report("a", "7", "Kühler/2", "r", State.RUNNING, "2026", "w", "plant", "50%", "half\nway", "no"),
+        99,
+        "run-1",
+        True,
+    )
+    async with running(path) as ledger:
+        ledger.begin(full)
+    async with running(path) as ledger:
+        assert await ledger.get("a") == full
+        assert await ledger.get("b") is None
+
+
+async def test_reads_see_what_is_not_committed_yet(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        assert on_disk(path) == []
+        assert await ledger.get("a") == life("a")
+        assert await ledger.by_workflow("w-a") == life("a")
+        assert await names(ledger) == ["a"]
+        await to(ledger, "a", State.RUNNING)
+        assert await names(ledger, state=State.PUBLISHED) == []
+        await ledger.committed()
+        assert on_disk(path) == ["a"]
+        await to(ledger, "a", State.SUCCEEDED)
+        assert await names(ledger, state=State.RUNNING) == [], "the disk still says running"
+        assert await names(ledger, state=State.SUCCEEDED) == ["a"]
+
+
+async def test_committed_returns_when_everything_before_it_is_on_disk(path: Path) -> None:
+    async with running(path) as ledger:
+        await ledger.committed()
+        for number in range(50):
+            ledger.begin(life(f"{number:02}"))
+        await asyncio.gather(ledger.committed(), ledger.committed())
+        assert len(on_disk(path)) == 50
+
+
+async def test_a_change_is_committed_soon_even_if_nobody_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "_COMMIT_DELAY_S", 0.01)
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        await eventually(lambda: on_disk(path) == ["a"])
+
+
+async def test_a_step_that_changes_nothing_leaves_everything_as_it_was(path: Path) -> None:
+    async with running(path) as ledger:
+        told: list[Life] = []
+        ledger.on_change = told.append
+        ledger.begin(life("a"))
+        assert await ledger.change("a", lambda _: None) is None
+        assert await ledger.change("nobody", lambda known: known) is None
+        assert told == [life("a")]
+
+
+async def test_a_trigger_is_found_by_its_workflow_before_and_after_the_commit(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        ledger.begin(life("b"))
+        for _ in range(2):
+            assert await ledger.by_workflow("w-b") == life("b")
+            assert await ledger.by_workflow("w-c") is None
+            await ledger.committed()
+
+
+async def test_reports_are_listed_newest_event_first(path: Path) -> None:
+    async with running(path) as ledger:
+        for name, accepted_ms in (("b", 2), ("d", 4), ("a", 1)):
+            ledger.begin(life(name, accepted_ms=accepted_ms))
+        await ledger.committed()
+        ledger.begin(life("c", accepted_ms=3))
+        assert await names(ledger) == ["d", "c", "b", "a"]
+        assert await names(ledger, limit=2) == ["d", "c"]
+
+
+async def test_lists_are_restricted_by_source_rule_and_state(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a", State.RUNNING))
+        ledger.begin(life("b", State.RUNNING, source="pump"))
+        ledger.begin(life("c", State.FAILED, rule="leak"))
+        for _ in range(2):
+            assert sorted(await names(ledger, source="boiler")) == ["a", "c"]
+            assert await names(ledger, rule="leak") == ["c"]
+            assert sorted(await names(ledger, state=State.RUNNING)) == ["a", "b"]
+            assert await names(ledger, source="pump", state=State.FAILED) == []
+            assert await names(ledger, source="pump' OR '1'='1") == []
+            await ledger.committed()
+
+
+async def test_a_report_is_told_once_and_again_when_it_changed_meanwhile(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        [first] = await ledger.unrelayed(10)
+        await to(ledger, "a", State.RUNNING)
+        ledger.relayed("a", first.version)
+        [second] = await ledger.unrelayed(10)
+        assert (second.report.state, second.version) == (State.RUNNING, first.version + 1)
+        ledger.relayed("a", second.version)
+        assert await ledger.unrelayed(10) == []
+    async with running(path) as ledger:
+        assert await ledger.unrelayed(10) == []
+
+
+async def test_what_was_not_told_before_a_restart_is_told_after_it_oldest_event_first(path: Path) -> None:
+    async with running(path) as ledger:
+        for name, accepted_ms in (("b", 2), ("a", 1), ("c", 3)):
+            ledger.begin(life(name, accepted_ms=accepted_ms, source="pump" if name == "c" else "boiler"))
+    async with running(path) as ledger:
+        found = await ledger.unrelayed(10)
+        assert [(entry.report.correlation_id, entry.newest) for entry in found] == [
+            ("a", False),
+            ("b", True),
+            ("c", True),
+        ]
+        assert len(await ledger.unrelayed(2)) == 2
+
+
+async def test_without_local_devices_nothing_waits_to_be_told(path: Path) -> None:
+    async with running(path, relay=False) as ledger:
+        ledger.begin(life("a"))
+        assert await ledger.unrelayed(10) == []
+
+
+async def test_who_waits_for_a_trigger_is_woken_by_its_next_change(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        waiting = [asyncio.create_task(ledger.wait("a", 10)) for _ in range(2)]
+        other = asyncio.create_task(ledger.wait("b", 10))
+        await asyncio.sleep(0)
+        await to(ledger, "a", State.RUNNING)
+        async with asyncio.timeout(5):
+            await asyncio.gather(*waiting)
+        assert not other.done()
+        other.cancel()
+        await asyncio.wait([other])
+        assert ledger._waiters == {}
+
+
+async def test_who_waits_in_vain_waits_no_longer_than_asked_for(path: Path) -> None:
+    async with running(path) as ledger:
+        await ledger.wait("a", 0.01)
+        assert ledger._waiters == {}
+
+
+async def test_the_oldest_final_triggers_are_forgotten_and_unfinished_ones_never(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "_MAX_ROWS", 4)
+    monkeypatch.setattr(ledger_module, "_PRUNE_EVERY_COMMITS", 2)
+    async with running(path) as ledger:
+        states = [State.RUNNING, State.SUCCEEDED, State.PUBLISHED, State.FAILED, State.REJECTED, State.SUCCEEDED]
+        for number, state in enumerate(states):
+            ledger.begin(life(f"{number}", state, accepted_ms=number))
+            await ledger.committed()
+        assert on_disk(path) == ["0", "2", "4", "5"]
+        for number in range(6, 12):
+            ledger.begin(life(f"x{number}", State.RUNNING, accepted_ms=number))
+            await ledger.committed()
+        assert set(on_disk(path)) >= {"0", "2", *(f"x{number}" for number in range(6, 12))}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"this is no database, and long enough to be read as a header" * 100, b"SQLite format 3\0" + b"\xff" * 4080],
+)
+async def test_a_damaged_database_is_put_aside_and_begun_anew(
+    path: Path, content: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(path, content)
+    async with running(path) as ledger:
+        assert await ledger.get("a") is None
+        ledger.begin(life("a"))
+        await ledger.committed()
+    assert path.with_name("ledger.db.damaged").read_bytes() == content
+    assert [vars(entry)["event"] for entry in caplog.records if entry.name.startswith("edgeagent")] == [
+        "ledger_damaged"
+    ]
+
+
+async def test_a_database_of_another_version_is_put_aside(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 99")
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+    assert path.with_name("ledger.db.damaged").exists()
+    assert on_disk(path) == ["a"]
+
+
+async def test_damage_that_shows_while_running_loses_no_change_that_is_not_on_disk_yet(path: Path) -> None:
+    async with running(path) as ledger:
+        for number in range(500):
+            ledger.begin(life(f"{number:04}"))
+        await ledger.committed()
+        await ledger._on_thread(lambda: ledger._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall())
+        await ledger._on_thread(lambda: ledger._database.execute("PRAGMA shrink_memory").fetchall())
+        put(path, content_of(path)[:4096] + b"\xff" * 8192)
+        ledger.begin(life("new"))
+        with suppress(StorageFailed):
+            await ledger.committed()
+        with suppress(StorageFailed):
+            await ledger.get("0001")
+        await ledger.committed()
+        assert await ledger.get("new") == life("new")
+        assert await ledger.get("0001") is None, "what was on the damaged disk is forgotten"
+    assert path.with_name("ledger.db.damaged").exists()
+
+
+async def test_a_disk_that_refuses_keeps_the_changes_in_memory_and_tries_again(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        await ledger.committed()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            await ledger._on_thread(lambda: ledger._database.execute("PRAGMA busy_timeout = 0").fetchall())
+            other.execute("BEGIN IMMEDIATE")
+            ledger.begin(life("b"))
+            ledger.relayed("a", 1)
+            for _ in range(2):
+                with pytest.raises(StorageFailed, match=r"ledger\.db"):
+                    await ledger.committed()
+            assert await ledger.get("b") == life("b")
+            other.execute("ROLLBACK")
+        await ledger.committed()
+        assert on_disk(path) == ["a", "b"]
+        assert [entry.report.correlation_id for entry in await ledger.unrelayed(10)] == ["b"]
+    told = [vars(entry)["event"] for entry in caplog.records if entry.name.startswith("edgeagent")]
+    assert told == ["ledger_failing"], "once, not at every try"
+
+
+async def test_a_change_that_comes_while_a_commit_fails_is_not_undone_by_it(path: Path) -> None:
+    gate = threading.Event()
+    async with running(path) as ledger:
+        await ledger._on_thread(lambda: ledger._database.execute("PRAGMA busy_timeout = 0").fetchall())
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            ledger.begin(life("a"))
+            held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(10)))
+            committing = asyncio.create_task(ledger.committed())
+            await eventually(lambda: bool(ledger._committing))
+            await to(ledger, "a", State.RUNNING)
+            gate.set()
+            await held
+            with pytest.raises(StorageFailed):
+                await committing
+            other.execute("ROLLBACK")
+        await ledger.committed()
+    async with running(path) as ledger:
+        assert await ledger.get("a") == life("a", State.RUNNING)
+
+
+async def test_a_directory_that_is_not_there_is_a_storage_failure(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "nowhere" / "ledger.db", relay=True)
+    with pytest.raises(StorageFailed):
+        await ledger.open()
+    ledger._thread.shutdown()
+
+
+async def test_a_stop_in_the_middle_of_a_commit_loses_nothing(path: Path) -> None:
+    ledger = Ledger(path, relay=True)
+    await ledger.open()
+    task = asyncio.create_task(ledger.run())
+    for number in range(200):
+        ledger.begin(life(f"{number:03}"))
+    committing = asyncio.create_task(ledger.committed())
+    await eventually(lambda: bool(ledger._committing))
+    ledger.begin(life("last"))
+    task.cancel()
+    await asyncio.wait([task])
+    await ledger.close()
+    committing.cancel()
+    await asyncio.wait([committing])
+    assert len(on_disk(path)) == 201
