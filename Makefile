@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 # Another interpreter: make test PYTHON=/opt/python/bin/python3
 PYTHON :=
 # Tests that need no broker and no time.
-QUICK := tests/unit tests/architecture tests/property tests/golden
+QUICK := tests/unit tests/architecture tests/property tests/golden tests/crash
 # Mosquitto lives in /usr/sbin, which is not on everybody's PATH.
 export PATH := $(PATH):/usr/sbin
 

@@ -6,6 +6,7 @@ Only when the outbox has synced it does `accept` return; that is the moment of a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -133,11 +134,9 @@ class Ingest:
             # One log for all of them, so that they are stored whole or not at all, and stay in order.
             log = HIGH if any(event.high for event in new) else NORMAL
             records = [event.record for event in new if event.record is not None]
-            try:
-                await self._outbox.append(Group(log, records, [(event.key, event.digest) for event in new]))
-            except OutboxError:
-                self.take_back(prepared)
-                raise
+            future = self._outbox.submit(Group(log, records, [(event.key, event.digest) for event in new]))
+            future.add_done_callback(lambda done: self.take_back(prepared) if done.exception() is not None else None)
+            await asyncio.shield(future)  # the outcome decides about the keys, even if the caller is gone by then
         duplicates = [event for event in prepared if event.accepted.duplicate]
         if duplicates:
             await self._first_stored(duplicates)

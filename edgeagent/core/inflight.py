@@ -148,9 +148,11 @@ class Window(Generic[T]):
         return self._by_token.get(token)
 
     def rest(self, entry: InFlight[T], now: float, at_least_s: float = 0.0) -> float:
-        """Try it again later; returns after how many seconds."""
+        """Try it again later, at least after `at_least_s` (an hour at most counts); returns after how many seconds."""
         fraction = 0.5 + self._random() / 2  # never at once: half of the wait is certain, the other half spreads
-        delay = max(at_least_s, full_jitter(entry.tries, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S))
+        delay = max(
+            min(at_least_s, _RETRY_CAP_S), full_jitter(entry.tries, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S)
+        )
         self._enter(entry, Phase.RESTING)
         self._set_timer(entry, now + delay)
         return delay

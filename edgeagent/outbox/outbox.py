@@ -86,10 +86,14 @@ class Outbox:
         Raises:
             RecordTooLarge, OutboxFull, StorageFailed: nothing of it is stored.
         """
+        return await asyncio.shield(self.submit(group))  # so that `barrier` waits for it even when this caller is gone
+
+    def submit(self, group: Group) -> asyncio.Future[int]:
+        """As `append`, for a caller that must know the outcome even if it is cancelled: do not cancel the future."""
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._appends.append((group, future))
         self._work.set()
-        return await asyncio.shield(future)  # so that `barrier` waits for it even when this caller is gone
+        return future
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""

@@ -96,7 +96,9 @@ def test_rests_grow_up_to_an_hour_and_are_never_shorter_than_asked_for() -> None
     assert rests == sorted(rests)
     assert rests[-1] == 2700.0
     made.due(now, 1)
-    assert made.rest(entry, now, at_least_s=7200.0) == 7200.0
+    assert made.rest(entry, now, at_least_s=3000.0) == 3000.0
+    made.due(now + 3000.0, 1)
+    assert made.rest(entry, now + 3000.0, at_least_s=1e9) == 3600.0  # an answer cannot put a trigger off for years
 
 
 def test_one_that_is_tried_again_does_not_hold_the_others_back() -> None:

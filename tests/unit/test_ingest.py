@@ -14,7 +14,8 @@ from edgeagent.core.dedupe import Dedupe
 from edgeagent.core.event import Draft
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
-from edgeagent.errors import Draining, EventConflict, MessageError, OutboxFull, RecordTooLarge
+from edgeagent.errors import Draining, EventConflict, MessageError, OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.outbox.files import File, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Leased
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
@@ -28,6 +29,18 @@ RULES = [
 
 def event(data: bytes = b'{"temp": 95}', **fields: Any) -> Draft:
     return Draft(**{"source": "boiler-1", **fields}, data=data, is_json=True)
+
+
+class FailingDisk(OsFilesystem):
+    """A disk on which no file can be made while it is `failing`."""
+
+    failing = False
+
+    def create(self, path: Path, size: int) -> File:
+        """Fail, or make it."""
+        if self.failing:
+            raise StorageFailed("create", str(path), "I/O error")
+        return super().create(path, size)
 
 
 def make(outbox: Outbox, rules: Sequence[RuleSpec] = RULES) -> Ingest:
@@ -147,3 +160,19 @@ async def test_events_that_no_rule_wants_are_acknowledged_and_not_stored(outbox:
     assert accepted.triggers == ()
     assert await leased(outbox) == []
     assert (outbox.events.received, outbox.events.filtered) == (1, 1)
+
+
+async def test_an_event_whose_sender_went_away_before_a_refusal_is_no_duplicate_later(tmp_path: Path) -> None:
+    disk = FailingDisk()
+    async with running_outbox(tmp_path, filesystem=disk) as outbox:
+        ingest = make(outbox)
+        disk.failing = True
+        sender = asyncio.create_task(ingest.accept([event(id="7")]))
+        await asyncio.sleep(0)
+        sender.cancel()
+        await asyncio.wait([sender])
+        await outbox.barrier()
+        disk.failing = False
+        (again,) = await ingest.accept([event(id="7")])
+        assert not again.duplicate
+        assert len(await leased(outbox)) == 1
