@@ -1,22 +1,24 @@
-"""Run every benchmark, or those named: `python -m benchmarks outbox_writer`."""
+"""Run every benchmark, or those named: `python -m benchmarks [--long] [outbox_writer start memory wear]`."""
 
 from __future__ import annotations
 
-import sys
+import argparse
 from importlib import import_module
 
-_ALL = ("outbox_writer",)
+_ALL = ("outbox_writer", "start", "memory", "wear")
 
 
-def main() -> int:
-    """Print a table for each."""
-    for name in sys.argv[1:] or _ALL:
-        if name not in _ALL:
-            print(f"no benchmark {name!r}; there are {', '.join(_ALL)}", file=sys.stderr)
-            return 2
-        import_module(f"benchmarks.{name}").run()
-    return 0
+def main() -> None:
+    """Print the tables of each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--long", action="store_true", help="backlogs of 10,000,000 events too, and more rounds")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_ALL)}; all of them if none is named")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(_ALL):
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(_ALL)}")
+    for name in arguments.names or _ALL:
+        import_module(f"benchmarks.{name}").run(long=arguments.long)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""What every benchmark needs: medians, bytes written, and a table."""
+"""What every benchmark needs: contestants that take turns, medians, bytes written, and tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,40 +16,81 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Figure(NamedTuple):
-    """One measurement: medians over the rounds."""
+    """One contestant: medians over the rounds. `ratio` is to the first contestant, in the same round."""
 
     name: str
     events_per_s: float
+    ratio: float
     cpu_us_per_event: float
     bytes_per_event: float
 
 
-def measured(name: str, events: int, rounds: int, work: Callable[[], None]) -> Figure:
-    """Run `work`, which handles so many events, several times; take the medians. Bytes are those sent to the disk."""
-    rates: list[float] = []
-    cpu: list[float] = []
-    written: list[float] = []
+class Checked(NamedTuple):
+    """A figure held against a goal; `limit` None when it is only told."""
+
+    name: str
+    value: float
+    unit: str
+    limit: float | None = None
+
+    @property
+    def reached(self) -> bool:
+        """Whether the value is within the limit."""
+        return self.limit is None or self.value <= self.limit
+
+
+class _Round(NamedTuple):
+    events_per_s: float
+    cpu_us: float
+    bytes: float
+
+
+# Entered, it is ready (files open, space reserved) and gives the work that is measured, which handles all events.
+Contestant = Callable[[], AbstractContextManager[Callable[[], None]]]
+
+
+def compared(events: int, rounds: int, contestants: Mapping[str, Contestant]) -> list[Figure]:
+    """Let contestants, each of which handles so many events, take turns; the first one is the reference.
+
+    They take turns because a disk's speed drifts: a ratio is made within one round.
+    """
+    found: dict[str, list[_Round]] = {name: [] for name in contestants}
     for _ in range(rounds):
-        bytes_before, cpu_before, start = _written(), time.process_time(), time.perf_counter()
-        work()
-        elapsed = time.perf_counter() - start
-        rates.append(events / elapsed)
-        cpu.append((time.process_time() - cpu_before) / events * 1e6)
-        written.append((_written() - bytes_before) / events)
-    return Figure(name, statistics.median(rates), statistics.median(cpu), statistics.median(written))
+        for name, prepared in contestants.items():
+            with prepared() as work:
+                found[name].append(_measured(events, work))
+    reference = next(iter(found.values()))
+    return [
+        Figure(
+            name,
+            statistics.median(one.events_per_s for one in turns),
+            statistics.median(one.events_per_s / base.events_per_s for one, base in zip(turns, reference, strict=True)),
+            statistics.median(one.cpu_us for one in turns),
+            statistics.median(one.bytes for one in turns),
+        )
+        for name, turns in found.items()
+    ]
 
 
-def show(title: str, reference: Figure, others: list[Figure]) -> None:
-    """Print a table of figures with ratios to the reference, and keep it as JSON."""
+def show(title: str, figures: Sequence[Figure]) -> None:
+    """Print a table of contestants, and keep it as JSON."""
     print(f"\n{title}")
-    print(f"  {'':34} {'events/s':>12} {'ratio':>7} {'CPU us/event':>13} {'bytes/event':>12}")
-    for figure in (reference, *others):
-        ratio = figure.events_per_s / reference.events_per_s
+    print(f"  {'':40} {'events/s':>12} {'ratio':>7} {'CPU us/event':>13} {'bytes/event':>12}")
+    for figure in figures:
         print(
-            f"  {figure.name:34} {figure.events_per_s:12,.0f} {ratio:7.2f} {figure.cpu_us_per_event:13.1f} "
+            f"  {figure.name:40} {figure.events_per_s:12,.0f} {figure.ratio:7.2f} {figure.cpu_us_per_event:13.1f} "
             f"{figure.bytes_per_event:12,.0f}"
         )
-    keep(title, [figure._asdict() for figure in (reference, *others)])
+    keep(title, [figure._asdict() for figure in figures])
+
+
+def show_checked(title: str, rows: Sequence[Checked]) -> None:
+    """Print figures beside their limits, and keep them as JSON."""
+    print(f"\n{title}")
+    for row in rows:
+        goal = "" if row.limit is None else f"<= {row.limit:,.2f}  {'reached' if row.reached else 'NOT REACHED'}"
+        print(f"  {row.name:56} {row.value:12,.2f} {row.unit:8} {goal}")
+    keep(title, [{**row._asdict(), "reached": row.reached} for row in rows])
 
 
 def keep(title: str, figures: Any) -> None:
@@ -60,8 +102,23 @@ def keep(title: str, figures: Any) -> None:
     (RESULTS / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n", "utf-8")
 
 
-def _written() -> int:
+def written_bytes() -> int:
+    """What this process has sent to the disk; 0 where the system does not tell. The file system's journal is not in."""
     if sys.platform != "linux":
         return 0
     lines = Path("/proc/self/io").read_text("ascii").splitlines()
     return int(next(line.split()[1] for line in lines if line.startswith("write_bytes")))
+
+
+def resident_mib(process: int | str = "self") -> float:
+    """The resident memory of a process."""
+    lines = Path(f"/proc/{process}/status").read_text("ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
+
+
+def _measured(events: int, work: Callable[[], None]) -> _Round:
+    bytes_before, cpu_before, start = written_bytes(), time.process_time(), time.perf_counter()
+    work()
+    elapsed = time.perf_counter() - start
+    cpu = time.process_time() - cpu_before
+    return _Round(events / elapsed, cpu / events * 1e6, (written_bytes() - bytes_before) / events)

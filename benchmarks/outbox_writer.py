@@ -1,129 +1,237 @@
-"""The outbox's writer beside a bare loop of pwrite and fdatasync, and beside SQLite (WAL, FULL)."""
+"""The outbox's writer beside a raw log loop, SQLite (WAL, FULL) and persist-queue (goal G3)."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import os
+import shutil
 import sqlite3
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
+from struct import Struct
+from typing import Protocol
+from zlib import crc32
 
 import msgspec
 
-from benchmarks.measure import Figure, measured, show
+from benchmarks.events import batches, group, open_store, record
+from benchmarks.measure import Contestant, Figure, compared, show
 from edgeagent.core.event import Record
-from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import NORMAL, Group, Limits
+from edgeagent.outbox.records import Limits
 from edgeagent.outbox.store import Store
 
-_SEGMENT_BYTES = 64 << 20
-_LIMITS = Limits(max_bytes=1 << 30, segment_bytes=_SEGMENT_BYTES, dedupe_events=10_000)
-_EVENTS_AT_BATCH = {1: 3_000, 10: 20_000, 100: 100_000, 1000: 200_000}
+_FILE_BYTES = 64 << 20
+_LIMITS = Limits(max_bytes=1 << 30, segment_bytes=_FILE_BYTES, dedupe_events=10_000)
+_EVENTS_AT_BATCH = {1: 1_000, 10: 20_000, 100: 100_000, 1000: 200_000}
 _ROUNDS = 5
-_PAYLOAD_BYTES = 100  # with the other members about 200 bytes encoded
-_KEY = (bytes(16), bytes(8))
+_WRITER_RATIO = 0.9
+_ASYNCIO_RATIO = 0.5
+_WRITTEN_RATIO = 1.25
 
 
-def record(number: int) -> Record:
-    """An event as a sensor sends it."""
-    data = f'{{"temp":{number % 100},"filler":"{"x" * _PAYLOAD_BYTES}"}}'.encode()
-    return Record(
-        "gw-042", "boiler-1", f"{number:032x}", "event", "2026-03-20T11:00:00Z", data, True, ("r",), 1_000, 2_000
-    )
-
-
-def run() -> None:
-    """Print a table for each batch size."""
+def run(*, long: bool) -> None:
+    """Print a table for each batch size. `long`: more rounds."""
+    rounds = _ROUNDS * 3 if long else _ROUNDS
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        numbers = itertools.count()
         for batch, events in _EVENTS_AT_BATCH.items():
-            reference = _raw(Path(directory), batch, events, numbers)
-            others = [
-                _store(Path(directory), batch, events, numbers),
-                _asyncio(Path(directory), batch, events, numbers),
-                _sqlite(Path(directory), batch, events, numbers),
-            ]
-            show(f"outbox, {batch} records a sync", reference, others)
+            figures = compared(events, rounds, _contestants(Path(directory), batch, events))
+            show(f"outbox, {batch} records a sync", figures)
+            _tell_goals(batch, {figure.name: figure for figure in figures})
 
 
-def _batches(batch: int, events: int) -> Iterator[list[Record]]:
-    """The same records for each contestant; encoding them is part of the work, making them is not."""
-    records = [record(number) for number in range(batch)]
-    for _ in range(events // batch):
-        yield records
+def _contestants(directory: Path, batch: int, events: int) -> dict[str, Contestant]:
+    numbers = itertools.count()
+
+    def fresh(ready: _Ready) -> Contestant:
+        @contextmanager
+        def in_fresh_directory() -> Iterator[Callable[[], None]]:
+            place = directory / f"{batch}-{next(numbers)}"
+            place.mkdir()
+            with ready(place, batch, events) as work:
+                yield work
+            shutil.rmtree(place)
+
+        return in_fresh_directory
+
+    alone: dict[str, Contestant] = {}
+    if batch == 1:
+        alone["pwrite + fdatasync of 200 bytes"] = fresh(_bare)
+        alone["persist-queue SQLiteAckQueue, put + get + ack"] = fresh(_persist_queue)
+    return {
+        "raw log loop": fresh(_raw),
+        **alone,
+        "outbox store": fresh(_store),
+        "outbox through asyncio": fresh(_asyncio),
+        "SQLite WAL, FULL, put": fresh(_sqlite_put),
+        "SQLite WAL, FULL, put and drain": fresh(_sqlite_drain),
+    }
 
 
-def _raw(directory: Path, batch: int, events: int, numbers: Iterator[int]) -> Figure:
-    def work() -> None:
-        path = directory / f"raw-{next(numbers)}"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-        try:
-            os.posix_fallocate(descriptor, 0, _SEGMENT_BYTES)
-            os.fsync(descriptor)
-            offset = 0
-            for records in _batches(batch, events):
-                data = b"".join(msgspec.msgpack.encode(entry) for entry in records)
-                offset = offset if offset + len(data) < _SEGMENT_BYTES else 0
-                offset += os.pwrite(descriptor, data, offset)
-                os.fdatasync(descriptor)
-        finally:
-            os.close(descriptor)
-            path.unlink()
+def _tell_goals(batch: int, figures: dict[str, Figure]) -> None:
+    store, through = figures["outbox store"], figures["outbox through asyncio"]
+    encoded = len(msgspec.msgpack.encode(record(0)))
+    if batch == 1:
+        _tell(f"through asyncio >= {_ASYNCIO_RATIO} x the raw log loop", through.ratio >= _ASYNCIO_RATIO)
+    else:
+        _tell(f"the writer >= {_WRITER_RATIO} x the raw log loop", store.ratio >= _WRITER_RATIO)
+    if batch == max(_EVENTS_AT_BATCH):
+        ratio = store.bytes_per_event / encoded
+        _tell(f"written {ratio:.2f} <= {_WRITTEN_RATIO} x the {encoded} encoded bytes", ratio <= _WRITTEN_RATIO)
 
-    return measured("bare pwrite + fdatasync", events, _ROUNDS, work)
+
+def _tell(goal: str, reached: bool) -> None:
+    print(f"  goal {goal}: {'reached' if reached else 'NOT REACHED'}")
 
 
 @contextmanager
-def _opened(directory: Path, number: int) -> Iterator[Callable[[], Store]]:
-    root = directory / f"store-{number}"
+def _preallocated(directory: Path) -> Iterator[int]:
+    descriptor = os.open(directory / "raw", os.O_RDWR | os.O_CREAT)
+    try:
+        os.posix_fallocate(descriptor, 0, _FILE_BYTES)
+        os.fsync(descriptor)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
-    def make() -> Store:
-        return Store(OsFilesystem(), root, _LIMITS, boot=bytes(16), new_salt=lambda: 1, now_ms=lambda: 1)
 
-    yield make
+@contextmanager
+def _raw(directory: Path, batch: int, events: int) -> Iterator[Callable[[], None]]:
+    """The tightest loop that makes records which can be read again and checked: length, CRC-32, msgpack."""
+    encode, pack = msgspec.msgpack.Encoder().encode, Struct("<II").pack
 
-
-def _store(directory: Path, batch: int, events: int, numbers: Iterator[int]) -> Figure:
     def work() -> None:
-        with _opened(directory, next(numbers)) as make:
-            store = make()
-            for records in _batches(batch, events):
-                outcome = store.append([Group(NORMAL, records, [_KEY] * len(records))])[0]
-                if not isinstance(outcome, int):
-                    raise outcome
-            store.close()
+        offset = 0
+        for records in batches(batch, events):
+            parts: list[bytes] = []
+            for entry in records:
+                payload = encode(entry)
+                parts += (pack(len(payload), crc32(payload)), payload)
+            data = b"".join(parts)
+            offset = offset if offset + len(data) < _FILE_BYTES else 0
+            offset += os.pwrite(descriptor, data, offset)
+            os.fdatasync(descriptor)
 
-    return measured("outbox store", events, _ROUNDS, work)
+    with _preallocated(directory) as descriptor:
+        yield work
 
 
-def _asyncio(directory: Path, batch: int, events: int, numbers: Iterator[int]) -> Figure:
+@contextmanager
+def _bare(directory: Path, _batch: int, events: int) -> Iterator[Callable[[], None]]:
+    data = msgspec.msgpack.encode(record(0))
+
+    def work() -> None:
+        for number in range(events):
+            os.pwrite(descriptor, data, number * len(data))
+            os.fdatasync(descriptor)
+
+    with _preallocated(directory) as descriptor:
+        yield work
+
+
+@contextmanager
+def _store(directory: Path, batch: int, events: int) -> Iterator[Callable[[], None]]:
+    def work() -> None:
+        for records in batches(batch, events):
+            _append(store, records)
+
+    store = open_store(directory / "outbox", _LIMITS)
+    _append(store, [record(0)])  # begins the segment, as the others have their file
+    yield work
+    store.close()
+
+
+def _append(store: Store, records: list[Record]) -> None:
+    outcome = store.append([group(records)])[0]
+    if not isinstance(outcome, int):
+        raise outcome
+
+
+@contextmanager
+def _asyncio(directory: Path, batch: int, events: int) -> Iterator[Callable[[], None]]:
+    async def open_outbox() -> tuple[Outbox, asyncio.Task[None]]:
+        outbox = await Outbox.open(lambda: open_store(directory / "outbox", _LIMITS), max_bytes=_LIMITS.max_bytes)
+        running = asyncio.create_task(outbox.run())
+        await outbox.append(group([record(0)]))
+        return outbox, running
+
     async def append_all() -> None:
-        with _opened(directory, next(numbers)) as make:
-            outbox = await Outbox.open(make, max_bytes=_LIMITS.max_bytes)
-            running = asyncio.create_task(outbox.run())
-            for records in _batches(batch, events):
-                await outbox.append(Group(NORMAL, records, [_KEY] * len(records)))
-            running.cancel()
-            await asyncio.wait([running])
-            await outbox.close()
+        for records in batches(batch, events):
+            await outbox.append(group(records))
 
-    return measured("outbox through asyncio", events, _ROUNDS, lambda: asyncio.run(append_all()))
+    async def close() -> None:
+        running.cancel()
+        await asyncio.wait([running])
+        await outbox.close()
+
+    with asyncio.Runner() as runner:
+        outbox, running = runner.run(open_outbox())
+        yield lambda: runner.run(append_all())
+        runner.run(close())
 
 
-def _sqlite(directory: Path, batch: int, events: int, numbers: Iterator[int]) -> Figure:
+@contextmanager
+def _sqlite_put(directory: Path, batch: int, events: int) -> Iterator[Callable[[], None]]:
+    with _database(directory) as database:
+        yield lambda: _put(database, batch, events)
+
+
+@contextmanager
+def _sqlite_drain(directory: Path, batch: int, events: int) -> Iterator[Callable[[], None]]:
     def work() -> None:
-        database = sqlite3.connect(directory / f"sqlite-{next(numbers)}.db")
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")
-        database.execute("CREATE TABLE record (seq INTEGER PRIMARY KEY, data BLOB NOT NULL)")
-        for records in _batches(batch, events):
+        _put(database, batch, events)
+        while rows := _oldest(database, batch):
             with database:
-                rows = [(msgspec.msgpack.encode(entry),) for entry in records]
-                database.executemany("INSERT INTO record (data) VALUES (?)", rows)
-        database.close()
+                database.execute("DELETE FROM record WHERE seq <= ?", (rows[-1][0],))
 
-    return measured("SQLite WAL, FULL", events, _ROUNDS, work)
+    with _database(directory) as database:
+        yield work
+
+
+@contextmanager
+def _database(directory: Path) -> Iterator[sqlite3.Connection]:
+    database = sqlite3.connect(directory / "queue.db")
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute("CREATE TABLE record (seq INTEGER PRIMARY KEY, data BLOB NOT NULL)")
+    yield database
+    database.close()
+
+
+def _put(database: sqlite3.Connection, batch: int, events: int) -> None:
+    encode = msgspec.msgpack.Encoder().encode
+    for records in batches(batch, events):
+        with database:
+            database.executemany("INSERT INTO record (data) VALUES (?)", [(encode(entry),) for entry in records])
+
+
+def _oldest(database: sqlite3.Connection, limit: int) -> list[tuple[int, bytes]]:
+    return database.execute("SELECT seq, data FROM record ORDER BY seq LIMIT ?", (limit,)).fetchall()
+
+
+@contextmanager
+def _persist_queue(directory: Path, _batch: int, events: int) -> Iterator[Callable[[], None]]:
+    try:
+        persistqueue = import_module("persistqueue")  # only this contestant needs it
+    except ImportError:
+        sys.exit("benchmarks outbox_writer needs persist-queue: pip install persist-queue")
+    queue = persistqueue.SQLiteAckQueue(str(directory / "queue"), auto_commit=True)
+    payload = msgspec.msgpack.encode(record(0))
+
+    def work() -> None:
+        for _ in range(events):
+            queue.put(payload)
+        for _ in range(events):
+            queue.ack(queue.get())
+
+    yield work
+    queue.close()
+
+
+class _Ready(Protocol):
+    def __call__(self, directory: Path, batch: int, events: int, /) -> AbstractContextManager[Callable[[], None]]: ...

@@ -4,6 +4,7 @@
     ├── ConfigError                   exit 78  a configuration file cannot be used
     ├── OutboxError
     │   ├── OutboxFull                the byte limit is reached; nothing was stored
+    │   ├── DeadLettersFull           somebody must discard or replay some
     │   ├── RecordTooLarge            this event can never be stored
     │   ├── OutboxLocked              exit 75  another agent owns the state directory
     │   └── StorageFailed             the disk is unwell; nothing was stored
@@ -69,6 +70,17 @@ class OutboxFull(OutboxError):
 
     def __str__(self) -> str:
         return f"the outbox is full: {self.used_bytes} of {self.max_bytes} bytes (outbox.max_bytes)"
+
+
+class DeadLettersFull(OutboxError):
+    """There are as many dead letters as are kept. The trigger stays where it is."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
+
+    def __str__(self) -> str:
+        return f"there are {self.count} dead letters: discard or replay some (`edgeagent dead`)"
 
 
 class RecordTooLarge(OutboxError):

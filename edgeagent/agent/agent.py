@@ -50,8 +50,10 @@ _SESSION_BYTES = 4
 _log = logging.getLogger(__name__)
 
 
-async def serve(config: AgentConfig, *, stop: asyncio.Event) -> int:
+async def serve(config: AgentConfig, *, stop: asyncio.Event, filesystem: Filesystem | None = None) -> int:
     """Run an agent until a signal or `stop`, and return the process's exit code. Main thread only.
+
+    `filesystem`: what the outbox is kept on, the real disk by default.
 
     Raises:
         OutboxLocked: another process owns the state directory.
@@ -60,7 +62,7 @@ async def serve(config: AgentConfig, *, stop: asyncio.Event) -> int:
     """
     directory = state_directory(config)
     with state_lock(directory):
-        filesystem = OsFilesystem()
+        filesystem = filesystem or OsFilesystem()
         agent = _Agent(config, directory, filesystem, agent_id(config, directory, filesystem))
         return await agent.serve(stop)
 
@@ -92,11 +94,17 @@ def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> st
     return made
 
 
-def make_store(config: AgentConfig, directory: Path, clock: Clock) -> Store:
+def make_store(config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem) -> Store:
     """Open the outbox of a state directory that the caller owns."""
-    limits = Limits(int(config.outbox.max_bytes), int(config.outbox.segment_bytes), config.outbox.dedupe_events)
+    limits = Limits(
+        int(config.outbox.max_bytes),
+        int(config.outbox.segment_bytes),
+        config.outbox.dedupe_events,
+        int(config.outbox.max_age * 1000),
+        config.outbox.when_full == "drop_oldest",
+    )
     return Store(
-        OsFilesystem(),
+        filesystem,
         directory / "outbox",
         limits,
         boot=clock.boot,
@@ -120,7 +128,7 @@ class _Agent:
     async def serve(self, stop: asyncio.Event) -> int:
         config, clock = self._config, self._clock
         outbox = await Outbox.open(
-            lambda: make_store(config, self._directory, clock),
+            lambda: make_store(config, self._directory, clock, self._filesystem),
             max_bytes=int(config.outbox.max_bytes),
             commit_delay_s=config.outbox.commit_delay,
         )
@@ -162,6 +170,7 @@ class _Agent:
             self._chores,
             clock,
             max_age_s=config.outbox.max_age,
+            park_after=config.outbox.park_after,
             rule_counts=self._ingest.rule_counts,
         )
         self._downlink = Downlink(
@@ -182,6 +191,7 @@ class _Agent:
             ledger,
             self._rules,
             clock,
+            directory=self._directory / "outbox",
             ends_published=config.uplink.settle == "broker",
             stats=self._stats,
         )
@@ -286,6 +296,9 @@ class _Agent:
                 "max_bytes": health.max_bytes,
                 "accepting": health.accepting and not health.failure,
                 "failure": health.failure,
+                "parked": health.parked,
+                "hours_left": self._outbox.hours_left(),
+                "lost": msgspec.to_builtins(health.losses),
             },
             "uplink": {
                 **self._uplink_told.stats(),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeagent.agent.clock import Clock
@@ -12,16 +14,27 @@ from edgeagent.agent.ingest import Ingest
 from edgeagent.core.event import Draft
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import Accepted, DeadLetter, TriggerQuery
+from edgeagent.core.ports import Accepted, DeadLetter, Imported, TriggerQuery, Waiting, WaitingPage
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.times import rfc3339
+from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.trigger import correlation_id
+from edgeagent.core.verification import Overview, VerifiedPart
+from edgeagent.errors import Draining
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EVENT_LOGS, Leased
+from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, Leased
+from edgeagent.outbox.store import Store
+from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
+from edgeagent.outbox.verify import overview, verify_part
 
 # Dead letters are listed whole; this many fit the memory of a small gateway.
 _MAX_DEAD_LISTED = 10_000
+# A search tells so many; who means one trigger must say more of its id.
+MAX_FOUND = 10
+
+_log = logging.getLogger(__name__)
 
 
 class AgentApi:
@@ -35,15 +48,17 @@ class AgentApi:
         rules: RuleSet,
         clock: Clock,
         *,
+        directory: Path,
         ends_published: bool,
         stats: Callable[[], dict[str, Any]],
     ) -> None:
-        """`ends_published`: settle = "broker". `stats` puts the figures of all parts together."""
+        """`directory`: the outbox's. `ends_published`: settle = "broker". `stats` puts all parts' figures together."""
         self._ingest = ingest
         self._outbox = outbox
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
+        self._directory = directory
         self._ends_published = ends_published
         self._stats = stats
         self._searching = asyncio.Lock()
@@ -102,6 +117,57 @@ class AgentApi:
             await self._outbox.replay(leased)
         return [correlation_of(leased) for leased in found]
 
+    async def discard(self, correlation_ids: Sequence[str]) -> list[str]:
+        """Let go of dead letters; see `OperatorPort`."""
+        discarded = await self._outbox.look(lambda store: discard_dead(store, frozenset(correlation_ids)))
+        if discarded:
+            _log.warning(
+                "an operator discarded %d dead letters: %s",
+                len(discarded),
+                ", ".join(discarded),
+                extra={"event": "dead_discarded", "correlation_ids": discarded},
+            )
+        return discarded
+
+    async def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
+        """Triggers that wait; see `OperatorPort`."""
+        return await self._outbox.look(lambda store: waiting_page(store, log, seq, limit))
+
+    async def find_waiting(self, text: str) -> list[Waiting]:
+        """Triggers by correlation id or event id; see `OperatorPort`."""
+        found: list[Leased] = []
+        for log in LOGS:
+            found += await self._outbox.find(log, lambda leased: named(leased, text), MAX_FOUND)
+        return await self._outbox.look(lambda store: [waiting(each, store.leased_seq(each.log)) for each in found])
+
+    async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
+        """Release what was exported; see `OperatorPort`."""
+        count = await self._outbox.look(lambda store: release_exported(store, ranges))
+        _log.warning(
+            "an operator exported %d triggers: they are sent by whoever imports them",
+            count,
+            extra={"event": "outbox_exported", "count": count},
+        )
+        return count
+
+    async def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
+        """Take in triggers of another outbox; see `OperatorPort`."""
+        if self._ingest.draining:
+            raise Draining
+        now_ms = self._clock.now_ms()
+        try:
+            return await self._outbox.look(lambda store: take_in(store, digest, first_number, triggers, now_ms))
+        finally:
+            self._outbox.on_change()  # even when it raised, some of them may be there
+
+    async def overview(self) -> Overview:
+        """The outbox on disk; see `OperatorPort`."""
+        return await self._outbox.look(lambda store: overview(store, OsFilesystem(), self._directory))
+
+    async def verify(self, log: str, seq: int) -> VerifiedPart:
+        """Read a part of a log; see `OperatorPort`."""
+        return await self._outbox.look(lambda store: verify_part(store, log, seq))
+
     async def _life(self, correlation: str) -> Life | None:
         life = await self._ledger.get(correlation)
         if life is not None:
@@ -139,6 +205,20 @@ def correlation_of(leased: Leased) -> str:
     """A leased trigger's correlation id."""
     record = leased.record
     return correlation_id(record.agent, record.source, record.id, leased.rule)
+
+
+def named(leased: Leased, text: str) -> bool:
+    """Whether a person means this trigger: by its correlation id or the beginning of it, or by its event's id."""
+    return leased.record.id == text or correlation_of(leased).startswith(text)
+
+
+def discard_dead(store: Store, correlation_ids: frozenset[str]) -> list[str]:
+    """Let go of dead letters, kept when it returns; returns the correlation ids of those that were there."""
+    found = [leased for part in store.peek(DEAD) for leased in part if correlation_of(leased) in correlation_ids]
+    for leased in found:
+        store.release(DEAD, leased.seq, DISCARDED)
+    store.checkpoint()
+    return [correlation_of(leased) for leased in found]
 
 
 def dead_letter(leased: Leased) -> DeadLetter:

@@ -9,6 +9,9 @@ from collections.abc import Awaitable, Callable
 
 from edgeagent.errors import StorageFailed
 
+# While the disk refuses, the operator is told this often, not for each chore.
+_TOLD_AGAIN_S = 600.0
+
 _log = logging.getLogger(__name__)
 
 Chore = Callable[[], Awaitable[None]]
@@ -40,6 +43,7 @@ class Chores:
 
     async def run(self) -> None:
         """Do chores until cancelled."""
+        told_at = -_TOLD_AGAIN_S
         while True:
             await self._work.wait()
             while self._queue:
@@ -47,6 +51,9 @@ class Chores:
                 try:
                     await chore()
                 except StorageFailed as exc:
-                    _log.warning("put off: %s", exc, extra={"event": "chore_failed"})
+                    now = asyncio.get_running_loop().time()
+                    if now - told_at >= _TOLD_AGAIN_S:
+                        told_at = now
+                        _log.warning("put off, as others will be: %s", exc, extra={"event": "chore_failed"})
             self._work.clear()
             self._idle.set()

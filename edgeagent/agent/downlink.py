@@ -6,14 +6,16 @@ said. A malformed one is told, counted and acknowledged: it loses nothing else.
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.forwarder import Forwarder, Out
+from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.uplink import Addressing
 from edgeagent.core import lifecycle
 from edgeagent.core.lifecycle import Life
@@ -25,6 +27,8 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, EXPIRED, SETTLED, Leased
 
 _SUCCESS = 200
+# While the ledger fails it is tried this often.
+_RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -60,24 +64,70 @@ class Downlink:
         self._clock = clock
         self._accept_dry_run = accept_dry_run
         self._dry_run_told = False
+        self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not acknowledged: at most the receive maximum
+        self._early: dict[str, Life] = {}  # lives of triggers that held messages settled before the ledger knew
+        self._failing = False
+        self._retry: asyncio.TimerHandle | None = None
 
     def received(self, link: Link, messages: Sequence[Message]) -> None:
         """Messages came from the broker."""
-        self._chores.leave(lambda: self._work_off(link, messages))
+        self._chores.leave(lambda: self._take_up(link, messages))
 
-    async def _work_off(self, link: Link, messages: Sequence[Message]) -> None:
-        for message in messages:
-            if message.topic == self._addressing.response_topic:
-                await self._response(message)
-            else:
-                await self._status(link, message)
+    async def _take_up(self, link: Link, messages: Sequence[Message]) -> None:
+        # What came on an earlier connection and is not acknowledged comes again on this one.
+        self._held = deque(held for held in self._held if held[0] is link)
+        self._held.append((link, messages))
+        await self._work_off()
+
+    async def _work_off(self) -> None:
+        """Work off what is held, in order. While the ledger fails it stays held, and what it settles is settled."""
+        self._retry = None
         try:
-            await self._ledger.committed()
+            while self._held:
+                link, messages = self._held[0]
+                for message in messages:
+                    if message.topic == self._addressing.response_topic:
+                        await self._response(message)
+                    else:
+                        await self._status(link, message)
+                await self._ledger.committed()
+                link.acknowledge(messages)
+                self._held.popleft()
         except StorageFailed as exc:
-            # Not acknowledged: the broker delivers them again on the next connection. Nothing is lost meanwhile.
-            _log.warning("answers cannot be kept: %s", exc, extra={"event": "downlink_unkept"})
-            return
-        link.acknowledge(messages)
+            if not self._failing:
+                _log.warning("answers cannot be kept, trying again: %s", exc, extra={"event": "downlink_unkept"})
+            self._failing = True
+            self._settle_held()
+            if self._retry is None:
+                loop = asyncio.get_running_loop()
+                self._retry = loop.call_later(_RETRY_S, self._chores.leave, self._work_off)
+        else:
+            self._failing = False
+            self._early.clear()
+
+    def _settle_held(self) -> None:
+        """Let go of triggers that the held messages settle: the outbox does not wait for the ledger."""
+        for _, messages in self._held:
+            for message in messages:
+                try:
+                    if message.topic == self._addressing.response_topic:
+                        response = parse_response(message.payload, message.correlation_data)
+                        correlation, taken, dry_run = (
+                            response.correlation_id,
+                            response.code == _SUCCESS,
+                            response.dry_run,
+                        )
+                    else:
+                        status = parse_status(message.payload)
+                        correlation, taken, dry_run = status.correlation_id, True, status.dry_run
+                except MessageError:
+                    continue  # told when it is worked off
+                entry = self._forwarder.window.find(correlation)
+                if entry is not None and taken and (self._accept_dry_run or not dry_run):
+                    life = self._forwarder.lives.begun(entry)
+                    if life is not None:
+                        self._early[correlation] = life
+                    self._forwarder.settled(entry)
 
     async def _response(self, message: Message) -> None:
         try:
@@ -110,7 +160,7 @@ class Downlink:
 
     async def _taken(self, response: Response) -> None:
         entry = self._forwarder.window.find(response.correlation_id)
-        begun = self._begun(entry)
+        begun = self._early.get(response.correlation_id) or self._forwarder.lives.begun(entry)
         if entry is not None:
             self._forwarder.settled(entry)
         before = await self._ledger.get(response.correlation_id)
@@ -147,9 +197,9 @@ class Downlink:
             known = await self._ledger.by_workflow(status.workflow_id)
         correlation = known.report.correlation_id if known is not None else status.correlation_id
         entry = self._forwarder.window.find(correlation)
-        if known is None and entry is None:
+        if known is None and entry is None and correlation not in self._early:
             return False
-        begun = self._begun(entry)
+        begun = self._early.get(correlation) or self._forwarder.lives.begun(entry)
         if entry is not None:
             self._forwarder.settled(entry)
         at = self._clock.now()
@@ -162,12 +212,6 @@ class Downlink:
         if known is not None:
             await self._late(known)
         return True
-
-    def _begun(self, entry: Out | None) -> Life | None:
-        """The life of a trigger that the ledger does not know yet, None for one that it is not to know."""
-        if entry is None or not self._forwarder.tracks(entry):
-            return None
-        return self._forwarder.new_life(entry, State.PUBLISHED)
 
     async def _late(self, before: Life) -> None:
         """A trigger that had been given up came to something after all: the account is put right."""

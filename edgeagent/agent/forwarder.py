@@ -9,48 +9,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Sequence
-
-import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.ingest import RuleCounts
+from edgeagent.agent.counts import ForwarderCounts, RuleCounts
+from edgeagent.agent.lives import Lives, Out
+from edgeagent.agent.parking import ParkedLane
+from edgeagent.agent.supply import Supply
 from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.config.tables import Uplink
-from edgeagent.core import lifecycle
-from edgeagent.core.inflight import InFlight, Phase, Window
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
+from edgeagent.core.inflight import Phase, Window
+from edgeagent.core.messages import State
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.trigger import correlation_id
-from edgeagent.errors import MessageError, StorageFailed
+from edgeagent.errors import DeadLettersFull, MessageError, OutboxError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, SETTLED, Leased
+from edgeagent.outbox.records import EXPIRED, PARKED, SETTLED, Leased
 
-# When both logs have triggers, every so many-th comes from `normal`, so that `high` overtakes without starving it.
-_NORMAL_SHARE = 8
 # The operator is told this often, not for each trigger, that nobody subscribes.
 _TOLD_AGAIN_S = 600.0
 
 _log = logging.getLogger(__name__)
-Out = InFlight[Leased]
-
-
-class ForwarderCounts(msgspec.Struct):
-    """Since the agent started, in triggers."""
-
-    published: int = 0
-    republished: int = 0
-    settled: int = 0
-    refused: int = 0
-    unheard: int = 0
-    dead: int = 0
-    expired: int = 0
 
 
 class Forwarder:
@@ -67,16 +50,17 @@ class Forwarder:
         clock: Clock,
         *,
         max_age_s: float,
+        park_after: int,
         rule_counts: dict[str, RuleCounts],
     ) -> None:
         self.counts = ForwarderCounts()
         self._addressing = addressing
         self._rules = rules
         self._outbox = outbox
-        self._ledger = ledger
         self._chores = chores
         self._clock = clock
         self._max_age_s = max_age_s
+        self._park_after = park_after
         self._rule_counts = rule_counts
         self._max_inflight = uplink.max_inflight
         self._by_broker = uplink.settle == "broker"
@@ -86,21 +70,15 @@ class Forwarder:
             response_timeout_s=uplink.response_timeout,
             random=random.random,
         )
+        self.lives = Lives(ledger, rules, clock, chores, ends_published=self._by_broker)
+        self._parked = ParkedLane(outbox)
         self._link: Link | None = None
-        self._leased: dict[str, deque[Leased]] = {HIGH: deque(), NORMAL: deque()}
-        self._empty = {HIGH: False, NORMAL: False}
-        self._taken = 0
         self._wake = asyncio.Event()
+        self._supply = Supply(outbox, self._wake.set)
         self._drained = asyncio.Event()
         self._draining = False
         self._timer: asyncio.TimerHandle | None = None
         self._unheard_told_at = -_TOLD_AGAIN_S
-        outbox.on_change = self.more
-
-    def more(self) -> None:
-        """The outbox has new triggers."""
-        self._empty = dict.fromkeys(self._empty, False)
-        self._wake.set()
 
     def up(self, link: Link) -> None:
         """The uplink is there: send again what was not acknowledged, then the rest."""
@@ -135,11 +113,6 @@ class Forwarder:
         self._pump()
         self._check_drained()
 
-    def tracks(self, entry: Out) -> bool:
-        """Whether the ledger follows this trigger. A rule that is gone is followed to its end."""
-        rule = self._rules.get(entry.item.rule)
-        return rule is None or rule.track
-
     def settled(self, entry: Out) -> None:
         """The engine has it: it leaves the outbox."""
         self._release(entry, SETTLED)
@@ -168,9 +141,9 @@ class Forwarder:
             self._wake.clear()
             try:
                 await self._feed()
+                await self._feed_parked()
             except StorageFailed as exc:
-                _log.warning("cannot read the outbox, trying again: %s", exc, extra={"event": "outbox_unreadable"})
-                asyncio.get_running_loop().call_later(1.0, self._wake.set)
+                self._supply.unreadable(exc)
 
     async def drain(self) -> None:
         """Send nothing new; return when the broker has acknowledged what was sent, or the connection is gone."""
@@ -181,34 +154,40 @@ class Forwarder:
     async def _feed(self) -> None:
         """Lease until the window is full or the outbox has nothing more."""
         while self._link is not None and not self._draining and self.window.vacancy > 0:
-            for name, leased in self._leased.items():
-                if not leased and not self._empty[name]:
-                    self._empty[name] = True  # until `more` says otherwise, perhaps while we read
-                    leased.extend(await self._outbox.lease(name))
-                    if leased:
-                        self._empty[name] = False
-            if not any(self._leased.values()):
+            if not await self._supply.fill():
                 return
-            while self.window.vacancy > 0 and (chosen := self._choose()) is not None:
+            while self.window.vacancy > 0 and (chosen := self._supply.choose()) is not None:
                 self._add(chosen)
             self._pump()
 
-    def _choose(self) -> Leased | None:
-        high, normal = self._leased[HIGH], self._leased[NORMAL]
-        self._taken += 1
-        if normal and (not high or self._taken % _NORMAL_SHARE == 0):
-            return normal.popleft()
-        return high.popleft() if high else None
+    async def _feed_parked(self) -> None:
+        """Let the next parked trigger go, if it is time."""
+        if self._link is None or self._draining or not self._parked.wanted(self._now()):
+            return
+        leased = await self._parked.next()
+        entry = self._add(leased) if leased is not None else None
+        if entry is None:
+            self._parked.wait(self._now())
+        else:
+            self._parked.sent(entry)
+        self._pump()
 
-    def _add(self, leased: Leased) -> None:
+    def _add(self, leased: Leased) -> Out | None:
+        """Take a leased trigger into the window; None if the very same one is out already."""
         record = leased.record
         rule = self._rules.get(leased.rule)
-        lane = f"{leased.rule}\0{record.source}" if rule is not None and rule.strict else None
-        known = leased.seq >= self._outbox.reopened_seq[leased.log] and leased.moved is None
-        correlation = correlation_id(record.agent, record.source, record.id, leased.rule)
-        if self.window.add(correlation, leased, lane=lane, known=known) is None:
+        parked = leased.log == PARKED
+        entry = self.window.add(
+            correlation_id(record.agent, record.source, record.id, leased.rule),
+            leased,
+            lane=f"{leased.rule}\0{record.source}" if rule is not None and rule.strict and not parked else None,
+            known=leased.moved is None and leased.seq >= self._outbox.reopened_seq[leased.log],
+            patience=1 if parked else self._park_after,
+        )
+        if entry is None:
             # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
             self._outbox.release(leased, SETTLED)
+        return entry
 
     def _pump(self) -> None:
         """Send what is due, and see when to look again."""
@@ -223,8 +202,10 @@ class Forwarder:
                     self.counts.republished += entry.tries > 1
             if publications:
                 link.publish(publications)
-            if self.window.vacancy > 0 and not self._draining:
+            if not self._draining and (self.window.vacancy > 0 or self._parked.wanted(now)):
                 self._wake.set()
+        for entry in self.window.tired():
+            self._tire(entry)
         self._set_timer()
 
     def _publication(self, entry: Out) -> Publication | None:
@@ -251,42 +232,11 @@ class Forwarder:
         entry, final = taken
         self.counts.published += 1
         self._count(entry).published += 1
-        if self.tracks(entry):
-            self._tell_published(entry)
+        self.lives.published(entry)
         if final:
             self._release(entry, SETTLED)
             self.counts.settled += 1
             self._count(entry).settled += 1
-
-    def _tell_published(self, entry: Out) -> None:
-        life = self.new_life(entry, State.PUBLISHED)
-        if entry.attempt == 1:
-            self._ledger.begin(life)  # never sent before: nobody else knows of it
-            return
-
-        async def carry_on() -> None:
-            at = self._clock.now()
-            await self._ledger.change(
-                entry.correlation_id, lambda known: life if known is None else lifecycle.published(known, at)
-            )
-
-        self._chores.leave(carry_on)
-
-    def new_life(self, entry: Out, state: State, error: str = "") -> Life:
-        """A life that begins with this state."""
-        record = entry.item.record
-        rule = self._rules.get(entry.item.rule)
-        report = Report(
-            entry.correlation_id,
-            record.id,
-            record.source,
-            entry.item.rule,
-            state,
-            self._clock.now(),
-            namespace=rule.namespace if rule is not None else "",
-            error=error,
-        )
-        return Life(report, record.accepted_ms, ends_published=self._by_broker)
 
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""
@@ -329,7 +279,7 @@ class Forwarder:
             leased.seq,
             extra={"event": "trigger_expired", "correlation_id": entry.correlation_id, "seq": leased.seq},
         )
-        self._chores.leave(lambda: self._tell_ended(entry, State.EXPIRED, "older than its ttl"))
+        self._chores.leave(lambda: self.lives.ended(entry, State.EXPIRED, "older than its ttl"))
 
     async def _bury(self, entry: Out, reason: str, code: int) -> None:
         if self.window.by_token(entry.token) is None:
@@ -337,10 +287,11 @@ class Forwarder:
         leased = entry.item
         try:
             await self._outbox.bury(leased, reason=reason, code=code, attempts=entry.tries)
-        except StorageFailed as exc:
-            self.window.rest(entry, self._now())
+        except OutboxError as exc:
+            self.window.wake(entry, self._now())
             self._set_timer()
-            _log.warning(
+            _log.log(
+                logging.ERROR if isinstance(exc, DeadLettersFull) else logging.WARNING,
                 "trigger %s stays in the outbox, its dead letter cannot be written: %s",
                 entry.correlation_id,
                 exc,
@@ -348,6 +299,7 @@ class Forwarder:
             )
             return
         self.window.remove(entry)
+        self._parked.ended(entry, self._now(), answered=True)
         self.counts.dead += 1
         self._count(entry).dead += 1
         _log.error(
@@ -357,22 +309,41 @@ class Forwarder:
             reason,
             extra={"event": "dead_letter", "correlation_id": entry.correlation_id, "rule": leased.rule, "code": code},
         )
-        await self._tell_ended(entry, State.REJECTED, reason)
+        await self.lives.ended(entry, State.REJECTED, reason)
         self._pump()
 
-    async def _tell_ended(self, entry: Out, state: State, reason: str) -> None:
-        if not self.tracks(entry):
+    def _tire(self, entry: Out) -> None:
+        """Nobody answered it: to the parked ones, or, if it came from there, back among them."""
+        if entry.item.log == PARKED:
+            self.window.remove(entry)
+            self._parked.ended(entry, self._now(), answered=False)
+        else:
+            self._chores.leave(lambda: self._park(entry))
+
+    async def _park(self, entry: Out) -> None:
+        leased = entry.item
+        if self.window.by_token(entry.token) is None:
+            return  # settled after all, by an answer that came meanwhile
+        try:
+            await self._outbox.park(leased, attempts=entry.tries)
+        except StorageFailed as exc:
+            self.window.wake(entry, self._now())
+            _log.warning("a trigger cannot be parked: %s", exc, extra={"event": "park_failed"})
             return
-        at = self._clock.now()
-        begun = self.new_life(entry, state, reason)
-
-        def end(known: Life | None) -> Life | None:
-            return begun if known is None else lifecycle.given_up(known, state, reason, at)
-
-        await self._ledger.change(entry.correlation_id, end)
+        self.window.remove(entry)
+        self.counts.parked += 1
+        _log.warning(
+            "trigger %s of %s is parked after %d tries: it is tried again from time to time until its ttl",
+            entry.correlation_id,
+            leased.record.source,
+            entry.tries,
+            extra={"event": "trigger_parked", "correlation_id": entry.correlation_id, "rule": leased.rule},
+        )
+        self._pump()
 
     def _release(self, entry: Out, way: str) -> None:
         self.window.remove(entry)
+        self._parked.ended(entry, self._now(), answered=True)
         self._outbox.release(entry.item, way)
 
     def _count(self, entry: Out) -> RuleCounts:
@@ -386,7 +357,10 @@ class Forwarder:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = self.window.next_deadline() if self._link is not None else None
+        if self._link is None:
+            return
+        deadlines = (self.window.next_deadline(), self._parked.next_deadline())
+        deadline = min((time for time in deadlines if time is not None), default=None)
         if deadline is not None:
             self._timer = asyncio.get_running_loop().call_at(deadline, self._pump)
 

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edgeagent.agent.clock import Clock
+from edgeagent.agent.counts import RuleCounts
 from edgeagent.core.dedupe import Dedupe, Verdict, event_key
 from edgeagent.core.event import Draft, Record, check, record
 from edgeagent.core.ports import Accepted, TriggerRef
@@ -23,17 +24,6 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Group, digest_of
 
 _log = logging.getLogger(__name__)
-
-
-class RuleCounts(msgspec.Struct):
-    """What a rule did since the agent started, in triggers (`errors` in events)."""
-
-    matched: int = 0
-    errors: int = 0
-    published: int = 0
-    settled: int = 0
-    dead: int = 0
-    expired: int = 0
 
 
 class Prepared(msgspec.Struct, frozen=True, gc=False):

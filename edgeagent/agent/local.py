@@ -23,7 +23,15 @@ from edgeagent.core.event import Draft
 from edgeagent.core.eventjson import cloudevent
 from edgeagent.core.paths import MISSING, compile_path, lookup, text_of
 from edgeagent.core.topics import is_reserved, matches, source_from_topic
-from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge, UplinkError
+from edgeagent.errors import (
+    Draining,
+    EventConflict,
+    MessageError,
+    OutboxError,
+    RecordTooLarge,
+    StorageFailed,
+    UplinkError,
+)
 from edgeagent.mqtt.link import Ack, Link, Message
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import digest_of
@@ -73,6 +81,7 @@ class LocalBroker:
         self._deliveries = deliveries
         self._new_session = new_session
         self._session_lost = False
+        self._together = _BATCH_MESSAGES  # how many messages are tried to be stored in one group
         self._link: Link | None = None
         self._inbox: deque[Message] = deque()
         self._work = asyncio.Event()
@@ -110,10 +119,27 @@ class LocalBroker:
             await self._work.wait()
             self._work.clear()
             while self._inbox:
-                if self._session_lost:
-                    self._session_lost = False
-                    self._deliveries = Deliveries(await self._new_session())
-                await self._take(self._batch())
+                if self._session_lost and not await self._begin_session():
+                    await asyncio.sleep(_HELD_RETRY_S)
+                else:
+                    await self._take(self._batch())
+
+    async def _begin_session(self) -> bool:
+        """The packet ids began anew: tell what comes from now on from what came before. False if the disk refuses."""
+        self._session_lost = False  # it may be lost again while we wait
+        try:
+            self._deliveries = Deliveries(await self._new_session())
+        except StorageFailed as exc:
+            self._session_lost = True
+            self._hold(exc)
+            return False
+        return True
+
+    def _hold(self, error: OutboxError | Draining) -> None:
+        """Messages stay unacknowledged; it is told once."""
+        if not self.held:
+            _log.warning("local messages are held: %s", error, extra={"event": "local_held"})
+        self.held = str(error)
 
     def _batch(self) -> list[Message]:
         batch: list[Message] = []
@@ -126,34 +152,48 @@ class LocalBroker:
     async def _take(self, messages: Sequence[Message]) -> None:
         link = self._link
         drafts = [(message, draft) for message in messages if (draft := self._draft(message)) is not None]
-        while not await self._stored(drafts):
-            await asyncio.sleep(_HELD_RETRY_S)
-            if self._link is not link:
-                return  # the broker delivers them again
+        self._together = len(drafts)
+        while drafts:
+            if not await self._store_some(drafts):
+                await asyncio.sleep(_HELD_RETRY_S)
+                if self._link is not link:
+                    return  # the broker delivers them again
         if link is not None:
             link.acknowledge(messages)
 
-    async def _stored(self, drafts: list[tuple[Message, Draft]]) -> bool:
-        """Whether the events are stored. Those that can be none are told and taken out of `drafts`."""
-        prepared: list[tuple[Draft, Prepared]] = []
+    async def _store_some(self, drafts: list[tuple[Message, Draft]]) -> bool:
+        """Store the first of these events, and take out of `drafts` what is stored or can be no event.
+
+        False while the outbox refuses them; then nothing of them is stored.
+        """
+        prepared: list[tuple[Message, Draft, Prepared]] = []
+        part = drafts[: self._together]
         try:
-            for message, draft in tuple(drafts):
+            for message, draft in part:
                 try:
-                    prepared.append((draft, self._ingest.prepare(draft)))
+                    prepared.append((message, draft, self._ingest.prepare(draft)))
                 except (MessageError, EventConflict, RecordTooLarge) as exc:
                     drafts.remove((message, draft))
                     self._refuse(message, exc)
-            await self._ingest.store([event for _, event in prepared])
+            await self._ingest.store([event for _, _, event in prepared])
+        except RecordTooLarge as exc:  # one segment must take them: fewer of them, or this one never
+            self._ingest.take_back([event for _, _, event in prepared])
+            self._together = len(prepared) // 2
+            if not self._together:
+                self._together = len(drafts)
+                [(message, draft, _)] = prepared
+                drafts.remove((message, draft))
+                self._refuse(message, exc)
+            return True
         except (OutboxError, Draining) as exc:
-            self._ingest.take_back([event for _, event in prepared])
-            if not self.held:
-                _log.warning("local messages are held: %s", exc, extra={"event": "local_held"})
-            self.held = str(exc)
+            self._ingest.take_back([event for _, _, event in prepared])
+            self._hold(exc)
             return False
         if self.held:
             _log.info("local messages are taken again", extra={"event": "local_taken"})
         self.held = ""
-        for draft, event in prepared:
+        del drafts[: len(prepared)]
+        for _, draft, event in prepared:
             if draft.delivery is not None:
                 self._deliveries.add(draft.delivery[1], digest_of(draft), event.accepted.id)
         return True

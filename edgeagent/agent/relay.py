@@ -70,13 +70,17 @@ class LocalRelay:
 
     async def run(self) -> None:
         """Publish reports until cancelled."""
+        waits = False
         while True:
             await self._work.wait()
             self._work.clear()
             try:
                 await self._publish()
+                waits = False
             except StorageFailed as exc:
-                _log.warning("reports wait: %s", exc, extra={"event": "relay_waits"})
+                if not waits:
+                    _log.warning("reports wait: %s", exc, extra={"event": "relay_waits"})
+                waits = True
                 asyncio.get_running_loop().call_later(_RETRY_S, self._work.set)
 
     async def _publish(self) -> None:

@@ -1,58 +1,123 @@
-"""The outbox of an agent that does not run, for commands: opened, owned and closed again."""
+"""The outbox of an agent that does not run, for commands: opened, owned and closed again, or only looked at."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
 
-from edgeagent.agent.agent import make_store, state_directory
-from edgeagent.agent.api import correlation_of, dead_letter
+from edgeagent.agent.agent import agent_id, make_store, state_directory
+from edgeagent.agent.api import MAX_FOUND, correlation_of, dead_letter, discard_dead, named
 from edgeagent.agent.clock import Clock
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.ports import DeadLetter
+from edgeagent.core.ports import DeadLetter, Imported, Waiting, WaitingPage
+from edgeagent.core.transfer import ExportedTrigger
+from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import CommandFailed
-from edgeagent.outbox.lock import state_lock
-from edgeagent.outbox.records import DEAD, NORMAL, REPLAYED, Leased
+from edgeagent.outbox.files import Filesystem, OsFilesystem
+from edgeagent.outbox.lock import looking_lock, state_lock
+from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.records import DEAD, LOGS, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.store import Store
+from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
+from edgeagent.outbox.verify import overview, verify_part
 
 
 @contextmanager
-def opened(config: AgentConfig) -> Iterator[Store]:
-    """The store in this configuration's state directory.
+def opened(config: AgentConfig) -> Iterator[StoppedOutbox]:
+    """The outbox in this configuration's state directory, owned.
 
     Raises:
         OutboxLocked: an agent runs.
         CommandFailed: there is none.
         StorageFailed: the disk refuses.
     """
-    directory = state_directory(config)
-    if not (directory / "outbox").is_dir():
-        raise CommandFailed(f"{directory}: no outbox is there, and no agent answers; name its configuration with -c")
+    directory, clock, filesystem = _existing(config), Clock(), OsFilesystem()
     with state_lock(directory):
-        store = make_store(config, directory, Clock())
+        store = make_store(config, directory, clock, filesystem)
         try:
-            yield store
+            yield StoppedOutbox(store, directory, clock, filesystem, agent_id(config, directory, filesystem))
         finally:
             store.close()
 
 
+@contextmanager
+def looked_at(config: AgentConfig) -> Iterator[StoppedOutbox]:
+    """The outbox in this configuration's state directory, to read: nothing in the directory changes.
+
+    Raises:
+        OutboxLocked: an agent runs.
+        CommandFailed: there is none.
+        StorageFailed: the disk refuses.
+    """
+    directory, clock, overlay = _existing(config), Clock(), Overlay()
+    with looking_lock(directory):
+        store = make_store(config, directory, clock, overlay)
+        try:
+            yield StoppedOutbox(store, directory, clock, overlay, agent_id(config, directory, overlay))
+        finally:
+            store.close()
+
+
+def _existing(config: AgentConfig) -> Path:
+    directory = state_directory(config)
+    if not (directory / "outbox").is_dir():
+        raise CommandFailed(f"{directory}: no outbox is there, and no agent answers; name its configuration with -c")
+    return directory
+
+
 class StoppedOutbox:
-    """Dead letters in a store that nobody else uses."""
+    """What an operator does with a store that nobody else uses; as `OperatorPort`, without waiting."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, directory: Path, clock: Clock, filesystem: Filesystem, agent: str) -> None:
         self._store = store
+        self._directory = directory / "outbox"
+        self._clock = clock
+        self._filesystem = filesystem
+        self.agent = agent
 
-    def all(self) -> list[DeadLetter]:
+    def dead_letters(self) -> list[DeadLetter]:
         """Every dead letter, oldest first."""
-        return [dead_letter(leased) for leased in self._dead()]
+        return [dead_letter(leased) for leased in self._all(DEAD)]
 
     def replay(self, correlation_ids: Sequence[str]) -> list[str]:
         """Put dead letters back into the outbox; returns those that were found."""
         wanted = frozenset(correlation_ids)
-        found = [leased for leased in self._dead() if correlation_of(leased) in wanted]
+        found = [leased for leased in self._all(DEAD) if correlation_of(leased) in wanted]
         for leased in found:
             self._store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0)
         return [correlation_of(leased) for leased in found]
 
-    def _dead(self) -> list[Leased]:
-        return [leased for part in self._store.peek(DEAD) for leased in part]
+    def discard(self, correlation_ids: Sequence[str]) -> list[str]:
+        """Let go of dead letters for good; returns those that were found."""
+        return discard_dead(self._store, frozenset(correlation_ids))
+
+    def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
+        """Triggers that wait in a log, from `seq` on."""
+        return waiting_page(self._store, log, seq, limit)
+
+    def find_waiting(self, text: str) -> list[Waiting]:
+        """Triggers in any log that a person may mean; a few at most."""
+        found = (leased for name in LOGS for leased in self._all(name) if named(leased, text))
+        return [waiting(leased, self._store.leased_seq(leased.log)) for leased in islice(found, MAX_FOUND)]
+
+    def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
+        """Release what is in an export file; returns how many."""
+        return release_exported(self._store, ranges)
+
+    def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
+        """Take in triggers of an export file."""
+        return take_in(self._store, digest, first_number, triggers, self._clock.now_ms())
+
+    def overview(self) -> Overview:
+        """What is known before the logs are read."""
+        return overview(self._store, self._filesystem, self._directory)
+
+    def verify(self, log: str, seq: int) -> VerifiedPart:
+        """Read a part of a log."""
+        return verify_part(self._store, log, seq)
+
+    def _all(self, name: str) -> Iterator[Leased]:
+        for part in self._store.peek(name):
+            yield from part

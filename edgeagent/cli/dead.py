@@ -1,31 +1,21 @@
-"""`edgeagent dead`: what was given up, and putting it back. On a running agent, and on a stopped one's directory."""
+"""`edgeagent dead`: what was given up, putting it back, and letting go of it. On a running agent and a stopped one."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
-from edgeagent.cli.client import AgentClient
-from edgeagent.cli.options import add_config, add_json, client_config, socket_path
-from edgeagent.config.tables import AgentConfig
+from edgeagent.cli.options import add_config, add_json
+from edgeagent.cli.place import Place, at_place
 from edgeagent.core.ports import DeadLetter
-from edgeagent.errors import AgentUnreachable, CommandFailed
+from edgeagent.errors import CommandFailed
 
 _SHORT_ID = 12
 _MAX_REASON = 60
-
-
-class _Letters(Protocol):
-    """Where dead letters are: a running agent, or a directory."""
-
-    def all(self) -> list[DeadLetter]:
-        """Every dead letter, oldest first."""
-
-    def replay(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Put them back; returns those found."""
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,6 +30,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         ("ls", "list them, oldest first", _ls),
         ("show", "print one with its data", _show),
         ("replay", "put them back into the outbox, to be sent again", _replay),
+        ("discard", "let go of them for good", _discard),
     ):
         sub = actions.add_parser(name, help=text, description=text.capitalize() + ".")
         add_config(sub)
@@ -47,9 +38,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.set_defaults(run=run, action=action)
         if name == "show":
             sub.add_argument("id", help="the correlation id, or its beginning")
-        elif name == "replay":
+        elif name in {"replay", "discard"}:
             sub.add_argument("id", nargs="*", help="correlation ids, or their beginnings")
             sub.add_argument("--all", action="store_true", help="all of them")
+        if name == "discard":
+            sub.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -59,45 +52,11 @@ def run(args: argparse.Namespace) -> int:
         OutboxLocked: the agent runs, but its socket cannot be reached.
         CommandFailed: no such dead letter.
     """
-    config = client_config(args)
-    try:
-        with AgentClient.unix(socket_path(config)) as client:
-            code: int = args.action(args, _Running(client))
-    except AgentUnreachable:
-        code = _on_stopped(args, config)
-    return code
+    return at_place(args, args.action, only_looks=args.action in {_ls, _show})
 
 
-def _on_stopped(args: argparse.Namespace, config: AgentConfig) -> int:
-    # Only here: it loads all of the agent.
-    from edgeagent.agent.stopped import StoppedOutbox, opened  # noqa: PLC0415
-
-    with opened(config) as store:
-        letters: _Letters = StoppedOutbox(store)
-        code: int = args.action(args, letters)
-        return code
-
-
-class _Running:
-    """Dead letters of a running agent."""
-
-    def __init__(self, client: AgentClient) -> None:
-        self._client = client
-
-    def all(self) -> list[DeadLetter]:
-        """See `_Letters`."""
-        _, answer = self._client.request("GET", "/v1/dead")
-        return msgspec.convert(answer["dead"], list[DeadLetter])
-
-    def replay(self, correlation_ids: Sequence[str]) -> list[str]:
-        """See `_Letters`."""
-        body = msgspec.json.encode({"correlation_ids": correlation_ids})
-        _, answer = self._client.request("POST", "/v1/dead/replay", body, {"Content-Type": "application/json"})
-        return msgspec.convert(answer["replayed"], list[str])
-
-
-def _ls(args: argparse.Namespace, letters: _Letters) -> int:
-    found = letters.all()
+def _ls(args: argparse.Namespace, place: Place) -> int:
+    found = place.dead_letters()
     if args.json:
         for letter in found:
             _print_json(letter)
@@ -112,8 +71,8 @@ def _ls(args: argparse.Namespace, letters: _Letters) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace, letters: _Letters) -> int:
-    letter = _by_id(letters.all(), args.id)
+def _show(args: argparse.Namespace, place: Place) -> int:
+    letter = _by_id(place.dead_letters(), args.id)
     if args.json:
         _print_json(letter)
         return 0
@@ -122,17 +81,43 @@ def _show(args: argparse.Namespace, letters: _Letters) -> int:
     return 0
 
 
-def _replay(args: argparse.Namespace, letters: _Letters) -> int:
-    found = letters.all()
-    if bool(args.id) == args.all:
-        raise CommandFailed("dead replay: name correlation ids, or give --all")
-    wanted = found if args.all else [_by_id(found, text) for text in args.id]
-    replayed = letters.replay([letter.correlation_id for letter in wanted]) if wanted else []
+def _replay(args: argparse.Namespace, place: Place) -> int:
+    wanted = _named(args, place, "replay")
+    replayed = place.replay(wanted) if wanted else []
     if args.json:
         _print_json({"replayed": replayed})
     else:
         print(f"{len(replayed)} put back; they are sent with the same correlation id, so none can start twice")
     return 0 if len(replayed) == len(wanted) else 1
+
+
+def _discard(args: argparse.Namespace, place: Place) -> int:
+    wanted = _named(args, place, "discard")
+    if wanted and not args.yes:
+        _ask(len(wanted))
+    discarded = place.discard(wanted) if wanted else []
+    if args.json:
+        _print_json({"discarded": discarded})
+    else:
+        print(f"{len(discarded)} discarded")
+    return 0 if len(discarded) == len(wanted) else 1
+
+
+def _ask(count: int) -> None:
+    if not sys.stdin.isatty():
+        raise CommandFailed("dead discard: give --yes, since there is no terminal to ask at")
+    answer = input(f"discard {count} dead letter{'' if count == 1 else 's'} for good? [y/N] ")
+    if answer.strip().lower() not in {"y", "yes"}:
+        raise CommandFailed("dead discard: nothing was discarded")
+
+
+def _named(args: argparse.Namespace, place: Place, action: str) -> list[str]:
+    """The correlation ids that the command line names."""
+    found = place.dead_letters()
+    if bool(args.id) == args.all:
+        raise CommandFailed(f"dead {action}: name correlation ids, or give --all")
+    letters = found if args.all else [_by_id(found, text) for text in args.id]
+    return list(dict.fromkeys(letter.correlation_id for letter in letters))
 
 
 def _by_id(letters: Sequence[DeadLetter], text: str) -> DeadLetter:

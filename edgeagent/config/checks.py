@@ -111,14 +111,14 @@ def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
 
 
 def _outbox_problems(outbox: OutboxTable) -> Iterator[Problem]:
-    if outbox.when_full != "refuse":
-        yield Problem("outbox.when_full", 'only "refuse" is in this version')
     if outbox.segment_bytes < _MIN_SEGMENT_BYTES:
         yield Problem("outbox.segment_bytes", f"must be at least {_MIN_SEGMENT_BYTES} bytes")
     if outbox.max_bytes < _MIN_SEGMENTS * outbox.segment_bytes:
         yield Problem("outbox.max_bytes", f"must be at least {_MIN_SEGMENTS} x outbox.segment_bytes")
     if not 1 <= outbox.max_event_bytes <= min(MAX_EVENT_BYTES_LIMIT, outbox.segment_bytes // 2):
         yield Problem("outbox.max_event_bytes", "must be at most half of outbox.segment_bytes, and at most 8MiB")
+    if outbox.park_after < 1:
+        yield Problem("outbox.park_after", "must be at least 1")
     if outbox.dedupe_events < 0:
         yield Problem("outbox.dedupe_events", "must not be negative")
     if outbox.commit_delay > 1:

@@ -95,6 +95,7 @@ class OutboxTable(_Table, frozen=True, kw_only=True):
     segment_bytes: Size = Size(8 << 20)
     commit_delay: Duration = Duration(0)
     max_event_bytes: Size = Size(256 << 10)
+    park_after: int = 20
     dedupe_events: int = 10_000
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+_CAME = ("accepted", "imported")
+
 
 class EventCounts(msgspec.Struct):
     """In events: `received = stored + duplicate + filtered + throttled + refused + conflict`."""
@@ -20,21 +22,28 @@ class EventCounts(msgspec.Struct):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """In triggers, since the outbox was made. `imported`, `dropped`, `merged` and `exported` have no source yet."""
+    """In triggers, since the outbox was made. `merged` has no source yet.
+
+    `accepted + imported` is what came in, and the sum of the others is what became of it.
+    """
 
     accepted: int
+    imported: int
     settled: int
     pending: int
     dead: int
     discarded: int
     expired: int
+    dropped: int
+    exported: int
     damaged: int
 
     def problems(self) -> Iterator[str]:
         """Where the account does not add up: a sentence each, none if it does."""
-        ended = self.settled + self.pending + self.dead + self.discarded + self.expired + self.damaged
-        if self.accepted != ended:
-            yield f"accepted {self.accepted} is not settled + pending + dead + discarded + expired + damaged = {ended}"
+        came = self.accepted + self.imported
+        ended = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _CAME}
+        if came != sum(ended.values()):
+            yield f"{' + '.join(_CAME)} = {came} is not {' + '.join(ended)} = {sum(ended.values())}"
 
 
 def event_problems(events: EventCounts) -> Iterator[str]:

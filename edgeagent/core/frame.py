@@ -19,7 +19,7 @@ Invariant, held by property tests: any bytes give frames, gaps and a tail, nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -37,7 +37,8 @@ MAX_COUNT = 0xFFFF
 _HEADER = Struct("<8sHHIQQQQQ16s20x")
 _FRAME = Struct("<IQHBx")  # what the CRC covers before the payload
 _CRC = Struct("<I")
-_PADDING = tuple(bytes(size) for size in range(ALIGNMENT))
+# What follows a payload, by its size modulo the alignment.
+_PADDING_BY_SIZE = tuple(bytes(-(FRAME_HEADER_BYTES + size) % ALIGNMENT) for size in range(ALIGNMENT))
 
 
 class Kind(IntEnum):
@@ -143,11 +144,31 @@ def frame_bytes(payload_bytes: int) -> int:
     return -(-(FRAME_HEADER_BYTES + payload_bytes) // ALIGNMENT) * ALIGNMENT
 
 
+def entries_bytes(entries: Iterable[tuple[Kind, int, bytes]]) -> int:
+    """How much room the frames of entries take."""
+    overhead = FRAME_HEADER_BYTES + ALIGNMENT - 1
+    return sum([(overhead + len(payload)) & -ALIGNMENT for _, _, payload in entries])
+
+
 def encode_frame(salt: int, kind: Kind, seq: int, count: int, payload: bytes) -> bytes:
     """One frame, padded."""
-    head = _FRAME.pack(len(payload), seq, count, kind)
-    crc = crc32(payload, crc32(head, salt))
-    return b"".join((_CRC.pack(crc), head, payload, _PADDING[-(FRAME_HEADER_BYTES + len(payload)) % ALIGNMENT]))
+    return encode_frames(salt, seq, [(kind, count, payload)])[0]
+
+
+def encode_frames(salt: int, seq: int, entries: Iterable[tuple[Kind, int, bytes]]) -> tuple[bytes, int]:
+    """Frames one behind the other, each of a kind, a count and a payload; the first one has this seq.
+
+    Returns the bytes, and the seq that comes next. Everything that the outbox stores passes through this loop, so it
+    makes as few calls a frame as it can.
+    """
+    parts: list[bytes] = []
+    pack_head, pack_crc, padding = _FRAME.pack, _CRC.pack, _PADDING_BY_SIZE
+    for kind, count, payload in entries:
+        size = len(payload)
+        covered = pack_head(size, seq, count, kind) + payload
+        parts += (pack_crc(crc32(covered, salt)), covered, padding[size % ALIGNMENT])
+        seq += count
+    return b"".join(parts), seq
 
 
 def decode_frame(data: memoryview, offset: int, salt: int) -> Frame | None:

@@ -42,14 +42,15 @@ class Phase(Enum):
 class InFlight(Generic[T]):
     """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known."""
 
-    __slots__ = ("attempt", "correlation_id", "deadline", "item", "lane", "phase", "token", "tries")
+    __slots__ = ("attempt", "correlation_id", "deadline", "item", "lane", "patience", "phase", "token", "tries")
 
-    def __init__(self, token: int, correlation_id: str, item: T, lane: str | None, attempt: int) -> None:
+    def __init__(self, token: int, correlation_id: str, item: T, lane: str | None, attempt: int, patience: int) -> None:
         self.token = token
         self.correlation_id = correlation_id
         self.item = item
         self.lane = lane
         self.attempt = attempt
+        self.patience = patience
         self.tries = 0
         self.phase = Phase.READY
         self.deadline = 0.0
@@ -71,6 +72,7 @@ class Window(Generic[T]):
         self._ready: deque[InFlight[T]] = deque()
         self._timers: list[tuple[float, int, int]] = []
         self._lanes: dict[str, deque[InFlight[T]]] = {}
+        self._tired: list[InFlight[T]] = []
         self._next_token = 1
         self._timer_number = 0
         self.connected = False
@@ -92,14 +94,15 @@ class Window(Generic[T]):
         """The trigger with this correlation id, if it is out."""
         return self._by_correlation.get(correlation_id)
 
-    def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool) -> InFlight[T] | None:
+    def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool, patience: int) -> InFlight[T] | None:
         """Take up a trigger, ready to be sent; None when the very same one is out already.
 
         `lane`: what its strict order is kept by, None for none. `known`: it was never sent before this process.
+        `patience`: after so many tries it is `tired` instead of resting.
         """
         if correlation_id in self._by_correlation:
             return None
-        entry = InFlight(self._next_token, correlation_id, item, lane, 1 if known else 0)
+        entry = InFlight(self._next_token, correlation_id, item, lane, 1 if known else 0, patience)
         self._next_token += 1
         self._by_token[entry.token] = entry
         self._by_correlation[correlation_id] = entry
@@ -153,9 +156,23 @@ class Window(Generic[T]):
         delay = max(
             min(at_least_s, _RETRY_CAP_S), full_jitter(entry.tries, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S)
         )
+        if entry.tries >= entry.patience:
+            self._enter(entry, Phase.ENDING)
+            self._tired.append(entry)
+            return delay
         self._enter(entry, Phase.RESTING)
         self._set_timer(entry, now + delay)
         return delay
+
+    def tired(self) -> list[InFlight[T]]:
+        """Those that were tried as often as their patience goes, each once; they are `ending`."""
+        tired, self._tired = self._tired, []
+        return tired
+
+    def wake(self, entry: InFlight[T], now: float) -> None:
+        """It could not be put away: let it rest after all, and tire again after its next try."""
+        entry.patience = entry.tries + 1
+        self.rest(entry, now)
 
     def ending(self, entry: InFlight[T]) -> None:
         """The caller is putting it away, which takes time: nothing else happens to it until `remove` or `rest`."""

@@ -5,13 +5,15 @@ Parts in the same row of the architecture do not import each other: the composit
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from edgeagent.core.event import Draft
 from edgeagent.core.messages import Report, State
+from edgeagent.core.transfer import ExportedTrigger
+from edgeagent.core.verification import Overview, VerifiedPart
 
 
 class TriggerRef(msgspec.Struct, frozen=True):
@@ -60,6 +62,34 @@ class TriggerQuery(msgspec.Struct, frozen=True):
     limit: int = 100
 
 
+class Waiting(msgspec.Struct, frozen=True):
+    """A trigger in the outbox. `in_flight`: it was handed out to be sent. `reason`: why it was moved to its log."""
+
+    seq: int
+    log: str
+    correlation_id: str
+    in_flight: bool
+    data_bytes: int
+    reason: str
+    trigger: ExportedTrigger
+
+
+class WaitingPage(msgspec.Struct, frozen=True):
+    """Some of the triggers that wait in a log; `waiting` is how many there are. `next_seq`: the next page's, if any."""
+
+    log: str
+    waiting: int
+    triggers: Sequence[Waiting]
+    next_seq: int | None
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What was taken in: `stored` triggers, and how many came before from the same file (`known`)."""
+
+    stored: int
+    known: int
+
+
 class DevicePort(Protocol):
     """What the agent offers to devices, whatever protocol they speak."""
 
@@ -96,3 +126,32 @@ class OperatorPort(Protocol):
 
     async def replay(self, correlation_ids: Sequence[str]) -> list[str]:
         """Put dead letters back into the outbox; returns those that were found. Synced when it returns."""
+
+    async def discard(self, correlation_ids: Sequence[str]) -> list[str]:
+        """Let go of dead letters for good; returns those that were found. Synced when it returns."""
+
+    async def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
+        """Triggers that wait in a log, from `seq` on, oldest first, at most `limit`."""
+
+    async def find_waiting(self, text: str) -> list[Waiting]:
+        """Triggers in any log whose correlation id begins so, or whose event has this id; a few at most."""
+
+    async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
+        """Release what is in an export file: ranges of seqs of each log, ends excluded. Synced when it returns.
+
+        Returns how many were released; those that were handed out to be sent meanwhile are not.
+        """
+
+    async def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
+        """Take in triggers of the export file with this digest, number `first_number` and on. Synced when it returns.
+
+        Raises:
+            MessageError, RecordTooLarge: one of them can never be stored.
+            OutboxFull, StorageFailed, Draining: try again later; what is stored then is recognised.
+        """
+
+    async def overview(self) -> Overview:
+        """What is known of the outbox on disk before its logs are read."""
+
+    async def verify(self, log: str, seq: int) -> VerifiedPart:
+        """Read a part of a log from `seq` on."""

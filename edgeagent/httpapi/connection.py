@@ -17,9 +17,9 @@ import msgspec
 
 from edgeagent.errors import Draining, EdgeAgentError
 from edgeagent.httpapi.clients import Clients
+from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request, request_head
-from edgeagent.httpapi.routes import Plan
 
 _log = logging.getLogger(__name__)
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl
-
-import msgspec
+from collections.abc import Mapping
 
 from edgeagent.core.messages import State
 from edgeagent.core.ports import DevicePort, OperatorPort, TriggerQuery
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.access import Access
 from edgeagent.httpapi.events import drafts
+from edgeagent.httpapi.operator import operator_plans
+from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
 
@@ -22,32 +20,12 @@ _MAX_WAIT_S = 300
 _MAX_LIMIT = 1000
 _BATCH_FACTOR = 16
 _MAX_BATCH_BYTES = 4 << 20
-_MAX_REPLAY_BYTES = 1 << 20
 _NOT_READY_RETRY_S = 5
 _CORRELATION_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _EVENTS = "/v1/events/"
 _TRIGGERS = "/v1/triggers/"
-_DEAD = "/v1/dead/"
-
-
-class Plan(NamedTuple):
-    """How a request will be answered, known from its head.
-
-    `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so
-    that it is given up when its client goes away or the server closes.
-    """
-
-    answer: Callable[[Request, bytes], Coroutine[Any, Any, Answer]]
-    max_body_bytes: int = 0
-    waits: bool = False
-
-
-class _Replay(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/dead/replay`."""
-
-    correlation_ids: list[str]
 
 
 class Routes:
@@ -75,10 +53,9 @@ class Routes:
             _TRIGGERS: {"GET": Plan(self._get_trigger, waits=True)},
         }
         if operator is not None:
-            calls = _OperatorCalls(operator)
-            self._exact["/v1/dead"] = {"GET": Plan(calls.list_dead)}
-            self._exact["/v1/dead/replay"] = {"POST": Plan(calls.replay, _MAX_REPLAY_BYTES)}
-            self._below[_DEAD] = {"GET": Plan(calls.get_dead)}
+            exact, below = operator_plans(operator)
+            self._exact.update(exact)
+            self._below.update(below)
 
     def plan(self, request: Request) -> Plan:
         """Decide from its head what a request wants.
@@ -118,7 +95,7 @@ class Routes:
         return json_answer({"accepted": accepted}, _ACCEPTED)
 
     async def _list_triggers(self, request: Request, _body: bytes) -> Answer:
-        parameters = _parameters(request, {"source", "rule", "state", "limit"})
+        parameters = parameters_of(request, {"source", "rule", "state", "limit"})
         state = parameters.get("state")
         if state and state not in set(State):
             raise MessageError("query", "state", f"must be one of {', '.join(State)}")
@@ -134,7 +111,7 @@ class Routes:
         return json_answer({"triggers": await self._device.triggers(query)})
 
     async def _get_trigger(self, request: Request, _body: bytes) -> Answer:
-        wait = _parameters(request, {"wait"}).get("wait") or "0"
+        wait = parameters_of(request, {"wait"}).get("wait") or "0"
         if not re.fullmatch(r"[0-9]{1,3}(?:\.[0-9]{1,6})?", wait, re.ASCII) or float(wait) > _MAX_WAIT_S:
             raise MessageError("query", "wait", f"must be 0 to {_MAX_WAIT_S} (seconds)")
         correlation_id = request.path.removeprefix(_TRIGGERS)
@@ -156,46 +133,3 @@ class Routes:
         if reason is not None:
             return problem(503, reason, retry_after(_NOT_READY_RETRY_S))
         return json_answer({"status": "ready"})
-
-
-class _OperatorCalls:
-    """What only the Unix socket offers."""
-
-    def __init__(self, operator: OperatorPort) -> None:
-        self._operator = operator
-
-    async def list_dead(self, _request: Request, _body: bytes) -> Answer:
-        return json_answer({"dead": await self._operator.dead_letters()})
-
-    async def get_dead(self, request: Request, _body: bytes) -> Answer:
-        correlation_id = request.path.removeprefix(_DEAD)
-        for letter in await self._operator.dead_letters():
-            if letter.correlation_id == correlation_id:
-                return json_answer(letter)
-        raise Refused(404, f"{correlation_id}: no dead letter with this correlation id is kept")
-
-    async def replay(self, _request: Request, body: bytes) -> Answer:
-        try:
-            wanted = msgspec.json.decode(body, type=_Replay).correlation_ids
-        except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-            raise MessageError("replay", "correlation_ids", f"must be a list of correlation ids: {exc}") from exc
-        return json_answer({"replayed": await self._operator.replay(wanted)})
-
-
-def _parameters(request: Request, known: set[str]) -> dict[str, str]:
-    """The query's parameters.
-
-    Raises:
-        MessageError: one is unknown, or comes twice.
-    """
-    try:
-        pairs = parse_qsl(request.query, keep_blank_values=True, errors="strict", max_num_fields=len(known))
-    except ValueError as exc:
-        raise MessageError("query", "", f"the query cannot be read: known here are {', '.join(sorted(known))}") from exc
-    parameters = dict(pairs)
-    for name in parameters:
-        if name not in known:
-            raise MessageError("query", name, f"is no parameter here: known are {', '.join(sorted(known))}")
-    if len(pairs) > len(parameters):
-        raise MessageError("query", "", "a parameter comes twice")
-    return parameters

@@ -60,16 +60,16 @@ class Ledger:
         self._work = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self._commits = 0
+        self._connection: sqlite3.Connection | None = None
         self._failing = False
         self.on_change: Callable[[Life], None] = lambda _: None
 
     async def open(self) -> None:
-        """Open the database, or begin a new one.
-
-        Raises:
-            StorageFailed: not even a new one can be made.
-        """
-        await self._on_thread(self._open)
+        """Open the database, or begin a new one. On a disk that refuses both it is tried again with each use."""
+        try:
+            await self._on_thread(lambda: self._database)
+        except StorageFailed as exc:
+            self._tell_failing(exc)
 
     async def get(self, correlation_id: str) -> Life | None:
         """A trigger's life, None when it was never published or is forgotten."""
@@ -191,6 +191,11 @@ class Ledger:
         finally:
             self._thread.shutdown()
 
+    def _tell_failing(self, error: StorageFailed) -> None:
+        if not self._failing:
+            _log.warning("%s; kept in memory and tried again", error, extra={"event": "ledger_failing"})
+        self._failing = True
+
     def _put(self, life: Life, version: int) -> None:
         correlation_id = life.report.correlation_id
         self._changed[correlation_id] = (life, version)
@@ -225,9 +230,7 @@ class Ledger:
             self._changed = {**changed, **self._changed}
             self._relayed = relayed + self._relayed
             self._commit_soon()
-            if not self._failing:
-                _log.warning("%s; kept in memory and tried again", exc, extra={"event": "ledger_failing"})
-            self._failing = True
+            self._tell_failing(exc)
             if done is not None and not done.done():
                 done.set_exception(exc)
                 done.exception()  # seen here: whoever waited may be gone
@@ -261,28 +264,35 @@ class Ledger:
             delete = f"DELETE FROM trigger WHERE correlation_id IN ({oldest})"  # noqa: S608  texts of ours
             self._database.execute(delete, (*map(str, FINAL), excess))
 
-    def _open(self) -> None:
-        try:
-            self._database = self._connect()
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            self._begin_anew()
+    @property
+    def _database(self) -> sqlite3.Connection:
+        """The open database; opened here when it is not yet, or no longer. On the ledger's thread only."""
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self._connection = self._begun_anew()
+        return self._connection
 
-    def _begin_anew(self) -> None:
+    def _begun_anew(self) -> sqlite3.Connection:
         aside = self._path.with_name(self._path.name + ".damaged")
         _log.error(
             "the ledger is damaged: put aside as %s and begun anew; states of earlier triggers are gone",
             aside,
             extra={"event": "ledger_damaged"},
         )
-        self._path.replace(aside)
+        if self._path.exists():
+            self._path.replace(aside)
         for suffix in ("-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        self._database = self._connect()
+        return self._connect()
 
     def _close(self) -> None:
-        self._database.close()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path)
@@ -308,7 +318,7 @@ class Ledger:
                 raise
             except sqlite3.DatabaseError:  # "malformed", "not a database": trying again cannot help
                 self._close()
-                self._begin_anew()
+                self._connection = self._begun_anew()
                 raise
 
         try:

@@ -32,8 +32,8 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
 
     `ranges`: the released ranges above `cursor`, as distances: from the end of the one before (the cursor for the
     first), then its length, and so on. `released`: how many seqs went which way. `moved_in`: how many came from
-    another log. `next_number`: of the next segment; a segment whose removal was not synced may come back after a power
-    cut, and must not be newer than those that follow.
+    another log. `next_number`: of the next segment; `last_number`: of the newest one that there was, 0 for none. A
+    segment whose removal was not synced may come back after a power cut: one between the two is of no account.
     """
 
     next_seq: int
@@ -42,6 +42,7 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
     released: dict[str, int]
     moved_in: int
     next_number: int
+    last_number: int
 
     def to_released(self) -> Released:
         """The set that `ranges` stands for."""
@@ -73,8 +74,9 @@ def distances(released: Released) -> list[int]:
 class CursorFile:
     """The two slots."""
 
-    def __init__(self, file: File, path: Path, slot: int) -> None:
-        self._file = file
+    def __init__(self, filesystem: Filesystem, file: File, path: Path, slot: int) -> None:
+        self._file: File | None = file  # None after a failure: it may have been removed, and another put there
+        self._filesystem = filesystem
         self._path = path
         self._slot = slot  # the one to write next: never the last good one
 
@@ -86,13 +88,13 @@ class CursorFile:
         is on the disk, is the next one to be written.
         """
         if not filesystem.exists(path):
-            return cls(filesystem.create(path, 2 * SLOT_BYTES), path, 0), None
+            return cls(filesystem, filesystem.create(path, 2 * SLOT_BYTES), path, 0), None
         file = filesystem.open(path)
         found = [(read.generation, slot, read) for slot in (0, 1) if (read := _read(file, slot)) is not None]
         if not found:
-            return cls(file, path, 0), None
+            return cls(filesystem, file, path, 0), None
         _, slot, newest = max(found, key=lambda entry: entry[0])
-        cursor = cls(file, path, slot)
+        cursor = cls(filesystem, file, path, slot)
         cursor.write(newest)
         return cursor, newest
 
@@ -105,13 +107,31 @@ class CursorFile:
         payload = msgspec.msgpack.encode(checkpoint)
         if _HEAD.size + len(payload) > SLOT_BYTES:
             raise StorageFailed("write", str(self._path), f"a checkpoint of {len(payload)} bytes does not fit its slot")
-        self._file.write_at(self._slot * SLOT_BYTES, _HEAD.pack(_MAGIC, len(payload), crc32(payload)) + payload)
-        self._file.sync()
+        data = _HEAD.pack(_MAGIC, len(payload), crc32(payload)) + payload
+        try:
+            file = self._file = self._file or self._reopened()
+            file.write_at(self._slot * SLOT_BYTES, data)
+            file.sync()
+        except StorageFailed:
+            self.close()
+            raise
         self._slot = 1 - self._slot
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _reopened(self) -> File:
+        if self._filesystem.exists(self._path):
+            return self._filesystem.open(self._path)
+        return self._filesystem.create(self._path, 2 * SLOT_BYTES)
+
+
+def read_slots(file: File) -> tuple[Checkpoint | None, Checkpoint | None]:
+    """What both slots hold, None where one is not good."""
+    return _read(file, 0), _read(file, 1)
 
 
 def _read(file: File, slot: int) -> Checkpoint | None:

@@ -10,11 +10,12 @@ the cache, so that syncing again would succeed without them. After that only byt
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from edgeagent.errors import StorageFailed
 
@@ -32,7 +33,10 @@ class File(Protocol):
         """Write all of `data`."""
 
     def sync(self) -> None:
-        """Make what was written survive a power cut. After it raised, what was not written anew never does."""
+        """Make what was written survive a power cut. After it raised, what was not written anew never does.
+
+        It raises also when the file is no longer found at its path: nobody would find what was written either.
+        """
 
     def size(self) -> int:
         """The file's length in bytes."""
@@ -103,6 +107,10 @@ class OsFile:
         """Sync; see `File`."""
         with _translated("sync", self._path):
             os.fdatasync(self._descriptor)
+            # A file that was removed, with its directory perhaps, takes writes and syncs as before.
+            found, held = os.stat(self._path), os.fstat(self._descriptor)  # noqa: PTH116  on the path of every commit
+            if (found.st_ino, found.st_dev) != (held.st_ino, held.st_dev):
+                raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(self._path))
 
     def size(self) -> int:
         """Length; see `File`."""
@@ -129,7 +137,7 @@ class OsFilesystem:
             missing = [made for made in (path, *path.parents) if not made.exists()]
             path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
             for made in missing:
-                self._sync_directory(made.parent)
+                self.sync_directory(made.parent)
 
     def list(self, directory: Path) -> list[str]:
         """List; see `Filesystem`."""
@@ -148,7 +156,7 @@ class OsFilesystem:
             try:
                 os.posix_fallocate(descriptor, 0, size)
                 os.fsync(descriptor)  # the length too, so that later syncs have only data to write
-                self._sync_directory(path.parent)
+                self.sync_directory(path.parent)
             except OSError:
                 os.close(descriptor)
                 with suppress(OSError):
@@ -177,7 +185,7 @@ class OsFilesystem:
                     stream.flush()
                     os.fsync(stream.fileno())
                 temporary.replace(path)
-                self._sync_directory(path.parent)
+                self.sync_directory(path.parent)
             except OSError:
                 with suppress(OSError):
                     temporary.unlink()
@@ -187,12 +195,28 @@ class OsFilesystem:
         """Remove; see `Filesystem`."""
         with _translated("remove", path):
             path.unlink(missing_ok=True)
-            self._sync_directory(path.parent)
+            self.sync_directory(path.parent)
 
     @staticmethod
-    def _sync_directory(path: Path) -> None:
+    def sync_directory(path: Path) -> None:
+        """Make a directory's entries survive a power cut; raises `OSError`."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def keep_as(stream: BinaryIO, temporary: Path, path: Path) -> None:
+    """Sync what was written to a temporary file beside `path`, close it and give it that name, which is synced too.
+
+    Raises:
+        StorageFailed: the disk refuses.
+    """
+    with _translated("sync", temporary):
+        stream.flush()
+        os.fsync(stream.fileno())
+        stream.close()
+    with _translated("rename", path):
+        temporary.rename(path)
+        OsFilesystem.sync_directory(path.parent)

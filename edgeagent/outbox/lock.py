@@ -30,8 +30,7 @@ def state_lock(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
-            holder = os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "another process"
-            raise OutboxLocked(str(directory), holder) from exc
+            raise OutboxLocked(str(directory), _holder(descriptor)) from exc
         except OSError as exc:
             raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
         with suppress(OSError):  # who holds it is a courtesy: on a full disk the lock itself still works
@@ -40,3 +39,33 @@ def state_lock(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def looking_lock(directory: Path) -> Iterator[None]:
+    """Keep an agent from owning a state directory while somebody only reads it; nothing is written, not even a name.
+
+    Raises:
+        OutboxLocked: a process owns it.
+        StorageFailed: it cannot be read.
+    """
+    path = directory / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield  # no agent ever ran here, and one that begins now makes the file
+        return
+    except OSError as exc:
+        raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise OutboxLocked(str(directory), _holder(descriptor)) from exc
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _holder(descriptor: int) -> str:
+    return os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "another process"

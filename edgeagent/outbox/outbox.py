@@ -12,31 +12,41 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Self, TypeVar
 
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
+from edgeagent.core.headroom import Headroom
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
-from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, REPLAYED, Group, Leased
+from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased, Loss
 from edgeagent.outbox.store import Store
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
 _CHECKPOINT_RELEASES = 1000
+# While the disk fails it is tried this often, also when nobody sends anything: who waits for `readyz` never would.
+_PROBE_S = 1.0
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How the outbox is. `accepting` False: it refuses events for want of space. `failure`: what the disk said last."""
+    """How the outbox is. `accepting` False: it refuses events for want of space.
+
+    `failure`: what the disk said when it last refused something that it has not taken since, empty when it is well.
+    """
 
     account: Account
     used_bytes: int
     max_bytes: int
     accepting: bool
     failure: str
+    parked: int
+    losses: tuple[Loss, ...]
+    bytes_per_trigger: float
 
 
 class Outbox:
@@ -52,10 +62,12 @@ class Outbox:
         self._releases: list[tuple[str, int, str]] = []
         self._unkept = 0
         self._keep_at: float | None = None
-        self._failure = ""
+        self._failure = ""  # what was told
+        self._probe_at: float | None = None
         self._work = asyncio.Event()
         self._committing: list[tuple[Group, asyncio.Future[int]]] = []
         self._turning = asyncio.Lock()
+        self._headroom = Headroom()
         self.reopened_seq = dict(store.reopened_seq)
         self.recent_keys = store.recent.keys()
         self.recent_deliveries = store.recent.deliveries()
@@ -77,6 +89,13 @@ class Outbox:
             disk.shutdown(wait=False)
             raise
         return cls(store, disk, max_bytes=max_bytes, commit_delay_s=commit_delay_s)
+
+    def hours_left(self) -> float | None:
+        """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
+        health = self.health
+        free_bytes = health.max_bytes - health.used_bytes
+        now = asyncio.get_running_loop().time()
+        return self._headroom.hours_left(now, health.account.pending, free_bytes, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
         """Store a group, all or nothing; synced when it returns. Returns the seq of its first trigger.
@@ -121,15 +140,31 @@ class Outbox:
         """Move a leased trigger to the dead letters: synced there before it is released here.
 
         Raises:
+            DeadLettersFull, StorageFailed: it is where it was; try again later.
+        """
+        await self._move(leased, DEAD, DEAD_WAY, reason, code, attempts)
+
+    async def park(self, leased: Leased, *, attempts: int) -> None:
+        """Move a leased trigger that nobody answers to the parked ones: synced there before it is released here.
+
+        Raises:
             StorageFailed: it is where it was; try again later.
         """
-        releases = tuple(self._releases)  # it may be among them: then it is final and stays so
+        await self._move(leased, PARKED, PARKED_WAY, "nobody answered", 0, attempts)
 
-        def work() -> None:
-            self._apply(releases)
-            self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
+    async def lease_parked(self, *, again: bool) -> list[Leased]:
+        """The next parked triggers; `again`: from the oldest one on.
 
-        await self._on_disk(work)
+        Raises:
+            StorageFailed: the disk cannot be read now.
+        """
+
+        def work() -> list[Leased]:
+            if again:
+                self._store.rewind(PARKED)
+            return self._store.read(PARKED)
+
+        return await self._on_disk(work)
 
     async def find(self, name: str, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
         """The last `limit` triggers of a log that are not released and are wanted, oldest first.
@@ -160,15 +195,24 @@ class Outbox:
         """Release a dead letter: it came to something after all, or was discarded."""
         await self._on_disk(lambda: self._store.release(DEAD, leased.seq, way))
 
+    async def look(self, work: Callable[[Store], T]) -> T:
+        """Do something with the store that takes no part in commits, between two of them.
+
+        Raises:
+            OutboxError: the work does.
+        """
+        return await self._on_disk(lambda: work(self._store))
+
     async def run(self) -> None:
         """Commit batches until cancelled. An outbox that is not running answers nobody."""
         loop = asyncio.get_running_loop()
         while True:
+            wake_at = min((at for at in (self._keep_at, self._probe_at) if at is not None), default=None)
             try:
-                async with asyncio.timeout_at(self._keep_at):
+                async with asyncio.timeout_at(wake_at):
                     await self._work.wait()
             except TimeoutError:
-                pass  # time for a checkpoint
+                pass  # time for a checkpoint, or to try the disk
             self._work.clear()
             if self._commit_delay_s and self._appends:
                 await asyncio.sleep(self._commit_delay_s)
@@ -202,14 +246,14 @@ class Outbox:
         releases, self._releases = self._releases, []
         counts = msgspec.structs.replace(self.events)
         groups = [group for group, _ in appends]
-        outcomes, failure = await self._on_disk(lambda: self._work_off(groups, releases, counts, keep=keep))
+        probe = self._probe_at is not None and asyncio.get_running_loop().time() >= self._probe_at
+        outcomes, kept = await self._on_disk(lambda: self._work_off(groups, releases, counts, keep=keep, probe=probe))
         if keep:
-            if not failure:
+            if kept:
                 self._unkept = len(self._releases)
             self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S if self._unkept else None
         for (group, future), outcome in zip(appends, outcomes, strict=True):
             if isinstance(outcome, OutboxError):
-                failure = str(outcome) if isinstance(outcome, StorageFailed) else failure
                 future.set_exception(outcome)
                 future.exception()  # seen here: its caller may be gone
                 continue
@@ -217,30 +261,48 @@ class Outbox:
             self.events.received += len(group.records)
             future.set_result(outcome)
         self._committing = []
-        if groups or keep:  # else the disk was not asked
-            self._tell(failure)
+        self._headroom.sample(asyncio.get_running_loop().time(), self.health.account.pending)
+        self._tell(self.health.failure)
         if groups:
             self.on_change()
 
     def _work_off(
-        self, groups: Sequence[Group], releases: Sequence[tuple[str, int, str]], counts: EventCounts, *, keep: bool
-    ) -> tuple[list[int | OutboxError], str]:
-        """On the disk thread: see the order of a commit in `store`."""
+        self,
+        groups: Sequence[Group],
+        releases: Sequence[tuple[str, int, str]],
+        counts: EventCounts,
+        *,
+        keep: bool,
+        probe: bool,
+    ) -> tuple[list[int | OutboxError], bool]:
+        """On the disk thread: see the order of a commit in `store`. Returns the outcomes, and if releases were kept."""
         self._store.events = counts
         self._apply(releases)
         outcomes = self._store.append(groups) if groups else []
         refused = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, OutboxFull)]
+        if probe:
+            with suppress(StorageFailed):  # it stands in the store's failures
+                self._store.probe()
         if not keep and not refused:
-            return outcomes, ""
+            return outcomes, False
         try:
             self._store.checkpoint()
-        except StorageFailed as exc:
-            return outcomes, str(exc)
+        except StorageFailed:
+            return outcomes, False
         if refused:  # the checkpoint may have made room
             again = self._store.append([groups[index] for index in refused])
             for index, outcome in zip(refused, again, strict=True):
                 outcomes[index] = outcome
-        return outcomes, ""
+        return outcomes, True
+
+    async def _move(self, leased: Leased, target: str, way: str, reason: str, code: int, attempts: int) -> None:
+        releases = tuple(self._releases)  # it may be among them: then it is final and stays so
+
+        def work() -> None:
+            self._apply(releases)
+            self._store.move(leased, target, way, reason=reason, code=code, attempts=attempts)
+
+        await self._on_disk(work)
 
     def _apply(self, releases: Sequence[tuple[str, int, str]]) -> None:
         for name, seq, way in releases:
@@ -260,14 +322,31 @@ class Outbox:
 
     def _look(self) -> Health:
         store = self._store
-        return Health(store.account(), store.used_bytes, self._max_bytes, store.accepting, self._failure)
+        failure = next(iter(store.failures.values()), "")
+        return Health(
+            store.account(),
+            store.used_bytes,
+            self._max_bytes,
+            store.accepting,
+            failure,
+            store.parked,
+            tuple(store.losses.last),
+            store.bytes_per_trigger,
+        )
 
     def _tell(self, failure: str) -> None:
-        """Log when the disk begins to fail and when it is well again, once each."""
+        """Log when the disk begins to fail and when it is well again, once each; see that it is tried meanwhile."""
         if failure and not self._failure:
-            _log.error("events are refused: %s", failure, extra={"event": "outbox_storage_failed"})
+            _log.error(
+                "the disk fails: what it refuses is not acknowledged, and is tried again: %s",
+                failure,
+                extra={"event": "outbox_storage_failed"},
+            )
         elif self._failure and not failure:
-            _log.warning("the disk is well again: events are accepted", extra={"event": "outbox_storage_recovered"})
-        if failure != self._failure:
-            self._failure = failure
-            self.health = msgspec.structs.replace(self.health, failure=failure)
+            _log.warning("the disk is well again", extra={"event": "outbox_storage_recovered"})
+        self._failure = failure
+        now = asyncio.get_running_loop().time()
+        if not failure:
+            self._probe_at = None
+        elif self._probe_at is None or self._probe_at <= now:
+            self._probe_at = now + _PROBE_S

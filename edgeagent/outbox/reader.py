@@ -81,6 +81,11 @@ class Reader:
                 self.seq = item.seq + item.count
         return result
 
+    def skip_to(self, seq: int) -> None:
+        """Go on at `seq`."""
+        self.close()
+        self.seq = max(self.seq, seq)
+
     def close(self) -> None:
         """Let go of the open file; reading may go on."""
         if self._file is not None:
@@ -117,7 +122,13 @@ class Reader:
     def _enter(self, segment: Segment | None) -> Damage | None:
         if segment is None:
             return None
-        self._file = self._log.filesystem.open(segment.path)
+        filesystem = self._log.filesystem
+        try:
+            self._file = filesystem.open(segment.path)
+        except StorageFailed:
+            if segment.path.name in filesystem.list(segment.path.parent):  # refused too while the directory is away
+                raise
+            return Damage(self.seq, self._seq_after(segment), None, 0, 0)
         self._segment, self._offset = segment, HEADER_BYTES
         if segment.first_seq > self.seq:
             return Damage(self.seq, segment.first_seq, None, 0, 0)

@@ -6,11 +6,14 @@ batches with a higher number than `batch`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.core.dedupe import DIGEST_BYTES, KEY_BYTES, OPEN_DELIVERIES
+from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem
 
 _ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES
@@ -49,7 +52,7 @@ class Recent:
             return recent
         try:
             content = msgspec.msgpack.decode(filesystem.read(path), type=_Content)
-        except ValueError:  # msgspec's errors are ValueErrors
+        except (ValueError, StorageFailed):  # msgspec's errors are ValueErrors; a bad sector here must not stop a start
             return recent
         recent._keys = bytearray(content.keys)
         recent._deliveries = content.deliveries
@@ -64,9 +67,12 @@ class Recent:
 
     def add(self, key: bytes, digest: bytes, delivery: Delivery | None) -> None:
         """Take up an event that was stored."""
-        self._keys += key + digest
-        if delivery is not None:
-            self._deliveries.append(delivery)
+        self.add_all([(key, digest)], [] if delivery is None else [delivery])
+
+    def add_all(self, keys: Iterable[tuple[bytes, bytes]], deliveries: Iterable[Delivery]) -> None:
+        """Take up events that were stored: key and digest of each, and the deliveries that brought some of them."""
+        self._keys += b"".join(chain.from_iterable(keys))
+        self._deliveries += deliveries
         if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > OPEN_DELIVERIES * 2:
             self._trim()
 

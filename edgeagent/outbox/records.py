@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.core.dedupe import data_digest
+from edgeagent.core.dedupe import KEY_BYTES, data_digest
 from edgeagent.core.event import Draft, Record
 from edgeagent.core.frame import Frame, Kind
 from edgeagent.outbox.recent import Delivery
 
-NORMAL, HIGH, DEAD = "normal", "high", "dead"
+NORMAL, HIGH, DEAD, PARKED = "normal", "high", "dead", "parked"
 EVENT_LOGS = (HIGH, NORMAL)
-LOGS = (NORMAL, HIGH, DEAD)
+# Logs of triggers that were moved there: copies, until they are released where they came from.
+COPY_LOGS = (DEAD, PARKED)
+LEASED_LOGS = (*EVENT_LOGS, PARKED)
+LOGS = (NORMAL, HIGH, DEAD, PARKED)
+# What came in an export file was in no log of ours: its moved record names this, and its number in the file.
+IMPORT = "import"
 
 # The ways in which a seq of a log is released.
 SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
@@ -25,6 +31,7 @@ SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
     "replayed",
     "damaged",
 )
+DROPPED, PARKED_WAY, EXPORTED, IMPORTED = "dropped", "parked", "exported", "imported"
 VOID = "void"  # a copy that is gone and counts nowhere: what it was copied from counts
 
 _decode_record = msgspec.msgpack.Decoder(Record).decode
@@ -34,7 +41,8 @@ class Moved(msgspec.Struct, array_like=True, frozen=True):
     """One trigger in another log than the one that accepted it: `record.rules` has the one rule.
 
     `origin` and `origin_seq` say where it was before; `reason`, `code`, `attempts` and `at_ms` (wall clock) why and
-    when it was moved. `boot`: the boot in which `record.uptime_ms` counts.
+    when it was moved. `boot`: the boot in which `record.uptime_ms` counts. With origin `import` it came in an export
+    file: `origin_seq` is its number in it, `reason` the file's digest, and no boot counts.
     """
 
     origin: str
@@ -61,11 +69,16 @@ def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
 
 
 class Limits(NamedTuple):
-    """How large the outbox may be, and its segments."""
+    """How large and how old the outbox may become, and its segments.
+
+    `drop_oldest`: when it is full, the oldest triggers make room instead of new ones being refused.
+    """
 
     max_bytes: int
     segment_bytes: int
     dedupe_events: int
+    max_age_ms: int = 30 * 86_400_000
+    drop_oldest: bool = False
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -74,6 +87,17 @@ class Group(msgspec.Struct, frozen=True):
     log: str
     records: Sequence[Record]
     keys: Sequence[tuple[bytes, bytes]]
+
+
+class Loss(msgspec.Struct, frozen=True):
+    """Triggers that are lost: `first_seq` to `last_seq` of a log, why, and when (wall clock, Unix milliseconds)."""
+
+    log: str
+    first_seq: int
+    last_seq: int
+    count: int
+    reason: str
+    at_ms: int
 
 
 class Leased(msgspec.Struct, frozen=True, gc=False):
@@ -98,3 +122,13 @@ def delivery_of(record: Record, digest: bytes) -> Delivery | None:
         return None
     session, packet_id = record.delivery
     return Delivery(session, packet_id, digest, record.id)
+
+
+def import_key(digest: str, number: int) -> bytes:
+    """The identity of a place in an export file: a trigger that went out and came back in another file is new."""
+    return blake2b(f"{IMPORT}\0{digest}\0{number}".encode(), digest_size=KEY_BYTES).digest()
+
+
+def import_marks(moved: Moved) -> tuple[bytes, bytes]:
+    """Key and digest by which an imported trigger is recognised when the same file comes again."""
+    return import_key(moved.reason, moved.origin_seq), data_digest(moved.record.data)

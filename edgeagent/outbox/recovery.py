@@ -19,12 +19,18 @@ from edgeagent.core.dedupe import event_key
 from edgeagent.core.frame import Batch, Frame, Kind, decode_batch
 from edgeagent.outbox.cursor import Checkpoint
 from edgeagent.outbox.log import Log, Recovered
+from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
+    COPY_LOGS,
     DAMAGED,
     DEAD,
     DEAD_WAY,
+    IMPORT,
+    NORMAL,
+    PARKED,
+    PARKED_WAY,
     REPLAYED,
     SETTLED,
     VOID,
@@ -32,6 +38,7 @@ from edgeagent.outbox.records import (
     decode,
     delivery_of,
     digest_of,
+    import_marks,
 )
 
 _READ_FRAMES = 256
@@ -40,7 +47,7 @@ _READ_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 
 
-def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Recent) -> Batch:
+def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Recent, losses: Losses) -> Batch:
     """Open every log and take up what came after the checkpoint; what is lost or cut is told.
 
     Without a checkpoint all logs are read from end to end, and every trigger on disk is pending again.
@@ -52,6 +59,8 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Rece
         StorageFailed: the disk refuses to be read or written.
     """
     states = checkpoint.logs if checkpoint is not None else {}
+    if IMPORT in states:
+        logs[NORMAL].imported = states[IMPORT].next_seq - 1  # whichever log took them: the sum counts
     found = {name: log.recover(states.get(name), gone_way=_gone_way(name)) for name, log in logs.items()}
     _tell(found)
     if checkpoint is None and any(log.segments for log in logs.values()):
@@ -74,42 +83,29 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Rece
                 else:
                     _finish_move(logs, name, content[1])
     for name, damage, known_seq in damages:
-        release_damaged(name, logs[name], damage, known_seq)
+        release_damaged(name, logs[name], damage, losses, known_seq)
     _remember((opened.frames for opened in found.values()), recent)
     batches = [batch for opened in found.values() for batch in _last_batch(opened.frames)]
     newest = max([checkpoint.events, *batches] if checkpoint is not None else batches, key=_number, default=Batch(0, 0))
     return msgspec.structs.replace(newest, number=max(newest.number, recent.batch))
 
 
-def release_damaged(name: str, log: Log, damage: Damage, known_seq: int | None = None) -> bool:
+def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_seq: int | None = None) -> bool:
     """Count damaged records, and tell them; False if all of them were released before.
 
     `known_seq`: the checkpoint knows the log below it (all of it if None). A damaged copy beyond that is no loss:
     its original was not released.
     """
-    void_seq = damage.end_seq if name != DEAD or known_seq is None else max(damage.first_seq, known_seq)
+    void_seq = damage.end_seq if name not in COPY_LOGS or known_seq is None else max(damage.first_seq, known_seq)
     void = log.release(void_seq, max(damage.end_seq - void_seq, 0), VOID)
     lost = log.release(damage.first_seq, min(damage.end_seq, void_seq) - damage.first_seq, DAMAGED)
     if lost:
         where = str(damage.segment.path) if damage.segment is not None else "a missing segment or record"
-        _log.error(
-            "lost %d triggers of log %s, seq %d to %d: damaged records in %s",
-            lost,
-            name,
-            damage.first_seq,
-            damage.end_seq - 1,
-            where,
-            extra={
-                "event": "outbox_damaged",
-                "log": name,
-                "first_seq": damage.first_seq,
-                "last_seq": damage.end_seq - 1,
-                "lost": lost,
-            },
-        )
+        losses.tell(name, damage.first_seq, damage.end_seq, lost, DAMAGED, f"damaged records in {where}")
+        losses.quarantine(name, damage)
     if void:
         _log.warning(
-            "%d dead letters are damaged that were being written; their triggers are still pending",
+            "%d copies are damaged that were being written; their triggers are still pending",
             void,
             extra={"event": "outbox_copy_damaged", "log": name, "first_seq": void_seq, "last_seq": damage.end_seq - 1},
         )
@@ -128,7 +124,7 @@ def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts
 
 def _gone_way(name: str) -> str:
     """How seqs count that are gone and of which nothing is known. A dead letter is a copy of a trigger that counts."""
-    return VOID if name == DEAD else SETTLED
+    return VOID if name in COPY_LOGS else SETTLED
 
 
 def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
@@ -142,14 +138,18 @@ def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
 
 def _finish_move(logs: Mapping[str, Log], name: str, moved: Moved) -> None:
     """Release what a moved record was moved from."""
+    if moved.origin == IMPORT:
+        logs[name].moved_in += 1
+        logs[name].imported += 1
+        return
     origin = logs.get(moved.origin)
     if origin is None:
         return
     origin.skip_to(moved.origin_seq + 1, _gone_way(moved.origin))
-    way = DEAD_WAY if name == DEAD else REPLAYED
+    way = {DEAD: DEAD_WAY, PARKED: PARKED_WAY}.get(name, REPLAYED)
     if origin.release(moved.origin_seq, 1, way):
         logs[name].moved_in += 1
-    elif name == DEAD:
+    elif name in COPY_LOGS:
         # Without a checkpoint its original is gone and counts as settled. A replayed one counts as accepted anew.
         origin.recount(SETTLED, way)
 
@@ -163,15 +163,19 @@ def _remember(parts: Iterable[Sequence[Frame]], recent: Recent) -> None:
             if frame.kind is Kind.BATCH:
                 batch = decode_batch(frame)
                 number = batch.number if batch is not None else number
-            elif frame.kind is Kind.EVENT and number > recent.batch:
+            elif number > recent.batch:
                 later.append((number, frame))
     later.sort(key=itemgetter(0))
     for _, frame in later:
         content = decode(frame)
-        if content is not None:
-            record = content[0]
+        if content is None:
+            continue
+        record, moved = content
+        if moved is None:
             digest = digest_of(record)
             recent.add(event_key(record.source, record.id), digest, delivery_of(record, digest))
+        elif moved.origin == IMPORT:
+            recent.add(*import_marks(moved), None)
 
 
 def _last_batch(frames: Sequence[Frame]) -> list[Batch]:

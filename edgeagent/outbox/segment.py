@@ -11,14 +11,16 @@ from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 
 _SUFFIX = ".seg"
+_MAX_NUMBER = 1 << 63  # so that what comes after any number fits its field
 _NAME_DIGITS = 20  # any u64, so that names sort as numbers do
 _NAME = re.compile(rf"([0-9]{{{_NAME_DIGITS}}}){re.escape(_SUFFIX)}", re.ASCII)
 
 
 def number_of(name: str) -> int | None:
-    """The number in a segment's file name, None when it is no such name."""
+    """The number in a segment's file name, None when it is no such name, or a number that none of ours ever has."""
     match = _NAME.fullmatch(name)
-    return int(match[1]) if match else None
+    number = int(match[1]) if match else _MAX_NUMBER
+    return number if number < _MAX_NUMBER else None
 
 
 def segment_path(directory: Path, number: int) -> Path:

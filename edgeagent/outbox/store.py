@@ -11,26 +11,32 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
 from edgeagent.core.event import Record
-from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader, frame_bytes
-from edgeagent.errors import OutboxError, OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader, entries_bytes, frame_bytes
+from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.log import Entry, Log
+from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
-    DAMAGED,
     DEAD,
-    DISCARDED,
+    DROPPED,
     EVENT_LOGS,
     EXPIRED,
+    HIGH,
+    LEASED_LOGS,
     LOGS,
+    NORMAL,
+    PARKED,
     SETTLED,
     Group,
     Leased,
@@ -40,11 +46,15 @@ from edgeagent.outbox.records import (
     delivery_of,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
+from edgeagent.outbox.retention import Cut, release_older, release_oldest
 
 # What one read brings at most: it bounds what a lease holds in memory.
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
 _USUAL_BYTES = 4096
+_encode = msgspec.msgpack.Encoder().encode
+# Dead letters are kept until somebody decides about them, and never forgotten; beyond this number none is taken.
+_MAX_DEAD_LETTERS = 10_000
 
 
 class Store:
@@ -71,17 +81,19 @@ class Store:
         self._boot = boot
         self._new_salt = new_salt
         self._now_ms = now_ms
+        self.failures: dict[str, str] = {}  # what the disk refused last and has not taken since: a log, or "cursor"
         self._dirty = True  # what recovery finds is kept with the first checkpoint
         filesystem.make_directory(directory)
         self.recent = Recent.load(filesystem, directory / "recent", limits.dedupe_events)
         self._logs = {name: self._new_log(name) for name in LOGS}
         self._cursor, checkpoint = CursorFile.open(filesystem, directory / "cursor")
-        newest = recover(self._logs, checkpoint, self.recent)
+        self.losses = Losses(filesystem, directory / "quarantine", now_ms)
+        newest = recover(self._logs, checkpoint, self.recent, self.losses)
         self._generation = checkpoint.generation if checkpoint is not None else 0
         self._batch_number = newest.number
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
         tell_problems(self._logs, self.account(), self.events)
-        self._readers = {name: Reader(self._logs[name], self._logs[name].released.cursor) for name in EVENT_LOGS}
+        self._readers = {name: Reader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
         self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
 
     @property
@@ -92,29 +104,26 @@ class Store:
     @property
     def accepting(self) -> bool:
         """Whether an event of usual size would be stored now."""
-        return self._room or any(self._logs[name].fits(_USUAL_BYTES) for name in EVENT_LOGS)
+        return self._limits.drop_oldest or self._room or any(self._logs[name].fits(_USUAL_BYTES) for name in EVENT_LOGS)
 
     @property
     def _room(self) -> bool:
         """Whether another segment may be begun for events. One segment stays free for dead letters."""
         return self.used_bytes + 2 * self._limits.segment_bytes <= self._limits.max_bytes
 
+    @property
+    def bytes_per_trigger(self) -> float:
+        """What a trigger takes on disk, in the log that takes most."""
+        return max(self._logs[name].bytes_per_trigger for name in EVENT_LOGS)
+
+    @property
+    def parked(self) -> int:
+        """How many of the pending triggers are parked."""
+        return self._logs[PARKED].pending
+
     def account(self) -> Account:
         """The account as it is on disk and, for releases since the last checkpoint, in memory."""
-        normal, high, dead = (self._logs[name] for name in LOGS)
-        ways: dict[str, int] = {}
-        for log in (normal, high, dead):
-            for way, count in log.ways.items():
-                ways[way] = ways.get(way, 0) + count
-        return Account(
-            accepted=sum(log.next_seq - 1 - log.moved_in for log in (normal, high)),
-            settled=ways.get(SETTLED, 0),
-            pending=normal.pending + high.pending,
-            dead=dead.pending,
-            discarded=ways.get(DISCARDED, 0),
-            expired=ways.get(EXPIRED, 0),
-            damaged=ways.get(DAMAGED, 0),
-        )
+        return account_of(self._logs)
 
     def append(self, groups: Sequence[Group]) -> list[int | OutboxError]:
         """Store groups; for each the seq of its first trigger, or why nothing of it is stored.
@@ -124,22 +133,21 @@ class Store:
         """
         outcomes: list[int | OutboxError] = [OutboxFull(self.used_bytes, self._limits.max_bytes)] * len(groups)
         for name in EVENT_LOGS:
-            chosen: list[tuple[int, list[Entry]]] = []
+            chosen: list[tuple[int, list[tuple[Kind, int, bytes]]]] = []
             total = 0
             for index, group in enumerate(groups):
                 if group.log != name:
                     continue
-                entries = [
-                    Entry(Kind.EVENT, len(record.rules), msgspec.msgpack.encode(record)) for record in group.records
-                ]
-                size = sum(frame_bytes(len(entry.payload)) for entry in entries)
+                counts = [len(record.rules) for record in group.records]
+                entries = list(zip(repeat(Kind.EVENT), counts, map(_encode, group.records)))
+                size = entries_bytes(entries)
                 if size > self._logs[name].capacity:
                     outcomes[index] = RecordTooLarge(size, self._logs[name].capacity)
                     continue
                 if chosen and not self._logs[name].fits(total + size):
                     self._append_chosen(name, groups, chosen, outcomes)
                     chosen, total = [], 0
-                if not self._logs[name].fits(total + size) and not self._room:
+                if not self._logs[name].fits(total + size) and not self._make_room():
                     break
                 chosen.append((index, entries))
                 total += size
@@ -155,15 +163,20 @@ class Store:
         """
         return self._leased(name, self._readers[name].read(_READ_FRAMES, _READ_BYTES))
 
-    def peek(self, name: str) -> Iterator[list[Leased]]:
-        """Every trigger of a log that is not released, oldest first, in parts, without moving its reader."""
+    def peek(self, name: str, seq: int = 0) -> Iterator[list[Leased]]:
+        """Every trigger of a log that is not released, from `seq` on, in parts, without moving its reader."""
         log = self._logs[name]
-        reader = Reader(log, log.released.cursor)
+        reader = Reader(log, max(log.released.cursor, seq))
         try:
             while items := reader.read(_READ_FRAMES, _READ_BYTES):
                 yield self._leased(name, items)
         finally:
             reader.close()
+
+    def rewind(self, name: str) -> None:
+        """Read a log from its first trigger that is not released again: what was leased is leased once more."""
+        self._readers[name].close()
+        self._readers[name] = Reader(self._logs[name], self._logs[name].released.cursor)
 
     def release(self, name: str, seq: int, way: str) -> bool:
         """Release one trigger; kept with the next checkpoint. False if it was released before."""
@@ -181,18 +194,41 @@ class Store:
 
         Raises:
             OutboxFull: events may not take more room, and it goes back to them.
+            DeadLettersFull: it goes to the dead letters, and there are too many.
             StorageFailed: it stays where it is.
         """
         log = self._logs[target]
         if leased.seq in self._logs[leased.log].released:
             return
+        if target == DEAD and log.pending >= _MAX_DEAD_LETTERS:
+            raise DeadLettersFull(log.pending)
         record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
         moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms(), leased.boot)
         entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
-        if target != DEAD and not log.fits(frame_bytes(len(entry.payload))) and not self._room:
+        if target in EVENT_LOGS and not log.fits(frame_bytes(len(entry.payload))) and not self._room:
             raise OutboxFull(self.used_bytes, self._limits.max_bytes)
         self._append(target, [entry])
         self.release(leased.log, leased.seq, way)
+
+    def log(self, name: str) -> Log:
+        """One of the logs, to look at."""
+        return self._logs[name]
+
+    def leased_seq(self, name: str) -> int:
+        """Triggers of a log below this seq were handed out by `read`."""
+        return self._readers[name].seq if name in self._readers else 1
+
+    def take_in(self, name: str, entries: Sequence[Entry]) -> None:
+        """Store triggers that came from another outbox, in a log of events. Synced when it returns.
+
+        Raises:
+            OutboxFull, StorageFailed: none of them is stored.
+        """
+        log = self._logs[name]
+        if not log.fits(entries_bytes(entries)) and not self._make_room():
+            raise OutboxFull(self.used_bytes, self._limits.max_bytes)
+        self._append(name, entries)
+        log.imported += len(entries)
 
     def checkpoint(self) -> None:
         """Keep what was released, synced, and remove segments that are done with. Does nothing if nothing changed.
@@ -200,10 +236,28 @@ class Store:
         Raises:
             StorageFailed: what was released since the last checkpoint would be sent again after a crash.
         """
-        if self._dirty:
-            self._write_checkpoint()
-        for log in self._logs.values():
-            log.remove_settled()
+        try:
+            if self._dirty:
+                self._write_checkpoint()
+            for log in self._logs.values():
+                log.remove_settled()
+        except StorageFailed as exc:
+            self.failures["cursor"] = str(exc)
+            raise
+        self.failures.pop("cursor", None)
+
+    def probe(self) -> None:
+        """See whether the disk takes again what it refused: do what the next append needs, without an event.
+
+        Raises:
+            StorageFailed: it does not.
+        """
+        self.checkpoint()  # which may make room
+        for name in EVENT_LOGS:
+            if name in self.failures:
+                if self._room:
+                    self._logs[name].prepare()
+                del self.failures[name]
 
     def close(self) -> None:
         """Keep everything and let go of the files.
@@ -238,12 +292,40 @@ class Store:
             self._before_roll,
         )
 
+    def _make_room(self) -> bool:
+        """Whether another segment may be begun; drops the oldest triggers for it if that is the policy."""
+        for name in (NORMAL, HIGH):
+            while not self._room and self._limits.drop_oldest:
+                cut = release_oldest(self._logs[name], self._readers[name], DROPPED)
+                if cut is None:
+                    break
+                self._cut(name, cut, DROPPED, "the outbox is full (outbox.when_full)")
+                try:
+                    self._write_checkpoint()
+                    self._logs[name].remove_released()
+                except StorageFailed:
+                    return False
+        return self._room
+
+    def _expire_old(self) -> None:
+        """What nobody could take for `max_age` expires, by whole segments, even while the uplink is away."""
+        before_ms = self._now_ms() - self._limits.max_age_ms
+        for name in LEASED_LOGS:
+            for cut in release_older(self._logs[name], self._readers[name], before_ms, EXPIRED):
+                self._cut(name, cut, EXPIRED, "older than outbox.max_age")
+
+    def _cut(self, name: str, cut: Cut, way: str, reason: str) -> None:
+        self._dirty = True
+        if cut.released:
+            self.losses.tell(name, cut.first_seq, cut.end_seq, cut.released, way, reason)
+
     def _before_roll(self) -> None:
+        self._expire_old()
         self.recent.save(self._filesystem, self._directory / "recent", self._batch_number)
         self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
-        logs = {name: log.state() for name, log in self._logs.items()}
+        logs = states_of(self._logs)
         self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
         self._generation += 1
         self._dirty = False
@@ -252,41 +334,34 @@ class Store:
         self,
         name: str,
         groups: Sequence[Group],
-        chosen: Sequence[tuple[int, list[Entry]]],
+        chosen: Sequence[tuple[int, list[tuple[Kind, int, bytes]]]],
         outcomes: list[int | OutboxError],
     ) -> None:
         try:
-            seq = self._append(name, [entry for _, entries in chosen for entry in entries])
+            seq = self._append(name, list(chain.from_iterable(entries for _, entries in chosen)))
         except StorageFailed as exc:
+            self.failures[name] = str(exc)
             for index, _ in chosen:
                 outcomes[index] = exc
             return
+        self.failures.pop(name, None)
         for index, entries in chosen:
             outcomes[index] = seq
-            seq += sum(entry.count for entry in entries)
+            seq += sum([count for _, count, _ in entries])
             self.events.stored += len(entries)
             self.events.received += len(entries)
-            for record, (key, digest) in zip(groups[index].records, groups[index].keys, strict=True):
-                self.recent.add(key, digest, delivery_of(record, digest))
+            group = groups[index]
+            delivered = [place for place, record in enumerate(group.records) if record.delivery is not None]
+            deliveries = [delivery_of(group.records[place], group.keys[place][1]) for place in delivered]
+            self.recent.add_all(group.keys, filter(None, deliveries))
 
-    def _append(self, name: str, entries: Sequence[Entry]) -> int:
+    def _append(self, name: str, entries: Sequence[tuple[Kind, int, bytes]]) -> int:
         seq = self._logs[name].append(entries, self._batch(self._batch_number + 1))
         self._batch_number += 1
         return seq
 
     def _batch(self, number: int) -> Batch:
-        counts = self.events
-        return Batch(
-            number,
-            0,
-            counts.received,
-            counts.stored,
-            counts.duplicate,
-            counts.filtered,
-            counts.throttled,
-            counts.refused,
-            counts.conflict,
-        )
+        return Batch(number, 0, *msgspec.structs.astuple(self.events))
 
     def _leased(self, name: str, items: Sequence[Frame | Damage]) -> list[Leased]:
         log = self._logs[name]
@@ -297,7 +372,7 @@ class Store:
                 result += self._triggers(name, log, item, *content)
                 continue
             damage = item if isinstance(item, Damage) else Damage(item.seq, item.seq + item.count, None, 0, 0)
-            self._dirty = release_damaged(name, log, damage) or self._dirty
+            self._dirty = release_damaged(name, log, damage, self.losses) or self._dirty
         return result
 
     def _triggers(self, name: str, log: Log, frame: Frame, record: Record, moved: Moved | None) -> list[Leased]:

@@ -8,7 +8,20 @@ from random import Random
 
 from edgeagent.core.account import Account, event_problems
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
-from edgeagent.outbox.records import DEAD, DEAD_WAY, DISCARDED, LOGS, NORMAL, REPLAYED, Group, Leased, Limits
+from edgeagent.outbox.records import (
+    DEAD,
+    DEAD_WAY,
+    DISCARDED,
+    HIGH,
+    LOGS,
+    NORMAL,
+    PARKED,
+    PARKED_WAY,
+    REPLAYED,
+    Group,
+    Leased,
+    Limits,
+)
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 from tests.fakes.stores import BOOT, group, open_store, record
 
@@ -90,6 +103,12 @@ class Model:
             del self.leased[trigger]
             self.states[trigger] = State.DEAD
 
+    def park(self, trigger: Trigger) -> None:
+        """A leased trigger is parked: it is pending all the same."""
+        leased = self.leased[trigger]
+        if leased.log != PARKED and self._move(trigger, leased, PARKED, PARKED_WAY):
+            del self.leased[trigger]
+
     def replay(self, leased: Leased) -> None:
         """A dead letter becomes a trigger again."""
         if self._move(trigger_of(leased), leased, NORMAL, REPLAYED):
@@ -131,7 +150,7 @@ class Model:
     def check(self) -> None:
         """Everything that was acknowledged is where the model says, exactly once, and the account adds up."""
         places, account = self._found()
-        expected = {State.PENDING: {NORMAL, "high"}, State.DEAD: {DEAD}}
+        expected = {State.PENDING: {NORMAL, HIGH, PARKED}, State.DEAD: {DEAD}}
         for trigger, state in self.states.items():
             place = places.pop(trigger, None)
             assert place in expected.get(state, {None}), f"{trigger} is {state.value} and lies in {place}"
@@ -161,7 +180,7 @@ class Model:
             place = places.pop(trigger, None)
             doubtful = trigger in self.moving
             if state is State.PENDING:
-                assert place in {NORMAL, "high"} or (place == DEAD and doubtful), f"{trigger} is lost: {place}"
+                assert place in {NORMAL, HIGH, PARKED} or (place == DEAD and doubtful), f"{trigger} is lost: {place}"
             elif state is State.DEAD:
                 assert place == DEAD or (place == NORMAL and doubtful), f"dead letter {trigger} is lost: {place}"
             elif state is State.KEPT:

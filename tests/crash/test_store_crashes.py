@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, SETTLED, Leased
+from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, PARKED, SETTLED, Leased
 from tests.crash.model import Model
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 
@@ -39,7 +39,7 @@ class StoreLife(RuleBasedStateMachine):
         """Events come, in one commit."""
         self.model.append(groups)
 
-    @rule(log=st.sampled_from([NORMAL, HIGH]))
+    @rule(log=st.sampled_from([NORMAL, HIGH, PARKED]))
     def read(self, log: str) -> None:
         """The forwarder leases."""
         self.model.read(log)
@@ -56,6 +56,12 @@ class StoreLife(RuleBasedStateMachine):
     def bury(self, data: st.DataObject) -> None:
         """One is given up."""
         self.model.bury(data.draw(st.sampled_from(list(self.model.leased))))
+
+    @precondition(lambda self: self.model.leased)
+    @rule(data=st.data())
+    def park(self, data: st.DataObject) -> None:
+        """Nobody answers one."""
+        self.model.park(data.draw(st.sampled_from(list(self.model.leased))))
 
     @rule(data=st.data(), discard=st.booleans())
     def end_dead_letters(self, data: st.DataObject, discard: bool) -> None:
@@ -103,7 +109,7 @@ def append_some(model: Model, random: Random) -> None:
 
 
 def read_some(model: Model, random: Random) -> None:
-    model.read(random.choice([NORMAL, HIGH]))
+    model.read(random.choice([NORMAL, HIGH, PARKED]))
 
 
 def release_some(model: Model, random: Random) -> None:
@@ -114,6 +120,11 @@ def release_some(model: Model, random: Random) -> None:
 def bury_one(model: Model, random: Random) -> None:
     if model.leased:
         model.bury(random.choice(list(model.leased)))
+
+
+def park_one(model: Model, random: Random) -> None:
+    if model.leased:
+        model.park(random.choice(list(model.leased)))
 
 
 def end_some_dead_letters(model: Model, random: Random) -> None:
@@ -127,6 +138,7 @@ ACTIONS: dict[Callable[[Model, Random], None], int] = {
     read_some: 20,
     release_some: 20,
     bury_one: 10,
+    park_one: 10,
     end_some_dead_letters: 7,
     lambda model, _: model.checkpoint(): 9,
     lambda model, _: model.reopen(): 4,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgeagent.core.account import Account
 from edgeagent.core.event import Draft
 from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import Accepted, DeadLetter, TriggerQuery, TriggerRef
+from edgeagent.core.ports import Accepted, DeadLetter, Imported, TriggerQuery, TriggerRef, Waiting, WaitingPage
+from edgeagent.core.transfer import ExportedTrigger
+from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import EdgeAgentError
 
 CORRELATION_ID = "9f2c" * 8
@@ -112,6 +115,7 @@ class FakeOperator:
     def __init__(self) -> None:
         self.dead: list[DeadLetter] = []
         self.failure: EdgeAgentError | None = None
+        self.calls: list[tuple[Any, ...]] = []
 
     async def dead_letters(self) -> list[DeadLetter]:
         """What the test put there."""
@@ -122,3 +126,40 @@ class FakeOperator:
         if self.failure is not None:
             raise self.failure
         return [letter.correlation_id for letter in self.dead if letter.correlation_id in correlation_ids]
+
+    async def discard(self, correlation_ids: Sequence[str]) -> list[str]:
+        """Those that are there, gone from now on."""
+        found = [letter.correlation_id for letter in self.dead if letter.correlation_id in correlation_ids]
+        self.dead = [letter for letter in self.dead if letter.correlation_id not in correlation_ids]
+        return found
+
+    async def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
+        """An empty page."""
+        self.calls.append(("waiting", log, seq, limit))
+        return WaitingPage(log, 0, [], None)
+
+    async def find_waiting(self, text: str) -> list[Waiting]:
+        """Nothing."""
+        self.calls.append(("find", text))
+        return []
+
+    async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
+        """As many as are asked for."""
+        self.calls.append(("exported", ranges))
+        return sum(end - start for parts in ranges.values() for start, end in parts)
+
+    async def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
+        """All of them."""
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append(("import", digest, first_number, len(triggers)))
+        return Imported(len(triggers), 0)
+
+    async def overview(self) -> Overview:
+        """An outbox that was never used."""
+        return Overview("checkpoint 1", True, (), (), (), Account(*[0] * len(Account.__struct_fields__)), (), {})
+
+    async def verify(self, log: str, seq: int) -> VerifiedPart:
+        """Nothing wrong."""
+        self.calls.append(("verify", log, seq))
+        return VerifiedPart(0, 0, (), None)

@@ -64,10 +64,14 @@ class Program:
         await until(lambda: process.poll() is not None, f"the end of {self._command}", self)
         return int(process.returncode)
 
-    async def stop(self, number: int = signal.SIGTERM) -> int:
-        """Signal it and wait for its end; returns the exit code."""
+    def send_signal(self, number: int) -> None:
+        """Signal it, without waiting for anything."""
         assert self._process is not None
         self._process.send_signal(number)
+
+    async def stop(self, number: int = signal.SIGTERM) -> int:
+        """Signal it and wait for its end; returns the exit code."""
+        self.send_signal(number)
         code = await self.exit_code()
         self._process = None
         return code

@@ -20,7 +20,20 @@ from edgeagent.core.event import Record
 from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader, Tail, decode_batch, scan
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState
 from edgeagent.outbox.recent import Delivery, Recent, _Content
-from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, Group, Leased, Limits, Moved, decode
+from edgeagent.outbox.records import (
+    DEAD,
+    DEAD_WAY,
+    HIGH,
+    LOGS,
+    NORMAL,
+    PARKED,
+    SETTLED,
+    Group,
+    Leased,
+    Limits,
+    Moved,
+    decode,
+)
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
 from tests.fakes.crash_filesystem import CrashFilesystem
@@ -144,9 +157,10 @@ def test_the_golden_cursor_is_read() -> None:
     assert checkpoint == Checkpoint(
         4,
         {
-            NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2),
-            HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2),
-            DEAD: LogState(2, 1, [], {}, 1, 2),
+            NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2, 1),
+            HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2, 1),
+            DEAD: LogState(2, 1, [], {}, 1, 2, 1),
+            PARKED: LogState(1, 1, [], {}, 0, 1, 0),
         },
         Batch(4, 0, 10, 4, 2, 3, 0, 0, 1),
     )

@@ -34,12 +34,12 @@ class WindowLife(RuleBasedStateMachine):
     def add(self, lane: str | None, known: bool) -> None:
         """Take up a trigger that was leased."""
         self.added += 1
-        entry = self.window.add(f"c{self.added}", self.added, lane=lane, known=known)
+        entry = self.window.add(f"c{self.added}", self.added, lane=lane, known=known, patience=1000)
         assert entry is not None
         assert self.window.find(f"c{self.added}") is entry
         assert self.window.by_token(entry.token) is entry
         self.entries[entry.token] = entry
-        assert self.window.add(f"c{self.added}", 0, lane=lane, known=known) is None
+        assert self.window.add(f"c{self.added}", 0, lane=lane, known=known, patience=1000) is None
 
     @precondition(lambda self: self.window.connected)
     @rule(room=st.integers(0, LIMIT + 1))
@@ -85,7 +85,7 @@ class WindowLife(RuleBasedStateMachine):
         """One that was sent is to be tried again later."""
         entry = data.draw(st.sampled_from([entry for entry in self.entries.values() if entry.tries]))
         delay_s = self.window.rest(entry, self.now, at_least_s)
-        assert delay_s >= max(at_least_s, 1.0)
+        assert delay_s >= max(min(at_least_s, 3600.0), 1.0)
         self.waited_s.pop(entry.token, None)
 
     @precondition(lambda self: self.entries)

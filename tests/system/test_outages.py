@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from edgeagent.cli.client import AgentRefused
-from edgeagent.errors import AgentUnreachable
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import Agent, Dispatcher, until
+from tests.fakes.programs import Agent, Dispatcher
 from tests.fakes.tcp_proxy import TcpProxy
 
 HOT = {"temp": 97.1}
@@ -60,78 +59,6 @@ async def test_events_are_kept_through_a_cut_uplink_and_a_restart(broker: Mosqui
         # What may have been sent by the process before is sent with attempt 0; nothing settled before comes again.
         assert {trigger["attempt"] for trigger in engine.triggers[5:]} == {0}
         assert len(engine.triggers) == 25
-        assert await agent.stop() == 0
-
-
-@pytest.mark.parametrize("rounds", [pytest.param(4), pytest.param(200, marks=[pytest.mark.soak])])
-async def test_kill_9_in_mid_stream_loses_nothing_acknowledged(broker: Mosquitto, tmp_path: Path, rounds: int) -> None:
-    promised: set[str] = set()
-    async with Engine(broker.url) as engine:
-        agent = Agent(tmp_path / "agent", broker.url)
-        for number in range(rounds):
-            await agent.start()
-            target = len(promised) + 20 + number % 7
-
-            async def send(number: int, worker: int) -> None:
-                n = 0
-                while True:
-                    key = f"{number}-{worker}-{n}"
-                    try:
-                        promised.add(await agent.triggered("boiler-1", {**HOT, "key": key}, Idempotency_Key=key))
-                    except (AgentUnreachable, AgentRefused):
-                        return
-                    n += 1
-
-            senders = [asyncio.create_task(send(number, worker)) for worker in range(4)]
-            await until(lambda target=target: len(promised) >= target, f"{target} acknowledged events", agent)
-            await agent.kill()
-            await asyncio.gather(*senders)
-        await agent.start()
-        wanted = {f"overheat-{correlation}" for correlation in promised}
-        await engine.until(lambda: wanted <= set(engine.started), f"{len(wanted)} workflows")
-        stats = await agent.account(pending=0)
-        assert stats["account"]["triggers"]["accepted"] >= len(promised)
-        assert await agent.stop() == 0
-
-
-async def test_a_bare_payload_redelivered_after_a_crash_starts_one_workflow(broker: Mosquitto, tmp_path: Path) -> None:
-    async with (
-        Engine(broker.url) as engine,
-        TcpProxy(broker.port) as proxy,
-        MqttClient(broker.url, "device") as device,
-    ):
-        agent = Agent(tmp_path / "agent", broker.url, local=proxy.url)
-        await agent.start()
-        await agent.logged("link_up", 2)
-        proxy.swallow_upward = True  # the acknowledgement that the agent sends never arrives
-        await device.publish("sensors/boiler-1/data", json.dumps(HOT).encode())
-        await agent.account(stored=1, settled=1)
-        await agent.kill()
-        proxy.swallow_upward = False
-        await agent.start()
-        stats = await agent.account(received=2, stored=1, duplicate=1)
-        assert stats["local"]["redelivered"] == 1
-        # The same reading once more is a new event: the broker says that it is no redelivery.
-        await device.publish("sensors/boiler-1/data", json.dumps(HOT).encode())
-        await agent.account(received=3, stored=2, settled=2)
-        assert len(engine.started) == 2  # names: what a crash forgot was settled may be sent again under its name
-        assert await agent.stop() == 0
-
-
-async def test_kill_9_loses_nothing_that_the_local_broker_was_told_is_safe(broker: Mosquitto, tmp_path: Path) -> None:
-    async with Engine(broker.url) as engine, MqttClient(broker.url, "device") as device:
-        agent = Agent(tmp_path / "agent", broker.url, local=broker.url)
-        await agent.start()
-        await agent.logged("link_up", 2)
-        for number in range(120):
-            await device.publish("sensors/boiler-1/data", json.dumps({**HOT, "n": number}).encode())
-            if number in {30, 31, 75}:
-                await agent.kill()
-                agent.spawn()
-        await agent.ready()
-        await engine.received(120)
-        await agent.account(pending=0)
-        assert len(engine.started) == 120
         assert await agent.stop() == 0
 
 

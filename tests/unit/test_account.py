@@ -5,7 +5,18 @@ import pytest
 
 from edgeagent.core.account import Account, EventCounts, event_problems
 
-BALANCED = Account(accepted=21, settled=1, pending=2, dead=3, discarded=4, expired=5, damaged=6)
+BALANCED = Account(
+    accepted=30,
+    imported=6,
+    settled=1,
+    pending=2,
+    dead=3,
+    discarded=4,
+    expired=5,
+    dropped=6,
+    exported=7,
+    damaged=8,
+)
 
 
 def test_an_account_that_adds_up_has_no_problems() -> None:
@@ -18,7 +29,7 @@ def test_an_account_that_adds_up_has_no_problems() -> None:
 def test_every_member_of_the_account_counts(member: str) -> None:
     wrong = msgspec.structs.replace(BALANCED, **{member: getattr(BALANCED, member) + 1})
     [problem] = wrong.problems()
-    assert problem.startswith("accepted 2")
+    assert problem.startswith("accepted + imported = 3")
 
 
 @pytest.mark.parametrize("member", EventCounts.__struct_fields__)

@@ -161,7 +161,7 @@ def test_a_wrong_type_is_named_with_its_key_path(write: Write, text: str, key: s
         ("[uplink]\nmax_inflight = 0\n", "uplink.max_inflight"),
         ("[uplink]\nmax_unanswered = 1001\n", "uplink.max_unanswered"),
         ("[uplink]\nresponse_timeout = 0\n", "uplink.response_timeout"),
-        ('[outbox]\nwhen_full = "drop_oldest"\n', "outbox.when_full"),
+        ("[outbox]\npark_after = 0\n", "outbox.park_after"),
         ('[outbox]\nsegment_bytes = "64KiB"\nmax_event_bytes = "32KiB"\n', None),
         ('[outbox]\nsegment_bytes = "63KiB"\nmax_event_bytes = "1KiB"\n', "outbox.segment_bytes"),
         ('[outbox]\nmax_bytes = "31MiB"\n', "outbox.max_bytes"),

@@ -17,7 +17,9 @@ PATH = Path("/outbox/cursor")
 
 
 def checkpoint(generation: int, ranges: list[int] | None = None) -> Checkpoint:
-    return Checkpoint(generation, {"normal": LogState(9, 3, ranges or [], {"settled": 2}, 0, 2)}, Batch(generation, 0))
+    return Checkpoint(
+        generation, {"normal": LogState(9, 3, ranges or [], {"settled": 2}, 0, 2, 1)}, Batch(generation, 0)
+    )
 
 
 def disk(seed: int = 0) -> CrashFilesystem:
@@ -119,7 +121,7 @@ def test_what_a_thousand_triggers_settled_out_of_order_leave_fits_a_slot_by_far(
     for seq in range(2, 20_002, 2):
         released.add(seq, 1)
     file, _ = CursorFile.open(disk(), PATH)
-    file.write(Checkpoint(1, {"normal": LogState(30_000, 1, distances(released), {}, 0, 1)}, Batch(1, 0)))
+    file.write(Checkpoint(1, {"normal": LogState(30_000, 1, distances(released), {}, 0, 1, 0)}, Batch(1, 0)))
 
 
 @given(st.integers(1, 50), st.lists(st.tuples(st.integers(1, 200), st.integers(1, 5)), max_size=20))
@@ -127,7 +129,7 @@ def test_distances_stand_for_the_set_that_they_were_made_of(cursor: int, added: 
     released = Released(cursor)
     for start, count in added:
         released.add(start, count)
-    state = LogState(300, released.cursor, distances(released), {}, 0, 1)
+    state = LogState(300, released.cursor, distances(released), {}, 0, 1, 0)
     assert all(number > 0 for number in state.ranges)
     again = state.to_released()
     assert (again.cursor, again.ranges) == (released.cursor, released.ranges)

@@ -33,7 +33,18 @@ def scene_in_the_cut() -> Scene:
     scene.current = readings[217]
     scene.line_works = scene.agent_runs = False
     scene.sample()
-    account = Account(accepted=3, settled=0, pending=3, dead=0, discarded=0, expired=0, damaged=0)
+    account = Account(
+        accepted=3,
+        imported=0,
+        settled=0,
+        pending=3,
+        dead=0,
+        discarded=0,
+        expired=0,
+        dropped=0,
+        exported=0,
+        damaged=0,
+    )
     events = EventCounts(received=218, stored=3, filtered=215)
     scene.stats = Stats(Stats.Accounts(events, account, balanced=True), Stats.Uplink(connected=False))
     scene.news = [News(float(index), f"thing {index}") for index in range(30)]

@@ -10,7 +10,18 @@ from edgeagent.demo.tally import RESPONSES, STATUSES, TRIGGERS, Tally
 from edgeagent.errors import MessageError
 
 EVENTS = EventCounts(received=2, stored=1, filtered=1)
-ACCOUNT = Account(accepted=1, settled=1, pending=0, dead=0, discarded=0, expired=0, damaged=0)
+ACCOUNT = Account(
+    accepted=1,
+    imported=0,
+    settled=1,
+    pending=0,
+    dead=0,
+    discarded=0,
+    expired=0,
+    dropped=0,
+    exported=0,
+    damaged=0,
+)
 
 
 def hear(tally: Tally, topic: str, *, dup: bool = False, **members: Any) -> None:
@@ -107,7 +118,7 @@ def test_an_agent_that_does_not_tell_of_the_success_is_a_problem(done: Tally) ->
 
 
 def test_an_account_that_does_not_add_up_or_has_other_figures_is_a_problem(done: Tally) -> None:
-    assert "accepted 1 is not" in problems(done, msgspec.structs.replace(ACCOUNT, settled=0))[0]
+    assert "imported = 1 is not" in problems(done, msgspec.structs.replace(ACCOUNT, settled=0))[0]
     assert "settled 0 of 1" in problems(done, msgspec.structs.replace(ACCOUNT, settled=0, dead=1))[0]
     assert "received 3 is not" in problems(done, events=EventCounts(received=3, stored=1, filtered=1))[0]
     assert problems(done, events=EventCounts(received=1, stored=1)) == ["the agent counts 1 events, and acknowledged 2"]

@@ -13,7 +13,7 @@ def window(limit: int = 10, *, wait_for_engine: bool = True) -> Window[str]:
 
 
 def add(made: Window[str], name: str, lane: str | None = None, *, known: bool = True) -> InFlight[str]:
-    entry = made.add(name, name, lane=lane, known=known)
+    entry = made.add(name, name, lane=lane, known=known, patience=1000)
     assert entry is not None
     return entry
 
@@ -44,7 +44,7 @@ def test_the_caller_is_told_how_many_more_may_be_out() -> None:
 def test_the_same_trigger_is_out_once() -> None:
     made = window()
     entry = add(made, "a")
-    assert made.add("a", "again", lane=None, known=True) is None
+    assert made.add("a", "again", lane=None, known=True, patience=1000) is None
     made.remove(entry)
     add(made, "a")
 

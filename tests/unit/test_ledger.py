@@ -330,11 +330,22 @@ async def test_a_change_that_comes_while_a_commit_fails_is_not_undone_by_it(path
         assert await ledger.get("a") == life("a", State.RUNNING)
 
 
-async def test_a_directory_that_is_not_there_is_a_storage_failure(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "nowhere" / "ledger.db", relay=True)
-    with pytest.raises(StorageFailed):
-        await ledger.open()
-    ledger._thread.shutdown()
+async def test_a_ledger_that_cannot_be_opened_is_opened_when_the_disk_allows_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "later" / "ledger.db"
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        with pytest.raises(StorageFailed):
+            await ledger.committed()
+        with pytest.raises(StorageFailed):
+            await ledger.get("b")
+        assert await ledger.get("a") == life("a")
+        path.parent.mkdir()
+        await ledger.committed()
+        assert on_disk(path) == ["a"]
+    told = [vars(entry)["event"] for entry in caplog.records if entry.name.startswith("edgeagent")]
+    assert told == ["ledger_failing"], "once, not at every try"
 
 
 async def test_a_stop_in_the_middle_of_a_commit_loses_nothing(path: Path) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,6 +28,9 @@ SUBSCRIPTIONS = [
     LocalSubscription(topic="edgeagent/#"),
     LocalSubscription(topic="clouds"),
 ]
+
+
+ALL = [RuleSpec("all", "plant", template="t")]
 
 
 class Bench:
@@ -58,11 +61,10 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def bench(directory: Path, session: str = "s1") -> AsyncIterator[Bench]:
+async def bench(directory: Path, session: str = "s1", rules: Sequence[RuleSpec] = ALL) -> AsyncIterator[Bench]:
     async with running_outbox(directory) as outbox:
         ledger = Ledger(directory / "ledger.db", relay=True)
-        rules = RuleSet([RuleSpec("all", "plant", template="t")])
-        ingest = Ingest("gw-1", rules, outbox, Dedupe(1000), Clock(), max_event_bytes=1000)
+        ingest = Ingest("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=1000)
 
         async def new_session() -> str:
             return "s2"
@@ -92,6 +94,29 @@ async def test_source_type_and_id_come_from_the_subscription(tmp_path: Path) -> 
         assert first[0] == "boiler-1"
         assert first[3] == b'{"temp": 1.50}'  # the very bytes
         assert second[:3] == ("meters/a/b", "reading", "17")
+
+
+async def test_more_messages_than_one_segment_takes_are_stored_in_order_in_parts(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        payloads = [b'{"n": %d, "filler": "%b"}' % (number, b"x" * 900) for number in range(200)]
+        local.broker.on_messages([delivery("sensors/b/data", payload, n) for n, payload in enumerate(payloads, 1)])
+        await until(lambda: len(local.link.acknowledged) == 200)
+        found: list[bytes] = []
+        while stored := await local.stored():
+            found += [data for _, _, _, data in stored]
+        assert found == payloads
+        assert local.outbox.events.duplicate == 0
+
+
+async def test_an_event_that_no_segment_holds_is_acknowledged_and_counted_and_holds_up_nothing(tmp_path: Path) -> None:
+    rules = [RuleSpec(f"{number:060}", "plant", template="t", source="huge") for number in range(1200)]
+    async with bench(tmp_path, rules=[*rules, *ALL]) as local:
+        huge, small = delivery("sensors/huge/data", b"1", 1), delivery("sensors/b/data", b"2", 2)
+        local.broker.on_messages([huge, small])
+        await until(lambda: len(local.link.acknowledged) == 2)
+        assert [data for _, _, _, data in await local.stored()] == [b"2"]
+        assert (local.broker.counts.malformed, local.outbox.events.refused) == (1, 1)
+        assert not local.broker.held
 
 
 async def test_what_is_no_json_is_opaque(tmp_path: Path) -> None:

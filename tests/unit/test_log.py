@@ -60,13 +60,25 @@ def kept() -> Kept:
 
 
 def test_segment_names_sort_as_their_numbers_do() -> None:
-    path = segment_path(DIRECTORY, 2**64 - 1)
-    assert path.name == "18446744073709551615.seg"
-    assert number_of(path.name) == 2**64 - 1
+    path = segment_path(DIRECTORY, 2**63 - 1)
+    assert path.name == "09223372036854775807.seg"
+    assert number_of(path.name) == 2**63 - 1
     assert segment_path(DIRECTORY, 9).name < segment_path(DIRECTORY, 10).name
 
 
-@pytest.mark.parametrize("name", ["1.seg", f"{1:020d}", f"{1:020d}.seg.tmp", f"{1:021d}.seg", "x" * 20 + ".seg", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "1.seg",
+        f"{1:020d}",
+        f"{1:020d}.seg.tmp",
+        f"{1:021d}.seg",
+        "x" * 20 + ".seg",
+        "",
+        f"{2**63:020d}.seg",
+        "9" * 20 + ".seg",
+    ],
+)
 def test_other_names_are_no_segments(name: str) -> None:
     assert number_of(name) is None
 

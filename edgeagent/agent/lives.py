@@ -1,0 +1,79 @@
+"""What the ledger is told of triggers that are out: how each life begins, and how it ends without an answer."""
+
+from __future__ import annotations
+
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock
+from edgeagent.core import lifecycle
+from edgeagent.core.inflight import InFlight
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import Report, State
+from edgeagent.core.rules import RuleSet
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.records import Leased
+
+Out = InFlight[Leased]
+
+
+class Lives:
+    """See the module."""
+
+    def __init__(self, ledger: Ledger, rules: RuleSet, clock: Clock, chores: Chores, *, ends_published: bool) -> None:
+        """`ends_published`: with settle = "broker" nothing comes after `published`."""
+        self._ledger = ledger
+        self._rules = rules
+        self._clock = clock
+        self._chores = chores
+        self._ends_published = ends_published
+
+    def tracks(self, entry: Out) -> bool:
+        """Whether the ledger follows this trigger. A rule that is gone is followed to its end."""
+        rule = self._rules.get(entry.item.rule)
+        return rule is None or rule.track
+
+    def begun(self, entry: Out | None, state: State = State.PUBLISHED, error: str = "") -> Life | None:
+        """A life that begins with this state; None for a trigger that is not out, or not followed."""
+        if entry is None or not self.tracks(entry):
+            return None
+        record = entry.item.record
+        rule = self._rules.get(entry.item.rule)
+        report = Report(
+            entry.correlation_id,
+            record.id,
+            record.source,
+            entry.item.rule,
+            state,
+            self._clock.now(),
+            namespace=rule.namespace if rule is not None else "",
+            error=error,
+        )
+        return Life(report, record.accepted_ms, ends_published=self._ends_published)
+
+    def published(self, entry: Out) -> None:
+        """The broker took it."""
+        life = self.begun(entry)
+        if life is None:
+            return
+        if entry.attempt == 1:
+            self._ledger.begin(life)  # never sent before: nobody else knows of it
+            return
+        at = self._clock.now()
+
+        async def carry_on() -> None:
+            await self._ledger.change(
+                entry.correlation_id, lambda known: life if known is None else lifecycle.published(known, at)
+            )
+
+        self._chores.leave(carry_on)
+
+    async def ended(self, entry: Out, state: State, reason: str) -> None:
+        """It was given up, with the reason."""
+        begun = self.begun(entry, state, reason)
+        if begun is None:
+            return
+        at = self._clock.now()
+
+        def end(known: Life | None) -> Life | None:
+            return begun if known is None else lifecycle.given_up(known, state, reason, at)
+
+        await self._ledger.change(entry.correlation_id, end)

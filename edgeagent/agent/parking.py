@@ -1,0 +1,60 @@
+"""Parked triggers, tried slowly: one at a time, so that those which nobody answers never hold the rest.
+
+When one is answered the next follows at once: whatever was wrong has passed. When one is not, the next waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from edgeagent.agent.lives import Out
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import Leased
+
+# Between tries while nobody answers; a thousand parked triggers are then gone through in half a day.
+_RETRY_S = 45.0
+
+
+class ParkedLane:
+    """See the module. Times are seconds of the loop's clock."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._leased: deque[Leased] = deque()
+        self._round_over = True
+        self._out: Out | None = None
+        self._next_at = 0.0
+
+    def wanted(self, now: float) -> bool:
+        """Whether a parked trigger should be sent now."""
+        return self._out is None and now >= self._next_at and bool(self._leased or self._outbox.health.parked)
+
+    def next_deadline(self) -> float | None:
+        """When `wanted` may become true by itself."""
+        return self._next_at if self._out is None and self._outbox.health.parked else None
+
+    async def next(self) -> Leased | None:
+        """The next parked trigger, from the oldest on again when all were tried.
+
+        Raises:
+            StorageFailed: the disk cannot be read now.
+        """
+        if not self._leased:
+            again, self._round_over = self._round_over, False
+            self._leased.extend(await self._outbox.lease_parked(again=again))
+            self._round_over = not self._leased
+        return self._leased.popleft() if self._leased else None
+
+    def sent(self, entry: Out) -> None:
+        """It is in the window."""
+        self._out = entry
+
+    def ended(self, entry: Out, now: float, *, answered: bool) -> None:
+        """A trigger left the window; if it was the parked one, see when the next is tried."""
+        if entry is self._out:
+            self._out = None
+            self._next_at = now if answered else now + _RETRY_S
+
+    def wait(self, now: float) -> None:
+        """There was none after all: look again later."""
+        self._next_at = now + _RETRY_S

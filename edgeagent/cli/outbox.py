@@ -1,0 +1,288 @@
+"""`edgeagent outbox`: what waits, whether it is sound, and moving it. On a running agent and on a stopped one."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edgeagent.cli.options import add_config, add_json
+from edgeagent.cli.place import Place, at_place
+from edgeagent.cli.progress import Progress
+from edgeagent.core.ports import Waiting
+from edgeagent.core.times import rfc3339
+from edgeagent.core.transfer import ExportedTrigger
+from edgeagent.core.verification import DamagedRange, Overview
+from edgeagent.errors import CommandFailed, EdgeAgentError
+from edgeagent.outbox.exportfile import ExportReader, ExportWriter
+
+_SENT_LOGS = ("high", "normal", "parked")
+_LOGS = (*_SENT_LOGS, "dead")
+_SHORT_ID = 12
+_LISTED = 50
+_PAGE = 1000
+# What one import request brings: in triggers, and about in bytes.
+_PART_TRIGGERS = 500
+_PART_BYTES = 1 << 20
+# How many ranges of seqs one request releases.
+_PART_RANGES = 10_000
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "outbox",
+        help="what waits in the outbox: list, verify, export, import",
+        description="The triggers on this gateway's disk. Works on a running agent and on a stopped one's directory.",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    for name, text, action in (
+        ("ls", "list what waits, oldest first", _ls),
+        ("show", "print one trigger with its data", _show),
+        ("verify", "read everything and report damage; exit 0 only if nothing is wrong", _verify),
+        ("export", "move what is not in flight into a new file, to be imported elsewhere", _export),
+        ("import", "take in the triggers of an export file", _import),
+    ):
+        sub = actions.add_parser(name, help=text, description=text.capitalize() + ".")
+        add_config(sub)
+        add_json(sub)
+        sub.set_defaults(run=run, action=action)
+        if name == "ls":
+            sub.add_argument("--log", choices=_LOGS, help="only this log (default: all that is still to be sent)")
+            sub.add_argument("--limit", type=_limit, default=_LISTED, metavar="N", help=f"at most N ({_LISTED})")
+        elif name == "show":
+            sub.add_argument("id", help="the correlation id or its beginning, or the event's id")
+        elif name in {"export", "import"}:
+            sub.add_argument("file", type=Path, metavar="FILE")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do it where the outbox is.
+
+    Raises:
+        OutboxLocked: the agent runs, but its socket cannot be reached.
+        CommandFailed: there is no outbox, no such trigger, or the file cannot be used.
+    """
+    only_looks = args.action in {_ls, _show, _verify}
+    if only_looks:  # what opening a stopped outbox finds is part of the answer, and not of the log of an agent
+        logging.getLogger("edgeagent").addHandler(logging.NullHandler())
+    return at_place(args, args.action, only_looks=only_looks)
+
+
+def _limit(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _ls(args: argparse.Namespace, place: Place) -> int:
+    logs = (args.log,) if args.log else _SENT_LOGS
+    listed: list[Waiting] = []
+    counts: dict[str, int] = {}
+    for log in logs:
+        counts[log] = place.waiting(log, 0, 1).waiting
+        listed += islice(_walk(place, log, min(args.limit, _PAGE)), args.limit)
+    listed.sort(key=lambda each: each.trigger.accepted_ms)
+    del listed[args.limit :]
+    if args.json:
+        for waiting in listed:
+            _print_json(_row(waiting))
+        return 0
+    if listed:
+        print(f"{'SEQ':>8}  {'LOG':6}  {'TRIGGER':{_SHORT_ID}}  {'ACCEPTED':24}  {'BYTES':>7}  {'RULE':16}  SOURCE")
+    for waiting in listed:
+        trigger = waiting.trigger
+        short, accepted = waiting.correlation_id[:_SHORT_ID], rfc3339(trigger.accepted_ms)
+        note = "  (in flight)" if waiting.in_flight else ""
+        print(
+            f"{waiting.seq:>8}  {waiting.log:6}  {short}  {accepted}  {waiting.data_bytes:>7}  "
+            f"{trigger.rule:16}  {trigger.source}{note}"
+        )
+    parts = ", ".join(f"{log}: {count}" for log, count in counts.items())
+    print(f"{sum(counts.values())} triggers wait ({parts}); {len(listed)} listed")
+    return 0
+
+
+def _show(args: argparse.Namespace, place: Place) -> int:
+    if not args.id:
+        raise CommandFailed("outbox show: name a correlation id, or an event's id")
+    found = place.find_waiting(args.id)
+    if len(found) != 1:
+        names = "".join(f" {each.correlation_id} ({each.trigger.rule})" for each in found)
+        raise CommandFailed(f"{args.id!r} names {len(found)} triggers of the outbox{':' if names else ''}{names}")
+    row = _row(found[0]) | {"data": found[0].trigger.data or found[0].trigger.data_base64}
+    if args.json:
+        _print_json(row)
+        return 0
+    for name, value in row.items():
+        print(f"{name.replace('_', ' '):15} {value}")
+    return 0
+
+
+def _verify(args: argparse.Namespace, place: Place) -> int:
+    overview = place.overview()
+    records = 0
+    damaged: list[DamagedRange] = []
+    total = sum(extent.end_seq - extent.first_seq for extent in overview.logs.values())
+    done = 0
+    with Progress("verifying") as progress:
+        for log, extent in overview.logs.items():
+            seq: int | None = extent.first_seq
+            while seq is not None and seq < extent.end_seq:
+                part = place.verify(log, seq)
+                records += part.records
+                damaged += part.damaged
+                seq = part.next_seq
+                progress.at(done + (seq or extent.end_seq) - extent.first_seq, total)
+            done += extent.end_seq - extent.first_seq
+    sound = not damaged and not any(overview.faults())
+    if args.json:
+        _print_json({"sound": sound, "records": records, "damaged": damaged, **msgspec.structs.asdict(overview)})
+    else:
+        _tell_verified(overview, damaged, records)
+    return 0 if sound else 1
+
+
+def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
+    print(f"{records} good records in {len(overview.logs)} logs; {overview.cursor}")
+    for torn in overview.torn:
+        print(f"{torn.file}: {torn.bytes} bytes at the end were half written; nothing of them was acknowledged")
+    for damage in damaged:
+        where = f"{damage.file}, bytes {damage.offset} to {damage.end}" if damage.file else "missing from the disk"
+        print(
+            f"DAMAGED log {damage.log}, seq {damage.first_seq} to {damage.last_seq}: {where}; "
+            f"pending among them: {damage.pending}"
+        )
+    for fault in overview.faults():
+        print(f"WRONG   {fault}")
+    account = msgspec.structs.asdict(overview.account)
+    print("account: " + ", ".join(f"{name} {count}" for name, count in account.items() if count))
+    if not damaged and not any(overview.faults()):
+        print("nothing is wrong")
+
+
+def _export(args: argparse.Namespace, place: Place) -> int:
+    ranges: list[tuple[str, int, int]] = []
+    created = rfc3339(time.time_ns() // 1_000_000)
+    with ExportWriter(args.file, place.agent, created) as writer, Progress("exporting") as progress:
+        for log in _SENT_LOGS:
+            total = place.waiting(log, 0, 1).waiting
+            for done, waiting in enumerate(_walk(place, log, _PAGE)):
+                progress.at(done, total)
+                if not waiting.in_flight:
+                    writer.add(waiting.trigger)
+                    _extend(ranges, log, waiting.seq)
+        count = writer.triggers
+        if count:
+            writer.finish()
+    if not count:
+        _tell(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
+        return 0
+    released = _release(args.file, place, ranges)
+    text = f"{released} triggers moved to {args.file}; import it where they can be sent"
+    if released < count:
+        text += f"; {count - released} more are in it that were sent from here meanwhile, under the same names"
+    _tell(args, {"exported": released, "in_file": count, "file": str(args.file)}, text)
+    return 0
+
+
+def _release(file: Path, place: Place, ranges: list[tuple[str, int, int]]) -> int:
+    released = 0
+    try:
+        for first in range(0, len(ranges), _PART_RANGES):
+            by_log: dict[str, list[tuple[int, int]]] = {}
+            for log, start, end in ranges[first : first + _PART_RANGES]:
+                by_log.setdefault(log, []).append((start, end))
+            released += place.release_exported(by_log)
+    except EdgeAgentError as exc:
+        raise CommandFailed(
+            f"{file} is complete, but not all of it could be released here, so those are sent from both places and "
+            f"start once all the same: {exc}"
+        ) from exc
+    return released
+
+
+def _extend(ranges: list[tuple[str, int, int]], log: str, seq: int) -> None:
+    if ranges and ranges[-1][0] == log and ranges[-1][2] == seq:
+        ranges[-1] = (log, ranges[-1][1], seq + 1)
+    else:
+        ranges.append((log, seq, seq + 1))
+
+
+def _import(args: argparse.Namespace, place: Place) -> int:
+    reader = ExportReader(args.file)
+    size = reader.size_bytes
+    total = 0
+    with Progress("checking") as progress:
+        for total, _ in enumerate(reader.triggers(), 1):  # noqa: B007  the last number is how many there are
+            progress.at(reader.read_bytes, size)
+    digest = reader.digest
+    stored = known = 0
+    with Progress("importing") as progress:
+        for part in _parts(reader.triggers()):
+            try:
+                taken = place.take_in(digest, stored + known + 1, part)
+            except EdgeAgentError as exc:
+                raise CommandFailed(
+                    f"{stored + known} of {total} triggers are imported: {exc}; import the file again later, "
+                    "what is there is recognised"
+                ) from exc
+            stored += taken.stored
+            known += taken.known
+            progress.at(stored + known, total)
+    text = f"{stored} triggers imported; they keep their names, so that none can start twice"
+    if known:
+        text += f"; {known} came before from the same file"
+    _tell(args, {"imported": stored, "known": known}, text)
+    return 0
+
+
+def _parts(triggers: Iterator[ExportedTrigger]) -> Iterator[list[ExportedTrigger]]:
+    part: list[ExportedTrigger] = []
+    size = 0
+    for trigger in triggers:
+        part.append(trigger)
+        size += len(trigger.data or trigger.data_base64 or "")
+        if len(part) == _PART_TRIGGERS or size > _PART_BYTES:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _walk(place: Place, log: str, page_size: int) -> Iterator[Waiting]:
+    """Every trigger that waits in a log, oldest first."""
+    seq: int | None = 0
+    while seq is not None:
+        page = place.waiting(log, seq, page_size)
+        yield from page.triggers
+        seq = page.next_seq
+
+
+def _row(waiting: Waiting) -> dict[str, Any]:
+    """A trigger for people and programs, without its data."""
+    trigger = waiting.trigger
+    row: dict[str, Any] = msgspec.to_builtins(trigger)
+    row.pop("data", None)
+    row.pop("data_base64", None)
+    place = {"seq": waiting.seq, "log": waiting.log, "correlation_id": waiting.correlation_id}
+    told = {"accepted": rfc3339(trigger.accepted_ms), "data_bytes": waiting.data_bytes, "in_flight": waiting.in_flight}
+    return place | told | row | ({"reason": waiting.reason} if waiting.reason else {})
+
+
+def _tell(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+    if args.json:
+        _print_json(document)
+    else:
+        print(text)
+
+
+def _print_json(value: Any) -> None:
+    print(msgspec.json.encode(value).decode())

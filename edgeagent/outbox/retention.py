@@ -1,0 +1,47 @@
+"""Making room: the oldest triggers that nobody holds go, by whole segments, because they are too old or must give way.
+
+What was leased is never touched: the forwarder has it, and it may be at the broker. Segments are the unit, because
+only a segment's end gives space back; the newest segment of a log always stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from edgeagent.outbox.log import Log
+from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.segment import Segment
+
+
+class Cut(NamedTuple):
+    """Released here: `released` of the seqs from `first_seq` to `end_seq` (excluded)."""
+
+    first_seq: int
+    end_seq: int
+    released: int
+
+
+def release_oldest(log: Log, reader: Reader, way: str) -> Cut | None:
+    """Release what was never leased of the oldest segment that has such; None when there is none."""
+    for segment, following in pairwise(log.segments):
+        if following.first_seq > reader.seq:
+            return _release(log, reader, segment, following, way)
+    return None
+
+
+def release_older(log: Log, reader: Reader, before_ms: int, way: str) -> Iterator[Cut]:
+    """Release what was never leased in segments all of whose records were accepted before a time (wall clock)."""
+    for segment, following in tuple(pairwise(log.segments)):
+        if following.header.created_ms >= before_ms:
+            return
+        if following.first_seq > reader.seq:
+            yield _release(log, reader, segment, following, way)
+
+
+def _release(log: Log, reader: Reader, segment: Segment, following: Segment, way: str) -> Cut:
+    first_seq, end_seq = max(segment.first_seq, reader.seq), following.first_seq
+    count = log.release(first_seq, end_seq - first_seq, way)
+    reader.skip_to(end_seq)
+    return Cut(first_seq, end_seq, count)

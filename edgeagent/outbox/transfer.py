@@ -1,0 +1,124 @@
+"""Triggers on their way out of an outbox and into one: pages of what waits, its release, and what is taken in.
+
+Out: who exports reads pages, puts them into a file, syncs it, and only then has them released here, which a
+checkpoint keeps before it says so. In: what is taken in is synced before it says so. A crash in between leaves a
+trigger in both places and never in none; in both it has the same name, so that it starts one workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from edgeagent.core.frame import Kind, frame_bytes
+from edgeagent.core.ports import Imported, Waiting, WaitingPage
+from edgeagent.core.transfer import ExportedTrigger, exported_trigger, imported_record
+from edgeagent.errors import RecordTooLarge
+from edgeagent.outbox.log import Entry
+from edgeagent.outbox.records import (
+    EVENT_LOGS,
+    EXPORTED,
+    HIGH,
+    IMPORT,
+    LEASED_LOGS,
+    NORMAL,
+    Leased,
+    Moved,
+    import_key,
+    import_marks,
+)
+from edgeagent.outbox.store import Store
+
+# A page ends after about so many bytes of data, so that it fits an answer and a running agent commits in between.
+_PAGE_BYTES = 1 << 20
+
+
+def waiting_page(store: Store, name: str, seq: int, limit: int) -> WaitingPage:
+    """Triggers of a log that did not come to an end, oldest first, from `seq` on, at most `limit`.
+
+    Raises:
+        StorageFailed: the disk refuses to be read.
+    """
+    found: list[Waiting] = []
+    size = 0
+    leased_seq = store.leased_seq(name)
+    for part in store.peek(name, seq):
+        for leased in part:
+            if len(found) == limit or size > _PAGE_BYTES:
+                return WaitingPage(name, store.log(name).pending, found, leased.seq)
+            found.append(waiting(leased, leased_seq))
+            size += len(leased.record.data)
+    return WaitingPage(name, store.log(name).pending, found, None)
+
+
+def waiting(leased: Leased, leased_seq: int) -> Waiting:
+    """A trigger as it is told. `leased_seq`: those below it were handed out to be sent."""
+    trigger = exported_trigger(leased.record, leased.rule, leased.log)
+    reason = leased.moved.reason if leased.moved is not None and leased.moved.origin != IMPORT else ""
+    in_flight, size = leased.seq < leased_seq, len(leased.record.data)
+    return Waiting(leased.seq, leased.log, trigger.correlation_id, in_flight, size, reason, trigger)
+
+
+def release_exported(store: Store, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
+    """Release what is in an export file now, each range with its end excluded; kept when it returns.
+
+    What was handed out meanwhile stays: it is sent from here too, under the same name. Returns how many were released.
+
+    Raises:
+        StorageFailed: they may still be sent from here as well.
+    """
+    count = 0
+    for name in LEASED_LOGS:
+        log, leased_seq = store.log(name), store.leased_seq(name)
+        for first_seq, end_seq in ranges.get(name, ()):
+            start, end = max(first_seq, leased_seq), min(end_seq, log.next_seq)
+            for missing_start, missing_end in log.released.missing(start, max(end - start, 0)):
+                count += sum(store.release(name, seq, EXPORTED) for seq in range(missing_start, missing_end))
+    store.checkpoint()
+    return count
+
+
+def take_in(store: Store, digest: str, first_number: int, triggers: Sequence[ExportedTrigger], now_ms: int) -> Imported:
+    """Store triggers of the export file with this digest, of which they are number `first_number` and on (from 1).
+
+    Those that came before from the very same file are left out, as far as the horizon of duplicates reaches. Synced
+    when it returns. When it raises, some of them may be stored; the same call again leaves those out.
+
+    Raises:
+        MessageError, RecordTooLarge: one of them can never be stored.
+        OutboxFull, StorageFailed: try again later.
+    """
+    entries = store.recent.keys()
+    known = {key for key, _ in entries}
+    new: dict[str, list[Moved]] = {name: [] for name in EVENT_LOGS}
+    for number, trigger in enumerate(triggers, first_number):
+        if import_key(digest, number) not in known:
+            moved = Moved(IMPORT, number, imported_record(trigger), digest, 0, 0, now_ms, b"")
+            new[HIGH if trigger.log == HIGH else NORMAL].append(moved)
+    stored = 0
+    for name, moves in new.items():
+        for part in _parts(moves, store.log(name).capacity):
+            store.take_in(name, [entry for _, entry in part])
+            for moved, _ in part:
+                store.recent.add(*import_marks(moved), None)
+            stored += len(part)
+    return Imported(stored, len(triggers) - stored)
+
+
+def _parts(moves: Iterable[Moved], capacity: int) -> Iterable[list[tuple[Moved, Entry]]]:
+    """Entries in parts that fit a segment each."""
+    part: list[tuple[Moved, Entry]] = []
+    total = 0
+    for moved in moves:
+        entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
+        size = frame_bytes(len(entry.payload))
+        if size > capacity:
+            raise RecordTooLarge(size, capacity)
+        if total + size > capacity:
+            yield part
+            part, total = [], 0
+        part.append((moved, entry))
+        total += size
+    if part:
+        yield part

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import pytest
+
+from edgeagent.errors import OutboxFull
+from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPIRED, HIGH, NORMAL, PARKED, PARKED_WAY, SETTLED
+from edgeagent.outbox.store import Store
+from tests.fakes.crash_filesystem import CrashFilesystem
+from tests.fakes.stores import (
+    A_SEGMENT,
+    BOOT,
+    DATA,
+    DIRECTORY,
+    LIMITS,
+    balanced,
+    disk,
+    everything,
+    fill,
+    group,
+    ids,
+    opened,
+    read_all,
+    record,
+    segment_of,
+)
+
+DROPPING = LIMITS._replace(drop_oldest=True)
+
+
+def test_the_oldest_triggers_give_way_and_their_exact_range_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    store = opened(disk(), DROPPING)
+    fill(store, 10 * A_SEGMENT)
+    account = store.account()
+    assert account.accepted == 10 * A_SEGMENT
+    assert account.dropped == account.accepted - account.pending > 0
+    assert store.used_bytes <= DROPPING.max_bytes
+    assert balanced(store)
+    left = everything(store)
+    assert ids(left) == [f"e{number}" for number in range(account.dropped + 1, account.accepted + 1)]
+    told = [entry for entry in caplog.records if getattr(entry, "event", "") == "outbox_dropped"]
+    assert sum(getattr(entry, "lost") for entry in told) == account.dropped  # noqa: B009  not known to the type
+    assert next((loss.first_seq, loss.last_seq) for loss in store.losses.last) == (1, A_SEGMENT)
+    assert ids(read_all(store)) == ids(left), "the reader goes on behind what was dropped"
+
+
+def test_what_is_leased_is_never_dropped() -> None:
+    store = opened(disk(), DROPPING)
+    fill(store, A_SEGMENT + 1)
+    leased = read_all(store)
+    fill(store, 10 * A_SEGMENT, first=100)
+    released = [store.release(NORMAL, entry.seq, SETTLED) for entry in leased]
+    assert all(released), "each was still there"
+    assert store.account().dropped > 0
+    assert balanced(store)
+
+
+def test_normal_triggers_give_way_before_high_ones() -> None:
+    store = opened(disk(), DROPPING)
+    fill(store, 2 * A_SEGMENT, HIGH)
+    fill(store, 8 * A_SEGMENT, NORMAL, first=100)
+    assert len(everything(store, HIGH)) == 2 * A_SEGMENT
+    assert store.account().dropped > 0
+
+
+def test_what_was_dropped_stays_dropped_across_a_crash() -> None:
+    filesystem = disk()
+    store = opened(filesystem, DROPPING)
+    fill(store, 10 * A_SEGMENT)
+    before = store.account()
+    after = opened(filesystem.survivor(), DROPPING)
+    assert after.account() == before
+    assert ids(everything(after)) == ids(everything(store))
+
+
+def test_refusing_is_the_policy_unless_another_is_asked_for() -> None:
+    store = opened(disk())
+    outcomes = [store.append([group(NORMAL, record(f"e{number}", data=DATA))])[0] for number in range(100)]
+    assert any(isinstance(outcome, OutboxFull) for outcome in outcomes)
+    assert store.account().dropped == 0
+
+
+def _aging(filesystem: CrashFilesystem, now_ms: list[int]) -> Store:
+    return Store(
+        filesystem,
+        DIRECTORY,
+        LIMITS._replace(max_age_ms=1000),
+        boot=BOOT,
+        new_salt=lambda: filesystem.random.getrandbits(32),
+        now_ms=lambda: now_ms[0],
+    )
+
+
+def test_segments_older_than_the_largest_age_expire_even_while_nobody_reads() -> None:
+    now_ms = [0]
+    store = _aging(disk(), now_ms)
+    fill(store, 2 * A_SEGMENT)
+    now_ms[0] = 5_000
+    fill(store, 2 * A_SEGMENT, first=100)
+    account = store.account()
+    assert account.expired == A_SEGMENT, "the first segment; the second was still written to later"
+    assert [loss.reason for loss in store.losses.last] == ["older than outbox.max_age"]
+    assert balanced(store)
+
+
+def test_a_parked_trigger_leaves_its_log_and_is_read_again_and_again() -> None:
+    filesystem = disk()
+    store = opened(filesystem)
+    fill(store, 3)
+    for leased in read_all(store)[:2]:
+        store.move(leased, PARKED, PARKED_WAY, reason="nobody answered", code=0, attempts=20)
+    assert ids(everything(store)) == ["e3"]
+    assert (store.account().pending, store.parked) == (3, 2)
+    assert balanced(store)
+    first = store.read(PARKED)
+    assert ids(first) == ["e1", "e2"]
+    assert store.read(PARKED) == []
+    store.rewind(PARKED)
+    assert ids(store.read(PARKED)) == ["e1", "e2"]
+    assert store.release(PARKED, first[0].seq, EXPIRED)
+    store.move(first[1], DEAD, DEAD_WAY, reason="refused", code=400, attempts=1)
+    account = store.account()
+    assert (account.pending, account.expired, account.dead) == (1, 1, 1)
+    after = opened(filesystem.survivor())
+    assert after.account().dead == 1
+    assert balanced(after)
+
+
+def test_damaged_bytes_are_put_aside() -> None:
+    filesystem = disk()
+    store = opened(filesystem)
+    fill(store, 2 * A_SEGMENT)
+    path, data, frames = segment_of(filesystem, 1)
+    frame = next(frame for frame in frames if frame.seq == 2 and frame.count)
+    filesystem.damage(path, frame.offset + 30, b"\xff")
+    read_all(store)
+    (kept,) = [found for name, found in filesystem.files().items() if name.parent == DIRECTORY / "quarantine"]
+    expected = bytearray(data[frame.offset : frame.end])
+    expected[30] = 0xFF
+    assert kept == bytes(expected)
+    assert store.account().damaged == 1
