@@ -48,7 +48,8 @@ def _agent(config: AgentConfig) -> list[str]:
         topics = ", ".join(subscription.topic for subscription in config.local.subscribe) or "no subscriptions"
         lines.append(f"local     {', '.join(config.local.addresses)}: {topics}")
     lines.append(f"http      {config.http.listen or 'the Unix socket only'}")
-    lines.append(f"outbox    at most {config.outbox.max_bytes} bytes, then events are refused")
+    when_full = "events are refused" if config.outbox.when_full == "refuse" else "the oldest triggers are dropped"
+    lines.append(f"outbox    at most {config.outbox.max_bytes / (1 << 20):.0f} MiB, then {when_full}")
     for rule in config.rule:
         target = rule.template or rule.workflow_file or "its own workflow"
         state = "" if rule.enabled else " (not enabled)"
