@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
+from tests.fakes.programs import end_programs
 
 
 @pytest.fixture
@@ -16,6 +17,13 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     directory.mkdir()
     async with Mosquitto(directory) as mosquitto:
         yield mosquitto
+
+
+@pytest.fixture(autouse=True)
+def _no_program_is_left() -> Iterator[None]:
+    """A test that fails leaves no agent or dispatcher running."""
+    yield
+    end_programs()
 
 
 @pytest.fixture

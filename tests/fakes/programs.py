@@ -30,6 +30,18 @@ filters.data = [{ path = "body.temp", type = "number", comparator = ">=", value 
 """
 
 
+_started: list[subprocess.Popen[bytes]] = []
+
+
+def end_programs() -> None:
+    """End what a failed test left running."""
+    while _started:
+        process = _started.pop()
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
 class Program:
     """`edgeagent COMMAND -c FILE`, its log in a file beside the configuration. Starting it again appends."""
 
@@ -56,6 +68,7 @@ class Program:
                 stderr=log,
                 env={**os.environ, "PYTHONWARNINGS": "error"},
             )
+        _started.append(self._process)
 
     async def exit_code(self) -> int:
         """Wait for its end."""
