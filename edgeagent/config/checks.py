@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import (
@@ -15,7 +15,9 @@ from edgeagent.config.tables import (
     Uplink,
 )
 from edgeagent.core import names, topics
+from edgeagent.core.frame import MAX_COUNT
 from edgeagent.core.rules import rule_problems
+from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import Problem
 
 # A frame's length has 32 bits, but one event must fit memory several times over on a 512 MB gateway.
@@ -48,8 +50,15 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
         yield Problem("relay.topic", "must contain {source}")
     elif not config.relay.topic.startswith("edgeagent/"):
         yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
+    yield from _rules_problems(config.rule)
+
+
+def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:
+    if len(rules) > MAX_COUNT:
+        yield Problem("rule", f"has {len(rules)} tables: a record holds the triggers of {MAX_COUNT} rules at most")
+        return
     seen: set[str] = set()
-    for index, rule in enumerate(config.rule):
+    for index, rule in enumerate(rules):
         if rule.name in seen:
             yield Problem(f"rule[{index}].name", f"{rule.name!r} is the name of an earlier rule")
         seen.add(rule.name)

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from edgeagent import config
 from edgeagent.config import load_agent, load_dispatcher
+from edgeagent.config.checks import agent_problems
 from edgeagent.config.tables import AgentConfig
+from edgeagent.core.frame import MAX_COUNT
+from edgeagent.core.rulespec import RuleSpec
 from edgeagent.core.units import Duration
 from edgeagent.errors import ConfigError
 
@@ -362,3 +365,9 @@ def test_which_file_is_read() -> None:
     assert config.agent_config_path(None, {}) == Path("/etc/edgeagent/config.toml")
     assert config.dispatcher_config_path(None) == Path("/etc/edgeagent/dispatch.toml")
     assert config.dispatcher_config_path("mine.toml") == Path("mine.toml")
+
+
+def test_more_rules_than_a_record_can_hold_triggers_are_refused() -> None:
+    rules = [RuleSpec("r", "plant", template="t")] * (MAX_COUNT + 1)
+    (problem,) = agent_problems(AgentConfig(rule=rules))
+    assert problem.path == "rule"
