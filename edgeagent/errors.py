@@ -12,6 +12,10 @@
     │   ├── Unavailable               exit 69  the broker cannot be reached, or the connection ended
     │   ├── Denied                    exit 69  the broker refused us (password, client id, policy)
     │   └── PublishRefused            the broker answered a publish with a reason code of failure
+    ├── EngineError
+    │   ├── EngineUnavailable         exit 69  the engine cannot be reached, or is not able to answer now
+    │   ├── EngineRefused             the engine answered with an error that the same request would bring again
+    │   └── WatchExpired              the engine no longer knows the changes since a resource version
     ├── AgentUnreachable              exit 69  no running agent answers
     ├── EventConflict                 the same source and id came before with other data
     ├── Draining                      the agent is stopping and takes no new events
@@ -163,6 +167,52 @@ class PublishRefused(UplinkError):
 
     def __str__(self) -> str:
         return f"the broker refused the message: {self.text}"
+
+
+class EngineError(EdgeAgentError):
+    """A workflow engine did not do what was asked."""
+
+
+class EngineUnavailable(EngineError):
+    """The engine cannot be reached, or cannot answer now (408, 429, 5xx). Worth another try.
+
+    `retry_after_s`: what it asked for, None when it did not.
+    """
+
+    exit_code = 69
+
+    def __init__(self, url: str, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class EngineRefused(EngineError):
+    """The engine refused a request: its HTTP status and its own words."""
+
+    def __init__(self, url: str, status: int, message: str) -> None:
+        super().__init__(url, status, message)
+        self.url = url
+        self.status = status
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.status}: {self.message}"
+
+
+class WatchExpired(EngineError):
+    """A watch cannot go on where it was: list again and start anew."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+    def __str__(self) -> str:
+        return f"{self.url}: the changes since then are no longer known"
 
 
 class AgentUnreachable(EdgeAgentError):

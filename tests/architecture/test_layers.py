@@ -1,6 +1,6 @@
 """Imports point down only.
 
-cli → demo → agent, dispatcher → outbox, ledger, mqtt, httpapi, host → config → core → errors
+cli → demo → agent, dispatcher → outbox, ledger, mqtt, httpapi, host, argo → config → core → errors
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROWS = (
     ("cli",),
     ("demo",),
     ("agent", "dispatcher"),
-    ("outbox", "ledger", "mqtt", "httpapi", "host"),
+    ("outbox", "ledger", "mqtt", "httpapi", "host", "argo"),
     ("config",),
     ("core",),
     ("errors",),
