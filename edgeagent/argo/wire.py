@@ -1,0 +1,101 @@
+"""What edgeagent reads of Argo's answers, as Structs. Members that it does not need are skipped.
+
+Argo leaves out what is zero, writes unset times and empty lists as null, and a server asked for few `fields` leaves
+out the rest, so that every member has a default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class _Answer(msgspec.Struct, frozen=True, rename="camel", gc=False):
+    """Argo's member names are in camel case."""
+
+
+class Metadata(_Answer, frozen=True):
+    """Of a workflow. `labels` and `annotations` are null where there are none."""
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    creation_timestamp: str | None = None
+    labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+
+
+class Parameter(_Answer, frozen=True):
+    """An output parameter. `value` is any JSON: Argo keeps the text of whatever was given."""
+
+    name: str = ""
+    value: Any = None
+
+
+class Outputs(_Answer, frozen=True):
+    """What a workflow has put out."""
+
+    parameters: list[Parameter] | None = None
+
+
+class WorkflowStatus(_Answer, frozen=True):
+    """`phase` is empty until the controller has seen the workflow; `progress` is `N/M`; times are RFC 3339 or null."""
+
+    phase: str = ""
+    progress: str = ""
+    message: str = ""
+    started_at: str | None = None
+    finished_at: str | None = None
+    outputs: Outputs | None = None
+
+
+class Workflow(_Answer, frozen=True):
+    """A workflow, without its specification. `status` is null right after the creation."""
+
+    metadata: Metadata = Metadata()
+    status: WorkflowStatus | None = None
+
+
+class ListMetadata(_Answer, frozen=True):
+    """Of a list. `continue_` is empty on the last page."""
+
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class WorkflowList(_Answer, frozen=True):
+    """One page of a list; `items` is null when it is empty."""
+
+    metadata: ListMetadata = ListMetadata()
+    items: list[Workflow] | None = None
+
+
+class WatchEvent(_Answer, frozen=True):
+    """One change: `type` is ADDED, MODIFIED, DELETED or BOOKMARK; `object` the workflow as it is then."""
+
+    type: str
+    object: Workflow = Workflow()
+
+
+class StreamError(_Answer, frozen=True):
+    """An error in the middle of a watch. Its member names are not in camel case."""
+
+    grpc_code: int = msgspec.field(default=0, name="grpc_code")
+    http_code: int = msgspec.field(default=0, name="http_code")
+    message: str = ""
+
+
+class StreamItem(_Answer, frozen=True):
+    """What one line of a watch holds: a result or an error."""
+
+    result: WatchEvent | None = None
+    error: StreamError | None = None
+
+
+class ErrorBody(_Answer, frozen=True):
+    """The body of a refusal, when it is JSON at all: the gRPC code and a text."""
+
+    code: int = 0
+    message: str = ""
