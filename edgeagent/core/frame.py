@@ -1,27 +1,34 @@
-r"""The bytes of the outbox: segment headers and frames (docs/format.md). All integers are little-endian.
+r"""The bytes of the outbox: segment headers and blocks of frames (docs/format.md). All integers are little-endian.
 
-A segment is a header of 96 bytes, then frames, then zeros (preallocated space). A frame is
+A segment is a header of 96 bytes, then blocks, then zeros (preallocated space). A group commit writes one block, or
+several if it is large. A block is an index, the payloads of its frames, one behind the other, and, if it has more than
+two frames, the index once more; each of the three is padded with zeros to a multiple of 8. An index of n frames is
 
-    0  u32  CRC-32 (IEEE) of bytes 4..20 and the payload, begun with the segment's salt
-    4  u32  payload length
-    8  u64  seq of its first trigger
-    16 u16  count: how many triggers, hence seqs, it holds
-    18 u8   kind: 1 event, 2 batch, 3 moved
-    19 u8   zero
-    20      payload, then zeros up to a multiple of 8
+    0       u32  CRC-32 (IEEE) of the rest of the index, begun with the segment's salt (the copy: with its complement)
+    4       u32  n
+    8       u32  bytes of all payloads
+    12      u64  seq of the first trigger
+    20      u32  size of each payload
+    20+4n   u32  CRC-32 of each payload
+    20+8n   u16  count of each frame: how many triggers, hence seqs, it holds
+    20+10n  u8   kind of each frame: 1 event, 2 batch, 3 moved
 
-The salt keeps old bytes from ever being taken for records. Each group commit begins with a batch frame that names
-the highest seq that was synced before it: a bad frame below that number is damage, one above it is a torn tail that
-nobody was promised. Frames begin at multiples of 8, so that the next good one is found behind a damaged one.
+The salt keeps old bytes from ever being taken for an index. Each group commit begins with a batch frame that names the
+highest seq that was synced before it: a bad frame below that number is damage, one above it is a torn tail that nobody
+was promised. Blocks begin at multiples of 8, so that the next good one is found behind a damaged one. The second index
+is why a block whose first one is damaged still loses nothing but the frames whose own bytes are.
+
+One index for many frames, and not a header for each, because it is written by a few calls for all of them (ADR 5).
 
 Invariant, held by property tests: any bytes give frames, gaps and a tail, nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from enum import IntEnum
-from struct import Struct
+from itertools import accumulate
+from struct import Struct, pack, unpack_from
 from typing import NamedTuple
 from zlib import crc32
 
@@ -30,15 +37,19 @@ import msgspec
 MAGIC = b"\x8bEDGELOG"
 VERSION = 1
 HEADER_BYTES = 96
-FRAME_HEADER_BYTES = 20
 ALIGNMENT = 8
 MAX_COUNT = 0xFFFF
+# What one block holds at most, unless a single frame is larger: reading takes a block as a whole into memory.
+MAX_BLOCK_FRAMES = 4096
+MAX_BLOCK_BYTES = 256 << 10
 
 _HEADER = Struct("<8sHHIQQQQQ16s20x")
-_FRAME = Struct("<IQHBx")  # what the CRC covers before the payload
+_INDEX_HEAD = Struct("<IIIQ")
+_COVERED_HEAD = Struct("<IIQ")  # what the index's CRC covers before the arrays
 _CRC = Struct("<I")
-# What follows a payload, by its size modulo the alignment.
-_PADDING_BY_SIZE = tuple(bytes(-(FRAME_HEADER_BYTES + size) % ALIGNMENT) for size in range(ALIGNMENT))
+_INDEX_BYTES_A_FRAME = 11
+_FRAMES_WITHOUT_COPY = 2
+_BLOCK_OVERHEAD_BYTES = 2 * (_INDEX_HEAD.size + ALIGNMENT) + ALIGNMENT
 
 
 class Kind(IntEnum):
@@ -49,7 +60,7 @@ class Kind(IntEnum):
     MOVED = 3  # a Moved: one trigger that came from another log
 
 
-_KINDS = frozenset(Kind)
+_KINDS = bytes(Kind)
 
 
 class SegmentHeader(NamedTuple):
@@ -115,7 +126,7 @@ _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """A good frame. `offset` and `end` are byte positions in the segment; `end` is where the next one begins."""
+    """A good frame. `offset` and `end` are where its payload lies in the segment."""
 
     offset: int
     end: int
@@ -126,7 +137,7 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
 
 class Gap(NamedTuple):
-    """Bytes that are no frame, with good frames behind them."""
+    """Bytes that are no frame where one was, with good frames behind them."""
 
     offset: int
     end: int
@@ -139,49 +150,72 @@ class Tail(NamedTuple):
     torn: bool
 
 
-def frame_bytes(payload_bytes: int) -> int:
-    """How much room a frame takes for a payload of this size."""
-    return -(-(FRAME_HEADER_BYTES + payload_bytes) // ALIGNMENT) * ALIGNMENT
+class Block(NamedTuple):
+    """What an index says: where the block begins, where its payloads do, where the next block does; and each frame."""
+
+    start: int
+    offset: int
+    end: int
+    seq: int
+    sizes: tuple[int, ...]
+    crcs: tuple[int, ...]
+    counts: tuple[int, ...]
+    kinds: bytes
+
+    @property
+    def next_seq(self) -> int:
+        """The seq that comes behind its last frame."""
+        return self.seq + sum(self.counts)
+
+    def moved(self, distance: int) -> Block:
+        """The same block with all places so many bytes further on."""
+        return self._replace(start=self.start + distance, offset=self.offset + distance, end=self.end + distance)
 
 
-def entries_bytes(entries: Iterable[tuple[Kind, int, bytes]]) -> int:
-    """How much room the frames of entries take."""
-    overhead = FRAME_HEADER_BYTES + ALIGNMENT - 1
-    return sum([(overhead + len(payload)) & -ALIGNMENT for _, _, payload in entries])
+def blocks_bytes(frames: int, payload_bytes: int) -> int:
+    """At most so much room do so many frames take, in however many blocks."""
+    blocks = 1 + frames // MAX_BLOCK_FRAMES + 2 * payload_bytes // MAX_BLOCK_BYTES
+    return payload_bytes + 2 * _INDEX_BYTES_A_FRAME * frames + _BLOCK_OVERHEAD_BYTES * blocks
 
 
-def encode_frame(salt: int, kind: Kind, seq: int, count: int, payload: bytes) -> bytes:
-    """One frame, padded."""
-    return encode_frames(salt, seq, [(kind, count, payload)])[0]
-
-
-def encode_frames(salt: int, seq: int, entries: Iterable[tuple[Kind, int, bytes]]) -> tuple[bytes, int]:
-    """Frames one behind the other, each of a kind, a count and a payload; the first one has this seq.
-
-    Returns the bytes, and the seq that comes next. Everything that the outbox stores passes through this loop, so it
-    makes as few calls a frame as it can.
-    """
+def encode_blocks(salt: int, seq: int, kinds: bytes, counts: Sequence[int], payloads: Sequence[bytes]) -> bytes:
+    """Frames, each of a kind, a count and a payload; the first one has this seq."""
+    sizes = list(map(len, payloads))
+    if len(sizes) <= MAX_BLOCK_FRAMES and sum(sizes) <= MAX_BLOCK_BYTES:
+        return _encode_block(salt, seq, kinds, counts, payloads, sizes)
     parts: list[bytes] = []
-    pack_head, pack_crc, padding = _FRAME.pack, _CRC.pack, _PADDING_BY_SIZE
-    for kind, count, payload in entries:
-        size = len(payload)
-        covered = pack_head(size, seq, count, kind) + payload
-        parts += (pack_crc(crc32(covered, salt)), covered, padding[size % ALIGNMENT])
-        seq += count
-    return b"".join(parts), seq
+    seqs = list(accumulate(counts, initial=seq))
+    for start, end in _cuts(sizes):
+        cut = slice(start, end)
+        parts.append(_encode_block(salt, seqs[start], kinds[cut], counts[cut], payloads[cut], sizes[cut]))
+    return b"".join(parts)
 
 
-def decode_frame(data: memoryview, offset: int, salt: int) -> Frame | None:
-    """The frame at an offset, None when there is no good and whole one."""
-    if offset + FRAME_HEADER_BYTES > len(data):
-        return None
-    size, seq, count, kind = _FRAME.unpack_from(data, offset + _CRC.size)
-    start = offset + FRAME_HEADER_BYTES
-    if kind not in _KINDS or start + size > len(data):
-        return None
-    if _CRC.unpack_from(data, offset)[0] != crc32(data[offset + _CRC.size : start + size], salt):
-        return None
-    return Frame(offset, offset + frame_bytes(size), seq, count, Kind(kind), bytes(data[start : start + size]))
+def read_block(data: memoryview, offset: int, salt: int) -> Block | None:
+    """The block that begins at an offset; None when there is no good index. Its payloads may be beyond the data."""
+    found = _read_index(data, offset, salt)
+    return found[0].moved(offset) if found is not None else None
+
+
+def find_block(data: memoryview, offset: int, salt: int, min_seq: int) -> Block | None:
+    """The first block from an offset on, by the index before its payloads or by the one behind them."""
+    for place in range(offset, len(data), ALIGNMENT):
+        block = read_block(data, place, salt) or _block_before_copy(data, place, salt, offset)
+        if block is not None and block.seq >= min_seq:
+            return block
+    return None
+
+
+def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame | Gap]:
+    """The frames of a block as far as the data goes, a gap for each that is damaged. `base`: where the data begins."""
+    offset, seq = block.offset, block.seq
+    for size, crc, count, kind in zip(block.sizes, block.crcs, block.counts, block.kinds, strict=True):
+        end = offset + size
+        payload = bytes(data[offset - base : end - base])
+        if len(payload) < size:
+            return
+        yield Frame(offset, end, seq, count, Kind(kind), payload) if crc32(payload) == crc else Gap(offset, end)
+        offset, seq = end, seq + count
 
 
 def decode_batch(frame: Frame) -> Batch | None:
@@ -193,33 +227,101 @@ def decode_batch(frame: Frame) -> Batch | None:
 
 
 def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) -> Iterator[Frame | Gap | Tail]:
-    """Everything in a segment from `offset` on, in order; a `Tail` is the last thing.
+    """Everything in a segment from the block at `offset` on, in order; a `Tail` is the last thing.
 
-    A frame whose seq is below what came before it (`min_seq` at first) is no frame: nothing is ever read twice.
+    A block whose seq is below what came before it (`min_seq` at first) is none: nothing is ever read twice.
     """
     used_end: int | None = None  # where the zeros begin; looked for once, since it costs a pass over everything
+    gap_offset: int | None = None  # where the bytes begin that are no frames, if there are any before `offset`
     while True:
-        frame = decode_frame(data, offset, salt)
-        if frame is not None and frame.seq >= min_seq:
-            yield frame
-            offset, min_seq = frame.end, frame.seq + frame.count
-            continue
-        if used_end is None:
-            used_end = len(bytes(data).rstrip(b"\0"))
-        if offset >= used_end:
-            yield Tail(offset, torn=False)
-            return
-        found = _next_frame(data, offset, used_end, salt, min_seq)
-        if found is None:
-            yield Tail(offset, torn=True)
-            return
-        yield Gap(offset, found)
-        offset = found
+        block = read_block(data, offset, salt)
+        if block is None or block.seq < min_seq:
+            if used_end is None:
+                used_end = len(bytes(data).rstrip(b"\0"))
+            block = find_block(data[:used_end], offset, salt, min_seq)
+        if block is None:
+            break
+        if gap_offset is None and block.start > offset:
+            gap_offset = offset
+        for item in frames_of(block, data):
+            if isinstance(item, Gap):
+                gap_offset = item.offset if gap_offset is None else gap_offset
+                continue
+            if gap_offset is not None:
+                yield Gap(gap_offset, item.offset)
+                gap_offset = None
+            yield item
+            offset = item.end
+        if block.end > len(data):  # it was cut
+            break
+        offset, min_seq = block.end, block.next_seq
+    end = offset if gap_offset is None else gap_offset
+    yield Tail(end, torn=bool(bytes(data[end:used_end]).strip(b"\0")))
 
 
-def _next_frame(data: memoryview, offset: int, limit: int, salt: int, min_seq: int) -> int | None:
-    for candidate in range(offset + ALIGNMENT, limit, ALIGNMENT):
-        frame = decode_frame(data, candidate, salt)
-        if frame is not None and frame.seq >= min_seq:
-            return candidate
-    return None
+def _cuts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where to cut frames of these sizes, so that no part is larger than a block may be."""
+    start, total = 0, 0
+    for place, size in enumerate(sizes):
+        if place > start and (total + size > MAX_BLOCK_BYTES or place - start >= MAX_BLOCK_FRAMES):
+            yield start, place
+            start, total = place, 0
+        total += size
+    yield start, len(sizes)
+
+
+def _encode_block(
+    salt: int, seq: int, kinds: bytes, counts: Sequence[int], payloads: Sequence[bytes], sizes: Sequence[int]
+) -> bytes:
+    frames, payload_bytes = len(sizes), sum(sizes)
+    arrays = pack(f"<{2 * frames}I{frames}H", *sizes, *map(crc32, payloads), *counts)
+    covered = _COVERED_HEAD.pack(frames, payload_bytes, seq) + arrays + kinds
+    padding = _padding(_CRC.size + len(covered))
+    parts = [_CRC.pack(crc32(covered, salt)), covered, padding, *payloads, _padding(payload_bytes)]
+    if frames > _FRAMES_WITHOUT_COPY:
+        parts += (_CRC.pack(crc32(covered, _complement(salt))), covered, padding)
+    return b"".join(parts)
+
+
+def _read_index(data: memoryview, offset: int, salt: int) -> tuple[Block, int] | None:
+    """The index at an offset as a block at 0, and how long it is with its padding; None when it is not good."""
+    if offset + _INDEX_HEAD.size > len(data):
+        return None
+    crc, frames, payload_bytes, seq = _INDEX_HEAD.unpack_from(data, offset)
+    end = offset + _INDEX_HEAD.size + _INDEX_BYTES_A_FRAME * frames
+    if not 0 < frames <= MAX_BLOCK_FRAMES or end > len(data):
+        return None
+    if crc != crc32(data[offset + _CRC.size : end], salt):
+        return None
+    numbers = unpack_from(f"<{2 * frames}I{frames}H", data, offset + _INDEX_HEAD.size)
+    sizes, crcs, counts = numbers[:frames], numbers[frames : 2 * frames], numbers[2 * frames :]
+    kinds = bytes(data[end - frames : end])
+    if sum(sizes) != payload_bytes or kinds.strip(_KINDS):
+        return None
+    size = _aligned(end - offset)
+    copy_bytes = size if frames > _FRAMES_WITHOUT_COPY else 0
+    return Block(0, size, size + _aligned(payload_bytes) + copy_bytes, seq, sizes, crcs, counts, kinds), size
+
+
+def _block_before_copy(data: memoryview, place: int, salt: int, offset: int) -> Block | None:
+    """The block whose second index begins at a place, if it begins at `offset` or behind it."""
+    found = _read_index(data, place, _complement(salt))
+    if found is None:
+        return None
+    block, size = found
+    start = place - (block.end - size)
+    if len(block.sizes) <= _FRAMES_WITHOUT_COPY or start < offset:
+        return None
+    return block.moved(start)
+
+
+def _complement(salt: int) -> int:
+    return salt ^ 0xFFFFFFFF
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _padding(size: int) -> bytes:
+    return bytes(-size % ALIGNMENT)

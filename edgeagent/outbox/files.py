@@ -10,7 +10,6 @@ the cache, so that syncing again would succeed without them. After that only byt
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -81,7 +80,11 @@ def _translated(operation: str, path: object) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
-        raise StorageFailed(operation, str(path), exc.strerror or str(exc)) from exc
+        raise _failed(operation, path, exc) from exc
+
+
+def _failed(operation: str, path: object, error: OSError) -> StorageFailed:
+    return StorageFailed(operation, str(path), error.strerror or str(error))
 
 
 class OsFile:
@@ -90,27 +93,37 @@ class OsFile:
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._link = f"/proc/self/fd/{descriptor}"
+        with _translated("find", self._link):
+            self._place = os.readlink(self._link)  # noqa: PTH115  it is compared with another text
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read; see `File`."""
         with _translated("read", self._path):
             return os.pread(self._descriptor, size, offset)
 
+    # The next two are on the path of every commit, where a context manager is felt.
+
     def write_at(self, offset: int, data: bytes) -> None:
         """Write; see `File`."""
-        with _translated("write", self._path):
+        try:
             written = os.pwrite(self._descriptor, data, offset)
             while written < len(data):  # a signal or a nearly full disk may cut a write short
                 written += os.pwrite(self._descriptor, data[written:], offset + written)
+        except OSError as exc:
+            raise _failed("write", self._path, exc) from exc
 
     def sync(self) -> None:
         """Sync; see `File`."""
-        with _translated("sync", self._path):
+        try:
             os.fdatasync(self._descriptor)
-            # A file that was removed, with its directory perhaps, takes writes and syncs as before.
-            found, held = os.stat(self._path), os.fstat(self._descriptor)  # noqa: PTH116  on the path of every commit
-            if (found.st_ino, found.st_dev) != (held.st_ino, held.st_dev):
-                raise FileNotFoundError(errno.ENOENT, "another file has taken its place", str(self._path))
+            # A file that was removed or moved away, with its directory perhaps, takes writes and syncs as before. Its
+            # name in /proc tells; a stat would too, and make the next sync write the inode for a finer time of change.
+            place = os.readlink(self._link)  # noqa: PTH115  a path object for each commit is not needed
+        except OSError as exc:
+            raise _failed("sync", self._path, exc) from exc
+        if place != self._place:
+            raise StorageFailed("sync", str(self._path), f"the file is no longer there, but {place}")
 
     def size(self) -> int:
         """Length; see `File`."""

@@ -12,7 +12,7 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import chain, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ from edgeagent.core.frame import (
     Gap,
     Kind,
     SegmentHeader,
+    blocks_bytes,
     decode_batch,
-    encode_frames,
-    entries_bytes,
+    encode_blocks,
     scan,
 )
 from edgeagent.core.settled import Released
@@ -37,15 +37,23 @@ from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
 
-_BATCH_FRAME_BYTES = 128  # more than a batch frame ever takes: ten integers of nine bytes
+_BATCH_BYTES = 128  # more than a batch ever takes: ten integers of nine bytes
+_KIND_BYTES = {kind: bytes((kind,)) for kind in Kind}
+_encode = msgspec.msgpack.Encoder().encode
 
 
-class Entry(NamedTuple):
-    """One frame to append: so many triggers, encoded."""
+class Entries(NamedTuple):
+    """Frames of one kind to append: how many triggers each holds, its payload, and the room for all (`room_of`)."""
 
     kind: Kind
-    triggers: int
-    payload: bytes
+    counts: Sequence[int]
+    payloads: Sequence[bytes]
+    room: int
+
+
+def room_of(frames: int, payload_bytes: int) -> int:
+    """How much room so many frames take at most, with the batch that they are written in."""
+    return blocks_bytes(frames + 1, payload_bytes + _BATCH_BYTES)
 
 
 class Recovered(NamedTuple):
@@ -135,31 +143,32 @@ class Log:
 
     @property
     def capacity(self) -> int:
-        """The most bytes of frames that one call of `append` can take."""
-        return self._segment_bytes - HEADER_BYTES - _BATCH_FRAME_BYTES
+        """The most room (`room_of`) that one call of `append` can take."""
+        return self._segment_bytes - HEADER_BYTES
 
-    def fits(self, size: int) -> bool:
-        """Whether so many bytes of frames go into the active segment, so that appending begins no new one."""
-        return self._writer is not None and size + _BATCH_FRAME_BYTES <= self._writer.room
+    def fits(self, room: int) -> bool:
+        """Whether so much goes into the active segment, so that appending begins no new one."""
+        return self._writer is not None and room <= self._writer.room
 
-    def append(self, entries: Sequence[tuple[Kind, int, bytes]], batch: Batch) -> int:
-        """Write entries, at most `capacity` bytes of frames, and sync them; returns the seq of the first.
+    def append(self, entries: Entries, batch: Batch) -> int:
+        """Write entries, at most `capacity` of them, and sync them; returns the seq of the first.
 
-        An entry is an `Entry`, or a plain tuple of the same members, which costs less to make by the thousand.
         `batch.synced_seq` is filled in here.
 
         Raises:
             StorageFailed: nothing of them is stored.
         """
         first_seq = self.next_seq
-        if not self.fits(entries_bytes(entries)):
+        if not self.fits(entries.room):
             self._roll()
         try:
             self._write(entries, batch)
         except StorageFailed:
             self._roll()  # after a failed write or sync the old file is never trusted with new records
             self._write(entries, batch)
-        self.moved_in += sum([count for kind, count, _ in entries if kind is Kind.MOVED])
+        self.next_seq += sum(entries.counts)
+        if entries.kind is Kind.MOVED:
+            self.moved_in += len(entries.payloads)
         return first_seq
 
     def prepare(self) -> None:
@@ -312,18 +321,17 @@ class Log:
         self.next_seq = max(self.next_seq, tail_seq)
         return frames, damages, torn_bytes
 
-    def _write(self, entries: Sequence[tuple[Kind, int, bytes]], batch: Batch) -> None:
+    def _write(self, entries: Entries, batch: Batch) -> None:
         assert self._writer is not None  # noqa: S101  rolling made it
-        salt = self._writer.segment.header.salt
-        marked = msgspec.structs.replace(batch, synced_seq=self.next_seq - 1)
-        mark = Entry(Kind.BATCH, 0, msgspec.msgpack.encode(marked))
-        frames, next_seq = encode_frames(salt, self.next_seq, chain((mark,), entries))
+        kind, counts, payloads, _ = entries
+        marked = _encode(msgspec.structs.replace(batch, synced_seq=self.next_seq - 1))
+        kinds = _KIND_BYTES[Kind.BATCH] + _KIND_BYTES[kind] * len(payloads)
+        blocks = encode_blocks(self._writer.salt, self.next_seq, kinds, (0, *counts), (marked, *payloads))
         try:
-            self._writer.append(frames)
+            self._writer.append(blocks)
         except StorageFailed:
             self.close()
             raise
-        self.next_seq = next_seq
 
     def _roll(self) -> None:
         self.close()

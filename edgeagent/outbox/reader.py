@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import NamedTuple, Protocol
 
-from edgeagent.core.frame import HEADER_BYTES, Frame, Kind, decode_frame, scan
+from edgeagent.core.frame import HEADER_BYTES, Block, Frame, Gap, Kind, find_block, frames_of, read_block
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.segment import Segment
 
-# One read brings about a thousand records of 200 bytes; the buffer is all that reading costs in memory.
-_CHUNK_BYTES = 256 << 10
+# A read brings at least one block, unless that holds a large frame. The buffer is all that reading costs in memory.
+_CHUNK_BYTES = 384 << 10
 
 
 class Damage(NamedTuple):
@@ -47,7 +48,9 @@ class Reader:
         self.seq = seq
         self._segment: Segment | None = None
         self._file: File | None = None
-        self._offset = 0
+        self._offset = 0  # where the next block begins
+        self._min_seq = 0  # a block below it is none
+        self._items: Iterator[Frame | Damage] = iter(())  # the rest of the block that is being read
         self._chunk = memoryview(b"")
         self._chunk_offset = 0
 
@@ -92,6 +95,7 @@ class Reader:
             self._file.close()
             self._file = None
         self._segment = None
+        self._items = iter(())
         self._chunk = memoryview(b"")
 
     def _next(self) -> Frame | Damage | None:
@@ -102,8 +106,11 @@ class Reader:
                 if self._segment is None or damage is not None:
                     return damage
                 continue
+            for item in self._items:
+                return item
             if self._offset < segment.valid_bytes:
-                return self._decode(segment)
+                self._items = self._read_on(segment)
+                continue
             following = next((other for other in self._log.segments if other.number > segment.number), None)
             if following is None:
                 return None
@@ -129,32 +136,39 @@ class Reader:
             if segment.path.name in filesystem.list(segment.path.parent):  # refused too while the directory is away
                 raise
             return Damage(self.seq, self._seq_after(segment), None, 0, 0)
-        self._segment, self._offset = segment, HEADER_BYTES
+        self._segment, self._offset, self._min_seq = segment, HEADER_BYTES, segment.first_seq
         if segment.first_seq > self.seq:
             return Damage(self.seq, segment.first_seq, None, 0, 0)
         return None
 
-    def _decode(self, segment: Segment) -> Frame | Damage:
-        frame = self._cached(segment)
-        if frame is None:
+    def _read_on(self, segment: Segment) -> Iterator[Frame | Damage]:
+        """Go to the next block of the segment, and give what lies before it and in it."""
+        offset = self._offset
+        block = self._block_at_hand(segment.header.salt)
+        if block is None:
             self._fill(segment, _CHUNK_BYTES)
-            frame = self._cached(segment)
-        if frame is None:
+            block = self._block_at_hand(segment.header.salt)
+        if block is None:
             self._fill(segment, segment.valid_bytes)
-            frame = self._cached(segment)
-        if frame is None:
-            return self._damage(segment)
-        self._offset = frame.end
-        return frame
+            found = find_block(self._chunk, 0, segment.header.salt, self._min_seq)
+            block = found.moved(offset) if found is not None else None
+        elif block.end > self._chunk_offset + len(self._chunk):
+            self._fill(segment, block.end - offset)
+        if block is None:
+            self._offset = segment.valid_bytes
+            return iter((Damage(self.seq, self._seq_after(segment), segment, offset, segment.valid_bytes),))
+        self._offset, self._min_seq = block.end, block.next_seq
+        before = (Damage(self.seq, block.seq, segment, offset, block.start),) if block.seq > self.seq else ()
+        items = self._items_of(block, segment) if block.next_seq > self.seq else ()
+        return chain(before, items)
 
-    def _cached(self, segment: Segment) -> Frame | None:
+    def _block_at_hand(self, salt: int) -> Block | None:
+        """The block at the offset, by what is in memory."""
         position = self._offset - self._chunk_offset
         if not 0 <= position < len(self._chunk):
             return None
-        frame = decode_frame(self._chunk, position, segment.header.salt)
-        if frame is None:
-            return None
-        return Frame(self._offset, self._chunk_offset + frame.end, frame.seq, frame.count, frame.kind, frame.payload)
+        block = read_block(self._chunk, position, salt)
+        return block.moved(self._chunk_offset) if block is not None and block.seq >= self._min_seq else None
 
     def _fill(self, segment: Segment, size: int) -> None:
         assert self._file is not None  # noqa: S101  a segment is entered with its file
@@ -162,18 +176,19 @@ class Reader:
         self._chunk = memoryview(self._file.read_at(self._offset, size))
         self._chunk_offset = self._offset
 
-    def _damage(self, segment: Segment) -> Damage:
-        """What is lost from here to the next good frame of this segment, or to the next segment."""
-        assert self._file is not None  # noqa: S101  a segment is entered with its file
-        data = memoryview(self._file.read_at(0, segment.valid_bytes))
-        offset, end, end_seq = self._offset, segment.valid_bytes, self._seq_after(segment)
-        for item in scan(data, segment.header.salt, self.seq, offset):
-            if isinstance(item, Frame):
-                end, end_seq = item.offset, item.seq
-                break
-        self._offset = end
-        self._chunk = memoryview(b"")
-        return Damage(self.seq, end_seq, segment, offset, end)
+    def _items_of(self, block: Block, segment: Segment) -> Iterator[Frame | Damage]:
+        """The frames of a block, and what is lost between them."""
+        gap: Gap | None = None
+        for item in frames_of(block, self._chunk, self._chunk_offset):
+            if isinstance(item, Gap):
+                gap = Gap(gap.offset if gap is not None else item.offset, item.end)
+                continue
+            if gap is not None and item.seq > self.seq:
+                yield Damage(self.seq, item.seq, segment, *gap)
+            gap = None
+            yield item
+        if gap is not None and block.next_seq > self.seq:
+            yield Damage(self.seq, block.next_seq, segment, *gap)
 
     def _seq_after(self, segment: Segment) -> int:
         following = [other for other in self._log.segments if other.number > segment.number]

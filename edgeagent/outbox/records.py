@@ -89,6 +89,27 @@ class Group(msgspec.Struct, frozen=True):
     keys: Sequence[tuple[bytes, bytes]]
 
 
+class Part:
+    """Groups that share a sync: their places in a call, and the counts and payloads of their frames."""
+
+    __slots__ = ("counts", "indexes", "payloads", "room", "size")
+
+    def __init__(self) -> None:
+        self.indexes: list[int] = []
+        self.counts: list[int] = []
+        self.payloads: list[bytes] = []
+        self.size = 0
+        self.room = 0
+
+    def add(self, index: int, counts: list[int], payloads: list[bytes], size: int, room: int) -> None:
+        """Take up a group. `size`: bytes of its payloads; `room`: what all frames take with it."""
+        self.indexes.append(index)
+        self.counts += counts
+        self.payloads += payloads
+        self.size += size
+        self.room = room
+
+
 class Loss(msgspec.Struct, frozen=True):
     """Triggers that are lost: `first_seq` to `last_seq` of a log, why, and when (wall clock, Unix milliseconds)."""
 
@@ -122,6 +143,15 @@ def delivery_of(record: Record, digest: bytes) -> Delivery | None:
         return None
     session, packet_id = record.delivery
     return Delivery(session, packet_id, digest, record.id)
+
+
+def deliveries_of(group: Group) -> list[Delivery]:
+    """The deliveries that brought a group's records, as far as their events had no id of their own."""
+    return [
+        Delivery(*record.delivery, group.keys[place][1], record.id)
+        for place, record in enumerate(group.records)
+        if record.delivery is not None
+    ]
 
 
 def import_key(digest: str, number: int) -> bytes:

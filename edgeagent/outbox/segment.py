@@ -53,6 +53,7 @@ class SegmentWriter:
 
     def __init__(self, segment: Segment, file: File) -> None:
         self.segment = segment
+        self.salt = segment.header.salt
         self._file = file
 
     @classmethod

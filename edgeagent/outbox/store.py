@@ -11,19 +11,19 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain, repeat
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
 from edgeagent.core.event import Record
-from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader, entries_bytes, frame_bytes
+from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader
 from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.files import Filesystem
-from edgeagent.outbox.log import Entry, Log
+from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.recent import Recent
@@ -42,8 +42,9 @@ from edgeagent.outbox.records import (
     Leased,
     Limits,
     Moved,
+    Part,
     decode,
-    delivery_of,
+    deliveries_of,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 from edgeagent.outbox.retention import Cut, release_older, release_oldest
@@ -131,29 +132,15 @@ class Store:
         Groups of one log share a sync as far as they fit one segment. Synced when it returns. Once there is no room
         for one, the later ones of its log are refused too, so that their order holds when they are tried again.
         """
-        outcomes: list[int | OutboxError] = [OutboxFull(self.used_bytes, self._limits.max_bytes)] * len(groups)
+        outcomes: dict[int, int | OutboxError] = {}
         for name in EVENT_LOGS:
-            chosen: list[tuple[int, list[tuple[Kind, int, bytes]]]] = []
-            total = 0
-            for index, group in enumerate(groups):
-                if group.log != name:
-                    continue
-                counts = [len(record.rules) for record in group.records]
-                entries = list(zip(repeat(Kind.EVENT), counts, map(_encode, group.records)))
-                size = entries_bytes(entries)
-                if size > self._logs[name].capacity:
-                    outcomes[index] = RecordTooLarge(size, self._logs[name].capacity)
-                    continue
-                if chosen and not self._logs[name].fits(total + size):
-                    self._append_chosen(name, groups, chosen, outcomes)
-                    chosen, total = [], 0
-                if not self._logs[name].fits(total + size) and not self._make_room():
-                    break
-                chosen.append((index, entries))
-                total += size
-            if chosen:
-                self._append_chosen(name, groups, chosen, outcomes)
-        return outcomes
+            mine = [index for index, group in enumerate(groups) if group.log == name]
+            if mine:
+                self._append_groups(name, groups, mine, outcomes)
+        if len(outcomes) < len(groups):
+            full = OutboxFull(self.used_bytes, self._limits.max_bytes)
+            return [outcomes.get(index, full) for index in range(len(groups))]
+        return [outcomes[index] for index in range(len(groups))]
 
     def read(self, name: str) -> list[Leased]:
         """The next triggers of a log that are not released, in order. Damaged records are skipped, counted and told.
@@ -204,10 +191,11 @@ class Store:
             raise DeadLettersFull(log.pending)
         record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
         moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms(), leased.boot)
-        entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
-        if target in EVENT_LOGS and not log.fits(frame_bytes(len(entry.payload))) and not self._room:
+        payload = _encode(moved)
+        entries = Entries(Kind.MOVED, (1,), (payload,), room_of(1, len(payload)))
+        if target in EVENT_LOGS and not log.fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self._limits.max_bytes)
-        self._append(target, [entry])
+        self._append(target, entries)
         self.release(leased.log, leased.seq, way)
 
     def log(self, name: str) -> Log:
@@ -218,17 +206,18 @@ class Store:
         """Triggers of a log below this seq were handed out by `read`."""
         return self._readers[name].seq if name in self._readers else 1
 
-    def take_in(self, name: str, entries: Sequence[Entry]) -> None:
-        """Store triggers that came from another outbox, in a log of events. Synced when it returns.
+    def take_in(self, name: str, payloads: Sequence[bytes]) -> None:
+        """Store triggers (encoded `Moved`) that came from another outbox, in a log of events. Synced when it returns.
 
         Raises:
             OutboxFull, StorageFailed: none of them is stored.
         """
         log = self._logs[name]
-        if not log.fits(entries_bytes(entries)) and not self._make_room():
+        room = room_of(len(payloads), sum(map(len, payloads)))
+        if not log.fits(room) and not self._make_room():
             raise OutboxFull(self.used_bytes, self._limits.max_bytes)
-        self._append(name, entries)
-        log.imported += len(entries)
+        self._append(name, Entries(Kind.MOVED, [1] * len(payloads), payloads, room))
+        log.imported += len(payloads)
 
     def checkpoint(self) -> None:
         """Keep what was released, synced, and remove segments that are done with. Does nothing if nothing changed.
@@ -330,32 +319,50 @@ class Store:
         self._generation += 1
         self._dirty = False
 
-    def _append_chosen(
-        self,
-        name: str,
-        groups: Sequence[Group],
-        chosen: Sequence[tuple[int, list[tuple[Kind, int, bytes]]]],
-        outcomes: list[int | OutboxError],
+    def _append_groups(
+        self, name: str, groups: Sequence[Group], mine: Sequence[int], outcomes: dict[int, int | OutboxError]
+    ) -> None:
+        """Store those groups that go to this log. Those for which there is no room get no outcome."""
+        log = self._logs[name]
+        part = Part()
+        for index in mine:
+            records = groups[index].records
+            payloads = [_encode(record) for record in records]
+            size = sum(map(len, payloads))
+            alone = room_of(len(payloads), size)
+            if alone > log.capacity:
+                outcomes[index] = RecordTooLarge(size, log.capacity)
+                continue
+            room = room_of(len(part.payloads) + len(payloads), part.size + size)
+            if part.indexes and not log.fits(room):
+                self._append_part(name, groups, part, outcomes)
+                part, room = Part(), alone
+            if not log.fits(room) and not self._make_room():
+                break
+            part.add(index, [len(record.rules) for record in records], payloads, size, room)
+        if part.indexes:
+            self._append_part(name, groups, part, outcomes)
+
+    def _append_part(
+        self, name: str, groups: Sequence[Group], part: Part, outcomes: dict[int, int | OutboxError]
     ) -> None:
         try:
-            seq = self._append(name, list(chain.from_iterable(entries for _, entries in chosen)))
+            seq = self._append(name, Entries(Kind.EVENT, part.counts, part.payloads, part.room))
         except StorageFailed as exc:
             self.failures[name] = str(exc)
-            for index, _ in chosen:
-                outcomes[index] = exc
+            outcomes.update(dict.fromkeys(part.indexes, exc))
             return
         self.failures.pop(name, None)
-        for index, entries in chosen:
-            outcomes[index] = seq
-            seq += sum([count for _, count, _ in entries])
-            self.events.stored += len(entries)
-            self.events.received += len(entries)
+        self.events.stored += len(part.payloads)
+        self.events.received += len(part.payloads)
+        counts = iter(part.counts)
+        for index in part.indexes:
             group = groups[index]
-            delivered = [place for place, record in enumerate(group.records) if record.delivery is not None]
-            deliveries = [delivery_of(group.records[place], group.keys[place][1]) for place in delivered]
-            self.recent.add_all(group.keys, filter(None, deliveries))
+            outcomes[index] = seq
+            seq += sum(islice(counts, len(group.records)))
+            self.recent.add_all(group.keys, deliveries_of(group))
 
-    def _append(self, name: str, entries: Sequence[tuple[Kind, int, bytes]]) -> int:
+    def _append(self, name: str, entries: Entries) -> int:
         seq = self._logs[name].append(entries, self._batch(self._batch_number + 1))
         self._batch_number += 1
         return seq

@@ -11,11 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from edgeagent.core.frame import Kind, frame_bytes
 from edgeagent.core.ports import Imported, Waiting, WaitingPage
 from edgeagent.core.transfer import ExportedTrigger, exported_trigger, imported_record
 from edgeagent.errors import RecordTooLarge
-from edgeagent.outbox.log import Entry
+from edgeagent.outbox.log import room_of
 from edgeagent.outbox.records import (
     EVENT_LOGS,
     EXPORTED,
@@ -99,26 +98,25 @@ def take_in(store: Store, digest: str, first_number: int, triggers: Sequence[Exp
     stored = 0
     for name, moves in new.items():
         for part in _parts(moves, store.log(name).capacity):
-            store.take_in(name, [entry for _, entry in part])
+            store.take_in(name, [payload for _, payload in part])
             for moved, _ in part:
                 store.recent.add(*import_marks(moved), None)
             stored += len(part)
     return Imported(stored, len(triggers) - stored)
 
 
-def _parts(moves: Iterable[Moved], capacity: int) -> Iterable[list[tuple[Moved, Entry]]]:
-    """Entries in parts that fit a segment each."""
-    part: list[tuple[Moved, Entry]] = []
+def _parts(moves: Iterable[Moved], capacity: int) -> Iterable[list[tuple[Moved, bytes]]]:
+    """Moved records and their payloads in parts that fit a segment each."""
+    part: list[tuple[Moved, bytes]] = []
     total = 0
     for moved in moves:
-        entry = Entry(Kind.MOVED, 1, msgspec.msgpack.encode(moved))
-        size = frame_bytes(len(entry.payload))
-        if size > capacity:
-            raise RecordTooLarge(size, capacity)
-        if total + size > capacity:
+        payload = msgspec.msgpack.encode(moved)
+        if room_of(1, len(payload)) > capacity:
+            raise RecordTooLarge(len(payload), capacity)
+        if room_of(len(part) + 1, total + len(payload)) > capacity:
             yield part
             part, total = [], 0
-        part.append((moved, entry))
-        total += size
+        part.append((moved, payload))
+        total += len(payload)
     if part:
         yield part

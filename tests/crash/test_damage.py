@@ -14,11 +14,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.frame import FRAME_HEADER_BYTES, HEADER_BYTES, Frame, Kind, SegmentHeader, frame_bytes, scan
+from edgeagent.core.frame import HEADER_BYTES, Frame, Kind, SegmentHeader, scan
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, Limits
 from edgeagent.outbox.store import Store
-from tests.fakes.stores import everything, group, record
+from tests.fakes.stores import blocks_of, everything, group, record
 
 LIMITS = Limits(max_bytes=64 << 10, segment_bytes=2048, dedupe_events=50)
 Trigger = tuple[str, str]  # event id and rule
@@ -26,11 +26,12 @@ NAMES = ["notes.txt", f"{7:020d}.seg", f"{3:020d}.seg.tmp", f"{2**63:020d}.seg",
 
 
 class Place(NamedTuple):
-    """Where the bytes of a frame that hold a record are, with the segment's header that they need."""
+    """Where the bytes of a frame that hold a record are, and the indexes of its block, one of which they need."""
 
     path: str
     offset: int
     end: int
+    indexes: tuple[tuple[int, int], ...]
 
 
 class Sample:
@@ -97,13 +98,15 @@ def places(directory: Path, log: str) -> dict[int, Place]:
     """Where each seq of a log lies."""
     result = {}
     for path in sorted((directory / log).glob("*.seg")):
-        for frame in frames_of(path.read_bytes()):
-            if frame.kind is not Kind.BATCH:
-                place = Place(
-                    f"{log}/{path.name}", frame.offset, frame.offset + FRAME_HEADER_BYTES + len(frame.payload)
-                )
-                assert frame_bytes(len(frame.payload)) >= place.end - place.offset
-                result.update(dict.fromkeys(range(frame.seq, frame.seq + frame.count), place))
+        data = path.read_bytes()
+        for block in blocks_of(data):
+            front = (block.start, block.offset)
+            copy = (block.end - block.offset + block.start, block.end)
+            indexes = (front, copy) if len(block.sizes) > 2 else (front,)
+            for frame in frames_of(data):
+                if frame.kind is not Kind.BATCH and block.start <= frame.offset < block.end:
+                    place = Place(f"{log}/{path.name}", frame.offset, frame.end, indexes)
+                    result.update(dict.fromkeys(range(frame.seq, frame.seq + frame.count), place))
     return result
 
 
@@ -208,11 +211,14 @@ def copy_of(sample: Sample) -> Iterator[Path]:
 
 
 def intact(sample: Sample, directory: Path, place: Place) -> bool:
-    """Whether a frame and its segment's header are as they were, where they were."""
+    """Whether a frame, an index of it and its segment's header are as they were, where they were."""
     file = directory / place.path
     before, now = (sample.directory / place.path).read_bytes(), file.read_bytes() if file.exists() else b""
-    return now[:HEADER_BYTES] == before[:HEADER_BYTES] and (
-        now[place.offset : place.end] == before[place.offset : place.end]
+    same = [now[start:end] == before[start:end] for start, end in place.indexes]
+    return (
+        now[:HEADER_BYTES] == before[:HEADER_BYTES]
+        and any(same)
+        and now[place.offset : place.end] == before[place.offset : place.end]
     )
 
 
@@ -329,8 +335,8 @@ def test_damaged_bytes_are_put_aside_for_whoever_wants_to_look(sample: Sample) -
     with copy_of(sample) as directory:
         path = sorted((directory / NORMAL).glob("*.seg"))[1]
         data = bytearray(path.read_bytes())
-        hit = next(frame for frame in frames_of(bytes(data)) if frame.kind is Kind.EVENT)
-        data[hit.offset + FRAME_HEADER_BYTES + 3] ^= 0x10
+        hit = next(frame for frame in frames_of(bytes(data)) if frame.count and frame.seq in sample.pending[NORMAL])
+        data[hit.offset + 3] ^= 0x10
         path.write_bytes(data)
         found = look(directory)
         assert found.damaged == len([seq for seq in sample.pending[NORMAL] if hit.seq <= seq < hit.seq + hit.count]) > 0

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 from edgeagent.core.event import Record
-from edgeagent.core.frame import Frame, SegmentHeader, scan
+from edgeagent.core.frame import HEADER_BYTES, Block, Frame, SegmentHeader, read_block, scan
 from edgeagent.outbox.records import LOGS, NORMAL, Group, Leased, Limits
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
@@ -15,7 +15,7 @@ from tests.fakes.crash_filesystem import CrashFilesystem
 
 DIRECTORY = Path("/outbox")
 BOOT = bytes(range(16))
-SEGMENT_BYTES = 2048
+SEGMENT_BYTES = 2304
 LIMITS = Limits(max_bytes=8 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=100)
 DATA = b"x" * 300  # so many records of this fit a segment, each in a commit of its own:
 A_SEGMENT = 4
@@ -90,6 +90,18 @@ def segment_of(filesystem: CrashFilesystem, number: int, log: str = NORMAL) -> t
     assert header is not None
     frames = [item for item in scan(memoryview(data), header.salt, 0) if isinstance(item, Frame)]
     return path, data, frames
+
+
+def blocks_of(data: bytes) -> list[Block]:
+    """The blocks of a segment that is whole."""
+    header = SegmentHeader.decode(data)
+    assert header is not None
+    result: list[Block] = []
+    offset = HEADER_BYTES
+    while (block := read_block(memoryview(data), offset, header.salt)) is not None:
+        result.append(block)
+        offset = block.end
+    return result
 
 
 def filesystem_with(filesystem: CrashFilesystem, path: Path, data: bytes) -> CrashFilesystem:

@@ -204,6 +204,7 @@ def cells(line: str) -> list[str]:
 
 
 TABLES = dict(tables())
+COLUMNS = (("sizes", 4), ("crcs", 4), ("counts", 2), ("kinds", 1))
 STRUCTS: dict[str, Any] = {
     "Record": Record,
     "Moved": Moved,
@@ -227,15 +228,35 @@ def fields(table: str, data: bytes) -> dict[str, int | bytes]:
     result: dict[str, int | bytes] = {}
     end = 0
     for offset, size, name, *_ in TABLES[table]:
-        assert int(offset) == end, f"{table}: the rows do not follow each other"
-        length = int(result["size"]) if size == "size" else int(size)
+        assert measured(offset, result) == end, f"{table}: the rows do not follow each other"
+        length = measured(size, result)
+        part = data[end : end + length]
         end += length
-        part = data[int(offset) : end]
         if name:
-            result[name] = int.from_bytes(part, "little") if length <= 8 and name != "magic" else part
+            is_number = length <= 8 and name not in {"magic", "sizes", "crcs", "counts", "kinds"}
+            result[name] = int.from_bytes(part, "little") if is_number else part
         else:
             assert not any(part)
     return result | {"end": end}
+
+
+def measured(text: str, known: dict[str, int | bytes]) -> int:
+    """A number of bytes as the document writes it: `20`, `20+4n` or the name of a field."""
+    total = 0
+    for part in text.split("+"):
+        if part.endswith("n") and part != "n" and part[:-1].isdecimal():
+            total += int(part[:-1]) * int(known["frames"])
+        else:
+            total += int(part) if part.isdecimal() else int(known[{"n": "frames"}.get(part, part)])
+    return total
+
+
+def numbers(data: bytes, size: int) -> list[int]:
+    return [int.from_bytes(data[start : start + size], "little") for start in range(0, len(data), size)]
+
+
+def padded(size: int) -> int:
+    return -(-size // 8) * 8
 
 
 def test_who_reads_by_the_document_reads_the_golden_segment() -> None:
@@ -247,15 +268,26 @@ def test_who_reads_by_the_document_reads_the_golden_segment() -> None:
     known = SegmentHeader.decode(data)
     assert known is not None
     assert known._asdict() == {name: header[name] for name in known._fields}
-    seqs, offset = [], HEADER_BYTES
+    found, offset = [], HEADER_BYTES
     while any(data[offset:]):
-        frame = fields("frame field", data[offset:])
-        end = int(frame["end"])
-        assert frame["crc"] == crc32(data[offset + 4 : offset + end], int(header["salt"]))
-        assert {row[0] for row in TABLES["kind"]} >= {str(frame["kind"])}
-        seqs.append((frame["seq"], frame["count"], frame["kind"]))
-        offset += -(-end // 8) * 8
-    assert seqs == [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
+        index = fields("index field", data[offset:])
+        size = int(index["end"])
+        assert index["crc"] == crc32(data[offset + 4 : offset + size], int(header["salt"]))
+        payload, seq = offset + padded(size), int(index["seq"])
+        columns = (numbers(bytes(index[name]), bytes_each) for name, bytes_each in COLUMNS)
+        for length, crc, triggers, kind in zip(*columns, strict=True):
+            assert {row[0] for row in TABLES["kind"]} >= {str(kind)}
+            assert crc32(data[payload : payload + length]) == crc
+            found.append((seq, triggers, kind))
+            payload, seq = payload + length, seq + triggers
+        end = payload = padded(payload)
+        if int(index["frames"]) > 2:
+            end += padded(size)
+            assert data[payload + 4 : end] == data[offset + 4 : offset + padded(size)]
+            complement = int(header["salt"]) ^ 0xFFFFFFFF
+            assert numbers(data[payload : payload + 4], 4) == [crc32(data[offset + 4 : offset + size], complement)]
+        offset = end
+    assert found == [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
 
 
 def test_who_reads_by_the_document_reads_the_golden_cursor() -> None:

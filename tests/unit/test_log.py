@@ -7,7 +7,7 @@ import pytest
 
 from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader
 from edgeagent.errors import StorageFailed
-from edgeagent.outbox.log import Entry, Log, Recovered
+from edgeagent.outbox.log import Entries, Log, Recovered, room_of
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.segment import Segment, number_of, segment_path
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
@@ -30,7 +30,8 @@ class Kept:
 
     def append(self, *payloads: bytes) -> int:
         """Append in one commit."""
-        return self.log.append([Entry(Kind.EVENT, 1, payload) for payload in payloads], Batch(1, 0))
+        room = room_of(len(payloads), sum(map(len, payloads)))
+        return self.log.append(Entries(Kind.EVENT, [1] * len(payloads), payloads, room), Batch(1, 0))
 
     def read(self, seq: int = 1) -> list[bytes | Damage]:
         """Everything from a seq on."""

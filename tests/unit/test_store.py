@@ -1,16 +1,10 @@
 from __future__ import annotations
 
-from itertools import pairwise
-
 import msgspec
 import pytest
 
 from edgeagent.core.dedupe import event_key
 from edgeagent.core.event import Record
-from edgeagent.core.frame import (
-    HEADER_BYTES,
-    frame_bytes,
-)
 from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox.records import (
     DAMAGED,
@@ -43,7 +37,6 @@ from tests.fakes.stores import (
     opened,
     read_all,
     record,
-    segment_of,
 )
 
 
@@ -310,13 +303,3 @@ def test_events_that_were_counted_stand_in_the_next_record() -> None:
     fill(store, 2)
     after = opened(filesystem.crash(Fate.LOST))
     assert (after.events.received, after.events.filtered, after.events.stored) == (7, 5, 2)
-
-
-def test_a_frame_takes_as_much_room_as_is_said() -> None:
-    filesystem = disk()
-    store = opened(filesystem)
-    fill(store, 1)
-    _, _, frames = segment_of(filesystem, 1)
-    assert frames[0].offset == HEADER_BYTES
-    for frame, following in pairwise(frames):
-        assert following.offset - frame.offset == frame_bytes(len(frame.payload))

@@ -5,12 +5,7 @@ from itertools import chain
 
 import pytest
 
-from edgeagent.core.frame import (
-    FRAME_HEADER_BYTES,
-    Kind,
-    SegmentHeader,
-    encode_frame,
-)
+from edgeagent.core.frame import Kind, SegmentHeader, encode_blocks
 from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,
@@ -27,6 +22,7 @@ from tests.fakes.stores import (
     DIRECTORY,
     SEGMENT_BYTES,
     balanced,
+    blocks_of,
     disk,
     everything,
     filesystem_with,
@@ -46,13 +42,13 @@ def test_the_last_commit_may_be_cut_anywhere_and_earlier_records_survive() -> No
     store.append([group(NORMAL, record("a"), record("b"))])
     store.append([group(NORMAL, record("c"), record("d", data=b"1234567890" * 5))])
     path, data, frames = segment_of(filesystem, 1)
-    last = [frame for frame in frames if frame.kind is Kind.BATCH][-1].offset
-    for cut in range(last, frames[-1].end + 1):
-        whole = [frame.seq for frame in frames if frame.kind is Kind.EVENT and frame.end <= cut + 7]
+    last = blocks_of(data)[-1]
+    for cut in range(last.start, last.end + 1):
+        whole = [frame.seq for frame in frames if frame.kind is Kind.EVENT and frame.end <= cut]
         for torn in (data[:cut], data[:cut] + bytes(len(data) - cut)):
             survivor = filesystem_with(filesystem, path, torn)
             after = opened(survivor)
-            assert [leased.seq for leased in everything(after)] in (whole, whole[:-1])
+            assert [leased.seq for leased in everything(after)] == whole
             assert whole[:2] == [1, 2]
             goes_on(after, survivor)
 
@@ -63,8 +59,8 @@ def test_any_wrong_byte_in_the_last_commit_costs_nothing_that_came_before_it() -
     store.append([group(NORMAL, record("a"), record("b"))])
     store.append([group(NORMAL, record("c"))])
     path, data, frames = segment_of(filesystem, 1)
-    protected = [range(frame.offset, frame.offset + FRAME_HEADER_BYTES + len(frame.payload)) for frame in frames[-2:]]
-    for position in chain(*protected):
+    index = range(blocks_of(data)[-1].start, blocks_of(data)[-1].start + 42)
+    for position in chain(index, range(frames[-2].offset, frames[-1].end)):
         damaged = bytearray(data)
         damaged[position] ^= 0x41
         survivor = filesystem_with(filesystem, path, bytes(damaged))
@@ -179,9 +175,11 @@ def test_a_record_that_is_no_record_of_ours_is_damage_and_nothing_falls_over() -
     path, data, frames = segment_of(filesystem, 1)
     header = SegmentHeader.decode(data)
     assert header is not None
-    second = [frame for frame in frames if frame.kind is Kind.EVENT][1]
-    nonsense = bytes([0x91, 0x05]) + bytes(len(second.payload) - 2)
-    filesystem.damage(path, second.offset, encode_frame(header.salt, Kind.EVENT, second.seq, 1, nonsense))
+    block = blocks_of(data)[1]
+    batch, event = [frame for frame in frames if block.start <= frame.offset < block.end]
+    nonsense = bytes([0x91, 0x05]) + bytes(len(event.payload) - 2)
+    kinds, contents = bytes((batch.kind, event.kind)), (batch.payload, nonsense)
+    filesystem.damage(path, block.start, encode_blocks(header.salt, event.seq, kinds, (0, 1), contents))
     after = opened(filesystem)
     assert [leased.seq for leased in read_all(after)] == [1, 3]
     assert after.account().damaged == 1
