@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from benchmarks.agent_process import agent
-from benchmarks.events import LIMITS, make_backlog, open_store
+from benchmarks.events import make_backlog, open_store
 from benchmarks.measure import Checked, resident_mib, show_checked
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, SETTLED
@@ -51,7 +51,7 @@ def _drained(outbox: Path, events: int) -> dict[str, float]:
 
 async def _drain(directory: Path, events: int) -> dict[str, float]:
     """In a process of its own: lease and release everything; the most memory seen on the way."""
-    outbox = await Outbox.open(lambda: open_store(directory), max_bytes=LIMITS.max_bytes)
+    outbox = await Outbox.open(lambda: open_store(directory))
     running = asyncio.create_task(outbox.run())
     opened = most = resident_mib()
     leased = 0

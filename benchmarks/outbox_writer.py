@@ -155,7 +155,7 @@ def _append(store: Store, records: list[Record]) -> None:
 @contextmanager
 def _asyncio(directory: Path, batch: int, events: int) -> Iterator[Callable[[], None]]:
     async def open_outbox() -> tuple[Outbox, asyncio.Task[None]]:
-        outbox = await Outbox.open(lambda: open_store(directory / "outbox", _LIMITS), max_bytes=_LIMITS.max_bytes)
+        outbox = await Outbox.open(lambda: open_store(directory / "outbox", _LIMITS))
         running = asyncio.create_task(outbox.run())
         await outbox.append(group([record(0)]))
         return outbox, running

@@ -129,7 +129,6 @@ class _Agent:
         config, clock = self._config, self._clock
         outbox = await Outbox.open(
             lambda: make_store(config, self._directory, clock, self._filesystem),
-            max_bytes=int(config.outbox.max_bytes),
             commit_delay_s=config.outbox.commit_delay,
         )
         self._outbox = outbox

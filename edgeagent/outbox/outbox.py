@@ -10,53 +10,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable
 from typing import Self, TypeVar
 
 import msgspec
 
-from edgeagent.core.account import Account, EventCounts
 from edgeagent.core.headroom import Headroom
-from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
-from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased, Loss
+from edgeagent.errors import OutboxError
+from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased
 from edgeagent.outbox.store import Store
+from edgeagent.outbox.turn import Done, Health, Turn, apply, look, work_off
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
 _CHECKPOINT_RELEASES = 1000
 # While the disk fails it is tried this often, also when nobody sends anything: who waits for `readyz` never would.
 _PROBE_S = 1.0
+# Under load what is told of the outbox is as old as this, and one commit.
+_LOOK_S = 0.1
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class Health(msgspec.Struct, frozen=True):
-    """How the outbox is. `accepting` False: it refuses events for want of space.
-
-    `failure`: what the disk said when it last refused something that it has not taken since, empty when it is well.
-    """
-
-    account: Account
-    used_bytes: int
-    max_bytes: int
-    accepting: bool
-    failure: str
-    parked: int
-    losses: tuple[Loss, ...]
-    bytes_per_trigger: float
-
-
 class Outbox:
     """See the module."""
 
-    def __init__(self, store: Store, disk: ThreadPoolExecutor, *, max_bytes: int, commit_delay_s: float = 0.0) -> None:
-        """An outbox over an open store; `disk` has exactly one thread, the only one that uses the store from now on."""
+    def __init__(self, store: Store, disk: DiskThread, *, commit_delay_s: float = 0.0) -> None:
+        """An outbox over an open store, which only the disk thread uses from now on, while it has anything to do."""
+        self._loop = asyncio.get_running_loop()
         self._store = store
         self._disk = disk
-        self._max_bytes = max_bytes
         self._commit_delay_s = commit_delay_s
         self._appends: list[tuple[Group, asyncio.Future[int]]] = []
         self._releases: list[tuple[str, int, str]] = []
@@ -64,37 +49,49 @@ class Outbox:
         self._keep_at: float | None = None
         self._failure = ""  # what was told
         self._probe_at: float | None = None
-        self._work = asyncio.Event()
-        self._committing: list[tuple[Group, asyncio.Future[int]]] = []
-        self._turning = asyncio.Lock()
+        self._begun = self._ended = 0  # turns on the disk thread; at most one is under way
+        self._turned: list[asyncio.Future[None]] = []  # who waits for its end
+        self._alarm: asyncio.Handle | None = None  # begins the next turn
+        self._running: asyncio.Future[None] | None = None
         self._headroom = Headroom()
         self.reopened_seq = dict(store.reopened_seq)
         self.recent_keys = store.recent.keys()
         self.recent_deliveries = store.recent.deliveries()
         self.events = msgspec.structs.replace(store.events)
-        self.health = self._latest = self._look()
+        self._health = look(store)
+        self._looked_at = self._loop.time()
+        self._changed = False
         self.on_change: Callable[[], None] = lambda: None
 
     @classmethod
-    async def open(cls, make_store: Callable[[], Store], *, max_bytes: int, commit_delay_s: float = 0.0) -> Self:
+    async def open(cls, make_store: Callable[[], Store], *, commit_delay_s: float = 0.0) -> Self:
         """Open the store on a thread of its own.
 
         Raises:
             StorageFailed: the disk refuses to be read or written.
         """
-        disk = ThreadPoolExecutor(1, thread_name_prefix="disk")
+        disk = DiskThread()
         try:
-            store = await asyncio.get_running_loop().run_in_executor(disk, make_store)
+            store = await disk.call(make_store)
         except BaseException:
-            disk.shutdown(wait=False)
+            disk.close()
             raise
-        return cls(store, disk, max_bytes=max_bytes, commit_delay_s=commit_delay_s)
+        return cls(store, disk, commit_delay_s=commit_delay_s)
+
+    @property
+    def health(self) -> Health:
+        """How it is now; under load as it was a moment ago, after a commit."""
+        if self._changed and not self._disk.jobs:
+            apply(self._store, self._releases)
+            self._releases = []
+            self._take_up(look(self._store))
+        return self._health
 
     def hours_left(self) -> float | None:
         """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
         health = self.health
         free_bytes = health.max_bytes - health.used_bytes
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         return self._headroom.hours_left(now, health.account.pending, free_bytes, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
@@ -105,20 +102,20 @@ class Outbox:
         Raises:
             RecordTooLarge, OutboxFull, StorageFailed: nothing of it is stored.
         """
-        return await asyncio.shield(self.submit(group))  # so that `barrier` waits for it even when this caller is gone
+        return await self.submit(group)
 
     def submit(self, group: Group) -> asyncio.Future[int]:
         """As `append`, for a caller that must know the outcome even if it is cancelled: do not cancel the future."""
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[int] = self._loop.create_future()
         self._appends.append((group, future))
-        self._work.set()
+        self._begin_soon()
         return future
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""
-        waiting = [future for _, future in (*self._committing, *self._appends)]
-        if waiting:
-            await asyncio.wait(waiting)
+        last_turn = self._begun + bool(self._appends)
+        while self._ended < last_turn:
+            await self._end_of_turn()
 
     async def lease(self, name: str) -> list[Leased]:
         """The next triggers of a log, in order, each once; empty when there are none for now.
@@ -131,10 +128,13 @@ class Outbox:
     def release(self, leased: Leased, way: str) -> None:
         """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
         self._releases.append((leased.log, leased.seq, way))
+        self._changed = True
         self._unkept += 1
         if self._keep_at is None:
-            self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S
-        self._work.set()
+            self._keep_at = self._loop.time() + _CHECKPOINT_S
+            self._begin_at(self._keep_at)
+        if self._unkept >= _CHECKPOINT_RELEASES:
+            self._begin_soon()
 
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
         """Move a leased trigger to the dead letters: synced there before it is released here.
@@ -205,19 +205,12 @@ class Outbox:
 
     async def run(self) -> None:
         """Commit batches until cancelled. An outbox that is not running answers nobody."""
-        loop = asyncio.get_running_loop()
-        while True:
-            wake_at = min((at for at in (self._keep_at, self._probe_at) if at is not None), default=None)
-            try:
-                async with asyncio.timeout_at(wake_at):
-                    await self._work.wait()
-            except TimeoutError:
-                pass  # time for a checkpoint, or to try the disk
-            self._work.clear()
-            if self._commit_delay_s and self._appends:
-                await asyncio.sleep(self._commit_delay_s)
-            due = self._keep_at is not None and loop.time() >= self._keep_at
-            await self._commit(keep=due or self._unkept >= _CHECKPOINT_RELEASES)
+        self._running = self._loop.create_future()
+        self._begin_soon()
+        try:
+            await self._running  # ends with an error if a turn does
+        finally:
+            self._running = None
 
     async def close(self) -> None:
         """Keep everything and let go of the files. `run` must have ended.
@@ -226,113 +219,129 @@ class Outbox:
             StorageFailed: what was released last may be sent again.
         """
         try:
-            await self._commit(keep=True)
+            while self._ended < self._begun:  # of a cancelled `run`
+                await self._end_of_turn()
+            self._begin_turn(keep=True, probe=False)
+            await self._end_of_turn()
             await self._on_disk(self._store.close)
         finally:
-            self._disk.shutdown()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._disk.close()
 
-    async def _commit(self, *, keep: bool) -> None:
-        """One turn on the disk thread. Shielded: a commit that has begun is answered even while we are cancelled."""
-        await asyncio.shield(asyncio.ensure_future(self._turn_alone(keep=keep)))
+    def _begin_soon(self) -> None:
+        """Begin a turn when the loop comes round, with all that has come by then, or after `commit_delay`."""
+        if self._commit_delay_s:
+            self._begin_at(self._loop.time() + self._commit_delay_s)
+        elif self._alarm is None or isinstance(self._alarm, asyncio.TimerHandle):
+            self._set_alarm(self._loop.call_soon(self._begin))
 
-    async def _turn_alone(self, *, keep: bool) -> None:
-        """After a cancelled `run` its last turn may still be under way when `close` begins another."""
-        async with self._turning:
-            await self._turn(keep=keep)
+    def _begin_at(self, at: float) -> None:
+        """Begin a turn at this time of the loop, if none is begun before."""
+        if self._alarm is None or (isinstance(self._alarm, asyncio.TimerHandle) and self._alarm.when() > at):
+            self._set_alarm(self._loop.call_at(at, self._begin))
 
-    async def _turn(self, *, keep: bool) -> None:
-        appends, self._appends = self._appends, []
-        self._committing = appends
-        releases, self._releases = self._releases, []
-        counts = msgspec.structs.replace(self.events)
-        groups = [group for group, _ in appends]
-        probe = self._probe_at is not None and asyncio.get_running_loop().time() >= self._probe_at
-        outcomes, kept = await self._on_disk(lambda: self._work_off(groups, releases, counts, keep=keep, probe=probe))
-        if keep:
-            if kept:
-                self._unkept = len(self._releases)
-            self._keep_at = asyncio.get_running_loop().time() + _CHECKPOINT_S if self._unkept else None
-        for (group, future), outcome in zip(appends, outcomes, strict=True):
+    def _set_alarm(self, alarm: asyncio.Handle) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm = alarm
+
+    def _begin(self) -> None:
+        """Begin a turn if there is something to do, and see that the next one comes when it is due."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        if self._running is None or self._ended < self._begun:
+            return  # whoever ends that turn comes here again
+        now = self._loop.time()
+        keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
+        probe = self._probe_at is not None and now >= self._probe_at
+        if self._appends or keep or probe:
+            self._begin_turn(keep=keep, probe=probe)
+            return
+        for at in (self._keep_at, self._probe_at):
+            if at is not None:
+                self._begin_at(at)
+
+    def _begin_turn(self, *, keep: bool, probe: bool) -> None:
+        look = self._loop.time() - self._looked_at >= _LOOK_S
+        turn = Turn(self._appends, self._releases, msgspec.structs.replace(self.events), keep, probe, look)
+        self._appends, self._releases = [], []
+        self._begun += 1
+        self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
+
+    def _end_turn(self, turn: Turn, done: Done | None, error: BaseException | None) -> None:
+        self._ended += 1
+        if done is None:
+            self._fall_over(turn, error or RuntimeError("a turn on the disk thread came to nothing"))
+        else:
+            self._answer(turn, done)
+        waiting, self._turned = self._turned, []
+        for waiter in waiting:  # behind those who are answered: what they do then is done before
+            if not waiter.done():
+                waiter.set_result(None)
+        if done is None:
+            return
+        if turn.appends:
+            self.on_change()
+        if self._appends and self._commit_delay_s:
+            self._begin_soon()
+        else:
+            self._begin()
+
+    def _fall_over(self, turn: Turn, error: BaseException) -> None:
+        """A turn ended by a defect: nobody waits for it for ever, and `run` ends with it."""
+        for future in (future for _, future in turn.appends if not future.done()):
+            future.set_exception(error)
+        if self._running is not None and not self._running.done():
+            self._running.set_exception(error)
+
+    def _answer(self, turn: Turn, done: Done) -> None:
+        self._changed = True
+        if done.health is not None:
+            self._take_up(done.health)
+        self._tell(done.failure)
+        if turn.keep:
+            self._unkept = len(self._releases) if done.kept else self._unkept
+            self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
+        for (group, future), outcome in zip(turn.appends, done.outcomes, strict=True):
+            if not isinstance(outcome, OutboxError):
+                self.events.stored += len(group.records)
+                self.events.received += len(group.records)
+            if future.cancelled():
+                continue  # its caller is gone
             if isinstance(outcome, OutboxError):
                 future.set_exception(outcome)
                 future.exception()  # seen here: its caller may be gone
-                continue
-            self.events.stored += len(group.records)
-            self.events.received += len(group.records)
-            future.set_result(outcome)
-        self._committing = []
-        self._headroom.sample(asyncio.get_running_loop().time(), self.health.account.pending)
-        self._tell(self.health.failure)
-        if groups:
-            self.on_change()
+            else:
+                future.set_result(outcome)
 
-    def _work_off(
-        self,
-        groups: Sequence[Group],
-        releases: Sequence[tuple[str, int, str]],
-        counts: EventCounts,
-        *,
-        keep: bool,
-        probe: bool,
-    ) -> tuple[list[int | OutboxError], bool]:
-        """On the disk thread: see the order of a commit in `store`. Returns the outcomes, and if releases were kept."""
-        self._store.events = counts
-        self._apply(releases)
-        outcomes = self._store.append(groups) if groups else []
-        refused = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, OutboxFull)]
-        if probe:
-            with suppress(StorageFailed):  # it stands in the store's failures
-                self._store.probe()
-        if not keep and not refused:
-            return outcomes, False
-        try:
-            self._store.checkpoint()
-        except StorageFailed:
-            return outcomes, False
-        if refused:  # the checkpoint may have made room
-            again = self._store.append([groups[index] for index in refused])
-            for index, outcome in zip(refused, again, strict=True):
-                outcomes[index] = outcome
-        return outcomes, True
+    async def _end_of_turn(self) -> None:
+        """Return when the turn under way, or the next one, has ended."""
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._turned.append(waiter)
+        await waiter
 
     async def _move(self, leased: Leased, target: str, way: str, reason: str, code: int, attempts: int) -> None:
         releases = tuple(self._releases)  # it may be among them: then it is final and stays so
 
         def work() -> None:
-            self._apply(releases)
+            apply(self._store, releases)
             self._store.move(leased, target, way, reason=reason, code=code, attempts=attempts)
 
         await self._on_disk(work)
 
-    def _apply(self, releases: Sequence[tuple[str, int, str]]) -> None:
-        for name, seq, way in releases:
-            self._store.release(name, seq, way)
-
     async def _on_disk(self, work: Callable[[], T]) -> T:
-        def job() -> T:
-            try:
-                return work()
-            finally:
-                self._latest = self._look()
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._disk, job)
+            return await self._disk.call(work)
         finally:
-            self.health = self._latest
+            self._changed = True
 
-    def _look(self) -> Health:
-        store = self._store
-        failure = next(iter(store.failures.values()), "")
-        return Health(
-            store.account(),
-            store.used_bytes,
-            self._max_bytes,
-            store.accepting,
-            failure,
-            store.parked,
-            tuple(store.losses.last),
-            store.bytes_per_trigger,
-        )
+    def _take_up(self, health: Health) -> None:
+        self._health = health
+        self._changed = False
+        self._looked_at = self._loop.time()
+        self._headroom.sample(self._looked_at, health.account.pending)
 
     def _tell(self, failure: str) -> None:
         """Log when the disk begins to fail and when it is well again, once each; see that it is tried meanwhile."""
@@ -345,7 +354,7 @@ class Outbox:
         elif self._failure and not failure:
             _log.warning("the disk is well again", extra={"event": "outbox_storage_recovered"})
         self._failure = failure
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         if not failure:
             self._probe_at = None
         elif self._probe_at is None or self._probe_at <= now:

@@ -78,7 +78,7 @@ class Store:
         """
         self._filesystem = filesystem
         self._directory = directory
-        self._limits = limits
+        self.limits = limits
         self._boot = boot
         self._new_salt = new_salt
         self._now_ms = now_ms
@@ -105,12 +105,12 @@ class Store:
     @property
     def accepting(self) -> bool:
         """Whether an event of usual size would be stored now."""
-        return self._limits.drop_oldest or self._room or any(self._logs[name].fits(_USUAL_BYTES) for name in EVENT_LOGS)
+        return self.limits.drop_oldest or self._room or any(self._logs[name].fits(_USUAL_BYTES) for name in EVENT_LOGS)
 
     @property
     def _room(self) -> bool:
         """Whether another segment may be begun for events. One segment stays free for dead letters."""
-        return self.used_bytes + 2 * self._limits.segment_bytes <= self._limits.max_bytes
+        return self.used_bytes + 2 * self.limits.segment_bytes <= self.limits.max_bytes
 
     @property
     def bytes_per_trigger(self) -> float:
@@ -138,7 +138,7 @@ class Store:
             if mine:
                 self._append_groups(name, groups, mine, outcomes)
         if len(outcomes) < len(groups):
-            full = OutboxFull(self.used_bytes, self._limits.max_bytes)
+            full = OutboxFull(self.used_bytes, self.limits.max_bytes)
             return [outcomes.get(index, full) for index in range(len(groups))]
         return [outcomes[index] for index in range(len(groups))]
 
@@ -194,7 +194,7 @@ class Store:
         payload = _encode(moved)
         entries = Entries(Kind.MOVED, (1,), (payload,), room_of(1, len(payload)))
         if target in EVENT_LOGS and not log.fits(entries.room) and not self._room:
-            raise OutboxFull(self.used_bytes, self._limits.max_bytes)
+            raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         self._append(target, entries)
         self.release(leased.log, leased.seq, way)
 
@@ -215,7 +215,7 @@ class Store:
         log = self._logs[name]
         room = room_of(len(payloads), sum(map(len, payloads)))
         if not log.fits(room) and not self._make_room():
-            raise OutboxFull(self.used_bytes, self._limits.max_bytes)
+            raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         self._append(name, Entries(Kind.MOVED, [1] * len(payloads), payloads, room))
         log.imported += len(payloads)
 
@@ -268,7 +268,7 @@ class Store:
         return Log(
             self._filesystem,
             self._directory / name,
-            self._limits.segment_bytes,
+            self.limits.segment_bytes,
             lambda number, seq, previous: SegmentHeader(
                 self._new_salt(),
                 number,
@@ -284,7 +284,7 @@ class Store:
     def _make_room(self) -> bool:
         """Whether another segment may be begun; drops the oldest triggers for it if that is the policy."""
         for name in (NORMAL, HIGH):
-            while not self._room and self._limits.drop_oldest:
+            while not self._room and self.limits.drop_oldest:
                 cut = release_oldest(self._logs[name], self._readers[name], DROPPED)
                 if cut is None:
                     break
@@ -298,7 +298,7 @@ class Store:
 
     def _expire_old(self) -> None:
         """What nobody could take for `max_age` expires, by whole segments, even while the uplink is away."""
-        before_ms = self._now_ms() - self._limits.max_age_ms
+        before_ms = self._now_ms() - self.limits.max_age_ms
         for name in LEASED_LOGS:
             for cut in release_older(self._logs[name], self._readers[name], before_ms, EXPIRED):
                 self._cut(name, cut, EXPIRED, "older than outbox.max_age")

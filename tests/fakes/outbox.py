@@ -33,7 +33,7 @@ async def running_outbox(
             now_ms=lambda: 1_000,
         )
 
-    outbox = await Outbox.open(make, max_bytes=max_bytes)
+    outbox = await Outbox.open(make)
     running = asyncio.create_task(outbox.run())
     try:
         yield outbox

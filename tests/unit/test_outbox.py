@@ -21,7 +21,7 @@ DEADLINE_S = 10.0
 @asynccontextmanager
 async def running(filesystem: CrashFilesystem, limits: Limits = LIMITS) -> AsyncIterator[Outbox]:
     """An outbox that commits; closed in the end as the agent does it."""
-    outbox = await Outbox.open(lambda: open_store(filesystem, limits), max_bytes=limits.max_bytes)
+    outbox = await Outbox.open(lambda: open_store(filesystem, limits))
     task = asyncio.create_task(outbox.run())
     try:
         yield outbox
@@ -280,7 +280,7 @@ async def test_releases_are_kept_at_a_stop() -> None:
 async def test_a_stop_in_the_middle_of_a_commit_answers_it_and_counts_it() -> None:
     filesystem = disk()
     gate = Gate(filesystem)
-    outbox = await Outbox.open(lambda: open_store(filesystem, LIMITS), max_bytes=LIMITS.max_bytes)
+    outbox = await Outbox.open(lambda: open_store(filesystem, LIMITS))
     task = asyncio.create_task(outbox.run())
     gate.shut()
     append = asyncio.create_task(outbox.append(group(NORMAL, record("a"))))
@@ -350,15 +350,13 @@ async def test_an_outbox_that_cannot_be_opened_says_so_and_leaves_no_thread() ->
     filesystem.fails = lambda _number, name: name == "list"
     before = threading.active_count()
     with pytest.raises(StorageFailed):
-        await Outbox.open(lambda: open_store(filesystem, LIMITS), max_bytes=1)
+        await Outbox.open(lambda: open_store(filesystem, LIMITS))
     await eventually(lambda: threading.active_count() <= before)
 
 
 async def test_commits_wait_for_company_when_that_is_configured() -> None:
     filesystem = disk()
-    outbox = await Outbox.open(
-        lambda: open_store(filesystem, Limits(1 << 20, 64 << 10, 10)), max_bytes=1, commit_delay_s=0.05
-    )
+    outbox = await Outbox.open(lambda: open_store(filesystem, Limits(1 << 20, 64 << 10, 10)), commit_delay_s=0.05)
     task = asyncio.create_task(outbox.run())
     await outbox.append(group(NORMAL, record("warm")))
     before = filesystem.syncs
