@@ -99,3 +99,9 @@ class ErrorBody(_Answer, frozen=True):
 
     code: int = 0
     message: str = ""
+
+
+class Version(_Answer, frozen=True):
+    """Who answers: `version` is a text such as `v4.1.2`."""
+
+    version: str

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import (
     AgentConfig,
+    Allow,
     Connection,
     DispatcherConfig,
+    Engine,
     Http,
     Local,
     OutboxTable,
@@ -29,6 +32,8 @@ _MIN_SEGMENTS = 4
 _MAX_KEEPALIVE_S = 65535
 _MAX_SESSION_EXPIRY_S = 0xFFFFFFFF
 _MAX_CLIENT_ID_BYTES = 65535
+# More triggers than this a dispatcher never has in hand: the broker sends no more before some are acknowledged.
+_MAX_CONCURRENT = 256
 
 
 def agent_problems(config: AgentConfig) -> Iterator[Problem]:
@@ -164,12 +169,67 @@ def _local_problems(local: Local) -> Iterator[Problem]:
 def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:
     """Everything wrong in a dispatcher's configuration that its types do not show."""
     yield from _connection_problems("broker", config.broker)
-    if not config.broker.group or any(sign in config.broker.group for sign in "/#+"):
-        yield Problem("broker.group", "must be a text without '/', '#' and '+'")
-    if config.engine.kind != "dry-run":
-        yield Problem("engine.kind", 'only "dry-run" is in this version')
-    for index, allow in enumerate(config.allow):
+    for key, text in (("group", config.broker.group), ("instance", config.broker.instance or "host")):
+        if not text or any(sign in text for sign in "/#+\0"):
+            yield Problem(f"broker.{key}", "must be a text without '/', '#' and '+': it is a level of topics")
+    yield from _engine_problems(config.engine)
+    if config.engine.kind == "argo":
+        yield from _argo_problems(config)
+    yield from _allow_problems(config.allow)
+    for index, namespace in enumerate(config.status.namespaces):
+        if not names.is_dns_label(namespace):
+            yield Problem(f"status.namespaces[{index}]", f"must be the name of one namespace, is {namespace!r}")
+    if config.http.listen:
+        try:
+            split_address(config.http.listen)
+        except ValueError as exc:
+            yield Problem("http.listen", str(exc))
+
+
+def _allow_problems(allows: Sequence[Allow]) -> Iterator[Problem]:
+    for index, allow in enumerate(allows):
         if not allow.namespaces:
             yield Problem(f"allow[{index}].namespaces", 'names none, so it allows nothing; write ["*"] for any')
         if not allow.templates and not allow.inline:
             yield Problem(f"allow[{index}].templates", "names none and inline is false, so it allows nothing")
+
+
+def _engine_problems(engine: Engine) -> Iterator[Problem]:
+    if bool(engine.cert_file) != bool(engine.key_file):
+        yield Problem("engine.cert_file", "cert_file and key_file belong together")
+    if not 1 <= engine.max_concurrent <= _MAX_CONCURRENT:
+        yield Problem("engine.max_concurrent", f"must be 1 to {_MAX_CONCURRENT}")
+    if engine.max_active is not None and engine.max_active < 1:
+        yield Problem("engine.max_active", "must be at least 1; leave it out for no limit")
+
+
+def _argo_problems(config: DispatcherConfig) -> Iterator[Problem]:
+    """What only matters when workflows are really started."""
+    yield from _engine_url_problems(config.engine)
+    if not config.allow:
+        yield Problem("allow", 'is missing: kind = "argo" starts nothing that no [[allow]] table allows')
+    for index, allow in enumerate(config.allow):
+        globs = [name for name in allow.namespaces if "*" in name]
+        if globs and not config.status.namespaces:
+            reason = f"{globs[0]!r} does not tell which namespaces to watch: name them in [status] namespaces"
+            yield Problem(f"allow[{index}].namespaces", reason)
+        for name in allow.namespaces:
+            if name not in globs and not names.is_dns_label(name):
+                yield Problem(f"allow[{index}].namespaces", f"{name!r} can be no namespace")
+
+
+def _engine_url_problems(engine: Engine) -> Iterator[Problem]:
+    if not engine.url:
+        yield Problem("engine.url", 'is missing: kind = "argo" needs the address of the Argo Server')
+        return
+    try:
+        parts = urlsplit(engine.url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, or an IPv6 address without its end
+        usable = False
+    if not usable:
+        yield Problem("engine.url", f'{engine.url!r} is no address of an Argo Server: write "https://host:2746"')
+    elif parts.username is not None or parts.query or parts.fragment:
+        yield Problem("engine.url", "only scheme, host, port and path belong in it; use token_file")
+    elif parts.scheme == "http" and (engine.ca_file or engine.cert_file or engine.insecure):
+        yield Problem("engine.url", "has no TLS (http://), but ca_file, cert_file or insecure is set; use https://")

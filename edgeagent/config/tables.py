@@ -149,6 +149,14 @@ class Engine(_Table, frozen=True, kw_only=True):
     """`[engine]` of the dispatcher. `kind` has no default: what starts workflows is said, never guessed."""
 
     kind: Literal["dry-run", "argo"]
+    url: str = ""
+    token_file: FilePath = FilePath()
+    ca_file: FilePath = FilePath()
+    cert_file: FilePath = FilePath()
+    key_file: FilePath = FilePath()
+    insecure: bool = False
+    max_concurrent: int = 16
+    max_active: int | None = None  # None: no limit
     bind_agent: bool = False
 
 
@@ -162,10 +170,34 @@ class Allow(_Table, frozen=True, kw_only=True):
     service_account: str = ""
 
 
+class StatusTable(_Table, frozen=True, kw_only=True):
+    """`[status]` of the dispatcher: whose progress is told, and where else it is written down."""
+
+    namespaces: tuple[str, ...] = ()
+    configmap: bool = False
+
+
+class ProbeHttp(_Table, frozen=True, kw_only=True):
+    """`[http]` of the dispatcher: the probes only, which tell nothing but its health."""
+
+    listen: str = ""  # "": none
+
+
 class DispatcherConfig(_Table, frozen=True, kw_only=True):
     """Everything in `dispatch.toml`."""
 
     broker: Broker = Broker()
     engine: Engine
     allow: list[Allow] = []
+    status: StatusTable = StatusTable()
+    http: ProbeHttp = ProbeHttp()
     log: Log = Log()
+
+    @property
+    def watched_namespaces(self) -> tuple[str, ...]:
+        """The namespaces whose workflows are watched, sorted: those of `[status]` and those spelled out in `[[allow]]`.
+
+        A glob is no name to watch; the checks see to it that with one in `[[allow]]` there is a list in `[status]`.
+        """
+        spelled = {name for allow in self.allow for name in allow.namespaces if "*" not in name}
+        return tuple(sorted(spelled.union(self.status.namespaces)))

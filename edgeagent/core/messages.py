@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
 from edgeagent.errors import MessageError
 
 MAX_MESSAGE_BYTES = 1 << 20  # a workflow must fit etcd with its status: nothing larger is worth reading
+
+MAX_QUERY_IDS = 500  # of one status query
 
 LABEL_AGENT = "edgeagent.io/agent"
 LABEL_RULE = "edgeagent.io/rule"
@@ -22,6 +24,9 @@ ANNOTATION_EVENT_ID = "edgeagent.io/event-id"
 ANNOTATION_EVENT_TIME = "edgeagent.io/event-time"
 
 T = TypeVar("T")
+
+# What a label can hold. Texts that become part of a label selector must be nothing else, or they would change it.
+_LabelText = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")]
 
 
 class State(StrEnum):
@@ -86,6 +91,14 @@ class Status(
     dry_run: bool = False
 
 
+class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gateway asks for the present statuses of its own workflows, by correlation id."""
+
+    agent: _LabelText
+    correlation_ids: Annotated[tuple[_LabelText, ...], msgspec.Meta(min_length=1, max_length=MAX_QUERY_IDS)]
+    reply_to: str = ""
+
+
 class StatusReply(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an agent answers to a status update that asks for a response."""
 
@@ -147,6 +160,15 @@ def parse_status(payload: bytes) -> Status:
     if not status.workflow_id:
         raise MessageError("status", "workflowId", "must not be empty")
     return status
+
+
+def parse_status_query(payload: bytes) -> StatusQuery:
+    """Read a query for statuses: 1 to `MAX_QUERY_IDS` correlation ids, each a text that a label can hold.
+
+    Raises:
+        MessageError: it is no such query.
+    """
+    return _decode(StatusQuery, payload, "status query")
 
 
 def parse_trigger(payload: bytes) -> Trigger:

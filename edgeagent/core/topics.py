@@ -5,6 +5,9 @@ from __future__ import annotations
 TRIGGER = "argo/workflows/trigger"
 RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
+STATUS_QUERY = "argo/workflows/status/query"
+
+_DISPATCH = "edgeagent/dispatch"
 
 # Never events, whatever a subscription matches: our own reports would come back as events.
 _RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
@@ -41,6 +44,41 @@ def trigger_filters(group: str) -> tuple[str, ...]:
 def agent_of_trigger(topic: str) -> str | None:
     """The agent in a trigger topic's last level, None for the base topic."""
     return topic[len(TRIGGER) + 1 :] if topic.startswith(f"{TRIGGER}/") else None
+
+
+def presence_topic(group: str, instance: str) -> str:
+    """Where a dispatcher says that it is there (retained; cleared by its last will)."""
+    return f"{_DISPATCH}/{group}/{instance}"
+
+
+def presence_filter(group: str) -> str:
+    """The presence of every dispatcher of a group."""
+    return f"{_DISPATCH}/{group}/+"
+
+
+def instance_of_presence(group: str, topic: str) -> str | None:
+    """The instance in a presence topic of this group, None for every other topic."""
+    instance = topic.removeprefix(f"{_DISPATCH}/{group}/")
+    return instance if instance and instance != topic and "/" not in instance else None
+
+
+def cursor_topic(group: str, namespace: str) -> str:
+    """Where a group keeps how far the final statuses of a namespace are published (retained).
+
+    It has one level more than a presence topic, so that no instance's name can be taken for it.
+    """
+    return f"{_DISPATCH}/{group}/cursor/{namespace}"
+
+
+def cursor_filter(group: str) -> str:
+    """The cursors of every namespace."""
+    return f"{_DISPATCH}/{group}/cursor/+"
+
+
+def namespace_of_cursor(group: str, topic: str) -> str | None:
+    """The namespace in a cursor topic of this group, None for every other topic."""
+    namespace = topic.removeprefix(f"{_DISPATCH}/{group}/cursor/")
+    return namespace if namespace and namespace != topic and "/" not in namespace else None
 
 
 def is_reserved(topic: str) -> bool:

@@ -4,120 +4,162 @@ What it promises:
 
 * A trigger is acknowledged to the broker only when the broker has taken its response. If the connection ends before,
   the broker brings the trigger again and the engine says `duplicate`.
+* So a dispatcher may end at any moment, cancelled or killed: what it had in hand is acknowledged nowhere, and whoever
+  takes it next finds the workflow that was started, or starts it.
+* Not to take a trigger means to leave it here, unacknowledged. The broker then stops by itself, at the receive maximum.
+  So it is while the engine is away, while it does not let us in, and for those whose namespace has `max_active`
+  workflows; those of other namespaces go on until the waiting ones are all that the broker gives us.
 * A response that the broker refuses is logged, counted, and its trigger acknowledged all the same. Kept back, it would
   not come again before the connection ends, and every later trigger would wait behind it, because acknowledgements go
   in order. The agent, which has no response, sends it again by itself.
-* Statuses are published again on the next connection until a broker has taken them. While many of them wait, no new
-  trigger is taken, so that triggers which arrive faster than the broker takes statuses cannot fill the memory.
+* Messages given to `send` are published again on the next connection until a broker has answered them. So are the
+  statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
 
 import msgspec
 
 from edgeagent.core import topics
 from edgeagent.core.messages import Status
+from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
-from edgeagent.dispatcher.outcome import response_to
-from edgeagent.dispatcher.outgoing import Outgoing, QueuedResponse
+from edgeagent.dispatcher.gate import HOLD_S
+from edgeagent.dispatcher.intake import Intake, Ready
+from edgeagent.dispatcher.outcome import Created, Outcome, response_to
+from edgeagent.dispatcher.outgoing import Outgoing, QueuedMessage, QueuedResponse, QueuedStatus
 from edgeagent.dispatcher.policy import Policy
+from edgeagent.dispatcher.starter import Starter
+from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.troubles import FAILURE, Troubles
 from edgeagent.dispatcher.validate import Checked, check
-from edgeagent.errors import Denied, UplinkError
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack, Link, Message
+from edgeagent.errors import UplinkError
+from edgeagent.mqtt.link import Ack, Link, Message
 
+MAX_CONCURRENT = 16
 # About 400 bytes each. From half of it on no trigger is taken; the other half is for workflows already on their way.
 MAX_STATUSES = 50_000
-_FAILURE = 0x80  # reason codes from here on say that the broker did not take the publication
-# How many topics in trouble are remembered, so that each is logged once and not with every message.
-_MAX_TROUBLED_TOPICS = 1000
 
 _encoder = msgspec.json.Encoder()
 log = logging.getLogger(__name__)
 
 
-class Stats(msgspec.Struct):
-    """What was done since the start.
+class Listener(Protocol):
+    """Who shares the dispatcher's connection: the publisher of statuses. None of the first three may block or raise."""
 
-    `answered`: responses that the broker took, by their code; `duplicates` of them said so, and to the topics of
-    `unheard` of them nobody subscribed. `unanswerable`: messages that told nobody to answer. `refused`: responses and
-    statuses that the broker refused. `statuses_published` and `statuses_dropped`: a status counts for each of its two
-    topics.
-    """
+    def on_up(self) -> None:
+        """Connected and subscribed."""
 
-    received: int = 0
-    unanswerable: int = 0
-    answered: dict[int, int] = {}
-    duplicates: int = 0
-    unheard: int = 0
-    refused: int = 0
-    statuses_published: int = 0
-    statuses_dropped: int = 0
+    def on_down(self) -> None:
+        """The connection ended, or an attempt at one failed."""
+
+    def on_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Take one's own, which must be at QoS 0, and return the others.
+
+        At QoS 1 they would wait while as many triggers are here as the broker may send.
+        """
+
+    async def drain(self) -> None:
+        """Hand over to `Dispatcher.send` what is still to be told."""
 
 
 class Dispatcher:
     """One dispatcher; the `LinkOwner` of its broker connection. `run` must be running for anything to be answered."""
 
     def __init__(
-        self, engine: Engine, policy: Policy, *, bind_agent: bool = False, max_statuses: int = MAX_STATUSES
+        self,
+        engine: Engine,
+        policy: Policy,
+        *,
+        bind_agent: bool = False,
+        max_concurrent: int = MAX_CONCURRENT,
+        max_active: int | None = None,
+        watched: Collection[str] = (),
+        max_statuses: int = MAX_STATUSES,
+        hold_s: float = HOLD_S,
     ) -> None:
         """A dispatcher without a connection.
 
         Args:
-            engine: what starts the workflows; its changes of status come in by `report`.
+            engine: what starts the workflows.
             policy: who may start what.
             bind_agent: take the agent from the topic and refuse every other.
-            max_statuses: how many status messages are kept for a broker that does not take them.
+            max_concurrent: how many triggers are in hand at once.
+            max_active: how many unfinished workflows a namespace may have, as far as `capacity` is told of them.
+            watched: the namespaces of which it is told.
+            max_statuses: how many status messages of `report` are kept for a broker that does not take them.
+            hold_s: how long a trigger is held while the engine does not answer.
         """
         self._engine = engine
         self._policy = policy
         self._bind_agent = bind_agent
+        self._max_concurrent = max_concurrent
         self._max_statuses = max_statuses
+        self._starter = Starter(engine, opened=self._look_again, hold_s=hold_s)
+        self.capacity = Capacity(max_active, watched, changed=self._look_again)
+        self._told_full: set[str] = set()
+        self._intake = Intake()
+        self._numbered = 0
+        self._in_hand = 0
         self._outgoing = Outgoing(max_statuses)
-        self._received: deque[Message] = deque()
-        self._in_hand: Message | None = None
+        self._listener: Listener | None = None
         self._link: Link | None = None
         self._connections = 0
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._publish_scheduled = False
         self._draining = False
-        self._told_unreachable = False
-        self._troubled: set[str] = set()
+        self._troubles = Troubles()
         self._stats = Stats()
+
+    def share_with(self, listener: Listener) -> None:
+        """Tell this one, too, what the link tells. To be called before the connection is made."""
+        self._listener = listener
 
     def stats(self) -> Stats:
         """The counters at this moment; a copy."""
-        return msgspec.structs.replace(self._stats, answered=dict(self._stats.answered))
+        return msgspec.structs.replace(
+            self._stats,
+            answered=dict(self._stats.answered),
+            connected=self._link is not None,
+            gate=self._starter.state,
+            waiting=self._intake.waiting,
+        )
 
     # What the link tells.
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """See `LinkOwner`."""
-        log.info("connected to the broker", extra={"event": "broker_connected", "session_present": session_present})
-        self._told_unreachable = False
+        self._troubles.connected(session_present=session_present)
         self._link = link
         self._connections += 1
+        if self._listener is not None:
+            self._listener.on_up()
         self._publish()
 
     def on_down(self, error: UplinkError) -> None:
         """See `LinkOwner`."""
-        self._tell_down(error)
+        self._troubles.down(error, was_up=self._link is not None)
         self._link = None
-        self._received.clear()
+        self._intake.clear()
         self._outgoing.connection_ended()
+        if self._listener is not None:
+            self._listener.on_down()
         self._settled.set()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """See `LinkOwner`."""
+        if self._listener is not None:
+            messages = self._listener.on_messages(messages)
         if self._draining:
             return  # not acknowledged, so that they come again, to us or to another dispatcher
         self._stats.received += len(messages)
-        self._received.extend(messages)
+        self._intake.add(messages)
         self._work.set()
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
@@ -125,24 +167,42 @@ class Dispatcher:
         done: list[Message] = []
         for ack in acks:
             item = self._outgoing.taken_by_broker(ack.token)
-            if isinstance(item, QueuedResponse):
-                self._response_taken(item, ack)
-                done.append(item.trigger)
-            else:
-                self._stats.statuses_published += ack.reason_code < _FAILURE
-            self._tell_trouble(item.publication.topic, ack, is_response=isinstance(item, QueuedResponse))
+            self._stats.refused += ack.reason_code >= FAILURE
+            match item:
+                case QueuedResponse():
+                    self._stats.response_taken(item.response, ack.reason_code)
+                    done.append(item.trigger)
+                case QueuedStatus():
+                    self._stats.statuses_published += ack.reason_code < FAILURE
+                case QueuedMessage(_, on_taken) if on_taken is not None:
+                    on_taken(ack.reason_code)
+            self._troubles.published(item.publication.topic, ack, is_response=isinstance(item, QueuedResponse))
         if self._link is not None and done:
             self._link.acknowledge(done)
         self._publish()
-        self._settled.set()
-        if self._received:
-            self._work.set()
+        self._look_again()
 
     def on_room(self) -> None:
         """See `LinkOwner`."""
         self._publish()
 
-    # What the engine tells.
+    # What is to be told.
+
+    def send(
+        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+    ) -> None:
+        """Publish a message at QoS 1, behind the responses, on this connection or on the next ones.
+
+        It is never dropped: who calls bounds what is outstanding.
+
+        Args:
+            topic: where to.
+            payload: JSON; or nothing, which clears what is retained on the topic.
+            retain: whether the broker keeps it.
+            on_taken: called once with the reason code of the broker's answer, which may be a refusal (from 0x80 on).
+        """
+        self._outgoing.add_message(topic, payload, retain=retain, on_taken=on_taken)
+        self._publish_soon()
 
     def report(self, changes: Sequence[Status]) -> None:
         """Publish changes of status, for monitoring and for the gateway that each workflow belongs to."""
@@ -164,41 +224,117 @@ class Dispatcher:
     # Life.
 
     async def run(self) -> None:
-        """Take triggers to the engine one after another, in order of arrival, until cancelled."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._received and 2 * self._outgoing.statuses < self._max_statuses:
-                self._in_hand = self._received.popleft()
-                await self._take(self._in_hand)
-                self._in_hand = None
-            self._settled.set()
+        """Take triggers to the engine in order of arrival, at most `max_concurrent` at once, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._starter.run())
+            while True:
+                while (trigger := self._next()) is not None:
+                    if ready := trigger if isinstance(trigger, Ready) else self._checked(trigger):
+                        self._take_in_hand(ready, group)
+                self._work.clear()
+                self._settled.set()
+                await self._work.wait()
 
     async def drain(self) -> None:
-        """Take no more triggers; return when those received are answered and the broker has every status.
+        """Take no more triggers; return when those received are answered and the broker has everything.
 
-        Without a connection it returns as soon as the engine has nothing more to tell: nothing can be delivered then.
+        What cannot be answered now, because the engine is away or the namespace is full, is left to the broker. Without
+        a connection it returns as soon as the engine has nothing more to tell: nothing can be delivered then.
         """
         self._draining = True
-        await self._until(lambda: not self._received and self._in_hand is None and not self._outgoing.responses)
+        self._starter.stop_holding()
+        self._intake.forget_waiting()
+        await self._until(self._is_idle)
         await self._engine.drain()
-        await self._until(lambda: not self._outgoing.statuses)
+        if self._listener is not None:
+            await self._listener.drain()
+        await self._until(lambda: self._outgoing.is_empty)
+
+    def _is_idle(self) -> bool:
+        left = len(self._intake) if self._starter.takes else 0
+        return not left and not self._in_hand and not self._outgoing.responses
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while self._link is not None and not condition():
             self._settled.clear()
             await self._settled.wait()
 
-    async def _take(self, message: Message) -> None:
-        """Check one message, let the engine decide and queue the response."""
-        connection = self._connections
+    def _look_again(self) -> None:
+        """Something has changed: more may be taken, or be done."""
+        self._work.set()
+        self._settled.set()
+        for namespace in [name for name in self._told_full if self.capacity.is_relaxed(name)]:
+            if not self._intake.waits_in(namespace):
+                self._told_full.discard(namespace)
+                extra = {"event": "namespace_relaxed", "namespace": namespace}
+                log.info("namespace %s has room for more workflows again", namespace, extra=extra)
+
+    # One trigger.
+
+    def _next(self) -> Message | Ready | None:
+        """What is to be taken now, if anything may be."""
+        if self._in_hand >= self._max_concurrent or not self._starter.takes:
+            return None
+        if 2 * self._outgoing.statuses >= self._max_statuses:
+            return None
+        return self._intake.next(self.capacity.has_room)
+
+    def _checked(self, message: Message) -> Ready | None:
+        """Check one message; None when it is answered, or left unanswered, without the engine."""
         checked = check(message, bind_agent=self._bind_agent)
-        if checked.reply_topic is None:
-            self._leave_unanswered(message, checked)
-            return
         decided = self._policy.decide(checked.result) if isinstance(checked.result, Order) else checked.result
+        if isinstance(decided, Order):
+            self._numbered += 1
+            return Ready(self._numbered, message, checked, decided)
+        self._answer(message, checked, decided)
+        return None
+
+    def _take_in_hand(self, trigger: Ready, group: asyncio.TaskGroup) -> None:
+        if self.capacity.reserve(trigger.order.namespace):
+            self._in_hand += 1
+            group.create_task(self._start(trigger, self._connections))
+        else:
+            self._wait_for_room(trigger)
+
+    async def _start(self, trigger: Ready, connection: int) -> None:
+        """Have the engine decide and answer, unless the trigger's connection has ended since."""
+        order = trigger.order
+        outcome: Outcome | None = None
+        try:
+            outcome = await self._starter.start(order, lambda: self._is_up(connection))
+        finally:
+            self._in_hand -= 1
+            self.capacity.release(order.namespace, outcome.workflow_id if isinstance(outcome, Created) else None)
+            self._look_again()
+        if not self._is_up(connection):
+            return  # the broker brings it again, and the engine knows it then
+        if outcome is not None:
+            self._answer(trigger.message, trigger.checked, outcome)
+        elif not self._draining:
+            self._intake.wait(trigger)
+
+    def _is_up(self, connection: int) -> bool:
+        return self._link is not None and self._connections == connection
+
+    def _wait_for_room(self, trigger: Ready) -> None:
+        namespace = trigger.order.namespace
+        if self._draining:
+            return
+        self._intake.wait(trigger)
+        if namespace not in self._told_full:
+            self._told_full.add(namespace)
+            log.warning(
+                "namespace %s has engine.max_active unfinished workflows: its triggers wait until some end",
+                namespace,
+                extra={"event": "namespace_full", "namespace": namespace},
+            )
+
+    def _answer(self, message: Message, checked: Checked, outcome: Outcome) -> None:
+        if checked.reply_topic is None:
+            self._leave_unanswered(message, outcome)
+            return
         response = response_to(
-            await self._engine.create(decided) if isinstance(decided, Order) else decided,
+            outcome,
             correlation_id=checked.correlation_id,
             namespace=checked.namespace,
             dry_run=self._engine.dry_run,
@@ -211,19 +347,19 @@ class Dispatcher:
             "detail": response.detail,
         }
         log.debug("trigger on %s answered", message.topic, extra=extra)
-        if self._link is None or self._connections != connection:
-            return  # its connection has ended: the broker brings it again, and the engine knows it then
         self._outgoing.add_response(checked.reply_topic, response, message)
         self._publish_soon()
 
-    def _leave_unanswered(self, message: Message, checked: Checked) -> None:
+    def _leave_unanswered(self, message: Message, outcome: Outcome) -> None:
         self._stats.unanswerable += 1
         log.warning(
             "a message that is no trigger, and nothing in it tells whom to answer",
-            extra={"event": "trigger_unanswerable", "topic": message.topic, "problem": str(checked.result)},
+            extra={"event": "trigger_unanswerable", "topic": message.topic, "problem": str(outcome)},
         )
         if self._link is not None:
             self._link.acknowledge([message])
+
+    # Publishing.
 
     def _publish_soon(self) -> None:
         """Publish when the loop comes round: in one write what an engine that does not suspend has answered."""
@@ -235,40 +371,3 @@ class Dispatcher:
         self._publish_scheduled = False
         if self._link is not None and (publications := self._outgoing.take(self._link.room)):
             self._link.publish(publications)
-
-    def _response_taken(self, item: QueuedResponse, ack: Ack) -> None:
-        if ack.reason_code < _FAILURE:
-            code = item.response.code
-            self._stats.answered[code] = self._stats.answered.get(code, 0) + 1
-            self._stats.duplicates += bool(item.response.duplicate)
-        self._stats.unheard += ack.reason_code == NO_MATCHING_SUBSCRIBERS
-
-    # What the operator is told.
-
-    def _tell_trouble(self, topic: str, ack: Ack, *, is_response: bool) -> None:
-        """Log the first of several publications on a topic that are refused or, for responses, heard by nobody."""
-        refused = ack.reason_code >= _FAILURE
-        self._stats.refused += refused
-        if not refused and not (is_response and ack.reason_code == NO_MATCHING_SUBSCRIBERS):
-            self._troubled.discard(topic)
-            return
-        if topic in self._troubled:
-            return
-        if len(self._troubled) >= _MAX_TROUBLED_TOPICS:
-            self._troubled.clear()
-        self._troubled.add(topic)
-        event = "publish_refused" if refused else "response_unheard"
-        extra = {"event": event, "topic": topic, "reason_code": f"0x{ack.reason_code:02x}", "reason": ack.reason}
-        if refused:
-            log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
-        else:
-            log.warning("nobody subscribes to the topic of a response", extra=extra)
-
-    def _tell_down(self, error: UplinkError) -> None:
-        """One line when a connection ends, and one when no other can be had, not one for each attempt."""
-        if self._link is not None:
-            log.info("disconnected: %s", error, extra={"event": "broker_disconnected"})
-        elif not self._told_unreachable:
-            self._told_unreachable = True
-            level = logging.ERROR if isinstance(error, Denied) else logging.WARNING
-            log.log(level, "cannot reach the broker, retrying: %s", error, extra={"event": "broker_unreachable"})

@@ -131,6 +131,9 @@ class DryRun:
             self._started.clear()
             await self._started.wait()
 
+    async def probe(self) -> None:
+        """It is always there."""
+
     async def drain(self) -> None:
         """Return when every walk has come to its end: nobody else could tell it."""
         await self._finished.wait()

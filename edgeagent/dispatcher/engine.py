@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 
 
@@ -16,8 +14,8 @@ class Order(msgspec.Struct, frozen=True):
 
     `name` is empty when only `generate_name` is given; then each call starts another workflow. `attempt` is 1 when
     this is known to be the first, 0 when it is not known. `template` is the name of the workflow template referred to,
-    empty for an inline workflow. `workflow` carries namespace, name and the labels of agent and correlation id; it is
-    shared, not to be changed.
+    empty for an inline workflow; `cluster_scope`: it belongs to no namespace. `workflow` carries namespace, name and
+    the labels of agent and correlation id; it is shared, not to be changed.
     """
 
     namespace: str
@@ -28,10 +26,11 @@ class Order(msgspec.Struct, frozen=True):
     attempt: int
     template: str
     workflow: dict[str, Any]
+    cluster_scope: bool = False
 
 
 class Engine(Protocol):
-    """Starts workflows and tells how they get on."""
+    """Starts workflows."""
 
     @property
     def dry_run(self) -> bool:
@@ -40,11 +39,21 @@ class Engine(Protocol):
     async def create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
         """Start the workflow, or find that it was started before.
 
-        When the call is cancelled the workflow may have been started; the same order again tells.
+        When the call is cancelled, or raises `EngineUnavailable`, the workflow may have been started; the same order
+        again tells, unless it has no name.
+
+        Raises:
+            EngineUnavailable: the engine cannot be reached or cannot answer now.
+            EngineRefused: it refused, with a status that `verdict` explains.
         """
 
-    async def run(self, report: Callable[[Sequence[Status]], None]) -> None:
-        """Report every change of status, in order for each workflow, until cancelled."""
+    async def probe(self) -> None:
+        """Return when the engine is there and lets us in.
+
+        Raises:
+            EngineUnavailable: it cannot be reached or cannot answer now.
+            EngineRefused: it does not let us in (401), or what answers is no engine.
+        """
 
     async def drain(self) -> None:
-        """Return when everything that only this process knows has been reported; needs `run` to be running."""
+        """Return when everything that only this process knows has been reported."""

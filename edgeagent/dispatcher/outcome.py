@@ -8,6 +8,9 @@ from edgeagent.core.messages import Response
 
 # A detail quotes what came from outside; the response must stay far below every broker's packet limit.
 _MAX_DETAIL_CHARS = 500
+# What somebody must change first (a template, a right, a quota) is not there a moment later. A sender that is told
+# nothing would ask again within seconds, and each time the engine would look it all up.
+SLOW_S = 300.0
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -40,11 +43,39 @@ class Forbidden(msgspec.Struct, frozen=True):
     detail: str
 
 
-Outcome = Created | Duplicate | NameTaken | Invalid | Forbidden
+class Missing(msgspec.Struct, frozen=True):
+    """What the workflow refers to does not exist, yet: its template or its namespace."""
+
+    detail: str
+
+
+class EngineForbade(msgspec.Struct, frozen=True):
+    """The engine does not let us: rights, a quota or an admission rule, which somebody may change."""
+
+    detail: str
+
+
+class TooLarge(msgspec.Struct, frozen=True):
+    """The workflow does not fit the engine, and never will."""
+
+    detail: str
+
+
+class Overloaded(msgspec.Struct, frozen=True):
+    """The engine cannot be reached or cannot answer now; try again in `retry_after_s`."""
+
+    detail: str
+    retry_after_s: float
+
+
+Outcome = (
+    Created | Duplicate | NameTaken | Invalid | Forbidden | Missing | EngineForbade | TooLarge | Overloaded
+)  # fmt: skip
 
 
 def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
     """The response to a trigger. `dry_run` is told in every one, so that no rehearsal is taken for the real thing."""
+    retry_after_s: float = 0
     match outcome:
         case Created(workflow_id) | Duplicate(workflow_id):
             return Response(
@@ -62,12 +93,21 @@ def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_ru
             code, error = 400, "Invalid workflow definition"
         case Forbidden(detail):
             code, error = 403, "Not allowed"
+        case Missing(detail):
+            code, error, retry_after_s = 404, "Not found by the engine", SLOW_S
+        case EngineForbade(detail):
+            code, error, retry_after_s = 403, "Forbidden by the engine", SLOW_S
+        case TooLarge(detail):
+            code, error = 413, "Workflow is too large"
+        case Overloaded(detail, retry_after_s):
+            code, error = 503, "Engine is not available"
     return Response(
         correlation_id=correlation_id,
         code=code,
         namespace=namespace,
         error=error,
         detail=detail[:_MAX_DETAIL_CHARS],
-        retryable=False,
+        retryable=retry_after_s > 0,
+        retry_after_s=retry_after_s,
         dry_run=dry_run,
     )

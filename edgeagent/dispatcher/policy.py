@@ -6,6 +6,9 @@ templates). No entry: forbidden, also when there are no entries at all.
 With `inline = false` the workflow is built anew from the members listed in the Structs below, and anything else in the
 received one is refused: there is no list of dangerous members that could be incomplete. With `inline = true` the
 workflow passes as it is. It can then run any code and refer to any other template; only the service account is held.
+
+Finished workflows and their pods would stay for ever. So each one that does not say how long gets a time (and the pods
+of each one go when they end): long enough for a trigger that comes late to find the workflow of its name.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ from edgeagent.dispatcher.workflow import quoted
 
 # For the dry run: without any entry everything may be rehearsed, because nothing is run.
 EVERYTHING = Allow(namespaces=("*",), templates=("*",), inline=True)
+
+TTL_STRATEGY = {"secondsAfterCompletion": 7 * 86400}  # as long as a gateway keeps a trigger by default
+POD_GC = {"strategy": "OnPodCompletion"}
 
 _OURS = "edgeagent.io/"
 _UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
@@ -107,7 +113,8 @@ class Policy:
             if not isinstance(passed, dict):
                 return passed
             order = msgspec.structs.replace(order, workflow=passed)
-        return _with_service_account(order, entry)
+        allowed = _with_service_account(order, entry)
+        return _with_an_end(allowed) if isinstance(allowed, Order) else allowed
 
     def _entry_for(self, order: Order) -> _Entry | Forbidden:
         agent = f"agent {quoted(order.agent)}" if order.agent else "a message without an agent"
@@ -162,6 +169,17 @@ def _with_service_account(order: Order, entry: _Entry) -> Order | Forbidden:
             return Forbidden(f"{member} {quoted(value)} is not allowed: workflows run as {account!r}")
     workflow = {**order.workflow, "spec": {**spec, "serviceAccountName": account}}
     return msgspec.structs.replace(order, workflow=workflow)
+
+
+def _with_an_end(order: Order) -> Order:
+    """What an inline workflow says stays, `null` excepted: to Argo that is as good as nothing."""
+    spec: dict[str, Any] = order.workflow["spec"]
+    absent = {
+        member: default
+        for member, default in (("ttlStrategy", TTL_STRATEGY), ("podGC", POD_GC))
+        if spec.get(member) is None
+    }
+    return msgspec.structs.replace(order, workflow={**order.workflow, "spec": {**spec, **absent}})
 
 
 def _account_members(spec: dict[str, Any]) -> Iterator[tuple[str, object]]:

@@ -69,7 +69,7 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     elif problem := next(_problems(trigger, agent, correlation_id), None):
         result = Invalid(problem)
     else:
-        result = _order(trigger, agent, correlation_id)
+        result = _order(trigger, agent, correlation_id, redelivered=message.duplicate)
     return Checked(reply_topic, correlation_id, namespace, result)
 
 
@@ -136,7 +136,7 @@ def _problems(trigger: Trigger, agent: str, correlation_id: str) -> Iterator[str
             yield f"metadata.labels[{label!r}] is {quoted(labels[label])}, but the message says {expected!r}"
 
 
-def _order(trigger: Trigger, agent: str, correlation_id: str) -> Order:
+def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bool) -> Order:
     metadata: dict[str, Any] = trigger.workflow["metadata"]
     spec: dict[str, Any] = trigger.workflow["spec"]
     labels = dict(metadata.get("labels") or {})
@@ -145,14 +145,18 @@ def _order(trigger: Trigger, agent: str, correlation_id: str) -> Order:
         labels[messages.LABEL_AGENT] = agent
     if correlation_id:
         labels[messages.LABEL_CORRELATION_ID] = correlation_id
+    reference: dict[str, Any] = spec.get("workflowTemplateRef") or {}
     return Order(
         namespace=trigger.namespace,
         name=metadata.get("name") or "",
         generate_name=metadata.get("generateName") or "",
         agent=agent,
         correlation_id=correlation_id,
-        attempt=max(0, trigger.attempt or 0),
-        template=(spec.get("workflowTemplateRef") or {}).get("name", ""),
+        # A message that was delivered before may have been taken to the engine then, by us or by a dispatcher that is
+        # gone, whatever attempt of the agent's it is.
+        attempt=0 if redelivered else max(0, trigger.attempt or 0),
+        template=reference.get("name", ""),
+        cluster_scope=reference.get("clusterScope", False),
         workflow={
             **trigger.workflow,
             "apiVersion": API_VERSION,

@@ -37,6 +37,7 @@ _WORKFLOW_MEMBERS = ("apiVersion", "kind", "metadata", "spec")
 _METADATA_MEMBERS = ("name", "generateName", "namespace", "labels", "annotations")
 _SPEC_MEMBERS = (
     "entrypoint", "templates", "templateDefaults", "workflowTemplateRef", "arguments", "serviceAccountName",
+    "ttlStrategy", "podGC",
 )  # fmt: skip
 
 

@@ -16,9 +16,13 @@ class Held:
     """The messages at QoS 1 that were taken and not acknowledged, in order of receipt.
 
     Beyond both `max_messages` and 32 MiB of payloads no more are taken, until a new connection: the broker keeps them.
+
+    Attributes:
+        received: how many messages there were to take, those that were not taken included.
     """
 
     def __init__(self, max_messages: int) -> None:
+        self.received = 0
         self._max_messages = max_messages
         self._order: deque[int] = deque()
         self._acknowledged: dict[int, bool] = {}
@@ -30,12 +34,18 @@ class Held:
         return packet_id in self._acknowledged
 
     @property
+    def is_empty(self) -> bool:
+        """Whether everything that was received is acknowledged."""
+        return not self._order and not self._overrun
+
+    @property
     def only_refused_are_left(self) -> bool:
         """Whether everything taken is acknowledged, and more had come that was not taken."""
         return self._overrun and not self._order
 
     def take(self, message: Message) -> bool:
         """Keep a message until it is acknowledged; False: it is not taken, and none behind it will be."""
+        self.received += 1
         if self._overrun or (len(self._order) >= self._max_messages and self._bytes > _MAX_BYTES):
             self._overrun = True
             return False

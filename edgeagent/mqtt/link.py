@@ -7,7 +7,8 @@ The life of a link: `session.keep_connected` connects, subscribes, calls `owner.
 calls `link.publish` and `link.acknowledge`; when the connection ends it calls `owner.on_down` and, after a backoff,
 starts again with a new `Link`. The link has no queue and never sends anything again by itself: what was not
 acknowledged when `on_down` comes is the owner's to publish again (the outbox is the only retry queue).
-After `keep_connected` is cancelled nothing is told any more.
+After `keep_connected` is cancelled nothing is told any more. The broker keeps the session, unless the owner
+emptied it first: `leave.Leave`.
 """
 
 from __future__ import annotations

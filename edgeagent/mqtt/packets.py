@@ -140,6 +140,11 @@ def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) ->
     return mqtt5.SubscribePacket(packet_id, filters).write()
 
 
+def unsubscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) -> bytes:
+    """UNSUBSCRIBE."""
+    return mqtt5.UnsubscribePacket(packet_id, [subscription.topic_filter for subscription in subscriptions]).write()
+
+
 def publish_packet(publication: Publication, packet_id: int | None) -> bytes:
     """PUBLISH; `packet_id` is None at QoS 0.
 

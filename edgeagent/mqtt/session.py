@@ -15,6 +15,7 @@ from edgeagent.config.tables import Connection
 from edgeagent.core.backoff import full_jitter
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons, tls
+from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import LinkOwner, Subscription, Will
 from edgeagent.mqtt.packets import Handshake, connect_packet
 from edgeagent.mqtt.v5 import V5Link
@@ -51,6 +52,7 @@ async def keep_connected(
     client_id: str,
     subscriptions: Sequence[Subscription] = (),
     will: Will | None = None,
+    leave: Leave | None = None,
     max_packet_bytes: int = MAX_PACKET_BYTES,
     base_s: float = BACKOFF_BASE_S,
     cap_s: float = BACKOFF_CAP_S,
@@ -63,7 +65,7 @@ async def keep_connected(
     each ending or failure `owner.on_down` says why, and the next attempt comes after a random wait of up to `base_s`,
     doubling up to `cap_s`, and from the start again once a connection lasted `stable_s`. When another client took the
     session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker discards the
-    will) and tells the owner nothing more.
+    will) and tells the owner nothing more. The broker keeps the session, unless `leave` was used to empty it.
 
     Args:
         connection: the configured keys; `client_id` in it is not looked at.
@@ -71,6 +73,7 @@ async def keep_connected(
         client_id: the id to connect with, `{agent}` replaced.
         subscriptions: made on every connect and confirmed before `owner.on_up`.
         will: what the broker publishes when the connection ends without a DISCONNECT.
+        leave: the owner's way to give up the subscriptions and the session.
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
         base_s: the longest first wait.
         cap_s: the longest wait.
@@ -78,6 +81,7 @@ async def keep_connected(
         taken_over_s: the shortest wait after another client took the session.
     """
     loop = asyncio.get_running_loop()
+    leave = leave or Leave()
     addresses = itertools.cycle(connection.addresses)
     failures = 0
     while True:
@@ -89,9 +93,9 @@ async def keep_connected(
             max_packet_bytes=max_packet_bytes,
             username=connection.username or None,
             will=will,
-            subscriptions=tuple(subscriptions),
+            subscriptions=() if leave.begun else tuple(subscriptions),
         )
-        ending = await _connect_once(connection, handshake, owner, loop)
+        ending = await _connect_once(connection, handshake, owner, leave, loop)
         owner.on_down(ending.error)
         if ending.up_s >= stable_s:
             failures = 0
@@ -105,13 +109,14 @@ async def keep_connected(
 
 
 async def _connect_once(
-    connection: Connection, handshake: Handshake, owner: LinkOwner, loop: asyncio.AbstractEventLoop
+    connection: Connection, handshake: Handshake, owner: LinkOwner, leave: Leave, loop: asyncio.AbstractEventLoop
 ) -> _Ending:
     """One connection's life, or an attempt at one."""
     link: V5Link | None = None
     try:
         async with asyncio.timeout(connection.connect_timeout):
             link = await _open(connection, handshake, owner, loop)
+            leave.follow(link)
             failed = await link.up
         if failed is not None:
             return _Ending(failed)
@@ -129,6 +134,7 @@ async def _connect_once(
     except (OSError, UnicodeError) as exc:  # UnicodeError: a host that is no name, such as "a..b"
         return _Ending(reasons.connection_failure(handshake.address, exc))
     finally:
+        leave.follow(None)
         if link is not None:
             await _shut(link)
 

@@ -19,7 +19,9 @@ import mqtt5
 
 from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import reasons
+from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.held import Held
+from edgeagent.mqtt.keepalive import KeepAlive
 from edgeagent.mqtt.link import (
     MALFORMED,
     PACKET_TOO_LARGE,
@@ -45,8 +47,6 @@ from edgeagent.mqtt.packets import (
 
 # QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
 _EARLY_QOS0_MAX = 1024
-# A PINGREQ is answered at once by a broker that lives; the factor is what brokers allow us (MQTT 5, 3.1.2.10).
-_PATIENCE = 1.5
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _PINGREQ = mqtt5.PingReqPacket().write()
@@ -81,6 +81,7 @@ class V5Link(asyncio.Protocol):
         ended: done with the reason when the connection has ended, whoever ended it. `on_down` is the session's to call.
         lost: done when the socket is gone.
         taken_over: whether it ended because another client took the session.
+        farewell: what became of `unsubscribe`.
     """
 
     def __init__(self, owner: LinkOwner, handshake: Handshake, connect: bytes, loop: asyncio.AbstractEventLoop) -> None:
@@ -104,13 +105,11 @@ class V5Link(asyncio.Protocol):
         self._tokens: dict[int, int] = {}
         self._last_packet_id = 0
         self._held = Held(RECEIVE_MAX)
+        self.farewell = Farewell(handshake.subscriptions, self._held, loop)
         self._messages: list[Message] = []
         self._acks: list[Ack] = []
         self._refused: list[Ack] = []
-        self._keepalive_s = handshake.keepalive_s
-        self._timer: asyncio.TimerHandle | None = None
-        self._sent_s = self._received_s = loop.time()
-        self._asked_s: float | None = None  # when the first PINGREQ went out that nothing came after
+        self._keep_alive = KeepAlive(loop, self._ping, self._give_up)
 
     # What the owner calls.
 
@@ -144,11 +143,17 @@ class V5Link(asyncio.Protocol):
         if self._held.only_refused_are_left:
             text = "the broker sent more at once than it may; the rest comes on the next connection"
             self._end(Unavailable(self._handshake.address, text), _Reason.RECEIVE_MAX_EXCEEDED)
+        self._unsubscribe_when_due()
 
     # What the session calls.
 
+    def unsubscribe(self) -> None:
+        """Give up all subscriptions, as soon as the link is up; `farewell` tells when nothing is left to take."""
+        self.farewell.begin()
+        self._unsubscribe_when_due()
+
     def close(self) -> None:
-        """End it gracefully: the broker discards the will. `lost` is done when the socket is gone."""
+        """End it gracefully: the broker discards the will, and the session when the farewell is complete."""
         said = None if self._phase is _CONNECTING else _Reason.NORMAL_DISCONNECTION
         self._end(Unavailable(self._handshake.address, "we closed the connection"), said)
 
@@ -168,8 +173,7 @@ class V5Link(asyncio.Protocol):
         """Take everything that is complete, then tell the owner: acks first, then messages."""
         if self._phase is _ENDED:
             return
-        self._received_s = self._loop.time()
-        self._asked_s = None
+        self._keep_alive.received()
         packets, fault = self._reader.take(data)
         for packet in packets:
             if type(packet) is mqtt5.PubAckPacket:
@@ -255,6 +259,8 @@ class V5Link(asyncio.Protocol):
             self._take_connack(packet)
         elif isinstance(packet, mqtt5.SubAckPacket) and self._phase is _SUBSCRIBING:
             self._take_suback(packet)
+        elif isinstance(packet, mqtt5.UnsubAckPacket) and self._phase is _UP:
+            self._take_unsuback(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self.taken_over = int(packet.reason_code) == reasons.SESSION_TAKEN_OVER
             self._end(reasons.disconnect_error(self._handshake, packet))
@@ -270,8 +276,7 @@ class V5Link(asyncio.Protocol):
         self._max_packet_bytes = min(packet.max_packet_size or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
         self._retain_available = packet.retain_available
         # 0 means that the broker does not watch; our own period then still finds a dead connection.
-        self._keepalive_s = packet.server_keep_alive or self._keepalive_s
-        self._timer = self._loop.call_later(self._keepalive_s, self._keep_alive)
+        self._keep_alive.start(packet.server_keep_alive or self._handshake.keepalive_s)
         if self._handshake.subscriptions:
             self._phase = _SUBSCRIBING
             self._write(subscribe_packet(self._free_packet_id(), self._handshake.subscriptions))
@@ -286,16 +291,23 @@ class V5Link(asyncio.Protocol):
         else:
             self._go_up()
 
+    def _take_unsuback(self, packet: mqtt5.UnsubAckPacket) -> None:
+        if self.farewell.take(packet.packet_id, [int(code) for code in packet.reason_codes]):
+            self._unsubscribe_when_due()
+        else:
+            self._against_protocol("an answer that does not fit our UNSUBSCRIBE")
+
     def _go_up(self) -> None:
         self._phase = _UP
         if not self.up.done():
             self.up.set_result(None)
         self._owner.on_up(self, session_present=self._session_present)
+        self._unsubscribe_when_due()
 
     # Sending.
 
     def _write(self, data: bytes) -> None:
-        self._sent_s = self._loop.time()
+        self._keep_alive.sent()
         self._transport.write(data)
 
     def _packet_for(self, publication: Publication) -> bytes | None:
@@ -338,28 +350,23 @@ class V5Link(asyncio.Protocol):
 
     def _free_packet_id(self) -> int:
         packet_id = self._last_packet_id % LARGEST_PACKET_ID + 1
-        while packet_id in self._tokens:
+        while packet_id in self._tokens or packet_id == self.farewell.packet_id:
             packet_id = packet_id % LARGEST_PACKET_ID + 1
         self._last_packet_id = packet_id
         return packet_id
 
-    def _keep_alive(self) -> None:
-        """The one timer: it looks at when something was last sent and received, so that a message need not touch it."""
-        now_s, period_s = self._loop.time(), self._keepalive_s
-        if self._asked_s is not None and now_s - self._asked_s >= _PATIENCE * period_s:
-            self._transport.abort()
-            text = f"nothing came from the broker for {now_s - self._received_s:.0f} s, not even an answer to a ping"
-            self._end(Unavailable(self._handshake.address, text))
-            return
-        silent = self._asked_s is None and now_s - self._received_s >= period_s
-        if silent or now_s - self._sent_s >= period_s:
-            if self._asked_s is None:
-                self._asked_s = now_s
-            self._write(_PINGREQ)
-        heard_by_s = self._received_s + period_s if self._asked_s is None else self._asked_s + _PATIENCE * period_s
-        self._timer = self._loop.call_at(min(self._sent_s + period_s, heard_by_s), self._keep_alive)
+    def _unsubscribe_when_due(self) -> None:
+        if self._phase is _UP and self.farewell.is_due:
+            self._write(self.farewell.ask(self._free_packet_id()))
+
+    def _ping(self) -> None:
+        self._write(_PINGREQ)
 
     # Ending.
+
+    def _give_up(self, text: str) -> None:
+        self._transport.abort()
+        self._end(Unavailable(self._handshake.address, text))
 
     def _against_protocol(self, text: str, reason_code: _Reason = _Reason.PROTOCOL_ERROR) -> None:
         self._end(Unavailable(self._handshake.address, f"the broker sent {text}"), reason_code)
@@ -371,10 +378,11 @@ class V5Link(asyncio.Protocol):
         if self._phase is not _UP:
             self._messages.clear()  # the owner never heard of this connection
         self._phase = _ENDED
-        if self._timer is not None:
-            self._timer.cancel()
+        self._keep_alive.stop()
         if reason_code is not None:
-            self._transport.write(mqtt5.DisconnectPacket(reason_code=reason_code).write())
+            session_expiry_s = 0 if self.farewell.is_complete else None  # None: as CONNECT said
+            disconnect = mqtt5.DisconnectPacket(reason_code=reason_code, session_expiry_interval=session_expiry_s)
+            self._transport.write(disconnect.write())
         self._transport.close()
         for future in (self.up, self.ended):
             if not future.done():

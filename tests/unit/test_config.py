@@ -9,12 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeagent import config
-from edgeagent.config import load_agent, load_dispatcher
+from edgeagent.config import load_agent
 from edgeagent.config.checks import agent_problems
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.frame import MAX_COUNT
 from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.units import Duration
 from edgeagent.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -38,13 +37,6 @@ def problems(path: Path, env: dict[str, str] | None = None) -> dict[str, str]:
     """What an agent's configuration is refused for: reason by key path."""
     with pytest.raises(ConfigError) as caught:
         load_agent(path, env or {})
-    return dict(caught.value.problems)
-
-
-def dispatcher_problems(path: Path) -> dict[str, str]:
-    """The same for a dispatcher's."""
-    with pytest.raises(ConfigError) as caught:
-        load_dispatcher(path, {})
     return dict(caught.value.problems)
 
 
@@ -211,8 +203,6 @@ def test_what_cannot_work_is_refused_and_nothing_else(write: Write, text: str, k
 def test_every_connection_is_checked_the_same_way(write: Write) -> None:
     for table in ("uplink", "local"):
         assert list(problems(write(f"[{table}]\nkeepalive = 0\n"))) == [f"{table}.keepalive"]
-    text = '[engine]\nkind = "dry-run"\n[broker]\nkeepalive = 0\n'
-    assert list(dispatcher_problems(write(text))) == ["broker.keepalive"]
 
 
 def test_certificates_passwords_and_tls_belong_together(write: Write, tmp_path: Path) -> None:
@@ -335,27 +325,6 @@ def test_whatever_happens_to_a_configuration_it_is_loaded_or_refused_with_a_conf
     path.write_text("\n".join(lines), "utf-8", errors="surrogatepass")
     with contextlib.suppress(ConfigError):
         load_agent(path, {})
-
-
-def test_a_dispatcher_must_say_what_starts_workflows(write: Write) -> None:
-    assert dispatcher_problems(write("")) == {"engine": "is missing"}
-    assert dispatcher_problems(write("[engine]\n")) == {"engine.kind": "is missing"}
-    assert list(dispatcher_problems(write('[engine]\nkind = "argo"\n'))) == ["engine.kind"]
-    assert load_dispatcher(write('[engine]\nkind = "dry-run"\n'), {}).broker.session_expiry == Duration(60)
-
-
-@pytest.mark.parametrize(
-    ("text", "key"),
-    [
-        ('[broker]\ngroup = "a/b"\n', "broker.group"),
-        ('[broker]\ngroup = ""\n', "broker.group"),
-        ('[[allow]]\ntemplates = ["*"]\n', "allow[0].namespaces"),
-        ('[[allow]]\nnamespaces = ["*"]\n', "allow[0].templates"),
-        ("[uplink]\n", "uplink"),
-    ],
-)
-def test_a_dispatchers_configuration_that_cannot_work_is_refused(write: Write, text: str, key: str) -> None:
-    assert list(dispatcher_problems(write('[engine]\nkind = "dry-run"\n' + text))) == [key]
 
 
 def test_which_file_is_read() -> None:

@@ -2,91 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
 
-import msgspec
 import pytest
 
 from edgeagent.core.messages import Status
-from edgeagent.dispatcher.dispatcher import Dispatcher
-from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Created
-from edgeagent.dispatcher.policy import EVERYTHING, Policy
-from edgeagent.errors import Denied, Unavailable
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack, Message, Publication
+from edgeagent.errors import Denied
+from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Message
+from tests.fakes.dispatching import DOWN, Stage, some_turns, trigger, until
 
 NOT_AUTHORIZED = 0x87
-DOWN = Unavailable("mqtt://broker.example", "the connection failed")
-
-
-class FakeLink:
-    """Keeps what is published and acknowledged."""
-
-    max_packet_bytes = 1 << 20
-
-    def __init__(self, room: int = 100) -> None:
-        self.room = room
-        self.published: list[Publication] = []
-        self.acknowledged: list[int] = []
-
-    def publish(self, publications: Sequence[Publication]) -> None:
-        """See `Link`."""
-        assert len(publications) <= self.room
-        self.room -= len(publications)
-        self.published += publications
-
-    def acknowledge(self, messages: Sequence[Message]) -> None:
-        """See `Link`."""
-        self.acknowledged += [message.packet_id for message in messages]
-
-
-class FakeEngine:
-    """Creates everything; with `gate` cleared each creation waits for it."""
-
-    dry_run = False
-
-    def __init__(self) -> None:
-        self.orders: list[Order] = []
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def create(self, order: Order) -> Created:
-        """See `Engine`."""
-        self.orders.append(order)
-        await self.gate.wait()
-        return Created(order.name)
-
-    async def run(self, report: Callable[[Sequence[Status]], None]) -> None:
-        """See `Engine`; the tests report themselves."""
-        raise NotImplementedError
-
-    async def drain(self) -> None:
-        """Nothing is held back."""
-
-
-class Stage:
-    """A running dispatcher between an engine and a link."""
-
-    def __init__(self, **options: Any) -> None:
-        self.engine = FakeEngine()
-        self.dispatcher = Dispatcher(self.engine, Policy([EVERYTHING]), **options)
-        self.link = FakeLink()
-
-    def connect(self, room: int = 100) -> FakeLink:
-        """The link comes up."""
-        self.link = FakeLink(room)
-        self.dispatcher.on_up(self.link, session_present=True)
-        return self.link
-
-    def answer(self, publication: Publication, reason_code: int = 0) -> None:
-        """The broker answers one publication."""
-        self.link.room += 1
-        self.dispatcher.on_acks([Ack(publication.token, reason_code)])
-
-    def names(self) -> list[str]:
-        """What was published, by the workflow it is about."""
-        return [msgspec.json.decode(publication.payload)["workflowId"] for publication in self.link.published]
 
 
 @pytest.fixture
@@ -95,24 +20,6 @@ async def stage() -> AsyncIterator[Stage]:
     running = asyncio.create_task(stage.dispatcher.run())
     yield stage
     running.cancel()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  each turn of the loop may make it true
-            await asyncio.sleep(0)
-
-
-async def some_turns() -> None:
-    """As many turns of the loop as anything here could need, for what must not happen."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
-def trigger(name: str, packet_id: int, **fields: Any) -> Message:
-    workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
-    content = {"namespace": "plant", "agent": "gw-1", "workflow": workflow}
-    return Message("argo/workflows/trigger", msgspec.json.encode(content), 1, packet_id, 1, **fields)
 
 
 def status(name: str) -> Status:
@@ -187,7 +94,9 @@ async def test_statuses_the_broker_has_not_taken_are_sent_again_in_order(stage: 
     assert stage.dispatcher.stats().statuses_published == 4
 
 
-async def test_a_trigger_of_an_ended_connection_is_left_to_the_broker(stage: Stage) -> None:
+async def test_a_trigger_of_an_ended_connection_is_left_to_the_broker() -> None:
+    stage = Stage(max_concurrent=1)
+    running = asyncio.create_task(stage.dispatcher.run())
     first = stage.connect()
     stage.engine.gate.clear()
     stage.dispatcher.on_messages([trigger("a", 1), trigger("b", 2)])
@@ -199,6 +108,7 @@ async def test_a_trigger_of_an_ended_connection_is_left_to_the_broker(stage: Sta
     assert [order.name for order in stage.engine.orders] == ["a"], "b comes again, it must not be started twice"
     assert first.published == second.published == []
     assert first.acknowledged == second.acknowledged == []
+    running.cancel()
 
 
 async def test_while_many_statuses_wait_no_trigger_is_taken(stage: Stage) -> None:
@@ -318,3 +228,121 @@ async def test_the_drain_does_not_wait_for_a_broker_that_is_gone(stage: Stage) -
     await some_turns()
     stage.dispatcher.on_down(DOWN)
     await asyncio.wait_for(draining, 5)
+
+
+async def test_triggers_are_taken_to_the_engine_side_by_side_up_to_the_limit() -> None:
+    stage = Stage(max_concurrent=2)
+    running = asyncio.create_task(stage.dispatcher.run())
+    stage.connect()
+    stage.engine.gate.clear()
+    stage.dispatcher.on_messages([trigger(name, number) for number, name in enumerate("abc", 1)])
+    await until(lambda: len(stage.engine.orders) == 2)
+    await some_turns()
+    assert len(stage.engine.orders) == 2
+    stage.engine.gate.set()
+    await until(lambda: len(stage.link.published) == 3)
+    running.cancel()
+
+
+async def test_a_message_delivered_again_is_no_first_attempt_whatever_it_says(stage: Stage) -> None:
+    stage.connect()
+    stage.dispatcher.on_messages([trigger("a", 1), trigger("b", 2, duplicate=True)])
+    await until(lambda: len(stage.engine.orders) == 2)
+    assert [order.attempt for order in stage.engine.orders] == [1, 0]
+
+
+# What is sent beside responses.
+
+
+async def test_a_message_is_sent_behind_the_responses_and_told_when_the_broker_has_it(stage: Stage) -> None:
+    link = stage.connect(room=0)
+    taken: list[int] = []
+    stage.dispatcher.send("edgeagent/dispatch/edgeagent/a", b"{}", retain=True, on_taken=taken.append)
+    stage.dispatcher.on_messages([trigger("a", 1)])
+    await until(lambda: len(stage.engine.orders) == 1)
+    await some_turns()
+    link.room = 2
+    stage.dispatcher.on_room()
+    response, message = link.published
+    assert response.topic == "argo/workflows/response/gw-1"
+    assert (message.topic, message.payload, message.retain, message.qos) == (
+        "edgeagent/dispatch/edgeagent/a",
+        b"{}",
+        True,
+        1,
+    )
+    assert taken == []
+    stage.answer(message, NOT_AUTHORIZED)
+    assert taken == [NOT_AUTHORIZED]
+    assert link.acknowledged == []
+
+
+async def test_a_message_is_sent_again_until_a_broker_has_answered_it(stage: Stage) -> None:
+    taken: list[int] = []
+    for number in range(3):
+        stage.dispatcher.send(f"topic/{number}", b"{}", on_taken=taken.append)
+    first = stage.connect(room=2)
+    stage.answer(first.published[0])
+    stage.dispatcher.on_down(DOWN)
+    second = stage.connect()
+    assert [publication.topic for publication in second.published] == ["topic/1", "topic/2"]
+    for publication in list(second.published):
+        stage.answer(publication)
+    assert taken == [0, 0, 0]
+
+
+async def test_the_drain_waits_for_messages_that_the_broker_has_not_answered(stage: Stage) -> None:
+    link = stage.connect()
+    stage.dispatcher.send("topic", b"")
+    draining = asyncio.create_task(stage.dispatcher.drain())
+    await some_turns()
+    assert not draining.done()
+    stage.answer(link.published[0])
+    await asyncio.wait_for(draining, 5)
+
+
+class Listener:
+    """Takes what is on `edgeagent/`, and has one more thing to tell at the end."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.told: list[object] = []
+
+    def on_up(self) -> None:
+        """See `dispatcher.Listener`."""
+        self.told.append("up")
+        self.stage.dispatcher.send("edgeagent/dispatch/edgeagent/a", b"{}", retain=True)
+
+    def on_down(self) -> None:
+        """See `dispatcher.Listener`."""
+        self.told.append("down")
+
+    def on_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """See `dispatcher.Listener`."""
+        self.told += [message.topic for message in messages if message.topic.startswith("edgeagent/")]
+        return [message for message in messages if not message.topic.startswith("edgeagent/")]
+
+    async def drain(self) -> None:
+        """See `dispatcher.Listener`."""
+        self.stage.dispatcher.send("edgeagent/dispatch/edgeagent/a", b"", retain=True)
+
+
+async def test_who_shares_the_connection_gets_its_messages_and_has_the_last_word(stage: Stage) -> None:
+    listener = Listener(stage)
+    stage.dispatcher.share_with(listener)
+    link = stage.connect()
+    stage.dispatcher.on_messages([trigger("a", 1), Message("edgeagent/x", b"", 0, 0, 1), trigger("b", 3)])
+    await until(lambda: len(link.published) == 3)
+    draining = asyncio.create_task(stage.dispatcher.drain())
+    for publication in list(link.published):
+        stage.answer(publication)
+    await until(lambda: len(link.published) == 4)
+    assert link.published[-1].payload == b""
+    assert not draining.done()
+    stage.answer(link.published[-1])
+    await asyncio.wait_for(draining, 5)
+    stage.dispatcher.on_messages([Message("edgeagent/y", b"", 0, 0, 1)])
+    stage.dispatcher.on_down(DOWN)
+    assert listener.told == ["up", "edgeagent/x", "edgeagent/y", "down"]
+    assert link.acknowledged == [1, 3]
+    assert stage.dispatcher.stats().received == 2

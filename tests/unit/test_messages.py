@@ -17,6 +17,7 @@ from edgeagent.core.messages import (
     Trigger,
     parse_response,
     parse_status,
+    parse_status_query,
     parse_trigger,
 )
 from edgeagent.errors import MessageError
@@ -128,7 +129,7 @@ def test_a_status_that_is_none_is_refused_by_its_member(members: dict[str, objec
 
 @pytest.mark.parametrize("payload", [b"", b"null", b"[]", b"{", b"\xff", b'"x"', b"5", b"[" * 100_000])
 def test_what_is_no_object_is_no_message(payload: bytes) -> None:
-    for parse in (parse_status, parse_trigger, lambda data: parse_response(data, b"x")):
+    for parse in (parse_status, parse_status_query, parse_trigger, lambda data: parse_response(data, b"x")):
         with pytest.raises(MessageError):
             parse(payload)
 
@@ -143,9 +144,29 @@ def test_a_message_larger_than_any_workflow_is_not_even_decoded() -> None:
     st.binary(max_size=60) | st.dictionaries(st.text(), st.none() | st.integers() | st.text()).map(msgspec.json.encode)
 )
 def test_any_bytes_are_a_message_or_a_message_error(payload: bytes) -> None:
-    for parse in (parse_status, parse_trigger, lambda data: parse_response(data, None)):
+    for parse in (parse_status, parse_status_query, parse_trigger, lambda data: parse_response(data, None)):
         with suppress(MessageError):
             parse(payload)
+
+
+def test_a_status_query_names_an_agent_and_its_correlation_ids() -> None:
+    query = parse_status_query(b'{"agent": "gw-1", "correlation_ids": ["9f2c", "A.b_c-1"], "reply_to": "t"}')
+    assert (query.agent, query.correlation_ids, query.reply_to) == ("gw-1", ("9f2c", "A.b_c-1"), "t")
+    assert parse_status_query(b'{"agent": "gw-1", "correlation_ids": ["a"]}').reply_to == ""
+
+
+@pytest.mark.parametrize("text", ["", "a)", "a,b", "a b", "a\n", "-a", "a.", "ä", "a=b", "!a", "x" * 64])
+def test_a_text_that_would_change_a_label_selector_is_refused(text: str) -> None:
+    with pytest.raises(MessageError, match=r"^status query: correlation_ids"):
+        parse_status_query(msgspec.json.encode({"agent": "gw-1", "correlation_ids": ["a", text]}))
+    with pytest.raises(MessageError, match=r"^status query: agent"):
+        parse_status_query(msgspec.json.encode({"agent": text, "correlation_ids": ["a"]}))
+
+
+@pytest.mark.parametrize("ids", [[], ["a"] * (messages.MAX_QUERY_IDS + 1), "abc", None, [5]])
+def test_a_query_for_nothing_or_for_too_much_is_refused(ids: object) -> None:
+    with pytest.raises(MessageError, match=r"^status query: correlation_ids"):
+        parse_status_query(msgspec.json.encode({"agent": "gw-1", "correlation_ids": ids}))
 
 
 def test_a_bare_trigger_of_a_foreign_producer_is_one() -> None:

@@ -192,6 +192,7 @@ _PACKETS = st.sampled_from(
         message(None).write(),
         mqtt5.PubAckPacket(1, reason_str="no").write(),
         mqtt5.PingRespPacket().write(),
+        mqtt5.UnsubAckPacket(2, [mqtt5.UnsubAckReasonCode.SUCCESS]).write(),
         mqtt5.DisconnectPacket(reason_str="bye").write(),
     ]
 )

@@ -19,6 +19,9 @@ TEMPLATE_SPEC = {
 }
 INLINE_SPEC = {"entrypoint": "main", "templates": [{"name": "main", "container": {"image": "busybox"}}]}
 
+# What each workflow gets that does not say when it goes (contract section 7).
+END = {"ttlStrategy": {"secondsAfterCompletion": 604800}, "podGC": {"strategy": "OnPodCompletion"}}
+
 PLANT = Allow(agents=("gw-*",), namespaces=("plant",), templates=("inspect", "stop-*"))
 
 
@@ -54,8 +57,16 @@ def refused(policy: Policy, wanted: Order) -> str:
     return decided.detail
 
 
-def test_a_workflow_from_an_allowed_template_passes_whole() -> None:
-    assert allowed(Policy([PLANT]), order()) == workflow()
+def test_a_workflow_from_an_allowed_template_passes_whole_and_gets_an_end() -> None:
+    assert allowed(Policy([PLANT]), order()) == workflow({**TEMPLATE_SPEC, **END})
+
+
+def test_an_inline_workflow_gets_an_end_when_it_says_none() -> None:
+    policy = Policy([EVERYTHING])
+    assert allowed(policy, inline(podGC=None)) == workflow({**INLINE_SPEC, **END})
+    own = {"ttlStrategy": {"secondsAfterSuccess": 60}, "podGC": {}}
+    assert allowed(policy, inline(**own)) == workflow({**INLINE_SPEC, **own})
+    assert allowed(policy, inline(podGC={}))["spec"] == {**INLINE_SPEC, **END, "podGC": {}}
 
 
 def test_what_may_be_listed_is_passed_on() -> None:
@@ -72,7 +83,7 @@ def test_what_may_be_listed_is_passed_on() -> None:
         "annotations": {"edgeagent.io/source": "boiler-1"},
     }
     whole = workflow(spec, metadata=metadata)
-    assert allowed(Policy([PLANT]), order(whole)) == whole
+    assert allowed(Policy([PLANT]), order(whole)) == {**whole, "spec": {**spec, **END}}
 
 
 @pytest.mark.parametrize(
@@ -96,7 +107,9 @@ def test_no_entries_allow_nothing() -> None:
 def test_everything_allows_everything() -> None:
     policy = Policy([EVERYTHING])
     assert allowed(policy, order(agent="", namespace="prod", template="delete"))
-    assert allowed(policy, inline(serviceAccountName="any")) == inline(serviceAccountName="any").workflow
+    assert allowed(policy, inline(serviceAccountName="any")) == workflow(
+        {**INLINE_SPEC, "serviceAccountName": "any", **END}
+    )
 
 
 def test_the_first_entry_that_fits_decides() -> None:
@@ -116,6 +129,7 @@ UNLISTED: list[tuple[dict[str, Any], str]] = [
     (workflow({**TEMPLATE_SPEC, "podSpecPatch": "x"}), "spec.podSpecPatch is not allowed"),
     (workflow({**TEMPLATE_SPEC, "entrypoint": "other"}), "spec.entrypoint is not allowed"),
     (workflow({**TEMPLATE_SPEC, "templates": []}), "spec.templates is not allowed"),
+    (workflow({**TEMPLATE_SPEC, "ttlStrategy": None}), "spec.ttlStrategy is not allowed"),
     (workflow({**TEMPLATE_SPEC, "POSSPECPATCH": None}), "spec.POSSPECPATCH is not allowed"),
     (workflow({**TEMPLATE_SPEC, "serviceAccountName": "root"}), "spec.serviceAccountName is not allowed"),
     (workflow({"workflowTemplateRef": {"name": "inspect", "x": 1}}), "spec.workflowTemplateRef.x is not allowed"),
@@ -270,6 +284,11 @@ LISTED = {
     ".spec.arguments.parameters",
     ".spec.arguments.parameters.name",
     ".spec.arguments.parameters.value",
+    # Ours:
+    ".spec.ttlStrategy",
+    ".spec.ttlStrategy.secondsAfterCompletion",
+    ".spec.podGC",
+    ".spec.podGC.strategy",
 }
 
 

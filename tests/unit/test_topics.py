@@ -171,6 +171,25 @@ def test_dispatchers_share_the_base_topic_and_the_gateways_own() -> None:
     )
 
 
+def test_presence_and_cursors_of_a_group_are_told_apart_and_from_other_groups() -> None:
+    presence, cursor = topics.presence_topic("g", "cursor"), topics.cursor_topic("g", "plant")
+    assert (presence, cursor) == ("edgeagent/dispatch/g/cursor", "edgeagent/dispatch/g/cursor/plant")
+    assert topics.instance_of_presence("g", presence) == "cursor"
+    assert topics.namespace_of_cursor("g", cursor) == "plant"
+    assert topics.matches(topics.presence_filter("g"), presence)
+    assert topics.matches(topics.cursor_filter("g"), cursor)
+    assert not topics.overlap(topics.presence_filter("g"), topics.cursor_filter("g"))
+    for other in (cursor, topics.presence_topic("h", "a"), "edgeagent/dispatch/g/", "edgeagent/dispatch/g", "x"):
+        assert topics.instance_of_presence("g", other) is None
+    for other in (presence, topics.cursor_topic("h", "plant"), f"{presence}/", f"{cursor}/x", "x"):
+        assert topics.namespace_of_cursor("g", other) is None
+
+
+def test_what_dispatchers_say_to_each_other_is_never_an_event() -> None:
+    assert topics.is_reserved(topics.presence_topic("g", "a"))
+    assert topics.is_reserved(topics.STATUS_QUERY)
+
+
 def test_the_agent_is_the_last_level_of_a_trigger_topic() -> None:
     assert topics.agent_of_trigger("argo/workflows/trigger/gw-1") == "gw-1"
     assert topics.agent_of_trigger("argo/workflows/trigger") is None

@@ -94,8 +94,21 @@ def test_an_agents_trigger_becomes_an_order_that_carries_its_identity() -> None:
     order = result.result
     assert isinstance(order, Order)
     assert (order.namespace, order.name, order.agent, order.attempt) == ("plant", NAME, "gw-1", 3)
-    assert order.template == "inspect"
+    assert (order.template, order.cluster_scope) == ("inspect", False)
     assert order.workflow == workflow()
+
+
+def test_a_template_of_the_whole_cluster_is_known_as_one() -> None:
+    order = checked(trigger(workflow=workflow(spec={"workflowTemplateRef": {"clusterScope": True}}))).result
+    assert isinstance(order, Order)
+    assert (order.template, order.cluster_scope) == ("inspect", True)
+
+
+def test_a_message_that_was_delivered_before_is_no_first_attempt() -> None:
+    message = Message(TRIGGER, msgspec.json.encode(trigger(attempt=1)), 1, 1, 1, duplicate=True)
+    order = check(message, bind_agent=False).result
+    assert isinstance(order, Order)
+    assert order.attempt == 0
 
 
 def test_a_bare_trigger_of_a_foreign_producer_is_known_by_its_name_and_labelled_so() -> None:

@@ -1,0 +1,341 @@
+"""The Argo Server's client: create, get, list and watch workflows.
+
+Nothing is tried a second time here: who calls knows whether a request may come twice, and how long to wait. A request
+that failed or was cancelled may have been done all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import functools
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, Self, TypeVar
+from urllib.parse import quote, urlencode
+
+import httpx
+import msgspec
+
+from edgeagent import __version__
+from edgeagent.argo.access import Access
+from edgeagent.argo.connections import Answer, Connections, new_connection, read, unavailable
+from edgeagent.argo.failures import failure, not_json, one_line, stream_failure, watch_failure
+from edgeagent.argo.stream import WatchParser
+from edgeagent.argo.wire import Version, WatchEvent, Workflow, WorkflowList
+from edgeagent.errors import EngineRefused, EngineUnavailable
+
+T = TypeVar("T")
+
+MAX_ANSWER_BYTES = 8 * 1024 * 1024
+MAX_PAGE_BYTES = 32 * 1024 * 1024
+MAX_PAGES = 400
+# Argo sends something at least every 15 s, the headers not before.
+WATCH_READ_TIMEOUT_S = 45.0
+
+# Of a request's time, what the TCP connection and what the TLS handshake may take: each ends with its own time-out,
+# because httpcore leaves the connection open when it is cancelled in the handshake, as the time-out over all would do.
+_CONNECT_SHARE = 0.4
+_MAX_VERSION_CHARS = 100
+_MAX_PORT = 65535
+# What `wire` reads of a workflow. Without a choice of fields each answer carries the workflow's every node.
+_FIELDS = (
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "metadata.resourceVersion",
+    "metadata.creationTimestamp",
+    "metadata.labels",
+    "status.phase",
+    "status.progress",
+    "status.message",
+    "status.startedAt",
+    "status.finishedAt",
+    "status.outputs.parameters",
+)
+_GET_FIELDS = ",".join(_FIELDS)
+_LIST_FIELDS = ",".join(["metadata", *(f"items.{field}" for field in _FIELDS)])
+_WATCH_FIELDS = ",".join(["result.type", *(f"result.object.{field}" for field in _FIELDS)])
+
+# A URL is not valid when it is too long: a server may say where a list goes on in as many letters as it likes.
+_FAILED = (httpx.HTTPError, httpx.InvalidURL, OSError)
+
+_encoder = msgspec.json.Encoder()
+_WORKFLOW = msgspec.json.Decoder(Workflow)
+_LIST = msgspec.json.Decoder(WorkflowList)
+_VERSION = msgspec.json.Decoder(Version)
+
+
+class ArgoSettings(NamedTuple):
+    """Where the Argo Server is and how to get in.
+
+    Attributes:
+        url: `http` or `https`, host, port, and the path below which a proxy shows the server.
+        token_file: see `Access`, as for the files and `insecure`.
+        timeout_s: how long a request may take, waiting for a free connection included; a watch only to connect.
+        max_connections: how many requests run at a time; a watch has a connection of its own.
+    """
+
+    url: str
+    token_file: str = ""
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+    insecure: bool = False
+    timeout_s: float = 10.0
+    max_connections: int = 16
+
+
+class ArgoClient:
+    """A client of one Argo Server: `async with ArgoClient(settings) as client`.
+
+    Every method raises `EngineUnavailable` (network, TLS, time-out, 408, 429, 5xx, an answer that is not Argo's) or
+    `EngineRefused` (any other error of Argo's, and 401, 403 and 413 whoever answers so).
+    """
+
+    def __init__(self, settings: ArgoSettings) -> None:
+        """Nothing is read or connected yet.
+
+        Raises:
+            EngineUnavailable: the URL is none of an Argo Server.
+        """
+        url = _base_url(settings.url)
+        self._base = str(url).rstrip("/")
+        self._headers = [
+            (b"Host", url.netloc),
+            (b"User-Agent", f"edgeagent/{__version__}".encode()),
+            (b"Accept-Encoding", b"identity"),  # a small body may grow without limit when it is unpacked
+        ]
+        self._timeout_s = settings.timeout_s
+        self._access = Access(
+            self._base,
+            token_file=settings.token_file,
+            ca_file=settings.ca_file,
+            cert_file=settings.cert_file,
+            key_file=settings.key_file,
+            insecure=settings.insecure,
+        )
+        self._connections = Connections(settings.max_connections)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._connections.aclose()
+
+    async def create(self, namespace: str, workflow: Mapping[str, Any]) -> Workflow:
+        """Create a workflow; the server validates it first.
+
+        Args:
+            namespace: must be that of the workflow's metadata too.
+            workflow: the whole object.
+
+        Raises:
+            EngineUnavailable: it may have been created.
+            EngineRefused: it was not created.
+        """
+        url = self._url("workflows", namespace)
+        body = _encoder.encode({"namespace": namespace, "workflow": workflow})
+        return _workflow(url, await self._ask("POST", url, body=body))
+
+    async def get(self, namespace: str, name: str) -> Workflow | None:
+        """A workflow, or the newest of this name in the archive; None when neither knows it.
+
+        Raises:
+            EngineUnavailable, EngineRefused: as for every method.
+        """
+        url = self._url("workflows", namespace, name)
+        try:
+            answer = await self._ask("GET", url, {"fields": _GET_FIELDS})
+        except EngineRefused as exc:
+            if exc.status == httpx.codes.NOT_FOUND:
+                return None
+            raise
+        return _workflow(url, answer)
+
+    async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[builtins.list[Workflow], str]:
+        """Every workflow with these labels, archived ones too, and the resource version to watch from.
+
+        A workflow that comes or goes between two pages may be there twice or be missing; a watch from the resource
+        version, which is the first page's, tells of it.
+
+        Args:
+            namespace: where to look.
+            labels: a Kubernetes label selector.
+            limit: how many a page has.
+
+        Raises:
+            EngineUnavailable: also when there are more than `MAX_PAGES` pages.
+            EngineRefused: as for every method.
+        """
+        url = self._url("workflows", namespace)
+        query = {"listOptions.labelSelector": labels, "listOptions.limit": str(limit), "fields": _LIST_FIELDS}
+        found: list[Workflow] = []
+        resource_version = ""
+        for number in range(MAX_PAGES):
+            page = _decoded(url, await self._ask("GET", url, query, max_bytes=MAX_PAGE_BYTES), _LIST)
+            found.extend(page.items or ())
+            if number == 0:
+                resource_version = page.metadata.resource_version
+            if not page.metadata.continue_:
+                return found, resource_version
+            query["listOptions.continue"] = page.metadata.continue_
+        raise EngineUnavailable(url, f"the list has more than {MAX_PAGES} pages of {limit}")
+
+    async def watch(
+        self, namespace: str, *, labels: str, resource_version: str = ""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """The changes of every workflow with these labels, until the server ends the watch, as it does now and then.
+
+        A watch can end at once and each time: wait a little before the next when it gave nothing. Who stops reading
+        earlier closes it (`contextlib.aclosing`), so that its connection ends then.
+
+        Args:
+            namespace: where to look.
+            labels: a Kubernetes label selector.
+            resource_version: changes after it; "": first an ADDED for each workflow that there is.
+
+        Raises:
+            WatchExpired: the changes since `resource_version` are no longer known, or no longer will be.
+            EngineUnavailable, EngineRefused: as for every method; the watch is over.
+        """
+        url = self._url("workflow-events", namespace)
+        query = {"listOptions.labelSelector": labels, "fields": _WATCH_FIELDS}
+        if resource_version:
+            query["listOptions.resourceVersion"] = resource_version
+        parser = WatchParser(url)
+        async with self._open_watch(url, query) as response:
+            if response.status_code != httpx.codes.OK:
+                await self._end_early(url, response)
+                return
+            async for part in response.aiter_raw():
+                for item in parser.feed(part):
+                    if item.error is not None:
+                        error = stream_failure(url, item.error)
+                        if error is not None:
+                            raise error
+                        return
+                    if item.result is not None:
+                        yield item.result
+            parser.finish()
+
+    async def check(self) -> str:
+        """The server's version: it is there, and it is an Argo Server.
+
+        Raises:
+            EngineUnavailable, EngineRefused: as for every method.
+        """
+        url = self._url("version")
+        return one_line(_decoded(url, await self._ask("GET", url), _VERSION).version, _MAX_VERSION_CHARS)
+
+    def _url(self, *segments: str) -> str:
+        for segment in segments:
+            if segment in {"", ".", ".."}:  # in a path they would lead elsewhere, however they are encoded
+                raise EngineRefused(self._base, httpx.codes.BAD_REQUEST, f"{segment!r} is no name")
+        return "/".join([self._base, "api/v1", *(quote(segment, safe="") for segment in segments)])
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        accept: bytes = b"application/json",
+        body: bytes | None = None,
+        read_timeout_s: float | None = None,
+    ) -> httpx.Request:
+        """A request as the transports take it, with every header in place; quicker than httpx builds one."""
+        headers = [*self._headers, (b"Accept", accept)]
+        authorization = self._access.authorization()
+        if authorization:
+            headers.append((b"Authorization", authorization))
+        if body is not None:
+            headers += [(b"Content-Type", b"application/json"), (b"Content-Length", b"%d" % len(body))]
+        return httpx.Request(
+            method,
+            _parsed(url) if query is None else httpx.URL(f"{url}?{urlencode(query)}"),
+            headers=headers,
+            stream=httpx.ByteStream(body or b""),
+            extensions={"timeout": {"connect": _CONNECT_SHARE * self._timeout_s, "read": read_timeout_s}},
+        )
+
+    async def _ask(
+        self,
+        method: str,
+        url: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        body: bytes | None = None,
+        max_bytes: int = MAX_ANSWER_BYTES,
+    ) -> bytes:
+        """The body of a successful answer."""
+        context = self._access.context()
+        try:
+            request = self._request(method, url, query, body=body)
+            async with asyncio.timeout(self._timeout_s), self._connections.borrow(context) as connection:
+                answer = await read(url, await connection.handle_async_request(request), max_bytes)
+        except _FAILED as exc:
+            raise unavailable(url, exc, self._timeout_s) from exc
+        if not httpx.codes.is_success(answer.status):
+            raise failure(url, answer.status, answer.body, **_hints(answer))
+        return answer.body
+
+    @asynccontextmanager
+    async def _open_watch(self, url: str, query: Mapping[str, str]) -> AsyncIterator[httpx.Response]:
+        connection = new_connection(self._access.context())
+        try:
+            request = self._request("GET", url, query, accept=b"text/event-stream", read_timeout_s=WATCH_READ_TIMEOUT_S)
+            yield await connection.handle_async_request(request)
+        except _FAILED as exc:
+            raise unavailable(url, exc, WATCH_READ_TIMEOUT_S) from exc
+        finally:
+            await connection.aclose()
+
+    async def _end_early(self, url: str, response: httpx.Response) -> None:
+        """Read why a watch ended before its first item, and raise that unless the end is a normal one."""
+        async with asyncio.timeout(self._timeout_s):
+            answer = await read(url, response, MAX_ANSWER_BYTES)
+        error = watch_failure(url, answer.status, answer.body, **_hints(answer))
+        if error is not None:
+            raise error
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(url: str) -> httpx.URL:
+    """Workflows are created in few namespaces, and taking a URL apart costs as much as much of the rest."""
+    return httpx.URL(url)
+
+
+def _base_url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as exc:
+        raise EngineUnavailable("the engine's URL", "it is none") from exc
+    if url.port is not None and not 0 < url.port <= _MAX_PORT:
+        raise EngineUnavailable("the engine's URL", f"{url.port} is no port")
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise EngineUnavailable("the engine's URL", "it must begin with http:// or https:// and a host")
+    if url.userinfo or url.query or url.fragment:  # none of it is shown, it may be a password
+        raise EngineUnavailable(
+            "the engine's URL", "it has more than host, port and path; a token goes into token_file"
+        )
+    return url
+
+
+def _decoded(url: str, body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(body)
+    except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+        raise not_json(url, body, str(exc)) from exc
+
+
+def _workflow(url: str, body: bytes) -> Workflow:
+    workflow = _decoded(url, body, _WORKFLOW)
+    if not workflow.metadata.name:
+        raise not_json(url, body, "it holds no workflow")
+    return workflow
+
+
+def _hints(answer: Answer) -> dict[str, str]:
+    """What two headers of a failure say."""
+    return {name.replace("-", "_"): answer.headers.get(name, "") for name in ("retry-after", "location")}

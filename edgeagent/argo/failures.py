@@ -1,0 +1,148 @@
+"""What an answer that is no success means: worth another try, a refusal, or the end of a watch.
+
+Argo's own errors are JSON with a gRPC code. An answer without one comes from something in between: a rate limiter, a
+proxy, a login page, a TLS port that was spoken to in plain. Such an answer says nothing of the workflow, so that only
+what everybody on the way may say (401, 403, 413) is taken for a refusal; a 400 or 404 of a proxy must not make a
+workflow invalid or missing.
+"""
+
+from __future__ import annotations
+
+import math
+from http import HTTPStatus
+
+import msgspec
+
+from edgeagent.argo.wire import ErrorBody, StreamError, StreamItem
+from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable, WatchExpired
+
+_MAX_FOREIGN_CHARS = 500
+_MAX_MESSAGE_CHARS = 4000
+_MAX_RETRY_AFTER_S = 3600.0
+_REFUSED_BY_ANYBODY = frozenset({401, 403, 413})
+_BODY = msgspec.json.Decoder(ErrorBody)
+_ITEM = msgspec.json.Decoder(StreamItem)
+
+
+def failure(
+    url: str, status: int, body: bytes, *, retry_after: str = "", location: str = ""
+) -> EngineUnavailable | EngineRefused:
+    """The error for an answer whose status is not 2xx.
+
+    Args:
+        url: what was asked for; names the request in the error.
+        status: the HTTP status.
+        body: the answer's body, JSON or not.
+        retry_after: the Retry-After header; only seconds are understood.
+        location: the Location header.
+    """
+    if status < HTTPStatus.BAD_REQUEST:
+        where = f" to {one_line(location, _MAX_FOREIGN_CHARS)}" if location else ""
+        return EngineUnavailable(
+            url,
+            f"{status}, redirected{where}: a login page or a proxy stands in front; "
+            "give the address of the Argo Server itself, and a token",
+        )
+    error = _decoded(body)
+    ours = error is not None and error.code > 0
+    message = one_line(error.message, _MAX_MESSAGE_CHARS) if error is not None else ""
+    message = message or one_line(_text(body), _MAX_FOREIGN_CHARS) or _phrase(status)
+    if _is_temporary(status):
+        return EngineUnavailable(url, f"{status}: {message}", _seconds(retry_after))
+    if ours or status in _REFUSED_BY_ANYBODY:
+        return EngineRefused(url, status, message)
+    return EngineUnavailable(
+        url, f"{status} from something that is no Argo Server: {message}; check scheme, host, port and path of the URL"
+    )
+
+
+def watch_failure(
+    url: str, status: int, body: bytes, *, retry_after: str = "", location: str = ""
+) -> EngineError | None:
+    """As `failure`, for a watch that ends before its first item. None: a normal end, watch again.
+
+    Argo answers then as it would within the watch, with an error item for a body.
+    """
+    try:
+        item = _ITEM.decode(body.strip().removeprefix(b"data:"))
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        item = StreamItem()
+    if item.error is None:
+        return failure(url, status, body, retry_after=retry_after, location=location)
+    return stream_failure(url, msgspec.structs.replace(item.error, http_code=status))
+
+
+def stream_failure(url: str, error: StreamError) -> EngineError | None:
+    """The error for an error within a watch; None: a normal end, watch again."""
+    # Without one nothing is known but that the watch failed.
+    status = error.http_code if error.http_code >= HTTPStatus.BAD_REQUEST else int(HTTPStatus.INTERNAL_SERVER_ERROR)
+    if _is_normal_end(status, error.message):
+        return None
+    if _is_expired(status, error.message):
+        return WatchExpired(url)
+    message = one_line(error.message, _MAX_MESSAGE_CHARS) or _phrase(status)
+    if _is_temporary(status):
+        return EngineUnavailable(url, f"{status}: {message}")
+    return EngineRefused(url, status, message)
+
+
+def not_json(url: str, body: bytes, reason: str) -> EngineUnavailable:
+    """The error for a success that is not what it should be, such as the page of a login."""
+    begin = one_line(_text(body), _MAX_FOREIGN_CHARS)
+    return EngineUnavailable(
+        url, f"this is no answer of an Argo Server ({reason}): check the URL and its path; it begins: {begin}"
+    )
+
+
+def one_line(text: str, max_chars: int) -> str:
+    """Somebody else's text on one line, printable, cut to a length."""
+    line = " ".join(text.split())
+    if not line.isprintable():
+        line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
+    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
+
+
+def _is_temporary(status: int) -> bool:
+    return (
+        status in {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+        or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    )
+
+
+def _is_normal_end(status: int, message: str) -> bool:
+    """Kubernetes closes each watch after a while; Argo passes that on as if it were a rate limit."""
+    return status == HTTPStatus.TOO_MANY_REQUESTS and message.strip() == "EOF"
+
+
+def _is_expired(status: int, message: str) -> bool:
+    """Kubernetes's 410 Gone, which Argo makes a 400 of."""
+    return status == HTTPStatus.GONE or (status == HTTPStatus.BAD_REQUEST and "too old" in message)
+
+
+def _decoded(body: bytes) -> ErrorBody | None:
+    try:
+        return _BODY.decode(body)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+
+
+def _text(body: bytes) -> str:
+    """The beginning of a body; more of it than is ever shown."""
+    return body[: 8 * _MAX_FOREIGN_CHARS].decode("utf-8", "replace")
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "no reason given"
+
+
+def _seconds(retry_after: str) -> float | None:
+    try:
+        seconds = float(retry_after)
+    except ValueError:  # absent, or a date, which is worth nothing where clocks differ
+        return None
+    if not math.isfinite(seconds) or seconds < 0:
+        return None
+    return min(seconds, _MAX_RETRY_AFTER_S)

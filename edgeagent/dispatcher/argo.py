@@ -1,0 +1,146 @@
+"""Argo Workflows as an engine, through its server.
+
+What is created once, and what is not:
+
+* A workflow with a name is started once, however often its order comes: the name is the identity, and Kubernetes gives
+  each name once. An order that may not be the first asks before it creates, because the workflow of the first may have
+  finished and been deleted, and then only the archive knows it. Another order's workflow there is no hindrance: its
+  name may be free again, and only the creation tells.
+* 409 does not prove that the workflow exists: a write conflict of a quota arrives under the same status. So it is asked
+  for, and its labels tell whose it is.
+* A workflow with `generateName` alone is at least once: Argo gives each request another name, so a request whose answer
+  was lost, and is made again, starts a second one. It is therefore made once for each time that the trigger comes, and
+  again only after a 409, which proves that nothing was created.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from edgeagent.argo.wire import Workflow
+from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from edgeagent.dispatcher import verdict
+from edgeagent.dispatcher.engine import Order
+from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
+from edgeagent.errors import EngineRefused, EngineUnavailable
+
+# A quota that many workflows count against at once settles within a second.
+_CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+# A workflow that nobody has: asking for it needs the token, Kubernetes behind the server, and nothing else.
+_PROBED_NAME = "edgeagent-probe"
+
+
+class Client(Protocol):
+    """The part of `edgeagent.argo.client.ArgoClient` that is needed here."""
+
+    async def create(self, namespace: str, workflow: Mapping[str, Any]) -> Workflow:
+        """Create a workflow and return it as it is then."""
+
+    async def get(self, namespace: str, name: str) -> Workflow | None:
+        """The workflow of this name, from the archive too; None when there is none."""
+
+    async def check(self) -> str:
+        """The server's version."""
+
+
+class ArgoEngine:
+    """An `Engine` that starts workflows on an Argo Server. Many orders may be created at once."""
+
+    dry_run = False
+
+    def __init__(self, client: Client, *, probe_namespace: str, token_file: str = "") -> None:
+        """An engine over a client that somebody else opens and closes.
+
+        Args:
+            client: what speaks to the server.
+            probe_namespace: where `probe` looks whether the token is good: one in which we have rights.
+            token_file: named to the operator when the server refuses the token.
+        """
+        self._client = client
+        self._probe_namespace = probe_namespace
+        self._token_file = token_file
+
+    async def create(self, order: Order) -> Created | Duplicate | NameTaken:
+        """See `Engine`; the top of this module says what is created once."""
+        try:
+            return await self._create(order)
+        except EngineRefused as exc:
+            self._explain(exc)
+            raise
+
+    async def probe(self) -> None:
+        """See `Engine`. That we may not look into the namespace (403) is as good as success: the token was accepted."""
+        try:
+            await self._client.check()
+            try:
+                await self._client.get(self._probe_namespace, _PROBED_NAME)
+            except EngineRefused as exc:
+                if exc.status != verdict.FORBIDDEN:
+                    raise
+        except EngineRefused as exc:
+            self._explain(exc)
+            raise
+
+    async def drain(self) -> None:
+        """Nothing is known only here: Argo keeps the workflows, and the next dispatcher finds them."""
+
+    async def _create(self, order: Order) -> Created | Duplicate | NameTaken:
+        if order.attempt != 1 and isinstance(known := await self._known(order), Duplicate):
+            return known
+        conflicts = 0
+        while True:
+            try:
+                return _created(order, await self._client.create(order.namespace, order.workflow))
+            except EngineRefused as exc:
+                if exc.status != verdict.CONFLICT:
+                    raise
+                if known := await self._known(order):
+                    return known
+                if conflicts == len(_CONFLICT_PAUSES_S):
+                    reason = f"{conflicts + 1} conflicts in a row, and no such workflow: {exc.message}"
+                    raise EngineUnavailable(exc.url, reason) from exc
+            await asyncio.sleep(_CONFLICT_PAUSES_S[conflicts])
+            conflicts += 1
+
+    async def _known(self, order: Order) -> Duplicate | NameTaken | None:
+        """What the workflow of this name is to the order; None when there is none, or the name is not fixed."""
+        if not order.name:
+            return None
+        workflow = await self._client.get(order.namespace, order.name)
+        if workflow is None:
+            return None
+        return Duplicate(order.name) if _is_of(workflow, order) else NameTaken(order.name)
+
+    def _explain(self, error: EngineRefused) -> None:
+        """Raise a refusal of the token anew with the file that it is in, for the operator."""
+        if error.status == verdict.UNAUTHORIZED:
+            token = f"the token in {self._token_file}" if self._token_file else "a request without a token_file"
+            raise EngineRefused(error.url, error.status, f"{token} was refused: {error.message}") from error
+
+
+def _created(order: Order, workflow: Workflow) -> Created:
+    """What the server says it has created.
+
+    Raises:
+        EngineUnavailable: it answered something else: a proxy in front of it perhaps.
+    """
+    name = workflow.metadata.name
+    if not name or (order.name and name != order.name):
+        raise EngineUnavailable("engine.url", f"the answer to a creation is no such workflow: it is named {name!r}")
+    return Created(name)
+
+
+def _is_of(workflow: Workflow, order: Order) -> bool:
+    """Whether a workflow that was found was started for this order.
+
+    A sender without an agent and without correlation data is known by the workflow's name alone. So whoever created
+    the workflow of that name, by other means than ours, has done what is asked for.
+    """
+    labels = workflow.metadata.labels or {}
+    found = labels.get(LABEL_AGENT, ""), labels.get(LABEL_CORRELATION_ID, "")
+    if found == (order.agent, order.correlation_id):
+        return True
+    known_by_name = not order.agent and order.correlation_id in {"", order.name}
+    return known_by_name and found == ("", "")

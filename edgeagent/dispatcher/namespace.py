@@ -1,0 +1,183 @@
+"""What is known and told of one namespace: between its watcher and the publisher."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from typing import NamedTuple, Protocol
+
+from edgeagent.argo.wire import Workflow
+from edgeagent.core.messages import Status
+from edgeagent.dispatcher.cursor import cursor_payload
+from edgeagent.dispatcher.progress import FINAL, Progress
+from edgeagent.dispatcher.publisher import Send
+
+
+class Active(Protocol):
+    """Who counts the unfinished workflows of each namespace."""
+
+    def started(self, namespace: str, name: str) -> None:
+        """This one is unfinished; it was not known before, or runs again."""
+
+    def finished(self, namespace: str, name: str) -> None:
+        """This one has ended or is gone. It may be told more than once."""
+
+    def listed(self, namespace: str, names: Collection[str]) -> None:
+        """These are all unfinished ones: the engine has just been asked."""
+
+
+class Pace(NamedTuple):
+    """In seconds.
+
+    `tick_s`: between two looks at what is due. `cursor_s`: between two cursors. `hold_s`: how long the cursor stands
+    still after everything was listed. A watch that begins brings what exists in no order: until it has done so, a
+    leader that comes after us must not take for told what had not yet come to us. `deleted_kept_s`: how long a follower
+    remembers a deleted workflow; whoever leads has told it by then.
+    """
+
+    tick_s: float = 1.0
+    cursor_s: float = 5.0
+    hold_s: float = 60.0
+    deleted_kept_s: float = 120.0
+
+
+DEFAULT_PACE = Pace()
+
+
+class Namespace:
+    """One namespace, the `Sink` of its watcher."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        put: Callable[[Status], None],
+        send: Send,
+        cursor_topic: str,
+        active: Active,
+        pace: Pace,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+        settled: Callable[[], None],
+    ) -> None:
+        """Nothing known.
+
+        Args:
+            name: of the namespace.
+            put: takes each status that is due.
+            send: publishes the cursor.
+            cursor_topic: where it is kept.
+            active: counts what is unfinished.
+            pace: how often and how long.
+            now: monotonic seconds.
+            wall: Unix seconds.
+            settled: told when the broker has answered a cursor.
+        """
+        self.name = name
+        self._progress = Progress(name)
+        self._put = put
+        self._send = send
+        self._cursor_topic = cursor_topic
+        self._active = active
+        self._pace = pace
+        self._now = now
+        self._wall = wall
+        self._settled = settled
+        self._whole_from_s = math.inf  # from then on the cursor may move
+        self._moved_s = -math.inf
+        self._kept_s: float | None = None  # the cursor as it was sent last
+        self._cursors_out = 0
+
+    @property
+    def cursor_is_out(self) -> bool:
+        """Whether the broker has a cursor to answer."""
+        return self._cursors_out > 0
+
+    # What the watcher tells; see `Sink`.
+
+    def seen(self, workflow: Workflow) -> None:
+        """See `Sink`."""
+        name = workflow.metadata.name
+        before = self._progress.is_unfinished(name)
+        status = self._progress.seen(workflow, self._now())
+        if self._progress.is_unfinished(name):
+            if not before:
+                self._active.started(self.name, name)
+        else:
+            self._active.finished(self.name, name)
+        if status is not None:
+            self._put(status)
+
+    def deleted(self, workflow: Workflow) -> None:
+        """See `Sink`."""
+        name = workflow.metadata.name
+        status = self._progress.deleted(workflow, self._now())
+        if not self._progress.is_unfinished(name):
+            self._active.finished(self.name, name)
+        if status is not None:
+            self._put(status)
+
+    def gone(self, name: str) -> None:
+        """See `Sink`."""
+        status = self._progress.gone(name, self._now())
+        self._active.finished(self.name, name)
+        if status is not None:
+            self._put(status)
+
+    def unfinished(self) -> dict[str, str]:
+        """See `Sink`."""
+        return self._progress.unfinished()
+
+    def interrupted(self) -> None:
+        """See `Sink`."""
+        self._whole_from_s = math.inf
+
+    def looked(self, *, everything: bool) -> None:
+        """See `Sink`."""
+        if everything:
+            self._whole_from_s = self._now() + self._pace.hold_s
+        self._active.listed(self.name, tuple(self._progress.unfinished()))
+
+    # What the leader does.
+
+    def lead(self, cursor_s: float | None) -> None:
+        """Put the status of everything unfinished; what finished since the cursor follows when it is seen again."""
+        self._whole_from_s = math.inf
+        self._kept_s = cursor_s
+        for status in self._progress.lead(cursor_s, self._now()):
+            self._put(status)
+
+    def follow(self) -> None:
+        """Put nothing any more."""
+        self._progress.follow()
+
+    def taken(self, status: Status) -> None:
+        """The broker has answered for a status that was put."""
+        if status.status in FINAL:
+            self._progress.finished.taken(status.workflow_id, status.started_at)
+
+    def tick(self) -> None:
+        """While we lead: put what had to wait, and publish the cursor when it is time."""
+        for status in self._progress.due(self._now()):
+            self._put(status)
+        if self._now() - self._moved_s >= self._pace.cursor_s:
+            self.keep_cursor()
+
+    def keep_cursor(self) -> None:
+        """Publish the cursor if it has moved, and if nothing that finished before it can be missing."""
+        if self._now() < self._whole_from_s or self._cursors_out:
+            return
+        self._moved_s = self._now()
+        cursor_s = self._progress.finished.move(self._wall())
+        if cursor_s is not None and cursor_s != self._kept_s:
+            self._kept_s = cursor_s
+            self._cursors_out += 1
+            self._send(self._cursor_topic, cursor_payload(cursor_s), retain=True, on_taken=self._cursor_taken)
+
+    def forget_deleted(self) -> None:
+        """While somebody else leads: forget the deleted workflows that it has told."""
+        self._progress.forget_deleted(self._now() - self._pace.deleted_kept_s)
+
+    def _cursor_taken(self, _: int) -> None:
+        self._cursors_out -= 1
+        self._settled()

@@ -1,0 +1,229 @@
+"""What is known of a namespace's workflows, and which statuses are due. Pure: workflows and a time in, statuses out.
+
+* A change of phase, and a new run, is due at once. A change of only progress or message is due `MIN_GAP_S` after the
+  last status of that workflow; the newest one always gets out.
+* A final status is due once for each run. A deleted workflow that was not finished ends as `Error`.
+* After a final phase, `Running` with a later `startedAt` (argo retry) is a new run. What was read before the workflow
+  finished, and comes in late, is told by its older version or by its `startedAt`.
+
+Only the leader tells (`lead`, `follow`). Everyone else follows, and so knows the unfinished ones when it takes over.
+The memory holds the unfinished workflows, and what `Finished` needs of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from edgeagent.argo.wire import Workflow, WorkflowStatus
+from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
+from edgeagent.core.names import is_dns_label
+from edgeagent.dispatcher.cursor import Finished, unix_s
+
+MIN_GAP_S = 5.0
+DELETED_MESSAGE = "workflow deleted"
+_MAX_MESSAGE_CHARS = 2000
+_MAX_DIGITS = 12
+
+_Phase = Literal["Pending", "Running", "Succeeded", "Failed", "Error"]
+_PHASES: Final[dict[str, _Phase]] = {
+    "": "Pending",  # the controller has not seen it yet
+    "Pending": "Pending",
+    "Running": "Running",
+    "Succeeded": "Succeeded",
+    "Failed": "Failed",
+    "Error": "Error",
+}
+FINAL: Final = frozenset({"Succeeded", "Failed", "Error"})
+
+
+def status_of(namespace: str, workflow: Workflow) -> Status | None:
+    """The status that a workflow is in; None when it has no name, or a phase that nobody knows."""
+    metadata, state = workflow.metadata, workflow.status or WorkflowStatus()
+    phase = _PHASES.get(state.phase)
+    if phase is None or not metadata.name:
+        return None
+    labels = metadata.labels or {}
+    agent = labels.get(LABEL_AGENT, "")
+    return Status(
+        namespace=namespace,
+        workflow_id=metadata.name,
+        status=phase,
+        progress=percent(state.progress),
+        message=state.message[:_MAX_MESSAGE_CHARS],
+        correlation_id=labels.get(LABEL_CORRELATION_ID, ""),
+        agent=agent if is_dns_label(agent) else "",  # it becomes a level of a topic
+        started_at=state.started_at or None,
+        finished_at=state.finished_at or None,
+    )
+
+
+def percent(progress: str) -> str:
+    """`50%` of Argo's `1/2`, rounded down; `0%` of `0/0`; nothing of what is no such text."""
+    done, slash, total = progress.partition("/")
+    if not slash or not _is_count(done) or not _is_count(total):
+        return ""
+    if not int(total):
+        return "0%"
+    return f"{100 * int(done) // int(total)}%" if int(done) <= int(total) else ""
+
+
+def _is_count(text: str) -> bool:
+    return len(text) <= _MAX_DIGITS and text.isascii() and text.isdecimal()
+
+
+class _Open(msgspec.Struct, gc=False):
+    """An unfinished workflow: its newest status, and the one told last. `deleted_s`: it is gone, and nobody told it."""
+
+    uid: str
+    version: str
+    latest: Status
+    told: Status | None = None
+    told_s: float = 0.0
+    deleted_s: float | None = None
+
+    def is_newer_than(self, version: str) -> bool:
+        """Whether a resource version is older than what is known. Kubernetes counts up; other texts do not compare."""
+        if not (version.isdecimal() and self.version.isdecimal()):
+            return False
+        return int(version) < int(self.version) or (self.deleted_s is not None and int(version) == int(self.version))
+
+
+class Progress:
+    """The workflows of one namespace. Times are monotonic seconds, but for those of the cursor (Unix seconds)."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._open: dict[str, _Open] = {}
+        self._waiting: dict[str, None] = {}  # names of those whose newest status is told later, in order
+        self._finished = Finished(None)
+        self._leading = False
+
+    @property
+    def finished(self) -> Finished:
+        """What was told of ended runs since we lead."""
+        return self._finished
+
+    def unfinished(self) -> dict[str, str]:
+        """The uid of each unfinished workflow, by name."""
+        return {name: known.uid for name, known in self._open.items() if known.deleted_s is None}
+
+    def is_unfinished(self, name: str) -> bool:
+        """Whether this workflow is known, and not to be finished or gone."""
+        known = self._open.get(name)
+        return known is not None and known.deleted_s is None
+
+    def lead(self, cursor_s: float | None, now_s: float) -> list[Status]:
+        """From now on we tell; returns the status of each unfinished workflow, and of those that went untold.
+
+        Args:
+            cursor_s: what ended before it, less a margin, is told already; None: nothing is.
+            now_s: the time.
+        """
+        self._leading = True
+        self._finished = Finished(cursor_s)
+        self._waiting.clear()
+        statuses = [known.latest for known in self._open.values()]
+        for name, known in tuple(self._open.items()):
+            known.told, known.told_s = known.latest, now_s
+            if known.deleted_s is not None:
+                self._finished.tell_deleted(name, known.uid, known.latest.started_at)
+                del self._open[name]
+        return statuses
+
+    def follow(self) -> None:
+        """Somebody else tells, or nobody."""
+        self._leading = False
+        self._finished = Finished(None)
+        self._waiting.clear()
+
+    def seen(self, workflow: Workflow, now_s: float) -> Status | None:
+        """A workflow was listed or has changed; returns the status to publish now, None for none."""
+        status = status_of(self._namespace, workflow)
+        if status is None:
+            return None
+        name, uid, version = status.workflow_id, workflow.metadata.uid, workflow.metadata.resource_version
+        known = self._open.get(name)
+        if known is not None and known.is_newer_than(version):
+            return None
+        if status.status in FINAL:
+            return self._end(status, uid, _ended_s(workflow), known=known is not None)
+        ended = self._finished.run(name)
+        if ended is not None and not ended.is_later(uid, status.started_at):
+            return None  # it was read before the workflow finished
+        if known is None or known.uid != uid:
+            known = self._open[name] = _Open(uid, version, status)
+        known.version, known.latest, known.deleted_s = version or known.version, status, None
+        return self._tell(name, known, now_s) if self._leading else None
+
+    def deleted(self, workflow: Workflow, now_s: float) -> Status | None:
+        """A workflow was deleted, with this as its last state; returns the status to publish now."""
+        status = status_of(self._namespace, workflow)
+        if status is None or status.status in FINAL:
+            return self.seen(workflow, now_s)
+        name, uid = status.workflow_id, workflow.metadata.uid
+        known, ended = self._open.get(name), self._finished.run(name)
+        if known is not None and known.uid != uid:
+            return None  # its name lives on in another one
+        if ended is not None and not ended.is_later(uid, status.started_at):
+            return None  # its end is told
+        self._open[name] = _Open(uid, workflow.metadata.resource_version, status)
+        return self.gone(name, now_s)
+
+    def gone(self, name: str, now_s: float) -> Status | None:
+        """An unfinished workflow is found nowhere any more; returns the status to publish now."""
+        known = self._open[name]
+        status = msgspec.structs.replace(known.latest, status="Error", message=DELETED_MESSAGE)
+        self._waiting.pop(name, None)
+        if not self._leading:
+            known.latest, known.deleted_s = status, now_s
+            return None
+        del self._open[name]
+        self._finished.tell_deleted(name, known.uid, status.started_at)
+        return status
+
+    def forget_deleted(self, before_s: float) -> None:
+        """Forget the deleted ones from before this time: the leader has told them."""
+        for name, known in tuple(self._open.items()):
+            if known.deleted_s is not None and known.deleted_s < before_s:
+                del self._open[name]
+
+    def due(self, now_s: float) -> list[Status]:
+        """The statuses that had to wait and are due now."""
+        ready = [name for name in self._waiting if now_s - self._open[name].told_s >= MIN_GAP_S]
+        return [status for name in ready if (status := self._tell(name, self._open[name], now_s))]
+
+    def _end(self, status: Status, uid: str, ended_s: float, *, known: bool) -> Status | None:
+        name = status.workflow_id
+        self._open.pop(name, None)
+        self._waiting.pop(name, None)
+        if not self._leading:
+            return None
+        ended = self._finished.run(name)
+        if ended is not None and not ended.is_later(uid, status.started_at):
+            return None
+        if not known and self._finished.is_told(ended_s):
+            return None
+        self._finished.tell(name, uid, status.started_at, ended_s)
+        return status
+
+    def _tell(self, name: str, known: _Open, now_s: float) -> Status | None:
+        told, latest = known.told, known.latest
+        if latest == told:
+            self._waiting.pop(name, None)
+            return None
+        at_once = told is None or latest.status != told.status or (latest.started_at or "") > (told.started_at or "")
+        if not at_once and now_s - known.told_s < MIN_GAP_S:
+            self._waiting[name] = None
+            return None
+        self._waiting.pop(name, None)
+        known.told, known.told_s = latest, now_s
+        return latest
+
+
+def _ended_s(workflow: Workflow) -> float:
+    """When it ended. A final phase always comes with `finishedAt`; if it should not, what is nearest stands for it."""
+    state = workflow.status or WorkflowStatus()
+    times = (unix_s(text) for text in (state.finished_at, state.started_at, workflow.metadata.creation_timestamp))
+    return next((time_s for time_s in times if time_s is not None), 0.0)

@@ -1,0 +1,120 @@
+"""Statuses on their way to the broker: the newest of each workflow, and never more than a window of them at once.
+
+What waits is replaced by what is newer, so that a slow broker costs memory for each workflow, not for each change. A
+final status is never replaced: what comes after it (a retry) waits behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from edgeagent.core import topics
+from edgeagent.core.messages import Status
+from edgeagent.dispatcher.progress import FINAL
+from edgeagent.dispatcher.troubles import FAILURE
+
+WINDOW = 200  # publications that the broker has not answered; enough for a far broker, little to send again
+
+_encoder = msgspec.json.Encoder()
+
+
+class Send(Protocol):
+    """Publishes at QoS 1, again on each connection until a broker has answered; then `on_taken(reason_code)`."""
+
+    def __call__(
+        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+    ) -> None:
+        """Queue a publication."""
+
+
+class _Job(msgspec.Struct):
+    """A status that is out: how many of its publications are not answered, and in whose time as a leader it began."""
+
+    status: Status
+    unanswered: int
+    term: int
+
+
+class Publisher:
+    """Keeps statuses until the broker has answered for each of their topics, and tells then.
+
+    Attributes:
+        published: publications that the broker took; a status counts for each of its topics.
+        refused: publications that the broker refused, as the dispatcher logs. They count as done: it would refuse them
+            again.
+    """
+
+    def __init__(self, send: Send, taken: Callable[[Status], None], window: int = WINDOW) -> None:
+        """Nothing waits.
+
+        Args:
+            send: queues one publication.
+            taken: told when a status is done on all its topics.
+            window: how many publications may be unanswered at once; at least 2.
+        """
+        self.published = 0
+        self.refused = 0
+        self._send = send
+        self._taken = taken
+        self._window = window
+        self._waiting: dict[tuple[str, str], list[Status]] = {}
+        self._jobs = 0
+        self._unanswered = 0
+        self._term = 0
+
+    @property
+    def pending(self) -> int:
+        """How many statuses are not done: those that wait and those that are out."""
+        return self._jobs + sum(map(len, self._waiting.values()))
+
+    def put(self, status: Status) -> None:
+        """Publish this when there is room, unless a newer one of the same workflow comes first."""
+        waiting = self._waiting.setdefault((status.namespace, status.workflow_id), [])
+        if waiting and waiting[-1].status not in FINAL:
+            waiting.pop()
+        waiting.append(status)
+        self._fill()
+
+    def repeat(self, status: Status) -> None:
+        """Publish a status that was asked for. When one of the same workflow waits, that is newer and does as well."""
+        if (status.namespace, status.workflow_id) not in self._waiting:
+            self.put(status)
+
+    def clear(self) -> None:
+        """Forget what waits, and tell nothing of what is out any more: another time as a leader begins, or none."""
+        self._waiting.clear()
+        self._term += 1
+        self._jobs = 0
+
+    def _fill(self) -> None:
+        while self._waiting:
+            key = next(iter(self._waiting))
+            waiting = self._waiting[key]
+            status_topics = topics.status_topics(waiting[0].agent)
+            if self._unanswered + len(status_topics) > self._window:
+                return
+            status = waiting.pop(0)
+            if not waiting:
+                del self._waiting[key]
+            self._unanswered += len(status_topics)
+            self._jobs += 1
+            job = _Job(status, len(status_topics), self._term)
+            payload = _encoder.encode(status)
+            for topic in status_topics:
+                self._send(topic, payload, on_taken=self._answer(job))
+
+    def _answer(self, job: _Job) -> Callable[[int], None]:
+        def answered(reason_code: int) -> None:
+            self._unanswered -= 1
+            job.unanswered -= 1
+            self.published += reason_code < FAILURE
+            self.refused += reason_code >= FAILURE
+            if not job.unanswered and job.term == self._term:
+                self._jobs -= 1
+                self._taken(job.status)
+            self._fill()
+
+        return answered

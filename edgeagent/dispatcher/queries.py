@@ -1,0 +1,125 @@
+"""Answers gateways that ask for the present statuses of their workflows (contract section 5).
+
+A gateway asks when its session was lost, or when it heard nothing for long. What is found is published on the topics of
+every status; what is not found is not answered. Whoever asks gets only the statuses of the agent in the query, on that
+agent's own topic: a query in another's name tells the asker nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from edgeagent.core.backoff import full_jitter
+from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status, StatusQuery, parse_status_query
+from edgeagent.dispatcher.progress import status_of
+from edgeagent.dispatcher.watcher import Workflows
+from edgeagent.errors import EngineRefused, EngineUnavailable, MessageError
+
+# Each id has 32 characters: the address of a list stays below what proxies take (8 KiB).
+CHUNK_IDS = 100
+# A query that finds no place is asked again by its gateway after an hour.
+MAX_QUERIES = 1000
+_BASE_S, _CAP_S = 1.0, 30.0
+
+log = logging.getLogger(__name__)
+
+
+class Queries:
+    """The queries that wait, answered one after another.
+
+    Attributes:
+        answered: queries that were looked up.
+        dropped: queries that found no place, or could not be read.
+    """
+
+    def __init__(self, client: Workflows, namespaces: Sequence[str], publish: Callable[[Status], None]) -> None:
+        """No query waits.
+
+        Args:
+            client: the engine's.
+            namespaces: where to look.
+            publish: told each status that was asked for.
+        """
+        self.answered = 0
+        self.dropped = 0
+        self._client = client
+        self._namespaces = tuple(namespaces)
+        self._publish = publish
+        self._waiting: deque[StatusQuery] = deque()
+        self._asked = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many queries wait or are being answered."""
+        return len(self._waiting)
+
+    def ask(self, payload: bytes) -> None:
+        """Take in a query as it came from the broker."""
+        try:
+            query = parse_status_query(payload)
+        except MessageError as exc:
+            self.dropped += 1
+            log.warning("%s", exc, extra={"event": "status_query_malformed"})
+            return
+        if len(self._waiting) >= MAX_QUERIES:
+            self.dropped += 1
+            log.warning(
+                "a query of %s is not answered: %d others wait",
+                query.agent,
+                MAX_QUERIES,
+                extra={"event": "status_query_dropped", "agent": query.agent},
+            )
+            return
+        self._waiting.append(query)
+        self._asked.set()
+
+    def clear(self) -> None:
+        """Forget the queries: another dispatcher answers them, or their gateways ask again."""
+        self._waiting.clear()
+
+    async def run(self) -> None:
+        """Answer until cancelled."""
+        while True:
+            await self._asked.wait()
+            self._asked.clear()
+            while self._waiting:
+                query = self._waiting[0]
+                await self._answer(query)
+                if self._waiting and self._waiting[0] is query:  # else they were forgotten
+                    self._waiting.popleft()
+                    self.answered += 1
+
+    async def _answer(self, query: StatusQuery) -> None:
+        missing = dict.fromkeys(query.correlation_ids)
+        for namespace in self._namespaces:
+            ids = tuple(missing)
+            for start in range(0, len(ids), CHUNK_IDS):
+                for status in await self._find(query, namespace, ids[start : start + CHUNK_IDS]):
+                    if status.agent == query.agent and status.correlation_id in missing:
+                        del missing[status.correlation_id]
+                        if self._waiting and self._waiting[0] is query:
+                            self._publish(status)
+
+    async def _find(self, query: StatusQuery, namespace: str, ids: Sequence[str]) -> list[Status]:
+        """The statuses of a chunk, tried until the engine answers or the query is forgotten."""
+        labels = f"{LABEL_AGENT}={query.agent},{LABEL_CORRELATION_ID} in ({','.join(ids)})"
+        failures = 0
+        while self._waiting and self._waiting[0] is query:
+            try:
+                workflows, _ = await self._client.list(namespace, labels=labels)
+            except EngineUnavailable:  # the namespace's watcher has told it
+                fraction = random.random()  # noqa: S311  jitter is no secret
+                await asyncio.sleep(full_jitter(failures, fraction, base_s=_BASE_S, cap_s=_CAP_S))
+                failures += 1
+            except EngineRefused as exc:
+                extra = {"event": "status_query_refused", "namespace": namespace, "agent": query.agent}
+                log.warning("cannot look up what %s asks for in %r: %s", query.agent, namespace, exc, extra=extra)
+                break
+            else:
+                found = (status_of(namespace, workflow) for workflow in workflows)
+                return [status for status in found if status is not None]
+        return []

@@ -1,0 +1,169 @@
+"""Brings orders to the engine through the gate: holds them while it is away a moment, probes it when it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Callable
+
+import msgspec
+
+from edgeagent.core.backoff import full_jitter
+from edgeagent.dispatcher.engine import Engine, Order
+from edgeagent.dispatcher.gate import HOLD_S, Gate, GateState
+from edgeagent.dispatcher.outcome import Outcome, Overloaded
+from edgeagent.dispatcher.verdict import UNAUTHORIZED, verdict
+from edgeagent.errors import EngineRefused, EngineUnavailable
+
+# The waits between the attempts of one order. It is tried a last time when it has been held for as long as it may.
+_RETRY_BASE_S = 0.5
+_RETRY_CAP_S = 5.0
+
+log = logging.getLogger(__name__)
+
+
+class Starter:
+    """One engine and the gate before it. `run` must be running, or a gate that has closed never opens again."""
+
+    def __init__(self, engine: Engine, *, opened: Callable[[], None], hold_s: float = HOLD_S) -> None:
+        """A starter with an open gate.
+
+        Args:
+            engine: what starts the workflows.
+            opened: called when orders are taken again.
+            hold_s: how long an order is tried again while the engine does not answer, and how long that must have
+                lasted before none is taken.
+        """
+        self._engine = engine
+        self._opened = opened
+        self._hold_s = hold_s
+        self._gate = Gate(hold_s)
+        self._closed = asyncio.Event()
+        self._told_closed = False
+        self._told_off = asyncio.Event()
+
+    @property
+    def state(self) -> GateState:
+        """Where the gate stands."""
+        return self._gate.state
+
+    @property
+    def takes(self) -> bool:
+        """Whether orders may be brought now."""
+        return self._gate.takes
+
+    def stop_holding(self) -> None:
+        """From now on an order that the engine does not answer is given back at once: the process is about to end."""
+        self._told_off.set()
+
+    async def start(self, order: Order, wanted: Callable[[], bool]) -> Outcome | None:
+        """Start the order's workflow, trying again for `hold_s` while the engine does not answer.
+
+        Without a name it is tried once only: the request whose answer was lost may have started the workflow, and a
+        second one would start another.
+
+        Args:
+            order: what to start.
+            wanted: whether somebody still waits for the answer; asked before each further attempt.
+
+        Returns:
+            What became of it; None when it gets no answer now, because the engine does not let us in, or because
+            nobody wants it any more. It may then have been started.
+        """
+        loop = asyncio.get_running_loop()
+        give_up_s: float | None = None
+        failures = 0
+        while True:
+            outcome = await self._attempt(order)
+            if not isinstance(outcome, Overloaded):
+                return outcome
+            now_s = loop.time()
+            if give_up_s is None:
+                give_up_s = now_s + self._hold_s
+            if not order.name or now_s >= give_up_s:
+                return outcome
+            wait_s = full_jitter(failures, _fraction(), base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S)
+            await self._pause(min(wait_s, give_up_s - now_s))
+            if self._told_off.is_set() or not wanted():
+                return None
+            failures += 1
+            order = msgspec.structs.replace(order, attempt=0)  # the attempt that failed may have started it
+
+    async def run(self) -> None:
+        """Probe the engine while the gate is closed, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due_s = self._gate.next_probe_s
+            if due_s is None:
+                self._closed.clear()
+                await self._closed.wait()
+            elif due_s > loop.time():
+                await asyncio.sleep(due_s - loop.time())
+            else:
+                await self._probe()
+
+    async def _attempt(self, order: Order) -> Outcome | None:
+        outcome: Outcome | None
+        try:
+            outcome = await self._engine.create(order)
+        except (EngineRefused, EngineUnavailable) as exc:
+            outcome = verdict(exc, order)
+            now_s = asyncio.get_running_loop().time()
+            if outcome is None:
+                self._tell(self._gate.unauthorized(now_s, _fraction()), exc)
+                return None
+            if isinstance(outcome, Overloaded):
+                self._tell(self._gate.unavailable(now_s, _fraction()), exc)
+                return outcome
+        self._tell(self._gate.answered())
+        return outcome
+
+    async def _probe(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await self._engine.probe()
+        except (EngineRefused, EngineUnavailable) as exc:
+            self._gate.probe_failed(loop.time(), _fraction())
+            log.debug("a probe of the engine failed: %s", exc, extra={"event": "engine_probe_failed"})
+            if isinstance(exc, EngineRefused) and exc.status == UNAUTHORIZED:
+                self._tell(self._gate.unauthorized(loop.time(), _fraction()), exc)
+        else:
+            self._tell(self._gate.probe_succeeded())
+
+    async def _pause(self, wait_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                await self._told_off.wait()
+
+    def _tell(self, state: GateState | None, error: EngineRefused | EngineUnavailable | None = None) -> None:
+        """Act on a change of the gate. Holding is not told: most often it ends after one more attempt."""
+        if state in {GateState.CLOSED, GateState.UNAUTHORIZED}:
+            self._told_closed = True
+            self._closed.set()
+        match state:
+            case GateState.CLOSED:
+                log.warning(
+                    "the workflow engine is not available, so no triggers are taken until it is: %s",
+                    error,
+                    extra={"event": "engine_unavailable"},
+                )
+            case GateState.UNAUTHORIZED:
+                log.error(
+                    "the workflow engine does not let us in, so no triggers are taken and none is answered until the "
+                    "token is right: %s",
+                    error,
+                    extra={"event": "engine_unauthorized"},
+                )
+            case GateState.OPEN:
+                if self._told_closed:
+                    log.info("the workflow engine is back, triggers are taken", extra={"event": "engine_available"})
+                self._told_closed = False
+                self._opened()
+            case _:
+                pass
+
+
+def _fraction() -> float:
+    return random.random()  # noqa: S311  jitter is no secret

@@ -1,0 +1,54 @@
+"""What the operator is told about the broker: once when something begins, not with every message."""
+
+from __future__ import annotations
+
+import logging
+
+from edgeagent.errors import Denied, UplinkError
+from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack
+
+FAILURE = 0x80  # reason codes from here on say that the broker did not take the publication
+# How many topics in trouble are remembered, so that each is logged once and not with every message.
+_MAX_TOPICS = 1000
+
+log = logging.getLogger(__name__)
+
+
+class Troubles:
+    """Remembers what was told."""
+
+    def __init__(self) -> None:
+        self._topics: set[str] = set()
+        self._told_unreachable = False
+
+    def connected(self, *, session_present: bool) -> None:
+        """The connection is up."""
+        log.info("connected to the broker", extra={"event": "broker_connected", "session_present": session_present})
+        self._told_unreachable = False
+
+    def down(self, error: UplinkError, *, was_up: bool) -> None:
+        """One line when a connection ends, and one when no other can be had, not one for each attempt."""
+        if was_up:
+            log.info("disconnected: %s", error, extra={"event": "broker_disconnected"})
+        elif not self._told_unreachable:
+            self._told_unreachable = True
+            level = logging.ERROR if isinstance(error, Denied) else logging.WARNING
+            log.log(level, "cannot reach the broker, retrying: %s", error, extra={"event": "broker_unreachable"})
+
+    def published(self, topic: str, ack: Ack, *, is_response: bool) -> None:
+        """Log the first of several publications on a topic that are refused or, for responses, heard by nobody."""
+        refused = ack.reason_code >= FAILURE
+        if not refused and not (is_response and ack.reason_code == NO_MATCHING_SUBSCRIBERS):
+            self._topics.discard(topic)
+            return
+        if topic in self._topics:
+            return
+        if len(self._topics) >= _MAX_TOPICS:
+            self._topics.clear()
+        self._topics.add(topic)
+        event = "publish_refused" if refused else "response_unheard"
+        extra = {"event": event, "topic": topic, "reason_code": f"0x{ack.reason_code:02x}", "reason": ack.reason}
+        if refused:
+            log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
+        else:
+            log.warning("nobody subscribes to the topic of a response", extra=extra)

@@ -1,0 +1,65 @@
+"""Finding out that a connection is dead, and telling the broker that ours is not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+# A PINGREQ is answered at once by a broker that lives; the factor is what brokers allow us (MQTT 5, 3.1.2.10).
+_PATIENCE = 1.5
+
+
+class KeepAlive:
+    """The one timer of a connection: it looks at when something was last sent and received.
+
+    So a message need not touch the timer. Nothing happens before `start`.
+
+    Args:
+        loop: the running loop.
+        ping: writes a PINGREQ, and calls `sent` as every write does.
+        give_up: called once, with the reason, when the broker does not answer; the timer is stopped then.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, ping: Callable[[], None], give_up: Callable[[str], None]
+    ) -> None:
+        self._loop = loop
+        self._ping = ping
+        self._give_up = give_up
+        self._period_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._sent_s = self._received_s = loop.time()
+        self._asked_s: float | None = None  # when the first PINGREQ went out that nothing came after
+
+    def start(self, period_s: float) -> None:
+        """Watch from now on: something is sent in every period, and something must come soon after it."""
+        self._period_s = period_s
+        self._timer = self._loop.call_later(period_s, self._look)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def sent(self) -> None:
+        """Something was written."""
+        self._sent_s = self._loop.time()
+
+    def received(self) -> None:
+        """Something came."""
+        self._received_s = self._loop.time()
+        self._asked_s = None
+
+    def _look(self) -> None:
+        now_s, period_s = self._loop.time(), self._period_s
+        if self._asked_s is not None and now_s - self._asked_s >= _PATIENCE * period_s:
+            silent_s = now_s - self._received_s
+            self._give_up(f"nothing came from the broker for {silent_s:.0f} s, not even an answer to a ping")
+            return
+        silent = self._asked_s is None and now_s - self._received_s >= period_s
+        if silent or now_s - self._sent_s >= period_s:
+            if self._asked_s is None:
+                self._asked_s = now_s
+            self._ping()
+        heard_by_s = self._received_s + period_s if self._asked_s is None else self._asked_s + _PATIENCE * period_s
+        self._timer = self._loop.call_at(min(self._sent_s + period_s, heard_by_s), self._look)

@@ -1,0 +1,89 @@
+"""How an owner leaves: its subscriptions are given up, what they still bring is taken, and the session ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from edgeagent.mqtt.v5 import V5Link
+
+# The most that `unsubscribe` takes by default, and how much of it is given to the broker's first answer.
+LEAVE_TIMEOUT_S = 5.0
+UNSUBACK_TIMEOUT_S = 2.0
+
+_log = logging.getLogger(__name__)
+
+
+class Leave:
+    """The way out of a session that outlives its connections. Give it to one `keep_connected`.
+
+    A broker goes on to put messages into the session of a client that is away. With a shared subscription these are
+    messages that another member could have had: Mosquitto passes none of them on, neither while it keeps the session
+    nor when it ends, and what is in a session that ends is lost. So a member that goes for good empties it first:
+
+        if await leave.unsubscribe():   # while the owner still takes and acknowledges what comes
+            ...                         # the last things can be published
+        session.cancel()                # DISCONNECT, which ends the session if it is empty, and only then
+
+    A session that is not empty stays, with what was not acknowledged, until its expiry or until the same client id
+    connects again.
+    """
+
+    def __init__(self) -> None:
+        self._begun = False
+        self._link: V5Link | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether `unsubscribe` was called: no connection makes a subscription any more."""
+        return self._begun
+
+    def follow(self, link: V5Link | None) -> None:
+        """Told by the session: the connection that there is now, up or not yet; None: there is none."""
+        self._link = link
+
+    async def unsubscribe(self, timeout_s: float = LEAVE_TIMEOUT_S) -> bool:
+        """Give up all subscriptions, and wait until everything that they brought is taken and acknowledged.
+
+        The owner goes on to be told of messages, also of those that the broker had kept back so far. Publishing is
+        not affected. May be cancelled; what has begun then goes on without being waited for.
+
+        Args:
+            timeout_s: the most that this takes, in seconds; the broker's first answer must come within 2 s of it.
+
+        Returns:
+            Whether the session is empty, so that it ends when `keep_connected` is cancelled. False also when there is
+            no connection, or when it ends meanwhile; a warning in the log says why.
+        """
+        self._begun = True
+        link, loop = self._link, asyncio.get_running_loop()
+        if link is None:
+            return _stays("there is no connection")
+        deadline_s = loop.time() + timeout_s
+        link.unsubscribe()
+        await _first_of(link.farewell.unsubscribed, link.ended, timeout_s=min(timeout_s, UNSUBACK_TIMEOUT_S))
+        if link.farewell.unsubscribed.done() and link.farewell.unsubscribed.result():
+            await _first_of(link.farewell.emptied, link.ended, timeout_s=deadline_s - loop.time())
+        if link.farewell.is_complete and not link.ended.done():
+            return True
+        return _stays(_obstacle(link))
+
+
+async def _first_of(*futures: asyncio.Future[Any], timeout_s: float) -> None:
+    await asyncio.wait(futures, timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
+
+
+def _obstacle(link: V5Link) -> str:
+    if link.ended.done():
+        return str(link.ended.result())
+    if not link.farewell.unsubscribed.done():
+        return "the broker has not answered UNSUBSCRIBE"
+    if not link.farewell.unsubscribed.result():
+        return "the broker refuses UNSUBSCRIBE"
+    return "messages of it are not acknowledged yet"
+
+
+def _stays(why: str) -> bool:
+    _log.warning("the session stays with the broker: %s", why, extra={"event": "mqtt_session_stays", "reason": why})
+    return False

@@ -1,0 +1,247 @@
+"""The parts around a dispatcher's statuses: a wire that a test answers, an engine of workflows, and what binds them.
+
+async with running(engine) as bench:
+bench.lead()
+engine.put("w", "Running")
+await bench.published(("w", "Running"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
+from edgeagent.core import topics
+from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from edgeagent.dispatcher.namespace import Pace
+from edgeagent.dispatcher.statuses import Statuses
+from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
+from edgeagent.mqtt.link import Message
+
+DEADLINE_S = 5.0
+_POLL_S = 0.002
+NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
+QUICK = Pace(tick_s=0.005, cursor_s=0.0, hold_s=0.0)
+TIMING = Timing(look_s=1000.0, refused_s=0.01, base_s=0.01, cap_s=0.01)
+
+
+def at(second: int) -> str:
+    """A time, seconds after `NOON_S`."""
+    return f"2026-03-20T12:{second // 60:02}:{second % 60:02}Z"
+
+
+class Sent(NamedTuple):
+    """One publication that is not answered."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+    answer: Callable[[int], None]
+
+
+class Wire:
+    """Takes what is sent, as `Send`. A test answers it, or sets `automatic` to a reason code."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Sent] = []
+        self.taken: list[Sent] = []
+        self.automatic: int | None = None
+
+    def __call__(
+        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+    ) -> None:
+        """Keep it."""
+        assert on_taken is not None
+        self.waiting.append(Sent(topic, payload, retain, on_taken))
+        if self.automatic is not None:
+            asyncio.get_running_loop().call_soon(self.answer)
+
+    def answer(self, reason_code: int | None = None) -> None:
+        """The broker answers the oldest publication."""
+        sent = self.waiting.pop(0)
+        self.taken.append(sent)
+        sent.answer(reason_code if reason_code is not None else self.automatic or 0)
+
+    def statuses(self, topic: str = topics.STATUS) -> list[tuple[str, str]]:
+        """What was published on a topic, answered or not."""
+        found = [msgspec.json.decode(sent.payload) for sent in [*self.taken, *self.waiting] if sent.topic == topic]
+        return [(status["workflowId"], status["status"]) for status in found]
+
+
+class Engine:
+    """What the client shows of an engine: workflows by name, one watch. `fail` is raised by every list and get."""
+
+    def __init__(self) -> None:
+        self.workflows: dict[str, Workflow] = {}
+        self.archive: dict[str, Workflow] = {}
+        self.fail: Exception | None = None
+        self.lists: list[str] = []
+        self.watches = 0
+        self._version = 0
+        self._events: asyncio.Queue[WatchEvent | Exception | None] = asyncio.Queue()
+
+    def put(
+        self, name: str, phase: str = "", *, ended: str | None = None, agent: str = "gw-1", **more: Any
+    ) -> Workflow:
+        """Create or change a workflow; the watch tells."""
+        kind = "MODIFIED" if name in self.workflows else "ADDED"
+        workflow = self.workflows[name] = self.made(name, phase, ended=ended, agent=agent, **more)
+        self._events.put_nowait(WatchEvent(kind, workflow))
+        return workflow
+
+    def made(self, name: str, phase: str, *, ended: str | None = None, agent: str = "gw-1", uid: str = "u") -> Workflow:
+        """A workflow of the next version."""
+        self._version += 1
+        labels = {LABEL_AGENT: agent, LABEL_CORRELATION_ID: f"c-{name}"}
+        metadata = Metadata(name, "plant", uid, str(self._version), "2026-03-20T11:00:00Z", labels)
+        return Workflow(metadata, WorkflowStatus(phase, started_at="2026-03-20T11:00:00Z", finished_at=ended))
+
+    def break_watch(self, error: Exception | None) -> None:
+        """The watch ends: closed by the engine, or with an error."""
+        self._events.put_nowait(error)
+
+    async def get(self, namespace: str, name: str) -> Workflow | None:
+        """See `Workflows`."""
+        assert namespace == "plant"
+        if self.fail is not None:
+            raise self.fail
+        return self.workflows.get(name) or self.archive.get(name)
+
+    async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[list[Workflow], str]:
+        """See `Workflows`."""
+        assert (namespace, limit > 0) == ("plant", True)
+        self.lists.append(labels)
+        await asyncio.sleep(0)
+        if self.fail is not None:
+            raise self.fail
+        found = [*self.workflows.values(), *self.archive.values()]
+        if labels == UNFINISHED:
+            found = [workflow for workflow in found if workflow.status and not workflow.status.finished_at]
+        elif labels != OWN:
+            agent = labels.partition(",")[0].partition("=")[2]
+            ids = labels.partition("(")[2].rstrip(")").split(",")
+            found = [
+                workflow
+                for workflow in found
+                if workflow.metadata.labels
+                and workflow.metadata.labels[LABEL_AGENT] == agent
+                and workflow.metadata.labels[LABEL_CORRELATION_ID] in ids
+            ]
+        return found, ""
+
+    async def watch(
+        self, namespace: str, *, labels: str, resource_version: str = ""
+    ) -> AsyncGenerator[WatchEvent, None]:
+        """See `Workflows`."""
+        assert (namespace, labels, resource_version) == ("plant", OWN, "")
+        self.watches += 1
+        while not self._events.empty():
+            self._events.get_nowait()
+        for workflow in tuple(self.workflows.values()):
+            yield WatchEvent("ADDED", workflow)
+        while (event := await self._events.get()) is not None:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+
+
+class Counted:
+    """Keeps what it is told of unfinished workflows."""
+
+    def __init__(self) -> None:
+        self.active: set[str] = set()
+        self.lists = 0
+
+    def started(self, namespace: str, name: str) -> None:
+        """See `Active`."""
+        assert namespace == "plant"
+        self.active.add(name)
+
+    def finished(self, namespace: str, name: str) -> None:
+        """See `Active`."""
+        assert namespace == "plant"
+        self.active.discard(name)
+
+    def listed(self, namespace: str, names: Collection[str]) -> None:
+        """See `Active`."""
+        assert namespace == "plant"
+        self.active = set(names)
+        self.lists += 1
+
+
+class Bench:
+    """One dispatcher's statuses between a scripted engine and a wire that ends in the test."""
+
+    def __init__(self, engine: Engine, instance: str, pace: Pace, timing: Timing) -> None:
+        self.engine = engine
+        self.wire = Wire()
+        self.wire.automatic = 0
+        self.counted = Counted()
+        self.statuses = Statuses(
+            engine,
+            ["plant"],
+            "g",
+            instance,
+            self.wire,
+            active=self.counted,
+            pace=pace,
+            timing=timing,
+            wall=lambda: NOON_S + 86_400,
+        )
+
+    def hear(self, topic: str, payload: bytes) -> None:
+        """The broker delivers a message."""
+        assert self.statuses.on_messages([Message(topic, payload, 0, 0, 1)]) == []
+
+    def lead(self) -> None:
+        """Connect, and bring the own presence back."""
+        self.statuses.on_up()
+        self.echo()
+
+    def echo(self) -> None:
+        """Bring the newest own presence back."""
+        topic = topics.presence_topic("g", self.statuses._instance)
+        sent = [item for item in [*self.wire.taken, *self.wire.waiting] if item.topic == topic]
+        self.hear(topic, sent[-1].payload)
+
+    def cursors(self) -> list[str]:
+        """The cursors that were published."""
+        sent = [*self.wire.taken, *self.wire.waiting]
+        found = [item for item in sent if item.topic == topics.cursor_topic("g", "plant")]
+        assert all(item.retain for item in found)
+        return [msgspec.json.decode(item.payload)["finished"] for item in found]
+
+    async def until(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until it holds."""
+        deadline_s = asyncio.get_running_loop().time() + DEADLINE_S
+        while not condition():
+            if asyncio.get_running_loop().time() > deadline_s:
+                pytest.fail(f"not within {DEADLINE_S} s: {what}; published: {self.wire.statuses()}")
+            await asyncio.sleep(_POLL_S)
+
+    async def published(self, *expected: tuple[str, str]) -> None:
+        """Wait until exactly these were published on the base topic, in any order."""
+        await self.until(lambda: sorted(self.wire.statuses()) == sorted(expected), f"published {expected}")
+
+
+@asynccontextmanager
+async def running(
+    engine: Engine, instance: str = "a", *, pace: Pace = QUICK, timing: Timing = TIMING
+) -> AsyncIterator[Bench]:
+    """Statuses at work; they must not have ended by themselves."""
+    bench = Bench(engine, instance, pace, timing)
+    task = asyncio.create_task(bench.statuses.run())
+    try:
+        yield bench
+    finally:
+        assert not task.done()
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

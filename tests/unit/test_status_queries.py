@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from edgeagent.argo.wire import Workflow
+from edgeagent.core import topics
+from edgeagent.dispatcher.cursor import cursor_payload
+from edgeagent.errors import EngineRefused, EngineUnavailable
+from tests.fakes.statuses_bench import NOON_S, Engine, at, running
+
+
+def query(*ids: str, agent: str = "gw-1") -> bytes:
+    return msgspec.json.encode({"agent": agent, "correlation_ids": ids, "reply_to": "anywhere"})
+
+
+async def test_a_gateway_that_asks_is_told_the_present_statuses_again() -> None:
+    engine = Engine()
+    engine.put("running", "Running")
+    engine.archive["done"] = engine.made("done", "Failed", ended=at(1))
+    async with running(engine) as bench:
+        bench.hear(topics.cursor_topic("g", "plant"), cursor_payload(NOON_S + 3600))
+        bench.lead()
+        await bench.published(("running", "Running"))
+        bench.hear(topics.STATUS_QUERY, query("c-running", "c-done", "c-unknown"))
+        await bench.published(("running", "Running"), ("running", "Running"), ("done", "Failed"))
+        assert {item.topic for item in bench.wire.taken if b"workflowId" in item.payload} == {
+            "argo/workflows/status",
+            "argo/workflows/status/gw-1",
+        }
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "counted")
+
+
+class Careless(Engine):
+    """Answers with more than it was asked for."""
+
+    async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[list[Workflow], str]:
+        """See `Workflows`."""
+        await super().list(namespace, labels=labels, limit=limit)
+        return [*self.workflows.values()], ""
+
+
+@pytest.mark.parametrize("kind", [Engine, Careless])
+async def test_a_gateway_is_told_nothing_of_another_ones_workflows(kind: type[Engine]) -> None:
+    engine = kind()
+    engine.put("w", "Running", agent="gw-2")
+    async with running(engine) as bench:
+        bench.lead()
+        await bench.published(("w", "Running"))
+        bench.hear(topics.STATUS_QUERY, query("c-w", agent="gw-1"))
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "answered")
+        assert len(bench.wire.statuses()) == 1
+
+
+async def test_a_long_query_is_looked_up_in_chunks() -> None:
+    engine = Engine()
+    async with running(engine) as bench:
+        bench.lead()
+        bench.hear(topics.STATUS_QUERY, query(*(f"{number:032x}" for number in range(250))))
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "answered")
+        asked = [labels for labels in engine.lists if " in (" in labels]
+        assert [labels.count(",") for labels in asked] == [100, 100, 50]
+        assert max(map(len, asked)) < 4000
+
+
+async def test_a_query_that_cannot_be_read_is_counted_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(Engine()) as bench:
+        bench.lead()
+        bench.hear(topics.STATUS_QUERY, query("a) or (b"))
+        assert bench.statuses.stats().queries_dropped == 1
+    assert "status_query_malformed" in [getattr(record, "event", "") for record in caplog.records]
+
+
+async def test_a_query_waits_for_an_engine_that_is_away_and_a_refused_one_does_not_hold_the_others() -> None:
+    engine = Engine()
+    engine.put("w", "Running")
+    async with running(engine) as bench:
+        bench.lead()
+        await bench.published(("w", "Running"))
+        engine.fail = EngineUnavailable("argo", "gone")
+        bench.hear(topics.STATUS_QUERY, query("c-w"))
+        await bench.until(lambda: " in (" in engine.lists[-1], "looked up in vain")
+        assert bench.statuses.stats().queries_answered == 0
+        engine.fail = EngineRefused("argo", 403, "no")
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "given up")
+
+
+async def test_queries_are_left_to_the_leader() -> None:
+    engine = Engine()
+    async with running(engine) as bench:
+        bench.statuses.on_up()
+        bench.hear(topics.STATUS_QUERY, query("c-w"))
+        await bench.until(lambda: bench.counted.lists, "a list")
+        assert not any(" in (" in labels for labels in engine.lists)
