@@ -7,7 +7,6 @@ batches with a higher number than `batch`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 
 import msgspec
@@ -71,7 +70,7 @@ class Recent:
 
     def add_all(self, keys: Iterable[tuple[bytes, bytes]], deliveries: Iterable[Delivery]) -> None:
         """Take up events that were stored: key and digest of each, and the deliveries that brought some of them."""
-        self._keys += b"".join(chain.from_iterable(keys))
+        self._keys += b"".join([key + digest for key, digest in keys])
         self._deliveries += deliveries
         if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > OPEN_DELIVERIES * 2:
             self._trim()
