@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import socket
@@ -29,7 +30,7 @@ from edgeagent.core.dedupe import Dedupe, Deliveries
 from edgeagent.core.names import agent_id_from_host, is_dns_label
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.topics import state_topic, with_agent
-from edgeagent.errors import ConfigError, Problem
+from edgeagent.errors import ConfigError, Problem, StorageFailed
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import supervise
 from edgeagent.httpapi.server import HttpServer
@@ -269,6 +270,8 @@ class _Agent:
         await self._http.close(_HTTP_CLOSE_S)
         await self._forwarder.drain()
         await self._chores.idle()
+        with contextlib.suppress(StorageFailed):  # then what was answered comes again
+            await self._ledger.committed()
         await self._uplink.leave()
 
     async def _close(self) -> None:

@@ -1,7 +1,7 @@
 """The downlink: the engine's answers and status updates, from the uplink's broker (contract sections 4 and 5).
 
-Messages are worked off in order, as chores, and acknowledged to the broker after the ledger has committed what they
-said. A malformed one is told, counted and acknowledged: it loses nothing else.
+Messages are worked off in order, as chores, and acknowledged to the broker when the ledger has committed what they
+said, which may be a moment later. A malformed one is told, counted and acknowledged: it loses nothing else.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Downlink:
         self._clock = clock
         self._accept_dry_run = accept_dry_run
         self._dry_run_told = False
-        self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not acknowledged: at most the receive maximum
+        self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not worked off: at most the receive maximum
         self._early: dict[str, Life] = {}  # lives of triggers that held messages settled before the ledger knew
         self._failing = False
         self._retry: asyncio.TimerHandle | None = None
@@ -90,9 +91,8 @@ class Downlink:
                         await self._response(message)
                     else:
                         await self._status(link, message)
-                await self._ledger.committed()
-                link.acknowledge(messages)
                 self._held.popleft()
+                self._ledger.when_kept(len(messages), partial(link.acknowledge, messages))
         except StorageFailed as exc:
             if not self._failing:
                 _log.warning("answers cannot be kept, trying again: %s", exc, extra={"event": "downlink_unkept"})

@@ -1,8 +1,9 @@
 """The ledger: where each trigger stands, from its first publish on, to look up, list and relay.
 
 SQLite on a thread of its own. Changes are taken in memory, seen by every read at once, and committed in batches
-(`synchronous = FULL`): soon when somebody waits in `committed`, else within a second. It is an index, not a promise:
-what it forgets in a crash comes again from the outbox, whose triggers are sent again, or from the engine.
+(`synchronous = FULL`), because each commit wears the flash: after a while, or when many changes or many messages wait
+for it, or at once for who calls `committed`. It is an index, not a promise: what it forgets in a crash comes again from
+the outbox, whose triggers are sent again, or from the engine, whose messages are acknowledged after the commit.
 
 A damaged database is put aside and begun anew: the agent always starts.
 """
@@ -13,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,10 +23,23 @@ from edgeagent.core.lifecycle import FINAL, Life
 from edgeagent.core.messages import Report
 from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import StorageFailed
-from edgeagent.ledger.schema import COLUMNS, SCHEMA, UPSERT, VERSION, from_row, to_row
+from edgeagent.ledger.schema import (
+    BY_WORKFLOW,
+    COLUMNS,
+    CORRELATION_CHARS,
+    PAGE_BYTES,
+    SCHEMA,
+    UPSERT,
+    VERSION,
+    from_row,
+    to_row,
+)
 
-# How long a change may wait for company before it is committed, when nobody waits for it.
-_COMMIT_DELAY_S = 1.0
+# How long a change may wait for company before it is committed, and how much company is enough. Few messages are: a
+# broker such as Mosquitto sends no more than 20 that are not acknowledged.
+_COMMIT_DELAY_S = 2.0
+_COMMIT_CHANGES = 64
+_COMMIT_MESSAGES = 8
 # Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
 _MAX_ROWS = 100_000
 _PRUNE_EVERY_COMMITS = 200
@@ -55,6 +69,8 @@ class Ledger:
         self._committing: dict[str, tuple[Life, int]] = {}
         self._relayed: list[tuple[str, int]] = []
         self._relaying: list[tuple[str, int]] = []
+        self._kept: list[Callable[[], None]] = []
+        self._waiting_messages = 0
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._commit_at: float | None = None
         self._work = asyncio.Event()
@@ -81,8 +97,8 @@ class Ledger:
         for life, _ in (*self._changed.values(), *self._committing.values()):
             if life.report.workflow_id == workflow_id:
                 return life
-        query = f"SELECT {COLUMNS} FROM trigger WHERE workflow_id = ?"  # noqa: S608  COLUMNS is ours
-        rows = await self._on_thread(lambda: self._database.execute(query, (workflow_id,)).fetchmany(1))
+        names = (workflow_id[-CORRELATION_CHARS:], workflow_id, workflow_id)
+        rows = await self._on_thread(lambda: self._database.execute(BY_WORKFLOW, names).fetchmany(1))
         return from_row(rows[0])[0] if rows else None
 
     async def change(self, correlation_id: str, step: Callable[[Life | None], Life | None]) -> Life | None:
@@ -116,17 +132,27 @@ class Ledger:
             if not waiters:
                 del self._waiters[correlation_id]
 
+    def when_kept(self, messages: int, kept: Callable[[], None]) -> None:
+        """Call `kept` when every change made before this call is on disk: then so many messages may be acknowledged.
+
+        Calls come in the order of these calls. Nothing is committed just for them, unless many messages wait.
+        """
+        self._kept.append(kept)
+        self._waiting_messages += messages
+        self._commit_soon()
+        if self._waiting_messages >= _COMMIT_MESSAGES:
+            self._commit_now()
+
     async def committed(self) -> None:
-        """Return when every change made before this call is on disk.
+        """Commit now, and return when every change made before this call is on disk.
 
         Raises:
             StorageFailed: the disk refuses; the changes are kept in memory and tried again.
         """
-        while self._changed or self._committing:
+        while self._changed or self._committing or self._kept:
             if self._done is None:
                 self._done = asyncio.get_running_loop().create_future()
-            self._commit_at = 0.0
-            self._work.set()
+            self._commit_now()
             await asyncio.shield(self._done)
 
     async def find(self, query: TriggerQuery) -> list[Report]:
@@ -151,21 +177,28 @@ class Ledger:
         return [life.report for life in found[: query.limit]]
 
     async def unrelayed(self, limit: int) -> Sequence[Unrelayed]:
-        """Reports that local devices were not told yet, oldest event first. Commits what is not committed."""
-        await self.committed()
-        sql = (
-            f"SELECT {COLUMNS}, NOT EXISTS (SELECT 1 FROM trigger AS later WHERE later.source = trigger.source "  # noqa: S608
-            "AND later.accepted_ms > trigger.accepted_ms) FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"
-        )
+        """Reports that local devices were not told yet, oldest event first."""
+        if not self._relay:
+            return []
+        overlay = {**self._committing, **self._changed}
         marked = {*self._relayed, *self._relaying}  # not on disk yet
-        rows = await self._on_thread(lambda: self._database.execute(sql, (limit + len(marked),)).fetchall())
+        sources = {life.report.source for life, _ in overlay.values()}
+        limit_on_disk = limit + len(marked) + len(overlay)
+        lives, newest_ms = await self._on_thread(lambda: self._unrelayed_on_disk(limit_on_disk, sources))
+        overlay |= {**self._committing, **self._changed}  # of what came meanwhile; what was committed meanwhile stays
         marked |= {*self._relayed, *self._relaying}
-        found = []
-        for *row, newest in rows:
-            life, version = from_row(tuple(row))
-            if (life.report.correlation_id, version) not in marked:
-                found.append(Unrelayed(life.report, version, bool(newest)))
-        return found[:limit]
+        lives |= overlay
+        for life, _ in overlay.values():
+            source = life.report.source
+            newest_ms[source] = max(newest_ms.get(source, 0), life.accepted_ms)
+        waiting = [
+            (life, version) for life, version in lives.values() if (life.report.correlation_id, version) not in marked
+        ]
+        waiting.sort(key=lambda known: known[0].accepted_ms)
+        return [
+            Unrelayed(life.report, version, newest=life.accepted_ms >= newest_ms[life.report.source])
+            for life, version in waiting[:limit]
+        ]
 
     def relayed(self, correlation_id: str, version: int) -> None:
         """Local devices were told this version of a report. Kept with the next commit."""
@@ -200,6 +233,8 @@ class Ledger:
         correlation_id = life.report.correlation_id
         self._changed[correlation_id] = (life, version)
         self._commit_soon()
+        if len(self._changed) >= _COMMIT_CHANGES:
+            self._commit_now()
         for waiter in self._waiters.get(correlation_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
@@ -209,6 +244,10 @@ class Ledger:
         if self._commit_at is None:
             self._commit_at = asyncio.get_running_loop().time() + _COMMIT_DELAY_S
             self._work.set()
+
+    def _commit_now(self) -> None:
+        self._commit_at = 0.0
+        self._work.set()
 
     async def _known(self, correlation_id: str) -> tuple[Life, int] | None:
         known = self._changed.get(correlation_id) or self._committing.get(correlation_id)
@@ -222,6 +261,7 @@ class Ledger:
     async def _commit(self) -> None:
         changed, self._changed, self._committing = self._changed, {}, self._changed
         relayed, self._relayed, self._relaying = self._relayed, [], self._relayed
+        kept, self._kept, self._waiting_messages = self._kept, [], 0
         done, self._done = self._done, None
         self._commit_at = None
         try:
@@ -229,6 +269,7 @@ class Ledger:
         except StorageFailed as exc:
             self._changed = {**changed, **self._changed}
             self._relayed = relayed + self._relayed
+            self._kept = kept + self._kept
             self._commit_soon()
             self._tell_failing(exc)
             if done is not None and not done.done():
@@ -236,6 +277,8 @@ class Ledger:
                 done.exception()  # seen here: whoever waited may be gone
         else:
             self._failing = False
+            for tell in kept:
+                tell()
             if done is not None and not done.done():
                 done.set_result(None)
         finally:
@@ -252,6 +295,20 @@ class Ledger:
             self._commits += 1
             if self._commits % _PRUNE_EVERY_COMMITS == 0:
                 self._prune()
+
+    def _unrelayed_on_disk(
+        self, limit: int, sources: Iterable[str]
+    ) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
+        """The oldest that are marked, and when the newest event of each source was accepted, of those and `sources`."""
+        sql = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"  # noqa: S608  COLUMNS is ours
+        found = [from_row(row) for row in self._database.execute(sql, (limit,))]
+        newest_ms = {
+            source: ms
+            for source in {*sources, *(life.report.source for life, _ in found)}
+            for (ms,) in self._database.execute("SELECT max(accepted_ms) FROM trigger WHERE source = ?", (source,))
+            if ms is not None
+        }
+        return {life.report.correlation_id: (life, version) for life, version in found}, newest_ms
 
     def _prune(self) -> None:
         (excess,) = self._database.execute("SELECT count(*) - ? FROM trigger", (_MAX_ROWS,)).fetchone()
@@ -297,6 +354,7 @@ class Ledger:
     def _connect(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path)
         try:
+            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of one that is begun anew
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")

@@ -2,10 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import msgspec
@@ -17,40 +14,12 @@ from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
-
-
-@asynccontextmanager
-async def running(path: Path, *, relay: bool = True) -> AsyncIterator[Ledger]:
-    """A ledger that commits; closed in the end as the agent does it."""
-    ledger = Ledger(path, relay=relay)
-    await ledger.open()
-    task = asyncio.create_task(ledger.run())
-    try:
-        yield ledger
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await ledger.close()
+from tests.fakes.ledgers import life, on_disk, running, to
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
-
-
-def life(name: str, state: State = State.PUBLISHED, accepted_ms: int = 1, **members: str) -> Life:
-    report = Report(name, f"event-{name}", "boiler", "overheat", state, "now", f"w-{name}", "plant")
-    return Life(msgspec.structs.replace(report, **members), accepted_ms)
-
-
-def moved(state: State) -> object:
-    """A step to another state."""
-    return lambda known: msgspec.structs.replace(known, report=msgspec.structs.replace(known.report, state=state))
-
-
-async def to(ledger: Ledger, name: str, state: State) -> None:
-    await ledger.change(name, moved(state))  # type: ignore[arg-type]
 
 
 async def names(ledger: Ledger, **query: object) -> list[str]:
@@ -63,19 +32,6 @@ def put(path: Path, content: bytes) -> None:
 
 def content_of(path: Path) -> bytes:
     return path.read_bytes()
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0)
-
-
-def on_disk(path: Path) -> list[str]:
-    """What a second look at the file finds, as after a crash."""
-    with closing(sqlite3.connect(path)) as database:
-        return [name for (name,) in database.execute("SELECT correlation_id FROM trigger ORDER BY 1")]
 
 
 async def test_states_survive_a_restart(path: Path) -> None:
@@ -92,36 +48,19 @@ async def test_states_survive_a_restart(path: Path) -> None:
         assert await ledger.get("b") is None
 
 
-async def test_reads_see_what_is_not_committed_yet(path: Path) -> None:
+async def test_a_workflow_with_the_correlation_id_in_its_name_is_found_without_an_index(path: Path) -> None:
     async with running(path) as ledger:
-        ledger.begin(life("a"))
-        assert on_disk(path) == []
-        assert await ledger.get("a") == life("a")
-        assert await ledger.by_workflow("w-a") == life("a")
-        assert await names(ledger) == ["a"]
-        await to(ledger, "a", State.RUNNING)
-        assert await names(ledger, state=State.PUBLISHED) == []
+        name = "9f2c" * 8
+        known = life(name)
+        report = msgspec.structs.replace(known.report, workflow_id=f"overheat-{name}")
+        ledger.begin(msgspec.structs.replace(known, report=report))
+        ledger.begin(life("b"))
         await ledger.committed()
-        assert on_disk(path) == ["a"]
-        await to(ledger, "a", State.SUCCEEDED)
-        assert await names(ledger, state=State.RUNNING) == [], "the disk still says running"
-        assert await names(ledger, state=State.SUCCEEDED) == ["a"]
-
-
-async def test_committed_returns_when_everything_before_it_is_on_disk(path: Path) -> None:
-    async with running(path) as ledger:
-        await ledger.committed()
-        for number in range(50):
-            ledger.begin(life(f"{number:02}"))
-        await asyncio.gather(ledger.committed(), ledger.committed())
-        assert len(on_disk(path)) == 50
-
-
-async def test_a_change_is_committed_soon_even_if_nobody_waits(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "_COMMIT_DELAY_S", 0.01)
-    async with running(path) as ledger:
-        ledger.begin(life("a"))
-        await eventually(lambda: on_disk(path) == ["a"])
+        found = await ledger.by_workflow(f"overheat-{name}")
+        assert found is not None
+        assert found.report == report
+        assert await ledger.by_workflow(f"another-{name}") is None
+        assert await ledger.by_workflow("") is None
 
 
 async def test_a_step_that_changes_nothing_leaves_everything_as_it_was(path: Path) -> None:
@@ -166,40 +105,6 @@ async def test_lists_are_restricted_by_source_rule_and_state(path: Path) -> None
             assert await names(ledger, source="pump", state=State.FAILED) == []
             assert await names(ledger, source="pump' OR '1'='1") == []
             await ledger.committed()
-
-
-async def test_a_report_is_told_once_and_again_when_it_changed_meanwhile(path: Path) -> None:
-    async with running(path) as ledger:
-        ledger.begin(life("a"))
-        [first] = await ledger.unrelayed(10)
-        await to(ledger, "a", State.RUNNING)
-        ledger.relayed("a", first.version)
-        [second] = await ledger.unrelayed(10)
-        assert (second.report.state, second.version) == (State.RUNNING, first.version + 1)
-        ledger.relayed("a", second.version)
-        assert await ledger.unrelayed(10) == []
-    async with running(path) as ledger:
-        assert await ledger.unrelayed(10) == []
-
-
-async def test_what_was_not_told_before_a_restart_is_told_after_it_oldest_event_first(path: Path) -> None:
-    async with running(path) as ledger:
-        for name, accepted_ms in (("b", 2), ("a", 1), ("c", 3)):
-            ledger.begin(life(name, accepted_ms=accepted_ms, source="pump" if name == "c" else "boiler"))
-    async with running(path) as ledger:
-        found = await ledger.unrelayed(10)
-        assert [(entry.report.correlation_id, entry.newest) for entry in found] == [
-            ("a", False),
-            ("b", True),
-            ("c", True),
-        ]
-        assert len(await ledger.unrelayed(2)) == 2
-
-
-async def test_without_local_devices_nothing_waits_to_be_told(path: Path) -> None:
-    async with running(path, relay=False) as ledger:
-        ledger.begin(life("a"))
-        assert await ledger.unrelayed(10) == []
 
 
 async def test_who_waits_for_a_trigger_is_woken_by_its_next_change(path: Path) -> None:
@@ -309,27 +214,6 @@ async def test_a_disk_that_refuses_keeps_the_changes_in_memory_and_tries_again(
     assert told == ["ledger_failing"], "once, not at every try"
 
 
-async def test_a_change_that_comes_while_a_commit_fails_is_not_undone_by_it(path: Path) -> None:
-    gate = threading.Event()
-    async with running(path) as ledger:
-        await ledger._on_thread(lambda: ledger._database.execute("PRAGMA busy_timeout = 0").fetchall())
-        with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            ledger.begin(life("a"))
-            held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(10)))
-            committing = asyncio.create_task(ledger.committed())
-            await eventually(lambda: bool(ledger._committing))
-            await to(ledger, "a", State.RUNNING)
-            gate.set()
-            await held
-            with pytest.raises(StorageFailed):
-                await committing
-            other.execute("ROLLBACK")
-        await ledger.committed()
-    async with running(path) as ledger:
-        assert await ledger.get("a") == life("a", State.RUNNING)
-
-
 async def test_a_ledger_that_cannot_be_opened_is_opened_when_the_disk_allows_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -348,18 +232,17 @@ async def test_a_ledger_that_cannot_be_opened_is_opened_when_the_disk_allows_it(
     assert told == ["ledger_failing"], "once, not at every try"
 
 
-async def test_a_stop_in_the_middle_of_a_commit_loses_nothing(path: Path) -> None:
-    ledger = Ledger(path, relay=True)
-    await ledger.open()
-    task = asyncio.create_task(ledger.run())
-    for number in range(200):
-        ledger.begin(life(f"{number:03}"))
-    committing = asyncio.create_task(ledger.committed())
-    await eventually(lambda: bool(ledger._committing))
-    ledger.begin(life("last"))
-    task.cancel()
-    await asyncio.wait([task])
-    await ledger.close()
-    committing.cancel()
-    await asyncio.wait([committing])
-    assert len(on_disk(path)) == 201
+async def test_reads_see_what_is_not_committed_yet(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        assert on_disk(path) == []
+        assert await ledger.get("a") == life("a")
+        assert await ledger.by_workflow("w-a") == life("a")
+        assert await names(ledger) == ["a"]
+        await to(ledger, "a", State.RUNNING)
+        assert await names(ledger, state=State.PUBLISHED) == []
+        await ledger.committed()
+        assert on_disk(path) == ["a"]
+        await to(ledger, "a", State.SUCCEEDED)
+        assert await names(ledger, state=State.RUNNING) == [], "the disk still says running"
+        assert await names(ledger, state=State.SUCCEEDED) == ["a"]

@@ -1,0 +1,144 @@
+"""What `edgeagent doctor` looks at: state directory, disk, brokers, files and clock of an agent, running or not.
+
+Nothing of the agent's is changed, and a running one is not disturbed: its lock stays its own, and the brokers are asked
+under other client ids.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import statistics
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from edgeagent.agent.agent import agent_id, state_directory
+from edgeagent.config.tables import AgentConfig
+from edgeagent.core.checkup import Finding, fail, ok, warn
+from edgeagent.core.topics import with_agent
+from edgeagent.errors import ConfigError, OutboxLocked, StorageFailed
+from edgeagent.host.checkup import connection_findings, secret_findings
+from edgeagent.mqtt.checkup import broker_findings
+from edgeagent.outbox.files import Filesystem, OsFilesystem
+from edgeagent.outbox.lock import looking_lock
+from edgeagent.outbox.overlay import Overlay
+
+SYNCS = 20
+# The fastest disks that keep what they acknowledge take longer; memory takes a microsecond.
+REAL_SYNC_S = 30e-6
+_SYNC_BYTES = 512
+# Nobody has run this before; a clock without a battery begins in 1970 or at its firmware's year.
+_FIRST_YEAR = 2024
+_MIB = 1 << 20
+
+
+async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
+    """Everything about an agent, as it is found; what cannot be reached takes its time-out."""
+    directory = state_directory(config)
+    for finding in _machine_findings(config, directory):
+        yield finding
+    try:
+        agent = agent_id(config, directory, Overlay())
+    except (ConfigError, StorageFailed) as exc:
+        yield fail("agent id", str(exc), "set agent.id, or correct the file")
+        return
+    uplink, local = config.uplink, config.local
+    filters = [uplink.response_topic, *uplink.status_topics] if uplink.settle == "engine" else uplink.status_topics
+    filters = [with_agent(topic_filter, agent) for topic_filter in filters]
+    async for finding in broker_findings("uplink", uplink, with_agent(uplink.client_id, agent), filters):
+        yield finding
+    if local is not None:
+        filters = [entry.topic for entry in local.subscribe]
+        async for finding in broker_findings("local", local, with_agent(local.client_id, agent), filters):
+            yield finding
+
+
+def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]:
+    """What needs no connection."""
+    yield clock_finding(datetime.now(UTC))
+    yield from connection_findings("uplink", config.uplink)
+    if config.local is not None:
+        yield from connection_findings("local", config.local)
+    yield from secret_findings({"http.token_file": config.http.token_file})
+    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    state = directory_finding(directory, place)
+    yield state
+    if state.remedy:
+        return
+    yield sync_finding(place, OsFilesystem())
+    yield space_finding(directory, shutil.disk_usage(place).free, int(config.outbox.max_bytes))
+
+
+def clock_finding(now: datetime) -> Finding:
+    """Whether the clock can be right."""
+    if now.year < _FIRST_YEAR:
+        found = f"the clock says {now:%Y-%m-%d}: events get wrong times, and certificates look as if not yet valid"
+        return warn("clock", found, "have NTP set it, or a real-time clock with a battery")
+    return ok("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC")
+
+
+def directory_finding(directory: Path, place: Path) -> Finding:
+    """Whether the state can be kept there, and who does. `place`: the directory, or what there is of its parents."""
+    subject = f"state directory {directory}"
+    if not place.is_dir():
+        return fail(subject, f"{place} is no directory", "remove it, or choose another agent.state_dir")
+    if not os.access(place, os.W_OK | os.X_OK):
+        remedy = "give it to the user of the service, or run the doctor as that user"
+        return fail(subject, f"{place} cannot be written to", remedy)
+    if place != directory:
+        return ok(subject, "is not there yet; `edgeagent run` makes it")
+    try:
+        with looking_lock(directory):
+            return ok(subject, "can be written to; no agent runs on it")
+    except OutboxLocked as exc:
+        return ok(subject, f"can be written to; in use by {exc.holder}")
+    except StorageFailed as exc:
+        return warn(subject, str(exc), "run the doctor as the user of the service")
+
+
+def sync_finding(directory: Path, filesystem: Filesystem, now_s: Callable[[], float] = time.perf_counter) -> Finding:
+    """Whether a sync takes as long as it takes a disk to keep something; in a file that is removed again."""
+    path = directory / f".doctor-{secrets.token_hex(4)}"
+    try:
+        median_s = statistics.median(_syncs_s(path, filesystem, now_s))
+    except StorageFailed as exc:
+        return fail("disk", str(exc), "free space, mount it for writing, or change the disk")
+    found = f"a sync takes {_duration(median_s)} (median of {SYNCS})"
+    if median_s < REAL_SYNC_S:
+        found += ": syncs return before the disk has the data, or it is a RAM disk; a power cut would lose events"
+        return warn("disk", found, "choose an agent.state_dir on a disk that keeps what it says that it has")
+    return ok("disk", found)
+
+
+def _syncs_s(path: Path, filesystem: Filesystem, now_s: Callable[[], float]) -> list[float]:
+    took_s = []
+    file = filesystem.create(path, SYNCS * _SYNC_BYTES)
+    try:
+        for number in range(SYNCS):
+            file.write_at(number * _SYNC_BYTES, secrets.token_bytes(_SYNC_BYTES))
+            began_s = now_s()
+            file.sync()
+            took_s.append(now_s() - began_s)
+    finally:
+        file.close()
+        filesystem.remove(path)
+    return took_s
+
+
+def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:
+    """Whether the outbox can grow to its limit; what it has already counts."""
+    outbox = directory / "outbox"
+    used_bytes = sum(path.stat().st_size for path in outbox.iterdir()) if outbox.is_dir() else 0
+    missing_bytes = max_bytes - used_bytes - free_bytes
+    found = f"{free_bytes // _MIB} MiB are free; the outbox has {used_bytes // _MIB} of {max_bytes // _MIB} MiB"
+    if missing_bytes > 0:
+        remedy = f"free {-(-missing_bytes // _MIB)} MiB, or lower outbox.max_bytes"
+        return warn("free space", f"{found}, so the disk is full before it is", remedy)
+    return ok("free space", found)
+
+
+def _duration(duration_s: float) -> str:
+    return f"{duration_s * 1e6:.0f} us" if duration_s < 1e-3 else f"{duration_s * 1e3:.1f} ms"  # noqa: PLR2004  1 ms

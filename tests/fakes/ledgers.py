@@ -1,0 +1,61 @@
+"""A ledger that runs, and lives to put into it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing, suppress
+from pathlib import Path
+
+import msgspec
+
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import Report, State
+from edgeagent.ledger.ledger import Ledger
+
+
+@asynccontextmanager
+async def running(path: Path, *, relay: bool = True) -> AsyncIterator[Ledger]:
+    """A ledger that commits; closed in the end as the agent does it."""
+    ledger = Ledger(path, relay=relay)
+    await ledger.open()
+    task = asyncio.create_task(ledger.run())
+    try:
+        yield ledger
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await ledger.close()
+
+
+def life(name: str, state: State = State.PUBLISHED, accepted_ms: int = 1, **members: str) -> Life:
+    """The life of a trigger of this name."""
+    report = Report(name, f"event-{name}", "boiler", "overheat", state, "now", f"w-{name}", "plant")
+    return Life(msgspec.structs.replace(report, **members), accepted_ms)
+
+
+def moved(state: State) -> object:
+    """A step to another state."""
+    return lambda known: msgspec.structs.replace(known, report=msgspec.structs.replace(known.report, state=state))
+
+
+async def to(ledger: Ledger, name: str, state: State) -> None:
+    """Carry a life on to a state."""
+    await ledger.change(name, moved(state))  # type: ignore[arg-type]
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for it, 10 s at most."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        await asyncio.sleep(0)
+
+
+def on_disk(path: Path) -> list[str]:
+    """What a second look at the file finds, as after a crash."""
+    with closing(sqlite3.connect(path)) as database:
+        return [name for (name,) in database.execute("SELECT correlation_id FROM trigger ORDER BY 1")]
