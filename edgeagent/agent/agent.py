@@ -27,7 +27,7 @@ from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.core.dedupe import Dedupe, Deliveries
-from edgeagent.core.names import agent_id_from_host, is_dns_label
+from edgeagent.core.names import agent_id_from_host, is_agent_id
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.topics import state_topic, with_agent
 from edgeagent.errors import ConfigError, Problem, StorageFailed
@@ -87,7 +87,7 @@ def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> st
     path = directory / "agent-id"
     if filesystem.exists(path):
         kept = filesystem.read(path).decode("ascii", "replace").strip()
-        if not is_dns_label(kept):
+        if not is_agent_id(kept):
             raise ConfigError(str(path), [Problem("", f"{kept!r} is no agent id; set agent.id")])
         return kept
     made = agent_id_from_host(socket.gethostname())

@@ -38,8 +38,8 @@ _MAX_CONCURRENT = 256
 
 def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     """Everything wrong in an agent's configuration that its types do not show."""
-    if config.agent.id and not names.is_dns_label(config.agent.id):
-        yield Problem("agent.id", "must be lower-case letters, digits and '-' inside, at most 63")
+    if config.agent.id and not names.is_agent_id(config.agent.id):
+        yield Problem("agent.id", "must be lower-case letters, digits and '-' inside, at most 63, and not 'query'")
     yield from _connection_problems("uplink", config.uplink)
     yield from _uplink_problems(config.uplink)
     yield from _outbox_problems(config.outbox)

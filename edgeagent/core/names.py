@@ -8,6 +8,7 @@ _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME_PREFIX = re.compile(r"[a-z0-9][-.a-z0-9]*", re.ASCII)
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 _MAX_SOURCE_CHARS = 128
+_QUERY = "query"
 _MAX_SUBDOMAIN_CHARS = 253
 _FORBIDDEN_IN_SOURCE = frozenset(" #+\0")
 
@@ -36,8 +37,13 @@ def is_name_prefix(text: str) -> bool:
 
 
 def is_dns_label(text: str) -> bool:
-    """DNS-1123 label, at most 63 characters: agent ids, rule names, namespaces."""
+    """DNS-1123 label, at most 63 characters: rule names, namespaces."""
     return _DNS_LABEL.fullmatch(text) is not None
+
+
+def is_agent_id(text: str) -> bool:
+    """A DNS-1123 label, but not the last level of a topic of everybody's, `argo/workflows/status/query`."""
+    return is_dns_label(text) and text != _QUERY
 
 
 def is_dns_subdomain(text: str, max_chars: int = _MAX_SUBDOMAIN_CHARS) -> bool:
@@ -48,7 +54,7 @@ def is_dns_subdomain(text: str, max_chars: int = _MAX_SUBDOMAIN_CHARS) -> bool:
 def agent_id_from_host(host: str) -> str:
     """The agent id that a host's name gives: lower case, everything else turned into `-`."""
     text = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:63].rstrip("-")
-    return text or "gateway"
+    return text if is_agent_id(text) else "gateway"
 
 
 class Glob:

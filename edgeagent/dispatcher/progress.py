@@ -18,7 +18,7 @@ import msgspec
 
 from edgeagent.argo.wire import Workflow, WorkflowStatus
 from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
-from edgeagent.core.names import is_dns_label
+from edgeagent.core.names import is_agent_id
 from edgeagent.dispatcher.cursor import Finished, unix_s
 
 MIN_GAP_S = 5.0
@@ -53,7 +53,7 @@ def status_of(namespace: str, workflow: Workflow) -> Status | None:
         progress=percent(state.progress),
         message=state.message[:_MAX_MESSAGE_CHARS],
         correlation_id=labels.get(LABEL_CORRELATION_ID, ""),
-        agent=agent if is_dns_label(agent) else "",  # it becomes a level of a topic
+        agent=agent if is_agent_id(agent) else "",  # it becomes a level of a topic
         started_at=state.started_at or None,
         finished_at=state.finished_at or None,
     )

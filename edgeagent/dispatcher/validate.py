@@ -105,7 +105,7 @@ def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bi
     """Where the answer goes, whatever `reply_to` says: an agent's own topic, or for others one below the base topic."""
     if bind_agent:
         agent = sent_by
-    if agent and names.is_dns_label(agent):
+    if agent and names.is_agent_id(agent):
         return topics.response_topic(agent)
     wanted = message.response_topic or ""
     below = wanted.startswith(topics.response_topic(None) + "/") and topics.topic_problem(wanted) is None
@@ -115,7 +115,7 @@ def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bi
 def _binding_problem(claimed: str, sent_by: str | None) -> str | None:
     if sent_by is None:
         return f"engine.bind_agent is on: triggers must be sent to {topics.TRIGGER}/{{agent}}"
-    if not names.is_dns_label(sent_by):
+    if not names.is_agent_id(sent_by):
         return f"the topic's last level {quoted(sent_by)} is no agent id"
     if claimed and claimed != sent_by:
         return f"agent {quoted(claimed)} is not allowed on the topic of agent {quoted(sent_by)}"
@@ -123,7 +123,7 @@ def _binding_problem(claimed: str, sent_by: str | None) -> str | None:
 
 
 def _problems(trigger: Trigger, agent: str, correlation_id: str) -> Iterator[str]:
-    if agent and not names.is_dns_label(agent):
+    if agent and not names.is_agent_id(agent):
         yield f"agent must be lower-case letters, digits and '-' inside, at most 63, is {quoted(agent)}"
     if trigger.correlation_id and trigger.correlation_id != correlation_id:
         yield f"correlation_id must be fit for a label's value, is {quoted(trigger.correlation_id)}"

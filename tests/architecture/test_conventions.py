@@ -29,6 +29,7 @@ RENAMES = SYNCS | {"edgeagent/ledger/ledger.py"}  # puts a damaged index aside; 
 ADAPTERS = {
     "mqtt5": ("edgeagent/mqtt/v5.py", "edgeagent/mqtt/packets.py", "edgeagent/mqtt/reasons.py"),
     "h11": ("edgeagent/httpapi/",),
+    "httpx": ("edgeagent/argo/",),
     "sqlite3": ("edgeagent/ledger/",),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),

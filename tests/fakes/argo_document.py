@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it comes without types
+import kubernetes_validate
 from hera.workflows import models
 from pydantic import BaseModel, ValidationError
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types, of its own or in a stub package
+import kubernetes_validate
 import pytest
 import tomli
 

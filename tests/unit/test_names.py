@@ -117,7 +117,13 @@ def test_an_agent_id_from_the_hosts_name(host: str, agent_id: str) -> None:
 
 @given(st.text())
 def test_every_host_gives_an_agent_id(host: str) -> None:
-    assert names.is_dns_label(names.agent_id_from_host(host))
+    assert names.is_agent_id(names.agent_id_from_host(host))
+
+
+def test_the_topic_of_status_queries_is_no_agents() -> None:
+    assert names.is_dns_label("query")
+    assert not names.is_agent_id("query")
+    assert names.agent_id_from_host("Query") == "gateway"
 
 
 def naive_glob(pattern: str, text: str) -> bool:
