@@ -201,6 +201,10 @@ class Log:
             self.release(self.next_seq, seq - self.next_seq, gone_way)
             self.next_seq = seq
 
+    def boot_of(self, seq: int) -> bytes:
+        """The boot in which the record with this seq was written; empty when its segment is gone."""
+        return next((segment.header.boot for segment in reversed(self.segments) if segment.first_seq <= seq), b"")
+
     def state(self) -> LogState:
         """What a checkpoint holds of this log."""
         ranges = distances(self.released)

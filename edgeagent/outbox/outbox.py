@@ -18,8 +18,9 @@ import msgspec
 from edgeagent.core.headroom import Headroom
 from edgeagent.errors import OutboxError
 from edgeagent.outbox.disk import DiskThread
-from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased
+from edgeagent.outbox.records import DEAD, DEAD_WAY, EVENT_LOGS, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased
 from edgeagent.outbox.store import Store
+from edgeagent.outbox.tail import Tails
 from edgeagent.outbox.turn import Done, Health, Turn, apply, look, work_off
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
@@ -53,6 +54,7 @@ class Outbox:
         self._turned: list[asyncio.Future[None]] = []  # who waits for its end
         self._alarm: asyncio.Handle | None = None  # begins the next turn
         self._running: asyncio.Future[None] | None = None
+        self._tails = Tails({name: store.leased_seq(name) for name in EVENT_LOGS}, store.ends(), store.boot)
         self._headroom = Headroom()
         self.reopened_seq = dict(store.reopened_seq)
         self.recent_keys = store.recent.keys()
@@ -123,7 +125,19 @@ class Outbox:
         Raises:
             StorageFailed: the disk cannot be read now.
         """
-        return await self._on_disk(lambda: self._store.read(name))
+        newest = self._tails.take(name)
+        if newest is not None:
+            return newest
+        handed_out = self._tails.handed_out()
+
+        def work() -> tuple[list[Leased], int]:
+            self._store.hand_out(handed_out)
+            return self._store.read(name), self._store.leased_seq(name)
+
+        with self._tails.closed():
+            leased, next_seq = await self._on_disk(work)
+            self._tails.leased(name, next_seq)
+        return leased
 
     def release(self, leased: Leased, way: str) -> None:
         """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
@@ -201,7 +215,15 @@ class Outbox:
         Raises:
             OutboxError: the work does.
         """
-        return await self._on_disk(lambda: work(self._store))
+        handed_out = self._tails.put_back()
+
+        def looked() -> T:
+            for name, seq in handed_out.items():
+                self._store.rewind(name, seq)
+            return work(self._store)
+
+        with self._tails.closed():
+            return await self._on_disk(looked)
 
     async def run(self) -> None:
         """Commit batches until cancelled. An outbox that is not running answers nobody."""
@@ -265,7 +287,15 @@ class Outbox:
 
     def _begin_turn(self, *, keep: bool, probe: bool) -> None:
         look = self._loop.time() - self._looked_at >= _LOOK_S
-        turn = Turn(self._appends, self._releases, msgspec.structs.replace(self.events), keep, probe, look)
+        turn = Turn(
+            self._appends,
+            self._releases,
+            self._tails.handed_out(),
+            msgspec.structs.replace(self.events),
+            keep,
+            probe,
+            look,
+        )
         self._appends, self._releases = [], []
         self._begun += 1
         self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
@@ -308,6 +338,7 @@ class Outbox:
             if not isinstance(outcome, OutboxError):
                 self.events.stored += len(group.records)
                 self.events.received += len(group.records)
+                self._tails.added(group, outcome, done.ends)
             if future.cancelled():
                 continue  # its caller is gone
             if isinstance(outcome, OutboxError):
@@ -332,10 +363,15 @@ class Outbox:
         await self._on_disk(work)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
+        def job() -> tuple[T, dict[str, int]]:
+            return work(), self._store.ends()
+
         try:
-            return await self._disk.call(work)
+            result, ends = await self._disk.call(job)
         finally:
             self._changed = True
+        self._tails.reach(ends)
+        return result
 
     def _take_up(self, health: Health) -> None:
         self._health = health

@@ -48,6 +48,14 @@ class Segment:
         return self.header.first_seq
 
 
+def header_after(
+    previous: Segment | None, number: int, first_seq: int, salt: int, now_ms: int, boot: bytes
+) -> SegmentHeader:
+    """The header of a segment that follows another one, or none."""
+    before = (previous.number, previous.valid_bytes) if previous is not None else (0, 0)
+    return SegmentHeader(salt, number, first_seq, *before, now_ms, boot)
+
+
 class SegmentWriter:
     """The active segment: frames are added at the end of what is synced."""
 

@@ -10,7 +10,7 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import msgspec
 
 from edgeagent.core.account import Account, EventCounts
 from edgeagent.core.event import Record
-from edgeagent.core.frame import Batch, Frame, Kind, SegmentHeader
+from edgeagent.core.frame import Batch, Frame, Kind
 from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
@@ -48,6 +48,7 @@ from edgeagent.outbox.records import (
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 from edgeagent.outbox.retention import Cut, release_older, release_oldest
+from edgeagent.outbox.segment import header_after
 
 # What one read brings at most: it bounds what a lease holds in memory.
 _READ_FRAMES = 256
@@ -79,7 +80,7 @@ class Store:
         self._filesystem = filesystem
         self._directory = directory
         self.limits = limits
-        self._boot = boot
+        self.boot = boot
         self._new_salt = new_salt
         self._now_ms = now_ms
         self.failures: dict[str, str] = {}  # what the disk refused last and has not taken since: a log, or "cursor"
@@ -160,10 +161,10 @@ class Store:
         finally:
             reader.close()
 
-    def rewind(self, name: str) -> None:
-        """Read a log from its first trigger that is not released again: what was leased is leased once more."""
+    def rewind(self, name: str, seq: int = 0) -> None:
+        """Read a log on from `seq` or its first trigger that is not released: what was leased there is leased again."""
         self._readers[name].close()
-        self._readers[name] = Reader(self._logs[name], self._logs[name].released.cursor)
+        self._readers[name] = Reader(self._logs[name], max(self._logs[name].released.cursor, seq))
 
     def release(self, name: str, seq: int, way: str) -> bool:
         """Release one trigger; kept with the next checkpoint. False if it was released before."""
@@ -201,6 +202,16 @@ class Store:
     def log(self, name: str) -> Log:
         """One of the logs, to look at."""
         return self._logs[name]
+
+    def hand_out(self, next_seqs: Mapping[str, int]) -> None:
+        """What is below these seqs of the logs was handed out, by `read` or without it."""
+        for name, seq in next_seqs.items():
+            if seq > self._readers[name].seq:
+                self._readers[name].skip_to(seq)
+
+    def ends(self) -> dict[str, int]:
+        """The seq that comes next in each log of events."""
+        return {name: self._logs[name].next_seq for name in EVENT_LOGS}
 
     def leased_seq(self, name: str) -> int:
         """Triggers of a log below this seq were handed out by `read`."""
@@ -269,14 +280,8 @@ class Store:
             self._filesystem,
             self._directory / name,
             self.limits.segment_bytes,
-            lambda number, seq, previous: SegmentHeader(
-                self._new_salt(),
-                number,
-                seq,
-                previous.number if previous is not None else 0,
-                previous.valid_bytes if previous is not None else 0,
-                self._now_ms(),
-                self._boot,
+            lambda number, seq, previous: header_after(
+                previous, number, seq, self._new_salt(), self._now_ms(), self.boot
             ),
             self._before_roll,
         )
@@ -386,13 +391,9 @@ class Store:
         if moved is not None:
             boot = moved.boot
         else:
-            boot = self._boot if frame.seq >= self.reopened_seq[name] else self._boot_of(log, frame.seq)
+            boot = self.boot if frame.seq >= self.reopened_seq[name] else log.boot_of(frame.seq)
         return [
             Leased(name, frame.seq + index, rule, record, boot, moved)
             for index, rule in enumerate(record.rules)
             if frame.seq + index not in log.released
         ]
-
-    @staticmethod
-    def _boot_of(log: Log, seq: int) -> bytes:
-        return next((segment.header.boot for segment in reversed(log.segments) if segment.first_seq <= seq), b"")

@@ -33,11 +33,13 @@ class Health(msgspec.Struct, frozen=True):
 class Turn(NamedTuple):
     """What is to be done: see the order of a commit in `store`.
 
-    `keep`: write a checkpoint. `probe`: see whether a failing disk is well again. `look`: tell the health.
+    `handed_out`: what is below this seq of a log was leased. `keep`: write a checkpoint. `probe`: see whether a failing
+    disk is well again. `look`: tell the health.
     """
 
     appends: list[tuple[Group, asyncio.Future[int]]]
     releases: list[tuple[str, int, str]]
+    handed_out: dict[str, int]
     counts: EventCounts
     keep: bool
     probe: bool
@@ -45,9 +47,13 @@ class Turn(NamedTuple):
 
 
 class Done(NamedTuple):
-    """What came of it: an outcome for each append, whether the releases were kept, and what the disk says."""
+    """What came of it.
+
+    An outcome for each append, how far each log of events reaches, whether releases were kept, what the disk says.
+    """
 
     outcomes: list[int | OutboxError]
+    ends: dict[str, int]
     kept: bool
     failure: str
     health: Health | None
@@ -56,6 +62,7 @@ class Done(NamedTuple):
 def work_off(store: Store, turn: Turn) -> Done:
     """Do it."""
     store.events = turn.counts
+    store.hand_out(turn.handed_out)
     apply(store, turn.releases)
     groups = [group for group, _ in turn.appends]
     outcomes = store.append(groups) if groups else []
@@ -67,7 +74,7 @@ def work_off(store: Store, turn: Turn) -> Done:
         again = store.append([groups[index] for index in refused])
         for index, outcome in zip(refused, again, strict=True):
             outcomes[index] = outcome
-    return Done(outcomes, kept, failure_of(store), look(store) if turn.look else None)
+    return Done(outcomes, store.ends(), kept, failure_of(store), look(store) if turn.look else None)
 
 
 def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:

@@ -176,6 +176,8 @@ async def test_a_directory_that_is_moved_away_and_back_loses_nothing(vanishing: 
     directory = tmp_path / "outbox" / vanishing
     async with running_outbox(tmp_path) as outbox:
         await outbox.append(group(NORMAL, record("a")))
+    async with running_outbox(tmp_path) as outbox:
+        await outbox.append(group(HIGH, record("h")))
         directory.resolve().rename(tmp_path / "away")
         with pytest.raises(StorageFailed) as refused:
             await outbox.append(group(NORMAL, record("b")))
@@ -188,6 +190,7 @@ async def test_a_directory_that_is_moved_away_and_back_loses_nothing(vanishing: 
         assert ids(await outbox.lease(NORMAL)) == ["a", "c"]
     after = reopened(tmp_path)
     assert ids(everything(after)) == ["a", "c"]
+    assert ids(everything(after, HIGH)) == ["h"]
     after.close()
 
 
@@ -198,6 +201,7 @@ async def test_a_directory_that_is_removed_costs_what_was_in_it_and_is_used_agai
     async with running_outbox(tmp_path) as outbox:
         for number in range(5):
             await outbox.append(group(NORMAL, record(f"e{number}")))
+    async with running_outbox(tmp_path) as outbox:
         shutil.rmtree(tmp_path / "outbox" / vanishing)
         with pytest.raises(StorageFailed):
             await outbox.append(group(NORMAL, record("refused")))
@@ -237,3 +241,17 @@ def test_what_the_disk_refuses_at_the_start_is_told_and_opening_later_finds_ever
     with contextlib.closing(reopened(tmp_path)) as store:
         assert (ids(everything(store)), ids(everything(store, HIGH))) == (["a"], ["b"])
         assert balanced(store)
+
+
+async def test_what_was_just_committed_is_sent_even_if_its_files_are_gone(tmp_path: Path) -> None:
+    async with running_outbox(tmp_path) as outbox:
+        for number in range(5):
+            await outbox.append(group(NORMAL, record(f"e{number}")))
+        shutil.rmtree(tmp_path / "outbox" / NORMAL)
+        leased = await outbox.lease(NORMAL)
+        assert ids(leased) == [f"e{number}" for number in range(5)]
+        for entry in leased:
+            outbox.release(entry, SETTLED)
+        account = outbox.health.account
+        assert (account.accepted, account.settled, account.damaged) == (5, 5, 0)
+        (tmp_path / "outbox" / NORMAL).mkdir()

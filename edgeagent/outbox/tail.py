@@ -1,0 +1,99 @@
+"""The tail: triggers that were just committed, kept in memory until they are leased, so that no disk is read for them.
+
+Only what comes right behind everything that was leased goes in; so triggers are handed out in the order of their log,
+whether they come from here or from the disk. When it is full, or when the reader of the log is not at its end, the
+rest is left to the disk. What is in it counts as leased: nothing else touches it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from edgeagent.core.event import Record
+from edgeagent.outbox.records import Group, Leased
+
+_MAX_TRIGGERS = 512
+_MAX_BYTES = 512 << 10
+
+
+class Tail:
+    """Of one log. `next_seq`: what was leased and what is here ends there."""
+
+    def __init__(self, log: str, next_seq: int, boot: bytes) -> None:
+        """Nothing yet. `boot`: in which the records' `uptime_ms` count that will come."""
+        self.next_seq = next_seq
+        self._log = log
+        self._boot = boot
+        self._triggers: list[Leased] = []
+        self._bytes = 0
+
+    def add(self, seq: int, records: Sequence[Record]) -> None:
+        """Take up records that were committed, the first one with this seq, as far as they fit."""
+        for record in records:
+            if seq != self.next_seq or len(self._triggers) >= _MAX_TRIGGERS or self._bytes >= _MAX_BYTES:
+                return
+            self._triggers += [
+                Leased(self._log, seq + index, rule, record, self._boot) for index, rule in enumerate(record.rules)
+            ]
+            self._bytes += len(record.data)
+            seq = self.next_seq = seq + len(record.rules)
+
+    def take(self) -> list[Leased]:
+        """Lease what is here."""
+        taken, self._triggers, self._bytes = self._triggers, [], 0
+        return taken
+
+    def put_back(self) -> int:
+        """Leave what is here to the disk; returns the seq from where on it has to be read."""
+        taken = self.take()
+        self.next_seq = taken[0].seq if taken else self.next_seq
+        return self.next_seq
+
+
+class Tails:
+    """Of all logs of events, and how far those reach."""
+
+    def __init__(self, next_seqs: Mapping[str, int], ends: Mapping[str, int], boot: bytes) -> None:
+        """`next_seqs`: where leasing goes on; `ends`: the seq that comes next in each log."""
+        self._tails = {name: Tail(name, seq, boot) for name, seq in next_seqs.items()}
+        self._ends = dict(ends)
+        self._closed = 0
+
+    def added(self, group: Group, seq: int, ends: Mapping[str, int]) -> None:
+        """A group was committed with this seq."""
+        self._ends.update(ends)
+        if not self._closed:
+            self._tails[group.log].add(seq, group.records)
+
+    def reach(self, ends: Mapping[str, int]) -> None:
+        """The logs reach so far."""
+        self._ends.update(ends)
+
+    def take(self, name: str) -> list[Leased] | None:
+        """The next triggers of a log if they are here, or none if there are none; None: they are on the disk."""
+        tail = self._tails[name]
+        if newest := tail.take():
+            return newest
+        return [] if tail.next_seq >= self._ends[name] else None
+
+    def leased(self, name: str, next_seq: int) -> None:
+        """The disk was read up to this seq."""
+        self._tails[name].next_seq = next_seq
+
+    def handed_out(self) -> dict[str, int]:
+        """Below which seq everything of a log was leased, or is here."""
+        return {name: tail.next_seq for name, tail in self._tails.items()}
+
+    def put_back(self) -> dict[str, int]:
+        """Leave everything that is here to the disk; returns as `handed_out`."""
+        return {name: tail.put_back() for name, tail in self._tails.items()}
+
+    @contextmanager
+    def closed(self) -> Iterator[None]:
+        """Take up nothing meanwhile: a job reads or releases what was not leased, and must find all on the disk."""
+        self._closed += 1
+        try:
+            yield
+        finally:
+            self._closed -= 1
