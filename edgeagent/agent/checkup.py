@@ -12,12 +12,13 @@ import shutil
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeagent.agent.agent import agent_id, state_directory
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.checkup import Finding, fail, ok, warn
+from edgeagent.core.checkup import Finding, Level, fail, ok, warn
 from edgeagent.core.topics import with_agent
 from edgeagent.errors import ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
@@ -30,7 +31,7 @@ SYNCS = 20
 # The fastest disks that keep what they acknowledge take longer; memory takes a microsecond.
 REAL_SYNC_S = 30e-6
 _SYNC_BYTES = 512
-# Nobody has run this before; a clock without a battery begins in 1970 or at its firmware's year.
+# There was no edgeagent before; a clock without a battery begins in 1970, or in the year of its firmware.
 _FIRST_YEAR = 2024
 _MIB = 1 << 20
 
@@ -63,10 +64,12 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
     if config.local is not None:
         yield from connection_findings("local", config.local)
     yield from secret_findings({"http.token_file": config.http.token_file})
-    place = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    # What may not be looked at counts as not there: then its parent is what cannot be written to.
+    places = (directory, *directory.absolute().parents)
+    place = next(path for path in places if os.path.exists(path))  # noqa: PTH110  Path's raises there
     state = directory_finding(directory, place)
     yield state
-    if state.remedy:
+    if state.level is Level.FAIL:
         return
     yield sync_finding(place, OsFilesystem())
     yield space_finding(directory, shutil.disk_usage(place).free, int(config.outbox.max_bytes))
@@ -130,14 +133,23 @@ def _syncs_s(path: Path, filesystem: Filesystem, now_s: Callable[[], float]) -> 
 
 def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:
     """Whether the outbox can grow to its limit; what it has already counts."""
-    outbox = directory / "outbox"
-    used_bytes = sum(path.stat().st_size for path in outbox.iterdir()) if outbox.is_dir() else 0
+    used_bytes = _size_bytes(directory / "outbox")
     missing_bytes = max_bytes - used_bytes - free_bytes
     found = f"{free_bytes // _MIB} MiB are free; the outbox has {used_bytes // _MIB} of {max_bytes // _MIB} MiB"
     if missing_bytes > 0:
         remedy = f"free {-(-missing_bytes // _MIB)} MiB, or lower outbox.max_bytes"
         return warn("free space", f"{found}, so the disk is full before it is", remedy)
     return ok("free space", found)
+
+
+def _size_bytes(directory: Path) -> int:
+    """What is in a directory and below it. A running agent removes files meanwhile: those are passed over."""
+    size_bytes = 0
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                size_bytes += (Path(parent) / name).stat().st_size
+    return size_bytes
 
 
 def _duration(duration_s: float) -> str:

@@ -7,7 +7,7 @@ import argparse
 import msgspec
 
 from edgeagent.cli.options import add_config, add_json
-from edgeagent.config import agent_config_path, load_agent, load_dispatcher
+from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 
 
@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: with every problem found.
     """
-    path = agent_config_path(args.config)
+    path = dispatcher_config_path(args.config) if args.dispatch else agent_config_path(args.config)
     config = load_dispatcher(path) if args.dispatch else load_agent(path)
     if args.json:
         print(msgspec.json.encode({"file": str(path), "ok": True}).decode())

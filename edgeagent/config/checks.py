@@ -175,6 +175,8 @@ def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:
     yield from _engine_problems(config.engine)
     if config.engine.kind == "argo":
         yield from _argo_problems(config)
+    elif config.status.configmap:
+        yield Problem("status.configmap", 'needs engine.kind = "argo": a dry run starts nothing to own a ConfigMap')
     yield from _allow_problems(config.allow)
     for index, namespace in enumerate(config.status.namespaces):
         if not names.is_dns_label(namespace):

@@ -1,8 +1,8 @@
 """How far the final statuses of a namespace are published: the cursor that a group of dispatchers keeps.
 
-The cursor is an instant: every final status of a workflow that finished before it has been taken by the broker. A new
-leader publishes everything that finished since then, less `MARGIN_S`, so that no final status is missed while no
-dispatcher was there.
+The cursor is an instant: every final status of a workflow that finished before it has been taken by the broker, and
+its ConfigMap, where that is asked for, is applied or given up. A new leader publishes everything that finished since
+then, less `MARGIN_S`, so that no final status is missed while no dispatcher was there.
 
 It is kept as a retained message on the broker. A file would need a volume in each pod and be known to one dispatcher
 only; an object in Kubernetes would need rights that the dispatcher does not have otherwise. The broker is there

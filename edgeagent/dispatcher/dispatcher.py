@@ -12,8 +12,8 @@ What it promises:
 * A response that the broker refuses is logged, counted, and its trigger acknowledged all the same. Kept back, it would
   not come again before the connection ends, and every later trigger would wait behind it, because acknowledgements go
   in order. The agent, which has no response, sends it again by itself.
-* Messages given to `send` are published again on the next connection until a broker has answered them. So are the
-  statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken.
+* Messages given to `send` are published again on the next connection until a broker has answered them, as long as they
+  are wanted. So are the statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken.
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ class Dispatcher:
                     done.append(item.trigger)
                 case QueuedStatus():
                     self._stats.statuses_published += ack.reason_code < FAILURE
-                case QueuedMessage(_, on_taken) if on_taken is not None:
+                case QueuedMessage(on_taken=on_taken) if on_taken is not None:
                     on_taken(ack.reason_code)
             self._troubles.published(item.publication.topic, ack, is_response=isinstance(item, QueuedResponse))
         if self._link is not None and done:
@@ -189,19 +189,26 @@ class Dispatcher:
     # What is to be told.
 
     def send(
-        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        on_taken: Callable[[int], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
         """Publish a message at QoS 1, behind the responses, on this connection or on the next ones.
 
-        It is never dropped: who calls bounds what is outstanding.
+        It is dropped only when it is not wanted any more: who calls bounds what is outstanding.
 
         Args:
             topic: where to.
             payload: JSON; or nothing, which clears what is retained on the topic.
             retain: whether the broker keeps it.
             on_taken: called once with the reason code of the broker's answer, which may be a refusal (from 0x80 on).
+            wanted: asked each time before it goes out; once it has said False, nothing is published and nothing told.
         """
-        self._outgoing.add_message(topic, payload, retain=retain, on_taken=on_taken)
+        self._outgoing.add_message(topic, payload, retain=retain, on_taken=on_taken, wanted=wanted)
         self._publish_soon()
 
     def report(self, changes: Sequence[Status]) -> None:

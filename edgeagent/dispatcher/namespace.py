@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from enum import Enum
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from edgeagent.argo.wire import Workflow
 from edgeagent.core.messages import Status
+from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.dispatcher.progress import FINAL, Progress
 from edgeagent.dispatcher.publisher import Send
@@ -44,6 +47,16 @@ class Pace(NamedTuple):
 DEFAULT_PACE = Pace()
 
 
+class _Part(Enum):
+    """What is to be done about the end of a run before the cursor may pass it."""
+
+    STATUS = "published"
+    CONFIGMAP = "applied"
+
+
+_Run = tuple[str, str | None]  # the workflow's name and when the run began
+
+
 class Namespace:
     """One namespace, the `Sink` of its watcher."""
 
@@ -59,6 +72,7 @@ class Namespace:
         now: Callable[[], float],
         wall: Callable[[], float],
         settled: Callable[[], None],
+        configmaps: ConfigMaps | None = None,
     ) -> None:
         """Nothing known.
 
@@ -71,7 +85,8 @@ class Namespace:
             pace: how often and how long.
             now: monotonic seconds.
             wall: Unix seconds.
-            settled: told when the broker has answered a cursor.
+            settled: told when the broker has answered a cursor, and when a ConfigMap is done.
+            configmaps: applies the result of each workflow that ends while we lead; None: nobody wants them.
         """
         self.name = name
         self._progress = Progress(name)
@@ -83,6 +98,8 @@ class Namespace:
         self._now = now
         self._wall = wall
         self._settled = settled
+        self._configmaps = configmaps
+        self._parts: dict[_Run, set[_Part]] = {}  # what is left to do for runs that have a ConfigMap
         self._whole_from_s = math.inf  # from then on the cursor may move
         self._moved_s = -math.inf
         self._kept_s: float | None = None  # the cursor as it was sent last
@@ -106,6 +123,8 @@ class Namespace:
         else:
             self._active.finished(self.name, name)
         if status is not None:
+            if status.status in FINAL and self._configmaps is not None:
+                self._apply(self._configmaps, workflow, (name, status.started_at))
             self._put(status)
 
     def deleted(self, workflow: Workflow) -> None:
@@ -142,6 +161,7 @@ class Namespace:
 
     def lead(self, cursor_s: float | None) -> None:
         """Put the status of everything unfinished; what finished since the cursor follows when it is seen again."""
+        self._forget_configmaps()
         self._whole_from_s = math.inf
         self._kept_s = cursor_s
         for status in self._progress.lead(cursor_s, self._now()):
@@ -149,12 +169,13 @@ class Namespace:
 
     def follow(self) -> None:
         """Put nothing any more."""
+        self._forget_configmaps()
         self._progress.follow()
 
     def taken(self, status: Status) -> None:
         """The broker has answered for a status that was put."""
         if status.status in FINAL:
-            self._progress.finished.taken(status.workflow_id, status.started_at)
+            self._part_done((status.workflow_id, status.started_at), _Part.STATUS)
 
     def tick(self) -> None:
         """While we lead: put what had to wait, and publish the cursor when it is time."""
@@ -177,6 +198,27 @@ class Namespace:
     def forget_deleted(self) -> None:
         """While somebody else leads: forget the deleted workflows that it has told."""
         self._progress.forget_deleted(self._now() - self._pace.deleted_kept_s)
+
+    def _apply(self, configmaps: ConfigMaps, workflow: Workflow, run: _Run) -> None:
+        self._parts[run] = set(_Part)
+        configmaps.put(workflow, partial(self._applied, run))
+
+    def _applied(self, run: _Run) -> None:
+        self._part_done(run, _Part.CONFIGMAP)
+        self._settled()
+
+    def _part_done(self, run: _Run, part: _Part) -> None:
+        """One more thing is done about the end of a run; after the last one the cursor may pass it."""
+        left = self._parts.get(run, set())
+        left.discard(part)
+        if not left:
+            self._parts.pop(run, None)
+            self._progress.finished.taken(*run)
+
+    def _forget_configmaps(self) -> None:
+        self._parts.clear()
+        if self._configmaps is not None:
+            self._configmaps.clear()
 
     def _cursor_taken(self, _: int) -> None:
         self._cursors_out -= 1

@@ -1,7 +1,8 @@
 """What is to be published and what is on its way. Pure: no clock, no connection.
 
 A response belongs to the connection that brought its trigger: when that ends it is forgotten, because the broker brings
-the trigger again. Everything else belongs to no connection: it is kept, in order, until a broker has answered it.
+the trigger again. Everything else belongs to no connection: it is kept, in order, until a broker has answered it, or
+until whoever queued it does not want it any more.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ class QueuedResponse(msgspec.Struct, frozen=True, gc=False):
 
 
 class QueuedMessage(msgspec.Struct, frozen=True):
-    """Any other message; `on_taken` is called with the reason code of the broker's answer."""
+    """Any other message; `on_taken` is called with the reason code of the broker's answer.
+
+    `wanted` is asked each time before it goes out. Once it says False the message is forgotten, `on_taken` not called.
+    """
 
     publication: Publication
     on_taken: Callable[[int], None] | None
+    wanted: Callable[[], bool] | None
 
 
 class QueuedStatus(msgspec.Struct, frozen=True, gc=False):
@@ -79,9 +84,17 @@ class Outgoing:
         publication = self._publication(topic, _encoder.encode(response), correlation_data=trigger.correlation_data)
         self._responses.append(QueuedResponse(publication, trigger, response))
 
-    def add_message(self, topic: str, payload: bytes, *, retain: bool, on_taken: Callable[[int], None] | None) -> None:
+    def add_message(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool,
+        on_taken: Callable[[int], None] | None,
+        wanted: Callable[[], bool] | None,
+    ) -> None:
         """Queue any other message; an empty payload clears what is retained."""
-        self._messages.append(QueuedMessage(self._publication(topic, payload, retain=retain), on_taken))
+        self._messages.append(QueuedMessage(self._publication(topic, payload, retain=retain), on_taken, wanted))
 
     def add_status(self, topic: str, payload: bytes) -> bool:
         """Queue a status, encoded once for all its topics; False when the oldest one had to be dropped for it."""
@@ -101,6 +114,8 @@ class Outgoing:
                 self._responses_in_flight += 1
             elif self._messages:
                 item = self._messages.popleft()
+                if item.wanted is not None and not item.wanted():
+                    continue
             elif self._statuses:
                 item = self._statuses.popleft()
                 self._statuses_in_flight += 1

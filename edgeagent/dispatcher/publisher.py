@@ -2,6 +2,9 @@
 
 What waits is replaced by what is newer, so that a slow broker costs memory for each workflow, not for each change. A
 final status is never replaced: what comes after it (a retry) waits behind it.
+
+What was put in one time as a leader does not go out in another, nor on a later connection: by then somebody else may
+have told what came after it, and a workflow that has ended must not be told as running.
 """
 
 from __future__ import annotations
@@ -22,10 +25,19 @@ _encoder = msgspec.json.Encoder()
 
 
 class Send(Protocol):
-    """Publishes at QoS 1, again on each connection until a broker has answered; then `on_taken(reason_code)`."""
+    """Publishes at QoS 1, again on each connection until a broker has answered; then `on_taken(reason_code)`.
+
+    `wanted` is asked each time before it goes out: if it says False, nothing is published and nothing told.
+    """
 
     def __call__(
-        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        on_taken: Callable[[int], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
         """Queue a publication."""
 
@@ -53,7 +65,7 @@ class Publisher:
         Args:
             send: queues one publication.
             taken: told when a status is done on all its topics.
-            window: how many publications may be unanswered at once; at least 2.
+            window: how many publications may be unanswered at once, of one time as a leader; at least 2.
         """
         self.published = 0
         self.refused = 0
@@ -84,10 +96,11 @@ class Publisher:
             self.put(status)
 
     def clear(self) -> None:
-        """Forget what waits, and tell nothing of what is out any more: another time as a leader begins, or none."""
+        """Forget what waits, and what is out if it was not written yet: another time as a leader begins, or none."""
         self._waiting.clear()
         self._term += 1
         self._jobs = 0
+        self._unanswered = 0
 
     def _fill(self) -> None:
         while self._waiting:
@@ -104,15 +117,20 @@ class Publisher:
             job = _Job(status, len(status_topics), self._term)
             payload = _encoder.encode(status)
             for topic in status_topics:
-                self._send(topic, payload, on_taken=self._answer(job))
+                self._send(topic, payload, on_taken=self._answer(job), wanted=self._wanted(job))
+
+    def _wanted(self, job: _Job) -> Callable[[], bool]:
+        return lambda: job.term == self._term
 
     def _answer(self, job: _Job) -> Callable[[int], None]:
         def answered(reason_code: int) -> None:
-            self._unanswered -= 1
-            job.unanswered -= 1
             self.published += reason_code < FAILURE
             self.refused += reason_code >= FAILURE
-            if not job.unanswered and job.term == self._term:
+            if job.term != self._term:
+                return
+            self._unanswered -= 1
+            job.unanswered -= 1
+            if not job.unanswered:
                 self._jobs -= 1
                 self._taken(job.status)
             self._fill()

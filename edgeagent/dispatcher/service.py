@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
+from edgeagent.argo.kubernetes import KubernetesClient, in_pod
+from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.config.tables import Engine as EngineTable
 from edgeagent.core import topics
@@ -21,11 +23,13 @@ from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Engine
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
+from edgeagent.dispatcher.probes import Probes
 from edgeagent.dispatcher.statuses import Statuses
+from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import supervise
 from edgeagent.mqtt.leave import Leave
-from edgeagent.mqtt.link import Subscription, Will
+from edgeagent.mqtt.link import Subscription
 from edgeagent.mqtt.session import keep_connected
 
 log = logging.getLogger(__name__)
@@ -41,6 +45,7 @@ class _Parts(NamedTuple):
 
     dispatcher: Dispatcher
     leave: Leave
+    probes: Probes
     tasks: Tasks
 
 
@@ -68,14 +73,20 @@ def argo_settings(engine: EngineTable) -> ArgoSettings:
 
 
 async def serve(config: DispatcherConfig, *, stop: asyncio.Event) -> int:
-    """Run a dispatcher until a signal or `stop`, and return the process's exit code. Main thread only."""
+    """Run a dispatcher until a signal or `stop`, and return the process's exit code. Main thread only.
+
+    Raises:
+        ConfigError: `status.configmap` is set, and this is no pod of a cluster.
+        ListenFailed: the probes' address cannot be listened on.
+    """
     async with contextlib.AsyncExitStack() as stack:
-        dispatcher, leave, tasks = await _compose(config, stack)
+        dispatcher, leave, probes, tasks = await _compose(config, stack)
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
 
         async def drain() -> None:
             systemd.stopping()
+            probes.stop_being_ready()
             await leave.unsubscribe()  # while triggers are still taken: those that are left in the session nobody gets
             await dispatcher.drain()
 
@@ -88,44 +99,89 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event) -> int:
 
 
 async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -> _Parts:
-    host, leave = socket.gethostname(), Leave()
-    subscriptions = [Subscription(topic_filter) for topic_filter in topics.trigger_filters(config.broker.group)]
-    will: Will | None = None
-    tasks: Tasks = {}
     if config.engine.kind == "dry-run":
         log.warning(
             'engine.kind is "dry-run": triggers are answered, but NOTHING IS RUN', extra={"event": "dry_run_engine"}
         )
         rehearsal = DryRun()
         dispatcher = _dispatcher(config, rehearsal)
-        tasks["engine"] = rehearsal.run(dispatcher.report)
-    else:
-        client = await stack.enter_async_context(ArgoClient(argo_settings(config.engine)))
-        probed, *_ = config.watched_namespaces
-        dispatcher = _dispatcher(
-            config, ArgoEngine(client, probe_namespace=probed, token_file=config.engine.token_file)
-        )
-        statuses = Statuses(
-            client,
-            config.watched_namespaces,
-            config.broker.group,
-            instance(config, host),
-            dispatcher.send,
-            active=dispatcher.capacity,
-        )
-        dispatcher.share_with(statuses)
-        subscriptions += statuses.subscriptions
-        will = statuses.will
-        tasks["statuses"] = statuses.run()
+        probes = await _listening(config, Probes(dispatcher.stats, None), stack)
+        return _joined(config, dispatcher, probes, {"engine": rehearsal.run(dispatcher.report)})
+    client = await stack.enter_async_context(ArgoClient(argo_settings(config.engine)))
+    engine = argo_engine(config, client)
+    dispatcher = _dispatcher(config, engine)
+    kubernetes = await stack.enter_async_context(KubernetesClient(in_pod())) if config.status.configmap else None
+    statuses = Statuses(
+        client,
+        config.watched_namespaces,
+        config.broker.group,
+        instance(config, socket.gethostname()),
+        dispatcher.send,
+        active=dispatcher.capacity,
+        configmaps=kubernetes,
+    )
+    dispatcher.share_with(statuses)
+    probes = await _listening(config, Probes(dispatcher.stats, statuses.stats), stack)
+    tasks = {"engine": _look_at(client, engine, config.engine.url), "statuses": statuses.run()}
+    return _joined(config, dispatcher, probes, tasks, statuses)
+
+
+async def _listening(config: DispatcherConfig, probes: Probes, stack: contextlib.AsyncExitStack) -> Probes:
+    """The probes, answered from before the connection is made until after it has ended, if they are configured."""
+    if config.http.listen:
+        stack.push_async_callback(probes.close)
+        await probes.start(*split_address(config.http.listen))
+    return probes
+
+
+def _joined(
+    config: DispatcherConfig, dispatcher: Dispatcher, probes: Probes, tasks: Tasks, statuses: Statuses | None = None
+) -> _Parts:
+    """Everything, and the link for it."""
+    leave = Leave()
+    subscriptions = [Subscription(topic_filter) for topic_filter in topics.trigger_filters(config.broker.group)]
     link = keep_connected(
         config.broker,
         dispatcher,
-        client_id=client_id(config, host),
-        subscriptions=subscriptions,
-        will=will,
+        client_id=client_id(config, socket.gethostname()),
+        subscriptions=subscriptions if statuses is None else subscriptions + statuses.subscriptions,
+        will=None if statuses is None else statuses.will,
         leave=leave,
     )
-    return _Parts(dispatcher, leave, {"link": link, **tasks, "dispatcher": dispatcher.run()})
+    return _Parts(dispatcher, leave, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
+
+
+def argo_engine(config: DispatcherConfig, client: ArgoClient) -> ArgoEngine:
+    """The engine over a client, as `[engine]` and the watched namespaces have it."""
+    probed, *_ = config.watched_namespaces
+    return ArgoEngine(client, probe_namespace=probed, token_file=config.engine.token_file)
+
+
+async def _look_at(client: ArgoClient, engine: ArgoEngine, url: str) -> None:
+    """Tell the operator once whether the engine is there and lets us in, while everything else begins.
+
+    What it finds changes nothing: the first trigger finds it too. Then it waits, as a supervised task never returns.
+    """
+    try:
+        await engine.probe()
+        version = await client.check()
+    except EngineUnavailable as exc:
+        log.warning(
+            "the workflow engine cannot be reached yet, and nothing is lost meanwhile; "
+            "look at engine.url, the network, and whether the server runs: %s",
+            exc,
+            extra={"event": "engine_unreachable", "url": url},
+        )
+    except EngineRefused as exc:
+        log.error(  # noqa: TRY400  no fault of the program, so its traceback tells nothing
+            "the workflow engine refuses us; look at engine.url and engine.token_file: %s",
+            exc,
+            extra={"event": "engine_refuses", "url": url, "status": exc.status},
+        )
+    else:
+        extra = {"event": "engine_found", "url": url, "version": version}
+        log.info("the workflow engine is there and lets us in: Argo Server %s at %s", version, url, extra=extra)
+    await asyncio.Event().wait()
 
 
 def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:

@@ -8,6 +8,9 @@ deleted unfinished while no dispatcher runs is known to nobody: nothing can be t
 unfinished. `progress` decides what is due, `publisher` brings it to the broker, `cursor` says what is done. A leader
 that loses its connection forgets what it has not sent: who leads next publishes that, from the cursor on.
 
+Where the configuration wants it, the leader also writes the end of each workflow down as a ConfigMap (`configmaps`).
+The cursor waits for that too, the statuses do not.
+
 Its own subscriptions are at QoS 0. Messages at QoS 1 wait while the dispatcher holds as many triggers unacknowledged as
 the broker may send, and who leads must be decided just then. What is lost at QoS 0 comes again: presence and cursor
 are repeated, a query is asked again.
@@ -16,6 +19,7 @@ are repeated, a query is asked again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -25,6 +29,7 @@ import msgspec
 
 from edgeagent.core import topics
 from edgeagent.core.messages import Status
+from edgeagent.dispatcher.configmaps import Apply, ConfigMaps
 from edgeagent.dispatcher.cursor import parse_cursor
 from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, Pace
 from edgeagent.dispatcher.presence import GONE, Presence
@@ -35,12 +40,16 @@ from edgeagent.mqtt.link import Message, Subscription, Will
 
 log = logging.getLogger(__name__)
 
+# A clean stop waits so long for ConfigMaps that are not applied; after that they are the next leader's.
+_CONFIGMAPS_WAIT_S = 3.0
+
 
 class StatusesStats(msgspec.Struct, frozen=True):
     """What was done since the start, and how it is now.
 
     `published` and `refused` count for each of a status's topics; `pending` are the statuses that the broker has not
-    answered; `unfinished` are the workflows that are not known to be finished or gone.
+    answered; `unfinished` are the workflows that are not known to be finished or gone. `configmaps_pending` are not yet
+    applied, `configmaps_lost` were given up.
     """
 
     leading: bool
@@ -50,6 +59,9 @@ class StatusesStats(msgspec.Struct, frozen=True):
     unfinished: int
     queries_answered: int
     queries_dropped: int
+    configmaps_applied: int
+    configmaps_pending: int
+    configmaps_lost: int
 
 
 class Statuses:
@@ -64,6 +76,7 @@ class Statuses:
         send: Send,
         *,
         active: Active,
+        configmaps: Apply | None = None,
         pace: Pace = DEFAULT_PACE,
         timing: Timing = DEFAULT_TIMING,
         now: Callable[[], float] = time.monotonic,
@@ -78,6 +91,7 @@ class Statuses:
             instance: who we are in it; a level of a topic.
             send: publishes one message.
             active: told which workflows are unfinished.
+            configmaps: where the result of each workflow is applied as a ConfigMap; None: nowhere.
             pace: how often to publish.
             timing: how often to ask the engine.
             now: monotonic seconds.
@@ -92,6 +106,7 @@ class Statuses:
         self._presences_out = 0
         self._publisher = Publisher(send, self._taken)
         self._queries = Queries(client, namespaces, self._publisher.repeat)
+        self._configmaps = {name: ConfigMaps(configmaps, name) for name in namespaces} if configmaps is not None else {}
         self._namespaces = {
             name: Namespace(
                 name,
@@ -103,6 +118,7 @@ class Statuses:
                 now=now,
                 wall=wall,
                 settled=self._settle,
+                configmaps=self._configmaps.get(name),
             )
             for name in namespaces
         }
@@ -137,6 +153,9 @@ class Statuses:
             unfinished=sum(len(namespace.unfinished()) for namespace in self._namespaces.values()),
             queries_answered=self._queries.answered,
             queries_dropped=self._queries.dropped,
+            configmaps_applied=sum(configmaps.applied for configmaps in self._configmaps.values()),
+            configmaps_pending=self._configmaps_pending(),
+            configmaps_lost=sum(configmaps.lost for configmaps in self._configmaps.values()),
         )
 
     # What the broker's connection tells.
@@ -177,6 +196,8 @@ class Statuses:
         async with asyncio.TaskGroup() as group:
             for watcher in self._watchers:
                 group.create_task(watcher.run())
+            for configmaps in self._configmaps.values():
+                group.create_task(configmaps.run())
             group.create_task(self._queries.run())
             group.create_task(self._tick())
 
@@ -189,6 +210,9 @@ class Statuses:
         self._draining = True
         if self._leading:
             await self._until(lambda: not self._publisher.pending and not self._is_cursor_out())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CONFIGMAPS_WAIT_S):
+                    await self._until(lambda: not self._configmaps_pending())
             for namespace in self._namespaces.values():
                 namespace.keep_cursor()
             # Before our presence goes: the next leader must find the cursors.
@@ -275,6 +299,9 @@ class Statuses:
     def _taken(self, status: Status) -> None:
         self._namespaces[status.namespace].taken(status)
         self._settle()
+
+    def _configmaps_pending(self) -> int:
+        return sum(configmaps.pending for configmaps in self._configmaps.values())
 
     def _is_cursor_out(self) -> bool:
         return any(namespace.cursor_is_out for namespace in self._namespaces.values())

@@ -40,7 +40,7 @@ class Clients:
         if is_over and not self._is_told:
             self._is_told = True
             _log.warning(
-                "%d HTTP connections are open (http.max_connections): further ones are refused",
+                "%d HTTP connections are open, which is the limit: further ones are refused",
                 self._max_connections,
                 extra={"event": "http_connections_full", "max_connections": self._max_connections},
             )

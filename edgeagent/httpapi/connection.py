@@ -87,7 +87,7 @@ class Connection(asyncio.Protocol):
         elif self._clients.is_crowded():
             self.abort()
         else:
-            self._send(problem(503, "too many connections (http.max_connections)", retry_after(_CROWDED_RETRY_S)))
+            self._send(problem(503, "too many connections", retry_after(_CROWDED_RETRY_S)))
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""

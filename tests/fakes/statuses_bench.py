@@ -44,6 +44,7 @@ class Sent(NamedTuple):
     payload: bytes
     retain: bool
     answer: Callable[[int], None]
+    wanted: Callable[[], bool] | None
 
 
 class Wire:
@@ -55,11 +56,17 @@ class Wire:
         self.automatic: int | None = None
 
     def __call__(
-        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        on_taken: Callable[[int], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
         """Keep it."""
         assert on_taken is not None
-        self.waiting.append(Sent(topic, payload, retain, on_taken))
+        self.waiting.append(Sent(topic, payload, retain, on_taken, wanted))
         if self.automatic is not None:
             asyncio.get_running_loop().call_soon(self.answer)
 

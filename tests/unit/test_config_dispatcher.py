@@ -53,6 +53,7 @@ def test_a_dispatcher_must_say_what_starts_workflows(write: Write) -> None:
         ("max_active = 0\n", "engine.max_active"),
         ('[status]\nnamespaces = ["plant-*"]\n', "status.namespaces[0]"),
         ('[http]\nlisten = "8745"\n', "http.listen"),
+        ("[status]\nconfigmap = true\n", "status.configmap"),
     ],
 )
 def test_a_dispatchers_configuration_that_cannot_work_is_refused(write: Write, text: str, key: str) -> None:

@@ -95,15 +95,18 @@ def test_a_status_asked_for_does_not_replace_a_newer_one_that_waits() -> None:
     assert progresses(wire) == ["50%", "50%"]
 
 
-def test_what_is_out_when_the_lead_ends_is_not_told_but_keeps_its_place_in_the_window() -> None:
+def test_what_is_out_when_the_lead_ends_is_not_wanted_any_more_and_not_told() -> None:
     wire, done = Wire(), list[Status]()
     publisher = Publisher(wire, done.append, window=2)
     publisher.put(status("a"))
     publisher.put(status("b"))
     publisher.clear()
     publisher.put(status("c"))
-    assert wire.statuses() == [("a", "Running")]
-    wire.answer()
-    wire.answer()
-    assert (done, publisher.pending) == ([], 1)
     assert wire.statuses() == [("a", "Running"), ("c", "Running")]
+    assert [sent.wanted() for sent in wire.waiting if sent.wanted is not None] == [False, False, True, True]
+    wire.answer()
+    wire.answer()  # it had been written before the lead ended
+    assert (done, publisher.pending) == ([], 1)
+    wire.answer()
+    wire.answer()
+    assert (done, publisher.pending) == ([status("c")], 0)

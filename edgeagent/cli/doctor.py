@@ -1,0 +1,83 @@
+"""`edgeagent doctor`: does everything around an agent or a dispatcher work, and what is to be done if not?"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from edgeagent.cli.options import add_json
+from edgeagent.config import (
+    AGENT_CONFIG,
+    DISPATCHER_CONFIG,
+    agent_config_path,
+    dispatcher_config_path,
+    load_agent,
+    load_dispatcher,
+)
+from edgeagent.core.checkup import Finding, Level, ok
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "doctor",
+        help="look at everything around an agent or a dispatcher: disk, brokers, engine, files, clock",
+        description="Look at everything around an agent or a dispatcher, running or not, and say what to do about it. "
+        "Nothing is changed. Exit code 1 when something fails.",
+    )
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help=f"configuration (default: $EDGEAGENT_CONFIG, else {AGENT_CONFIG}; with --dispatch {DISPATCHER_CONFIG})",
+    )
+    parser.add_argument("--dispatch", action="store_true", help="look at a dispatcher")
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look and tell; 1 when something failed.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    return asyncio.run(_tell(_findings(args), as_json=args.json))
+
+
+async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
+    # Each imports a whole program, which a configuration error does without.
+    if args.dispatch:
+        path = dispatcher_config_path(args.config)
+        dispatcher = load_dispatcher(path)
+        from edgeagent.dispatcher.checkup import examine as examine_dispatcher  # noqa: PLC0415
+
+        findings = examine_dispatcher(dispatcher)
+    else:
+        path = agent_config_path(args.config)
+        agent = load_agent(path)
+        from edgeagent.agent.checkup import examine as examine_agent  # noqa: PLC0415
+
+        findings = examine_agent(agent)
+    yield ok("configuration", str(path))
+    async for finding in findings:
+        yield finding
+
+
+async def _tell(findings: AsyncIterator[Finding], *, as_json: bool) -> int:
+    has_failed = False
+    async for finding in findings:
+        has_failed = has_failed or finding.level is Level.FAIL
+        print(msgspec.json.encode(finding).decode() if as_json else _line(finding), flush=True)
+    return int(has_failed)
+
+
+def _line(finding: Finding) -> str:
+    """One line; what a broker or a server said in it cannot steer the terminal."""
+    text = f"{finding.level:<5} {finding.subject}: {finding.found}"
+    if finding.remedy:
+        text += f"; {finding.remedy}"
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

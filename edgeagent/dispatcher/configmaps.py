@@ -1,0 +1,314 @@
+"""The results of workflows as ConfigMaps, for what waits for them in the cluster (contract section 7).
+
+`configmap_of` makes the object. `ConfigMaps` applies those of one namespace, a few at a time, each until it is applied
+or can never be. What that means:
+
+* unreachable, 401, 409, 429, 5xx: tried again with backoff, for `give_up_s` after the workflow has ended;
+* 403: the service account may not, so that another try is of no use before an operator acts;
+* 404: the namespace is gone, and the workflow with it: there is nothing left to do;
+* any other refusal: this object is not taken, the next one may be.
+
+Two runs of a workflow, or two workflows with one correlation id, have the same ConfigMap: what came later is applied
+last. To apply one again does no harm: a new leader does so with those that the leader before may not have applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, Protocol
+
+import msgspec
+
+from edgeagent.argo.wire import Parameter, Workflow, WorkflowStatus
+from edgeagent.core.backoff import full_jitter
+from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, LABEL_RULE
+from edgeagent.core.names import is_dns_subdomain
+from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable
+
+NAME_PREFIX = "pipeline-status-"
+ARTIFACT_URL = "artifact-url"
+# About 1.5 KB each. So many may end while the API server is away, or may be new to a leader that finds no cursor.
+MAX_WAITING = 20_000
+
+_MAX_MESSAGE_CHARS = 2000
+_MAX_URL_CHARS = 4000
+_MAX_RETRY_AFTER_S = 60.0  # nobody may put us off for longer
+_RESULTS: Final = {"Succeeded": "success", "Failed": "failure", "Error": "error"}
+_LABELS = (LABEL_AGENT, LABEL_RULE, LABEL_CORRELATION_ID)
+# Argo marks so what it reads from its archive. The workflow itself is gone, and Kubernetes would collect the ConfigMap.
+_LABEL_ARCHIVING, _ARCHIVED = "workflows.argoproj.io/workflow-archiving-status", "Persisted"
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
+_WORTH_ANOTHER_TRY = frozenset({_UNAUTHORIZED, _CONFLICT})
+_AT_ONCE = 4  # requests of one namespace
+_UNNAMED = "configmap_unnamed"
+
+_encoder = msgspec.json.Encoder()
+
+log = logging.getLogger(__name__)
+
+
+def configmap_name(workflow: Workflow) -> str:
+    """The name of a workflow's ConfigMap; "" when its correlation id cannot be a part of one."""
+    name = NAME_PREFIX + (workflow.metadata.labels or {}).get(LABEL_CORRELATION_ID, "")
+    return name if is_dns_subdomain(name) else ""
+
+
+def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
+    """The ConfigMap with the result of a workflow, as it is applied.
+
+    Args:
+        namespace: of both.
+        workflow: as the engine tells it.
+
+    Returns:
+        None for a workflow that has not ended, that can own nothing (archived, without a uid), or without a name for
+        its ConfigMap. There is no `artifact-url` without an output parameter of that name, or with one longer than
+        4,000 characters.
+    """
+    metadata, state = workflow.metadata, workflow.status or WorkflowStatus()
+    labels = metadata.labels or {}
+    name, result = configmap_name(workflow), _RESULTS.get(state.phase)
+    if not name or result is None or not metadata.uid or labels.get(_LABEL_ARCHIVING) == _ARCHIVED:
+        return None
+    data = {
+        "result": result,
+        "completed-at": state.finished_at or "",
+        "message": state.message[:_MAX_MESSAGE_CHARS],
+    }
+    parameters = (state.outputs.parameters if state.outputs else None) or ()
+    url = next((_text(parameter) for parameter in parameters if parameter.name == ARTIFACT_URL), "")
+    if url and len(url) <= _MAX_URL_CHARS:
+        data[ARTIFACT_URL] = url
+    owner = {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "Workflow",
+        "name": metadata.name,
+        "uid": metadata.uid,
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name,
+            "namespace": namespace,
+            "labels": {key: labels[key] for key in _LABELS if key in labels},
+            "ownerReferences": [owner],
+        },
+        "data": data,
+    }
+
+
+def _text(parameter: Parameter) -> str:
+    """The value as text: a text as it is, anything else as its JSON; "" when there is none."""
+    value = parameter.value
+    if value is None or isinstance(value, str):
+        return value or ""
+    return msgspec.json.encode(value).decode()
+
+
+class Apply(Protocol):
+    """What is needed of the Kubernetes API's client; it raises `EngineUnavailable` or `EngineRefused`."""
+
+    async def apply_configmap(self, namespace: str, name: str, configmap: bytes) -> None:
+        """Create it, or make it what it is here; the whole object, as JSON."""
+
+
+class Patience(NamedTuple):
+    """In seconds. `base_s`, `cap_s`: the longest first and the longest wait of the backoff. `give_up_s`: see above."""
+
+    base_s: float = 1.0
+    cap_s: float = 30.0
+    give_up_s: float = 3600.0
+
+
+DEFAULT_PATIENCE = Patience()
+
+
+class _Job(NamedTuple):
+    """One ConfigMap to apply."""
+
+    name: str
+    configmap: bytes
+    since_s: float
+    done: Callable[[], None]
+
+
+class _Busy:
+    """One that is being applied. `stop`: no other try is wanted. `forgotten`: nobody is to be told of its end."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.forgotten = False
+
+
+class ConfigMaps:
+    """Those of one namespace. `run` must be running for any to be applied.
+
+    Attributes:
+        applied: how many the API server took.
+        lost: how many were given up.
+    """
+
+    def __init__(
+        self,
+        client: Apply,
+        namespace: str,
+        patience: Patience = DEFAULT_PATIENCE,
+        *,
+        max_waiting: int = MAX_WAITING,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Nothing waits.
+
+        Args:
+            client: the Kubernetes API's.
+            namespace: where the workflows are.
+            patience: how long to try.
+            max_waiting: when more wait, the oldest is given up.
+            now: monotonic seconds.
+        """
+        self.applied = 0
+        self.lost = 0
+        self._client = client
+        self._namespace = namespace
+        self._patience = patience
+        self._max_waiting = max_waiting
+        self._now = now
+        self._waiting: OrderedDict[str, _Job] = OrderedDict()  # by name; taken from its front, as no dict likes it
+        self._busy: dict[str, _Busy] = {}
+        self._wanted = asyncio.Event()
+        self._told: set[str] = set()  # the troubles since something was applied
+
+    @property
+    def pending(self) -> int:
+        """How many wait or are being applied."""
+        return len(self._waiting) + len(self._busy)
+
+    def put(self, workflow: Workflow, done: Callable[[], None]) -> None:
+        """Apply the result of a workflow that has ended.
+
+        Args:
+            workflow: as the engine tells it.
+            done: called once, when nothing is left to do: it is applied, given up, or a later one has its place; at
+                once if the workflow can have no ConfigMap. Never after `clear`.
+        """
+        configmap = configmap_of(self._namespace, workflow)
+        if configmap is None:
+            if not configmap_name(workflow):
+                what = f"{workflow.metadata.name} gets no ConfigMap: its correlation id can be no part of a name"
+                self._tell(logging.WARNING, _UNNAMED, what)
+            done()
+            return
+        name = configmap_name(workflow)
+        if name in self._busy:
+            self._busy[name].stop.set()
+        earlier = self._waiting.pop(name, None)
+        self._waiting[name] = _Job(name, _encoder.encode(configmap), self._now(), done)
+        if earlier is not None:
+            earlier.done()
+        elif len(self._waiting) > self._max_waiting:
+            _, oldest = self._waiting.popitem(last=False)
+            self._give_up(oldest, f"more than {self._max_waiting} wait")
+            oldest.done()
+        self._wanted.set()
+
+    def clear(self) -> None:
+        """Forget what waits, and call no `done` of before any more: who leads next applies it."""
+        self._waiting.clear()
+        for busy in self._busy.values():
+            busy.forgotten = True
+            busy.stop.set()
+
+    async def run(self) -> None:
+        """Apply until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(_AT_ONCE):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            # Two of one name one after another: the API server may answer in any order.
+            job = next((job for name, job in self._waiting.items() if name not in self._busy), None)
+            if job is None:
+                self._wanted.clear()
+                await self._wanted.wait()
+                continue
+            del self._waiting[job.name]
+            busy = self._busy[job.name] = _Busy()
+            await self._apply(job, busy.stop)
+            del self._busy[job.name]
+            self._wanted.set()  # the next of this name
+            if not busy.forgotten:
+                job.done()
+
+    async def _apply(self, job: _Job, stop: asyncio.Event) -> None:
+        """Try until it is applied, given up or not wanted any more."""
+        failures = 0
+        while True:
+            try:
+                await self._client.apply_configmap(self._namespace, job.name, job.configmap)
+            except (EngineUnavailable, EngineRefused) as exc:
+                wait_s = None if stop.is_set() else self._wait_s(job, exc, failures)
+            else:
+                self._works()
+                return
+            if wait_s is None:
+                return
+            failures += 1
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await stop.wait()
+            if stop.is_set():
+                return
+
+    def _wait_s(self, job: _Job, error: EngineUnavailable | EngineRefused, failures: int) -> float | None:
+        """The time to the next try, None when there is none."""
+        status = error.status if isinstance(error, EngineRefused) else None
+        if status == _NOT_FOUND:
+            return None
+        if status is not None and status not in _WORTH_ANOTHER_TRY:
+            self._give_up(job, _refusal(error, status))
+            return None
+        if self._now() - job.since_s >= self._patience.give_up_s:
+            self._give_up(job, f"tried for {self._patience.give_up_s:g} s: {error}")
+            return None
+        level = logging.ERROR if status == _UNAUTHORIZED else logging.WARNING
+        what = f"cannot write the results of workflows in {self._namespace!r} as ConfigMaps, retrying: {error}"
+        self._tell(level, "configmap_unavailable", what)
+        fraction = random.random()  # noqa: S311  jitter is no secret
+        wait_s = full_jitter(failures, fraction, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
+        asked_s = error.retry_after_s if isinstance(error, EngineUnavailable) else None
+        return max(wait_s, min(asked_s or 0.0, _MAX_RETRY_AFTER_S))
+
+    def _give_up(self, job: _Job, reason: str) -> None:
+        self.lost += 1
+        what = f"the ConfigMap {job.name} in {self._namespace!r}, and maybe others, will not be written: {reason}"
+        self._tell(logging.ERROR, "configmap_lost", what)
+
+    def _works(self) -> None:
+        self.applied += 1
+        if self._told - {_UNNAMED}:
+            extra = {"event": "configmap_works", "namespace": self._namespace}
+            log.info("results of workflows in %r are written as ConfigMaps again", self._namespace, extra=extra)
+        self._told &= {_UNNAMED}
+
+    def _tell(self, level: int, event: str, what: str) -> None:
+        """The first of several troubles of a kind."""
+        if event not in self._told:
+            self._told.add(event)
+            log.log(level, "%s", what, extra={"event": event, "namespace": self._namespace})
+
+
+def _refusal(error: EngineError, status: int) -> str:
+    if status != _FORBIDDEN:
+        return str(error)
+    return (
+        f"{error}; give the dispatcher's service account create and patch of configmaps there "
+        "(the Role edgeagent-dispatcher-configmaps), or make room if it names a quota"
+    )

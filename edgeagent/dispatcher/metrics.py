@@ -1,0 +1,70 @@
+"""The dispatcher's counters as Prometheus reads them (text format 0.0.4). Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from edgeagent.dispatcher.gate import GateState
+from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.statuses import StatusesStats
+
+PREFIX = "edgeagent_dispatch_"
+
+
+class _Metric(NamedTuple):
+    """`name` stands behind `PREFIX`; one that ends in `_total` is a counter, any other a gauge."""
+
+    name: str
+    help: str
+
+
+# By the fields of the two Structs; those not here have labels.
+_DISPATCHER = {
+    "received": _Metric("received_total", "Messages received as triggers."),
+    "unanswerable": _Metric("unanswerable_total", "Messages that are no triggers and tell nobody to answer."),
+    "duplicates": _Metric("duplicates_total", "Responses that say that the workflow was there already."),
+    "unheard": _Metric("unheard_total", "Responses to whose topic nobody subscribed."),
+    "refused": _Metric("refused_total", "Messages that the broker refused."),
+    "statuses_published": _Metric("dry_run_statuses_published_total", "Statuses of a dry run that the broker took."),
+    "statuses_dropped": _Metric("dry_run_statuses_dropped_total", "Statuses of a dry run that were lost."),
+    "connected": _Metric("connected", "1 while there is a connection to the broker."),
+    "waiting": _Metric("waiting", "Triggers that wait for the engine or for room in their namespace."),
+}
+_STATUSES = {
+    "leading": _Metric("leading", "1 while this dispatcher publishes the statuses of its group."),
+    "published": _Metric("statuses_published_total", "Statuses that the broker took, each of their topics."),
+    "refused": _Metric("statuses_refused_total", "Statuses that the broker refused, each of their topics."),
+    "pending": _Metric("statuses_pending", "Statuses that the broker has not answered."),
+    "unfinished": _Metric("unfinished_workflows", "Workflows that are not known to be finished or gone."),
+    "queries_answered": _Metric("queries_answered_total", "Queries for statuses that were answered."),
+    "queries_dropped": _Metric("queries_dropped_total", "Queries for statuses that were too many."),
+    "configmaps_applied": _Metric("configmaps_applied_total", "ConfigMaps of finished workflows that were applied."),
+    "configmaps_pending": _Metric("configmaps_pending", "ConfigMaps that are still to be applied."),
+    "configmaps_lost": _Metric("configmaps_lost_total", "ConfigMaps that were given up."),
+}
+_ANSWERED = _Metric("answered_total", "Responses that the broker took, by their code.")
+_GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
+
+
+def metrics_text(stats: Stats, statuses: StatusesStats | None) -> str:
+    """Everything that is counted; without `statuses` what the dispatcher itself counts."""
+    lines = [*_plain(_DISPATCHER, stats)]
+    lines += _family(_ANSWERED, ((f'{{code="{code}"}}', count) for code, count in sorted(stats.answered.items())))
+    lines += _family(_GATE, ((f'{{state="{state}"}}', state is stats.gate) for state in GateState))
+    if statuses is not None:
+        lines += _plain(_STATUSES, statuses)
+    return "\n".join([*lines, ""])
+
+
+def _plain(metrics: Mapping[str, _Metric], values: object) -> Iterator[str]:
+    for field, metric in metrics.items():
+        yield from _family(metric, [("", getattr(values, field))])
+
+
+def _family(metric: _Metric, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
+    name = PREFIX + metric.name
+    yield f"# HELP {name} {metric.help}"
+    yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
+    for labels, value in samples:
+        yield f"{name}{labels} {int(value)}"

@@ -1,0 +1,142 @@
+"""The dispatcher's own HTTP listener, for whoever supervises it: `/healthz`, `/readyz` and `/metrics`.
+
+Nobody needs a token: it shows the dispatcher's health and counts, and takes nothing. It names no workflow, no gateway
+and no address, so that it may be reached from other machines; a firewall or a NetworkPolicy keeps it inside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from http import HTTPStatus
+
+from edgeagent.dispatcher.gate import GateState
+from edgeagent.dispatcher.metrics import metrics_text
+from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.statuses import StatusesStats
+from edgeagent.httpapi.clients import Clients
+from edgeagent.httpapi.connection import Connection, Timeouts
+from edgeagent.httpapi.plan import Plan
+from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem
+from edgeagent.httpapi.request import Request
+from edgeagent.httpapi.server import ListenFailed
+
+# Few ask, each a short question: who is slower than this is no supervisor.
+PROBE_TIMEOUTS = Timeouts(request_s=5, idle_s=30, write_s=5, linger_s=1)
+MAX_CONNECTIONS = 32
+_CLOSE_S = 1.0
+_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+log = logging.getLogger(__name__)
+
+
+class Probes:
+    """Answers the probes of one dispatcher. What it tells is read at the moment of the question."""
+
+    def __init__(
+        self,
+        stats: Callable[[], Stats],
+        statuses: Callable[[], StatusesStats] | None,
+        *,
+        timeouts: Timeouts = PROBE_TIMEOUTS,
+        max_connections: int = MAX_CONNECTIONS,
+    ) -> None:
+        """Listens nowhere yet.
+
+        Args:
+            stats: the dispatcher's counters.
+            statuses: those of its statuses; None with an engine that has none.
+            timeouts: how long a connection may take.
+            max_connections: further ones are answered 503, or closed when very many come.
+        """
+        self._stats = stats
+        self._statuses = statuses
+        self._timeouts = timeouts
+        self._clients = Clients(max_connections)
+        self._server: asyncio.Server | None = None
+        self._stopping = False
+        self._plans = {
+            "/healthz": Plan(self._healthz),
+            "/readyz": Plan(self._readyz),
+            "/metrics": Plan(self._metrics),
+        }
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen, and return the port: port 0 takes any free one.
+
+        Raises:
+            ListenFailed: says why and what to do.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._server = await loop.create_server(
+                lambda: Connection(self.plan, self._clients, self._timeouts), host, port
+            )
+        except (OSError, UnicodeError) as exc:  # UnicodeError: a host that is no name, such as "a..b"
+            raise ListenFailed(_shown(host, port), _reason(exc), "set http.listen to a free address here") from exc
+        bound: int = self._server.sockets[0].getsockname()[1]
+        log.info("probes are answered on %s", _shown(host, bound), extra={"event": "probes_listening", "port": bound})
+        return bound
+
+    def stop_being_ready(self) -> None:
+        """From now on `/readyz` says that the dispatcher is stopping."""
+        self._stopping = True
+
+    async def close(self) -> None:
+        """Stop listening and close every connection; questions that are being answered get a second."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._clients.close(_CLOSE_S)
+
+    def plan(self, request: Request) -> Plan:
+        """How a request is answered.
+
+        Raises:
+            Refused: 404 or 405.
+        """
+        plan = self._plans.get(request.path)
+        if plan is None:
+            raise Refused(HTTPStatus.NOT_FOUND, f"there is nothing here; try {', '.join(self._plans)}")
+        if request.method not in {"GET", "HEAD"}:
+            raise Refused(HTTPStatus.METHOD_NOT_ALLOWED, "takes only GET and HEAD", ((b"allow", b"GET, HEAD"),))
+        return plan
+
+    async def _healthz(self, _request: Request, _body: bytes) -> Answer:
+        """The loop turns, or nobody would answer."""
+        return json_answer({"status": "live"})
+
+    async def _readyz(self, _request: Request, _body: bytes) -> Answer:
+        reason = "the dispatcher is stopping" if self._stopping else not_ready(self._stats())
+        if reason is not None:
+            return problem(HTTPStatus.SERVICE_UNAVAILABLE, reason)
+        return json_answer({"status": "ready"})
+
+    async def _metrics(self, _request: Request, _body: bytes) -> Answer:
+        statuses = self._statuses() if self._statuses is not None else None
+        return Answer(HTTPStatus.OK, metrics_text(self._stats(), statuses).encode(), _METRICS_TYPE)
+
+
+def not_ready(stats: Stats) -> str | None:
+    """Why no triggers are taken, in one line; None while they are."""
+    if not stats.connected:
+        return "there is no connection to the broker"
+    match stats.gate:
+        case GateState.CLOSED:
+            return "the workflow engine does not answer: no triggers are taken until it does"
+        case GateState.UNAUTHORIZED:
+            return "the workflow engine does not let us in: no triggers are taken until the token is right"
+        case _:
+            return None
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(exc: OSError | UnicodeError) -> str:
+    """The system's words: asyncio wraps them in its own. Names that do not resolve have negative numbers."""
+    number = exc.errno if isinstance(exc, OSError) else None
+    return os.strerror(number).lower() if number is not None and number > 0 else str(exc)
