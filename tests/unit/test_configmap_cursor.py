@@ -22,11 +22,18 @@ class Told:
         self.settled = 0
 
     def send(
-        self, topic: str, payload: bytes, *, retain: bool = False, on_taken: Callable[[int], None] | None = None
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        on_taken: Callable[[int], None] | None = None,
+        wanted: Callable[[], bool] | None = None,
     ) -> None:
         """See `Send`; the broker answers at once."""
         assert (topic, retain) == ("cursor", True)
         assert on_taken is not None
+        assert wanted is None, "a cursor is always right to publish"
         self.cursors.append(msgspec.json.decode(payload)["finished"])
         on_taken(0)
 
