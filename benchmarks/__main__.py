@@ -1,17 +1,19 @@
-"""Run every benchmark, or those named: `python -m benchmarks [--long] [outbox_writer start memory wear]`."""
+"""Run every benchmark, or those named: `python -m benchmarks [--long] [NAME ...]`; `--help` names them."""
 
 from __future__ import annotations
 
 import argparse
 from importlib import import_module
 
-_ALL = ("outbox_writer", "start", "memory", "wear")
+_ALL = ("outbox_writer", "start", "memory", "wear", "dispatcher", "path", "http", "latency")
 
 
 def main() -> None:
     """Print the tables of each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--long", action="store_true", help="backlogs of 10,000,000 events too, and more rounds")
+    parser.add_argument(
+        "--long", action="store_true", help="backlogs of 10,000,000 events too, 100,000 triggers, and more rounds"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_ALL)}; all of them if none is named")
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(_ALL):

@@ -26,17 +26,26 @@ class Figure(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A figure held against a goal; `limit` None when it is only told."""
+    """A figure held against a goal: at most `limit`, at least `least`; with neither it is only told."""
 
     name: str
     value: float
     unit: str
     limit: float | None = None
+    least: float | None = None
 
     @property
     def reached(self) -> bool:
-        """Whether the value is within the limit."""
-        return self.limit is None or self.value <= self.limit
+        """Whether the value is as the goal wants it."""
+        return (self.limit is None or self.value <= self.limit) and (self.least is None or self.value >= self.least)
+
+    @property
+    def goal(self) -> str:
+        """What the goal wants, and whether it is so; "" without a goal."""
+        wanted = [
+            f"{sign} {bound:,.2f}" for sign, bound in (("<=", self.limit), (">=", self.least)) if bound is not None
+        ]
+        return " ".join([*wanted, " reached" if self.reached else " NOT REACHED"]) if wanted else ""
 
 
 class _Round(NamedTuple):
@@ -88,8 +97,7 @@ def show_checked(title: str, rows: Sequence[Checked]) -> None:
     """Print figures beside their limits, and keep them as JSON."""
     print(f"\n{title}")
     for row in rows:
-        goal = "" if row.limit is None else f"<= {row.limit:,.2f}  {'reached' if row.reached else 'NOT REACHED'}"
-        print(f"  {row.name:56} {row.value:12,.2f} {row.unit:8} {goal}")
+        print(f"  {row.name:56} {row.value:12,.2f} {row.unit:8} {row.goal}")
     keep(title, [{**row._asdict(), "reached": row.reached} for row in rows])
 
 
