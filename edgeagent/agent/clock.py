@@ -10,6 +10,8 @@ from edgeagent.core.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _UUID7_RANDOM_BYTES = 10
+_UUIDS_AT_ONCE = 64  # the kernel is asked once for so many
+_UUID_VARIANT = "89ab"
 
 
 class Clock:
@@ -17,6 +19,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
+        self._told = (-1, "")
+        self._random = b""
 
     def now_ms(self) -> int:
         """Wall clock, Unix milliseconds."""
@@ -28,12 +32,17 @@ class Clock:
 
     def now(self) -> str:
         """Wall clock, RFC 3339 UTC."""
-        return rfc3339(self.now_ms())
+        now_ms, (told_ms, text) = self.now_ms(), self._told
+        if now_ms != told_ms:
+            text = rfc3339(now_ms)
+            self._told = now_ms, text
+        return text
 
     def new_id(self) -> str:
         """A UUIDv7 (RFC 9562, 5.7): sorts by time, unique without coordination."""
-        value = int.from_bytes(self.now_ms().to_bytes(6, "big") + os.urandom(_UUID7_RANDOM_BYTES), "big")
-        value = value & ~(0xF << 76) | 0x7 << 76
-        value = value & ~(0x3 << 62) | 0x2 << 62
-        text = f"{value:032x}"
-        return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+        if len(self._random) < _UUID7_RANDOM_BYTES:
+            self._random = os.urandom(_UUID7_RANDOM_BYTES * _UUIDS_AT_ONCE)
+        random, self._random = self._random[-_UUID7_RANDOM_BYTES:].hex(), self._random[:-_UUID7_RANDOM_BYTES]
+        time = f"{self.now_ms():012x}"
+        variant = _UUID_VARIANT[int(random[3], 16) & 3]
+        return f"{time[:8]}-{time[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"

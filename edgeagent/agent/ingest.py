@@ -74,8 +74,10 @@ class Ingest:
             counts.refused += len(drafts)
             raise
 
-    def prepare(self, draft: Draft) -> Prepared:
+    def prepare(self, draft: Draft, *, answered: bool = True) -> Prepared:
         """Decide about one event; fills in the draft's id and time. It counts as known until it is taken back.
+
+        `answered`: the sender is told the correlation ids; else they are left out of `accepted`.
 
         Raises:
             MessageError, EventConflict, RecordTooLarge, Draining: it is not taken.
@@ -99,15 +101,17 @@ class Ingest:
                 error,
                 extra={"event": "rule_error", "rule": rule, "source": draft.source, "event_id": draft.id},
             )
-        triggers = tuple(
-            TriggerRef(rule, correlation_id(self._agent, draft.source, draft.id, rule)) for rule in match.rules
-        )
+        triggers: tuple[TriggerRef, ...] = ()
+        if answered:
+            triggers = tuple(
+                TriggerRef(rule, correlation_id(self._agent, draft.source, draft.id, rule)) for rule in match.rules
+            )
         key, digest = event_key(draft.source, draft.id), digest_of(draft)
         verdict = self._dedupe.check(key, digest) if has_id else Verdict.NEW
         if verdict is Verdict.CONFLICT:
             raise EventConflict(draft.source, draft.id)
         accepted = Accepted(draft.id, draft.source, verdict is Verdict.DUPLICATE, triggers)
-        if accepted.duplicate or not triggers:
+        if accepted.duplicate or not match.rules:
             return Prepared(accepted, None, key, digest, high=False)
         self._dedupe.add(key, digest)
         stored = record(draft, self._agent, match.rules, self._clock.now_ms(), self._clock.uptime_ms())

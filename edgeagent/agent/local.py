@@ -11,6 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,9 +20,9 @@ from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.config.tables import LocalSubscription
 from edgeagent.core.dedupe import Deliveries
-from edgeagent.core.event import Draft
+from edgeagent.core.event import Draft, body
 from edgeagent.core.eventjson import cloudevent
-from edgeagent.core.paths import MISSING, compile_path, lookup, text_of
+from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
 from edgeagent.core.topics import is_reserved, matches, source_from_topic
 from edgeagent.errors import (
     Draining,
@@ -42,6 +43,10 @@ _HELD_RETRY_S = 1.0
 _BATCH_MESSAGES = 256
 _BATCH_BYTES = 1 << 20
 
+# Topics whose subscription is remembered; a device that makes up ever new ones costs time, never memory.
+_MAX_ROUTES = 4096
+_decode = msgspec.json.Decoder().decode
+_Route = tuple[LocalSubscription, Path | None]  # and where in the data the event's id is
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +76,8 @@ class LocalBroker:
         """`new_session` makes a token for a new MQTT session and keeps it, synced."""
         self.counts = LocalCounts()
         self.held = ""
-        self._subscriptions = [
+        self._routes: dict[str, _Route] = {}
+        self._subscriptions: list[_Route] = [
             (subscription, compile_path(subscription.id) if subscription.id else None) for subscription in subscriptions
         ]
         self._ingest = ingest
@@ -171,7 +177,7 @@ class LocalBroker:
         try:
             for message, draft in part:
                 try:
-                    prepared.append((message, draft, self._ingest.prepare(draft)))
+                    prepared.append((message, draft, self._ingest.prepare(draft, answered=False)))
                 except (MessageError, EventConflict, RecordTooLarge) as exc:
                     drafts.remove((message, draft))
                     self._refuse(message, exc)
@@ -195,29 +201,37 @@ class LocalBroker:
         del drafts[: len(prepared)]
         for _, draft, event in prepared:
             if draft.delivery is not None:
-                self._deliveries.add(draft.delivery[1], digest_of(draft), event.accepted.id)
+                self._deliveries.add(draft.delivery[1], event.digest, event.accepted.id)
         return True
 
     def _draft(self, message: Message) -> Draft | None:
         """The message as an event; None when it is none (then it is counted, told, and acknowledged)."""
         self.counts.received += 1
-        if message.retain or is_reserved(message.topic):
+        route = self._routes.get(message.topic) or self._route(message.topic)
+        if route is None or message.retain:
             self.counts.ignored += 1
             return None
-        for subscription, id_path in self._subscriptions:
-            if matches(subscription.topic, message.topic):
-                try:
-                    draft = _event(message, subscription)
-                    if id_path is not None:
-                        draft.id = _id(draft, id_path)
-                except MessageError as exc:
-                    self._refuse(message, exc)
-                    return None
-                if not draft.id and message.qos:
-                    self._recognise(draft, message)
-                return draft
-        self.counts.ignored += 1  # of a subscription that the configuration no longer has
-        return None
+        subscription, id_path = route
+        try:
+            draft = _event(message, subscription)
+            if id_path is not None:
+                draft.id = _id(draft, id_path)
+        except MessageError as exc:
+            self._refuse(message, exc)
+            return None
+        if not draft.id and message.qos:
+            self._recognise(draft, message)
+        return draft
+
+    def _route(self, topic: str) -> _Route | None:
+        """The subscription that brings this topic; None: one that the configuration no longer has, or no events."""
+        route = next((route for route in self._subscriptions if matches(route[0].topic, topic)), None)
+        if route is None or is_reserved(topic):
+            return None
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
 
     def _recognise(self, draft: Draft, message: Message) -> None:
         """An event without an id that is delivered again is the same event."""
@@ -249,27 +263,34 @@ def _event(message: Message, subscription: LocalSubscription) -> Draft:
         source = source_from_topic(subscription.source, message.topic)
     except IndexError:
         raise MessageError("event", "source", f"the topic has no such level for {subscription.source!r}") from None
-    draft = cloudevent(message.payload) or Draft(
-        source=source, data=message.payload, is_json=_is_json(message.payload), type=subscription.type
-    )
+    draft = cloudevent(message.payload)
+    if draft is None:
+        value = _json(message.payload)
+        draft = Draft(
+            source=source,
+            data=message.payload,
+            is_json=value is not msgspec.UNSET,
+            value=value,
+            type=subscription.type,
+        )
     if subscription.source is not None:
         draft.source = source
     draft.topic = message.topic
     return draft
 
 
-def _is_json(payload: bytes) -> bool:
+def _json(payload: bytes) -> Any:
+    """The payload decoded, `UNSET` when it is no JSON."""
     try:
-        msgspec.json.decode(payload)
+        return _decode(payload)
     except (ValueError, RecursionError):
-        return False
-    return True
+        return msgspec.UNSET
 
 
 def _id(draft: Draft, path: tuple[str, ...]) -> str:
     value = MISSING
     if draft.is_json:
-        value = lookup(path[1:], msgspec.json.decode(draft.data))
+        value = lookup(path[1:], body(draft))
     if value is MISSING or not isinstance(value, (str, int, float)):
         raise MessageError("event", "id", f"the data has no text or number at {'.'.join(path)}")
     return text_of(value)

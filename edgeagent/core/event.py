@@ -16,17 +16,20 @@ from edgeagent.errors import MessageError
 
 _MAX_ATTRIBUTE_CHARS = 1024
 DEFAULT_TYPE = "event"
+_CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
 
 
 class Draft(msgspec.Struct, gc=False, kw_only=True):
     """An event as a device sent it. `data` is JSON text where `is_json`, else opaque bytes.
 
     `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own.
+    `value`: the data, decoded, if whoever made the draft decoded it to see that it is JSON.
     """
 
     source: str
     data: bytes
     is_json: bool
+    value: Any = msgspec.UNSET
     id: str = ""
     type: str = DEFAULT_TYPE
     time: str = ""
@@ -71,10 +74,11 @@ def check(draft: Draft) -> None:
         raise MessageError("event", "source", problem)
     if draft.id and (problem := event_id_problem(draft.id)):
         raise MessageError("event", "id", problem)
-    for name in ("type", "time", "subject", "datacontenttype", "traceparent"):
-        text = getattr(draft, name)
-        if text is not None and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
-            raise MessageError("event", name, f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters")
+    texts = (draft.type, draft.time, draft.subject, draft.datacontenttype, draft.traceparent)
+    for place, text in enumerate(texts):
+        if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
+            reason = f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters"
+            raise MessageError("event", _CHECKED[place], reason)
 
 
 def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:
@@ -122,6 +126,8 @@ def body(event: Draft | Record) -> Any:
     Raises:
         MessageError: `is_json`, but the data is no JSON.
     """
+    if isinstance(event, Draft) and event.value is not msgspec.UNSET:
+        return event.value
     if not event.is_json:
         return base64.b64encode(event.data).decode()
     try:

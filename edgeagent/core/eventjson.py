@@ -58,11 +58,12 @@ def draft_of(event: JsonEvent, source: str | None, where: str) -> Draft:
     source = source if source is not None else event.source
     if source is None:
         raise MessageError("event", where + "source", "is missing")
-    data, is_json = _data(event, where)
+    data, is_json, value = _data(event, where)
     return Draft(
         source=source,
         data=data,
         is_json=is_json,
+        value=value,
         id=event.id or "",
         type=event.type or DEFAULT_TYPE,
         time=event.time or "",
@@ -72,8 +73,8 @@ def draft_of(event: JsonEvent, source: str | None, where: str) -> Draft:
     )
 
 
-def _data(event: JsonEvent, where: str) -> tuple[bytes, bool]:
-    """An event's data and whether it is JSON: JSON as sent, a text of another media type as its bytes."""
+def _data(event: JsonEvent, where: str) -> tuple[bytes, bool, Any]:
+    """An event's data and whether it is JSON: JSON as sent, and decoded; a text of another media type as its bytes."""
     raw = bytes(event.data)
     declared_json = event.datacontenttype is None or is_json_type(media_type_of(event.datacontenttype))
     encoded = event.data_base64 if isinstance(event, CloudEvent) else None
@@ -85,15 +86,13 @@ def _data(event: JsonEvent, where: str) -> tuple[bytes, bool]:
         except (binascii.Error, UnicodeEncodeError) as exc:
             raise MessageError("event", where + "data_base64", "is no base64") from exc
         if event.datacontenttype is None or not declared_json:
-            return data, False
-        decoded(data, Any, where + "data_base64")
-        return data, True
+            return data, False, msgspec.UNSET
+        return data, True, decoded(data, Any, where + "data_base64")
     if not raw:
         raise MessageError("event", where + "data", "is missing")
     if declared_json:
-        decoded(raw, Any, where + "data")
-        return raw, True
-    return decoded(raw, str, where + "data").encode(), False
+        return raw, True, decoded(raw, Any, where + "data")
+    return decoded(raw, str, where + "data").encode(), False, msgspec.UNSET
 
 
 def decoded(data: bytes, kind: Any, member: str) -> Any:

@@ -5,7 +5,7 @@ A rule is matched when an event is accepted and rendered when its trigger is sen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from edgeagent.core.event import Draft, envelope
@@ -16,6 +16,8 @@ from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import MessageError
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
+# Sources and types that are remembered; a device that makes up ever new ones costs time, never memory.
+_MAX_WANTING = 4096
 _METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
 
 
@@ -26,7 +28,7 @@ class Rule:
         self.name = spec.name
         self.name_prefix = spec.name_prefix or spec.name
         self.namespace = spec.namespace
-        self.priority = spec.priority
+        self.high = spec.priority == "high"
         self.strict = spec.order == "strict"
         self.ttl_s = float(spec.ttl)
         self.track = spec.track
@@ -38,19 +40,20 @@ class Rule:
         self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)
-        self._passes: Callable[[Any], bool] | None = compile_filters(spec.filters) if spec.filters.data else None
+        self.filtered = bool(spec.filters.data)
+        self._passes = compile_filters(spec.filters)
 
     def wants(self, source: str, event_type: str) -> bool:
         """Whether source and type fit; the filters are not looked at."""
         return self._source.matches(source) and self._type.matches(event_type)
 
-    def passes(self, seen: Callable[[], Any]) -> bool:
-        """Whether the envelope, made only if a filter needs it, meets the filters.
+    def passes(self, seen: dict[str, Any]) -> bool:
+        """Whether an envelope meets the filters. `filtered` False: any does, and none need be made.
 
         Raises:
             MessageError: a filter cannot be decided on this event.
         """
-        return self._passes is None or self._passes(seen())
+        return self._passes(seen)
 
     def spec_with(self, parameters: list[dict[str, str]]) -> dict[str, Any]:
         """The workflow's spec with these argument parameters; those of the same name in the rule's text give way."""
@@ -75,6 +78,7 @@ class RuleSet:
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
         self._rules = {spec.name: Rule(spec) for spec in specs if spec.enabled}
+        self._wanting: dict[tuple[str, str], tuple[Rule, ...]] = {}  # by source and type, as far as they came
 
     def get(self, name: str) -> Rule | None:
         """A rule by its name, None when it is gone or disabled."""
@@ -88,19 +92,33 @@ class RuleSet:
 
         The event goes to the `high` log when one of the rules that matched has that priority.
         """
-        matched: list[Rule] = []
+        wanting = self._wanting.get((draft.source, draft.type))
+        if wanting is None:
+            wanting = self._want(draft.source, draft.type)
+        matched: list[str] = []
         errors: list[tuple[str, MessageError]] = []
-        seen = _once(draft)
-        for rule in self._rules.values():
-            if not rule.wants(draft.source, draft.type):
-                continue
+        high = False
+        seen: Any = None
+        for rule in wanting:
             try:
-                if rule.passes(seen):
-                    matched.append(rule)
+                if rule.filtered:
+                    seen = seen or envelope(draft)  # at most once: most events are settled by source and type alone
+                    if not rule.passes(seen):
+                        continue
             except MessageError as exc:
                 errors.append((rule.name, exc))
-        high = any(rule.priority == "high" for rule in matched)
-        return Match(tuple(rule.name for rule in matched), tuple(errors), high)
+                continue
+            matched.append(rule.name)
+            high = high or rule.high
+        return Match(tuple(matched), tuple(errors), high)
+
+    def _want(self, source: str, event_type: str) -> tuple[Rule, ...]:
+        """The rules whose source and type fit; remembered, so that a hundred rules do not cost each event a hundred."""
+        wanting = tuple(rule for rule in self._rules.values() if rule.wants(source, event_type))
+        if len(self._wanting) >= _MAX_WANTING:
+            self._wanting.clear()
+        self._wanting[source, event_type] = wanting
+        return wanting
 
 
 def rule_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
@@ -168,15 +186,3 @@ def _template_ref(spec: RuleSpec) -> dict[str, Any]:
     if spec.cluster_scope:
         reference["clusterScope"] = True
     return reference
-
-
-def _once(draft: Draft) -> Callable[[], Any]:
-    """The draft's envelope, decoded at the first call only: most events are settled by source and type alone."""
-    made: list[Any] = []
-
-    def seen() -> Any:
-        if not made:
-            made.append(envelope(draft))
-        return made[0]
-
-    return seen

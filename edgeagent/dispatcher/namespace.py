@@ -35,13 +35,15 @@ class Pace(NamedTuple):
     `tick_s`: between two looks at what is due. `cursor_s`: between two cursors. `hold_s`: how long the cursor stands
     still after everything was listed. A watch that begins brings what exists in no order: until it has done so, a
     leader that comes after us must not take for told what had not yet come to us. `deleted_kept_s`: how long a follower
-    remembers a deleted workflow; whoever leads has told it by then.
+    remembers a deleted workflow; whoever leads has told it by then. `blind_s`: how long the engine may tell nothing
+    before somebody else is to lead.
     """
 
     tick_s: float = 1.0
     cursor_s: float = 5.0
     hold_s: float = 60.0
     deleted_kept_s: float = 120.0
+    blind_s: float = 30.0
 
 
 DEFAULT_PACE = Pace()

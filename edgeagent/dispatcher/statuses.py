@@ -4,7 +4,8 @@ What it promises: each change of phase is published, and the final status of eve
 to dispatchers, broker and engine, as long as the engine or its archive still knows the workflow. A workflow that is
 deleted unfinished while no dispatcher runs is known to nobody: nothing can be told of it.
 
-`presence` decides who leads. A `watcher` follows each namespace, always, so that whoever takes the lead knows what is
+`presence` decides who leads. Whoever cannot see the engine in any namespace for a while takes his presence back, so
+that one who can see it leads. A `watcher` follows each namespace, always, so that whoever takes the lead knows what is
 unfinished. `progress` decides what is due, `publisher` brings it to the broker, `cursor` says what is done. A leader
 that loses its connection forgets what it has not sent: who leads next publishes that, from the cursor on.
 
@@ -127,6 +128,7 @@ class Statuses:
         self._connected = False
         self._leading = False
         self._draining = False
+        self._blind = False  # no namespace can be watched
         self._settled = asyncio.Event()
 
     @property
@@ -163,7 +165,7 @@ class Statuses:
     def on_up(self) -> None:
         """Connected and subscribed."""
         self._connected = True
-        if not self._draining:
+        if not self._draining and not self._blind:
             self._send_presence(self._presence.connected(secrets.token_hex(8), self._now()))
 
     def on_down(self) -> None:
@@ -233,6 +235,7 @@ class Statuses:
             # One that the broker has not answered yet is as good.
             if (payload := self._presence.due(self._now())) is not None and not self._presences_out:
                 self._send_presence(payload)
+            self._see()
             self._weigh()
             for namespace in self._namespaces.values():
                 if self._leading:
@@ -241,6 +244,19 @@ class Statuses:
                     namespace.forget_deleted()
 
     # Who leads.
+
+    def _see(self) -> None:
+        """Take our presence back while we cannot tell anything, and be present again when we can."""
+        blind = all(watcher.failing_s() >= self._pace.blind_s for watcher in self._watchers)
+        if blind == self._blind:
+            return
+        self._blind = blind
+        if blind:
+            extra = {"event": "status_blind", "instance": self._instance}
+            log.warning("no workflows can be watched: another dispatcher may publish their statuses", extra=extra)
+        if self._connected and not self._draining:
+            here = self._presence.leave() if blind else self._presence.connected(secrets.token_hex(8), self._now())
+            self._send_presence(here)
 
     def _hear_presence(self, instance: str, payload: bytes) -> None:
         answer = self._presence.heard(instance, payload, self._now())

@@ -154,9 +154,14 @@ class Watcher:
         self._namespace = namespace
         self._sink = sink
         self._timing = timing
+        self._failing_since: float | None = None  # neither a watch nor a list has worked since then
         self._vain = 0  # lists of everything in a row that failed while others did not
         self._everything_wanted = asyncio.Event()
         self._everything_wanted.set()
+
+    def failing_s(self) -> float:
+        """For how long the engine has told nothing of this namespace, in seconds; 0 while it does."""
+        return asyncio.get_running_loop().time() - self._failing_since if self._failing_since is not None else 0.0
 
     def list_everything(self) -> None:
         """List everything as soon as possible; one that is under way does not count."""
@@ -186,6 +191,8 @@ class Watcher:
                 watched_s = ended_s
             failures = 0 if ended_s - began_s > self._timing.stable_s else failures + 1
             if error is not None and not isinstance(error, WatchExpired):
+                if self._failing_since is None:
+                    self._failing_since = ended_s
                 await asyncio.sleep(trouble.tell(error, failures))
             elif failures > 1:  # closed by the engine is opened at once, but not again and again
                 fraction = random.random()  # noqa: S311  jitter is no secret
@@ -199,6 +206,7 @@ class Watcher:
             async with aclosing(self._client.watch(self._namespace, labels=OWN)) as events:
                 async for event in events:
                     heard = True
+                    self._failing_since = None
                     trouble.over()
                     if event.type == "DELETED":
                         self._sink.deleted(event.object)
@@ -224,6 +232,7 @@ class Watcher:
                 failures += 1
                 continue
             trouble.over()
+            self._failing_since = None
             failures = 0
             self._sink.looked(everything=everything and not self._everything_wanted.is_set())
             await self._until_wanted()

@@ -60,6 +60,7 @@ __all__ = [
 ]
 
 _AUTO_STEP_S = 0.05
+_TURNS_TO_BEGIN = 5  # of the loop, from an accepted socket to the first step of `_serve`
 _PROXY_ANSWER = Answer(404, b"<html>404 page not found</html>", (("Content-Type", "text/html"),))
 
 
@@ -129,6 +130,12 @@ class FakeArgo:
         """Be gone: connections end, new ones are refused. What was stored stays."""
         if self._server is None:
             return
+        # A closed asyncio server forgets the sockets of connections that it has accepted in this turn of the loop: let
+        # those begin, while no more are accepted.
+        for listening in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _ in range(_TURNS_TO_BEGIN):
+            await asyncio.sleep(0)
         self._server.close()
         for task in self._tasks:
             task.cancel()

@@ -60,6 +60,7 @@ def test_one_event_in_our_form_has_all_its_attributes() -> None:
             source="s",
             data=b'{"a" : 1}',
             is_json=True,
+            value={"a": 1},
             id="i",
             type="t",
             subject="sub",
@@ -116,7 +117,7 @@ def test_the_events_own_traceparent_wins_and_a_malformed_one_is_ignored() -> Non
 def test_a_structured_cloudevent_is_taken_and_the_paths_source_wins() -> None:
     body = b'{"specversion":"1.0","id":"i","source":"s","type":"t","subject":"x","data":{"a":1},"comexampleext":5}'
     [draft] = parse(body, CE)
-    assert draft == Draft(source="s", data=b'{"a":1}', is_json=True, id="i", type="t", subject="x")
+    assert draft == Draft(source="s", data=b'{"a":1}', is_json=True, value={"a": 1}, id="i", type="t", subject="x")
     assert parse(body, CE, source="path")[0].source == "path"
 
 

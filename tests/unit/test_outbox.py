@@ -239,9 +239,9 @@ async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest
         outbox.release(leased[0], SETTLED)
         outbox.release(leased[2], EXPIRED)
         await eventually(lambda: filesystem.syncs > before)
+        await outbox.look(lambda _: None)  # behind the checkpoint, on the same thread
         health = outbox.health
         assert (health.account.settled, health.account.expired, health.account.pending) == (1, 1, 1)
-        await outbox.lease(NORMAL)  # behind the checkpoint, on the same thread
         assert after_a_power_cut(filesystem) == ["e1"]
 
 

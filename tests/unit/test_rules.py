@@ -82,9 +82,9 @@ def test_a_rule_is_found_by_its_name_unless_it_is_gone_or_disabled() -> None:
 
 def test_a_rule_takes_its_defaults_from_the_contract() -> None:
     rule = Rule(spec())
-    assert (rule.name_prefix, rule.priority, rule.strict, rule.ttl_s, rule.track) == (
+    assert (rule.name_prefix, rule.high, rule.strict, rule.ttl_s, rule.track) == (
         "overheat",
-        "normal",
+        False,
         False,
         7 * 86400,
         True,

@@ -6,6 +6,7 @@ import pytest
 
 from edgeagent.core import topics
 from edgeagent.dispatcher.cursor import cursor_payload
+from edgeagent.errors import EngineUnavailable
 from edgeagent.mqtt.link import Message
 from tests.fakes.statuses_bench import DEADLINE_S, NOON_S, QUICK, Engine, at, running
 
@@ -205,3 +206,25 @@ async def test_presence_is_announced_with_a_will_that_takes_it_back() -> None:
             "edgeagent/dispatch/g/cursor/+": True,
             "argo/workflows/status/query": False,
         }
+
+
+async def test_a_leader_that_cannot_see_the_engine_hands_over_and_is_present_again_when_it_can(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Engine()
+    presence = topics.presence_topic("g", "a")
+    async with running(engine, pace=QUICK._replace(blind_s=0.02)) as bench:
+        bench.lead()
+        await bench.until(lambda: bench.counted.lists, "a list")
+        engine.fail = EngineUnavailable("http://argo", "no route")
+        engine.break_watch(engine.fail)
+        await bench.until(lambda: [s.payload for s in bench.wire.taken if s.topic == presence][-1] == b"", "gone")
+        assert not bench.statuses.stats().leading
+        engine.fail = None
+        await bench.until(lambda: [s.payload for s in bench.wire.taken if s.topic == presence][-1] != b"", "present")
+        bench.echo()
+        assert bench.statuses.stats().leading
+        engine.put("w", "Running")
+        await bench.published(("w", "Running"))
+    told = [vars(entry)["event"] for entry in caplog.records if vars(entry).get("event") == "status_blind"]
+    assert told == ["status_blind"]

@@ -1,0 +1,142 @@
+"""Everything between a device and Argo as it is in the field: an agent, a broker, two dispatchers, an Argo Server.
+
+async with scene(tmp_path) as here:
+    await here.feed(100)
+    await here.group[0].kill()
+    await here.all_is_done()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fakes.argo_server import FakeArgo
+from tests.fakes.dispatch_group import Group, Monitor
+from tests.fakes.mosquitto import Mosquitto
+from tests.fakes.programs import Agent
+
+DEADLINE_S = 20.0
+_BATCH = 20
+_POLL_S = 0.02
+_PAGE = 1000  # most triggers that one GET lists
+
+
+@dataclass
+class Scene:
+    """What `scene` has started.
+
+    Attributes:
+        broker: loses nothing of what it keeps for a slow subscriber.
+        argo: in the test's own loop; it has template inspect in namespace plant.
+        group: two dispatchers.
+        monitor: hears everything.
+        agent: gw-1, with one rule.
+        promised: the correlation ids that the agent has given out, in order.
+    """
+
+    broker: Mosquitto
+    argo: FakeArgo
+    group: Group
+    monitor: Monitor
+    agent: Agent
+    promised: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> set[str]:
+        """The workflows that there must be in the end."""
+        return {f"overheat-{correlation_id}" for correlation_id in self.promised}
+
+    async def feed(self, count: int) -> None:
+        """Post so many events, in batches, each of which starts a workflow."""
+        for begin in range(0, count, _BATCH):
+            events = [
+                {"source": f"boiler-{number % 7}", "data": {"temp": 97.1, "n": number}}
+                for number in range(begin, min(begin + _BATCH, count))
+            ]
+            _, answer = await self.agent.request(
+                "POST", "/v1/events", json.dumps(events).encode(), Content_Type="application/json"
+            )
+            self.promised += [accepted["triggers"][0]["correlation_id"] for accepted in answer["accepted"]]
+
+    async def answered(self, count: int) -> None:
+        """Wait until so many triggers have been answered."""
+        await self.monitor.until(lambda: len(self.monitor.responses) >= count, f"{count} answers")
+
+    async def settled(self) -> None:
+        """Wait until the agent has a good answer to everything that it has promised; nothing is a dead letter."""
+        count = len(self.promised)
+        await self.agent.account(accepted=count, settled=count, pending=0, dead=0)
+
+    async def all_is_done(self, *, besides: Collection[str] = (), deadline_s: float = DEADLINE_S) -> None:
+        """Every trigger has one workflow, and that it succeeded has come to its agent and to the monitor.
+
+        Args:
+            besides: names of workflows that nobody here asked for.
+            deadline_s: how long the statuses may take.
+        """
+        await self.settled()
+        created = [workflow["metadata"]["name"] for workflow in self.argo.workflows()]
+        assert sorted(created) == sorted([*self.names, *besides])
+        told = self.monitor.finals
+        await eventually(
+            lambda: all(self.monitor.last.get(name) == "Succeeded" for name in self.names),
+            lambda: f"{len(self.names - told.keys())} of {len(self.names)} final statuses are not published",
+            deadline_s,
+        )
+        assert told.keys() <= self.names.union(besides)
+        assert {phase for name in self.names for phase in told[name]} == {"Succeeded"}
+        async with asyncio.timeout(deadline_s):
+            while await self._states() != dict.fromkeys(self.promised[-_PAGE:], "succeeded"):  # noqa: ASYNC110  asks
+                await asyncio.sleep(_POLL_S)
+
+    async def _states(self) -> dict[str, str]:
+        listed = await self.agent.get(f"/v1/triggers?limit={_PAGE}")
+        return {report["correlation_id"]: report["state"] for report in listed["triggers"]}
+
+
+@asynccontextmanager
+async def scene(
+    directory: Path,
+    argo: FakeArgo | None = None,
+    *,
+    uplink: str = "",
+    broker_keys: str = "",
+    engine_keys: str = "",
+) -> AsyncIterator[Scene]:
+    """Start everything and stop it again.
+
+    Args:
+        directory: where everything of it goes.
+        argo: not started yet; the default takes each workflow to its end by itself.
+        uplink: keys of the agent's `[uplink]`, as TOML.
+        broker_keys: keys of the dispatchers' `[broker]`, as TOML.
+        engine_keys: keys of the dispatchers' `[engine]`, as TOML.
+    """
+    (directory / "mosquitto").mkdir()
+    async with (
+        # By itself Mosquitto drops what is beyond 1,000 messages for a subscriber that takes them slowly.
+        Mosquitto(directory / "mosquitto", config=("max_queued_messages 0",)) as broker,
+        argo or FakeArgo(auto=True) as engine,
+        Monitor(broker.url) as monitor,
+    ):
+        engine.templates.add(("plant", "inspect"))
+        async with (
+            Group(directory, broker, engine.url, broker_keys=broker_keys, engine_keys=engine_keys) as group,
+            Agent(directory / "agent", broker.url, tables={"uplink": uplink}) as agent,
+        ):
+            yield Scene(broker, engine, group, monitor, agent)
+
+
+async def eventually(condition: Callable[[], bool], what: Callable[[], str], deadline_s: float = DEADLINE_S) -> None:
+    """Wait for what no message tells; `what` says how far it is when it does not come."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            while not condition():  # noqa: ASYNC110  only asking tells
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise AssertionError(f"waited {deadline_s} s: {what()}") from None
