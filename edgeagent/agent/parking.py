@@ -27,11 +27,11 @@ class ParkedLane:
 
     def wanted(self, now: float) -> bool:
         """Whether a parked trigger should be sent now."""
-        return self._out is None and now >= self._next_at and bool(self._leased or self._outbox.health.parked)
+        return self._out is None and now >= self._next_at and bool(self._leased or self._outbox.parked)
 
     def next_deadline(self) -> float | None:
         """When `wanted` may become true by itself."""
-        return self._next_at if self._out is None and self._outbox.health.parked else None
+        return self._next_at if self._out is None and self._outbox.parked else None
 
     async def next(self) -> Leased | None:
         """The next parked trigger, from the oldest on again when all were tried.

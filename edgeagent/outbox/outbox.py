@@ -16,18 +16,16 @@ from typing import Self, TypeVar
 import msgspec
 
 from edgeagent.core.headroom import Headroom
-from edgeagent.errors import OutboxError
+from edgeagent.errors import OutboxError, OutboxFull
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.records import DEAD, DEAD_WAY, EVENT_LOGS, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
-from edgeagent.outbox.turn import Done, Health, Turn, apply, look, work_off
+from edgeagent.outbox.turn import Append, DiskTold, Done, Health, Turn, apply, look, work_off
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
 _CHECKPOINT_RELEASES = 1000
-# While the disk fails it is tried this often, also when nobody sends anything: who waits for `readyz` never would.
-_PROBE_S = 1.0
 # Under load what is told of the outbox is as old as this, and one commit.
 _LOOK_S = 0.1
 
@@ -44,12 +42,11 @@ class Outbox:
         self._store = store
         self._disk = disk
         self._commit_delay_s = commit_delay_s
-        self._appends: list[tuple[Group, asyncio.Future[int]]] = []
+        self._appends: list[Append] = []
         self._releases: list[tuple[str, int, str]] = []
         self._unkept = 0
         self._keep_at: float | None = None
-        self._failure = ""  # what was told
-        self._probe_at: float | None = None
+        self._told = DiskTold()
         self._begun = self._ended = 0  # turns on the disk thread; at most one is under way
         self._turned: list[asyncio.Future[None]] = []  # who waits for its end
         self._alarm: asyncio.Handle | None = None  # begins the next turn
@@ -61,6 +58,7 @@ class Outbox:
         self.recent_deliveries = store.recent.deliveries()
         self.events = msgspec.structs.replace(store.events)
         self._health = look(store)
+        self.parked = self._health.parked  # to look at often: a little behind what `health` says, at worst
         self._looked_at = self._loop.time()
         self._changed = False
         self.on_change: Callable[[], None] = lambda: None
@@ -142,6 +140,7 @@ class Outbox:
     def release(self, leased: Leased, way: str) -> None:
         """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
         self._releases.append((leased.log, leased.seq, way))
+        self.parked -= leased.log == PARKED
         self._changed = True
         self._unkept += 1
         if self._keep_at is None:
@@ -165,6 +164,7 @@ class Outbox:
             StorageFailed: it is where it was; try again later.
         """
         await self._move(leased, PARKED, PARKED_WAY, "nobody answered", 0, attempts)
+        self.parked += 1
 
     async def lease_parked(self, *, again: bool) -> list[Leased]:
         """The next parked triggers; `again`: from the oldest one on.
@@ -277,11 +277,11 @@ class Outbox:
             return  # whoever ends that turn comes here again
         now = self._loop.time()
         keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
-        probe = self._probe_at is not None and now >= self._probe_at
+        probe = self._told.probe_at is not None and now >= self._told.probe_at
         if self._appends or keep or probe:
             self._begin_turn(keep=keep, probe=probe)
             return
-        for at in (self._keep_at, self._probe_at):
+        for at in (self._keep_at, self._told.probe_at):
             if at is not None:
                 self._begin_at(at)
 
@@ -301,11 +301,14 @@ class Outbox:
         self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
 
     def _end_turn(self, turn: Turn, done: Done | None, error: BaseException | None) -> None:
-        self._ended += 1
+        if turn.put_back:
+            self._tails.open()
         if done is None:
             self._fall_over(turn, error or RuntimeError("a turn on the disk thread came to nothing"))
-        else:
-            self._answer(turn, done)
+        elif rest := self._answer(turn, done):
+            self._try_again(rest)
+            return
+        self._ended += 1
         waiting, self._turned = self._turned, []
         for waiter in waiting:  # behind those who are answered: what they do then is done before
             if not waiter.done():
@@ -326,15 +329,27 @@ class Outbox:
         if self._running is not None and not self._running.done():
             self._running.set_exception(error)
 
-    def _answer(self, turn: Turn, done: Done) -> None:
+    def _try_again(self, rest: list[Append]) -> None:
+        """Go on with the turn: what is in the tails may be dropped for these."""
+        self._tails.close()
+        counts = msgspec.structs.replace(self.events)
+        turn = Turn(rest, [], {}, counts, keep=False, probe=False, look=False, put_back=self._tails.put_back())
+        self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
+
+    def _answer(self, turn: Turn, done: Done) -> list[Append]:
+        """Answer those who append, but those for whom the tails may have to make room; these are returned."""
         self._changed = True
         if done.health is not None:
             self._take_up(done.health)
-        self._tell(done.failure)
+        self._told.tell(done.failure, self._loop.time())
         if turn.keep:
             self._unkept = len(self._releases) if done.kept else self._unkept
             self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
+        rest: list[Append] = []
         for (group, future), outcome in zip(turn.appends, done.outcomes, strict=True):
+            if isinstance(outcome, OutboxFull) and self._store.limits.drop_oldest and not turn.put_back:
+                rest.append((group, future))
+                continue
             if not isinstance(outcome, OutboxError):
                 self.events.stored += len(group.records)
                 self.events.received += len(group.records)
@@ -346,6 +361,7 @@ class Outbox:
                 future.exception()  # seen here: its caller may be gone
             else:
                 future.set_result(outcome)
+        return rest
 
     async def _end_of_turn(self) -> None:
         """Return when the turn under way, or the next one, has ended."""
@@ -375,23 +391,7 @@ class Outbox:
 
     def _take_up(self, health: Health) -> None:
         self._health = health
+        self.parked = health.parked
         self._changed = False
         self._looked_at = self._loop.time()
         self._headroom.sample(self._looked_at, health.account.pending)
-
-    def _tell(self, failure: str) -> None:
-        """Log when the disk begins to fail and when it is well again, once each; see that it is tried meanwhile."""
-        if failure and not self._failure:
-            _log.error(
-                "the disk fails: what it refuses is not acknowledged, and is tried again: %s",
-                failure,
-                extra={"event": "outbox_storage_failed"},
-            )
-        elif self._failure and not failure:
-            _log.warning("the disk is well again", extra={"event": "outbox_storage_recovered"})
-        self._failure = failure
-        now = self._loop.time()
-        if not failure:
-            self._probe_at = None
-        elif self._probe_at is None or self._probe_at <= now:
-            self._probe_at = now + _PROBE_S

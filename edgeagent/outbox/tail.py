@@ -92,8 +92,16 @@ class Tails:
     @contextmanager
     def closed(self) -> Iterator[None]:
         """Take up nothing meanwhile: a job reads or releases what was not leased, and must find all on the disk."""
-        self._closed += 1
+        self.close()
         try:
             yield
         finally:
-            self._closed -= 1
+            self.open()
+
+    def close(self) -> None:
+        """Take up nothing until `open`."""
+        self._closed += 1
+
+    def open(self) -> None:
+        """See `close`; as often as that."""
+        self._closed -= 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -12,6 +13,14 @@ from edgeagent.core.account import Account, EventCounts
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.records import Group, Loss
 from edgeagent.outbox.store import Store
+
+# Who appends, and the future that tells him the seq of his first trigger.
+Append = tuple[Group, asyncio.Future[int]]
+
+# While the disk fails it is tried this often, also when nobody sends anything: who waits for `readyz` never would.
+_PROBE_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -34,16 +43,17 @@ class Turn(NamedTuple):
     """What is to be done: see the order of a commit in `store`.
 
     `handed_out`: what is below this seq of a log was leased. `keep`: write a checkpoint. `probe`: see whether a failing
-    disk is well again. `look`: tell the health.
+    disk is well again. `look`: tell the health. `put_back`: read the logs on from these seqs.
     """
 
-    appends: list[tuple[Group, asyncio.Future[int]]]
+    appends: list[Append]
     releases: list[tuple[str, int, str]]
     handed_out: dict[str, int]
     counts: EventCounts
     keep: bool
     probe: bool
     look: bool
+    put_back: Mapping[str, int] = {}
 
 
 class Done(NamedTuple):
@@ -59,10 +69,36 @@ class Done(NamedTuple):
     health: Health | None
 
 
+class DiskTold:
+    """Tells when the disk begins to fail and when it is well again, once each. `probe_at`: when to try it meanwhile."""
+
+    def __init__(self) -> None:
+        self._failure = ""
+        self.probe_at: float | None = None
+
+    def tell(self, failure: str, now: float) -> None:
+        """What the disk said last, empty when it is well; `now` by the clock that `probe_at` is of."""
+        if failure and not self._failure:
+            _log.error(
+                "the disk fails: what it refuses is not acknowledged, and is tried again: %s",
+                failure,
+                extra={"event": "outbox_storage_failed"},
+            )
+        elif self._failure and not failure:
+            _log.warning("the disk is well again", extra={"event": "outbox_storage_recovered"})
+        self._failure = failure
+        if not failure:
+            self.probe_at = None
+        elif self.probe_at is None or self.probe_at <= now:
+            self.probe_at = now + _PROBE_S
+
+
 def work_off(store: Store, turn: Turn) -> Done:
     """Do it."""
     store.events = turn.counts
     store.hand_out(turn.handed_out)
+    for name, seq in turn.put_back.items():
+        store.rewind(name, seq)
     apply(store, turn.releases)
     groups = [group for group, _ in turn.appends]
     outcomes = store.append(groups) if groups else []

@@ -100,8 +100,9 @@ def places(directory: Path, log: str) -> dict[int, Place]:
     for path in sorted((directory / log).glob("*.seg")):
         data = path.read_bytes()
         for block in blocks_of(data):
-            front = (block.start, block.offset)
-            copy = (block.end - block.offset + block.start, block.end)
+            size = 20 + 11 * len(block.sizes)  # without the padding
+            copy_start = block.end - (block.offset - block.start)
+            front, copy = (block.start, block.start + size), (copy_start, copy_start + size)
             indexes = (front, copy) if len(block.sizes) > 2 else (front,)
             for frame in frames_of(data):
                 if frame.kind is not Kind.BATCH and block.start <= frame.offset < block.end:

@@ -13,6 +13,7 @@ import pytest
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox import outbox as outbox_module
+from edgeagent.outbox import turn as turn_module
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, SETTLED, Limits
@@ -66,7 +67,7 @@ async def append_until_refused(outbox: Outbox, accepted: list[str]) -> StorageFa
 @pytest.fixture(autouse=True)
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try a failing disk more often, and keep releases sooner."""
-    monkeypatch.setattr(outbox_module, "_PROBE_S", 0.02)
+    monkeypatch.setattr(turn_module, "_PROBE_S", 0.02)
     monkeypatch.setattr(outbox_module, "_CHECKPOINT_S", 0.05)
 
 

@@ -18,7 +18,11 @@ SEGMENT_BYTES = 64 << 10
 
 @asynccontextmanager
 async def running_outbox(
-    directory: Path, *, max_bytes: int = 16 * SEGMENT_BYTES, filesystem: Filesystem | None = None
+    directory: Path,
+    *,
+    max_bytes: int = 16 * SEGMENT_BYTES,
+    filesystem: Filesystem | None = None,
+    drop_oldest: bool = False,
 ) -> AsyncIterator[Outbox]:
     """Open it, run it, close it."""
     salts = itertools.count(1)
@@ -27,7 +31,7 @@ async def running_outbox(
         return Store(
             filesystem or OsFilesystem(),
             directory / "outbox",
-            Limits(max_bytes, SEGMENT_BYTES, 1000),
+            Limits(max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest),
             boot=bytes(16),
             new_salt=lambda: next(salts),
             now_ms=lambda: 1_000,

@@ -106,8 +106,9 @@ def test_damage_costs_the_frames_that_it_hits_and_no_others(content: Written, ch
     damaged = data[:start] + damage + data[start + len(damage) :]
     found = {frame.offset: frame for frame in held_to_its_shape(damaged)}
     for block in blocks(data):
-        front = slice(block.start, block.offset)
-        copy = slice(block.end - (block.offset - block.start), block.end)
+        size = 20 + 11 * len(block.sizes)  # without the padding
+        copy_start = block.end - (block.offset - block.start)
+        front, copy = slice(block.start, block.start + size), slice(copy_start, copy_start + size)
         indexes = [front, copy] if len(block.sizes) > 2 else [front]
         if all(data[index] != damaged[index] for index in indexes):
             continue

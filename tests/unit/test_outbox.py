@@ -13,7 +13,18 @@ from edgeagent.outbox import outbox as outbox_module
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, SETTLED, Leased, Limits
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
-from tests.fakes.stores import DATA, LIMITS, balanced, disk, everything, group, ids, open_store, opened, record
+from tests.fakes.stores import (
+    DATA,
+    LIMITS,
+    balanced,
+    disk,
+    everything,
+    group,
+    ids,
+    open_store,
+    opened,
+    record,
+)
 
 DEADLINE_S = 10.0
 

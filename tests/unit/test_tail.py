@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.outbox.records import HIGH, NORMAL, Group, Leased
 from edgeagent.outbox.tail import _MAX_TRIGGERS, Tails
-from tests.fakes.stores import BOOT, group, record
+from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
+from tests.fakes.stores import BOOT, group, ids, record
 
 
 def tails(next_seq: int = 1, end: int = 1) -> Tails:
@@ -89,3 +92,22 @@ def test_every_trigger_comes_once_and_in_order_from_memory_or_from_the_disk(step
                 tail.leased(NORMAL, end)
             leased += found
     assert leased == list(range(1, len(leased) + 1))
+
+
+async def test_what_is_only_kept_in_memory_gives_way_when_the_oldest_must(tmp_path: Path) -> None:
+    data = b"x" * 4000
+    async with running_outbox(tmp_path, max_bytes=8 * SEGMENT_BYTES, drop_oldest=True) as outbox:
+        await outbox.append(group(NORMAL, record("e0", data=data)))
+        assert ids(await outbox.lease(NORMAL)) == ["e0"], "leased: it stays"
+        for number in range(1, 150):
+            await outbox.append(group(NORMAL, record(f"e{number}", data=data)))
+        await outbox.barrier()
+        account = outbox.health.account
+        assert account.accepted == 150
+        assert account.dropped > 0
+        assert account.pending == 150 - account.dropped
+        left: list[int] = []
+        while part := await outbox.lease(NORMAL):
+            left += [entry.seq for entry in part]
+        assert left == list(range(151 - len(left), 151))
+        assert len(left) == account.pending - 1
