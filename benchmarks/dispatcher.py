@@ -10,7 +10,7 @@ then holds back a small packet until the one before is acknowledged.
 
 The dispatcher remembers each workflow that finished in the last minute, and some seconds more, in a third of a KiB: its
 memory grows with the rate until that time is full (14 MiB at 500/s), and must stand still from then on. Only a long run
-comes so far: there the last quarter tells.
+comes so far: there the second half tells.
 """
 
 from __future__ import annotations
