@@ -28,15 +28,16 @@ class Parameters:
     def __init__(self, arguments: dict[str, Any]) -> None:
         """Compile arguments that have no `argument_problems`."""
         self._parameters = [_compile(name, value) for name, value in arguments.items()]
+        self.names = tuple(parameter.name for parameter in self._parameters)
         self.needs_envelope = any(parameter.path is not None for parameter in self._parameters)
 
-    def values(self, envelope: Any) -> list[dict[str, str]]:
-        """The workflow's `arguments.parameters` for an event's envelope.
+    def values(self, envelope: Any) -> list[str]:
+        """The values of `names` in an event's envelope.
 
         Raises:
             MessageError: the event has no value for a parameter; names the parameter.
         """
-        return [{"name": parameter.name, "value": _value(parameter, envelope)} for parameter in self._parameters]
+        return [_value(parameter, envelope) for parameter in self._parameters]
 
 
 def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:

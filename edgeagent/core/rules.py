@@ -40,6 +40,7 @@ class Rule:
         self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)
+        self.templates: dict[str, Any] = {}  # by `reply_to`; `core.trigger` keeps here what it made of this rule
         self.filtered = bool(spec.filters.data)
         self._passes = compile_filters(spec.filters)
 

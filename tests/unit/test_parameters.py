@@ -12,12 +12,14 @@ EVENT = {"source": "boiler-1", "body": {"temp": 97.10, "site": None, "tags": ["a
 
 def test_paths_and_constants_become_texts_in_the_order_of_the_rule() -> None:
     arguments = {"temp": "body.temp", "device": "source", "site": {"value": "north"}, "count": {"value": 3}}
-    assert Parameters(arguments).values(EVENT) == [
-        {"name": "temp", "value": "97.1"},
-        {"name": "device", "value": "boiler-1"},
-        {"name": "site", "value": "north"},
-        {"name": "count", "value": "3"},
-    ]
+    parameters = Parameters(arguments)
+    assert dict(zip(parameters.names, parameters.values(EVENT), strict=True)) == {
+        "temp": "97.1",
+        "device": "boiler-1",
+        "site": "north",
+        "count": "3",
+    }
+    assert parameters.names == ("temp", "device", "site", "count")
 
 
 @pytest.mark.parametrize(
@@ -30,7 +32,7 @@ def test_paths_and_constants_become_texts_in_the_order_of_the_rule() -> None:
     ],
 )
 def test_a_value_that_is_no_text_becomes_its_text(path: str, text: str) -> None:
-    assert Parameters({"p": path}).values(EVENT) == [{"name": "p", "value": text}]
+    assert Parameters({"p": path}).values(EVENT) == [text]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,7 @@ def test_a_value_that_is_no_text_becomes_its_text(path: str, text: str) -> None:
 def test_a_constant_is_taken_as_it_is(constant: object, text: str) -> None:
     parameters = Parameters({"p": {"value": constant}})
     assert not parameters.needs_envelope
-    assert parameters.values({}) == [{"name": "p", "value": text}]
+    assert parameters.values({}) == [text]
 
 
 def test_a_parameter_that_the_event_has_no_value_for_is_an_error_that_names_it() -> None:

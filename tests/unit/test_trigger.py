@@ -14,7 +14,7 @@ from edgeagent.core.event import Record
 from edgeagent.core.names import is_name_prefix
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.trigger import correlation_id, render, traceparent, workflow_name
+from edgeagent.core.trigger import _message, correlation_id, render, traceparent, workflow_name
 from edgeagent.errors import MessageError
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -169,3 +169,27 @@ def test_the_events_own_trace_goes_on_and_else_one_begins_with_the_correlation_i
     own = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     assert traceparent(msgspec.structs.replace(EVENT, traceparent=own), OVERHEAT) == own
     assert traceparent(EVENT, OVERHEAT) == f"00-{OVERHEAT}-{OVERHEAT[:16]}-01"
+
+
+TEXT = st.text(max_size=20)
+
+
+@given(TEXT, TEXT, TEXT, TEXT, st.integers(0, 10**6))
+@example("\u27e80:0\u27e9", "\u27e80:1\u27e9", '"\\\n', "\u27e8", 0)
+def test_whatever_the_texts_are_the_message_is_the_one_that_is_built_without_gaps(
+    source: str, event_id: str, time: str, value: str, attempt: int
+) -> None:
+    event = msgspec.structs.replace(
+        EVENT, source=source, id=event_id, time=time, data=msgspec.json.encode({"temp": value})
+    )
+    written = rule(
+        workflow={
+            "spec": {"entrypoint": "main", "note": "\u27e80:2\u27e9", "arguments": {"parameters": [{"name": "x"}]}}
+        },
+        arguments={"temp": "body.temp", "again": "source"},
+    )
+    message = msgspec.json.decode(render(written, event, OVERHEAT, attempt, "r/\u27e80:3\u27e9"), type=dict[str, Any])
+    plain = _message(
+        written, "r/\u27e80:3\u27e9", OVERHEAT, attempt, event.agent, source, event_id, time, value, source
+    )
+    assert message == msgspec.to_builtins(plain)
