@@ -210,6 +210,7 @@ async def test_a_directory_that_vanishes_is_noticed_and_used_again_when_it_is_ba
             await uplink.cut()
             for number in range(10):
                 await agent.triggered("boiler-1", {**HOT, "n": number})
+        async with agent:  # so that they are on the disk, and not in memory any more
             normal = agent.directory / "state" / "outbox" / "normal"
             aside = agent.directory / "aside"
             if returns:
