@@ -14,13 +14,19 @@ _CHUNK_BYTES = 64 << 10
 class TcpProxy:
     """Between a client and a broker on loopback. `cut`: all connections end and new ones are refused, until `heal`.
 
-    While `swallow_upward` is True, what clients send is read and thrown away: the broker hears nothing any more.
+    While `swallow_upward` is True, what clients send is read and thrown away: the broker hears nothing any more;
+    `swallowed_bytes` counts it.
+
+    While `stalled` is True, nothing passes in either direction, and neither side hears that the other is gone: the
+    connections are half-open.
     """
 
     def __init__(self, target_port: int) -> None:
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.swallow_upward = False
+        self.stalled = False
+        self.swallowed_bytes = 0
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -67,15 +73,20 @@ class TcpProxy:
                 group.create_task(self._pipe(reader, up_writer, upward=True))
                 group.create_task(self._pipe(up_reader, writer, upward=False))
         finally:
+            for end in (writer, up_writer):
+                end.transport.abort()
             self._writers -= {writer, up_writer}
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upward: bool) -> None:
         try:
             while data := await reader.read(_CHUNK_BYTES):
-                if not (upward and self.swallow_upward):
+                if upward and self.swallow_upward:
+                    self.swallowed_bytes += len(data)
+                elif not self.stalled:
                     writer.write(data)
                     await writer.drain()
         except ConnectionError:
             pass
         finally:
-            writer.transport.abort()
+            if not self.stalled:
+                writer.transport.abort()
