@@ -24,8 +24,9 @@ from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import Addressing, ConnectionTold
 from edgeagent.agent.uplink_owner import UplinkOwner
-from edgeagent.config.addresses import split_address
-from edgeagent.config.tables import AgentConfig, Local
+from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
+from edgeagent.config.tables import AgentConfig, Local, Uplink
+from edgeagent.core.backoff import boot_spread
 from edgeagent.core.dedupe import Dedupe, Deliveries
 from edgeagent.core.names import agent_id_from_host, is_agent_id
 from edgeagent.core.rules import RuleSet
@@ -36,6 +37,7 @@ from edgeagent.host.supervisor import supervise
 from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Subscription, Will
+from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
@@ -114,6 +116,13 @@ def make_store(config: AgentConfig, directory: Path, clock: Clock, filesystem: F
     )
 
 
+def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
+    """How long to hold the uplink's first attempt back; not at all when its broker is on this machine, for us alone."""
+    if all(is_loopback(split_broker_url(address)[1]) for address in uplink.addresses):
+        return 0.0
+    return boot_spread(agent, uptime_s)
+
+
 class _Agent:
     """One agent's parts."""
 
@@ -125,6 +134,7 @@ class _Agent:
         self._clock = Clock()
         self._rules = RuleSet(config.rule)
         self._chores = Chores()
+        self._rotation = Rotation(config.uplink)
 
     async def serve(self, stop: asyncio.Event) -> int:
         config, clock = self._config, self._clock
@@ -236,7 +246,6 @@ class _Agent:
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         uplink = self._config.uplink
-        topics = [uplink.response_topic, *uplink.status_topics] if uplink.settle == "engine" else uplink.status_topics
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "outbox": self._outbox.run(),
             "ledger": self._ledger.run(),
@@ -246,8 +255,11 @@ class _Agent:
                 uplink,
                 self._uplink,
                 client_id=with_agent(uplink.client_id, self._id),
-                subscriptions=[Subscription(with_agent(topic, self._id)) for topic in topics],
+                subscriptions=self._subscriptions(),
+                exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
                 will=Will(state_topic(self._id), b"offline", delay_s=_WILL_DELAY_S),
+                rotation=self._rotation,
+                first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
             ),
         }
         if self._local is not None and self._config.local is not None:
@@ -262,6 +274,14 @@ class _Agent:
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
+
+    def _subscriptions(self) -> list[Subscription]:
+        """What the uplink brings. Without answers nothing is published that waits for them; statuses can be missed."""
+        uplink = self._config.uplink
+        statuses = [Subscription(with_agent(topic, self._id), required=False) for topic in uplink.status_topics]
+        if uplink.settle == "broker":
+            return statuses
+        return [Subscription(with_agent(uplink.response_topic, self._id)), *statuses]
 
     async def _drain(self) -> None:
         """Refuse new events, let what is in flight be acknowledged, say that we go."""
@@ -307,6 +327,7 @@ class _Agent:
                 **msgspec.to_builtins(self._forwarder.counts),
                 **msgspec.to_builtins(self._downlink.counts),
                 "in_flight": len(self._forwarder.window),
+                "certificate_days_left": self._rotation.days_left,
             },
             "rules": msgspec.to_builtins(self._ingest.rule_counts),
         }

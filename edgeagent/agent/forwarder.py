@@ -21,11 +21,12 @@ from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.config.tables import Uplink
 from edgeagent.core.inflight import Phase, Window
 from edgeagent.core.messages import State
+from edgeagent.core.pace import Pace
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import DeadLettersFull, MessageError, OutboxError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack, Link, Publication
+from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, PARKED, SETTLED, Leased
@@ -62,8 +63,9 @@ class Forwarder:
         self._max_age_s = max_age_s
         self._park_after = park_after
         self._rule_counts = rule_counts
-        self._max_inflight = uplink.max_inflight
+        self._pace = Pace(uplink.max_inflight)
         self._by_broker = uplink.settle == "broker"
+        self._qos = uplink.qos
         self.window: Window[Leased] = Window(
             uplink.max_inflight if self._by_broker else uplink.max_unanswered,
             wait_for_engine=not self._by_broker,
@@ -83,7 +85,8 @@ class Forwarder:
     def up(self, link: Link) -> None:
         """The uplink is there: send again what was not acknowledged, then the rest."""
         self._link = link
-        self.window.reconnected(self._now())
+        self._pace.begin()
+        self.window.reconnected(self._now(), link.carried)
         self._pump()
 
     def down(self) -> None:
@@ -100,6 +103,7 @@ class Forwarder:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
         now = self._now()
+        self._pace.acknowledged(len(acks), now)
         for ack in acks:
             entry = self.window.by_token(ack.token)
             if entry is None:
@@ -195,18 +199,27 @@ class Forwarder:
         if link is not None:
             now = self._now()
             publications: list[Publication] = []
-            for entry in self.window.due(now, min(link.room, self._max_inflight - self.window.sent)):
+            for entry in self.window.due(now, min(link.room, self._pace.window - self.window.sent)):
                 publication = self._publication(entry)
                 if publication is not None:
                     publications.append(publication)
                     self.counts.republished += entry.tries > 1
             if publications:
                 link.publish(publications)
+                self._pace.sent(self.window.sent, now)
+                if not self._qos:
+                    # The link tells in the next turn what it could not write, which is before this.
+                    asyncio.get_running_loop().call_soon(self._written, link, publications)
             if not self._draining and (self.window.vacancy > 0 or self._parked.wanted(now)):
                 self._wake.set()
         for entry in self.window.tired():
             self._tire(entry)
         self._set_timer()
+
+    def _written(self, link: Link, publications: Sequence[Publication]) -> None:
+        """At QoS 0 the broker says nothing: what is written is published, if the connection is still there."""
+        if link is self._link:
+            self.acknowledged([Ack(publication.token, SUCCESS) for publication in publications])
 
     def _publication(self, entry: Out) -> Publication | None:
         """The trigger as a publication; None when it ends here instead."""
@@ -220,7 +233,9 @@ class Forwarder:
             self._expire(entry)
             return None
         try:
-            return self._addressing.publication(entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s)
+            return self._addressing.publication(
+                entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s, self._qos
+            )
         except MessageError as exc:
             self.give_up(entry, str(exc), 0)
             return None

@@ -28,7 +28,7 @@ class Addressing:
         self.status_topic = status_topics(agent)[-1]  # for this agent alone: it answers even malformed updates there
 
     def publication(
-        self, token: int, rule: Rule, leased: Leased, correlation: str, attempt: int, left_s: float
+        self, token: int, rule: Rule, leased: Leased, correlation: str, attempt: int, left_s: float, qos: int
     ) -> Publication:
         """The trigger, rendered from the rule's present text.
 
@@ -39,6 +39,7 @@ class Addressing:
         return Publication(
             token=token,
             topic=self.trigger_topic,
+            qos=qos,
             payload=render(rule, record, correlation, attempt, self.response_topic),
             content_type="application/json",
             correlation_data=correlation.encode(),

@@ -25,12 +25,14 @@ class UplinkOwner:
         self._state_topic = state_topic
         self._link: Link | None = None
         self._left = asyncio.Event()
+        self._online_said = False
 
-    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  triggers are sent again in any case
+    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  `Link.carried` says more
         """Connected; see `LinkOwner`."""
         self._told.up()
         self._link = link
-        self._say(_ONLINE, b"online")
+        self._online_said = False
+        self._say_online()
         self._forwarder.up(link)
 
     def on_down(self, error: UplinkError) -> None:
@@ -49,6 +51,7 @@ class UplinkOwner:
         """The broker answered triggers; see `LinkOwner`."""
         if any(ack.token == _OFFLINE for ack in acks):
             self._left.set()
+        self._say_online()
         self._forwarder.acknowledged(acks)
 
     def on_room(self) -> None:
@@ -62,6 +65,12 @@ class UplinkOwner:
         self._left.clear()
         self._say(_OFFLINE, b"offline")
         await self._left.wait()
+
+    def _say_online(self) -> None:
+        """Once, and before any trigger; what the link goes on with from before can take all the room at first."""
+        if self._link is not None and not self._online_said and self._link.room > 0:
+            self._online_said = True
+            self._say(_ONLINE, b"online")
 
     def _say(self, token: int, state: bytes) -> None:
         if self._link is not None:

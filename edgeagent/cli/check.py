@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 
 import msgspec
 
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
-from edgeagent.config.tables import AgentConfig, DispatcherConfig
+from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,6 +55,9 @@ def _agent(config: AgentConfig) -> list[str]:
         target = rule.template or rule.workflow_file or "its own workflow"
         state = "" if rule.enabled else " (not enabled)"
         lines.append(f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{state}")
+    lines += _limits("uplink", uplink, uplink.settle == "broker")
+    if config.local is not None:
+        lines += _limits("local", config.local)
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
     return lines
@@ -62,10 +66,25 @@ def _agent(config: AgentConfig) -> list[str]:
 def _dispatcher(config: DispatcherConfig) -> list[str]:
     lines = [f"broker    {', '.join(config.broker.addresses)}, group {config.broker.group}"]
     lines.append(f"engine    {config.engine.kind}")
+    lines += _limits("broker", config.broker)
     lines += [
         f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(allow.templates)}"
         for allow in config.allow
     ]
     if not config.allow:
         lines.append("warning: nothing is restricted ([[allow]]); a dry run starts nothing")
+    return lines
+
+
+def _limits(table: str, connection: Connection, settled_by_broker: bool = False) -> list[str]:
+    """What this way to a broker cannot do (docs/mqtt-3.1.1.md)."""
+    lines = []
+    if connection.version != "5":
+        loss = "is then lost" if settled_by_broker else "is only seen because no answer comes"
+        lines.append(
+            f"WARN: [{table}] version 3.1.1 cannot tell that the broker refused a message or that nobody subscribed to "
+            f"it: such a message {loss}"
+        )
+    if connection.proxy and importlib.util.find_spec("socks") is None:
+        lines.append(f"WARN: [{table}] proxy needs PySocks, which is missing: install edgeagent[proxy]")
     return lines

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 from urllib.parse import urlsplit
 
-_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_WEBSOCKET_SCHEMES = frozenset({"ws", "wss"})
+_PROXY_PORTS = {"http": 3128, "socks4": 1080, "socks5": 1080}
 
 
 def split_address(listen: str) -> tuple[str, int]:
@@ -28,15 +30,41 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
         ValueError: it is not of that form; the text says what is expected.
     """
     parts = urlsplit(url)
-    if parts.scheme not in {"mqtt", "mqtts"} or not parts.hostname:
-        if parts.scheme in {"ws", "wss"}:
-            raise ValueError(f"{url!r}: WebSocket is not in this version; use mqtt:// or mqtts://")
-        raise ValueError(f'{url!r} is no broker address: write "mqtt://host:1883" or "mqtts://host:8883"')
-    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError(
+            f'{url!r} is no broker address: write "mqtt://host:1883" or "mqtts://host:8883", '
+            'or "ws://host:80/mqtt" or "wss://host:443/mqtt"'
+        )
+    if parts.scheme in _WEBSOCKET_SCHEMES and parts.username is None and not parts.fragment:
+        pass  # a path and a query may be part of it
+    elif parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a broker address; use username and password_file")
     if parts.port == 0:
         raise ValueError(f"{url!r}: 0 is no port of a broker")
     return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+
+
+def websocket_path(url: str) -> str | None:
+    """What is asked for at a WebSocket address, `/mqtt` where it names nothing; None for other addresses."""
+    parts = urlsplit(url)
+    if parts.scheme not in _WEBSOCKET_SCHEMES:
+        return None
+    path = parts.path if parts.path not in {"", "/"} else "/mqtt"
+    return f"{path}?{parts.query}" if parts.query else path
+
+
+def split_proxy_url(url: str) -> tuple[str, str, int]:
+    """`"socks5://10.0.0.1:1080"` as scheme, host and port (the scheme's usual one where absent).
+
+    Raises:
+        ValueError: it is not of that form; the text says what is expected.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _PROXY_PORTS or not parts.hostname or parts.port == 0:
+        raise ValueError(f'{url!r} is no proxy: write "http://host:3128", "socks5://host:1080" or "socks4://host:1080"')
+    if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("only scheme, host and port belong in a proxy's address; a password is not supported")
+    return parts.scheme, parts.hostname, parts.port or _PROXY_PORTS[parts.scheme]
 
 
 def is_loopback(host: str) -> bool:

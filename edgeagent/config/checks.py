@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
-from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
+from edgeagent.config.addresses import is_loopback, split_address, split_broker_url, split_proxy_url
 from edgeagent.config.tables import (
     AgentConfig,
     Allow,
@@ -30,6 +30,7 @@ WINDOW_LIMIT = 1000
 _MIN_SEGMENT_BYTES = 64 << 10
 _MIN_SEGMENTS = 4
 _MAX_KEEPALIVE_S = 65535
+_EXACTLY_ONCE = 2
 _MAX_SESSION_EXPIRY_S = 0xFFFFFFFF
 _MAX_CLIENT_ID_BYTES = 65535
 # More triggers than this a dispatcher never has in hand: the broker sends no more before some are acknowledged.
@@ -78,10 +79,14 @@ def _connection_problems(table: str, connection: Connection) -> Iterator[Problem
         except ValueError as exc:
             yield Problem(f"{table}.{key}", str(exc))
             continue
-        if scheme == "mqtt" and (connection.ca_file or connection.cert_file):
-            yield Problem(f"{table}.{key}", "has no TLS (mqtt://), but ca_file or cert_file is set; use mqtts://")
-    if connection.version != "5":
-        yield Problem(f"{table}.version", 'only "5" is in this version')
+        if scheme in {"mqtt", "ws"} and (connection.ca_file or connection.cert_file):
+            text = f"has no TLS ({scheme}://), but ca_file or cert_file is set; use {scheme}s://"
+            yield Problem(f"{table}.{key}", text)
+    if connection.proxy:
+        try:
+            split_proxy_url(connection.proxy)
+        except ValueError as exc:
+            yield Problem(f"{table}.proxy", str(exc))
     if not connection.client_id or len(connection.client_id) > _MAX_CLIENT_ID_BYTES:
         yield Problem(f"{table}.client_id", "must not be empty: the broker keeps the session under it")
     yield from _credential_problems(table, connection)
@@ -109,8 +114,11 @@ def _connection_time_problems(table: str, connection: Connection) -> Iterator[Pr
 def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
     if uplink.qos == 0 and uplink.settle == "broker":
         yield Problem("uplink.qos", '0 with settle = "broker": nothing would ever tell that a trigger arrived')
-    elif uplink.qos != 1:
-        yield Problem("uplink.qos", "only 1 is in this version")
+    elif uplink.qos == _EXACTLY_ONCE and not _resumes_exactly_once(uplink):
+        yield Problem(
+            "uplink.qos",
+            "2 needs MQTT 5 by mqtt:// or mqtts://, and no proxy: elsewhere its handshakes are not resumed",
+        )
     for key, topic in (("trigger_topic", uplink.trigger_topic), ("response_topic", uplink.response_topic)):
         if problem := topics.topic_problem(topic):
             yield Problem(f"uplink.{key}", problem)
@@ -122,6 +130,15 @@ def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
             yield Problem(f"uplink.{key}", f"must be 1 to {WINDOW_LIMIT}")
     if uplink.response_timeout <= 0:
         yield Problem("uplink.response_timeout", "must be more than 0")
+
+
+def _resumes_exactly_once(uplink: Uplink) -> bool:
+    """Whether the engine for this connection goes on with QoS 2 after a reconnect."""
+    return (
+        uplink.version == "5"
+        and not uplink.proxy
+        and all(url.startswith(("mqtt://", "mqtts://")) for url in uplink.addresses)
+    )
 
 
 def _outbox_problems(outbox: OutboxTable) -> Iterator[Problem]:

@@ -36,6 +36,7 @@ class Connection(_Table, frozen=True, kw_only=True):
     key_password_file: FilePath = FilePath()
     insecure: bool = False
     alpn: str = ""
+    proxy: str = ""
     keepalive: Duration = Duration(30)
     connect_timeout: Duration = Duration(10)
     session_expiry: Duration = Duration(7 * 86400)

@@ -6,6 +6,12 @@ in the same second evenly over time; a fixed or half-random wait lets them come 
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
+# After a power cut the machines of a site come up together, and each program on them within the first minutes.
+_JUST_BOOTED_S = 300.0
+_BOOT_SPREAD_S = 10.0
+_HASH_BYTES = 8
 # A gateway that is offline for weeks reaches attempt 1e6. 2**64 of any base in use is past every cap, and no overflow.
 _MAX_EXPONENT = 64
 
@@ -20,3 +26,19 @@ def full_jitter(attempt: int, fraction: float, *, base_s: float, cap_s: float) -
         cap_s: the ceiling never rises above this.
     """
     return fraction * min(cap_s, base_s * 2.0 ** min(attempt, _MAX_EXPONENT))
+
+
+def boot_spread(name: str, uptime_s: float) -> float:
+    """Seconds to wait before the first attempt of all, 0 to 10: gateways that get power again do not come together.
+
+    The same for the same name at each boot, evenly spread over names; 0 when the machine has been up for minutes: who
+    starts a program by hand does not wait.
+
+    Args:
+        name: whose attempt it is, such as an agent id.
+        uptime_s: how long the machine has been up.
+    """
+    if uptime_s >= _JUST_BOOTED_S:
+        return 0.0
+    number = int.from_bytes(blake2b(name.encode(), digest_size=_HASH_BYTES).digest(), "big")
+    return _BOOT_SPREAD_S * number / (1 << 8 * _HASH_BYTES)

@@ -15,7 +15,7 @@ Invariants
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
@@ -203,11 +203,15 @@ class Window(Generic[T]):
             if entry.phase is Phase.WAITING:
                 entry.deadline = max(entry.deadline - now, 0.0)  # what is left of it, until `reconnected`
 
-    def reconnected(self, now: float) -> None:
-        """The connection is there: time-outs run on."""
+    def reconnected(self, now: float, carried: Iterable[int] = ()) -> None:
+        """The connection is there: time-outs run on. `carried`: tokens whose first publication still goes on."""
         if self.connected:
             return
         self.connected = True
+        for token in carried:
+            entry = self._by_token.get(token)
+            if entry is not None and entry.phase is Phase.READY:
+                self._enter(entry, Phase.SENT)
         for entry in self._by_token.values():
             if entry.phase is Phase.WAITING:
                 self._set_timer(entry, now + entry.deadline)

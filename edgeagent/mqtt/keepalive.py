@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-# A PINGREQ is answered at once by a broker that lives; the factor is what brokers allow us (MQTT 5, 3.1.2.10).
+# As long as brokers wait for us (MQTT 5, 3.1.2.10): after a whole period of silence a PINGREQ asks, and half of one is
+# left for the answer.
 _PATIENCE = 1.5
 
 
@@ -52,7 +53,7 @@ class KeepAlive:
 
     def _look(self) -> None:
         now_s, period_s = self._loop.time(), self._period_s
-        if self._asked_s is not None and now_s - self._asked_s >= _PATIENCE * period_s:
+        if self._asked_s is not None and now_s >= self._heard_by_s(self._asked_s):
             silent_s = now_s - self._received_s
             self._give_up(f"nothing came from the broker for {silent_s:.0f} s, not even an answer to a ping")
             return
@@ -61,5 +62,9 @@ class KeepAlive:
             if self._asked_s is None:
                 self._asked_s = now_s
             self._ping()
-        heard_by_s = self._received_s + period_s if self._asked_s is None else self._asked_s + _PATIENCE * period_s
-        self._timer = self._loop.call_at(min(self._sent_s + period_s, heard_by_s), self._look)
+        look_s = self._received_s + period_s if self._asked_s is None else self._heard_by_s(self._asked_s)
+        self._timer = self._loop.call_at(min(self._sent_s + period_s, look_s), self._look)
+
+    def _heard_by_s(self, asked_s: float) -> float:
+        """When the broker counts as gone; one that was asked late, because this process stood still, gets its time."""
+        return max(self._received_s + _PATIENCE * self._period_s, asked_s + (_PATIENCE - 1) * self._period_s)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from edgeagent.mqtt.v5 import V5Link
+from edgeagent.mqtt.engines import EngineLink
 
 # The most that `unsubscribe` takes by default, and how much of it is given to the broker's first answer.
 LEAVE_TIMEOUT_S = 5.0
@@ -32,14 +32,14 @@ class Leave:
 
     def __init__(self) -> None:
         self._begun = False
-        self._link: V5Link | None = None
+        self._link: EngineLink | None = None
 
     @property
     def begun(self) -> bool:
         """Whether `unsubscribe` was called: no connection makes a subscription any more."""
         return self._begun
 
-    def follow(self, link: V5Link | None) -> None:
+    def follow(self, link: EngineLink | None) -> None:
         """Told by the session: the connection that there is now, up or not yet; None: there is none."""
         self._link = link
 
@@ -74,7 +74,7 @@ async def _first_of(*futures: asyncio.Future[Any], timeout_s: float) -> None:
     await asyncio.wait(futures, timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
 
 
-def _obstacle(link: V5Link) -> str:
+def _obstacle(link: EngineLink) -> str:
     if link.ended.done():
         return str(link.ended.result())
     if not link.farewell.unsubscribed.done():

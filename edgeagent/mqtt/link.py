@@ -6,7 +6,8 @@ is in batches and by callback: no task and no future for a message. All calls ha
 The life of a link: `session.keep_connected` connects, subscribes, calls `owner.on_up(link, ...)`; the owner then
 calls `link.publish` and `link.acknowledge`; when the connection ends it calls `owner.on_down` and, after a backoff,
 starts again with a new `Link`. The link has no queue and never sends anything again by itself: what was not
-acknowledged when `on_down` comes is the owner's to publish again (the outbox is the only retry queue).
+acknowledged when `on_down` comes is the owner's to publish again (the outbox is the only retry queue). The one
+exception is QoS 2, whose handshake goes on in a session that the broker kept: `Link.carried`.
 After `keep_connected` is cancelled nothing is told any more. The broker keeps the session, unless the owner
 emptied it first: `leave.Leave`.
 """
@@ -23,6 +24,7 @@ from edgeagent.errors import UplinkError
 # Reason codes of an `Ack` (MQTT 5, table 2-6) that an owner tells apart.
 SUCCESS = 0x00
 NO_MATCHING_SUBSCRIBERS = 0x10
+FAILURE = 0x80  # this and all above: it was not taken
 # These come from the link itself, for a publication that it did not write.
 MALFORMED = 0x81
 RECEIVE_MAXIMUM_EXCEEDED = 0x93
@@ -48,7 +50,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message to publish. `token` is the owner's name for it and comes back in `Ack`.
 
-    At QoS 0 nothing comes back, except when the link could not write it.
+    At QoS 0 nothing comes back, except when the link could not write it; at QoS 2 when the broker's last word is
+    there. QoS 2 needs a session made for it: `keep_connected(exactly_once=True)`.
     """
 
     token: int
@@ -75,11 +78,16 @@ class Ack(NamedTuple):
 
 
 class Subscription(NamedTuple):
-    """A topic filter and the QoS asked for. Retained messages are never asked for unless `retained`."""
+    """A topic filter and the QoS asked for. Retained messages are never asked for unless `retained`.
+
+    When the broker refuses one that is `required`, the connection ends and `on_up` is not called; when it refuses
+    another, that is a warning in the log.
+    """
 
     topic_filter: str
     qos: int = 1
     retained: bool = False
+    required: bool = True
 
 
 class Will(NamedTuple):
@@ -97,7 +105,7 @@ class Link(Protocol):
 
     @property
     def room(self) -> int:
-        """How many QoS 1 publications may go out now: the broker's receive maximum less those unacknowledged.
+        """How many QoS 1 and 2 publications may go out now: the broker's receive maximum less those unacknowledged.
 
         0 while the socket does not take more (then `on_room` follows) and after the connection ended.
         """
@@ -106,13 +114,21 @@ class Link(Protocol):
     def max_packet_bytes(self) -> int:
         """The largest packet that the broker takes."""
 
+    @property
+    def carried(self) -> frozenset[int]:
+        """Tokens of QoS 2 publications of earlier connections, with which the link goes on by itself.
+
+        As of CONNACK; empty when the broker lost the session. Their `Ack`s come here, so they must not be published
+        again; all others without an `Ack` must.
+        """
+
     def publish(self, publications: Sequence[Publication]) -> None:
         """Write them in this order, in one write. At most `room` of them; after the connection ended: nothing happens.
 
         One that cannot go out is not written, the others are; its `Ack` comes in the next turn of the loop with
         0x95 (larger than `max_packet_bytes`), 0x93 (more at QoS 1 than the broker's receive maximum), 0x81 (no
         packet can be made of it, such as a topic over 65535 bytes), 0x9A (the broker keeps no retained messages)
-        or 0x9B (QoS 2).
+        or 0x9B (QoS 2, and the session is not made for it).
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

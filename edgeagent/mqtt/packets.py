@@ -6,20 +6,30 @@ compare them with `==` and turn them into numbers with `int()`.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import mqtt5
 import msgspec
 
-from edgeagent.mqtt.link import Message, Publication, Subscription, Will
+from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription, Will
 
 # How many unacknowledged QoS 1 messages the broker may send before it waits (contract section 2).
 RECEIVE_MAX = 256
 # The protocol ends at 2**28 bytes, where the codec panics; half of it leaves room for properties beside the payload.
 LARGEST_PACKET_BYTES = 1 << 27
 LARGEST_PACKET_ID = 65535
-# By QoS as a number. 2 is missing: neither asked for nor used.
-QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE)
+# By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
+QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
+
+# The first byte of the broker's answers to a PUBLISH.
+PUBACK: Final = 0x40
+PUBREC: Final = 0x50
+PUBCOMP: Final = 0x70
+_ANSWERS = frozenset({PUBACK, PUBREC, PUBCOMP})
+_DUPLICATE = 0x08  # in the first byte of a PUBLISH
+_REFUSAL_BYTES = 5  # the shortest one: first byte, length, packet id, reason code
+_MAX_SHORT_LENGTH = 0x7F
 
 _MALFORMED = mqtt5.DisconnectReasonCode.MALFORMED_PACKET
 # A remaining length is written in one to four bytes, seven bits in each.
@@ -29,7 +39,7 @@ _MAX_LENGTH_BYTES = 4
 class Handshake(msgspec.Struct, frozen=True):
     """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
 
-    `address` only names the broker in errors.
+    `address` only names the broker in errors. `exchanges`: the session's QoS 2; None: nothing is published at QoS 2.
     """
 
     address: str
@@ -40,6 +50,26 @@ class Handshake(msgspec.Struct, frozen=True):
     username: str | None = None
     will: Will | None = None
     subscriptions: tuple[Subscription, ...] = ()
+    exchanges: Exchanges | None = None
+
+    @property
+    def clean_start(self) -> bool:
+        """Whether to begin a new session: none is kept, or what was known of QoS 2 ended with an earlier process.
+
+        Packet ids that the broker still holds at QoS 2, and we do not, would make it swallow what comes under them.
+        """
+        return self.session_expiry_s == 0 or (self.exchanges is not None and not self.exchanges.begun)
+
+
+class Refusal(NamedTuple):
+    """A PUBACK, PUBREC or PUBCOMP (`kind` is its first byte) with a reason code that the codec does not take.
+
+    Mosquitto says 0x95 (packet too large) in a PUBACK, although MQTT 5 has no such code there.
+    """
+
+    kind: int
+    packet_id: int
+    reason_code: int
 
 
 class Fault(NamedTuple):
@@ -64,9 +94,9 @@ class PacketReader:
         self._partial = bytearray()
         self._wanted_bytes = 0
 
-    def take(self, data: bytes) -> tuple[list[mqtt5.Packet], Fault | None]:
+    def take(self, data: bytes) -> tuple[list[mqtt5.Packet | Refusal], Fault | None]:
         """The packets that these bytes complete, and the fault behind them; after a fault nothing more can be read."""
-        packets: list[mqtt5.Packet] = []
+        packets: list[mqtt5.Packet | Refusal] = []
         if self._partial:
             self._partial += data
             if len(self._partial) < self._wanted_bytes:
@@ -81,7 +111,12 @@ class PacketReader:
             except IndexError:
                 return packets, self._keep(view[position:])
             except ValueError as exc:
-                return packets, _fault(view[position:], str(exc))
+                refusal = _refusal(view[position:])
+                if refusal is None:
+                    return packets, _fault(view[position:], str(exc))
+                packets.append(refusal)
+                position += _packet_bytes(view[position:]) or 0
+                continue
             except BaseException as exc:
                 # Over text that is not UTF-8 the codec panics: no Exception, and of a class that cannot be imported.
                 if type(exc).__module__ != "pyo3_runtime":
@@ -107,13 +142,13 @@ class PacketReader:
 
 
 def connect_packet(handshake: Handshake, password: bytes | None) -> bytes:
-    """CONNECT. The session is resumed when it is to outlive a connection, else it starts clean."""
+    """CONNECT. A session that outlives its connections is resumed, others start clean."""
     will = handshake.will
     return mqtt5.ConnectPacket(
         handshake.client_id,
         username=handshake.username,
         password=password,
-        clean_start=handshake.session_expiry_s == 0,
+        clean_start=handshake.clean_start,
         will=will
         and mqtt5.Will(
             will.topic, payload=will.payload, qos=QOS[will.qos], retain=will.retain, will_delay_interval=will.delay_s
@@ -135,7 +170,7 @@ def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) ->
             retain_as_published=False,
             retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
         )
-        for topic_filter, qos, retained in subscriptions
+        for topic_filter, qos, retained, _ in subscriptions
     ]
     return mqtt5.SubscribePacket(packet_id, filters).write()
 
@@ -145,25 +180,37 @@ def unsubscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) 
     return mqtt5.UnsubscribePacket(packet_id, [subscription.topic_filter for subscription in subscriptions]).write()
 
 
-def publish_packet(publication: Publication, packet_id: int | None) -> bytes:
-    """PUBLISH; `packet_id` is None at QoS 0.
+def publish_packet(publication: Publication, packet_id: int | None, topic: str, alias: int | None = None) -> bytes:
+    """PUBLISH; `packet_id` is None at QoS 0. `topic` is the publication's, or "" when `alias` alone tells it.
 
     Raises:
         ValueError: a text or the properties do not fit the format.
         OverflowError: `expiry_s` does not fit 32 bits.
     """
     return mqtt5.PublishPacket(
-        publication.topic,
+        topic,
         publication.payload,
         qos=QOS[publication.qos],
         retain=publication.retain,
         packet_id=packet_id,
+        topic_alias=alias,
         message_expiry_interval=publication.expiry_s,
         content_type=publication.content_type,
         response_topic=publication.response_topic,
         correlation_data=publication.correlation_data,
         user_properties=list(publication.user_properties),
     ).write()
+
+
+def repeated(packet: bytes) -> bytes:
+    """The same PUBLISH, marked as one that may have come before."""
+    return bytes((packet[0] | _DUPLICATE,)) + packet[1:]
+
+
+def pubrel_packet(packet_id: int, *, known: bool = True) -> bytes:
+    """PUBREL; `known` False: nothing under this packet id waits for it."""
+    codes = mqtt5.PubRelReasonCode
+    return mqtt5.PubRelPacket(packet_id, reason_code=codes.SUCCESS if known else codes.PACKET_ID_NOT_FOUND).write()
 
 
 def message_from(packet: mqtt5.PublishPacket, connection: int) -> Message:
@@ -190,6 +237,18 @@ def _packet_bytes(start: memoryview) -> int | None:
         if byte < 0x80:  # noqa: PLR2004  the continuation bit
             return 2 + index + remaining_bytes
     return None
+
+
+def _refusal(start: memoryview) -> Refusal | None:
+    """The complete answer that begins here, if it is one, and a refusal."""
+    packet_bytes = _packet_bytes(start)
+    # A length of one byte is enough for everything but a very long reason in words, which no broker is known to give.
+    if packet_bytes is None or not _REFUSAL_BYTES <= packet_bytes <= len(start) or start[1] > _MAX_SHORT_LENGTH:
+        return None
+    kind, _, high, low, reason_code = start[:_REFUSAL_BYTES]
+    if kind not in _ANSWERS or reason_code < FAILURE:
+        return None
+    return Refusal(kind, high << 8 | low, reason_code)
 
 
 def _fault(start: memoryview, text: str) -> Fault:

@@ -9,6 +9,7 @@ import ssl
 import mqtt5
 
 from edgeagent.errors import Denied, PublishRefused, Unavailable, UplinkError
+from edgeagent.mqtt.link import Subscription
 from edgeagent.mqtt.packets import Handshake
 
 SESSION_TAKEN_OVER = 0x8E
@@ -59,6 +60,19 @@ _DENYING = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x95, 0x99
 # What is wrong is in the message or in what this client may publish: the same message would be refused again.
 _PERMANENT = frozenset({0x87, 0x90, 0x95, 0x99})
 
+# How TLS says that the other side does not like our certificate.
+_CERTIFICATE_ALERTS = (
+    "certificate required",
+    "bad certificate",
+    "unsupported certificate",
+    "certificate revoked",
+    "certificate expired",
+    "certificate unknown",
+    "unknown ca",
+    "access denied",
+    "handshake failure",
+)
+
 
 def words(reason_code: int, said: str | None = None) -> str:
     """A reason code in plain words, with what the broker itself said behind it."""
@@ -76,36 +90,55 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
     address = handshake.address
     if code := int(packet.reason_code):
         said = packet.server_reference or packet.reason_str
-        if code == _NOT_AUTHORIZED:  # Mosquitto's answer to a wrong password too
-            said = said or "user name, password or certificate is not accepted"
-        return _refusal(address, code, said)
+        return connack_refusal(address, code, said)
     if packet.max_qos == mqtt5.QoS.AT_MOST_ONCE:
         return Denied(address, "it takes only QoS 0, which can lose messages")
-    for topic_filter, _, _ in handshake.subscriptions:
-        if topic_filter.startswith("$share/") and not packet.shared_subscription_available:
-            return _subscription_refused(address, topic_filter, words(0x9E))
+    for subscription in handshake.subscriptions:
+        if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
+            return _subscription_refused(address, subscription.topic_filter, words(0x9E))
     return None
 
 
-def suback_error(handshake: Handshake, packet: mqtt5.SubAckPacket) -> UplinkError | None:
-    """The first subscription that was refused, or granted with less than asked; None when all were granted."""
-    for (topic_filter, qos, _), code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
-        if code < qos:
-            less = f"it grants only QoS {code}, which can lose messages"
-            return _subscription_refused(handshake.address, topic_filter, less)
-        if code > qos:
-            return _subscription_refused(handshake.address, topic_filter, words(code, packet.reason_str))
-    return None
+def connack_refusal(address: str, code: int, said: str | None) -> UplinkError:
+    """Why the broker does not let us in, by the reason code of its CONNACK."""
+    if code == _NOT_AUTHORIZED:  # Mosquitto's answer to a wrong password too
+        said = said or "user name, password or certificate is not accepted"
+    return _refusal(address, code, said)
+
+
+def suback_refusals(handshake: Handshake, packet: mqtt5.SubAckPacket) -> list[tuple[Subscription, Denied]]:
+    """The subscriptions that were refused, or granted with less than asked, each with what was said."""
+    refusals = []
+    for subscription, code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
+        if code == subscription.qos:
+            continue
+        refusals.append((subscription, subscription_refusal(handshake, subscription, code, packet.reason_str)))
+    return refusals
+
+
+def subscription_refusal(
+    handshake: Handshake, subscription: Subscription, code: int, said: str | None = None
+) -> Denied:
+    """Why a subscription is not granted as it was asked for: refused, or with less than its QoS."""
+    less = f"it grants only QoS {code}, which can lose messages"
+    text = less if code < subscription.qos else words(code, said)
+    if code == _NOT_AUTHORIZED:
+        text += f"; let {handshake.client_id} read it, in the broker's access list"
+    return _subscription_refused(handshake.address, subscription.topic_filter, text)
 
 
 def disconnect_error(handshake: Handshake, packet: mqtt5.DisconnectPacket) -> UplinkError:
     """Why the broker ended the connection."""
-    code = int(packet.reason_code)
+    return ended_by_broker(handshake, int(packet.reason_code), packet.server_reference or packet.reason_str)
+
+
+def ended_by_broker(handshake: Handshake, code: int, said: str | None) -> UplinkError:
+    """Why the broker ended the connection, by the reason code of its DISCONNECT."""
     if code == SESSION_TAKEN_OVER:
         text = f"another client uses the id {handshake.client_id}: give each its own client_id"
-        return Unavailable(handshake.address, text)
+        return Denied(handshake.address, text)
     if code:
-        return _refusal(handshake.address, code, packet.server_reference or packet.reason_str)
+        return _refusal(handshake.address, code, said)
     return Unavailable(handshake.address, "the broker ended the connection")
 
 
@@ -135,8 +168,6 @@ def connection_failure(address: str, exc: Exception) -> UplinkError:
 
 def _tls_failure(address: str, exc: ssl.SSLError) -> UplinkError:
     reason = (exc.reason or str(exc)).replace("_", " ").lower()
-    if reason.endswith(
-        ("certificate required", "bad certificate", "unknown ca", "certificate unknown", "handshake failure")
-    ):
+    if reason.endswith(_CERTIFICATE_ALERTS):
         return Denied(address, f"the TLS handshake failed ({reason}); check cert_file and key_file")
     return Unavailable(address, f"TLS failed ({reason}); does this port speak TLS?")

@@ -6,27 +6,38 @@ import asyncio
 import itertools
 import logging
 import random
+import secrets
+import ssl
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from edgeagent.config.addresses import split_broker_url
+import msgspec
+
+from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.core.backoff import full_jitter
 from edgeagent.errors import Denied, Unavailable, UplinkError
-from edgeagent.mqtt import reasons, tls
+from edgeagent.mqtt import engines, reasons, tls
+from edgeagent.mqtt.engines import EngineLink
+from edgeagent.mqtt.exchanges import Exchanges
 from edgeagent.mqtt.leave import Leave
-from edgeagent.mqtt.link import LinkOwner, Subscription, Will
+from edgeagent.mqtt.link import Ack, Link, LinkOwner, Message, Subscription, Will
 from edgeagent.mqtt.packets import Handshake, connect_packet
+from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.v5 import V5Link
 
-# A broker that restarts is back within a second or two; a broker that is gone is not hammered.
-BACKOFF_BASE_S = 1.0
+# A thousand gateways that lost one broker in one second come back over five and more (docs/operations.md shows how).
+# A broker on this machine has no such crowd, and is back within a second or two when it restarts.
+BACKOFF_BASE_S = 5.0
+BACKOFF_BASE_LOOPBACK_S = 1.0
 BACKOFF_CAP_S = 60.0
 # A connection that breaks sooner is as bad as none: a broker that drops us at once must not be tried each second.
 STABLE_S = 30.0
 # Two clients with one id would otherwise end each other for ever, every second.
 TAKEN_OVER_S = 60.0
+# How often the files of certificates are looked at while connected.
+LOOK_S = 60.0
 # The largest event that can be configured, and 64 KiB each for topic, properties and the rest of the packet.
 MAX_PACKET_BYTES = MAX_EVENT_BYTES_LIMIT + (256 << 10)
 # How long a broker may take to close its side after our DISCONNECT.
@@ -38,11 +49,31 @@ _log = logging.getLogger(__name__)
 
 
 class _Ending(NamedTuple):
-    """How one attempt ended: why, how long it was connected (0: never), and whether another client took the session."""
+    """How one attempt ended: why, how long it was connected (0: never), and what made us or the broker end it."""
 
     error: UplinkError
     up_s: float = 0.0
     taken_over: bool = False
+    rotated: bool = False
+
+
+class _Nobody:
+    """The owner of a connection that is only tried: nothing comes on it."""
+
+    def on_up(self, link: Link, *, session_present: bool) -> None:
+        """The session closes it."""
+
+    def on_down(self, error: UplinkError) -> None:
+        """The session judges it."""
+
+    def on_messages(self, messages: Sequence[Message]) -> None:
+        """Nothing is subscribed to."""
+
+    def on_acks(self, acks: Sequence[Ack]) -> None:
+        """Nothing is published."""
+
+    def on_room(self) -> None:
+        """Nothing is published."""
 
 
 async def keep_connected(
@@ -53,11 +84,15 @@ async def keep_connected(
     subscriptions: Sequence[Subscription] = (),
     will: Will | None = None,
     leave: Leave | None = None,
+    rotation: Rotation | None = None,
+    exactly_once: bool = False,
     max_packet_bytes: int = MAX_PACKET_BYTES,
-    base_s: float = BACKOFF_BASE_S,
+    first_wait_s: float = 0.0,
+    base_s: float | None = None,
     cap_s: float = BACKOFF_CAP_S,
     stable_s: float = STABLE_S,
     taken_over_s: float = TAKEN_OVER_S,
+    look_s: float = LOOK_S,
 ) -> NoReturn:
     """Keep `owner` connected to a broker until cancelled.
 
@@ -67,6 +102,10 @@ async def keep_connected(
     session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker discards the
     will) and tells the owner nothing more. The broker keeps the session, unless `leave` was used to empty it.
 
+    Certificates that change while connected are tried on a second connection, which has a client id and a session of
+    its own and neither subscriptions nor a will. Only when the broker lets it in, the first is ended, and the next
+    attempt comes at once.
+
     Args:
         connection: the configured keys; `client_id` in it is not looked at.
         owner: who is told.
@@ -74,15 +113,28 @@ async def keep_connected(
         subscriptions: made on every connect and confirmed before `owner.on_up`.
         will: what the broker publishes when the connection ends without a DISCONNECT.
         leave: the owner's way to give up the subscriptions and the session.
+        rotation: which certificates are used, for an owner that wants to know until when they are valid.
+        exactly_once: the owner publishes at QoS 2. The first connection then starts clean, so that packet ids of an
+            earlier process are free; later ones go on with what was not completed (`Link.carried`).
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
-        base_s: the longest first wait.
+        first_wait_s: how long to wait before the first attempt of all (`core.backoff.boot_spread`).
+        base_s: the longest first wait after an ending; by default 5 s, and 1 s when the broker is on this machine.
         cap_s: the longest wait.
         stable_s: how long a connection must last to count as good.
         taken_over_s: the shortest wait after another client took the session.
+        look_s: how often the files of certificates are looked at while connected.
     """
-    loop = asyncio.get_running_loop()
-    leave = leave or Leave()
+    leave, rotation = leave or Leave(), rotation or Rotation(connection)
+    if base_s is None:
+        base_s = _backoff_base_s(connection)
+    if first_wait_s:
+        extra = {"event": "mqtt_first_wait", "wait_s": first_wait_s}
+        _log.info(
+            "first attempt to connect in %.1f s, because this machine was just started", first_wait_s, extra=extra
+        )
+        await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
+    exchanges = Exchanges() if exactly_once else None
     failures = 0
     while True:
         handshake = Handshake(
@@ -94,9 +146,12 @@ async def keep_connected(
             username=connection.username or None,
             will=will,
             subscriptions=() if leave.begun else tuple(subscriptions),
+            exchanges=exchanges,
         )
-        ending = await _connect_once(connection, handshake, owner, leave, loop)
+        ending = await _connect_once(connection, handshake, owner, leave, rotation, look_s)
         owner.on_down(ending.error)
+        if ending.rotated:
+            continue
         if ending.up_s >= stable_s:
             failures = 0
         wait_s = full_jitter(failures, random.random(), base_s=base_s, cap_s=cap_s)  # noqa: S311  jitter is no secret
@@ -108,50 +163,127 @@ async def keep_connected(
         await asyncio.sleep(wait_s)
 
 
+def _backoff_base_s(connection: Connection) -> float:
+    hosts = [split_broker_url(address)[1] for address in connection.addresses]
+    return BACKOFF_BASE_LOOPBACK_S if all(map(is_loopback, hosts)) else BACKOFF_BASE_S
+
+
 async def _connect_once(
-    connection: Connection, handshake: Handshake, owner: LinkOwner, leave: Leave, loop: asyncio.AbstractEventLoop
+    connection: Connection,
+    handshake: Handshake,
+    owner: LinkOwner,
+    leave: Leave,
+    rotation: Rotation,
+    look_s: float,
 ) -> _Ending:
     """One connection's life, or an attempt at one."""
-    link: V5Link | None = None
+    loop = asyncio.get_running_loop()
+    link: EngineLink | None = None
     try:
         async with asyncio.timeout(connection.connect_timeout):
-            link = await _open(connection, handshake, owner, loop)
+            context = (await rotation.choose(handshake.address)).context if _has_tls(handshake) else None
+            link = await _open(connection, handshake, owner, loop, context)
             leave.follow(link)
             failed = await link.up
         if failed is not None:
+            rotation.failed(failed)
             return _Ending(failed)
+        rotation.worked()
         since_s = loop.time()
+        if _has_tls(handshake) and rotation.has_files and await _rotated(link, connection, handshake, rotation, look_s):
+            text = "the certificates were changed, connecting again with the new ones"
+            return _Ending(Unavailable(handshake.address, text), rotated=True)
         error = await link.ended
         return _Ending(error, loop.time() - since_s, link.taken_over)
-    except UplinkError as exc:
-        return _Ending(exc)
-    except TimeoutError:
-        text = f"no connection within {connection.connect_timeout:g} s (connect_timeout)"
-        return _Ending(Unavailable(handshake.address, text))
-    except ConnectionResetError:  # not by V5Link: only a TLS handshake can end so
-        text = "it closed the connection during the TLS handshake; does this port speak TLS?"
-        return _Ending(Unavailable(handshake.address, text))
-    except (OSError, UnicodeError) as exc:  # UnicodeError: a host that is no name, such as "a..b"
-        return _Ending(reasons.connection_failure(handshake.address, exc))
+    except (UplinkError, OSError, UnicodeError) as exc:
+        failure = _failure(connection, handshake.address, exc)
+        rotation.failed(failure)
+        return _Ending(failure)
     finally:
         leave.follow(None)
         if link is not None:
             await _shut(link)
 
 
+def _has_tls(handshake: Handshake) -> bool:
+    return split_broker_url(handshake.address)[0] in {"mqtts", "wss"}
+
+
+def _failure(connection: Connection, address: str, exc: Exception) -> UplinkError:
+    """Translate what an attempt to connect raised."""
+    if isinstance(exc, UplinkError):
+        return exc
+    if isinstance(exc, TimeoutError) and exc.errno is None:  # else the network's, sooner than ours
+        return Unavailable(address, f"no connection within {connection.connect_timeout:g} s (connect_timeout)")
+    if isinstance(exc, ConnectionResetError):  # not by V5Link: only a TLS handshake can end so
+        return Unavailable(address, "it closed the connection during the TLS handshake; does this port speak TLS?")
+    return reasons.connection_failure(address, exc)  # UnicodeError: a host that is no name, such as "a..b"
+
+
+async def _rotated(
+    link: EngineLink, connection: Connection, handshake: Handshake, rotation: Rotation, look_s: float
+) -> bool:
+    """Watch the certificates until the connection ends (False), or until there are new ones that work (True)."""
+    while not link.ended.done():
+        await asyncio.wait({link.ended}, timeout=look_s)
+        if link.ended.done():
+            break
+        rotation.tell_days_left(handshake.address)
+        if not await rotation.changed():
+            continue
+        async with asyncio.TaskGroup() as group:
+            trial = group.create_task(_try_new(connection, handshake, rotation))
+            either: set[asyncio.Future[Any]] = {link.ended, trial}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            trial.cancel()  # in vain when it is done
+        if link.ended.done() or trial.cancelled():
+            break
+        if (error := trial.result()) is None:
+            return True
+        rotation.refuse(error)
+    return False
+
+
+async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotation) -> UplinkError | None:
+    """Whether the certificates on disk let us in (None), without harm to the connection that there is."""
+    handshake = msgspec.structs.replace(
+        handshake,
+        client_id=f"{handshake.client_id}-trial-{secrets.token_hex(4)}",
+        session_expiry_s=0,
+        will=None,
+        subscriptions=(),
+        exchanges=None,
+    )
+    link: EngineLink | None = None
+    try:
+        async with asyncio.timeout(connection.connect_timeout):
+            identity = await rotation.load(handshake.address)
+            loop = asyncio.get_running_loop()
+            link = await _open(connection, handshake, _Nobody(), loop, identity.context)
+            return await link.up
+    except (UplinkError, OSError, UnicodeError) as exc:
+        return _failure(connection, handshake.address, exc)
+    finally:
+        if link is not None:
+            await _shut(link)
+
+
 async def _open(
-    connection: Connection, handshake: Handshake, owner: LinkOwner, loop: asyncio.AbstractEventLoop
-) -> V5Link:
-    """Resolve, connect and begin TLS; CONNECT is on its way when this returns."""
-    scheme, host, port = split_broker_url(handshake.address)
-    context = None
-    if scheme == "mqtts":
-        context = await asyncio.to_thread(tls.client_context, handshake.address, connection)
+    connection: Connection,
+    handshake: Handshake,
+    owner: LinkOwner,
+    loop: asyncio.AbstractEventLoop,
+    context: ssl.SSLContext | None,
+) -> EngineLink:
+    """Begin to connect, with TLS when there is a context; the link's `up` tells what comes of it."""
+    _, host, port = split_broker_url(handshake.address)
     password = None
     if connection.password_file:
         password = await asyncio.to_thread(
             tls.read_secret, handshake.address, "password_file", connection.password_file
         )
+    if engines.needs_aiomqtt(connection, handshake.address):
+        return engines.begin_by_aiomqtt(connection, handshake, owner, context, password)
     try:
         connect = connect_packet(handshake, password)
     except ValueError as exc:
@@ -167,7 +299,7 @@ async def _open(
     return link
 
 
-async def _shut(link: V5Link) -> None:
+async def _shut(link: EngineLink) -> None:
     """Disconnect when it is still connected, and see the socket gone, by force when the broker takes its time."""
     try:
         link.close()

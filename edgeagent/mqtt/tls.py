@@ -3,10 +3,28 @@
 from __future__ import annotations
 
 import ssl
+from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeagent.config.tables import Connection
+from edgeagent.core.certificates import expiries
 from edgeagent.errors import Denied
+
+# What tells that a file is not the one it was: inode, size and time of change; None: it is not there.
+FileState = tuple[int, int, int] | None
+
+
+class Identity(NamedTuple):
+    """Who we are to a broker and whom we trust, as it was on disk at one moment.
+
+    `context` for the connections; `files` is the state of the files behind it; `ends` is until when the client
+    certificate is valid, None without one.
+    """
+
+    context: ssl.SSLContext
+    files: tuple[FileState, ...]
+    ends: datetime | None
 
 
 def read_secret(address: str, key: str, file: str) -> bytes:
@@ -20,6 +38,27 @@ def read_secret(address: str, key: str, file: str) -> bytes:
     except OSError as exc:
         raise Denied(address, f"{key} {file} cannot be read ({exc.strerror})") from exc
     return secret[:-2] if secret.endswith(b"\r\n") else secret.removesuffix(b"\n")
+
+
+def certificate_files(connection: Connection) -> tuple[str, ...]:
+    """The files that make an `Identity`, as far as they are configured."""
+    named = (connection.ca_file, connection.cert_file, connection.key_file, connection.key_password_file)
+    return tuple(file for file in named if file)
+
+
+def state_of_files(connection: Connection) -> tuple[FileState, ...]:
+    """What `Identity.files` would be now. Looks at files: not for the loop's thread."""
+    return tuple(_state(file) for file in certificate_files(connection))
+
+
+def load_identity(address: str, connection: Connection) -> Identity:
+    """What is on disk now. Reads files: not for the loop's thread.
+
+    Raises:
+        Denied: as `client_context`.
+    """
+    files = state_of_files(connection)  # before they are read: what changes meanwhile then counts as new
+    return Identity(client_context(address, connection), files, _end(connection))
 
 
 def client_context(address: str, connection: Connection) -> ssl.SSLContext:
@@ -55,6 +94,24 @@ def _load_certificate(context: ssl.SSLContext, address: str, connection: Connect
     except (OSError, ValueError) as exc:
         files = f"cert_file {connection.cert_file} and key_file {connection.key_file}"
         raise Denied(address, f"{files} cannot be used ({_reason(exc)}); check key_password_file too") from exc
+
+
+def _state(file: str) -> FileState:
+    try:
+        found = Path(file).stat()  # follows links: Kubernetes exchanges secrets by them
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _end(connection: Connection) -> datetime | None:
+    """The client certificate's end: the first in its file; those behind it are of authorities."""
+    if not connection.cert_file:
+        return None
+    try:
+        return next(iter(expiries(Path(connection.cert_file).read_bytes())), None)
+    except (OSError, ValueError):  # exchanged just now, or of a form that only OpenSSL knows
+        return None
 
 
 def _reason(exc: Exception) -> str:

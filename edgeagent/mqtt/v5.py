@@ -2,7 +2,7 @@
 
 Invariants:
 
-* A packet id stands in `_tokens` from its PUBLISH to its PUBACK, and is not used again in between.
+* What is published is `_outgoing`'s from PUBLISH to the broker's last word (see there).
 * Every message at QoS 1 that the owner was told of is in `_held` until its PUBACK is written.
 * After `_end` nothing is written, nothing received is looked at, and `room` is 0.
 """
@@ -12,36 +12,27 @@ from __future__ import annotations
 import asyncio
 import enum
 import itertools
+import logging
 from collections.abc import Sequence
 from typing import cast
 
 import mqtt5
 
-from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.keepalive import KeepAlive
-from edgeagent.mqtt.link import (
-    MALFORMED,
-    PACKET_TOO_LARGE,
-    QOS_NOT_SUPPORTED,
-    RECEIVE_MAXIMUM_EXCEEDED,
-    RETAIN_NOT_SUPPORTED,
-    Ack,
-    LinkOwner,
-    Message,
-    Publication,
-)
+from edgeagent.mqtt.link import Ack, LinkOwner, Message, Publication
+from edgeagent.mqtt.outgoing import Limits, Outgoing
 from edgeagent.mqtt.packets import (
-    LARGEST_PACKET_BYTES,
-    LARGEST_PACKET_ID,
-    QOS,
+    PUBCOMP,
+    PUBREC,
     RECEIVE_MAX,
     Handshake,
     PacketReader,
+    Refusal,
     message_from,
-    publish_packet,
     subscribe_packet,
 )
 
@@ -51,6 +42,8 @@ _EARLY_QOS0_MAX = 1024
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _PINGREQ = mqtt5.PingReqPacket().write()
 _Reason = mqtt5.DisconnectReasonCode
+
+_log = logging.getLogger(__name__)
 
 # Names a connection within this process, so that an acknowledgement can never reach another one.
 _connection_numbers = itertools.count(1)
@@ -98,17 +91,13 @@ class V5Link(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._reader = PacketReader(handshake.max_packet_bytes)
         self._session_present = False
-        self._receive_max = 0
-        self._max_packet_bytes = LARGEST_PACKET_BYTES
-        self._retain_available = True
         self._paused = False
-        self._tokens: dict[int, int] = {}
-        self._last_packet_id = 0
         self._held = Held(RECEIVE_MAX)
         self.farewell = Farewell(handshake.subscriptions, self._held, loop)
+        self._outgoing = Outgoing(handshake.exchanges)
+        self._subscribe_id = 0
         self._messages: list[Message] = []
         self._acks: list[Ack] = []
-        self._refused: list[Ack] = []
         self._keep_alive = KeepAlive(loop, self._ping, self._give_up)
 
     # What the owner calls.
@@ -118,20 +107,23 @@ class V5Link(asyncio.Protocol):
         """See `Link.room`."""
         if self._phase is not _UP or self._paused:
             return 0
-        return self._receive_max - len(self._tokens)
+        return self._outgoing.room
 
     @property
     def max_packet_bytes(self) -> int:
         """See `Link.max_packet_bytes`."""
-        return self._max_packet_bytes
+        return self._outgoing.max_packet_bytes
+
+    @property
+    def carried(self) -> frozenset[int]:
+        """See `Link.carried`."""
+        return self._outgoing.carried
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `Link.publish`."""
         if self._phase is not _UP:
             return
-        packets = [packet for publication in publications if (packet := self._packet_for(publication))]
-        if packets:
-            self._write(b"".join(packets))
+        self._publish(self._outgoing.packets(publications))
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
@@ -186,6 +178,9 @@ class V5Link(asyncio.Protocol):
                 break
         if fault is not None:
             self._against_protocol(fault.text, fault.reason_code)
+        if self._outgoing.replies and self._phase is not _ENDED:
+            self._write(b"".join(self._outgoing.replies))
+            self._outgoing.replies.clear()
         self._tell()
 
     def pause_writing(self) -> None:
@@ -215,8 +210,10 @@ class V5Link(asyncio.Protocol):
     # Receiving.
 
     def _tell(self) -> None:
-        if self._acks:
+        if self._acks and self._phase is not _SUBSCRIBING:
             acks, self._acks = self._acks, []
+            if self._phase is _UP:
+                self._publish(self._outgoing.again())
             self._owner.on_acks(acks)
         if self._phase is not _SUBSCRIBING:
             if self._messages:
@@ -227,11 +224,26 @@ class V5Link(asyncio.Protocol):
 
     def _take_puback(self, packet: mqtt5.PubAckPacket) -> None:
         try:
-            token = self._tokens.pop(packet.packet_id)
+            token = self._outgoing.tokens.pop(packet.packet_id)
         except KeyError:
-            self._against_protocol(f"an acknowledgement of packet id {packet.packet_id}, which is not in flight")
+            self._not_in_flight(packet.packet_id)
         else:
             self._acks.append(Ack(token, int(packet.reason_code), packet.reason_str or ""))
+
+    def _take_answer(self, kind: int, packet_id: int, reason_code: int, reason: str | None) -> None:
+        if self._phase is _CONNECTING:
+            self._not_in_flight(packet_id)
+            return
+        try:
+            ack = self._outgoing.answered(kind, packet_id, reason_code, reason or "")
+        except KeyError:
+            self._not_in_flight(packet_id)
+        else:
+            if ack is not None:
+                self._acks.append(ack)
+
+    def _not_in_flight(self, packet_id: int) -> None:
+        self._against_protocol(f"an acknowledgement of packet id {packet_id}, which is not in flight")
 
     def _take_publish(self, packet: mqtt5.PublishPacket) -> None:
         message = message_from(packet, self.connection)
@@ -252,10 +264,15 @@ class V5Link(asyncio.Protocol):
             return self._held.take(message)
         return False
 
-    def _take_other(self, packet: mqtt5.Packet) -> None:
+    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
         if isinstance(packet, mqtt5.PingRespPacket) and self._phase is not _CONNECTING:
             return
-        if isinstance(packet, mqtt5.ConnAckPacket) and self._phase is _CONNECTING:
+        if isinstance(packet, Refusal):
+            self._take_answer(packet.kind, packet.packet_id, packet.reason_code, None)
+        elif isinstance(packet, (mqtt5.PubRecPacket, mqtt5.PubCompPacket)) and self._handshake.exchanges is not None:
+            kind = PUBREC if isinstance(packet, mqtt5.PubRecPacket) else PUBCOMP
+            self._take_answer(kind, packet.packet_id, int(packet.reason_code), packet.reason_str)
+        elif isinstance(packet, mqtt5.ConnAckPacket) and self._phase is _CONNECTING:
             self._take_connack(packet)
         elif isinstance(packet, mqtt5.SubAckPacket) and self._phase is _SUBSCRIBING:
             self._take_suback(packet)
@@ -271,25 +288,38 @@ class V5Link(asyncio.Protocol):
         if error := reasons.connack_error(self._handshake, packet):
             self._end(error, None if int(packet.reason_code) else _Reason.NORMAL_DISCONNECTION)
             return
+        if self._handshake.exchanges is not None and packet.max_qos != mqtt5.QoS.EXACTLY_ONCE:
+            self._end(Denied(self._handshake.address, "it takes no QoS 2; set qos = 1"), _Reason.NORMAL_DISCONNECTION)
+            return
+        if packet.assigned_client_id:
+            extra = {"event": "mqtt_client_id_assigned", "assigned": packet.assigned_client_id}
+            text = "the broker gave us the id %s in place of %s: its sessions will not be found again"
+            _log.warning(text, packet.assigned_client_id, self._handshake.client_id, extra=extra)
         self._session_present = packet.session_present
-        self._receive_max = packet.receive_max
-        self._max_packet_bytes = min(packet.max_packet_size or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
-        self._retain_available = packet.retain_available
+        limits = Limits(packet.receive_max, packet.max_packet_size, packet.retain_available, packet.topic_alias_max)
+        self._outgoing.begin(limits, session_present=packet.session_present)
         # 0 means that the broker does not watch; our own period then still finds a dead connection.
         self._keep_alive.start(packet.server_keep_alive or self._handshake.keepalive_s)
         if self._handshake.subscriptions:
             self._phase = _SUBSCRIBING
-            self._write(subscribe_packet(self._free_packet_id(), self._handshake.subscriptions))
+            self._subscribe_id = self._outgoing.free_packet_id()
+            self._write(subscribe_packet(self._subscribe_id, self._handshake.subscriptions))
         else:
             self._go_up()
 
     def _take_suback(self, packet: mqtt5.SubAckPacket) -> None:
-        if packet.packet_id != self._last_packet_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
+        if packet.packet_id != self._subscribe_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
             self._against_protocol("an answer that does not fit our SUBSCRIBE")
-        elif error := reasons.suback_error(self._handshake, packet):
-            self._end(error, _Reason.NORMAL_DISCONNECTION)
-        else:
-            self._go_up()
+            return
+        refusals = reasons.suback_refusals(self._handshake, packet)
+        for subscription, error in refusals:
+            if subscription.required:
+                self._end(error, _Reason.NORMAL_DISCONNECTION)
+                return
+        for subscription, error in refusals:
+            extra = {"event": "mqtt_subscription_refused", "topic_filter": subscription.topic_filter}
+            _log.warning("%s; the connection is used all the same", error, extra=extra)
+        self._go_up()
 
     def _take_unsuback(self, packet: mqtt5.UnsubAckPacket) -> None:
         if self.farewell.take(packet.packet_id, [int(code) for code in packet.reason_codes]):
@@ -301,6 +331,7 @@ class V5Link(asyncio.Protocol):
         self._phase = _UP
         if not self.up.done():
             self.up.set_result(None)
+        self._publish(self._outgoing.first())
         self._owner.on_up(self, session_present=self._session_present)
         self._unsubscribe_when_due()
 
@@ -310,54 +341,21 @@ class V5Link(asyncio.Protocol):
         self._keep_alive.sent()
         self._transport.write(data)
 
-    def _packet_for(self, publication: Publication) -> bytes | None:
-        """The PUBLISH, its packet id taken; None when it cannot go out, which its `Ack` will say."""
-        if reason_code := self._obstacle(publication):
-            self._refuse(publication, reason_code, reasons.words(reason_code))
-            return None
-        packet_id = self._free_packet_id() if publication.qos else None
-        try:
-            packet = publish_packet(publication, packet_id)
-        except (ValueError, OverflowError) as exc:
-            self._refuse(publication, MALFORMED, str(exc))
-            return None
-        if len(packet) > self._max_packet_bytes:
-            self._refuse(publication, PACKET_TOO_LARGE, reasons.words(PACKET_TOO_LARGE))
-            return None
-        if packet_id is not None:
-            self._tokens[packet_id] = publication.token
-        return packet
-
-    def _obstacle(self, publication: Publication) -> int:
-        """The reason code for what the broker would end the connection over, 0 when there is none."""
-        if publication.qos and len(self._tokens) >= self._receive_max:
-            return RECEIVE_MAXIMUM_EXCEEDED
-        if len(publication.payload) > self._max_packet_bytes:
-            return PACKET_TOO_LARGE
-        if publication.retain and not self._retain_available:
-            return RETAIN_NOT_SUPPORTED
-        return 0 if publication.qos < len(QOS) else QOS_NOT_SUPPORTED
-
-    def _refuse(self, publication: Publication, reason_code: int, reason: str) -> None:
-        if not self._refused:
+    def _publish(self, packets: list[bytes]) -> None:
+        if packets:
+            self._write(b"".join(packets))
+        if self._outgoing.refused:
             self._loop.call_soon(self._tell_refused)
-        self._refused.append(Ack(publication.token, reason_code, reason))
 
     def _tell_refused(self) -> None:
-        refused, self._refused = self._refused, []
-        if self._phase is _UP:  # else `on_down` speaks for them
+        refused, self._outgoing.refused = self._outgoing.refused, []
+        if refused and self._phase is _UP:  # else `on_down` speaks for them
             self._owner.on_acks(refused)
-
-    def _free_packet_id(self) -> int:
-        packet_id = self._last_packet_id % LARGEST_PACKET_ID + 1
-        while packet_id in self._tokens or packet_id == self.farewell.packet_id:
-            packet_id = packet_id % LARGEST_PACKET_ID + 1
-        self._last_packet_id = packet_id
-        return packet_id
 
     def _unsubscribe_when_due(self) -> None:
         if self._phase is _UP and self.farewell.is_due:
-            self._write(self.farewell.ask(self._free_packet_id()))
+            self._outgoing.reserved_id = self._outgoing.free_packet_id()
+            self._write(self.farewell.ask(self._outgoing.reserved_id))
 
     def _ping(self) -> None:
         self._write(_PINGREQ)

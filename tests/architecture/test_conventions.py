@@ -27,6 +27,9 @@ SYNCS = {"edgeagent/outbox/files.py"}
 RENAMES = SYNCS | {"edgeagent/ledger/ledger.py"}  # puts a damaged index aside; a lost rename is made again
 # Each foreign library is known to one adapter: `link` and `session` know no packet.
 ADAPTERS = {
+    "aiomqtt": ("edgeagent/mqtt/v311", "edgeagent/mqtt/engines.py"),
+    "paho": ("edgeagent/mqtt/v311",),
+    "socks": ("edgeagent/mqtt/engines.py",),
     "mqtt5": ("edgeagent/mqtt/v5.py", "edgeagent/mqtt/packets.py", "edgeagent/mqtt/reasons.py"),
     "h11": ("edgeagent/httpapi/",),
     "httpx": ("edgeagent/argo/",),

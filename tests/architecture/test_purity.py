@@ -57,8 +57,11 @@ IMPURE = frozenset(
         "uuid",
         "warnings",
         "weakref",
+        "aiomqtt",
         "h11",
         "mqtt5",
+        "paho",
+        "socks",
         "tomli",
         "yaml",
     ]

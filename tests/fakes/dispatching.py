@@ -23,6 +23,7 @@ class FakeLink:
     """Keeps what is published and acknowledged."""
 
     max_packet_bytes = 1 << 20
+    carried: frozenset[int] = frozenset()
 
     def __init__(self, room: int = 100) -> None:
         self.room = room

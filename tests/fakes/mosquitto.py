@@ -162,6 +162,7 @@ class MqttClient:
         session_expiry_s: how long the broker keeps the session; 0: it starts clean.
         auto_acknowledge: False: the test calls `acknowledge`.
         will: its last will, published by the broker after `die`.
+        exactly_once: it may publish at QoS 2.
         connection: further keys of the connection (`username="u"`, `ca_file=...`).
 
     Attributes:
@@ -180,6 +181,7 @@ class MqttClient:
         session_expiry_s: float = 0,
         auto_acknowledge: bool = True,
         will: Will | None = None,
+        exactly_once: bool = False,
         **connection: Any,
     ) -> None:
         self.messages: list[Message] = []
@@ -195,6 +197,7 @@ class MqttClient:
         self._connection = Connection(url=url, session_expiry=Duration(session_expiry_s), **connection)
         self._subscriptions = [Subscription(item) if isinstance(item, str) else item for item in subscribe]
         self._will = will
+        self._exactly_once = exactly_once
         self._session: asyncio.Task[None] | None = None
 
     async def publish(self, topic: str, payload: bytes = b"", **properties: Any) -> Ack:
@@ -251,6 +254,7 @@ class MqttClient:
             client_id=self._client_id,
             subscriptions=self._subscriptions,
             will=self._will,
+            exactly_once=self._exactly_once,
             base_s=0.02,
             cap_s=0.2,
             taken_over_s=0.5,

@@ -16,12 +16,16 @@ class TcpProxy:
 
     While `swallow_upward` is True, what clients send is read and thrown away: the broker hears nothing any more;
     `swallowed_bytes` counts it.
+
+    While `stalled` is True, nothing passes in either direction, and neither side hears that the other is gone: the
+    connections are half-open.
     """
 
     def __init__(self, target_port: int) -> None:
         self.port = free_port()
         self.url = f"mqtt://127.0.0.1:{self.port}"
         self.swallow_upward = False
+        self.stalled = False
         self.swallowed_bytes = 0
         self._target_port = target_port
         self._server: asyncio.Server | None = None
@@ -69,6 +73,8 @@ class TcpProxy:
                 group.create_task(self._pipe(reader, up_writer, upward=True))
                 group.create_task(self._pipe(up_reader, writer, upward=False))
         finally:
+            for end in (writer, up_writer):
+                end.transport.abort()
             self._writers -= {writer, up_writer}
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upward: bool) -> None:
@@ -76,10 +82,11 @@ class TcpProxy:
             while data := await reader.read(_CHUNK_BYTES):
                 if upward and self.swallow_upward:
                     self.swallowed_bytes += len(data)
-                else:
+                elif not self.stalled:
                     writer.write(data)
                     await writer.drain()
         except ConnectionError:
             pass
         finally:
-            writer.transport.abort()
+            if not self.stalled:
+                writer.transport.abort()

@@ -1,52 +1,18 @@
 from __future__ import annotations
 
+import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import mqtt5
 import pytest
-import trustme
 
 from edgeagent.config.tables import FilePath
 from edgeagent.errors import Denied, UplinkError
+from tests.fakes.certificates import Certificates
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-
-
-class Certificates:
-    """A CA in `ca.pem`, a certificate for 127.0.0.1 in `server.*`, one for a gateway in `client.*`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        authority = trustme.CA()
-        authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-        trustme.CA().cert_pem.write_to_path(str(directory / "other-ca.pem"))
-        for name, host in (("server", "127.0.0.1"), ("misnamed", "other.example"), ("client", "gw-042.example")):
-            issued = authority.issue_cert(host)
-            issued.cert_chain_pems[0].write_to_path(str(directory / f"{name}.pem"))
-            issued.private_key_pem.write_to_path(str(directory / f"{name}.key"))
-
-    def file(self, name: str) -> FilePath:
-        """One of them."""
-        return FilePath(self.directory / name)
-
-    @property
-    def client(self) -> dict[str, Any]:
-        """Keys of a connection that trusts the CA and shows the gateway's certificate."""
-        return {
-            "ca_file": self.file("ca.pem"),
-            "cert_file": self.file("client.pem"),
-            "key_file": self.file("client.key"),
-        }
-
-    def listener(self, name: str = "server") -> list[str]:
-        """A listener that wants a client certificate."""
-        return [
-            "allow_anonymous true",
-            "require_certificate true",
-            f"cafile {self.file('ca.pem')}",
-            f"certfile {self.file(f'{name}.pem')}",
-            f"keyfile {self.file(f'{name}.key')}",
-        ]
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +89,41 @@ async def test_a_certificate_file_that_is_gone_is_told_and_tried_again(
         await client.wait_up()
     finally:
         await client.stop()
+
+
+async def test_an_encrypted_key_is_opened_with_its_password_file(tmp_path: Path) -> None:
+    own = Certificates(tmp_path)
+    own.encrypt_key("client", "open sesame")
+    async with Mosquitto(tmp_path, listener=own.listener(), scheme="mqtts") as broker:
+        keys = {**own.client, "key_password_file": own.file("client.password")}
+        async with MqttClient(broker.url, "gw", **keys) as client:
+            assert client.downs == []
+
+
+async def test_the_hosts_name_and_the_configured_protocol_are_in_the_handshake(
+    free_port: int, certificates: Certificates
+) -> None:
+    """What a front on port 443 needs to find the broker behind it."""
+    names: list[str | None] = []
+    protocols: list[str | None] = []
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificates.file("server.pem"), certificates.file("server.key"))
+    context.set_alpn_protocols(["http/1.1", "mqtt"])
+
+    def note_name(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        names.append(name)
+
+    context.sni_callback = note_name
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        protocols.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
+        await reader.read(1024)
+        writer.write(mqtt5.ConnAckPacket().write())
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", free_port, ssl=context):
+        url = f"mqtts://localhost:{free_port}"
+        async with MqttClient(url, "gw", ca_file=certificates.file("ca.pem"), alpn="mqtt"):
+            pass
+    assert (names, protocols) == (["localhost"], ["mqtt"])

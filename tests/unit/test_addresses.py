@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
+from edgeagent.config.addresses import is_loopback, split_address, split_broker_url, split_proxy_url, websocket_path
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,9 @@ def test_a_brokers_address(url: str, parts: tuple[str, str, int]) -> None:
         "mqtt:",
         "mqtt://",
         "http://b",
-        "ws://b",
+        "ws://",
+        "ws://u@b",
+        "wss://b/mqtt#f",
         "mqtt://u@b",
         "mqtt://:p@b",
         "mqtt://b/path",
@@ -79,3 +81,31 @@ def test_what_only_this_machine_can_reach(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.org", "localhost.example", ""])  # noqa: S104  that is the point
 def test_what_others_can_reach(host: str) -> None:
     assert not is_loopback(host)
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("ws://b", "/mqtt"),
+        ("wss://b:443/", "/mqtt"),
+        ("wss://b/broker/ws?key=1", "/broker/ws?key=1"),
+        ("mqtt://b", None),
+    ],
+)
+def test_what_is_asked_for_at_a_websocket_address(url: str, path: str | None) -> None:
+    assert websocket_path(url) == path
+    assert split_broker_url(url)[1] == "b"
+
+
+def test_a_proxys_address_has_the_usual_port_of_its_kind() -> None:
+    assert split_proxy_url("http://p") == ("http", "p", 3128)
+    assert split_proxy_url("socks5://[::1]:9050") == ("socks5", "::1", 9050)
+
+
+@pytest.mark.parametrize(
+    "url", ["", "p:1080", "https://p", "socks5://", "socks5://me:secret@p", "http://p/x", "http://p:0"]
+)
+def test_what_is_no_proxys_address_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(ValueError, match=r"is no proxy|only scheme") as caught:
+        split_proxy_url(url)
+    assert "secret" not in str(caught.value)

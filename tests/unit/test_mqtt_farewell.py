@@ -111,7 +111,7 @@ def test_a_session_with_something_in_it_stays() -> None:
 def test_publishing_goes_on_and_no_publication_gets_the_packet_id_of_the_question() -> None:
     peer = Peer(subscriptions=TWO)
     peer.link.unsubscribe()
-    peer.link._last_packet_id = 1
+    peer.link._outgoing.last_packet_id = 1
     peer.link.publish([Publication(7, "t", b"")])
     assert written(peer) == [("Unsubscribe", 2), ("Publish", 3)]
     peer.feed(unsuback(2), mqtt5.PubAckPacket(3))

@@ -124,7 +124,7 @@ def test_a_broker_of_mqtt_3_is_named_as_such() -> None:
 @pytest.mark.parametrize(
     ("code", "words"),
     [
-        (0x87, "subscription to state/+: not authorized (0x87): acl"),
+        (0x87, "subscription to state/+: not authorized (0x87): acl; let gw-042 read it, in the broker's access list"),
         (0x8F, "subscription to state/+: it does not accept this topic filter (0x8f): acl"),
     ],
 )

@@ -149,12 +149,12 @@ def test_a_dead_broker_is_given_up_even_while_we_keep_sending() -> None:
         peer.loop.advance(10)
         peer.link.publish([Publication(0, "t", b"", qos=0)])
     assert peer.transport.aborted
-    assert peer.error == f"{ADDRESS}: nothing came from the broker for 75 s, not even an answer to a ping"
+    assert peer.error == f"{ADDRESS}: nothing came from the broker for 45 s, not even an answer to a ping"
 
 
 def test_a_late_answer_keeps_the_link() -> None:
     peer = Peer(keepalive_s=30)
-    peer.loop.advance(30 + 44)
+    peer.loop.advance(30 + 14)
     peer.feed(mqtt5.PingRespPacket())
     peer.loop.advance(20)
     assert peer.error is None

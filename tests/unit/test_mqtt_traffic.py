@@ -69,7 +69,7 @@ def test_packet_ids_wrap_around_and_pass_over_those_in_flight() -> None:
     peer = Peer()
     peer.link.publish(publications(2))
     peer.feed(mqtt5.PubAckPacket(2))
-    peer.link._last_packet_id = 65534
+    peer.link._outgoing.last_packet_id = 65534
     peer.link.publish(publications(3, first=2))
     assert [packet.packet_id for packet in peer.transport.packets()] == [1, 2, 65535, 2, 3]
     peer.feed(mqtt5.PubAckPacket(65535), mqtt5.PubAckPacket(1))

@@ -1,0 +1,196 @@
+"""What one connection publishes, from PUBLISH to the broker's last word: pure bookkeeping.
+
+Invariants:
+
+* A packet id stands in `tokens` (QoS 1) or in the session's `Exchanges` (QoS 2) while the broker may still answer it.
+* No more of both are on the way than the broker's receive maximum.
+* A topic alias is used only on the connection on which a PUBLISH with the whole topic made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from edgeagent.mqtt import reasons
+from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.link import (
+    FAILURE,
+    MALFORMED,
+    PACKET_TOO_LARGE,
+    QOS_NOT_SUPPORTED,
+    RECEIVE_MAXIMUM_EXCEEDED,
+    RETAIN_NOT_SUPPORTED,
+    Ack,
+    Publication,
+)
+from edgeagent.mqtt.packets import (
+    LARGEST_PACKET_BYTES,
+    LARGEST_PACKET_ID,
+    PUBACK,
+    PUBCOMP,
+    publish_packet,
+    pubrel_packet,
+    repeated,
+)
+
+_EXACTLY_ONCE = 2
+# An agent publishes on two or three topics again and again; a broker pays for each alias that we make.
+_MOST_ALIASES = 8
+
+
+class Limits(NamedTuple):
+    """What a broker takes, from its CONNACK; `max_packet_bytes` None: the protocol's limit."""
+
+    receive_max: int
+    max_packet_bytes: int | None
+    retain_available: bool
+    most_aliases: int
+
+
+class Outgoing:
+    """The publications of one connection.
+
+    Args:
+        exchanges: the session's QoS 2; None: nothing is published at QoS 2.
+
+    Attributes:
+        tokens: the publications at QoS 1 without PUBACK, by packet id; the link takes them out.
+        last_packet_id: the packet id given out last.
+        reserved_id: a packet id that is in use for something else than a publication; 0: none.
+        max_packet_bytes: the largest packet that the broker takes.
+        carried: the tokens of earlier connections' QoS 2 publications that this one goes on with.
+        refused: what was not written, as the link's own answers; the link takes them out.
+        replies: PUBRELs to be written; the link takes them out.
+    """
+
+    def __init__(self, exchanges: Exchanges | None) -> None:
+        self.max_packet_bytes = LARGEST_PACKET_BYTES
+        self.carried: frozenset[int] = frozenset()
+        self.refused: list[Ack] = []
+        self.replies: list[bytes] = []
+        self.last_packet_id = exchanges.last_packet_id if exchanges is not None else 0
+        self.reserved_id = 0
+        self._exchanges = exchanges
+        self._highest_qos = 1 if exchanges is None else _EXACTLY_ONCE
+        self.tokens: dict[int, int] = {}
+        self._receive_max = 0
+        self._retain_available = True
+        self._aliases: dict[str, int] = {}
+        self._most_aliases = 0
+        self._last_topic = ""
+
+    def begin(self, limits: Limits, *, session_present: bool) -> None:
+        """The broker has answered CONNECT; go on with the session's QoS 2, or forget it."""
+        self._receive_max = limits.receive_max
+        self.max_packet_bytes = min(limits.max_packet_bytes or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
+        self._retain_available = limits.retain_available
+        self._most_aliases = min(limits.most_aliases, _MOST_ALIASES)
+        if self._exchanges is not None:
+            self._exchanges.begin(session_present=session_present)
+            self.carried = self._exchanges.tokens
+
+    @property
+    def room(self) -> int:
+        """How many more may go out at QoS 1 and 2."""
+        return max(0, self._receive_max - len(self.tokens) - len(self._exchanges or ()))
+
+    def first(self) -> list[bytes]:
+        """What a resumed session begins with: the PUBRELs again, then the PUBLISHes without PUBREC."""
+        if self._exchanges is None:
+            return []
+        return [pubrel_packet(packet_id) for packet_id in self._exchanges.released()] + self.again()
+
+    def again(self) -> list[bytes]:
+        """Publications of earlier connections, whole and marked as repeated; as many as the broker takes now."""
+        if self._exchanges is None:
+            return []
+        packets = []
+        for packet_id, publication in self._exchanges.again(self._receive_max - len(self.tokens)):
+            packet = repeated(publish_packet(publication, packet_id, publication.topic))
+            if len(packet) > self.max_packet_bytes:
+                self._exchanges.give_up(packet_id)
+                self._refuse(publication, PACKET_TOO_LARGE)
+            else:
+                packets.append(packet)
+        return packets
+
+    def packets(self, publications: Sequence[Publication]) -> list[bytes]:
+        """The PUBLISHes, their packet ids taken. What cannot go out is in `refused` instead."""
+        return [packet for publication in publications if (packet := self._packet(publication))]
+
+    def free_packet_id(self) -> int:
+        """A packet id that nothing waits for, taken by the caller."""
+        packet_id = self.last_packet_id % LARGEST_PACKET_ID + 1
+        while packet_id in self.tokens or packet_id == self.reserved_id or packet_id in (self._exchanges or ()):
+            packet_id = packet_id % LARGEST_PACKET_ID + 1
+        self.last_packet_id = packet_id
+        return packet_id
+
+    def answered(self, kind: int, packet_id: int, reason_code: int, reason: str) -> Ack | None:
+        """Take a PUBACK, PUBREC or PUBCOMP (its first byte); None: it is not the last word. `replies` has the PUBREL.
+
+        Raises:
+            KeyError: nothing under this packet id waits for it.
+        """
+        if kind == PUBACK:
+            return Ack(self.tokens.pop(packet_id), reason_code, reason)
+        if self._exchanges is None:
+            raise KeyError(packet_id)
+        if kind == PUBCOMP:
+            return self._exchanges.completed(packet_id, reason_code, reason)
+        try:
+            ack = self._exchanges.received(packet_id, reason_code, reason)
+        except KeyError:
+            if reason_code < FAILURE:  # no error while a session is recovered (MQTT 5, 3.6.2.1)
+                self.replies.append(pubrel_packet(packet_id, known=False))
+            return None
+        if ack is None:
+            self.replies.append(pubrel_packet(packet_id))
+        return ack
+
+    def _packet(self, publication: Publication) -> bytes | None:
+        if reason_code := self._obstacle(publication):
+            self._refuse(publication, reason_code)
+            return None
+        packet_id = self.free_packet_id() if publication.qos else None
+        topic, alias = publication.topic, None
+        if self._most_aliases:
+            alias = self._aliases.get(topic)
+            if alias is None:
+                alias = self._new_alias(topic)
+            else:
+                topic = ""
+        try:
+            packet = publish_packet(publication, packet_id, topic, alias)
+        except (ValueError, OverflowError) as exc:
+            self.refused.append(Ack(publication.token, MALFORMED, str(exc)))
+            return None
+        if len(packet) > self.max_packet_bytes:
+            self._refuse(publication, PACKET_TOO_LARGE)
+            return None
+        if alias is not None and topic:
+            self._aliases[topic] = alias
+        if publication.qos == 1 and packet_id is not None:
+            self.tokens[packet_id] = publication.token
+        elif packet_id is not None and self._exchanges is not None:
+            self._exchanges.add(packet_id, publication)
+        return packet
+
+    def _new_alias(self, topic: str) -> int | None:
+        """The alias to give to a topic that comes twice in a row, if there are any left."""
+        again, self._last_topic = topic == self._last_topic, topic
+        return len(self._aliases) + 1 if again and len(self._aliases) < self._most_aliases else None
+
+    def _obstacle(self, publication: Publication) -> int:
+        """The reason code for what the broker would end the connection over, 0 when there is none."""
+        if publication.qos and len(self.tokens) + len(self._exchanges or ()) >= self._receive_max:
+            return RECEIVE_MAXIMUM_EXCEEDED
+        if len(publication.payload) > self.max_packet_bytes:
+            return PACKET_TOO_LARGE
+        if publication.retain and not self._retain_available:
+            return RETAIN_NOT_SUPPORTED
+        return 0 if publication.qos <= self._highest_qos else QOS_NOT_SUPPORTED
+
+    def _refuse(self, publication: Publication, reason_code: int) -> None:
+        self.refused.append(Ack(publication.token, reason_code, reasons.words(reason_code)))

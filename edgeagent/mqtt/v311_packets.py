@@ -1,0 +1,111 @@
+"""What `paho` is given and what it gives, as the structs of `link`: properties of MQTT 5, messages, subscriptions."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+from paho.mqtt.client import MQTTMessage
+from paho.mqtt.exception import MQTTException
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edgeagent.mqtt.link import Message, Publication, Subscription, Will
+from edgeagent.mqtt.packets import RECEIVE_MAX, Handshake
+
+# What paho raises over a text or a number that does not fit the format.
+FORMAT_ERRORS = (ValueError, OverflowError, struct.error, MQTTException)
+
+# Fixed header, length of the topic, packet id: what a PUBLISH has beside topic, properties and payload, at most.
+_FRAME_BYTES = 9
+
+_SEND_RETAINED = 0
+_DO_NOT_SEND_RETAINED = 2
+
+
+def half_open_keepalive_s(keepalive_s: int) -> int:
+    """What paho must be given to notice within 1.5 keep-alive periods that nothing comes: it waits two of its own."""
+    return max(1, keepalive_s * 3 // 4)
+
+
+def connect_properties(handshake: Handshake) -> Any:
+    """What CONNECT says in MQTT 5 beyond MQTT 3.1.1."""
+    properties = _properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = handshake.session_expiry_s
+    properties.ReceiveMaximum = RECEIVE_MAX
+    properties.MaximumPacketSize = handshake.max_packet_bytes
+    return properties
+
+
+def will_properties(will: Will) -> Any:
+    """The will's delay, which only MQTT 5 knows."""
+    properties = _properties(PacketTypes.WILLMESSAGE)
+    properties.WillDelayInterval = will.delay_s
+    return properties
+
+
+def publish_properties(publication: Publication) -> Any:
+    """The properties of a PUBLISH.
+
+    Raises:
+        One of FORMAT_ERRORS: a value does not fit the format.
+    """
+    properties = _properties(PacketTypes.PUBLISH)
+    if publication.expiry_s is not None:
+        properties.MessageExpiryInterval = publication.expiry_s
+    if publication.content_type is not None:
+        properties.ContentType = publication.content_type
+    if publication.response_topic is not None:
+        properties.ResponseTopic = publication.response_topic
+    if publication.correlation_data is not None:
+        properties.CorrelationData = publication.correlation_data
+    if publication.user_properties:
+        properties.UserProperty = list(publication.user_properties)
+    return properties
+
+
+def packet_bytes(publication: Publication, properties: Any) -> int:
+    """How large the PUBLISH is; up to 3 bytes too much.
+
+    Raises:
+        One of FORMAT_ERRORS: a value does not fit the format.
+    """
+    properties_bytes = len(properties.pack()) if properties is not None else 0
+    return _FRAME_BYTES + len(publication.topic.encode()) + properties_bytes + len(publication.payload)
+
+
+def subscribe_list(subscriptions: tuple[Subscription, ...], *, v5: bool) -> Any:
+    """The argument of aiomqtt's `subscribe`. Only MQTT 5 can say that retained messages are not wanted."""
+    if not v5:
+        return [(topic_filter, qos) for topic_filter, qos, _, _ in subscriptions]
+    return [
+        (topic_filter, SubscribeOptions(qos, retainHandling=_SEND_RETAINED if retained else _DO_NOT_SEND_RETAINED))
+        for topic_filter, qos, retained, _ in subscriptions
+    ]
+
+
+def message_from(packet: MQTTMessage, connection: int) -> Message:
+    """A received PUBLISH.
+
+    Raises:
+        ValueError: its topic is not UTF-8.
+    """
+    properties = packet.properties
+    return Message(
+        packet.topic,
+        bytes(packet.payload),
+        packet.qos,
+        packet.mid if packet.qos else 0,
+        connection,
+        packet.retain,
+        packet.dup,
+        getattr(properties, "ResponseTopic", None),
+        getattr(properties, "CorrelationData", None),
+    )
+
+
+def _properties(packet_type: int) -> Any:
+    """An empty set of properties; paho does not type it."""
+    make: Any = Properties
+    return make(packet_type)

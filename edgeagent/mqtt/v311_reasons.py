@@ -1,0 +1,61 @@
+"""Why a connection by `v311` came to nothing or ended, as errors for the owner."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.mqtt import reasons
+from edgeagent.mqtt.packets import Handshake
+from edgeagent.mqtt.v311_client import Guard
+
+_log = logging.getLogger(__name__)
+
+# Reason codes with which paho says itself why it ended a connection.
+_PROTOCOL_ERROR = 0x82
+_KEEP_ALIVE_TIMEOUT = 0x8D
+_UNSUPPORTED_VERSION = 0x84
+
+
+def connack_error(address: str, version: str, reason_code: int, said: str) -> UplinkError:
+    """Why the broker does not let us in."""
+    if reason_code == _UNSUPPORTED_VERSION:
+        return Denied(address, f"it does not speak MQTT {version}")
+    return reasons.connack_refusal(address, reason_code, said)
+
+
+def suback_error(handshake: Handshake, codes: Sequence[int]) -> UplinkError | None:
+    """Why the connection cannot be used; a subscription that is refused and not required is only told."""
+    if len(codes) != len(handshake.subscriptions):
+        return Unavailable(handshake.address, "the broker sent an answer that does not fit our SUBSCRIBE")
+    for subscription, code in zip(handshake.subscriptions, codes, strict=True):
+        if code == subscription.qos:
+            continue
+        error = reasons.subscription_refusal(handshake, subscription, code)
+        if subscription.required:
+            return error
+        extra = {"event": "mqtt_subscription_refused", "topic_filter": subscription.topic_filter}
+        _log.warning("%s; the connection is used all the same", error, extra=extra)
+    return None
+
+
+def ending(
+    handshake: Handshake, version: str, guard: Guard | None, reason_code: int, *, connecting: bool
+) -> UplinkError:
+    """Why the connection ended, when the broker did not say it; `connecting`: before it answered CONNECT."""
+    address = handshake.address
+    if guard is not None and guard.fault:
+        return Unavailable(address, f"the broker sent {guard.fault}")
+    if reason_code == _PROTOCOL_ERROR:  # while connecting also what paho makes of an unknown version
+        malformed = Unavailable(address, "the broker sent a malformed packet")
+        return connack_error(address, version, _UNSUPPORTED_VERSION, "") if connecting else malformed
+    if reason_code == _KEEP_ALIVE_TIMEOUT:
+        return Unavailable(address, "nothing came from the broker, not even an answer to a ping")
+    if connecting:
+        text = f"it closed the connection without an answer; does it speak MQTT {version} here?"
+        return Unavailable(address, text)
+    if guard is not None and guard.error is not None:
+        return reasons.connection_failure(address, guard.error)
+    text = f"the broker closed the connection: it was stopped, or another client uses the id {handshake.client_id}"
+    return Unavailable(address, text)

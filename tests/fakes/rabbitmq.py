@@ -1,0 +1,114 @@
+"""A real RabbitMQ with its MQTT plugin, in a directory and on ports of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.fakes.mosquitto import free_port
+
+# It starts in about ten seconds on a free machine.
+DEADLINE_S = 45.0
+_POLL_S = 0.1
+_PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+class RabbitMq:
+    """A broker of AMQP 0-9-1 and MQTT 3.1.1 for user guest, password guest.
+
+    Args:
+        directory: where everything of it goes.
+
+    Attributes:
+        mqtt_port, amqp_port: on loopback.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.mqtt_port, self.amqp_port = free_port(), free_port()
+        self._directory = directory
+        self._epmd_port = free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Start it and wait until it takes MQTT."""
+        self._process = self._spawn()
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                while not await self._accepts():  # noqa: ASYNC110  only connecting tells
+                    await asyncio.sleep(_POLL_S)
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._end()
+
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        if not Path(_PROGRAM).exists():
+            raise RuntimeError("RabbitMQ is missing, and this test needs it: apt-get install rabbitmq-server")
+        directory = self._directory
+        (directory / "rabbitmq.conf").write_text(
+            f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}\nmqtt.listeners.tcp.1 = 127.0.0.1:{self.mqtt_port}\n",
+            "utf-8",
+        )
+        (directory / "enabled_plugins").write_text("[rabbitmq_mqtt].\n", "utf-8")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(directory),
+            "ERL_EPMD_PORT": str(self._epmd_port),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"edge-{self.mqtt_port}@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq"),
+            "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
+            "RABBITMQ_MNESIA_BASE": str(directory / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(directory / "log"),
+            "RABBITMQ_PID_FILE": str(directory / "pid"),
+        }
+        log = (directory / "out").open("wb")
+        with log:
+            return subprocess.Popen(
+                [_PROGRAM], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+
+    async def _accepts(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            raise RuntimeError(f"rabbitmq ended: {(self._directory / 'out').read_text('utf-8')[-2000:]}")
+        for port in (self.amqp_port, self.mqtt_port):
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                return False
+            writer.close()
+            await writer.wait_closed()
+        return True
+
+    async def _end(self) -> None:
+        """End its processes: the server's group, and the name server that it left behind."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.to_thread(process.wait)
+        epmd = shutil.which("epmd")
+        if epmd is not None:
+            environment = {**os.environ, "ERL_EPMD_ADDRESS": "127.0.0.1"}
+            command = [epmd, "-port", str(self._epmd_port), "-kill"]
+            for _ in range(50):
+                done = await asyncio.to_thread(
+                    subprocess.run, command, env=environment, capture_output=True, check=False
+                )
+                if done.returncode == 0:
+                    break
+                await asyncio.sleep(_POLL_S)

@@ -1,0 +1,64 @@
+"""RabbitMQ as the uplink: triggers by MQTT 3.1.1 are AMQP messages to a consumer that knows nothing of MQTT."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from tests.fakes.programs import Agent
+from tests.fakes.rabbitmq import RabbitMq
+
+
+def answer_one(amqp_port: int, bound: asyncio.Event, loop: asyncio.AbstractEventLoop) -> tuple[str, dict[str, Any]]:
+    """Take one trigger from the topic exchange and answer it there; returns its routing key and itself."""
+    credentials = pika.PlainCredentials("guest", "guest")
+    parameters = pika.ConnectionParameters("127.0.0.1", amqp_port, credentials=credentials)
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, "amq.topic", "argo.workflows.trigger")
+        loop.call_soon_threadsafe(bound.set)
+        for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=20):
+            if method is None:
+                break
+            trigger = json.loads(body)
+            answer = {
+                "correlation_id": trigger["correlation_id"],
+                "code": 200,
+                "status": "Workflow triggered successfully",
+                "workflowId": trigger["workflow"]["metadata"]["name"],
+                "namespace": trigger["namespace"],
+            }
+            key = trigger["reply_to"].replace("/", ".")
+            channel.basic_publish("amq.topic", key, json.dumps(answer).encode())
+            return method.routing_key, trigger
+    raise AssertionError("no trigger came")
+
+
+@pytest.mark.timeout(100)
+async def test_a_plain_amqp_consumer_receives_a_trigger_and_its_answer_settles_it(tmp_path: Path) -> None:
+    directory = tmp_path / "rabbitmq"
+    directory.mkdir()
+    password = tmp_path / "password"
+    password.write_text("guest\n", "utf-8")
+    async with RabbitMq(directory) as broker:
+        uplink = f'version = "3.1.1"\nusername = "guest"\npassword_file = "{password}"'
+        agent = Agent(tmp_path / "agent", f"mqtt://127.0.0.1:{broker.mqtt_port}", tables={"uplink": uplink})
+        async with agent, asyncio.TaskGroup() as group:
+            bound = asyncio.Event()
+            loop = asyncio.get_running_loop()
+            consumer = group.create_task(asyncio.to_thread(answer_one, broker.amqp_port, bound, loop))
+            await bound.wait()
+            await agent.logged("link_up")
+            correlation = await agent.triggered("boiler-1", {"temp": 97.1})
+            routing_key, trigger = await consumer
+            assert routing_key == "argo.workflows.trigger"
+            assert trigger["correlation_id"] == correlation
+            report = await agent.state(correlation, "triggered")
+            assert report["workflowId"] == f"overheat-{correlation}"
+            await agent.account(accepted=1, settled=1, pending=0)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+from edgeagent.agent.agent import first_wait_s
+from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.config.tables import Connection, Uplink
+from edgeagent.errors import Denied
+from edgeagent.mqtt import session
+from edgeagent.mqtt.session import keep_connected
+from tests.fakes.mosquitto import MqttClient
+
+JUST_BOOTED_S = 20.0
+
+
+def test_after_a_power_cut_each_gateway_waits_its_own_time() -> None:
+    uplink = Uplink(url="mqtts://broker.example")
+    waits_s = {first_wait_s(uplink, f"gw-{number}", JUST_BOOTED_S) for number in range(20)}
+    assert len(waits_s) == 20
+    assert all(0 <= wait_s < 10 for wait_s in waits_s)
+
+
+@pytest.mark.parametrize("urls", [["mqtt://127.0.0.1"], ["mqtt://localhost:1884", "mqtt://[::1]"]])
+def test_a_broker_on_this_machine_is_not_waited_for(urls: list[str]) -> None:
+    assert first_wait_s(Uplink(urls=tuple(urls)), "gw-042", JUST_BOOTED_S) == 0
+
+
+def test_a_restart_by_hand_is_not_slowed() -> None:
+    assert first_wait_s(Uplink(url="mqtts://broker.example"), "gw-042", uptime_s=3600) == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "base_s"), [("mqtt://127.0.0.1", 1.0), ("mqtt://localhost", 1.0), ("mqtts://broker.example", 5.0)]
+)
+def test_a_broker_that_a_fleet_shares_is_given_more_time(url: str, base_s: float) -> None:
+    assert session._backoff_base_s(Connection(url=url)) == base_s
+
+
+async def test_the_first_attempt_comes_after_the_wait_and_the_next_ones_do_not_wait_for_it(free_port: int) -> None:
+    loop = asyncio.get_running_loop()
+    client, began_s = MqttClient("", "gw"), loop.time()
+    connected = asyncio.create_task(
+        keep_connected(
+            Connection(url=f"mqtt://127.0.0.1:{free_port}"),
+            client,
+            client_id="gw",
+            first_wait_s=0.3,
+            base_s=0.001,
+            cap_s=0.001,
+        )
+    )
+    await client.wait_down()
+    first_s = loop.time() - began_s
+    await client.wait_down(4)
+    more_s = loop.time() - began_s - first_s
+    connected.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await connected
+    assert first_s >= 0.3
+    assert more_s < 0.3
+
+
+def test_what_somebody_must_correct_is_an_error_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    told = ConnectionTold("uplink", ["mqtts://broker.example"], "retrying")
+    for _ in range(3):
+        told.down(Denied("mqtts://broker.example", "another client uses the id gw-042: give each its own client_id"))
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR
+    assert "another client uses the id gw-042" in record.message

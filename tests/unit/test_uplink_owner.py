@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.agent.uplink_owner import UplinkOwner
+from edgeagent.errors import Unavailable
+from edgeagent.mqtt.link import Ack
+from tests.fakes.link import FakeLink
+
+TRIGGER = 7
+
+
+class FakeForwarder:
+    """Notes how much room it was left when it was told."""
+
+    def __init__(self) -> None:
+        self.room: list[int] = []
+        self._link: Any = None
+
+    def up(self, link: Any) -> None:
+        """A connection."""
+        self._link = link
+        self.room.append(link.room)
+
+    def down(self) -> None:
+        """Nothing to do."""
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """Answers."""
+        del acks
+        self.room.append(self._link.room)
+
+
+def make() -> tuple[UplinkOwner, FakeForwarder]:
+    forwarder: Any = FakeForwarder()
+    downlink: Any = None
+    return UplinkOwner(
+        forwarder, downlink, ConnectionTold("uplink", ["mqtt://b"], "kept"), "edgeagent/state/gw"
+    ), forwarder
+
+
+def said(link: FakeLink) -> list[bytes]:
+    return [publication.payload for publication in link.published]
+
+
+def test_online_is_said_on_each_connection_before_any_trigger() -> None:
+    owner, forwarder = make()
+    for _ in range(2):
+        link = FakeLink(room=5)
+        owner.on_up(link, session_present=True)
+        owner.on_acks([Ack(TRIGGER, 0)])
+        assert said(link) == [b"online"]
+        owner.on_down(Unavailable("mqtt://b", "gone"))
+    assert forwarder.room == [4, 4, 4, 4]
+
+
+def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() -> None:
+    owner, forwarder = make()
+    link = FakeLink(room=0)
+    owner.on_up(link, session_present=True)
+    owner.on_acks([Ack(TRIGGER, 0)])
+    assert said(link) == []
+    link.room = 1
+    owner.on_acks([Ack(TRIGGER, 0)])
+    owner.on_acks([Ack(TRIGGER, 0)])
+    assert said(link) == [b"online"]
+    assert forwarder.room == [0, 0, 0, 0]
