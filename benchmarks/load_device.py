@@ -19,7 +19,7 @@ from typing import Any, cast
 import mqtt5
 
 from benchmarks.load import TOPIC, answer, event, requests
-from edgeagent.mqtt.packets import LARGEST_PACKET_BYTES, LARGEST_PACKET_ID, RECEIVE_MAX, PacketReader
+from edgeagent.mqtt.packets import LARGEST_PACKET_BYTES, LARGEST_PACKET_ID, RECEIVE_MAX, PacketReader, Refusal
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _GRANTED = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
@@ -114,7 +114,7 @@ class _Link(asyncio.Protocol):
             sys.exit(f"event {self._acked} was not taken as it must: {packet}")
         self._acked += 1
 
-    def _take_other(self, packet: mqtt5.Packet) -> None:
+    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
         sys.exit(f"unexpected: {packet}")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -130,7 +130,7 @@ class _Device(_Link):
         super().connection_made(transport)
         self._transport.write(mqtt5.ConnectPacket("device", clean_start=True).write())
 
-    def _take_other(self, packet: mqtt5.Packet) -> None:
+    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
         if not isinstance(packet, mqtt5.ConnAckPacket):
             super()._take_other(packet)
         self.ready.set_result(None)
@@ -139,7 +139,7 @@ class _Device(_Link):
 class _Broker(_Link):
     """As much of a broker as the agent needs to be handed events."""
 
-    def _take_other(self, packet: mqtt5.Packet) -> None:
+    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
         if isinstance(packet, mqtt5.ConnectPacket):
             self._transport.write(mqtt5.ConnAckPacket().write())
         elif isinstance(packet, mqtt5.SubscribePacket):

@@ -170,7 +170,7 @@ def test_a_broker_that_closes_without_an_answer_is_told_apart_from_one_that_stop
 def test_a_taken_over_session_names_the_client_id() -> None:
     peer = Peer()
     peer.feed(mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER))
-    assert peer.error == f"{ADDRESS}: another client uses the id gw-042: give each its own client_id"
+    assert peer.error == f"{ADDRESS}: refused: another client uses the id gw-042: give each its own client_id"
     assert peer.link.taken_over
 
 
