@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak mosquitto
+.PHONY: help demo test check bench soak brokers
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +20,7 @@ help: ## list these targets
 demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with the account
 	$(BIN)/python -m edgeagent demo
 
-test: $(VENV)/.dev mosquitto ## run all tests but the soak; installs Mosquitto if it can
+test: $(VENV)/.dev brokers ## run all tests but the soak; installs the brokers if it can
 	$(BIN)/python -m pytest -m "not soak"
 
 check: $(VENV)/.dev ## format, lint, types, layers and the quick tests, in under a minute
@@ -29,19 +29,21 @@ check: $(VENV)/.dev ## format, lint, types, layers and the quick tests, in under
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q -m "not soak" $(QUICK)
 
-bench: $(VENV)/.dev mosquitto ## measure every figure beside its reference
+bench: $(VENV)/.dev brokers ## measure every figure beside its reference
 	$(BIN)/python -m benchmarks
 
 # pytest fails (5) when it finds no soak test, and so does this.
-soak: $(VENV)/.dev mosquitto ## kill, cut power and cut the line a thousand times; takes long
+soak: $(VENV)/.dev brokers ## kill, cut power and cut the line a thousand times; takes long
 	$(BIN)/python -m pytest -m soak --timeout 14400
 
-mosquitto:
-	@command -v mosquitto >/dev/null && exit 0; \
+brokers:
+	@missing=; command -v mosquitto >/dev/null || missing=mosquitto; \
+	[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends mosquitto; \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
 	else \
-		echo 'Mosquitto is needed: sudo apt-get update && sudo apt-get install -y mosquitto' >&2; exit 1; \
+		echo "needed: sudo apt-get update && sudo apt-get install -y $$missing" >&2; exit 1; \
 	fi
 
 # A stamp is newer than pyproject.toml when what it declares is installed.
