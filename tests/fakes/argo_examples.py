@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from tests.fakes.listener import Listener
+
 CORRELATION_ID = "9f2c" * 8
 LABEL = "edgeagent.io/correlation-id"
 _DEADLINE_S = 10.0
@@ -57,6 +59,5 @@ async def answering(*parts: bytes) -> AsyncIterator[str]:
         finally:
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with Listener(serve) as listener:
+        yield f"http://127.0.0.1:{listener.port}"

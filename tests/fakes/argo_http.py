@@ -84,18 +84,9 @@ class Connection:
             while await self._reader.read(_CHUNK_BYTES):
                 pass
 
-    def close(self) -> None:
-        """End after what was written."""
-        self._writer.close()
-
     def abort(self) -> None:
         """End at once."""
         self._writer.transport.abort()
-
-    def abort_unless_closing(self) -> None:
-        """End at once, unless what was written is on its way."""
-        if not self._writer.is_closing():
-            self.abort()
 
     async def _send(self, event: h11.Event) -> None:
         self._writer.write(self._http.send(event) or b"")

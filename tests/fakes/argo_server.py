@@ -44,6 +44,7 @@ from tests.fakes.argo_routes import Routes
 from tests.fakes.argo_rules import Json, Refusal
 from tests.fakes.argo_store import ArgoStore
 from tests.fakes.argo_watch import BreakKind, Watch
+from tests.fakes.listener import Listener
 
 __all__ = [
     "Failure",
@@ -60,7 +61,6 @@ __all__ = [
 ]
 
 _AUTO_STEP_S = 0.05
-_TURNS_TO_BEGIN = 5  # of the loop, from an accepted socket to the first step of `_serve`
 _PROXY_ANSWER = Answer(404, b"<html>404 page not found</html>", (("Content-Type", "text/html"),))
 
 
@@ -105,44 +105,27 @@ class FakeArgo:
         auto: bool = False,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.port = port
         self.token = token
         self.requests: list[Request] = []
         self.configmaps: dict[tuple[str, str], Json] = {}
         self.problems: list[str] = []
         self._store = ArgoStore(now)
         self._routes = Routes(self._store, self.configmaps, self._created, self.problems if strict else None)
-        self._tls = tls
         self._keepalive_s = keepalive_s
         self._base_path = base_path
         self._auto = auto
         self._scripted: list[_Scripted] = []
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve, port, tls)
+        self._secure = tls is not None
         self._watches: set[Watch] = set()
 
     async def start(self) -> None:
         """Serve; after `stop` again on the same port, with the workflows that there were."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await self._listener.open()
 
     async def stop(self) -> None:
         """Be gone: connections end, new ones are refused. What was stored stays."""
-        if self._server is None:
-            return
-        # A closed asyncio server forgets the sockets of connections that it has accepted in this turn of the loop: let
-        # those begin, while no more are accepted.
-        for listening in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(listening.fileno())
-        for _ in range(_TURNS_TO_BEGIN):
-            await asyncio.sleep(0)
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._server.wait_closed()
-        self._server = None
+        await self._listener.close()
 
     async def close(self) -> None:
         """Stop, and fail if a request or an answer was not as Argo's API document has it.
@@ -165,9 +148,14 @@ class FakeArgo:
         await (self.close() if error is None else self.stop())
 
     @property
+    def port(self) -> int:
+        """Where it serves."""
+        return self._listener.port
+
+    @property
     def url(self) -> str:
         """Where it serves, without a slash at the end."""
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}{self._base_path}"
+        return f"{'https' if self._secure else 'http'}://127.0.0.1:{self.port}{self._base_path}"
 
     @property
     def templates(self) -> set[tuple[str, str]]:
@@ -263,21 +251,14 @@ class FakeArgo:
                 del self.configmaps[key]
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         connection = Connection(reader, writer)
         try:
             while (request := await connection.receive()) is not None and await self._exchange(connection, request):
                 pass
-            connection.close()
-        except (OSError, asyncio.CancelledError):
-            return  # the client has gone, or `stop` was called
+        except OSError:
+            pass  # the client has gone
         except h11.RemoteProtocolError as error:
             self.problems.append(f"a client does not speak HTTP: {error}")
-        finally:
-            connection.abort_unless_closing()
 
     async def _exchange(self, connection: Connection, request: Request) -> bool:
         """Answer one request; returns whether the connection is good for another."""

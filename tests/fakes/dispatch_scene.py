@@ -22,6 +22,7 @@ from tests.fakes.programs import Agent
 
 DEADLINE_S = 20.0
 _BATCH = 20
+_MID_STREAM = 60  # answers, before something is done to the stream
 _POLL_S = 0.02
 _PAGE = 1000  # most triggers that one GET lists
 
@@ -62,6 +63,21 @@ class Scene:
                 "POST", "/v1/events", json.dumps(events).encode(), Content_Type="application/json"
             )
             self.promised += [accepted["triggers"][0]["correlation_id"] for accepted in answer["accepted"]]
+
+    @asynccontextmanager
+    async def feeding(self) -> AsyncIterator[None]:
+        """Feed all the while: what is done inside happens in mid-stream, however fast the stream is."""
+        over = asyncio.Event()
+
+        async def feed() -> None:
+            while not over.is_set():
+                await self.feed(_BATCH)
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(feed())
+            await self.answered(len(self.monitor.responses) + _MID_STREAM)
+            yield
+            over.set()
 
     async def answered(self, count: int) -> None:
         """Wait until so many triggers have been answered."""

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import mqtt5
 
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import free_port
 
 
@@ -30,43 +31,29 @@ class RefusingBroker:
         self.publication: Callable[[Any], int] = lambda _: 0
         self.published: list[tuple[str, bytes]] = []
         self.connections = 0
-        self._server: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._listener = Listener(self._serve, self.port)
 
     async def __aenter__(self) -> Self:
         """Listen."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        await self._listener.open()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """End everything."""
-        assert self._server is not None
-        self._server.close()
-        for task in tuple(self._tasks):
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._listener.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         self.connections += 1
         buffer = b""
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
-                while data := await reader.read(65536):
-                    buffer += data
-                    with contextlib.suppress(IndexError):
-                        while buffer:
-                            packet, size_bytes = mqtt5.read(memoryview(buffer))
-                            buffer = buffer[size_bytes:]
-                            writer.write(self._answer(packet))
-        finally:
-            writer.transport.abort()
+        while data := await reader.read(65536):
+            buffer += data
+            with contextlib.suppress(IndexError):
+                while buffer:
+                    packet, size_bytes = mqtt5.read(memoryview(buffer))
+                    buffer = buffer[size_bytes:]
+                    writer.write(self._answer(packet))
 
     def _answer(self, packet: Any) -> bytes:
         if isinstance(packet, mqtt5.ConnectPacket):

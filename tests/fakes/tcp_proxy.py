@@ -6,6 +6,7 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import free_port
 
 _CHUNK_BYTES = 64 << 10
@@ -28,23 +29,15 @@ class TcpProxy:
         self.stalled = False
         self.swallowed_bytes = 0
         self._target_port = target_port
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._listener = Listener(self._serve, self.port)
 
     async def heal(self) -> None:
         """Take connections."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        await self._listener.open()
 
     async def cut(self) -> None:
         """End all connections and take no more."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for writer in tuple(self._writers):
-            writer.transport.abort()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._listener.close()
 
     async def __aenter__(self) -> Self:
         """Take connections."""
@@ -58,16 +51,11 @@ class TcpProxy:
         await self.cut()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
         try:
             up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             writer.transport.abort()
             return
-        self._writers |= {writer, up_writer}
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pipe(reader, up_writer, upward=True))
@@ -75,7 +63,6 @@ class TcpProxy:
         finally:
             for end in (writer, up_writer):
                 end.transport.abort()
-            self._writers -= {writer, up_writer}
 
     async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, upward: bool) -> None:
         try:

@@ -13,6 +13,7 @@ from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from tests.fakes.argo_examples import answering, workflow
 from tests.fakes.argo_server import FakeArgo
+from tests.fakes.listener import Listener
 
 
 @pytest.fixture
@@ -127,9 +128,8 @@ async def silent() -> AsyncIterator[tuple[str, asyncio.Event]]:
         writer.close()
         ended.set()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}", ended
+    async with Listener(serve) as listener:
+        yield f"https://127.0.0.1:{listener.port}", ended
 
 
 async def test_tls_to_a_port_that_speaks_none_is_told(certificates: Certificates) -> None:

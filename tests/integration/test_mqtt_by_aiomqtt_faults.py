@@ -14,6 +14,7 @@ from edgeagent.config.tables import FilePath
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, Unavailable
 from tests.fakes.certificates import Certificates
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.tcp_proxy import TcpProxy
 
@@ -35,7 +36,7 @@ async def scripted_broker(port: int, *answers: bytes) -> AsyncIterator[str]:
                 pass
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
+    async with Listener(serve, port):
         yield f"mqtt://127.0.0.1:{port}"
 
 
@@ -126,7 +127,7 @@ async def test_packets_cut_into_single_bytes_arrive_whole(free_port: int) -> Non
         writer.close()
 
     client = MqttClient(f"mqtt://127.0.0.1:{free_port}", "gw", "a", version="3.1.1")
-    async with await asyncio.start_server(serve, "127.0.0.1", free_port), client:
+    async with Listener(serve, free_port), client:
         assert [(await client.message()).payload for _ in range(2)] == [b"x!", b"y"]
 
 
@@ -164,7 +165,7 @@ async def test_cancellation_ends_it_promptly_and_closes_what_was_being_made(free
         gone.set()
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", free_port):
+    async with Listener(serve, free_port):
         client = MqttClient(f"{scheme}://127.0.0.1:{free_port}", "gw", version="3.1.1", connect_timeout=Duration(1))
         client.start()
         await arrived.wait()
@@ -233,13 +234,16 @@ class HttpProxy:
                     sink.write(data)
             sink.close()
 
-        await asyncio.gather(pipe(reader, up_writer), pipe(up_reader, writer))
+        try:
+            await asyncio.gather(pipe(reader, up_writer), pipe(up_reader, writer))
+        finally:
+            up_writer.transport.abort()
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
 async def test_a_connection_goes_through_the_configured_proxy(broker: Mosquitto, free_port: int, version: str) -> None:
     proxy = HttpProxy()
-    async with await asyncio.start_server(proxy.serve, "127.0.0.1", free_port):
+    async with Listener(proxy.serve, free_port):
         keys: dict[str, Any] = {"version": version, "proxy": f"http://127.0.0.1:{free_port}"}
         async with MqttClient(broker.url, "gw", "a", **keys) as client:
             await client.publish("a", b"by proxy")

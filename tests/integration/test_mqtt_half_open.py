@@ -6,6 +6,7 @@ import mqtt5
 
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.tcp_proxy import TcpProxy
 
@@ -47,7 +48,7 @@ async def test_a_session_that_was_taken_over_is_something_to_correct_not_to_wait
         writer.write(mqtt5.ConnAckPacket().write() + taken_over.write())
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", free_port):
+    async with Listener(serve, free_port):
         client = MqttClient(f"mqtt://127.0.0.1:{free_port}", "gw-042")
         client.start()
         error = await client.wait_down()

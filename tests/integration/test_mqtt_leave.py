@@ -12,6 +12,7 @@ import pytest
 from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Publication, Will
 from edgeagent.mqtt.session import keep_connected
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mqtt_peer import message, parse
 
@@ -169,7 +170,7 @@ def unsuback(packet: mqtt5.UnsubscribePacket) -> mqtt5.UnsubAckPacket:
 @contextlib.asynccontextmanager
 async def scripted(port: int, answers: dict[type, Callable[[Any], Any]]) -> AsyncIterator[ScriptedBroker]:
     broker = ScriptedBroker(port, answers)
-    async with await asyncio.start_server(broker.serve, "127.0.0.1", port):
+    async with Listener(broker.serve, port):
         yield broker
 
 

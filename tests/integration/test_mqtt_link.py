@@ -9,6 +9,7 @@ from edgeagent.config.tables import FilePath
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Publication, Subscription, Will
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 
 
@@ -195,7 +196,7 @@ async def test_a_broker_that_says_nothing_is_given_up_after_connect_timeout(free
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", free_port):
+    async with Listener(say_nothing, free_port):
         client = MqttClient(f"mqtt://127.0.0.1:{free_port}", "gw", connect_timeout=Duration(0.5))
         client.start()
         try:

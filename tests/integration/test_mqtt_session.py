@@ -14,6 +14,7 @@ from edgeagent.config.tables import Connection, FilePath
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied
 from edgeagent.mqtt.session import keep_connected
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
 
 OK = mqtt5.ConnAckPacket().write()
@@ -29,7 +30,7 @@ async def scripted_broker(port: int, answer: bytes) -> AsyncIterator[str]:
         writer.write(answer)
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", port):
+    async with Listener(serve, port):
         yield f"mqtt://127.0.0.1:{port}"
 
 
@@ -105,7 +106,7 @@ async def test_cancellation_ends_it_promptly_even_when_the_broker_says_nothing(f
         gone.set()
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", free_port):
+    async with Listener(serve, free_port):
         client = MqttClient(f"mqtt://127.0.0.1:{free_port}", "gw", connect_timeout=Duration(60))
         client.start()
         await arrived.wait()

@@ -12,6 +12,7 @@ import pytest
 from edgeagent.config.tables import FilePath
 from edgeagent.errors import Denied, UplinkError
 from tests.fakes.certificates import Certificates
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 
 
@@ -122,7 +123,7 @@ async def test_the_hosts_name_and_the_configured_protocol_are_in_the_handshake(
         await reader.read()
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", free_port, ssl=context):
+    async with Listener(serve, free_port, context):
         url = f"mqtts://localhost:{free_port}"
         async with MqttClient(url, "gw", ca_file=certificates.file("ca.pem"), alpn="mqtt"):
             pass

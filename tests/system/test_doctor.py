@@ -20,6 +20,7 @@ import pytest
 from tests.fakes import argo_server
 from tests.fakes.argo_failures import JSON_TYPE, Answer
 from tests.fakes.argo_server import FakeArgo
+from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mqtt_peer import parse
 from tests.fakes.programs import Agent, Program
@@ -175,9 +176,8 @@ async def test_a_refused_subscription_is_named_and_the_others_are_looked_at(tmp_
                     writer.write(mqtt5.SubAckPacket(packet.packet_id, [mqtt5.SubAckReasonCode(code)]).write())
         writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as broker:
-        port = broker.sockets[0].getsockname()[1]
-        found = await told(agent_config(tmp_path, f"mqtt://127.0.0.1:{port}"))
+    async with Listener(serve) as broker:
+        found = await told(agent_config(tmp_path, f"mqtt://127.0.0.1:{broker.port}"))
     assert found.code == 1
     assert found.levels("fail") == ["uplink subscription argo/workflows/response/gw-1"]
     assert "not authorized" in found.of("uplink subscription argo/workflows/response")["found"]

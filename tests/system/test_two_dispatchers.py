@@ -9,8 +9,6 @@ import pytest
 
 from tests.fakes.dispatch_scene import Scene, scene
 
-EVENTS = 300
-MID_STREAM = 60  # answers
 KILLS = 50
 
 
@@ -26,12 +24,9 @@ async def test_a_dispatcher_killed_in_mid_stream_that_comes_back_leaves_nothing_
     tmp_path: Path, victim: int
 ) -> None:
     async with scene(tmp_path) as here:
-        feeding = asyncio.create_task(here.feed(EVENTS))
-        await here.answered(MID_STREAM)
-        await here.group[victim].kill()
-        assert len(here.monitor.responses) < EVENTS, "it was in mid-stream"
-        await here.group[victim].start()
-        await feeding
+        async with here.feeding():
+            await here.group[victim].kill()
+            await here.group[victim].start()
         await here.all_is_done()
         assert max(here.monitor.triggers.values()) == 1, "the broker gave it what it had, the agent sent nothing again"
         one_led_at_a_time(here)
@@ -41,10 +36,8 @@ async def test_a_dispatcher_killed_in_mid_stream_that_comes_back_leaves_nothing_
 async def test_a_leader_killed_in_mid_stream_that_never_comes_back_is_replaced(tmp_path: Path) -> None:
     # What the broker kept for it is lost with its session, and sent again by the agent.
     async with scene(tmp_path, uplink='response_timeout = "1s"', broker_keys='session_expiry = "1s"') as here:
-        feeding = asyncio.create_task(here.feed(EVENTS))
-        await here.answered(MID_STREAM)
-        await here.group[0].kill()
-        await feeding
+        async with here.feeding():
+            await here.group[0].kill()
         await here.all_is_done()
         one_led_at_a_time(here)
         assert here.monitor.present == {"d1"}
@@ -61,11 +54,8 @@ async def test_a_dispatcher_stopped_for_good_in_mid_stream_leaves_no_trigger_beh
     tmp_path: Path, leaver: int
 ) -> None:
     async with scene(tmp_path) as here:
-        feeding = asyncio.create_task(here.feed(EVENTS))
-        await here.answered(MID_STREAM)
-        assert len(here.monitor.responses) < EVENTS, "it is in mid-stream"
-        assert await here.group[leaver].stop() == 0
-        await feeding
+        async with here.feeding():
+            assert await here.group[leaver].stop() == 0
         await here.all_is_done()
         nothing_had_to_wait(here)
         one_led_at_a_time(here)
@@ -75,21 +65,10 @@ async def test_a_dispatcher_stopped_for_good_in_mid_stream_leaves_no_trigger_beh
 
 async def test_dispatchers_restarted_one_after_the_other_in_mid_stream_let_no_trigger_wait(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
-        restarted = asyncio.Event()
-
-        async def feed() -> None:
-            while not restarted.is_set():
-                await here.feed(20)
-
-        feeding = asyncio.create_task(feed())
-        answers = MID_STREAM
         for member in here.group.members:
-            await here.answered(answers)
-            assert await member.stop() == 0
-            await member.start()
-            answers = len(here.monitor.responses) + MID_STREAM
-        restarted.set()
-        await feeding
+            async with here.feeding():
+                assert await member.stop() == 0
+                await member.start()
         await here.all_is_done()
         nothing_had_to_wait(here)
         one_led_at_a_time(here)

@@ -10,6 +10,7 @@ import pytest
 from edgeagent.demo.device import Client
 from edgeagent.demo.series import Reading
 from edgeagent.errors import AgentUnreachable, CommandFailed
+from tests.fakes.listener import Listener
 
 READING = Reading("2022-03-29T09:00:00+02:00", 24.27)
 ACCEPTED = json.dumps({"accepted": [{"id": "x", "source": "s", "triggers": [{"correlation_id": "c1"}]}]}).encode()
@@ -44,13 +45,11 @@ class Agent:
 
 @asynccontextmanager
 async def served(agent: Agent) -> AsyncIterator[Client]:
-    server = await asyncio.start_server(agent.serve, "127.0.0.1", 0)
-    client = Client(server.sockets[0].getsockname()[1])
-    async with asyncio.timeout(DEADLINE_S):
-        yield client
-    await client.close()
-    server.close()
-    await server.wait_closed()
+    async with Listener(agent.serve) as listener:
+        client = Client(listener.port)
+        async with asyncio.timeout(DEADLINE_S):
+            yield client
+        await client.close()
 
 
 async def test_readings_go_over_one_connection_and_bring_the_promised_correlation_ids() -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from edgeagent.demo.line import Line
+from tests.fakes.listener import Listener
 
 DEADLINE_S = 10
 
@@ -58,13 +59,11 @@ class Client:
 @pytest.fixture
 async def echo() -> AsyncIterator[tuple[Echo, Line, int]]:
     heard = Echo()
-    server = await asyncio.start_server(heard.serve, "127.0.0.1", 0)
-    line = Line(server.sockets[0].getsockname()[1])
-    port = await line.open()
-    yield heard, line, port
-    await line.close()
-    server.close()
-    await server.wait_closed()
+    async with Listener(heard.serve) as listener:
+        line = Line(listener.port)
+        port = await line.open()
+        yield heard, line, port
+        await line.close()
 
 
 async def test_bytes_pass_both_ways_until_one_side_ends(echo: tuple[Echo, Line, int]) -> None:

@@ -175,7 +175,7 @@ def test_the_build_sees_everything_that_the_wheel_is_made_of_and_nothing_else() 
 def test_make_without_a_target_lists_every_target() -> None:
     listed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     names = [line.split()[1] for line in listed.splitlines() if line.startswith("make ") and "directory" not in line]
-    assert names == ["help", "demo", "test", "check", "bench", "soak"]
+    assert names == ["help", "demo", "test", "check", "lint", "bench", "soak"]
 
 
 def test_no_python_that_is_new_enough_is_said_clearly(tmp_path: Path) -> None:
