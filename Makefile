@@ -3,14 +3,14 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak brokers
+.PHONY: help demo test check lint bench soak brokers
 
 VENV := .venv
 BIN := $(VENV)/bin
 # Another interpreter: make test PYTHON=/opt/python/bin/python3
 PYTHON :=
 # Tests that need no broker and no time.
-QUICK := tests/unit tests/architecture tests/property tests/golden tests/crash
+QUICK := tests/unit tests/architecture tests/property tests/golden
 # Mosquitto lives in /usr/sbin, which is not on everybody's PATH.
 export PATH := $(PATH):/usr/sbin
 
@@ -23,11 +23,13 @@ demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with 
 test: $(VENV)/.dev brokers ## run all tests but the soak; installs the brokers if it can
 	$(BIN)/python -m pytest -m "not soak"
 
-check: $(VENV)/.dev ## format, lint, types, layers and the quick tests, in under a minute
+check: lint ## lint, and the quick tests, in under a minute
+	$(BIN)/python -m pytest -q -m "not soak" --numprocesses auto $(QUICK)
+
+lint: $(VENV)/.dev ## format, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not soak" $(QUICK)
 
 bench: $(VENV)/.dev brokers ## measure every figure beside its reference
 	$(BIN)/python -m benchmarks
