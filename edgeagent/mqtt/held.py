@@ -7,15 +7,20 @@ from collections.abc import Iterable
 
 from edgeagent.mqtt.link import Message
 
-# Mosquitto 2.0 sends several times our receive maximum when it empties a long queue (seen: 1,220 messages for 256). To
-# end the connection over that would lead to the same again, so it is followed as far as a gateway's memory allows.
+# Mosquitto 2.0 sends far more than our receive maximum when it empties a long queue (seen: 65,535 messages for 256,
+# every packet id there is). To end the connection over that would lead to the same again, so it is followed as far as
+# a gateway's memory allows, and the link reads no more while it holds this much.
+_FULL_TIMES = 4  # the receive maximum
+_FULL_BYTES = 8 << 20
+# For what comes before the subscriptions are confirmed: nothing is acknowledged by then, and the link has to read on.
 _MAX_BYTES = 32 << 20
 
 
 class Held:
     """The messages at QoS 1 that were taken and not acknowledged, in order of receipt.
 
-    Beyond both `max_messages` and 32 MiB of payloads no more are taken, until a new connection: the broker keeps them.
+    Beyond both `max_messages` and 32 MiB of payloads, or when the broker has no packet id left that is not in use, no
+    more are taken, until a new connection: the broker keeps them.
 
     Attributes:
         received: how many messages there were to take, those that were not taken included.
@@ -34,6 +39,11 @@ class Held:
         return packet_id in self._acknowledged
 
     @property
+    def is_full(self) -> bool:
+        """Whether to read no more until something is acknowledged."""
+        return len(self._order) > _FULL_TIMES * self._max_messages or self._bytes > _FULL_BYTES
+
+    @property
     def is_empty(self) -> bool:
         """Whether everything that was received is acknowledged."""
         return not self._order and not self._overrun
@@ -46,7 +56,8 @@ class Held:
     def take(self, message: Message) -> bool:
         """Keep a message until it is acknowledged; False: it is not taken, and none behind it will be."""
         self.received += 1
-        if self._overrun or (len(self._order) >= self._max_messages and self._bytes > _MAX_BYTES):
+        too_many = len(self._order) >= self._max_messages and self._bytes > _MAX_BYTES
+        if self._overrun or too_many or message.packet_id in self._acknowledged:
             self._overrun = True
             return False
         self._acknowledged[message.packet_id] = False

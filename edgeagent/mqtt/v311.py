@@ -142,8 +142,11 @@ class V311Link:
             [message for message in messages if message.connection == self.connection]
         ):
             self._client.paho.ack(packet_id, 1)
+        self._read_while_not_full()
         if self._held.only_refused_are_left:
-            self._give_up("the broker sent more at once than it may; the rest comes on the next connection")
+            text = "the broker sent more at once than it may; the rest comes on the next connection"
+            self._end(Unavailable(self._handshake.address, text))
+            self._client.paho.disconnect()  # behind the acknowledgements
         self._unsubscribe_when_due()
 
     # What the session calls.
@@ -260,7 +263,7 @@ class V311Link:
         """Whether this message at QoS 1 is taken: then it waits for its acknowledgement."""
         if message.qos != 1:
             self._against_protocol("a message at QoS 2, which was not asked for")
-        elif not message.packet_id or message.packet_id in self._held:
+        elif not message.packet_id or (message.packet_id in self._held and not self._held.is_full):
             self._against_protocol(f"a message with packet id {message.packet_id}, which is 0 or in use")
         else:
             return self._held.take(message)
@@ -292,6 +295,13 @@ class V311Link:
                 self._owner.on_messages(messages)
         elif len(self._messages) > RECEIVE_MAX + _EARLY_QOS0_MAX:
             self._messages = [message for message in self._messages if message.qos]
+        self._read_while_not_full()
+
+    def _read_while_not_full(self) -> None:
+        # While subscribing, what is held cannot be acknowledged, and the answer stands behind it.
+        deaf = self._phase is _UP and self._held.is_full
+        if deaf != self._client.deaf and self._phase is not _ENDED:
+            self._client.listen(deaf=deaf)
 
     def on_drained(self) -> None:
         """See `v311_client.Listener`."""

@@ -7,11 +7,13 @@ aiomqtt makes the connection in a thread, waits for the answers to CONNECT and S
 * A packet that is too large is refused when its length is known; paho would keep up to 256 MB.
 * What a WebSocket takes only in part is kept; paho would forget the packet and break the stream.
 * Bytes that no packet can be made of end the connection; aiomqtt would keep it and read on.
+* Reading can be held up: a broker may send more than it is allowed to, and aiomqtt keeps all of it.
 * A connection that nobody wants any more is closed while it is being made; paho leaves failed ones open.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -160,6 +162,7 @@ class Client(aiomqtt.Client):
         paho: the client underneath.
         guard: the socket, None before there is one.
         closed: whether the socket is gone.
+        deaf: nothing is read at present; see `listen`.
     """
 
     def __init__(
@@ -175,6 +178,7 @@ class Client(aiomqtt.Client):
         self.paho = self._client
         self.guard: Guard | None = None
         self.closed = False
+        self.deaf = False
         self._listener = listener
         self._max_packet_bytes = max_packet_bytes
         self._abandoned = False
@@ -202,12 +206,30 @@ class Client(aiomqtt.Client):
         if not self._reading:  # in a callback paho holds a lock that closing takes too; `_readable` closes then
             self.paho._sock_close()  # noqa: SLF001  paho has no other way that does not write
 
+    def listen(self, *, deaf: bool) -> None:
+        """Read no more while `deaf`, then go on; silence ends no connection meanwhile."""
+        self.deaf = deaf
+        if self.guard is None or self.closed:
+            return
+        if deaf:
+            self._loop.remove_reader(self.guard.fileno())
+        else:
+            self._loop.add_reader(self.guard.fileno(), self._readable)
+            self._loop.call_soon(self._readable)  # TLS may hold some already
+
     def unsubscribe_from(self, topic_filters: list[str]) -> int:
         """Write UNSUBSCRIBE; returns its packet id. The answer comes to the listener."""
         _, packet_id = self.paho.unsubscribe(topic_filters)
         return packet_id or 0
 
     # What paho calls, by way of aiomqtt.
+
+    async def _misc_loop(self) -> None:
+        """Look after the keep-alive."""
+        while self.paho.loop_misc() == paho.MQTT_ERR_SUCCESS:
+            await asyncio.sleep(1)
+            if self.deaf:
+                self.paho._ping_t = 0.0  # noqa: SLF001  as if the last PINGREQ was answered: the answer is not read
 
     def _make_socket(self) -> Any:
         """As paho does it, in the connecting thread, except that `abandon` reaches it and that a failure closes it."""
@@ -274,7 +296,7 @@ class Client(aiomqtt.Client):
             self._listener.on_drained()
 
     def _readable(self) -> None:
-        if self.guard is None or self.closed:
+        if self.guard is None or self.closed or self.deaf:
             return
         guard = self.guard
         more = guard.refill()

@@ -132,6 +132,7 @@ class V5Link(asyncio.Protocol):
         packet_ids = self._held.acknowledge([message for message in messages if message.connection == self.connection])
         if packet_ids:
             self._write(b"".join([mqtt5.PubAckPacket(packet_id).write() for packet_id in packet_ids]))
+            self._read_while_not_full()
         if self._held.only_refused_are_left:
             text = "the broker sent more at once than it may; the rest comes on the next connection"
             self._end(Unavailable(self._handshake.address, text), _Reason.RECEIVE_MAX_EXCEEDED)
@@ -182,6 +183,7 @@ class V5Link(asyncio.Protocol):
             self._write(b"".join(self._outgoing.replies))
             self._outgoing.replies.clear()
         self._tell()
+        self._read_while_not_full()
 
     def pause_writing(self) -> None:
         """The socket takes no more: no room."""
@@ -199,15 +201,25 @@ class V5Link(asyncio.Protocol):
         self.lost.set_result(None)
         if exc is not None and not (self._phase is _CONNECTING and isinstance(exc, ConnectionError)):
             self._end(reasons.connection_failure(address, exc))
-        elif self._phase is _CONNECTING:
-            self._end(Unavailable(address, "it closed the connection without an answer; does it speak MQTT 5 here?"))
-        else:
-            # Mosquitto 2.0 gives no reason in either case.
+            return
+        text = "it closed the connection without an answer; does it speak MQTT 5 here?"
+        if self._phase is not _CONNECTING:  # Mosquitto 2.0 gives no reason in either case
             client_id = self._handshake.client_id
             text = f"the broker closed the connection: it was stopped, or another client uses the id {client_id}"
-            self._end(Unavailable(address, text))
+        self._end(Unavailable(address, text))
 
     # Receiving.
+
+    def _read_while_not_full(self) -> None:
+        # While subscribing, what is held cannot be acknowledged, and the answer stands behind it.
+        deaf = self._phase is _UP and self._held.is_full
+        if deaf != self._keep_alive.deaf and self._phase is not _ENDED:
+            self._keep_alive.deaf = deaf
+            if deaf:
+                self._transport.pause_reading()
+            else:
+                self._keep_alive.received()
+                self._transport.resume_reading()
 
     def _tell(self) -> None:
         if self._acks and self._phase is not _SUBSCRIBING:
@@ -258,7 +270,7 @@ class V5Link(asyncio.Protocol):
         """Whether this message at QoS 1 is taken: then it waits for its acknowledgement."""
         if qos != _AT_LEAST_ONCE:
             self._against_protocol("a message at QoS 2, which was not asked for", _Reason.QOS_NOT_SUPPORTED)
-        elif not message.packet_id or message.packet_id in self._held:
+        elif not message.packet_id or (message.packet_id in self._held and not self._held.is_full):
             self._against_protocol(f"a message with packet id {message.packet_id}, which is 0 or in use")
         else:
             return self._held.take(message)

@@ -62,13 +62,14 @@ class Tails:
 
     def added(self, group: Group, seq: int, ends: Mapping[str, int]) -> None:
         """A group was committed with this seq."""
-        self._ends.update(ends)
+        self.reach(ends)
         if not self._closed:
             self._tails[group.log].add(seq, group.records)
 
     def reach(self, ends: Mapping[str, int]) -> None:
-        """The logs reach so far."""
-        self._ends.update(ends)
+        """The logs reach so far, or further: this may be told later than what came after it."""
+        for name, end in ends.items():
+            self._ends[name] = max(self._ends[name], end)
 
     def take(self, name: str) -> list[Leased] | None:
         """The next triggers of a log if they are here, or none if there are none; None: they are on the disk."""

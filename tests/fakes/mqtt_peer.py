@@ -88,6 +88,15 @@ class FakeTransport(asyncio.Transport):
         self.writes: list[bytes] = []
         self.closed = False
         self.aborted = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        """Remember it."""
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        """Remember it."""
+        self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Keep it, one entry a call."""

@@ -90,9 +90,25 @@ def test_a_packet_larger_than_announced_is_refused_as_soon_as_its_length_is_know
 def test_a_broker_that_exceeds_our_receive_maximum_with_small_messages_is_followed() -> None:
     peer = Peer()
     peer.feed(*[message(packet_id) for packet_id in range(1, 2001)])
-    peer.link.acknowledge(peer.owner.messages)
+    peer.transport.packets()
+    assert not peer.transport.reading
+    peer.link.acknowledge(peer.owner.messages[:500])
+    assert not peer.transport.reading
+    peer.link.acknowledge(peer.owner.messages[500:])
+    assert peer.transport.reading
     assert len(peer.transport.packets()) == 2000
     assert peer.error is None
+
+
+def test_while_nothing_is_read_silence_is_no_sign_of_a_dead_broker() -> None:
+    peer = Peer(keepalive_s=30)
+    peer.feed(*[message(packet_id) for packet_id in range(1, 2001)])
+    peer.loop.advance(300)
+    assert peer.error is None
+    assert peer.transport.packets() == [mqtt5.PingReqPacket()] * 10
+    peer.link.acknowledge(peer.owner.messages)
+    peer.loop.advance(45)
+    assert "nothing came from the broker for 45 s" in (peer.error or "")
 
 
 def test_a_broker_that_would_fill_our_memory_is_followed_part_by_part() -> None:

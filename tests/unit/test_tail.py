@@ -111,3 +111,12 @@ async def test_what_is_only_kept_in_memory_gives_way_when_the_oldest_must(tmp_pa
             left += [entry.seq for entry in part]
         assert left == list(range(151 - len(left), 151))
         assert len(left) == account.pending - 1
+
+
+def test_an_end_that_is_told_late_hides_nothing_that_was_committed_since() -> None:
+    """A job on the disk tells its caller a turn of the loop later than a commit behind it does."""
+    tail = tails()
+    with tail.closed():
+        added(tail, 1, "a")
+        tail.reach({NORMAL: 1, HIGH: 1})
+    assert tail.take(NORMAL) is None
