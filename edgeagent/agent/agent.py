@@ -234,6 +234,7 @@ class _Agent:
             self._outbox,
             self._relay,
             self._local_told,
+            self._clock,
             deliveries=deliveries,
             new_session=new_session,
         )

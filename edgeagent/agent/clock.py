@@ -5,13 +5,22 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from edgeagent.core.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UUID7_RANDOM_BYTES = 10
+_UUID7_RANDOM_DIGITS = 19
 _UUIDS_AT_ONCE = 64  # the kernel is asked once for so many
-_UUID_VARIANT = "89ab"
+_UUID_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+
+
+class Moment(NamedTuple):
+    """One look at the clocks, for everything that is decided together. `time`: `now_ms` as RFC 3339."""
+
+    now_ms: int
+    uptime_ms: int
+    time: str
 
 
 class Clock:
@@ -19,8 +28,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
-        self._told = (-1, "")
-        self._random = b""
+        self._random = ""  # hexadecimal digits
+        self._used = 0  # of them
 
     def now_ms(self) -> int:
         """Wall clock, Unix milliseconds."""
@@ -32,17 +41,19 @@ class Clock:
 
     def now(self) -> str:
         """Wall clock, RFC 3339 UTC."""
-        now_ms, (told_ms, text) = self.now_ms(), self._told
-        if now_ms != told_ms:
-            text = rfc3339(now_ms)
-            self._told = now_ms, text
-        return text
+        return rfc3339(self.now_ms())
 
-    def new_id(self) -> str:
+    def moment(self) -> Moment:
+        """All of them."""
+        now_ms = self.now_ms()
+        return Moment(now_ms, self.uptime_ms(), rfc3339(now_ms))
+
+    def new_id(self, now_ms: int) -> str:
         """A UUIDv7 (RFC 9562, 5.7): sorts by time, unique without coordination."""
-        if len(self._random) < _UUID7_RANDOM_BYTES:
-            self._random = os.urandom(_UUID7_RANDOM_BYTES * _UUIDS_AT_ONCE)
-        random, self._random = self._random[-_UUID7_RANDOM_BYTES:].hex(), self._random[:-_UUID7_RANDOM_BYTES]
-        time = f"{self.now_ms():012x}"
-        variant = _UUID_VARIANT[int(random[3], 16) & 3]
-        return f"{time[:8]}-{time[8:]}-7{random[:3]}-{variant}{random[4:7]}-{random[7:19]}"
+        start = self._used
+        self._used = end = start + _UUID7_RANDOM_DIGITS
+        if end > len(self._random):
+            self._random = os.urandom(_UUID7_RANDOM_DIGITS * _UUIDS_AT_ONCE).hex()
+            start, self._used = 0, _UUID7_RANDOM_DIGITS
+        digits, time = self._random[start : start + _UUID7_RANDOM_DIGITS], f"{now_ms:012x}"
+        return f"{time[:8]}-{time[8:]}-7{digits[:3]}-{_UUID_VARIANTS[digits[3]]}{digits[4:7]}-{digits[7:]}"

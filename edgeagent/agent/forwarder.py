@@ -12,7 +12,7 @@ import random
 from collections.abc import Sequence
 
 from edgeagent.agent.chores import Chores
-from edgeagent.agent.clock import Clock
+from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
@@ -26,7 +26,7 @@ from edgeagent.core.rules import RuleSet
 from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import DeadLettersFull, MessageError, OutboxError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Ack, Link, Publication
+from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, SUCCESS, Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, PARKED, SETTLED, Leased
@@ -76,7 +76,8 @@ class Forwarder:
         self._parked = ParkedLane(outbox)
         self._link: Link | None = None
         self._wake = asyncio.Event()
-        self._supply = Supply(outbox, self._wake.set)
+        self._supply = Supply(outbox, self._pump_soon)
+        self._soon: asyncio.Handle | None = None
         self._drained = asyncio.Event()
         self._draining = False
         self._timer: asyncio.TimerHandle | None = None
@@ -110,8 +111,8 @@ class Forwarder:
                 continue
             if ack.reason_code == NO_MATCHING_SUBSCRIBERS:
                 self._unheard(entry, now)
-            elif ack.reason_code < 0x80:  # noqa: PLR2004  MQTT 5, 2.4: failures begin at 0x80
-                self._taken_by_broker(ack.token, now)
+            elif ack.reason_code < FAILURE:
+                self._taken_by_broker(entry, now)
             else:
                 self._refused(entry, ack, now)
         self._pump()
@@ -139,12 +140,14 @@ class Forwarder:
         self._chores.leave(lambda: self._bury(entry, reason, code))
 
     async def run(self) -> None:
-        """Feed the window until cancelled."""
+        """Read what is not in memory, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             try:
-                await self._feed()
+                if self._may_add and self._supply.unread:
+                    await self._supply.read()
+                    self._pump()
                 await self._feed_parked()
             except StorageFailed as exc:
                 self._supply.unreadable(exc)
@@ -155,14 +158,9 @@ class Forwarder:
         self._check_drained()
         await self._drained.wait()
 
-    async def _feed(self) -> None:
-        """Lease until the window is full or the outbox has nothing more."""
-        while self._link is not None and not self._draining and self.window.vacancy > 0:
-            if not await self._supply.fill():
-                return
-            while self.window.vacancy > 0 and (chosen := self._supply.choose()) is not None:
-                self._add(chosen)
-            self._pump()
+    @property
+    def _may_add(self) -> bool:
+        return self._link is not None and not self._draining and self.window.vacancy > 0
 
     async def _feed_parked(self) -> None:
         """Let the next parked trigger go, if it is time."""
@@ -178,29 +176,38 @@ class Forwarder:
 
     def _add(self, leased: Leased) -> Out | None:
         """Take a leased trigger into the window; None if the very same one is out already."""
-        record = leased.record
+        record, log = leased.record, leased.log
         rule = self._rules.get(leased.rule)
-        parked = leased.log == PARKED
         entry = self.window.add(
             correlation_id(record.agent, record.source, record.id, leased.rule),
             leased,
-            lane=f"{leased.rule}\0{record.source}" if rule is not None and rule.strict and not parked else None,
-            known=leased.moved is None and leased.seq >= self._outbox.reopened_seq[leased.log],
-            patience=1 if parked else self._park_after,
+            lane=f"{leased.rule}\0{record.source}" if rule is not None and rule.strict and log != PARKED else None,
+            known=leased.moved is None and leased.seq >= self._outbox.reopened_seq[log],
+            patience=1 if log == PARKED else self._park_after,
         )
         if entry is None:
             # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
             self._outbox.release(leased, SETTLED)
         return entry
 
+    def _pump_soon(self) -> None:
+        """Look for what is due in the next turn of the loop: who was just answered goes on first."""
+        if self._soon is None and self._link is not None:
+            self._soon = asyncio.get_running_loop().call_soon(self._pump)
+
     def _pump(self) -> None:
-        """Send what is due, and see when to look again."""
+        """Take up what is leased, send what is due, and see when to look again."""
+        self._soon = None
+        while self._may_add and (taken := self._supply.take(self.window.vacancy)):
+            for leased in taken:
+                self._add(leased)
         link = self._link
         if link is not None:
             now = self._now()
             publications: list[Publication] = []
+            moment = self._clock.moment()
             for entry in self.window.due(now, min(link.room, self._pace.window - self.window.sent)):
-                publication = self._publication(entry)
+                publication = self._publication(entry, moment)
                 if publication is not None:
                     publications.append(publication)
                     self.counts.republished += entry.tries > 1
@@ -210,7 +217,7 @@ class Forwarder:
                 if not self._qos:
                     # The link tells in the next turn what it could not write, which is before this.
                     asyncio.get_running_loop().call_soon(self._written, link, publications)
-            if not self._draining and (self.window.vacancy > 0 or self._parked.wanted(now)):
+            if (self._may_add and self._supply.unread) or (not self._draining and self._parked.wanted(now)):
                 self._wake.set()
         for entry in self.window.tired():
             self._tire(entry)
@@ -221,14 +228,15 @@ class Forwarder:
         if link is self._link:
             self.acknowledged([Ack(publication.token, SUCCESS) for publication in publications])
 
-    def _publication(self, entry: Out) -> Publication | None:
+    def _publication(self, entry: Out, moment: Moment) -> Publication | None:
         """The trigger as a publication; None when it ends here instead."""
         leased = entry.item
         rule = self._rules.get(leased.rule)
         if rule is None:
             self.give_up(entry, "rule removed", 0)
             return None
-        left_s = min(rule.ttl_s, self._max_age_s) - age_s(leased, self._clock)
+        ttl_s = min(rule.ttl_s, self._max_age_s)
+        left_s = ttl_s - age_s(leased, self._clock.boot, moment)
         if left_s <= 0:
             self._expire(entry)
             return None
@@ -240,18 +248,18 @@ class Forwarder:
             self.give_up(entry, str(exc), 0)
             return None
 
-    def _taken_by_broker(self, token: int, now: float) -> None:
-        taken = self.window.acknowledged(token, now)
-        if taken is None:
+    def _taken_by_broker(self, entry: Out, now: float) -> None:
+        if not self.window.acknowledged(entry, now):
             return
-        entry, final = taken
         self.counts.published += 1
-        self._count(entry).published += 1
-        self.lives.published(entry)
-        if final:
+        count = self._count(entry)
+        count.published += 1
+        if self.lives.tracks(entry):
+            self.lives.published(entry)
+        if self._by_broker:
             self._release(entry, SETTLED)
             self.counts.settled += 1
-            self._count(entry).settled += 1
+            count.settled += 1
 
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""
@@ -357,27 +365,32 @@ class Forwarder:
         self._pump()
 
     def _release(self, entry: Out, way: str) -> None:
+        leased = entry.item
         self.window.remove(entry)
-        self._parked.ended(entry, self._now(), answered=True)
-        self._outbox.release(entry.item, way)
+        if leased.log == PARKED:
+            self._parked.ended(entry, self._now(), answered=True)
+        self._outbox.release(leased, way)
 
     def _count(self, entry: Out) -> RuleCounts:
-        return self._rule_counts.setdefault(entry.item.rule, RuleCounts())
+        rule = entry.item.rule
+        return self._rule_counts.get(rule) or self._rule_counts.setdefault(rule, RuleCounts())
 
     def _check_drained(self) -> None:
         if self._draining and (self._link is None or not self.window.sent):
             self._drained.set()
 
     def _set_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if self._link is None:
-            return
         deadlines = (self.window.next_deadline(), self._parked.next_deadline())
-        deadline = min((time for time in deadlines if time is not None), default=None)
-        if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_at(deadline, self._pump)
+        deadline = None if self._link is None else min((at for at in deadlines if at is not None), default=None)
+        if self._timer is not None:
+            if self._timer.when() == deadline:
+                return
+            self._timer.cancel()
+        self._timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self._pump()
 
     @staticmethod
     def _now() -> float:

@@ -50,7 +50,7 @@ class Lives:
         return Life(report, record.accepted_ms, ends_published=self._ends_published)
 
     def published(self, entry: Out) -> None:
-        """The broker took it."""
+        """The broker took one that is followed (`tracks`)."""
         life = self.begun(entry)
         if life is None:
             return

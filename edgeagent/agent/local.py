@@ -11,10 +11,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest, Prepared
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
@@ -40,14 +41,21 @@ from edgeagent.outbox.records import digest_of
 # While the outbox refuses, the held messages are offered again this often.
 _HELD_RETRY_S = 1.0
 # One group commit's worth: enough to fill a sync, little enough to answer soon.
-_BATCH_MESSAGES = 256
+_BATCH_MESSAGES = 128
 _BATCH_BYTES = 1 << 20
 
 # Topics whose subscription is remembered; a device that makes up ever new ones costs time, never memory.
 _MAX_ROUTES = 4096
 _decode = msgspec.json.Decoder().decode
-_Route = tuple[LocalSubscription, Path | None]  # and where in the data the event's id is
 _log = logging.getLogger(__name__)
+
+
+class _Route(NamedTuple):
+    """What becomes of a topic's messages. `id_path`: where in the data the event's id is, if it has one."""
+
+    subscription: LocalSubscription
+    id_path: Path | None
+    source: str
 
 
 class LocalCounts(msgspec.Struct):
@@ -69,6 +77,7 @@ class LocalBroker:
         outbox: Outbox,
         relay: LocalRelay,
         told: ConnectionTold,
+        clock: Clock,
         *,
         deliveries: Deliveries,
         new_session: Callable[[], Awaitable[str]],
@@ -77,13 +86,14 @@ class LocalBroker:
         self.counts = LocalCounts()
         self.held = ""
         self._routes: dict[str, _Route] = {}
-        self._subscriptions: list[_Route] = [
+        self._subscriptions = [
             (subscription, compile_path(subscription.id) if subscription.id else None) for subscription in subscriptions
         ]
         self._ingest = ingest
         self._outbox = outbox
         self._relay = relay
         self._told = told
+        self._clock = clock
         self._deliveries = deliveries
         self._new_session = new_session
         self._session_lost = False
@@ -175,9 +185,10 @@ class LocalBroker:
         prepared: list[tuple[Message, Draft, Prepared]] = []
         part = drafts[: self._together]
         try:
+            moment = self._clock.moment()
             for message, draft in part:
                 try:
-                    prepared.append((message, draft, self._ingest.prepare(draft, answered=False)))
+                    prepared.append((message, draft, self._ingest.prepare(draft, moment)))
                 except (MessageError, EventConflict, RecordTooLarge) as exc:
                     drafts.remove((message, draft))
                     self._refuse(message, exc)
@@ -201,21 +212,20 @@ class LocalBroker:
         del drafts[: len(prepared)]
         for _, draft, event in prepared:
             if draft.delivery is not None:
-                self._deliveries.add(draft.delivery[1], event.digest, event.accepted.id)
+                self._deliveries.add(draft.delivery[1], event.digest, event.event_id)
         return True
 
     def _draft(self, message: Message) -> Draft | None:
         """The message as an event; None when it is none (then it is counted, told, and acknowledged)."""
         self.counts.received += 1
-        route = self._routes.get(message.topic) or self._route(message.topic)
-        if route is None or message.retain:
-            self.counts.ignored += 1
-            return None
-        subscription, id_path = route
         try:
-            draft = _event(message, subscription)
-            if id_path is not None:
-                draft.id = _id(draft, id_path)
+            route = self._routes.get(message.topic) or self._route(message.topic)
+            if route is None or message.retain:
+                self.counts.ignored += 1
+                return None
+            draft = _event(message, route)
+            if route.id_path is not None:
+                draft.id = _id(draft, route.id_path)
         except MessageError as exc:
             self._refuse(message, exc)
             return None
@@ -224,10 +234,19 @@ class LocalBroker:
         return draft
 
     def _route(self, topic: str) -> _Route | None:
-        """The subscription that brings this topic; None: one that the configuration no longer has, or no events."""
-        route = next((route for route in self._subscriptions if matches(route[0].topic, topic)), None)
-        if route is None or is_reserved(topic):
+        """Where this topic goes; None: a subscription that the configuration no longer has, or no events.
+
+        Raises:
+            MessageError: no source can be made of it.
+        """
+        found = next((found for found in self._subscriptions if matches(found[0].topic, topic)), None)
+        if found is None or is_reserved(topic):
             return None
+        template = found[0].source
+        try:
+            route = _Route(*found, source_from_topic(template, topic))
+        except IndexError:
+            raise MessageError("event", "source", f"the topic has no such level for {template!r}") from None
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
         self._routes[topic] = route
@@ -240,7 +259,7 @@ class LocalBroker:
             known = self._deliveries.event_id(message.packet_id, digest_of(draft))
             if known is not None:
                 self.counts.redelivered += 1
-                draft.id = known
+                draft.id, draft.repeated = known, True
 
     def _refuse(self, message: Message, error: MessageError | EventConflict | RecordTooLarge) -> None:
         self.counts.malformed += 1
@@ -258,23 +277,20 @@ class LocalBroker:
         )
 
 
-def _event(message: Message, subscription: LocalSubscription) -> Draft:
-    try:
-        source = source_from_topic(subscription.source, message.topic)
-    except IndexError:
-        raise MessageError("event", "source", f"the topic has no such level for {subscription.source!r}") from None
+def _event(message: Message, route: _Route) -> Draft:
     draft = cloudevent(message.payload)
     if draft is None:
         value = _json(message.payload)
-        draft = Draft(
-            source=source,
+        return Draft(
+            source=route.source,
             data=message.payload,
             is_json=value is not msgspec.UNSET,
             value=value,
-            type=subscription.type,
+            type=route.subscription.type,
+            topic=message.topic,
         )
-    if subscription.source is not None:
-        draft.source = source
+    if route.subscription.source is not None:
+        draft.source = route.source
     draft.topic = message.topic
     return draft
 

@@ -44,8 +44,13 @@ class Supply:
         self._unreadable = True
         asyncio.get_running_loop().call_later(_UNREADABLE_S, self.changed)
 
-    async def fill(self) -> bool:
-        """Lease where nothing is left; False when there is nothing to choose for now."""
+    @property
+    def unread(self) -> bool:
+        """Whether `read` may bring something: a log has more, and none of it is leased."""
+        return any(not leased and not self._empty[name] for name, leased in self._leased.items())
+
+    async def read(self) -> None:
+        """Lease from the disk where nothing is left."""
         for name, leased in self._leased.items():
             if leased or self._empty[name]:
                 continue
@@ -57,12 +62,22 @@ class Supply:
                 self.unreadable(exc)
             if leased:
                 self._empty[name] = False
-        return any(self._leased.values())
 
-    def choose(self) -> Leased | None:
-        """The next trigger to send, None when none is leased."""
+    def take(self, most: int) -> list[Leased]:
+        """The next triggers to send, at most so many; empty when none is leased, and none was just committed."""
+        for name, leased in self._leased.items():
+            if leased or self._empty[name]:
+                continue
+            newest = self._outbox.lease_newest(name)
+            if newest is not None:
+                leased.extend(newest)
+                self._empty[name] = not newest
         high, normal = self._leased[HIGH], self._leased[NORMAL]
-        self._taken += 1
-        if normal and (not high or self._taken % _NORMAL_SHARE == 0):
-            return normal.popleft()
-        return high.popleft() if high else None
+        if not high:
+            return [normal.popleft() for _ in range(min(most, len(normal)))]
+        taken: list[Leased] = []
+        while len(taken) < most and (high or normal):
+            self._taken += 1
+            turn = normal if normal and (not high or self._taken % _NORMAL_SHARE == 0) else high
+            taken.append(turn.popleft())
+        return taken

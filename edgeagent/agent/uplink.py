@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from edgeagent.agent.clock import Clock
+from edgeagent.agent.clock import Moment
 from edgeagent.core.rules import Rule
 from edgeagent.core.topics import status_topics, with_agent
 from edgeagent.core.trigger import render, traceparent
@@ -54,11 +54,11 @@ class Addressing:
         )
 
 
-def age_s(leased: Leased, clock: Clock) -> float:
-    """How long ago the event was accepted: by the boot's clock, or by wall clock if that was another boot."""
-    if leased.boot == clock.boot:
-        return max(0.0, (clock.uptime_ms() - leased.record.uptime_ms) / 1000)
-    return max(0.0, (clock.now_ms() - leased.record.accepted_ms) / 1000)
+def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:
+    """How long ago the event was accepted: by the clock of this boot, or by wall clock if that was another one."""
+    if leased.boot == boot:
+        return max(0.0, (moment.uptime_ms - leased.record.uptime_ms) / 1000)
+    return max(0.0, (moment.now_ms - leased.record.accepted_ms) / 1000)
 
 
 class ConnectionTold:

@@ -26,6 +26,7 @@ class UplinkOwner:
         self._link: Link | None = None
         self._left = asyncio.Event()
         self._online_said = False
+        self._leaving = False
 
     def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  `Link.carried` says more
         """Connected; see `LinkOwner`."""
@@ -49,9 +50,10 @@ class UplinkOwner:
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
         """The broker answered triggers; see `LinkOwner`."""
-        if any(ack.token == _OFFLINE for ack in acks):
+        if self._leaving and any(ack.token == _OFFLINE for ack in acks):
             self._left.set()
-        self._say_online()
+        if not self._online_said:
+            self._say_online()
         self._forwarder.acknowledged(acks)
 
     def on_room(self) -> None:
@@ -63,6 +65,7 @@ class UplinkOwner:
         if self._link is None:
             return
         self._left.clear()
+        self._leaving = True
         self._say(_OFFLINE, b"offline")
         await self._left.wait()
 

@@ -17,12 +17,14 @@ from edgeagent.errors import MessageError
 _MAX_ATTRIBUTE_CHARS = 1024
 DEFAULT_TYPE = "event"
 _CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
+_PLAIN = (DEFAULT_TYPE, "", None, None, None)  # what nearly all events have of them
 
 
 class Draft(msgspec.Struct, gc=False, kw_only=True):
     """An event as a device sent it. `data` is JSON text where `is_json`, else opaque bytes.
 
     `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own.
+    `repeated`: that very delivery came before and was stored; `id` is then that event's.
     `value`: the data, decoded, if whoever made the draft decoded it to see that it is JSON.
     """
 
@@ -38,6 +40,7 @@ class Draft(msgspec.Struct, gc=False, kw_only=True):
     traceparent: str | None = None
     topic: str | None = None
     delivery: tuple[str, int] | None = None
+    repeated: bool = False
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -75,6 +78,8 @@ def check(draft: Draft) -> None:
     if draft.id and (problem := event_id_problem(draft.id)):
         raise MessageError("event", "id", problem)
     texts = (draft.type, draft.time, draft.subject, draft.datacontenttype, draft.traceparent)
+    if texts == _PLAIN:
+        return
     for place, text in enumerate(texts):
         if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
             reason = f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters"

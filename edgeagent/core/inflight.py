@@ -113,38 +113,35 @@ class Window(Generic[T]):
 
     def due(self, now: float, room: int) -> list[InFlight[T]]:
         """What to send now, at most `room`: they are `sent` from here on. Whose rest or time-out is over is ready."""
-        self._expire(now)
+        if self._timers:
+            self._expire(now)
         result: list[InFlight[T]] = []
         held: list[InFlight[T]] = []
-        while self._ready and len(result) < room:
-            entry = self._ready.popleft()
-            if entry.phase is not Phase.READY or self._by_token.get(entry.token) is not entry:
+        ready = self._ready
+        while ready and len(result) < room:
+            entry = ready.popleft()
+            if entry.phase is not Phase.READY or entry.token not in self._by_token:
                 continue
             if entry.lane is not None and self._lanes[entry.lane][0] is not entry:
                 held.append(entry)
                 continue
-            self._enter(entry, Phase.SENT)
+            entry.phase = Phase.SENT
             entry.tries += 1
             if entry.tries > 1 and entry.attempt:
                 entry.attempt += 1
             result.append(entry)
-        self._ready.extendleft(reversed(held))
+        self.sent += len(result)
+        ready.extendleft(reversed(held))
         return result
 
-    def acknowledged(self, token: int, now: float) -> tuple[InFlight[T], bool] | None:
-        """The broker took it. With settle = "broker" it is final and leaves the window; returns it and whether it is.
-
-        None when the token is no longer out.
-        """
-        entry = self._by_token.get(token)
-        if entry is None or entry.phase is not Phase.SENT:
-            return None
-        if not self._wait_for_engine:
-            self.remove(entry)
-            return entry, True
-        self._enter(entry, Phase.WAITING)
-        self._set_timer(entry, now + self._response_timeout_s)
-        return entry, False
+    def acknowledged(self, entry: InFlight[T], now: float) -> bool:
+        """The broker took it; False if it was not waited for. With settle = "broker" it is final: `remove` it."""
+        if entry.phase is not Phase.SENT:
+            return False
+        if self._wait_for_engine:
+            self._enter(entry, Phase.WAITING)
+            self._set_timer(entry, now + self._response_timeout_s)
+        return True
 
     def by_token(self, token: int) -> InFlight[T] | None:
         """The trigger of a publication."""
@@ -182,7 +179,8 @@ class Window(Generic[T]):
         """It is final: let the next one of its lane go. Again is harmless."""
         if self._by_token.pop(entry.token, None) is None:
             return
-        self._enter(entry, Phase.ENDING)
+        self.sent -= entry.phase is Phase.SENT
+        entry.phase = Phase.ENDING
         del self._by_correlation[entry.correlation_id]
         if entry.lane is not None:
             lane = self._lanes[entry.lane]

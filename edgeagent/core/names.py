@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME_PREFIX = re.compile(r"[a-z0-9][-.a-z0-9]*", re.ASCII)
@@ -13,6 +14,7 @@ _MAX_SUBDOMAIN_CHARS = 253
 _FORBIDDEN_IN_SOURCE = frozenset(" #+\0")
 
 
+@lru_cache(maxsize=4096)  # the same few devices send again and again
 def source_problem(source: str) -> str | None:
     """Why this text is no source, or None when it is one: 1-128 printable characters, no space, `#`, `+`, NUL."""
     if not 1 <= len(source) <= _MAX_SOURCE_CHARS:

@@ -150,11 +150,12 @@ class Outgoing:
         return ack
 
     def _packet(self, publication: Publication) -> bytes | None:
+        qos, topic, alias, packet_id = publication.qos, publication.topic, None, None
         if reason_code := self._obstacle(publication):
             self._refuse(publication, reason_code)
             return None
-        packet_id = self.free_packet_id() if publication.qos else None
-        topic, alias = publication.topic, None
+        if qos:
+            packet_id = self.free_packet_id()
         if self._most_aliases:
             alias = self._aliases.get(topic)
             if alias is None:
@@ -171,7 +172,7 @@ class Outgoing:
             return None
         if alias is not None and topic:
             self._aliases[topic] = alias
-        if publication.qos == 1 and packet_id is not None:
+        if qos == 1 and packet_id is not None:
             self.tokens[packet_id] = publication.token
         elif packet_id is not None and self._exchanges is not None:
             self._exchanges.add(packet_id, publication)

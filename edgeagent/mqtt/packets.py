@@ -6,6 +6,7 @@ compare them with `==` and turn them into numbers with `int()`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import mqtt5
@@ -205,6 +206,11 @@ def publish_packet(publication: Publication, packet_id: int | None, topic: str, 
 def repeated(packet: bytes) -> bytes:
     """The same PUBLISH, marked as one that may have come before."""
     return bytes((packet[0] | _DUPLICATE,)) + packet[1:]
+
+
+def puback_packets(packet_ids: Iterable[int]) -> bytes:
+    """A PUBACK for each, all of them successes."""
+    return b"".join([b"\x40\x02" + packet_id.to_bytes(2, "big") for packet_id in packet_ids])
 
 
 def pubrel_packet(packet_id: int, *, known: bool = True) -> bytes:

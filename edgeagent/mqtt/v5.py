@@ -33,6 +33,7 @@ from edgeagent.mqtt.packets import (
     PacketReader,
     Refusal,
     message_from,
+    puback_packets,
     subscribe_packet,
 )
 
@@ -131,7 +132,7 @@ class V5Link(asyncio.Protocol):
             return
         packet_ids = self._held.acknowledge([message for message in messages if message.connection == self.connection])
         if packet_ids:
-            self._write(b"".join([mqtt5.PubAckPacket(packet_id).write() for packet_id in packet_ids]))
+            self._write(puback_packets(packet_ids))
             self._read_while_not_full()
         if self._held.only_refused_are_left:
             text = "the broker sent more at once than it may; the rest comes on the next connection"
@@ -237,10 +238,9 @@ class V5Link(asyncio.Protocol):
     def _take_puback(self, packet: mqtt5.PubAckPacket) -> None:
         try:
             token = self._outgoing.tokens.pop(packet.packet_id)
+            self._acks.append(Ack(token, int(packet.reason_code), packet.reason_str or ""))
         except KeyError:
             self._not_in_flight(packet.packet_id)
-        else:
-            self._acks.append(Ack(token, int(packet.reason_code), packet.reason_str or ""))
 
     def _take_answer(self, kind: int, packet_id: int, reason_code: int, reason: str | None) -> None:
         if self._phase is _CONNECTING:

@@ -9,7 +9,6 @@ All methods are called in the loop's thread. `run` must be running. Cancelling a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Self, TypeVar
 
@@ -30,7 +29,6 @@ _CHECKPOINT_RELEASES = 1000
 _LOOK_S = 0.1
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
 
 
 class Outbox:
@@ -89,10 +87,9 @@ class Outbox:
 
     def hours_left(self) -> float | None:
         """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
-        health = self.health
-        free_bytes = health.max_bytes - health.used_bytes
-        now = self._loop.time()
-        return self._headroom.hours_left(now, health.account.pending, free_bytes, health.bytes_per_trigger)
+        health, now = self.health, self._loop.time()
+        room = health.max_bytes - health.used_bytes
+        return self._headroom.hours_left(now, health.account.pending, room, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
         """Store a group, all or nothing; synced when it returns. Returns the seq of its first trigger.
@@ -105,7 +102,7 @@ class Outbox:
         return await self.submit(group)
 
     def submit(self, group: Group) -> asyncio.Future[int]:
-        """As `append`, for a caller that must know the outcome even if it is cancelled: do not cancel the future."""
+        """As `append`, for one that must know the outcome even if it is cancelled: do not cancel the future."""
         future: asyncio.Future[int] = self._loop.create_future()
         self._appends.append((group, future))
         self._begin_soon()
@@ -123,7 +120,7 @@ class Outbox:
         Raises:
             StorageFailed: the disk cannot be read now.
         """
-        newest = self._tails.take(name)
+        newest = self.lease_newest(name)
         if newest is not None:
             return newest
         handed_out = self._tails.handed_out()
@@ -136,6 +133,10 @@ class Outbox:
             leased, next_seq = await self._on_disk(work)
             self._tails.leased(name, next_seq)
         return leased
+
+    def lease_newest(self, name: str) -> list[Leased] | None:
+        """As `lease`, without the disk: None if the next ones have to be read."""
+        return self._tails.take(name)
 
     def release(self, leased: Leased, way: str) -> None:
         """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""

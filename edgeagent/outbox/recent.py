@@ -69,8 +69,8 @@ class Recent:
         self.add_all([(key, digest)], [] if delivery is None else [delivery])
 
     def add_all(self, keys: Iterable[tuple[bytes, bytes]], deliveries: Iterable[Delivery]) -> None:
-        """Take up events that were stored: key and digest of each, and the deliveries that brought some of them."""
-        self._keys += b"".join([key + digest for key, digest in keys])
+        """Take up events that were stored: key (if it has one) and digest of each, and the deliveries of the others."""
+        self._keys += b"".join([key + digest for key, digest in keys if key])
         self._deliveries += deliveries
         if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > OPEN_DELIVERIES * 2:
             self._trim()

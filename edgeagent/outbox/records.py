@@ -134,7 +134,9 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
 
 def digest_of(record: Draft | Record) -> bytes:
     """The digest by which a repetition of this record's event is told from a conflict."""
-    return data_digest((record.topic or "").encode() + b"\0" + record.data if record.delivery else record.data)
+    if record.delivery is None:
+        return data_digest(record.data)
+    return data_digest(b"%b\0%b" % ((record.topic or "").encode(), record.data))
 
 
 def delivery_of(record: Record, digest: bytes) -> Delivery | None:

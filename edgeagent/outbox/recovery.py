@@ -173,7 +173,8 @@ def _remember(parts: Iterable[Sequence[Frame]], recent: Recent) -> None:
         record, moved = content
         if moved is None:
             digest = digest_of(record)
-            recent.add(event_key(record.source, record.id), digest, delivery_of(record, digest))
+            key = event_key(record.source, record.id) if record.delivery is None else b""
+            recent.add(key, digest, delivery_of(record, digest))
         elif moved.origin == IMPORT:
             recent.add(*import_marks(moved), None)
 

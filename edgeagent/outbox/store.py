@@ -166,9 +166,9 @@ class Store:
         self._readers[name].close()
         self._readers[name] = Reader(self._logs[name], max(self._logs[name].released.cursor, seq))
 
-    def release(self, name: str, seq: int, way: str) -> bool:
-        """Release one trigger; kept with the next checkpoint. False if it was released before."""
-        new = self._logs[name].release(seq, 1, way) > 0
+    def release(self, name: str, seq: int, way: str, count: int = 1) -> bool:
+        """Release triggers from a seq on; kept with the next checkpoint. False if all were released before."""
+        new = self._logs[name].release(seq, count, way) > 0
         self._dirty = self._dirty or new
         return new
 

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from edgeagent.core.event import Record
 from edgeagent.outbox.records import Group, Leased
 
-_MAX_TRIGGERS = 512
-_MAX_BYTES = 512 << 10
+_MAX_TRIGGERS = 2048
+_MAX_BYTES = 1 << 20
 
 
 class Tail:

@@ -114,9 +114,17 @@ def work_off(store: Store, turn: Turn) -> Done:
 
 
 def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:
-    """Release triggers: log, seq, and the way each ended."""
+    """Release triggers: log, seq, and the way each ended. Those that follow each other are released together."""
+    run_name, run_way, start, end = "", "", 0, 0
     for name, seq, way in releases:
-        store.release(name, seq, way)
+        if seq == end and name == run_name and way == run_way:
+            end += 1
+            continue
+        if run_name:
+            store.release(run_name, start, run_way, end - start)
+        run_name, run_way, start, end = name, way, seq, seq + 1
+    if run_name:
+        store.release(run_name, start, run_way, end - start)
 
 
 def look(store: Store) -> Health:

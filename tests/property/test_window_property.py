@@ -72,12 +72,13 @@ class WindowLife(RuleBasedStateMachine):
     def acknowledge(self, data: st.DataObject) -> None:
         """The broker takes one, once."""
         entry = self.choose(data, Phase.SENT)
-        assert self.window.acknowledged(entry.token, self.now) == (entry, not self.wait_for_engine)
+        assert self.window.acknowledged(entry, self.now)
         if self.wait_for_engine:
             self.waited_s[entry.token] = 0.0
         else:
+            self.window.remove(entry)
             del self.entries[entry.token]
-        assert self.window.acknowledged(entry.token, self.now) is None
+        assert not self.window.acknowledged(entry, self.now)
 
     @precondition(lambda self: any(entry.tries for entry in self.entries.values()))
     @rule(data=st.data(), at_least_s=st.sampled_from([0.0, 30.0, 7200.0]))

@@ -52,10 +52,10 @@ def test_the_same_trigger_is_out_once() -> None:
 def test_with_an_engine_an_acknowledged_trigger_waits_for_its_answer() -> None:
     made = window()
     entry = add(made, "a")
-    assert made.acknowledged(entry.token, 0.0) is None, "it was not sent"
+    assert not made.acknowledged(entry, 0.0), "it was not sent"
     sent(made)
     assert made.sent == 1
-    assert made.acknowledged(entry.token, 1.0) == (entry, False)
+    assert made.acknowledged(entry, 1.0)
     assert (entry.phase, made.sent, made.next_deadline()) == (Phase.WAITING, 0, 61.0)
     assert made.find("a") is entry
 
@@ -64,16 +64,17 @@ def test_with_a_broker_an_acknowledged_trigger_is_final() -> None:
     made = window(wait_for_engine=False)
     entry = add(made, "a")
     sent(made)
-    assert made.acknowledged(entry.token, 0.0) == (entry, True)
+    assert made.acknowledged(entry, 0.0)
+    made.remove(entry)
     assert made.find("a") is None
-    assert made.acknowledged(entry.token, 0.0) is None
+    assert not made.acknowledged(entry, 0.0)
 
 
 def test_one_that_nobody_answers_is_sent_again_after_the_time_out_and_a_rest() -> None:
     made = window()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry.token, 0.0)
+    made.acknowledged(entry, 0.0)
     assert sent(made, 59.9) == []
     assert sent(made, 60.0) == []
     assert entry.phase is Phase.RESTING
@@ -117,7 +118,7 @@ def test_a_strict_lane_has_one_out_and_the_others_wait_until_it_is_final() -> No
     add(made, "b1", "b")
     add(made, "free")
     assert sent(made) == ["a1", "b1", "free"]
-    made.acknowledged(first.token, 0.0)
+    made.acknowledged(first, 0.0)
     made.rest(first, 0.0)
     assert sent(made, 1.0) == [], "the first one's rest holds its lane"
     assert sent(made, 100.0) == ["a1"]
@@ -145,7 +146,7 @@ def test_after_a_lost_connection_what_was_not_acknowledged_is_sent_again_first_a
     assert sent(made, room=3) == ["a", "b", "c"]
     acknowledged = made.find("b")
     assert acknowledged is not None
-    made.acknowledged(acknowledged.token, 0.0)
+    made.acknowledged(acknowledged, 0.0)
     made.disconnected(1.0)
     assert made.sent == 0
     made.reconnected(2.0)
@@ -156,7 +157,7 @@ def test_the_response_time_out_stands_still_while_the_connection_is_lost() -> No
     made = window()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry.token, 0.0)
+    made.acknowledged(entry, 0.0)
     made.disconnected(50.0)
     made.disconnected(55.0)
     assert made.next_deadline() is None
@@ -173,7 +174,7 @@ def test_a_connection_that_is_lost_at_once_stops_the_time_out_too() -> None:
     made = window()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry.token, 0.0)
+    made.acknowledged(entry, 0.0)
     made.disconnected(0.0)
     assert made.next_deadline() is None
     made.reconnected(100.0)
@@ -193,7 +194,7 @@ def test_nothing_happens_to_one_that_is_being_put_away() -> None:
     made = window()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry.token, 0.0)
+    made.acknowledged(entry, 0.0)
     made.ending(entry)
     assert made.next_deadline() is None
     assert sent(made, 1e6) == []

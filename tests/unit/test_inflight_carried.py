@@ -13,9 +13,10 @@ def test_what_the_link_goes_on_with_is_not_sent_again_and_its_answer_counts() ->
     window.reconnected(2.0, {tokens[1], 999})
     assert window.sent == 1
     assert [entry.item for entry in window.due(2.0, 10)] == ["a", "c", "d"]
-    taken = window.acknowledged(tokens[1], 3.0)
-    assert taken is not None
-    assert (taken[0].tries, taken[0].attempt, taken[0].phase) == (1, 1, Phase.WAITING)
+    carried = window.by_token(tokens[1])
+    assert carried is not None
+    assert window.acknowledged(carried, 3.0)
+    assert (carried.tries, carried.attempt, carried.phase) == (1, 1, Phase.WAITING)
 
 
 def test_one_that_was_carried_and_refused_is_sent_again_once() -> None:

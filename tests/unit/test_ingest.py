@@ -65,12 +65,13 @@ async def test_an_event_without_id_and_time_is_given_both(outbox: Outbox) -> Non
     assert stored.record.time.endswith("Z")
 
 
-async def test_ids_made_one_after_the_other_sort_by_time() -> None:
+def test_ids_made_one_after_the_other_sort_by_time() -> None:
     clock = Clock()
-    before = clock.new_id()
-    while clock.new_id()[:13] == before[:13]:  # noqa: ASYNC110  only the clock tells
-        await asyncio.sleep(0)
-    assert before < clock.new_id()
+    ids = [clock.new_id(1_774_004_400_000 + number) for number in range(1000)]
+    assert ids == sorted(ids)
+    assert {uuid.UUID(made).version for made in ids} == {7}
+    assert {uuid.UUID(made).variant for made in ids} == {uuid.RFC_4122}
+    assert len({made[14:] for made in ids}) == 1000
 
 
 async def test_the_same_event_twice_in_one_batch_is_stored_once(outbox: Outbox) -> None:

@@ -75,6 +75,7 @@ async def bench(directory: Path, session: str = "s1", rules: Sequence[RuleSpec] 
             outbox,
             LocalRelay(ledger, "edgeagent/status/{source}", retain=True),
             ConnectionTold("local broker", ["mqtt://127.0.0.1"], "retrying"),
+            Clock(),
             deliveries=Deliveries(session),
             new_session=new_session,
         )
