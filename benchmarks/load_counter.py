@@ -18,8 +18,9 @@ from typing import Any, cast
 import mqtt5
 
 from benchmarks.load import answer, number_in, requests
+from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
 from edgeagent.mqtt.link import Subscription
-from edgeagent.mqtt.packets import LARGEST_PACKET_BYTES, PacketReader, Refusal, subscribe_packet
+from edgeagent.mqtt.packets import PacketReader, Refusal, subscribe_packet
 
 _CLIENT_ID = "counter"
 _PUBACK = bytes([0x40, 0x02])

@@ -19,7 +19,8 @@ from typing import Any, cast
 import mqtt5
 
 from benchmarks.load import TOPIC, answer, event, requests
-from edgeagent.mqtt.packets import LARGEST_PACKET_BYTES, LARGEST_PACKET_ID, RECEIVE_MAX, PacketReader, Refusal
+from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, RECEIVE_MAX
+from edgeagent.mqtt.packets import LARGEST_PACKET_ID, PacketReader, Refusal
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _GRANTED = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE

@@ -10,6 +10,7 @@ import msgspec
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
+from edgeagent.mqtt import engines
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,9 +46,11 @@ def run(args: argparse.Namespace) -> int:
 def _agent(config: AgentConfig) -> list[str]:
     uplink = config.uplink
     lines = [f"uplink    {', '.join(uplink.addresses)} as {uplink.client_id}, triggers on {uplink.trigger_topic}"]
+    lines += _engines("uplink", uplink)
     if config.local is not None:
         topics = ", ".join(subscription.topic for subscription in config.local.subscribe) or "no subscriptions"
         lines.append(f"local     {', '.join(config.local.addresses)}: {topics}")
+        lines += _engines("local", config.local)
     lines.append(f"http      {config.http.listen or 'the Unix socket only'}")
     when_full = "events are refused" if config.outbox.when_full == "refuse" else "the oldest triggers are dropped"
     lines.append(f"outbox    at most {config.outbox.max_bytes / (1 << 20):.0f} MiB, then {when_full}")
@@ -55,6 +58,8 @@ def _agent(config: AgentConfig) -> list[str]:
         target = rule.template or rule.workflow_file or "its own workflow"
         state = "" if rule.enabled else " (not enabled)"
         lines.append(f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{state}")
+    if problem := engines.qos_problem(uplink):
+        lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
     lines += _limits("uplink", uplink, uplink.settle == "broker")
     if config.local is not None:
         lines += _limits("local", config.local)
@@ -65,6 +70,7 @@ def _agent(config: AgentConfig) -> list[str]:
 
 def _dispatcher(config: DispatcherConfig) -> list[str]:
     lines = [f"broker    {', '.join(config.broker.addresses)}, group {config.broker.group}"]
+    lines += _engines("broker", config.broker)
     lines.append(f"engine    {config.engine.kind}")
     lines += _limits("broker", config.broker)
     lines += [
@@ -74,6 +80,11 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
     if not config.allow:
         lines.append("warning: nothing is restricted ([[allow]]); a dry run starts nothing")
     return lines
+
+
+def _engines(table: str, connection: Connection) -> list[str]:
+    """Which MQTT engine is used on this machine."""
+    return [f"{table:<9} by the MQTT engine {choice}" for choice in engines.choices(connection)]
 
 
 def _limits(table: str, connection: Connection, settled_by_broker: bool = False) -> list[str]:

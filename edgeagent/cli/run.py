@@ -9,7 +9,9 @@ import sys
 from edgeagent.cli.options import add_config
 from edgeagent.config import agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
+from edgeagent.errors import ConfigError
 from edgeagent.host import log
+from edgeagent.mqtt import engines
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +31,10 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, OutboxLocked, StorageFailed, ListenFailed: it cannot start.
     """
-    config = load_agent(agent_config_path(args.config))
+    path = agent_config_path(args.config)
+    config = load_agent(path)
+    if problem := engines.qos_problem(config.uplink):
+        raise ConfigError(str(path), [problem])
     log.configure(config.log.level, config.log.format, sys.stderr)
     return asyncio.run(_serve(config))
 

@@ -10,6 +10,7 @@ import msgspec
 
 import edgeagent
 from edgeagent.cli.options import add_json
+from edgeagent.mqtt import engines
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -22,7 +23,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(args: argparse.Namespace) -> int:
     """Print the version, and what a report of a fault should name."""
     parts = {"edgeagent": edgeagent.__version__, "python": platform.python_version()}
-    parts |= {package: version(package) for package in ("mqtt5", "msgspec", "h11")}
+    parts |= {package: version(package) for package in ("aiomqtt", "msgspec", "h11")}
+    fault = engines.codec_fault()
+    parts["mqtt5"] = f"cannot be imported ({fault}), so aiomqtt is the MQTT engine" if fault else version("mqtt5")
     if args.json:
         print(msgspec.json.encode(parts).decode())
     else:

@@ -16,10 +16,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
-from edgeagent.config.tables import Connection
+from edgeagent.config.tables import Connection, Uplink
 from edgeagent.core.checkup import Finding, fail, ok, warn
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, UplinkError
+from edgeagent.mqtt import engines
 from edgeagent.mqtt.link import Ack, Link, Message, Subscription
 from edgeagent.mqtt.session import keep_connected
 
@@ -40,6 +41,8 @@ async def broker_findings(
         client_id: of the agent or dispatcher; the trials' ids begin with it.
         topic_filters: shared ones are tried in a group of their own.
     """
+    for choice in engines.choices(connection):
+        yield _engine_finding(table, connection, choice)
     own_id = f"{client_id}-doctor-{secrets.token_hex(4)}"
     errors = {address: await _try(connection, address, own_id) for address in connection.addresses}
     usable = [address for address, error in errors.items() if error is None]
@@ -61,6 +64,18 @@ async def broker_findings(
             yield fail(
                 subject, _without_address(error, usable[0]), "let this user subscribe in the broker's access list"
             )
+
+
+def _engine_finding(table: str, connection: Connection, choice: engines.Choice) -> Finding:
+    subject, found = f"{table} MQTT engine", str(choice)
+    if isinstance(connection, Uplink) and (problem := engines.qos_problem(connection)):
+        return fail(
+            subject, f"{found}; the agent does not start with qos = {connection.qos}", f"set {problem.path} to 1"
+        )
+    if choice.is_fallback:
+        remedy = "install a mqtt5 for this machine, if there is one: aiomqtt takes more processor time for a message"
+        return warn(subject, found, remedy)
+    return ok(subject, found)
 
 
 class _Trial:

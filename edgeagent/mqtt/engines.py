@@ -1,23 +1,32 @@
-"""Which engine makes a connection: `v5` for MQTT 5 by mqtt:// and mqtts://, `v311` for everything else.
+"""Which engine makes a connection, and beginning one by it.
 
-`v311` and what it stands on (aiomqtt, paho) are only imported when a configuration needs them.
+`v5`, on the codec `mqtt5`, makes those of MQTT 5 by mqtt:// and mqtts://; `v311`, on `aiomqtt`, makes all others, and
+these too where the codec cannot be imported: it is compiled, and not for every machine. Nothing here imports an
+engine, or what it stands on, before a connection needs it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import importlib
 import ssl
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from edgeagent.config.addresses import split_broker_url, split_proxy_url, websocket_path
 from edgeagent.config.tables import Connection, Uplink
-from edgeagent.errors import Denied, UplinkError
+from edgeagent.errors import Denied, Problem, UplinkError
 from edgeagent.mqtt.farewell import Farewell
+from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Link, LinkOwner
-from edgeagent.mqtt.packets import Handshake
+
+MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 
 # How many publications wait for a broker that does not tell its limit, where the configuration has no `max_inflight`.
 WINDOW = 20
+# A name with a dead IPv6 address must not eat the whole connect_timeout (RFC 8305 recommends this wait).
+_HAPPY_EYEBALLS_DELAY_S = 0.25
+_EXACTLY_ONCE = 2
 
 
 class EngineLink(Link, Protocol):
@@ -39,23 +48,98 @@ class EngineLink(Link, Protocol):
         """End it at once and without a word."""
 
 
-def needs_aiomqtt(connection: Connection, address: str) -> bool:
-    """Whether `v5` cannot make this connection."""
-    return connection.version != "5" or bool(connection.proxy) or split_broker_url(address)[0] in {"ws", "wss"}
+class Choice(NamedTuple):
+    """The engine for a connection, by the name of the package that it stands on, and why it is this one.
+
+    `is_fallback`: `MQTT5` would be used, if it could be imported on this machine.
+    """
+
+    engine: str
+    why: str
+    is_fallback: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.engine}: {self.why}"
 
 
-def begin_by_aiomqtt(
+@functools.cache
+def codec_fault() -> str:
+    """Why the codec cannot be imported on this machine; "" when it can."""
+    try:
+        importlib.import_module("mqtt5")
+    except ImportError as exc:  # also over one that was compiled for another machine
+        return " ".join(str(exc).split())
+    return ""
+
+
+def choose(connection: Connection, address: str) -> Choice:
+    """Which engine connects to this address."""
+    scheme, _, _ = split_broker_url(address)
+    if connection.version != "5":
+        return Choice(AIOMQTT, f"MQTT {connection.version}")
+    if scheme in {"ws", "wss"}:
+        return Choice(AIOMQTT, f"MQTT 5 by {scheme}://")
+    if connection.proxy:
+        return Choice(AIOMQTT, "MQTT 5 through a proxy")
+    if fault := codec_fault():
+        return Choice(AIOMQTT, f"mqtt5 cannot be imported on this machine ({fault})", is_fallback=True)
+    return Choice(MQTT5, f"MQTT 5 by {scheme}://")
+
+
+def choices(connection: Connection) -> list[Choice]:
+    """The engines for its addresses: one, or one for each scheme where they differ."""
+    return [*dict.fromkeys(choose(connection, address) for address in connection.addresses)]
+
+
+def qos_problem(uplink: Uplink) -> Problem | None:
+    """What keeps an agent from starting on this machine, although its configuration is right on others."""
+    for choice in choices(uplink):
+        if choice.is_fallback and uplink.qos == _EXACTLY_ONCE:
+            return Problem("uplink.qos", f"2 needs the MQTT engine mqtt5: {choice.why}; set it to 1")
+    return None
+
+
+async def begin(
     connection: Connection,
     handshake: Handshake,
     owner: LinkOwner,
     context: ssl.SSLContext | None,
     password: bytes | None,
 ) -> EngineLink:
-    """A link that has begun to connect; only its `up` tells what comes of it.
+    """A link that has begun to connect, with TLS when there is a context; its `up` tells what comes of it.
 
     Raises:
         Denied: the connection cannot be made with this configuration; the text says what to change.
+        OSError, UnicodeError: there is no connection to this address.
     """
+    if choose(connection, handshake.address).engine == AIOMQTT:
+        return _begin_by_aiomqtt(connection, handshake, owner, context, password)
+    from edgeagent.mqtt.packets import connect_packet  # noqa: PLC0415  it imports the codec
+    from edgeagent.mqtt.v5 import V5Link  # noqa: PLC0415  as above
+
+    try:
+        connect = connect_packet(handshake, password)
+    except ValueError as exc:
+        raise _not_made(handshake, exc) from exc
+    _, host, port = split_broker_url(handshake.address)
+    loop = asyncio.get_running_loop()
+    _, link = await loop.create_connection(
+        lambda: V5Link(owner, handshake, connect, loop),
+        host,
+        port,
+        ssl=context,
+        happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S,
+    )
+    return link
+
+
+def _begin_by_aiomqtt(
+    connection: Connection,
+    handshake: Handshake,
+    owner: LinkOwner,
+    context: ssl.SSLContext | None,
+    password: bytes | None,
+) -> EngineLink:
     import aiomqtt  # noqa: PLC0415  most configurations do without
 
     from edgeagent.mqtt import v311_packets  # noqa: PLC0415  as above
@@ -97,10 +181,13 @@ def begin_by_aiomqtt(
             **settings,
         )
     except v311_packets.FORMAT_ERRORS as exc:
-        text = f"no CONNECT can be made of client id, user name, password and will ({exc})"
-        raise Denied(handshake.address, text) from exc
+        raise _not_made(handshake, exc) from exc
     link.start(client)
     return link
+
+
+def _not_made(handshake: Handshake, exc: Exception) -> Denied:
+    return Denied(handshake.address, f"no CONNECT can be made of client id, user name, password and will ({exc})")
 
 
 def _proxy(address: str, url: str) -> Any:

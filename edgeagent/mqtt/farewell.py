@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.link import Subscription
-from edgeagent.mqtt.packets import unsubscribe_packet
 
 _FAILURE = 0x80  # reason codes from here on say that the subscription stays
 
@@ -59,11 +58,10 @@ class Farewell:
         """From now on UNSUBSCRIBE is due, once and then as often as it takes."""
         self._begun = True
 
-    def ask(self, packet_id: int) -> bytes:
-        """The UNSUBSCRIBE to write; it must be written before anything else is received."""
+    def ask(self, packet_id: int) -> None:
+        """An UNSUBSCRIBE of all subscriptions is written with this packet id, before anything else is received."""
         self._packet_id = packet_id
         self._received = self._held.received if self._held.is_empty else None
-        return unsubscribe_packet(packet_id, self._subscriptions)
 
     def take(self, packet_id: int, reason_codes: Sequence[int]) -> bool:
         """Take an UNSUBACK; False: it answers nothing that was asked."""

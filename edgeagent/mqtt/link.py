@@ -1,7 +1,7 @@
 """The MQTT link's interface: what the agent and the dispatcher see of a broker.
 
-Two engines stand behind it: `v5` (MQTT 5 on the `mqtt5` codec) and, later, one for MQTT 3.1.1. Everything
-is in batches and by callback: no task and no future for a message. All calls happen in the loop's thread.
+Two engines stand behind it: `v5` (on the codec `mqtt5`) and `v311` (on `aiomqtt`); `engines` chooses. Everything is
+in batches and by callback: no task and no future for a message. All calls happen in the loop's thread.
 
 The life of a link: `session.keep_connected` connects, subscribes, calls `owner.on_up(link, ...)`; the owner then
 calls `link.publish` and `link.acknowledge`; when the connection ends it calls `owner.on_down` and, after a backoff,

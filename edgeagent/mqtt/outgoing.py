@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
 from edgeagent.mqtt.link import (
     FAILURE,
     MALFORMED,
@@ -25,7 +26,6 @@ from edgeagent.mqtt.link import (
     Publication,
 )
 from edgeagent.mqtt.packets import (
-    LARGEST_PACKET_BYTES,
     LARGEST_PACKET_ID,
     PUBACK,
     PUBCOMP,

@@ -10,15 +10,10 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import mqtt5
-import msgspec
 
-from edgeagent.mqtt.exchanges import Exchanges
-from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription, Will
+from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
+from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription
 
-# How many unacknowledged QoS 1 messages the broker may send before it waits (contract section 2).
-RECEIVE_MAX = 256
-# The protocol ends at 2**28 bytes, where the codec panics; half of it leaves room for properties beside the payload.
-LARGEST_PACKET_BYTES = 1 << 27
 LARGEST_PACKET_ID = 65535
 # By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
 QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
@@ -35,31 +30,6 @@ _MAX_SHORT_LENGTH = 0x7F
 _MALFORMED = mqtt5.DisconnectReasonCode.MALFORMED_PACKET
 # A remaining length is written in one to four bytes, seven bits in each.
 _MAX_LENGTH_BYTES = 4
-
-
-class Handshake(msgspec.Struct, frozen=True):
-    """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
-
-    `address` only names the broker in errors. `exchanges`: the session's QoS 2; None: nothing is published at QoS 2.
-    """
-
-    address: str
-    client_id: str
-    keepalive_s: int
-    session_expiry_s: int
-    max_packet_bytes: int
-    username: str | None = None
-    will: Will | None = None
-    subscriptions: tuple[Subscription, ...] = ()
-    exchanges: Exchanges | None = None
-
-    @property
-    def clean_start(self) -> bool:
-        """Whether to begin a new session: none is kept, or what was known of QoS 2 ended with an earlier process.
-
-        Packet ids that the broker still holds at QoS 2, and we do not, would make it swallow what comes under them.
-        """
-        return self.session_expiry_s == 0 or (self.exchanges is not None and not self.exchanges.begun)
 
 
 class Refusal(NamedTuple):

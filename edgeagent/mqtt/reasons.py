@@ -6,11 +6,9 @@ import os
 import socket
 import ssl
 
-import mqtt5
-
 from edgeagent.errors import Denied, PublishRefused, Unavailable, UplinkError
+from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Subscription
-from edgeagent.mqtt.packets import Handshake
 
 SESSION_TAKEN_OVER = 0x8E
 _NOT_AUTHORIZED = 0x87
@@ -85,35 +83,11 @@ def publish_refused(reason_code: int, said: str = "") -> PublishRefused:
     return PublishRefused(reason_code, words(reason_code, said), permanent=reason_code in _PERMANENT)
 
 
-def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
-    """Why this CONNACK gives no connection that we can use, or None when it does."""
-    address = handshake.address
-    if code := int(packet.reason_code):
-        said = packet.server_reference or packet.reason_str
-        return connack_refusal(address, code, said)
-    if packet.max_qos == mqtt5.QoS.AT_MOST_ONCE:
-        return Denied(address, "it takes only QoS 0, which can lose messages")
-    for subscription in handshake.subscriptions:
-        if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
-            return _subscription_refused(address, subscription.topic_filter, words(0x9E))
-    return None
-
-
 def connack_refusal(address: str, code: int, said: str | None) -> UplinkError:
     """Why the broker does not let us in, by the reason code of its CONNACK."""
     if code == _NOT_AUTHORIZED:  # Mosquitto's answer to a wrong password too
         said = said or "user name, password or certificate is not accepted"
     return _refusal(address, code, said)
-
-
-def suback_refusals(handshake: Handshake, packet: mqtt5.SubAckPacket) -> list[tuple[Subscription, Denied]]:
-    """The subscriptions that were refused, or granted with less than asked, each with what was said."""
-    refusals = []
-    for subscription, code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
-        if code == subscription.qos:
-            continue
-        refusals.append((subscription, subscription_refusal(handshake, subscription, code, packet.reason_str)))
-    return refusals
 
 
 def subscription_refusal(
@@ -124,12 +98,7 @@ def subscription_refusal(
     text = less if code < subscription.qos else words(code, said)
     if code == _NOT_AUTHORIZED:
         text += f"; let {handshake.client_id} read it, in the broker's access list"
-    return _subscription_refused(handshake.address, subscription.topic_filter, text)
-
-
-def disconnect_error(handshake: Handshake, packet: mqtt5.DisconnectPacket) -> UplinkError:
-    """Why the broker ended the connection."""
-    return ended_by_broker(handshake, int(packet.reason_code), packet.server_reference or packet.reason_str)
+    return subscription_refused(handshake.address, subscription.topic_filter, text)
 
 
 def ended_by_broker(handshake: Handshake, code: int, said: str | None) -> UplinkError:
@@ -147,7 +116,8 @@ def _refusal(address: str, reason_code: int, said: str | None) -> UplinkError:
     return Denied(address, text) if reason_code in _DENYING else Unavailable(address, text)
 
 
-def _subscription_refused(address: str, topic_filter: str, text: str) -> Denied:
+def subscription_refused(address: str, topic_filter: str, text: str) -> Denied:
+    """Why a subscription is not granted, in words of ours."""
     return Denied(address, f"subscription to {topic_filter}: {text}")
 
 

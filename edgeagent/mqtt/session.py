@@ -17,15 +17,14 @@ from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.core.backoff import full_jitter
-from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import engines, reasons, tls
 from edgeagent.mqtt.engines import EngineLink
 from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import Ack, Link, LinkOwner, Message, Subscription, Will
-from edgeagent.mqtt.packets import Handshake, connect_packet
 from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.v5 import V5Link
 
 # A thousand gateways that lost one broker in one second come back over five and more (docs/operations.md shows how).
 # A broker on this machine has no such crowd, and is back within a second or two when it restarts.
@@ -42,8 +41,6 @@ LOOK_S = 60.0
 MAX_PACKET_BYTES = MAX_EVENT_BYTES_LIMIT + (256 << 10)
 # How long a broker may take to close its side after our DISCONNECT.
 CLOSE_TIMEOUT_S = 2.0
-# A name with a dead IPv6 address must not eat the whole connect_timeout (RFC 8305 recommends this wait).
-_HAPPY_EYEBALLS_DELAY_S = 0.25
 
 _log = logging.getLogger(__name__)
 
@@ -124,6 +121,7 @@ async def keep_connected(
         taken_over_s: the shortest wait after another client took the session.
         look_s: how often the files of certificates are looked at while connected.
     """
+    _tell_engines(connection)
     leave, rotation = leave or Leave(), rotation or Rotation(connection)
     if base_s is None:
         base_s = _backoff_base_s(connection)
@@ -163,6 +161,13 @@ async def keep_connected(
         await asyncio.sleep(wait_s)
 
 
+def _tell_engines(connection: Connection) -> None:
+    """Tell once which engine is used, and why."""
+    for choice in engines.choices(connection):
+        extra = {"event": "mqtt_engine", "engine": choice.engine, "reason": choice.why}
+        _log.info("%s by the MQTT engine %s", ", ".join(connection.addresses), choice, extra=extra)
+
+
 def _backoff_base_s(connection: Connection) -> float:
     hosts = [split_broker_url(address)[1] for address in connection.addresses]
     return BACKOFF_BASE_LOOPBACK_S if all(map(is_loopback, hosts)) else BACKOFF_BASE_S
@@ -182,7 +187,7 @@ async def _connect_once(
     try:
         async with asyncio.timeout(connection.connect_timeout):
             context = (await rotation.choose(handshake.address)).context if _has_tls(handshake) else None
-            link = await _open(connection, handshake, owner, loop, context)
+            link = await _open(connection, handshake, owner, context)
             leave.follow(link)
             failed = await link.up
         if failed is not None:
@@ -258,8 +263,7 @@ async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotat
     try:
         async with asyncio.timeout(connection.connect_timeout):
             identity = await rotation.load(handshake.address)
-            loop = asyncio.get_running_loop()
-            link = await _open(connection, handshake, _Nobody(), loop, identity.context)
+            link = await _open(connection, handshake, _Nobody(), identity.context)
             return await link.up
     except (UplinkError, OSError, UnicodeError) as exc:
         return _failure(connection, handshake.address, exc)
@@ -272,31 +276,15 @@ async def _open(
     connection: Connection,
     handshake: Handshake,
     owner: LinkOwner,
-    loop: asyncio.AbstractEventLoop,
     context: ssl.SSLContext | None,
 ) -> EngineLink:
     """Begin to connect, with TLS when there is a context; the link's `up` tells what comes of it."""
-    _, host, port = split_broker_url(handshake.address)
     password = None
     if connection.password_file:
         password = await asyncio.to_thread(
             tls.read_secret, handshake.address, "password_file", connection.password_file
         )
-    if engines.needs_aiomqtt(connection, handshake.address):
-        return engines.begin_by_aiomqtt(connection, handshake, owner, context, password)
-    try:
-        connect = connect_packet(handshake, password)
-    except ValueError as exc:
-        text = f"no CONNECT can be made of client id, user name, password and will ({exc})"
-        raise Denied(handshake.address, text) from exc
-    _, link = await loop.create_connection(
-        lambda: V5Link(owner, handshake, connect, loop),
-        host,
-        port,
-        ssl=context,
-        happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S,
-    )
-    return link
+    return await engines.begin(connection, handshake, owner, context, password)
 
 
 async def _shut(link: EngineLink) -> None:

@@ -1,4 +1,4 @@
-"""The engine on `aiomqtt`: MQTT 3.1.1, and MQTT 5 where `v5` does not go, which is over WebSocket and through a proxy.
+"""The engine on `aiomqtt`: MQTT 3.1.1, and MQTT 5 where `v5` does not go (`engines.choose`).
 
 It keeps the promises of `link` as `v5` does. MQTT 3.1.1 itself promises less: no reason codes, so a refused publish
 looks like a delivered one; no receive maximum, so the window is ours; no way to end a session with a DISCONNECT, so an
@@ -23,8 +23,9 @@ from paho.mqtt.properties import Properties
 
 from edgeagent.core import topics
 from edgeagent.errors import Denied, Unavailable, UplinkError
-from edgeagent.mqtt import reasons, v311_reasons
+from edgeagent.mqtt import reasons, v311_packets, v311_reasons
 from edgeagent.mqtt.farewell import Farewell
+from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, RECEIVE_MAX, Handshake
 from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.link import (
     MALFORMED,
@@ -37,15 +38,7 @@ from edgeagent.mqtt.link import (
     Message,
     Publication,
 )
-from edgeagent.mqtt.packets import LARGEST_PACKET_BYTES, RECEIVE_MAX, Handshake
 from edgeagent.mqtt.v311_client import Client
-from edgeagent.mqtt.v311_packets import (
-    FORMAT_ERRORS,
-    message_from,
-    packet_bytes,
-    publish_properties,
-    subscribe_list,
-)
 
 # QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
 _EARLY_QOS0_MAX = 1024
@@ -162,11 +155,12 @@ class V311Link:
         self._unsubscribe_when_due()
 
     def close(self) -> None:
-        """End it gracefully: the broker discards the will."""
+        """End it gracefully: the broker discards the will, and over MQTT 5 the session, if the farewell is complete."""
         text = "we closed the connection"
         if self._phase in {_SUBSCRIBING, _UP}:
             self._end(Unavailable(self._handshake.address, text))
-            self._client.paho.disconnect()
+            ends_session = self._version == "5" and self.farewell.is_complete
+            self._client.paho.disconnect(properties=v311_packets.last_properties() if ends_session else None)
         elif self._phase is _CONNECTING:
             self._give_up(text)
 
@@ -184,7 +178,9 @@ class V311Link:
             self._phase = _SUBSCRIBING
             subscriptions = self._handshake.subscriptions
             if subscriptions:
-                granted = await self._client.subscribe(subscribe_list(subscriptions, v5=self._version == "5"))
+                granted = await self._client.subscribe(
+                    v311_packets.subscribe_list(subscriptions, v5=self._version == "5")
+                )
                 codes = [code if isinstance(code, int) else code.value for code in granted]
                 if error := v311_reasons.suback_error(self._handshake, codes):
                     self._end(error)
@@ -199,7 +195,7 @@ class V311Link:
             )
         except UnicodeError as exc:  # a host that is no name, such as "a..b"
             self._fail(reasons.connection_failure(address, exc))
-        except FORMAT_ERRORS as exc:
+        except v311_packets.FORMAT_ERRORS as exc:
             text = f"no CONNECT can be made of client id, user name, password and will ({exc})"
             self._fail(Denied(address, text))
         except LookupError:
@@ -233,6 +229,8 @@ class V311Link:
                 said_bytes = getattr(properties, "MaximumPacketSize", LARGEST_PACKET_BYTES)
                 self._max_packet_bytes = min(said_bytes, LARGEST_PACKET_BYTES)
                 self._retain_available = bool(getattr(properties, "RetainAvailable", 1))
+                # 0 means that the broker does not watch; our own period then still finds a dead connection.
+                self._client.keep_alive(getattr(properties, "ServerKeepAlive", 0) or self._handshake.keepalive_s)
 
     def on_puback(self, packet_id: int, reason_code: int, reason: str) -> None:
         """See `v311_client.Listener`."""
@@ -245,7 +243,7 @@ class V311Link:
         if self._phase is _ENDED:  # until our DISCONNECT is written
             return
         try:
-            message = message_from(packet, self.connection)
+            message = v311_packets.message_from(packet, self.connection)
         except ValueError:
             self._against_protocol("a topic that is not UTF-8")
             return
@@ -329,8 +327,8 @@ class V311Link:
 
     def _publish(self, publication: Publication) -> None:
         try:
-            properties = publish_properties(publication) if self._version == "5" else None
-            size_bytes = packet_bytes(publication, properties)
+            properties = v311_packets.publish_properties(publication) if self._version == "5" else None
+            size_bytes = v311_packets.packet_bytes(publication, properties)
             if reason_code := self._obstacle(publication, size_bytes):
                 self._refuse(publication, reason_code, reasons.words(reason_code))
                 return
@@ -339,7 +337,7 @@ class V311Link:
                 info = self._client.paho.publish(*arguments)
                 if info.rc != paho.MQTT_ERR_QUEUE_SIZE:  # paho counted round to a packet id that is still in flight
                     break
-        except FORMAT_ERRORS as exc:
+        except v311_packets.FORMAT_ERRORS as exc:
             self._refuse(publication, MALFORMED, str(exc))
             return
         self._unwritten_bytes += size_bytes

@@ -25,7 +25,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edgeagent.mqtt.link import MALFORMED
-from edgeagent.mqtt.v311_packets import FORMAT_ERRORS
+from edgeagent.mqtt.v311_packets import FORMAT_ERRORS, half_open_keepalive_s
 
 _READ_BYTES = 1 << 16
 # As much is read before others have their turn, when TLS holds more than the socket shows.
@@ -205,6 +205,10 @@ class Client(aiomqtt.Client):
                 self._making.shutdown(socket.SHUT_RDWR)  # wakes the thread
         if not self._reading:  # in a callback paho holds a lock that closing takes too; `_readable` closes then
             self.paho._sock_close()  # noqa: SLF001  paho has no other way that does not write
+
+    def keep_alive(self, period_s: int) -> None:
+        """Use this keep-alive period from now on; paho itself takes the broker's as it is, and ends with 0."""
+        self.paho._keepalive = half_open_keepalive_s(period_s)  # noqa: SLF001  paho's own setter is for before
 
     def listen(self, *, deaf: bool) -> None:
         """Read no more while `deaf`, then go on; silence ends no connection meanwhile."""

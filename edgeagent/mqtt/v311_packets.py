@@ -11,8 +11,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link import Message, Publication, Subscription, Will
-from edgeagent.mqtt.packets import RECEIVE_MAX, Handshake
 
 # What paho raises over a text or a number that does not fit the format.
 FORMAT_ERRORS = (ValueError, OverflowError, struct.error, MQTTException)
@@ -35,6 +35,13 @@ def connect_properties(handshake: Handshake) -> Any:
     properties.SessionExpiryInterval = handshake.session_expiry_s
     properties.ReceiveMaximum = RECEIVE_MAX
     properties.MaximumPacketSize = handshake.max_packet_bytes
+    return properties
+
+
+def last_properties() -> Any:
+    """What DISCONNECT says in MQTT 5 for the session to end with the connection."""
+    properties = _properties(PacketTypes.DISCONNECT)
+    properties.SessionExpiryInterval = 0
     return properties
 
 

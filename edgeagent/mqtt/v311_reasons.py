@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons
-from edgeagent.mqtt.packets import Handshake
+from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.v311_client import Guard
 
 _log = logging.getLogger(__name__)

@@ -18,9 +18,10 @@ from typing import cast
 
 import mqtt5
 
-from edgeagent.errors import Denied, Unavailable, UplinkError
-from edgeagent.mqtt import reasons
+from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.mqtt import reasons, v5_reasons
 from edgeagent.mqtt.farewell import Farewell
+from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.keepalive import KeepAlive
 from edgeagent.mqtt.link import Ack, LinkOwner, Message, Publication
@@ -28,13 +29,12 @@ from edgeagent.mqtt.outgoing import Limits, Outgoing
 from edgeagent.mqtt.packets import (
     PUBCOMP,
     PUBREC,
-    RECEIVE_MAX,
-    Handshake,
     PacketReader,
     Refusal,
     message_from,
     puback_packets,
     subscribe_packet,
+    unsubscribe_packet,
 )
 
 # QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
@@ -292,16 +292,13 @@ class V5Link(asyncio.Protocol):
             self._take_unsuback(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self.taken_over = int(packet.reason_code) == reasons.SESSION_TAKEN_OVER
-            self._end(reasons.disconnect_error(self._handshake, packet))
+            self._end(v5_reasons.disconnect_error(self._handshake, packet))
         else:
             self._against_protocol(f"an unexpected {type(packet).__name__.removesuffix('Packet').upper()}")
 
     def _take_connack(self, packet: mqtt5.ConnAckPacket) -> None:
-        if error := reasons.connack_error(self._handshake, packet):
+        if error := v5_reasons.connack_error(self._handshake, packet):
             self._end(error, None if int(packet.reason_code) else _Reason.NORMAL_DISCONNECTION)
-            return
-        if self._handshake.exchanges is not None and packet.max_qos != mqtt5.QoS.EXACTLY_ONCE:
-            self._end(Denied(self._handshake.address, "it takes no QoS 2; set qos = 1"), _Reason.NORMAL_DISCONNECTION)
             return
         if packet.assigned_client_id:
             extra = {"event": "mqtt_client_id_assigned", "assigned": packet.assigned_client_id}
@@ -323,7 +320,7 @@ class V5Link(asyncio.Protocol):
         if packet.packet_id != self._subscribe_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
             self._against_protocol("an answer that does not fit our SUBSCRIBE")
             return
-        refusals = reasons.suback_refusals(self._handshake, packet)
+        refusals = v5_reasons.suback_refusals(self._handshake, packet)
         for subscription, error in refusals:
             if subscription.required:
                 self._end(error, _Reason.NORMAL_DISCONNECTION)
@@ -366,8 +363,9 @@ class V5Link(asyncio.Protocol):
 
     def _unsubscribe_when_due(self) -> None:
         if self._phase is _UP and self.farewell.is_due:
-            self._outgoing.reserved_id = self._outgoing.free_packet_id()
-            self._write(self.farewell.ask(self._outgoing.reserved_id))
+            self._outgoing.reserved_id = packet_id = self._outgoing.free_packet_id()
+            self.farewell.ask(packet_id)
+            self._write(unsubscribe_packet(packet_id, self._handshake.subscriptions))
 
     def _ping(self) -> None:
         self._write(_PINGREQ)

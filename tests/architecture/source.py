@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -40,9 +40,17 @@ class Module:
     @cached_property
     def imports(self) -> list[Use]:
         """Everything imported, wherever in the file; `from a import b` is `a.b`, since b may be a module."""
+        return self._imports(ast.walk(self.tree))
+
+    @cached_property
+    def first_imports(self) -> list[Use]:
+        """What is imported as soon as this module is: all but what stands in functions."""
+        return self._imports(_outside_functions(self.tree))
+
+    def _imports(self, nodes: Iterable[ast.AST]) -> list[Use]:
         package = self.name if self.path.name == "__init__.py" else self.name.rpartition(".")[0]
         found: list[Use] = []
-        for node in ast.walk(self.tree):
+        for node in nodes:
             if isinstance(node, ast.Import):
                 found.extend(Use(node.lineno, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
@@ -57,6 +65,13 @@ class Module:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 yield Use(node.lineno, f"{node.value.id}.{node.attr}")
         yield from self.imports
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _outside_functions(child)
 
 
 def modules(*folders: str) -> list[Module]:

@@ -30,7 +30,7 @@ ADAPTERS = {
     "aiomqtt": ("edgeagent/mqtt/v311", "edgeagent/mqtt/engines.py"),
     "paho": ("edgeagent/mqtt/v311",),
     "socks": ("edgeagent/mqtt/engines.py",),
-    "mqtt5": ("edgeagent/mqtt/v5.py", "edgeagent/mqtt/packets.py", "edgeagent/mqtt/reasons.py"),
+    "mqtt5": ("edgeagent/mqtt/v5.py", "edgeagent/mqtt/v5_reasons.py", "edgeagent/mqtt/packets.py"),
     "h11": ("edgeagent/httpapi/",),
     "httpx": ("edgeagent/argo/",),
     "sqlite3": ("edgeagent/ledger/",),

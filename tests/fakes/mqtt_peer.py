@@ -8,8 +8,9 @@ from typing import Any
 
 import mqtt5
 
+from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Ack, Link, Message, Subscription
-from edgeagent.mqtt.packets import Handshake, connect_packet
+from edgeagent.mqtt.packets import connect_packet
 from edgeagent.mqtt.v5 import V5Link
 
 ADDRESS = "mqtt://broker.example:1883"

@@ -1,4 +1,4 @@
-"""The promises of `link`, kept by the engine on aiomqtt: MQTT 3.1.1 by TCP and WebSocket, MQTT 5 by WebSocket."""
+"""The promises of `link`, kept by the engine on aiomqtt: MQTT 3.1.1 and MQTT 5, by TCP and WebSocket."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from edgeagent.config.tables import FilePath, Uplink
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, Unavailable
+from edgeagent.mqtt import engines
 from edgeagent.mqtt.link import (
     MALFORMED,
     NO_MATCHING_SUBSCRIBERS,
@@ -28,7 +29,8 @@ from edgeagent.mqtt.v311 import V311Link
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient, free_port
 from tests.fakes.tcp_proxy import TcpProxy
 
-WAYS = ["3.1.1 by mqtt", "3.1.1 by ws", "5 by ws"]
+# By the last one only where `mqtt5` cannot be imported.
+WAYS = ["3.1.1 by mqtt", "3.1.1 by ws", "5 by ws", "5 by mqtt"]
 
 
 class Broker(Mosquitto):
@@ -68,8 +70,10 @@ async def accepts(port: int) -> bool:
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest) -> str:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     text: str = request.param
+    if text == "5 by mqtt":
+        monkeypatch.setattr(engines, "codec_fault", lambda: "No module named 'mqtt5'")
     return text
 
 
@@ -322,6 +326,7 @@ async def test_a_session_is_emptied_before_its_owner_leaves(broker: Broker) -> N
     async with broker.client("gw", session_expiry_s=100) as again:
         await again.publish("elsewhere")
     assert again.messages == []
+    assert again.ups == [broker.version != "5"], "MQTT 5 can end a session"
 
 
 async def test_a_host_that_is_no_name_is_told_and_does_not_end_the_loop(way: str) -> None:

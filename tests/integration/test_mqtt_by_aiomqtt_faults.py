@@ -13,6 +13,7 @@ import pytest
 from edgeagent.config.tables import FilePath
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, Unavailable
+from edgeagent.mqtt import engines
 from tests.fakes.certificates import Certificates
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
@@ -186,6 +187,16 @@ async def test_a_password_that_no_connect_can_carry_is_denied(broker: Mosquitto,
     error = await first_down(broker.url, username="gw", password_file=FilePath(file))
     assert "no CONNECT can be made" in error
     assert "xxx" not in error
+
+
+@pytest.mark.parametrize(("ours_s", "brokers_s"), [(60, 1), (1, 0)])
+async def test_the_brokers_keep_alive_counts_unless_it_does_not_watch(
+    free_port: int, monkeypatch: pytest.MonkeyPatch, ours_s: int, brokers_s: int
+) -> None:
+    monkeypatch.setattr(engines, "codec_fault", lambda: "No module named 'mqtt5'")
+    async with scripted_broker(free_port, bytes([0x20, 6, 0, 0, 3, 0x13, 0, brokers_s])) as url:
+        error = await first_down(url, version="5", keepalive=Duration(ours_s))
+    assert "nothing came from the broker" in error
 
 
 @pytest.fixture(scope="module")

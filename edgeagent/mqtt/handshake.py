@@ -1,0 +1,38 @@
+"""What a connection asks of the broker, whichever engine makes it: no packet is known here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.link import Subscription, Will
+
+# How many unacknowledged QoS 1 messages the broker may send before it waits (contract section 2).
+RECEIVE_MAX = 256
+# The protocol ends at 2**28 bytes, where the codec panics; half of it leaves room for properties beside the payload.
+LARGEST_PACKET_BYTES = 1 << 27
+
+
+class Handshake(msgspec.Struct, frozen=True):
+    """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
+
+    `address` only names the broker in errors. `exchanges`: the session's QoS 2; None: nothing is published at QoS 2.
+    """
+
+    address: str
+    client_id: str
+    keepalive_s: int
+    session_expiry_s: int
+    max_packet_bytes: int
+    username: str | None = None
+    will: Will | None = None
+    subscriptions: tuple[Subscription, ...] = ()
+    exchanges: Exchanges | None = None
+
+    @property
+    def clean_start(self) -> bool:
+        """Whether to begin a new session: none is kept, or what was known of QoS 2 ended with an earlier process.
+
+        Packet ids that the broker still holds at QoS 2, and we do not, would make it swallow what comes under them.
+        """
+        return self.session_expiry_s == 0 or (self.exchanges is not None and not self.exchanges.begun)

@@ -1,0 +1,41 @@
+"""Why a connection by `v5` came to nothing or ended: what the codec's packets say, as errors for the owner."""
+
+from __future__ import annotations
+
+import mqtt5
+
+from edgeagent.errors import Denied, UplinkError
+from edgeagent.mqtt import reasons
+from edgeagent.mqtt.handshake import Handshake
+from edgeagent.mqtt.link import Subscription
+
+
+def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
+    """Why this CONNACK gives no connection that we can use, or None when it does."""
+    address = handshake.address
+    if code := int(packet.reason_code):
+        said = packet.server_reference or packet.reason_str
+        return reasons.connack_refusal(address, code, said)
+    if packet.max_qos == mqtt5.QoS.AT_MOST_ONCE:
+        return Denied(address, "it takes only QoS 0, which can lose messages")
+    if handshake.exchanges is not None and packet.max_qos != mqtt5.QoS.EXACTLY_ONCE:
+        return Denied(address, "it takes no QoS 2; set qos = 1")
+    for subscription in handshake.subscriptions:
+        if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
+            return reasons.subscription_refused(address, subscription.topic_filter, reasons.words(0x9E))
+    return None
+
+
+def suback_refusals(handshake: Handshake, packet: mqtt5.SubAckPacket) -> list[tuple[Subscription, Denied]]:
+    """The subscriptions that were refused, or granted with less than asked, each with what was said."""
+    refusals = []
+    for subscription, code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
+        if code == subscription.qos:
+            continue
+        refusals.append((subscription, reasons.subscription_refusal(handshake, subscription, code, packet.reason_str)))
+    return refusals
+
+
+def disconnect_error(handshake: Handshake, packet: mqtt5.DisconnectPacket) -> UplinkError:
+    """Why the broker ended the connection."""
+    return reasons.ended_by_broker(handshake, int(packet.reason_code), packet.server_reference or packet.reason_str)

@@ -1,0 +1,50 @@
+"""The codec of MQTT 5 is compiled, and not for every machine: what runs without it never imports it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.architecture.source import Module, modules
+
+CODEC = "mqtt5"
+# The engine that stands on it, which `engines.begin` imports when a connection is made by it.
+ENGINE = ("edgeagent.mqtt.v5", "edgeagent.mqtt.packets", "edgeagent.mqtt.outgoing")
+PACKAGE = {module.name: module for module in modules("edgeagent")}
+
+
+def module_of(dotted: str) -> str:
+    """The module of ours that an imported name is, or stands in; "" for foreign ones."""
+    return next((name for name in (dotted, dotted.rpartition(".")[0]) if name in PACKAGE), "")
+
+
+def way_to_codec(module: Module) -> list[str]:
+    """The chain of imports from this module to the codec, empty if there is none."""
+    seen, ways = {module.name}, [[module]]
+    while ways:
+        way = ways.pop()
+        for use in way[-1].first_imports:
+            if use.name.partition(".")[0] == CODEC:
+                return [*(step.name for step in way), CODEC]
+            following = module_of(use.name)
+            if following and following not in seen:
+                seen.add(following)
+                ways.append([*way, PACKAGE[following]])
+    return []
+
+
+@pytest.mark.parametrize("name", [name for name in PACKAGE if not name.startswith(ENGINE)])
+def test_only_its_engine_imports_the_codec_when_it_is_imported(name: str) -> None:
+    way = way_to_codec(PACKAGE[name])
+    assert not way, (
+        f"{' imports '.join(way)}: so nothing starts where {CODEC} does not exist; "
+        "move what is needed to a module without it, or import the engine where a connection begins"
+    )
+
+
+def test_the_codec_is_found_where_it_is() -> None:
+    assert way_to_codec(PACKAGE["edgeagent.mqtt.v5"])[-1] == CODEC
+    assert way_to_codec(PACKAGE["edgeagent.mqtt.outgoing"]) == [
+        "edgeagent.mqtt.outgoing",
+        "edgeagent.mqtt.packets",
+        CODEC,
+    ]
