@@ -11,6 +11,7 @@ import logging
 import random
 from collections.abc import Sequence
 
+from edgeagent.agent import told
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
@@ -21,10 +22,11 @@ from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.config.tables import Uplink
 from edgeagent.core.inflight import Phase, Window
 from edgeagent.core.messages import State
-from edgeagent.core.pace import Pace
+from edgeagent.core.pace import FIRST_WINDOW, Pace
 from edgeagent.core.rules import RuleSet
+from edgeagent.core.suspicion import Suspicion
 from edgeagent.core.trigger import correlation_id
-from edgeagent.errors import DeadLettersFull, MessageError, OutboxError, StorageFailed
+from edgeagent.errors import MessageError, OutboxError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, SUCCESS, Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
@@ -64,6 +66,7 @@ class Forwarder:
         self._park_after = park_after
         self._rule_counts = rule_counts
         self._pace = Pace(uplink.max_inflight)
+        self._suspicion = Suspicion()
         self._by_broker = uplink.settle == "broker"
         self._qos = uplink.qos
         self.window: Window[Leased] = Window(
@@ -86,12 +89,14 @@ class Forwarder:
     def up(self, link: Link) -> None:
         """The uplink is there: send again what was not acknowledged, then the rest."""
         self._link = link
-        self._pace.begin()
+        self._pace.begin(1 if self._suspicion.is_raised else FIRST_WINDOW)
         self.window.reconnected(self._now(), link.carried)
         self._pump()
 
     def down(self) -> None:
         """The uplink is gone; nothing is sent until `up`."""
+        if self._link is not None and (suspect := self._suspicion.ended(self.window.out())) is not None:
+            self._let_rest(suspect)
         self._link = None
         self.window.disconnected(self._now())
         self._set_timer()
@@ -104,11 +109,11 @@ class Forwarder:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
         now = self._now()
-        self._pace.acknowledged(len(acks), now)
-        for ack in acks:
-            entry = self.window.by_token(ack.token)
-            if entry is None:
-                continue
+        answered = [(entry, ack) for ack in acks if (entry := self.window.by_token(ack.token)) is not None]
+        if answered:
+            self._pace.acknowledged(len(answered), now)
+            self._suspicion.acknowledged()
+        for entry, ack in answered:
             if ack.reason_code == NO_MATCHING_SUBSCRIBERS:
                 self._unheard(entry, now)
             elif ack.reason_code < FAILURE:
@@ -281,27 +286,17 @@ class Forwarder:
             self.give_up(entry, str(refused), ack.reason_code)
             return
         delay_s = self.window.rest(entry, now)
-        _log.warning(
-            "%s; trigger %s is sent again in %.0f s",
-            refused,
-            entry.correlation_id,
-            delay_s,
-            extra={"event": "publish_refused", "correlation_id": entry.correlation_id, "code": ack.reason_code},
-        )
+        told.refused(entry, refused, ack.reason_code, delay_s)
+
+    def _let_rest(self, suspect: Out) -> None:
+        delay_s = self.window.rest(suspect, self._now())
+        told.suspected(suspect, delay_s)
 
     def _expire(self, entry: Out) -> None:
-        leased = entry.item
         self._release(entry, EXPIRED)
         self.counts.expired += 1
         self._count(entry).expired += 1
-        _log.error(
-            "trigger %s of %s expired: older than its ttl (log %s, seq %d)",
-            entry.correlation_id,
-            leased.record.source,
-            leased.log,
-            leased.seq,
-            extra={"event": "trigger_expired", "correlation_id": entry.correlation_id, "seq": leased.seq},
-        )
+        told.expired(entry)
         self._chores.leave(lambda: self.lives.ended(entry, State.EXPIRED, "older than its ttl"))
 
     async def _bury(self, entry: Out, reason: str, code: int) -> None:
@@ -313,25 +308,13 @@ class Forwarder:
         except OutboxError as exc:
             self.window.wake(entry, self._now())
             self._set_timer()
-            _log.log(
-                logging.ERROR if isinstance(exc, DeadLettersFull) else logging.WARNING,
-                "trigger %s stays in the outbox, its dead letter cannot be written: %s",
-                entry.correlation_id,
-                exc,
-                extra={"event": "bury_failed", "correlation_id": entry.correlation_id},
-            )
+            told.not_buried(entry, exc)
             return
         self.window.remove(entry)
         self._parked.ended(entry, self._now(), answered=True)
         self.counts.dead += 1
         self._count(entry).dead += 1
-        _log.error(
-            "trigger %s of %s is a dead letter: %s (see `edgeagent dead ls`)",
-            entry.correlation_id,
-            leased.record.source,
-            reason,
-            extra={"event": "dead_letter", "correlation_id": entry.correlation_id, "rule": leased.rule, "code": code},
-        )
+        told.buried(entry, reason, code)
         await self.lives.ended(entry, State.REJECTED, reason)
         self._pump()
 
@@ -351,17 +334,11 @@ class Forwarder:
             await self._outbox.park(leased, attempts=entry.tries)
         except StorageFailed as exc:
             self.window.wake(entry, self._now())
-            _log.warning("a trigger cannot be parked: %s", exc, extra={"event": "park_failed"})
+            told.not_parked(exc)
             return
         self.window.remove(entry)
         self.counts.parked += 1
-        _log.warning(
-            "trigger %s of %s is parked after %d tries: it is tried again from time to time until its ttl",
-            entry.correlation_id,
-            leased.record.source,
-            entry.tries,
-            extra={"event": "trigger_parked", "correlation_id": entry.correlation_id, "rule": leased.rule},
-        )
+        told.parked(entry)
         self._pump()
 
     def _release(self, entry: Out, way: str) -> None:

@@ -143,6 +143,10 @@ class Window(Generic[T]):
             self._set_timer(entry, now + self._response_timeout_s)
         return True
 
+    def out(self) -> list[InFlight[T]]:
+        """Those that wait for the broker's acknowledgement."""
+        return [entry for entry in self._by_token.values() if entry.phase is Phase.SENT]
+
     def by_token(self, token: int) -> InFlight[T] | None:
         """The trigger of a publication."""
         return self._by_token.get(token)
@@ -193,7 +197,7 @@ class Window(Generic[T]):
         if not self.connected:
             return
         self.connected = False
-        again = [entry for entry in self._by_token.values() if entry.phase is Phase.SENT]
+        again = self.out()
         for entry in again:
             self._enter(entry, Phase.READY)
         self._ready.extendleft(reversed(again))

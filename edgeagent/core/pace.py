@@ -37,9 +37,9 @@ class Pace:
         self._limit = limit
         self.begin()
 
-    def begin(self) -> None:
-        """A new connection: whatever was learnt on the last one does not count."""
-        self.window = min(FIRST_WINDOW, self._limit)
+    def begin(self, first: int = FIRST_WINDOW) -> None:
+        """A new connection, with so many out at first: whatever was learnt on the last one does not count."""
+        self.window = min(first, self._limit)
         self._slow_start = True
         self._best_s: float | None = None
         self._left = 0  # acknowledgements until the round is over; 0: none is being measured

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import importlib
+import ipaddress
 import ssl
 from typing import Any, NamedTuple, Protocol
 
@@ -128,9 +129,18 @@ async def begin(
         host,
         port,
         ssl=context,
-        happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY_S,
+        happy_eyeballs_delay=None if _is_address(host) else _HAPPY_EYEBALLS_DELAY_S,
     )
     return link
+
+
+def _is_address(host: str) -> bool:
+    """Whether there is nothing to choose from; asyncio's race of addresses may leave a socket open when cancelled."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _begin_by_aiomqtt(

@@ -159,8 +159,8 @@ async def test_a_name_without_an_address_is_told() -> None:
 
 async def test_no_answer_in_time_is_told_and_the_connection_given_up(argo: FakeArgo) -> None:
     argo.fail_next(hang())
-    async with ArgoClient(ArgoSettings(argo.url, timeout_s=0.2, max_connections=1)) as client:
-        with pytest.raises(EngineUnavailable, match=r"no answer within 0\.2 s"):
+    async with ArgoClient(ArgoSettings(argo.url, timeout_s=2, max_connections=1)) as client:
+        with pytest.raises(EngineUnavailable, match=r"no answer within 2 s"):
             await client.create("plant", workflow())
     async with ArgoClient(ArgoSettings(argo.url, max_connections=1)) as client:
         await client.create("plant", workflow())

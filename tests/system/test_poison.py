@@ -138,3 +138,17 @@ async def test_a_status_topic_that_may_not_be_read_is_a_warning_and_triggers_go_
             assert " WARNING " in told
             assert "argo/workflows/status/gw-1: not authorized (0x87)" in told
             assert broker.connections == 1
+
+
+async def test_a_trigger_over_which_the_broker_closes_without_a_word_lets_the_others_pass(tmp_path: Path) -> None:
+    """MQTT 3.1.1 has no answer that refuses a publication, and no limit that a client is told."""
+    keys = {"uplink": 'version = "3.1.1"'}
+    async with (
+        mosquitto(tmp_path, "max_packet_size 3000") as broker,
+        Engine(broker.url) as engine,
+        Agent(tmp_path / "agent", broker.url, rules=RULE, tables=keys) as agent,
+    ):
+        _, others = await poisoned(agent)
+        await agent.account(accepted=7, settled=6, pending=1)
+        assert set(engine.started) == {f"overheat-{correlation}" for correlation in others}
+        assert "event=trigger_suspected" in agent.log

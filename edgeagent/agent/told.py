@@ -1,0 +1,82 @@
+"""What the operator is told of triggers that do not go their way."""
+
+from __future__ import annotations
+
+import logging
+
+from edgeagent.agent.lives import Out
+from edgeagent.errors import DeadLettersFull, OutboxError, PublishRefused
+
+_log = logging.getLogger(__name__)
+
+
+def suspected(entry: Out, delay_s: float) -> None:
+    """Connections end over it."""
+    _log.warning(
+        "the connection ended again when only trigger %s was out: others go first, it is sent again in %.0f s",
+        entry.correlation_id,
+        delay_s,
+        extra={"event": "trigger_suspected", "correlation_id": entry.correlation_id},
+    )
+
+
+def refused(entry: Out, error: PublishRefused, code: int, delay_s: float) -> None:
+    """The broker does not take it now."""
+    _log.warning(
+        "%s; trigger %s is sent again in %.0f s",
+        error,
+        entry.correlation_id,
+        delay_s,
+        extra={"event": "publish_refused", "correlation_id": entry.correlation_id, "code": code},
+    )
+
+
+def expired(entry: Out) -> None:
+    """It is too old."""
+    leased = entry.item
+    _log.error(
+        "trigger %s of %s expired: older than its ttl (log %s, seq %d)",
+        entry.correlation_id,
+        leased.record.source,
+        leased.log,
+        leased.seq,
+        extra={"event": "trigger_expired", "correlation_id": entry.correlation_id, "seq": leased.seq},
+    )
+
+
+def buried(entry: Out, reason: str, code: int) -> None:
+    """It is a dead letter."""
+    _log.error(
+        "trigger %s of %s is a dead letter: %s (see `edgeagent dead ls`)",
+        entry.correlation_id,
+        entry.item.record.source,
+        reason,
+        extra={"event": "dead_letter", "correlation_id": entry.correlation_id, "rule": entry.item.rule, "code": code},
+    )
+
+
+def not_buried(entry: Out, error: OutboxError) -> None:
+    """It ought to be a dead letter, and the disk or the limit is against it."""
+    _log.log(
+        logging.ERROR if isinstance(error, DeadLettersFull) else logging.WARNING,
+        "trigger %s stays in the outbox, its dead letter cannot be written: %s",
+        entry.correlation_id,
+        error,
+        extra={"event": "bury_failed", "correlation_id": entry.correlation_id},
+    )
+
+
+def parked(entry: Out) -> None:
+    """Nobody answered it."""
+    _log.warning(
+        "trigger %s of %s is parked after %d tries: it is tried again from time to time until its ttl",
+        entry.correlation_id,
+        entry.item.record.source,
+        entry.tries,
+        extra={"event": "trigger_parked", "correlation_id": entry.correlation_id, "rule": entry.item.rule},
+    )
+
+
+def not_parked(error: OutboxError) -> None:
+    """It ought to be parked, and the disk is against it."""
+    _log.warning("a trigger cannot be parked: %s", error, extra={"event": "park_failed"})
