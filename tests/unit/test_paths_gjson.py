@@ -1,4 +1,7 @@
-"""What gjson 1.19 finds, oddities and all, is found here. Each expectation was also put to gjson itself."""
+"""What gjson 1.19 finds, oddities and all, is found here.
+
+Each expectation was also put to gjson itself; only in a text that is no JSON (`bad.@fromstr`) it finds what is none.
+"""
 
 from __future__ import annotations
 
@@ -83,6 +86,7 @@ def test_a_hash_counts_and_collects_in_arrays_and_is_a_name_in_objects(path: str
         ("on<true", ["p2"]),
         ("on<=true", ["p2"]),  # and not those that are true
         ("on>=true", ["p1", "q1"]),
+        ("on>=1", ["p1", "q1"]),
         ("parts", ["p1", "p2", "p3"]),
         ("parts!=1", []),
         ("parts.#>=1", ["p1", "p2"]),
@@ -173,6 +177,8 @@ def test_a_pattern_finds_the_first_member_that_leads_on(path: str, value: object
         ("pumps.#.{id,flow}|1", {"id": "p2", "flow": 30}),
         ("[pumps.0.id,[site.floor,{site.name}]].1.1.name", "north"),
         ('{"a":mixed.6.@flatten:{"deep":true},"b":!"x"}', {"a": [3, 4, 5], "b": "x"}),
+        ('[mixed.6.@flatten:{"deep":true},site.floor]', [[3, 4, 5], 2]),
+        ('{mixed.6.@flatten:{"deep":true}}', {"_": [3, 4, 5]}),
         ('!"x"', "x"),
         ("!5", 5),
         ("!-1.5e2", -150.0),
@@ -305,6 +311,29 @@ def test_the_deepest_path_that_is_taken_does_not_exhaust_the_stack() -> None:
     for _ in range(62):
         nested = f"[{nested}]"
     assert lookup(compile_path(nested), {"a": 1}) is not MISSING
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting"),
+    [
+        ("a*a", ["aa", "aba"]),
+        ("*a*", ["a", "aa", "ab", "aba", "ba\n"]),
+        ("*b*a*", ["aba", "ba\n"]),
+        ("*a*a", ["aa", "aba"]),
+        ("*a*b*a", ["aba"]),
+        ("a*", ["a", "aa", "ab", "aba"]),
+        ("*a", ["a", "aa", "aba"]),
+        ("?", ["a"]),
+        ("?*?", ["aa", "ab", "aba", "ba\n"]),
+        ("??", ["aa", "ab"]),
+        ("ba?", ["ba\n"]),
+        ("***", ["", "a", "aa", "ab", "aba", "ba\n"]),
+        ("", [""]),
+    ],
+)
+def test_a_pattern_fits_the_whole_text(pattern: str, fitting: list[str]) -> None:
+    texts = ["", "a", "aa", "ab", "aba", "ba\n"]
+    assert lookup(compile_path(f'#(%"{pattern}")#'), texts) == fitting
 
 
 @pytest.mark.parametrize("pattern", ["*a*a*a*a*a*a*b", "*?a?*?a?*?a?*b", "*" + "a" * 200 + "?*b"])
