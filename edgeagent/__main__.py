@@ -11,7 +11,7 @@ from importlib import import_module
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
 # Each command stands in a module of its own, and only the one that is asked for is imported.
-_COMMANDS = ("run", "check", "emit", "outbox", "dead", "dispatch", "doctor", "demo", "version")
+_COMMANDS = ("run", "check", "emit", "outbox", "dead", "reload", "dispatch", "doctor", "demo", "version")
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

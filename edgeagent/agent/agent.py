@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+import signal
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -22,6 +23,7 @@ from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.relay import LocalRelay
+from edgeagent.agent.reload import Reloader
 from edgeagent.agent.uplink import Addressing, ConnectionTold
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
@@ -53,10 +55,11 @@ _SESSION_BYTES = 4
 _log = logging.getLogger(__name__)
 
 
-async def serve(config: AgentConfig, *, stop: asyncio.Event, filesystem: Filesystem | None = None) -> int:
+async def serve(config: AgentConfig, path: Path, *, stop: asyncio.Event, filesystem: Filesystem | None = None) -> int:
     """Run an agent until a signal or `stop`, and return the process's exit code. Main thread only.
 
-    `filesystem`: what the outbox is kept on, the real disk by default.
+    `path`: the file that `config` was read from; SIGHUP reads it again. `filesystem`: what the outbox is kept on, the
+    real disk by default.
 
     Raises:
         OutboxLocked: another process owns the state directory.
@@ -66,8 +69,14 @@ async def serve(config: AgentConfig, *, stop: asyncio.Event, filesystem: Filesys
     directory = state_directory(config)
     with state_lock(directory):
         filesystem = filesystem or OsFilesystem()
-        agent = _Agent(config, directory, filesystem, agent_id(config, directory, filesystem))
-        return await agent.serve(stop)
+        agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem))
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `edgeagent run` holds it back until now
+        try:
+            return await agent.serve(stop)
+        finally:
+            loop.remove_signal_handler(signal.SIGHUP)
 
 
 def state_directory(config: AgentConfig) -> Path:
@@ -126,8 +135,9 @@ def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
 class _Agent:
     """One agent's parts."""
 
-    def __init__(self, config: AgentConfig, directory: Path, filesystem: Filesystem, agent: str) -> None:
+    def __init__(self, config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem, agent: str) -> None:
         self._config = config
+        self._path = path
         self._directory = directory
         self._filesystem = filesystem
         self._id = agent
@@ -135,8 +145,14 @@ class _Agent:
         self._rules = RuleSet(config.rule)
         self._chores = Chores()
         self._rotation = Rotation(config.uplink)
+        self._hangup = asyncio.Event()
+
+    def reload_soon(self) -> None:
+        """Read the configuration again as soon as the agent runs."""
+        self._hangup.set()
 
     async def serve(self, stop: asyncio.Event) -> int:
+        """See the function."""
         config, clock = self._config, self._clock
         outbox = await Outbox.open(
             lambda: make_store(config, self._directory, clock, self._filesystem),
@@ -170,6 +186,7 @@ class _Agent:
         self._ingest = Ingest(
             self._id, self._rules, outbox, dedupe, clock, max_event_bytes=config.outbox.max_event_bytes
         )
+        self._reloader = Reloader(self._path, config, self._rules, self._ingest.rule_counts)
         addressing = Addressing(self._id, config.uplink.trigger_topic, config.uplink.response_topic)
         self._forwarder = Forwarder(
             addressing,
@@ -204,6 +221,7 @@ class _Agent:
             directory=self._directory / "outbox",
             ends_published=config.uplink.settle == "broker",
             stats=self._stats,
+            reload=self._reloader.reload,
         )
         self._http = HttpServer(
             api,
@@ -252,6 +270,7 @@ class _Agent:
             "ledger": self._ledger.run(),
             "chores": self._chores.run(),
             "forwarder": self._forwarder.run(),
+            "reload": self._reloader.run(self._hangup),
             "uplink": keep_connected(
                 uplink,
                 self._uplink,

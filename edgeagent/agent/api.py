@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,16 @@ from edgeagent.agent.ingest import Ingest
 from edgeagent.core.event import Draft
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import Accepted, DeadLetter, Imported, TriggerQuery, Waiting, WaitingPage
+from edgeagent.core.ports import (
+    Accepted,
+    DeadLetter,
+    Imported,
+    RecordedPage,
+    Reloaded,
+    TriggerQuery,
+    Waiting,
+    WaitingPage,
+)
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.times import rfc3339
 from edgeagent.core.transfer import ExportedTrigger
@@ -24,6 +33,7 @@ from edgeagent.errors import Draining
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
@@ -51,8 +61,12 @@ class AgentApi:
         directory: Path,
         ends_published: bool,
         stats: Callable[[], dict[str, Any]],
+        reload: Callable[[], Awaitable[Reloaded]],
     ) -> None:
-        """`directory`: the outbox's. `ends_published`: settle = "broker". `stats` puts all parts' figures together."""
+        """`directory`: the outbox's. `ends_published`: settle = "broker". `stats` puts all parts' figures together.
+
+        `reload`: as `OperatorPort.reload`.
+        """
         self._ingest = ingest
         self._outbox = outbox
         self._ledger = ledger
@@ -61,6 +75,7 @@ class AgentApi:
         self._directory = directory
         self._ends_published = ends_published
         self._stats = stats
+        self._reload = reload
         self._searching = asyncio.Lock()
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
@@ -167,6 +182,14 @@ class AgentApi:
     async def verify(self, log: str, seq: int) -> VerifiedPart:
         """Read a part of a log; see `OperatorPort`."""
         return await self._outbox.look(lambda store: verify_part(store, log, seq))
+
+    async def recorded(self, log: str, seq: int) -> RecordedPage:
+        """Events that are still there; see `OperatorPort`."""
+        return await self._outbox.look(lambda store: recorded_page(store, log, seq))
+
+    async def reload(self) -> Reloaded:
+        """Take the configuration's rules over; see `OperatorPort`."""
+        return await self._reload()
 
     async def _life(self, correlation: str) -> Life | None:
         life = await self._ledger.get(correlation)

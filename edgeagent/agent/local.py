@@ -303,10 +303,10 @@ def _json(payload: bytes) -> Any:
         return msgspec.UNSET
 
 
-def _id(draft: Draft, path: tuple[str, ...]) -> str:
+def _id(draft: Draft, path: Path) -> str:
     value = MISSING
     if draft.is_json:
-        value = lookup(path[1:], body(draft))
+        value = lookup(path, {"body": body(draft)})
     if value is MISSING or not isinstance(value, (str, int, float)):
-        raise MessageError("event", "id", f"the data has no text or number at {'.'.join(path)}")
+        raise MessageError("event", "id", f"the data has no text or number at {path.text}")
     return text_of(value)

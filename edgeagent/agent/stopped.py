@@ -11,13 +11,14 @@ from edgeagent.agent.agent import agent_id, make_store, state_directory
 from edgeagent.agent.api import MAX_FOUND, correlation_of, dead_letter, discard_dead, named
 from edgeagent.agent.clock import Clock
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.ports import DeadLetter, Imported, Waiting, WaitingPage
+from edgeagent.core.ports import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import CommandFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock, state_lock
 from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, LOGS, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
@@ -117,6 +118,10 @@ class StoppedOutbox:
     def verify(self, log: str, seq: int) -> VerifiedPart:
         """Read a part of a log."""
         return verify_part(self._store, log, seq)
+
+    def recorded(self, log: str, seq: int) -> RecordedPage:
+        """Events that are still in a log of events."""
+        return recorded_page(self._store, log, seq)
 
     def _all(self, name: str) -> Iterator[Leased]:
         for part in self._store.peek(name):

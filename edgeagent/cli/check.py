@@ -1,4 +1,4 @@
-"""`edgeagent check`: is a configuration right, and what does it say?"""
+"""`edgeagent check`: is a configuration right, what does it say, and what would its rules do?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import importlib.util
 
 import msgspec
 
+from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
@@ -23,7 +24,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add_config(parser)
     parser.add_argument("--dispatch", action="store_true", help="it is a dispatcher's configuration")
     add_json(parser)
-    parser.set_defaults(run=run)
+    replay.add_arguments(parser)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,9 +33,15 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: with every problem found.
+        CommandFailed: the events of a rehearsal cannot be read.
     """
+    if problem := replay.misuse(args):
+        args.parser.error(problem)
     path = dispatcher_config_path(args.config) if args.dispatch else agent_config_path(args.config)
     config = load_dispatcher(path) if args.dispatch else load_agent(path)
+    if args.replay is not None and isinstance(config, AgentConfig):
+        replay.run(args, path, config)
+        return 0
     if args.json:
         print(msgspec.json.encode({"file": str(path), "ok": True}).decode())
         return 0

@@ -23,13 +23,17 @@ _MAX_BATCH_LINES = 100
 
 
 class AgentRefused(CommandFailed):
-    """The agent answered with an error. `status` is HTTP's, `retry_after_s` is 0 where the agent named no time."""
+    """The agent answered with an error. `status` is HTTP's, `retry_after_s` is 0 where the agent named no time.
 
-    def __init__(self, status: int, detail: str, retry_after_s: int = 0) -> None:
+    `document`: the whole answer (RFC 9457).
+    """
+
+    def __init__(self, status: int, detail: str, retry_after_s: int = 0, document: Any = None) -> None:
         super().__init__(status, detail, retry_after_s)
         self.status = status
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.document = document
 
     def __str__(self) -> str:
         return f"the agent refused: {self.detail} ({self.status})"
@@ -163,7 +167,7 @@ class AgentClient:
         if status >= HTTPStatus.BAD_REQUEST:
             detail = document.get("detail") if isinstance(document, dict) else None
             seconds = int(retry_after) if retry_after.isdecimal() else 0
-            raise AgentRefused(status, str(detail or HTTPStatus(status).phrase), seconds)
+            raise AgentRefused(status, str(detail or HTTPStatus(status).phrase), seconds, document)
         return document
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from edgeagent.cli.client import AgentClient
 from edgeagent.cli.options import client_config, socket_path
-from edgeagent.core.ports import DeadLetter, Imported, Waiting, WaitingPage
+from edgeagent.core.ports import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import AgentUnreachable
@@ -53,6 +53,9 @@ class Place(Protocol):
 
     def verify(self, log: str, seq: int) -> VerifiedPart:
         """Read a part of a log."""
+
+    def recorded(self, log: str, seq: int) -> RecordedPage:
+        """Events that are still in a log of events, from `seq` on, whatever became of them."""
 
 
 def at_place(args: argparse.Namespace, work: Callable[[argparse.Namespace, Place], int], *, only_looks: bool) -> int:
@@ -128,6 +131,10 @@ class RunningAgent:
     def verify(self, log: str, seq: int) -> VerifiedPart:
         """See `Place`."""
         return msgspec.convert(self._get(f"/v1/outbox/verify?log={log}&from={seq}"), VerifiedPart)
+
+    def recorded(self, log: str, seq: int) -> RecordedPage:
+        """See `Place`."""
+        return msgspec.convert(self._get(f"/v1/outbox/recorded?log={log}&from={seq}"), RecordedPage)
 
     def _get(self, path: str) -> Any:
         return self._client.request("GET", path, timeout_s=_DISK_TIMEOUT_S)[1]

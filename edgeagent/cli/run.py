@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
+from pathlib import Path
 
 from edgeagent.cli.options import add_config
 from edgeagent.config import agent_config_path, load_agent
@@ -31,15 +33,17 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError, OutboxLocked, StorageFailed, ListenFailed: it cannot start.
     """
-    path = agent_config_path(args.config)
+    # It waits until the agent can reload; by default it would end us, and ignored it could miss a change.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    path = agent_config_path(args.config).absolute()
     config = load_agent(path)
     if problem := engines.qos_problem(config.uplink):
         raise ConfigError(str(path), [problem])
     log.configure(config.log.level, config.log.format, sys.stderr)
-    return asyncio.run(_serve(config))
+    return asyncio.run(_serve(config, path))
 
 
-async def _serve(config: AgentConfig) -> int:
+async def _serve(config: AgentConfig, path: Path) -> int:
     from edgeagent.agent.agent import serve  # noqa: PLC0415  a configuration error is told without loading it all
 
-    return await serve(config, stop=asyncio.Event())
+    return await serve(config, path, stop=asyncio.Event())

@@ -17,6 +17,7 @@ from edgeagent.config.tables import (
     OutboxTable,
     Uplink,
 )
+from edgeagent.config.workflows import workflow_of_rule_problems
 from edgeagent.core import names, topics
 from edgeagent.core.frame import MAX_COUNT
 from edgeagent.core.rules import rule_problems
@@ -68,8 +69,10 @@ def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:
         if rule.name in seen:
             yield Problem(f"rule[{index}].name", f"{rule.name!r} is the name of an earlier rule")
         seen.add(rule.name)
-        for key, reason in rule_problems(rule):
-            yield Problem(f"rule[{index}].{key}", reason)
+        problems = list(rule_problems(rule))
+        if not problems and not rule.workflow_file:  # a file is read, and checked, when all else is right
+            problems = list(workflow_of_rule_problems(rule))
+        yield from (Problem(f"rule[{index}].{key}", reason) for key, reason in problems)
 
 
 def _connection_problems(table: str, connection: Connection) -> Iterator[Problem]:

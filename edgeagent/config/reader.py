@@ -28,8 +28,9 @@ class Reader:
             self._wrong(path, f"must be a table, is {_toml_type(data)}")
             return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
+        refused: dict[str, str] = getattr(cls, "refused", {})  # keys that are known, and why they are not taken
         for key in sorted(data.keys() - fields.keys()):
-            self._wrong(_join(path, key), f"unknown key (known here: {', '.join(fields)})")
+            self._wrong(_join(path, key), refused.get(key) or f"unknown key (known here: {', '.join(fields)})")
         values: dict[str, Any] = {}
         before = len(self.problems)
         for key, field in fields.items():

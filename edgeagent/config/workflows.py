@@ -1,19 +1,36 @@
-"""Rules whose workflow stands in a file of its own: JSON, or YAML with the `yaml` extra."""
+"""The workflows of rules: those in a file of their own (JSON, or YAML with the `yaml` extra), and the check of all."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.rules import workflow_problems
+from edgeagent.core.rules import dest_problems, workflow_problems
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import ConfigError, Problem
 
 # A workflow must fit etcd; nothing larger can ever be sent.
 _MAX_FILE_BYTES = 1 << 20
+_MAX_PROBLEMS = 20
+
+
+def workflow_of_rule_problems(rule: RuleSpec) -> Iterator[tuple[str, str]]:
+    """What the engine would refuse in a rule's workflow: key path below the rule, and reason; the first ones.
+
+    Args:
+        rule: has no `rule_problems`; its `workflow_file`, if it has one, was read.
+    """
+    from edgeagent.core.workflow_rule import rule_workflow_problems  # noqa: PLC0415  for those who have rules
+
+    problems = rule_workflow_problems(rule)
+    yield from islice(problems, _MAX_PROBLEMS)
+    for key, _ in islice(problems, 1):
+        yield key.partition(".")[0], f"has more problems than these {_MAX_PROBLEMS}"
 
 
 def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
@@ -34,13 +51,23 @@ def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
         except ValueError as exc:
             problems.append(Problem(key, f"{rule.workflow_file}: {exc}"))
             continue
-        problems.extend(
-            Problem(key, f"{rule.workflow_file}: {part}: {why}") for part, why in workflow_problems(workflow)
-        )
-        rules.append(msgspec.structs.replace(rule, workflow=workflow))
+        found = [(f"workflow.{part}", why) for part, why in workflow_problems(workflow)]
+        if not found:
+            rule = msgspec.structs.replace(rule, workflow=workflow)  # noqa: PLW2901  the rule, with what it names
+            found = [*dest_problems(rule)] or [*workflow_of_rule_problems(rule)]
+        problems.extend(_located(index, rule.workflow_file, where, why) for where, why in found)
+        rules.append(rule)
     if problems:
         raise ConfigError(str(path), problems)
     return msgspec.structs.replace(config, rule=rules)
+
+
+def _located(index: int, file: str, where: str, why: str) -> Problem:
+    """A problem of a rule, where it can be found: what `workflow` names stands in a file."""
+    place, _, part = where.partition(".")
+    if place != "workflow":
+        return Problem(f"rule[{index}].{where}", why)
+    return Problem(f"rule[{index}].workflow_file", f"{file}: {part}: {why}" if part else f"{file}: {why}")
 
 
 def _read(file: Path) -> Any:

@@ -1,43 +1,84 @@
-"""Parameters: values of the event that become arguments of the workflow.
+"""Parameters: values of the event that become part of the workflow.
 
 `arguments = { temp = "body.temp", site = { value = "north" } }`: a path into the envelope, or a constant. Values
 are texts, as Argo's parameters are: a number as it is in plain decimal, an object as its JSON text.
+
+`parameters = [{ src = {...}, dest = "..." }]`: the same fields, with the same meaning, as a Sensor of Argo Events has
+them. They are put into the workflow in their order, after the arguments.
 """
 
 from __future__ import annotations
 
+import base64
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
+from edgeagent.core.rulespec import Parameter, ParameterSource
+from edgeagent.core.sjson import Dest, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
 from edgeagent.errors import MessageError
 
+Read = Callable[[dict[str, Any]], Any]
+
 _PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+", re.ASCII)
+# The attributes of a CloudEvent that Argo Events has, in its order.
+_CONTEXT = ("id", "source", "specversion", "type", "datacontenttype", "subject", "time")
+_SPECVERSION = "1.0"
+_MEMBERS = frozenset(_CONTEXT) - {"specversion"} | {"topic", "body", "events", "correlation_id", "agent", "rule"}
+_FIRST_PART = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:[.|]|\Z)")
+_OWN_PREFIX = "edgeagent.io/"
+_TEXT_TABLES = ("labels", "annotations")
+_LABEL_DEPTH = 3
 
 
-class _Parameter(NamedTuple):
+class Argument(NamedTuple):
+    """One of `arguments`. `read` gives its text from an envelope; None: it is `constant` in every event."""
+
     name: str
-    path: Path | None
+    read: Read | None
     constant: str
+    use_raw: bool = False
+
+
+class Setting(NamedTuple):
+    """One of `parameters`. `read` as in `Argument`; what it gives is a text, or with `use_raw` any value."""
+
+    read: Read | None
+    constant: str
+    use_raw: bool
+    dest: Dest
+    operation: str
+    key: str  # for messages: "parameters[0]"
+
+    def put(self, workflow: dict[str, Any], value: Any) -> None:
+        """Put what `read` gave, or a gap for it, in its place; the workflow is changed.
+
+        Raises:
+            MessageError: the workflow has no such place.
+            NotKnown: that depends on what will be in a gap.
+        """
+        try:
+            if self.operation in {"prepend", "append"}:
+                present = current(workflow, self.dest)
+                if present is not MISSING:
+                    both = _text_parts(present, null=""), _text_parts(value, null="null")
+                    value = _joined(*(both if self.operation == "append" else reversed(both)))
+            assign(workflow, self.dest, value)
+        except NotSettable as exc:
+            raise MessageError("parameter", f"{self.key}.dest", str(exc)) from exc
 
 
 class Parameters:
-    """A rule's arguments, compiled."""
+    """A rule's arguments and parameters, compiled."""
 
-    def __init__(self, arguments: dict[str, Any]) -> None:
-        """Compile arguments that have no `argument_problems`."""
-        self._parameters = [_compile(name, value) for name, value in arguments.items()]
-        self.names = tuple(parameter.name for parameter in self._parameters)
-        self.needs_envelope = any(parameter.path is not None for parameter in self._parameters)
-
-    def values(self, envelope: Any) -> list[str]:
-        """The values of `names` in an event's envelope.
-
-        Raises:
-            MessageError: the event has no value for a parameter; names the parameter.
-        """
-        return [_value(parameter, envelope) for parameter in self._parameters]
+    def __init__(self, arguments: dict[str, Any], parameters: Sequence[Parameter] = ()) -> None:
+        """Compile what has no `argument_problems` and no `parameter_problems`."""
+        self.arguments = tuple(_argument(name, value) for name, value in arguments.items())
+        self.settings = tuple(_setting(index, parameter) for index, parameter in enumerate(parameters))
+        self.names = tuple(argument.name for argument in self.arguments)
 
 
 def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -46,23 +87,178 @@ def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if not _PARAMETER_NAME.fullmatch(name):
             yield name, "a parameter's name has letters, digits, '-' and '_' only"
         try:
-            _compile(name, value)
+            _argument(name, value)
         except ValueError as exc:
             yield name, str(exc)
 
 
-def _compile(name: str, value: Any) -> _Parameter:
+def parameter_problems(parameters: Sequence[Parameter]) -> Iterator[tuple[str, str]]:
+    """What is wrong in a rule's `parameters`, whatever its workflow is: key path below the rule, and reason."""
+    for index, parameter in enumerate(parameters):
+        for key, compiled in (("src", _source), ("dest", _dest)):
+            try:
+                compiled(parameter)
+            except ValueError as exc:
+                yield f"parameters[{index}].{key}", str(exc)
+
+
+def place_problems(parameters: Parameters, workflow: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What can never work with this workflow, which is changed: key path below the rule, and reason.
+
+    Where it depends on the event there is no problem yet.
+    """
+    try:
+        for setting in parameters.settings:
+            setting.put(workflow, Gap(0, is_text=not setting.use_raw) if setting.read else setting.constant)
+    except MessageError as exc:
+        yield exc.member, exc.reason
+        return
+    except NotKnown:
+        return
+    spec = workflow["spec"]
+    if not isinstance(spec, (dict, Gap)) or (isinstance(spec, Gap) and spec.is_text):
+        yield "parameters", "make the workflow's spec a text; set useRawData"
+    elif isinstance(spec, dict) and not _are_named(spec.get("arguments")):
+        yield "parameters", "leave an argument of the workflow (spec.arguments.parameters) without a name"
+
+
+def _are_named(arguments: Any) -> bool:
+    parameters = arguments.get("parameters") if isinstance(arguments, dict) else None
+    if not isinstance(parameters, list):
+        return True
+    return all(isinstance(each, Gap) or (isinstance(each, dict) and each.get("name")) for each in parameters)
+
+
+def _argument(name: str, value: Any) -> Argument:
     if isinstance(value, str):
-        return _Parameter(name, compile_path(value), "")
+        return Argument(name, _reader(name, _event_path(value), value, None, use_raw=False), "")
     if isinstance(value, dict) and value.keys() == {"value"} and isinstance(value["value"], (str, int, float, bool)):
-        return _Parameter(name, None, text_of(value["value"]))
+        return Argument(name, None, text_of(value["value"]))
     raise ValueError('must be a path such as "body.temp", or a constant such as { value = "north" }')
 
 
-def _value(parameter: _Parameter, envelope: Any) -> str:
-    if parameter.path is None:
-        return parameter.constant
-    value = lookup(parameter.path, envelope)
-    if value is MISSING:
-        raise MessageError("parameter", parameter.name, f"the event has no {'.'.join(parameter.path)}")
-    return text_of(value)
+def _setting(index: int, parameter: Parameter) -> Setting:
+    key = f"parameters[{index}]"
+    read = _source(parameter, key)
+    source = parameter.src
+    use_raw = source.use_raw_data and bool(source.data_key)
+    return Setting(read, source.value or "", use_raw, _dest(parameter), parameter.operation, key)
+
+
+def _source(parameter: Parameter, key: str = "") -> Read | None:
+    """How a parameter's value is read; None when it is `value` in every event."""
+    source = parameter.src
+    if source.data_key:  # it wins; the context is then not looked at, not even when the data has no such value
+        path = _event_path(source.data_key)
+        return _reader(key, path, source.data_key, source.value, use_raw=source.use_raw_data)
+    if source.context_key:
+        return _context_reader(key, source)
+    return None if source.value is not None else _whole_event
+
+
+def _dest(parameter: Parameter) -> Dest:
+    dest = compile_dest(parameter.dest)
+    _check_owner(dest, use_raw=parameter.src.use_raw_data)
+    if parameter.operation in {"prepend", "append"} and any(step.forced for step in dest.steps):
+        raise ValueError(f"{dest.text!r}: Argo Events does not {parameter.operation} at ':...', it overwrites; say so")
+    return dest
+
+
+def _check_owner(dest: Dest, *, use_raw: bool) -> None:
+    """Parameters may set the spec, labels and annotations; the rest of the workflow is made by edgeagent."""
+    names = [step.name for step in dest.steps]
+    if dest.steps[0].finder is not None or names[0] not in {"metadata", "spec"}:
+        raise ValueError(f"{dest.text!r}: must be in spec, metadata.labels or metadata.annotations")
+    if names[0] == "spec":
+        return
+    if names[1:2] not in [[table] for table in _TEXT_TABLES] or len(names) == _LABEL_DEPTH - 1:
+        text = "name, namespace and the labels and annotations edgeagent.io/... are made by edgeagent"
+        raise ValueError(f"{dest.text!r}: set one metadata.labels.NAME or metadata.annotations.NAME; {text}")
+    if len(names) != _LABEL_DEPTH or dest.finds:
+        raise ValueError(rf"{dest.text!r}: must be one name; a dot in it is written \., as in example\.com/line")
+    if names[-1].startswith(_OWN_PREFIX):
+        raise ValueError(f"{dest.text!r}: {_OWN_PREFIX}... is made by edgeagent")
+    if use_raw:
+        raise ValueError(f"{dest.text!r}: labels and annotations are texts; leave useRawData out")
+
+
+def _event_path(text: str) -> Path:
+    path = compile_path(text)
+    first = _FIRST_PART.match(text)
+    if first and first[1] not in _MEMBERS:
+        raise ValueError(f"{text!r}: an event has no {first[1]!r}; its data is in body, as in body.{first[1]}")
+    return path
+
+
+def _reader(name: str, path: Path, text: str, default: str | None, *, use_raw: bool) -> Read:
+    """What is at a path of the envelope: its text, or with `use_raw` the value itself (a float as a plain number)."""
+
+    def read(seen: dict[str, Any]) -> Any:
+        value = lookup(path, seen)
+        kind = value.__class__
+        if kind is str:
+            return value
+        if kind is int:
+            return value if use_raw else str(value)
+        if value is MISSING:
+            return _or_default(name, text, default)
+        return _raw(value) if use_raw else text_of(value)
+
+    return read
+
+
+def _context_reader(key: str, source: ParameterSource) -> Read:
+    name, default = source.context_key, source.value
+    if name not in _CONTEXT:
+        raise ValueError(f"contextKey must be one of {', '.join(_CONTEXT)}, is {name!r}")
+    if name == "specversion":
+        return lambda _: _SPECVERSION
+
+    def read(seen: dict[str, Any]) -> Any:
+        value = seen.get(name)
+        return _or_default(key, name, default) if value is None else value
+
+    return read
+
+
+def _or_default(name: str, text: str, default: str | None) -> str:
+    if default is None:
+        raise MessageError("parameter", name, f"the event has no {text}")
+    return default
+
+
+def _whole_event(seen: dict[str, Any]) -> str:
+    """The event as Argo Events writes it where no key is named: its context, and its data in base64."""
+    attributes = {**seen, "specversion": _SPECVERSION}
+    context = {name: attributes[name] for name in _CONTEXT if name in attributes}
+    data = msgspec.json.encode({name: seen[name] for name in ("topic", "body") if name in seen})
+    return msgspec.json.encode({"context": context, "data": base64.b64encode(data).decode()}).decode()
+
+
+def _raw(value: Any) -> Any:
+    """A value for a document: of its own, so that a later parameter does not change the event that it looks at."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 60.0 is written 60, as Argo Events does it: what counts seconds takes no point
+    if isinstance(value, (dict, list)):
+        return msgspec.json.decode(msgspec.json.encode(value))
+    return value
+
+
+def _joined(*texts: tuple[str | int, ...]) -> str | Gap:
+    """Texts, fixed or of gaps, as one."""
+    parts = tuple(part for text in texts for part in text)
+    fixed = [part for part in parts if isinstance(part, str)]
+    return "".join(fixed) if len(fixed) == len(parts) else Gap(*parts, is_text=True)
+
+
+def _text_parts(value: Any, null: str) -> tuple[str | int, ...]:
+    """A value's text, as the parts of a gap. `null`: the text of null, "" for what is in the place already.
+
+    Raises:
+        NotKnown: the text is not that of the gap's values, which write null as `null`.
+    """
+    if isinstance(value, Gap) and (value.is_text or null):
+        return value.parts
+    if has_gap(value):
+        raise NotKnown
+    return (text_of(value, null),)

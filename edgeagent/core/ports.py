@@ -90,6 +90,30 @@ class Imported(msgspec.Struct, frozen=True):
     known: int
 
 
+class Reloaded(msgspec.Struct, frozen=True):
+    """What a reload took over from `file`: how many rules are enabled now, and the names of those that differ.
+
+    `restart`: the tables that were changed as well and count only after a restart.
+    """
+
+    file: str
+    rules: int
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    restart: tuple[str, ...]
+
+
+class RecordedPage(msgspec.Struct, frozen=True):
+    """Events that are still in a log, whatever became of them: each as the trigger of the first rule it matched.
+
+    `next_seq`: the next page's, None when this is the last one.
+    """
+
+    triggers: Sequence[ExportedTrigger]
+    next_seq: int | None
+
+
 class DevicePort(Protocol):
     """What the agent offers to devices, whatever protocol they speak."""
 
@@ -155,3 +179,13 @@ class OperatorPort(Protocol):
 
     async def verify(self, log: str, seq: int) -> VerifiedPart:
         """Read a part of a log from `seq` on."""
+
+    async def recorded(self, log: str, seq: int) -> RecordedPage:
+        """Events that are still in a log of events, from `seq` on, oldest first."""
+
+    async def reload(self) -> Reloaded:
+        """Read the configuration again and take its rules over; nothing stops and nothing is lost.
+
+        Raises:
+            ConfigError: it cannot be used, with every problem found; the old rules go on.
+        """

@@ -5,14 +5,18 @@ A rule is matched when an event is accepted and rendered when its trigger is sen
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from edgeagent.core.event import Draft, envelope
-from edgeagent.core.filters import compile_filters, filter_problems
+from edgeagent.core.filters import compile_filters, filter_problems, has_filters
 from edgeagent.core.names import Glob, is_dns_label, is_dns_subdomain, is_name_prefix
-from edgeagent.core.parameters import Parameters, argument_problems
+from edgeagent.core.parameters import Parameters, argument_problems, parameter_problems, place_problems
 from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.workflow_names import TOO_DEEP, is_too_deep
 from edgeagent.errors import MessageError
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
@@ -32,7 +36,7 @@ class Rule:
         self.strict = spec.order == "strict"
         self.ttl_s = float(spec.ttl)
         self.track = spec.track
-        self.parameters = Parameters(spec.arguments)
+        self.parameters = Parameters(spec.arguments, spec.parameters)
         workflow = spec.workflow or {}
         metadata = workflow.get("metadata", {})
         self.labels: dict[str, str] = metadata.get("labels", {})
@@ -41,8 +45,8 @@ class Rule:
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)
         self.templates: dict[str, Any] = {}  # by `reply_to`; `core.trigger` keeps here what it made of this rule
-        self.filtered = bool(spec.filters.data)
-        self._passes = compile_filters(spec.filters)
+        self.filtered = has_filters(spec.filters)
+        self._passes = compile_filters(spec.filters, spec.filters_logical_operator)
 
     def wants(self, source: str, event_type: str) -> bool:
         """Whether source and type fit; the filters are not looked at."""
@@ -65,8 +69,29 @@ class Rule:
         kept = [parameter for parameter in arguments.get("parameters", []) if parameter.get("name") not in names]
         return {**self._spec, "arguments": {**arguments, "parameters": [*kept, *parameters]}}
 
+    def workflow(
+        self, name: Any, labels: dict[str, Any], annotations: dict[str, Any], arguments: Sequence[Any]
+    ) -> dict[str, Any]:
+        """The Workflow to start, before the rule's `parameters` are put into it.
 
-class Match(NamedTuple):
+        It shares nothing with the rule's own text. `arguments`: the values of `parameters.names`.
+        """
+        values = zip(self.parameters.names, arguments, strict=True)
+        spec = self.spec_with([{"name": parameter, "value": value} for parameter, value in values])
+        return {
+            "apiVersion": "argoproj.io/v1alpha1",
+            "kind": "Workflow",
+            "metadata": {
+                "name": name,
+                "namespace": self.namespace,
+                "labels": {**self.labels, **labels},
+                "annotations": {**self.annotations, **annotations},
+            },
+            "spec": copy.deepcopy(spec),
+        }
+
+
+class Match(msgspec.Struct, frozen=True):
     """What the rules say of one event: the rules that matched, and those that could not decide, with the reason."""
 
     rules: tuple[str, ...]
@@ -87,6 +112,13 @@ class RuleSet:
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules.values())
+
+    def take_over(self, other: RuleSet) -> None:
+        """Be another set from now on, for everyone who holds this one: what a reload does, at one place.
+
+        In the thread that matches: an event is judged by the old rules or by the new ones, never by some of both.
+        """
+        self._rules, self._wanting = other._rules, {}
 
     def match(self, draft: Draft) -> Match:
         """Which rules want this event. JSON data must have been checked.
@@ -124,6 +156,21 @@ class RuleSet:
 
 def rule_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     """What is wrong with a rule: key path below the rule, and reason."""
+    found = list(_part_problems(spec))
+    yield from found or dest_problems(spec)
+
+
+def dest_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    """Which of a rule's `parameters` can never be put into its workflow; the rule has no other problems.
+
+    Nothing is known of a `workflow_file` before it is read into `workflow`.
+    """
+    if spec.parameters and (spec.template or spec.workflow):
+        rule = Rule(spec)
+        yield from place_problems(rule.parameters, rule.workflow("", {}, {}, [""] * len(rule.parameters.names)))
+
+
+def _part_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     if not is_dns_label(spec.name):
         yield "name", "must be lower-case letters, digits and '-' inside, at most 63"
     if spec.name_prefix and not is_name_prefix(spec.name_prefix):
@@ -134,7 +181,22 @@ def rule_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         yield "ttl", "must be more than 0"
     yield from _target_problems(spec)
     yield from ((f"filters.{key}", reason) for key, reason in filter_problems(spec.filters))
+    yield from _combination_problems(spec)
     yield from ((f"arguments.{key}", reason) for key, reason in argument_problems(spec.arguments))
+    yield from parameter_problems(spec.parameters)
+
+
+def _combination_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    """Filters that each may be right, and with the rest of the rule let no event pass."""
+    if spec.filters_logical_operator == "or" and not has_filters(spec.filters):
+        yield "filtersLogicalOperator", '"or" without any filter lets no event pass; leave it out'
+    if spec.filters.context is not None:
+        for key, wanted, taken in (
+            ("source", spec.filters.context.source, spec.source),
+            ("type", spec.filters.context.type, spec.type),
+        ):
+            if wanted and not Glob(taken).matches(wanted):
+                yield f"filters.context.{key}", f"is {wanted!r}, but the rule itself wants {taken!r}: no event has both"
 
 
 def _target_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
@@ -146,13 +208,13 @@ def _target_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     if spec.cluster_scope and not spec.template:
         yield "cluster_scope", "belongs to template"
     if spec.workflow:
-        yield from ((f"workflow.{key}", reason) for key, reason in workflow_problems(spec.workflow))
+        yield from ((f"workflow.{key}".rstrip("."), reason) for key, reason in workflow_problems(spec.workflow))
 
 
 def workflow_problems(workflow: Any) -> Iterator[tuple[str, str]]:
     """What is wrong with a rule's own workflow, as far as rendering it goes: member and reason."""
-    if not isinstance(workflow, dict):
-        yield "", "must be an object"
+    if not isinstance(workflow, dict) or is_too_deep(workflow):
+        yield "", TOO_DEEP if isinstance(workflow, dict) else "must be an object"
         return
     for key in workflow.keys() - _WORKFLOW_MEMBERS:
         yield key, f"is no member of a Workflow that can be sent (known: {', '.join(sorted(_WORKFLOW_MEMBERS))})"

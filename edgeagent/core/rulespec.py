@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -10,7 +10,14 @@ from edgeagent.core.units import Duration
 
 
 class DataFilter(msgspec.Struct, frozen=True):
-    """One condition on the event's envelope, with the fields of an Argo Events Sensor's `filters.data`."""
+    """One condition on the event's envelope, with the fields of an Argo Events Sensor's `filters.data`.
+
+    `refused`, here and below: keys of a Sensor that are known and not taken, with the reason.
+    """
+
+    refused: ClassVar[dict[str, str]] = {
+        "template": "is not supported: no program runs here; compare the value as it is, or use exprs"
+    }
 
     path: str
     type: Literal["bool", "number", "string"]
@@ -18,15 +25,92 @@ class DataFilter(msgspec.Struct, frozen=True):
     comparator: str = ""
 
 
+class ExprField(msgspec.Struct, frozen=True):
+    """A value of the event, and the name that an expression has for it."""
+
+    path: str
+    name: str
+
+
+class ExprFilter(msgspec.Struct, frozen=True):
+    """One expression over values of the event's envelope, as in a Sensor's `filters.exprs`."""
+
+    expr: str
+    fields: list[ExprField]
+
+
+class ContextFilter(msgspec.Struct, frozen=True):
+    """Attributes that the event must have, exactly; "": any. As in a Sensor's `filters.context`."""
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("id", "time", "specversion"), "is ignored by Argo Events in a context filter: leave it out"
+    )
+
+    type: str = ""
+    subject: str = ""
+    source: str = ""
+    datacontenttype: str = ""
+
+
+class TimeFilter(msgspec.Struct, frozen=True):
+    """A window of the day, "HH:MM:SS", in UTC or in a time zone. As in a Sensor's `filters.time`."""
+
+    start: str
+    stop: str
+    timezone: str = ""
+
+
 class Filters(
     msgspec.Struct,
     frozen=True,
-    rename={"data_logical_operator": "dataLogicalOperator"},
+    rename={"data_logical_operator": "dataLogicalOperator", "expr_logical_operator": "exprLogicalOperator"},
 ):
-    """Conditions that an event must meet."""
+    """Conditions that an event must meet, with the fields of a Sensor's `filters`."""
+
+    refused: ClassVar[dict[str, str]] = {
+        "script": "is not supported: no program runs here; write it as exprs (docs/expressions.md)"
+    }
 
     data: list[DataFilter] = []
     data_logical_operator: Literal["", "and", "or"] = ""
+    exprs: list[ExprFilter] = []
+    expr_logical_operator: Literal["", "and", "or"] = ""
+    context: ContextFilter | None = None
+    time: TimeFilter | None = None
+
+
+class ParameterSource(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "dependency_name": "dependencyName",
+        "data_key": "dataKey",
+        "context_key": "contextKey",
+        "use_raw_data": "useRawData",
+    },
+):
+    """Where a parameter's value comes from, with the fields of an Argo Events Sensor.
+
+    `dependency_name` is ignored: there is one event.
+    """
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("dataTemplate", "contextTemplate"), "is not supported: no program runs here; name a value with dataKey"
+    )
+
+    dependency_name: str = ""
+    data_key: str = ""
+    context_key: str = ""
+    value: str | None = None
+    use_raw_data: bool = False
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A value of the event and its place in the workflow, with the fields of an Argo Events Sensor's `parameters`."""
+
+    src: ParameterSource
+    dest: str
+    operation: Literal["", "overwrite", "prepend", "append"] = ""
 
 
 class RuleSpec(
@@ -48,6 +132,7 @@ class RuleSpec(
     workflow: dict[str, Any] | None = None
     workflow_file: str = ""
     arguments: dict[str, Any] = {}
+    parameters: list[Parameter] = []
     priority: Literal["normal", "high"] = "normal"
     order: Literal["first", "strict"] = "first"
     ttl: Duration = Duration(7 * 86400)

@@ -10,18 +10,21 @@ import asyncio
 import heapq
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Literal
 
 import msgspec
 
 from edgeagent.core.messages import Status
+from edgeagent.core.workflow_check import workflow_check
 from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
+from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 
 STEP_S = 0.3
 MAX_NAMES = 100_000
+_MAX_PROBLEMS = 3  # as many as a sender reads at once
 
 # What Kubernetes makes of generateName: the base cut to 58 characters, and 5 of these.
 GENERATED_BASE_CHARS = 58
@@ -101,8 +104,10 @@ class DryRun:
         self._finished = asyncio.Event()
         self._finished.set()
 
-    async def create(self, order: Order) -> Created | Duplicate | NameTaken:
-        """Remember the workflow and start its walk."""
+    async def create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
+        """Remember the workflow and start its walk, unless the engine would refuse it."""
+        if problems := [f"{path or 'workflow'} {reason}" for path, reason in _first_problems(order)]:
+            return Invalid("; ".join(problems))
         workflow_id = order.name or _generated(order.generate_name)
         owner = (order.agent, order.correlation_id)
         known = self._owners.get((order.namespace, workflow_id))
@@ -137,6 +142,10 @@ class DryRun:
     async def drain(self) -> None:
         """Return when every walk has come to its end: nobody else could tell it."""
         await self._finished.wait()
+
+
+def _first_problems(order: Order) -> Iterator[tuple[str, str]]:
+    return islice(workflow_check(order.workflow), _MAX_PROBLEMS)
 
 
 def _advance(walk: _Walk, wall_s: float) -> Status:

@@ -21,9 +21,9 @@ import msgspec
 
 from edgeagent.config.tables import Allow
 from edgeagent.core.names import Glob
+from edgeagent.core.workflow_names import quoted
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Forbidden, Invalid
-from edgeagent.dispatcher.workflow import quoted
 
 # For the dry run: without any entry everything may be rehearsed, because nothing is run.
 EVERYTHING = Allow(namespaces=("*",), templates=("*",), inline=True)

@@ -13,9 +13,10 @@ import msgspec
 
 from edgeagent.core import messages, names, topics
 from edgeagent.core.messages import Trigger
+from edgeagent.core.workflow_names import is_label_value, quoted
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Forbidden, Invalid
-from edgeagent.dispatcher.workflow import API_VERSION, KIND, is_label_value, quoted, workflow_problems
+from edgeagent.dispatcher.workflow import API_VERSION, KIND, workflow_problems
 from edgeagent.errors import MessageError
 from edgeagent.mqtt.link import Message
 

@@ -9,11 +9,18 @@ therefore refused wherever this module or the policy looks at `templates`: it wo
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from edgeagent.core import names
+from edgeagent.core.workflow_names import (
+    MAX_TEMPLATE_NAME_CHARS,
+    TEMPLATE_TYPES,
+    is_label_value,
+    is_parameter_name,
+    is_template_name,
+    quoted,
+)
 
 KIND = "Workflow"
 API_VERSION = "argoproj.io/v1alpha1"
@@ -21,17 +28,7 @@ API_VERSION = "argoproj.io/v1alpha1"
 MAX_NAME_CHARS = 63  # the name becomes the value of a label
 # What Kubernetes keeps of generateName before it adds five characters.
 _GENERATED_BASE_CHARS = 58
-_MAX_LABEL_CHARS = 63
 _MAX_ANNOTATIONS_BYTES = 256 << 10
-_MAX_TEMPLATE_NAME_CHARS = 128
-
-_LABEL_TEXT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?", re.ASCII)
-_TEMPLATE_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*", re.ASCII)
-_PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+", re.ASCII)
-
-_TEMPLATE_TYPES = (
-    "container", "containerSet", "steps", "script", "resource", "dag", "suspend", "data", "http", "plugin",
-)  # fmt: skip
 
 _WORKFLOW_MEMBERS = ("apiVersion", "kind", "metadata", "spec")
 _METADATA_MEMBERS = ("name", "generateName", "namespace", "labels", "annotations")
@@ -39,11 +36,6 @@ _SPEC_MEMBERS = (
     "entrypoint", "templates", "templateDefaults", "workflowTemplateRef", "arguments", "serviceAccountName",
     "ttlStrategy", "podGC",
 )  # fmt: skip
-
-
-def is_label_value(text: str) -> bool:
-    """Whether Kubernetes takes this text as the value of a label, and it is not empty."""
-    return len(text) <= _MAX_LABEL_CHARS and _LABEL_TEXT.fullmatch(text) is not None
 
 
 def workflow_problems(workflow: dict[str, Any], namespace: str) -> Iterator[str]:
@@ -63,12 +55,6 @@ def workflow_problems(workflow: dict[str, Any], namespace: str) -> Iterator[str]
         yield from _spec_problems(spec)
     else:
         yield "spec is required" if spec is None else "spec must be an object"
-
-
-def quoted(value: object) -> str:
-    """A value from outside, quoted for a person and cut to a length that fits a sentence."""
-    text = repr(value[:80] if isinstance(value, str) else value)
-    return text if len(text) <= 100 else f"{text[:97]}..."  # noqa: PLR2004  about one line
 
 
 def _metadata_problems(metadata: dict[str, Any], namespace: str) -> Iterator[str]:
@@ -174,12 +160,12 @@ def _template_problems(spec: dict[str, Any]) -> Iterator[str]:
         if not _is_object(template):
             yield f"{path} must be an object"
             continue
-        yield from _misspelt(template, ("name", *_TEMPLATE_TYPES), f"{path}.")
+        yield from _misspelt(template, ("name", *TEMPLATE_TYPES), f"{path}.")
         name = template.get("name")
         if not isinstance(name, str) or not name:
             yield f"{path}.name is required"
-        elif len(name) > _MAX_TEMPLATE_NAME_CHARS or _TEMPLATE_NAME.fullmatch(name) is None:
-            yield f"{path}.name must be letters, digits and '-', at most {_MAX_TEMPLATE_NAME_CHARS}, is {quoted(name)}"
+        elif not is_template_name(name):
+            yield f"{path}.name must be letters, digits and '-', at most {MAX_TEMPLATE_NAME_CHARS}, is {quoted(name)}"
         elif name in seen:
             yield f"{path}.name {quoted(name)} is the name of an earlier template"
         else:
@@ -192,11 +178,11 @@ def _template_problems(spec: dict[str, Any]) -> Iterator[str]:
 
 def _type_problems(template: dict[str, Any], path: str, *, defaults: bool) -> Iterator[str]:
     """A template has exactly one type; with `templateDefaults` it may have it from there."""
-    types = [kind for kind in _TEMPLATE_TYPES if template.get(kind) is not None]
+    types = [kind for kind in TEMPLATE_TYPES if template.get(kind) is not None]
     if len(types) > 1:
         yield f"{path} has more than one type: {', '.join(types)}"
     elif not types and not defaults:
-        yield f"{path} has no type: one of {', '.join(_TEMPLATE_TYPES)} is required"
+        yield f"{path} has no type: one of {', '.join(TEMPLATE_TYPES)} is required"
 
 
 def _argument_problems(arguments: object) -> Iterator[str]:
@@ -220,7 +206,7 @@ def _argument_problems(arguments: object) -> Iterator[str]:
         name = parameter.get("name")
         if not isinstance(name, str) or not name:
             yield f"{path}.name is required"
-        elif _PARAMETER_NAME.fullmatch(name) is None:
+        elif not is_parameter_name(name):
             yield f"{path}.name must be letters, digits, '-' and '_', is {quoted(name)}"
         elif name in seen:
             yield f"{path}.name {quoted(name)} is the name of an earlier parameter"

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -43,6 +44,12 @@ def notify(state: str, env: Mapping[str, str] = os.environ) -> None:
 def ready(env: Mapping[str, str] = os.environ) -> None:
     """Say that the start is complete: events are taken from now on."""
     notify("READY=1", env)
+
+
+def reloading(env: Mapping[str, str] = os.environ) -> None:
+    """Say that the configuration is being read again; `ready` must follow, whether it was taken or not."""
+    microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000  # systemd tells old notices from new ones by it
+    notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}", env)
 
 
 def stopping(env: Mapping[str, str] = os.environ) -> None:

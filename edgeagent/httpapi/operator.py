@@ -22,6 +22,7 @@ _MAX_PAGE = 1000
 _MAX_SEQ_DIGITS = 19
 _DEAD = "/v1/dead/"
 _LOGS = frozenset({"normal", "high", "parked", "dead"})
+_EVENT_LOGS = frozenset({"normal", "high"})
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 _Seq = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
@@ -55,6 +56,8 @@ def operator_plans(operator: OperatorPort) -> tuple[dict[str, Mapping[str, Plan]
         "/v1/outbox/import": {"POST": Plan(calls.take_in, _MAX_IMPORT_BYTES)},
         "/v1/outbox/overview": {"GET": Plan(calls.overview)},
         "/v1/outbox/verify": {"GET": Plan(calls.verify)},
+        "/v1/outbox/recorded": {"GET": Plan(calls.recorded)},
+        "/v1/reload": {"POST": Plan(calls.reload)},
     }
     return exact, {_DEAD: {"GET": Plan(calls.get_dead)}}
 
@@ -122,6 +125,14 @@ class _Calls:
         parameters = parameters_of(request, {"log", "from"})
         return json_answer(await self._operator.verify(_log_of(parameters), _number(parameters, "from", 0)))
 
+    async def recorded(self, request: Request, _body: bytes) -> Answer:
+        parameters = parameters_of(request, {"log", "from"})
+        log = _log_of(parameters, _EVENT_LOGS)
+        return json_answer(await self._operator.recorded(log, _number(parameters, "from", 0)))
+
+    async def reload(self, _request: Request, _body: bytes) -> Answer:
+        return json_answer(await self._operator.reload())
+
 
 def _decoded(data: bytes, kind: type[T], what: str, member: str, wanted: str) -> T:
     try:
@@ -130,10 +141,10 @@ def _decoded(data: bytes, kind: type[T], what: str, member: str, wanted: str) ->
         raise MessageError(what, member, f"must be {wanted}: {exc}") from exc
 
 
-def _log_of(parameters: Mapping[str, str]) -> str:
+def _log_of(parameters: Mapping[str, str], known: frozenset[str] = _LOGS) -> str:
     log = parameters.get("log", "normal")
-    if log not in _LOGS:
-        raise MessageError("query", "log", f"must be one of {', '.join(sorted(_LOGS))}")
+    if log not in known:
+        raise MessageError("query", "log", f"must be one of {', '.join(sorted(known))}")
     return log
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.errors import (
+    ConfigError,
     Draining,
     EdgeAgentError,
     EventConflict,
@@ -56,6 +57,7 @@ _OUTCOMES: dict[type[EdgeAgentError], _Outcome] = {
     EventConflict: _Outcome(HTTPStatus.CONFLICT),
     RecordTooLarge: _Outcome(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     OutboxError: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),  # full, or the disk failed
+    ConfigError: _Outcome(HTTPStatus.UNPROCESSABLE_ENTITY),
     Draining: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10),
 }
 
@@ -84,7 +86,21 @@ def problem_for(error: EdgeAgentError) -> Answer:
         return problem(error.status, error.detail, error.headers)
     outcome = next((_OUTCOMES[kind] for kind in type(error).__mro__ if kind in _OUTCOMES), _UNFORESEEN)
     headers = retry_after(outcome.retry_after_s) if outcome.retry_after_s else ()
+    if isinstance(error, ConfigError):
+        return _config_problem(error, outcome.status)
     return problem(outcome.status, _detail(error), headers)
+
+
+def _config_problem(error: ConfigError, status: int) -> Answer:
+    """Every problem of a configuration, each as it is: an operator mends them all at once."""
+    document = {
+        "title": HTTPStatus(status).phrase,
+        "status": int(status),
+        "detail": f"{error.file}: the configuration cannot be used",
+        "file": error.file,
+        "problems": [problem._asdict() for problem in error.problems],
+    }
+    return Answer(status, msgspec.json.encode(document), PROBLEM)
 
 
 def _detail(error: EdgeAgentError) -> str:

@@ -9,7 +9,17 @@ from typing import Any
 from edgeagent.core.account import Account
 from edgeagent.core.event import Draft
 from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import Accepted, DeadLetter, Imported, TriggerQuery, TriggerRef, Waiting, WaitingPage
+from edgeagent.core.ports import (
+    Accepted,
+    DeadLetter,
+    Imported,
+    RecordedPage,
+    Reloaded,
+    TriggerQuery,
+    TriggerRef,
+    Waiting,
+    WaitingPage,
+)
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import EdgeAgentError
@@ -163,3 +173,15 @@ class FakeOperator:
         """Nothing wrong."""
         self.calls.append(("verify", log, seq))
         return VerifiedPart(0, 0, (), None)
+
+    async def recorded(self, log: str, seq: int) -> RecordedPage:
+        """No events."""
+        self.calls.append(("recorded", log, seq))
+        return RecordedPage([], None)
+
+    async def reload(self) -> Reloaded:
+        """One new rule."""
+        if self.failure is not None:
+            raise self.failure
+        self.calls.append(("reload",))
+        return Reloaded("config.toml", 1, ("overheat",), (), (), ())

@@ -101,7 +101,8 @@ class AgentHere(Agent):
         """Start it."""
         self._stop.clear()
         config = load_agent(self.config_file)
-        self._serving = asyncio.create_task(serve(config, stop=self._stop, filesystem=self.filesystem))
+        serving = serve(config, self.config_file, stop=self._stop, filesystem=self.filesystem)
+        self._serving = asyncio.create_task(serving)
         await self.ready()
         return self
 

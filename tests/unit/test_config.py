@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -259,9 +260,9 @@ def test_listening_beyond_this_machine_needs_a_token(write: Write, tmp_path: Pat
 
 
 def test_a_rules_workflow_may_stand_in_a_file_of_json_or_yaml(write: Write, tmp_path: Path) -> None:
-    workflow = {"spec": {"entrypoint": "main"}}
-    (tmp_path / "w.json").write_text('{"spec": {"entrypoint": "main"}}')
-    (tmp_path / "w.yaml").write_text("spec:\n  entrypoint: main\n")
+    workflow = {"spec": {"entrypoint": "main", "templates": [{"name": "main", "suspend": {}}]}}
+    (tmp_path / "w.json").write_text(json.dumps(workflow))
+    (tmp_path / "w.yaml").write_text("spec:\n  entrypoint: main\n  templates:\n    - {name: main, suspend: {}}\n")
     for name in ("w.json", "w.yaml"):
         path = write(RULE.replace('template = "t"', f'workflow_file = "{name}"'))
         assert load_agent(path, {}).rule[0].workflow == workflow
@@ -273,6 +274,8 @@ def test_a_rules_workflow_may_stand_in_a_file_of_json_or_yaml(write: Write, tmp_
         ("w.json", "{"),
         ("w.json", "[]"),
         ("w.json", '{"kind": "Pod", "spec": {"a": 1}}'),
+        ("w.json", '{"spec": {"entrypoint": "main"}}'),
+        ("w.json", '{"spec": {"templates": ' + '{"a":' * 200 + "1" + "}" * 202),
         ("w.json", "[" * 100_000),
         ("w.yaml", "a: [\n"),
         ("w.yaml", "&a [*a]\n"),

@@ -18,6 +18,7 @@ from edgeagent.core.event import Record
 from edgeagent.core.filters import compile_filters, filter_problems
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import Filters, RuleSpec
+from edgeagent.core.sjson import assign, compile_dest
 from edgeagent.core.trigger import correlation_id, render
 from tests.fakes.manifests import ARGO_EVENTS, Document, documents, the
 
@@ -88,11 +89,7 @@ def started(data: Document) -> Document:
         assert value is not paths.MISSING, f"{parameter['src']['dataKey']}: then the whole trigger would fail"
         if not parameter["src"].get("useRawData"):
             value = paths.text_of(value)
-        *parents, last = paths.compile_path(parameter["dest"])
-        place = workflow
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = copy.deepcopy(value)
+        assign(workflow, compile_dest(parameter["dest"]), copy.deepcopy(value))
     return workflow
 
 

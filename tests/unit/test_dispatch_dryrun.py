@@ -9,13 +9,14 @@ from msgspec.structs import replace
 from edgeagent.core.messages import Status
 from edgeagent.dispatcher.dryrun import DryRun, Walks
 from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
+from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken, response_to
 
+WORKFLOW = {"spec": {"workflowTemplateRef": {"name": "inspect"}}}
 WALL_S = 1_700_000_000.5  # 2023-11-14T22:13:20Z and a half
 
 
 def order(name: str = "a", *, agent: str = "gw-1", correlation_id: str = "c", generate_name: str = "") -> Order:
-    return Order("plant", name, generate_name, agent, correlation_id, 1, "inspect", {})
+    return Order("plant", name, generate_name, agent, correlation_id, 1, "inspect", WORKFLOW)
 
 
 def test_a_workflow_walks_from_pending_over_running_to_succeeded() -> None:
@@ -66,10 +67,26 @@ async def test_the_name_of_another_triggers_workflow_is_taken(other: Order) -> N
     assert await engine.create(other) == NameTaken("a")
 
 
+async def test_a_workflow_that_argo_would_refuse_is_refused_for_good_with_the_first_problems() -> None:
+    engine = DryRun(step_s=0)
+    steps = [[{"name": "a"}, {"name": "a", "template": "gone"}]]
+    refused = replace(order(), workflow={"spec": {"templates": [{"name": "main", "steps": steps}]}})
+    outcome = await engine.create(refused)
+    assert isinstance(outcome, Invalid)
+    assert outcome.detail.split("; ") == [
+        "spec.entrypoint is required: the name of the template to begin with",
+        "spec.templates[0].steps[0][1].name 'a' is the name of an earlier one: each needs its own",
+        "spec.templates[0].steps[0][0] needs template, templateRef or inline: what is to run?",
+    ]
+    response = response_to(outcome, correlation_id="c", namespace="plant", dry_run=True)
+    assert (response.code, response.error, response.retryable) == (400, "Invalid workflow definition", False)
+    assert await engine.create(order()) == Created("a"), "a refused workflow must not take its name"
+
+
 async def test_a_name_in_another_namespace_is_another_name() -> None:
     engine = DryRun()
     await engine.create(order())
-    assert await engine.create(Order("prod", "a", "", "gw-2", "d", 1, "inspect", {})) == Created("a")
+    assert await engine.create(Order("prod", "a", "", "gw-2", "d", 1, "inspect", WORKFLOW)) == Created("a")
 
 
 async def test_a_generated_name_is_a_new_one_each_time() -> None:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from edgeagent.errors import EdgeAgentError, OutboxFull
+from edgeagent.errors import ConfigError, EdgeAgentError, OutboxFull, Problem
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
@@ -23,6 +23,8 @@ CALLS = (
     ("POST", "/v1/outbox/import"),
     ("GET", "/v1/outbox/overview"),
     ("GET", "/v1/outbox/verify"),
+    ("GET", "/v1/outbox/recorded"),
+    ("POST", "/v1/reload"),
 )
 
 
@@ -61,6 +63,7 @@ async def test_parameters_reach_the_agent_as_they_are_meant() -> None:
     await call("GET", "/v1/outbox/waiting")
     await call("GET", "/v1/outbox/find?id=a%2Bb%20c")
     await call("GET", "/v1/outbox/verify?log=dead&from=9")
+    await call("GET", "/v1/outbox/recorded?log=high&from=4")
     await call("POST", "/v1/outbox/exported", b'{"ranges":{"high":[[1,4]]}}')
     await call("POST", f"/v1/outbox/import?digest={DIGEST}&number=5", LINE + b"\n" + LINE)
     assert call.operator.calls == [
@@ -68,6 +71,7 @@ async def test_parameters_reach_the_agent_as_they_are_meant() -> None:
         ("waiting", "normal", 0, 100),
         ("find", "a+b c"),
         ("verify", "dead", 9),
+        ("recorded", "high", 4),
         ("exported", {"high": [(1, 4)]}),
         ("import", DIGEST, 5, 2),
     ]
@@ -85,6 +89,7 @@ async def test_parameters_reach_the_agent_as_they_are_meant() -> None:
         ("GET", "/v1/outbox/find", b"", "id"),
         ("GET", "/v1/outbox/find?id=", b"", "id"),
         ("GET", "/v1/outbox/verify?log=import", b"", "log"),
+        ("GET", "/v1/outbox/recorded?log=dead", b"", "log"),
         ("POST", "/v1/outbox/exported", b'{"ranges":{"other":[[1,2]]}}', "ranges"),
         ("POST", "/v1/outbox/exported", b'{"ranges":{"normal":[[0,2]]}}', "ranges"),
         ("POST", "/v1/outbox/exported", b'{"ranges":{"normal":[[1,99999999999999999999]]}}', "ranges"),
@@ -106,3 +111,13 @@ async def test_an_import_that_finds_no_room_is_told_to_come_again() -> None:
     call.operator.failure = OutboxFull(10, 10)
     answer = await call("POST", f"/v1/outbox/import?digest={DIGEST}&number=1", LINE)
     assert (answer.status, answer.headers) == (503, ((b"retry-after", b"5"),))
+
+
+async def test_a_configuration_that_is_refused_is_told_with_every_problem() -> None:
+    call = Calls()
+    call.operator.failure = ConfigError("c.toml", [Problem("rule[0].name", "x" * 600), Problem("", "second")])
+    answer = await call("POST", "/v1/reload")
+    assert answer.status == 422
+    document = json.loads(answer.body)
+    assert document["file"] == "c.toml"
+    assert document["problems"] == [{"path": "rule[0].name", "reason": "x" * 600}, {"path": "", "reason": "second"}]

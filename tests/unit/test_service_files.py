@@ -50,6 +50,10 @@ def test_a_unit_runs_the_command_of_its_name_from_opt(name: str, command: str) -
     assert unit(name)["Service"]["ExecStart"] == [f"/opt/edgeagent/bin/edgeagent {command}"]
 
 
+def test_the_agents_unit_reloads_with_a_command_that_tells_a_refusal() -> None:
+    assert unit(UNITS[0])["Service"]["ExecReload"] == ["/opt/edgeagent/bin/edgeagent reload"]
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_starts_again_for_ever_but_not_with_a_wrong_configuration(name: str) -> None:
     sections = unit(name)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -25,11 +26,16 @@ def manager(tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
 def test_each_notification_is_one_datagram_in_systemds_words(manager: tuple[socket.socket, dict[str, str]]) -> None:
     sock, env = manager
     systemd.ready(env)
+    before_us = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    systemd.reloading(env)
     systemd.status("uplink is down;\n3 events on disk", env)
     systemd.watchdog(env)
     systemd.stopping(env)
-    assert [sock.recv(1024) for _ in range(4)] == [
-        b"READY=1",
+    assert sock.recv(1024) == b"READY=1"
+    reloading, _, instant = sock.recv(1024).partition(b"\nMONOTONIC_USEC=")
+    assert reloading == b"RELOADING=1"
+    assert before_us <= int(instant) < before_us + 60_000_000
+    assert [sock.recv(1024) for _ in range(3)] == [
         b"STATUS=uplink is down; 3 events on disk",
         b"WATCHDOG=1",
         b"STOPPING=1",

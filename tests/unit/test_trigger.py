@@ -14,8 +14,9 @@ from edgeagent.core.event import Record
 from edgeagent.core.names import is_name_prefix
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.trigger import _message, correlation_id, render, traceparent, workflow_name
+from edgeagent.core.trigger import correlation_id, render, traceparent, workflow_name
 from edgeagent.errors import MessageError
+from tests.fakes.naive_trigger import naive_message
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
@@ -175,21 +176,19 @@ TEXT = st.text(max_size=20)
 
 
 @given(TEXT, TEXT, TEXT, TEXT, st.integers(0, 10**6))
-@example("\u27e80:0\u27e9", "\u27e80:1\u27e9", '"\\\n', "\u27e8", 0)
+@example("\x006\x00", "\x00", '"\\\n', "\u27e8", 0)
 def test_whatever_the_texts_are_the_message_is_the_one_that_is_built_without_gaps(
     source: str, event_id: str, time: str, value: str, attempt: int
 ) -> None:
     event = msgspec.structs.replace(
         EVENT, source=source, id=event_id, time=time, data=msgspec.json.encode({"temp": value})
     )
-    written = rule(
-        workflow={
-            "spec": {"entrypoint": "main", "note": "\u27e80:2\u27e9", "arguments": {"parameters": [{"name": "x"}]}}
-        },
-        arguments={"temp": "body.temp", "again": "source"},
-    )
-    message = msgspec.json.decode(render(written, event, OVERHEAT, attempt, "r/\u27e80:3\u27e9"), type=dict[str, Any])
-    plain = _message(
-        written, "r/\u27e80:3\u27e9", OVERHEAT, attempt, event.agent, source, event_id, time, value, source
-    )
-    assert message == msgspec.to_builtins(plain)
+    spec = {"entrypoint": "main", "note": "\x006\x00", "arguments": {"parameters": [{"name": "x"}]}}
+    written = {
+        "name": "overheat",
+        "namespace": "plant",
+        "workflow": {"spec": spec},
+        "arguments": {"temp": "body.temp", "again": "source"},
+    }
+    message = msgspec.json.decode(render(rule(**written), event, OVERHEAT, attempt, "r/\x007\x00"))
+    assert message == naive_message(written, event, OVERHEAT, attempt, "r/\x007\x00")

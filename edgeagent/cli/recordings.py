@@ -1,0 +1,199 @@
+"""Where a rehearsal's events come from: files of JSON lines, of readings and of exports, and an agent's own outbox.
+
+A file is read line by line and never held; a line that cannot be used is told with its number, and the next is taken.
+"""
+
+from __future__ import annotations
+
+import csv
+import heapq
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from edgeagent.cli.place import Place
+from edgeagent.core.event import Draft
+from edgeagent.core.recordings import Columns, event_of_line, event_of_trigger
+from edgeagent.core.transfer import Checker, ExportedTrigger
+from edgeagent.errors import CommandFailed, MessageError
+
+_LINES = frozenset({".ndjson", ".jsonl", ".json"})
+_TABLES = frozenset({".csv", ".tsv"})
+_EXPORT = b'{"edgeagent_export"'
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DELIMITERS = (",", ";", "\t")
+_EVENT_LOGS = ("high", "normal")
+
+
+class Recorded(NamedTuple):
+    """One event, where it stands, and the agent that it came to ("" where nothing says so)."""
+
+    where: str
+    agent: str
+    event: Draft
+
+
+class Unusable(NamedTuple):
+    """What is no event, where it stands, and why."""
+
+    where: str
+    reason: str
+
+
+class Recording:
+    """A file of recorded events, read once. `read_bytes` of its `size_bytes` have been read. A context manager."""
+
+    def __init__(self, path: Path, *, mapping: Mapping[str, str], source: str, max_line_bytes: int) -> None:
+        """`mapping`: what the columns of readings are; `source`: of events that name none.
+
+        Raises:
+            CommandFailed: the file cannot be read.
+        """
+        self.read_bytes = 0
+        self._path = path
+        self._mapping = mapping
+        self._source = source
+        self._max_line_bytes = max_line_bytes
+        self._number = 0
+        self._too_long = ""
+        try:
+            self._stream = path.open("rb")
+            self.size_bytes = path.stat().st_size
+        except OSError as exc:
+            raise self._failed(f"cannot be read: {exc.strerror}") from exc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Let go of the file."""
+        self._stream.close()
+
+    def items(self) -> Iterator[Recorded | Unusable]:
+        """Every event in the file, and every line that is none.
+
+        Raises:
+            CommandFailed: its form is not known, a column that is mapped is not there, or the disk fails.
+        """
+        head = self._stream.peek().removeprefix(_BYTE_ORDER_MARK).lstrip()
+        suffix = self._path.suffix.lower()
+        if head.startswith(_EXPORT):
+            return self._exported()
+        if suffix in _TABLES or self._mapping:
+            return self._readings(head)
+        if head.startswith(b"["):
+            raise self._failed("is a JSON array: write one event a line")
+        return self._events() if suffix in _LINES or head.startswith(b"{") else self._readings(head)
+
+    def _events(self) -> Iterator[Recorded | Unusable]:
+        for line in self._lines():
+            if isinstance(line, Unusable):
+                yield line
+            elif line.strip():
+                try:
+                    event = event_of_line(line, self._source)
+                except MessageError as exc:
+                    yield Unusable(self._where, _told(exc))
+                else:
+                    yield Recorded(self._where, "", event)
+
+    def _exported(self) -> Iterator[Recorded | Unusable]:
+        checker = Checker()
+        for line in self._lines():
+            if isinstance(line, Unusable):
+                yield line
+                continue
+            try:
+                trigger = checker.take(line)
+            except MessageError as exc:
+                yield Unusable(self._where, exc.reason)
+            else:
+                if trigger is not None:
+                    yield Recorded(self._where, trigger.agent, event_of_trigger(trigger))
+        if not checker.digest:
+            yield Unusable("end", "the file is cut off or was altered")
+
+    def _readings(self, head: bytes) -> Iterator[Recorded | Unusable]:
+        first = head.partition(b"\n")[0].decode("utf-8", "replace")
+        rows = csv.reader(self._texts(), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+        columns: Columns | None = None
+        while True:
+            try:
+                row = next(rows)
+                "".join(row).encode()
+                if not row:
+                    continue
+                if columns is not None:
+                    yield Recorded(self._where, "", columns.event(row))
+                    continue
+            except StopIteration:
+                return
+            except (csv.Error, ValueError) as exc:
+                reason = str(exc)
+                if isinstance(exc, UnicodeEncodeError):
+                    reason, self._too_long = self._too_long or "is not UTF-8", ""
+                if columns is None:
+                    raise self._failed(f"{self._where}, which should name the columns, {reason}") from exc
+                yield Unusable(self._where, reason)
+                continue
+            try:
+                columns = Columns(row, self._mapping, self._source or self._path.stem)
+            except ValueError as exc:
+                raise self._failed(str(exc)) from exc
+
+    def _texts(self) -> Iterator[str]:
+        """The lines for the reader of rows; one that is too long gives way to a text that is no UTF-8 either."""
+        for line in self._lines():
+            if isinstance(line, Unusable):
+                self._too_long = line.reason
+                yield "\udc80\n"
+            else:
+                yield line.decode("utf-8", "surrogateescape")
+
+    def _lines(self) -> Iterator[bytes | Unusable]:
+        while line := self._read_line():
+            self._number += 1
+            if len(line) > self._max_line_bytes:
+                while line and not line.endswith(b"\n"):
+                    line = self._read_line()
+                yield Unusable(self._where, f"has more than {self._max_line_bytes} bytes")
+            else:
+                yield line.removeprefix(_BYTE_ORDER_MARK) if self._number == 1 else line
+
+    def _read_line(self) -> bytes:
+        try:
+            line = self._stream.readline(self._max_line_bytes + 1)
+        except OSError as exc:
+            raise self._failed(f"cannot be read: {exc.strerror}") from exc
+        self.read_bytes += len(line)
+        return line
+
+    @property
+    def _where(self) -> str:
+        return f"line {self._number}"
+
+    def _failed(self, reason: str) -> CommandFailed:
+        return CommandFailed(f"{self._path}: {reason}")
+
+
+def recent(place: Place) -> Iterator[Recorded | Unusable]:
+    """The events that are still in an outbox, whatever became of them, oldest first."""
+    for trigger in heapq.merge(*(_walk(place, log) for log in _EVENT_LOGS), key=lambda each: each.accepted_ms):
+        try:
+            event = event_of_trigger(trigger)
+        except MessageError as exc:
+            yield Unusable(f"event {trigger.id}", _told(exc))
+        else:
+            yield Recorded(f"event {trigger.id}", trigger.agent, event)
+
+
+def _walk(place: Place, log: str) -> Iterator[ExportedTrigger]:
+    seq: int | None = 0
+    while seq is not None:
+        page = place.recorded(log, seq)
+        yield from page.triggers
+        seq = page.next_seq
+
+
+def _told(error: MessageError) -> str:
+    return f"{error.member}: {error.reason}" if error.member else error.reason

@@ -1,0 +1,75 @@
+"""`edgeagent reload`: have a running agent take over the rules of its configuration."""
+
+from __future__ import annotations
+
+import argparse
+from http import HTTPStatus
+
+import msgspec
+
+from edgeagent.cli.client import AgentRefused
+from edgeagent.cli.options import add_config, add_json, agent_client, client_config
+from edgeagent.core.ports import Reloaded
+from edgeagent.errors import ConfigError, Problem
+
+
+class _Problem(msgspec.Struct):
+    path: str
+    reason: str
+
+
+class _Refused(msgspec.Struct):
+    """What the agent answers when its configuration cannot be used."""
+
+    file: str
+    problems: list[_Problem]
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "reload",
+        help="have the running agent take over the rules of its configuration",
+        description="Have the running agent read its configuration again and take over its rules. Nothing stops and "
+        "nothing is lost. A configuration with a mistake is refused, and the old rules go on. Other tables count only "
+        "after a restart.",
+    )
+    add_config(parser)
+    add_json(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Reload, and tell what is different.
+
+    Raises:
+        ConfigError: the configuration cannot be used; with every problem found.
+        AgentUnreachable: no agent runs.
+    """
+    with agent_client(client_config(args)) as client:
+        try:
+            _, answer = client.request("POST", "/v1/reload")
+        except AgentRefused as exc:
+            if exc.status != HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise
+            refused = msgspec.convert(exc.document, _Refused)
+            raise ConfigError(refused.file, [Problem(each.path, each.reason) for each in refused.problems]) from exc
+    if args.json:
+        print(msgspec.json.encode(answer).decode())
+        return 0
+    for line in _lines(msgspec.convert(answer, Reloaded)):
+        print(line)
+    return 0
+
+
+def _lines(told: Reloaded) -> list[str]:
+    lines = [f"{told.file}: {told.rules} rules from now on"]
+    lines += [f"  added    {name}" for name in told.added]
+    lines += [f"  changed  {name}" for name in told.changed]
+    lines += [f"  removed  {name}: triggers of it that still wait become dead letters" for name in told.removed]
+    if not (told.added or told.changed or told.removed):
+        lines.append("  none differs")
+    if told.restart:
+        tables = ", ".join(f"[{table}]" for table in told.restart)
+        lines.append(f"  warning: changed too, but needs a restart: {tables}")
+    return lines

@@ -1,0 +1,156 @@
+"""How a rehearsal is told: a table and examples for people, a document for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from edgeagent.core.replay import Comparison, Examples, Outcome, Rehearsal, RuleChanges, Seen, Tally
+
+_MAX_DATA_CHARS = 60
+_ALONG = ", FIRST TO LAST"
+_TOLD_SOURCES = 3
+
+
+def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
+    """What a person reads."""
+    span = f", {' to '.join(rehearsal.span)}" if rehearsal.span[0] else ""
+    yield _shown(f"{name}: {_counted(rehearsal.events, 'event')} from {_sources(rehearsal)}{span}")
+    if rehearsal.duplicates:
+        yield f"{_counted(rehearsal.duplicates, 'duplicate')} left out: the same source and id came before"
+    if rehearsal.unusable:
+        yield f"{rehearsal.unusable} unusable, left out:"
+        for where, reason in rehearsal.faults:
+            yield _shown(f"  {where}: {reason}")
+        if rehearsal.unusable > len(rehearsal.faults):
+            yield f"  and {rehearsal.unusable - len(rehearsal.faults)} more"
+    yield ""
+    yield from _tally(rehearsal.tally) if rehearsal.comparison is None else _comparison(rehearsal.comparison)
+
+
+def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
+    """What a program reads."""
+    told: dict[str, Any] = {
+        "from": name,
+        "events": rehearsal.events,
+        "duplicates": rehearsal.duplicates,
+        "unusable": rehearsal.unusable,
+        "faults": [{"where": where, "reason": reason} for where, reason in rehearsal.faults],
+    }
+    if rehearsal.comparison is None:
+        told["unwanted"] = rehearsal.tally.unwanted
+        told["rules"] = [
+            {
+                "rule": rule,
+                "events": tally.events,
+                "matched": tally.matched,
+                "triggered": tally.outcomes[Outcome.TRIGGERED],
+                "errors": tally.outcomes[Outcome.FAILED],
+                "examples": {str(outcome): _documents(tally.examples[outcome]) for outcome in Outcome},
+            }
+            for rule, tally in rehearsal.tally.rules.items()
+        ]
+    else:
+        told["rules"] = [
+            {
+                "rule": rule,
+                "events": changes.events,
+                "before": changes.before,
+                "now": changes.now,
+                "changed": changes.counts,
+                "examples": {kind: _documents(examples) for kind, examples in changes.examples.items()},
+            }
+            for rule, changes in rehearsal.comparison.rules.items()
+            if changes.changed
+        ]
+    return told
+
+
+def _tally(tally: Tally) -> Iterator[str]:
+    width = _width(tally.rules)
+    yield f"{'RULE':{width}}  {'EVENTS':>8}  {'MATCHED':>8}  {'TRIGGERED':>9}  {'ERRORS':>8}  TRIGGERED{_ALONG}"
+    for rule, each in tally.rules.items():
+        triggered, errors = each.outcomes[Outcome.TRIGGERED], each.outcomes[Outcome.FAILED]
+        yield f"{rule:{width}}  {each.events:8}  {each.matched:8}  {triggered:9}  {errors:8}  {each.strip}".rstrip()
+    yield f"{_counted(tally.unwanted, 'event')} matched no rule"
+    for rule, each in tally.rules.items():
+        yield ""
+        yield rule
+        if not each.events:
+            yield "  no event has its source and type"
+        for outcome in (Outcome.TRIGGERED, Outcome.FAILED):
+            yield from _examples(outcome, each.examples[outcome])
+        if not each.outcomes[Outcome.TRIGGERED]:
+            yield from _examples(Outcome.PASSED, each.examples[Outcome.PASSED])
+
+
+def _comparison(comparison: Comparison) -> Iterator[str]:
+    differing = {rule: changes for rule, changes in comparison.rules.items() if changes.changed}
+    same = [rule for rule in comparison.rules if rule not in differing]
+    if differing:
+        width = _width(differing)
+        yield f"{'RULE':{width}}  {'EVENTS':>8}  {'BEFORE':>8}  {'NOW':>8}  {'CHANGED':>8}  CHANGED{_ALONG}"
+        for rule, each in differing.items():
+            yield f"{rule:{width}}  {each.events:8}  {each.before:8}  {each.now:8}  {each.changed:8}  {each.strip}"
+    if same:
+        yield f"as before: {', '.join(same)}"
+    for rule, each in differing.items():
+        yield ""
+        yield rule
+        yield from _kinds(each)
+
+
+def _kinds(changes: RuleChanges) -> Iterator[str]:
+    for kind, count in changes.counts.items():
+        yield f"  {kind}: {count}"
+        yield from (f"    {_example(seen)}" for seen in changes.examples[kind].seen)
+
+
+def _examples(outcome: Outcome, examples: Examples) -> Iterator[str]:
+    yield from (f"  {outcome:10}  {_example(seen)}" for seen in examples.seen)
+
+
+def _example(seen: Seen) -> str:
+    """One line: where, what, and why."""
+    event = seen.event
+    data = _data(seen)
+    if len(data) > _MAX_DATA_CHARS:
+        data = data[: _MAX_DATA_CHARS - 1] + "…"
+    return _shown(f"{seen.where}  {event.time}  {event.source}  {data}" + (f"  {seen.reason}" if seen.reason else ""))
+
+
+def _documents(examples: Examples) -> list[dict[str, str]]:
+    return [
+        {
+            "where": seen.where,
+            "source": seen.event.source,
+            "id": seen.event.id,
+            "time": seen.event.time,
+            "data": _data(seen),
+            "reason": seen.reason,
+        }
+        for seen in examples.seen
+    ]
+
+
+def _data(seen: Seen) -> str:
+    event = seen.event
+    return event.data.decode("utf-8", "replace") if event.is_json else f"{len(event.data)} bytes that are no JSON"
+
+
+def _sources(rehearsal: Rehearsal) -> str:
+    told = rehearsal.sources[:_TOLD_SOURCES]
+    return ", ".join(told) + (", …" if len(rehearsal.sources) > len(told) else "")
+
+
+def _width(rules: dict[str, Any]) -> int:
+    return max([4, *map(len, rules)])
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
+def _shown(text: str) -> str:
+    """What a device said in it cannot steer the terminal."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

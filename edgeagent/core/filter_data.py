@@ -1,0 +1,148 @@
+"""One entry of `filters.data`: a path, a type, a comparator, and values of which one must hold.
+
+The event's value is made one of the type as Argo Events does it: a numeric string is a number, `true` is 1, anything
+else 0. A path that the event does not have is an error, not `false`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from edgeagent.core.filter_patterns import compile_pattern
+from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
+from edgeagent.core.rulespec import DataFilter
+from edgeagent.errors import MessageError
+
+Condition = Callable[[Any], bool]
+
+_NUMBER_COMPARATORS: dict[str, Callable[[float, float], bool]] = {
+    "": operator.eq,
+    "=": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+_STRING_COMPARATORS = ("", "=", "!=")
+# What Go's strconv.ParseBool takes.
+_BOOLS = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
+
+
+def compile_data(condition: DataFilter) -> Condition:
+    """A function that tells whether an envelope meets the condition; it raises `MessageError` when the path is missing.
+
+    Raises:
+        ValueError: the condition can never be right; the text says why.
+    """
+    path = compile_path(condition.path)
+    if not condition.value:
+        raise ValueError("value must have at least one entry")
+    if "" in condition.value:
+        raise ValueError('value has an empty entry, which Argo Events refuses too: write "^$" for an empty text')
+    known = _STRING_COMPARATORS if condition.type == "string" else tuple(_NUMBER_COMPARATORS)
+    if condition.comparator not in known:
+        raise ValueError(f"comparator must be one of {', '.join(known)}, is {condition.comparator!r}")
+    if condition.type == "number":
+        return _number(path, condition)
+    if condition.type == "bool":
+        return _bool(path, condition)
+    return _string(path, condition)
+
+
+def value_at(path: Path, envelope: Any) -> Any:
+    """The event's value at a path.
+
+    Raises:
+        MessageError: it has none.
+    """
+    value = lookup(path, envelope)
+    if value is MISSING:
+        raise MessageError("filter", path.text, "the event has no such value")
+    return value
+
+
+def _number(path: Path, condition: DataFilter) -> Condition:
+    compare = _NUMBER_COMPARATORS[condition.comparator]
+    wanted = [_parse_number(value) for value in condition.value]
+    if len(wanted) == 1:
+        only = wanted[0]
+        return lambda envelope: compare(_as_number(value_at(path, envelope)), only)
+
+    def holds(envelope: Any) -> bool:
+        value = _as_number(value_at(path, envelope))
+        return any(compare(value, number) for number in wanted)
+
+    return holds
+
+
+def _bool(path: Path, condition: DataFilter) -> Condition:
+    """The comparator means nothing here, as in Argo Events: `!=` is `=`."""
+    unknown = [value for value in condition.value if value not in _BOOLS]
+    if unknown:
+        raise ValueError(f'value {unknown[0]!r} is no bool: write "true" or "false"')
+    wanted = {_BOOLS[value] for value in condition.value}
+    return lambda envelope: _as_bool(value_at(path, envelope)) in wanted
+
+
+def _string(path: Path, condition: DataFilter) -> Condition:
+    try:
+        patterns = [compile_pattern(value) for value in condition.value]
+    except ValueError as exc:
+        raise ValueError(f"value {exc}") from None
+    equal = condition.comparator != "!="
+
+    def holds(envelope: Any) -> bool:
+        text = text_of(value_at(path, envelope), null="")
+        return any(found(text) is equal for found in patterns)
+
+    return holds
+
+
+def _parse_number(text: str) -> float:
+    """As Go's strconv.ParseFloat: no blanks, no digits of other scripts, no overflow, no NaN with a sign."""
+    if text != text.strip() or not text.isascii():
+        raise ValueError(f"value {text!r} is no number")
+    lower = text.lower()
+    try:
+        # A hexadecimal number needs its exponent: "0x1p4", but not "0x10".
+        number = float.fromhex(text) if "x" in lower and "p" in lower else float(text)
+    except OverflowError:
+        number = math.inf
+    except ValueError:
+        raise ValueError(f"value {text!r} is no number") from None
+    if math.isinf(number) and "inf" not in lower:
+        raise ValueError(f"value {text!r} is too large for a number")
+    if math.isnan(number) and lower != "nan":
+        raise ValueError(f"value {text!r} is no number")
+    return number
+
+
+def _as_number(value: Any) -> float:
+    if isinstance(value, (int, float)):
+        return _float(value)
+    if isinstance(value, str):
+        try:
+            return _parse_number(value)
+        except ValueError:
+            return 0.0
+    return 0.0
+
+
+def _float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an integer of more than 308 digits
+        return math.inf if value > 0 else -math.inf
+
+
+def _as_bool(value: Any) -> bool:
+    if isinstance(value, str):
+        return _BOOLS.get(value, False)
+    return isinstance(value, (int, float)) and value != 0

@@ -1,0 +1,149 @@
+"""What `edgeagent check` says of the workflow of a rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeagent.config import load_agent
+from edgeagent.core.rules import rule_problems
+from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.workflow_rule import rule_workflow_problems
+from edgeagent.errors import ConfigError
+from tests.fakes.workflow_examples import gives, one, runs, says, step, steps, takes
+
+FLOW = "{{inputs.parameters.flow}}"
+INSPECT = one(says(FLOW, inputs=takes("flow")))
+
+
+def problems(workflow: dict[str, Any] | None, arguments: Any = None, parameters: Any = ()) -> list[tuple[str, str]]:
+    """What is wrong with a rule that has no other problem."""
+    rule = {"name": "leak", "namespace": "plant", "arguments": arguments or {}, "parameters": list(parameters)}
+    rule |= {"template": "inspect"} if workflow is None else {"workflow": workflow}
+    spec = msgspec.convert(rule, RuleSpec)
+    assert list(rule_problems(spec)) == []
+    return list(rule_workflow_problems(spec))
+
+
+def test_a_rules_arguments_are_values_for_the_workflows_inputs() -> None:
+    assert problems(INSPECT, {"flow": "body.flow"}) == []
+    ((key, reason),) = problems(INSPECT)
+    assert key == "workflow.spec.entrypoint"
+    assert "no value for 'flow'" in reason
+
+
+def test_an_argument_that_the_workflow_does_not_have_is_told_with_those_that_it_has() -> None:
+    workflow = one(says(FLOW, inputs=takes("flow")), arguments=gives(site="north"))
+    found = dict(problems(workflow, {"flwo": "body.flow"}))
+    assert found["arguments.flwo"] == "is no parameter of the workflow (it has: site, flow): it would go unused"
+
+
+@pytest.mark.parametrize(
+    "workflow",
+    [
+        None,  # a template's parameters are known to the engine alone
+        {"spec": {"workflowTemplateRef": {"name": "inspect"}}},
+        one(says("{{workflow.parameters.flow}}")),
+        one(says("{{=workflow.parameters.flow-1}}")),
+        one(says("{{=workflow.parameters['flow']}}")),
+        one(says("{{workflow.parameters.json}}")),
+        one(runs(notYetInvented="{{workflow.parameters.flow}}")),
+        steps(step("a", "", templateRef={"name": "library", "template": "inspect"})),
+        one(runs(), templates=[runs(), runs("end", inputs=takes("flow"))], onExit="end"),
+        one(runs(), arguments=gives(flow=0)),
+    ],
+)
+def test_an_argument_that_may_be_used_is_not_refused(workflow: dict[str, Any] | None) -> None:
+    assert problems(workflow, {"flow": "body.flow"}) == []
+
+
+def test_the_labels_that_edgeagent_makes_can_be_used() -> None:
+    assert problems(one(says("{{workflow.labels.edgeagent.io/correlation-id}}"))) == []
+    ((key, _),) = problems(one(says("{{workflow.labels.edgeagent.io/corelation-id}}")))
+    assert key == "workflow.spec.templates[0].container.args[0]"
+
+
+def put(dest: str, *, raw: bool = False, **source: str) -> dict[str, Any]:
+    """A Sensor's parameter."""
+    return {"src": {"useRawData": raw, **(source or {"dataKey": "body.x"})}, "dest": dest}
+
+
+def test_what_a_parameter_puts_into_the_workflow_is_part_of_it() -> None:
+    workflow = one(says(FLOW, inputs=takes("flow")), arguments={"parameters": [{"name": "flow"}]})
+    assert [key for key, _ in problems(workflow)] == ["workflow.spec.arguments.parameters[0]"]
+    assert problems(workflow, parameters=[put("spec.arguments.parameters.0.value")]) == []
+    assert problems(workflow, parameters=[put("spec.arguments.parameters.0.value", raw=True)]) == []
+    assert problems(INSPECT, parameters=[put(r"metadata.labels.site")])[0][0] == "workflow.spec.entrypoint"
+
+
+def test_a_parameter_with_a_fixed_value_is_held_against_the_workflow() -> None:
+    ((key, reason),) = problems(one(runs()), parameters=[put("spec.entrypoint", value="gone")])
+    assert key == "workflow.spec.entrypoint"
+    assert "'gone' is not among" in reason
+
+
+@pytest.mark.parametrize(
+    "parameter",
+    [put("spec.entrypoint"), put("spec", raw=True), put("spec.templates.0.name"), put("spec.parallelism", raw=True)],
+)
+def test_where_the_event_decides_what_runs_nothing_is_told(parameter: dict[str, Any]) -> None:
+    assert problems(one(runs(), entrypoint="gone"), parameters=[parameter]) == []
+
+
+@pytest.mark.parametrize("parameters", ["", '[[rule.parameters]]\nsrc.dataKey = "body.x"\ndest = "spec.entrypoint"\n'])
+def test_a_workflow_that_is_nested_too_deep_is_refused_before_it_is_copied(tmp_path: Path, parameters: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"{RULE}{parameters}[rule.workflow.spec{'.a' * 900}]\n")
+    assert told(path) == {"rule[0].workflow": "is nested deeper than 100 levels"}
+    path.write_text(f'{RULE}workflow_file = "deep.json"\n{parameters}')
+    (tmp_path / "deep.json").write_text('{"a":' * 900 + "1" + "}" * 900)
+    assert told(path) == {"rule[0].workflow_file": "deep.json: is nested deeper than 100 levels"}
+
+
+def told(path: Path) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        load_agent(path, {})
+    return dict(caught.value.problems)
+
+
+RULE = '[[rule]]\nname = "leak"\nnamespace = "plant"\n'
+
+
+def test_a_workflow_in_the_configuration_is_checked_with_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'{RULE}workflow = {{ spec = {{ entrypoint = "a" }} }}\n[uplink]\nurl = "tcp://a"\n')
+    assert sorted(told(path)) == ["rule[0].workflow.spec.entrypoint", "uplink.url"]
+
+
+def test_a_workflow_in_a_file_is_checked_and_named_with_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'{RULE}workflow_file = "leak.json"\narguments = {{ p = "body.p" }}\n')
+    (tmp_path / "leak.json").write_bytes(msgspec.json.encode(one(says(FLOW))))
+    assert told(path) == {
+        "rule[0].arguments.p": "is no parameter of the workflow (it has: none): it would go unused",
+        "rule[0].workflow_file": "leak.json: spec.templates[0].container.args[0]: uses {{inputs.parameters.flow}}, "
+        "which is no input of this template: declare it in its inputs",
+    }
+
+
+def test_a_place_that_a_workflow_in_a_file_does_not_have_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'{RULE}workflow_file = "leak.json"\n'
+        '[[rule.parameters]]\nsrc.dataKey = "body.x"\ndest = "spec.templates.first"\n'
+    )
+    (tmp_path / "leak.json").write_bytes(msgspec.json.encode(one(runs())))
+    assert list(told(path)) == ["rule[0].parameters[0].dest"]
+
+
+def test_of_a_workflow_with_many_problems_only_the_first_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'{RULE}workflow_file = "leak.json"\n')
+    (tmp_path / "leak.json").write_bytes(msgspec.json.encode(one({"name": "work", "dag": {"tasks": [{}] * 50}})))
+    with pytest.raises(ConfigError) as caught:
+        load_agent(path, {})
+    assert len(caught.value.problems) == 21
+    assert caught.value.problems[-1].reason == "leak.json: has more problems than these 20"
