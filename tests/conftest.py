@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
 from tests.fakes.programs import end_programs
+
+# In debug mode asyncio warns of slow callbacks, which a busy machine has; tests look at what edgeagent logs.
+logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 @pytest.fixture

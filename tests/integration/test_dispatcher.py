@@ -18,7 +18,7 @@ from edgeagent.core.units import Duration
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
+from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.mqtt.link import Link, Subscription
 from edgeagent.mqtt.session import keep_connected
@@ -37,7 +37,7 @@ class CutEngine(DryRun):
         self.link: Link | None = None
         self.creations = 0
 
-    async def create(self, order: Order) -> Created | Duplicate | NameTaken:
+    async def create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
         """Create it, then cut the wire before anything can be answered."""
         outcome = await super().create(order)
         self.creations += 1

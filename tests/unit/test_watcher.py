@@ -30,11 +30,11 @@ async def test_a_workflow_that_a_list_misses_and_nobody_finds_was_deleted() -> N
         engine.put(name, "Running")
     async with running(engine, timing=TIMING._replace(look_s=0.02)) as bench:
         bench.lead()
-        await bench.until(lambda: len(bench.counted.active) == 3, "known")
+        running_ones = [(name, "Running") for name in ("lost", "ended", "replaced")]
+        await bench.published(*running_ones)
         del engine.workflows["lost"], engine.workflows["ended"], engine.workflows["replaced"]
         engine.archive["ended"] = engine.made("ended", "Succeeded", ended=at(1))
         engine.archive["replaced"] = engine.made("replaced", "Succeeded", ended=at(1), uid="an earlier one")
-        running_ones = [(name, "Running") for name in ("lost", "ended", "replaced")]
         await bench.published(*running_ones, ("lost", "Error"), ("ended", "Succeeded"), ("replaced", "Error"))
         assert UNFINISHED in engine.lists
         assert bench.counted.active == set()
