@@ -34,7 +34,9 @@ def text_of(value: Any, null: str = "null") -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        text = format(Decimal(repr(value)), "f")
+        text = repr(value)
+        if "e" in text:
+            text = format(Decimal(text), "f")
         return text.removesuffix(".0")
     if isinstance(value, int):
         return str(value)
