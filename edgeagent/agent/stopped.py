@@ -34,13 +34,9 @@ def opened(config: AgentConfig) -> Iterator[StoppedOutbox]:
         CommandFailed: there is none.
         StorageFailed: the disk refuses.
     """
-    directory, clock, filesystem = _existing(config), Clock(), OsFilesystem()
-    with state_lock(directory):
-        store = make_store(config, directory, clock, filesystem)
-        try:
-            yield StoppedOutbox(store, directory, clock, filesystem, agent_id(config, directory, filesystem))
-        finally:
-            store.close()
+    directory, filesystem = _existing(config), OsFilesystem()
+    with state_lock(directory), _open(config, directory, filesystem) as outbox:
+        yield outbox
 
 
 @contextmanager
@@ -52,13 +48,19 @@ def looked_at(config: AgentConfig) -> Iterator[StoppedOutbox]:
         CommandFailed: there is none.
         StorageFailed: the disk refuses.
     """
-    directory, clock, overlay = _existing(config), Clock(), Overlay()
-    with looking_lock(directory):
-        store = make_store(config, directory, clock, overlay)
-        try:
-            yield StoppedOutbox(store, directory, clock, overlay, agent_id(config, directory, overlay))
-        finally:
-            store.close()
+    directory, overlay = _existing(config), Overlay()
+    with looking_lock(directory), _open(config, directory, overlay) as outbox:
+        yield outbox
+
+
+@contextmanager
+def _open(config: AgentConfig, directory: Path, filesystem: Filesystem) -> Iterator[StoppedOutbox]:
+    clock = Clock()
+    store = make_store(config, directory, clock, filesystem)
+    try:
+        yield StoppedOutbox(store, directory, clock, filesystem, agent_id(config, directory, filesystem))
+    finally:
+        store.close()
 
 
 def _existing(config: AgentConfig) -> Path:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.cli.options import add_config, add_json
+from edgeagent.cli.options import add_actions
 from edgeagent.cli.place import Place, at_place
 from edgeagent.core.ports import DeadLetter
 from edgeagent.errors import CommandFailed
@@ -25,24 +25,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="dead letters: triggers that were given up",
         description="Triggers that were given up, kept with payload and reason until you decide.",
     )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, text, action in (
-        ("ls", "list them, oldest first", _ls),
-        ("show", "print one with its data", _show),
-        ("replay", "put them back into the outbox, to be sent again", _replay),
-        ("discard", "let go of them for good", _discard),
-    ):
-        sub = actions.add_parser(name, help=text, description=text.capitalize() + ".")
-        add_config(sub)
-        add_json(sub)
-        sub.set_defaults(run=run, action=action)
-        if name == "show":
-            sub.add_argument("id", help="the correlation id, or its beginning")
-        elif name in {"replay", "discard"}:
-            sub.add_argument("id", nargs="*", help="correlation ids, or their beginnings")
-            sub.add_argument("--all", action="store_true", help="all of them")
-        if name == "discard":
-            sub.add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
+    actions = add_actions(
+        parser,
+        run,
+        (
+            ("ls", "list them, oldest first", _ls),
+            ("show", "print one with its data", _show),
+            ("replay", "put them back into the outbox, to be sent again", _replay),
+            ("discard", "let go of them for good", _discard),
+        ),
+    )
+    actions["show"].add_argument("id", help="the correlation id, or its beginning")
+    for name in ("replay", "discard"):
+        actions[name].add_argument("id", nargs="*", help="correlation ids, or their beginnings")
+        actions[name].add_argument("--all", action="store_true", help="all of them")
+    actions["discard"].add_argument("--yes", action="store_true", help="do not ask; needed where there is no terminal")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeagent.cli.client import AgentClient
@@ -53,3 +54,22 @@ def socket_path(config: AgentConfig) -> Path:
 def agent_client(config: AgentConfig) -> AgentClient:
     """A client of the agent of this configuration, on its Unix socket."""
     return AgentClient.unix(socket_path(config))
+
+
+Action = Callable[..., int]
+
+
+def add_actions(
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], int],
+    actions: Sequence[tuple[str, str, Action]],
+) -> dict[str, argparse.ArgumentParser]:
+    """Add a command's actions (name, help, what does it), each with `-c` and `--json`; returns their parsers."""
+    adder = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    made: dict[str, argparse.ArgumentParser] = {}
+    for name, text, action in actions:
+        made[name] = sub = adder.add_parser(name, help=text, description=text.capitalize() + ".")
+        add_config(sub)
+        add_json(sub)
+        sub.set_defaults(run=run, action=action)
+    return made

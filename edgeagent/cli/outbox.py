@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.cli.options import add_config, add_json
+from edgeagent.cli.options import add_actions
 from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import Progress
 from edgeagent.core.ports import Waiting
@@ -41,25 +41,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="what waits in the outbox: list, verify, export, import",
         description="The triggers on this gateway's disk. Works on a running agent and on a stopped one's directory.",
     )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-    for name, text, action in (
-        ("ls", "list what waits, oldest first", _ls),
-        ("show", "print one trigger with its data", _show),
-        ("verify", "read everything and report damage; exit 0 only if nothing is wrong", _verify),
-        ("export", "move what is not in flight into a new file, to be imported elsewhere", _export),
-        ("import", "take in the triggers of an export file", _import),
-    ):
-        sub = actions.add_parser(name, help=text, description=text.capitalize() + ".")
-        add_config(sub)
-        add_json(sub)
-        sub.set_defaults(run=run, action=action)
-        if name == "ls":
-            sub.add_argument("--log", choices=_LOGS, help="only this log (default: all that is still to be sent)")
-            sub.add_argument("--limit", type=_limit, default=_LISTED, metavar="N", help=f"at most N ({_LISTED})")
-        elif name == "show":
-            sub.add_argument("id", help="the correlation id or its beginning, or the event's id")
-        elif name in {"export", "import"}:
-            sub.add_argument("file", type=Path, metavar="FILE")
+    actions = add_actions(
+        parser,
+        run,
+        (
+            ("ls", "list what waits, oldest first", _ls),
+            ("show", "print one trigger with its data", _show),
+            ("verify", "read everything and report damage; exit 0 only if nothing is wrong", _verify),
+            ("export", "move what is not in flight into a new file, to be imported elsewhere", _export),
+            ("import", "take in the triggers of an export file", _import),
+        ),
+    )
+    actions["ls"].add_argument("--log", choices=_LOGS, help="only this log (default: all that is still to be sent)")
+    actions["ls"].add_argument("--limit", type=_limit, default=_LISTED, metavar="N", help=f"at most N ({_LISTED})")
+    actions["show"].add_argument("id", help="the correlation id or its beginning, or the event's id")
+    for name in ("export", "import"):
+        actions[name].add_argument("file", type=Path, metavar="FILE")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Sequence
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -29,6 +30,7 @@ from edgeagent.core.units import Duration
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.mqtt.session import keep_connected
+from tests.fakes.accepting import accepting
 
 DEADLINE_S = 10.0
 _POLL_S = 0.01
@@ -87,9 +89,7 @@ class Mosquitto:
         """Start it and wait until it accepts connections."""
         self._process = self._spawn()
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await self._accepts():  # noqa: ASYNC110  only connecting tells
-                    await asyncio.sleep(_POLL_S)
+            await accepting(self._process, [self.port], self._said, DEADLINE_S)
         except BaseException:
             await self.kill()
             raise
@@ -125,18 +125,9 @@ class Mosquitto:
         # Its messages go to the log file; on stderr it only complains about a configuration that it cannot use.
         return subprocess.Popen([program, "-c", str(file)], stderr=subprocess.PIPE)
 
-    async def _accepts(self) -> bool:
+    def _said(self) -> str:
         assert self._process is not None
-        if self._process.poll() is not None:
-            said = self._process.stderr.read().decode() if self._process.stderr else ""
-            raise RuntimeError(f"mosquitto ended with {self._process.returncode}: {said}")
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
+        return self._process.stderr.read().decode() if self._process.stderr else ""
 
     async def _end(self, how: Callable[[subprocess.Popen[bytes]], None]) -> None:
         process, self._process = self._process, None
@@ -208,6 +199,22 @@ class MqttClient:
         self.link.publish([Publication(token, topic, payload, **properties)])
         await self.until(lambda: any(ack.token == token for ack in self.acks), f"an answer to a publish on {topic}")
         return next(ack for ack in self.acks if ack.token == token)
+
+    async def publish_all(self, topic: str, count: int, *, at_once: int = 1000) -> None:
+        """Publish the numbers below `count` until each is acknowledged, over as many connections as that takes."""
+        pending = dict.fromkeys(range(count))
+        while pending:
+            await self.until(lambda: self.link is not None and self.link.room > 0, "room")
+            assert self.link is not None
+            batch, downs = [*islice(pending, min(at_once, self.link.room))], len(self.downs)
+            self.link.publish([Publication(number, topic, b"%d" % number) for number in batch])
+            wanted = len(self.acks) + len(batch)
+            await self.until(
+                lambda: len(self.acks) >= wanted or len(self.downs) > downs,  # noqa: B023  awaited here
+                "acknowledgements",
+            )
+            for ack in self.acks:
+                pending.pop(ack.token, None)
 
     async def message(self, topic_filter: str = "#") -> Message:
         """The next message that fits the filter and was not given out before."""

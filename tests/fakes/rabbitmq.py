@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.accepting import accepting
 from tests.fakes.mosquitto import free_port
 
 # It starts in about ten seconds on a free machine.
@@ -39,9 +40,7 @@ class RabbitMq:
         """Start it and wait until it takes MQTT."""
         self._process = self._spawn()
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await self._accepts():  # noqa: ASYNC110  only connecting tells
-                    await asyncio.sleep(_POLL_S)
+            await accepting(self._process, [self.amqp_port, self.mqtt_port], self._said, DEADLINE_S)
         except BaseException:
             await self._end()
             raise
@@ -81,18 +80,8 @@ class RabbitMq:
                 [_PROGRAM], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
             )
 
-    async def _accepts(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            raise RuntimeError(f"rabbitmq ended: {(self._directory / 'out').read_text('utf-8')[-2000:]}")
-        for port in (self.amqp_port, self.mqtt_port):
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                return False
-            writer.close()
-            await writer.wait_closed()
-        return True
+    def _said(self) -> str:
+        return (self._directory / "out").read_text("utf-8")[-2000:]
 
     async def _end(self) -> None:
         """End its processes: the server's group, and the name server that it left behind."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.accepting import accepting
 from tests.fakes.mosquitto import DEADLINE_S, free_port
 
 MAX_PAYLOAD_BYTES = 1 << 20
@@ -73,9 +74,7 @@ class Rumqttd:
         """Start it and wait until it accepts connections."""
         self._process = self._spawn()
         try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not await self._accepts():  # noqa: ASYNC110  only connecting tells
-                    await asyncio.sleep(_POLL_S)
+            await accepting(self._process, [self.port], self._said, DEADLINE_S)
         except BaseException:
             await self.kill()
             raise
@@ -107,15 +106,5 @@ class Rumqttd:
         with self.log_file.open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log)
 
-    async def _accepts(self) -> bool:
-        assert self._process is not None
-        if self._process.poll() is not None:
-            said = self.log_file.read_text("utf-8", "replace")
-            raise RuntimeError(f"rumqttd ended with {self._process.returncode}: {said}")
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        except OSError:
-            return False
-        writer.close()
-        await writer.wait_closed()
-        return True
+    def _said(self) -> str:
+        return self.log_file.read_text("utf-8", "replace")

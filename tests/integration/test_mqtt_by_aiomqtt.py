@@ -213,24 +213,8 @@ async def test_a_stream_survives_restarts_of_the_broker(broker: Broker) -> None:
     total = 300
     subscriber = MqttClient(broker.url, "subscriber", "stream", session_expiry_s=100)
     async with subscriber, broker.client("publisher", session_expiry_s=100) as publisher:
-
-        async def publish_all() -> None:
-            pending = dict.fromkeys(range(total))
-            while pending:
-                await publisher.until(lambda: publisher.link is not None, "a connection")
-                assert publisher.link is not None
-                batch, downs = [*islice(pending, publisher.link.room)], len(publisher.downs)
-                publisher.link.publish([Publication(number, "stream", b"%d" % number) for number in batch])
-                wanted = len(publisher.acks) + len(batch)
-                await publisher.until(
-                    lambda: len(publisher.acks) >= wanted or len(publisher.downs) > downs,  # noqa: B023  awaited here
-                    "acknowledgements",
-                )
-                for ack in publisher.acks:
-                    pending.pop(ack.token, None)
-
         async with asyncio.TaskGroup() as group:
-            group.create_task(publish_all())
+            group.create_task(publisher.publish_all("stream", total))
             await publisher.until(lambda: len(publisher.acks) >= total // 3, "a third")
             await broker.restart()
         await subscriber.until(lambda: len({*subscriber.messages}) >= total, "everything")

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -144,24 +143,8 @@ async def test_a_stream_survives_cut_connections(broker: Broker) -> None:
         broker.client("subscriber", "stream") as subscriber,
         broker.client("publisher", url=proxy.url, session_expiry_s=100) as publisher,
     ):
-
-        async def publish_all() -> None:
-            pending = dict.fromkeys(range(total))
-            while pending:
-                await publisher.until(lambda: publisher.link is not None and publisher.link.room > 0, "room")
-                assert publisher.link is not None
-                batch, downs = [*islice(pending, min(20, publisher.link.room))], len(publisher.downs)
-                publisher.link.publish([Publication(number, "stream", b"%d" % number) for number in batch])
-                wanted = len(publisher.acks) + len(batch)
-                await publisher.until(
-                    lambda: len(publisher.acks) >= wanted or len(publisher.downs) > downs,  # noqa: B023  awaited here
-                    "acknowledgements",
-                )
-                for ack in publisher.acks:
-                    pending.pop(ack.token, None)
-
         async with asyncio.TaskGroup() as group:
-            group.create_task(publish_all())
+            group.create_task(publisher.publish_all("stream", total, at_once=20))
             for part in (1, 2, 3):
                 await publisher.until(lambda: len(publisher.acks) >= part * total // 5, "a part")  # noqa: B023  awaited here
                 await proxy.cut()
