@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,8 +29,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
-        self._random = ""  # hexadecimal digits
-        self._used = 0  # of them
+        self._id_ends: list[str] = []  # each is used once
 
     def now_ms(self) -> int:
         """Wall clock, Unix milliseconds."""
@@ -50,10 +50,21 @@ class Clock:
 
     def new_id(self, now_ms: int) -> str:
         """A UUIDv7 (RFC 9562, 5.7): sorts by time, unique without coordination."""
-        start = self._used
-        self._used = end = start + _UUID7_RANDOM_DIGITS
-        if end > len(self._random):
-            self._random = os.urandom(_UUID7_RANDOM_DIGITS * _UUIDS_AT_ONCE).hex()
-            start, self._used = 0, _UUID7_RANDOM_DIGITS
-        digits, time = self._random[start : start + _UUID7_RANDOM_DIGITS], f"{now_ms:012x}"
-        return f"{time[:8]}-{time[8:]}-7{digits[:3]}-{_UUID_VARIANTS[digits[3]]}{digits[4:7]}-{digits[7:]}"
+        if not self._id_ends:
+            self._id_ends = _uuid7_ends()
+        return _uuid7_start(now_ms) + self._id_ends.pop()
+
+
+@lru_cache(maxsize=2)  # events come many in a millisecond
+def _uuid7_start(now_ms: int) -> str:
+    digits = f"{now_ms:012x}"
+    return f"{digits[:8]}-{digits[8:]}-7"
+
+
+def _uuid7_ends() -> list[str]:
+    """What is random in so many UUIDs, with the variant in it."""
+    digits = os.urandom(_UUIDS_AT_ONCE * _UUID7_RANDOM_DIGITS // 2).hex()
+    return [
+        f"{digits[at : at + 3]}-{_UUID_VARIANTS[digits[at + 3]]}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}"
+        for at in range(0, _UUIDS_AT_ONCE * _UUID7_RANDOM_DIGITS, _UUID7_RANDOM_DIGITS)
+    ]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -23,6 +22,7 @@ from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Group, digest_of
+from edgeagent.outbox.turn import pass_on
 
 _log = logging.getLogger(__name__)
 
@@ -93,26 +93,25 @@ class Ingest:
         check(draft)
         if len(draft.data) > self._max_event_bytes:
             raise RecordTooLarge(len(draft.data), self._max_event_bytes)
-        key, digest, verdict = b"", digest_of(draft), Verdict.NEW
-        if draft.delivery is not None:
-            verdict = Verdict.DUPLICATE if draft.repeated else Verdict.NEW
-        elif draft.id:
+        key, digest = b"", digest_of(draft)
+        duplicate, conflict = draft.repeated, False
+        if draft.id and draft.delivery is None:
             key = event_key(draft.source, draft.id)
             verdict = self._dedupe.check(key, digest)
+            duplicate, conflict = verdict is Verdict.DUPLICATE, verdict is Verdict.CONFLICT
         draft.id = draft.id or self._clock.new_id(moment.now_ms)
         draft.time = draft.time or moment.time
         match = self._rules.match(draft)
         if match.errors:
             self._tell_errors(draft, match)
-        if verdict is Verdict.CONFLICT:
+        if conflict:
             raise EventConflict(draft.source, draft.id)
         stored = None
-        if verdict is Verdict.NEW and match.rules:
+        if match.rules and not duplicate:
             if draft.delivery is None:
                 key = key or event_key(draft.source, draft.id)
                 self._dedupe.add(key, digest)
             stored = record(draft, self._agent, match.rules, moment.now_ms, moment.uptime_ms)
-        duplicate = verdict is Verdict.DUPLICATE
         return Prepared(draft.id, draft.source, match.rules, stored, key, digest, match.high, duplicate)
 
     async def store(self, prepared: Sequence[Prepared]) -> None:
@@ -134,9 +133,15 @@ class Ingest:
             elif event.duplicate:
                 duplicates.append(event)
         if records:
-            future = self._outbox.submit(Group(log, records, keys))
-            future.add_done_callback(lambda done: self.take_back(prepared) if done.exception() is not None else None)
-            await asyncio.shield(future)  # the outcome decides about the keys, even if the caller is gone by then
+            waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+            def told(outcome: int | BaseException) -> None:
+                if isinstance(outcome, BaseException):  # it decides about the keys even if the caller is gone by then
+                    self.take_back(prepared)
+                pass_on(waiter, outcome)
+
+            self._outbox.submit(Group(log, records, keys), told)
+            await waiter
         if duplicates:
             await self._first_stored(duplicates)
         self._count(prepared, len(duplicates), records)
@@ -155,10 +160,9 @@ class Ingest:
                 raise OutboxError(f"the first event with id {event.event_id!r} was refused; send it again")
 
     def _accepted(self, event: Prepared) -> Accepted:
-        triggers = tuple(
-            TriggerRef(rule, correlation_id(self._agent, event.source, event.event_id, rule)) for rule in event.rules
-        )
-        return Accepted(event.event_id, event.source, event.duplicate, triggers)
+        agent, source, event_id = self._agent, event.source, event.event_id
+        triggers = [TriggerRef(rule, correlation_id(agent, source, event_id, rule)) for rule in event.rules]
+        return Accepted(event_id, source, event.duplicate, tuple(triggers))
 
     def _tell_errors(self, draft: Draft, match: Match) -> None:
         for rule, error in match.errors:
@@ -177,6 +181,9 @@ class Ingest:
         counts.duplicate += duplicates
         counts.filtered += len(prepared) - duplicates - len(stored)
         counts.received += len(prepared) - len(stored)  # the outbox counts what it stores itself
-        for rules, times in Counter([one.rules for one in stored]).items():
+        times: dict[tuple[str, ...], int] = {}
+        for one in stored:
+            times[one.rules] = times.get(one.rules, 0) + 1
+        for rules, matched in times.items():
             for rule in rules:
-                self.rule_counts[rule].matched += times
+                self.rule_counts[rule].matched += matched

@@ -17,7 +17,6 @@ from edgeagent.errors import MessageError
 _MAX_ATTRIBUTE_CHARS = 1024
 DEFAULT_TYPE = "event"
 _CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
-_PLAIN = (DEFAULT_TYPE, "", None, None, None)  # what nearly all events have of them
 
 
 class Draft(msgspec.Struct, gc=False, kw_only=True):
@@ -77,13 +76,14 @@ def check(draft: Draft) -> None:
         raise MessageError("event", "source", problem)
     if draft.id and (problem := event_id_problem(draft.id)):
         raise MessageError("event", "id", problem)
-    texts = (draft.type, draft.time, draft.subject, draft.datacontenttype, draft.traceparent)
-    if texts == _PLAIN:
+    subject, content_type, traceparent = draft.subject or "", draft.datacontenttype or "", draft.traceparent or ""
+    together = f"{draft.type}{draft.time}{subject}{content_type}{traceparent}"
+    if len(together) <= _MAX_ATTRIBUTE_CHARS and together.isprintable():
         return
-    for place, text in enumerate(texts):
+    for name in _CHECKED:
+        text = getattr(draft, name)
         if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
-            reason = f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters"
-            raise MessageError("event", _CHECKED[place], reason)
+            raise MessageError("event", name, f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters")
 
 
 def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:

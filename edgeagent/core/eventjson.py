@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,8 @@ _TRACEPARENT = re.compile(
 )
 _FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
 _MAX_NAME_CHARS = 64
+
+T = TypeVar("T")
 
 
 class JsonEvent(msgspec.Struct, gc=False):
@@ -44,21 +47,26 @@ class CloudEvent(JsonEvent, gc=False):
     data_base64: str | None = None
 
 
-def draft_of(event: JsonEvent, source: str | None, where: str) -> Draft:
-    """One event in JSON as a draft. `source` wins over its own; `where` goes before the member in an error.
+ANY = msgspec.json.Decoder(Any)
+_TEXT = msgspec.json.Decoder(str)
+_CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
+
+
+def draft_of(event: JsonEvent, source: str | None) -> Draft:
+    """One event in JSON as a draft. `source` wins over its own.
 
     Raises:
         MessageError: names the member at fault.
     """
     if isinstance(event, CloudEvent) and event.specversion != "1.0":
-        raise MessageError("event", where + "specversion", 'must be "1.0"')
-    for name in ("id", "type", "time"):
-        if not getattr(event, name) and getattr(event, name) is not None:
-            raise MessageError("event", where + name, "must not be empty")
+        raise MessageError("event", "specversion", 'must be "1.0"')
+    if "" in (event.id, event.type, event.time):
+        empty = next(name for name in ("id", "type", "time") if getattr(event, name) == "")
+        raise MessageError("event", empty, "must not be empty")
     source = source if source is not None else event.source
     if source is None:
-        raise MessageError("event", where + "source", "is missing")
-    data, is_json, value = _data(event, where)
+        raise MessageError("event", "source", "is missing")
+    data, is_json, value = _data(event)
     return Draft(
         source=source,
         data=data,
@@ -73,36 +81,36 @@ def draft_of(event: JsonEvent, source: str | None, where: str) -> Draft:
     )
 
 
-def _data(event: JsonEvent, where: str) -> tuple[bytes, bool, Any]:
+def _data(event: JsonEvent) -> tuple[bytes, bool, Any]:
     """An event's data and whether it is JSON: JSON as sent, and decoded; a text of another media type as its bytes."""
     raw = bytes(event.data)
     declared_json = event.datacontenttype is None or is_json_type(media_type_of(event.datacontenttype))
     encoded = event.data_base64 if isinstance(event, CloudEvent) else None
     if encoded is not None:
         if raw:
-            raise MessageError("event", where + "data_base64", "and data exclude each other")
+            raise MessageError("event", "data_base64", "and data exclude each other")
         try:
             data = base64.b64decode(encoded.encode(), validate=True)
         except (binascii.Error, UnicodeEncodeError) as exc:
-            raise MessageError("event", where + "data_base64", "is no base64") from exc
+            raise MessageError("event", "data_base64", "is no base64") from exc
         if event.datacontenttype is None or not declared_json:
             return data, False, msgspec.UNSET
-        return data, True, decoded(data, Any, where + "data_base64")
+        return data, True, decoded(data, ANY, "data_base64")
     if not raw:
-        raise MessageError("event", where + "data", "is missing")
+        raise MessageError("event", "data", "is missing")
     if declared_json:
-        return raw, True, decoded(raw, Any, where + "data")
-    return decoded(raw, str, where + "data").encode(), False, msgspec.UNSET
+        return raw, True, decoded(raw, ANY, "data")
+    return decoded(raw, _TEXT, "data").encode(), False, msgspec.UNSET
 
 
-def decoded(data: bytes, kind: Any, member: str) -> Any:
-    """Decode JSON into `kind`.
+def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
+    """Decode JSON.
 
     Raises:
         MessageError: names `member`, and what is wrong inside it.
     """
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decoder.decode(data)
     except msgspec.ValidationError as exc:
         raise _misfit(str(exc), member) from exc
     except UnicodeDecodeError as exc:
@@ -123,6 +131,7 @@ def _misfit(text: str, member: str) -> MessageError:
     return MessageError("event", path.lstrip("."), reason[:1].lower() + reason[1:])
 
 
+@lru_cache(maxsize=256)  # devices say the same again and again
 def media_type_of(content_type: str | None) -> str:
     """The media type without its parameters; none is JSON."""
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
@@ -147,9 +156,9 @@ def cloudevent(payload: bytes) -> Draft | None:
     if b'"specversion"' not in payload:  # nearly every payload is none, and need not be decoded to know it
         return None
     try:
-        event = msgspec.json.decode(payload, type=CloudEvent)
+        event = _CLOUDEVENT.decode(payload)
     except (ValueError, RecursionError):
         return None
     if event.specversion is None:
         return None
-    return draft_of(event, None, "")
+    return draft_of(event, None)

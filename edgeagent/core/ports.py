@@ -16,14 +16,14 @@ from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
 
 
-class TriggerRef(msgspec.Struct, frozen=True):
+class TriggerRef(msgspec.Struct, frozen=True, gc=False):
     """A trigger that an accepted event promises."""
 
     rule: str
     correlation_id: str
 
 
-class Accepted(msgspec.Struct, frozen=True):
+class Accepted(msgspec.Struct, frozen=True, gc=False):
     """The answer to one event: it is synced to disk (or no rule wants it: then `triggers` is empty)."""
 
     id: str

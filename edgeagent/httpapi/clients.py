@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 _log = logging.getLogger(__name__)
@@ -57,11 +58,11 @@ class Clients:
             self._is_told = False
         self._note_quiet()
 
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run a request's work, and hold it until it is done."""
+    def start(self, work: Coroutine[Any, Any, T], done: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
+        """Run a request's work, and hold it until it is done; then `done` is called."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(partial(self._done, done))
         return task
 
     async def close(self, deadline_s: float) -> None:
@@ -87,9 +88,10 @@ class Clients:
                 task.cancel()
             await self._quiet.wait()
 
-    def _done(self, task: asyncio.Task[Any]) -> None:
+    def _done(self, done: Callable[[asyncio.Task[T]], None], task: asyncio.Task[T]) -> None:
         self._tasks.discard(task)
         self._note_quiet()
+        done(task)
 
     def _note_quiet(self) -> None:
         if self.is_draining and not self._connections and not self._tasks:

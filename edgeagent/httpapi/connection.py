@@ -1,5 +1,6 @@
 """One HTTP/1.1 connection: h11 knows the protocol, asyncio moves the bytes, this class decides what happens next.
 
+Plain requests (`httpapi.plain`) do not go through h11, which stays between two requests meanwhile.
 Requests of a connection are answered one after the other, in order; while one is running, or while the client does
 not read its answer, nothing further is parsed. The one timer of a connection is set anew only when it fires too
 early, so that a request which comes and goes at once costs no timer.
@@ -10,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from http import HTTPStatus
 
 import h11
 import msgspec
 
 from edgeagent.errors import Draining, EdgeAgentError
 from edgeagent.httpapi.clients import Clients
+from edgeagent.httpapi.plain import REASONS, plain_answer, plain_request
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request, request_head
@@ -29,7 +30,6 @@ _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
 _BOTH_DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 _END = h11.EndOfMessage()
-_REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -63,6 +63,7 @@ class Connection(asyncio.Protocol):
         self._body_bytes = 0
         self._ahead_bytes = 0
         self._task: asyncio.Task[Answer] | None = None
+        self._is_plain = False
         self._is_receiving = False
         self._is_write_paused = False
         self._is_eof = False
@@ -93,10 +94,15 @@ class Connection(asyncio.Protocol):
         """Bytes came."""
         if self._is_leaving:
             return
-        self._machine.receive_data(data)
         if self._task is None and not self._is_write_paused:
+            plain = plain_request(data) if not self._is_receiving else None
+            if plain is not None:
+                self._take_plain(*plain)
+                return
+            self._machine.receive_data(data)
             self._advance()
             return
+        self._machine.receive_data(data)
         self._ahead_bytes += len(data)
         if self._ahead_bytes > _MAX_AHEAD_BYTES:
             self._transport.pause_reading()
@@ -191,7 +197,20 @@ class Connection(asyncio.Protocol):
 
     def _begin(self, event: h11.Request) -> None:
         """A request's head is complete: decide what to do with it before its body is read."""
-        head = self._request = request_head(event.method, event.target, event.headers.raw_items())
+        self._decide(request_head(event.method, event.target, event.headers.raw_items()))
+        if self._refusal is None and self._machine.they_are_waiting_for_100_continue:
+            self._transport.write(self._machine.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+
+    def _take_plain(self, head: Request, body: bytes) -> None:
+        """A whole request came in one piece, and there is nothing else that h11 knows of."""
+        self._is_plain = True
+        self._decide(head)
+        self._body.append(body)
+        self._run()
+
+    def _decide(self, head: Request) -> None:
+        """Find the plan for a request, or why it is refused."""
+        self._request = head
         if head.size_bytes > _MAX_HEAD_BYTES:  # h11 holds only what is incomplete to the limit
             self._refusal = problem(431, f"the request's head has more than {_MAX_HEAD_BYTES} bytes")
             return
@@ -203,8 +222,6 @@ class Connection(asyncio.Protocol):
         length = int(head.headers.get(b"content-length", b"0"))
         if length > plan.max_body_bytes:
             self._refuse_body(length, plan.max_body_bytes)
-        elif self._machine.they_are_waiting_for_100_continue:
-            self._transport.write(self._machine.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
 
     def _take(self, data: bytes) -> None:
         if self._refusal is not None or self._plan is None:
@@ -229,8 +246,7 @@ class Connection(asyncio.Protocol):
         assert self._plan is not None  # noqa: S101  _begin set it, or a refusal
         assert self._request is not None  # noqa: S101  _begin set it
         self._deadline = None
-        self._task = self._clients.start(self._plan.answer(self._request, b"".join(self._body)))
-        self._task.add_done_callback(self._answered)
+        self._task = self._clients.start(self._plan.answer(self._request, b"".join(self._body)), self._answered)
 
     # From an answer to bytes.
 
@@ -239,13 +255,19 @@ class Connection(asyncio.Protocol):
         self._task = None
         if self._is_lost or self._transport.is_closing():
             return
+        may_have_more = not self._is_plain or self._ahead_bytes > 0 or self._is_eof
         self._send(answer)
-        if not self._is_leaving:
+        if may_have_more and not self._is_leaving:
             self._advance()
 
     def _send(self, answer: Answer) -> None:
         """Write a whole answer; then the connection is ready for its next request, or on its way out."""
         machine = self._machine
+        if self._is_plain:
+            is_last = self._clients.is_draining
+            self._transport.write(plain_answer(answer, is_last=is_last))
+            self._end_request(is_last=is_last, linger=False)
+            return
         if machine.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
             self.abort()
             return
@@ -254,20 +276,27 @@ class Connection(asyncio.Protocol):
         headers.extend(answer.headers)
         if is_incomplete or self._clients.is_draining:
             headers.append((b"connection", b"close"))
-        head = h11.Response(status_code=answer.status, headers=headers, reason=_REASONS[answer.status])
+        head = h11.Response(status_code=answer.status, headers=headers, reason=REASONS[answer.status])
         parts = [machine.send(head) or b""]
         if self._request is None or self._request.method != "HEAD":
             parts.append(machine.send(h11.Data(data=answer.body)) or b"")
         parts.append(machine.send(_END) or b"")
         self._transport.write(b"".join(parts))
-        if machine.states == _BOTH_DONE:
+        is_last = machine.states != _BOTH_DONE
+        if not is_last:
             machine.start_next_cycle()
-            self._request = self._plan = self._refusal = None
-            self._body = []
-            self._body_bytes = 0
-            self._watch()
-        else:
-            self._leave(linger=is_incomplete)
+        self._end_request(is_last=is_last, linger=is_incomplete)
+
+    def _end_request(self, *, is_last: bool, linger: bool) -> None:
+        """A request is answered: get ready for the next one, or leave."""
+        if is_last:
+            self._leave(linger=linger)
+            return
+        self._is_plain = False
+        self._request = self._plan = self._refusal = None
+        self._body = []
+        self._body_bytes = 0
+        self._watch()
 
     def _leave(self, *, linger: bool) -> None:
         """Close after the answer. A client that is still sending would lose it to a reset if it was not heard out."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from types import GenericAlias
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
 
 from edgeagent.core.event import DEFAULT_TYPE, Draft, check
 from edgeagent.core.eventjson import (
+    ANY,
     JSON,
     CloudEvent,
     JsonEvent,
@@ -30,6 +33,17 @@ _CLOUDEVENT = "application/cloudevents+json"
 _CLOUDEVENTS = "application/cloudevents-batch+json"
 
 
+class _Decoders(NamedTuple):
+    """Of one form of event: for one of them, and for an array."""
+
+    one: msgspec.json.Decoder[Any]
+    many: msgspec.json.Decoder[Any]
+
+
+_PLAIN_DECODERS = _Decoders(msgspec.json.Decoder(PlainEvent), msgspec.json.Decoder(list[PlainEvent]))
+_CLOUDEVENT_DECODERS = _Decoders(msgspec.json.Decoder(CloudEvent), msgspec.json.Decoder(list[CloudEvent]))
+
+
 def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: int) -> list[Draft]:
     """The events that a request carries, in the order sent, each held to the contract.
 
@@ -44,70 +58,82 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
     media_type = media_type_of(content_type)
     key = _idempotency_key(request)
     if media_type in {_CLOUDEVENT, _CLOUDEVENTS}:
-        _require_utf8(content_type)
-        events, is_batch = _body(CloudEvent, body, media_type)
-    elif source is not None or _has_cloudevent_headers(request):
-        draft = _binary(request, body, source, content_type)
+        decoders = _CLOUDEVENT_DECODERS
+    elif (attributes := _cloudevent_headers(request)) or source is not None:
+        draft = _binary(request, body, source, content_type, attributes)
         draft.id = draft.id or key
-        _require_size(draft, "", max_event_bytes)
-        check(draft)
+        _check(draft, max_event_bytes)
         return [draft]
     elif media_type in {JSON, _NDJSON}:
-        _require_utf8(content_type)
-        events, is_batch = _body(PlainEvent, body, media_type)
+        decoders = _PLAIN_DECODERS
     else:
         raise Refused(415, f"Content-Type: {media_type} is none of {JSON}, {_NDJSON}, {_CLOUDEVENT}, {_CLOUDEVENTS}")
+    _require_utf8(content_type)
+    events, is_batch = _body(decoders, body, media_type)
     if len(events) > MAX_BATCH_EVENTS:
         raise _too_many(len(events))
     traceparent = valid_traceparent(request.text("traceparent"))
-    result = []
-    for index, event in enumerate(events):
-        where = f"events[{index}]." if is_batch else ""
-        draft = draft_of(event, source, where)
-        draft.traceparent = draft.traceparent or traceparent
-        if key and not draft.id:
-            draft.id = f"{key}-{index}" if is_batch else key
-        _require_size(draft, where, max_event_bytes)
-        try:
-            check(draft)
-        except MessageError as exc:
-            raise MessageError(exc.what, where + exc.member, exc.reason) from exc
-        result.append(draft)
+    result: list[Draft] = []
+    try:
+        for event in events:
+            draft = draft_of(event, source)
+            draft.traceparent = draft.traceparent or traceparent
+            if key and not draft.id:
+                draft.id = f"{key}-{len(result)}" if is_batch else key
+            _check(draft, max_event_bytes)
+            result.append(draft)
+    except (MessageError, Refused) as exc:
+        if not is_batch:
+            raise
+        raise _placed(exc, f"events[{len(result)}].") from exc
     return result
 
 
-def _body(kind: type[JsonEvent], body: bytes, media_type: str) -> tuple[list[JsonEvent], bool]:
+def _placed(error: MessageError | Refused, where: str) -> MessageError | Refused:
+    """What is wrong with an event of a batch, and which one it is."""
+    if isinstance(error, Refused):
+        return Refused(error.status, where + error.detail)
+    return MessageError(error.what, where + error.member, error.reason)
+
+
+def _body(decoders: _Decoders, body: bytes, media_type: str) -> tuple[list[JsonEvent], bool]:
     """The events in a JSON body, and whether it is a batch (even of one)."""
     if media_type == _NDJSON:
         if body.count(b"\n") > MAX_BATCH_EVENTS:
             raise _too_many(body.count(b"\n"))
         lines = [line for line in body.split(b"\n") if line.strip()]
-        return [decoded(line, kind, f"events[{index}]") for index, line in enumerate(lines)], True
+        try:
+            return list(map(decoders.one.decode, lines)), True
+        except (ValueError, RecursionError):  # once more, to tell which line it was: msgspec's errors are ValueErrors
+            return [decoded(line, decoders.one, f"events[{index}]") for index, line in enumerate(lines)], True
     is_array = media_type == _CLOUDEVENTS or (media_type == JSON and body.lstrip()[:1] == b"[")
     if is_array:
-        return decoded(body, GenericAlias(list, kind), "events"), True
-    return [decoded(body, kind, "")], False
+        return decoded(body, decoders.many, "events"), True
+    return [decoded(body, decoders.one, "")], False
 
 
-def _binary(request: Request, body: bytes, source: str | None, content_type: str | None) -> Draft:
-    """The body is the data; attributes are in `ce-*` headers, if there are any."""
-    attributes = _cloudevent_headers(request)
+def _binary(
+    request: Request, body: bytes, source: str | None, content_type: str | None, attributes: dict[str, str]
+) -> Draft:
+    """The body is the data; `attributes` are those in `ce-*` headers, if there are any."""
     if attributes and attributes.get("specversion") != "1.0":
         raise MessageError("event", "ce-specversion", "must be 1.0")
-    for name in ("id", "type", "time"):
+    for name in ("id", "type", "time") if attributes else ():
         if attributes.get(name) == "":
             raise MessageError("event", "ce-" + name, "must not be empty")
     source = source if source is not None else attributes.get("source")
     if source is None:
         raise MessageError("event", "ce-source", "is missing")
     is_json = content_type is None or is_json_type(media_type_of(content_type))
+    value: Any = msgspec.UNSET
     if is_json:
         _require_utf8(content_type)
-        decoded(body, Any, "data")
+        value = decoded(body, ANY, "data")
     return Draft(
         source=source,
         data=body,
         is_json=is_json,
+        value=value,
         id=attributes.get("id", ""),
         type=attributes.get("type", DEFAULT_TYPE),
         time=attributes.get("time", ""),
@@ -115,10 +141,6 @@ def _binary(request: Request, body: bytes, source: str | None, content_type: str
         datacontenttype=content_type,
         traceparent=valid_traceparent(attributes.get("traceparent")) or valid_traceparent(request.text("traceparent")),
     )
-
-
-def _has_cloudevent_headers(request: Request) -> bool:
-    return any(name.startswith(b"ce-") for name in request.headers)
 
 
 def _cloudevent_headers(request: Request) -> dict[str, str]:
@@ -149,6 +171,7 @@ def _unquoted(value: str) -> str:
     return "".join(result)
 
 
+@lru_cache(maxsize=256)  # devices say the same again and again
 def _require_utf8(content_type: str | None) -> None:
     for parameter in (content_type or "").lower().split(";")[1:]:
         name, _, value = parameter.partition("=")
@@ -156,12 +179,12 @@ def _require_utf8(content_type: str | None) -> None:
             raise Refused(415, f"Content-Type: charset must be utf-8, is {value.strip()}")
 
 
-def _require_size(draft: Draft, where: str, max_event_bytes: int) -> None:
+def _check(draft: Draft, max_event_bytes: int) -> None:
     if len(draft.data) > max_event_bytes:
         raise Refused(
-            413,
-            f"{where}data: has {len(draft.data)} bytes, at most {max_event_bytes} are taken (outbox.max_event_bytes)",
+            413, f"data: has {len(draft.data)} bytes, at most {max_event_bytes} are taken (outbox.max_event_bytes)"
         )
+    check(draft)
 
 
 def _too_many(count: int) -> Refused:

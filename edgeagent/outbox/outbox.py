@@ -20,7 +20,7 @@ from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.records import DEAD, DEAD_WAY, EVENT_LOGS, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
-from edgeagent.outbox.turn import Append, DiskTold, Done, Health, Turn, apply, look, work_off
+from edgeagent.outbox.turn import Append, DiskTold, Done, Health, Turn, apply, look, pass_on, work_off
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
@@ -99,14 +99,14 @@ class Outbox:
         Raises:
             RecordTooLarge, OutboxFull, StorageFailed: nothing of it is stored.
         """
-        return await self.submit(group)
+        waiter: asyncio.Future[int] = self._loop.create_future()
+        self.submit(group, lambda outcome: pass_on(waiter, outcome))
+        return await waiter
 
-    def submit(self, group: Group) -> asyncio.Future[int]:
-        """As `append`, for one that must know the outcome even if it is cancelled: do not cancel the future."""
-        future: asyncio.Future[int] = self._loop.create_future()
-        self._appends.append((group, future))
+    def submit(self, group: Group, told: Callable[[int | BaseException], None]) -> None:
+        """As `append`, for one that must know the outcome even if nobody waits for it: `told` is called with it."""
+        self._appends.append((group, told))
         self._begin_soon()
-        return future
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""
@@ -325,8 +325,8 @@ class Outbox:
 
     def _fall_over(self, turn: Turn, error: BaseException) -> None:
         """A turn ended by a defect: nobody waits for it for ever, and `run` ends with it."""
-        for future in (future for _, future in turn.appends if not future.done()):
-            future.set_exception(error)
+        for _, told in turn.appends:
+            told(error)
         if self._running is not None and not self._running.done():
             self._running.set_exception(error)
 
@@ -347,21 +347,16 @@ class Outbox:
             self._unkept = len(self._releases) if done.kept else self._unkept
             self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
         rest: list[Append] = []
-        for (group, future), outcome in zip(turn.appends, done.outcomes, strict=True):
+        for append, outcome in zip(turn.appends, done.outcomes, strict=True):
+            group, told = append
             if isinstance(outcome, OutboxFull) and self._store.limits.drop_oldest and not turn.put_back:
-                rest.append((group, future))
+                rest.append(append)
                 continue
             if not isinstance(outcome, OutboxError):
                 self.events.stored += len(group.records)
                 self.events.received += len(group.records)
                 self._tails.added(group, outcome, done.ends)
-            if future.cancelled():
-                continue  # its caller is gone
-            if isinstance(outcome, OutboxError):
-                future.set_exception(outcome)
-                future.exception()  # seen here: its caller may be gone
-            else:
-                future.set_result(outcome)
+            told(outcome)
         return rest
 
     async def _end_of_turn(self) -> None:

@@ -14,8 +14,8 @@ from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.records import Group, Loss
 from edgeagent.outbox.store import Store
 
-# Who appends, and the future that tells him the seq of his first trigger.
-Append = tuple[Group, asyncio.Future[int]]
+# What is appended, and who is told the seq of its first trigger, or why it is not stored.
+Append = tuple[Group, Callable[[int | BaseException], None]]
 
 # While the disk fails it is tried this often, also when nobody sends anything: who waits for `readyz` never would.
 _PROBE_S = 1.0
@@ -139,6 +139,17 @@ def look(store: Store) -> Health:
         tuple(store.losses.last),
         store.bytes_per_trigger,
     )
+
+
+def pass_on(waiter: asyncio.Future[int], outcome: int | BaseException) -> None:
+    """Pass on what a `submit` came to, to one who may be gone by now."""
+    if waiter.done():
+        return
+    if isinstance(outcome, BaseException):
+        waiter.set_exception(outcome)
+        waiter.exception()  # seen here: who waits may be cancelled before it is resumed
+    else:
+        waiter.set_result(outcome)
 
 
 def failure_of(store: Store) -> str:

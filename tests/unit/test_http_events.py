@@ -26,7 +26,7 @@ def parse(body: bytes, headers: dict[str, str] | None = None, source: str | None
 
 def test_data_sent_to_a_source_is_passed_on_byte_for_byte() -> None:
     [draft] = parse(b' {"temp":  97.10} ', source="boiler-1")
-    assert draft == Draft(source="boiler-1", data=b' {"temp":  97.10} ', is_json=True)
+    assert draft == Draft(source="boiler-1", data=b' {"temp":  97.10} ', is_json=True, value={"temp": 97.1})
 
 
 @pytest.mark.parametrize(

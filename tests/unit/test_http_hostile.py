@@ -22,6 +22,10 @@ CLOUDEVENT = b'{"specversion":"1.0","source":"s","data":1}'
 BATCH_HEAD = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
 VECTORS = [  # a request, and the status of its answer
     (b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[1]", 202),
+    (b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nConnection: Keep-Alive\r\nContent-Length: 1\r\n\r\n1", 202),
+    (b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1", 202),
+    (b"POST /v1/events/s HTTP/1.1\r\nhost:localhost\r\nIdempotency-Key: a b \r\nContent-Length: 1\r\n\r\n1", 202),
+    (b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx", 400),
     (BATCH_HEAD + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(EVENT), EVENT), 202),
     (
         BATCH_HEAD

@@ -1,0 +1,52 @@
+"""The plain request: a POST with its length, whole in one read, and nothing in its head but ordinary fields.
+
+Nearly every device sends nothing else, and a state machine for all of HTTP costs many times what such a request says.
+What is not plain, down to one unusual byte, is h11's: nothing is decided here that h11 would decide otherwise (a
+property test holds this).
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+
+from edgeagent.httpapi.problem import Answer
+from edgeagent.httpapi.request import Request, request_head
+
+REASONS = {int(status): status.phrase.encode() for status in HTTPStatus}
+
+# Linear in what it reads: no byte can end a name or a value and also go on with it, but blanks at a value's end.
+_HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[!-~](?:[ -~]*[!-~])?\r\n)+)\r\n")
+_FIELD = re.compile(rb"([^:]+): ?([^\r]+)\r\n")
+# They say how the message is framed, or what becomes of the connection: h11 knows.
+_NEVER_PLAIN = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
+_KEEP_ALIVE = b"keep-alive"
+
+
+def plain_request(data: bytes) -> tuple[Request, bytes] | None:
+    """The head and the body of a plain request that is all of `data`; None when it is anything else."""
+    match = _HEAD.match(data)
+    if match is None:
+        return None
+    fields = _FIELD.findall(match[2])
+    request = request_head(b"POST", match[1], fields)
+    headers = request.headers
+    if len(headers) < len(fields) or b"host" not in headers or not _NEVER_PLAIN.isdisjoint(headers):
+        return None
+    if headers.get(b"content-length") != b"%d" % (len(data) - match.end()):
+        return None
+    if headers.get(b"connection", _KEEP_ALIVE).lower() != _KEEP_ALIVE:
+        return None
+    return request, data[match.end() :]
+
+
+def plain_answer(answer: Answer, *, is_last: bool) -> bytes:
+    """The bytes of the answer to a plain request. `is_last`: the connection is closed behind it."""
+    head = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (
+        answer.status,
+        REASONS[answer.status],
+        answer.media_type,
+        len(answer.body),
+    )
+    fields = b"".join([b"%b: %b\r\n" % field for field in answer.headers])
+    return b"".join((head, fields, b"connection: close\r\n\r\n" if is_last else b"\r\n", answer.body))
