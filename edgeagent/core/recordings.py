@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.core.event import Draft
-from edgeagent.core.eventjson import CloudEvent, PlainEvent, decoded, draft_of
+from edgeagent.core.eventjson import CloudEvent, JsonEvent, PlainEvent, decoded, draft_of
 from edgeagent.core.times import rfc3339
 from edgeagent.core.transfer import ExportedTrigger, imported_record
 
@@ -23,6 +23,8 @@ _BODY = "body."
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][-+]?[0-9]{1,2})?", re.ASCII)
 _WORDS = {"true": True, "false": False}
 _UNIX = re.compile(r"[0-9]{9,14}(?:\.[0-9]{1,9})?", re.ASCII)
+_PLAIN = msgspec.json.Decoder(PlainEvent)
+_CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
 # Unix seconds have eleven digits only after the year 5000; numbers above it are milliseconds.
 _MAX_UNIX_S = 10**11
 
@@ -33,11 +35,14 @@ def event_of_line(line: bytes, source: str) -> Draft:
     Raises:
         MessageError: names the member at fault.
     """
-    kind = CloudEvent if b'"specversion"' in line and _is_cloudevent(line) else PlainEvent
-    event = decoded(line, kind, "")
+    event: JsonEvent
+    if b'"specversion"' in line and _is_cloudevent(line):
+        event = decoded(line, _CLOUDEVENT, "")
+    else:
+        event = decoded(line, _PLAIN, "")
     if event.source is None and source:
         event.source = source
-    return draft_of(event, None, "")
+    return draft_of(event, None)
 
 
 def event_of_trigger(trigger: ExportedTrigger) -> Draft:

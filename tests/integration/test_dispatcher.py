@@ -260,8 +260,8 @@ async def test_the_command_says_that_nothing_is_run_and_ends_cleanly(broker: Mos
         async with asyncio.timeout(DEADLINE_S), MqttClient(broker.url, "gw-1", RESPONSES, STATUSES) as gateway:
             warning = msgspec.json.decode(await process.stderr.readline())
             assert (warning["level"], warning["event"]) == ("warning", "dry_run_engine")
-            connected = msgspec.json.decode(await process.stderr.readline())
-            assert connected["event"] == "broker_connected"
+            begun = [msgspec.json.decode(await process.stderr.readline())["event"] for _ in range(2)]
+            assert begun == ["mqtt_engine", "broker_connected"]
             await gateway.publish(TRIGGER, trigger())
             assert (await response(gateway)).dry_run
             process.send_signal(signal.SIGTERM)
