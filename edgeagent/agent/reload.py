@@ -57,7 +57,11 @@ class Reloader:
             finally:
                 systemd.ready()
         _log.info(
-            "%s: %d rules from now on; %s", told.file, told.rules, _differences(told), extra={"event": "rules_reloaded"}
+            "%s: rules from now on: %d; %s",
+            told.file,
+            told.rules,
+            _differences(told),
+            extra={"event": "rules_reloaded"},
         )
         if told.restart:
             _log.warning(

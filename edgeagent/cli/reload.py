@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _lines(told: Reloaded) -> list[str]:
-    lines = [f"{told.file}: {told.rules} rules from now on"]
+    lines = [f"{told.file}: rules from now on: {told.rules}"]
     lines += [f"  added    {name}" for name in told.added]
     lines += [f"  changed  {name}" for name in told.changed]
     lines += [f"  removed  {name}: triggers of it that still wait become dead letters" for name in told.removed]

@@ -48,7 +48,7 @@ def compile_data(condition: DataFilter) -> Condition:
         raise ValueError('value has an empty entry, which Argo Events refuses too: write "^$" for an empty text')
     known = _STRING_COMPARATORS if condition.type == "string" else tuple(_NUMBER_COMPARATORS)
     if condition.comparator not in known:
-        raise ValueError(f"comparator must be one of {', '.join(known)}, is {condition.comparator!r}")
+        raise ValueError(f"comparator must be one of {', '.join(filter(None, known))}, is {condition.comparator!r}")
     if condition.type == "number":
         return _number(path, condition)
     if condition.type == "bool":

@@ -26,13 +26,16 @@ async def accepting(
     """
     async with asyncio.timeout(deadline_s):
         for port in ports:
-            while not await _accepts(port):
+            while True:
                 if process.poll() is not None:
                     raise RuntimeError(f"{process.args!r} ended with {process.returncode}: {said()}")
+                if await accepts(port):
+                    break
                 await asyncio.sleep(_POLL_S)
 
 
-async def _accepts(port: int) -> bool:
+async def accepts(port: int) -> bool:
+    """Whether somebody listens on this port of loopback."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

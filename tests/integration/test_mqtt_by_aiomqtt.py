@@ -26,6 +26,7 @@ from edgeagent.mqtt.link import (
     Will,
 )
 from edgeagent.mqtt.v311 import V311Link
+from tests.fakes.accepting import accepts
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient, free_port
 from tests.fakes.tcp_proxy import TcpProxy
 
@@ -56,17 +57,6 @@ class Broker(Mosquitto):
     def client(self, client_id: str, *subscribe: str | Subscription, url: str = "", **keys: Any) -> MqttClient:
         """A client on the way that is tested."""
         return MqttClient(url or self.way_url, client_id, *subscribe, version=self.version, **keys)
-
-
-async def accepts(port: int) -> bool:
-    """Whether somebody listens there."""
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
 
 
 @pytest.fixture(params=WAYS)

@@ -141,7 +141,7 @@ async def test_triggers_of_a_rule_that_is_gone_become_dead_letters_and_the_other
         rewrite(agent, rules("two"))
         code, out, err = await agent.command("reload")
         assert (code, err) == (0, "")
-        assert "1 rules from now on" in out
+        assert "rules from now on: 1" in out
         assert "removed  one: triggers of it that still wait become dead letters" in out
         await broker.start()
         async with Engine(broker.url) as engine:
