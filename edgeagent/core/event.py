@@ -7,6 +7,7 @@ synced to disk: the event, the agent's id and the rules that matched when it was
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -47,6 +48,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
     `rules`: the names of the rules that matched; the record stands for one trigger each, in this order.
     `accepted_ms`: wall clock, Unix milliseconds. `uptime_ms`: the boot's monotonic clock (the segment names the boot).
+    `events`: of a window that closed, the ids of its events; `data` is then the array of their data, and everything
+    else is the first event's.
     """
 
     agent: str
@@ -64,6 +67,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     traceparent: str | None = None
     topic: str | None = None
     delivery: tuple[str, int] | None = None
+    events: tuple[str, ...] = ()
 
 
 def check(draft: Draft) -> None:
@@ -122,7 +126,26 @@ def envelope(event: Draft | Record) -> dict[str, Any]:
     if event.topic is not None:
         result["topic"] = event.topic
     result["body"] = body(event)
+    if isinstance(event, Record) and event.events:
+        result["events"] = list(event.events)
     return result
+
+
+def body_json(event: Draft | Record) -> bytes:
+    """The data as JSON text: as it is, or opaque bytes as a text of base64."""
+    return event.data if event.is_json else b'"%b"' % base64.b64encode(event.data)
+
+
+def gathered(records: Sequence[Record], rule: str) -> Record:
+    """The events of one window as one event, for the rule whose window it is; the first one gives it its identity."""
+    return msgspec.structs.replace(
+        records[0],
+        data=b"[%b]" % b",".join(map(body_json, records)),
+        is_json=True,
+        rules=(rule,),
+        delivery=None,
+        events=tuple(record.id for record in records),
+    )
 
 
 def body(event: Draft | Record) -> Any:

@@ -8,6 +8,8 @@ import msgspec
 
 from edgeagent.core.units import Duration
 
+MAX_WINDOW_COUNT = 1000  # events in one trigger
+
 
 class DataFilter(msgspec.Struct, frozen=True):
     """One condition on the event's envelope, with the fields of an Argo Events Sensor's `filters.data`.
@@ -113,6 +115,17 @@ class Parameter(msgspec.Struct, frozen=True):
     operation: Literal["", "overwrite", "prepend", "append"] = ""
 
 
+class Window(msgspec.Struct, frozen=True):
+    """Many events, one trigger: it closes `time` after its first event, or with `count` events, whichever is first.
+
+    `by`: whose events go together, those of one source, or all that the rule matched.
+    """
+
+    time: Duration | None = None
+    count: int = MAX_WINDOW_COUNT
+    by: Literal["source", "rule"] = "source"
+
+
 class RuleSpec(
     msgspec.Struct,
     frozen=True,
@@ -135,6 +148,10 @@ class RuleSpec(
     parameters: list[Parameter] = []
     priority: Literal["normal", "high"] = "normal"
     order: Literal["first", "strict"] = "first"
+    window: Window | None = None
+    throttle: Duration | None = None
+    rearm: Filters | None = None
+    coalesce: Literal["", "latest"] = ""
     ttl: Duration = Duration(7 * 86400)
     track: bool = True
     enabled: bool = True

@@ -1,0 +1,42 @@
+"""How much time passed between two moments, told by a clock that may have been wrong and a machine that was off.
+
+Within one boot the machine's own clock says it. Across boots only the wall clock can, and many gateways start with a
+wrong one, until the network tells them the time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# The first of November 2026. A wall clock that says an earlier time than this program was made at is wrong.
+_MADE_MS = 1_793_491_200_000
+
+
+class Instant(NamedTuple):
+    """A moment by both clocks, in milliseconds: Unix time, and since the start of the boot that `boot` names."""
+
+    wall_ms: int
+    uptime_ms: int
+    boot: bytes
+
+
+class Elapsed(NamedTuple):
+    """Seconds that passed, at least. `certain` False: it may be more, because one of the clocks was wrong."""
+
+    s: float
+    certain: bool
+
+
+def elapsed(then: Instant, now: Instant) -> Elapsed:
+    """The time from one moment to a later one; a wall clock that went back counts as wrong."""
+    if then.boot == now.boot:
+        return Elapsed(max(now.uptime_ms - then.uptime_ms, 0) / 1000, certain=True)
+    wall_ms = now.wall_ms - then.wall_ms
+    if is_set(then.wall_ms) and is_set(now.wall_ms) and wall_ms >= now.uptime_ms:
+        return Elapsed(wall_ms / 1000, certain=True)
+    return Elapsed(now.uptime_ms / 1000, certain=False)  # that boot ended before this one began
+
+
+def is_set(wall_ms: int) -> bool:
+    """Whether a wall clock can have been right when it said this."""
+    return wall_ms >= _MADE_MS
