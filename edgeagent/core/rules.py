@@ -15,7 +15,7 @@ from edgeagent.core.event import Draft, envelope
 from edgeagent.core.filters import compile_filters, filter_problems, has_filters
 from edgeagent.core.names import Glob, is_dns_label, is_dns_subdomain, is_name_prefix
 from edgeagent.core.parameters import Parameters, argument_problems, parameter_problems, place_problems
-from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.rulespec import MAX_WINDOW_COUNT, RuleSpec, Window
 from edgeagent.core.workflow_names import TOO_DEEP, is_too_deep
 from edgeagent.errors import MessageError
 
@@ -36,6 +36,10 @@ class Rule:
         self.strict = spec.order == "strict"
         self.ttl_s = float(spec.ttl)
         self.track = spec.track
+        self.window = spec.window
+        self.throttle_s = float(spec.throttle or 0)
+        self.rearm = compile_filters(spec.rearm) if spec.rearm is not None else None
+        self.coalesce = bool(spec.coalesce)
         self.parameters = Parameters(spec.arguments, spec.parameters)
         workflow = spec.workflow or {}
         metadata = workflow.get("metadata", {})
@@ -50,7 +54,15 @@ class Rule:
 
     def wants(self, source: str, event_type: str) -> bool:
         """Whether source and type fit; the filters are not looked at."""
-        return self._source.matches(source) and self._type.matches(event_type)
+        return self.wants_source(source) and self.wants_type(event_type)
+
+    def wants_source(self, source: str) -> bool:
+        """Whether the source fits."""
+        return self._source.matches(source)
+
+    def wants_type(self, event_type: str) -> bool:
+        """Whether the type fits."""
+        return self._type.matches(event_type)
 
     def passes(self, seen: dict[str, Any]) -> bool:
         """Whether an envelope meets the filters. `filtered` False: any does, and none need be made.
@@ -59,6 +71,11 @@ class Rule:
             MessageError: a filter cannot be decided on this event.
         """
         return self._passes(seen)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether what it does with an event depends on its last firing for the same source."""
+        return bool(self.throttle_s or self.rearm or self.coalesce)
 
     def spec_with(self, parameters: list[dict[str, str]]) -> dict[str, Any]:
         """The workflow's spec with these argument parameters; those of the same name in the rule's text give way."""
@@ -100,11 +117,16 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class RuleSet:
-    """The enabled rules, by name, in the order of the configuration."""
+    """The enabled rules, by name, in the order of the configuration.
+
+    `remembered`: the names of those whose firings are to be kept.
+    """
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
         self._rules = {spec.name: Rule(spec) for spec in specs if spec.enabled}
         self._wanting: dict[tuple[str, str], tuple[Rule, ...]] = {}  # by source and type, as far as they came
+        self._rearming = [rule for rule in self if rule.rearm is not None]
+        self.remembered = frozenset(rule.name for rule in self if rule.remembers)
 
     def get(self, name: str) -> Rule | None:
         """A rule by its name, None when it is gone or disabled."""
@@ -119,6 +141,7 @@ class RuleSet:
         In the thread that matches: an event is judged by the old rules or by the new ones, never by some of both.
         """
         self._rules, self._wanting = other._rules, {}
+        self._rearming, self.remembered = other._rearming, other.remembered
 
     def match(self, draft: Draft) -> Match:
         """Which rules want this event. JSON data must have been checked.
@@ -144,6 +167,10 @@ class RuleSet:
             matched.append(rule.name)
             high = high or rule.high
         return Match(tuple(matched), tuple(errors), high)
+
+    def rearming(self, source: str) -> list[Rule]:
+        """The rules with `rearm` that want events of this source."""
+        return [rule for rule in self._rearming if rule.wants_source(source)]
 
     def _want(self, source: str, event_type: str) -> tuple[Rule, ...]:
         """The rules whose source and type fit; remembered, so that a hundred rules do not cost each event a hundred."""
@@ -179,11 +206,35 @@ def _part_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         yield "namespace", "must be a Kubernetes namespace (lower-case letters, digits and '-' inside, at most 63)"
     if spec.ttl <= 0:
         yield "ttl", "must be more than 0"
+    yield from _field_problems(spec)
     yield from _target_problems(spec)
     yield from ((f"filters.{key}", reason) for key, reason in filter_problems(spec.filters))
     yield from _combination_problems(spec)
     yield from ((f"arguments.{key}", reason) for key, reason in argument_problems(spec.arguments))
     yield from parameter_problems(spec.parameters)
+
+
+def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    """What is wrong with the keys that protect the engine from the field."""
+    if spec.window is not None:
+        yield from _window_problems(spec.window, spec)
+    if spec.throttle is not None and spec.throttle <= 0:
+        yield "throttle", "must be more than 0; leave it out for none"
+    if spec.rearm is not None:
+        if not has_filters(spec.rearm):
+            yield "rearm", "needs filters (data, exprs, context or time): after what does the rule fire again?"
+        yield from ((f"rearm.{key}", reason) for key, reason in filter_problems(spec.rearm))
+    if spec.coalesce and spec.window is not None:
+        yield "coalesce", "and window exclude each other: one sends only the newest event, the other all together"
+
+
+def _window_problems(window: Window, spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    if window.time is None:
+        yield "window.time", "is missing: without it the last events of a source would wait for ever"
+    elif not 0 < window.time < spec.ttl:
+        yield "window.time", "must be more than 0 and less than the rule's ttl"
+    if not 1 <= window.count <= MAX_WINDOW_COUNT:
+        yield "window.count", f"must be 1 to {MAX_WINDOW_COUNT}"
 
 
 def _combination_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
