@@ -16,9 +16,9 @@ MAX_FIRINGS = 10_000
 
 
 class Firing(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A rule's last trigger for a source: which event it was, when it was accepted, and its place in the outbox.
+    """A rule's last trigger for a source: which event it was, and when it was accepted.
 
-    `seq`: 0 until it is stored. `armed`: the rule's `rearm` filters held since then.
+    `armed`: the rule's `rearm` filters held since then.
     """
 
     rule: str
@@ -27,8 +27,6 @@ class Firing(msgspec.Struct, array_like=True, frozen=True, gc=False):
     wall_ms: int
     uptime_ms: int
     boot: bytes
-    log: str
-    seq: int
     armed: bool = False
 
     @property

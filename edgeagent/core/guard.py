@@ -93,14 +93,12 @@ class Guard:
         firing = self._firings.get(rule, source)
         return self._step(msgspec.structs.replace(firing, armed=True)) if firing is not None else None
 
-    def stored(self, step: Step, seq: int) -> None:
-        """A step is stored; `seq`: of the trigger, if it is a firing."""
+    def stored(self, step: Step) -> None:
+        """A step is stored."""
         if step.now.armed:
             base = _standing(step.before)
             step.void = base is None  # the firing after which it armed the rule is none
             step.now = msgspec.structs.replace(base.now, armed=True) if base is not None else step.now
-        else:
-            step.now = msgspec.structs.replace(step.now, seq=seq)
         step.stored, step.before = not step.void, None
         self._look(step)
 
