@@ -43,12 +43,13 @@ def data_digest(data: bytes) -> bytes:
 
 
 class Dedupe:
-    """The last `capacity` events, by key."""
+    """The last `capacity` events, by key; and, of those that have not a trigger of each rule they matched, of which."""
 
     def __init__(self, capacity: int) -> None:
         """An empty horizon; 0 switches it off."""
         self._capacity = capacity
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
+        self._rules: dict[bytes, tuple[str, ...]] = {}
 
     def check(self, key: bytes, digest: bytes) -> Verdict:
         """Compare an event with those that were added."""
@@ -57,17 +58,25 @@ class Dedupe:
             return Verdict.NEW
         return Verdict.DUPLICATE if known == digest else Verdict.CONFLICT
 
-    def add(self, key: bytes, digest: bytes) -> None:
-        """Take up an event; the oldest beyond the capacity is forgotten."""
+    def rules(self, key: bytes) -> tuple[str, ...]:
+        """Of which rules an event has a trigger, where that is known; else empty."""
+        return self._rules.get(key, ())
+
+    def add(self, key: bytes, digest: bytes, rules: tuple[str, ...] = ()) -> None:
+        """Take up an event; the oldest beyond the capacity is forgotten. `rules`: as the method `rules` tells them."""
         if not self._capacity:
             return
         self._digests[key] = digest
+        if rules:
+            self._rules[key] = rules
         if len(self._digests) > self._capacity:
-            self._digests.popitem(last=False)
+            oldest, _ = self._digests.popitem(last=False)
+            self._rules.pop(oldest, None)
 
     def forget(self, key: bytes) -> None:
         """Take an event back that was not stored after all."""
         self._digests.pop(key, None)
+        self._rules.pop(key, None)
 
 
 class Deliveries:
