@@ -125,9 +125,8 @@ class V5Link(asyncio.Protocol):
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `Link.publish`."""
-        if self._phase is not _UP:
-            return
-        self._publish(self._outgoing.packets(publications))
+        if self._phase is _UP:
+            self._publish(self._outgoing.packets(publications))
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
@@ -264,12 +263,11 @@ class V5Link(asyncio.Protocol):
 
     def _take_publish(self, packet: mqtt5.PublishPacket) -> None:
         message = message_from(packet, self.connection)
-        packet_id = packet.packet_id
         if self._phase is _CONNECTING:
             self._against_protocol("a message before it answered CONNECT")
         elif not message.topic:
             self._against_protocol("a topic alias, which was not offered", _Reason.TOPIC_ALIAS_INVALID)
-        elif packet_id is None:
+        elif (packet_id := packet.packet_id) is None:
             self._messages.append(message)
         elif packet.qos != _AT_LEAST_ONCE:
             self._against_protocol("a message at QoS 2, which was not asked for", _Reason.QOS_NOT_SUPPORTED)
