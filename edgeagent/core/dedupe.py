@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 
 KEY_BYTES = 16
@@ -35,11 +36,18 @@ def event_key(source: str, event_id: str) -> bytes:
     return key.digest()
 
 
-def data_digest(data: bytes) -> bytes:
-    """The data's digest, to tell a repetition from a conflict."""
-    digest = _DIGEST.copy()
+def data_digest(data: bytes, topic: str | None = None) -> bytes:
+    """The digest of the data, and of the topic if it counts too, to tell a repetition from a conflict."""
+    digest = _DIGEST.copy() if topic is None else _begun(topic).copy()
     digest.update(data)
     return digest.digest()
+
+
+@lru_cache(maxsize=256)  # devices send to the same few topics
+def _begun(topic: str) -> blake2b:
+    digest = _DIGEST.copy()
+    digest.update(topic.encode() + b"\0")
+    return digest
 
 
 class Dedupe:
