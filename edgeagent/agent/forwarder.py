@@ -109,23 +109,28 @@ class Forwarder:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
         now = self._now()
-        answered = [(entry, ack) for ack in acks if (entry := self.window.by_token(ack.token)) is not None]
-        if answered:
-            self._pace.acknowledged(len(answered), now)
-            self._suspicion.acknowledged()
-        for entry, ack in answered:
-            if ack.reason_code == NO_MATCHING_SUBSCRIBERS:
-                self._unheard(entry, now)
+        by_token, answered, taken = self.window.by_token, 0, list[Out]()
+        for ack in acks:
+            entry = by_token(ack.token)
+            if entry is None:
+                continue
+            answered += 1
+            if not ack.reason_code or (ack.reason_code < FAILURE and ack.reason_code != NO_MATCHING_SUBSCRIBERS):
+                taken.append(entry)
             elif ack.reason_code < FAILURE:
-                self._taken_by_broker(entry, now)
+                self._unheard(entry, now)
             else:
                 self._refused(entry, ack, now)
+        if answered:
+            self._pace.acknowledged(answered, now)
+            self._suspicion.acknowledged()
+        self._taken_by_broker(taken, now)
         self._pump()
         self._check_drained()
 
     def settled(self, entry: Out) -> None:
         """The engine has it: it leaves the outbox."""
-        self._release(entry, SETTLED)
+        self._release([entry], SETTLED)
         self.counts.settled += 1
         self._count(entry).settled += 1
         self._pump()
@@ -192,7 +197,7 @@ class Forwarder:
         )
         if entry is None:
             # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
-            self._outbox.release(leased, SETTLED)
+            self._outbox.release([leased], SETTLED)
         return entry
 
     def _pump_soon(self) -> None:
@@ -253,18 +258,27 @@ class Forwarder:
             self.give_up(entry, str(exc), 0)
             return None
 
-    def _taken_by_broker(self, entry: Out, now: float) -> None:
-        if not self.window.acknowledged(entry, now):
-            return
-        self.counts.published += 1
-        count = self._count(entry)
-        count.published += 1
-        if self.lives.tracks(entry):
-            self.lives.published(entry)
-        if self._by_broker:
-            self._release(entry, SETTLED)
-            self.counts.settled += 1
-            count.settled += 1
+    def _taken_by_broker(self, entries: Sequence[Out], now: float) -> None:
+        final: list[Out] = []
+        acknowledged, tracks, by_broker, counts = (
+            self.window.acknowledged,
+            self.lives.tracks,
+            self._by_broker,
+            self.counts,
+        )
+        for entry in entries:
+            if not acknowledged(entry, now):
+                continue
+            counts.published += 1
+            count = self._count(entry)
+            count.published += 1
+            if tracks(entry):
+                self.lives.published(entry)
+            if by_broker:
+                count.settled += 1
+                final.append(entry)
+        counts.settled += len(final)
+        self._release(final, SETTLED)
 
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""
@@ -293,7 +307,7 @@ class Forwarder:
         told.suspected(suspect, delay_s)
 
     def _expire(self, entry: Out) -> None:
-        self._release(entry, EXPIRED)
+        self._release([entry], EXPIRED)
         self.counts.expired += 1
         self._count(entry).expired += 1
         told.expired(entry)
@@ -341,12 +355,13 @@ class Forwarder:
         told.parked(entry)
         self._pump()
 
-    def _release(self, entry: Out, way: str) -> None:
-        leased = entry.item
-        self.window.remove(entry)
-        if leased.log == PARKED:
-            self._parked.ended(entry, self._now(), answered=True)
-        self._outbox.release(leased, way)
+    def _release(self, entries: Sequence[Out], way: str) -> None:
+        remove = self.window.remove
+        for entry in entries:
+            remove(entry)
+            if entry.item.log == PARKED:
+                self._parked.ended(entry, self._now(), answered=True)
+        self._outbox.release([entry.item for entry in entries], way)
 
     def _count(self, entry: Out) -> RuleCounts:
         rule = entry.item.rule
