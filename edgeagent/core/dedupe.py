@@ -97,7 +97,8 @@ class Deliveries:
 
     def add(self, packet_id: int, digest: bytes, event_id: str) -> None:
         """Take up a delivery."""
-        self._known.pop(packet_id, None)
-        self._known[packet_id] = (digest, event_id)
-        if len(self._known) > OPEN_DELIVERIES:
-            self._known.popitem(last=False)
+        known = self._known
+        known.pop(packet_id, None)
+        known[packet_id] = (digest, event_id)
+        if len(known) > OPEN_DELIVERIES:
+            known.popitem(last=False)
