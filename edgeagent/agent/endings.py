@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edgeagent.agent import told
 from edgeagent.agent.chores import Chores
@@ -51,15 +51,16 @@ class Endings:
         rule = entry.item.rule
         return self._rule_counts.get(rule) or self._rule_counts.setdefault(rule, RuleCounts())
 
-    def settle(self, entry: Out) -> None:
-        """The engine has it, or the broker if nobody else answers."""
-        self._release(entry, SETTLED)
-        self._counts.settled += 1
-        self.count(entry).settled += 1
+    def settle(self, entries: Sequence[Out]) -> None:
+        """The engine has them, or the broker if nobody else answers."""
+        self._release(entries, SETTLED)
+        self._counts.settled += len(entries)
+        for entry in entries:
+            self.count(entry).settled += 1
 
     def expire(self, entry: Out) -> None:
         """It is too old to be sent."""
-        self._release(entry, EXPIRED)
+        self._release([entry], EXPIRED)
         self._counts.expired += 1
         self.count(entry).expired += 1
         told.expired(entry)
@@ -67,7 +68,7 @@ class Endings:
 
     def merge(self, entry: Out, into: str) -> None:
         """A newer one stands for it, with this correlation id."""
-        self._release(entry, MERGED)
+        self._release([entry], MERGED)
         self._counts.merged += 1
         self.count(entry).merged += 1
         self._chores.leave(lambda: self._lives.merged(entry.item, into))
@@ -120,8 +121,10 @@ class Endings:
         told.parked(entry)
         self._changed()
 
-    def _release(self, entry: Out, way: str) -> None:
-        self._window.remove(entry)
-        if entry.item.log == PARKED:
-            self._lane.ended(entry, self._now(), answered=True)
-        self._outbox.release(entry.item, way)
+    def _release(self, entries: Sequence[Out], way: str) -> None:
+        remove = self._window.remove
+        for entry in entries:
+            remove(entry)
+            if entry.item.log == PARKED:
+                self._lane.ended(entry, self._now(), answered=True)
+        self._outbox.release([entry.item for entry in entries], way)

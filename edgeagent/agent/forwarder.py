@@ -128,23 +128,28 @@ class Forwarder:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
         now = self._now()
-        answered = [(entry, ack) for ack in acks if (entry := self.window.by_token(ack.token)) is not None]
-        if answered:
-            self._pace.acknowledged(len(answered), now)
-            self._suspicion.acknowledged()
-        for entry, ack in answered:
-            if ack.reason_code == NO_MATCHING_SUBSCRIBERS:
-                self._unheard(entry, now)
+        by_token, answered, taken = self.window.by_token, 0, list[Out]()
+        for ack in acks:
+            entry = by_token(ack.token)
+            if entry is None:
+                continue
+            answered += 1
+            if not ack.reason_code or (ack.reason_code < FAILURE and ack.reason_code != NO_MATCHING_SUBSCRIBERS):
+                taken.append(entry)
             elif ack.reason_code < FAILURE:
-                self._taken_by_broker(entry, now)
+                self._unheard(entry, now)
             else:
                 self._refused(entry, ack, now)
+        if answered:
+            self._pace.acknowledged(answered, now)
+            self._suspicion.acknowledged()
+        self._taken_by_broker(taken, now)
         self._pump()
         self._check_drained()
 
     def settled(self, entry: Out) -> None:
         """The engine has it: it leaves the outbox."""
-        self._endings.settle(entry)
+        self._endings.settle([entry])
         self._pump()
 
     def again(self, entry: Out, at_least_s: float) -> None:
@@ -216,7 +221,7 @@ class Forwarder:
         )
         if entry is None:
             # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
-            self._outbox.release(leased, SETTLED)
+            self._outbox.release([leased], SETTLED)
         return entry
 
     def _pump_soon(self) -> None:
@@ -314,15 +319,24 @@ class Forwarder:
             return ""
         return correlation_id(record.agent, record.source, newest.event_id, leased.rule)
 
-    def _taken_by_broker(self, entry: Out, now: float) -> None:
-        if not self.window.acknowledged(entry, now):
-            return
-        self.counts.published += 1
-        self._endings.count(entry).published += 1
-        if self.lives.tracks(entry):
-            self.lives.published(entry)
-        if self._by_broker:
-            self._endings.settle(entry)
+    def _taken_by_broker(self, entries: Sequence[Out], now: float) -> None:
+        final: list[Out] = []
+        acknowledged, tracks, by_broker, counts = (
+            self.window.acknowledged,
+            self.lives.tracks,
+            self._by_broker,
+            self.counts,
+        )
+        for entry in entries:
+            if not acknowledged(entry, now):
+                continue
+            counts.published += 1
+            self._endings.count(entry).published += 1
+            if tracks(entry):
+                self.lives.published(entry)
+            if by_broker:
+                final.append(entry)
+        self._endings.settle(final)
 
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 
 KEY_BYTES = 16
@@ -35,11 +36,18 @@ def event_key(source: str, event_id: str) -> bytes:
     return key.digest()
 
 
-def data_digest(data: bytes) -> bytes:
-    """The data's digest, to tell a repetition from a conflict."""
-    digest = _DIGEST.copy()
+def data_digest(data: bytes, topic: str | None = None) -> bytes:
+    """The digest of the data, and of the topic if it counts too, to tell a repetition from a conflict."""
+    digest = _DIGEST.copy() if topic is None else _begun(topic).copy()
     digest.update(data)
     return digest.digest()
+
+
+@lru_cache(maxsize=256)  # devices send to the same few topics
+def _begun(topic: str) -> blake2b:
+    digest = _DIGEST.copy()
+    digest.update(topic.encode() + b"\0")
+    return digest
 
 
 class Dedupe:
@@ -98,7 +106,8 @@ class Deliveries:
 
     def add(self, packet_id: int, digest: bytes, event_id: str) -> None:
         """Take up a delivery."""
-        self._known.pop(packet_id, None)
-        self._known[packet_id] = (digest, event_id)
-        if len(self._known) > OPEN_DELIVERIES:
-            self._known.popitem(last=False)
+        known = self._known
+        known.pop(packet_id, None)
+        known[packet_id] = (digest, event_id)
+        if len(known) > OPEN_DELIVERIES:
+            known.popitem(last=False)

@@ -9,7 +9,7 @@ All methods are called in the loop's thread. `run` must be running. Cancelling a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
 
 import msgspec
@@ -138,12 +138,15 @@ class Outbox:
         """As `lease`, without the disk: None if the next ones have to be read."""
         return self._tails.take(name)
 
-    def release(self, leased: Leased, way: str) -> None:
-        """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
-        self._releases.append((leased.log, leased.seq, way))
-        self.parked -= leased.log == PARKED
+    def release(self, leased: Sequence[Leased], way: str) -> None:
+        """Release leased triggers: they are final, and `way` says how. Kept with the next checkpoint."""
+        if not leased:
+            return
+        releases = [(one.log, one.seq, way) for one in leased]
+        self._releases += releases
+        self.parked -= sum([log == PARKED for log, _, _ in releases])
         self._changed = True
-        self._unkept += 1
+        self._unkept += len(releases)
         if self._keep_at is None:
             self._keep_at = self._loop.time() + _CHECKPOINT_S
             self._begin_at(self._keep_at)
