@@ -361,6 +361,7 @@ class Forwarder:
         told.refused(entry, refused, ack.reason_code, delay_s)
 
     def _let_rest(self, suspect: Out) -> None:
+        self._parked.suspected(suspect)
         delay_s = self.window.rest(suspect, self._now())
         told.suspected(suspect, delay_s)
 
