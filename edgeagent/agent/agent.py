@@ -122,6 +122,7 @@ def make_store(config: AgentConfig, directory: Path, clock: Clock, filesystem: F
         boot=clock.boot,
         new_salt=lambda: secrets.randbits(_SALT_BITS),
         now_ms=clock.now_ms,
+        remembered=RuleSet(config.rule).remembered,
     )
 
 

@@ -67,7 +67,7 @@ class Tails:
         """A group was committed with this seq."""
         self.reach(ends)
         if not self._closed:
-            self._tails[group.log].add(seq, group.records)
+            self._tails[group.log].add(seq, group.events)
 
     def reach(self, ends: Mapping[str, int]) -> None:
         """The logs reach so far, or further: this may be told later than what came after it."""
@@ -75,8 +75,13 @@ class Tails:
             self._ends[name] = max(self._ends[name], end)
 
     def take(self, name: str) -> list[Leased] | None:
-        """The next triggers of a log if they are here, or none if there are none; None: they are on the disk."""
-        tail = self._tails[name]
+        """The next triggers of a log if they are here, or none if there are none; None: look on the disk.
+
+        Of a log that takes no events nothing is ever here.
+        """
+        tail = self._tails.get(name)
+        if tail is None:
+            return None
         if newest := tail.take():
             return newest
         return [] if tail.next_seq >= self._ends[name] else None
