@@ -96,6 +96,7 @@ class Forwarder:
             chores,
             clock,
             max_event_bytes=max_event_bytes,
+            counts=self.counts,
             rule_counts=rule_counts,
         )
         self._window_due_at: float | None = None  # when an open window closes, if nothing comes before

@@ -16,7 +16,7 @@ import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
-from edgeagent.agent.counts import RuleCounts
+from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.lives import Lives, correlation_of
 from edgeagent.agent.supply import Supply
 from edgeagent.core.elapsed import Instant
@@ -49,6 +49,7 @@ class Windows:
         clock: Clock,
         *,
         max_event_bytes: int,
+        counts: ForwarderCounts,
         rule_counts: dict[str, RuleCounts],
     ) -> None:
         self._outbox = outbox
@@ -57,6 +58,7 @@ class Windows:
         self._lives = lives
         self._chores = chores
         self._clock = clock
+        self._counts = counts
         self._rule_counts = rule_counts
         self._gathering: Gathering[Leased] = Gathering(max_event_bytes)
         self._closed: list[Closed[Leased]] = []
@@ -130,6 +132,7 @@ class Windows:
             counts = self._rule_counts.setdefault(one.rule, RuleCounts())
             counts.gathered += len(one.members)
             counts.merged += len(one.members) - 1
+            self._counts.merged += len(one.members) - 1
             self._chores.leave(partial(self._tell, one.members))
         self._supply.closed()
 

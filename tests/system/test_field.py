@@ -127,7 +127,7 @@ async def test_a_window_starts_one_workflow_for_its_events_and_each_of_them_tell
 
 
 @pytest.mark.timeout(14400)
-@pytest.mark.parametrize("rounds", [pytest.param(8), pytest.param(200, marks=[pytest.mark.soak])])
+@pytest.mark.parametrize("rounds", [pytest.param(8), pytest.param(60, marks=[pytest.mark.soak])])
 async def test_kill_9_at_any_moment_puts_each_event_into_exactly_one_window(
     broker: Mosquitto, tmp_path: Path, rounds: int
 ) -> None:
@@ -168,7 +168,7 @@ async def test_kill_9_at_any_moment_puts_each_event_into_exactly_one_window(
 
 
 @pytest.mark.timeout(14400)
-@pytest.mark.parametrize("rounds", [pytest.param(8), pytest.param(200, marks=[pytest.mark.soak])])
+@pytest.mark.parametrize("rounds", [pytest.param(8), pytest.param(60, marks=[pytest.mark.soak])])
 async def test_kill_9_at_any_moment_changes_nothing_about_when_a_rule_fires(
     broker: Mosquitto, tmp_path: Path, rounds: int
 ) -> None:
