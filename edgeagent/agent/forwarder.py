@@ -145,7 +145,8 @@ class Forwarder:
         if answered:
             self._pace.acknowledged(answered, now)
             self._suspicion.acknowledged()
-        self._taken_by_broker(taken, now)
+        if taken:
+            self._taken_by_broker(taken, now)
         self._pump()
         self._check_drained()
 
@@ -322,7 +323,8 @@ class Forwarder:
         return correlation_id(record.agent, record.source, newest.event_id, leased.rule)
 
     def _taken_by_broker(self, entries: Sequence[Out], now: float) -> None:
-        published = [entry for entry in entries if self.window.acknowledged(entry, now)]
+        acknowledged = self.window.acknowledged
+        published = [entry for entry in entries if acknowledged(entry, now)]
         self.counts.published += len(published)
         rules = Counter([entry.item.rule for entry in published])
         for rule, count in rules.items():
