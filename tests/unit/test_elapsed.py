@@ -32,6 +32,11 @@ FIRST, SECOND = b"boot-1", b"boot-2"
         (Instant(RIGHT_MS, 5_000, FIRST), Instant(RIGHT_MS - 1, 10_000, SECOND), Elapsed(10.0, certain=False)),
         (Instant(RIGHT_MS, 5_000, FIRST), Instant(RIGHT_MS + 9_999, 10_000, SECOND), Elapsed(10.0, certain=False)),
         (Instant(RIGHT_MS, 5_000, FIRST), Instant(RIGHT_MS + 10_000, 10_000, SECOND), Elapsed(10.0, certain=True)),
+        # What came from another machine: its uptime says nothing, and neither does that of this boot.
+        (Instant(RIGHT_MS, 0, b""), Instant(RIGHT_MS + 60_000, DAY_MS, FIRST), Elapsed(60.0, certain=True)),
+        (Instant(RIGHT_MS, 0, b""), Instant(RIGHT_MS + 60_000, 0, b""), Elapsed(60.0, certain=True)),
+        (Instant(RIGHT_MS, 0, b""), Instant(RIGHT_MS - 1, DAY_MS, FIRST), Elapsed(0.0, certain=False)),
+        (Instant(5_000, 0, b""), Instant(RIGHT_MS, DAY_MS, FIRST), Elapsed(0.0, certain=False)),
     ],
 )
 def test_the_time_between_two_moments(then: Instant, now: Instant, passed: Elapsed) -> None:

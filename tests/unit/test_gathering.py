@@ -103,7 +103,7 @@ def test_windows_whose_time_is_over_close_by_the_event_of_another_source_too() -
 
 def test_each_source_has_its_window_or_all_of_a_rule_have_one() -> None:
     by_source, by_rule = Fed(), Fed()
-    for number, (item, source) in enumerate(["a1", "b2", "c1", "d2"]):
+    for number, (item, source) in enumerate([("a", "1"), ("b", "2"), ("c", "1"), ("d", "2")]):
         by_source.add(item, at(number), window(), source=source)
         by_rule.add(item, at(number), window(by="rule"), source=source)
     assert by_source.due() == [("r", "ac"), ("r", "bd")]
@@ -148,7 +148,7 @@ def test_windows_that_were_full_leave_nothing_behind() -> None:
 
 def test_clear_gives_the_members_back_and_opens_no_window_more() -> None:
     fed = Fed()
-    for number, (item, source) in enumerate(["a1", "b2", "c1"]):
+    for number, (item, source) in enumerate([("a", "1"), ("b", "2"), ("c", "1")]):
         fed.add(item, at(number), window(), source=source)
     assert fed.gathering.clear() == ["a", "c", "b"]
     assert (len(fed.gathering), fed.gathering.next_deadline_ms(), fed.due()) == (0, None, [])

@@ -158,8 +158,8 @@ def walk(guard: Guard, steps: str, over: str) -> None:
     for number, kind in enumerate(steps):
         step = guard.fire(firing(event_id=f"{number}")) if kind == "f" else guard.arm("alarm", "door-1")
         taken.append(step)
-    for number, end in zip(over[::2], over[1::2], strict=True):
-        step = taken[int(number)]
+    for place, end in zip(over[::2], over[1::2], strict=True):
+        step = taken[int(place)]
         assert step is not None
         (guard.stored if end == "+" else guard.take_back)(step)
 
