@@ -65,7 +65,7 @@ class Gathering(Generic[T]):
 
         That is first every window whose time was over `at` this moment. `now`: the present moment.
         """
-        key = rule, source if window.by == "source" else ""
+        key = _key(rule, window, source)
         time_ms = round((window.time or 0) * 1000)
         uptime_ms = _uptime_ms(at, now)
         closed = self.due(uptime_ms) if uptime_ms is not None else []
@@ -83,6 +83,11 @@ class Gathering(Generic[T]):
         while self._held_bytes > self._max_held_bytes:
             closed.append(self._close(next(iter(self._open))))
         return closed
+
+    def first(self, rule: str, window: Window, source: str) -> T | None:
+        """The first member of the window that is open for such events, None if none is."""
+        opened = self._open.get(_key(rule, window, source))
+        return opened.members[0] if opened is not None else None
 
     def due(self, uptime_ms: float) -> list[Closed[T]]:
         """The windows whose time is over at this moment of the present boot.
@@ -135,6 +140,10 @@ class Gathering(Generic[T]):
         opened = self._open.pop(key)
         self._held_bytes -= opened.size + len(opened.members) * _MEMBER_BYTES
         return Closed(key[0], opened.members)
+
+
+def _key(rule: str, window: Window, source: str) -> tuple[str, str]:
+    return rule, source if window.by == "source" else ""
 
 
 def _uptime_ms(at: Instant, now: Instant) -> int | None:
