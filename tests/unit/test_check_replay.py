@@ -97,6 +97,35 @@ def test_readings_are_judged_in_one_command(check: Check) -> None:
     assert rule["examples"]["trigger"][0]["time"] == "2022-03-24T09:00:00+01:00"
 
 
+def test_what_throttle_rearm_and_windows_do_to_readings_is_counted(check: Check) -> None:
+    low = RULE.replace("boiler-*", "water-flow").replace("body.temp", "body.flow").replace(">=", "<")
+    rules = (
+        low
+        + low.replace('"hot"', '"calm"')
+        + 'throttle = "12h"\n'
+        + low.replace('"hot"', '"leak"')
+        + 'rearm.data = [{ path = "body.flow", type = "number", comparator = ">=", value = ["100"] }]\n'
+        + '[[rule]]\nname = "days"\nnamespace = "water"\ntemplate = "report"\nwindow = { time = "1d" }\n'
+    )
+    arguments = ("--map", "Time=time,Water flow [l/s]=flow")
+    replay = told(check, FLOW, *arguments, rules=rules)
+    named = ("rule", "matched", "throttled", "disarmed", "gathered", "triggered", "errors")
+    assert [tuple(rule[name] for name in named) for rule in replay["rules"]] == [
+        ("hot", 42, 0, 0, 0, 42, 0),
+        ("calm", 42, 37, 0, 0, 5, 0),
+        ("leak", 42, 0, 39, 0, 3, 0),
+        ("days", 1268, 0, 0, 1268, 57, 0),
+    ]
+    assert [len(replay["rules"][1]["examples"][kind]) for kind in ("trigger", "throttled", "disarmed")] == [2, 2, 0]
+    _, out, _ = check("--replay", str(FLOW), *arguments, rules=rules)
+    lines = out.splitlines()
+    titles = ["RULE", "EVENTS", "MATCHED", "THROTTLED", "DISARMED", "GATHERED", "TRIGGERED", "ERRORS", "TRIGGERED,"]
+    assert lines[2].split()[:9] == titles
+    assert lines[6].split()[:8] == ["days", "1268", "1268", "0", "0", "1268", "57", "0"]
+    assert [line.split()[0] for line in lines[lines.index("calm") :][1:5]] == ["trigger"] * 2 + ["throttled"] * 2
+    assert lines[-1].endswith("  1 event"), "the window that was open at the end"
+
+
 def test_readings_of_other_spellings_are_understood(check: Check, tmp_path: Path) -> None:
     file = written(
         tmp_path / "log.txt", b"\xef\xbb\xbfsensor;value;note\r\n", b'boiler-1;95;"a;\nb"\r\n', b"boiler-2;1;\r\n"

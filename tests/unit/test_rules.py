@@ -136,7 +136,7 @@ def test_a_rule_without_keys_for_the_field_has_none_of_their_effects() -> None:
     assert (rule.window, rule.throttle_s, rule.rearm, rule.coalesce, rule.remembers) == (None, 0, None, False, False)
     window = Rule(spec(window={"time": Duration(10)})).window
     assert window is not None
-    assert (window.time, window.count, window.by) == (10, 1000, "source")
+    assert (float(window.time or 0), window.count, window.by) == (10, 1000, "source")
 
 
 @pytest.mark.parametrize(
