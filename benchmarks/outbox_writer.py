@@ -147,7 +147,15 @@ def _writer(directory: Path, batch: int, events: int) -> Iterator[Callable[[], N
         for records in batches(batch, events):
             payloads = list(map(encode, records))
             counts = [len(entry.rules) for entry in records]
-            log.append(Entries(Kind.EVENT, counts, payloads, room_of(len(payloads), sum(map(len, payloads)))), _BATCH)
+            log.append(
+                Entries(
+                    bytes((Kind.EVENT,)) * len(payloads),
+                    counts,
+                    payloads,
+                    room_of(len(payloads), sum(map(len, payloads))),
+                ),
+                _BATCH,
+            )
 
     store = open_store(directory / "outbox", _LIMITS)
     _append(store, [record(0)])

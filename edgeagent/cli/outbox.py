@@ -22,7 +22,7 @@ from edgeagent.core.verification import DamagedRange, Overview
 from edgeagent.errors import CommandFailed, EdgeAgentError
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
 
-_SENT_LOGS = ("high", "normal", "parked")
+_SENT_LOGS = ("high", "normal", "windows", "parked")
 _LOGS = (*_SENT_LOGS, "dead")
 _SHORT_ID = 12
 _LISTED = 50
@@ -93,13 +93,13 @@ def _ls(args: argparse.Namespace, place: Place) -> int:
             _print_json(_row(waiting))
         return 0
     if listed:
-        print(f"{'SEQ':>8}  {'LOG':6}  {'TRIGGER':{_SHORT_ID}}  {'ACCEPTED':24}  {'BYTES':>7}  {'RULE':16}  SOURCE")
+        print(f"{'SEQ':>8}  {'LOG':7}  {'TRIGGER':{_SHORT_ID}}  {'ACCEPTED':24}  {'BYTES':>7}  {'RULE':16}  SOURCE")
     for waiting in listed:
         trigger = waiting.trigger
         short, accepted = waiting.correlation_id[:_SHORT_ID], rfc3339(trigger.accepted_ms)
         note = "  (in flight)" if waiting.in_flight else ""
         print(
-            f"{waiting.seq:>8}  {waiting.log:6}  {short}  {accepted}  {waiting.data_bytes:>7}  "
+            f"{waiting.seq:>8}  {waiting.log:7}  {short}  {accepted}  {waiting.data_bytes:>7}  "
             f"{trigger.rule:16}  {trigger.source}{note}"
         )
     parts = ", ".join(f"{log}: {count}" for log, count in counts.items())

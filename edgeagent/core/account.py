@@ -22,7 +22,7 @@ class EventCounts(msgspec.Struct):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """In triggers, since the outbox was made. `merged` has no source yet.
+    """In triggers, since the outbox was made. `merged`: each ended in another one, which stands for it too.
 
     `accepted + imported` is what came in, and the sum of the others is what became of it.
     """
@@ -35,6 +35,7 @@ class Account(msgspec.Struct, frozen=True):
     discarded: int
     expired: int
     dropped: int
+    merged: int
     exported: int
     damaged: int
 

@@ -44,6 +44,15 @@ def elapsed(then: Instant, now: Instant) -> Elapsed:
     return Elapsed(least_ms / 1000, certain=False)
 
 
+def is_later(this: Instant, other: Instant, boot: bytes) -> bool:
+    """Whether one moment was not before another one, as far as can be told; `boot`: the present one."""
+    if this.boot == other.boot:
+        return this.uptime_ms >= other.uptime_ms
+    if boot in {this.boot, other.boot}:
+        return this.boot == boot
+    return is_set(other.wall_ms) and this.wall_ms >= other.wall_ms
+
+
 def is_set(wall_ms: int) -> bool:
     """Whether a wall clock can have been right when it said this."""
     return wall_ms >= _MADE_MS

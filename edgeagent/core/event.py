@@ -81,8 +81,9 @@ def check(draft: Draft) -> None:
         raise MessageError("event", "source", problem)
     if draft.id and (problem := event_id_problem(draft.id)):
         raise MessageError("event", "id", problem)
-    subject, content_type, traceparent = draft.subject or "", draft.datacontenttype or "", draft.traceparent or ""
-    together = f"{draft.type}{draft.time}{subject}{content_type}{traceparent}"
+    together = draft.type
+    if draft.time or draft.subject or draft.datacontenttype or draft.traceparent:  # few devices say more
+        together = "".join([text for name in _CHECKED if (text := getattr(draft, name))])
     if len(together) <= _MAX_ATTRIBUTE_CHARS and together.isprintable():
         return
     for name in _CHECKED:

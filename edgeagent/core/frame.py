@@ -11,7 +11,7 @@ two frames, the index once more; each of the three is padded with zeros to a mul
     20      u32  size of each payload
     20+4n   u32  CRC-32 of each payload
     20+8n   u16  count of each frame: how many triggers, hence seqs, it holds
-    20+10n  u8   kind of each frame: 1 event, 2 batch, 3 moved
+    20+10n  u8   kind of each frame: 1 event, 2 batch, 3 moved, 4 armed
 
 The salt keeps old bytes from ever being taken for an index. Each group commit begins with a batch frame that names the
 highest seq that was synced before it: a bad frame below that number is damage, one above it is a torn tail that nobody
@@ -58,6 +58,7 @@ class Kind(IntEnum):
     EVENT = 1  # a core.event.Record: its rules are its triggers
     BATCH = 2  # a Batch; count 0
     MOVED = 3  # a Moved: one trigger that came from another log
+    ARMED = 4  # an Armed: rules that may fire again for a source; count 0
 
 
 _KINDS = bytes(Kind)

@@ -76,7 +76,10 @@ class Guard:
         return rule.rearm is not None and firing is not None and not firing.armed
 
     def newest(self, rule: str, source: str) -> Firing | None:
-        """The last trigger that the rule made for this source and that is stored, None if none is known."""
+        """The last trigger that the rule made for this source and that is stored, None if none is known.
+
+        A rule that did not remember its firings for a while, before a reload, may have made later ones.
+        """
         return self._stored.get(rule, source)
 
     def fire(self, firing: Firing) -> Step:

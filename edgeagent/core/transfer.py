@@ -14,7 +14,8 @@ from typing import Annotated
 import msgspec
 
 from edgeagent.core.event import Draft, Record, check, record
-from edgeagent.core.names import is_dns_label
+from edgeagent.core.names import event_id_problem, is_dns_label
+from edgeagent.core.rulespec import MAX_WINDOW_COUNT
 from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import MessageError
 
@@ -30,7 +31,7 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     """One trigger: an event and one rule that it matched, with everything that another agent needs to send it.
 
     `data`: JSON or other text as it came; `data_base64` where the bytes are no UTF-8. `is_json`: how it is rendered.
-    `accepted_ms`: Unix milliseconds. `log`: where it waited.
+    `accepted_ms`: Unix milliseconds. `log`: where it waited. `events`: of a window, the ids of its events.
     """
 
     agent: str
@@ -48,6 +49,7 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     datacontenttype: str | None = None
     traceparent: str | None = None
     topic: str | None = None
+    events: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_WINDOW_COUNT)] = ()
 
     @property
     def correlation_id(self) -> str:
@@ -91,6 +93,7 @@ def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
         datacontenttype=stored.datacontenttype,
         traceparent=stored.traceparent,
         topic=stored.topic,
+        events=stored.events,
     )
 
 
@@ -120,7 +123,11 @@ def imported_record(trigger: ExportedTrigger) -> Record:
         topic=trigger.topic,
     )
     check(draft)
-    return record(draft, trigger.agent, (trigger.rule,), trigger.accepted_ms, 0)
+    for event_id in trigger.events:
+        if problem := event_id_problem(event_id):
+            raise MessageError("trigger", "events", problem)
+    stored = record(draft, trigger.agent, (trigger.rule,), trigger.accepted_ms, 0)
+    return msgspec.structs.replace(stored, events=trigger.events)
 
 
 def _data(trigger: ExportedTrigger) -> bytes:

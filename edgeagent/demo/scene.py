@@ -98,7 +98,7 @@ class Display(Protocol):
 def account_lines(events: EventCounts, account: Account) -> tuple[str, str]:
     """The account of promise P2 as two sums, in events and in triggers; what is 0 and should be is left out."""
     rare_events = ("duplicate", "throttled", "refused", "conflict")
-    rare_ends = ("dead", "discarded", "expired", "damaged")
+    rare_ends = ("dead", "discarded", "expired", "merged", "damaged")
     return (
         f"{events.received:,} events = {events.filtered:,} filtered + {events.stored:,} stored"
         + _rare({name: getattr(events, name) for name in rare_events}),

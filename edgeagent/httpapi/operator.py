@@ -21,7 +21,7 @@ _MAX_IMPORT_BYTES = 16 << 20
 _MAX_PAGE = 1000
 _MAX_SEQ_DIGITS = 19
 _DEAD = "/v1/dead/"
-_LOGS = frozenset({"normal", "high", "parked", "dead"})
+_LOGS = frozenset({"normal", "high", "windows", "parked", "dead"})
 _EVENT_LOGS = frozenset({"normal", "high"})
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 

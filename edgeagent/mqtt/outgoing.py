@@ -93,7 +93,9 @@ class Outgoing:
     @property
     def room(self) -> int:
         """How many more may go out at QoS 1 and 2."""
-        return max(0, self._receive_max - len(self.tokens) - len(self._exchanges or ()))
+        exchanges = self._exchanges
+        out = len(self.tokens) if exchanges is None else len(self.tokens) + len(exchanges)
+        return self._receive_max - out if out < self._receive_max else 0
 
     def first(self) -> list[bytes]:
         """What a resumed session begins with: the PUBRELs again, then the PUBLISHes without PUBREC."""
@@ -121,8 +123,12 @@ class Outgoing:
 
     def free_packet_id(self) -> int:
         """A packet id that nothing waits for, taken by the caller."""
-        packet_id = self.last_packet_id % LARGEST_PACKET_ID + 1
-        while packet_id in self.tokens or packet_id == self.reserved_id or packet_id in (self._exchanges or ()):
+        packet_id, exchanges = self.last_packet_id % LARGEST_PACKET_ID + 1, self._exchanges
+        while (
+            packet_id in self.tokens
+            or packet_id == self.reserved_id
+            or (exchanges is not None and packet_id in exchanges)
+        ):
             packet_id = packet_id % LARGEST_PACKET_ID + 1
         self.last_packet_id = packet_id
         return packet_id
@@ -151,7 +157,7 @@ class Outgoing:
 
     def _packet(self, publication: Publication) -> bytes | None:
         qos, topic, alias, packet_id = publication.qos, publication.topic, None, None
-        if reason_code := self._obstacle(publication):
+        if reason_code := self._obstacle(publication, qos):
             self._refuse(publication, reason_code)
             return None
         if qos:
@@ -183,15 +189,15 @@ class Outgoing:
         again, self._last_topic = topic == self._last_topic, topic
         return len(self._aliases) + 1 if again and len(self._aliases) < self._most_aliases else None
 
-    def _obstacle(self, publication: Publication) -> int:
+    def _obstacle(self, publication: Publication, qos: int) -> int:
         """The reason code for what the broker would end the connection over, 0 when there is none."""
-        if publication.qos and len(self.tokens) + len(self._exchanges or ()) >= self._receive_max:
+        if qos and self.room <= 0:
             return RECEIVE_MAXIMUM_EXCEEDED
         if len(publication.payload) > self.max_packet_bytes:
             return PACKET_TOO_LARGE
         if publication.retain and not self._retain_available:
             return RETAIN_NOT_SUPPORTED
-        return 0 if publication.qos <= self._highest_qos else QOS_NOT_SUPPORTED
+        return 0 if qos <= self._highest_qos else QOS_NOT_SUPPORTED
 
     def _refuse(self, publication: Publication, reason_code: int) -> None:
         self.refused.append(Ack(publication.token, reason_code, reasons.words(reason_code)))

@@ -22,7 +22,8 @@ from edgeagent.outbox.records import (
     EXPORTED,
     IMPORT,
     IMPORTED,
-    PARKED,
+    LEASED_LOGS,
+    MERGED,
     SETTLED,
 )
 
@@ -36,11 +37,12 @@ def account_of(logs: Mapping[str, Log]) -> Account:
         accepted=sum(logs[name].next_seq - 1 - logs[name].moved_in for name in EVENT_LOGS),
         imported=_imported(logs),
         settled=ways[SETTLED],
-        pending=sum(logs[name].pending for name in (*EVENT_LOGS, PARKED)),
+        pending=sum(logs[name].pending for name in LEASED_LOGS),
         dead=logs[DEAD].pending,
         discarded=ways[DISCARDED],
         expired=ways[EXPIRED],
         dropped=ways[DROPPED],
+        merged=ways[MERGED],
         exported=ways[EXPORTED],
         damaged=ways[DAMAGED],
     )

@@ -38,14 +38,14 @@ from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
 
 _BATCH_BYTES = 128  # more than a batch ever takes: ten integers of nine bytes
-_KIND_BYTES = {kind: bytes((kind,)) for kind in Kind}
+_BATCH_KIND = bytes((Kind.BATCH,))
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Entries(NamedTuple):
-    """Frames of one kind to append: how many triggers each holds, its payload, and the room for all (`room_of`)."""
+    """Frames to append: of each its kind, how many triggers it holds, its payload; the room for all (`room_of`)."""
 
-    kind: Kind
+    kinds: bytes
     counts: Sequence[int]
     payloads: Sequence[bytes]
     room: int
@@ -167,8 +167,7 @@ class Log:
             self._roll()  # after a failed write or sync the old file is never trusted with new records
             self._write(entries, batch)
         self.next_seq += sum(entries.counts)
-        if entries.kind is Kind.MOVED:
-            self.moved_in += len(entries.payloads)
+        self.moved_in += entries.kinds.count(Kind.MOVED)
         return first_seq
 
     def prepare(self) -> None:
@@ -214,21 +213,21 @@ class Log:
             self.next_seq, self.released.cursor, ranges, ways, self.moved_in, self._next_number, last_number
         )
 
-    def remove_settled(self) -> None:
+    def remove_settled(self, may_forget: Callable[[], bool]) -> None:
         """Remove segments all of whose records were released in the last checkpoint.
 
         The active one goes too when more than half of it is used: what is settled must not take room from the rest.
+        `may_forget` is asked before the newest one goes: it is what an opening reads.
 
         Raises:
             StorageFailed: a file cannot be removed; it is tried again at the next call.
         """
-        all_released = self.released.cursor == self.next_seq
-        if all_released and self._writer is not None and self._writer.room < self._segment_bytes // 2:
-            self.close()
         while len(self.segments) > 1 and self.segments[1].first_seq <= self.released.cursor:
             self.filesystem.remove(self.segments[0].path)
             del self.segments[0]
-        if all_released and self._writer is None and self.segments:
+        used_up = self._writer is None or self._writer.room < self._segment_bytes // 2
+        if self.segments and used_up and self.released.cursor == self.next_seq and may_forget():
+            self.close()
             self.filesystem.remove(self.segments[0].path)
             del self.segments[0]
 
@@ -327,10 +326,9 @@ class Log:
 
     def _write(self, entries: Entries, batch: Batch) -> None:
         assert self._writer is not None  # noqa: S101  rolling made it
-        kind, counts, payloads, _ = entries
+        kinds, counts, payloads, _ = entries
         marked = _encode(msgspec.structs.replace(batch, synced_seq=self.next_seq - 1))
-        kinds = _KIND_BYTES[Kind.BATCH] + _KIND_BYTES[kind] * len(payloads)
-        blocks = encode_blocks(self._writer.salt, self.next_seq, kinds, (0, *counts), (marked, *payloads))
+        blocks = encode_blocks(self._writer.salt, self.next_seq, _BATCH_KIND + kinds, (0, *counts), (marked, *payloads))
         try:
             self._writer.append(blocks)
         except StorageFailed:
@@ -393,5 +391,5 @@ def _shows_synced(frame: Frame, known_seq: int) -> bool:
 
 
 def _is_before(frame: Frame, known_seq: int) -> bool:
-    """Whether this is a record below `known_seq`; a batch frame has the seq of what comes after it."""
-    return frame.kind is not Kind.BATCH and frame.seq < known_seq
+    """Whether this is a record below `known_seq`; a frame without triggers has the seq of what comes after it."""
+    return frame.count > 0 and frame.seq < known_seq

@@ -9,18 +9,30 @@ All methods are called in the loop's thread. `run` must be running. Cancelling a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
 
 import msgspec
 
 from edgeagent.core.headroom import Headroom
 from edgeagent.errors import OutboxError, OutboxFull
+from edgeagent.outbox.alarm import Alarm
 from edgeagent.outbox.disk import DiskThread
-from edgeagent.outbox.records import DEAD, DEAD_WAY, EVENT_LOGS, NORMAL, PARKED, PARKED_WAY, REPLAYED, Group, Leased
+from edgeagent.outbox.records import (
+    DEAD,
+    DEAD_WAY,
+    EVENT_LOGS,
+    NORMAL,
+    PARKED,
+    PARKED_WAY,
+    REPLAYED,
+    Closing,
+    Group,
+    Leased,
+)
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
-from edgeagent.outbox.turn import Append, DiskTold, Done, Health, Turn, apply, look, pass_on, work_off
+from edgeagent.outbox.turn import Append, DiskTold, Done, Health, Turn, Turns, apply, look, pass_on, work_off
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
@@ -45,15 +57,15 @@ class Outbox:
         self._unkept = 0
         self._keep_at: float | None = None
         self._told = DiskTold()
-        self._begun = self._ended = 0  # turns on the disk thread; at most one is under way
-        self._turned: list[asyncio.Future[None]] = []  # who waits for its end
-        self._alarm: asyncio.Handle | None = None  # begins the next turn
+        self._turns = Turns(self._loop)
+        self._alarm = Alarm(self._loop, self._begin)  # begins the next turn
         self._running: asyncio.Future[None] | None = None
         self._tails = Tails({name: store.leased_seq(name) for name in EVENT_LOGS}, store.ends(), store.boot)
         self._headroom = Headroom()
         self.reopened_seq = dict(store.reopened_seq)
         self.recent_keys = store.recent.keys()
         self.recent_deliveries = store.recent.deliveries()
+        self.firings = list(store.firings)
         self.events = msgspec.structs.replace(store.events)
         self._health = look(store)
         self.parked = self._health.parked  # to look at often: a little behind what `health` says, at worst
@@ -110,9 +122,7 @@ class Outbox:
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""
-        last_turn = self._begun + bool(self._appends)
-        while self._ended < last_turn:
-            await self._end_of_turn()
+        await self._turns.until_ended(self._turns.begun + bool(self._appends))
 
     async def lease(self, name: str) -> list[Leased]:
         """The next triggers of a log, in order, each once; empty when there are none for now.
@@ -120,6 +130,8 @@ class Outbox:
         Raises:
             StorageFailed: the disk cannot be read now.
         """
+        if name not in EVENT_LOGS:
+            return await self._on_disk(lambda: self._store.read(name))
         newest = self.lease_newest(name)
         if newest is not None:
             return newest
@@ -138,15 +150,18 @@ class Outbox:
         """As `lease`, without the disk: None if the next ones have to be read."""
         return self._tails.take(name)
 
-    def release(self, leased: Leased, way: str) -> None:
-        """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
-        self._releases.append((leased.log, leased.seq, way))
-        self.parked -= leased.log == PARKED
+    def release(self, leased: Sequence[Leased], way: str) -> None:
+        """Release leased triggers: they are final, and `way` says how. Kept with the next checkpoint."""
+        if not leased:
+            return
+        releases = [(one.log, one.seq, way) for one in leased]
+        self._releases += releases
+        self.parked -= sum([log == PARKED for log, _, _ in releases])
         self._changed = True
-        self._unkept += 1
+        self._unkept += len(releases)
         if self._keep_at is None:
             self._keep_at = self._loop.time() + _CHECKPOINT_S
-            self._begin_at(self._keep_at)
+            self._alarm.at(self._keep_at)
         if self._unkept >= _CHECKPOINT_RELEASES:
             self._begin_soon()
 
@@ -166,6 +181,16 @@ class Outbox:
         """
         await self._move(leased, PARKED, PARKED_WAY, "nobody answered", 0, attempts)
         self.parked += 1
+
+    async def gather(self, closings: Sequence[Closing]) -> None:
+        """Make the leased triggers of each window one in the log `windows`: synced there before they are released here.
+
+        Raises:
+            RecordTooLarge: a window fits no segment of the outbox; nothing was done.
+            StorageFailed: try again later, with the same windows; what is done by then is left out.
+        """
+        await self._when_released(lambda: self._store.gather(closings))
+        self.on_change()
 
     async def lease_parked(self, *, again: bool) -> list[Leased]:
         """The next parked triggers; `again`: from the oldest one on.
@@ -242,39 +267,25 @@ class Outbox:
             StorageFailed: what was released last may be sent again.
         """
         try:
-            while self._ended < self._begun:  # of a cancelled `run`
-                await self._end_of_turn()
+            await self._turns.until_ended(self._turns.begun)  # of a cancelled `run`
             self._begin_turn(keep=True, probe=False)
-            await self._end_of_turn()
+            await self._turns.until_ended(self._turns.begun)
             await self._on_disk(self._store.close)
         finally:
-            if self._alarm is not None:
-                self._alarm.cancel()
+            self._alarm.cancel()
             self._disk.close()
 
     def _begin_soon(self) -> None:
         """Begin a turn when the loop comes round, with all that has come by then, or after `commit_delay`."""
         if self._commit_delay_s:
-            self._begin_at(self._loop.time() + self._commit_delay_s)
-        elif self._alarm is None or isinstance(self._alarm, asyncio.TimerHandle):
-            self._set_alarm(self._loop.call_soon(self._begin))
-
-    def _begin_at(self, at: float) -> None:
-        """Begin a turn at this time of the loop, if none is begun before."""
-        if self._alarm is None or (isinstance(self._alarm, asyncio.TimerHandle) and self._alarm.when() > at):
-            self._set_alarm(self._loop.call_at(at, self._begin))
-
-    def _set_alarm(self, alarm: asyncio.Handle) -> None:
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm = alarm
+            self._alarm.at(self._loop.time() + self._commit_delay_s)
+        else:
+            self._alarm.soon()
 
     def _begin(self) -> None:
         """Begin a turn if there is something to do, and see that the next one comes when it is due."""
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self._running is None or self._ended < self._begun:
+        self._alarm.cancel()
+        if self._running is None or self._turns.under_way:
             return  # whoever ends that turn comes here again
         now = self._loop.time()
         keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
@@ -284,7 +295,7 @@ class Outbox:
             return
         for at in (self._keep_at, self._told.probe_at):
             if at is not None:
-                self._begin_at(at)
+                self._alarm.at(at)
 
     def _begin_turn(self, *, keep: bool, probe: bool) -> None:
         look = self._loop.time() - self._looked_at >= _LOOK_S
@@ -298,7 +309,7 @@ class Outbox:
             look,
         )
         self._appends, self._releases = [], []
-        self._begun += 1
+        self._turns.begun += 1
         self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
 
     def _end_turn(self, turn: Turn, done: Done | None, error: BaseException | None) -> None:
@@ -309,11 +320,7 @@ class Outbox:
         elif rest := self._answer(turn, done):
             self._try_again(rest)
             return
-        self._ended += 1
-        waiting, self._turned = self._turned, []
-        for waiter in waiting:  # behind those who are answered: what they do then is done before
-            if not waiter.done():
-                waiter.set_result(None)
+        self._turns.end()  # behind those who are answered: what they do then is done before
         if done is None:
             return
         if turn.appends:
@@ -353,24 +360,24 @@ class Outbox:
                 rest.append(append)
                 continue
             if not isinstance(outcome, OutboxError):
-                self.events.stored += len(group.records)
-                self.events.received += len(group.records)
+                self.events.stored += len(group.keys)
+                self.events.received += len(group.keys)
                 self._tails.added(group, outcome, done.ends)
             told(outcome)
         return rest
 
-    async def _end_of_turn(self) -> None:
-        """Return when the turn under way, or the next one, has ended."""
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._turned.append(waiter)
-        await waiter
-
     async def _move(self, leased: Leased, target: str, way: str, reason: str, code: int, attempts: int) -> None:
-        releases = tuple(self._releases)  # it may be among them: then it is final and stays so
+        await self._when_released(
+            lambda: self._store.move(leased, target, way, reason=reason, code=code, attempts=attempts)
+        )
+
+    async def _when_released(self, move: Callable[[], None]) -> None:
+        """Move triggers, all but those that were released by now: they are final and stay so."""
+        releases = tuple(self._releases)
 
         def work() -> None:
             apply(self._store, releases)
-            self._store.move(leased, target, way, reason=reason, code=code, attempts=attempts)
+            move()
 
         await self._on_disk(work)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from edgeagent.core.frame import HEADER_BYTES, Block, Frame, Gap, Kind, find_block, frames_of, read_block
+from edgeagent.core.frame import HEADER_BYTES, Block, Frame, Gap, find_block, frames_of, read_block
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.segment import Segment
@@ -57,7 +57,7 @@ class Reader:
     def read(self, max_frames: int, max_bytes: int) -> list[Frame | Damage]:
         """The next records, at most so many and about so many bytes; empty when there are no more for now.
 
-        Batch frames are left out.
+        Frames without triggers are left out.
 
         Raises:
             StorageFailed: the disk refused; the place is kept. What was read before it is returned first.
@@ -76,7 +76,7 @@ class Reader:
             if isinstance(item, Damage):
                 self.seq = item.end_seq
                 result.append(item)
-            elif item.kind is not Kind.BATCH and item.seq + item.count > self.seq:
+            elif item.count and item.seq + item.count > self.seq:
                 if item.seq > self.seq:
                     result.append(Damage(self.seq, item.seq, self._segment, item.offset, item.offset))
                 result.append(item)
@@ -155,8 +155,9 @@ class Reader:
         elif block.end > self._chunk_offset + len(self._chunk):
             self._fill(segment, block.end - offset)
         if block is None:
-            self._offset = segment.valid_bytes
-            return iter((Damage(self.seq, self._seq_after(segment), segment, offset, segment.valid_bytes),))
+            self._offset, end_seq = segment.valid_bytes, self._seq_after(segment)
+            lost = (Damage(self.seq, end_seq, segment, offset, segment.valid_bytes),) if end_seq > self.seq else ()
+            return iter(lost)
         self._offset, self._min_seq = block.end, block.next_seq
         before = (Damage(self.seq, block.seq, segment, offset, block.start),) if block.seq > self.seq else ()
         items = self._items_of(block, segment) if block.next_seq > self.seq else ()

@@ -37,5 +37,7 @@ def recorded_page(store: Store, name: str, seq: int) -> RecordedPage:
         content = decode(item) if isinstance(item, Frame) and item.count else None
         if content is not None:
             record, _ = content
+            if record.events:  # of a window, put back from the dead letters: no event
+                continue
             found.append(exported_trigger(record, record.rules[0], name))
     return RecordedPage(found, reader.seq if items and reader.seq < log.next_seq else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 
@@ -13,12 +13,12 @@ from edgeagent.core.event import Draft, Record
 from edgeagent.core.frame import Frame, Kind
 from edgeagent.outbox.recent import Delivery
 
-NORMAL, HIGH, DEAD, PARKED = "normal", "high", "dead", "parked"
+NORMAL, HIGH, DEAD, PARKED, WINDOWS = "normal", "high", "dead", "parked", "windows"
 EVENT_LOGS = (HIGH, NORMAL)
 # Logs of triggers that were moved there: copies, until they are released where they came from.
-COPY_LOGS = (DEAD, PARKED)
-LEASED_LOGS = (*EVENT_LOGS, PARKED)
-LOGS = (NORMAL, HIGH, DEAD, PARKED)
+COPY_LOGS = (DEAD, PARKED, WINDOWS)
+LEASED_LOGS = (*EVENT_LOGS, PARKED, WINDOWS)
+LOGS = (NORMAL, HIGH, DEAD, PARKED, WINDOWS)
 # What came in an export file was in no log of ours: its moved record names this, and its number in the file.
 IMPORT = "import"
 
@@ -32,6 +32,8 @@ SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
     "damaged",
 )
 DROPPED, PARKED_WAY, EXPORTED, IMPORTED = "dropped", "parked", "exported", "imported"
+# Of a window: its first trigger became the window's, the others ended in it.
+GATHERED, MERGED = "gathered", "merged"
 VOID = "void"  # a copy that is gone and counts nowhere: what it was copied from counts
 
 _decode_record = msgspec.msgpack.Decoder(Record).decode
@@ -42,7 +44,8 @@ class Moved(msgspec.Struct, array_like=True, frozen=True):
 
     `origin` and `origin_seq` say where it was before; `reason`, `code`, `attempts` and `at_ms` (wall clock) why and
     when it was moved. `boot`: the boot in which `record.uptime_ms` counts. With origin `import` it came in an export
-    file: `origin_seq` is its number in it, `reason` the file's digest, and no boot counts.
+    file: `origin_seq` is its number in it, `reason` the file's digest, and no boot counts. `merged`: log and seq of
+    each trigger that ended in this one, because a window closed over them.
     """
 
     origin: str
@@ -53,9 +56,18 @@ class Moved(msgspec.Struct, array_like=True, frozen=True):
     attempts: int
     at_ms: int
     boot: bytes
+    merged: list[tuple[str, int]] = []
+
+
+class Armed(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An event of `source` met the `rearm` filters of these rules: they may fire for it again."""
+
+    source: str
+    rules: tuple[str, ...]
 
 
 _decode_moved = msgspec.msgpack.Decoder(Moved).decode
+_decode_armed = msgspec.msgpack.Decoder(Armed).decode
 
 
 def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
@@ -66,6 +78,14 @@ def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
     except ValueError:  # msgspec's errors are ValueErrors
         return None
     return (record, moved) if len(record.rules) == frame.count else None
+
+
+def decode_armed(frame: Frame) -> Armed | None:
+    """What a frame of kind armed holds; None when its bytes are good and yet nothing of ours."""
+    try:
+        return _decode_armed(frame.payload)
+    except ValueError:  # msgspec's errors are ValueErrors
+        return None
 
 
 class Limits(NamedTuple):
@@ -82,32 +102,23 @@ class Limits(NamedTuple):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Records of one caller, stored all or none, in `log`. Each comes with its key and digest for deduplication."""
+    """What one caller stores, all or none, in `log`: events, and what armed rules, in the order in which it happened.
+
+    `keys`: of each event its key and digest for deduplication. `remembered`: the rules whose firings are kept; what is
+    in `records` counts for those.
+    """
 
     log: str
-    records: Sequence[Record]
+    records: Sequence[Record | Armed]
     keys: Sequence[tuple[bytes, bytes]]
+    remembered: frozenset[str] = frozenset()
 
-
-class Part:
-    """Groups that share a sync: their places in a call, and the counts and payloads of their frames."""
-
-    __slots__ = ("counts", "indexes", "payloads", "room", "size")
-
-    def __init__(self) -> None:
-        self.indexes: list[int] = []
-        self.counts: list[int] = []
-        self.payloads: list[bytes] = []
-        self.size = 0
-        self.room = 0
-
-    def add(self, index: int, counts: list[int], payloads: list[bytes], size: int, room: int) -> None:
-        """Take up a group. `size`: bytes of its payloads; `room`: what all frames take with it."""
-        self.indexes.append(index)
-        self.counts += counts
-        self.payloads += payloads
-        self.size += size
-        self.room = room
+    @property
+    def events(self) -> Sequence[Record]:
+        """The records that are events."""
+        if len(self.keys) == len(self.records):  # nearly always
+            return cast("Sequence[Record]", self.records)
+        return [entry for entry in self.records if isinstance(entry, Record)]
 
 
 class Loss(msgspec.Struct, frozen=True):
@@ -132,11 +143,19 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     moved: Moved | None = None
 
 
+class Closing(NamedTuple):
+    """A rule's window that closed over `members`, at least one; `record` stands for all of them."""
+
+    rule: str
+    members: Sequence[Leased]
+    record: Record
+
+
 def digest_of(record: Draft | Record) -> bytes:
     """The digest by which a repetition of this record's event is told from a conflict."""
     if record.delivery is None:
         return data_digest(record.data)
-    return data_digest(b"%b\0%b" % ((record.topic or "").encode(), record.data))
+    return data_digest(record.data, record.topic or "")
 
 
 def delivery_of(record: Record, digest: bytes) -> Delivery | None:
@@ -151,7 +170,7 @@ def deliveries_of(group: Group) -> list[Delivery]:
     """The deliveries that brought a group's records, as far as their events had no id of their own."""
     return [
         Delivery(*record.delivery, group.keys[place][1], record.id)
-        for place, record in enumerate(group.records)
+        for place, record in enumerate(group.events)
         if record.delivery is not None
     ]
 

@@ -8,37 +8,36 @@ released. Moves come before damage: what was moved away is not lost with the byt
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from operator import itemgetter
 
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts, event_problems
-from edgeagent.core.dedupe import event_key
 from edgeagent.core.frame import Batch, Frame, Kind, decode_batch
 from edgeagent.outbox.cursor import Checkpoint
 from edgeagent.outbox.log import Log, Recovered
 from edgeagent.outbox.losses import Losses
+from edgeagent.outbox.memory import Memory
 from edgeagent.outbox.reader import Damage, Reader
-from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
     COPY_LOGS,
     DAMAGED,
     DEAD,
     DEAD_WAY,
+    EVENT_LOGS,
+    GATHERED,
     IMPORT,
+    MERGED,
     NORMAL,
     PARKED,
     PARKED_WAY,
     REPLAYED,
     SETTLED,
     VOID,
+    WINDOWS,
     Moved,
     decode,
-    delivery_of,
-    digest_of,
-    import_marks,
 )
 
 _READ_FRAMES = 256
@@ -47,7 +46,7 @@ _READ_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
 
 
-def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Recent, losses: Losses) -> Batch:
+def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memory, losses: Losses) -> Batch:
     """Open every log and take up what came after the checkpoint; what is lost or cut is told.
 
     Without a checkpoint all logs are read from end to end, and every trigger on disk is pending again.
@@ -69,6 +68,7 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Rece
             extra={"event": "outbox_cursor_lost"},
         )
     damages: list[tuple[str, Damage, int]] = []
+    ends = {name: log.next_seq for name, log in logs.items()} if checkpoint is not None else {}
     first_seqs = {name: log.released.cursor for name, log in logs.items()}  # before moves release anything
     for name, log in logs.items():
         known_seq = states[name].next_seq if name in states else 1
@@ -81,13 +81,13 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, recent: Rece
                 if content is None or content[1] is None:
                     damages.append((name, Damage(item.seq, item.seq + item.count, None, 0, 0), known_seq))
                 else:
-                    _finish_move(logs, name, content[1])
+                    _finish_move(logs, name, item.seq, content[1], ends)
     for name, damage, known_seq in damages:
         release_damaged(name, logs[name], damage, losses, known_seq)
-    _remember((opened.frames for opened in found.values()), recent)
+    memory.take_up((logs[name].boot_of(logs[name].next_seq), opened.frames) for name, opened in found.items())
     batches = [batch for opened in found.values() for batch in _last_batch(opened.frames)]
     newest = max([checkpoint.events, *batches] if checkpoint is not None else batches, key=_number, default=Batch(0, 0))
-    return msgspec.structs.replace(newest, number=max(newest.number, recent.batch))
+    return msgspec.structs.replace(newest, number=max(newest.number, memory.number))
 
 
 def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_seq: int | None = None) -> bool:
@@ -136,47 +136,41 @@ def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
         reader.close()
 
 
-def _finish_move(logs: Mapping[str, Log], name: str, moved: Moved) -> None:
-    """Release what a moved record was moved from."""
+def _finish_move(logs: Mapping[str, Log], name: str, seq: int, moved: Moved, ends: Mapping[str, int]) -> None:
+    """Release what a moved record was moved from. `ends`: below it in each log it is known what was released before.
+
+    The checkpoint does not hold this move. So if one of its origins is released, then the move was refused because the
+    disk failed, the trigger came to something else, and what is here was never promised.
+    """
     if moved.origin == IMPORT:
         logs[name].moved_in += 1
         logs[name].imported += 1
         return
-    origin = logs.get(moved.origin)
-    if origin is None:
+    way = {DEAD: DEAD_WAY, PARKED: PARKED_WAY, WINDOWS: GATHERED}.get(name, REPLAYED)
+    origins = [(moved.origin, moved.origin_seq, way), *((*place, MERGED) for place in moved.merged)]
+    stale = (at < ends.get(log, 0) and at in logs[log].released for log, at, _ in origins)
+    if name in COPY_LOGS and any(stale):
+        logs[name].release(seq, 1, VOID)
         return
-    origin.skip_to(moved.origin_seq + 1, _gone_way(moved.origin))
-    way = {DEAD: DEAD_WAY, PARKED: PARKED_WAY}.get(name, REPLAYED)
-    if origin.release(moved.origin_seq, 1, way):
-        logs[name].moved_in += 1
-    elif name in COPY_LOGS:
-        # Without a checkpoint its original is gone and counts as settled. A replayed one counts as accepted anew.
-        origin.recount(SETTLED, way)
-
-
-def _remember(parts: Iterable[Sequence[Frame]], recent: Recent) -> None:
-    """Take up the events that are not in the file `recent`, in the order in which they were stored."""
-    later: list[tuple[int, Frame]] = []
-    for frames in parts:
-        number = 0
-        for frame in frames:
-            if frame.kind is Kind.BATCH:
-                batch = decode_batch(frame)
-                number = batch.number if batch is not None else number
-            elif number > recent.batch:
-                later.append((number, frame))
-    later.sort(key=itemgetter(0))
-    for _, frame in later:
-        content = decode(frame)
-        if content is None:
+    for origin_name, origin_seq, origin_way in origins:
+        origin = logs.get(origin_name)
+        if origin is None:
             continue
-        record, moved = content
-        if moved is None:
-            digest = digest_of(record)
-            key = event_key(record.source, record.id) if record.delivery is None else b""
-            recent.add(key, digest, delivery_of(record, digest))
-        elif moved.origin == IMPORT:
-            recent.add(*import_marks(moved), None)
+        origin.skip_to(origin_seq + 1, _gone_way(origin_name))
+        if origin.release(origin_seq, 1, origin_way):
+            logs[name].moved_in += origin_way != MERGED
+        elif name in COPY_LOGS:  # a replayed one counts as accepted anew
+            _count_gone(logs, origin_name, origin_way)
+
+
+def _count_gone(logs: Mapping[str, Log], name: str, way: str) -> None:
+    """Count a trigger of a log that is gone from there as released this way: it counts as settled, if anywhere.
+
+    Where its first log is, if this one has copies. If nothing is known of that, it had a seq there all the same.
+    """
+    if not any(logs[each].recount(SETTLED, way) for each in dict.fromkeys((name, *EVENT_LOGS))):
+        log = logs[NORMAL]
+        log.skip_to(log.next_seq + 1, way)
 
 
 def _last_batch(frames: Sequence[Frame]) -> list[Batch]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from edgeagent.core.elapsed import is_set
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import Reader
 from edgeagent.outbox.segment import Segment
@@ -32,12 +33,24 @@ def release_oldest(log: Log, reader: Reader, way: str) -> Cut | None:
 
 
 def release_older(log: Log, reader: Reader, before_ms: int, way: str) -> Iterator[Cut]:
-    """Release what was never leased in segments all of whose records were accepted before a time (wall clock)."""
-    for segment, following in tuple(pairwise(log.segments)):
-        if following.header.created_ms >= before_ms:
-            return
+    """Release what was never leased in segments all of whose records were accepted before a time (wall clock).
+
+    What a clock said that was not set is no time: such a segment is as young as the next one of which a time is known.
+    """
+    for segment, following in tuple(pairwise(log.segments))[: _older(log, before_ms)]:
         if following.first_seq > reader.seq:
             yield _release(log, reader, segment, following, way)
+
+
+def _older(log: Log, before_ms: int) -> int:
+    """How many segments, from the oldest on, are followed by one that was begun before this time."""
+    count = 0
+    for place, segment in enumerate(log.segments[1:], 1):
+        if is_set(segment.header.created_ms):
+            if segment.header.created_ms >= before_ms:
+                break
+            count = place
+    return count
 
 
 def _release(log: Log, reader: Reader, segment: Segment, following: Segment, way: str) -> Cut:

@@ -1,8 +1,9 @@
 """The store: the outbox's logs, cursor file and account behind blocking calls, for one thread.
 
-Logs: `normal` and `high` take events; `dead` takes triggers that were given up. A trigger moves between logs by being
-appended to one and synced, and only then released in the other; opening (`recovery`) finds what a crash left between
-the two by the origin that a moved record names.
+Logs: `normal` and `high` take events; `dead` takes triggers that were given up, `parked` those that nobody answers,
+`windows` those that stand for many. A trigger moves between logs by being appended to one and synced, and only then
+released in the other; opening (`recovery`) finds what a crash left between the two by the origin that a moved record
+names.
 
 The order of a commit: releases in memory; frames written and synced (the callers are acknowledged after that); then,
 if it is due, a checkpoint; then the removal of segments that the checkpoint settled.
@@ -11,40 +12,43 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.event import Record
+from edgeagent.core.elapsed import is_set
 from edgeagent.core.frame import Batch, Frame, Kind
-from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.intake import store_groups
+from edgeagent.outbox.leasing import triggers_of
 from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.losses import Losses
+from edgeagent.outbox.memory import Memory
+from edgeagent.outbox.moves import parts_of, windows_of
 from edgeagent.outbox.reader import Damage, Reader
-from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
     DEAD,
     DROPPED,
     EVENT_LOGS,
     EXPIRED,
+    GATHERED,
     HIGH,
     LEASED_LOGS,
     LOGS,
+    MERGED,
     NORMAL,
     PARKED,
     SETTLED,
+    WINDOWS,
+    Closing,
     Group,
     Leased,
     Limits,
     Moved,
-    Part,
-    decode,
-    deliveries_of,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 from edgeagent.outbox.retention import Cut, release_older, release_oldest
@@ -71,8 +75,11 @@ class Store:
         boot: bytes,
         new_salt: Callable[[], int],
         now_ms: Callable[[], int],
+        remembered: frozenset[str] = frozenset(),
     ) -> None:
         """Open the outbox in a directory that the caller owns (`lock.state_lock`), and recover it.
+
+        `remembered`: the rules whose last firings are wanted.
 
         Raises:
             StorageFailed: the disk refuses to be read or written.
@@ -86,11 +93,12 @@ class Store:
         self.failures: dict[str, str] = {}  # what the disk refused last and has not taken since: a log, or "cursor"
         self._dirty = True  # what recovery finds is kept with the first checkpoint
         filesystem.make_directory(directory)
-        self.recent = Recent.load(filesystem, directory / "recent", limits.dedupe_events)
+        self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
+        self.recent, self.firings = self._memory.recent, self._memory.firings
         self._logs = {name: self._new_log(name) for name in LOGS}
         self._cursor, checkpoint = CursorFile.open(filesystem, directory / "cursor")
         self.losses = Losses(filesystem, directory / "quarantine", now_ms)
-        newest = recover(self._logs, checkpoint, self.recent, self.losses)
+        newest = recover(self._logs, checkpoint, self._memory, self.losses)
         self._generation = checkpoint.generation if checkpoint is not None else 0
         self._batch_number = newest.number
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
@@ -137,7 +145,7 @@ class Store:
         for name in EVENT_LOGS:
             mine = [index for index, group in enumerate(groups) if group.log == name]
             if mine:
-                self._append_groups(name, groups, mine, outcomes)
+                store_groups(self, name, groups, mine, outcomes)
         if len(outcomes) < len(groups):
             full = OutboxFull(self.used_bytes, self.limits.max_bytes)
             return [outcomes.get(index, full) for index in range(len(groups))]
@@ -193,11 +201,29 @@ class Store:
         record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
         moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms(), leased.boot)
         payload = _encode(moved)
-        entries = Entries(Kind.MOVED, (1,), (payload,), room_of(1, len(payload)))
+        entries = Entries(bytes((Kind.MOVED,)), (1,), (payload,), room_of(1, len(payload)))
         if target in EVENT_LOGS and not log.fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
-        self._append(target, entries)
+        self.commit(target, entries)
         self.release(leased.log, leased.seq, way)
+
+    def gather(self, closings: Sequence[Closing]) -> None:
+        """Make the triggers of each window one in the log `windows`: synced there, then released where they were.
+
+        A trigger that is released already is in no window. So the same call again, after a failure, does the rest.
+        `max_bytes` is not heeded, as for what is parked: nothing is gathered but what is out of the logs of events.
+
+        Raises:
+            RecordTooLarge: a window fits no segment; nothing was done.
+            StorageFailed: the triggers of some windows, or of all, are where they were.
+        """
+        moves = windows_of(closings, lambda leased: leased.seq in self._logs[leased.log].released, self._now_ms())
+        for part in list(parts_of(moves, self._logs[WINDOWS].capacity)):
+            self.commit(WINDOWS, part.entries)
+            for moved in part.moves:
+                self.release(moved.origin, moved.origin_seq, GATHERED)
+                for name, seq in moved.merged:
+                    self.release(name, seq, MERGED)
 
     def log(self, name: str) -> Log:
         """One of the logs, to look at."""
@@ -217,18 +243,49 @@ class Store:
         """Triggers of a log below this seq were handed out by `read`."""
         return self._readers[name].seq if name in self._readers else 1
 
-    def take_in(self, name: str, payloads: Sequence[bytes]) -> None:
-        """Store triggers (encoded `Moved`) that came from another outbox, in a log of events. Synced when it returns.
+    def take_in(self, name: str, entries: Entries) -> None:
+        """Store triggers (each a `Moved`) that came from another outbox, in a log of events. Synced when it returns.
 
         Raises:
             OutboxFull, StorageFailed: none of them is stored.
         """
         log = self._logs[name]
-        room = room_of(len(payloads), sum(map(len, payloads)))
-        if not log.fits(room) and not self._make_room():
+        if not log.fits(entries.room) and not self.make_room():
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
-        self._append(name, Entries(Kind.MOVED, [1] * len(payloads), payloads, room))
-        log.imported += len(payloads)
+        self.commit(name, entries)
+        log.imported += len(entries.payloads)
+
+    def commit(self, name: str, entries: Entries) -> int:
+        """Write frames to a log and sync; returns the seq of the first trigger.
+
+        Raises:
+            StorageFailed: nothing of them is stored.
+        """
+        seq = self._logs[name].append(entries, self._batch(self._batch_number + 1))
+        self._batch_number += 1
+        return seq
+
+    def stored(self, groups: Sequence[Group]) -> None:
+        """Count and remember groups that were committed."""
+        for group in groups:
+            self.events.stored += len(group.keys)
+            self.events.received += len(group.keys)
+            self._memory.stored(group, self.boot)
+
+    def make_room(self) -> bool:
+        """Whether another segment may be begun for events; drops the oldest triggers for it if that is the policy."""
+        for name in (NORMAL, HIGH):
+            while not self._room and self.limits.drop_oldest:
+                cut = release_oldest(self._logs[name], self._readers[name], DROPPED)
+                if cut is None:
+                    break
+                self._cut(name, cut, DROPPED, "the outbox is full (outbox.when_full)")
+                try:
+                    self._write_checkpoint()
+                    self._logs[name].remove_released()
+                except StorageFailed:
+                    return False
+        return self._room
 
     def checkpoint(self) -> None:
         """Keep what was released, synced, and remove segments that are done with. Does nothing if nothing changed.
@@ -240,7 +297,7 @@ class Store:
             if self._dirty:
                 self._write_checkpoint()
             for log in self._logs.values():
-                log.remove_settled()
+                log.remove_settled(lambda: self._memory.may_forget(self._batch_number))
         except StorageFailed as exc:
             self.failures["cursor"] = str(exc)
             raise
@@ -286,24 +343,12 @@ class Store:
             self._before_roll,
         )
 
-    def _make_room(self) -> bool:
-        """Whether another segment may be begun; drops the oldest triggers for it if that is the policy."""
-        for name in (NORMAL, HIGH):
-            while not self._room and self.limits.drop_oldest:
-                cut = release_oldest(self._logs[name], self._readers[name], DROPPED)
-                if cut is None:
-                    break
-                self._cut(name, cut, DROPPED, "the outbox is full (outbox.when_full)")
-                try:
-                    self._write_checkpoint()
-                    self._logs[name].remove_released()
-                except StorageFailed:
-                    return False
-        return self._room
-
     def _expire_old(self) -> None:
         """What nobody could take for `max_age` expires, by whole segments, even while the uplink is away."""
-        before_ms = self._now_ms() - self.limits.max_age_ms
+        now_ms = self._now_ms()
+        if not is_set(now_ms):
+            return
+        before_ms = now_ms - self.limits.max_age_ms
         for name in LEASED_LOGS:
             for cut in release_older(self._logs[name], self._readers[name], before_ms, EXPIRED):
                 self._cut(name, cut, EXPIRED, "older than outbox.max_age")
@@ -315,7 +360,7 @@ class Store:
 
     def _before_roll(self) -> None:
         self._expire_old()
-        self.recent.save(self._filesystem, self._directory / "recent", self._batch_number)
+        self._memory.save(self._batch_number)
         self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
@@ -324,76 +369,16 @@ class Store:
         self._generation += 1
         self._dirty = False
 
-    def _append_groups(
-        self, name: str, groups: Sequence[Group], mine: Sequence[int], outcomes: dict[int, int | OutboxError]
-    ) -> None:
-        """Store those groups that go to this log. Those for which there is no room get no outcome."""
-        log = self._logs[name]
-        part = Part()
-        for index in mine:
-            records = groups[index].records
-            payloads = [_encode(record) for record in records]
-            size = sum(map(len, payloads))
-            alone = room_of(len(payloads), size)
-            if alone > log.capacity:
-                outcomes[index] = RecordTooLarge(size, log.capacity)
-                continue
-            room = room_of(len(part.payloads) + len(payloads), part.size + size)
-            if part.indexes and not log.fits(room):
-                self._append_part(name, groups, part, outcomes)
-                part, room = Part(), alone
-            if not log.fits(room) and not self._make_room():
-                break
-            part.add(index, [len(record.rules) for record in records], payloads, size, room)
-        if part.indexes:
-            self._append_part(name, groups, part, outcomes)
-
-    def _append_part(
-        self, name: str, groups: Sequence[Group], part: Part, outcomes: dict[int, int | OutboxError]
-    ) -> None:
-        try:
-            seq = self._append(name, Entries(Kind.EVENT, part.counts, part.payloads, part.room))
-        except StorageFailed as exc:
-            self.failures[name] = str(exc)
-            outcomes.update(dict.fromkeys(part.indexes, exc))
-            return
-        self.failures.pop(name, None)
-        self.events.stored += len(part.payloads)
-        self.events.received += len(part.payloads)
-        counts = iter(part.counts)
-        for index in part.indexes:
-            group = groups[index]
-            outcomes[index] = seq
-            seq += sum(islice(counts, len(group.records)))
-            self.recent.add_all(group.keys, deliveries_of(group))
-
-    def _append(self, name: str, entries: Entries) -> int:
-        seq = self._logs[name].append(entries, self._batch(self._batch_number + 1))
-        self._batch_number += 1
-        return seq
-
     def _batch(self, number: int) -> Batch:
         return Batch(number, 0, *msgspec.structs.astuple(self.events))
 
     def _leased(self, name: str, items: Sequence[Frame | Damage]) -> list[Leased]:
         log = self._logs[name]
-        result: list[Leased] = []
-        for item in items:
-            content = decode(item) if isinstance(item, Frame) else None
-            if isinstance(item, Frame) and content is not None:
-                result += self._triggers(name, log, item, *content)
-                continue
-            damage = item if isinstance(item, Damage) else Damage(item.seq, item.seq + item.count, None, 0, 0)
-            self._dirty = release_damaged(name, log, damage, self.losses) or self._dirty
-        return result
 
-    def _triggers(self, name: str, log: Log, frame: Frame, record: Record, moved: Moved | None) -> list[Leased]:
-        if moved is not None:
-            boot = moved.boot
-        else:
-            boot = self.boot if frame.seq >= self.reopened_seq[name] else log.boot_of(frame.seq)
-        return [
-            Leased(name, frame.seq + index, rule, record, boot, moved)
-            for index, rule in enumerate(record.rules)
-            if frame.seq + index not in log.released
-        ]
+        def boot_of(seq: int) -> bytes:
+            return self.boot if seq >= self.reopened_seq[name] else log.boot_of(seq)
+
+        def damaged(damage: Damage) -> None:
+            self._dirty = release_damaged(name, log, damage, self.losses) or self._dirty
+
+        return list(triggers_of(name, log, items, boot_of, damaged))

@@ -30,14 +30,17 @@ class Tail:
 
     def add(self, seq: int, records: Sequence[Record]) -> None:
         """Take up records that were committed, the first one with this seq, as far as they fit."""
+        if seq != self.next_seq:
+            return
+        log, boot, triggers = self._log, self._boot, self._triggers
         for record in records:
-            if seq != self.next_seq or len(self._triggers) >= _MAX_TRIGGERS or self._bytes >= _MAX_BYTES:
-                return
-            self._triggers += [
-                Leased(self._log, seq + index, rule, record, self._boot) for index, rule in enumerate(record.rules)
-            ]
+            if len(triggers) >= _MAX_TRIGGERS or self._bytes >= _MAX_BYTES:
+                break
+            for rule in record.rules:
+                triggers.append(Leased(log, seq, rule, record, boot))
+                seq += 1
             self._bytes += len(record.data)
-            seq = self.next_seq = seq + len(record.rules)
+        self.next_seq = seq
 
     def take(self) -> list[Leased]:
         """Lease what is here."""
@@ -64,7 +67,7 @@ class Tails:
         """A group was committed with this seq."""
         self.reach(ends)
         if not self._closed:
-            self._tails[group.log].add(seq, group.records)
+            self._tails[group.log].add(seq, group.events)
 
     def reach(self, ends: Mapping[str, int]) -> None:
         """The logs reach so far, or further: this may be told later than what came after it."""
@@ -72,8 +75,13 @@ class Tails:
             self._ends[name] = max(self._ends[name], end)
 
     def take(self, name: str) -> list[Leased] | None:
-        """The next triggers of a log if they are here, or none if there are none; None: they are on the disk."""
-        tail = self._tails[name]
+        """The next triggers of a log if they are here, or none if there are none; None: look on the disk.
+
+        Of a log that takes no events nothing is ever here.
+        """
+        tail = self._tails.get(name)
+        if tail is None:
+            return None
         if newest := tail.take():
             return newest
         return [] if tail.next_seq >= self._ends[name] else None

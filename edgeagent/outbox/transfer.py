@@ -7,14 +7,11 @@ trigger in both places and never in none; in both it has the same name, so that 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-
-import msgspec
+from collections.abc import Mapping, Sequence
 
 from edgeagent.core.ports import Imported, Waiting, WaitingPage
 from edgeagent.core.transfer import ExportedTrigger, exported_trigger, imported_record
-from edgeagent.errors import RecordTooLarge
-from edgeagent.outbox.log import room_of
+from edgeagent.outbox.moves import parts_of
 from edgeagent.outbox.records import (
     EVENT_LOGS,
     EXPORTED,
@@ -97,26 +94,9 @@ def take_in(store: Store, digest: str, first_number: int, triggers: Sequence[Exp
             new[HIGH if trigger.log == HIGH else NORMAL].append(moved)
     stored = 0
     for name, moves in new.items():
-        for part in _parts(moves, store.log(name).capacity):
-            store.take_in(name, [payload for _, payload in part])
-            for moved, _ in part:
+        for part in parts_of(moves, store.log(name).capacity):
+            store.take_in(name, part.entries)
+            for moved in part.moves:
                 store.recent.add(*import_marks(moved), None)
-            stored += len(part)
+            stored += len(part.moves)
     return Imported(stored, len(triggers) - stored)
-
-
-def _parts(moves: Iterable[Moved], capacity: int) -> Iterable[list[tuple[Moved, bytes]]]:
-    """Moved records and their payloads in parts that fit a segment each."""
-    part: list[tuple[Moved, bytes]] = []
-    total = 0
-    for moved in moves:
-        payload = msgspec.msgpack.encode(moved)
-        if room_of(1, len(payload)) > capacity:
-            raise RecordTooLarge(len(payload), capacity)
-        if room_of(len(part) + 1, total + len(payload)) > capacity:
-            yield part
-            part, total = [], 0
-        part.append((moved, payload))
-        total += len(payload)
-    if part:
-        yield part

@@ -56,6 +56,36 @@ class Turn(NamedTuple):
     put_back: Mapping[str, int] = {}
 
 
+class Turns:
+    """How many turns were begun and have ended, one after the other; and who waits for that."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.begun = 0
+        self._ended = 0
+        self._loop = loop
+        self._waiting: list[asyncio.Future[None]] = []
+
+    @property
+    def under_way(self) -> bool:
+        """Whether one is."""
+        return self._ended < self.begun
+
+    def end(self) -> None:
+        """The one under way has ended: tell who waits."""
+        self._ended += 1
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def until_ended(self, number: int) -> None:
+        """Return when so many have ended."""
+        while self._ended < number:
+            waiter: asyncio.Future[None] = self._loop.create_future()
+            self._waiting.append(waiter)
+            await waiter
+
+
 class Done(NamedTuple):
     """What came of it.
 

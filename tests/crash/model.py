@@ -63,7 +63,7 @@ class Model:
             records = [record(f"e{self._next_id + number}", names, b"x" * (7 * number)) for number in range(count)]
             self._next_id += count
             groups.append(group(log, *records))
-        triggers = [[(entry.id, rule) for entry in one.records for rule in entry.rules] for one in groups]
+        triggers = [[(entry.id, rule) for entry in one.events for rule in entry.rules] for one in groups]
         self.in_doubt.update(*triggers)
         outcomes = self.store.append(groups)
         for one, outcome, wanted in zip(groups, outcomes, triggers, strict=True):

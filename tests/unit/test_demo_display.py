@@ -42,6 +42,7 @@ def scene_in_the_cut() -> Scene:
         discarded=0,
         expired=0,
         dropped=0,
+        merged=0,
         exported=0,
         damaged=0,
     )

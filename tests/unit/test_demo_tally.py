@@ -19,6 +19,7 @@ ACCOUNT = Account(
     discarded=0,
     expired=0,
     dropped=0,
+    merged=0,
     exported=0,
     damaged=0,
 )

@@ -1,0 +1,65 @@
+"""The file `firings`: the last firings of rules, kept where the segments of their events may be gone.
+
+As `recent`, it is replaced whenever a segment is begun, and before the newest one of a log is removed; what came after
+stands in the active segments, which opening scans: in batches with a higher number than `batch`. An agent none of
+whose rules asks for its firings has no such file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import msgspec
+
+from edgeagent.core.event import Record
+from edgeagent.core.firings import Firing, Firings
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.records import Armed
+
+
+class _Content(msgspec.Struct, array_like=True, frozen=True):
+    firings: list[Firing]
+    batch: int
+
+
+class KeptFirings:
+    """The firings as they are stored. `changed`: the file does not know the newest."""
+
+    def __init__(self, firings: Iterable[Firing] = (), batch: int = 0) -> None:
+        """What the file says. `batch`: the last group commit that was in it."""
+        self.firings = Firings(firings)
+        self.batch = batch
+        self.changed = False
+
+    @classmethod
+    def load(cls, filesystem: Filesystem, path: Path, rules: frozenset[str]) -> KeptFirings:
+        """Read the file, as far as it is about these rules; an absent or unreadable one counts as empty."""
+        if not filesystem.exists(path):
+            return cls()
+        try:
+            content = msgspec.msgpack.decode(filesystem.read(path), type=_Content)
+        except (ValueError, StorageFailed):  # msgspec's errors are ValueErrors; a bad sector here must not stop a start
+            return cls()
+        return cls((firing for firing in content.firings if firing.rule in rules), content.batch)
+
+    def save(self, filesystem: Filesystem, path: Path, batch: int) -> None:
+        """Replace the file, synced, if it is not up to date. `batch`: the number of the last group commit."""
+        if not self.changed:
+            return
+        filesystem.replace(path, msgspec.msgpack.encode(_Content(list(self.firings), batch)))
+        self.changed = False
+
+    def take_up(self, entries: Iterable[Record | Armed], rules: frozenset[str], boot: bytes) -> None:
+        """Take up what was stored, in order, as far as it is about these rules. `boot`: in which `uptime_ms` counts."""
+        for entry in entries:
+            for rule in entry.rules:
+                if rule not in rules:
+                    continue
+                self.changed = True
+                if isinstance(entry, Armed):
+                    self.firings.armed(rule, entry.source)
+                else:
+                    at = entry.accepted_ms, entry.uptime_ms, boot
+                    self.firings.fired(Firing(rule, entry.source, entry.id, *at))

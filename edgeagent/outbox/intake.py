@@ -1,0 +1,107 @@
+"""Groups on their way into a log of events: those that come together share a sync, as far as they fit one segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Protocol
+
+import msgspec
+
+from edgeagent.core.event import Record
+from edgeagent.core.frame import Kind
+from edgeagent.errors import OutboxError, RecordTooLarge, StorageFailed
+from edgeagent.outbox.log import Entries, Log, room_of
+from edgeagent.outbox.records import Group
+
+_EVENT = bytes((Kind.EVENT,))
+_ARMED = bytes((Kind.ARMED,))
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Store(Protocol):
+    """Where they are stored."""
+
+    failures: dict[str, str]
+
+    def log(self, name: str) -> Log:
+        """One of its logs."""
+
+    def make_room(self) -> bool:
+        """Whether another segment may be begun for events."""
+
+    def commit(self, name: str, entries: Entries) -> int:
+        """Write to a log and sync; returns the seq of the first trigger."""
+
+    def stored(self, groups: Sequence[Group]) -> None:
+        """These groups are stored."""
+
+
+class _Part:
+    """Groups that share a sync: their places in a call, and the frames of all of them."""
+
+    __slots__ = ("counts", "indexes", "kinds", "payloads", "room", "size")
+
+    def __init__(self) -> None:
+        self.indexes: list[int] = []
+        self.kinds: list[bytes] = []
+        self.counts: list[int] = []
+        self.payloads: list[bytes] = []
+        self.size = 0  # bytes of the payloads
+        self.room = 0  # what all frames take
+
+    def add(self, index: int, group: Group, payloads: list[bytes], size: int, room: int) -> None:
+        """Take up a group. `size`: bytes of its payloads; `room`: what all frames take with it."""
+        self.indexes.append(index)
+        if len(group.keys) == len(payloads):  # nearly always: there are only events
+            self.kinds.append(_EVENT * len(payloads))
+            self.counts += [len(record.rules) for record in group.records]
+        else:
+            for entry in group.records:
+                is_event = isinstance(entry, Record)
+                self.kinds.append(_EVENT if is_event else _ARMED)
+                self.counts.append(len(entry.rules) if is_event else 0)
+        self.payloads += payloads
+        self.size += size
+        self.room = room
+
+
+def store_groups(
+    store: _Store, name: str, groups: Sequence[Group], mine: Sequence[int], outcomes: dict[int, int | OutboxError]
+) -> None:
+    """Store those groups, by their places, that go to this log. Those for which there is no room get no outcome."""
+    log = store.log(name)
+    part = _Part()
+    for index in mine:
+        payloads = [_encode(record) for record in groups[index].records]
+        size = sum(map(len, payloads))
+        alone = room_of(len(payloads), size)
+        if alone > log.capacity:
+            outcomes[index] = RecordTooLarge(size, log.capacity)
+            continue
+        room = room_of(len(part.payloads) + len(payloads), part.size + size)
+        if part.indexes and not log.fits(room):
+            _store_part(store, name, groups, part, outcomes)
+            part, room = _Part(), alone
+        if not log.fits(room) and not store.make_room():
+            break
+        part.add(index, groups[index], payloads, size, room)
+    if part.indexes:
+        _store_part(store, name, groups, part, outcomes)
+
+
+def _store_part(
+    store: _Store, name: str, groups: Sequence[Group], part: _Part, outcomes: dict[int, int | OutboxError]
+) -> None:
+    try:
+        seq = store.commit(name, Entries(b"".join(part.kinds), part.counts, part.payloads, part.room))
+    except StorageFailed as exc:
+        store.failures[name] = str(exc)
+        outcomes.update(dict.fromkeys(part.indexes, exc))
+        return
+    store.failures.pop(name, None)
+    counts = iter(part.counts)
+    for index in part.indexes:
+        outcomes[index] = seq
+        seq += sum(islice(counts, len(groups[index].records)))
+    store.stored([groups[index] for index in part.indexes])

@@ -1,0 +1,33 @@
+"""What was read of a log, as the triggers that it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from edgeagent.core.frame import Frame
+from edgeagent.outbox.log import Log
+from edgeagent.outbox.reader import Damage
+from edgeagent.outbox.records import Leased, decode
+
+
+def triggers_of(
+    name: str,
+    log: Log,
+    items: Sequence[Frame | Damage],
+    boot_of: Callable[[int], bytes],
+    damaged: Callable[[Damage], None],
+) -> Iterator[Leased]:
+    """The triggers of a log that are not released, in order.
+
+    `boot_of` says in which boot the clock of the record with a seq counts; `damaged` is told what cannot be read.
+    """
+    for item in items:
+        content = decode(item) if isinstance(item, Frame) else None
+        if isinstance(item, Frame) and content is not None:
+            record, moved = content
+            boot = moved.boot if moved is not None else boot_of(item.seq)
+            for seq, rule in enumerate(record.rules, item.seq):
+                if seq not in log.released:
+                    yield Leased(name, seq, rule, record, boot, moved)
+        else:
+            damaged(item if isinstance(item, Damage) else Damage(item.seq, item.seq + item.count, None, 0, 0))

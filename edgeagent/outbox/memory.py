@@ -1,0 +1,105 @@
+"""What the outbox remembers of events whose segments may be gone: their keys, and the last firings of rules.
+
+Two files, `recent` and `firings`, hold it as it was when a segment was begun, or before the newest one of a log went;
+what came after stands in the newest segments, which opening reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from pathlib import Path
+
+from edgeagent.core.dedupe import event_key
+from edgeagent.core.event import Record
+from edgeagent.core.frame import Frame, Kind, decode_batch
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.firingsfile import KeptFirings
+from edgeagent.outbox.recent import Recent
+from edgeagent.outbox.records import (
+    IMPORT,
+    Group,
+    Moved,
+    decode,
+    decode_armed,
+    deliveries_of,
+    delivery_of,
+    digest_of,
+    import_marks,
+)
+
+
+class Memory:
+    """See the module. `number`: the last group commit that was in one of the files."""
+
+    def __init__(self, filesystem: Filesystem, directory: Path, events: int, rules: frozenset[str]) -> None:
+        """Read the files. `events`: how many are remembered; `rules`: those whose firings are."""
+        self._filesystem = filesystem
+        self._directory = directory
+        self._rules = rules
+        self._saved_number = -1  # by this process
+        self.recent = Recent.load(filesystem, directory / "recent", events)
+        self._firings = KeptFirings.load(filesystem, directory / "firings", rules)
+        self.firings = self._firings.firings
+        self.number = max(self.recent.batch, self._firings.batch)
+
+    def stored(self, group: Group, boot: bytes) -> None:
+        """A group was committed, in this boot."""
+        self.recent.add_all(group.keys, deliveries_of(group))
+        if group.remembered:
+            self._firings.take_up(group.records, group.remembered, boot)
+
+    def take_up(self, segments: Iterable[tuple[bytes, Sequence[Frame]]]) -> None:
+        """Take up what the files do not know, in the order in which it was stored: of segments, each with its boot."""
+        later: list[tuple[int, bytes, Frame]] = []
+        for boot, frames in segments:
+            number = 0
+            for frame in frames:
+                if frame.kind is Kind.BATCH:
+                    batch = decode_batch(frame)
+                    number = batch.number if batch is not None else number
+                else:
+                    later.append((number, boot, frame))
+        later.sort(key=itemgetter(0))
+        for number, boot, frame in later:
+            if frame.kind is Kind.ARMED:
+                armed = decode_armed(frame)
+                if armed is not None and number > self._firings.batch:
+                    self._firings.take_up([armed], self._rules, boot)
+            elif (content := decode(frame)) is not None:
+                self._take_up(number, boot, *content)
+
+    def save(self, number: int) -> None:
+        """Keep it, synced, if it changed. `number`: the last group commit.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        if number > self._saved_number:
+            self._firings.save(self._filesystem, self._directory / "firings", number)
+            self.recent.save(self._filesystem, self._directory / "recent", number)
+            self._saved_number = number
+
+    def may_forget(self, number: int) -> bool:
+        """Whether the newest segment of a log may go: it is kept what the files have to know of it.
+
+        A full disk must not keep what is settled for the sake of `recent`, which is a convenience.
+        """
+        try:
+            self.save(number)
+        except StorageFailed:
+            return not self._firings.changed
+        return True
+
+    def _take_up(self, number: int, boot: bytes, record: Record, moved: Moved | None) -> None:
+        if moved is None and number > self._firings.batch:
+            self._firings.take_up([record], self._rules, boot)
+        if number <= self.recent.batch:
+            return
+        if moved is None:
+            digest = digest_of(record)
+            key = event_key(record.source, record.id) if record.delivery is None else b""
+            self.recent.add(key, digest, delivery_of(record, digest))
+        elif moved.origin == IMPORT:
+            self.recent.add(*import_marks(moved), None)

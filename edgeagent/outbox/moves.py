@@ -1,0 +1,65 @@
+"""Triggers on their way from one log to another: the frames that are written of them where they go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from edgeagent.core.frame import Kind
+from edgeagent.errors import RecordTooLarge
+from edgeagent.outbox.log import Entries, room_of
+from edgeagent.outbox.records import Closing, Leased, Moved
+
+_KIND = bytes((Kind.MOVED,))
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class MovedPart(NamedTuple):
+    """Moves that share a sync, and their frames."""
+
+    moves: Sequence[Moved]
+    entries: Entries
+
+
+def parts_of(moves: Iterable[Moved], capacity: int) -> Iterator[MovedPart]:
+    """Moves in parts that fit a segment each, whose capacity this is.
+
+    Raises:
+        RecordTooLarge: one of them fits none.
+    """
+    part: list[Moved] = []
+    payloads: list[bytes] = []
+    total = 0
+    for moved in moves:
+        payload = _encode(moved)
+        if room_of(1, len(payload)) > capacity:
+            raise RecordTooLarge(len(payload), capacity)
+        if room_of(len(part) + 1, total + len(payload)) > capacity:
+            yield _part(part, payloads, total)
+            part, payloads, total = [], [], 0
+        part.append(moved)
+        payloads.append(payload)
+        total += len(payload)
+    if part:
+        yield _part(part, payloads, total)
+
+
+def windows_of(closings: Iterable[Closing], is_released: Callable[[Leased], bool], now_ms: int) -> Iterator[Moved]:
+    """What is written of windows that closed. What is released by now is in none of them, and nothing is in two."""
+    taken: set[tuple[str, int]] = set()
+    for closing in closings:
+        places: list[tuple[str, int]] = []
+        for member in closing.members:
+            place = member.log, member.seq
+            if place not in taken and not is_released(member):
+                taken.add(place)
+                places.append(place)
+        if places:
+            record = msgspec.structs.replace(closing.record, rules=(closing.rule,))
+            yield Moved(*places[0], record, "", 0, 0, now_ms, closing.members[0].boot, places[1:])
+
+
+def _part(moves: list[Moved], payloads: list[bytes], total: int) -> MovedPart:
+    return MovedPart(moves, Entries(_KIND * len(moves), [1] * len(moves), payloads, room_of(len(moves), total)))
