@@ -111,14 +111,6 @@ class Gathering(Generic[T]):
             heappop(self._deadlines)
         return None
 
-    def clear(self) -> list[T]:
-        """Open no more windows: the members of those that are open, each for itself, in order within each window."""
-        members = [member for opened in self._open.values() for member in opened.members]
-        self._open.clear()
-        self._deadlines.clear()
-        self._held_bytes = 0
-        return members
-
     def _belongs(self, opened: _Open[T], size: int, at: Instant, time_ms: int) -> bool:
         since = elapsed(opened.at, at)
         commas = len(opened.members)

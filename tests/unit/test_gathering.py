@@ -146,14 +146,6 @@ def test_windows_that_were_full_leave_nothing_behind() -> None:
     assert len(fed.gathering._deadlines) < 200
 
 
-def test_clear_gives_the_members_back_and_opens_no_window_more() -> None:
-    fed = Fed()
-    for number, (item, source) in enumerate([("a", "1"), ("b", "2"), ("c", "1")]):
-        fed.add(item, at(number), window(), source=source)
-    assert fed.gathering.clear() == ["a", "c", "b"]
-    assert (len(fed.gathering), fed.gathering.next_deadline_ms(), fed.due()) == (0, None, [])
-
-
 def test_a_window_goes_on_over_a_restart_while_its_time_lasts() -> None:
     fed = Fed()
     before, after = at(50_000, OLD_BOOT), Instant(RIGHT_MS + 57_000, 4_000, BOOT)  # seven seconds later
