@@ -106,11 +106,12 @@ class Recording:
                 continue
             try:
                 trigger = checker.take(line)
+                event = event_of_trigger(trigger) if trigger is not None else None
             except MessageError as exc:
                 yield Unusable(self._where, exc.reason)
-            else:
-                if trigger is not None:
-                    yield Recorded(self._where, trigger.agent, event_of_trigger(trigger), trigger.accepted_ms)
+                continue
+            if trigger is not None and event is not None:
+                yield Recorded(self._where, trigger.agent, event, trigger.accepted_ms)
         if not checker.digest:
             yield Unusable("end", "the file is cut off or was altered")
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgeagent.__main__ import main
-from edgeagent.core.event import Draft, record
+from edgeagent.core.event import Draft, gathered, record
 from edgeagent.core.transfer import Lines, exported_trigger
 
 FLOW = Path(__file__).parents[2] / "edgeagent" / "demo" / "water-flow.csv"
@@ -192,6 +192,21 @@ def test_an_export_is_judged_event_by_event_and_a_cut_one_as_far_as_it_goes(chec
     replay = told(check, written(tmp_path / "out.jsonl", *parts[:2], parts[2][:50]))
     assert (replay["events"], replay["unusable"]) == (1, 2)
     assert replay["faults"][1] == {"where": "end", "reason": "the file is cut off or was altered"}
+
+
+def test_of_an_export_windows_are_left_out_and_events_are_of_the_time_at_which_they_came(
+    check: Check, tmp_path: Path
+) -> None:
+    lines = Lines()
+    parts = [lines.header("gw-7", "2026-03-20T11:00:00Z")]
+    for number, second in enumerate((0, 30, 60)):
+        draft = Draft(source="boiler-1", data=b'{"temp": 95}', is_json=True, id=str(number), time="2026-03-20")
+        stored = record(draft, "gw-7", ("hot",), 1_800_000_000_000 + second * 1000, 0)
+        parts.append(lines.trigger(exported_trigger(stored, "hot", "normal")))
+    parts += [lines.trigger(exported_trigger(gathered([stored, stored], "hot"), "hot", "windows")), lines.end()]
+    replay = told(check, written(tmp_path / "out.jsonl", *parts), rules=RULE + 'throttle = "1m"\n')
+    assert (replay["events"], replay["rules"][0]["triggered"], replay["rules"][0]["throttled"]) == (3, 2, 1)
+    assert replay["faults"] == [{"where": "line 5", "reason": "is the window of 2 events, and no event"}]
 
 
 def test_against_shows_only_the_rules_and_events_that_change(check: Check, tmp_path: Path) -> None:
