@@ -23,6 +23,7 @@ async def running_outbox(
     max_bytes: int = 16 * SEGMENT_BYTES,
     filesystem: Filesystem | None = None,
     drop_oldest: bool = False,
+    remembered: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Outbox]:
     """Open it, run it, close it."""
     salts = itertools.count(1)
@@ -35,6 +36,7 @@ async def running_outbox(
             boot=bytes(16),
             new_salt=lambda: next(salts),
             now_ms=lambda: 1_000,
+            remembered=remembered,
         )
 
     outbox = await Outbox.open(make)
