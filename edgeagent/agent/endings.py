@@ -7,6 +7,7 @@ it.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from edgeagent.agent import told
@@ -46,23 +47,22 @@ class Endings:
         self._changed = changed
         self._now = asyncio.get_running_loop().time
 
-    def count(self, entry: Out) -> RuleCounts:
-        """What is counted for its rule."""
-        rule = entry.item.rule
+    def count(self, rule: str) -> RuleCounts:
+        """What is counted for a rule."""
         return self._rule_counts.get(rule) or self._rule_counts.setdefault(rule, RuleCounts())
 
     def settle(self, entries: Sequence[Out]) -> None:
         """The engine has them, or the broker if nobody else answers."""
         self._release(entries, SETTLED)
         self._counts.settled += len(entries)
-        for entry in entries:
-            self.count(entry).settled += 1
+        for rule, count in Counter([entry.item.rule for entry in entries]).items():
+            self.count(rule).settled += count
 
     def expire(self, entry: Out) -> None:
         """It is too old to be sent."""
         self._release([entry], EXPIRED)
         self._counts.expired += 1
-        self.count(entry).expired += 1
+        self.count(entry.item.rule).expired += 1
         told.expired(entry)
         self._chores.leave(lambda: self._lives.ended(entry, State.EXPIRED, "older than its ttl"))
 
@@ -70,7 +70,7 @@ class Endings:
         """A newer one stands for it, with this correlation id."""
         self._release([entry], MERGED)
         self._counts.merged += 1
-        self.count(entry).merged += 1
+        self.count(entry.item.rule).merged += 1
         self._chores.leave(lambda: self._lives.merged(entry.item, into))
 
     def give_up(self, entry: Out, reason: str, code: int) -> None:
@@ -101,7 +101,7 @@ class Endings:
         self._window.remove(entry)
         self._lane.ended(entry, self._now(), answered=True)
         self._counts.dead += 1
-        self.count(entry).dead += 1
+        self.count(entry.item.rule).dead += 1
         told.buried(entry, reason, code)
         await self._lives.ended(entry, State.REJECTED, reason)
         self._changed()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from edgeagent.agent import told
@@ -144,7 +145,8 @@ class Forwarder:
         if answered:
             self._pace.acknowledged(answered, now)
             self._suspicion.acknowledged()
-        self._taken_by_broker(taken, now)
+        if taken:
+            self._taken_by_broker(taken, now)
         self._pump()
         self._check_drained()
 
@@ -321,23 +323,17 @@ class Forwarder:
         return correlation_id(record.agent, record.source, newest.event_id, leased.rule)
 
     def _taken_by_broker(self, entries: Sequence[Out], now: float) -> None:
-        final: list[Out] = []
-        acknowledged, tracks, by_broker, counts = (
-            self.window.acknowledged,
-            self.lives.tracks,
-            self._by_broker,
-            self.counts,
-        )
-        for entry in entries:
-            if not acknowledged(entry, now):
-                continue
-            counts.published += 1
-            self._endings.count(entry).published += 1
-            if tracks(entry):
+        acknowledged = self.window.acknowledged
+        published = [entry for entry in entries if acknowledged(entry, now)]
+        self.counts.published += len(published)
+        rules = Counter([entry.item.rule for entry in published])
+        for rule, count in rules.items():
+            self._endings.count(rule).published += count
+        if any(map(self.lives.tracks, rules)):
+            for entry in published:
                 self.lives.published(entry)
-            if by_broker:
-                final.append(entry)
-        self._endings.settle(final)
+        if self._by_broker:
+            self._endings.settle(published)
 
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""

@@ -200,8 +200,8 @@ class Ingest:
 
     def _accepted(self, event: Prepared) -> Accepted:
         agent, source, event_id = self._agent, event.source, event.event_id
-        triggers = [TriggerRef(rule, correlation_id(agent, source, event_id, rule)) for rule in event.rules]
-        return Accepted(event_id, source, event.duplicate, tuple(triggers))
+        triggers = tuple([TriggerRef(rule, correlation_id(agent, source, event_id, rule)) for rule in event.rules])
+        return Accepted(event_id, source, event.duplicate, triggers)
 
     def _tell_errors(self, draft: Draft, match: Match) -> None:
         for rule, error in match.errors:

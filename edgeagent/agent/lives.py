@@ -27,14 +27,14 @@ class Lives:
         self._chores = chores
         self._ends_published = ends_published
 
-    def tracks(self, entry: Out) -> bool:
-        """Whether the ledger follows this trigger. A rule that is gone is followed to its end."""
-        rule = self._rules.get(entry.item.rule)
+    def tracks(self, name: str) -> bool:
+        """Whether the ledger follows a rule's triggers. A rule that is gone is followed to its end."""
+        rule = self._rules.get(name)
         return rule is None or rule.track
 
     def begun(self, entry: Out | None, state: State = State.PUBLISHED, error: str = "") -> Life | None:
         """A life that begins with this state; None for a trigger that is not out, or not followed."""
-        if entry is None or not self.tracks(entry):
+        if entry is None or not self.tracks(entry.item.rule):
             return None
         return self._life(entry.item, entry.correlation_id, state, error)
 

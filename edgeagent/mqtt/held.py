@@ -53,14 +53,14 @@ class Held:
     def take(self, message: Message) -> bool:
         """Keep a message until it is acknowledged; False: it is not taken, and none behind it will be."""
         self.received += 1
-        packet_id, order = message.packet_id, self._order
-        too_many = self._bytes > _MAX_BYTES and len(order) >= self._max_messages
+        packet_id, size_bytes = message.packet_id, self._bytes
+        too_many = size_bytes > _MAX_BYTES and len(self._order) >= self._max_messages
         if too_many or self._overrun or packet_id in self.unacknowledged:
             self._overrun = True
             return False
         self.unacknowledged[packet_id] = False
-        order.append(packet_id)
-        self._bytes += len(message.payload)
+        self._order.append(packet_id)
+        self._bytes = size_bytes + len(message.payload)
         return True
 
     def acknowledge(self, messages: Iterable[Message]) -> list[int]:

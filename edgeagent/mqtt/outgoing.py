@@ -119,7 +119,19 @@ class Outgoing:
 
     def packets(self, publications: Sequence[Publication]) -> list[bytes]:
         """The PUBLISHes, their packet ids taken. What cannot go out is in `refused` instead."""
-        return [packet for publication in publications if (packet := self._packet(publication))]
+        packets: list[bytes] = []
+        room = self.room
+        for publication in publications:
+            if publication.qos != 1 or room <= 0 or publication.retain:  # else only its size may be in the way
+                reason_code = self._obstacle(publication, room)
+                if reason_code:
+                    self._refuse(publication, reason_code)
+                    continue
+            packet = self._packet(publication)
+            if packet is not None:
+                packets.append(packet)
+                room -= publication.qos > 0
+        return packets
 
     def free_packet_id(self) -> int:
         """A packet id that nothing waits for, taken by the caller."""
@@ -157,8 +169,8 @@ class Outgoing:
 
     def _packet(self, publication: Publication) -> bytes | None:
         qos, topic, alias, packet_id = publication.qos, publication.topic, None, None
-        if reason_code := self._obstacle(publication, qos):
-            self._refuse(publication, reason_code)
+        if len(publication.payload) > self.max_packet_bytes:
+            self._refuse(publication, PACKET_TOO_LARGE)
             return None
         if qos:
             packet_id = self.free_packet_id()
@@ -189,15 +201,13 @@ class Outgoing:
         again, self._last_topic = topic == self._last_topic, topic
         return len(self._aliases) + 1 if again and len(self._aliases) < self._most_aliases else None
 
-    def _obstacle(self, publication: Publication, qos: int) -> int:
+    def _obstacle(self, publication: Publication, room: int) -> int:
         """The reason code for what the broker would end the connection over, 0 when there is none."""
-        if qos and self.room <= 0:
+        if publication.qos and room <= 0:
             return RECEIVE_MAXIMUM_EXCEEDED
-        if len(publication.payload) > self.max_packet_bytes:
-            return PACKET_TOO_LARGE
         if publication.retain and not self._retain_available:
             return RETAIN_NOT_SUPPORTED
-        return 0 if qos <= self._highest_qos else QOS_NOT_SUPPORTED
+        return 0 if publication.qos <= self._highest_qos else QOS_NOT_SUPPORTED
 
     def _refuse(self, publication: Publication, reason_code: int) -> None:
         self.refused.append(Ack(publication.token, reason_code, reasons.words(reason_code)))

@@ -271,10 +271,10 @@ class V5Link(asyncio.Protocol):
             self._messages.append(message)
         elif packet.qos != _AT_LEAST_ONCE:
             self._against_protocol("a message at QoS 2, which was not asked for", _Reason.QOS_NOT_SUPPORTED)
+        elif packet_id and self._held.take(message):
+            self._messages.append(message)
         elif not packet_id or (packet_id in self._held.unacknowledged and not self._held.is_full):
             self._against_protocol(f"a message with packet id {packet_id}, which is 0 or in use")
-        elif self._held.take(message):
-            self._messages.append(message)
 
     def _take_other(self, packet: Received) -> None:
         if isinstance(packet, mqtt5.PingRespPacket) and self._phase is not _CONNECTING:

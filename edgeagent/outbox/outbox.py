@@ -152,8 +152,6 @@ class Outbox:
 
     def release(self, leased: Sequence[Leased], way: str) -> None:
         """Release leased triggers: they are final, and `way` says how. Kept with the next checkpoint."""
-        if not leased:
-            return
         releases = [(one.log, one.seq, way) for one in leased]
         self._releases += releases
         self.parked -= sum([log == PARKED for log, _, _ in releases])
