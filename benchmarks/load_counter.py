@@ -20,7 +20,7 @@ import mqtt5
 from benchmarks.load import answer, number_in, requests
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
 from edgeagent.mqtt.link import Subscription
-from edgeagent.mqtt.packets import PacketReader, Refusal, subscribe_packet
+from edgeagent.mqtt.packets import PacketReader, Received, subscribe_packet
 
 _CLIENT_ID = "counter"
 _PUBACK = bytes([0x40, 0x02])
@@ -83,7 +83,7 @@ class _Counter(asyncio.Protocol):
             self._first_s = self._first_s or now_s
             self._last_s = now_s
 
-    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
+    def _take_other(self, packet: Received) -> None:
         if isinstance(packet, mqtt5.ConnAckPacket):
             self._transport.write(subscribe_packet(1, (Subscription(self._topic_filter),)))
         elif isinstance(packet, mqtt5.SubAckPacket):

@@ -20,7 +20,7 @@ import mqtt5
 
 from benchmarks.load import TOPIC, answer, event, requests
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, RECEIVE_MAX
-from edgeagent.mqtt.packets import LARGEST_PACKET_ID, PacketReader, Refusal
+from edgeagent.mqtt.packets import LARGEST_PACKET_ID, PacketReader, Received, Successes
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _GRANTED = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
@@ -97,8 +97,8 @@ class _Link(asyncio.Protocol):
             sys.exit(f"received {fault.text}")
         acked = self._acked
         for packet in packets:
-            if type(packet) is mqtt5.PubAckPacket:
-                self._take_ack(packet)
+            if type(packet) is Successes:
+                self._take_acks(packet.packet_ids)
             else:
                 self._take_other(packet)
         if acked == self._acked:
@@ -110,12 +110,13 @@ class _Link(asyncio.Protocol):
         if not self._window or self._acked == self._count:
             self._changed.set()
 
-    def _take_ack(self, packet: mqtt5.PubAckPacket) -> None:
-        if int(packet.reason_code) or packet.packet_id != self._acked % LARGEST_PACKET_ID + 1:
-            sys.exit(f"event {self._acked} was not taken as it must: {packet}")
-        self._acked += 1
+    def _take_acks(self, packet_ids: list[int]) -> None:
+        for packet_id in packet_ids:
+            if packet_id != self._acked % LARGEST_PACKET_ID + 1:
+                sys.exit(f"event {self._acked} was not taken as it must: {packet_id}")
+            self._acked += 1
 
-    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
+    def _take_other(self, packet: Received) -> None:
         sys.exit(f"unexpected: {packet}")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -131,7 +132,7 @@ class _Device(_Link):
         super().connection_made(transport)
         self._transport.write(mqtt5.ConnectPacket("device", clean_start=True).write())
 
-    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
+    def _take_other(self, packet: Received) -> None:
         if not isinstance(packet, mqtt5.ConnAckPacket):
             super()._take_other(packet)
         self.ready.set_result(None)
@@ -140,7 +141,7 @@ class _Device(_Link):
 class _Broker(_Link):
     """As much of a broker as the agent needs to be handed events."""
 
-    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
+    def _take_other(self, packet: Received) -> None:
         if isinstance(packet, mqtt5.ConnectPacket):
             self._transport.write(mqtt5.ConnAckPacket().write())
         elif isinstance(packet, mqtt5.SubscribePacket):

@@ -57,7 +57,7 @@ async def _drain(directory: Path, events: int) -> dict[str, float]:
     leased = 0
     while part := await outbox.lease(NORMAL):
         for item in part:
-            outbox.release(item, SETTLED)
+            outbox.release([item], SETTLED)
         leased += len(part)
         most = max(most, resident_mib())
     running.cancel()

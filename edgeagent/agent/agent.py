@@ -198,8 +198,10 @@ class _Agent:
             self._chores,
             clock,
             max_age_s=config.outbox.max_age,
+            max_event_bytes=config.outbox.max_event_bytes,
             park_after=config.outbox.park_after,
             rule_counts=self._ingest.rule_counts,
+            guard=self._ingest.guarded.guard,
         )
         self._downlink = Downlink(
             addressing,

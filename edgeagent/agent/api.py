@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.lives import correlation_of
 from edgeagent.core.event import Draft
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
@@ -27,14 +28,13 @@ from edgeagent.core.ports import (
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.times import rfc3339
 from edgeagent.core.transfer import ExportedTrigger
-from edgeagent.core.trigger import correlation_id
 from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import Draining
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.recorded import recorded_page
-from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, Leased
+from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, WINDOWS, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
 from edgeagent.outbox.verify import overview, verify_part
@@ -204,7 +204,7 @@ class AgentApi:
         """Triggers in the outbox; one search at a time, so that askers cannot keep the disk from committing."""
         async with self._searching:
             found: list[Leased] = []
-            for log in EVENT_LOGS:
+            for log in (*EVENT_LOGS, WINDOWS):
                 found += await self._outbox.find(log, wanted, limit)
         found.sort(key=lambda leased: leased.record.accepted_ms)
         return found[-limit:]
@@ -222,12 +222,6 @@ class AgentApi:
             namespace=rule.namespace if rule is not None else "",
         )
         return Life(report, record.accepted_ms, ends_published=self._ends_published)
-
-
-def correlation_of(leased: Leased) -> str:
-    """A leased trigger's correlation id."""
-    record = leased.record
-    return correlation_id(record.agent, record.source, record.id, leased.rule)
 
 
 def named(leased: Leased, text: str) -> bool:

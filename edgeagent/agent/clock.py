@@ -11,8 +11,9 @@ from typing import NamedTuple
 from edgeagent.core.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_UUID7_RANDOM_DIGITS = 19
-_UUIDS_AT_ONCE = 64  # the kernel is asked once for so many
+_RANDOM_BYTES = 9
+# So many UUIDs share what is random in them and are told apart, and sorted, by their last two digits.
+_LAST_DIGITS = [f"{number:02x}" for number in reversed(range(256))]
 _UUID_VARIANTS = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 
 
@@ -62,9 +63,7 @@ def _uuid7_start(now_ms: int) -> str:
 
 
 def _uuid7_ends() -> list[str]:
-    """What is random in so many UUIDs, with the variant in it."""
-    digits = os.urandom(_UUIDS_AT_ONCE * _UUID7_RANDOM_DIGITS // 2).hex()
-    return [
-        f"{digits[at : at + 3]}-{_UUID_VARIANTS[digits[at + 3]]}{digits[at + 4 : at + 7]}-{digits[at + 7 : at + 19]}"
-        for at in range(0, _UUIDS_AT_ONCE * _UUID7_RANDOM_DIGITS, _UUID7_RANDOM_DIGITS)
-    ]
+    """What stands behind the time in the next UUIDs, the last one first: the variant, and 66 random bits."""
+    digits = os.urandom(_RANDOM_BYTES).hex()
+    start = f"{digits[:3]}-{_UUID_VARIANTS[digits[3]]}{digits[4:7]}-{digits[7:17]}"
+    return [start + last for last in _LAST_DIGITS]

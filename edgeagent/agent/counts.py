@@ -6,10 +6,18 @@ import msgspec
 
 
 class RuleCounts(msgspec.Struct):
-    """What a rule did since the agent started, in triggers (`errors` in events)."""
+    """What a rule did since the agent started, in triggers (`errors`, `throttled` and `disarmed` in events).
+
+    `throttled`, `disarmed`: it matched and did not fire, because of its `throttle`, or its `rearm`. `gathered`: went
+    into a window. `merged`: ended in another trigger, a window's or a newer one (`coalesce`).
+    """
 
     matched: int = 0
+    throttled: int = 0
+    disarmed: int = 0
     errors: int = 0
+    gathered: int = 0
+    merged: int = 0
     published: int = 0
     settled: int = 0
     dead: int = 0
@@ -26,4 +34,5 @@ class ForwarderCounts(msgspec.Struct):
     unheard: int = 0
     dead: int = 0
     expired: int = 0
+    merged: int = 0
     parked: int = 0

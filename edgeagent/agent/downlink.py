@@ -25,7 +25,7 @@ from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Link, Message, Publication
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, SETTLED, Leased
+from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, SETTLED, Leased
 
 _SUCCESS = 200
 # While the ledger fails it is tried this often.
@@ -216,8 +216,8 @@ class Downlink:
     async def _late(self, before: Life) -> None:
         """A trigger that had been given up came to something after all: the account is put right."""
         report = before.report
-        if report.state is State.EXPIRED:
-            await self._outbox.late(EXPIRED)
+        if report.state in {State.EXPIRED, State.MERGED}:
+            await self._outbox.late(EXPIRED if report.state is State.EXPIRED else MERGED)
         elif report.state is State.REJECTED:
             for leased in await self._outbox.find(DEAD, lambda leased: _is(leased, report), 1):
                 await self._outbox.settle_dead(leased, SETTLED)

@@ -9,29 +9,33 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from edgeagent.agent import told
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
+from edgeagent.agent.endings import Endings
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
 from edgeagent.agent.supply import Supply
 from edgeagent.agent.uplink import Addressing, age_s
+from edgeagent.agent.windows import Windows
 from edgeagent.config.tables import Uplink
+from edgeagent.core.elapsed import Instant, is_later
+from edgeagent.core.guard import Guard
 from edgeagent.core.inflight import Phase, Window
-from edgeagent.core.messages import State
 from edgeagent.core.pace import FIRST_WINDOW, Pace
-from edgeagent.core.rules import RuleSet
+from edgeagent.core.rules import Rule, RuleSet
 from edgeagent.core.suspicion import Suspicion
 from edgeagent.core.trigger import correlation_id
-from edgeagent.errors import MessageError, OutboxError, StorageFailed
+from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, SUCCESS, Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import EXPIRED, PARKED, SETTLED, Leased
+from edgeagent.outbox.records import PARKED, SETTLED, WINDOWS, Leased
 
 # The operator is told this often, not for each trigger, that nobody subscribes.
 _TOLD_AGAIN_S = 600.0
@@ -53,8 +57,10 @@ class Forwarder:
         clock: Clock,
         *,
         max_age_s: float,
+        max_event_bytes: int,
         park_after: int,
         rule_counts: dict[str, RuleCounts],
+        guard: Guard,
     ) -> None:
         self.counts = ForwarderCounts()
         self._addressing = addressing
@@ -64,7 +70,7 @@ class Forwarder:
         self._clock = clock
         self._max_age_s = max_age_s
         self._park_after = park_after
-        self._rule_counts = rule_counts
+        self._guard = guard
         self._pace = Pace(uplink.max_inflight)
         self._suspicion = Suspicion()
         self._by_broker = uplink.settle == "broker"
@@ -77,9 +83,24 @@ class Forwarder:
         )
         self.lives = Lives(ledger, rules, clock, chores, ends_published=self._by_broker)
         self._parked = ParkedLane(outbox)
+        self._endings = Endings(
+            self.window, outbox, self._parked, self.lives, chores, self.counts, rule_counts, self._pump
+        )
         self._link: Link | None = None
         self._wake = asyncio.Event()
         self._supply = Supply(outbox, self._pump_soon)
+        self._windows = Windows(
+            outbox,
+            self._supply,
+            rules,
+            self.lives,
+            chores,
+            clock,
+            max_event_bytes=max_event_bytes,
+            counts=self.counts,
+            rule_counts=rule_counts,
+        )
+        self._window_due_at: float | None = None  # when an open window closes, if nothing comes before
         self._soon: asyncio.Handle | None = None
         self._drained = asyncio.Event()
         self._draining = False
@@ -109,25 +130,29 @@ class Forwarder:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
         now = self._now()
-        answered = [(entry, ack) for ack in acks if (entry := self.window.by_token(ack.token)) is not None]
-        if answered:
-            self._pace.acknowledged(len(answered), now)
-            self._suspicion.acknowledged()
-        for entry, ack in answered:
-            if ack.reason_code == NO_MATCHING_SUBSCRIBERS:
-                self._unheard(entry, now)
+        by_token, answered, taken = self.window.by_token, 0, list[Out]()
+        for ack in acks:
+            entry = by_token(ack.token)
+            if entry is None:
+                continue
+            answered += 1
+            if not ack.reason_code or (ack.reason_code < FAILURE and ack.reason_code != NO_MATCHING_SUBSCRIBERS):
+                taken.append(entry)
             elif ack.reason_code < FAILURE:
-                self._taken_by_broker(entry, now)
+                self._unheard(entry, now)
             else:
                 self._refused(entry, ack, now)
+        if answered:
+            self._pace.acknowledged(answered, now)
+            self._suspicion.acknowledged()
+        if taken:
+            self._taken_by_broker(taken, now)
         self._pump()
         self._check_drained()
 
     def settled(self, entry: Out) -> None:
         """The engine has it: it leaves the outbox."""
-        self._release(entry, SETTLED)
-        self.counts.settled += 1
-        self._count(entry).settled += 1
+        self._endings.settle([entry])
         self._pump()
 
     def again(self, entry: Out, at_least_s: float) -> None:
@@ -138,11 +163,8 @@ class Forwarder:
         self._set_timer()
 
     def give_up(self, entry: Out, reason: str, code: int) -> None:
-        """Move it to the dead letters; it is told, and stays in the window until that is synced."""
-        if entry.phase is Phase.ENDING:
-            return
-        self.window.ending(entry)
-        self._chores.leave(lambda: self._bury(entry, reason, code))
+        """Move it to the dead letters; it stays in the window until that is synced."""
+        self._endings.give_up(entry, reason, code)
 
     async def run(self) -> None:
         """Read what is not in memory, until cancelled."""
@@ -165,34 +187,44 @@ class Forwarder:
 
     @property
     def _may_add(self) -> bool:
-        return self._link is not None and not self._draining and self.window.vacancy > 0
+        return self._link is not None and not self._draining and self.window.vacancy > self._windows.closing
 
     async def _feed_parked(self) -> None:
         """Let the next parked trigger go, if it is time."""
         if self._link is None or self._draining or not self._parked.wanted(self._now()):
             return
         leased = await self._parked.next()
-        entry = self._add(leased) if leased is not None else None
+        entry = self._add(leased, self._rules.get(leased.rule)) if leased is not None else None
         if entry is None:
             self._parked.wait(self._now())
         else:
             self._parked.sent(entry)
         self._pump()
 
-    def _add(self, leased: Leased) -> Out | None:
+    def _take(self, leased: Leased, moment: Moment) -> None:
+        """Take up a leased trigger: on its own, or into a window of its rule."""
+        rule = self._rules.get(leased.rule)
+        window = rule.window if rule is not None and not leased.record.events else None
+        if rule is not None and window is not None and self._left_s(leased, rule, moment) > 0:
+            self._windows.take(leased, rule, window, moment)
+            return
+        if leased.log == WINDOWS:
+            self._windows.resumed(leased)
+        self._add(leased, rule)  # with `window`: it expires, alone
+
+    def _add(self, leased: Leased, rule: Rule | None) -> Out | None:
         """Take a leased trigger into the window; None if the very same one is out already."""
         record, log = leased.record, leased.log
-        rule = self._rules.get(leased.rule)
         entry = self.window.add(
             correlation_id(record.agent, record.source, record.id, leased.rule),
             leased,
             lane=f"{leased.rule}\0{record.source}" if rule is not None and rule.strict and log != PARKED else None,
-            known=leased.moved is None and leased.seq >= self._outbox.reopened_seq[log],
+            known=(leased.moved is None or log == WINDOWS) and leased.seq >= self._outbox.reopened_seq[log],
             patience=1 if log == PARKED else self._park_after,
         )
         if entry is None:
             # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
-            self._outbox.release(leased, SETTLED)
+            self._outbox.release([leased], SETTLED)
         return entry
 
     def _pump_soon(self) -> None:
@@ -203,19 +235,14 @@ class Forwarder:
     def _pump(self) -> None:
         """Take up what is leased, send what is due, and see when to look again."""
         self._soon = None
-        while self._may_add and (taken := self._supply.take(self.window.vacancy)):
-            for leased in taken:
-                self._add(leased)
         link = self._link
         if link is not None:
             now = self._now()
-            publications: list[Publication] = []
             moment = self._clock.moment()
-            for entry in self.window.due(now, min(link.room, self._pace.window - self.window.sent)):
-                publication = self._publication(entry, moment)
-                if publication is not None:
-                    publications.append(publication)
-                    self.counts.republished += entry.tries > 1
+            publications: list[Publication] = []
+            self._fill(moment)
+            while self._render(publications, link, now, moment):
+                self._fill(moment)  # what ended without being sent left its place
             if publications:
                 link.publish(publications)
                 self._pace.sent(self.window.sent, now)
@@ -225,8 +252,33 @@ class Forwarder:
             if (self._may_add and self._supply.unread) or (not self._draining and self._parked.wanted(now)):
                 self._wake.set()
         for entry in self.window.tired():
-            self._tire(entry)
+            self._endings.tire(entry)
         self._set_timer()
+
+    def _fill(self, moment: Moment) -> None:
+        """Take up what is leased, as far as there are places."""
+        leased: Leased | None = None
+        while self._may_add and (taken := self._supply.take(self.window.vacancy - self._windows.closing)):
+            for leased in taken:
+                self._take(leased, moment)
+        if leased is not None:
+            self._windows.passed(leased)
+        self._window_due_at = None
+        if self._may_add and not self._supply.unread:
+            left_s = self._windows.caught_up(moment)
+            self._window_due_at = self._now() + left_s if left_s is not None else None
+
+    def _render(self, publications: list[Publication], link: Link, now: float, moment: Moment) -> int:
+        """Add what is due to the publications; returns how many triggers ended instead."""
+        room = min(link.room - len(publications), self._pace.window - self.window.sent)
+        due = self.window.due(now, room)
+        before = len(publications)
+        for entry in due:
+            publication = self._publication(entry, moment)
+            if publication is not None:
+                publications.append(publication)
+                self.counts.republished += entry.tries > 1
+        return len(due) - (len(publications) - before)
 
     def _written(self, link: Link, publications: Sequence[Publication]) -> None:
         """At QoS 0 the broker says nothing: what is written is published, if the connection is still there."""
@@ -240,10 +292,12 @@ class Forwarder:
         if rule is None:
             self.give_up(entry, "rule removed", 0)
             return None
-        ttl_s = min(rule.ttl_s, self._max_age_s)
-        left_s = ttl_s - age_s(leased, self._clock.boot, moment)
+        left_s = self._left_s(leased, rule, moment)
         if left_s <= 0:
-            self._expire(entry)
+            self._endings.expire(entry)
+            return None
+        if rule.coalesce and entry.tries == 1 and (newer := self._newer(leased)):
+            self._endings.merge(entry, newer)
             return None
         try:
             return self._addressing.publication(
@@ -253,18 +307,33 @@ class Forwarder:
             self.give_up(entry, str(exc), 0)
             return None
 
-    def _taken_by_broker(self, entry: Out, now: float) -> None:
-        if not self.window.acknowledged(entry, now):
-            return
-        self.counts.published += 1
-        count = self._count(entry)
-        count.published += 1
-        if self.lives.tracks(entry):
-            self.lives.published(entry)
+    def _left_s(self, leased: Leased, rule: Rule, moment: Moment) -> float:
+        """How long it may still be sent."""
+        return min(rule.ttl_s, self._max_age_s) - age_s(leased, self._clock.boot, moment)
+
+    def _newer(self, leased: Leased) -> str:
+        """The correlation id of the trigger that stands for this one, which was never published; empty if none does."""
+        record = leased.record
+        newest = self._guard.newest(leased.rule, record.source)
+        if newest is None or newest.event_id == record.id or leased.moved is not None:
+            return ""
+        accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
+        if not is_later(newest.at, accepted, self._clock.boot):
+            return ""
+        return correlation_id(record.agent, record.source, newest.event_id, leased.rule)
+
+    def _taken_by_broker(self, entries: Sequence[Out], now: float) -> None:
+        acknowledged = self.window.acknowledged
+        published = [entry for entry in entries if acknowledged(entry, now)]
+        self.counts.published += len(published)
+        rules = Counter([entry.item.rule for entry in published])
+        for rule, count in rules.items():
+            self._endings.count(rule).published += count
+        if any(map(self.lives.tracks, rules)):
+            for entry in published:
+                self.lives.published(entry)
         if self._by_broker:
-            self._release(entry, SETTLED)
-            self.counts.settled += 1
-            count.settled += 1
+            self._endings.settle(published)
 
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""
@@ -289,75 +358,16 @@ class Forwarder:
         told.refused(entry, refused, ack.reason_code, delay_s)
 
     def _let_rest(self, suspect: Out) -> None:
+        self._parked.suspected(suspect)
         delay_s = self.window.rest(suspect, self._now())
         told.suspected(suspect, delay_s)
-
-    def _expire(self, entry: Out) -> None:
-        self._release(entry, EXPIRED)
-        self.counts.expired += 1
-        self._count(entry).expired += 1
-        told.expired(entry)
-        self._chores.leave(lambda: self.lives.ended(entry, State.EXPIRED, "older than its ttl"))
-
-    async def _bury(self, entry: Out, reason: str, code: int) -> None:
-        if self.window.by_token(entry.token) is None:
-            return  # settled after all, by an answer that came meanwhile
-        leased = entry.item
-        try:
-            await self._outbox.bury(leased, reason=reason, code=code, attempts=entry.tries)
-        except OutboxError as exc:
-            self.window.wake(entry, self._now())
-            self._set_timer()
-            told.not_buried(entry, exc)
-            return
-        self.window.remove(entry)
-        self._parked.ended(entry, self._now(), answered=True)
-        self.counts.dead += 1
-        self._count(entry).dead += 1
-        told.buried(entry, reason, code)
-        await self.lives.ended(entry, State.REJECTED, reason)
-        self._pump()
-
-    def _tire(self, entry: Out) -> None:
-        """Nobody answered it: to the parked ones, or, if it came from there, back among them."""
-        if entry.item.log == PARKED:
-            self.window.remove(entry)
-            self._parked.ended(entry, self._now(), answered=False)
-        else:
-            self._chores.leave(lambda: self._park(entry))
-
-    async def _park(self, entry: Out) -> None:
-        leased = entry.item
-        if self.window.by_token(entry.token) is None:
-            return  # settled after all, by an answer that came meanwhile
-        try:
-            await self._outbox.park(leased, attempts=entry.tries)
-        except StorageFailed as exc:
-            self.window.wake(entry, self._now())
-            told.not_parked(exc)
-            return
-        self.window.remove(entry)
-        self.counts.parked += 1
-        told.parked(entry)
-        self._pump()
-
-    def _release(self, entry: Out, way: str) -> None:
-        leased = entry.item
-        self.window.remove(entry)
-        if leased.log == PARKED:
-            self._parked.ended(entry, self._now(), answered=True)
-        self._outbox.release(leased, way)
-
-    def _count(self, entry: Out) -> RuleCounts:
-        rule = entry.item.rule
-        return self._rule_counts.get(rule) or self._rule_counts.setdefault(rule, RuleCounts())
 
     def _check_drained(self) -> None:
         if self._draining and (self._link is None or not self.window.sent):
             self._drained.set()
 
     def _set_timer(self) -> None:
-        deadlines = (self.window.next_deadline(), self._parked.next_deadline())
+        deadlines = (self.window.next_deadline(), self._parked.next_deadline(), self._window_due_at)
         deadline = None if self._link is None else min((at for at in deadlines if at is not None), default=None)
         if self._timer is not None:
             if self._timer.when() == deadline:

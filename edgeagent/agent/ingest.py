@@ -14,14 +14,16 @@ import msgspec
 
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.counts import RuleCounts
+from edgeagent.agent.guarded import Decision, Guarded
 from edgeagent.core.dedupe import Dedupe, Verdict, event_key
 from edgeagent.core.event import Draft, Record, check, record
+from edgeagent.core.guard import Step
 from edgeagent.core.ports import Accepted, TriggerRef
 from edgeagent.core.rules import Match, RuleSet
 from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import HIGH, NORMAL, Group, digest_of
+from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
 from edgeagent.outbox.turn import pass_on
 
 _log = logging.getLogger(__name__)
@@ -30,7 +32,8 @@ _log = logging.getLogger(__name__)
 class Prepared(msgspec.Struct, frozen=True, gc=False):
     """An event on its way to the outbox. `record` is None when there is nothing to store.
 
-    `rules`: those that matched. `key` is empty when the event has no id of its own to be recognised by.
+    `rules`: those of which it has a trigger. `key` is empty when the event has no id of its own to be recognised by.
+    `decision`: None when no rule that goes by its last firing was asked.
     """
 
     event_id: str
@@ -41,6 +44,7 @@ class Prepared(msgspec.Struct, frozen=True, gc=False):
     digest: bytes
     high: bool
     duplicate: bool
+    decision: Decision | None = None
 
 
 class Ingest:
@@ -57,6 +61,7 @@ class Ingest:
         self._dedupe = dedupe
         self._clock = clock
         self._max_event_bytes = max_event_bytes
+        self.guarded = Guarded(rules, self.rule_counts, clock.boot, outbox.firings)
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events, all or none; see `DevicePort.accept`."""
@@ -106,13 +111,18 @@ class Ingest:
             self._tell_errors(draft, match)
         if conflict:
             raise EventConflict(draft.source, draft.id)
-        stored = None
-        if match.rules and not duplicate:
+        rules, high, decision, stored = match.rules, match.high, None, None
+        if duplicate:
+            rules = self._dedupe.rules(key) or rules
+        elif self._rules.remembered:
+            decision = self.guarded.decide(draft, rules, moment)
+            rules, high = decision.rules, decision.high
+        if rules and not duplicate:
             if draft.delivery is None:
                 key = key or event_key(draft.source, draft.id)
-                self._dedupe.add(key, digest)
-            stored = record(draft, self._agent, match.rules, moment.now_ms, moment.uptime_ms)
-        return Prepared(draft.id, draft.source, match.rules, stored, key, digest, match.high, duplicate)
+                self._dedupe.add(key, digest, rules if rules != match.rules else ())
+            stored = record(draft, self._agent, rules, moment.now_ms, moment.uptime_ms)
+        return Prepared(draft.id, draft.source, rules, stored, key, digest, high, duplicate, decision)
 
     async def store(self, prepared: Sequence[Prepared]) -> None:
         """Store what was prepared, all or nothing; synced when it returns. Counts what became of the events.
@@ -120,37 +130,66 @@ class Ingest:
         Raises:
             OutboxError: nothing is stored, and all of it is taken back.
         """
-        records: list[Record] = []
-        keys: list[tuple[bytes, bytes]] = []
-        duplicates: list[Prepared] = []
-        log = NORMAL
-        for event in prepared:
-            if event.record is not None:
-                records.append(event.record)
-                keys.append((event.key, event.digest))
-                if event.high:
-                    log = HIGH  # one log for all of them, so that they are stored whole or not at all, and in order
-            elif event.duplicate:
-                duplicates.append(event)
-        if records:
+        group, duplicates, because = self._group(prepared)
+        if group.records:
             waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
             def told(outcome: int | BaseException) -> None:
                 if isinstance(outcome, BaseException):  # it decides about the keys even if the caller is gone by then
                     self.take_back(prepared)
+                else:
+                    self._guard_stored(prepared)
                 pass_on(waiter, outcome)
 
-            self._outbox.submit(Group(log, records, keys), told)
+            self._outbox.submit(group, told)
             await waiter
         if duplicates:
             await self._first_stored(duplicates)
-        self._count(prepared, len(duplicates), records)
+        if because:
+            await self._swallowed_rightly(because)
+        self._count(prepared, len(duplicates))
+
+    def _group(self, prepared: Sequence[Prepared]) -> tuple[Group, list[Prepared], list[Step]]:
+        """What is to be stored; the duplicates among the events; and the steps by which others did not fire."""
+        entries: list[Record | Armed] = []
+        keys: list[tuple[bytes, bytes]] = []
+        duplicates: list[Prepared] = []
+        because: list[Step] = []
+        log = NORMAL
+        for event in prepared:
+            if event.record is not None:
+                entries.append(event.record)
+                keys.append((event.key, event.digest))
+            elif event.duplicate:
+                duplicates.append(event)
+                continue
+            if event.decision is not None:
+                because += event.decision.because
+                if event.decision.armed:
+                    entries.append(Armed(event.source, event.decision.armed))
+            if event.high and (event.record is not None or event.decision is not None):
+                log = HIGH  # one log for all of them, so that they are stored whole or not at all, and in order
+        return Group(log, entries, keys, self._rules.remembered), duplicates, because
 
     def take_back(self, prepared: Sequence[Prepared]) -> None:
         """Forget events that were prepared and are not stored; again is harmless."""
-        for event in prepared:
+        for event in reversed(prepared):
             if event.record is not None and event.key:
                 self._dedupe.forget(event.key)
+            if event.decision is not None:
+                self.guarded.take_back(event.decision)
+
+    def _guard_stored(self, prepared: Sequence[Prepared]) -> None:
+        for event in prepared:
+            if event.decision is not None:
+                self.guarded.stored(event.decision)
+
+    async def _swallowed_rightly(self, steps: Sequence[Step]) -> None:
+        """What came too soon after an event is acknowledged once that is synced: wait for it; it may be refused."""
+        if any(not step.stored for step in steps):
+            await self._outbox.barrier()
+        if any(step.void for step in steps):
+            raise OutboxError("an earlier event, after which this one came too soon, was refused; send it again")
 
     async def _first_stored(self, duplicates: Sequence[Prepared]) -> None:
         """A duplicate is acknowledged once the first is synced: wait for that, and see that it was not refused."""
@@ -161,8 +200,8 @@ class Ingest:
 
     def _accepted(self, event: Prepared) -> Accepted:
         agent, source, event_id = self._agent, event.source, event.event_id
-        triggers = [TriggerRef(rule, correlation_id(agent, source, event_id, rule)) for rule in event.rules]
-        return Accepted(event_id, source, event.duplicate, tuple(triggers))
+        triggers = tuple([TriggerRef(rule, correlation_id(agent, source, event_id, rule)) for rule in event.rules])
+        return Accepted(event_id, source, event.duplicate, triggers)
 
     def _tell_errors(self, draft: Draft, match: Match) -> None:
         for rule, error in match.errors:
@@ -176,14 +215,21 @@ class Ingest:
                 extra={"event": "rule_error", "rule": rule, "source": draft.source, "event_id": draft.id},
             )
 
-    def _count(self, prepared: Sequence[Prepared], duplicates: int, stored: Sequence[Record]) -> None:
+    def _count(self, prepared: Sequence[Prepared], duplicates: int) -> None:
         counts = self._outbox.events
-        counts.duplicate += duplicates
-        counts.filtered += len(prepared) - duplicates - len(stored)
-        counts.received += len(prepared) - len(stored)  # the outbox counts what it stores itself
         times: dict[tuple[str, ...], int] = {}
-        for one in stored:
-            times[one.rules] = times.get(one.rules, 0) + 1
+        stored = throttled = 0
+        for event in prepared:
+            if event.record is not None:
+                stored += 1
+                times[event.rules] = times.get(event.rules, 0) + 1
+            if event.decision is not None and event.decision.swallowed:
+                self.guarded.count(event.decision)
+                throttled += event.record is None
+        counts.duplicate += duplicates
+        counts.throttled += throttled
+        counts.filtered += len(prepared) - duplicates - throttled - stored
+        counts.received += len(prepared) - stored  # the outbox counts what it stores itself
         for rules, matched in times.items():
             for rule in rules:
                 self.rule_counts[rule].matched += matched

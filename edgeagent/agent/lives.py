@@ -9,6 +9,7 @@ from edgeagent.core.inflight import InFlight
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
 from edgeagent.core.rules import RuleSet
+from edgeagent.core.trigger import correlation_id
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.records import Leased
 
@@ -26,28 +27,16 @@ class Lives:
         self._chores = chores
         self._ends_published = ends_published
 
-    def tracks(self, entry: Out) -> bool:
-        """Whether the ledger follows this trigger. A rule that is gone is followed to its end."""
-        rule = self._rules.get(entry.item.rule)
+    def tracks(self, name: str) -> bool:
+        """Whether the ledger follows a rule's triggers. A rule that is gone is followed to its end."""
+        rule = self._rules.get(name)
         return rule is None or rule.track
 
     def begun(self, entry: Out | None, state: State = State.PUBLISHED, error: str = "") -> Life | None:
         """A life that begins with this state; None for a trigger that is not out, or not followed."""
-        if entry is None or not self.tracks(entry):
+        if entry is None or not self.tracks(entry.item.rule):
             return None
-        record = entry.item.record
-        rule = self._rules.get(entry.item.rule)
-        report = Report(
-            entry.correlation_id,
-            record.id,
-            record.source,
-            entry.item.rule,
-            state,
-            self._clock.now(),
-            namespace=rule.namespace if rule is not None else "",
-            error=error,
-        )
-        return Life(report, record.accepted_ms, ends_published=self._ends_published)
+        return self._life(entry.item, entry.correlation_id, state, error)
 
     def published(self, entry: Out) -> None:
         """The broker took one that is followed (`tracks`)."""
@@ -66,6 +55,18 @@ class Lives:
 
         self._chores.leave(carry_on)
 
+    async def merged(self, leased: Leased, into: str) -> None:
+        """A trigger ended in another one, with this correlation id."""
+        rule = self._rules.get(leased.rule)
+        if rule is not None and not rule.track:
+            return
+        correlation, at = correlation_of(leased), self._clock.now()
+
+        def merge(known: Life | None) -> Life | None:
+            return lifecycle.merged(known or self._life(leased, correlation, State.BUFFERED), into, at)
+
+        await self._ledger.change(correlation, merge)
+
     async def ended(self, entry: Out, state: State, reason: str) -> None:
         """It was given up, with the reason."""
         begun = self.begun(entry, state, reason)
@@ -77,3 +78,24 @@ class Lives:
             return begun if known is None else lifecycle.given_up(known, state, reason, at)
 
         await self._ledger.change(entry.correlation_id, end)
+
+    def _life(self, leased: Leased, correlation: str, state: State, error: str = "") -> Life:
+        record = leased.record
+        rule = self._rules.get(leased.rule)
+        report = Report(
+            correlation,
+            record.id,
+            record.source,
+            leased.rule,
+            state,
+            self._clock.now(),
+            namespace=rule.namespace if rule is not None else "",
+            error=error,
+        )
+        return Life(report, record.accepted_ms, ends_published=self._ends_published)
+
+
+def correlation_of(leased: Leased) -> str:
+    """A leased trigger's correlation id."""
+    record = leased.record
+    return correlation_id(record.agent, record.source, record.id, leased.rule)

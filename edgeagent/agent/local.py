@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -158,15 +158,18 @@ class LocalBroker:
         self.held = str(error)
 
     def _batch(self) -> list[Message]:
-        batch: list[Message] = []
-        size = 0
-        while self._inbox and len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
-            batch.append(self._inbox.popleft())
-            size += len(batch[-1].payload)
+        inbox, batch, size = self._inbox, list[Message](), 0
+        for _ in range(min(len(inbox), _BATCH_MESSAGES)):
+            message = inbox.popleft()
+            batch.append(message)
+            size += len(message.payload)
+            if size >= _BATCH_BYTES:
+                break
         return batch
 
     async def _take(self, messages: Sequence[Message]) -> None:
         link = self._link
+        self.counts.received += len(messages)
         drafts = [(message, draft) for message in messages if (draft := self._draft(message)) is not None]
         self._together = len(drafts)
         while drafts:
@@ -182,42 +185,40 @@ class LocalBroker:
 
         False while the outbox refuses them; then nothing of them is stored.
         """
-        prepared: list[tuple[Message, Draft, Prepared]] = []
-        part = drafts[: self._together]
+        prepared: list[Prepared] = []  # of the first in `drafts`
+        prepare, moment = self._ingest.prepare, self._clock.moment()
         try:
-            moment = self._clock.moment()
-            for message, draft in part:
+            for message, draft in drafts[: self._together]:
                 try:
-                    prepared.append((message, draft, self._ingest.prepare(draft, moment)))
+                    prepared.append(prepare(draft, moment))
                 except (MessageError, EventConflict, RecordTooLarge) as exc:
                     drafts.remove((message, draft))
                     self._refuse(message, exc)
-            await self._ingest.store([event for _, _, event in prepared])
+            await self._ingest.store(prepared)
         except RecordTooLarge as exc:  # one segment must take them: fewer of them, or this one never
-            self._ingest.take_back([event for _, _, event in prepared])
+            self._ingest.take_back(prepared)
             self._together = len(prepared) // 2
             if not self._together:
+                message, _ = drafts.pop(0)
                 self._together = len(drafts)
-                [(message, draft, _)] = prepared
-                drafts.remove((message, draft))
                 self._refuse(message, exc)
             return True
         except (OutboxError, Draining) as exc:
-            self._ingest.take_back([event for _, _, event in prepared])
+            self._ingest.take_back(prepared)
             self._hold(exc)
             return False
         if self.held:
             _log.info("local messages are taken again", extra={"event": "local_taken"})
         self.held = ""
-        del drafts[: len(prepared)]
-        for _, draft, event in prepared:
+        add = self._deliveries.add
+        for (_, draft), event in zip(drafts, prepared, strict=False):
             if draft.delivery is not None:
-                self._deliveries.add(draft.delivery[1], event.digest, event.event_id)
+                add(draft.delivery[1], event.digest, event.event_id)
+        del drafts[: len(prepared)]
         return True
 
     def _draft(self, message: Message) -> Draft | None:
         """The message as an event; None when it is none (then it is counted, told, and acknowledged)."""
-        self.counts.received += 1
         try:
             route = self._routes.get(message.topic) or self._route(message.topic)
             if route is None or message.retain:
@@ -229,8 +230,10 @@ class LocalBroker:
         except MessageError as exc:
             self._refuse(message, exc)
             return None
-        if not draft.id and message.qos:
-            self._recognise(draft, message)
+        if message.qos and not draft.id:
+            draft.delivery = (self._deliveries.session, message.packet_id)
+            if message.duplicate:
+                self._recognise(draft, message)
         return draft
 
     def _route(self, topic: str) -> _Route | None:
@@ -254,12 +257,10 @@ class LocalBroker:
 
     def _recognise(self, draft: Draft, message: Message) -> None:
         """An event without an id that is delivered again is the same event."""
-        draft.delivery = (self._deliveries.session, message.packet_id)
-        if message.duplicate:
-            known = self._deliveries.event_id(message.packet_id, digest_of(draft))
-            if known is not None:
-                self.counts.redelivered += 1
-                draft.id, draft.repeated = known, True
+        known = self._deliveries.event_id(message.packet_id, digest_of(draft))
+        if known is not None:
+            self.counts.redelivered += 1
+            draft.id, draft.repeated = known, True
 
     def _refuse(self, message: Message, error: MessageError | EventConflict | RecordTooLarge) -> None:
         self.counts.malformed += 1
@@ -278,13 +279,17 @@ class LocalBroker:
 
 
 def _event(message: Message, route: _Route) -> Draft:
-    draft = cloudevent(message.payload)
+    payload = message.payload
+    draft = cloudevent(payload)
     if draft is None:
-        value = _json(message.payload)
+        try:
+            value, is_json = _decode(payload), True
+        except (ValueError, RecursionError):
+            value, is_json = msgspec.UNSET, False
         return Draft(
             source=route.source,
-            data=message.payload,
-            is_json=value is not msgspec.UNSET,
+            data=payload,
+            is_json=is_json,
             value=value,
             type=route.subscription.type,
             topic=message.topic,
@@ -293,14 +298,6 @@ def _event(message: Message, route: _Route) -> Draft:
         draft.source = route.source
     draft.topic = message.topic
     return draft
-
-
-def _json(payload: bytes) -> Any:
-    """The payload decoded, `UNSET` when it is no JSON."""
-    try:
-        return _decode(payload)
-    except (ValueError, RecursionError):
-        return msgspec.UNSET
 
 
 def _id(draft: Draft, path: Path) -> str:

@@ -13,6 +13,8 @@ from edgeagent.outbox.records import Leased
 
 # Between tries while nobody answers; a thousand parked triggers are then gone through in half a day.
 _RETRY_S = 45.0
+# After one over which the connection ended, which costs all the others time, the wait doubles, up to 96 minutes.
+_MOST_DOUBLINGS = 7
 
 
 class ParkedLane:
@@ -24,6 +26,8 @@ class ParkedLane:
         self._round_over = True
         self._out: Out | None = None
         self._next_at = 0.0
+        self._suspected = 0  # how often the connection ended over one, since another one was answered
+        self._is_suspect = False
 
     def wanted(self, now: float) -> bool:
         """Whether a parked trigger should be sent now."""
@@ -47,13 +51,24 @@ class ParkedLane:
 
     def sent(self, entry: Out) -> None:
         """It is in the window."""
-        self._out = entry
+        self._out, self._is_suspect = entry, False
+
+    def suspected(self, entry: Out) -> None:
+        """The connection ended over a trigger; if it is the parked one, wait ever longer until the next."""
+        if entry is self._out:
+            self._suspected += 1
+            self._is_suspect = True
 
     def ended(self, entry: Out, now: float, *, answered: bool) -> None:
         """A trigger left the window; if it was the parked one, see when the next is tried."""
-        if entry is self._out:
-            self._out = None
-            self._next_at = now if answered else now + _RETRY_S
+        if entry is not self._out:
+            return
+        self._out = None
+        if answered:
+            self._next_at, self._suspected = now, 0
+        else:
+            doublings = min(self._suspected, _MOST_DOUBLINGS) if self._is_suspect else 0
+            self._next_at = now + _RETRY_S * 2**doublings
 
     def wait(self, now: float) -> None:
         """There was none after all: look again later."""

@@ -8,8 +8,9 @@ from itertools import islice
 from pathlib import Path
 
 from edgeagent.agent.agent import agent_id, make_store, state_directory
-from edgeagent.agent.api import MAX_FOUND, correlation_of, dead_letter, discard_dead, named
+from edgeagent.agent.api import MAX_FOUND, dead_letter, discard_dead, named
 from edgeagent.agent.clock import Clock
+from edgeagent.agent.lives import correlation_of
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.ports import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
 from edgeagent.core.transfer import ExportedTrigger

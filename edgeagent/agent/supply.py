@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import HIGH, NORMAL, Leased
+from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Leased
 
 # When both logs have triggers, every so many-th comes from `normal`, so that `high` overtakes without starving it.
 _NORMAL_SHARE = 8
@@ -26,15 +26,24 @@ class Supply:
         """`more` is called when there may be something to lease that was not there, or not readable, before."""
         self._outbox = outbox
         self._more = more
-        self._leased: dict[str, deque[Leased]] = {HIGH: deque(), NORMAL: deque()}
-        self._empty = {HIGH: False, NORMAL: False}
+        self._leased: dict[str, deque[Leased]] = {name: deque() for name in (WINDOWS, *EVENT_LOGS)}
+        self._empty = dict.fromkeys(self._leased, False)
         self._unreadable = False
         self._taken = 0
         outbox.on_change = self.changed
 
     def changed(self) -> None:
         """The outbox has new triggers."""
-        self._empty = dict.fromkeys(self._empty, False)
+        self._look_again(EVENT_LOGS)
+
+    def closed(self) -> None:
+        """The outbox has windows that closed."""
+        self._look_again([WINDOWS])
+
+    def put_back(self, members: Sequence[Leased]) -> None:
+        """These triggers, of one rule, are to be taken once more, in their order and before the others."""
+        for leased in reversed(members):
+            self._leased[leased.log].appendleft(leased)
         self._more()
 
     def unreadable(self, error: StorageFailed) -> None:
@@ -42,7 +51,7 @@ class Supply:
         if not self._unreadable:
             _log.warning("cannot read the outbox, trying again: %s", error, extra={"event": "outbox_unreadable"})
         self._unreadable = True
-        asyncio.get_running_loop().call_later(_UNREADABLE_S, self.changed)
+        asyncio.get_running_loop().call_later(_UNREADABLE_S, self._look_again, list(self._leased))
 
     @property
     def unread(self) -> bool:
@@ -65,14 +74,17 @@ class Supply:
 
     def take(self, most: int) -> list[Leased]:
         """The next triggers to send, at most so many; empty when none is leased, and none was just committed."""
-        for name, leased in self._leased.items():
+        for name in EVENT_LOGS:
+            leased = self._leased[name]
             if leased or self._empty[name]:
                 continue
             newest = self._outbox.lease_newest(name)
             if newest is not None:
                 leased.extend(newest)
                 self._empty[name] = not newest
-        high, normal = self._leased[HIGH], self._leased[NORMAL]
+        windows, high, normal = self._leased.values()
+        if windows:  # what is in them was accepted before
+            return [windows.popleft() for _ in range(min(most, len(windows)))]
         if not high:
             return [normal.popleft() for _ in range(min(most, len(normal)))]
         taken: list[Leased] = []
@@ -81,3 +93,7 @@ class Supply:
             turn = normal if normal and (not high or self._taken % _NORMAL_SHARE == 0) else high
             taken.append(turn.popleft())
         return taken
+
+    def _look_again(self, names: Iterable[str]) -> None:
+        self._empty.update(dict.fromkeys(names, False))
+        self._more()

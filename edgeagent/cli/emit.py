@@ -78,27 +78,29 @@ def _tell_accepted(event: dict[str, Any], *, as_json: bool) -> None:
         return
     note = " (came before)" if event["duplicate"] else ""
     if not event["triggers"]:
-        print(f"event {event['id']}: no rule wants it{note}")
+        print(f"event {event['id']}: starts nothing, no rule wants it now{note}")
     for trigger in event["triggers"]:
         print(f"{trigger['correlation_id']}  {trigger['rule']}  event {event['id']}{note}")
     sys.stdout.flush()
 
 
 def _follow(client: AgentClient, trigger: dict[str, str], deadline: float, *, as_json: bool) -> bool:
-    """Wait for a trigger's end and tell it; whether it succeeded."""
-    correlation_id = trigger["correlation_id"]
+    """Wait for the end of a trigger, or of the one into which it was merged, and tell it; whether it succeeded."""
+    correlation_id = followed = trigger["correlation_id"]
     report: dict[str, Any] | None = None
     while (left_s := deadline - time.monotonic()) > 0:
-        report = client.trigger(correlation_id, min(left_s, _MAX_WAIT_S))
+        report = client.trigger(followed, min(left_s, _MAX_WAIT_S))
         if report is None or report["state"] in _FINAL:
             break
+        followed = report.get("into", followed)
     if report is None:
-        report = {"correlation_id": correlation_id, "state": "unknown", "error": "the agent does not follow it"}
+        report = {"correlation_id": followed, "state": "unknown", "error": "the agent does not follow it"}
     if as_json:
         print(msgspec.json.encode(report).decode())
     else:
         detail = report.get("error") or report.get("message") or ""
         workflow = report.get("workflowId") or ""
-        print("  ".join(text for text in (correlation_id, report["state"], workflow, detail) if text))
+        merged = f"merged into {followed}" if followed != correlation_id else ""
+        print("  ".join(text for text in (correlation_id, merged, report["state"], workflow, detail) if text))
     sys.stdout.flush()
     return bool(report["state"] == "succeeded")

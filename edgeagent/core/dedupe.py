@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from enum import Enum
+from functools import lru_cache
 from hashlib import blake2b
 
 KEY_BYTES = 16
@@ -35,20 +36,28 @@ def event_key(source: str, event_id: str) -> bytes:
     return key.digest()
 
 
-def data_digest(data: bytes) -> bytes:
-    """The data's digest, to tell a repetition from a conflict."""
-    digest = _DIGEST.copy()
+def data_digest(data: bytes, topic: str | None = None) -> bytes:
+    """The digest of the data, and of the topic if it counts too, to tell a repetition from a conflict."""
+    digest = _DIGEST.copy() if topic is None else _begun(topic).copy()
     digest.update(data)
     return digest.digest()
 
 
+@lru_cache(maxsize=256)  # devices send to the same few topics
+def _begun(topic: str) -> blake2b:
+    digest = _DIGEST.copy()
+    digest.update(topic.encode() + b"\0")
+    return digest
+
+
 class Dedupe:
-    """The last `capacity` events, by key."""
+    """The last `capacity` events, by key; and, of those that have not a trigger of each rule they matched, of which."""
 
     def __init__(self, capacity: int) -> None:
         """An empty horizon; 0 switches it off."""
         self._capacity = capacity
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
+        self._rules: dict[bytes, tuple[str, ...]] = {}
 
     def check(self, key: bytes, digest: bytes) -> Verdict:
         """Compare an event with those that were added."""
@@ -57,17 +66,25 @@ class Dedupe:
             return Verdict.NEW
         return Verdict.DUPLICATE if known == digest else Verdict.CONFLICT
 
-    def add(self, key: bytes, digest: bytes) -> None:
-        """Take up an event; the oldest beyond the capacity is forgotten."""
+    def rules(self, key: bytes) -> tuple[str, ...]:
+        """Of which rules an event has a trigger, where that is known; else empty."""
+        return self._rules.get(key, ())
+
+    def add(self, key: bytes, digest: bytes, rules: tuple[str, ...] = ()) -> None:
+        """Take up an event; the oldest beyond the capacity is forgotten. `rules`: as the method `rules` tells them."""
         if not self._capacity:
             return
         self._digests[key] = digest
+        if rules:
+            self._rules[key] = rules
         if len(self._digests) > self._capacity:
-            self._digests.popitem(last=False)
+            oldest, _ = self._digests.popitem(last=False)
+            self._rules.pop(oldest, None)
 
     def forget(self, key: bytes) -> None:
         """Take an event back that was not stored after all."""
         self._digests.pop(key, None)
+        self._rules.pop(key, None)
 
 
 class Deliveries:
@@ -89,7 +106,8 @@ class Deliveries:
 
     def add(self, packet_id: int, digest: bytes, event_id: str) -> None:
         """Take up a delivery."""
-        self._known.pop(packet_id, None)
-        self._known[packet_id] = (digest, event_id)
-        if len(self._known) > OPEN_DELIVERIES:
-            self._known.popitem(last=False)
+        known = self._known
+        known.pop(packet_id, None)
+        known[packet_id] = (digest, event_id)
+        if len(known) > OPEN_DELIVERIES:
+            known.popitem(last=False)

@@ -84,6 +84,8 @@ def draft_of(event: JsonEvent, source: str | None) -> Draft:
 def _data(event: JsonEvent) -> tuple[bytes, bool, Any]:
     """An event's data and whether it is JSON: JSON as sent, and decoded; a text of another media type as its bytes."""
     raw = bytes(event.data)
+    if raw and event.datacontenttype is None and event.__class__ is PlainEvent:
+        return raw, True, decoded(raw, ANY, "data")
     declared_json = event.datacontenttype is None or is_json_type(media_type_of(event.datacontenttype))
     encoded = event.data_base64 if isinstance(event, CloudEvent) else None
     if encoded is not None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edgeagent.core.filter_patterns import compile_pattern
-from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
+from edgeagent.core.paths import MISSING, Path, compile_path, lookup, reader_of, text_of
 from edgeagent.core.rulespec import DataFilter
 from edgeagent.errors import MessageError
 
@@ -72,8 +72,15 @@ def _number(path: Path, condition: DataFilter) -> Condition:
     compare = _NUMBER_COMPARATORS[condition.comparator]
     wanted = [_parse_number(value) for value in condition.value]
     if len(wanted) == 1:
-        only = wanted[0]
-        return lambda envelope: compare(_as_number(value_at(path, envelope)), only)
+        only, read = wanted[0], reader_of(path)
+
+        def holds_one(envelope: Any) -> bool:
+            value = read(envelope)
+            if value.__class__ is not float:
+                value = _as_number(value_at(path, envelope))
+            return compare(value, only)
+
+        return holds_one
 
     def holds(envelope: Any) -> bool:
         value = _as_number(value_at(path, envelope))

@@ -25,6 +25,13 @@ def has_filters(filters: Filters) -> bool:
     return bool(filters.exprs or filters.data or filters.context or filters.time)
 
 
+def look_at_body_only(filters: Filters) -> bool:
+    """Whether the filters need nothing of an envelope but the data. The filters must have no `filter_problems`."""
+    if filters.exprs or filters.context is not None or filters.time is not None:
+        return False
+    return all(compile_path(condition.path).in_body for condition in filters.data)
+
+
 def filter_problems(filters: Filters) -> Iterator[tuple[str, str]]:
     """What is wrong in a rule's filters: key path below `filters`, and reason."""
     for index, expression in enumerate(filters.exprs):

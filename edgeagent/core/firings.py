@@ -64,7 +64,3 @@ class Firings:
         firing = self.get(rule, source)
         if firing is not None:
             self.fired(msgspec.structs.replace(firing, armed=True))
-
-    def forget(self, rule: str, source: str) -> None:
-        """There was none, after all."""
-        self._last.pop((rule, source), None)

@@ -20,6 +20,8 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import Generic, TypeVar
 
+import msgspec
+
 from edgeagent.core.backoff import full_jitter
 
 T = TypeVar("T")
@@ -39,21 +41,18 @@ class Phase(Enum):
     ENDING = "ending"
 
 
-class InFlight(Generic[T]):
+class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known."""
 
-    __slots__ = ("attempt", "correlation_id", "deadline", "item", "lane", "patience", "phase", "token", "tries")
-
-    def __init__(self, token: int, correlation_id: str, item: T, lane: str | None, attempt: int, patience: int) -> None:
-        self.token = token
-        self.correlation_id = correlation_id
-        self.item = item
-        self.lane = lane
-        self.attempt = attempt
-        self.patience = patience
-        self.tries = 0
-        self.phase = Phase.READY
-        self.deadline = 0.0
+    token: int
+    correlation_id: str
+    item: T
+    lane: str | None
+    attempt: int
+    patience: int
+    tries: int = 0
+    phase: Phase = Phase.READY
+    deadline: float = 0.0
 
 
 class Window(Generic[T]):
@@ -102,10 +101,10 @@ class Window(Generic[T]):
         """
         if correlation_id in self._by_correlation:
             return None
-        entry = InFlight(self._next_token, correlation_id, item, lane, 1 if known else 0, patience)
-        self._next_token += 1
-        self._by_token[entry.token] = entry
-        self._by_correlation[correlation_id] = entry
+        token = self._next_token
+        entry = InFlight(token, correlation_id, item, lane, 1 if known else 0, patience)
+        self._next_token = token + 1
+        self._by_token[token] = self._by_correlation[correlation_id] = entry
         if lane is not None:
             self._lanes.setdefault(lane, deque()).append(entry)
         self._ready.append(entry)
@@ -117,19 +116,20 @@ class Window(Generic[T]):
             self._expire(now)
         result: list[InFlight[T]] = []
         held: list[InFlight[T]] = []
-        ready = self._ready
-        while ready and len(result) < room:
+        ready, by_token, sent = self._ready, self._by_token, Phase.SENT
+        while room > 0 and ready:
             entry = ready.popleft()
-            if entry.phase is not Phase.READY or entry.token not in self._by_token:
+            if entry.phase is not Phase.READY or entry.token not in by_token:
                 continue
             if entry.lane is not None and self._lanes[entry.lane][0] is not entry:
                 held.append(entry)
                 continue
-            entry.phase = Phase.SENT
-            entry.tries += 1
-            if entry.tries > 1 and entry.attempt:
+            entry.phase = sent
+            if entry.tries and entry.attempt:
                 entry.attempt += 1
+            entry.tries += 1
             result.append(entry)
+            room -= 1
         self.sent += len(result)
         ready.extendleft(reversed(held))
         return result
@@ -183,7 +183,8 @@ class Window(Generic[T]):
         """It is final: let the next one of its lane go. Again is harmless."""
         if self._by_token.pop(entry.token, None) is None:
             return
-        self.sent -= entry.phase is Phase.SENT
+        if entry.phase is Phase.SENT:
+            self.sent -= 1
         entry.phase = Phase.ENDING
         del self._by_correlation[entry.correlation_id]
         if entry.lane is not None:

@@ -1,7 +1,7 @@
 r"""A trigger's life: which state follows which (contract sections 5 and 6).
 
     buffered -> published -> triggered -> running -> succeeded | failed | error
-                         \-> rejected, expired, dropped: given up, yet a late answer or status goes on from there
+                         \-> rejected, expired, dropped, merged: given up, yet a late answer or status goes on
 
 A state never goes backwards within a run; a status with a later `startedAt` opens a new run. Each function returns the
 new life, or None when nothing changed.
@@ -12,17 +12,19 @@ from __future__ import annotations
 from typing import Final
 
 import msgspec
+from msgspec import UNSET
 
 from edgeagent.core.messages import Report, Response, State, Status
 
-FINAL: Final = frozenset({State.SUCCEEDED, State.FAILED, State.ERROR, State.REJECTED, State.EXPIRED, State.DROPPED})
-GIVEN_UP: Final = frozenset({State.REJECTED, State.EXPIRED, State.DROPPED})
+GIVEN_UP: Final = frozenset({State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED})
+FINAL: Final = GIVEN_UP | {State.SUCCEEDED, State.FAILED, State.ERROR}
 
 _RANK: Final = {
     State.BUFFERED: 0,
     State.REJECTED: 1,
     State.EXPIRED: 1,
     State.DROPPED: 1,
+    State.MERGED: 1,
     State.PUBLISHED: 1,
     State.TRIGGERED: 2,
     State.RUNNING: 3,
@@ -62,14 +64,21 @@ def published(life: Life, at: str) -> Life | None:
     """The broker took the trigger."""
     if life.report.state not in {State.BUFFERED, *GIVEN_UP}:
         return None
-    return _with(life, state=State.PUBLISHED, at=at, error="")
+    return _with(life, state=State.PUBLISHED, at=at, error="", into=UNSET)
 
 
 def given_up(life: Life, state: State, reason: str, at: str) -> Life | None:
     """The trigger was rejected, has expired or was dropped, with the reason."""
     if _RANK[life.report.state] > _RANK[State.PUBLISHED]:
         return None
-    return _with(life, state=state, error=reason, at=at)
+    return _with(life, state=state, error=reason, at=at, into=UNSET)
+
+
+def merged(life: Life, into: str, at: str) -> Life | None:
+    """The trigger ended in another one, with this correlation id."""
+    if _RANK[life.report.state] > _RANK[State.PUBLISHED] or life.report.into == into:
+        return None
+    return _with(life, state=State.MERGED, error="", at=at, into=into)
 
 
 def answered(life: Life, response: Response, at: str) -> Life | None:
@@ -78,7 +87,9 @@ def answered(life: Life, response: Response, at: str) -> Life | None:
     workflow_id = response.workflow_id or report.workflow_id
     namespace = response.namespace or report.namespace
     if _RANK[report.state] < _RANK[State.TRIGGERED]:
-        return _with(life, state=State.TRIGGERED, workflow_id=workflow_id, namespace=namespace, error="", at=at)
+        return _with(
+            life, state=State.TRIGGERED, workflow_id=workflow_id, namespace=namespace, error="", at=at, into=UNSET
+        )
     if (workflow_id, namespace) != (report.workflow_id, report.namespace):
         return _with(life, workflow_id=workflow_id, namespace=namespace)
     return None
@@ -99,6 +110,7 @@ def progressed(life: Life, status: Status, at: str) -> Life | None:
         progress=status.progress or ("" if new_run else life.report.progress),
         message=status.message,
         error="",
+        into=UNSET,
     )
     if changed == life.report and not new_run:
         return None

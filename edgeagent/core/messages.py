@@ -42,6 +42,7 @@ class State(StrEnum):
     REJECTED = "rejected"
     EXPIRED = "expired"
     DROPPED = "dropped"
+    MERGED = "merged"
 
 
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -112,7 +113,10 @@ class Report(
     frozen=True,
     rename={"event_id": "id", "workflow_id": "workflowId"},
 ):
-    """What a device is told about one of its triggers. `at` is when the state was reached, RFC 3339 UTC."""
+    """What a device is told about one of its triggers. `at` is when the state was reached, RFC 3339 UTC.
+
+    `into`: with the state `merged`, the correlation id of the trigger in which it ended.
+    """
 
     correlation_id: str
     event_id: str
@@ -125,6 +129,7 @@ class Report(
     progress: str = ""
     message: str = ""
     error: str = ""
+    into: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
+from edgeagent.core.paths import MISSING, Path, compile_path, reader_of, text_of
 from edgeagent.core.rulespec import Parameter, ParameterSource
 from edgeagent.core.sjson import Dest, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
 from edgeagent.errors import MessageError
@@ -35,12 +35,16 @@ _LABEL_DEPTH = 3
 
 
 class Argument(NamedTuple):
-    """One of `arguments`. `read` gives its text from an envelope; None: it is `constant` in every event."""
+    """One of `arguments`. `read` gives its text from an envelope; None: it is `constant` in every event.
+
+    `body_only`: `read` needs no other member of the envelope than the data.
+    """
 
     name: str
     read: Read | None
     constant: str
     use_raw: bool = False
+    body_only: bool = False
 
 
 class Setting(NamedTuple):
@@ -52,6 +56,7 @@ class Setting(NamedTuple):
     dest: Dest
     operation: str
     key: str  # for messages: "parameters[0]"
+    body_only: bool
 
     def put(self, workflow: dict[str, Any], value: Any) -> None:
         """Put what `read` gave, or a gap for it, in its place; the workflow is changed.
@@ -131,7 +136,8 @@ def _are_named(arguments: Any) -> bool:
 
 def _argument(name: str, value: Any) -> Argument:
     if isinstance(value, str):
-        return Argument(name, _reader(name, _event_path(value), value, None, use_raw=False), "")
+        path = _event_path(value)
+        return Argument(name, _reader(name, path, value, None, use_raw=False), "", body_only=path.in_body)
     if isinstance(value, dict) and value.keys() == {"value"} and isinstance(value["value"], (str, int, float, bool)):
         return Argument(name, None, text_of(value["value"]))
     raise ValueError('must be a path such as "body.temp", or a constant such as { value = "north" }')
@@ -142,7 +148,8 @@ def _setting(index: int, parameter: Parameter) -> Setting:
     read = _source(parameter, key)
     source = parameter.src
     use_raw = source.use_raw_data and bool(source.data_key)
-    return Setting(read, source.value or "", use_raw, _dest(parameter), parameter.operation, key)
+    body_only = bool(source.data_key) and _event_path(source.data_key).in_body
+    return Setting(read, source.value or "", use_raw, _dest(parameter), parameter.operation, key, body_only)
 
 
 def _source(parameter: Parameter, key: str = "") -> Read | None:
@@ -192,9 +199,10 @@ def _event_path(text: str) -> Path:
 
 def _reader(name: str, path: Path, text: str, default: str | None, *, use_raw: bool) -> Read:
     """What is at a path of the envelope: its text, or with `use_raw` the value itself (a float as a plain number)."""
+    find = reader_of(path)
 
     def read(seen: dict[str, Any]) -> Any:
-        value = lookup(path, seen)
+        value = find(seen)
         kind = value.__class__
         if kind is str:
             return value

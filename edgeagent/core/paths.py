@@ -7,18 +7,21 @@ indexes, which nearly every path consists of, are walked here; all else is compi
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from edgeagent.core.gjson import compile_find
 from edgeagent.core.gjson_steps import Find
 from edgeagent.core.gjson_values import MISSING, text_of
 
-__all__ = ["MISSING", "Path", "compile_path", "lookup", "text_of"]
+__all__ = ["MISSING", "Path", "compile_path", "lookup", "reader_of", "text_of"]
 
 # Names without a sign that is special anywhere, or with every such sign escaped.
 _PLAIN: Final = re.compile(r"(?:[^\\.|*?#@!\[\]{}]|\\[^0-9])++(?:\.(?:[^\\.|*?#@!\[\]{}]|\\[^0-9])++)*+", re.DOTALL)
 _DOT: Final = re.compile(r"((?:[^\\.]|\\.)+)", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_BODY: Final = "body"
 
 
 class Path:
@@ -33,6 +36,11 @@ class Path:
 
     def __repr__(self) -> str:
         return f"Path({self.text!r})"
+
+    @property
+    def in_body(self) -> bool:
+        """Whether it needs nothing of an envelope but the data."""
+        return self.find is None and self.names[0] == _BODY
 
 
 def compile_path(text: str) -> Path:
@@ -64,3 +72,18 @@ def lookup(path: Path, envelope: Any) -> Any:
         else:
             return MISSING
     return value if path.find is None else path.find(envelope)
+
+
+def reader_of(path: Path) -> Callable[[dict[str, Any]], Any]:
+    """`lookup` of one path, for who asks often: a member of the data, which most paths are, is found in two steps."""
+    if path.find is not None:
+        return path.find
+    if len(path.names) != 2:  # noqa: PLR2004  the data, and a name in it
+        return partial(lookup, path)
+    first, second = path.names
+
+    def read(envelope: dict[str, Any]) -> Any:
+        value = envelope.get(first)
+        return value.get(second, MISSING) if value.__class__ is dict else lookup(path, envelope)
+
+    return read

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-from edgeagent.core.event import Draft, envelope
-from edgeagent.core.filters import compile_filters, filter_problems, has_filters
+from edgeagent.core.event import Draft, body, envelope
+from edgeagent.core.filters import compile_filters, filter_problems, has_filters, look_at_body_only
 from edgeagent.core.names import Glob, is_dns_label, is_dns_subdomain, is_name_prefix
 from edgeagent.core.parameters import Parameters, argument_problems, parameter_problems, place_problems
 from edgeagent.core.rulespec import MAX_WINDOW_COUNT, RuleSpec, Window
@@ -23,6 +23,14 @@ _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
 # Sources and types that are remembered; a device that makes up ever new ones costs time, never memory.
 _MAX_WANTING = 4096
 _METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
+
+
+class Match(msgspec.Struct, frozen=True):
+    """What the rules say of one event: the rules that matched, and those that could not decide, with the reason."""
+
+    rules: tuple[str, ...]
+    errors: tuple[tuple[str, MessageError], ...]
+    high: bool
 
 
 class Rule:
@@ -50,6 +58,8 @@ class Rule:
         self._type = Glob(spec.type)
         self.templates: dict[str, Any] = {}  # by `reply_to`; `core.trigger` keeps here what it made of this rule
         self.filtered = has_filters(spec.filters)
+        self.body_only = look_at_body_only(spec.filters)  # what `passes` is given needs no other member
+        self.alone = Match((spec.name,), (), self.high)  # when no other rule has anything to say
         self._passes = compile_filters(spec.filters, spec.filters_logical_operator)
 
     def wants(self, source: str, event_type: str) -> bool:
@@ -108,12 +118,11 @@ class Rule:
         }
 
 
-class Match(msgspec.Struct, frozen=True):
-    """What the rules say of one event: the rules that matched, and those that could not decide, with the reason."""
+class _Wanting(NamedTuple):
+    """The rules that want events of a source and type, and whether their filters look at the data alone."""
 
-    rules: tuple[str, ...]
-    errors: tuple[tuple[str, MessageError], ...]
-    high: bool
+    rules: tuple[Rule, ...]
+    body_only: bool
 
 
 class RuleSet:
@@ -124,7 +133,7 @@ class RuleSet:
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
         self._rules = {spec.name: Rule(spec) for spec in specs if spec.enabled}
-        self._wanting: dict[tuple[str, str], tuple[Rule, ...]] = {}  # by source and type, as far as they came
+        self._wanting: dict[tuple[str, str], _Wanting] = {}  # by source and type, as far as they came
         self._rearming = [rule for rule in self if rule.rearm is not None]
         self.remembered = frozenset(rule.name for rule in self if rule.remembers)
 
@@ -151,30 +160,32 @@ class RuleSet:
         wanting = self._wanting.get((draft.source, draft.type))
         if wanting is None:
             wanting = self._want(draft.source, draft.type)
-        matched: list[str] = []
+        matched: list[Rule] = []
         errors: list[tuple[str, MessageError]] = []
-        high = False
         seen: Any = None
-        for rule in wanting:
+        for rule in wanting.rules:
             try:
                 if rule.filtered:
-                    seen = seen or envelope(draft)  # at most once: most events are settled by source and type alone
+                    if seen is None:  # at most once: most events are settled by source and type alone
+                        seen = {"body": body(draft)} if wanting.body_only else envelope(draft)
                     if not rule.passes(seen):
                         continue
             except MessageError as exc:
                 errors.append((rule.name, exc))
                 continue
-            matched.append(rule.name)
-            high = high or rule.high
-        return Match(tuple(matched), tuple(errors), high)
+            matched.append(rule)
+        if len(matched) == 1 and not errors:
+            return matched[0].alone
+        return Match(tuple(rule.name for rule in matched), tuple(errors), any(rule.high for rule in matched))
 
     def rearming(self, source: str) -> list[Rule]:
         """The rules with `rearm` that want events of this source."""
         return [rule for rule in self._rearming if rule.wants_source(source)]
 
-    def _want(self, source: str, event_type: str) -> tuple[Rule, ...]:
+    def _want(self, source: str, event_type: str) -> _Wanting:
         """The rules whose source and type fit; remembered, so that a hundred rules do not cost each event a hundred."""
-        wanting = tuple(rule for rule in self._rules.values() if rule.wants(source, event_type))
+        rules = tuple(rule for rule in self._rules.values() if rule.wants(source, event_type))
+        wanting = _Wanting(rules, all(rule.body_only for rule in rules))
         if len(self._wanting) >= _MAX_WANTING:
             self._wanting.clear()
         self._wanting[source, event_type] = wanting
@@ -224,6 +235,10 @@ def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         if not has_filters(spec.rearm):
             yield "rearm", "needs filters (data, exprs, context or time): after what does the rule fire again?"
         yield from ((f"rearm.{key}", reason) for key, reason in filter_problems(spec.rearm))
+        wanted = spec.rearm.context.source if spec.rearm.context is not None else ""
+        if wanted and not Glob(spec.source).matches(wanted):
+            reason = f"is {wanted!r}, but the rule wants {spec.source!r}: it would never fire again"
+            yield "rearm.context.source", reason
     if spec.coalesce and spec.window is not None:
         yield "coalesce", "and window exclude each other: one sends only the newest event, the other all together"
 

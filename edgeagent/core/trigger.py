@@ -14,7 +14,7 @@ from typing import Any, cast
 import msgspec
 
 from edgeagent.core import messages
-from edgeagent.core.event import Record, envelope
+from edgeagent.core.event import Record, body, envelope
 from edgeagent.core.messages import Trigger
 from edgeagent.core.parameters import Argument, Read, Setting
 from edgeagent.core.paths import text_of
@@ -84,6 +84,7 @@ class Template:
         """
         self._rule = rule.name
         self._reads: list[Read] = []
+        self._body_only = True  # what they need of an envelope
         self._raw_reads: set[int] = set()  # the numbers of values of any kind
         self._raw: set[int] = set()  # those of them that are put in as they are
         self._inner: set[int] = set()  # the numbers of values that are a part of a text
@@ -126,7 +127,7 @@ class Template:
         ]
         if self._reads:
             try:
-                seen = _seen(event, correlation, self._rule)
+                seen = {"body": body(event)} if self._body_only else _seen(event, correlation, self._rule)
                 for read in self._reads:
                     values.append(_encode(read(seen)))  # noqa: PERF401  a comprehension takes 0.2 us more
             except RecursionError as exc:
@@ -141,6 +142,7 @@ class Template:
         if each.read is None:
             return each.constant
         self._reads.append(each.read)
+        self._body_only = self._body_only and each.body_only
         number = _READS + len(self._reads) - 1
         if each.use_raw:
             self._raw_reads.add(number)

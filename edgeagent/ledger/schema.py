@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 # Written in the order of the events, so that what changes at the same time lies together, and in small pages: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -29,6 +31,7 @@ CREATE TABLE trigger (
     progress TEXT NOT NULL,
     message TEXT NOT NULL,
     error TEXT NOT NULL,
+    merged_into TEXT NOT NULL,
     accepted_ms INTEGER NOT NULL,
     run TEXT NOT NULL,
     ends_published INTEGER NOT NULL,
@@ -43,14 +46,14 @@ CREATE INDEX trigger_unrelayed ON trigger (accepted_ms) WHERE unrelayed;
 """
 
 COLUMNS: Final = (
-    "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, "
+    "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "
     "accepted_ms, run, ends_published, version"
 )
 UPSERT: Final = (
-    f"INSERT INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608  constants
+    f"INSERT INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608  constants
     "ON CONFLICT (correlation_id) DO UPDATE SET state = excluded.state, at = excluded.at, "
     "workflow_id = excluded.workflow_id, namespace = excluded.namespace, progress = excluded.progress, "
-    "message = excluded.message, error = excluded.error, run = excluded.run, "
+    "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
     "ends_published = excluded.ends_published, version = excluded.version, unrelayed = excluded.unrelayed"
 )
 BY_WORKFLOW: Final = (
@@ -75,6 +78,7 @@ def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
         report.progress,
         report.message,
         report.error,
+        report.into or "",
         life.accepted_ms,
         life.run,
         int(life.ends_published),
@@ -86,8 +90,19 @@ def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
 def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
     """The life and its version from a row of `COLUMNS`."""
     correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, *rest = row
-    accepted_ms, run, ends_published, version = rest
+    into, accepted_ms, run, ends_published, version = rest
     report = Report(
-        correlation_id, event_id, source, rule, State(state), at, workflow_id, namespace, progress, message, error
+        correlation_id,
+        event_id,
+        source,
+        rule,
+        State(state),
+        at,
+        workflow_id,
+        namespace,
+        progress,
+        message,
+        error,
+        into or UNSET,
     )
     return Life(report, accepted_ms, run, bool(ends_published)), version

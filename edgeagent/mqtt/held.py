@@ -24,19 +24,16 @@ class Held:
 
     Attributes:
         received: how many messages there were to take, those that were not taken included.
+        unacknowledged: the packet ids in use, and whether each is acknowledged and waits for one before it.
     """
 
     def __init__(self, max_messages: int) -> None:
         self.received = 0
         self._max_messages = max_messages
         self._order: deque[int] = deque()
-        self._acknowledged: dict[int, bool] = {}
+        self.unacknowledged: dict[int, bool] = {}
         self._bytes = 0
         self._overrun = False
-
-    def __contains__(self, packet_id: int) -> bool:
-        """Whether this packet id is in use."""
-        return packet_id in self._acknowledged
 
     @property
     def is_full(self) -> bool:
@@ -56,25 +53,32 @@ class Held:
     def take(self, message: Message) -> bool:
         """Keep a message until it is acknowledged; False: it is not taken, and none behind it will be."""
         self.received += 1
-        too_many = len(self._order) >= self._max_messages and self._bytes > _MAX_BYTES
-        if self._overrun or too_many or message.packet_id in self._acknowledged:
+        packet_id, size_bytes = message.packet_id, self._bytes
+        too_many = size_bytes > _MAX_BYTES and len(self._order) >= self._max_messages
+        if too_many or self._overrun or packet_id in self.unacknowledged:
             self._overrun = True
             return False
-        self._acknowledged[message.packet_id] = False
-        self._order.append(message.packet_id)
-        self._bytes += len(message.payload)
+        self.unacknowledged[packet_id] = False
+        self._order.append(packet_id)
+        self._bytes = size_bytes + len(message.payload)
         return True
 
     def acknowledge(self, messages: Iterable[Message]) -> list[int]:
         """The packet ids whose acknowledgement may leave now: one leaves when all before it are acknowledged."""
-        acknowledged, order = self._acknowledged, self._order
+        unacknowledged, order = self.unacknowledged, self._order
+        leaving: list[int] = []
         for message in messages:
-            if acknowledged.get(message.packet_id) is False:
-                acknowledged[message.packet_id] = True
-                self._bytes -= len(message.payload)
-        leaving = []
-        while order and acknowledged[order[0]]:
+            packet_id = message.packet_id
+            if unacknowledged.get(packet_id) is not False:
+                continue
+            self._bytes -= len(message.payload)
+            if order[0] == packet_id:
+                leaving.append(order.popleft())
+                del unacknowledged[packet_id]
+            else:
+                unacknowledged[packet_id] = True
+        while order and unacknowledged[order[0]]:
             packet_id = order.popleft()
-            del acknowledged[packet_id]
+            del unacknowledged[packet_id]
             leaving.append(packet_id)
         return leaving

@@ -66,7 +66,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     user_properties: tuple[tuple[str, str], ...] = ()
 
 
-class Ack(NamedTuple):
+class Ack(msgspec.Struct, frozen=True, gc=False):
     """The answer to a publication: its token and the reason code (below 0x80: taken; 0x10: nobody heard it).
 
     It is the broker's, or the link's own when the publication was not written (see `Link.publish`).

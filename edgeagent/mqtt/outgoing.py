@@ -93,7 +93,9 @@ class Outgoing:
     @property
     def room(self) -> int:
         """How many more may go out at QoS 1 and 2."""
-        return max(0, self._receive_max - len(self.tokens) - len(self._exchanges or ()))
+        exchanges = self._exchanges
+        out = len(self.tokens) if exchanges is None else len(self.tokens) + len(exchanges)
+        return self._receive_max - out if out < self._receive_max else 0
 
     def first(self) -> list[bytes]:
         """What a resumed session begins with: the PUBRELs again, then the PUBLISHes without PUBREC."""
@@ -117,12 +119,28 @@ class Outgoing:
 
     def packets(self, publications: Sequence[Publication]) -> list[bytes]:
         """The PUBLISHes, their packet ids taken. What cannot go out is in `refused` instead."""
-        return [packet for publication in publications if (packet := self._packet(publication))]
+        packets: list[bytes] = []
+        room = self.room
+        for publication in publications:
+            if publication.qos != 1 or room <= 0 or publication.retain:  # else only its size may be in the way
+                reason_code = self._obstacle(publication, room)
+                if reason_code:
+                    self._refuse(publication, reason_code)
+                    continue
+            packet = self._packet(publication)
+            if packet is not None:
+                packets.append(packet)
+                room -= publication.qos > 0
+        return packets
 
     def free_packet_id(self) -> int:
         """A packet id that nothing waits for, taken by the caller."""
-        packet_id = self.last_packet_id % LARGEST_PACKET_ID + 1
-        while packet_id in self.tokens or packet_id == self.reserved_id or packet_id in (self._exchanges or ()):
+        packet_id, exchanges = self.last_packet_id % LARGEST_PACKET_ID + 1, self._exchanges
+        while (
+            packet_id in self.tokens
+            or packet_id == self.reserved_id
+            or (exchanges is not None and packet_id in exchanges)
+        ):
             packet_id = packet_id % LARGEST_PACKET_ID + 1
         self.last_packet_id = packet_id
         return packet_id
@@ -151,8 +169,8 @@ class Outgoing:
 
     def _packet(self, publication: Publication) -> bytes | None:
         qos, topic, alias, packet_id = publication.qos, publication.topic, None, None
-        if reason_code := self._obstacle(publication):
-            self._refuse(publication, reason_code)
+        if len(publication.payload) > self.max_packet_bytes:
+            self._refuse(publication, PACKET_TOO_LARGE)
             return None
         if qos:
             packet_id = self.free_packet_id()
@@ -183,12 +201,10 @@ class Outgoing:
         again, self._last_topic = topic == self._last_topic, topic
         return len(self._aliases) + 1 if again and len(self._aliases) < self._most_aliases else None
 
-    def _obstacle(self, publication: Publication) -> int:
+    def _obstacle(self, publication: Publication, room: int) -> int:
         """The reason code for what the broker would end the connection over, 0 when there is none."""
-        if publication.qos and len(self.tokens) + len(self._exchanges or ()) >= self._receive_max:
+        if publication.qos and room <= 0:
             return RECEIVE_MAXIMUM_EXCEEDED
-        if len(publication.payload) > self.max_packet_bytes:
-            return PACKET_TOO_LARGE
         if publication.retain and not self._retain_available:
             return RETAIN_NOT_SUPPORTED
         return 0 if publication.qos <= self._highest_qos else QOS_NOT_SUPPORTED

@@ -6,7 +6,9 @@ compare them with `==` and turn them into numbers with `int()`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from struct import Struct
 from typing import Final, NamedTuple
 
 import mqtt5
@@ -24,6 +26,9 @@ PUBREC: Final = 0x50
 PUBCOMP: Final = 0x70
 _ANSWERS = frozenset({PUBACK, PUBREC, PUBCOMP})
 _DUPLICATE = 0x08  # in the first byte of a PUBLISH
+# PUBACKs that say success in the short form stand one behind the other when a broker is busy.
+_SUCCESSES = re.compile(rb"(?:\x40\x02[\x00-\xff]{2})++")
+_PACKET_ID_OF_EACH = Struct(">2xH")
 _REFUSAL_BYTES = 5  # the shortest one: first byte, length, packet id, reason code
 _MAX_SHORT_LENGTH = 0x7F
 
@@ -43,11 +48,20 @@ class Refusal(NamedTuple):
     reason_code: int
 
 
+class Successes(NamedTuple):
+    """PUBACKs without a reason that came one behind the other: their packet ids."""
+
+    packet_ids: list[int]
+
+
 class Fault(NamedTuple):
     """What is wrong with received bytes: the reason code to disconnect with, and what the broker sent."""
 
     reason_code: mqtt5.DisconnectReasonCode
     text: str
+
+
+Received = mqtt5.Packet | Refusal | Successes
 
 
 class PacketReader:
@@ -65,18 +79,18 @@ class PacketReader:
         self._partial = bytearray()
         self._wanted_bytes = 0
 
-    def take(self, data: bytes) -> tuple[list[mqtt5.Packet | Refusal], Fault | None]:
+    def take(self, data: bytes) -> tuple[list[Received], Fault | None]:
         """The packets that these bytes complete, and the fault behind them; after a fault nothing more can be read."""
-        packets: list[mqtt5.Packet | Refusal] = []
+        packets: list[Received] = []
         if self._partial:
-            self._partial += data
-            if len(self._partial) < self._wanted_bytes:
-                return packets, None
-            data = bytes(self._partial)
-            self._partial.clear()
+            data = self._completed(data)
         view, end_bytes, max_packet_bytes, read = memoryview(data), len(data), self._max_packet_bytes, mqtt5.read
         position = 0
         while position < end_bytes:
+            if data[position] == PUBACK and (run := _SUCCESSES.match(data, position)):
+                packets.append(Successes([packet_id for (packet_id,) in _PACKET_ID_OF_EACH.iter_unpack(run[0])]))
+                position = run.end()
+                continue
             try:
                 packet, packet_bytes = read(view[position:])
             except IndexError:
@@ -98,6 +112,15 @@ class PacketReader:
             packets.append(packet)
             position += packet_bytes
         return packets, None
+
+    def _completed(self, data: bytes) -> bytes:
+        """The data with what was kept before it; nothing while the packet that was begun is not complete."""
+        self._partial += data
+        if len(self._partial) < self._wanted_bytes:
+            return b""
+        data = bytes(self._partial)
+        self._partial.clear()
+        return data
 
     def _keep(self, rest: memoryview) -> Fault | None:
         packet_bytes = _packet_bytes(rest)

@@ -261,7 +261,7 @@ class V311Link:
         """Whether this message at QoS 1 is taken: then it waits for its acknowledgement."""
         if message.qos != 1:
             self._against_protocol("a message at QoS 2, which was not asked for")
-        elif not message.packet_id or (message.packet_id in self._held and not self._held.is_full):
+        elif not message.packet_id or (message.packet_id in self._held.unacknowledged and not self._held.is_full):
             self._against_protocol(f"a message with packet id {message.packet_id}, which is 0 or in use")
         else:
             return self._held.take(message)

@@ -24,13 +24,16 @@ from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.keepalive import KeepAlive
-from edgeagent.mqtt.link import Ack, LinkOwner, Message, Publication
+from edgeagent.mqtt.link import SUCCESS, Ack, LinkOwner, Message, Publication
 from edgeagent.mqtt.outgoing import Limits, Outgoing
 from edgeagent.mqtt.packets import (
+    PUBACK,
     PUBCOMP,
     PUBREC,
     PacketReader,
+    Received,
     Refusal,
+    Successes,
     message_from,
     puback_packets,
     subscribe_packet,
@@ -122,9 +125,8 @@ class V5Link(asyncio.Protocol):
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `Link.publish`."""
-        if self._phase is not _UP:
-            return
-        self._publish(self._outgoing.packets(publications))
+        if self._phase is _UP:
+            self._publish(self._outgoing.packets(publications))
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
@@ -170,8 +172,8 @@ class V5Link(asyncio.Protocol):
         self._keep_alive.received()
         packets, fault = self._reader.take(data)
         for packet in packets:
-            if type(packet) is mqtt5.PubAckPacket:
-                self._take_puback(packet)
+            if type(packet) is Successes:
+                self._take_successes(packet.packet_ids)
             elif type(packet) is mqtt5.PublishPacket:
                 self._take_publish(packet)
             else:
@@ -235,12 +237,14 @@ class V5Link(asyncio.Protocol):
         elif len(self._messages) > RECEIVE_MAX + _EARLY_QOS0_MAX:
             self._messages = [message for message in self._messages if message.qos]
 
-    def _take_puback(self, packet: mqtt5.PubAckPacket) -> None:
-        try:
-            token = self._outgoing.tokens.pop(packet.packet_id)
-            self._acks.append(Ack(token, int(packet.reason_code), packet.reason_str or ""))
-        except KeyError:
-            self._not_in_flight(packet.packet_id)
+    def _take_successes(self, packet_ids: Sequence[int]) -> None:
+        take, acks = self._outgoing.tokens.pop, self._acks
+        for packet_id in packet_ids:
+            token = take(packet_id, None)
+            if token is None:
+                self._not_in_flight(packet_id)
+                return
+            acks.append(Ack(token, SUCCESS))
 
     def _take_answer(self, kind: int, packet_id: int, reason_code: int, reason: str | None) -> None:
         if self._phase is _CONNECTING:
@@ -263,24 +267,22 @@ class V5Link(asyncio.Protocol):
             self._against_protocol("a message before it answered CONNECT")
         elif not message.topic:
             self._against_protocol("a topic alias, which was not offered", _Reason.TOPIC_ALIAS_INVALID)
-        elif packet.packet_id is None or self._hold(message, packet.qos):
+        elif (packet_id := packet.packet_id) is None:
             self._messages.append(message)
-
-    def _hold(self, message: Message, qos: mqtt5.QoS) -> bool:
-        """Whether this message at QoS 1 is taken: then it waits for its acknowledgement."""
-        if qos != _AT_LEAST_ONCE:
+        elif packet.qos != _AT_LEAST_ONCE:
             self._against_protocol("a message at QoS 2, which was not asked for", _Reason.QOS_NOT_SUPPORTED)
-        elif not message.packet_id or (message.packet_id in self._held and not self._held.is_full):
-            self._against_protocol(f"a message with packet id {message.packet_id}, which is 0 or in use")
-        else:
-            return self._held.take(message)
-        return False
+        elif packet_id and self._held.take(message):
+            self._messages.append(message)
+        elif not packet_id or (packet_id in self._held.unacknowledged and not self._held.is_full):
+            self._against_protocol(f"a message with packet id {packet_id}, which is 0 or in use")
 
-    def _take_other(self, packet: mqtt5.Packet | Refusal) -> None:
+    def _take_other(self, packet: Received) -> None:
         if isinstance(packet, mqtt5.PingRespPacket) and self._phase is not _CONNECTING:
             return
         if isinstance(packet, Refusal):
             self._take_answer(packet.kind, packet.packet_id, packet.reason_code, None)
+        elif isinstance(packet, mqtt5.PubAckPacket):
+            self._take_answer(PUBACK, packet.packet_id, int(packet.reason_code), packet.reason_str)
         elif isinstance(packet, (mqtt5.PubRecPacket, mqtt5.PubCompPacket)) and self._handshake.exchanges is not None:
             kind = PUBREC if isinstance(packet, mqtt5.PubRecPacket) else PUBCOMP
             self._take_answer(kind, packet.packet_id, int(packet.reason_code), packet.reason_str)

@@ -150,12 +150,13 @@ class Outbox:
         """As `lease`, without the disk: None if the next ones have to be read."""
         return self._tails.take(name)
 
-    def release(self, leased: Leased, way: str) -> None:
-        """Release a leased trigger: it is final, and `way` says how. Kept with the next checkpoint."""
-        self._releases.append((leased.log, leased.seq, way))
-        self.parked -= leased.log == PARKED
+    def release(self, leased: Sequence[Leased], way: str) -> None:
+        """Release leased triggers: they are final, and `way` says how. Kept with the next checkpoint."""
+        releases = [(one.log, one.seq, way) for one in leased]
+        self._releases += releases
+        self.parked -= sum([log == PARKED for log, _, _ in releases])
         self._changed = True
-        self._unkept += 1
+        self._unkept += len(releases)
         if self._keep_at is None:
             self._keep_at = self._loop.time() + _CHECKPOINT_S
             self._alarm.at(self._keep_at)

@@ -155,7 +155,7 @@ def digest_of(record: Draft | Record) -> bytes:
     """The digest by which a repetition of this record's event is told from a conflict."""
     if record.delivery is None:
         return data_digest(record.data)
-    return data_digest(b"%b\0%b" % ((record.topic or "").encode(), record.data))
+    return data_digest(record.data, record.topic or "")
 
 
 def delivery_of(record: Record, digest: bytes) -> Delivery | None:

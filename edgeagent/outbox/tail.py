@@ -30,14 +30,17 @@ class Tail:
 
     def add(self, seq: int, records: Sequence[Record]) -> None:
         """Take up records that were committed, the first one with this seq, as far as they fit."""
+        if seq != self.next_seq:
+            return
+        log, boot, triggers = self._log, self._boot, self._triggers
         for record in records:
-            if seq != self.next_seq or len(self._triggers) >= _MAX_TRIGGERS or self._bytes >= _MAX_BYTES:
-                return
-            self._triggers += [
-                Leased(self._log, seq + index, rule, record, self._boot) for index, rule in enumerate(record.rules)
-            ]
+            if len(triggers) >= _MAX_TRIGGERS or self._bytes >= _MAX_BYTES:
+                break
+            for rule in record.rules:
+                triggers.append(Leased(log, seq, rule, record, boot))
+                seq += 1
             self._bytes += len(record.data)
-            seq = self.next_seq = seq + len(record.rules)
+        self.next_seq = seq
 
     def take(self) -> list[Leased]:
         """Lease what is here."""

@@ -88,7 +88,7 @@ async def test_what_the_disk_refuses_is_not_acknowledged_and_what_it_took_is_kep
         # Reading goes on, and so does settling.
         leased = await outbox.lease(NORMAL)
         assert ids(leased) == accepted
-        outbox.release(leased[0], SETTLED)
+        outbox.release([leased[0]], SETTLED)
         await eventually(lambda: outbox.health.account.settled == 1)
         filesystem.heal()
         # Nobody sends anything, and still it is well again.
@@ -130,7 +130,7 @@ async def test_settling_and_its_checkpoint_need_no_room_on_a_full_disk(tmp_path:
         await append_until_refused(outbox, accepted)
         assert len(accepted) > 1, "what was reserved is still used"
         for leased in await outbox.lease(NORMAL):
-            outbox.release(leased, SETTLED)
+            outbox.release([leased], SETTLED)
         synced = filesystem.syncs[tmp_path / "outbox" / "cursor"]
         await eventually(lambda: filesystem.syncs[tmp_path / "outbox" / "cursor"] > synced)
         await eventually(lambda: outbox.health.account.pending == 0)
@@ -252,7 +252,7 @@ async def test_what_was_just_committed_is_sent_even_if_its_files_are_gone(tmp_pa
         leased = await outbox.lease(NORMAL)
         assert ids(leased) == [f"e{number}" for number in range(5)]
         for entry in leased:
-            outbox.release(entry, SETTLED)
+            outbox.release([entry], SETTLED)
         account = outbox.health.account
         assert (account.accepted, account.settled, account.damaged) == (5, 5, 0)
         (tmp_path / "outbox" / NORMAL).mkdir()

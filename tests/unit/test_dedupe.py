@@ -37,6 +37,17 @@ def test_the_oldest_event_is_forgotten_beyond_the_horizon() -> None:
     assert verdicts == [Verdict.NEW, Verdict.DUPLICATE, Verdict.DUPLICATE]
 
 
+def test_of_which_rules_an_event_has_triggers_is_known_as_long_as_the_event_is() -> None:
+    dedupe = Dedupe(2)
+    dedupe.add(b"a", b"1", ("one",))
+    dedupe.add(b"b", b"1")
+    assert (dedupe.rules(b"a"), dedupe.rules(b"b")) == (("one",), ())
+    dedupe.add(b"c", b"1", ("two",))
+    assert (dedupe.rules(b"a"), dedupe.rules(b"c")) == ((), ("two",))
+    dedupe.forget(b"c")
+    assert dedupe.rules(b"c") == ()
+
+
 def test_a_horizon_of_none_knows_nothing() -> None:
     dedupe = Dedupe(0)
     dedupe.add(b"key", b"digest")

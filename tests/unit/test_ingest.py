@@ -127,7 +127,7 @@ async def test_an_event_refused_by_a_full_outbox_is_no_duplicate_when_it_comes_a
                 number += 1
         while triggers := await leased(outbox):
             for trigger in triggers:
-                outbox.release(trigger, "settled")
+                outbox.release([trigger], "settled")
         (again,) = await ingest.accept([event(filler, id=str(number))])  # settling has made room
         assert not again.duplicate
         counts = outbox.events

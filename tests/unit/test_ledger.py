@@ -41,11 +41,14 @@ async def test_states_survive_a_restart(path: Path) -> None:
         "run-1",
         True,
     )
+    merged = Life(Report("c", "8", "Kühler/2", "r", State.MERGED, "2026", into="a"), 100)
     async with running(path) as ledger:
         ledger.begin(full)
+        ledger.begin(merged)
     async with running(path) as ledger:
         assert await ledger.get("a") == full
         assert await ledger.get("b") is None
+        assert await ledger.get("c") == merged
 
 
 async def test_a_workflow_with_the_correlation_id_in_its_name_is_found_without_an_index(path: Path) -> None:

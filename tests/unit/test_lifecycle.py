@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.lifecycle import FINAL, Life, answered, given_up, progressed, published
+from edgeagent.core.lifecycle import FINAL, Life, answered, given_up, merged, progressed, published
 from edgeagent.core.messages import Report, Response, State, Status
 
 STATUSES = ("Pending", "Running", "Succeeded", "Failed", "Error")
-GIVEN_UP = (State.REJECTED, State.EXPIRED, State.DROPPED)
+GIVEN_UP = (State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED)
 RUN, LATER = "2026-03-20T11:00:00Z", "2026-03-20T12:00:00Z"
 
 
@@ -40,6 +40,7 @@ TABLE = """
     rejected   triggered running   succeeded failed    error
     expired    triggered running   succeeded failed    error
     dropped    triggered running   succeeded failed    error
+    merged     triggered running   succeeded failed    error
 """
 ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [(row[0], told, after) for row in ROWS for told, after in zip(STATUSES, row[1:], strict=True)]
@@ -133,9 +134,32 @@ def test_only_what_the_engine_did_not_take_is_given_up(before: State, end: State
         assert after is None
 
 
+@pytest.mark.parametrize("before", State)
+def test_only_what_the_engine_did_not_take_is_merged_and_once(before: State) -> None:
+    after = merged(life(before, error="x"), "8e1b", "now")
+    if before in {State.BUFFERED, State.PUBLISHED, *GIVEN_UP}:
+        assert after is not None
+        assert (after.report.state, after.report.into, after.report.error) == (State.MERGED, "8e1b", "")
+        assert merged(after, "8e1b", "later") is None
+    else:
+        assert after is None
+
+
+def test_what_goes_on_after_it_was_merged_no_longer_names_another_trigger() -> None:
+    before = life(State.MERGED, into="8e1b")
+    for after in (
+        answered(before, Response(code=200), "now"),
+        progressed(before, status("Running"), "now"),
+        published(before, "now"),
+        given_up(before, State.EXPIRED, "old", "now"),
+    ):
+        assert after is not None
+        assert after.report.into is msgspec.UNSET
+
+
 @pytest.mark.parametrize("state", State)
 def test_what_is_final(state: State) -> None:
-    ends = {"succeeded", "failed", "error", "rejected", "expired", "dropped"}
+    ends = {"succeeded", "failed", "error", "rejected", "expired", "dropped", "merged"}
     assert life(state).final is (state in ends)
     by_broker = msgspec.structs.replace(life(state), ends_published=True)
     assert by_broker.final is (state in ends | {"published"})

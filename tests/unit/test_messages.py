@@ -209,3 +209,5 @@ def test_a_report_has_all_members_always() -> None:
         "message": "",
         "error": "",
     }
+    merged = msgspec.structs.replace(report, state=State.MERGED, into="8e")
+    assert msgspec.json.decode(msgspec.json.encode(merged))["into"] == "8e"

@@ -168,7 +168,7 @@ async def test_a_disk_that_was_not_asked_is_not_said_to_be_well_again(caplog: py
         gate.fails = True
         with pytest.raises(StorageFailed):
             await outbox.append(group(NORMAL, record("b")))
-        outbox.release(leased, SETTLED)
+        outbox.release([leased], SETTLED)
         await eventually(lambda: outbox.health.account.settled == 1)
         assert outbox.health.failure
         gate.fails = False
@@ -202,9 +202,9 @@ async def test_a_full_outbox_says_so_and_takes_events_again_when_some_were_settl
         assert not outbox.health.accepting
         while leased := await outbox.lease(NORMAL):
             for entry in leased:
-                outbox.release(entry, SETTLED)
+                outbox.release([entry], SETTLED)
         for _ in range(outbox_module._CHECKPOINT_RELEASES):
-            outbox.release(entry, SETTLED)  # again is harmless, and so many bring a checkpoint
+            outbox.release([entry], SETTLED)  # again is harmless, and so many bring a checkpoint
         await eventually(lambda: outbox.health.accepting)
         await outbox.append(group(NORMAL, record("e", data=DATA)))
 
@@ -247,8 +247,8 @@ async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest
     async with running(filesystem) as outbox:
         leased = await leased_from(outbox, 3)
         before = filesystem.syncs
-        outbox.release(leased[0], SETTLED)
-        outbox.release(leased[2], EXPIRED)
+        outbox.release([leased[0]], SETTLED)
+        outbox.release([leased[2]], EXPIRED)
         await eventually(lambda: filesystem.syncs > before)
         await outbox.look(lambda _: None)  # behind the checkpoint, on the same thread
         health = outbox.health
@@ -263,7 +263,7 @@ async def test_releases_are_kept_when_there_are_many(monkeypatch: pytest.MonkeyP
         leased = await leased_from(outbox, 4)
         before = filesystem.syncs
         for entry in leased[:3]:
-            outbox.release(entry, SETTLED)
+            outbox.release([entry], SETTLED)
         await eventually(lambda: filesystem.syncs > before)
 
 
@@ -274,7 +274,7 @@ async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.Monke
     async with running(filesystem) as outbox:
         leased = await leased_from(outbox, 2)
         gate.fails = True
-        outbox.release(leased[0], SETTLED)
+        outbox.release([leased[0]], SETTLED)
         await eventually(lambda: bool(outbox.health.failure))
         gate.fails = False
         await eventually(lambda: not outbox.health.failure)
@@ -284,7 +284,7 @@ async def test_releases_are_kept_at_a_stop() -> None:
     filesystem = disk()
     async with running(filesystem) as outbox:
         for entry in (await leased_from(outbox, 3))[:2]:
-            outbox.release(entry, SETTLED)
+            outbox.release([entry], SETTLED)
     assert after_a_power_cut(filesystem) == ["e2"]
 
 
@@ -331,7 +331,7 @@ async def test_a_dead_letter_can_be_found_replayed_and_settled() -> None:
 async def test_what_was_settled_a_moment_ago_becomes_no_dead_letter() -> None:
     async with running(disk()) as outbox:
         [leased] = await leased_from(outbox, 1)
-        outbox.release(leased, SETTLED)
+        outbox.release([leased], SETTLED)
         await outbox.bury(leased, reason="late", code=400, attempts=1)
         assert await outbox.find(DEAD, lambda _: True, 10) == []
         assert (outbox.health.account.settled, outbox.health.account.dead) == (1, 0)
@@ -340,7 +340,7 @@ async def test_what_was_settled_a_moment_ago_becomes_no_dead_letter() -> None:
 async def test_an_expired_trigger_that_came_to_something_is_counted_as_settled() -> None:
     async with running(disk()) as outbox:
         [leased] = await leased_from(outbox, 1)
-        outbox.release(leased, EXPIRED)
+        outbox.release([leased], EXPIRED)
         await eventually(lambda: outbox.health.account.expired == 1)
         await outbox.late(EXPIRED)
         assert (outbox.health.account.settled, outbox.health.account.expired) == (1, 0)

@@ -32,7 +32,7 @@ async def test_a_window_is_leased_and_settled_like_any_trigger(tmp_path: Path) -
         assert await outbox.lease(WINDOWS) == []
         await outbox.append(group(HIGH, record("more")))
         assert ids(await outbox.lease(HIGH)) == ["more"]
-        outbox.release(window, SETTLED)
+        outbox.release([window], SETTLED)
         account = outbox.health.account
         assert (account.accepted, account.merged, account.settled, account.pending) == (5, 2, 1, 2)
     async with running_outbox(tmp_path) as outbox:
@@ -45,7 +45,7 @@ async def test_what_was_settled_a_moment_ago_is_in_no_window(tmp_path: Path) -> 
     async with running_outbox(tmp_path) as outbox:
         await outbox.append(group(NORMAL, record("a"), record("b"), record("c")))
         leased = await outbox.lease(NORMAL)
-        outbox.release(leased[0], SETTLED)
+        outbox.release([leased[0]], SETTLED)
         await outbox.gather([closing(leased)])
         account = outbox.health.account
         assert (account.settled, account.merged, account.pending) == (1, 1, 1)

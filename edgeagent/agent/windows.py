@@ -1,0 +1,146 @@
+"""Windows: triggers of a rule with `window` are gathered as they are leased, and go on as one (contract section 11).
+
+Until a window closes its members stand in the outbox, each for itself. Then the trigger that they make together is
+synced, in the log `windows`, and only from there it is leased and published. So a crash before that finds the members,
+and one after it the very same window.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from functools import partial
+
+import msgspec
+
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock, Moment
+from edgeagent.agent.counts import ForwarderCounts, RuleCounts
+from edgeagent.agent.lives import Lives, correlation_of
+from edgeagent.agent.supply import Supply
+from edgeagent.core.elapsed import Instant
+from edgeagent.core.event import gathered, member_size
+from edgeagent.core.gathering import Closed, Gathering
+from edgeagent.core.rules import Rule, RuleSet
+from edgeagent.core.rulespec import Window
+from edgeagent.errors import OutboxError
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Closing, Leased
+
+# While the disk refuses what closed it is tried this often.
+_RETRY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+class Windows:
+    """See the module. `closing`: how many windows have closed and are not in the log yet."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        supply: Supply,
+        rules: RuleSet,
+        lives: Lives,
+        chores: Chores,
+        clock: Clock,
+        *,
+        max_event_bytes: int,
+        counts: ForwarderCounts,
+        rule_counts: dict[str, RuleCounts],
+    ) -> None:
+        self._outbox = outbox
+        self._supply = supply
+        self._rules = rules
+        self._lives = lives
+        self._chores = chores
+        self._clock = clock
+        self._counts = counts
+        self._rule_counts = rule_counts
+        # Each log is leased in the order of acceptance, but `high` overtakes `normal`.
+        self._gatherings: dict[str, Gathering[Leased]] = {name: Gathering(max_event_bytes) for name in EVENT_LOGS}
+        self._closed: list[Closed[Leased]] = []
+        self._failing = False
+
+    @property
+    def closing(self) -> int:
+        """See the class."""
+        return len(self._closed)
+
+    def take(self, leased: Leased, rule: Rule, window: Window, moment: Moment) -> None:
+        """Take up a leased trigger of an event that goes into a window of this rule."""
+        record = leased.record
+        at = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
+        now = Instant(moment.now_ms, moment.uptime_ms, self._clock.boot)
+        gathering = self._gatherings[leased.log]
+        self._close(gathering.add(rule.name, window, record.source, leased, member_size(record), at, now))
+
+    def resumed(self, leased: Leased) -> None:
+        """A window was leased: if it closed before this process, a crash may have kept its end from being told."""
+        record = leased.record
+        rule = self._rules.get(leased.rule)
+        if leased.seq >= self._outbox.reopened_seq[WINDOWS] or rule is None or rule.window is None:
+            return
+        if rule.window.by == "source":  # else it is not known of which sources its events were
+            others = [msgspec.structs.replace(record, id=event_id) for event_id in record.events]
+            members = [msgspec.structs.replace(leased, record=other) for other in others]
+            self._chores.leave(partial(self._tell, members))
+
+    def passed(self, leased: Leased) -> None:
+        """Everything that was accepted before this trigger, in its log, was leased."""
+        gathering = self._gatherings.get(leased.log)
+        if gathering and leased.boot == self._clock.boot:
+            self._close(gathering.due(leased.record.uptime_ms))
+
+    def caught_up(self, moment: Moment) -> float | None:
+        """Nothing waits to be leased: close what is due; returns after how many seconds the next one is, if any."""
+        deadlines_ms: list[int] = []
+        for gathering in self._gatherings.values():
+            self._close(gathering.due(moment.uptime_ms))
+            deadline_ms = gathering.next_deadline_ms()
+            deadlines_ms += [deadline_ms] if deadline_ms is not None else []
+        return max(min(deadlines_ms) - moment.uptime_ms, 0) / 1000 if deadlines_ms else None
+
+    def _close(self, closed: Sequence[Closed[Leased]]) -> None:
+        for one in closed:
+            rule = self._rules.get(one.rule)
+            if rule is None or rule.window is None:  # since a reload
+                self._supply.put_back(one.members)
+                continue
+            self._closed.append(one)
+            if len(self._closed) == 1:
+                self._chores.leave(self._store)
+
+    async def _store(self) -> None:
+        """Sync what closed; then its members are released, and it is leased from the log `windows`."""
+        closed = self._closed[:]
+        closings = [
+            Closing(one.rule, one.members, gathered([leased.record for leased in one.members], one.rule))
+            for one in closed
+        ]
+        try:
+            await self._outbox.gather(closings)
+        except OutboxError as exc:
+            if not self._failing:
+                _log.warning("windows stay open, trying again: %s", exc, extra={"event": "windows_unkept"})
+            self._failing = True
+            asyncio.get_running_loop().call_later(_RETRY_S, self._chores.leave, self._store)
+            return
+        self._failing = False
+        del self._closed[: len(closed)]
+        if self._closed:
+            self._chores.leave(self._store)
+        for one in closed:
+            counts = self._rule_counts.setdefault(one.rule, RuleCounts())
+            counts.gathered += len(one.members)
+            counts.merged += len(one.members) - 1
+            self._counts.merged += len(one.members) - 1
+            self._chores.leave(partial(self._tell, one.members))
+        self._supply.closed()
+
+    async def _tell(self, members: Sequence[Leased]) -> None:
+        """The members of a window ended in the trigger that bears the first one's name."""
+        into = correlation_of(members[0])
+        for leased in members[1:]:
+            await self._lives.merged(leased, into)

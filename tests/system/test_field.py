@@ -1,0 +1,223 @@
+"""Rules that protect the engine from the field, in a real agent: throttle, rearm, coalesce, window; through kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from edgeagent.cli.client import AgentRefused
+from edgeagent.errors import AgentUnreachable
+from tests.fakes.engine import Engine
+from tests.fakes.mosquitto import Mosquitto
+from tests.fakes.programs import Agent
+from tests.fakes.tcp_proxy import TcpProxy
+
+HOT, WARM, COOL = {"temp": 97}, {"temp": 85}, {"temp": 60}
+RULE = """
+[[rule]]
+name = "overheat"
+source = "boiler-*"
+namespace = "plant"
+template = "inspect"
+arguments = { n = "body.n", ns = "body.#.n" }
+filters.data = [{ path = "body.temp", type = "number", comparator = ">=", value = ["90"] }]
+"""
+REARM = 'rearm.data = [{ path = "body.temp", type = "number", comparator = "<", value = ["80"] }]\n'
+
+
+def rule(keys: str, arguments: str = "{}") -> str:
+    return RULE.replace('{ n = "body.n", ns = "body.#.n" }', arguments) + keys
+
+
+async def test_a_throttled_rule_fires_once_and_a_crash_does_not_make_it_forget(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with Engine(broker.url) as engine:
+        agent = Agent(tmp_path / "agent", broker.url, rules=rule('throttle = "1h"\n'))
+        await agent.start()
+        first = await agent.triggered("boiler-1", HOT, Idempotency_Key="e-1")
+        for _ in range(4):
+            assert (await agent.send("boiler-1", HOT))["triggers"] == []
+        await agent.triggered("boiler-2", HOT)  # another source
+        await agent.state(first, "triggered")
+        stats = await agent.account(stored=2, throttled=4, settled=2)
+        assert (stats["rules"]["overheat"]["matched"], stats["rules"]["overheat"]["throttled"]) == (2, 4)
+        await agent.kill()
+        await agent.start()
+        assert (await agent.send("boiler-1", HOT))["triggers"] == []
+        again = await agent.send("boiler-1", HOT, Idempotency_Key="e-1")
+        assert (again["duplicate"], again["triggers"][0]["correlation_id"]) == (True, first)
+        await agent.account(stored=2, settled=2)
+        assert len(engine.started) == 2
+        assert await agent.stop() == 0
+
+
+async def test_a_rule_is_armed_by_an_event_that_nobody_stores_and_a_power_cut_right_after_keeps_it(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with Engine(broker.url) as engine:
+        agent = Agent(tmp_path / "agent", broker.url, rules=rule(REARM))
+        await agent.start()
+        await agent.triggered("boiler-1", HOT)
+        assert (await agent.send("boiler-1", HOT))["triggers"] == []
+        await agent.kill()
+        await agent.start()
+        for data in (HOT, WARM, HOT):  # warm is not cool
+            assert (await agent.send("boiler-1", data))["triggers"] == []
+        await agent.send("boiler-2", COOL)  # another source
+        assert (await agent.send("boiler-1", HOT))["triggers"] == []
+        await agent.send("boiler-1", COOL)
+        await agent.kill()
+        await agent.start()
+        await agent.triggered("boiler-1", HOT)
+        stats = await agent.account(stored=2, settled=2)
+        assert stats["rules"]["overheat"]["disarmed"] == 0, "since the last start"
+        assert len(engine.started) == 2
+        assert await agent.stop() == 0
+
+
+async def test_of_triggers_that_were_never_published_only_the_newest_of_each_source_goes(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with Engine(broker.url) as engine, TcpProxy(broker.port) as proxy:
+        await proxy.cut()
+        agent = Agent(tmp_path / "agent", proxy.url, rules=rule('coalesce = "latest"\n', '{ n = "body.n" }'))
+        await agent.start()
+        promised = [await agent.triggered(f"boiler-{n % 2}", {**HOT, "n": n}) for n in range(10)]
+        await agent.kill()  # which of them is the newest is known after a crash too
+        await agent.start()
+        await proxy.heal()
+        stats = await agent.account(pending=0, settled=2, merged=8, accepted=10)
+        assert stats["rules"]["overheat"]["merged"] == 8
+        assert sorted(_values(trigger)["n"] for trigger in engine.triggers) == ["8", "9"]
+        for number, correlation in enumerate(promised[:8]):
+            report = await agent.state(correlation, "merged")
+            assert report["into"] == promised[8 + number % 2]
+        assert "into" not in await agent.state(promised[9], "triggered")
+        assert await agent.stop() == 0
+
+
+async def test_a_window_starts_one_workflow_for_its_events_and_each_of_them_tells_in_which_one_it_ended(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with Engine(broker.url) as engine, TcpProxy(broker.port) as proxy:
+        await proxy.cut()
+        keys = 'window = { count = 5, time = "2s" }\n'
+        agent = Agent(tmp_path / "agent", proxy.url, rules=rule(keys, '{ ns = "body.#.n", ids = "events" }'))
+        await agent.start()
+        promised = [await agent.triggered("boiler-1", {**HOT, "n": n}, Idempotency_Key=f"e-{n}") for n in range(12)]
+        assert (await agent.state(promised[1], "buffered"))["rule"] == "overheat"
+        await proxy.heal()
+        stats = await agent.account(pending=0, settled=3, merged=9, accepted=12)
+        assert (stats["rules"]["overheat"]["gathered"], stats["rules"]["overheat"]["merged"]) == (12, 9)
+        values = [_values(trigger) for trigger in engine.triggers]
+        assert [json.loads(value["ns"]) for value in values] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
+        assert json.loads(values[2]["ids"]) == ["e-10", "e-11"]
+        assert [trigger["correlation_id"] for trigger in engine.triggers] == promised[::5]
+        for number, correlation in enumerate(promised):
+            report = await agent.state(correlation, "merged" if number % 5 else "triggered")
+            assert report.get("into") == (promised[number - number % 5] if number % 5 else None)
+        assert await agent.stop() == 0
+
+
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize("rounds", [pytest.param(8), pytest.param(60, marks=[pytest.mark.soak])])
+async def test_kill_9_at_any_moment_puts_each_event_into_exactly_one_window(
+    broker: Mosquitto, tmp_path: Path, rounds: int
+) -> None:
+    random = _random()
+    async with Engine(broker.url, session_expiry_s=60) as engine:
+        keys = 'window = { count = 7, time = "300ms" }\n'
+        tables = {"uplink": 'response_timeout = "2s"', "outbox": 'segment_bytes = "64KiB"\nmax_event_bytes = "16KiB"'}
+        agent = Agent(tmp_path / "agent", broker.url, rules=rule(keys, '{ ns = "body.#.n" }'), tables=tables)
+        taken: set[int] = set()
+
+        async def device(first: int) -> None:
+            for number in range(first, first + 1000, 3):
+                await agent.send(f"boiler-{first}", {**HOT, "n": number}, Idempotency_Key=f"e-{number}")
+                taken.add(number)
+
+        for at in range(rounds):
+            await agent.start()
+            sending = [asyncio.create_task(device(at * 1000 + number)) for number in range(3)]
+            await asyncio.sleep(random.uniform(0, 0.6))  # the moment of the kill
+            await agent.kill()
+            for outcome in await asyncio.gather(*sending, return_exceptions=True):
+                assert outcome is None or isinstance(outcome, (AgentUnreachable, AgentRefused)), outcome
+        await agent.start()
+        stats = await agent.account(pending=0)
+        account = stats["account"]["triggers"]
+        assert account["settled"] + account["merged"] == account["accepted"] >= len(taken)
+        windows: dict[str, list[int]] = {}
+        for trigger in engine.triggers:
+            numbers = json.loads(_values(trigger)["ns"])
+            known = windows.setdefault(trigger["workflow"]["metadata"]["name"], numbers)
+            assert known == numbers, "a name stands for the same events whenever it is sent"
+        told = [number for numbers in windows.values() for number in numbers]
+        assert len(told) == len(set(told)) == account["accepted"]
+        assert taken <= set(told)
+        assert max(map(len, windows.values())) <= 7
+        assert all(numbers == sorted(numbers) for numbers in windows.values())
+        assert await agent.stop() == 0
+
+
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize("rounds", [pytest.param(8), pytest.param(60, marks=[pytest.mark.soak])])
+async def test_kill_9_at_any_moment_changes_nothing_about_when_a_rule_fires(
+    broker: Mosquitto, tmp_path: Path, rounds: int
+) -> None:
+    random = _random()
+    async with Engine(broker.url, session_expiry_s=60) as engine:
+        agent = Agent(
+            tmp_path / "agent",
+            broker.url,
+            rules=rule(REARM, '{ n = "body.n" }'),
+            tables={"uplink": 'response_timeout = "2s"'},
+        )
+        wanted: list[str] = []
+        armed, number = True, 0
+        await agent.start()
+        for _ in range(rounds):
+            killing = asyncio.create_task(_kill(agent, random.uniform(0, 0.4)))
+            alive = True
+            while alive:
+                number += 1
+                reading = random.choice([HOT, HOT, WARM, COOL])
+                if reading is HOT and armed:
+                    wanted.append(str(number))
+                armed = reading is COOL or (armed and reading is not HOT)
+                event = {**reading, "n": number}
+                try:
+                    await agent.send("boiler-1", event, Idempotency_Key=f"e-{number}")
+                except (AgentUnreachable, AgentRefused):  # a device sends again what nobody acknowledged
+                    alive = False
+                    await killing
+                    await agent.start()
+                    await agent.send("boiler-1", event, Idempotency_Key=f"e-{number}")
+        await agent.account(pending=0)
+        fired = {_values(trigger)["n"] for trigger in engine.triggers}
+        assert sorted(fired, key=int) == wanted
+        assert len(engine.started) == len(wanted)
+        assert await agent.stop() == 0
+
+
+async def _kill(agent: Agent, after_s: float) -> None:
+    await asyncio.sleep(after_s)  # the moment of the kill
+    await agent.kill()
+
+
+def _values(trigger: dict[str, Any]) -> dict[str, str]:
+    parameters = trigger["workflow"]["spec"]["arguments"]["parameters"]
+    return {parameter["name"]: parameter["value"] for parameter in parameters}
+
+
+def _random() -> Random:
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201  pytest shows it when the test fails
+    return Random(seed)  # noqa: S311  chance for tests

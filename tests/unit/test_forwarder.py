@@ -1,0 +1,278 @@
+"""The forwarder over a real outbox and ledger, with a link that only keeps what is published."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from errno import EIO
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock, Moment
+from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.uplink import Addressing
+from edgeagent.config.tables import Uplink
+from edgeagent.core.dedupe import Dedupe
+from edgeagent.core.event import Draft
+from edgeagent.core.messages import State
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.rulespec import RuleSpec, Window
+from edgeagent.core.units import Duration
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import Ack, Publication
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.outbox import Outbox
+from tests.fakes.faulty_filesystem import FaultyFilesystem
+from tests.fakes.link import FakeLink
+from tests.fakes.outbox import running_outbox
+
+_DEADLINE_S = 10.0
+PLAIN = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
+GATHERED = RuleSpec(
+    "many", "plant", template="t", arguments={"ns": "body.#.n"}, window=Window(time=Duration(10), count=3)
+)
+
+
+class TurnedClock(Clock):
+    """A clock that a test turns, of the boot that the test's outbox is of."""
+
+    ms = 1_800_000_000_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boot = bytes(16)
+
+    def now_ms(self) -> int:
+        """What the test says."""
+        return self.ms
+
+    def moment(self) -> Moment:
+        """What the test says."""
+        return Moment(self.ms, self.ms - 1_790_000_000_000, "2027-01-15T08:00:00Z")
+
+
+class Scene:
+    """Everything that an event meets from its acceptance to the broker, settled by the broker."""
+
+    def __init__(self, outbox: Outbox, ledger: Ledger, specs: Sequence[RuleSpec], window: int) -> None:
+        self.clock = TurnedClock()
+        self.outbox = outbox
+        self.ledger = ledger
+        self.rules = RuleSet(specs)
+        self.chores = Chores()
+        self.ingest = Ingest("gw-1", self.rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
+        self.forwarder = Forwarder(
+            Addressing("gw-1", "argo/workflows/trigger", "argo/workflows/response/{agent}"),
+            Uplink(settle="broker", max_inflight=window),
+            self.rules,
+            outbox,
+            ledger,
+            self.chores,
+            self.clock,
+            max_age_s=1e9,
+            max_event_bytes=16 << 10,
+            park_after=20,
+            rule_counts=self.ingest.rule_counts,
+            guard=self.ingest.guarded.guard,
+        )
+        self.link = FakeLink()
+        self.told: list[Publication] = []  # what the broker took
+
+    async def accept(self, *numbers: int, source: str = "boiler-1") -> list[str]:
+        """Take events; returns their correlation ids."""
+        drafts = [Draft(source=source, data=b'{"n": %d}' % n, is_json=True, id=f"e-{n}") for n in numbers]
+        return [one.triggers[0].correlation_id for one in await self.ingest.accept(drafts)]
+
+    def up(self) -> None:
+        """The uplink is there."""
+        self.forwarder.up(self.link)
+
+    def take(self) -> None:
+        """The broker takes everything that was published."""
+        published, self.link.published = self.link.published, []
+        self.told += published
+        self.link.room += len(published)
+        self.forwarder.acknowledged([Ack(one.token, 0) for one in published])
+
+    async def published(self, count: int) -> None:
+        """Wait until so much is published that the broker did not take yet."""
+        async with asyncio.timeout(_DEADLINE_S):
+            while len(self.link.published) < count:  # noqa: ASYNC110  the link tells nobody
+                await asyncio.sleep(0.005)
+
+    async def account(self, **wanted: int) -> None:
+        """Let the broker take what comes until the account says this."""
+        await self.until(lambda: self._has(wanted), f"the account {wanted}: {self.outbox.health.account}")
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Let the broker take what comes until a condition holds."""
+        deadline = asyncio.get_running_loop().time() + _DEADLINE_S
+        while not condition():
+            assert asyncio.get_running_loop().time() < deadline, what
+            self.take()
+            await asyncio.sleep(0.005)
+
+    def arguments(self) -> list[Any]:
+        """What the triggers that the broker took have as their first argument."""
+        workflows = [json.loads(one.payload)["workflow"] for one in self.told]
+        return [json.loads(workflow["spec"]["arguments"]["parameters"][0]["value"]) for workflow in workflows]
+
+    def _has(self, wanted: dict[str, int]) -> bool:
+        account = msgspec.to_builtins(self.outbox.health.account)
+        return all(account[name] == count for name, count in wanted.items())
+
+
+@asynccontextmanager
+async def scene(
+    directory: Path, *specs: RuleSpec, window: int = 100, filesystem: Filesystem | None = None
+) -> AsyncIterator[Scene]:
+    """A scene that runs."""
+    ledger = Ledger(directory / "ledger.db", relay=False)
+    await ledger.open()
+    async with running_outbox(directory, filesystem=filesystem, remembered=RuleSet(specs).remembered) as outbox:
+        made = Scene(outbox, ledger, specs, window)
+        tasks = [asyncio.create_task(run) for run in (ledger.run(), made.chores.run(), made.forwarder.run())]
+        try:
+            yield made
+        finally:
+            made.forwarder.down()
+            await made.chores.idle()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await ledger.close()
+
+
+async def test_a_backlog_that_expired_leaves_without_anything_else_happening(tmp_path: Path) -> None:
+    async with scene(tmp_path, msgspec.structs.replace(PLAIN, ttl=Duration(60)), window=10) as made:
+        for start in range(0, 300, 50):
+            await made.accept(*range(start, start + 50))
+        made.clock.ms += 61_000
+        await made.accept(300)
+        made.up()
+        await made.account(expired=300, settled=1, pending=0)
+
+
+async def test_a_window_that_is_not_full_closes_when_its_time_is_over(tmp_path: Path) -> None:
+    async with scene(tmp_path, msgspec.structs.replace(GATHERED, window=Window(time=Duration(0.2), count=9))) as made:
+        made.up()
+        promised = await made.accept(1, 2)
+        made.clock.ms += 201
+        await made.account(settled=1, merged=1, pending=0)
+        assert made.arguments() == [[1, 2]]
+        await made.chores.idle()
+        life = await made.ledger.get(promised[1])
+        assert life is not None
+        assert (life.report.state, life.report.into) == (State.MERGED, promised[0])
+
+
+async def test_windows_of_a_backlog_are_those_that_there_would_have_been(tmp_path: Path) -> None:
+    async with scene(tmp_path, GATHERED) as made:
+        for number in (1, 2, 3, 4):
+            await made.accept(number)
+            made.clock.ms += 1_000
+        made.clock.ms += 10_000
+        await made.accept(5, 6, source="boiler-1")
+        await made.accept(7, source="boiler-2")
+        made.clock.ms += 86_400_000
+        made.up()
+        await made.account(settled=4, merged=3, pending=0)
+        assert made.arguments() == [[1, 2, 3], [4], [5, 6], [7]]
+
+
+async def test_what_overtakes_by_priority_closes_no_window_of_a_backlog_early(tmp_path: Path) -> None:
+    normal = msgspec.structs.replace(GATHERED, source="boiler-*")
+    high = msgspec.structs.replace(PLAIN, source="pump-*", priority="high")
+    async with scene(tmp_path, normal, high, window=4) as made:
+        for number in range(9):
+            await made.accept(number)
+            made.clock.ms += 1
+        for number in range(100, 120):
+            await made.accept(number, source="pump-1")
+            made.clock.ms += 60_000
+        made.up()
+        await made.account(settled=23, merged=6, pending=0)
+        assert [each for each in made.arguments() if isinstance(each, list)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+async def test_windows_that_closed_before_a_stop_are_sent_after_it_and_their_members_never_again(
+    tmp_path: Path,
+) -> None:
+    async with scene(tmp_path, GATHERED) as made:
+        promised = await made.accept(1, 2, 3, 4)
+        made.up()
+        await made.until(lambda: made.ingest.rule_counts["many"].gathered == 3, "a window")
+        made.forwarder.down()
+    async with scene(tmp_path, GATHERED) as made:
+        assert made.outbox.health.account.pending == 2
+        await made.accept(5, 6)
+        made.up()
+        await made.account(settled=2, merged=4, pending=0)
+        assert made.arguments() == [[1, 2, 3], [4, 5, 6]]
+        assert [one.correlation_data for one in made.told] == [promised[0].encode(), promised[3].encode()]
+
+
+async def test_members_of_an_open_window_go_on_their_own_when_a_reload_takes_the_window_away(tmp_path: Path) -> None:
+    async with scene(tmp_path, GATHERED) as made:
+        await made.accept(1, 2)
+        made.up()
+        await asyncio.sleep(0)
+        without = msgspec.structs.replace(GATHERED, window=None, arguments={"n": "body.n"})
+        made.rules.take_over(RuleSet([without]))
+        await made.accept(3)
+        made.clock.ms += 10_001
+        await made.accept(4)
+        await made.account(settled=4, merged=0, pending=0)
+        assert sorted(made.arguments()) == [1, 2, 3, 4]
+
+
+async def test_windows_that_the_disk_refuses_are_kept_and_closed_later(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    disk = FaultyFilesystem()
+    async with scene(tmp_path, GATHERED, filesystem=disk) as made:
+        await made.accept(1, 2, 3)
+        disk.fail(EIO, "create", where="windows")
+        made.up()
+        await made.until(lambda: "windows stay open" in caplog.text, "a refusal")
+        assert made.outbox.health.account.pending == 3
+        disk.heal()
+        await made.account(settled=1, merged=2, pending=0)
+        assert made.arguments() == [[1, 2, 3]]
+
+
+async def test_a_newer_trigger_takes_the_place_of_those_that_were_not_sent(tmp_path: Path) -> None:
+    latest = msgspec.structs.replace(PLAIN, coalesce="latest")
+    async with scene(tmp_path, latest, window=2) as made:
+        made.link.room = 1
+        first = await made.accept(1, source="boiler-2")
+        promised = await made.accept(2, 3, 4)
+        made.up()
+        await made.account(settled=2, merged=2, pending=0)
+        assert made.arguments() == [1, 4]
+        await made.chores.idle()
+        for correlation in promised[:2]:
+            life = await made.ledger.get(correlation)
+            assert life is not None
+            assert (life.report.state, life.report.into) == (State.MERGED, promised[2])
+        assert first[0].encode() == made.told[0].correlation_data
+
+
+async def test_what_was_published_is_not_merged_into_a_newer_one(tmp_path: Path) -> None:
+    latest = msgspec.structs.replace(PLAIN, coalesce="latest")
+    async with scene(tmp_path, latest) as made:
+        made.up()
+        await made.accept(1)
+        await made.published(1)
+        await made.accept(2)
+        made.forwarder.down()
+        made.link = FakeLink()
+        made.up()
+        await made.account(settled=2, merged=0, pending=0)
