@@ -216,6 +216,7 @@ def test_a_power_cut_in_any_operation_loses_nothing(seed: int) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(100, 200))
 def test_long_lives_with_power_cuts_and_failing_disks_lose_nothing(seed: int) -> None:
     for number in range(1, operations_of_a_life(seed, 120), 3):
