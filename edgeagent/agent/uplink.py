@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeagent.agent.clock import Moment
+from edgeagent.core.elapsed import Instant, elapsed
 from edgeagent.core.rules import Rule
 from edgeagent.core.topics import status_topics, with_agent
 from edgeagent.core.trigger import render, traceparent
@@ -55,10 +56,10 @@ class Addressing:
 
 
 def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:
-    """How long ago the event was accepted: by the clock of this boot, or by wall clock if that was another one."""
-    if leased.boot == boot:
-        return max(0.0, (moment.uptime_ms - leased.record.uptime_ms) / 1000)
-    return max(0.0, (moment.now_ms - leased.record.accepted_ms) / 1000)
+    """How long ago the event was accepted, at least: the time switched off counts where both clocks were right."""
+    record = leased.record
+    accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
+    return elapsed(accepted, Instant(moment.now_ms, moment.uptime_ms, boot)).s
 
 
 class ConnectionTold:

@@ -20,18 +20,16 @@ from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.lives import Lives, correlation_of
 from edgeagent.agent.supply import Supply
 from edgeagent.core.elapsed import Instant
-from edgeagent.core.event import body_json, gathered
+from edgeagent.core.event import gathered, member_size
 from edgeagent.core.gathering import Closed, Gathering
 from edgeagent.core.rules import Rule, RuleSet
 from edgeagent.core.rulespec import Window
 from edgeagent.errors import OutboxError
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import WINDOWS, Closing, Leased
+from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Closing, Leased
 
 # While the disk refuses what closed it is tried this often.
 _RETRY_S = 1.0
-# What an event's id and its place in the outbox take in the window's record, beside the id itself.
-_PLACE_BYTES = 24
 
 _log = logging.getLogger(__name__)
 
@@ -60,7 +58,8 @@ class Windows:
         self._clock = clock
         self._counts = counts
         self._rule_counts = rule_counts
-        self._gathering: Gathering[Leased] = Gathering(max_event_bytes)
+        # Each log is leased in the order of acceptance, but `high` overtakes `normal`.
+        self._gatherings: dict[str, Gathering[Leased]] = {name: Gathering(max_event_bytes) for name in EVENT_LOGS}
         self._closed: list[Closed[Leased]] = []
         self._failing = False
 
@@ -72,10 +71,10 @@ class Windows:
     def take(self, leased: Leased, rule: Rule, window: Window, moment: Moment) -> None:
         """Take up a leased trigger of an event that goes into a window of this rule."""
         record = leased.record
-        size = len(body_json(record)) + len(record.id.encode()) + _PLACE_BYTES
         at = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
         now = Instant(moment.now_ms, moment.uptime_ms, self._clock.boot)
-        self._close(self._gathering.add(rule.name, window, record.source, leased, size, at, now))
+        gathering = self._gatherings[leased.log]
+        self._close(gathering.add(rule.name, window, record.source, leased, member_size(record), at, now))
 
     def resumed(self, leased: Leased) -> None:
         """A window was leased: if it closed before this process, a crash may have kept its end from being told."""
@@ -90,14 +89,18 @@ class Windows:
 
     def passed(self, leased: Leased) -> None:
         """Everything that was accepted before this trigger, in its log, was leased."""
-        if self._gathering and leased.boot == self._clock.boot:
-            self._close(self._gathering.due(leased.record.uptime_ms))
+        gathering = self._gatherings.get(leased.log)
+        if gathering and leased.boot == self._clock.boot:
+            self._close(gathering.due(leased.record.uptime_ms))
 
     def caught_up(self, moment: Moment) -> float | None:
         """Nothing waits to be leased: close what is due; returns after how many seconds the next one is, if any."""
-        self._close(self._gathering.due(moment.uptime_ms))
-        deadline_ms = self._gathering.next_deadline_ms()
-        return max(deadline_ms - moment.uptime_ms, 0.0) / 1000 if deadline_ms is not None else None
+        deadlines_ms: list[int] = []
+        for gathering in self._gatherings.values():
+            self._close(gathering.due(moment.uptime_ms))
+            deadline_ms = gathering.next_deadline_ms()
+            deadlines_ms += [deadline_ms] if deadline_ms is not None else []
+        return max(min(deadlines_ms) - moment.uptime_ms, 0) / 1000 if deadlines_ms else None
 
     def _close(self, closed: Sequence[Closed[Leased]]) -> None:
         for one in closed:

@@ -26,11 +26,12 @@ _EVENT_LOGS = ("high", "normal")
 
 
 class Recorded(NamedTuple):
-    """One event, where it stands, and the agent that it came to ("" where nothing says so)."""
+    """One event, where it stands, and the agent that it came to and when ("" and 0 where nothing says so)."""
 
     where: str
     agent: str
     event: Draft
+    accepted_ms: int = 0
 
 
 class Unusable(NamedTuple):
@@ -105,11 +106,12 @@ class Recording:
                 continue
             try:
                 trigger = checker.take(line)
+                event = event_of_trigger(trigger) if trigger is not None else None
             except MessageError as exc:
                 yield Unusable(self._where, exc.reason)
-            else:
-                if trigger is not None:
-                    yield Recorded(self._where, trigger.agent, event_of_trigger(trigger))
+                continue
+            if trigger is not None and event is not None:
+                yield Recorded(self._where, trigger.agent, event, trigger.accepted_ms)
         if not checker.digest:
             yield Unusable("end", "the file is cut off or was altered")
 
@@ -184,7 +186,7 @@ def recent(place: Place) -> Iterator[Recorded | Unusable]:
         except MessageError as exc:
             yield Unusable(f"event {trigger.id}", _told(exc))
         else:
-            yield Recorded(f"event {trigger.id}", trigger.agent, event)
+            yield Recorded(f"event {trigger.id}", trigger.agent, event, trigger.accepted_ms)
 
 
 def _walk(place: Place, log: str) -> Iterator[ExportedTrigger]:

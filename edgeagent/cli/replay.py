@@ -85,6 +85,7 @@ def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
         at_place(args, lambda _, place: _run_recent(rehearsal, place), only_looks=True)
     else:
         _run_file(rehearsal, args, config)
+    rehearsal.end()
     if not rehearsal.events:
         fault = "".join(f": {where}: {reason}" for where, reason in rehearsal.faults[:1])
         raise CommandFailed(f"{args.replay}: there is no event in it{fault}")

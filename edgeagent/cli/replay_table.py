@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgeagent.core.replay import Comparison, Examples, Outcome, Rehearsal, RuleChanges, Seen, Tally
+from edgeagent.core.judge import Outcome, Seen
+from edgeagent.core.replay import Comparison, Examples, Rehearsal, RuleChanges, Tally
 
 _MAX_DATA_CHARS = 60
 _ALONG = ", FIRST TO LAST"
 _TOLD_SOURCES = 3
+# What only rules for the field do; a column of the table where one of the rules did.
+_FIELD = (Outcome.THROTTLED, Outcome.DISARMED, Outcome.GATHERED)
 
 
 def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
@@ -45,6 +48,7 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
                 "events": tally.events,
                 "matched": tally.matched,
                 "triggered": tally.outcomes[Outcome.TRIGGERED],
+                **{str(outcome): tally.outcomes[outcome] for outcome in _FIELD},
                 "errors": tally.outcomes[Outcome.FAILED],
                 "examples": {str(outcome): _documents(tally.examples[outcome]) for outcome in Outcome},
             }
@@ -68,17 +72,20 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
 
 def _tally(tally: Tally) -> Iterator[str]:
     width = _width(tally.rules)
-    yield f"{'RULE':{width}}  {'EVENTS':>8}  {'MATCHED':>8}  {'TRIGGERED':>9}  {'ERRORS':>8}  TRIGGERED{_ALONG}"
+    field = [outcome for outcome in _FIELD if any(each.outcomes[outcome] for each in tally.rules.values())]
+    titles = "".join(f"  {outcome.upper():>9}" for outcome in field)
+    yield f"{'RULE':{width}}  {'EVENTS':>8}  {'MATCHED':>8}{titles}  {'TRIGGERED':>9}  {'ERRORS':>8}  TRIGGERED{_ALONG}"
     for rule, each in tally.rules.items():
-        triggered, errors = each.outcomes[Outcome.TRIGGERED], each.outcomes[Outcome.FAILED]
-        yield f"{rule:{width}}  {each.events:8}  {each.matched:8}  {triggered:9}  {errors:8}  {each.strip}".rstrip()
+        counts = "".join(f"  {each.outcomes[outcome]:9}" for outcome in (*field, Outcome.TRIGGERED))
+        errors = each.outcomes[Outcome.FAILED]
+        yield f"{rule:{width}}  {each.events:8}  {each.matched:8}{counts}  {errors:8}  {each.strip}".rstrip()
     yield f"{_counted(tally.unwanted, 'event')} matched no rule"
     for rule, each in tally.rules.items():
         yield ""
         yield rule
         if not each.events:
             yield "  no event has its source and type"
-        for outcome in (Outcome.TRIGGERED, Outcome.FAILED):
+        for outcome in (Outcome.TRIGGERED, Outcome.THROTTLED, Outcome.DISARMED, Outcome.FAILED):
             yield from _examples(outcome, each.examples[outcome])
         if not each.outcomes[Outcome.TRIGGERED]:
             yield from _examples(Outcome.PASSED, each.examples[Outcome.PASSED])

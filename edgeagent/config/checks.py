@@ -58,6 +58,7 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     elif not config.relay.topic.startswith("edgeagent/"):
         yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
     yield from _rules_problems(config.rule)
+    yield from _window_problems(config)
 
 
 def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:
@@ -94,6 +95,13 @@ def _connection_problems(table: str, connection: Connection) -> Iterator[Problem
         yield Problem(f"{table}.client_id", "must not be empty: the broker keeps the session under it")
     yield from _credential_problems(table, connection)
     yield from _connection_time_problems(table, connection)
+
+
+def _window_problems(config: AgentConfig) -> Iterator[Problem]:
+    for index, rule in enumerate(config.rule):
+        if rule.window is not None and rule.window.time is not None and rule.window.time >= config.outbox.max_age:
+            reason = "must be less than outbox.max_age: its events would expire before it closes"
+            yield Problem(f"rule[{index}].window.time", reason)
 
 
 def _credential_problems(table: str, connection: Connection) -> Iterator[Problem]:

@@ -13,7 +13,10 @@ _MADE_MS = 1_793_491_200_000
 
 
 class Instant(NamedTuple):
-    """A moment by both clocks, in milliseconds: Unix time, and since the start of the boot that `boot` names."""
+    """A moment by both clocks, in milliseconds: Unix time, and since the start of the boot that `boot` names.
+
+    `boot` empty: it is not known, as of what another machine accepted; then `uptime_ms` says nothing.
+    """
 
     wall_ms: int
     uptime_ms: int
@@ -28,13 +31,17 @@ class Elapsed(NamedTuple):
 
 
 def elapsed(then: Instant, now: Instant) -> Elapsed:
-    """The time from one moment to a later one; a wall clock that went back counts as wrong."""
-    if then.boot == now.boot:
+    """The time from one moment to a later one; a wall clock that went back counts as wrong.
+
+    A clock that is right before and stood still while the machine was off cannot be told from a right one.
+    """
+    if then.boot and then.boot == now.boot:
         return Elapsed(max(now.uptime_ms - then.uptime_ms, 0) / 1000, certain=True)
+    least_ms = now.uptime_ms if then.boot else 0  # that boot ended before this one began
     wall_ms = now.wall_ms - then.wall_ms
-    if is_set(then.wall_ms) and is_set(now.wall_ms) and wall_ms >= now.uptime_ms:
+    if is_set(then.wall_ms) and is_set(now.wall_ms) and wall_ms >= least_ms:
         return Elapsed(wall_ms / 1000, certain=True)
-    return Elapsed(now.uptime_ms / 1000, certain=False)  # that boot ended before this one began
+    return Elapsed(least_ms / 1000, certain=False)
 
 
 def is_later(this: Instant, other: Instant, boot: bytes) -> bool:

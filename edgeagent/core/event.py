@@ -17,6 +17,7 @@ from edgeagent.errors import MessageError
 
 _MAX_ATTRIBUTE_CHARS = 1024
 DEFAULT_TYPE = "event"
+_PLACE_BYTES = 24  # beside an event's id, in the record of its window
 _CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
 
 
@@ -135,6 +136,11 @@ def envelope(event: Draft | Record) -> dict[str, Any]:
 def body_json(event: Draft | Record) -> bytes:
     """The data as JSON text: as it is, or opaque bytes as a text of base64."""
     return event.data if event.is_json else b'"%b"' % base64.b64encode(event.data)
+
+
+def member_size(event: Record) -> int:
+    """How many bytes an event adds to that of its window, about: its data, its id and its place in the outbox."""
+    return len(body_json(event)) + len(event.id.encode()) + _PLACE_BYTES
 
 
 def gathered(records: Sequence[Record], rule: str) -> Record:

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, tzinfo
+from datetime import UTC, time, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from edgeagent.core.filter_data import Condition
 from edgeagent.core.rulespec import TimeFilter
+from edgeagent.core.times import instant
 from edgeagent.errors import MessageError
 
 _CLOCK = re.compile(r" *([0-9]|[01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:[.,]([0-9]+))?", re.ASCII)
 _MICROSECOND_DIGITS = 6
-_RFC3339 = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
-)
 
 
 def time_problems(window: TimeFilter) -> Iterator[tuple[str, str]]:
@@ -59,8 +57,7 @@ def compile_time(window: TimeFilter) -> Condition:
 def _time_of_day(envelope: Any, zone: tzinfo) -> time:
     text = envelope["time"]
     try:
-        # `fromisoformat` takes many other forms, some without an offset.
-        return datetime.fromisoformat(text if _RFC3339.fullmatch(text) else "").astimezone(zone).time()
+        return instant(text).astimezone(zone).time()
     except (ValueError, OverflowError) as exc:
         reason = f"must be RFC 3339, such as 2026-03-20T11:00:00Z, is {text!r}"
         raise MessageError("filter", "time", reason) from exc

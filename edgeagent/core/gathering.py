@@ -11,7 +11,7 @@ Open windows are in memory only; their members stand in the outbox, each for its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
 from edgeagent.core.elapsed import Instant, elapsed
@@ -22,7 +22,8 @@ T = TypeVar("T")
 # All open windows together hold at most so much; beyond it the one that opened first closes before its time.
 MAX_HELD_BYTES = 2 << 20
 _MEMBER_BYTES = 512  # what a member takes in memory beside its data
-_COMMA_BYTES = 1
+_BRACKETS_BYTES = 2  # of the array that the data becomes, beside a comma between two members
+_SPARE_DEADLINES = 64
 
 
 class Closed(NamedTuple, Generic[T]):
@@ -35,11 +36,11 @@ class Closed(NamedTuple, Generic[T]):
 class _Open(Generic[T]):
     __slots__ = ("at", "deadline_ms", "members", "size")
 
-    def __init__(self, at: Instant, deadline_ms: float) -> None:
+    def __init__(self, at: Instant, deadline_ms: int) -> None:
         self.at = at  # when its first event was accepted
-        self.deadline_ms = deadline_ms  # by the clock of the present boot
+        self.deadline_ms = deadline_ms  # by the clock of the present boot; may be before it
         self.members: list[T] = []
-        self.size = 0
+        self.size = 0  # of the members' data
 
 
 class Gathering(Generic[T]):
@@ -50,7 +51,7 @@ class Gathering(Generic[T]):
         self._max_data_bytes = max_data_bytes
         self._max_held_bytes = max_held_bytes
         self._open: dict[tuple[str, str], _Open[T]] = {}  # by rule and source, those that opened first come first
-        self._deadlines: list[tuple[float, tuple[str, str]]] = []
+        self._deadlines: list[tuple[int, tuple[str, str]]] = []  # a heap; those of windows that closed may be in it
         self._held_bytes = 0
 
     def __len__(self) -> int:
@@ -60,24 +61,33 @@ class Gathering(Generic[T]):
     def add(
         self, rule: str, window: Window, source: str, item: T, size: int, at: Instant, now: Instant
     ) -> list[Closed[T]]:
-        """Take up an event of `size` bytes that was accepted `at` this moment; returns what closes by it, in order."""
-        key = rule, source if window.by == "source" else ""
-        time_s = float(window.time or 0)
-        closed: list[Closed[T]] = []
+        """Take up an event of `size` bytes that was accepted `at` this moment; returns what closes by it, in order.
+
+        That is first every window whose time was over `at` this moment. `now`: the present moment.
+        """
+        key = _key(rule, window, source)
+        time_ms = round((window.time or 0) * 1000)
+        uptime_ms = _uptime_ms(at, now)
+        closed = self.due(uptime_ms) if uptime_ms is not None else []
         opened = self._open.get(key)
-        if opened is not None and not self._belongs(opened, size, at, time_s):
+        if opened is not None and not self._belongs(opened, size, at, time_ms):
             closed.append(self._close(key))
             opened = None
         if opened is None:
-            opened = self._begin(key, at, now, time_s)
+            opened = self._begin(key, at, uptime_ms + time_ms if uptime_ms is not None else 0)
         opened.members.append(item)
-        opened.size += size + _COMMA_BYTES
+        opened.size += size
         self._held_bytes += size + _MEMBER_BYTES
         if len(opened.members) >= window.count:
             closed.append(self._close(key))
         while self._held_bytes > self._max_held_bytes:
             closed.append(self._close(next(iter(self._open))))
         return closed
+
+    def first(self, rule: str, window: Window, source: str) -> T | None:
+        """The first member of the window that is open for such events, None if none is."""
+        opened = self._open.get(_key(rule, window, source))
+        return opened.members[0] if opened is not None else None
 
     def due(self, uptime_ms: float) -> list[Closed[T]]:
         """The windows whose time is over at this moment of the present boot.
@@ -91,7 +101,7 @@ class Gathering(Generic[T]):
             closed.append(self._close(key))
         return closed
 
-    def next_deadline_ms(self) -> float | None:
+    def next_deadline_ms(self) -> int | None:
         """When `due` has something to say, by the clock of the present boot; None: never."""
         while self._deadlines:
             deadline_ms, key = self._deadlines[0]
@@ -101,26 +111,36 @@ class Gathering(Generic[T]):
             heappop(self._deadlines)
         return None
 
-    def clear(self) -> list[T]:
-        """Open no more windows: the members of those that are open, each for itself, in order."""
-        members = [member for opened in self._open.values() for member in opened.members]
-        self._open.clear()
-        self._deadlines.clear()
-        self._held_bytes = 0
-        return members
-
-    def _belongs(self, opened: _Open[T], size: int, at: Instant, time_s: float) -> bool:
+    def _belongs(self, opened: _Open[T], size: int, at: Instant, time_ms: int) -> bool:
         since = elapsed(opened.at, at)
-        return since.certain and since.s <= time_s and opened.size + size <= self._max_data_bytes
+        commas = len(opened.members)
+        return (
+            since.certain
+            and round(since.s * 1000) < time_ms
+            and opened.size + size + commas + _BRACKETS_BYTES <= self._max_data_bytes
+        )
 
-    def _begin(self, key: tuple[str, str], at: Instant, now: Instant, time_s: float) -> _Open[T]:
-        since = elapsed(at, now)
-        left_s = max(time_s - since.s, 0.0) if since.certain else 0.0
-        opened = self._open[key] = _Open(at, now.uptime_ms + left_s * 1000)
-        heappush(self._deadlines, (opened.deadline_ms, key))
+    def _begin(self, key: tuple[str, str], at: Instant, deadline_ms: int) -> _Open[T]:
+        opened = self._open[key] = _Open(at, deadline_ms)
+        heappush(self._deadlines, (deadline_ms, key))
+        if len(self._deadlines) > 2 * len(self._open) + _SPARE_DEADLINES:  # windows that were full long before
+            self._deadlines = [(each.deadline_ms, whose) for whose, each in self._open.items()]
+            heapify(self._deadlines)
         return opened
 
     def _close(self, key: tuple[str, str]) -> Closed[T]:
         opened = self._open.pop(key)
-        self._held_bytes -= opened.size + len(opened.members) * (_MEMBER_BYTES - _COMMA_BYTES)
+        self._held_bytes -= opened.size + len(opened.members) * _MEMBER_BYTES
         return Closed(key[0], opened.members)
+
+
+def _key(rule: str, window: Window, source: str) -> tuple[str, str]:
+    return rule, source if window.by == "source" else ""
+
+
+def _uptime_ms(at: Instant, now: Instant) -> int | None:
+    """A moment by the clock of the present boot, before 0 if it was another one; None if that cannot be told."""
+    if at.boot == now.boot:
+        return at.uptime_ms
+    since = elapsed(at, now)
+    return now.uptime_ms - round(since.s * 1000) if since.certain else None

@@ -27,16 +27,14 @@ class Verdict(StrEnum):
 
 
 class Step:
-    """One change of what is known of a rule and a source, from `before` to `now`. `stored`, or `void`, or neither yet.
+    """What a rule does for a source: it fires (`firing`), or is armed (None). `stored`, or `void`, or neither yet."""
 
-    `before` None: nothing was known.
-    """
+    __slots__ = ("firing", "rule", "source", "stored", "void")
 
-    __slots__ = ("before", "now", "stored", "void")
-
-    def __init__(self, before: Step | None, now: Firing) -> None:
-        self.before = before
-        self.now = now
+    def __init__(self, rule: str, source: str, firing: Firing | None) -> None:
+        self.rule = rule
+        self.source = source
+        self.firing = firing
         self.stored = False
         self.void = False
 
@@ -44,35 +42,37 @@ class Step:
 class Answer(NamedTuple):
     """What the guard says of one rule and one event.
 
-    `because`: the step by which it does not fire, if that is not over.
+    `because`: the step after which it does not fire, if that is not over.
     """
 
     verdict: Verdict
     because: Step | None = None
 
 
-_FIRES = Answer(Verdict.FIRES)
+class _Standing(NamedTuple):
+    """Where a rule stands for a source: its last firing, and the step that it was, if that is not over."""
+
+    firing: Firing | None
+    step: Step | None
 
 
 class Guard:
-    """See the module."""
+    """See the module. What is stored counts in the order in which it was stored; on top of it what is not over yet."""
 
     def __init__(self, known: Iterable[Firing] = ()) -> None:
         """`known`: what was stored before."""
-        self._firings = Firings(known)
-        self._open: dict[tuple[str, str], Step] = {}  # the last step of a rule and a source, while it is not over
+        self._stored = Firings(known)
+        self._open: dict[tuple[str, str], dict[Step, None]] = {}  # in the order in which they were taken
 
     def ask(self, rule: Rule, source: str, now: Instant) -> Answer:
         """Whether a rule that matched an event of this source fires."""
-        firing = self._firings.get(rule.name, source)
-        if firing is None:
-            return _FIRES
-        verdict = _verdict(rule, firing, now)
-        return _FIRES if verdict is Verdict.FIRES else Answer(verdict, self._open.get((rule.name, source)))
+        firing, step = self._standing(rule.name, source)
+        verdict = _verdict(rule, firing, now) if firing is not None else Verdict.FIRES
+        return Answer(verdict, step if verdict is not Verdict.FIRES else None)
 
     def waits(self, rule: Rule, source: str) -> bool:
         """Whether the rule fires for this source only after its `rearm` filters held."""
-        firing = self._firings.get(rule.name, source)
+        firing, _ = self._standing(rule.name, source)
         return rule.rearm is not None and firing is not None and not firing.armed
 
     def newest(self, rule: str, source: str) -> Firing | None:
@@ -80,66 +80,56 @@ class Guard:
 
         A rule that did not remember its firings for a while, before a reload, may have made later ones.
         """
-        firing = self._firings.get(rule, source)
-        step = self._open.get((rule, source))
-        while step is not None and not step.stored:
-            step = step.before
-            firing = step.now if step is not None else None
-        return firing
+        return self._stored.get(rule, source)
 
     def fire(self, firing: Firing) -> Step:
         """The rule fires."""
-        return self._step(firing)
+        return self._begin(Step(firing.rule, firing.source, firing))
 
     def arm(self, rule: str, source: str) -> Step | None:
         """The rule's `rearm` filters held; None if there is nothing to arm."""
-        firing = self._firings.get(rule, source)
-        return self._step(msgspec.structs.replace(firing, armed=True)) if firing is not None else None
+        firing, _ = self._standing(rule, source)
+        return self._begin(Step(rule, source, None)) if firing is not None and not firing.armed else None
 
     def stored(self, step: Step) -> None:
         """A step is stored."""
-        if step.now.armed:
-            base = _standing(step.before)
-            step.void = base is None  # the firing after which it armed the rule is none
-            step.now = msgspec.structs.replace(base.now, armed=True) if base is not None else step.now
-        step.stored, step.before = not step.void, None
-        self._look(step)
+        self._end(step)
+        step.stored = True
+        if step.firing is not None:
+            self._stored.fired(step.firing)
+        else:
+            self._stored.armed(step.rule, step.source)
 
     def take_back(self, step: Step) -> None:
-        """A step was not stored; again is harmless."""
-        step.void = not step.stored
-        self._look(step)
+        """A step was not stored; again is harmless, also after it was stored."""
+        if not step.stored and not step.void:
+            self._end(step)
+            step.void = True
 
-    def _step(self, firing: Firing) -> Step:
-        key = firing.rule, firing.source
-        before = self._open.get(key)
-        if before is None and (known := self._firings.get(*key)) is not None:
-            before = Step(None, known)
-            before.stored = True
-        step = self._open[key] = Step(before, firing)
-        self._firings.fired(firing)
+    def _begin(self, step: Step) -> Step:
+        self._open.setdefault((step.rule, step.source), {})[step] = None
         return step
 
-    def _look(self, step: Step) -> None:
-        """See what is known now that a step is over."""
-        key = step.now.rule, step.now.source
-        last = _standing(self._open.get(key))
-        if last is None:
-            if self._open.pop(key, None) is not None:
-                self._firings.forget(*key)
-        elif last.stored:
+    def _end(self, step: Step) -> None:
+        key = step.rule, step.source
+        steps = self._open[key]
+        del steps[step]
+        if not steps:
             del self._open[key]
-            self._firings.fired(last.now)
-        else:
-            self._open[key] = last
-            self._firings.fired(last.now)
+
+    def _standing(self, rule: str, source: str) -> _Standing:
+        """A few steps at most are looked at: only a rule that is not armed is armed."""
+        armed = False
+        for step in reversed(self._open.get((rule, source), {})):
+            if step.firing is not None:
+                return _Standing(_as(step.firing, armed), step)
+            armed = True
+        firing = self._stored.get(rule, source)
+        return _Standing(_as(firing, armed) if firing is not None else None, None)
 
 
-def _standing(step: Step | None) -> Step | None:
-    """The last step up to this one that was not taken back."""
-    while step is not None and step.void:
-        step = step.before
-    return step
+def _as(firing: Firing, armed: bool) -> Firing:
+    return msgspec.structs.replace(firing, armed=True) if armed else firing
 
 
 def _verdict(rule: Rule, firing: Firing, now: Instant) -> Verdict:

@@ -16,6 +16,7 @@ from edgeagent.core.event import Draft
 from edgeagent.core.eventjson import CloudEvent, JsonEvent, PlainEvent, decoded, draft_of
 from edgeagent.core.times import rfc3339
 from edgeagent.core.transfer import ExportedTrigger, imported_record
+from edgeagent.errors import MessageError
 
 # What a column can be besides a member of the data.
 ATTRIBUTES = ("source", "time", "id", "type", "subject")
@@ -49,8 +50,10 @@ def event_of_trigger(trigger: ExportedTrigger) -> Draft:
     """The event of an exported trigger.
 
     Raises:
-        MessageError: a member breaks the contract; names it.
+        MessageError: a member breaks the contract; names it; or the trigger is a window of events.
     """
+    if trigger.events:
+        raise MessageError("trigger", "events", f"is the window of {len(trigger.events)} events, and no event")
     record = imported_record(trigger)
     return Draft(
         source=record.source,

@@ -1,90 +1,25 @@
 """A rehearsal: what rules say of recorded events, counted. Pure: events and rules in, counts and examples out.
 
-A `Judge` asks the very rules that an agent would run, up to the rendered trigger. A `Tally` counts what one set of
-rules says, a `Comparison` where two sets differ; a `Rehearsal` feeds them as an agent is fed. None of them grows with
-the number of events.
+A `Tally` counts what one set of rules says (`core.judge`), a `Comparison` where two sets differ; a `Rehearsal` feeds
+them as an agent is fed. None of them grows with the number of events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from enum import StrEnum
-from functools import lru_cache
-from typing import NamedTuple
 
 from edgeagent.core.dedupe import Dedupe, Verdict, data_digest, event_key
-from edgeagent.core.event import Draft, check, record
-from edgeagent.core.rules import Rule, RuleSet
+from edgeagent.core.elapsed import is_set
+from edgeagent.core.event import Draft, check
+from edgeagent.core.judge import PASSED, Ended, Judge, Outcome, Ruling, Seen
 from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.trigger import correlation_id, render
+from edgeagent.core.times import instant
 from edgeagent.errors import MessageError
 
-_MAX_WANTING = 4096
 _COLUMNS = 40
 _MAX_TOLD = 3
 _BARS = "▁▂▃▄▅▆▇█"
-
-
-class Outcome(StrEnum):
-    """What became of one event at one rule."""
-
-    PASSED = "no trigger"
-    TRIGGERED = "trigger"
-    FAILED = "error"
-
-
-class Ruling(NamedTuple):
-    """What one rule says of one event. `reason`: why it cannot decide or render; `message`: the trigger."""
-
-    outcome: Outcome
-    matched: bool
-    reason: str = ""
-    message: bytes = b""
-
-
-PASSED = Ruling(Outcome.PASSED, matched=False)
-
-
-class Seen(NamedTuple):
-    """One event of the recording: where it stands, and why it is shown."""
-
-    where: str
-    event: Draft
-    reason: str = ""
-
-
-class Judge:
-    """A set of rules that is asked about events."""
-
-    def __init__(self, specs: Sequence[RuleSpec]) -> None:
-        """`specs`: as checked; those that are not enabled say nothing."""
-        self._rules = RuleSet(specs)
-        self.names = tuple(rule.name for rule in self._rules)
-        self._wanting = lru_cache(_MAX_WANTING)(self._want)
-
-    def rulings(self, agent: str, event: Draft) -> dict[str, Ruling]:
-        """What each rule says whose source and type fit a complete event of this agent."""
-        match = self._rules.match(event)
-        errors = {name: Ruling(Outcome.FAILED, matched=False, reason=str(error)) for name, error in match.errors}
-        stored = record(event, agent, match.rules, 0, 0)
-        result: dict[str, Ruling] = {}
-        for rule in self._wanting(event.source, event.type):
-            if rule.name in errors:
-                result[rule.name] = errors[rule.name]
-            elif rule.name not in match.rules:
-                result[rule.name] = PASSED
-            else:
-                correlation = correlation_id(agent, event.source, event.id, rule.name)
-                try:
-                    message = render(rule, stored, correlation, 1, "")
-                except MessageError as exc:
-                    result[rule.name] = Ruling(Outcome.FAILED, matched=True, reason=str(exc))
-                else:
-                    result[rule.name] = Ruling(Outcome.TRIGGERED, matched=True, message=message)
-        return result
-
-    def _want(self, source: str, event_type: str) -> tuple[Rule, ...]:
-        return tuple(rule for rule in self._rules if rule.wants(source, event_type))
+_LEADING = frozenset({Outcome.TRIGGERED, Outcome.GATHERED})  # to a trigger, of its own or of a window
 
 
 class Examples:
@@ -126,7 +61,10 @@ class Strip:
 
 
 class RuleTally:
-    """What one rule did: `events` are those whose source and type it wants."""
+    """What one rule did: `events` are those whose source and type it wants.
+
+    `outcomes`: of events, and of the windows into which events were gathered.
+    """
 
     def __init__(self) -> None:
         self.events = 0
@@ -134,6 +72,11 @@ class RuleTally:
         self.outcomes = dict.fromkeys(Outcome, 0)
         self.examples = {outcome: Examples() for outcome in Outcome}
         self.strip = Strip()
+
+    def count(self, outcome: Outcome, seen: Seen) -> None:
+        """Take up what became of an event or of a window."""
+        self.outcomes[outcome] += 1
+        self.examples[outcome].add(seen)
 
 
 class Tally:
@@ -150,13 +93,22 @@ class Tally:
             tally = self.rules[name]
             tally.events += 1
             tally.matched += ruling.matched
-            tally.outcomes[ruling.outcome] += 1
-            tally.examples[ruling.outcome].add(seen._replace(reason=ruling.reason))
-            tally.strip.add(ruling.outcome is Outcome.TRIGGERED)
+            tally.count(ruling.outcome, seen._replace(reason=ruling.reason))
+            if ruling.unarmed:
+                tally.count(Outcome.FAILED, seen._replace(reason=ruling.unarmed))
+            tally.strip.add(ruling.outcome in _LEADING)
+
+    def end(self, ended: Iterable[Ended]) -> None:
+        """Take up windows that closed."""
+        for name, seen, outcome in ended:
+            self.rules[name].count(outcome, seen)
 
 
 class RuleChanges:
-    """Where one rule says something else than before, by kind such as `no trigger -> trigger`."""
+    """Where one rule says something else than before, by kind such as `no trigger -> trigger`.
+
+    `before` and `now` count triggers, those of windows too.
+    """
 
     def __init__(self) -> None:
         self.events = 0
@@ -192,11 +144,20 @@ class Comparison:
                 changes.counts[kind] = changes.counts.get(kind, 0) + 1
                 changes.examples.setdefault(kind, Examples()).add(seen._replace(reason=new.reason or old.reason))
 
+    def end(self, before: Iterable[Ended], now: Iterable[Ended]) -> None:
+        """Take up windows that closed: they count as triggers; where they differ was seen at their events."""
+        for ended in before:
+            self.rules[ended.rule].before += ended.outcome is Outcome.TRIGGERED
+        for ended in now:
+            self.rules[ended.rule].now += ended.outcome is Outcome.TRIGGERED
+
 
 def _change(before: Ruling, now: Ruling) -> str:
     if before.outcome is not now.outcome:
         return f"{before.outcome} -> {now.outcome}"
-    return "trigger -> other content" if before.message != now.message else ""
+    if before.message == now.message:
+        return ""
+    return "trigger -> other content" if now.outcome is Outcome.TRIGGERED else "gathered -> in another window"
 
 
 class Rehearsal:
@@ -225,17 +186,22 @@ class Rehearsal:
         self.faults: list[tuple[str, str]] = []
         self.sources: list[str] = []
         self.span = ("", "")
-        self._judge = Judge(specs)
-        self._before = Judge(against) if against is not None else None
+        self._judge = Judge(specs, max_event_bytes=max_event_bytes)
+        self._before = Judge(against, max_event_bytes=max_event_bytes) if against is not None else None
         self.tally = Tally(self._judge.names)
         self.comparison = Comparison(self._before.names, self._judge.names) if self._before is not None else None
         self._agent = agent
         self._now = now
         self._max_event_bytes = max_event_bytes
         self._dedupe = Dedupe(dedupe_events)
+        self._at_ms = 0
 
-    def take(self, where: str, agent: str, event: Draft) -> None:
-        """Take an event that stands at `where` and came to this agent ("": nothing says so)."""
+    def take(self, where: str, agent: str, event: Draft, accepted_ms: int = 0) -> None:
+        """Take an event that stands at `where` and came to this agent ("": nothing says so).
+
+        `accepted_ms`: when, in Unix milliseconds; without it, or by a clock that was not set, its own time counts, and
+        without that the time of the event before it.
+        """
         try:
             check(event)
         except MessageError as exc:
@@ -250,6 +216,7 @@ class Rehearsal:
                 self.reject(where, "id: came before, with other data")
         else:
             self._count(event)
+            self._at_ms = accepted_ms if is_set(accepted_ms) else _unix_ms(event.time, self._at_ms)
             event.id = event.id or where
             event.time = event.time or self._now
             self._compare(Seen(where, event), agent or self._agent)
@@ -259,6 +226,13 @@ class Rehearsal:
         self.unusable += 1
         if len(self.faults) < _MAX_TOLD:
             self.faults.append((where, reason))
+
+    def end(self) -> None:
+        """There are no more events."""
+        self._judge.end()
+        if self._before is not None:
+            self._before.end()
+        self._end_windows()
 
     def _known(self, event: Draft) -> Verdict:
         key, digest = event_key(event.source, event.id), data_digest(event.data)
@@ -274,7 +248,22 @@ class Rehearsal:
             self.sources.append(event.source)
 
     def _compare(self, seen: Seen, agent: str) -> None:
-        now = self._judge.rulings(agent, seen.event)
+        now = self._judge.rulings(agent, seen, self._at_ms)
         self.tally.add(seen, now)
         if self._before is not None and self.comparison is not None:
-            self.comparison.add(seen, self._before.rulings(agent, seen.event), now)
+            self.comparison.add(seen, self._before.rulings(agent, seen, self._at_ms), now)
+        self._end_windows()
+
+    def _end_windows(self) -> None:
+        self.tally.end(self._judge.ended)
+        if self._before is not None and self.comparison is not None:
+            self.comparison.end(self._before.ended, self._judge.ended)
+            self._before.ended.clear()
+        self._judge.ended.clear()
+
+
+def _unix_ms(time: str, otherwise_ms: int) -> int:
+    try:
+        return round(instant(time).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return otherwise_ms

@@ -235,6 +235,10 @@ def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         if not has_filters(spec.rearm):
             yield "rearm", "needs filters (data, exprs, context or time): after what does the rule fire again?"
         yield from ((f"rearm.{key}", reason) for key, reason in filter_problems(spec.rearm))
+        wanted = spec.rearm.context.source if spec.rearm.context is not None else ""
+        if wanted and not Glob(spec.source).matches(wanted):
+            reason = f"is {wanted!r}, but the rule wants {spec.source!r}: it would never fire again"
+            yield "rearm.context.source", reason
     if spec.coalesce and spec.window is not None:
         yield "coalesce", "and window exclude each other: one sends only the newest event, the other all together"
 

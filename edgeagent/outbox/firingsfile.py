@@ -7,6 +7,7 @@ whose rules asks for its firings has no such file.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from edgeagent.core.firings import Firing, Firings
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.records import Armed
+
+_log = logging.getLogger(__name__)
 
 
 class _Content(msgspec.Struct, array_like=True, frozen=True):
@@ -40,7 +43,13 @@ class KeptFirings:
             return cls()
         try:
             content = msgspec.msgpack.decode(filesystem.read(path), type=_Content)
-        except (ValueError, StorageFailed):  # msgspec's errors are ValueErrors; a bad sector here must not stop a start
+        except (ValueError, StorageFailed) as exc:  # msgspec's errors are ValueErrors; a start does not depend on it
+            _log.warning(
+                "%s cannot be read, so rules may fire again before their time: %s",
+                path,
+                exc,
+                extra={"event": "outbox_firings_lost", "path": str(path)},
+            )
             return cls()
         return cls((firing for firing in content.firings if firing.rule in rules), content.batch)
 

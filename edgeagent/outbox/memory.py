@@ -12,10 +12,11 @@ from pathlib import Path
 
 from edgeagent.core.dedupe import event_key
 from edgeagent.core.event import Record
-from edgeagent.core.frame import Frame, Kind, decode_batch
+from edgeagent.core.frame import Frame, Kind
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.firingsfile import KeptFirings
+from edgeagent.outbox.reader import numbered
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
     IMPORT,
@@ -54,20 +55,14 @@ class Memory:
         """Take up what the files do not know, in the order in which it was stored: of segments, each with its boot."""
         later: list[tuple[int, bytes, Frame]] = []
         for boot, frames in segments:
-            number = 0
-            for frame in frames:
-                if frame.kind is Kind.BATCH:
-                    batch = decode_batch(frame)
-                    number = batch.number if batch is not None else number
-                else:
-                    later.append((number, boot, frame))
+            later += [(number, boot, frame) for number, frame in numbered(frames) if isinstance(frame, Frame)]
         later.sort(key=itemgetter(0))
         for number, boot, frame in later:
             if frame.kind is Kind.ARMED:
                 armed = decode_armed(frame)
                 if armed is not None and number > self._firings.batch:
                     self._firings.take_up([armed], self._rules, boot)
-            elif (content := decode(frame)) is not None:
+            elif frame.kind is not Kind.BATCH and (content := decode(frame)) is not None:
                 self._take_up(number, boot, *content)
 
     def save(self, number: int) -> None:

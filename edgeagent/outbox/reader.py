@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from edgeagent.core.frame import HEADER_BYTES, Block, Frame, Gap, find_block, frames_of, read_block
+from edgeagent.core.frame import HEADER_BYTES, Block, Frame, Gap, Kind, decode_batch, find_block, frames_of, read_block
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.segment import Segment
@@ -26,6 +26,16 @@ class Damage(NamedTuple):
     segment: Segment | None
     offset: int
     end: int
+
+
+def numbered(items: Iterable[Frame | Damage]) -> Iterator[tuple[int, Frame | Damage]]:
+    """Each with the number of the group commit that it belongs to; 0 where the marks of commits are left out."""
+    number = 0
+    for item in items:
+        if isinstance(item, Frame) and item.kind is Kind.BATCH:
+            batch = decode_batch(item)
+            number = batch.number if batch is not None else number
+        yield number, item
 
 
 class _Source(Protocol):

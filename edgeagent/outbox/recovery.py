@@ -1,8 +1,8 @@
 """Opening the logs: what the checkpoint says, what stands behind it, and what a crash left between two logs.
 
-A trigger moves by being appended to one log and synced, and only then released in the other. A checkpoint holds both
-or neither, so a move that the checkpoint does not know is made good here: the moved record names its origin, which is
-released. Moves come before damage: what was moved away is not lost with the bytes that it was moved from.
+A trigger moves by being appended to one log and synced, and only then released in the other. What a crash left in
+between is made good here (`unfinished`). Moves come before damage: what was moved away is not lost with the bytes that
+it was moved from.
 """
 
 from __future__ import annotations
@@ -19,26 +19,16 @@ from edgeagent.outbox.cursor import Checkpoint
 from edgeagent.outbox.log import Log, Recovered
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
-from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.reader import Damage, Reader, numbered
 from edgeagent.outbox.records import (
     COPY_LOGS,
     DAMAGED,
-    DEAD,
-    DEAD_WAY,
-    EVENT_LOGS,
-    GATHERED,
     IMPORT,
-    MERGED,
     NORMAL,
-    PARKED,
-    PARKED_WAY,
-    REPLAYED,
-    SETTLED,
     VOID,
-    WINDOWS,
-    Moved,
     decode,
 )
+from edgeagent.outbox.unfinished import Unfinished, gone_way
 
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
@@ -60,7 +50,7 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
     states = checkpoint.logs if checkpoint is not None else {}
     if IMPORT in states:
         logs[NORMAL].imported = states[IMPORT].next_seq - 1  # whichever log took them: the sum counts
-    found = {name: log.recover(states.get(name), gone_way=_gone_way(name)) for name, log in logs.items()}
+    found = {name: log.recover(states.get(name), gone_way=gone_way(name)) for name, log in logs.items()}
     _tell(found)
     if checkpoint is None and any(log.segments for log in logs.values()):
         _log.error(
@@ -68,12 +58,12 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
             extra={"event": "outbox_cursor_lost"},
         )
     damages: list[tuple[str, Damage, int]] = []
-    ends = {name: log.next_seq for name, log in logs.items()} if checkpoint is not None else {}
+    moves = Unfinished(logs, checkpoint=checkpoint is not None)
     first_seqs = {name: log.released.cursor for name, log in logs.items()}  # before moves release anything
     for name, log in logs.items():
         known_seq = states[name].next_seq if name in states else 1
         items = found[name].frames if name in states else _everything(log, first_seqs[name])
-        for item in chain(found[name].damages, items):
+        for number, item in numbered(chain(found[name].damages, items)):
             if isinstance(item, Damage):
                 damages.append((name, item, known_seq))
             elif item.kind is Kind.MOVED and item.seq >= known_seq:
@@ -81,7 +71,8 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
                 if content is None or content[1] is None:
                     damages.append((name, Damage(item.seq, item.seq + item.count, None, 0, 0), known_seq))
                 else:
-                    _finish_move(logs, name, item.seq, content[1], ends)
+                    moves.found(number, name, item.seq, content[1])
+    moves.finish()
     for name, damage, known_seq in damages:
         release_damaged(name, logs[name], damage, losses, known_seq)
     memory.take_up((logs[name].boot_of(logs[name].next_seq), opened.frames) for name, opened in found.items())
@@ -122,11 +113,6 @@ def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts
         _log.error("the account does not add up: %s", problem, extra={"event": "outbox_account_wrong"})
 
 
-def _gone_way(name: str) -> str:
-    """How seqs count that are gone and of which nothing is known. A dead letter is a copy of a trigger that counts."""
-    return VOID if name in COPY_LOGS else SETTLED
-
-
 def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
     reader = Reader(log, first_seq)
     try:
@@ -134,43 +120,6 @@ def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
             yield from items
     finally:
         reader.close()
-
-
-def _finish_move(logs: Mapping[str, Log], name: str, seq: int, moved: Moved, ends: Mapping[str, int]) -> None:
-    """Release what a moved record was moved from. `ends`: below it in each log it is known what was released before.
-
-    The checkpoint does not hold this move. So if one of its origins is released, then the move was refused because the
-    disk failed, the trigger came to something else, and what is here was never promised.
-    """
-    if moved.origin == IMPORT:
-        logs[name].moved_in += 1
-        logs[name].imported += 1
-        return
-    way = {DEAD: DEAD_WAY, PARKED: PARKED_WAY, WINDOWS: GATHERED}.get(name, REPLAYED)
-    origins = [(moved.origin, moved.origin_seq, way), *((*place, MERGED) for place in moved.merged)]
-    stale = (at < ends.get(log, 0) and at in logs[log].released for log, at, _ in origins)
-    if name in COPY_LOGS and any(stale):
-        logs[name].release(seq, 1, VOID)
-        return
-    for origin_name, origin_seq, origin_way in origins:
-        origin = logs.get(origin_name)
-        if origin is None:
-            continue
-        origin.skip_to(origin_seq + 1, _gone_way(origin_name))
-        if origin.release(origin_seq, 1, origin_way):
-            logs[name].moved_in += origin_way != MERGED
-        elif name in COPY_LOGS:  # a replayed one counts as accepted anew
-            _count_gone(logs, origin_name, origin_way)
-
-
-def _count_gone(logs: Mapping[str, Log], name: str, way: str) -> None:
-    """Count a trigger of a log that is gone from there as released this way: it counts as settled, if anywhere.
-
-    Where its first log is, if this one has copies. If nothing is known of that, it had a seq there all the same.
-    """
-    if not any(logs[each].recount(SETTLED, way) for each in dict.fromkeys((name, *EVENT_LOGS))):
-        log = logs[NORMAL]
-        log.skip_to(log.next_seq + 1, way)
 
 
 def _last_batch(frames: Sequence[Frame]) -> list[Batch]:

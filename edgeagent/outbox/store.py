@@ -261,9 +261,11 @@ class Store:
         Raises:
             StorageFailed: nothing of them is stored.
         """
-        seq = self._logs[name].append(entries, self._batch(self._batch_number + 1))
-        self._batch_number += 1
-        return seq
+        number = self._batch_number + 1
+        try:
+            return self._logs[name].append(entries, self._batch(number))
+        finally:
+            self._batch_number = number  # also of what failed: it may be on the disk all the same
 
     def stored(self, groups: Sequence[Group]) -> None:
         """Count and remember groups that were committed."""

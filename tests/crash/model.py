@@ -7,6 +7,7 @@ from enum import Enum
 from random import Random
 
 from edgeagent.core.account import Account, event_problems
+from edgeagent.core.event import Record
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.records import (
     DEAD,
@@ -18,12 +19,15 @@ from edgeagent.outbox.records import (
     PARKED,
     PARKED_WAY,
     REPLAYED,
+    WINDOWS,
+    Armed,
     Group,
     Leased,
     Limits,
 )
+from tests.crash.firings import REMEMBERED, FiringsModel
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
-from tests.fakes.stores import BOOT, group, open_store, record
+from tests.fakes.stores import BOOT, DIRECTORY, closing, group, open_store, record
 
 SEGMENT_BYTES = 1536
 LIMITS = Limits(max_bytes=12 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=50)
@@ -37,6 +41,7 @@ class State(Enum):
 
     PENDING = "pending"
     DEAD = "dead"
+    MERGED = "merged"  # in a window that stands for it
     FINAL = "final"  # kept only with the next checkpoint
     KEPT = "kept"  # final, and a checkpoint says so
 
@@ -46,26 +51,39 @@ class Model:
 
     def __init__(self, random: Random) -> None:
         self.filesystem = CrashFilesystem(random)
-        self.store = open_store(self.filesystem, LIMITS)
+        self.store = open_store(self.filesystem, LIMITS, REMEMBERED)
         self.states: dict[Trigger, State] = {}
+        self.windows: dict[Trigger, tuple[str, ...]] = {}  # of a window's trigger, the ids of its events
+        self.firings = FiringsModel()
         self.in_doubt: set[Trigger] = set()  # not acknowledged, and may be there after a crash
         self.moving: set[Trigger] = set()  # a move failed half-way: after a crash it may have happened
         self.given: dict[tuple[str, int], Trigger] = {}  # who has which seq
+        self.found_windows: dict[Trigger, tuple[str, ...]] = {}  # as `windows`, of what was found last
         self.leased: dict[Trigger, Leased] = {}
         self.refusals: list[OutboxError] = []
         self._next_id = 1
 
     def append(self, sizes: Sequence[tuple[str, int, int]]) -> None:
-        """Append one group for each (log, number of records, number of rules), in one commit."""
+        """Append one group for each (log, number of records, number of rules), in one commit.
+
+        An event in four arms the rules for its source; one in eight does nothing else.
+        """
         groups: list[Group] = []
         for log, count, rules in sizes:
             names = [f"r{number}" for number in range(rules)]
-            records = [record(f"e{self._next_id + number}", names, b"x" * (7 * number)) for number in range(count)]
-            self._next_id += count
-            groups.append(group(log, *records))
+            entries: list[Record | Armed] = []
+            for number in range(count):
+                source = f"boiler-{self._next_id % 3}"
+                if self._next_id % 4 == 0:
+                    entries.append(Armed(source, tuple(names)))
+                if self._next_id % 8:
+                    entries.append(record(f"e{self._next_id}", names, b"7" * (1 + 7 * number), source))
+                self._next_id += 1
+            groups.append(group(log, *entries, remembered=REMEMBERED))
         triggers = [[(entry.id, rule) for entry in one.events for rule in entry.rules] for one in groups]
         self.in_doubt.update(*triggers)
-        outcomes = self.store.append(groups)
+        with self.firings.appending(groups) as outcomes:
+            outcomes.extend(self.store.append(groups))
         for one, outcome, wanted in zip(groups, outcomes, triggers, strict=True):
             if isinstance(outcome, int):
                 self.in_doubt.difference_update(wanted)
@@ -109,6 +127,23 @@ class Model:
         if leased.log != PARKED and self._move(trigger, leased, PARKED, PARKED_WAY):
             del self.leased[trigger]
 
+    def gather(self, log: str, rule: str, most: int) -> None:
+        """A window closes over leased triggers of a rule in a log, if there are any."""
+        members = [
+            leased
+            for leased in self.leased.values()
+            if (leased.log, leased.rule) == (log, rule) and not leased.record.events
+        ][:most]
+        if not members:
+            return
+        triggers = list(map(trigger_of, members))
+        self.moving.update(triggers)
+        if self._succeeds(lambda: self.store.gather([closing(members)])):
+            self.moving.difference_update(triggers)
+            self._gathered(triggers[0], tuple(member.record.id for member in members))
+            for trigger in triggers:
+                del self.leased[trigger]
+
     def replay(self, leased: Leased) -> None:
         """A dead letter becomes a trigger again."""
         if self._move(trigger_of(leased), leased, NORMAL, REPLAYED):
@@ -142,6 +177,7 @@ class Model:
         self._start()
         self.in_doubt.clear()
         self.moving.clear()
+        self.firings.doubtful.clear()
         first = self._found()
         self.filesystem = self._after(Fate.TORN)
         self._start()
@@ -150,37 +186,56 @@ class Model:
     def check(self) -> None:
         """Everything that was acknowledged is where the model says, exactly once, and the account adds up."""
         places, account = self._found()
-        expected = {State.PENDING: {NORMAL, HIGH, PARKED}, State.DEAD: {DEAD}}
+        expected = {State.PENDING: {NORMAL, HIGH, PARKED, WINDOWS}, State.DEAD: {DEAD}}
         for trigger, state in self.states.items():
             place = places.pop(trigger, None)
             assert place in expected.get(state, {None}), f"{trigger} is {state.value} and lies in {place}"
+            if place is not None:
+                assert self.found_windows.get(trigger) == self.windows.get(trigger), f"{trigger} is another window"
         assert not places, f"nobody acknowledged {places}"
         states = list(self.states.values())
         assert account.pending == states.count(State.PENDING)
         assert account.dead == states.count(State.DEAD)
+        assert account.merged == states.count(State.MERGED)
+        self.firings.check(self.store)
         assert self.store.events.stored <= self._next_id - 1
-        assert self.store.used_bytes <= LIMITS.max_bytes + 2 * SEGMENT_BYTES
+        assert self.store.used_bytes <= LIMITS.max_bytes + 3 * SEGMENT_BYTES
 
-    def _start(self) -> None:
-        """Open the store, as often as it takes, and bring the model to what a crash may have left."""
+    def _open(self) -> None:
+        """Open the store, as often as it takes."""
         for _ in range(_ATTEMPTS):
+            self.filesystem.refused.clear()
             try:
-                self.store = open_store(self.filesystem, LIMITS)
+                self.store = open_store(self.filesystem, LIMITS, REMEMBERED)
                 break
             except StorageFailed:
                 continue
             except PowerCut:
                 self.filesystem = self._after(Fate.TORN)
         else:
+            self.filesystem.refused.clear()
             with self.filesystem.calm():
-                self.store = open_store(self.filesystem, LIMITS)
+                self.store = open_store(self.filesystem, LIMITS, REMEMBERED)
+
+    def _start(self) -> None:
+        """Open the store, and bring the model to what a crash may have left."""
+        self._open()
+        self.firings.opened(self.store, unreadable=DIRECTORY / "firings" in self.filesystem.refused)
         self.leased.clear()
         places, _ = self._found()
+        for first, events in self.found_windows.items():  # a window that was refused may be there all the same
+            if first not in self.windows:
+                assert self.moving >= {(event, first[1]) for event in events}, f"nobody gathered {first}"
+                self._gathered(first, events)
         for trigger, state in self.states.items():
             place = places.pop(trigger, None)
             doubtful = trigger in self.moving
+            if state is State.MERGED:
+                assert place is None, f"{trigger} is in a window, and lies in {place} too"
+                continue
             if state is State.PENDING:
-                assert place in {NORMAL, HIGH, PARKED} or (place == DEAD and doubtful), f"{trigger} is lost: {place}"
+                pending = place in {NORMAL, HIGH, PARKED, WINDOWS}
+                assert pending or (place == DEAD and doubtful), f"{trigger} is lost: {place}"
             elif state is State.DEAD:
                 assert place == DEAD or (place == NORMAL and doubtful), f"dead letter {trigger} is lost: {place}"
             elif state is State.KEPT:
@@ -194,6 +249,7 @@ class Model:
     def _found(self) -> tuple[dict[Trigger, str], Account]:
         """Where every trigger lies that is not released, and the account, which adds up."""
         places: dict[Trigger, str] = {}
+        self.found_windows = {}
         with self.filesystem.calm():
             for log in LOGS:
                 for leased in (leased for part in self.store.peek(log) for leased in part):
@@ -201,10 +257,21 @@ class Model:
                     assert trigger not in places, f"{trigger} lies in {places[trigger]} and in {log}"
                     places[trigger] = log
                     self._take_seq(log, leased.seq, trigger)
+                    if leased.record.events:
+                        self.found_windows[trigger] = leased.record.events
+        members = [(event, rule) for (_, rule), events in self.found_windows.items() for event in events]
+        assert len(members) == len(set(members)), "a trigger is in two windows"
+        for trigger in set(members) - self.found_windows.keys():
+            assert trigger not in places, f"{trigger} is in a window, and lies in {places[trigger]} too"
         account = self.store.account()
         assert [*account.problems(), *event_problems(self.store.events)] == []
         assert account.damaged == 0
         return places, account
+
+    def _gathered(self, first: Trigger, events: tuple[str, ...]) -> None:
+        self.windows[first] = events
+        for event in events[1:]:
+            self.states[event, first[1]] = State.MERGED
 
     def _take_seq(self, log: str, seq: int, trigger: Trigger) -> None:
         owner = self.given.setdefault((log, seq), trigger)

@@ -14,15 +14,20 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from edgeagent.core.event import Record
 from edgeagent.core.frame import HEADER_BYTES, Frame, Kind, SegmentHeader, scan
 from edgeagent.outbox.files import OsFilesystem
-from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, Limits
+from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, WINDOWS, Armed, Limits
 from edgeagent.outbox.store import Store
-from tests.fakes.stores import blocks_of, everything, group, record
+from tests.fakes.stores import blocks_of, closing, everything, group, record
 
 LIMITS = Limits(max_bytes=64 << 10, segment_bytes=2048, dedupe_events=50)
+REMEMBERED = frozenset({"a"})
 Trigger = tuple[str, str]  # event id and rule
 NAMES = ["notes.txt", f"{7:020d}.seg", f"{3:020d}.seg.tmp", f"{2**63:020d}.seg", "9" * 20 + ".seg", "1.seg", "x.seg"]
+
+
+RECENT, FIRINGS = b"\x93\xc4\x01x\x90\x01", b"\x92\x90\x01"  # as a program of another time may have left them
 
 
 class Place(NamedTuple):
@@ -60,7 +65,13 @@ def opened(directory: Path) -> Iterator[Store]:
     """The store in a directory, closed in the end."""
     salts = itertools.count(len(list(directory.rglob("*"))))
     store = Store(
-        OsFilesystem(), directory, LIMITS, boot=bytes(16), new_salt=lambda: next(salts) * 7919, now_ms=lambda: 1_000
+        OsFilesystem(),
+        directory,
+        LIMITS,
+        boot=bytes(16),
+        new_salt=lambda: next(salts) * 7919,
+        now_ms=lambda: 1_000,
+        remembered=REMEMBERED,
     )
     try:
         yield store
@@ -118,7 +129,9 @@ def live(directory: Path) -> list[bytes]:
         for number in range(30):
             rules = ("a", "b") if number % 5 == 0 else ("a",)
             log = HIGH if number % 4 == 0 else NORMAL
-            store.append([group(log, record(f"e{number}", rules, b"x" * (100 + 9 * number)))])
+            entries: list[Record | Armed] = [record(f"e{number}", rules, b"x" * (100 + 9 * number))]
+            entries += [Armed("boiler", ("a",))] if number % 2 else []
+            store.append([group(log, *entries, remembered=REMEMBERED)])
         store.checkpoint()
         past = cursor.read_bytes()
         for log in (NORMAL, HIGH):
@@ -127,6 +140,8 @@ def live(directory: Path) -> list[bytes]:
                 store.release(log, entry.seq, SETTLED)
             for entry in leased[::6]:
                 store.move(entry, DEAD, DEAD_WAY, reason="no", code=400, attempts=1)
+            rest = [entry for entry in leased[2::3] if entry.rule == "a"]
+            store.gather([closing(rest[-4:-2]), closing(rest[-2:])])
         store.checkpoint()
         for number in range(30, 40):
             store.append([group(NORMAL, record(f"e{number}", data=b"y" * 200), record(f"f{number}"))])
@@ -152,7 +167,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Sample:
         log: {seq: (trigger, places(directory, log)[seq]) for seq, trigger in triggers.items()}
         for log, triggers in pending.items()
     }
-    assert all(found[log] for log in (NORMAL, HIGH, DEAD))
+    assert all(found[log] for log in (NORMAL, HIGH, DEAD, WINDOWS))
     return Sample(directory, found, accepted, cursors)
 
 
@@ -263,15 +278,29 @@ def test_exactly_the_damaged_records_are_lost_and_the_others_are_handed_out(
         st.lists(st.integers(0, 131071), max_size=3),
     ),
     recent=st.one_of(st.none(), st.binary(max_size=200)),
+    firings=st.one_of(st.none(), st.binary(max_size=200)),
     foreign=st.lists(st.tuples(st.sampled_from(LOGS), st.sampled_from(NAMES), st.binary(max_size=300)), max_size=3),
 )
-@example(damages=[], cursor=b"", recent=b"\x93\xc4\x01x\x90\x01", foreign=[(NORMAL, "9" * 20 + ".seg", b"x")])
-@example(damages=[], cursor=b"", recent=b"\x93\xc4\x01x\x90\x01", foreign=[(NORMAL, f"{2**64 - 1}.seg", b"x")])
+@example(
+    damages=[],
+    cursor=b"",
+    recent=b"\x93\xc4\x01x\x90\x01",
+    firings=b"\x92\x90\x01",
+    foreign=[(NORMAL, "9" * 20 + ".seg", b"x")],
+)
+@example(
+    damages=[],
+    cursor=b"",
+    recent=b"\x93\xc4\x01x\x90\x01",
+    firings=b"\x92\x90\x01",
+    foreign=[(NORMAL, f"{2**64 - 1}.seg", b"x")],
+)
 def test_whatever_is_in_the_files_the_store_opens_and_loses_nothing_that_can_be_read(
     sample: Sample,
     damages: list[tuple[str, int, int, bytes]],
     cursor: str | bytes | list[int],
     recent: bytes | None,
+    firings: bytes | None,
     foreign: list[tuple[str, str, bytes]],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -282,6 +311,8 @@ def test_whatever_is_in_the_files_the_store_opens_and_loses_nothing_that_can_be_
         put_cursor(sample, directory / "cursor", cursor)
         if recent is not None:
             (directory / "recent").write_bytes(recent)
+        if firings is not None:
+            (directory / "firings").write_bytes(firings)
         for log, name, content in foreign:
             if not (directory / log / name).exists():
                 (directory / log / name).write_bytes(content)

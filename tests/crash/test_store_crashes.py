@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from edgeagent.outbox.records import EXPIRED, HIGH, NORMAL, PARKED, SETTLED, Leased
+from edgeagent.outbox.records import EVENT_LOGS, EXPIRED, HIGH, LEASED_LOGS, NORMAL, SETTLED, Leased
 from tests.crash.model import Model
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 
@@ -39,7 +39,7 @@ class StoreLife(RuleBasedStateMachine):
         """Events come, in one commit."""
         self.model.append(groups)
 
-    @rule(log=st.sampled_from([NORMAL, HIGH, PARKED]))
+    @rule(log=st.sampled_from(LEASED_LOGS))
     def read(self, log: str) -> None:
         """The forwarder leases."""
         self.model.read(log)
@@ -62,6 +62,12 @@ class StoreLife(RuleBasedStateMachine):
     def park(self, data: st.DataObject) -> None:
         """Nobody answers one."""
         self.model.park(data.draw(st.sampled_from(list(self.model.leased))))
+
+    @precondition(lambda self: self.model.leased)
+    @rule(log=st.sampled_from(EVENT_LOGS), name=st.sampled_from(["r0", "r1"]), most=st.integers(1, 5))
+    def gather(self, log: str, name: str, most: int) -> None:
+        """A window closes."""
+        self.model.gather(log, name, most)
 
     @rule(data=st.data(), discard=st.booleans())
     def end_dead_letters(self, data: st.DataObject, discard: bool) -> None:
@@ -109,7 +115,7 @@ def append_some(model: Model, random: Random) -> None:
 
 
 def read_some(model: Model, random: Random) -> None:
-    model.read(random.choice([NORMAL, HIGH, PARKED]))
+    model.read(random.choice(LEASED_LOGS))
 
 
 def release_some(model: Model, random: Random) -> None:
@@ -127,6 +133,10 @@ def park_one(model: Model, random: Random) -> None:
         model.park(random.choice(list(model.leased)))
 
 
+def gather_some(model: Model, random: Random) -> None:
+    model.gather(random.choice(EVENT_LOGS), random.choice(["r0", "r1"]), random.randint(1, 5))
+
+
 def end_some_dead_letters(model: Model, random: Random) -> None:
     ends: list[Callable[[Leased], None]] = [model.replay, model.discard, lambda _: None]
     for letter in model.dead():
@@ -139,6 +149,7 @@ ACTIONS: dict[Callable[[Model, Random], None], int] = {
     release_some: 20,
     bury_one: 10,
     park_one: 10,
+    gather_some: 15,
     end_some_dead_letters: 7,
     lambda model, _: model.checkpoint(): 9,
     lambda model, _: model.reopen(): 4,
@@ -205,6 +216,7 @@ def test_a_power_cut_in_any_operation_loses_nothing(seed: int) -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(100, 200))
 def test_long_lives_with_power_cuts_and_failing_disks_lose_nothing(seed: int) -> None:
     for number in range(1, operations_of_a_life(seed, 120), 3):

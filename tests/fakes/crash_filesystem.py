@@ -118,6 +118,7 @@ class CrashFilesystem:
         self.random = random
         self.operations = 0
         self.syncs = 0
+        self.refused: set[Path] = set()  # the files of operations that failed
         self.fails: Callable[[int, str], bool] = lambda _number, _name: False
         self.cuts: Callable[[int, str], bool] = lambda _number, _name: False
         self._calm = False
@@ -149,6 +150,7 @@ class CrashFilesystem:
         if cut:
             self._off = True
             raise PowerCut
+        self.refused.add(path)
         raise StorageFailed(name, str(path), "it was told to fail")
 
     def crash(self, fate: Fate = Fate.TORN) -> CrashFilesystem:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from random import Random
 
-from edgeagent.core.event import Record
+from edgeagent.core.event import Record, gathered
 from edgeagent.core.frame import HEADER_BYTES, Block, Frame, SegmentHeader, read_block, scan
-from edgeagent.outbox.records import LOGS, NORMAL, Group, Leased, Limits
+from edgeagent.outbox.records import LOGS, NORMAL, Armed, Closing, Group, Leased, Limits
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
 from tests.fakes.crash_filesystem import CrashFilesystem
@@ -26,12 +26,19 @@ def record(event_id: str, rules: Sequence[str] = ("r",), data: bytes = b"{}", so
     return Record("gw", source, event_id, "event", "2026-03-20T11:00:00Z", data, True, tuple(rules), 1_000, 5)
 
 
-def group(log: str, *records: Record) -> Group:
+def group(log: str, *records: Record | Armed, remembered: Iterable[str] = ()) -> Group:
     """Records as one caller hands them over."""
-    return Group(log, records, [(f"{entry.id:>16.16}".encode(), b"digest..") for entry in records])
+    keys = [(f"{entry.id:>16.16}".encode(), b"digest..") for entry in records if isinstance(entry, Record)]
+    return Group(log, records, keys, frozenset(remembered))
 
 
-def open_store(filesystem: CrashFilesystem, limits: Limits) -> Store:
+def closing(members: Sequence[Leased]) -> Closing:
+    """A window that closed over triggers of one rule."""
+    rule = members[0].rule
+    return Closing(rule, members, gathered([member.record for member in members], rule))
+
+
+def open_store(filesystem: CrashFilesystem, limits: Limits, remembered: Iterable[str] = ()) -> Store:
     """A store on this disk, with salts from its chance."""
     return Store(
         filesystem,
@@ -40,6 +47,7 @@ def open_store(filesystem: CrashFilesystem, limits: Limits) -> Store:
         boot=BOOT,
         new_salt=lambda: filesystem.random.getrandbits(32),
         now_ms=lambda: 1_000,
+        remembered=frozenset(remembered),
     )
 
 
@@ -48,9 +56,9 @@ def disk(seed: int = 0) -> CrashFilesystem:
     return CrashFilesystem(Random(seed))  # noqa: S311  chance for tests
 
 
-def opened(filesystem: CrashFilesystem, limits: Limits = LIMITS) -> Store:
+def opened(filesystem: CrashFilesystem, limits: Limits = LIMITS, remembered: Iterable[str] = ()) -> Store:
     """A store on this disk, with small segments."""
-    return open_store(filesystem, limits)
+    return open_store(filesystem, limits, remembered)
 
 
 def fill(store: Store, count: int, log: str = NORMAL, first: int = 1) -> None:

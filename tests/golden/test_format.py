@@ -17,8 +17,10 @@ import msgspec
 import pytest
 
 from edgeagent.core.event import Record
+from edgeagent.core.firings import Firing
 from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader, Tail, decode_batch, scan
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState
+from edgeagent.outbox.firingsfile import _Content as FiringsContent
 from edgeagent.outbox.recent import Delivery, Recent, _Content
 from edgeagent.outbox.records import (
     DEAD,
@@ -28,6 +30,9 @@ from edgeagent.outbox.records import (
     NORMAL,
     PARKED,
     SETTLED,
+    WINDOWS,
+    Armed,
+    Closing,
     Group,
     Leased,
     Limits,
@@ -62,15 +67,30 @@ FULL = Record(
     topic="plant/boiler-1",
     delivery=("1f2e3d4c", 17),
 )
+WINDOW = msgspec.structs.replace(
+    FULL, data=b'[{"temp":97.1},"AP8="]', rules=("log",), delivery=None, events=("018f-7", "2")
+)
 PLAIN = Record("gw-042", "pump", "2", "event", "2026-03-20T11:00:01Z", b"\x00\xff", False, ("log",), NOW_MS, 7)
 MOVED = Moved(
     HIGH, 1, msgspec.structs.replace(PLAIN, rules=("log",)), "spec.entrypoint is required", 400, 3, NOW_MS, BOOT
 )
+GATHERED = Moved(NORMAL, 2, WINDOW, "", 0, 0, NOW_MS, BOOT, [(NORMAL, 3)])
+ARMED = Armed("boiler-1", ("overheat", "idle"))
+REMEMBERED = frozenset({"overheat"})
+FIRING = Firing("overheat", FULL.source, FULL.id, NOW_MS, FULL.uptime_ms, BOOT, armed=True)
 
 
 def open_store(filesystem: CrashFilesystem) -> Store:
     salts = count(0x5A175A17)
-    return Store(filesystem, DIRECTORY, LIMITS, boot=BOOT, new_salt=lambda: next(salts), now_ms=lambda: NOW_MS)
+    return Store(
+        filesystem,
+        DIRECTORY,
+        LIMITS,
+        boot=BOOT,
+        new_salt=lambda: next(salts),
+        now_ms=lambda: NOW_MS,
+        remembered=REMEMBERED,
+    )
 
 
 def golden_disk() -> CrashFilesystem:
@@ -93,19 +113,35 @@ def golden_disk() -> CrashFilesystem:
     return filesystem
 
 
+def golden_windows() -> CrashFilesystem:
+    """A disk with what armed a rule between two events, one of which is in a window with a later one."""
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    store = open_store(filesystem)
+    store.append([Group(NORMAL, [FULL, ARMED, PLAIN], [(bytes(16), bytes(8)), (b"\1" * 16, b"\1" * 8)], REMEMBERED)])
+    _, first, second = store.read(NORMAL)
+    store.gather([Closing("log", [first, second], WINDOW)])
+    store.close()
+    return filesystem
+
+
 def golden_vectors() -> dict[str, bytes]:
     """The content of every golden file, as today's code writes it."""
     files = golden_disk().files()
     cursor = files[DIRECTORY / "cursor"]
     slots = [cursor[:SLOT_BYTES].rstrip(b"\0"), cursor[SLOT_BYTES:].rstrip(b"\0")]
     newest = max(slots, key=lambda slot: msgspec.msgpack.decode(slot[16:], type=Checkpoint).generation)
+    windows = golden_windows().files()
     return {
-        "segment-v1.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
-        "dead-segment-v1.bin": files[segment_path(DIRECTORY / DEAD, 1)],
-        "cursor-v1.bin": newest,
+        "segment-v1.1.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
+        "dead-segment-v1.1.bin": files[segment_path(DIRECTORY / DEAD, 1)],
+        "cursor-v1.1.bin": newest,
         "recent-v1.bin": files[DIRECTORY / "recent"],
-        "record-v1.bin": msgspec.msgpack.encode(FULL),
-        "moved-v1.bin": msgspec.msgpack.encode(MOVED),
+        "record-v1.1.bin": msgspec.msgpack.encode(FULL),
+        "moved-v1.1.bin": msgspec.msgpack.encode(MOVED),
+        "armed-v1.bin": msgspec.msgpack.encode(ARMED),
+        "armed-segment-v1.bin": windows[segment_path(DIRECTORY / NORMAL, 1)],
+        "windows-segment-v1.bin": windows[segment_path(DIRECTORY / WINDOWS, 1)],
+        "firings-v1.bin": windows[DIRECTORY / "firings"],
         "batch-v1.bin": msgspec.msgpack.encode(Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)),
     }
 
@@ -120,13 +156,16 @@ def test_todays_code_writes_the_golden_bytes(name: str) -> None:
 
 
 def test_the_golden_record_and_move_are_read() -> None:
-    assert msgspec.msgpack.decode(golden("record-v1.bin"), type=Record) == FULL
-    assert msgspec.msgpack.decode(golden("moved-v1.bin"), type=Moved) == MOVED
+    for version in ("v1", "v1.1"):
+        assert msgspec.msgpack.decode(golden(f"record-{version}.bin"), type=Record) == FULL
+        assert msgspec.msgpack.decode(golden(f"moved-{version}.bin"), type=Moved) == MOVED
+    assert msgspec.msgpack.decode(golden("armed-v1.bin"), type=Armed) == ARMED
     assert msgspec.msgpack.decode(golden("batch-v1.bin"), type=Batch) == Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)
 
 
-def test_the_golden_segment_is_read() -> None:
-    data = golden("segment-v1.bin")
+@pytest.mark.parametrize("name", ["segment-v1.bin", "segment-v1.1.bin"])
+def test_the_golden_segment_is_read(name: str) -> None:
+    data = golden(name)
     header = SegmentHeader.decode(data)
     assert header == SegmentHeader(0x5A175A17, 1, 1, 0, 0, NOW_MS, BOOT)
     *frames, tail = scan(memoryview(data), header.salt, header.first_seq)
@@ -150,28 +189,30 @@ def _content(frame: Frame) -> object:
     return content[0]
 
 
-def test_the_golden_cursor_is_read() -> None:
+@pytest.mark.parametrize("version", ["v1", "v1.1"])
+def test_the_golden_cursor_is_read(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
-    filesystem.create(DIRECTORY / "cursor", 2 * SLOT_BYTES).write_at(SLOT_BYTES, golden("cursor-v1.bin"))
+    filesystem.create(DIRECTORY / "cursor", 2 * SLOT_BYTES).write_at(SLOT_BYTES, golden(f"cursor-{version}.bin"))
     _, checkpoint = CursorFile.open(filesystem, DIRECTORY / "cursor")
-    assert checkpoint == Checkpoint(
-        4,
-        {
-            NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2, 1),
-            HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2, 1),
-            DEAD: LogState(2, 1, [], {}, 1, 2, 1),
-            PARKED: LogState(1, 1, [], {}, 0, 1, 0),
-        },
-        Batch(4, 0, 10, 4, 2, 3, 0, 0, 1),
-    )
+    states = {
+        NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2, 1),
+        HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2, 1),
+        DEAD: LogState(2, 1, [], {}, 1, 2, 1),
+        PARKED: LogState(1, 1, [], {}, 0, 1, 0),
+        WINDOWS: LogState(1, 1, [], {}, 0, 1, 0),
+    }
+    if version == "v1":
+        del states[WINDOWS]
+    assert checkpoint == Checkpoint(4, states, Batch(4, 0, 10, 4, 2, 3, 0, 0, 1))
 
 
-def test_an_outbox_of_golden_files_is_opened() -> None:
+@pytest.mark.parametrize("version", ["v1", "v1.1"])
+def test_an_outbox_of_golden_files_is_opened(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
-    for log, name in ((NORMAL, "segment-v1.bin"), (DEAD, "dead-segment-v1.bin")):
+    for log, name in ((NORMAL, "segment"), (DEAD, "dead-segment")):
         filesystem.make_directory(DIRECTORY / log)
-        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(name))
-    filesystem.replace(DIRECTORY / "cursor", golden("cursor-v1.bin"))
+        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(f"{name}-{version}.bin"))
+    filesystem.replace(DIRECTORY / "cursor", golden(f"cursor-{version}.bin"))
     filesystem.replace(DIRECTORY / "recent", golden("recent-v1.bin"))
     store = open_store(filesystem)
     assert [(leased.seq, leased.rule) for leased in store.read(NORMAL)] == [(1, "overheat"), (3, "log"), (4, "log")]
@@ -183,6 +224,24 @@ def test_an_outbox_of_golden_files_is_opened() -> None:
     assert (account.accepted, account.settled, account.pending, account.dead) == (5, 1, 3, 1)
     assert list(account.problems()) == []
     assert (store.events.received, store.events.stored) == (10, 4)
+
+
+def test_golden_windows_and_what_armed_a_rule_are_read_without_a_cursor_file() -> None:
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    for log, name in ((NORMAL, "armed-segment-v1.bin"), (WINDOWS, "windows-segment-v1.bin")):
+        filesystem.make_directory(DIRECTORY / log)
+        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(name))
+    store = open_store(filesystem)
+    assert list(store.firings) == [FIRING]
+    assert [(leased.seq, leased.rule) for leased in store.read(NORMAL)] == [(1, "overheat")]
+    assert store.read(WINDOWS) == [Leased(WINDOWS, 1, "log", WINDOW, BOOT, GATHERED)]
+    account = store.account()
+    assert (account.accepted, account.merged, account.pending) == (3, 1, 2)
+    assert list(account.problems()) == []
+
+    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    filesystem.replace(DIRECTORY / "firings", golden("firings-v1.bin"))
+    assert list(open_store(filesystem).firings) == [FIRING]
 
 
 def tables() -> Iterator[tuple[str, list[list[str]]]]:
@@ -213,6 +272,9 @@ STRUCTS: dict[str, Any] = {
     "LogState": LogState,
     "Recent": _Content,
     "Delivery": Delivery,
+    "Armed": Armed,
+    "Firings": FiringsContent,
+    "Firing": Firing,
 }
 
 
@@ -259,8 +321,20 @@ def padded(size: int) -> int:
     return -(-size // 8) * 8
 
 
-def test_who_reads_by_the_document_reads_the_golden_segment() -> None:
-    data = golden("segment-v1.bin")
+SEGMENT = [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("segment-v1.bin", SEGMENT),
+        ("segment-v1.1.bin", SEGMENT),
+        ("armed-segment-v1.bin", [(1, 0, 2), (1, 2, 1), (3, 0, 4), (3, 1, 1)]),
+        ("windows-segment-v1.bin", [(1, 0, 2), (1, 1, 3)]),
+    ],
+)
+def test_who_reads_by_the_document_reads_the_golden_segment(name: str, expected: list[tuple[int, int, int]]) -> None:
+    data = golden(name)
     header = fields("header field", data)
     assert header["end"] == HEADER_BYTES == header["header_bytes"]
     assert header["magic"] == b"\x8bEDGELOG"
@@ -287,11 +361,12 @@ def test_who_reads_by_the_document_reads_the_golden_segment() -> None:
             complement = int(header["salt"]) ^ 0xFFFFFFFF
             assert numbers(data[payload : payload + 4], 4) == [crc32(data[offset + 4 : offset + size], complement)]
         offset = end
-    assert found == [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
+    assert found == expected
 
 
-def test_who_reads_by_the_document_reads_the_golden_cursor() -> None:
-    data = golden("cursor-v1.bin")
+@pytest.mark.parametrize("version", ["v1", "v1.1"])
+def test_who_reads_by_the_document_reads_the_golden_cursor(version: str) -> None:
+    data = golden(f"cursor-{version}.bin")
     slot = fields("slot field", data)
     assert slot["magic"] == b"EDGECUR1"
     assert slot["end"] == len(data)
@@ -302,8 +377,8 @@ def test_who_reads_by_the_document_reads_the_golden_cursor() -> None:
 def test_the_document_names_every_kind_log_and_golden_file() -> None:
     assert [(int(row[0]), row[1].upper()) for row in TABLES["kind"]] == [(kind.value, kind.name) for kind in Kind]
     paths = [row[0] for row in TABLES["path"]]
-    assert {f"outbox/{log}/*.seg" for log in LOGS} | {"outbox/cursor", "outbox/recent"} <= set(paths)
-    named = set(re.findall(r"[a-z]+-v1\.bin", DOCUMENT.read_text("utf-8")))
+    assert {f"outbox/{log}/*.seg" for log in LOGS} | {"outbox/cursor", "outbox/recent", "outbox/firings"} <= set(paths)
+    named = set(re.findall(r"[a-z-]+-v1(?:\.1)?\.bin", DOCUMENT.read_text("utf-8")))
     assert named <= {path.name for path in HERE.iterdir()}
 
 

@@ -23,6 +23,7 @@ from edgeagent.core.frame import (
 
 SALT = 7
 KINDS = st.sampled_from(Kind)
+WITHOUT_TRIGGERS = {Kind.BATCH, Kind.ARMED}
 
 
 class Written(NamedTuple):
@@ -35,7 +36,7 @@ class Written(NamedTuple):
 def written(commits: list[list[tuple[Kind, int, bytes]]]) -> Written:
     seq, data, expected = 1, bytes(HEADER_BYTES), []
     for frames in commits:
-        counts = [0 if kind is Kind.BATCH else count for kind, count, _ in frames]
+        counts = [0 if kind in WITHOUT_TRIGGERS else count for kind, count, _ in frames]
         contents = [payload for _, _, payload in frames]
         data += encode_blocks(SALT, seq, bytes(kind for kind, _, _ in frames), counts, contents)
         for count, payload in zip(counts, contents, strict=True):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from edgeagent.__main__ import main
-from edgeagent.core.event import Draft, record
+from edgeagent.core.event import Draft, gathered, record
 from edgeagent.core.transfer import Lines, exported_trigger
 
 FLOW = Path(__file__).parents[2] / "edgeagent" / "demo" / "water-flow.csv"
@@ -97,6 +97,35 @@ def test_readings_are_judged_in_one_command(check: Check) -> None:
     assert rule["examples"]["trigger"][0]["time"] == "2022-03-24T09:00:00+01:00"
 
 
+def test_what_throttle_rearm_and_windows_do_to_readings_is_counted(check: Check) -> None:
+    low = RULE.replace("boiler-*", "water-flow").replace("body.temp", "body.flow").replace(">=", "<")
+    rules = (
+        low
+        + low.replace('"hot"', '"calm"')
+        + 'throttle = "12h"\n'
+        + low.replace('"hot"', '"leak"')
+        + 'rearm.data = [{ path = "body.flow", type = "number", comparator = ">=", value = ["100"] }]\n'
+        + '[[rule]]\nname = "days"\nnamespace = "water"\ntemplate = "report"\nwindow = { time = "1d" }\n'
+    )
+    arguments = ("--map", "Time=time,Water flow [l/s]=flow")
+    replay = told(check, FLOW, *arguments, rules=rules)
+    named = ("rule", "matched", "throttled", "disarmed", "gathered", "triggered", "errors")
+    assert [tuple(rule[name] for name in named) for rule in replay["rules"]] == [
+        ("hot", 42, 0, 0, 0, 42, 0),
+        ("calm", 42, 37, 0, 0, 5, 0),
+        ("leak", 42, 0, 39, 0, 3, 0),
+        ("days", 1268, 0, 0, 1268, 57, 0),
+    ]
+    assert [len(replay["rules"][1]["examples"][kind]) for kind in ("trigger", "throttled", "disarmed")] == [2, 2, 0]
+    _, out, _ = check("--replay", str(FLOW), *arguments, rules=rules)
+    lines = out.splitlines()
+    titles = ["RULE", "EVENTS", "MATCHED", "THROTTLED", "DISARMED", "GATHERED", "TRIGGERED", "ERRORS", "TRIGGERED,"]
+    assert lines[2].split()[:9] == titles
+    assert lines[6].split()[:8] == ["days", "1268", "1268", "0", "0", "1268", "57", "0"]
+    assert [line.split()[0] for line in lines[lines.index("calm") :][1:5]] == ["trigger"] * 2 + ["throttled"] * 2
+    assert lines[-1].endswith("  1 event"), "the window that was open at the end"
+
+
 def test_readings_of_other_spellings_are_understood(check: Check, tmp_path: Path) -> None:
     file = written(
         tmp_path / "log.txt", b"\xef\xbb\xbfsensor;value;note\r\n", b'boiler-1;95;"a;\nb"\r\n', b"boiler-2;1;\r\n"
@@ -163,6 +192,21 @@ def test_an_export_is_judged_event_by_event_and_a_cut_one_as_far_as_it_goes(chec
     replay = told(check, written(tmp_path / "out.jsonl", *parts[:2], parts[2][:50]))
     assert (replay["events"], replay["unusable"]) == (1, 2)
     assert replay["faults"][1] == {"where": "end", "reason": "the file is cut off or was altered"}
+
+
+def test_of_an_export_windows_are_left_out_and_events_are_of_the_time_at_which_they_came(
+    check: Check, tmp_path: Path
+) -> None:
+    lines = Lines()
+    parts = [lines.header("gw-7", "2026-03-20T11:00:00Z")]
+    for number, second in enumerate((0, 30, 60)):
+        draft = Draft(source="boiler-1", data=b'{"temp": 95}', is_json=True, id=str(number), time="2026-03-20")
+        stored = record(draft, "gw-7", ("hot",), 1_800_000_000_000 + second * 1000, 0)
+        parts.append(lines.trigger(exported_trigger(stored, "hot", "normal")))
+    parts += [lines.trigger(exported_trigger(gathered([stored, stored], "hot"), "hot", "windows")), lines.end()]
+    replay = told(check, written(tmp_path / "out.jsonl", *parts), rules=RULE + 'throttle = "1m"\n')
+    assert (replay["events"], replay["rules"][0]["triggered"], replay["rules"][0]["throttled"]) == (3, 2, 1)
+    assert replay["faults"] == [{"where": "line 5", "reason": "is the window of 2 events, and no event"}]
 
 
 def test_against_shows_only_the_rules_and_events_that_change(check: Check, tmp_path: Path) -> None:

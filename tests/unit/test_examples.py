@@ -57,7 +57,7 @@ def keys_of(cls: type[msgspec.Struct], table: str = "") -> Iterator[tuple[tuple[
     for field in msgspec.structs.fields(cls):
         inner = _struct_in(field.type)
         path = f"{table}.{field.encode_name}" if table else field.encode_name
-        if inner is None or field.name == "parameters":  # an array in one line
+        if inner is None or field.name in {"parameters", "window", "rearm"}:  # in one line
             yield (table, field.encode_name), Key(field.type, _default(field))
         elif field.name == "filters":
             for nested in msgspec.structs.fields(inner):
@@ -164,7 +164,9 @@ def test_with_everything_uncommented_the_file_is_still_toml_with_known_keys_only
 
 def test_the_second_example_rule_is_one_that_can_be_used(tmp_path: Path) -> None:
     text = uncommented("config.example.toml")
-    rules = "[[rule]]" + text.split("[[rule]]", 1)[1].replace('workflow_file = "leak.json"\n', "")
+    rules = "[[rule]]" + text.split("[[rule]]", 1)[1]
+    for alternative in ('workflow_file = "leak.json"\n', 'coalesce = "latest"\n'):
+        rules = rules.replace(alternative, "")
     config = tmp_path / "config.toml"
     config.write_text(rules, "utf-8")
     assert [rule.name for rule in load_agent(config, {}).rule] == ["overheat", "leak"]

@@ -187,6 +187,21 @@ async def test_windows_of_a_backlog_are_those_that_there_would_have_been(tmp_pat
         assert made.arguments() == [[1, 2, 3], [4], [5, 6], [7]]
 
 
+async def test_what_overtakes_by_priority_closes_no_window_of_a_backlog_early(tmp_path: Path) -> None:
+    normal = msgspec.structs.replace(GATHERED, source="boiler-*")
+    high = msgspec.structs.replace(PLAIN, source="pump-*", priority="high")
+    async with scene(tmp_path, normal, high, window=4) as made:
+        for number in range(9):
+            await made.accept(number)
+            made.clock.ms += 1
+        for number in range(100, 120):
+            await made.accept(number, source="pump-1")
+            made.clock.ms += 60_000
+        made.up()
+        await made.account(settled=23, merged=6, pending=0)
+        assert [each for each in made.arguments() if isinstance(each, list)] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
 async def test_windows_that_closed_before_a_stop_are_sent_after_it_and_their_members_never_again(
     tmp_path: Path,
 ) -> None:

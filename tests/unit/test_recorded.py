@@ -7,9 +7,21 @@ import pytest
 from edgeagent.core.ports import RecordedPage
 from edgeagent.outbox import recorded
 from edgeagent.outbox.recorded import recorded_page
-from edgeagent.outbox.records import NORMAL, SETTLED
+from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, REPLAYED, SETTLED, WINDOWS
 from edgeagent.outbox.store import Store
-from tests.fakes.stores import A_SEGMENT, disk, filesystem_with, fill, group, opened, read_all, record, segment_of
+from tests.fakes.stores import (
+    A_SEGMENT,
+    closing,
+    disk,
+    everything,
+    filesystem_with,
+    fill,
+    group,
+    opened,
+    read_all,
+    record,
+    segment_of,
+)
 
 
 def pages(store: Store) -> list[RecordedPage]:
@@ -65,3 +77,13 @@ def test_what_is_damaged_is_passed_over() -> None:
     store.close()
     store = opened(filesystem_with(filesystem, path, data[:offset] + b"?" + data[offset + 1 :]))
     assert event_ids(store) == ["e1", "e3", "e4", "e5"]
+
+
+def test_a_window_that_was_put_back_is_no_event() -> None:
+    store = opened(disk())
+    store.append([group(NORMAL, record("e1"), record("e2"))])
+    store.gather([closing(read_all(store))])
+    [window] = everything(store, WINDOWS)
+    store.move(window, DEAD, DEAD_WAY, reason="no", code=400, attempts=1)
+    store.move(everything(store, DEAD)[0], NORMAL, REPLAYED, reason="", code=0, attempts=0)
+    assert event_ids(store) == ["e1", "e2"]

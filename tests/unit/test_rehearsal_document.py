@@ -27,8 +27,8 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_page_has_the_examples_that_are_run() -> None:
-    assert len(FILES) == 4
-    assert len(COMMANDS) == 3
+    assert len(FILES) == 5
+    assert len(COMMANDS) == 4
     assert "water-flow.csv" in COMMANDS[0][0]
 
 

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from edgeagent.core.event import Draft
-from edgeagent.core.replay import Examples, Judge, Outcome, Rehearsal, Seen, Strip
+from edgeagent.core.judge import Judge, Outcome, Seen
+from edgeagent.core.replay import Examples, Rehearsal, Strip
 from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
 
 NOW = "2026-03-20T11:00:00Z"
@@ -23,22 +24,26 @@ def event(data: bytes = b'{"temp": 95}', **fields: object) -> Draft:
     return msgspec.structs.replace(Draft(source="boiler-1", data=data, is_json=True), **fields)
 
 
+def seen(data: bytes = b'{"temp": 95}', **fields: object) -> Seen:
+    return Seen("line 1", event(data, id="1", time=NOW, **fields))
+
+
 def rehearsal(*specs: RuleSpec, against: list[RuleSpec] | None = None, **limits: int) -> Rehearsal:
     limits = {"max_event_bytes": 1000, "dedupe_events": 100, **limits}
     return Rehearsal(specs, against, agent="gw-1", now=NOW, **limits)
 
 
 def test_a_rule_is_told_only_of_events_that_it_wants() -> None:
-    judge = Judge([hot(90), hot(0, name="off", enabled=False)])
+    judge = Judge([hot(90), hot(0, name="off", enabled=False)], max_event_bytes=1000)
     assert judge.names == ("hot",)
-    assert judge.rulings("gw-1", event(source="pump-1", id="1", time=NOW)) == {}
-    assert judge.rulings("gw-1", event(id="1", time=NOW))["hot"].outcome is Outcome.TRIGGERED
-    assert judge.rulings("gw-1", event(b'{"temp": 1}', id="1", time=NOW))["hot"].outcome is Outcome.PASSED
+    assert judge.rulings("gw-1", seen(source="pump-1"), 0) == {}
+    assert judge.rulings("gw-1", seen(), 0)["hot"].outcome is Outcome.TRIGGERED
+    assert judge.rulings("gw-1", seen(b'{"temp": 1}'), 0)["hot"].outcome is Outcome.PASSED
 
 
 def test_the_trigger_of_a_match_is_the_one_that_an_agent_would_send() -> None:
-    ruling = Judge([hot(90, arguments={"t": "body.temp"})]).rulings("gw-7", event(id="1", time=NOW))["hot"]
-    message = msgspec.json.decode(ruling.message)
+    judge = Judge([hot(90, arguments={"t": "body.temp"})], max_event_bytes=1000)
+    message = msgspec.json.decode(judge.rulings("gw-7", seen(), 0)["hot"].message)
     assert message["agent"] == "gw-7"
     assert message["workflow"]["spec"]["arguments"]["parameters"] == [{"name": "t", "value": "95"}]
 
@@ -49,7 +54,7 @@ def test_a_filter_that_cannot_decide_and_a_parameter_without_a_value_are_errors_
     run.take("line 2", "", event(b'{"other": 1}'))
     tally = run.tally.rules["hot"]
     assert (tally.events, tally.matched) == (2, 1), "the first matched, and has no parameter"
-    assert tally.outcomes == {Outcome.PASSED: 0, Outcome.TRIGGERED: 0, Outcome.FAILED: 2}
+    assert tally.outcomes == dict.fromkeys(Outcome, 0) | {Outcome.FAILED: 2}
     assert [seen.where for seen in tally.examples[Outcome.FAILED].seen] == ["line 1", "line 2"]
     assert "missing" in tally.examples[Outcome.FAILED].seen[0].reason
     assert run.tally.rules["all"].outcomes[Outcome.TRIGGERED] == 2

@@ -90,16 +90,61 @@ def _aging(filesystem: CrashFilesystem, now_ms: list[int]) -> Store:
     )
 
 
+SET_MS = 1_800_000_000_000  # what a clock says that is right
+
+
 def test_segments_older_than_the_largest_age_expire_even_while_nobody_reads() -> None:
-    now_ms = [0]
+    now_ms = [SET_MS]
     store = _aging(disk(), now_ms)
     fill(store, 2 * A_SEGMENT)
-    now_ms[0] = 5_000
+    now_ms[0] += 5_000
     fill(store, 2 * A_SEGMENT, first=100)
     account = store.account()
     assert account.expired == A_SEGMENT, "the first segment; the second was still written to later"
     assert [loss.reason for loss in store.losses.last] == ["older than outbox.max_age"]
     assert balanced(store)
+
+
+def test_a_gateway_that_booted_in_1970_loses_nothing_when_the_time_is_put_right() -> None:
+    filesystem, now_ms = disk(), [5_000]
+    store = _aging(filesystem, now_ms)
+    fill(store, 2 * A_SEGMENT)
+    now_ms[0] = 3_600_000  # an hour later: its age is told by a clock that is wrong
+    fill(store, A_SEGMENT, first=100)
+    assert store.account().expired == 0
+    now_ms[0] = SET_MS
+    fill(store, A_SEGMENT, first=200)
+    assert store.account().expired == 0
+    store.close()
+    store = _aging(filesystem, now_ms)
+    fill(store, 1, first=300)
+    assert store.account().pending == 4 * A_SEGMENT + 1
+    now_ms[0] += 5_000
+    fill(store, A_SEGMENT, first=400)
+    assert store.account().expired == 4 * A_SEGMENT, "all that came before the last segment that was begun in time"
+    assert balanced(store)
+
+
+def test_a_clock_that_is_wrong_now_expires_nothing() -> None:
+    filesystem, now_ms = disk(), [SET_MS]
+    store = _aging(filesystem, now_ms)
+    fill(store, 2 * A_SEGMENT)
+    now_ms[0] = 5_000
+    fill(store, A_SEGMENT, first=100)
+    assert store.account().expired == 0
+
+
+def test_a_segment_that_is_younger_than_the_largest_age_keeps_those_behind_it() -> None:
+    now_ms = [SET_MS]
+    store = _aging(disk(), now_ms)
+    fill(store, A_SEGMENT)
+    now_ms[0] += 5_000
+    fill(store, A_SEGMENT, first=100)
+    now_ms[0] -= 5_000  # the clock goes back
+    fill(store, A_SEGMENT, first=200)
+    now_ms[0] += 5_500
+    fill(store, A_SEGMENT, first=300)
+    assert store.account().expired == 0
 
 
 def test_a_parked_trigger_leaves_its_log_and_is_read_again_and_again() -> None:

@@ -123,6 +123,73 @@ def test_a_good_rule_has_no_problems() -> None:
     assert problems(template=None, workflow=workflow) == {}
 
 
+def test_a_good_rule_for_the_field_has_no_problems() -> None:
+    assert problems(window={"time": Duration(10)}, throttle=Duration(60), rearm=hot("20")) == {}
+    assert problems(window={"time": Duration(0.5), "count": 1, "by": "rule"}) == {}
+    assert problems(window={"time": Duration(9), "count": 1000}, ttl=Duration(10)) == {}
+    assert problems(coalesce="latest", throttle=Duration(60), rearm={"context": {"type": "closed"}}) == {}
+    assert problems(rearm={"context": {"source": "boiler-1"}}, source="boiler-*", type="alarm") == {}
+
+
+def test_a_rule_without_keys_for_the_field_has_none_of_their_effects() -> None:
+    rule = Rule(spec())
+    assert (rule.window, rule.throttle_s, rule.rearm, rule.coalesce, rule.remembers) == (None, 0, None, False, False)
+    window = Rule(spec(window={"time": Duration(10)})).window
+    assert window is not None
+    assert (float(window.time or 0), window.count, window.by) == (10, 1000, "source")
+
+
+@pytest.mark.parametrize(
+    ("members", "remembers"),
+    [
+        ({"throttle": Duration(60)}, True),
+        ({"rearm": hot()}, True),
+        ({"coalesce": "latest"}, True),
+        ({"window": {"time": Duration(10)}}, False),
+    ],
+)
+def test_firings_are_kept_of_the_rules_that_go_by_them(members: dict[str, Any], remembers: bool) -> None:
+    rules = RuleSet([spec(**members), spec(name="other"), spec(name="off", throttle=Duration(1), enabled=False)])
+    assert rules.remembered == ({"overheat"} if remembers else set())
+
+
+def test_rearm_sees_events_of_every_type_from_the_sources_of_its_rule() -> None:
+    closed = {"context": {"type": "closed"}}
+    rules = RuleSet(
+        [
+            spec(name="doors", source="door-*", type="opened", rearm=closed),
+            spec(name="gates", source="gate-*", rearm=closed),
+            spec(name="plain", source="door-*"),
+            spec(name="off", rearm=closed, enabled=False),
+            spec(name="all", rearm=closed, throttle=Duration(1)),
+        ]
+    )
+    assert [rule.name for rule in rules.rearming("door-1")] == ["doors", "all"]
+    doors = rules.rearming("door-1")[0]
+    assert doors.rearm is not None
+    assert doors.rearm({"type": "closed"})
+    assert not doors.rearm({"type": "opened"})
+
+
+def test_the_filters_of_rearm_are_joined_by_and_also_where_the_rules_own_are_by_or() -> None:
+    both = {**hot(), "context": {"type": "closed"}}
+    rearm = Rule(spec(rearm=both, filters=both, filtersLogicalOperator="or")).rearm
+    assert rearm is not None
+    assert rearm({"type": "closed", "body": {"temp": 95}})
+    assert not rearm({"type": "closed", "body": {"temp": 20}})
+    assert not rearm({"type": "opened", "body": {"temp": 95}})
+
+
+def test_a_rule_set_that_takes_another_over_forgets_what_the_old_rules_did() -> None:
+    rules = RuleSet([spec(name="old", throttle=Duration(1), rearm=hot())])
+    assert rules.match(event()).rules == ("old",)
+    rules.take_over(RuleSet([spec(name="new", rearm=hot()), spec(name="late", coalesce="latest")]))
+    assert rules.match(event()).rules == ("new", "late")
+    assert rules.remembered == {"new", "late"}
+    assert [rule.name for rule in rules.rearming("boiler-1")] == ["new"]
+    assert rules.get("old") is None
+
+
 @pytest.mark.parametrize(
     ("members", "key", "reason"),
     [
@@ -137,6 +204,21 @@ def test_a_good_rule_has_no_problems() -> None:
         ({"template": "In_spect"}, "template", "name of a WorkflowTemplate"),
         ({"template": None, "workflow_file": "w", "cluster_scope": True}, "cluster_scope", "belongs to template"),
         ({"filters": hot("warm")}, "filters.data[0]", "is no number"),
+        ({"window": {}}, "window.time", "is missing"),
+        ({"window": {"time": Duration(0)}}, "window.time", "more than 0"),
+        ({"window": {"time": Duration(60)}, "ttl": Duration(60)}, "window.time", "less than the rule's ttl"),
+        ({"window": {"time": Duration(1), "count": 0}}, "window.count", "must be 1 to 1000"),
+        ({"window": {"time": Duration(1), "count": 1001}}, "window.count", "must be 1 to 1000"),
+        ({"window": {"time": Duration(1)}, "coalesce": "latest"}, "coalesce", "exclude each other"),
+        ({"throttle": Duration(0)}, "throttle", "more than 0"),
+        ({"rearm": {}}, "rearm", "needs filters"),
+        ({"rearm": {"dataLogicalOperator": "or"}}, "rearm", "needs filters"),
+        ({"rearm": hot("cold")}, "rearm.data[0]", "is no number"),
+        (
+            {"rearm": {"context": {"source": "pump-1"}}, "source": "boiler-*"},
+            "rearm.context.source",
+            "never fire again",
+        ),
         ({"arguments": {"temp": "body..x"}}, "arguments.temp", "empty part"),
     ],
 )

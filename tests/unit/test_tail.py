@@ -5,7 +5,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.outbox.records import HIGH, NORMAL, Group, Leased
+from edgeagent.outbox.records import HIGH, NORMAL, WINDOWS, Armed, Group, Leased
 from edgeagent.outbox.tail import _MAX_TRIGGERS, Tails
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
 from tests.fakes.stores import BOOT, group, ids, record
@@ -42,6 +42,19 @@ def test_what_comes_behind_everything_leased_is_handed_out_from_memory_once() ->
     ]
     assert tail.take(NORMAL) == []
     assert tail.handed_out() == {NORMAL: 5, HIGH: 1}
+
+
+def test_what_arms_a_rule_is_no_trigger() -> None:
+    tail = tails()
+    armed = Armed("boiler", ("r1",))
+    tail.added(group(NORMAL, armed), 1, {NORMAL: 1, HIGH: 1})
+    tail.added(group(NORMAL, armed, record("a"), armed, record("b")), 1, {NORMAL: 3, HIGH: 1})
+    assert seqs(tail.take(NORMAL)) == [1, 2]
+    assert tail.take(NORMAL) == []
+
+
+def test_a_log_that_takes_no_events_is_on_the_disk() -> None:
+    assert tails().take(WINDOWS) is None
 
 
 def test_behind_a_backlog_on_disk_nothing_is_kept_in_memory() -> None:

@@ -11,7 +11,7 @@ from edgeagent.core.event import Record
 from edgeagent.core.transfer import Checker, ExportedTrigger, Lines, exported_trigger, imported_record
 from edgeagent.errors import CommandFailed, MessageError, OutboxFull, RecordTooLarge
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
-from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPORTED, HIGH, NORMAL, REPLAYED, SETTLED, Limits
+from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPORTED, HIGH, NORMAL, REPLAYED, SETTLED, WINDOWS, Limits
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting_page
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
@@ -89,6 +89,23 @@ def test_the_golden_export_is_read() -> None:
     assert [trigger.rule for trigger in taken] == ["overheat", "log", "log"]
     assert imported_record(taken[0]) == msgspec.structs.replace(FULL, rules=("overheat",), uptime_ms=0)
     assert imported_record(taken[2]) == msgspec.structs.replace(OPAQUE, uptime_ms=0)
+
+
+WINDOW = msgspec.structs.replace(FULL, data=b'[{"temp":97.1},1]', rules=("log",), events=("018f-7", "018f-8"))
+
+
+def test_a_window_keeps_the_ids_of_its_events() -> None:
+    written = lines(exported_trigger(WINDOW, "log", WINDOWS), exported_trigger(OPAQUE, "log", NORMAL))
+    [taken, other] = read(*written)
+    assert (taken.log, taken.events, other.events) == (WINDOWS, ("018f-7", "018f-8"), ())
+    assert b'"events"' not in written[2]
+    assert imported_record(taken) == msgspec.structs.replace(WINDOW, uptime_ms=0)
+
+
+@pytest.mark.parametrize("events", [("",), ("a", "x" * 129), ("\n",), ("e",) * 1001])
+def test_ids_that_no_event_can_have_are_refused(events: tuple[str, ...]) -> None:
+    with pytest.raises(MessageError, match=r"line 2: .*events"):
+        read(*lines(msgspec.structs.replace(exported_trigger(WINDOW, "log", WINDOWS), events=events)))
 
 
 def test_the_document_names_every_member_of_the_export() -> None:
