@@ -5,6 +5,7 @@ Kept by the outbox with the records (docs/format.md), so that they are right aga
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -39,7 +40,7 @@ class Firings:
     """The last firing of each rule and source; the one that changed longest ago is forgotten beyond `MAX_FIRINGS`."""
 
     def __init__(self, known: Iterable[Firing] = ()) -> None:
-        self._last: dict[tuple[str, str], Firing] = {}
+        self._last: OrderedDict[tuple[str, str], Firing] = OrderedDict()
         for firing in known:
             self.fired(firing)
 
@@ -54,10 +55,10 @@ class Firings:
     def fired(self, firing: Firing) -> None:
         """A rule made a trigger for a source, or what is known of its last one changed."""
         key = firing.rule, firing.source
-        self._last.pop(key, None)
         self._last[key] = firing
+        self._last.move_to_end(key)
         if len(self._last) > MAX_FIRINGS:
-            del self._last[next(iter(self._last))]
+            self._last.popitem(last=False)
 
     def armed(self, rule: str, source: str) -> None:
         """The rule's `rearm` filters held for this source."""
