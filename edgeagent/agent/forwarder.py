@@ -204,10 +204,12 @@ class Forwarder:
     def _take(self, leased: Leased, moment: Moment) -> None:
         """Take up a leased trigger: on its own, or into a window of its rule."""
         rule = self._rules.get(leased.rule)
-        window = rule.window if rule is not None and not leased.record.events else None
-        if rule is not None and window is not None and self._left_s(leased, rule, moment) > 0:
-            self._windows.take(leased, rule, window, moment)
-            return
+        window = rule.window if rule is not None else None
+        if window is not None and rule is not None and not leased.record.events:
+            left_s = self._left_s(leased, rule, moment)
+            if left_s > 0:
+                self._windows.take(leased, rule, window, moment)
+                return
         if leased.log == WINDOWS:
             self._windows.resumed(leased)
         self._add(leased, rule)  # with `window`: it expires, alone
@@ -277,7 +279,8 @@ class Forwarder:
             publication = self._publication(entry, moment)
             if publication is not None:
                 publications.append(publication)
-                self.counts.republished += entry.tries > 1
+                if entry.tries > 1:
+                    self.counts.republished += 1
         return len(due) - (len(publications) - before)
 
     def _written(self, link: Link, publications: Sequence[Publication]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -217,12 +218,9 @@ class Ingest:
 
     def _count(self, prepared: Sequence[Prepared], duplicates: int) -> None:
         counts = self._outbox.events
-        times: dict[tuple[str, ...], int] = {}
-        stored = throttled = 0
+        times = Counter([event.rules for event in prepared if event.record is not None])
+        stored, throttled = times.total(), 0
         for event in prepared:
-            if event.record is not None:
-                stored += 1
-                times[event.rules] = times.get(event.rules, 0) + 1
             if event.decision is not None and event.decision.swallowed:
                 self.guarded.count(event.decision)
                 throttled += event.record is None

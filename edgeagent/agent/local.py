@@ -212,8 +212,9 @@ class LocalBroker:
         self.held = ""
         add = self._deliveries.add
         for (_, draft), event in zip(drafts, prepared, strict=False):
-            if draft.delivery is not None:
-                add(draft.delivery[1], event.digest, event.event_id)
+            delivery = draft.delivery
+            if delivery is not None:
+                add(delivery[1], event.digest, event.event_id)
         del drafts[: len(prepared)]
         return True
 

@@ -15,6 +15,7 @@ from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.link import Publication
 from edgeagent.outbox.records import Leased
 
+_JSON = "application/json"
 _log = logging.getLogger(__name__)
 
 
@@ -36,17 +37,18 @@ class Addressing:
         Raises:
             MessageError: it cannot be rendered from this event, now or later.
         """
-        record = leased.record
+        record, response_topic = leased.record, self.response_topic
         return Publication(
-            token=token,
-            topic=self.trigger_topic,
-            qos=qos,
-            payload=render(rule, record, correlation, attempt, self.response_topic),
-            content_type="application/json",
-            correlation_data=correlation.encode(),
-            response_topic=self.response_topic,
-            expiry_s=max(1, int(left_s)),
-            user_properties=(
+            token,
+            self.trigger_topic,
+            render(rule, record, correlation, attempt, response_topic),
+            qos,
+            False,  # not retained; all by place, because a call with names takes longer
+            _JSON,
+            correlation.encode(),
+            response_topic,
+            int(left_s) or 1,
+            (
                 ("agent", record.agent),
                 ("rule", rule.name),
                 ("source", record.source),
@@ -58,6 +60,9 @@ class Addressing:
 def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:
     """How long ago the event was accepted, at least: the time switched off counts where both clocks were right."""
     record = leased.record
+    if leased.boot == boot:  # nearly always, and then one clock says all that `elapsed` would
+        age_ms = moment.uptime_ms - record.uptime_ms
+        return age_ms / 1000 if age_ms > 0 else 0.0
     accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
     return elapsed(accepted, Instant(moment.now_ms, moment.uptime_ms, boot)).s
 

@@ -18,6 +18,7 @@ from edgeagent.errors import MessageError
 _MAX_ATTRIBUTE_CHARS = 1024
 DEFAULT_TYPE = "event"
 _PLACE_BYTES = 24  # beside an event's id, in the record of its window
+_decode = msgspec.json.Decoder().decode
 _CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
 
 
@@ -161,11 +162,11 @@ def body(event: Draft | Record) -> Any:
     Raises:
         MessageError: `is_json`, but the data is no JSON.
     """
-    if isinstance(event, Draft) and event.value is not msgspec.UNSET:
+    if event.__class__ is Draft and event.value is not msgspec.UNSET:
         return event.value
     if not event.is_json:
         return base64.b64encode(event.data).decode()
     try:
-        return msgspec.json.decode(event.data)
+        return _decode(event.data)
     except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
         raise MessageError("event", "data", f"is no JSON: {exc}") from exc

@@ -62,6 +62,7 @@ class Kind(IntEnum):
 
 
 _KINDS = bytes(Kind)
+_KIND_OF = {int(kind): kind for kind in Kind}  # found faster than made
 
 
 class SegmentHeader(NamedTuple):
@@ -215,7 +216,7 @@ def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame |
         payload = bytes(data[offset - base : end - base])
         if len(payload) < size:
             return
-        yield Frame(offset, end, seq, count, Kind(kind), payload) if crc32(payload) == crc else Gap(offset, end)
+        yield Frame(offset, end, seq, count, _KIND_OF[kind], payload) if crc32(payload) == crc else Gap(offset, end)
         offset, seq = end, seq + count
 
 

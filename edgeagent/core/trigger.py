@@ -55,8 +55,9 @@ def render(rule: Rule, event: Record, correlation: str, attempt: int, reply_to: 
     Raises:
         MessageError: a parameter has no value in this event, or no place in the workflow; names the parameter.
     """
-    template = rule.templates.get(reply_to)
-    if template is None:
+    try:
+        template = rule.templates[reply_to]
+    except KeyError:
         template = rule.templates[reply_to] = _template(rule, reply_to)
     message: bytes = template.render(event, correlation, attempt)
     return message
