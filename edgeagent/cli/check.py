@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from collections.abc import Iterator
 
 import msgspec
 
@@ -11,6 +12,7 @@ from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
+from edgeagent.core.rulespec import RuleSpec
 from edgeagent.mqtt import engines
 
 
@@ -64,8 +66,11 @@ def _agent(config: AgentConfig) -> list[str]:
     lines.append(f"outbox    at most {config.outbox.max_bytes / (1 << 20):.0f} MiB, then {when_full}")
     for rule in config.rule:
         target = rule.template or rule.workflow_file or "its own workflow"
+        told = "".join(f", {term}" for term in _terms(rule))
         state = "" if rule.enabled else " (not enabled)"
-        lines.append(f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{state}")
+        lines.append(
+            f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{told}{state}"
+        )
     if problem := engines.qos_problem(uplink):
         lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
     lines += _limits("uplink", uplink, uplink.settle == "broker")
@@ -74,6 +79,19 @@ def _agent(config: AgentConfig) -> list[str]:
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
     return lines
+
+
+def _terms(rule: RuleSpec) -> Iterator[str]:
+    """What keeps a rule from starting a workflow for each event that it matches (docs/field.md)."""
+    if rule.window is not None:
+        whose = "a source" if rule.window.by == "source" else "all sources"
+        yield f"one for {rule.window.count} events of {whose} or {rule.window.time:g} s"
+    if rule.throttle is not None:
+        yield f"at most one in {rule.throttle:g} s for a source"
+    if rule.rearm is not None:
+        yield "again only after rearm held"
+    if rule.coalesce:
+        yield "of several not yet sent only the newest"
 
 
 def _dispatcher(config: DispatcherConfig) -> list[str]:

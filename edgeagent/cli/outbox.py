@@ -119,7 +119,8 @@ def _show(args: argparse.Namespace, place: Place) -> int:
         _print_json(row)
         return 0
     for name, value in row.items():
-        print(f"{name.replace('_', ' '):15} {value}")
+        text = ", ".join(value) if name == "events" else value
+        print(f"{name.replace('_', ' '):15} {text}")
     return 0
 
 

@@ -44,7 +44,7 @@ class _Part:
 
     def __init__(self) -> None:
         self.indexes: list[int] = []
-        self.kinds: list[bytes] = []
+        self.kinds = bytearray()
         self.counts: list[int] = []
         self.payloads: list[bytes] = []
         self.size = 0  # bytes of the payloads
@@ -54,12 +54,12 @@ class _Part:
         """Take up a group. `size`: bytes of its payloads; `room`: what all frames take with it."""
         self.indexes.append(index)
         if len(group.keys) == len(payloads):  # nearly always: there are only events
-            self.kinds.append(_EVENT * len(payloads))
+            self.kinds += _EVENT * len(payloads)
             self.counts += [len(record.rules) for record in group.records]
         else:
             for entry in group.records:
                 is_event = isinstance(entry, Record)
-                self.kinds.append(_EVENT if is_event else _ARMED)
+                self.kinds += _EVENT if is_event else _ARMED
                 self.counts.append(len(entry.rules) if is_event else 0)
         self.payloads += payloads
         self.size += size
@@ -94,7 +94,7 @@ def _store_part(
     store: _Store, name: str, groups: Sequence[Group], part: _Part, outcomes: dict[int, int | OutboxError]
 ) -> None:
     try:
-        seq = store.commit(name, Entries(b"".join(part.kinds), part.counts, part.payloads, part.room))
+        seq = store.commit(name, Entries(bytes(part.kinds), part.counts, part.payloads, part.room))
     except StorageFailed as exc:
         store.failures[name] = str(exc)
         outcomes.update(dict.fromkeys(part.indexes, exc))

@@ -45,11 +45,12 @@ class Memory:
         self.firings = self._firings.firings
         self.number = max(self.recent.batch, self._firings.batch)
 
-    def stored(self, group: Group, boot: bytes) -> None:
-        """A group was committed, in this boot."""
-        self.recent.add_all(group.keys, deliveries_of(group))
-        if group.remembered:
-            self._firings.take_up(group.records, group.remembered, boot)
+    def stored(self, groups: Sequence[Group], boot: bytes) -> None:
+        """Groups were committed, in this boot."""
+        for group in groups:
+            self.recent.add_all(group.keys, deliveries_of(group))
+            if group.remembered:
+                self._firings.take_up(group.records, group.remembered, boot)
 
     def take_up(self, segments: Iterable[tuple[bytes, Sequence[Frame]]]) -> None:
         """Take up what the files do not know, in the order in which it was stored: of segments, each with its boot."""

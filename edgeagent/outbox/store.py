@@ -269,10 +269,10 @@ class Store:
 
     def stored(self, groups: Sequence[Group]) -> None:
         """Count and remember groups that were committed."""
-        for group in groups:
-            self.events.stored += len(group.keys)
-            self.events.received += len(group.keys)
-            self._memory.stored(group, self.boot)
+        count = sum([len(group.keys) for group in groups])
+        self.events.stored += count
+        self.events.received += count
+        self._memory.stored(groups, self.boot)
 
     def make_room(self) -> bool:
         """Whether another segment may be begun for events; drops the oldest triggers for it if that is the policy."""

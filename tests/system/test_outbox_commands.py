@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from edgeagent.outbox.records import NORMAL
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
+from tests.fakes.outbox import running_outbox
 from tests.fakes.programs import RULE, Agent
+from tests.fakes.stores import closing, group, record
 from tests.fakes.tcp_proxy import TcpProxy
 
 HOT = {"temp": 97.1}
@@ -221,3 +224,18 @@ async def test_dead_letters_are_discarded_for_good_and_that_is_logged(broker: Mo
         await agent.account(dead=0, discarded=4, pending=0)
         assert len(engine.triggers) == 4
         assert await agent.stop() == 0
+
+
+async def test_a_window_is_listed_and_shown_with_the_ids_of_its_events(tmp_path: Path, free_port: int) -> None:
+    gateway = _gateway(tmp_path, _unreachable(free_port), "gw-1")
+    async with running_outbox(tmp_path / "state") as outbox:
+        await outbox.append(group(NORMAL, *(record(f"e{number}", data=b"%d" % number) for number in range(4))))
+        leased = await outbox.lease(NORMAL)
+        await outbox.gather([closing(leased[1:])])
+    assert "2 triggers wait (high: 0, normal: 1, windows: 1, parked: 0)" in await _command(gateway, "outbox", "ls")
+    shown = await _command(gateway, "outbox", "show", "e1")
+    assert "log             windows\n" in shown
+    assert "events          e1, e2, e3\n" in shown
+    assert "data            [1,2,3]\n" in shown
+    assert json.loads(await _command(gateway, "outbox", "show", "e1", "--json"))["events"] == ["e1", "e2", "e3"]
+    assert "account: accepted 4, pending 2, merged 2" in await _command(gateway, "outbox", "verify")

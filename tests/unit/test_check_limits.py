@@ -31,3 +31,26 @@ def test_check_says_that_a_refused_trigger_is_lost_when_the_broker_settles(
 ) -> None:
     (line,) = said(tmp_path, capsys, 'version = "3.1.1"\nsettle = "broker"')
     assert line.endswith("is then lost")
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("", ""),
+        ('window = { time = "10s" }', ", one for 1000 events of a source or 10 s"),
+        ('window = { time = "90m", count = 5, by = "rule" }', ", one for 5 events of all sources or 5400 s"),
+        (
+            'throttle = "5m"\ncoalesce = "latest"',
+            ", at most one in 300 s for a source, of several not yet sent only the",
+        ),
+        ('rearm.context = { type = "closed" }', ", again only after rearm held"),
+    ],
+)
+def test_check_says_what_keeps_a_rule_from_starting_a_workflow_for_each_event(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: str, told: str
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"{RULE}{keys}\n", "utf-8")
+    assert main(["check", "-c", str(file)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  rule ")]
+    assert line.startswith(f"  rule      r: * (*) starts n/t{told}")
