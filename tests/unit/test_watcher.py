@@ -26,6 +26,7 @@ async def test_unfinished_workflows_are_counted_by_whoever_leads() -> None:
 
 async def test_a_workflow_that_a_list_misses_and_nobody_finds_was_deleted() -> None:
     engine = Engine()
+    earlier = engine.made("replaced", "Succeeded", ended=at(1), uid="an earlier one")
     for name in ("lost", "ended", "replaced"):
         engine.put(name, "Running")
     async with running(engine, timing=TIMING._replace(look_s=0.02)) as bench:
@@ -34,7 +35,7 @@ async def test_a_workflow_that_a_list_misses_and_nobody_finds_was_deleted() -> N
         await bench.published(*running_ones)
         del engine.workflows["lost"], engine.workflows["ended"], engine.workflows["replaced"]
         engine.archive["ended"] = engine.made("ended", "Succeeded", ended=at(1))
-        engine.archive["replaced"] = engine.made("replaced", "Succeeded", ended=at(1), uid="an earlier one")
+        engine.archive["replaced"] = earlier
         await bench.published(*running_ones, ("lost", "Error"), ("ended", "Succeeded"), ("replaced", "Error"))
         assert UNFINISHED in engine.lists
         assert bench.counted.active == set()
