@@ -4,7 +4,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from pathlib import Path
+
+import pytest
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest
@@ -18,7 +21,7 @@ from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import Unavailable
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import NORMAL
+from edgeagent.outbox.records import NORMAL, Group
 from tests.fakes.link import FakeLink, delivery
 from tests.fakes.outbox import running_outbox
 
@@ -107,6 +110,28 @@ async def test_more_messages_than_one_segment_takes_are_stored_in_order_in_parts
             found += [data for _, _, _, data in stored]
         assert found == payloads
         assert local.outbox.events.duplicate == 0
+
+
+async def test_under_load_what_the_next_turns_bring_shares_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as local:
+        commits: list[int] = []
+        submit = local.outbox.submit
+
+        def counted(group: Group, told: Callable[[int | BaseException], None]) -> None:
+            commits.append(len(group.keys))
+            submit(group, told)
+
+        monkeypatch.setattr(local.outbox, "submit", counted)
+        numbers = iter(range(1, 1000))
+        for sent in ([20], [10, 10, 10], [1]):  # so many in each turn of the loop
+            before = len(local.link.acknowledged)
+            for count in sent:
+                local.broker.on_messages([delivery("sensors/b/data", b"1", n) for n in islice(numbers, count)])
+                await asyncio.sleep(0)
+            await until(lambda: len(local.link.acknowledged) == before + sum(sent))  # noqa: B023  used at once
+        assert commits == [20, 30, 1]
 
 
 async def test_an_event_that_no_segment_holds_is_acknowledged_and_counted_and_holds_up_nothing(tmp_path: Path) -> None:
