@@ -15,24 +15,15 @@ from edgeagent.cli.client import AgentRefused
 from edgeagent.errors import AgentUnreachable
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import Agent
+from tests.fakes.programs import RULE, Agent
 from tests.fakes.tcp_proxy import TcpProxy
 
 HOT, WARM, COOL = {"temp": 97}, {"temp": 85}, {"temp": 60}
-RULE = """
-[[rule]]
-name = "overheat"
-source = "boiler-*"
-namespace = "plant"
-template = "inspect"
-arguments = { n = "body.n", ns = "body.#.n" }
-filters.data = [{ path = "body.temp", type = "number", comparator = ">=", value = ["90"] }]
-"""
 REARM = 'rearm.data = [{ path = "body.temp", type = "number", comparator = "<", value = ["80"] }]\n'
 
 
 def rule(keys: str, arguments: str = "{}") -> str:
-    return RULE.replace('{ n = "body.n", ns = "body.#.n" }', arguments) + keys
+    return RULE.replace('{ temp = "body.temp", device = "source" }', arguments) + keys
 
 
 async def test_a_throttled_rule_fires_once_and_a_crash_does_not_make_it_forget(

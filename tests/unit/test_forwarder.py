@@ -14,7 +14,6 @@ import msgspec
 import pytest
 
 from edgeagent.agent.chores import Chores
-from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.uplink import Addressing
@@ -32,30 +31,13 @@ from edgeagent.outbox.outbox import Outbox
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox
+from tests.fakes.turned_clock import TurnedClock
 
 _DEADLINE_S = 10.0
 PLAIN = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 GATHERED = RuleSpec(
     "many", "plant", template="t", arguments={"ns": "body.#.n"}, window=Window(time=Duration(10), count=3)
 )
-
-
-class TurnedClock(Clock):
-    """A clock that a test turns, of the boot that the test's outbox is of."""
-
-    ms = 1_800_000_000_000
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.boot = bytes(16)
-
-    def now_ms(self) -> int:
-        """What the test says."""
-        return self.ms
-
-    def moment(self) -> Moment:
-        """What the test says."""
-        return Moment(self.ms, self.ms - 1_790_000_000_000, "2027-01-15T08:00:00Z")
 
 
 class Scene:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.ingest import Ingest
 from edgeagent.core.dedupe import Dedupe
 from edgeagent.core.event import Draft
@@ -24,26 +23,13 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.outbox import running_outbox
+from tests.fakes.turned_clock import TurnedClock
 
 HOT = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
 COOL = Filters(data=[DataFilter("body.temp", "number", ["80"], "<")])
 THROTTLED = RuleSpec("slow", "plant", filters=HOT, template="t", throttle=Duration(60))
 REARMED = RuleSpec("door", "plant", filters=HOT, template="t", rearm=COOL)
 PLAIN = RuleSpec("all", "plant", filters=HOT, template="t")
-
-
-class TurnedClock(Clock):
-    """A clock that a test turns."""
-
-    ms = 1_800_000_000_000
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.boot = bytes(16)  # the test's outbox has the same
-
-    def moment(self) -> Moment:
-        """What the test says."""
-        return Moment(self.ms, self.ms - 1_790_000_000_000, "2027-01-15T08:00:00Z")
 
 
 def make(outbox: Outbox, *rules: RuleSpec) -> tuple[Ingest, TurnedClock]:

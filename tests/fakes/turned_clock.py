@@ -1,0 +1,26 @@
+"""A clock that a test turns."""
+
+from __future__ import annotations
+
+from edgeagent.agent.clock import Clock, Moment
+from edgeagent.core.times import rfc3339
+
+_BOOTED_MS = 1_790_000_000_000
+
+
+class TurnedClock(Clock):
+    """Both clocks go as the test says (`ms`, wall time), in the boot that an outbox of the tests is of."""
+
+    ms = 1_800_000_000_000
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.boot = bytes(16)
+
+    def now_ms(self) -> int:
+        """What the test says."""
+        return self.ms
+
+    def moment(self) -> Moment:
+        """What the test says."""
+        return Moment(self.ms, self.ms - _BOOTED_MS, rfc3339(self.ms))
