@@ -29,6 +29,7 @@ from edgeagent.ledger.schema import (
     CORRELATION_CHARS,
     PAGE_BYTES,
     SCHEMA,
+    UPGRADES,
     UPSERT,
     VERSION,
     from_row,
@@ -361,6 +362,8 @@ class Ledger:
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version == 0:
                 database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version in UPGRADES:
+                database.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {VERSION}; COMMIT;")
             elif version != VERSION:
                 raise sqlite3.DatabaseError(f"version {version} is not {VERSION}")
         except sqlite3.Error:

@@ -45,6 +45,9 @@ CREATE INDEX trigger_by_workflow ON trigger (workflow_id)
 CREATE INDEX trigger_unrelayed ON trigger (accepted_ms) WHERE unrelayed;
 """
 
+# What makes a database of an earlier version one of this.
+UPGRADES: Final = {1: "ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT '';"}
+
 COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "
     "accepted_ms, run, ends_published, version"

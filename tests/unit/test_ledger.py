@@ -14,6 +14,7 @@ from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.ledger.schema import SCHEMA
 from tests.fakes.ledgers import life, on_disk, running, to
 
 
@@ -49,6 +50,23 @@ async def test_states_survive_a_restart(path: Path) -> None:
         assert await ledger.get("a") == full
         assert await ledger.get("b") is None
         assert await ledger.get("c") == merged
+
+
+async def test_a_ledger_of_the_version_before_keeps_its_states(path: Path) -> None:
+    column = "    merged_into TEXT NOT NULL,\n"
+    assert column in SCHEMA
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(SCHEMA.replace(column, "") + "PRAGMA user_version = 1;")
+        database.execute(
+            "INSERT INTO trigger VALUES ('a', '7', 's', 'r', 'running', '2026', 'w', 'n', '', '', '', 99, '', 0, 1, 0)"
+        )
+        database.commit()
+    for _ in range(2):  # it is upgraded once
+        async with running(path) as ledger:
+            known = await ledger.get("a")
+            assert known is not None
+            assert (known.report.state, known.report.into, known.accepted_ms) == (State.RUNNING, msgspec.UNSET, 99)
+            ledger.begin(Life(Report("c", "8", "s", "r", State.MERGED, "2026", into="a"), 100))
 
 
 async def test_a_workflow_with_the_correlation_id_in_its_name_is_found_without_an_index(path: Path) -> None:
