@@ -128,8 +128,11 @@ class Ingest:
     async def store(self, prepared: Sequence[Prepared]) -> None:
         """Store what was prepared, all or nothing; synced when it returns. Counts what became of the events.
 
+        It is submitted before anything is waited for: who comes after it finds it at the outbox's barrier.
+
         Raises:
-            OutboxError: nothing is stored, and all of it is taken back.
+            OutboxError: nothing is stored, and all of it is taken back. Or one of the events stands on an earlier one
+                that was refused: then the others are stored, and known as such when they come again.
         """
         group, duplicates, because = self._group(prepared)
         if group.records:

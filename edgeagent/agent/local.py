@@ -209,15 +209,17 @@ class LocalBroker:
                     self._refuse(message, exc)
             await self._ingest.store(prepared)
         except RecordTooLarge as exc:  # one segment must take them: fewer of them, or this one never
-            self._ingest.take_back(prepared)
             self._together = len(prepared) // 2
             if not self._together:
                 message, _ = drafts.pop(0)
                 self._together = len(drafts)
                 self._refuse(message, exc)
             return True
-        except (OutboxError, Draining) as exc:
+        except Draining as exc:
             self._ingest.take_back(prepared)
+            self._hold(exc)
+            return False
+        except OutboxError as exc:  # what of them is not stored was taken back
             self._hold(exc)
             return False
         if self.held:

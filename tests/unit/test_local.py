@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.ingest import Ingest, Prepared
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
@@ -18,7 +18,7 @@ from edgeagent.config.tables import LocalSubscription
 from edgeagent.core.dedupe import Dedupe, Deliveries
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.rulespec import RuleSpec
-from edgeagent.errors import Unavailable
+from edgeagent.errors import OutboxError, Unavailable
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Group
@@ -110,6 +110,24 @@ async def test_more_messages_than_one_segment_takes_are_stored_in_order_in_parts
             found += [data for _, _, _, data in stored]
         assert found == payloads
         assert local.outbox.events.duplicate == 0
+
+
+async def test_what_was_stored_beside_a_refused_event_is_a_duplicate_when_it_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with bench(tmp_path) as local:
+        ingest = local.broker._ingest
+        store, refused = ingest.store, iter([True])
+
+        async def refused_once(prepared: Sequence[Prepared]) -> None:
+            await store(prepared)
+            if next(refused, False):
+                raise OutboxError("an earlier event was refused")
+
+        monkeypatch.setattr(ingest, "store", refused_once)
+        await local.take("meters/a/b", b'{"seq": 17}')
+        assert [event_id for _, _, event_id, _ in await local.stored()] == ["17"]
+        assert local.outbox.events.duplicate == 1
 
 
 async def test_under_load_what_the_next_turns_bring_shares_a_commit(
