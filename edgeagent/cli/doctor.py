@@ -18,6 +18,7 @@ from edgeagent.config import (
     load_dispatcher,
 )
 from edgeagent.core.checkup import Finding, Level, ok
+from edgeagent.core.foreign import escaped
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,4 +81,4 @@ def _line(finding: Finding) -> str:
     text = f"{finding.level:<5} {finding.subject}: {finding.found}"
     if finding.remedy:
         text += f"; {finding.remedy}"
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return escaped(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from edgeagent.core.foreign import escaped
 from edgeagent.core.judge import Outcome, Seen
 from edgeagent.core.replay import Comparison, Examples, Rehearsal, RuleChanges, Tally
 
@@ -18,13 +19,13 @@ _FIELD = (Outcome.THROTTLED, Outcome.DISARMED, Outcome.GATHERED)
 def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
     """What a person reads."""
     span = f", {' to '.join(rehearsal.span)}" if rehearsal.span[0] else ""
-    yield _shown(f"{name}: {_counted(rehearsal.events, 'event')} from {_sources(rehearsal)}{span}")
+    yield escaped(f"{name}: {_counted(rehearsal.events, 'event')} from {_sources(rehearsal)}{span}")
     if rehearsal.duplicates:
         yield f"{_counted(rehearsal.duplicates, 'duplicate')} left out: the same source and id came before"
     if rehearsal.unusable:
         yield f"{rehearsal.unusable} unusable, left out:"
         for where, reason in rehearsal.faults:
-            yield _shown(f"  {where}: {reason}")
+            yield escaped(f"  {where}: {reason}")
         if rehearsal.unusable > len(rehearsal.faults):
             yield f"  and {rehearsal.unusable - len(rehearsal.faults)} more"
     yield ""
@@ -123,7 +124,7 @@ def _example(seen: Seen) -> str:
     data = _data(seen)
     if len(data) > _MAX_DATA_CHARS:
         data = data[: _MAX_DATA_CHARS - 1] + "…"
-    return _shown(f"{seen.where}  {event.time}  {event.source}  {data}" + (f"  {seen.reason}" if seen.reason else ""))
+    return escaped(f"{seen.where}  {event.time}  {event.source}  {data}" + (f"  {seen.reason}" if seen.reason else ""))
 
 
 def _documents(examples: Examples) -> list[dict[str, str]]:
@@ -156,8 +157,3 @@ def _width(rules: dict[str, Any]) -> int:
 
 def _counted(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
-
-
-def _shown(text: str) -> str:
-    """What a device said in it cannot steer the terminal."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

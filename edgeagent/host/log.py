@@ -13,6 +13,8 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 
+from edgeagent.core.foreign import escaped
+
 Format = Literal["auto", "journal", "text", "json"]
 
 _PACKAGE = "edgeagent."
@@ -66,18 +68,11 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
     return {"event": given.pop("event", record.name), **given}
 
 
-def _one_line(text: str) -> str:
-    """The text with everything that is not printable escaped: line ends, terminal sequences, lone surrogates."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
 def _pair(key: str, value: object) -> str:
-    text = _one_line(str(value))
+    text = escaped(str(value))
     if not text or any(sign in text for sign in ' "='):
         text = '"' + text.replace('"', '\\"') + '"'
-    return f"{_one_line(key)}={text}"
+    return f"{escaped(key)}={text}"
 
 
 def _journal_beginning(record: logging.LogRecord) -> str:
@@ -103,7 +98,7 @@ class _LineFormatter(logging.Formatter):
         if record.exc_info:
             pairs.append(_pair("traceback", self.formatException(record.exc_info)))
         name = record.name.removeprefix(_PACKAGE)
-        return f"{self._beginning(record)}{name}: {_one_line(record.getMessage())} {' '.join(pairs)}"
+        return f"{self._beginning(record)}{name}: {escaped(record.getMessage())} {' '.join(pairs)}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -125,6 +120,4 @@ class _JsonFormatter(logging.Formatter):
         try:
             return msgspec.json.encode(members, enc_hook=str).decode()
         except UnicodeEncodeError:  # a lone surrogate, from a file name that is no UTF-8
-            return msgspec.json.encode(
-                {_one_line(key): _one_line(str(value)) for key, value in members.items()}
-            ).decode()
+            return msgspec.json.encode({escaped(key): escaped(str(value)) for key, value in members.items()}).decode()

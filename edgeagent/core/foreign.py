@@ -1,0 +1,27 @@
+"""Text that somebody else wrote, as a person may see it: on a terminal, in a log line, in an error.
+
+A device, a broker or an engine chooses its bytes freely. Shown as they are they could move the cursor, rename the
+window, hide what stands before them (bidirectional marks) or begin a line of their own.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_SHOWN_CHARS: Final = 200
+
+
+def escaped(text: str) -> str:
+    r"""The whole text on one line, whatever is not printable written as Python writes it (`\n`, `\x1b`, `\u202e`)."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:
+    """The text `escaped`, and no longer than `max_chars`: a cut one ends with how many characters it had."""
+    if len(text) > max_chars:
+        ending = f"… ({len(text)} characters)"
+        return escaped(text[: max(max_chars - len(ending), 0)])[: max(max_chars - len(ending), 0)] + ending
+    safe = escaped(text)
+    return safe if len(safe) <= max_chars else safe[: max_chars - 1] + "…"
