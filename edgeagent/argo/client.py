@@ -61,6 +61,8 @@ _WATCH_FIELDS = ",".join(["result.type", *(f"result.object.{field}" for field in
 _FAILED = (httpx.HTTPError, httpx.InvalidURL, OSError)
 
 _encoder = msgspec.json.Encoder()
+# Without it a server that has no archive never says that a list goes on; with it, it counts what remains, and does.
+_COUNTED = "ext.showRemainingItemCount=true"
 _WORKFLOW = msgspec.json.Decoder(Workflow)
 _LIST = msgspec.json.Decoder(WorkflowList)
 _VERSION = msgspec.json.Decoder(Version)
@@ -107,6 +109,7 @@ class ArgoClient:
             (b"Accept-Encoding", b"identity"),  # a small body may grow without limit when it is unpacked
         ]
         self._timeout_s = settings.timeout_s
+        self._counts = True  # until a server says that it does not know that selector
         self._access = Access(
             self._base,
             token_file=settings.token_file,
@@ -173,7 +176,7 @@ class ArgoClient:
         found: list[Workflow] = []
         resource_version = ""
         for number in range(MAX_PAGES):
-            page = _decoded(url, await self._ask("GET", url, query, max_bytes=MAX_PAGE_BYTES), _LIST)
+            page = await self._page(url, query)
             found.extend(page.items or ())
             if number == 0:
                 resource_version = page.metadata.resource_version
@@ -181,6 +184,21 @@ class ArgoClient:
                 return found, resource_version
             query["listOptions.continue"] = page.metadata.continue_
         raise EngineUnavailable(url, f"the list has more than {MAX_PAGES} pages of {limit}")
+
+    async def _page(self, url: str, query: Mapping[str, str]) -> WorkflowList:
+        """One page of a list.
+
+        Older servers hand field selectors to Kubernetes, which refuses this one; they page without it.
+        """
+        if self._counts:
+            counted = {**query, "listOptions.fieldSelector": _COUNTED}
+            try:
+                return _decoded(url, await self._ask("GET", url, counted, max_bytes=MAX_PAGE_BYTES), _LIST)
+            except EngineRefused as exc:
+                if exc.status != httpx.codes.BAD_REQUEST or "field" not in exc.message:
+                    raise
+                self._counts = False
+        return _decoded(url, await self._ask("GET", url, query, max_bytes=MAX_PAGE_BYTES), _LIST)
 
     async def watch(
         self, namespace: str, *, labels: str, resource_version: str = ""

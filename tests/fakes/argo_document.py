@@ -12,7 +12,15 @@ from pydantic import BaseModel, ValidationError
 from tests.fakes.argo_rules import Json, with_text_values
 
 # The query of each call: what the fake does, and not all that the document has.
-LIST_QUERY = frozenset({"listOptions.labelSelector", "listOptions.limit", "listOptions.continue", "fields"})
+LIST_QUERY = frozenset(
+    {
+        "listOptions.labelSelector",
+        "listOptions.fieldSelector",
+        "listOptions.limit",
+        "listOptions.continue",
+        "fields",
+    }
+)
 WATCH_QUERY = frozenset({"listOptions.labelSelector", "listOptions.resourceVersion", "fields"})
 GET_QUERY = frozenset({"fields"})
 

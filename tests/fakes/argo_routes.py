@@ -24,6 +24,8 @@ VERSION = {
     "compiler": "gc",
     "platform": "linux/amd64",
 }
+# The one field selector that a list of ours has: the server then counts what remains, and pages.
+_COUNTED = "ext.showRemainingItemCount=true"
 _SCHEMES = ("Bearer ", "Basic ")
 _APPLY = "application/apply-patch+yaml"
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 404: "NotFound", 415: "UnsupportedMediaType", 422: "Invalid"}
@@ -46,6 +48,7 @@ class Routes:
         created: Callable[[Json], None],
         problems: list[str] | None,
     ) -> None:
+        self.counts = True  # older servers hand field selectors to Kubernetes, which knows none of this name
         self._store = store
         self._configmaps = configmaps
         self._created = created
@@ -126,7 +129,10 @@ class Routes:
         query = request.query
         selector = Selector(query.get("listOptions.labelSelector", ""))
         limit, offset = _number(query, "listOptions.limit"), _number(query, "listOptions.continue")
-        page = self._store.page(namespace, selector, limit, offset)
+        wanted = query.get("listOptions.fieldSelector", "")
+        if wanted and not (self.counts and wanted == _COUNTED):
+            raise invalid(f"field label not supported: {wanted.partition('=')[0]}")
+        page = self._store.page(namespace, selector, limit, offset, counted=bool(wanted))
         return self._told(request, cleaned_list(page, Fields(query.get("fields", ""))), document.list_problems)
 
     def _told(self, request: Request, told: Json, problems: Callable[[Json], Iterable[str]]) -> Answer:

@@ -82,6 +82,8 @@ class FakeArgo:
         strict: hold requests and answers to the API document; off, it is fast.
         keepalive_s: between the comments of a watch. The headers of a watch come with its first event or comment.
         base_path: in front of every path, as behind a proxy (`/argo`); others are answered by a proxy's 404 in HTML.
+        archives: it has an archive. One without says only to those who ask for the number that a list goes on.
+        counts: it knows how to ask for that number; older servers do not, and always say that a list goes on.
         auto: each workflow goes Running and Succeeded by itself, soon after its creation.
         now: tells the time.
 
@@ -103,6 +105,8 @@ class FakeArgo:
         keepalive_s: float = 15.0,
         base_path: str = "",
         auto: bool = False,
+        archives: bool = False,
+        counts: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.token = token
@@ -110,7 +114,9 @@ class FakeArgo:
         self.configmaps: dict[tuple[str, str], Json] = {}
         self.problems: list[str] = []
         self._store = ArgoStore(now)
+        self._store.archives = archives or not counts
         self._routes = Routes(self._store, self.configmaps, self._created, self.problems if strict else None)
+        self._routes.counts = counts
         self._keepalive_s = keepalive_s
         self._base_path = base_path
         self._auto = auto

@@ -62,11 +62,13 @@ class ArgoStore:
 
     Attributes:
         templates: (namespace, name) of the WorkflowTemplates that exist; those of the whole cluster as ("", name).
+        archives: whether the server has an archive. One without never says by itself that a list goes on.
         listeners: called with each change, at once.
     """
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.templates: set[tuple[str, str]] = set()
+        self.archives = False
         self.listeners: set[Callable[[Change], None]] = set()
         self.version = 100
         self._now = now
@@ -140,8 +142,11 @@ class ArgoStore:
         """Every live workflow, in the order of creation."""
         return list(self._live.values())
 
-    def page(self, namespace: str, selector: Selector, limit: int, offset: int) -> Json:
-        """A WorkflowList, the newest first. The offset counts what there is now, so that pages shift under changes."""
+    def page(self, namespace: str, selector: Selector, limit: int, offset: int, *, counted: bool = False) -> Json:
+        """A WorkflowList, the newest first. The offset counts what there is now, so that pages shift under changes.
+
+        `counted`: the list asks for the number of those that remain. Else only an archive is asked for more.
+        """
         found = [
             workflow
             for (own, _), workflow in reversed((self._listed | self._live).items())
@@ -150,8 +155,10 @@ class ArgoStore:
         items = found[offset : offset + limit] if limit else found[offset:]
         metadata: Json = {"resourceVersion": str(self.version)}
         rest = len(found) - offset - len(items)
-        if rest > 0:
-            metadata |= {"continue": str(offset + len(items)), "remainingItemCount": rest}
+        if rest > 0 and (counted or self.archives):
+            metadata["continue"] = str(offset + len(items))
+        if counted:
+            metadata["remainingItemCount"] = rest
         return {"metadata": metadata, "items": items or None}
 
     def since(self, resource_version: str) -> list[Change]:

@@ -42,6 +42,26 @@ async def test_a_list_follows_its_pages_and_keeps_the_first_ones_version(argo: F
         assert (await anext(events)).object.metadata.name == "w-3"
 
 
+@pytest.mark.parametrize(
+    ("archives", "counts"),
+    [(False, True), (True, True), (False, False)],
+    ids=["without an archive", "with an archive", "an older server"],
+)
+async def test_a_list_is_whole_on_every_kind_of_server(archives: bool, counts: bool) -> None:
+    async with (
+        FakeArgo(archives=archives, counts=counts) as argo,
+        ArgoClient(ArgoSettings(argo.url)) as client,
+    ):
+        for number in range(250):
+            argo.put(workflow(f"w-{number}"))
+        for _ in range(2):
+            found, _version = await client.list("plant", labels=LABEL, limit=100)
+            assert {one.metadata.name for one in found} == {f"w-{number}" for number in range(250)}
+        asked = [request for request in argo.requests if "listOptions.fieldSelector" in request.query]
+        assert len(argo.requests) == (6 if counts else 7)  # an older server refuses the selector once
+        assert len(asked) == (6 if counts else 1)
+
+
 async def test_a_list_of_nothing_is_empty(client: ArgoClient) -> None:
     found, resource_version = await client.list("plant", labels=LABEL)
     assert found == []

@@ -70,7 +70,11 @@ async def test_a_list_obeys_selector_limit_continue_and_fields(argo: FakeArgo, c
     assert (await client.get(WORKFLOWS)).json()["items"] is None
     for name in "abc":
         argo.put(workflow(name))
-    query = {"listOptions.limit": "2", "fields": "metadata,items.metadata.name"}
+    query = {
+        "listOptions.limit": "2",
+        "listOptions.fieldSelector": "ext.showRemainingItemCount=true",
+        "fields": "metadata,items.metadata.name",
+    }
     first = (await client.get(WORKFLOWS, params=query)).json()
     assert first["metadata"]["continue"] == "2"
     rest = (await client.get(WORKFLOWS, params={**query, "listOptions.continue": "2"})).json()
@@ -79,6 +83,7 @@ async def test_a_list_obeys_selector_limit_continue_and_fields(argo: FakeArgo, c
     other = await client.get(WORKFLOWS, params={"listOptions.labelSelector": "edgeagent.io/agent=gw-2"})
     assert other.json()["items"] is None
     assert (await client.get(WORKFLOWS, params={"listOptions.limit": "many"})).status_code == 400
+    assert (await client.get(WORKFLOWS, params={"listOptions.fieldSelector": "spec.x=1"})).status_code == 400
 
 
 async def test_kubernetes_judges_a_token_and_argo_only_its_form(argo: FakeArgo, client: httpx.AsyncClient) -> None:

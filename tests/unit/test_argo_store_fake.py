@@ -189,15 +189,26 @@ def test_pages_go_from_the_newest_to_the_oldest_by_offsets(store: ArgoStore) -> 
     for name in "abcde":
         create(store, workflow(name))
     store.create("office", {"workflow": {**inline(), "metadata": {"name": "elsewhere"}}})
-    first = store.page("plant", EVERYTHING, 2, 0)
-    last = store.page("plant", EVERYTHING, 2, 4)
+    first = store.page("plant", EVERYTHING, 2, 0, counted=True)
+    last = store.page("plant", EVERYTHING, 2, 4, counted=True)
     assert [item["metadata"]["name"] for item in first["items"]] == ["e", "d"]
     version = str(store.version)
     assert first["metadata"] == {"resourceVersion": version, "continue": "2", "remainingItemCount": 3}
     assert [item["metadata"]["name"] for item in last["items"]] == ["a"]
-    assert last["metadata"] == {"resourceVersion": version}
+    assert last["metadata"] == {"resourceVersion": version, "remainingItemCount": 0}
     assert len(store.page("plant", EVERYTHING, 0, 0)["items"]) == 5
     assert store.page("nowhere", EVERYTHING, 2, 0)["items"] is None
+
+
+def test_without_an_archive_a_list_that_does_not_ask_for_the_rest_is_not_told_of_it(store: ArgoStore) -> None:
+    for name in "abc":
+        create(store, workflow(name))
+    assert "continue" not in store.page("plant", EVERYTHING, 2, 0)["metadata"]
+    store.archives = True
+    assert store.page("plant", EVERYTHING, 2, 0)["metadata"] == {
+        "resourceVersion": str(store.version),
+        "continue": "2",
+    }
 
 
 @pytest.mark.parametrize(
