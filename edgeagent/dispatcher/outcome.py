@@ -50,9 +50,14 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class EngineForbade(msgspec.Struct, frozen=True):
-    """The engine does not let us: rights, a quota or an admission rule, which somebody may change."""
+    """The engine does not let us: rights, a quota or an admission rule, which somebody may change.
+
+    `by_quota`: what is used up is not there again a moment later, as rights are after an API server has started.
+    """
 
     detail: str
+    by_quota: bool = False
+    retry_after_s: float = SLOW_S
 
 
 class TooLarge(msgspec.Struct, frozen=True):
@@ -95,8 +100,8 @@ def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_ru
             code, error = 403, "Not allowed"
         case Missing(detail):
             code, error, retry_after_s = 404, "Not found by the engine", SLOW_S
-        case EngineForbade(detail):
-            code, error, retry_after_s = 403, "Forbidden by the engine", SLOW_S
+        case EngineForbade(detail, _, retry_after_s):
+            code, error = 403, "Forbidden by the engine"
         case TooLarge(detail):
             code, error = 413, "Workflow is too large"
         case Overloaded(detail, retry_after_s):

@@ -13,7 +13,8 @@ import msgspec
 from edgeagent.core.backoff import full_jitter
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S, Gate, GateState
-from edgeagent.dispatcher.outcome import Outcome, Overloaded
+from edgeagent.dispatcher.outcome import Created, EngineForbade, Outcome, Overloaded
+from edgeagent.dispatcher.refusals import Refusals
 from edgeagent.dispatcher.verdict import UNAUTHORIZED, verdict
 from edgeagent.errors import EngineRefused, EngineUnavailable
 
@@ -40,6 +41,7 @@ class Starter:
         self._opened = opened
         self._hold_s = hold_s
         self._gate = Gate(hold_s)
+        self._refusals = Refusals()
         self._closed = asyncio.Event()
         self._told_closed = False
         self._told_off = asyncio.Event()
@@ -118,6 +120,16 @@ class Starter:
                 self._tell(self._gate.unavailable(now_s, _fraction()), exc)
                 return outcome
         self._tell(self._gate.answered())
+        return self._with_wait(order, outcome)
+
+    def _with_wait(self, order: Order, outcome: Outcome) -> Outcome:
+        """A refusal gets the wait that suits what came before it."""
+        key = order.namespace, order.template
+        if isinstance(outcome, Created):
+            self._refusals.allowed(key)
+        elif isinstance(outcome, EngineForbade) and not outcome.by_quota:
+            wait_s = self._refusals.refused(key, asyncio.get_running_loop().time())
+            return msgspec.structs.replace(outcome, retry_after_s=wait_s)
         return outcome
 
     async def _probe(self) -> None:

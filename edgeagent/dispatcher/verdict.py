@@ -87,10 +87,11 @@ def _missing(said: str, order: Order) -> Missing:
 
 
 def _forbidden(said: str, order: Order) -> EngineForbade:
-    if _QUOTA_TEXT.search(said):
+    by_quota = _QUOTA_TEXT.search(said) is not None
+    if by_quota:
         advice = f"the quota of namespace {order.namespace!r} is used up: raise it, or wait"
     elif rights := _RIGHTS_TEXT.search(said):
         advice = f"the dispatcher's account lacks rights on {rights[1]} in namespace {order.namespace!r}: grant them"
     else:
         advice = f"a rule of the cluster forbids this in namespace {order.namespace!r}: ask who runs it"
-    return EngineForbade(f"{advice}; the trigger is to be tried again. The engine said: {said}")
+    return EngineForbade(f"{advice}; the trigger is to be tried again. The engine said: {said}", by_quota)

@@ -81,7 +81,8 @@ class Timing(NamedTuple):
     """In seconds.
 
     `gap_s`: a watch that is opened again sooner has missed nothing that its beginning does not bring. `look_s`: between
-    two lists of the unfinished. `refused_s`: until something refused is tried again. `base_s` and `cap_s`: the longest
+    two lists of the unfinished. `refused_s`: until something refused is tried again; `forbidden_s`: when it is forbidden
+    (403) for the first time since it worked. `base_s` and `cap_s`: the longest
     first and the longest wait of the backoff. `stable_s`: a watch that lasts longer ends the backoff. `answered_s`: one
     that lasts longer was answered, also when it told nothing: the engine sends at least comments, every 15 s.
     """
@@ -89,6 +90,7 @@ class Timing(NamedTuple):
     gap_s: float = 10.0
     look_s: float = 600.0
     refused_s: float = 30.0
+    forbidden_s: float = 5.0
     base_s: float = 1.0
     cap_s: float = 30.0
     stable_s: float = 30.0
@@ -106,9 +108,17 @@ class _Trouble:
         self._verb = verb
         self._timing = timing
         self._told: type[EngineError] | None = None
+        self._worked = True  # since the last failure; at first we hope so
 
     def tell(self, error: EngineError, failures: int) -> float:
         """Log the error when it is another kind than the last one; returns the seconds to wait."""
+        if self._worked and isinstance(error, EngineRefused) and error.status == _FORBIDDEN:
+            # An API server that has just started forbids everything for a second.
+            self._worked = False
+            extra = {"event": "engine_watch_refused_once", "namespace": self._namespace}
+            log.warning("may not %s workflows in %r, asking again: %s", self._verb, self._namespace, error, extra=extra)
+            return self._timing.forbidden_s
+        self._worked = False
         new, self._told = type(error) is not self._told, type(error)
         if isinstance(error, EngineRefused):
             if new:
@@ -128,6 +138,7 @@ class _Trouble:
             extra = {"event": "engine_watch_works", "namespace": self._namespace}
             log.info("can %s workflows in %r again", self._verb, self._namespace, extra=extra)
         self._told = None
+        self._worked = True
 
     def _refusal(self, error: EngineRefused) -> str:
         what = f"cannot {self._verb} workflows in {self._namespace!r}, no status of them is published: {error}"

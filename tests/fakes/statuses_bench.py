@@ -29,7 +29,7 @@ DEADLINE_S = 5.0
 _POLL_S = 0.002
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
 QUICK = Pace(tick_s=0.005, cursor_s=0.0, hold_s=0.0)
-TIMING = Timing(look_s=1000.0, refused_s=0.01, base_s=0.01, cap_s=0.01)
+TIMING = Timing(look_s=1000.0, refused_s=0.01, forbidden_s=0.01, base_s=0.01, cap_s=0.01)
 
 
 def at(second: int) -> str:

@@ -93,6 +93,27 @@ async def test_what_was_held_long_enough_is_given_back_to_be_tried_later(
     assert len(stage.engine.orders) > 2
 
 
+@pytest.mark.parametrize(
+    ("message", "waits_s"),
+    [
+        ("forbidden: RBAC: clusterrole not found", [5, 5]),  # an API server that has just started
+        ("forbidden: exceeded quota: q, used: count/workflows=50", [300, 300]),
+    ],
+)
+async def test_what_is_forbidden_a_moment_after_it_was_allowed_is_sent_again_soon(
+    start: Start, message: str, waits_s: list[int]
+) -> None:
+    stage = await start()
+    stage.dispatcher.on_messages([trigger("a", 1)])
+    await until(lambda: len(stage.link.published) == 1)
+    stage.engine.failures = [EngineRefused("https://argo.example", 403, message)]
+    stage.dispatcher.on_messages([trigger("b", 2), trigger("c", 3)])
+    await until(lambda: len(stage.link.published) == 3)
+    answers = stage.contents()[1:]
+    assert [answer["code"] for answer in answers] == [403, 403]
+    assert [answer["retry_after_s"] for answer in answers] == waits_s
+
+
 async def test_while_the_engine_is_gone_no_trigger_is_taken_until_a_probe_succeeds(
     start: Start, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -92,6 +92,21 @@ async def test_an_engine_that_does_not_answer_is_told_once_and_tried_until_it_do
     assert says in told[0].getMessage()
 
 
+async def test_the_first_403_after_a_success_is_no_alarm_and_is_asked_again_soon(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    engine = Engine()
+    async with running(engine, timing=TIMING._replace(refused_s=3600.0)) as bench:
+        bench.lead()
+        engine.put("w", "Running")
+        await bench.published(("w", "Running"))
+        engine.break_watch(EngineRefused("argo", 403, "forbidden"))
+        engine.put("w", "Succeeded")
+        await bench.published(("w", "Running"), ("w", "Succeeded"))
+    events = [record.__dict__["event"] for record in caplog.records if record.levelname in {"WARNING", "ERROR"}]
+    assert events == ["engine_watch_refused_once"]
+
+
 async def test_an_archive_too_large_to_list_does_not_stop_the_statuses(caplog: pytest.LogCaptureFixture) -> None:
     class Huge(Engine):
         async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[list[Workflow], str]:
