@@ -46,6 +46,7 @@ _WARM_UP_EVENTS = 200
 _RATE_PER_S = 500
 _RATE_EVENTS = 5_000
 _OUTSTANDING = 100
+_ANSWER_S = 0.02  # what the Argo Server takes for each answer, as Kubernetes behind it would
 _LEAST_PER_S = 500.0
 _P99_LIMIT_MS = 100.0
 _GROWTH_LIMIT_MIB = 4.0
@@ -357,7 +358,7 @@ def _started(directory: Path) -> Iterator[tuple[str, dict[str, int]]]:
     )
     argo = [
         *(sys.executable, "-m", "tests.fakes.argo_server", "--auto"),
-        *("--port", str(argo_port), "--template", f"{_NAMESPACE}/{_TEMPLATE}"),
+        *("--port", str(argo_port), "--template", f"{_NAMESPACE}/{_TEMPLATE}", "--delay", str(_ANSWER_S)),
     ]
     dispatcher = [sys.executable, "-m", "edgeagent", "dispatch", "-c", str(dispatcher_file)]
     with (

@@ -126,19 +126,21 @@ class ArgoClient:
     async def __aexit__(self, *exc: object) -> None:
         await self._connections.aclose()
 
-    async def create(self, namespace: str, workflow: Mapping[str, Any]) -> Workflow:
+    async def create(self, namespace: str, workflow: Mapping[str, Any], *, dry_run: bool = False) -> Workflow:
         """Create a workflow; the server validates it first.
 
         Args:
             namespace: must be that of the workflow's metadata too.
             workflow: the whole object.
+            dry_run: Kubernetes too looks at it, its rights and its quota, and stores nothing.
 
         Raises:
             EngineUnavailable: it may have been created.
             EngineRefused: it was not created.
         """
         url = self._url("workflows", namespace)
-        body = _encoder.encode({"namespace": namespace, "workflow": workflow})
+        asked = {"namespace": namespace, "workflow": workflow}
+        body = _encoder.encode({**asked, "serverDryRun": True} if dry_run else asked)
         return _workflow(url, await self._ask("POST", url, body=body))
 
     async def get(self, namespace: str, name: str) -> Workflow | None:
@@ -155,6 +157,21 @@ class ArgoClient:
                 return None
             raise
         return _workflow(url, answer)
+
+    async def has_template(self, namespace: str, name: str) -> bool:
+        """Whether a WorkflowTemplate exists; with `namespace` "" a ClusterWorkflowTemplate.
+
+        Raises:
+            EngineUnavailable, EngineRefused: as for every method.
+        """
+        place = ("workflow-templates", namespace) if namespace else ("cluster-workflow-templates",)
+        try:
+            await self._ask("GET", self._url(*place, name))
+        except EngineRefused as exc:
+            if exc.status == httpx.codes.NOT_FOUND:
+                return False
+            raise
+        return True
 
     async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[builtins.list[Workflow], str]:
         """Every workflow with these labels, archived ones too, and the resource version to watch from.

@@ -20,6 +20,7 @@ _MAX_FOREIGN_CHARS = 500
 _MAX_MESSAGE_CHARS = 4000
 _MAX_RETRY_AFTER_S = 3600.0
 _REFUSED_BY_ANYBODY = frozenset({401, 403, 413})
+_NOTHING = frozenset({"", "{}", "null", ":"})
 _BODY = msgspec.json.Decoder(ErrorBody)
 _ITEM = msgspec.json.Decoder(StreamItem)
 
@@ -46,7 +47,7 @@ def failure(
     error = _decoded(body)
     ours = error is not None and error.code > 0
     message = one_line(error.message, _MAX_MESSAGE_CHARS) if error is not None else ""
-    message = message or one_line(_text(body), _MAX_FOREIGN_CHARS) or _phrase(status)
+    message = message or one_line(_without_frame(body), _MAX_FOREIGN_CHARS) or _phrase(status)
     if _is_temporary(status):
         return EngineUnavailable(url, f"{status}: {message}", _seconds(retry_after))
     if ours or status in _REFUSED_BY_ANYBODY:
@@ -131,11 +132,20 @@ def _text(body: bytes) -> str:
     return body[: 8 * _MAX_FOREIGN_CHARS].decode("utf-8", "replace")
 
 
+def _without_frame(body: bytes) -> str:
+    """The text of a body; nothing of the frame of an event stream, and nothing when it is an object without members."""
+    text = _text(body).strip()
+    said = text.removeprefix("data:").strip()
+    return "" if said in _NOTHING else said
+
+
 def _phrase(status: int) -> str:
+    """For a server that gives no reason: what its status means, and where the reason is to be found."""
     try:
-        return HTTPStatus(status).phrase
+        phrase = HTTPStatus(status).phrase
     except ValueError:
-        return "no reason given"
+        phrase = "an unknown status"
+    return f"{phrase}, without a reason: the log of the Argo Server has it"
 
 
 def _seconds(retry_after: str) -> float | None:

@@ -101,13 +101,14 @@ class KubernetesClient:
     async def __aexit__(self, *exc: object) -> None:
         await self._connections.aclose()
 
-    async def apply_configmap(self, namespace: str, name: str, configmap: bytes) -> None:
+    async def apply_configmap(self, namespace: str, name: str, configmap: bytes, *, dry_run: bool = False) -> None:
         """Create a ConfigMap, or make its fields what they are here (server-side apply). Twice is as once.
 
         Args:
             namespace: where it belongs.
             name: of the ConfigMap.
             configmap: the whole object, as JSON.
+            dry_run: nothing is stored.
 
         Raises:
             EngineUnavailable: the API server cannot be reached, or cannot answer now (408, 429, 5xx); nobody knows
@@ -116,7 +117,7 @@ class KubernetesClient:
         """
         url = self._url(namespace, name)
         context = self._access.context()
-        request = self._request(url, configmap)
+        request = self._request(f"{url}?{_APPLY}&dryRun=All" if dry_run else f"{url}?{_APPLY}", configmap)
         try:
             async with self._connections.borrow(context) as connection, asyncio.timeout(self._timeout_s):
                 answer = await read(url, await connection.handle_async_request(request), _MAX_ANSWER_BYTES)
@@ -139,7 +140,7 @@ class KubernetesClient:
             headers.append((b"Authorization", authorization))
         return httpx.Request(
             "PATCH",
-            f"{url}?{_APPLY}",
+            url,
             headers=headers,
             stream=httpx.ByteStream(body),
             extensions={"timeout": {"connect": _CONNECT_SHARE * self._timeout_s, "read": None}},

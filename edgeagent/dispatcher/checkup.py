@@ -11,19 +11,18 @@ from datetime import UTC, datetime, timedelta
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.date import server_time
+from edgeagent.argo.kubernetes import KubernetesClient, in_pod
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.core import topics
 from edgeagent.core.checkup import Finding, fail, ok, warn
-from edgeagent.core.messages import LABEL_CORRELATION_ID
+from edgeagent.dispatcher.rights import configmap_finding, template_findings, workflow_findings
 from edgeagent.dispatcher.service import argo_engine, argo_settings, client_id
-from edgeagent.errors import EngineRefused, EngineUnavailable
+from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
 from edgeagent.host.checkup import certificate_findings, connection_findings, secret_findings
 from edgeagent.mqtt.checkup import broker_findings
 
 # Tokens and certificates are judged by clocks: half a minute apart, those just issued are not valid yet.
 MAX_SKEW = timedelta(seconds=30)
-# No workflow has it, so that the answer is small.
-_SELECTOR = f"{LABEL_CORRELATION_ID}=edgeagent-doctor"
 
 
 async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
@@ -48,6 +47,8 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
         return
     async for finding in _engine_findings(config, argo_settings(engine)):
         yield finding
+    async for finding in _configmap_findings(config):
+        yield finding
 
 
 async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> AsyncIterator[Finding]:
@@ -56,8 +57,10 @@ async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
         async with ArgoClient(settings) as client:
             await argo_engine(config, client).probe()
             yield ok(subject, f"Argo Server {await client.check()}, and it takes our credentials")
-            for namespace in config.watched_namespaces:
-                yield await _namespace_finding(client, namespace)
+            async for finding in workflow_findings(client, config.watched_namespaces):
+                yield finding
+            async for finding in template_findings(client, config):
+                yield finding
         if skew := await _skew(settings):
             yield skew
     except EngineUnavailable as exc:
@@ -68,15 +71,20 @@ async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
         )
 
 
-async def _namespace_finding(client: ArgoClient, namespace: str) -> Finding:
-    """Whether its workflows may be listed, which following them begins with."""
-    subject = f"namespace {namespace}"
+async def _configmap_findings(config: DispatcherConfig) -> AsyncIterator[Finding]:
+    """Whether results may be written, when they are wanted; the rights are the pod's."""
+    if not config.status.configmap:
+        return
     try:
-        await client.list(namespace, labels=_SELECTOR, limit=1)
-    except EngineRefused as exc:
-        remedy = "grant create, get, list and watch of workflows in it to the account of the token"
-        return fail(subject, f"its workflows may not be listed: {exc.status}: {exc.message}", remedy)
-    return ok(subject, "its workflows may be listed")
+        async with KubernetesClient(in_pod()) as kubernetes:
+            for namespace in config.watched_namespaces:
+                yield await configmap_finding(kubernetes, namespace)
+    except ConfigError as exc:
+        yield fail(
+            "configmaps", str(exc), "run it in the pod: `kubectl exec deploy/... -- edgeagent doctor --dispatch`"
+        )
+    except EngineUnavailable as exc:
+        yield fail("configmaps", str(exc), "let the pod reach the Kubernetes API server")
 
 
 async def _skew(settings: ArgoSettings) -> Finding | None:

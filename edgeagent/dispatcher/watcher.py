@@ -81,8 +81,8 @@ class Timing(NamedTuple):
     """In seconds.
 
     `gap_s`: a watch that is opened again sooner has missed nothing that its beginning does not bring. `look_s`: between
-    two lists of the unfinished. `refused_s`: until something refused is tried again; `forbidden_s`: when it is forbidden
-    (403) for the first time since it worked. `base_s` and `cap_s`: the longest
+    two lists of the unfinished. `refused_s`: until something refused is tried again; `forbidden_s`: when it
+    is forbidden (403) for the first time since it worked. `base_s` and `cap_s`: the longest
     first and the longest wait of the backoff. `stable_s`: a watch that lasts longer ends the backoff. `answered_s`: one
     that lasts longer was answered, also when it told nothing: the engine sends at least comments, every 15 s.
     """

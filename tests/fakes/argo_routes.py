@@ -104,6 +104,12 @@ class Routes:
             case ("GET", "api", "v1", "workflows", namespace, name):
                 _authorise(request, token)
                 return self._get(request, namespace, name)
+            case ("GET", "api", "v1", "workflow-templates", namespace, name):
+                _authorise(request, token)
+                return self._template(namespace, name)
+            case ("GET", "api", "v1", "cluster-workflow-templates", name):
+                _authorise(request, token)
+                return self._template("", name)
         self._note(f"{request.method} {request.path}", ["the fake knows no such call"])
         raise Refusal(404, NOT_FOUND, "Not Found")
 
@@ -123,6 +129,12 @@ class Routes:
         fields = Fields(request.query.get("fields", ""))
         workflow = cleaned(self._store.get(namespace, name), fields)
         return self._told(request, workflow, document.workflow_problems)
+
+    def _template(self, namespace: str, name: str) -> Answer:
+        if (namespace, name) not in self._store.templates:
+            kind = "workflowtemplates" if namespace else "clusterworkflowtemplates"
+            raise Refusal(404, NOT_FOUND, f'{kind}.argoproj.io "{name}" not found')
+        return Answer(200, msgspec.json.encode({"metadata": {"name": name, "namespace": namespace}, "spec": {}}))
 
     def _list(self, request: Request, namespace: str) -> Answer:
         self._check_query(request, document.LIST_QUERY)
@@ -168,10 +180,12 @@ class Routes:
         metadata = {"name": name, "namespace": namespace, **(applied.get("metadata") or {})}
         if (metadata["namespace"], metadata["name"]) != (namespace, name):
             raise Refusal(400, 0, "the name or namespace of the object does not match the one on the URL")
-        self._check_query(request, frozenset({"fieldManager", "force"}))
+        self._check_query(request, frozenset({"fieldManager", "force", "dryRun"}))
         if self._problems is not None:
             self._note(f"PATCH {request.path}", document.configmap_problems(applied))
         status = 200 if (namespace, name) in self._configmaps else 201
+        if request.query.get("dryRun") == "All":
+            return Answer(status, msgspec.json.encode(applied))
         self._configmaps[namespace, name] = {**applied, "metadata": metadata}
         return Answer(status, msgspec.json.encode(self._configmaps[namespace, name]))
 

@@ -84,6 +84,7 @@ class FakeArgo:
         base_path: in front of every path, as behind a proxy (`/argo`); others are answered by a proxy's 404 in HTML.
         archives: it has an archive. One without says only to those who ask for the number that a list goes on.
         counts: it knows how to ask for that number; older servers do not, and always say that a list goes on.
+        delay_s: how long every answer but a watch takes.
         auto: each workflow goes Running and Succeeded by itself, soon after its creation.
         now: tells the time.
 
@@ -104,6 +105,7 @@ class FakeArgo:
         strict: bool = True,
         keepalive_s: float = 15.0,
         base_path: str = "",
+        delay_s: float = 0.0,
         auto: bool = False,
         archives: bool = False,
         counts: bool = True,
@@ -119,6 +121,7 @@ class FakeArgo:
         self._routes.counts = counts
         self._keepalive_s = keepalive_s
         self._base_path = base_path
+        self._delay_s = delay_s
         self._auto = auto
         self._scripted: list[_Scripted] = []
         self._listener = Listener(self._serve, port, tls)
@@ -281,6 +284,8 @@ class FakeArgo:
         if below and self._routes.is_watch(request):
             await self._watch(connection, request)
             return False
+        if self._delay_s:
+            await asyncio.sleep(self._delay_s)
         await connection.answer(self._routes.answer(request, self.token) if below else _PROXY_ANSWER)
         return True
 
@@ -362,8 +367,9 @@ def main() -> None:
         metavar="NAMESPACE/NAME",
         help="a WorkflowTemplate that exists; /NAME is one of the cluster; may be repeated",
     )
+    parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="what each answer takes")
     arguments = parser.parse_args()
-    argo = FakeArgo(port=arguments.port, auto=arguments.auto, strict=False)
+    argo = FakeArgo(port=arguments.port, auto=arguments.auto, delay_s=arguments.delay, strict=False)
     for template in arguments.template:
         namespace, _, name = template.rpartition("/")
         argo.templates.add((namespace, name))

@@ -87,7 +87,7 @@ def dispatch_config(broker: str, engine: str, token_file: Path) -> str:
 @pytest.fixture
 async def argo() -> AsyncIterator[FakeArgo]:
     async with FakeArgo(token="good") as server:  # noqa: S106  a test's
-        server.templates.add(("plant", "inspect"))
+        server.templates.update([("plant", "inspect"), ("mill", "inspect")])
         yield server
 
 
@@ -200,9 +200,11 @@ async def test_a_dispatcher_in_order_is_told_so(dispatch: Program, argo: FakeArg
     assert found.of("engine http://")["found"].startswith("Argo Server v")
     assert found.of("namespace plant")["level"] == "ok"
     assert found.of("namespace mill")["level"] == "ok"
+    assert found.of("template inspect")["found"] == "exists in mill, plant"
     assert found.of("broker subscription $share/edgeagent/argo/workflows/trigger/+")["level"] == "ok"
     assert argo.workflows() == []
-    assert {request.method for request in argo.requests} == {"GET"}
+    written = [request for request in argo.requests if request.method != "GET"]
+    assert {request.body["serverDryRun"] for request in written} == {True}
 
 
 async def test_a_running_dispatcher_gets_every_trigger_while_the_doctor_looks(
@@ -238,6 +240,7 @@ async def test_a_refused_token_and_a_namespace_without_rights_fail(dispatch: Pro
     argo.fail_next(forbidden, forbidden, path="/workflows/mill")  # the first is what the token is tried with
     found = await told(dispatch.config_file, "--dispatch")
     assert (found.code, found.levels("fail")) == (1, ["namespace mill"])
+    assert found.of("namespace mill")["found"].startswith("may not create workflows: 403: ")
     assert "grant create, get, list and watch" in found.of("namespace mill")["remedy"]
     argo.token = "renewed"  # noqa: S105  a test's
     found = await told(dispatch.config_file, "--dispatch")
@@ -246,6 +249,30 @@ async def test_a_refused_token_and_a_namespace_without_rights_fail(dispatch: Pro
     assert "was refused" in refused["found"]
     assert "token_file" in refused["remedy"]
     assert "good" not in json.dumps(found.findings)
+
+
+async def test_each_right_that_is_missing_is_named(dispatch: Program, argo: FakeArgo) -> None:
+    def denied(verb: str) -> argo_server.Failure:
+        return argo_server.refused(403, 7, f'workflows.argoproj.io is forbidden: User "d" cannot {verb} "workflows"')
+
+    argo.fail_next(denied("watch"), path="/workflow-events/plant")
+    argo.fail_next(denied("create"), path="/workflows/mill", method="POST")
+    found = await told(dispatch.config_file, "--dispatch")
+    assert found.of("namespace plant")["found"].startswith("may not watch workflows: 403: ")
+    assert found.of("namespace mill")["found"].startswith("may not create workflows: 403: ")
+
+
+async def test_a_template_that_nobody_has_made_fails_and_one_that_some_lack_is_told(
+    dispatch: Program, argo: FakeArgo
+) -> None:
+    argo.templates.discard(("mill", "inspect"))
+    found = await told(dispatch.config_file, "--dispatch")
+    template = found.of("template inspect")
+    assert (found.code, template["level"], template["found"]) == (0, "warn", "exists in plant, but not in mill")
+    argo.templates.clear()
+    found = await told(dispatch.config_file, "--dispatch")
+    template = found.of("template inspect")
+    assert (found.code, template["level"], template["found"]) == (1, "fail", "does not exist in mill, plant")
 
 
 async def test_clocks_that_are_apart_are_told(dispatch: Program, argo: FakeArgo) -> None:

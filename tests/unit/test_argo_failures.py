@@ -90,8 +90,8 @@ def test_no_body_is_too_strange_for_an_answer_that_names_the_status(status: int,
 
 
 def test_an_answer_without_a_body_is_told_by_its_status() -> None:
-    assert str(failure(URL, 503, b"")) == f"{URL}: 503: Service Unavailable"
-    assert str(failure(URL, 599, b"")) == f"{URL}: 599: no reason given"
+    assert str(failure(URL, 503, b"")).startswith(f"{URL}: 503: Service Unavailable, without a reason: ")
+    assert str(failure(URL, 599, b"")).startswith(f"{URL}: 599: an unknown status, without a reason: ")
 
 
 def test_a_redirect_is_told_as_the_login_page_that_it_is() -> None:
@@ -153,3 +153,9 @@ def test_one_line_keeps_what_is_short_and_printable() -> None:
     assert one_line(" a\tb\u2028c ", 10) == "a b c"
     assert one_line("abcdef", 6) == "abcdef"
     assert one_line("abcdefg", 6) == "abcde…"
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"data: {}\n\n", b"data: {} \n\n\n", b":\n", b"null"])
+def test_an_answer_that_says_nothing_is_told_in_words(body: bytes) -> None:
+    error = watch_failure(URL, 500, body)
+    assert str(error) == f"{URL}: 500: Internal Server Error, without a reason: the log of the Argo Server has it"
