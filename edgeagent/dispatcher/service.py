@@ -147,6 +147,7 @@ def _joined(
         subscriptions=subscriptions if statuses is None else subscriptions + statuses.subscriptions,
         will=None if statuses is None else statuses.will,
         leave=leave,
+        answers_first=True,
     )
     return _Parts(dispatcher, leave, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
 

@@ -17,6 +17,7 @@ class Handshake(msgspec.Struct, frozen=True):
     """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
 
     `address` only names the broker in errors. `exchanges`: the session's QoS 2; None: nothing is published at QoS 2.
+    `answers_first`: see `session.keep_connected`.
     """
 
     address: str
@@ -28,6 +29,7 @@ class Handshake(msgspec.Struct, frozen=True):
     will: Will | None = None
     subscriptions: tuple[Subscription, ...] = ()
     exchanges: Exchanges | None = None
+    answers_first: bool = False
 
     @property
     def clean_start(self) -> bool:

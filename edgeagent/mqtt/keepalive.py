@@ -50,6 +50,12 @@ class KeepAlive:
         """Something was written."""
         self._sent_s = self._loop.time()
 
+    def listen(self, *, deaf: bool) -> None:
+        """From now on nothing is read, or it is again."""
+        self.deaf = deaf
+        if not deaf:
+            self.received()
+
     def received(self) -> None:
         """Something came."""
         self._received_s = self._loop.time()

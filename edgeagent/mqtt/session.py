@@ -83,6 +83,7 @@ async def keep_connected(
     leave: Leave | None = None,
     rotation: Rotation | None = None,
     exactly_once: bool = False,
+    answers_first: bool = False,
     max_packet_bytes: int = MAX_PACKET_BYTES,
     first_wait_s: float = 0.0,
     base_s: float | None = None,
@@ -113,6 +114,9 @@ async def keep_connected(
         rotation: which certificates are used, for an owner that wants to know until when they are valid.
         exactly_once: the owner publishes at QoS 2. The first connection then starts clean, so that packet ids of an
             earlier process are free; later ones go on with what was not completed (`Link.carried`).
+        answers_first: the owner acknowledges a message only when the broker has acknowledged a publication of its own,
+            the answer. So reading goes on while some are not acknowledged, however many messages are held: their
+            acknowledgements stand behind what a broker sends too much of.
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
         first_wait_s: how long to wait before the first attempt of all (`core.backoff.boot_spread`).
         base_s: the longest first wait after an ending; by default 5 s, and 1 s when the broker is on this machine.
@@ -145,6 +149,7 @@ async def keep_connected(
             will=will,
             subscriptions=() if leave.begun else tuple(subscriptions),
             exchanges=exchanges,
+            answers_first=answers_first,
         )
         ending = await _connect_once(connection, handshake, owner, leave, rotation, look_s)
         owner.on_down(ending.error)

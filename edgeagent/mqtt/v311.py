@@ -126,6 +126,7 @@ class V311Link:
             if self._phase is not _UP:
                 return
             self._publish(publication)
+        self._read_while_not_full()
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
@@ -296,8 +297,9 @@ class V311Link:
         self._read_while_not_full()
 
     def _read_while_not_full(self) -> None:
-        # While subscribing, what is held cannot be acknowledged, and the answer stands behind it.
-        deaf = self._phase is _UP and self._held.is_full
+        # While subscribing nothing can be acknowledged; what an owner that answers first waits for stands behind it.
+        waits = self._phase is not _UP or (self._handshake.answers_first and self._tokens)
+        deaf = self._held.is_full and not waits
         if deaf != self._client.deaf and self._phase is not _ENDED:
             self._client.listen(deaf=deaf)
 

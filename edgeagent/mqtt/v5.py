@@ -127,6 +127,7 @@ class V5Link(asyncio.Protocol):
         """See `Link.publish`."""
         if self._phase is _UP:
             self._publish(self._outgoing.packets(publications))
+            self._read_while_not_full()
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
@@ -214,15 +215,12 @@ class V5Link(asyncio.Protocol):
     # Receiving.
 
     def _read_while_not_full(self) -> None:
-        # While subscribing, what is held cannot be acknowledged, and the answer stands behind it.
-        deaf = self._phase is _UP and self._held.is_full
+        # While subscribing nothing can be acknowledged; what an owner that answers first waits for stands behind it.
+        waits = self._phase is not _UP or (self._handshake.answers_first and self._outgoing.tokens)
+        deaf = self._held.is_full and not waits
         if deaf != self._keep_alive.deaf and self._phase is not _ENDED:
-            self._keep_alive.deaf = deaf
-            if deaf:
-                self._transport.pause_reading()
-            else:
-                self._keep_alive.received()
-                self._transport.resume_reading()
+            self._keep_alive.listen(deaf=deaf)
+            (self._transport.pause_reading if deaf else self._transport.resume_reading)()
 
     def _tell(self) -> None:
         if self._acks and self._phase is not _SUBSCRIBING:

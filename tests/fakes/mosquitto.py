@@ -154,6 +154,7 @@ class MqttClient:
         auto_acknowledge: False: the test calls `acknowledge`.
         will: its last will, published by the broker after `die`.
         exactly_once: it may publish at QoS 2.
+        answers_first: see `keep_connected`.
         connection: further keys of the connection (`username="u"`, `ca_file=...`).
 
     Attributes:
@@ -173,6 +174,7 @@ class MqttClient:
         auto_acknowledge: bool = True,
         will: Will | None = None,
         exactly_once: bool = False,
+        answers_first: bool = False,
         **connection: Any,
     ) -> None:
         self.messages: list[Message] = []
@@ -189,6 +191,7 @@ class MqttClient:
         self._subscriptions = [Subscription(item) if isinstance(item, str) else item for item in subscribe]
         self._will = will
         self._exactly_once = exactly_once
+        self._answers_first = answers_first
         self._session: asyncio.Task[None] | None = None
 
     async def publish(self, topic: str, payload: bytes = b"", **properties: Any) -> Ack:
@@ -262,6 +265,7 @@ class MqttClient:
             subscriptions=self._subscriptions,
             will=self._will,
             exactly_once=self._exactly_once,
+            answers_first=self._answers_first,
             base_s=0.02,
             cap_s=0.2,
             taken_over_s=0.5,

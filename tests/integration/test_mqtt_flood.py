@@ -13,7 +13,7 @@ from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
 
 _PACKET_IDS = 65535
-_CONNECT, _PUBACK, _SUBSCRIBE, _DISCONNECT = 0x10, 0x40, 0x82, 0xE0
+_CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _DISCONNECT = 0x10, 0x32, 0x40, 0x82, 0xE0
 
 
 class Flood:
@@ -54,6 +54,9 @@ class Flood:
                 writer.write(bytes((0x90, 4, *body[:2], 0, 1)) if self._v5 else bytes((0x90, 3, *body[:2], 1)))
             elif kind == _PUBACK:
                 assert int.from_bytes(body[:2], "big") == self.open.popleft()
+            elif kind == _PUBLISH:
+                packet_id = body[2 + int.from_bytes(body[:2], "big") :][:2]
+                writer.write(b"\x40\x02" + packet_id)
             elif kind == _DISCONNECT:
                 return
             if kind == self._at:
@@ -102,6 +105,24 @@ async def test_a_flood_is_read_only_as_fast_as_it_is_acknowledged(version: str) 
             client.acknowledge(*client.messages)
             await client.until(lambda: len(client.messages) == 3000, "everything")
             assert client.downs == []
+
+
+async def test_an_owner_that_answers_first_is_not_stuck_behind_a_flood(version: str) -> None:
+    """As a dispatcher does: each message is acknowledged when the broker has taken the answer to it."""
+    flood = Flood(version, 3000, 100, at=_SUBSCRIBE)
+    async with Listener(flood.serve) as listener:
+        url = f"mqtt://127.0.0.1:{listener.port}"
+        async with MqttClient(url, "gw", "a", version=version, auto_acknowledge=False, answers_first=True) as client:
+            await client.until(lambda: len(client.messages) > 1025, "a flood")
+            answered = 0
+            while answered < 3000:
+                await client.until(lambda: len(client.messages) > answered, "one more")  # noqa: B023  called at once
+                batch = client.messages[answered : answered + 100]
+                await asyncio.gather(*[client.publish("answer", b"200") for _ in batch])
+                client.acknowledge(*batch)
+                answered += len(batch)
+            assert client.downs == []
+    assert not flood.open
 
 
 async def test_a_session_with_more_messages_than_packet_ids_is_emptied_over_several_connections(version: str) -> None:
