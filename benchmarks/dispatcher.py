@@ -54,6 +54,7 @@ _GROWTH_LIMIT_MIB = 4.0
 _DEADLINE_S = 30.0
 _POLL_S = 0.01
 _AGENT, _NAMESPACE, _TEMPLATE = "gw-042", "plant", "inspect"
+_TOPIC = topics.with_agent(topics.AGENTS_TRIGGER, _AGENT)
 
 _encoder = msgspec.json.Encoder()
 
@@ -293,9 +294,7 @@ class _Gateway:
         data = correlation_id.encode()
         self._since_s[data] = due_s
         self._unfinished.add(correlation_id)
-        self._unsent.append(
-            Publication(number, topics.TRIGGER, _trigger(correlation_id), correlation_data=data, expiry_s=3600)
-        )
+        self._unsent.append(Publication(number, _TOPIC, _trigger(correlation_id), correlation_data=data, expiry_s=3600))
 
     def _publish(self) -> None:
         if self._link is None:

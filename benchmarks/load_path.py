@@ -59,6 +59,7 @@ def agent_config(upstream: Broker, *, local_port: int | None = None, listen: str
     local += '[[local.subscribe]]\ntopic = "sensors/+/data"\nsource = "{1}"\n'
     return (
         f'[uplink]\nurl = "mqtt://127.0.0.1:{upstream.port}"\nsettle = "broker"\nmax_inflight = {WINDOW}\n'
+        f'trigger_topic = "{topics.TRIGGER}"\n'
         f'[outbox]\nmax_bytes = "8GiB"\n[http]\nlisten = "{listen}"\n' + ("" if local_port is None else local) + _RULES
     )
 

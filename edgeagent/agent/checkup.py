@@ -19,7 +19,7 @@ from pathlib import Path
 from edgeagent.agent.agent import agent_id, state_directory
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.topics import with_agent
+from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound, with_agent
 from edgeagent.errors import ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
 from edgeagent.mqtt.checkup import broker_findings
@@ -49,6 +49,13 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
     uplink, local = config.uplink, config.local
     filters = [uplink.response_topic, *uplink.status_topics] if uplink.settle == "engine" else uplink.status_topics
     filters = [with_agent(topic_filter, agent) for topic_filter in filters]
+    if uplink.settle == "engine" and is_unbound(uplink.trigger_topic):
+        found = (
+            "a dispatcher with bind_agent = true (the default) refuses triggers that come on it, without an answer here"
+        )
+        yield warn(
+            f"uplink trigger topic {uplink.trigger_topic}", found, f'set uplink.trigger_topic = "{AGENTS_TRIGGER}"'
+        )
     async for finding in broker_findings("uplink", uplink, with_agent(uplink.client_id, agent), filters):
         yield finding
     if local is not None:

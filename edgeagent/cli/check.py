@@ -12,7 +12,10 @@ from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
+from edgeagent.core.placeholders import is_placeholder, placeholders
+from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.topics import AGENTS_TRIGGER, UNBOUND_AGENTS, is_unbound
 from edgeagent.mqtt import engines
 
 
@@ -71,14 +74,35 @@ def _agent(config: AgentConfig) -> list[str]:
         lines.append(
             f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{told}{state}"
         )
+    lines += [line for rule in config.rule for line in _constants(rule)]
     if problem := engines.qos_problem(uplink):
         lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
     lines += _limits("uplink", uplink, uplink.settle == "broker")
+    if uplink.settle == "engine" and is_unbound(uplink.trigger_topic):
+        lines.append(
+            f"warning: uplink.trigger_topic: a dispatcher with bind_agent = true (the default) refuses what does not "
+            f'come on "{AGENTS_TRIGGER}"'
+        )
     if config.local is not None:
         lines += _limits("local", config.local)
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
     return lines
+
+
+def _constants(rule: RuleSpec) -> Iterator[str]:
+    """What the rule's own text has for Argo to replace in the values of parameters, where a dispatcher looks for it."""
+    compiled = Rule(rule)
+    constants = [argument.constant for argument in compiled.parameters.arguments]
+    found = list(placeholders(compiled.workflow("", {}, {}, constants)))
+    found += [
+        f"parameters[{index}]"
+        for index, parameter in enumerate(rule.parameters)
+        if parameter.dest.startswith("spec.arguments.") and is_placeholder(parameter.src.value or "")
+    ]
+    if found:
+        refused = "a dispatcher refuses that without [[allow]] expressions = true"
+        yield f"warning: rule {rule.name}: {found[0]} has '{{{{' in its value; {refused}"
 
 
 def _terms(rule: RuleSpec) -> Iterator[str]:
@@ -98,6 +122,8 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
     lines = [f"broker    {', '.join(config.broker.addresses)}, group {config.broker.group}"]
     lines += _engines("broker", config.broker)
     lines.append(f"engine    {config.engine.kind}")
+    if not config.engine.bind_agent:
+        lines.append(f"warning: engine.bind_agent = false: {UNBOUND_AGENTS}")
     lines += _limits("broker", config.broker)
     lines += [
         f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(allow.templates)}"

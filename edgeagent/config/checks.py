@@ -220,8 +220,9 @@ def _allow_problems(allows: Sequence[Allow]) -> Iterator[Problem]:
     for index, allow in enumerate(allows):
         if not allow.namespaces:
             yield Problem(f"allow[{index}].namespaces", 'names none, so it allows nothing; write ["*"] for any')
-        if not allow.templates and not allow.inline:
-            yield Problem(f"allow[{index}].templates", "names none and inline is false, so it allows nothing")
+        if not (allow.templates or allow.cluster_templates or allow.inline):
+            reason = "names none, nor does cluster_templates, and inline is false: so it allows nothing"
+            yield Problem(f"allow[{index}].templates", reason)
 
 
 def _engine_problems(engine: Engine) -> Iterator[Problem]:

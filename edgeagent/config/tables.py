@@ -54,7 +54,7 @@ class Uplink(Connection, frozen=True, kw_only=True):
     client_id: str = "edgeagent-{agent}-up"
     qos: Literal[0, 1, 2] = 1
     settle: Literal["engine", "broker"] = "engine"
-    trigger_topic: str = topics.TRIGGER
+    trigger_topic: str = topics.AGENTS_TRIGGER
     response_topic: str = topics.RESPONSE + "/{agent}"
     status_topics: tuple[str, ...] = (topics.STATUS + "/{agent}",)
     max_inflight: int = 100
@@ -158,7 +158,7 @@ class Engine(_Table, frozen=True, kw_only=True):
     insecure: bool = False
     max_concurrent: int = 16
     max_active: int | None = None  # None: no limit
-    bind_agent: bool = False
+    bind_agent: bool = True
 
 
 class Allow(_Table, frozen=True, kw_only=True):
@@ -167,7 +167,9 @@ class Allow(_Table, frozen=True, kw_only=True):
     agents: tuple[str, ...] = ("*",)
     namespaces: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    cluster_templates: tuple[str, ...] = ()
     inline: bool = False
+    expressions: bool = False
     service_account: str = ""
 
 

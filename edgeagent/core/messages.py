@@ -16,6 +16,7 @@ MAX_MESSAGE_BYTES = 1 << 20  # a workflow must fit etcd with its status: nothing
 
 MAX_QUERY_IDS = 500  # of one status query
 
+OURS = "edgeagent.io/"  # in front of our labels and annotations
 LABEL_AGENT = "edgeagent.io/agent"
 LABEL_RULE = "edgeagent.io/rule"
 LABEL_CORRELATION_ID = "edgeagent.io/correlation-id"

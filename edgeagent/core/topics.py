@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 TRIGGER = "argo/workflows/trigger"
+AGENTS_TRIGGER = f"{TRIGGER}/{{agent}}"  # where a broker's access list can bind an agent to its name
 RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
 STATUS_QUERY = "argo/workflows/status/query"
+
+# What `engine.bind_agent = false` means, for whoever runs a dispatcher.
+UNBOUND_AGENTS = (
+    "whoever may publish a trigger can name any gateway in it, start what that gateway may start, and have the answers "
+    "and statuses sent to it, which believes them"
+)
 
 _DISPATCH = "edgeagent/dispatch"
 
@@ -26,6 +33,12 @@ def response_topic(agent: str | None) -> str:
     return f"{RESPONSE}/{agent}" if agent else RESPONSE
 
 
+def level_below_responses(topic: str) -> str | None:
+    """The last level of a topic directly below the base topic of answers, None for every other topic."""
+    level = topic.removeprefix(f"{RESPONSE}/")
+    return level if level != topic and "/" not in level else None
+
+
 def status_topics(agent: str | None) -> tuple[str, ...]:
     """Where a status update goes: the base topic for monitoring, and the gateway's own."""
     return (STATUS, f"{STATUS}/{agent}") if agent else (STATUS,)
@@ -44,6 +57,11 @@ def trigger_filters(group: str) -> tuple[str, ...]:
 def agent_of_trigger(topic: str) -> str | None:
     """The agent in a trigger topic's last level, None for the base topic."""
     return topic[len(TRIGGER) + 1 :] if topic.startswith(f"{TRIGGER}/") else None
+
+
+def is_unbound(trigger_topic: str) -> bool:
+    """Whether a configured trigger topic is the dispatchers', but not that of the one agent that sends on it."""
+    return trigger_topic != AGENTS_TRIGGER and (trigger_topic + "/").startswith(f"{TRIGGER}/")
 
 
 def presence_topic(group: str, instance: str) -> str:

@@ -34,6 +34,9 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
         yield finding
     for finding in certificate_findings({"engine.ca_file": engine.ca_file, "engine.cert_file": engine.cert_file}):
         yield finding
+    if not engine.bind_agent:
+        remedy = f'give each gateway trigger_topic = "{topics.AGENTS_TRIGGER}", then leave engine.bind_agent out'
+        yield warn("engine.bind_agent", f"is false: {topics.UNBOUND_AGENTS}", remedy)
     filters = list(topics.trigger_filters(config.broker.group))
     if engine.kind == "argo":
         group = config.broker.group

@@ -31,7 +31,7 @@ from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
 from edgeagent.dispatcher.intake import Intake, Ready
-from edgeagent.dispatcher.outcome import Created, Outcome, response_to
+from edgeagent.dispatcher.outcome import Created, Outcome, Unbound, response_to
 from edgeagent.dispatcher.outgoing import Outgoing, QueuedMessage, QueuedResponse, QueuedStatus
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.dispatcher.starter import Starter
@@ -76,7 +76,7 @@ class Dispatcher:
         engine: Engine,
         policy: Policy,
         *,
-        bind_agent: bool = False,
+        bind_agent: bool = True,
         max_concurrent: int = MAX_CONCURRENT,
         max_active: int | None = None,
         watched: Collection[str] = (),
@@ -290,6 +290,8 @@ class Dispatcher:
         """Check one message; None when it is answered, or left unanswered, without the engine."""
         checked = check(message, bind_agent=self._bind_agent)
         decided = self._policy.decide(checked.result) if isinstance(checked.result, Order) else checked.result
+        if isinstance(decided, Unbound):
+            self._troubles.unbound(message.topic, decided.detail)
         if isinstance(decided, Order):
             self._numbered += 1
             return Ready(self._numbered, message, checked, decided)

@@ -43,6 +43,12 @@ class Forbidden(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Unbound(msgspec.Struct, frozen=True):
+    """The message names an agent that its topic does not bind it to; `detail` says where that agent's belong."""
+
+    detail: str
+
+
 class Missing(msgspec.Struct, frozen=True):
     """What the workflow refers to does not exist, yet: its template or its namespace."""
 
@@ -74,7 +80,7 @@ class Overloaded(msgspec.Struct, frozen=True):
 
 
 Outcome = (
-    Created | Duplicate | NameTaken | Invalid | Forbidden | Missing | EngineForbade | TooLarge | Overloaded
+    Created | Duplicate | NameTaken | Invalid | Forbidden | Unbound | Missing | EngineForbade | TooLarge | Overloaded
 )  # fmt: skip
 
 
@@ -96,7 +102,7 @@ def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_ru
             code, error, detail = 409, "Workflow name is taken", f"metadata.name {workflow_id!r} is another workflow's"
         case Invalid(detail):
             code, error = 400, "Invalid workflow definition"
-        case Forbidden(detail):
+        case Forbidden(detail) | Unbound(detail):
             code, error = 403, "Not allowed"
         case Missing(detail):
             code, error, retry_after_s = 404, "Not found by the engine", SLOW_S

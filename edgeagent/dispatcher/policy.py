@@ -5,7 +5,12 @@ templates). No entry: forbidden, also when there are no entries at all.
 
 With `inline = false` the workflow is built anew from the members listed in the Structs below, and anything else in the
 received one is refused: there is no list of dangerous members that could be incomplete. With `inline = true` the
-workflow passes as it is. It can then run any code and refer to any other template; only the service account is held.
+workflow passes as it is. It can then run any code and refer to any other template; only the service account is held,
+and what is Argo's, Kubernetes' or ours to say of a workflow (`_CLAIMS`): it could pass for finished, outlive its
+deletion, or have its status told to another gateway.
+
+What devices sent stands in the arguments and in our annotations. Argo replaces `{{…}}` wherever it is found, in values
+too: so it is refused there (`expressions = false`), or a device could read what the workflow can.
 
 Finished workflows and their pods would stay for ever. So each one that does not say how long gets a time (and the pods
 of each one go when they end): long enough for a trigger that comes late to find the workflow of its name.
@@ -20,18 +25,22 @@ from typing import Any
 import msgspec
 
 from edgeagent.config.tables import Allow
+from edgeagent.core.messages import OURS
 from edgeagent.core.names import Glob
+from edgeagent.core.placeholders import placeholders
 from edgeagent.core.workflow_names import quoted
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Forbidden, Invalid
 
 # For the dry run: without any entry everything may be rehearsed, because nothing is run.
-EVERYTHING = Allow(namespaces=("*",), templates=("*",), inline=True)
+EVERYTHING = Allow(namespaces=("*",), templates=("*",), cluster_templates=("*",), inline=True)
 
 TTL_STRATEGY = {"secondsAfterCompletion": 7 * 86400}  # as long as a gateway keeps a trigger by default
 POD_GC = {"strategy": "OnPodCompletion"}
 
-_OURS = "edgeagent.io/"
+_ARGOS = "workflows.argoproj.io/"
+# Members that only Argo's controller or Kubernetes may write; they are found in whatever case, as Argo does.
+_CLAIMS = {"": frozenset({"status"}), "metadata": frozenset({"finalizers", "ownerreferences"})}
 _UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
@@ -79,10 +88,11 @@ class _Entry:
 
     def __init__(self, allow: Allow) -> None:
         self.inline = allow.inline
+        self.expressions = allow.expressions
         self.service_account = allow.service_account
-        self._agents, self._namespaces, self._templates = (
+        self._agents, self._namespaces, self._templates, self._cluster_templates = (
             tuple(Glob(pattern) for pattern in patterns)
-            for patterns in (allow.agents, allow.namespaces, allow.templates)
+            for patterns in (allow.agents, allow.namespaces, allow.templates, allow.cluster_templates)
         )
 
     def fits_agent(self, order: Order) -> bool:
@@ -94,7 +104,8 @@ class _Entry:
     def fits_template(self, order: Order) -> bool:
         if not order.template:
             return self.inline
-        return any(glob.matches(order.template) for glob in self._templates)
+        globs = self._cluster_templates if order.cluster_scope else self._templates
+        return any(glob.matches(order.template) for glob in globs)
 
 
 class Policy:
@@ -113,6 +124,10 @@ class Policy:
             if not isinstance(passed, dict):
                 return passed
             order = msgspec.structs.replace(order, workflow=passed)
+        elif claimed := next(_claims(order.workflow), None):
+            return Forbidden(f"{claimed} is not allowed: only Argo and Kubernetes, or a trigger's sender, may say that")
+        if not entry.expressions and (found := next(placeholders(order.workflow), None)):
+            return Invalid(f"{found} has '{{{{', which Argo would replace: [[allow]] expressions = true lets it pass")
         allowed = _with_service_account(order, entry)
         return _with_an_end(allowed) if isinstance(allowed, Order) else allowed
 
@@ -128,6 +143,9 @@ class Policy:
             if entry.fits_template(order):
                 return entry
         where = f"for {agent} in namespace {quoted(order.namespace)}"
+        if order.cluster_scope:
+            kind = "a ClusterWorkflowTemplate: [[allow]] cluster_templates"
+            return Forbidden(f"template {quoted(order.template)} ({kind}) is not allowed {where}")
         if order.template:
             return Forbidden(f"template {quoted(order.template)} is not allowed {where}")
         return Forbidden(f"spec.templates (an inline workflow) is not allowed {where}")
@@ -141,10 +159,37 @@ def _listed_members(workflow: dict[str, Any]) -> dict[str, Any] | Forbidden | In
         return _refusal(exc)
     for path, texts in (("labels", listed.metadata.labels), ("annotations", listed.metadata.annotations)):
         for key in texts:
-            if not key.startswith(_OURS):
-                return Forbidden(f"metadata.{path}[{quoted(key)}] is not allowed: only {_OURS}* is (inline = false)")
+            if not key.startswith(OURS):
+                return Forbidden(f"metadata.{path}[{quoted(key)}] is not allowed: only {OURS}* is (inline = false)")
     passed: dict[str, Any] = msgspec.to_builtins(listed)
     return passed
+
+
+def _claims(workflow: dict[str, Any]) -> Iterator[str]:
+    """What a workflow says of itself and may not."""
+    metadata, spec = workflow["metadata"], workflow["spec"]
+    for path, members in (("", workflow), ("metadata", metadata)):
+        for member, value in members.items():
+            if member.casefold() in _CLAIMS[path] and value:
+                yield f"{path}.{member}".lstrip(".")
+    for key in metadata.get("labels") or {}:
+        if key.startswith(_ARGOS):
+            yield f"metadata.labels[{quoted(key)}]"
+    # The controller writes these labels to the workflow itself.
+    for path, own in _members(spec, "workflowMetadata", "spec"):
+        for inner, labels in (*_members(own, "labels", path), *_members(own, "labelsFrom", path)):
+            for key in labels:
+                if key.startswith((_ARGOS, OURS)):
+                    yield f"{inner}[{quoted(key)}]"
+
+
+def _members(parent: dict[str, Any], name: str, path: str) -> list[tuple[str, dict[str, Any]]]:
+    """The objects that Argo could take for this member, with their paths."""
+    return [
+        (f"{path}.{member}", value)
+        for member, value in parent.items()
+        if member.casefold() == name.casefold() and isinstance(value, dict)
+    ]
 
 
 def _refusal(exc: msgspec.ValidationError) -> Forbidden | Invalid:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 
+from edgeagent.core.foreign import shown
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack
 
 FAILURE = 0x80  # reason codes from here on say that the broker did not take the publication
 # How many topics in trouble are remembered, so that each is logged once and not with every message.
 _MAX_TOPICS = 1000
+# Senders choose the agents that they name: after so many different ones the log has said enough.
+_MAX_UNBOUND = 100
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +22,7 @@ class Troubles:
 
     def __init__(self) -> None:
         self._topics: set[str] = set()
+        self._unbound: set[str] = set()
         self._told_unreachable = False
 
     def connected(self, *, session_present: bool) -> None:
@@ -34,6 +38,18 @@ class Troubles:
             self._told_unreachable = True
             level = logging.ERROR if isinstance(error, Denied) else logging.WARNING
             log.log(level, "cannot reach the broker, retrying: %s", error, extra={"event": "broker_unreachable"})
+
+    def unbound(self, topic: str, detail: str) -> None:
+        """Log the first of several triggers that name an agent which their topic does not bind.
+
+        A gateway that sends them hears no answer: it would come on its own topic, to whoever claims to be it.
+        """
+        told = f"{shown(topic)}: {detail}"
+        if told in self._unbound or len(self._unbound) >= _MAX_UNBOUND:
+            return
+        self._unbound.add(told)
+        extra = {"event": "trigger_unbound", "topic": shown(topic)}
+        log.warning("a trigger is refused, and others like it: %s", detail, extra=extra)
 
     def published(self, topic: str, ack: Ack, *, is_response: bool) -> None:
         """Log the first of several publications on a topic that are refused or, for responses, heard by nobody."""

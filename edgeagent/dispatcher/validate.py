@@ -15,7 +15,7 @@ from edgeagent.core import messages, names, topics
 from edgeagent.core.messages import Trigger
 from edgeagent.core.workflow_names import is_label_value, quoted
 from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Forbidden, Invalid
+from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.workflow import API_VERSION, KIND, workflow_problems
 from edgeagent.errors import MessageError
 from edgeagent.mqtt.link import Message
@@ -31,7 +31,7 @@ class Checked(msgspec.Struct, frozen=True):
     reply_topic: str | None
     correlation_id: str
     namespace: str
-    result: Order | Invalid | Forbidden
+    result: Order | Invalid | Unbound
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -47,7 +47,8 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     Args:
         message: as received on one of the trigger topics.
         bind_agent: take the agent from the last level of the topic, where the broker's access rules bind it, and
-            refuse every other. Then nobody can have an answer sent to an agent that he is not.
+            refuse every other; on the base topic, where nothing binds it, every one. Then nobody can have an answer or
+            a status sent to an agent that he is not. Without an agent a message is another producer's.
     """
     sent_by = topics.agent_of_trigger(message.topic)
     try:
@@ -64,9 +65,9 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     correlation_id = _correlation_id(trigger.correlation_id, message, name if isinstance(name, str) else "")
     reply_topic = _reply_topic(message, agent, sent_by, bind_agent=bind_agent)
     namespace = trigger.namespace if names.is_dns_label(trigger.namespace) else ""
-    result: Order | Invalid | Forbidden
+    result: Order | Invalid | Unbound
     if bind_agent and (refusal := _binding_problem(trigger.agent, sent_by)):
-        result = Forbidden(refusal)
+        result = Unbound(refusal)
     elif problem := next(_problems(trigger, agent, correlation_id), None):
         result = Invalid(problem)
     else:
@@ -103,19 +104,27 @@ def _correlation_id(given: str, message: Message, name: str) -> str:
 
 
 def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bind_agent: bool) -> str:
-    """Where the answer goes, whatever `reply_to` says: an agent's own topic, or for others one below the base topic."""
+    """Where the answer goes, whatever `reply_to` says: an agent's own topic, or for others one below the base topic.
+
+    A topic that could be an agent's own is none of another's: an agent believes what it hears there.
+    """
     if bind_agent:
         agent = sent_by
     if agent and names.is_agent_id(agent):
         return topics.response_topic(agent)
     wanted = message.response_topic or ""
     below = wanted.startswith(topics.response_topic(None) + "/") and topics.topic_problem(wanted) is None
-    return wanted if below and not bind_agent else topics.response_topic(None)
+    if below and not names.is_agent_id(topics.level_below_responses(wanted) or ""):
+        return wanted
+    return topics.response_topic(None)
 
 
 def _binding_problem(claimed: str, sent_by: str | None) -> str | None:
     if sent_by is None:
-        return f"engine.bind_agent is on: triggers must be sent to {topics.TRIGGER}/{{agent}}"
+        if not claimed:
+            return None
+        remedy = f'set uplink.trigger_topic = "{topics.AGENTS_TRIGGER}" in its configuration'
+        return f"agent {quoted(claimed)} may send triggers on its own topic only (engine.bind_agent): {remedy}"
     if not names.is_agent_id(sent_by):
         return f"the topic's last level {quoted(sent_by)} is no agent id"
     if claimed and claimed != sent_by:

@@ -147,4 +147,4 @@ def trigger(name: str, packet_id: int, *, namespace: str = "plant", attempt: int
     """A trigger of agent gw-1; `fields` are the message's."""
     workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
     content = {"namespace": namespace, "agent": "gw-1", "attempt": attempt, "workflow": workflow}
-    return Message("argo/workflows/trigger", msgspec.json.encode(content), 1, packet_id, 1, **fields)
+    return Message("argo/workflows/trigger/gw-1", msgspec.json.encode(content), 1, packet_id, 1, **fields)

@@ -27,7 +27,7 @@ def success(trigger: dict[str, Any]) -> dict[str, Any]:
 
 
 class Engine(MqttClient):
-    """Subscribed to `argo/workflows/trigger`; starts a workflow at the first trigger with its name.
+    """Subscribed to all topics of triggers; starts a workflow at the first trigger with its name.
 
     Attributes:
         answer: what to answer to a trigger, None for nothing.
@@ -36,7 +36,7 @@ class Engine(MqttClient):
     """
 
     def __init__(self, url: str, *, answer: Answer = success, **options: Any) -> None:
-        super().__init__(url, "engine", "argo/workflows/trigger", **options)
+        super().__init__(url, "engine", "argo/workflows/trigger/#", **options)
         self.answer = answer
         self.triggers: list[dict[str, Any]] = []
         self.started: Counter[str] = Counter()

@@ -1,93 +1,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from edgeagent.config.tables import Allow, Broker
-from edgeagent.core import topics
+from edgeagent.config.tables import Allow
 from edgeagent.core.messages import Response, Status, parse_response, parse_status
-from edgeagent.core.units import Duration
-from edgeagent.dispatcher.dispatcher import Dispatcher
-from edgeagent.dispatcher.dryrun import DryRun
-from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
-from edgeagent.dispatcher.policy import EVERYTHING, Policy
-from edgeagent.mqtt.link import Link, Subscription
-from edgeagent.mqtt.session import keep_connected
+from tests.fakes.dispatch_rehearsal import CutEngine, dispatching
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
 
 TRIGGER = "argo/workflows/trigger"
+OWN = f"{TRIGGER}/gw-1"
 RESPONSES = "argo/workflows/response/#"
 STATUSES = "argo/workflows/status/#"
-
-
-class CutEngine(DryRun):
-    """A dry run that loses its connection just after it created the first workflow."""
-
-    def __init__(self) -> None:
-        super().__init__(step_s=0.01)
-        self.link: Link | None = None
-        self.creations = 0
-
-    async def create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
-        """Create it, then cut the wire before anything can be answered."""
-        outcome = await super().create(order)
-        self.creations += 1
-        if self.creations == 1:
-            assert self.link is not None
-            self.link.abort()  # type: ignore[attr-defined]  # the engine's own way to end without a word
-        return outcome
-
-
-class WatchedDispatcher(Dispatcher):
-    """A dispatcher that can be waited for, and that shows its connection to a `CutEngine`."""
-
-    def __init__(self, engine: DryRun, policy: Policy, *, bind_agent: bool) -> None:
-        super().__init__(engine, policy, bind_agent=bind_agent)
-        self.cut_engine = engine if isinstance(engine, CutEngine) else None
-        self.up = asyncio.Event()
-
-    def on_up(self, link: Link, *, session_present: bool) -> None:
-        """See `LinkOwner`."""
-        if self.cut_engine is not None:
-            self.cut_engine.link = link
-        super().on_up(link, session_present=session_present)
-        self.up.set()
-
-
-@contextlib.asynccontextmanager
-async def dispatching(
-    broker: Mosquitto,
-    *allows: Allow,
-    client_id: str = "dispatch-a",
-    engine: DryRun | None = None,
-    bind_agent: bool = False,
-) -> AsyncIterator[Dispatcher]:
-    """A dispatcher of the group `edgeagent`, connected."""
-    engine = engine or DryRun(step_s=0.01)
-    dispatcher = WatchedDispatcher(engine, Policy(allows or [EVERYTHING]), bind_agent=bind_agent)
-    async with asyncio.TaskGroup() as group:
-        link = keep_connected(
-            Broker(url=broker.url, session_expiry=Duration(60)),
-            dispatcher,
-            client_id=client_id,
-            subscriptions=[Subscription(topic_filter) for topic_filter in topics.trigger_filters("edgeagent")],
-            base_s=0.02,
-        )
-        tasks = [group.create_task(part) for part in (link, engine.run(dispatcher.report), dispatcher.run())]
-        async with asyncio.timeout(DEADLINE_S):
-            await dispatcher.up.wait()
-        yield dispatcher
-        for task in reversed(tasks):
-            task.cancel()
 
 
 def trigger(name: str = "overheat-1", *, namespace: str = "plant", **members: Any) -> bytes:
@@ -118,7 +48,7 @@ async def statuses(client: MqttClient, topic: str, count: int) -> list[Status]:
 
 async def test_a_trigger_is_answered_and_its_walk_is_told_to_both_topics(broker: Mosquitto) -> None:
     async with dispatching(broker) as dispatcher, MqttClient(broker.url, "gw-1", RESPONSES, STATUSES) as gateway:
-        ack = await gateway.publish(TRIGGER, trigger(), correlation_data=b"c-overheat-1")
+        ack = await gateway.publish(OWN, trigger(), correlation_data=b"c-overheat-1")
         assert ack.reason_code == 0, "the dispatcher must count as a subscriber"
         message = await gateway.message("argo/workflows/response/gw-1")
         assert message.correlation_data == b"c-overheat-1"
@@ -139,18 +69,18 @@ async def test_a_trigger_is_answered_and_its_walk_is_told_to_both_topics(broker:
 
 async def test_a_second_attempt_is_a_duplicate(broker: Mosquitto) -> None:
     async with dispatching(broker), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        await gateway.publish(TRIGGER, trigger())
+        await gateway.publish(OWN, trigger())
         assert (await response(gateway)).duplicate is False
-        await gateway.publish(TRIGGER, trigger(attempt=2))
+        await gateway.publish(OWN, trigger(attempt=2))
         again = await response(gateway)
         assert (again.code, again.duplicate, again.workflow_id) == (200, True, "overheat-1")
 
 
 async def test_a_name_of_another_trigger_is_refused_for_good(broker: Mosquitto) -> None:
     async with dispatching(broker), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        await gateway.publish(TRIGGER, trigger())
+        await gateway.publish(OWN, trigger())
         await response(gateway)
-        await gateway.publish(TRIGGER, trigger(correlation_id="another"))
+        await gateway.publish(OWN, trigger(correlation_id="another"))
         refusal = await response(gateway)
         assert (refusal.code, refusal.correlation_id, refusal.retryable) == (409, "another", False)
 
@@ -159,13 +89,13 @@ async def test_malformed_messages_are_answered_where_that_is_possible_and_hold_u
     async with dispatching(broker) as dispatcher, MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
         await gateway.publish(TRIGGER, b"no json, no address")
         await gateway.publish(TRIGGER, b"no json", correlation_data=b"order-7")
-        await gateway.publish(TRIGGER, b"no json", response_topic="argo/workflows/response/shop")
-        await gateway.publish(TRIGGER, trigger(workflow={"metadata": {"name": "a"}, "spec": {}}))
-        await gateway.publish(TRIGGER, trigger("good"))
+        await gateway.publish(TRIGGER, b"no json", response_topic="argo/workflows/response/shop/7")
+        await gateway.publish(OWN, trigger(workflow={"metadata": {"name": "a"}, "spec": {}}))
+        await gateway.publish(OWN, trigger("good"))
         first = await response(gateway, "argo/workflows/response")
         assert (first.code, first.correlation_id, first.retryable, first.dry_run) == (400, "order-7", False, True)
         assert "JSON" in first.detail
-        shop = await gateway.message("argo/workflows/response/shop")
+        shop = await gateway.message("argo/workflows/response/shop/7")
         assert msgspec.json.decode(shop.payload)["code"] == 400
         invalid = await response(gateway)
         assert (invalid.code, invalid.error, invalid.detail) == (
@@ -180,7 +110,7 @@ async def test_malformed_messages_are_answered_where_that_is_possible_and_hold_u
 async def test_a_namespace_that_is_not_allowed_is_refused_by_name(broker: Mosquitto) -> None:
     plant = Allow(namespaces=("plant",), templates=("inspect",))
     async with dispatching(broker, plant), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        await gateway.publish(TRIGGER, trigger(namespace="prod"))
+        await gateway.publish(OWN, trigger(namespace="prod"))
         refusal = await response(gateway)
         assert (refusal.code, refusal.retryable) == (403, False)
         assert refusal.detail == "namespace 'prod' is not allowed for agent 'gw-1'"
@@ -188,12 +118,12 @@ async def test_a_namespace_that_is_not_allowed_is_refused_by_name(broker: Mosqui
 
 async def test_a_bound_agent_cannot_have_another_one_answered(broker: Mosquitto) -> None:
     async with (
-        dispatching(broker, bind_agent=True),
+        dispatching(broker),
         MqttClient(broker.url, "gw-1", RESPONSES) as gateway,
     ):
-        await gateway.publish(f"{TRIGGER}/gw-1", trigger(agent="gw-2"), response_topic="argo/workflows/response/gw-2")
+        await gateway.publish(OWN, trigger(agent="gw-2"), response_topic="argo/workflows/response/gw-2")
         assert (await response(gateway)).code == 403
-        await gateway.publish(f"{TRIGGER}/gw-1", trigger())
+        await gateway.publish(OWN, trigger())
         assert (await response(gateway)).code == 200
         assert {message.topic for message in gateway.messages} == {"argo/workflows/response/gw-1"}
 
@@ -206,7 +136,7 @@ async def test_two_dispatchers_share_the_load_and_each_trigger_is_answered_once(
     ):
         names = [f"w-{number}" for number in range(40)]
         for name in names:
-            await gateway.publish(TRIGGER, trigger(name))
+            await gateway.publish(OWN, trigger(name))
         answers = [await response(gateway) for _ in names]
         assert sorted(answer.workflow_id for answer in answers) == sorted(names)
         await gateway.until(lambda: len(gateway.messages) >= len(names), "all responses")
@@ -219,13 +149,13 @@ async def test_a_trigger_comes_again_to_a_dispatcher_that_was_cut_off_and_is_a_d
     engine = CutEngine()
     async with MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
         async with dispatching(broker, engine=engine) as dispatcher:
-            await gateway.publish(TRIGGER, trigger())
+            await gateway.publish(OWN, trigger())
             answer = await response(gateway)
             assert (answer.code, answer.duplicate, answer.workflow_id) == (200, True, "overheat-1")
             assert engine.creations == 2
             await dispatcher.drain()
         async with dispatching(broker) as successor:  # the same client id: the broker's session goes on
-            await gateway.publish(TRIGGER, trigger("next"))
+            await gateway.publish(OWN, trigger("next"))
             assert (await response(gateway)).workflow_id == "next"
             assert successor.stats().received == 1, "an answered trigger must not come a third time"
 
@@ -262,7 +192,7 @@ async def test_the_command_says_that_nothing_is_run_and_ends_cleanly(broker: Mos
             assert (warning["level"], warning["event"]) == ("warning", "dry_run_engine")
             begun = [msgspec.json.decode(await process.stderr.readline())["event"] for _ in range(2)]
             assert begun == ["mqtt_engine", "broker_connected"]
-            await gateway.publish(TRIGGER, trigger())
+            await gateway.publish(OWN, trigger())
             assert (await response(gateway)).dry_run
             process.send_signal(signal.SIGTERM)
             # Only this process knows the workflow, so it tells its end before it goes.

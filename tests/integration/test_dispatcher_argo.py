@@ -28,6 +28,7 @@ from tests.fakes.argo_server import FakeArgo
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
 
 TRIGGER = "argo/workflows/trigger"
+OWN = f"{TRIGGER}/gw-1"
 OWN_RESPONSES = "argo/workflows/response/gw-1"
 RESPONSES = "argo/workflows/response/#"
 PLANT = Allow(namespaces=("plant",), templates=("*",))
@@ -107,7 +108,7 @@ async def response(client: MqttClient, topic: str = OWN_RESPONSES) -> Response:
 
 async def test_a_trigger_becomes_a_workflow_with_its_labels_and_an_end(broker: Mosquitto, argo: FakeArgo) -> None:
     async with dispatching(broker, argo), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        await gateway.publish(TRIGGER, trigger())
+        await gateway.publish(OWN, trigger())
         answer = await response(gateway)
     assert (answer.code, answer.workflow_id, answer.namespace, answer.duplicate) == (200, "overheat-1", "plant", False)
     workflow = argo.workflow("plant", "overheat-1")
@@ -125,16 +126,16 @@ async def test_a_trigger_that_comes_again_finds_its_workflow_even_when_only_the_
     broker: Mosquitto, argo: FakeArgo
 ) -> None:
     async with dispatching(broker, argo), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        await gateway.publish(TRIGGER, trigger())
+        await gateway.publish(OWN, trigger())
         await response(gateway)
-        await gateway.publish(TRIGGER, trigger(attempt=1))  # an agent that has lost its memory
+        await gateway.publish(OWN, trigger(attempt=1))  # an agent that has lost its memory
         assert (await response(gateway)).duplicate is True
         argo.advance("plant", "overheat-1", phase="Succeeded")
         argo.archive("plant", "overheat-1")
-        await gateway.publish(TRIGGER, trigger(attempt=2))
+        await gateway.publish(OWN, trigger(attempt=2))
         assert (await response(gateway)).duplicate is True
         assert argo.workflows() == []
-        await gateway.publish(TRIGGER, trigger(attempt=2, correlation_id="another"))
+        await gateway.publish(OWN, trigger(attempt=2, correlation_id="another"))
         assert (await response(gateway)).duplicate is False, "the name is free again for another trigger"
 
 
@@ -142,42 +143,42 @@ async def test_a_name_that_somebody_else_has_is_refused_for_good(broker: Mosquit
     argo.put({"metadata": {"namespace": "plant", "name": "overheat-1"}, "spec": {}})
     async with dispatching(broker, argo), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
         for attempt in (1, 2):
-            await gateway.publish(TRIGGER, trigger(attempt=attempt))
+            await gateway.publish(OWN, trigger(attempt=attempt))
             answer = await response(gateway)
             assert (answer.code, answer.retryable) == (409, False)
 
 
 async def test_each_refusal_tells_the_gateway_what_to_do(broker: Mosquitto, argo: FakeArgo) -> None:
     async with dispatching(broker, argo), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        await gateway.publish(TRIGGER, trigger(template="missing"))
+        await gateway.publish(OWN, trigger(template="missing"))
         missing = await response(gateway)
         assert (missing.code, missing.retryable, missing.retry_after_s > 60) == (404, True, True)
         assert missing.detail.startswith("WorkflowTemplate 'missing' is not in namespace 'plant': create it")
         argo.templates.add(("plant", "missing"))
-        await gateway.publish(TRIGGER, trigger(template="missing", attempt=2))
+        await gateway.publish(OWN, trigger(template="missing", attempt=2))
         assert (await response(gateway)).code == 200
 
         steps = [[{"name": "s", "templateRef": {"name": "other", "template": "main"}}]]
         nested = {"entrypoint": "main", "templates": [{"name": "main", "steps": steps}]}
-        await gateway.publish(TRIGGER, trigger("nested", spec=nested))
+        await gateway.publish(OWN, trigger("nested", spec=nested))
         answer = await response(gateway)
         assert (answer.code, answer.retryable) == (404, True), "Argo's 400, and yet it may be there in a minute"
         assert "template reference other.main not found" in answer.detail
 
         argo.fail_next(argo_server.refused(400, 3, "templates.main.container.image may not be empty"))
-        await gateway.publish(TRIGGER, trigger("broken"))
+        await gateway.publish(OWN, trigger("broken"))
         invalid = await response(gateway)
         assert (invalid.code, invalid.retryable) == (400, False)
         assert invalid.detail == "templates.main.container.image may not be empty"
 
         argo.fail_next(argo_server.quota())
-        await gateway.publish(TRIGGER, trigger("quota"))
+        await gateway.publish(OWN, trigger("quota"))
         quota = await response(gateway)
         assert (quota.code, quota.retryable) == (403, True)
         assert quota.detail.startswith("the quota of namespace 'plant' is used up")
 
         argo.fail_next(argo_server.refused(500, 13, "etcdserver: request is too large"))
-        await gateway.publish(TRIGGER, trigger("large"))
+        await gateway.publish(OWN, trigger("large"))
         large = await response(gateway)
         assert (large.code, large.retryable) == (413, False)
 
@@ -198,7 +199,7 @@ async def test_what_goes_wrong_for_a_moment_is_not_seen_by_the_gateway(
 ) -> None:
     async with dispatching(broker, argo) as dispatcher, MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
         argo.fail_next(*failures, path=CREATES, method="POST")
-        await gateway.publish(TRIGGER, trigger())
+        await gateway.publish(OWN, trigger())
         answer = await response(gateway)
         assert (answer.code, answer.workflow_id) == (200, "overheat-1")
         assert len(argo.workflows()) == 1
@@ -216,7 +217,7 @@ async def test_an_engine_that_is_gone_stops_the_dispatcher_until_it_is_back(
     ):
         await argo.stop()
         for name in ("first", "second"):
-            await gateway.publish(TRIGGER, trigger(name))
+            await gateway.publish(OWN, trigger(name))
         held = await response(gateway)
         assert (held.code, held.correlation_id, held.retryable, held.retry_after_s) == (503, "c-first", True, 30)
         await argo.start()
@@ -236,7 +237,7 @@ async def test_a_token_that_is_refused_stops_everything_until_the_file_holds_a_g
         dispatching(broker, argo, token_file=str(token_file)) as dispatcher,
         MqttClient(broker.url, "gw-1", RESPONSES) as gateway,
     ):
-        await gateway.publish(TRIGGER, trigger())
+        await gateway.publish(OWN, trigger())
         probed = [(request.method, request.path) for request in argo.requests]
         async with asyncio.timeout(DEADLINE_S):
             while probed.count(("GET", f"{CREATES}/edgeagent-probe")) < 2:
@@ -306,7 +307,7 @@ async def test_the_command_starts_workflows_with_the_configured_token_and_ends_c
         async with asyncio.timeout(DEADLINE_S), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
             while msgspec.json.decode(await process.stderr.readline())["event"] != "broker_connected":
                 pass
-            await gateway.publish(TRIGGER, trigger())
+            await gateway.publish(OWN, trigger())
             answer = await response(gateway)
             assert (answer.code, answer.dry_run) == (200, False)
             process.terminate()
@@ -329,7 +330,7 @@ async def test_a_dispatcher_that_dies_in_the_middle_leaves_each_trigger_with_one
     async with MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
         async with dispatching(broker, argo, max_concurrent=2):
             for name in sorted(names):
-                await gateway.publish(TRIGGER, trigger(name))
+                await gateway.publish(OWN, trigger(name))
             async with asyncio.timeout(DEADLINE_S):
                 while len(argo.requests) < min(after_requests, len(names)):  # noqa: ASYNC110  each turn may bring one
                     await asyncio.sleep(0)

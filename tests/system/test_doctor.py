@@ -216,7 +216,7 @@ async def test_a_running_dispatcher_gets_every_trigger_while_the_doctor_looks(
         looking = asyncio.create_task(told(dispatch.config_file, "--dispatch"))
         sent = 0
         while not looking.done() or sent < TRIGGERS:
-            ack = await gateway.publish("argo/workflows/trigger", _trigger(f"a-{sent}"))
+            ack = await gateway.publish("argo/workflows/trigger/gw-1", _trigger(f"a-{sent}"))
             assert ack.reason_code == 0
             sent += 1
         assert (await looking).code == 0

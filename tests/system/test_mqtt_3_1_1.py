@@ -58,7 +58,7 @@ async def test_acknowledged_events_outlive_a_kill_and_a_broker_that_was_away(
     await agent.kill()
     async with (
         Mosquitto(tmp_path, port=free_port) as broker,
-        MqttClient(broker.url, "observer", "argo/workflows/trigger") as observer,
+        MqttClient(broker.url, "observer", "argo/workflows/trigger/gw-1") as observer,
         Dispatcher(tmp_path / "d1", broker.url),
         agent,
     ):

@@ -66,7 +66,7 @@ def trigger(namespace: str = "plant", **target: Any) -> Document:
     rule = Rule(msgspec.convert({"name": "overheat", "namespace": namespace} | target, RuleSpec))
     correlation = correlation_id(EVENT.agent, EVENT.source, EVENT.id, rule.name)
     body = msgspec.json.decode(render(rule, EVENT, correlation, 1, topics.response_topic(EVENT.agent)))
-    return {"topic": topics.TRIGGER, "messageId": 0, "body": body}
+    return {"topic": topics.with_agent(topics.AGENTS_TRIGGER, EVENT.agent), "messageId": 0, "body": body}
 
 
 def passes(data: Document, *, optional: bool = False) -> bool:
@@ -151,7 +151,8 @@ def test_the_optional_filter_lets_only_the_templates_through_that_it_names() -> 
 
 
 def test_the_event_source_hears_the_triggers_and_decodes_them() -> None:
-    assert source()["topic"] == topics.TRIGGER
+    for topic in (topics.TRIGGER, topics.with_agent(topics.AGENTS_TRIGGER, "gw-1")):
+        assert topics.matches(source()["topic"], topic)
     assert source()["jsonBody"] is True
     assert source()["clientId"]
     (read,) = set(re.findall(r"body(?:\.\w+)+", source()["filter"]["expression"])) - {"body.workflow"}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgeagent.core.messages import MAX_MESSAGE_BYTES
 from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Forbidden, Invalid
+from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.validate import Checked, check
 from edgeagent.mqtt.link import Message
 
@@ -166,6 +166,10 @@ def test_different_correlation_data_give_different_identities() -> None:
         ("", "plant/secret", "argo/workflows/response"),
         ("", "argo/workflows/responses/x", "argo/workflows/response"),
         ("", "argo/workflows/response/#", "argo/workflows/response"),
+        ("", "argo/workflows/response/+", "argo/workflows/response"),
+        ("", "argo/workflows/response/gw-1", "argo/workflows/response"),
+        ("", "argo/workflows/response/shop", "argo/workflows/response"),
+        ("", "argo/workflows/response/Shop", "argo/workflows/response/Shop"),
         ("", None, "argo/workflows/response"),
         ("no/agent", None, "argo/workflows/response"),
         ("+", None, "argo/workflows/response"),
@@ -185,7 +189,7 @@ def test_the_topic_names_the_agent_when_the_message_does_not() -> None:
 @pytest.mark.parametrize(
     ("topic", "agent", "detail", "reply_topic"),
     [
-        (TRIGGER, "gw-1", "engine.bind_agent is on", "argo/workflows/response"),
+        (TRIGGER, "gw-1", 'set uplink.trigger_topic = "argo/workflows/trigger/{agent}"', "argo/workflows/response"),
         (f"{TRIGGER}/gw-1", "gw-2", "agent 'gw-2' is not allowed", "argo/workflows/response/gw-1"),
         (f"{TRIGGER}/", None, "is no agent id", "argo/workflows/response"),
         (f"{TRIGGER}/GW 1", "gw-1", "is no agent id", "argo/workflows/response"),
@@ -195,9 +199,16 @@ def test_with_bind_agent_nobody_speaks_for_another_and_nobody_has_him_answered(
     topic: str, agent: str | None, detail: str, reply_topic: str
 ) -> None:
     result = checked(trigger(agent=agent), topic, bind_agent=True, response_topic="argo/workflows/response/gw-9")
-    assert isinstance(result.result, Forbidden)
+    assert isinstance(result.result, Unbound)
     assert detail in result.result.detail
     assert result.reply_topic == reply_topic
+
+
+def test_with_bind_agent_another_producer_needs_no_topic_of_its_own() -> None:
+    content = {"namespace": "plant", "workflow": {"metadata": {"name": "nightly"}, "spec": workflow()["spec"]}}
+    result = checked(content, bind_agent=True, response_topic="argo/workflows/response/shop/7")
+    assert isinstance(result.result, Order)
+    assert (result.result.agent, result.reply_topic) == ("", "argo/workflows/response/shop/7")
 
 
 def test_with_bind_agent_a_label_cannot_name_another_agent() -> None:
@@ -222,7 +233,7 @@ def test_a_message_that_nobody_can_be_told_about_has_no_reply_topic(payload: byt
 def test_an_unreadable_message_is_answered_when_its_properties_say_to_whom() -> None:
     assert checked(b"no json", correlation_data=b"order-7").correlation_id == "order-7"
     assert checked(b"no json", correlation_data=b"order-7").reply_topic == "argo/workflows/response"
-    topic = "argo/workflows/response/shop"
+    topic = "argo/workflows/response/shop/7"
     assert checked(b"no json", response_topic=topic).reply_topic == topic
 
 

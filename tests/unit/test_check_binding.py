@@ -1,0 +1,54 @@
+"""What `check` says about who may speak for whom."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeagent.__main__ import main
+from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound
+
+RULE = '[[rule]]\nname = "r"\nnamespace = "n"\ntemplate = "t"\n'
+REHEARSAL = '[engine]\nkind = "dry-run"\n'
+
+
+def warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, *arguments: str) -> list[str]:
+    file = tmp_path / "c.toml"
+    file.write_text(text, "utf-8")
+    assert main(["check", *arguments, "-c", str(file)]) == 0
+    return [line.strip() for line in capsys.readouterr().out.splitlines() if "warning" in line and "allow" not in line]
+
+
+def test_an_agent_that_a_dispatcher_would_refuse_is_told_the_remedy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    uplink = '[uplink]\ntrigger_topic = "argo/workflows/trigger"\n'
+    (line,) = warnings(tmp_path, capsys, uplink + RULE)
+    assert "uplink.trigger_topic" in line
+    assert '"argo/workflows/trigger/{agent}"' in line
+    assert warnings(tmp_path, capsys, f'{uplink}settle = "broker"\n{RULE}') == [], "nobody binds there"
+    assert warnings(tmp_path, capsys, RULE) == []
+
+
+def test_a_dispatcher_that_binds_nobody_is_told_what_that_means(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = warnings(tmp_path, capsys, f"{REHEARSAL}bind_agent = false\n", "--dispatch")
+    assert line.startswith("warning: engine.bind_agent = false: whoever may publish a trigger can name any gateway")
+    assert warnings(tmp_path, capsys, REHEARSAL, "--dispatch") == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "unbound"),
+    [
+        (AGENTS_TRIGGER, False),
+        ("argo/workflows/trigger", True),
+        ("argo/workflows/trigger/gw-9", True),
+        ("argo/workflows/trigger/{agent}/x", True),
+        ("argo/workflows/triggers", False),
+        ("plant/{agent}/triggers", False),
+    ],
+)
+def test_only_an_agents_own_topic_of_the_dispatchers_binds_it(topic: str, unbound: bool) -> None:
+    assert is_unbound(topic) is unbound
