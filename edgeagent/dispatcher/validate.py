@@ -153,8 +153,7 @@ def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bo
     # By these two a workflow is found again and told from another one of the same name.
     if agent:
         labels[messages.LABEL_AGENT] = agent
-    if correlation_id:
-        labels[messages.LABEL_CORRELATION_ID] = correlation_id
+    labels[messages.LABEL_CORRELATION_ID] = correlation_id  # an empty one too: whoever has the label is followed
     reference: dict[str, Any] = spec.get("workflowTemplateRef") or {}
     return Order(
         namespace=trigger.namespace,

@@ -72,6 +72,19 @@ async def test_a_foreign_producer_over_mqtt_311_is_answered_on_the_base_topic(he
         assert len(here.argo.workflows()) == 2
 
 
+async def test_a_workflow_whose_name_kubernetes_makes_is_followed_too(here: Scene) -> None:
+    async with MqttClient(here.broker.url, "line-7", "argo/workflows/status", RESPONSES) as producer:
+        await producer.publish(TRIGGER, bare(generateName="inspect-"))
+        answer = json.loads((await producer.message(RESPONSES)).payload)
+        assert (answer["code"], "correlation_id" in answer) == (200, False)
+        status: dict[str, Any] = {}
+        while status.get("status") != "Succeeded":
+            status = json.loads((await producer.message("argo/workflows/status")).payload)
+        assert status["workflowId"] == answer["workflowId"]
+        assert "agent" not in status
+        assert labels_of(here, answer["workflowId"]).items() >= {LABEL_CORRELATION_ID: ""}.items()
+
+
 async def test_a_foreign_producer_hears_how_its_workflow_ends_on_the_base_topic(here: Scene) -> None:
     async with MqttClient(here.broker.url, "line-7", "argo/workflows/status") as producer:
         await producer.publish(TRIGGER, bare(name="inspect-line-7"), correlation_data=b"order-42")
