@@ -15,6 +15,9 @@ class _Answer(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """Argo's member names are in camel case."""
 
 
+LABEL_RESUBMITTED = "workflows.argoproj.io/resubmitted-from-workflow"
+
+
 class Metadata(_Answer, frozen=True):
     """Of a workflow. `labels` and `annotations` are null where there are none."""
 
@@ -25,6 +28,11 @@ class Metadata(_Answer, frozen=True):
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
+
+    @property
+    def is_copy(self) -> bool:
+        """Whether `argo resubmit` made it: labels and annotations that it did not earn are those of the original."""
+        return LABEL_RESUBMITTED in (self.labels or {})
 
 
 class Parameter(_Answer, frozen=True):

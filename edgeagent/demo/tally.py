@@ -15,7 +15,8 @@ from edgeagent.core.messages import parse_response, parse_status, parse_trigger
 
 AGENT = "demo"
 # What the demo subscribes to.
-TRIGGERS, RESPONSES, STATUSES = topics.TRIGGER, topics.response_topic(AGENT), topics.STATUS
+TRIGGERS = topics.with_agent(topics.AGENTS_TRIGGER, AGENT)
+RESPONSES, STATUSES = topics.response_topic(AGENT), topics.STATUS
 
 _CREATED = 200
 

@@ -138,6 +138,8 @@ def _is_of(workflow: Workflow, order: Order) -> bool:
     A sender without an agent and without correlation data is known by the workflow's name alone. So whoever created
     the workflow of that name, by other means than ours, has done what is asked for.
     """
+    if workflow.metadata.is_copy:
+        return False
     labels = workflow.metadata.labels or {}
     found = labels.get(LABEL_AGENT, ""), labels.get(LABEL_CORRELATION_ID, "")
     if found == (order.agent, order.correlation_id):

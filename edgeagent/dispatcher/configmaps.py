@@ -67,14 +67,14 @@ def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
         workflow: as the engine tells it.
 
     Returns:
-        None for a workflow that has not ended, that can own nothing (archived, without a uid), or without a name for
-        its ConfigMap. There is no `artifact-url` without an output parameter of that name, or with one longer than
-        4,000 characters.
+        None for a workflow that has not ended, that can own nothing (archived, without a uid), that is a copy of
+        another one, whose ConfigMap it would replace, or without a name for its ConfigMap. There is no `artifact-url`
+        without an output parameter of that name, or with one longer than 4,000 characters.
     """
     metadata, state = workflow.metadata, workflow.status or WorkflowStatus()
     labels = metadata.labels or {}
     name, result = configmap_name(workflow), _RESULTS.get(state.phase)
-    if not name or result is None or not metadata.uid or labels.get(_LABEL_ARCHIVING) == _ARCHIVED:
+    if not name or result is None or not metadata.uid or metadata.is_copy or labels.get(_LABEL_ARCHIVING) == _ARCHIVED:
         return None
     data = {
         "result": result,

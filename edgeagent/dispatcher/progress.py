@@ -39,12 +39,15 @@ FINAL: Final = frozenset({"Succeeded", "Failed", "Error"})
 
 
 def status_of(namespace: str, workflow: Workflow) -> Status | None:
-    """The status that a workflow is in; None when it has no name, or a phase that nobody knows."""
+    """The status that a workflow is in; None when it has no name, or a phase that nobody knows.
+
+    A copy of a gateway's workflow (`argo resubmit`) is a run that no trigger has asked for: its status is nobody's.
+    """
     metadata, state = workflow.metadata, workflow.status or WorkflowStatus()
     phase = _PHASES.get(state.phase)
     if phase is None or not metadata.name:
         return None
-    labels = metadata.labels or {}
+    labels = {} if metadata.is_copy else metadata.labels or {}
     agent = labels.get(LABEL_AGENT, "")
     return Status(
         namespace=namespace,

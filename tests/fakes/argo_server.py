@@ -213,6 +213,13 @@ class FakeArgo:
         given = {"phase": phase, "progress": progress, "message": message}
         self._store.advance(namespace, name, {key: text for key, text in given.items() if text is not None} | status)
 
+    def resubmit(self, namespace: str, name: str) -> str:
+        """Somebody runs a workflow once more under another name, with its labels, as `argo resubmit`; returns it."""
+        copy = self._store.resubmit(namespace, name)
+        self._created(copy)
+        copied: str = copy["metadata"]["name"]
+        return copied
+
     def delete(self, namespace: str, name: str) -> None:
         """Somebody deletes a live workflow: watchers see DELETED, its ConfigMaps go."""
         self._disown(self._store.delete(namespace, name))

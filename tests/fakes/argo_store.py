@@ -28,6 +28,8 @@ from tests.fakes.argo_rules import (
 
 LABEL_PHASE = "workflows.argoproj.io/phase"
 LABEL_COMPLETED = "workflows.argoproj.io/completed"
+LABEL_RESUBMITTED = "workflows.argoproj.io/resubmitted-from-workflow"
+_NOT_RESUBMITTED = frozenset({LABEL_PHASE, LABEL_COMPLETED, "workflows.argoproj.io/workflow-archiving-status"})
 _LABEL_CREATOR = "workflows.argoproj.io/creator"
 FINAL_PHASES = frozenset({"Succeeded", "Failed", "Error"})
 
@@ -121,6 +123,21 @@ class ArgoStore:
         uid = f"{self._uids:08x}-0000-4000-8000-{self._uids:012x}"
         metadata = {"uid": uid, "creationTimestamp": self._time(), "generation": 1, **metadata}
         return self._store(whole({**workflow, "metadata": metadata}))
+
+    def resubmit(self, namespace: str, name: str) -> Json:
+        """What `argo resubmit` does: another workflow of the same specification, labels and annotations; returns it."""
+        workflow = self.get(namespace, name)
+        metadata = workflow["metadata"]
+        kept = {key: text for key, text in (metadata.get("labels") or {}).items() if key not in _NOT_RESUBMITTED}
+        base = metadata.get("generateName") or f"{name}-"
+        copy: Json = {
+            "name": self._generated(base),
+            "generateName": base,
+            "namespace": namespace,
+            "labels": {**kept, LABEL_RESUBMITTED: name},
+            "annotations": dict(metadata.get("annotations") or {}),
+        }
+        return self.put({**workflow, "metadata": copy, "status": None})
 
     def find(self, namespace: str, name: str) -> Json | None:
         """The workflow, live or archived."""

@@ -236,6 +236,29 @@ async def test_a_deleted_workflow_ends_as_error_and_a_retried_one_begins_again(p
     await plant.hears(("again", "Succeeded"))
 
 
+async def test_a_resubmitted_copy_is_a_run_of_its_own_that_no_gateway_hears_of(plant: Plant) -> None:
+    await plant.node("a", leads=True)
+    name = "overheat-" + "9f2c" * 8
+    plant.create(name)
+    plant.advance(name, "Failed")
+    await plant.hears((name, "Failed"))
+    copy = plant.argo.resubmit(NAMESPACE, name)
+    plant.advance(copy, "Running")
+    plant.advance(copy, "Succeeded")
+    again = plant.argo.resubmit(NAMESPACE, copy)
+    plant.advance(again, "Failed")
+    await plant.hears((copy, "Succeeded"), (again, "Failed"))
+    # The gateway asks what became of its trigger: of two workflows with the same labels the first one is meant.
+    query = {"agent": "gw-1", "correlation_ids": [f"c-{name}"]}
+    await plant.monitor.publish(topics.STATUS_QUERY, msgspec.json.encode(query))
+    own = "argo/workflows/status/gw-1"
+    await until(lambda: plant.told(own).count((name, "Failed")) > 1, "the answer to the query")
+    assert {told for told, _ in plant.told(own)} == {name}
+    payloads = [message.payload for message in plant.monitor.messages if message.topic == topics.STATUS]
+    copies = [status for status in map(msgspec.json.decode, payloads) if status["workflowId"] in {copy, again}]
+    assert all("correlation_id" not in status and "agent" not in status for status in copies)
+
+
 async def test_a_killed_leader_is_followed_by_the_next_one_and_no_final_status_is_missed(plant: Plant) -> None:
     leader = await plant.node("a", leads=True)
     standby = await plant.node("b", leads=False)

@@ -361,3 +361,19 @@ def test_forgotten_versions_are_too_old_and_the_next_list_gives_a_good_one(store
     assert store.since(store.page("plant", EVERYTHING, 0, 0)["metadata"]["resourceVersion"]) == []
     with pytest.raises(Refusal, match="resourceVersion"):
         store.since("newest")
+
+
+def test_a_resubmitted_workflow_is_another_one_with_the_labels_of_the_first(store: ArgoStore) -> None:
+    store.templates.add(("plant", "inspect"))
+    name = "overheat-" + "9f2c" * 8
+    labels = {"edgeagent.io/agent": "gw-1"}
+    first = store.create("plant", {"workflow": workflow(name, labels=labels, annotations={"a": "b"})})
+    store.advance("plant", name, {"phase": "Failed"})
+    copy = store.resubmit("plant", name)
+    metadata = copy["metadata"]
+    assert metadata["name"][:-5] == f"{name}-"
+    assert metadata["labels"] == {**labels, "workflows.argoproj.io/resubmitted-from-workflow": name}
+    assert metadata["annotations"] == {"a": "b"}
+    assert metadata["uid"] != first["metadata"]["uid"]
+    assert copy["spec"] == first["spec"]
+    assert copy["status"] == {"startedAt": None, "finishedAt": None}

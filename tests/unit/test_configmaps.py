@@ -87,6 +87,7 @@ def test_the_url_is_text_or_not_there(parameters: list[Parameter] | None, url: s
         ended(correlation_id=""),
         ended(correlation_id="Night_Shift"),
         ended(labels={"workflows.argoproj.io/workflow-archiving-status": "Persisted"}),
+        ended(labels={"workflows.argoproj.io/resubmitted-from-workflow": "overheat-1"}),
         Workflow(Metadata("w", "plant", "u")),
     ],
 )

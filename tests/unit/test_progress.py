@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -382,3 +383,12 @@ def test_whatever_happens_a_leader_has_told_the_present_state_in_the_end(steps: 
     told_last = next(iter(progress.due(now_s + 2 * MIN_GAP_S)), told_last)  # the gap alone may round down
     if state["now"] is not None:
         assert told_last == status_of("plant", state["now"])
+
+
+def test_a_resubmitted_workflow_is_no_gateways(workflow: Cluster) -> None:
+    copied = {LABEL_AGENT: "gw-1", LABEL_CORRELATION_ID: "c-w", "workflows.argoproj.io/resubmitted-from-workflow": "w"}
+    seen = workflow("Running", name="w-x7k2p")
+    seen = Workflow(msgspec.structs.replace(seen.metadata, labels=copied), seen.status)
+    status = status_of("plant", seen)
+    assert status is not None
+    assert (status.workflow_id, status.agent, status.correlation_id) == ("w-x7k2p", "", "")
