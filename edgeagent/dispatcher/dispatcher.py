@@ -31,19 +31,23 @@ from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
 from edgeagent.dispatcher.intake import Intake, Ready
-from edgeagent.dispatcher.outcome import Created, Outcome, Unbound, response_to
+from edgeagent.dispatcher.outcome import Created, Crowded, Outcome, Unbound, response_to
 from edgeagent.dispatcher.outgoing import Outgoing, QueuedMessage, QueuedResponse, QueuedStatus
 from edgeagent.dispatcher.policy import Policy
+from edgeagent.dispatcher.shares import Shares
 from edgeagent.dispatcher.starter import Starter
 from edgeagent.dispatcher.stats import Stats
 from edgeagent.dispatcher.troubles import FAILURE, Troubles
-from edgeagent.dispatcher.validate import Checked, check
+from edgeagent.dispatcher.validate import Checked, check, sender
 from edgeagent.errors import UplinkError
+from edgeagent.mqtt.handshake import RECEIVE_MAX
 from edgeagent.mqtt.link import Ack, Link, Message
 
 MAX_CONCURRENT = 16
 # About 400 bytes each. From half of it on no trigger is taken; the other half is for workflows already on their way.
 MAX_STATUSES = 50_000
+# Of one agent, for room in a namespace: half of what the broker gives us, so that others' triggers still come.
+MAX_WAITING_OF_ONE = RECEIVE_MAX // 2
 
 _encoder = msgspec.json.Encoder()
 log = logging.getLogger(__name__)
@@ -89,7 +93,7 @@ class Dispatcher:
             engine: what starts the workflows.
             policy: who may start what.
             bind_agent: take the agent from the topic and refuse every other.
-            max_concurrent: how many triggers are in hand at once.
+            max_concurrent: how many triggers are in hand at once; see `Shares` for who has them.
             max_active: how many unfinished workflows a namespace may have, as far as `capacity` is told of them.
             watched: the namespaces of which it is told.
             max_statuses: how many status messages of `report` are kept for a broker that does not take them.
@@ -98,14 +102,13 @@ class Dispatcher:
         self._engine = engine
         self._policy = policy
         self._bind_agent = bind_agent
-        self._max_concurrent = max_concurrent
+        self._shares = Shares(max_concurrent)
         self._max_statuses = max_statuses
         self._starter = Starter(engine, opened=self._look_again, hold_s=hold_s)
         self.capacity = Capacity(max_active, watched, changed=self._look_again)
         self._told_full: set[str] = set()
         self._intake = Intake()
         self._numbered = 0
-        self._in_hand = 0
         self._outgoing = Outgoing(max_statuses)
         self._listener: Listener | None = None
         self._link: Link | None = None
@@ -159,7 +162,8 @@ class Dispatcher:
         if self._draining:
             return  # not acknowledged, so that they come again, to us or to another dispatcher
         self._stats.received += len(messages)
-        self._intake.add(messages)
+        for message in messages:
+            self._intake.add(sender(message, bind_agent=self._bind_agent), message)
         self._work.set()
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
@@ -231,7 +235,7 @@ class Dispatcher:
     # Life.
 
     async def run(self) -> None:
-        """Take triggers to the engine in order of arrival, at most `max_concurrent` at once, until cancelled."""
+        """Take triggers to the engine, each agent's in order, at most `max_concurrent` at once, until cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._starter.run())
             while True:
@@ -259,7 +263,7 @@ class Dispatcher:
 
     def _is_idle(self) -> bool:
         left = len(self._intake) if self._starter.takes else 0
-        return not left and not self._in_hand and not self._outgoing.responses
+        return not left and not self._shares.taken and not self._outgoing.responses
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while self._link is not None and not condition():
@@ -280,11 +284,14 @@ class Dispatcher:
 
     def _next(self) -> Message | Ready | None:
         """What is to be taken now, if anything may be."""
-        if self._in_hand >= self._max_concurrent or not self._starter.takes:
+        if self._shares.full or not self._starter.takes or 2 * self._outgoing.statuses >= self._max_statuses:
             return None
-        if 2 * self._outgoing.statuses >= self._max_statuses:
+        found = self._intake.next(self.capacity.has_room, self._shares.next)
+        if found is None:
             return None
-        return self._intake.next(self.capacity.has_room)
+        agent, trigger = found
+        self._shares.served(agent)
+        return trigger
 
     def _checked(self, message: Message) -> Ready | None:
         """Check one message; None when it is answered, or left unanswered, without the engine."""
@@ -300,7 +307,7 @@ class Dispatcher:
 
     def _take_in_hand(self, trigger: Ready, group: asyncio.TaskGroup) -> None:
         if self.capacity.reserve(trigger.order.namespace):
-            self._in_hand += 1
+            self._shares.take(trigger.order.agent)
             group.create_task(self._start(trigger, self._connections))
         else:
             self._wait_for_room(trigger)
@@ -312,7 +319,7 @@ class Dispatcher:
         try:
             outcome = await self._starter.start(order, lambda: self._is_up(connection))
         finally:
-            self._in_hand -= 1
+            self._shares.give_back(order.agent)
             self.capacity.release(order.namespace, outcome.workflow_id if isinstance(outcome, Created) else None)
             self._look_again()
         if not self._is_up(connection):
@@ -328,6 +335,10 @@ class Dispatcher:
     def _wait_for_room(self, trigger: Ready) -> None:
         namespace = trigger.order.namespace
         if self._draining:
+            return
+        if self._intake.waiting_of(trigger.order.agent) >= MAX_WAITING_OF_ONE:
+            full = f"namespace {namespace!r} has as many unfinished workflows as it may"
+            self._answer(trigger.message, trigger.checked, Crowded(f"{full}, and {MAX_WAITING_OF_ONE} triggers wait"))
             return
         self._intake.wait(trigger)
         if namespace not in self._told_full:

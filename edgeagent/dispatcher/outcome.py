@@ -11,6 +11,7 @@ _MAX_DETAIL_CHARS = 500
 # What somebody must change first (a template, a right, a quota) is not there a moment later. A sender that is told
 # nothing would ask again within seconds, and each time the engine would look it all up.
 SLOW_S = 300.0
+CROWDED_S = 30.0
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -72,6 +73,12 @@ class TooLarge(msgspec.Struct, frozen=True):
     detail: str
 
 
+class Crowded(msgspec.Struct, frozen=True):
+    """So many triggers of this sender wait here already that others would not get through; try again later."""
+
+    detail: str
+
+
 class Overloaded(msgspec.Struct, frozen=True):
     """The engine cannot be reached or cannot answer now; try again in `retry_after_s`."""
 
@@ -80,7 +87,8 @@ class Overloaded(msgspec.Struct, frozen=True):
 
 
 Outcome = (
-    Created | Duplicate | NameTaken | Invalid | Forbidden | Unbound | Missing | EngineForbade | TooLarge | Overloaded
+    Created | Duplicate | NameTaken | Invalid | Forbidden | Unbound | Missing | EngineForbade | TooLarge | Crowded
+    | Overloaded
 )  # fmt: skip
 
 
@@ -110,6 +118,8 @@ def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_ru
             code, error = 403, "Forbidden by the engine"
         case TooLarge(detail):
             code, error = 413, "Workflow is too large"
+        case Crowded(detail):
+            code, error, retry_after_s = 429, "Too many triggers wait", CROWDED_S
         case Overloaded(detail, retry_after_s):
             code, error = 503, "Engine is not available"
     return Response(

@@ -75,6 +75,14 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     return Checked(reply_topic, correlation_id, namespace, result)
 
 
+def sender(message: Message, *, bind_agent: bool) -> str:
+    """Whose trigger this seems to be, for an order of turns: found without reading the whole; "" for no agent."""
+    agent = topics.agent_of_trigger(message.topic) or ""
+    if not bind_agent:
+        agent = _claim(message.payload).agent or agent
+    return agent if names.is_agent_id(agent) else ""
+
+
 def _claim(payload: bytes) -> _Claim:
     if len(payload) > messages.MAX_MESSAGE_BYTES:
         return _Claim()

@@ -143,8 +143,10 @@ async def some_turns() -> None:
         await asyncio.sleep(0)
 
 
-def trigger(name: str, packet_id: int, *, namespace: str = "plant", attempt: int = 1, **fields: Any) -> Message:
-    """A trigger of agent gw-1; `fields` are the message's."""
+def trigger(
+    name: str, packet_id: int, *, namespace: str = "plant", agent: str = "gw-1", attempt: int = 1, **fields: Any
+) -> Message:
+    """A trigger of an agent; `fields` are the message's."""
     workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
-    content = {"namespace": namespace, "agent": "gw-1", "attempt": attempt, "workflow": workflow}
-    return Message("argo/workflows/trigger/gw-1", msgspec.json.encode(content), 1, packet_id, 1, **fields)
+    content = {"namespace": namespace, "agent": agent, "attempt": attempt, "workflow": workflow}
+    return Message(f"argo/workflows/trigger/{agent}", msgspec.json.encode(content), 1, packet_id, 1, **fields)

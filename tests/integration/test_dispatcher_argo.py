@@ -328,7 +328,7 @@ async def test_a_dispatcher_that_dies_in_the_middle_leaves_each_trigger_with_one
 ) -> None:
     names = {f"w-{number}" for number in range(6)}
     async with MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-        async with dispatching(broker, argo, max_concurrent=2):
+        async with dispatching(broker, argo, max_concurrent=3):
             for name in sorted(names):
                 await gateway.publish(OWN, trigger(name))
             async with asyncio.timeout(DEADLINE_S):

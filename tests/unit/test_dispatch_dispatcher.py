@@ -231,16 +231,20 @@ async def test_the_drain_does_not_wait_for_a_broker_that_is_gone(stage: Stage) -
 
 
 async def test_triggers_are_taken_to_the_engine_side_by_side_up_to_the_limit() -> None:
-    stage = Stage(max_concurrent=2)
+    stage = Stage(max_concurrent=3)
     running = asyncio.create_task(stage.dispatcher.run())
     stage.connect()
     stage.engine.gate.clear()
-    stage.dispatcher.on_messages([trigger(name, number) for number, name in enumerate("abc", 1)])
+    stage.dispatcher.on_messages([trigger(name, number) for number, name in enumerate("abcd", 1)])
     await until(lambda: len(stage.engine.orders) == 2)
     await some_turns()
-    assert len(stage.engine.orders) == 2
+    assert len(stage.engine.orders) == 2, "the last place is for another gateway"
+    stage.dispatcher.on_messages([trigger(name, number, agent="gw-2") for number, name in enumerate("ef", 5)])
+    await until(lambda: len(stage.engine.orders) == 3)
+    await some_turns()
+    assert [order.name for order in stage.engine.orders] == ["a", "b", "e"]
     stage.engine.gate.set()
-    await until(lambda: len(stage.link.published) == 3)
+    await until(lambda: len(stage.link.published) == 6)
     running.cancel()
 
 

@@ -40,7 +40,7 @@ async def start() -> AsyncIterator[Start]:
     running: list[asyncio.Task[None]] = []
 
     async def begin(hold_s: float = 0.03, max_active: int | None = None) -> Stage:
-        stage = Stage(max_concurrent=2, hold_s=hold_s, max_active=max_active, watched=["plant", "mill"])
+        stage = Stage(max_concurrent=3, hold_s=hold_s, max_active=max_active, watched=["plant", "mill"])
         running.append(asyncio.create_task(stage.dispatcher.run()))
         stage.connect()
         await some_turns()
@@ -142,7 +142,7 @@ async def test_a_trigger_that_always_fails_does_not_stop_the_others() -> None:
                 raise AWAY
             return await super().create(order)
 
-    stage = Stage(Picky(), max_concurrent=2, hold_s=0.03)
+    stage = Stage(Picky(), max_concurrent=3, hold_s=0.03)
     running = asyncio.create_task(stage.dispatcher.run())
     stage.connect(room=1000)
     stage.dispatcher.on_messages([trigger("poison", 1), *(trigger(f"w-{number}", number) for number in range(2, 60))])
@@ -187,7 +187,7 @@ async def test_a_held_trigger_whose_connection_has_ended_is_left_to_the_broker(s
     stage.dispatcher.on_messages([trigger("a", 1)])
     await until(lambda: len(stage.engine.orders) == 2)
     stage.dispatcher.on_down(DOWN)
-    await until(lambda: stage.dispatcher._in_hand == 0)
+    await until(lambda: stage.dispatcher._shares.taken == 0)
     tried = len(stage.engine.orders)
     stage.engine.failures = []
     link = stage.connect()

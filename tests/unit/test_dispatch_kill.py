@@ -97,7 +97,7 @@ async def running(stage: Stage) -> AsyncIterator[None]:
 
 
 async def turns_needed(kind: type[FakeEngine]) -> int:
-    stage, broker = Stage(kind(turns=2), max_concurrent=2), Broker(messages())
+    stage, broker = Stage(kind(turns=2), max_concurrent=3), Broker(messages())
     async with running(stage):
         broker.deliver(stage, again=False)
         return await broker.settle(stage)
@@ -111,7 +111,7 @@ async def test_a_dispatcher_that_ends_at_any_await_starts_nothing_twice_and_its_
     needed = await turns_needed(kind)
     assert needed > 8
     for ends_after in range(needed):
-        first, broker = Stage(kind(turns=2), max_concurrent=2), Broker(messages())
+        first, broker = Stage(kind(turns=2), max_concurrent=3), Broker(messages())
         engine = first.engine
         async with running(first):
             broker.deliver(first, again=False)
@@ -120,7 +120,7 @@ async def test_a_dispatcher_that_ends_at_any_await_starts_nothing_twice_and_its_
             if how == "killed":  # what it does from here on, it does no more
                 engine = engine.as_it_is()
         assert not first.link.acknowledged
-        second = Stage(engine, max_concurrent=2)
+        second = Stage(engine, max_concurrent=3)
         async with running(second):
             broker.deliver(second, again=True)
             await broker.settle(second)
@@ -131,7 +131,7 @@ async def test_a_dispatcher_that_ends_at_any_await_starts_nothing_twice_and_its_
 @pytest.mark.parametrize("kind", [FakeEngine, WaveringEngine])
 async def test_a_connection_that_ends_at_any_await_doubles_nothing_and_loses_nothing(kind: type[FakeEngine]) -> None:
     for cut_after in range(await turns_needed(kind)):
-        stage, broker = Stage(kind(turns=2), max_concurrent=2), Broker(messages())
+        stage, broker = Stage(kind(turns=2), max_concurrent=3), Broker(messages())
         async with running(stage):
             broker.deliver(stage, again=False)
             for _ in range(cut_after):

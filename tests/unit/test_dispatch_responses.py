@@ -4,7 +4,16 @@ import msgspec
 import pytest
 
 from edgeagent.core.messages import parse_response
-from edgeagent.dispatcher.outcome import Created, Duplicate, Forbidden, Invalid, NameTaken, Outcome, response_to
+from edgeagent.dispatcher.outcome import (
+    Created,
+    Crowded,
+    Duplicate,
+    Forbidden,
+    Invalid,
+    NameTaken,
+    Outcome,
+    response_to,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +42,11 @@ def test_a_workflow_that_runs_is_named(outcome: Outcome, duplicate: bool) -> Non
     assert (response.code, response.status) == (200, "Workflow triggered successfully")
     assert (response.workflow_id, response.namespace, response.duplicate) == ("a", "plant", duplicate)
     assert response.retryable is None
+
+
+def test_who_has_too_many_waiting_is_told_to_come_again() -> None:
+    response = response_to(Crowded("128 wait"), correlation_id="c", namespace="plant", dry_run=False)
+    assert (response.code, response.retryable, response.retry_after_s) == (429, True, 30.0)
 
 
 @pytest.mark.parametrize("outcome", [Created("a"), Duplicate("a"), NameTaken("a"), Invalid("x"), Forbidden("x")])
