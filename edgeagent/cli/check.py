@@ -11,7 +11,7 @@ import msgspec
 from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
-from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
+from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
 from edgeagent.core.placeholders import is_placeholder, placeholders
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
@@ -126,12 +126,20 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
         lines.append(f"warning: engine.bind_agent = false: {UNBOUND_AGENTS}")
     lines += _limits("broker", config.broker)
     lines += [
-        f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(allow.templates)}"
+        f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(_allowed(allow))}"
         for allow in config.allow
     ]
     if not config.allow:
         lines.append("warning: nothing is restricted ([[allow]]); a dry run starts nothing")
     return lines
+
+
+def _allowed(allow: Allow) -> Iterator[str]:
+    """What may be started."""
+    yield from allow.templates
+    yield from (f"{name} of the cluster" for name in allow.cluster_templates)
+    if allow.inline:
+        yield "any workflow of the sender's own"
 
 
 def _engines(table: str, connection: Connection) -> list[str]:

@@ -235,6 +235,20 @@ def _trigger(name: str) -> bytes:
     return json.dumps({"namespace": "plant", "agent": "gw-1", "attempt": 1, "workflow": workflow}).encode()
 
 
+async def test_who_may_speak_for_whom_is_told_on_both_sides(
+    tmp_path: Path, broker: Mosquitto, dispatch: Program
+) -> None:
+    config = dispatch.config_file.read_text()
+    dispatch.config_file.write_text(config.replace("[engine]", "[engine]\n        bind_agent = false"))
+    found = await told(dispatch.config_file, "--dispatch")
+    assert (found.code, found.levels("warn")) == (0, ["engine.bind_agent"])
+    assert "can name any gateway" in found.of("engine.bind_agent")["found"]
+    found = await told(agent_config(tmp_path, broker.url, 'trigger_topic = "argo/workflows/trigger"\n'))
+    warned = found.of("uplink trigger topic argo/workflows/trigger")
+    assert warned["level"] == "warn"
+    assert '"argo/workflows/trigger/{agent}"' in warned["remedy"]
+
+
 async def test_a_refused_token_and_a_namespace_without_rights_fail(dispatch: Program, argo: FakeArgo) -> None:
     forbidden = argo_server.refused(403, 7, 'workflows.argoproj.io is forbidden: User "d" cannot list "workflows"')
     argo.fail_next(forbidden, forbidden, path="/workflows/mill")  # the first is what the token is tried with

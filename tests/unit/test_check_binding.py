@@ -1,4 +1,4 @@
-"""What `check` says about who may speak for whom."""
+"""What `check` says about who may speak for whom, and about what a dispatcher would refuse."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, *arg
     file = tmp_path / "c.toml"
     file.write_text(text, "utf-8")
     assert main(["check", *arguments, "-c", str(file)]) == 0
-    return [line.strip() for line in capsys.readouterr().out.splitlines() if "warning" in line and "allow" not in line]
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    return [line for line in lines if "warning" in line and "nothing is restricted" not in line]
 
 
 def test_an_agent_that_a_dispatcher_would_refuse_is_told_the_remedy(
@@ -52,3 +53,29 @@ def test_a_dispatcher_that_binds_nobody_is_told_what_that_means(
 )
 def test_only_an_agents_own_topic_of_the_dispatchers_binds_it(topic: str, unbound: bool) -> None:
     assert is_unbound(topic) is unbound
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ('arguments = { site = { value = "{{workflow.name}}" } }', "spec.arguments.parameters[0] 'site'"),
+        (
+            (
+                'arguments = { site = { value = "north" } }\n[[rule.parameters]]\n'
+                'src = { dependencyName = "e", value = "{{=x}}" }\ndest = "spec.arguments.parameters.0.value"'
+            ),
+            "parameters[0]",
+        ),
+        ('arguments = { site = { value = "north" }, temp = "body.temp" }', ""),
+    ],
+)
+def test_a_rule_whose_constants_a_dispatcher_refuses_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], keys: str, named: str
+) -> None:
+    lines = warnings(tmp_path, capsys, f"{RULE}{keys}\n")
+    if not named:
+        assert lines == []
+        return
+    (line,) = lines
+    assert line.startswith(f"warning: rule r: {named} has '{{{{' in its value; ")
+    assert line.endswith("without [[allow]] expressions = true")
