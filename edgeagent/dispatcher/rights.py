@@ -65,6 +65,8 @@ async def template_findings(client: ArgoClient, config: DispatcherConfig) -> Asy
                 continue
             seen.add((name, namespaces))
             yield await _template_finding(client, name, namespaces)
+    for name in dict.fromkeys(name for allow in config.allow for name in allow.cluster_templates if "*" not in name):
+        yield await _cluster_template_finding(client, name)
 
 
 async def configmap_finding(client: ConfigMapClient, namespace: str) -> Finding:
@@ -96,6 +98,19 @@ async def _template_finding(client: ArgoClient, name: str, namespaces: Sequence[
         remedy = f"create it there too, if gateways start it in {', '.join(missing)}"
         return warn(subject, f"exists in {', '.join(found)}, but not in {', '.join(missing)}", remedy)
     return ok(subject, f"exists in {', '.join(found)}")
+
+
+async def _cluster_template_finding(client: ArgoClient, name: str) -> Finding:
+    subject = f"cluster template {name}"
+    try:
+        if await client.has_template("", name):
+            return ok(subject, "exists")
+    except EngineRefused as exc:
+        if exc.status != FORBIDDEN:
+            raise
+        remedy = "grant get of clusterworkflowtemplates: without it no workflow that refers to one can be started"
+        return fail(subject, f"may not be looked at: {exc.message}", remedy)
+    return fail(subject, "does not exist", "create the ClusterWorkflowTemplate, or correct its name in [[allow]]")
 
 
 def _namespaces(allow: Allow, watched: Sequence[str]) -> tuple[str, ...]:

@@ -81,13 +81,14 @@ def dispatch_config(broker: str, engine: str, token_file: Path) -> str:
         [[allow]]
         namespaces = ["plant", "mill"]
         templates = ["inspect"]
+        cluster_templates = ["audit"]
     """
 
 
 @pytest.fixture
 async def argo() -> AsyncIterator[FakeArgo]:
     async with FakeArgo(token="good") as server:  # noqa: S106  a test's
-        server.templates.update([("plant", "inspect"), ("mill", "inspect")])
+        server.templates.update([("plant", "inspect"), ("mill", "inspect"), ("", "audit")])
         yield server
 
 
@@ -201,6 +202,7 @@ async def test_a_dispatcher_in_order_is_told_so(dispatch: Program, argo: FakeArg
     assert found.of("namespace plant")["level"] == "ok"
     assert found.of("namespace mill")["level"] == "ok"
     assert found.of("template inspect")["found"] == "exists in mill, plant"
+    assert found.of("cluster template audit")["found"] == "exists"
     assert found.of("broker subscription $share/edgeagent/argo/workflows/trigger/+")["level"] == "ok"
     assert argo.workflows() == []
     written = [request for request in argo.requests if request.method != "GET"]
@@ -287,6 +289,7 @@ async def test_a_template_that_nobody_has_made_fails_and_one_that_some_lack_is_t
     found = await told(dispatch.config_file, "--dispatch")
     template = found.of("template inspect")
     assert (found.code, template["level"], template["found"]) == (1, "fail", "does not exist in mill, plant")
+    assert found.of("cluster template audit")["level"] == "fail"
 
 
 async def test_clocks_that_are_apart_are_told(dispatch: Program, argo: FakeArgo) -> None:
