@@ -10,12 +10,14 @@ class RuleCounts(msgspec.Struct):
 
     `throttled`, `disarmed`: it matched and did not fire, because of its `throttle`, or its `rearm`. `gathered`: went
     into a window. `merged`: ended in another trigger, a window's or a newer one (`coalesce`).
+    `last_error`: the last event about which its filters could not decide, and why not.
     """
 
     matched: int = 0
     throttled: int = 0
     disarmed: int = 0
     errors: int = 0
+    last_error: str = ""
     gathered: int = 0
     merged: int = 0
     published: int = 0

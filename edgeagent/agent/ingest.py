@@ -18,6 +18,7 @@ from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.guarded import Decision, Guarded
 from edgeagent.core.dedupe import Dedupe, Verdict, event_key
 from edgeagent.core.event import Draft, Record, check, record
+from edgeagent.core.foreign import shown
 from edgeagent.core.guard import Step
 from edgeagent.core.ports import Accepted, TriggerRef
 from edgeagent.core.rules import Match, RuleSet
@@ -26,6 +27,9 @@ from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError,
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
 from edgeagent.outbox.turn import pass_on
+
+# A reason may have a part of the event in it: after so many different ones of a rule none is logged any more.
+_MAX_TOLD_REASONS = 16
 
 _log = logging.getLogger(__name__)
 
@@ -62,6 +66,7 @@ class Ingest:
         self._dedupe = dedupe
         self._clock = clock
         self._max_event_bytes = max_event_bytes
+        self._told_errors: dict[str, set[tuple[str, str]]] = {}  # by rule, the reasons that were logged
         self.guarded = Guarded(rules, self.rule_counts, clock.boot, outbox.firings)
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
@@ -208,14 +213,19 @@ class Ingest:
         return Accepted(event_id, source, event.duplicate, triggers)
 
     def _tell_errors(self, draft: Draft, match: Match) -> None:
+        """Count what rules cannot decide about; each rule's reason is logged once, since a mixed topic has it often."""
         for rule, error in match.errors:
-            self.rule_counts[rule].errors += 1
+            counts = self.rule_counts[rule]
+            counts.errors += 1
+            counts.last_error = shown(f"event {draft.id} of {draft.source}: {error}")
+            known = self._told_errors.setdefault(rule, set())
+            if len(known) >= _MAX_TOLD_REASONS or (reason := (error.member, error.reason)) in known:
+                continue
+            known.add(reason)
             _log.warning(
-                "rule %s cannot decide about event %s of %s, taken as no match: %s",
+                "rule %s cannot decide about %s; taken as no match; more of the kind are only counted (/v1/stats)",
                 rule,
-                draft.id,
-                draft.source,
-                error,
+                counts.last_error,
                 extra={"event": "rule_error", "rule": rule, "source": draft.source, "event_id": draft.id},
             )
 

@@ -24,6 +24,7 @@ from edgeagent.core.dedupe import Deliveries
 from edgeagent.core.event import Draft, body
 from edgeagent.core.eventjson import cloudevent
 from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
+from edgeagent.core.payload import read
 from edgeagent.core.topics import is_reserved, matches, source_from_topic
 from edgeagent.errors import (
     Draining,
@@ -49,7 +50,7 @@ _PATIENT_TURNS = 4
 
 # Topics whose subscription is remembered; a device that makes up ever new ones costs time, never memory.
 _MAX_ROUTES = 4096
-_decode = msgspec.json.Decoder().decode
+_CLOUDEVENT_FORMS = frozenset({"auto", "json"})
 _log = logging.getLogger(__name__)
 
 
@@ -295,23 +296,18 @@ class LocalBroker:
 
 
 def _event(message: Message, route: _Route) -> Draft:
-    payload = message.payload
-    draft = cloudevent(payload)
+    payload, subscription = message.payload, route.subscription
+    draft = cloudevent(payload, route.source) if subscription.data in _CLOUDEVENT_FORMS else None
     if draft is None:
-        try:
-            value, is_json = _decode(payload), True
-        except (ValueError, RecursionError):
-            value, is_json = msgspec.UNSET, False
+        data, is_json, value = read(payload, subscription.data, nan_is_null=subscription.nan == "null")
         return Draft(
             source=route.source,
-            data=payload,
+            data=data,
             is_json=is_json,
             value=value,
-            type=route.subscription.type,
+            type=subscription.type,
             topic=message.topic,
         )
-    if route.subscription.source is not None:
-        draft.source = route.source
     draft.topic = message.topic
     return draft
 

@@ -189,6 +189,10 @@ def _local_problems(local: Local) -> Iterator[Problem]:
             continue
         if subscription.id and not subscription.id.startswith("body."):
             yield Problem(f"{path}.id", 'must be a path into the data, such as "body.seq"')
+        elif subscription.id and subscription.data in {"text", "bytes"}:
+            yield Problem(f"{path}.id", f'needs JSON to find the id in, but data = "{subscription.data}"')
+        if subscription.nan == "null" and subscription.data != "json":
+            yield Problem(f"{path}.nan", '"null" needs data = "json": only there NaN is looked for')
         for earlier in local.subscribe[:index]:
             if topics.overlap(earlier.topic, subscription.topic):
                 yield Problem(f"{path}.topic", f"overlaps with {earlier.topic!r}: one message would be two events")

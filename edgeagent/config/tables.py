@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from edgeagent.core import topics
+from edgeagent.core.payload import Form
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.core.units import Duration, Size
 
@@ -70,6 +71,8 @@ class LocalSubscription(_Table, frozen=True, kw_only=True):
     source: str | None = None
     type: str = "event"
     id: str = ""
+    data: Form = "auto"
+    nan: Literal["refuse", "null"] = "refuse"
 
 
 class Local(Connection, frozen=True, kw_only=True):

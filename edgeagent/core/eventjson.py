@@ -11,9 +11,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgeagent.core.event import DEFAULT_TYPE, Draft
+from edgeagent.core.payload import Data, as_text, no_number_hint, opaque, trimmed
 from edgeagent.errors import MessageError
 
 JSON = "application/json"
+_PLAIN_TEXT = "text/plain"
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
 )
@@ -81,11 +83,11 @@ def draft_of(event: JsonEvent, source: str | None) -> Draft:
     )
 
 
-def _data(event: JsonEvent) -> tuple[bytes, bool, Any]:
-    """An event's data and whether it is JSON: JSON as sent, and decoded; a text of another media type as its bytes."""
+def _data(event: JsonEvent) -> Data:
+    """An event's data: JSON as sent; what another media type declares as that type's `declared`."""
     raw = bytes(event.data)
     if raw and event.datacontenttype is None and event.__class__ is PlainEvent:
-        return raw, True, decoded(raw, ANY, "data")
+        return Data(raw, True, decoded(raw, ANY, "data"))
     declared_json = event.datacontenttype is None or is_json_type(media_type_of(event.datacontenttype))
     encoded = event.data_base64 if isinstance(event, CloudEvent) else None
     if encoded is not None:
@@ -96,13 +98,20 @@ def _data(event: JsonEvent) -> tuple[bytes, bool, Any]:
         except (binascii.Error, UnicodeEncodeError) as exc:
             raise MessageError("event", "data_base64", "is no base64") from exc
         if event.datacontenttype is None or not declared_json:
-            return data, False, msgspec.UNSET
-        return data, True, decoded(data, ANY, "data_base64")
+            return declared(data, event.datacontenttype)
+        return Data(data, True, decoded(data, ANY, "data_base64"))
     if not raw:
         raise MessageError("event", "data", "is missing")
     if declared_json:
-        return raw, True, decoded(raw, ANY, "data")
-    return decoded(raw, _TEXT, "data").encode(), False, msgspec.UNSET
+        return Data(raw, True, decoded(raw, ANY, "data"))
+    return declared(decoded(raw, _TEXT, "data").encode(), event.datacontenttype)
+
+
+def declared(data: bytes, content_type: str | None) -> Data:
+    """Data of a media type that is not JSON: `text/plain` in UTF-8 is a text, everything else is opaque."""
+    if content_type is not None and media_type_of(content_type) == _PLAIN_TEXT and is_utf8(content_type):
+        return as_text(data) or opaque(data)
+    return opaque(data)
 
 
 def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
@@ -120,7 +129,7 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
     except RecursionError as exc:
         raise MessageError("event", member, "is nested too deep") from exc
     except msgspec.DecodeError as exc:
-        raise MessageError("event", member, f"is no JSON: {exc}") from exc
+        raise MessageError("event", member, f"is no JSON: {exc}{no_number_hint(data)}") from exc
 
 
 def _misfit(text: str, member: str) -> MessageError:
@@ -139,6 +148,21 @@ def media_type_of(content_type: str | None) -> str:
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
 
 
+@lru_cache(maxsize=256)  # as above
+def charset_of(content_type: str | None) -> str:
+    """The charset that a content type names, in lower case; "" when it names none."""
+    for parameter in (content_type or "").lower().split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset":
+            return value.strip().strip('"')
+    return ""
+
+
+def is_utf8(content_type: str | None) -> bool:
+    """Whether a text of this content type is UTF-8: it names no other charset."""
+    return charset_of(content_type) in {"", "utf-8", "utf8", "us-ascii"}
+
+
 def is_json_type(media_type: str) -> bool:
     """Whether data of this media type is JSON."""
     return media_type.endswith(("/json", "+json"))
@@ -149,8 +173,10 @@ def valid_traceparent(text: str | None) -> str | None:
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
-def cloudevent(payload: bytes) -> Draft | None:
-    """A payload that is a CloudEvent in JSON as a draft; None for anything else.
+def cloudevent(payload: bytes, source: str) -> Draft | None:
+    """A payload that is a CloudEvent in JSON as a draft of this source; None for anything else.
+
+    The source that it names itself does not count: on a topic, the topic says who speaks.
 
     Raises:
         MessageError: it says that it is one (`specversion`), but breaks the rules; names the member.
@@ -158,9 +184,9 @@ def cloudevent(payload: bytes) -> Draft | None:
     if b'"specversion"' not in payload:  # nearly every payload is none, and need not be decoded to know it
         return None
     try:
-        event = _CLOUDEVENT.decode(payload)
+        event = _CLOUDEVENT.decode(trimmed(payload))
     except (ValueError, RecursionError):
         return None
     if event.specversion is None:
         return None
-    return draft_of(event, None)
+    return draft_of(event, source)

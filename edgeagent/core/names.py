@@ -11,16 +11,21 @@ _DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a
 _MAX_SOURCE_CHARS = 128
 _QUERY = "query"
 _MAX_SUBDOMAIN_CHARS = 253
-_FORBIDDEN_IN_SOURCE = frozenset(" #+\0")
+_FORBIDDEN_IN_SOURCE = frozenset("#+\0")
 
 
 @lru_cache(maxsize=4096)  # the same few devices send again and again
 def source_problem(source: str) -> str | None:
-    """Why this text is no source, or None when it is one: 1-128 printable characters, no space, `#`, `+`, NUL."""
+    """Why this text is no source, or None when it is one: 1-128 printable characters, no `#`, `+`, NUL.
+
+    A space may stand inside, as in topics of rooms ("zigbee2mqtt/Living Room"), but not at an end: nobody sees it.
+    """
     if not 1 <= len(source) <= _MAX_SOURCE_CHARS:
         return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(source)}"
     if not source.isprintable() or not _FORBIDDEN_IN_SOURCE.isdisjoint(source):
-        return f"must be printable, without space, '#', '+' or NUL: {source!r}"
+        return f"must be printable, without '#', '+' or NUL: {source!r}"
+    if source[0] == " " or source[-1] == " ":
+        return f"must not begin or end with a space: {source!r}"
     return None
 
 

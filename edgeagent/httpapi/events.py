@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,13 +13,17 @@ from edgeagent.core.eventjson import (
     CloudEvent,
     JsonEvent,
     PlainEvent,
+    charset_of,
+    declared,
     decoded,
     draft_of,
     is_json_type,
+    is_utf8,
     media_type_of,
     valid_traceparent,
 )
 from edgeagent.core.names import event_id_problem
+from edgeagent.core.payload import Data, trimmed
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.problem import Refused
 from edgeagent.httpapi.request import Request, percent_decoded
@@ -69,7 +72,7 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
     else:
         raise Refused(415, f"Content-Type: {media_type} is none of {JSON}, {_NDJSON}, {_CLOUDEVENT}, {_CLOUDEVENTS}")
     _require_utf8(content_type)
-    events, is_batch = _body(decoders, body, media_type)
+    events, is_batch = _body(decoders, trimmed(body), media_type)
     if len(events) > MAX_BATCH_EVENTS:
         raise _too_many(len(events))
     traceparent = valid_traceparent(request.text("traceparent"))
@@ -124,16 +127,17 @@ def _binary(
     source = source if source is not None else attributes.get("source")
     if source is None:
         raise MessageError("event", "ce-source", "is missing")
-    is_json = content_type is None or is_json_type(media_type_of(content_type))
-    value: Any = msgspec.UNSET
-    if is_json:
+    if content_type is None or is_json_type(media_type_of(content_type)):
         _require_utf8(content_type)
-        value = decoded(body, ANY, "data")
+        body = trimmed(body)
+        data = Data(body, True, decoded(body, ANY, "data"))
+    else:
+        data = declared(body, content_type)
     return Draft(
         source=source,
-        data=body,
-        is_json=is_json,
-        value=value,
+        data=data.data,
+        is_json=data.is_json,
+        value=data.value,
         id=attributes.get("id", ""),
         type=attributes.get("type", DEFAULT_TYPE),
         time=attributes.get("time", ""),
@@ -171,12 +175,9 @@ def _unquoted(value: str) -> str:
     return "".join(result)
 
 
-@lru_cache(maxsize=256)  # devices say the same again and again
 def _require_utf8(content_type: str | None) -> None:
-    for parameter in (content_type or "").lower().split(";")[1:]:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and value.strip().strip('"') not in {"utf-8", "utf8", "us-ascii"}:
-            raise Refused(415, f"Content-Type: charset must be utf-8, is {value.strip()}")
+    if not is_utf8(content_type):
+        raise Refused(415, f"Content-Type: charset must be utf-8, is {charset_of(content_type)}")
 
 
 def _check(draft: Draft, max_event_bytes: int) -> None:

@@ -86,7 +86,7 @@ async def test_the_same_event_twice_in_one_batch_is_stored_once(outbox: Outbox) 
 async def test_a_batch_with_one_wrong_event_is_refused_whole_and_may_come_again(outbox: Outbox) -> None:
     ingest = make(outbox)
     with pytest.raises(MessageError, match="source"):
-        await ingest.accept([event(id="1"), event(source="no space")])
+        await ingest.accept([event(id="1"), event(source="no#hash")])
     await ingest.accept([event(id="1")])
     assert [trigger.record.id for trigger in await leased(outbox)] == ["1"]
     assert (outbox.events.received, outbox.events.stored, outbox.events.refused) == (3, 1, 2)
@@ -141,6 +141,19 @@ async def test_a_rule_in_error_is_counted_and_does_not_stop_the_others(outbox: O
     assert [trigger.rule for trigger in accepted.triggers] == ["all"]
     assert ingest.rule_counts["overheat"].errors == 1
     assert ingest.rule_counts["all"].matched == 1
+
+
+async def test_what_a_rule_cannot_decide_is_logged_once_for_each_reason_and_the_last_example_is_told(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    ingest = make(outbox)
+    for number in range(50):
+        await ingest.accept([event(b'{"pressure": 1}', id=f"p{number}"), event(b'{"temp": "ON"}', id=f"t{number}")])
+    logged = [record.getMessage() for record in caplog.records if record.__dict__.get("event") == "rule_error"]
+    assert len(logged) == len(set(logged)) <= 2
+    counts = ingest.rule_counts["overheat"]
+    assert counts.errors >= 50
+    assert counts.last_error.startswith(("event p49 of boiler-1: ", "event t49 of boiler-1: "))
 
 
 async def test_too_large_an_event_is_refused_by_its_own_limit(outbox: Outbox) -> None:

@@ -30,6 +30,11 @@ SUBSCRIPTIONS = [
     LocalSubscription(topic="meters/#", id="body.seq", type="reading"),
     LocalSubscription(topic="edgeagent/#"),
     LocalSubscription(topic="clouds"),
+    LocalSubscription(topic="clouds/+"),
+    LocalSubscription(topic="switches/+", source="{1}", data="text"),
+    LocalSubscription(topic="gauges/+", source="{1}", data="json", nan="null"),
+    LocalSubscription(topic="strict/+", source="{1}", data="json"),
+    LocalSubscription(topic="blobs/+", source="{1}", data="bytes"),
 ]
 
 
@@ -170,19 +175,21 @@ async def test_what_is_no_json_is_opaque(tmp_path: Path) -> None:
         assert not leased.record.is_json
 
 
-async def test_a_cloudevent_is_taken_as_one_but_the_subscription_names_the_source(tmp_path: Path) -> None:
+async def test_a_cloudevent_is_taken_as_one_but_the_subscription_or_else_the_topic_is_its_source(
+    tmp_path: Path,
+) -> None:
     event = {"specversion": "1.0", "id": "e1", "source": "x", "type": "t", "time": "2022-01-01T00:00:00Z", "data": 5}
     async with bench(tmp_path) as local:
         await local.take("sensors/boiler-1/data", json.dumps(event).encode())
         await local.take("clouds", json.dumps({**event, "id": "e2"}).encode(), 2)
-        assert await local.stored() == [("boiler-1", "t", "e1", b"5"), ("x", "t", "e2", b"5")]
+        assert await local.stored() == [("boiler-1", "t", "e1", b"5"), ("clouds", "t", "e2", b"5")]
 
 
 async def test_what_can_be_no_event_is_acknowledged_counted_and_stops_nothing(tmp_path: Path) -> None:
     async with bench(tmp_path) as local:
         await local.take("sensors/boiler-1/data", b"x" * 1001)  # over max_event_bytes
         await local.take("meters/a", b'{"no": "seq"}', 2)
-        await local.take("sensors/two words/data", b"{}", 3)
+        await local.take("sensors/ blank/data", b"{}", 3)
         await local.take("clouds", b'{"specversion": "0.3", "id": "1", "source": "s", "type": "t", "data": 1}', 4)
         await local.take("sensors/boiler-1/data", b"{}", 5)
         assert [source for source, *_ in await local.stored()] == ["boiler-1"]
@@ -228,3 +235,60 @@ async def test_the_same_id_with_other_data_is_acknowledged_and_counted_as_a_conf
         assert len(await local.stored()) == 1
         counts = local.outbox.events
         assert (counts.conflict, counts.duplicate, counts.received) == (1, 1, 3)
+
+
+async def test_a_device_cannot_take_the_id_of_another_devices_event_before_it(tmp_path: Path) -> None:
+    def event(data: int) -> bytes:
+        return json.dumps({"specversion": "1.0", "id": "e1", "source": "victim", "type": "t", "data": data}).encode()
+
+    async with bench(tmp_path) as local:
+        await local.take("clouds/attacker", event(1))
+        await local.take("clouds/victim", event(2), 2)
+        assert [(source, data) for source, _, _, data in await local.stored()] == [
+            ("clouds/attacker", b"1"),
+            ("clouds/victim", b"2"),
+        ]
+        assert local.outbox.events.conflict == 0
+
+
+async def test_a_space_inside_a_topic_is_no_obstacle(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("sensors/Living Room/data", b"{}")
+        assert [source for source, *_ in await local.stored()] == ["Living Room"]
+
+
+async def test_payloads_are_what_the_subscription_says(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        for number, (topic, payload) in enumerate(
+            [
+                ("switches/a", b"ON"),
+                ("switches/a", b"0097\0"),
+                ("switches/a", b'{"specversion": "1.0"}'),
+                ("gauges/a", b'{"t": NaN, "u": -Infinity, "note": "NaN"}'),
+                ("blobs/a", b"17"),
+                ("sensors/a/data", b'\xef\xbb\xbf{"t": 1}\r\n\0\0'),
+            ],
+            1,
+        ):
+            await local.take(topic, payload, number)
+        leased = await local.outbox.lease(NORMAL)
+        assert [(item.record.data.strip(), item.record.is_json) for item in leased] == [
+            (b'"ON"', True),
+            (b'"0097"', True),
+            (b'"{\\"specversion\\": \\"1.0\\"}"', True),
+            (b'{"t": null, "u": null, "note": "NaN"}', True),
+            (b"17", False),
+            (b'{"t": 1}', True),
+        ]
+
+
+async def test_what_is_not_what_its_subscription_says_is_refused_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("strict/a", b'{"t": NaN}')
+        await local.take("switches/a", b"\xff", 2)
+        assert await local.stored() == []
+        assert local.outbox.events.refused == 2
+    assert "NaN at byte 6 is no number of JSON" in caplog.text
+    assert "is no text: it is not UTF-8" in caplog.text

@@ -1,0 +1,102 @@
+"""What a device's bytes are: JSON, a text or opaque, as its subscription or its content type says (contract section 2).
+
+A text is kept as a JSON text, so that filters and parameters see it as it was sent and not as base64.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+
+from edgeagent.errors import MessageError
+
+# What a subscription says of its payloads.
+Form = Literal["auto", "json", "text", "bytes"]
+
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The texts of JSON (one without its end too, so that no byte is looked at twice), which are passed over, and between
+# them what Python, C and Java write for numbers that are none.
+_NO_NUMBERS = re.compile(
+    rb'"(?:[^"\\]|\\.)*+"?+|(?<![\w.])([-+]?(?:nan|inf(?:inity)?))(?![\w.])', re.IGNORECASE | re.DOTALL
+)
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Data(NamedTuple):
+    """An event's data as a `Draft` has it: the bytes, whether they are JSON, and then what they mean."""
+
+    data: bytes
+    is_json: bool
+    value: Any
+
+
+def trimmed(payload: bytes) -> bytes:
+    """The payload without what programs leave around a text: a byte-order mark before it, NULs (of C) behind it."""
+    return payload.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\0")
+
+
+def as_json(payload: bytes) -> Data | None:
+    """The payload as JSON, None when it is none."""
+    try:
+        return Data(payload, True, _decode(payload))
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        pass
+    inner = trimmed(payload)
+    if len(inner) == len(payload):
+        return None
+    try:
+        return Data(inner, True, _decode(inner))
+    except (ValueError, RecursionError):
+        return None
+
+
+def as_text(payload: bytes) -> Data | None:
+    """The payload as a text, None when it is not UTF-8."""
+    try:
+        text = trimmed(payload).decode()
+    except UnicodeDecodeError:
+        return None
+    return Data(_encode(text), True, text)
+
+
+def opaque(payload: bytes) -> Data:
+    """The payload as bytes that nobody looks into."""
+    return Data(payload, False, msgspec.UNSET)
+
+
+def read(payload: bytes, form: Form, *, nan_is_null: bool) -> Data:
+    """The payload as its subscription says; "auto" is JSON where it is JSON, else opaque.
+
+    Raises:
+        MessageError: it is not what the subscription says.
+    """
+    if form == "auto":
+        return as_json(payload) or opaque(payload)
+    if form == "bytes":
+        return opaque(payload)
+    if form == "text":
+        found = as_text(payload)
+        if found is None:
+            raise MessageError("event", "data", 'is no text: it is not UTF-8 (data = "text")')
+        return found
+    found = as_json(payload)
+    if found is None and nan_is_null:
+        found = as_json(_NO_NUMBERS.sub(_null, trimmed(payload)))
+    if found is None:
+        raise MessageError("event", "data", f'is no JSON (data = "json"){no_number_hint(payload)}')
+    return found
+
+
+def no_number_hint(payload: bytes) -> str:
+    """What to add to the words "is no JSON" when a number that is none (NaN, Infinity) stands in it, else ""."""
+    for match in _NO_NUMBERS.finditer(payload):
+        if word := match[1]:
+            return f": {word.decode()} at byte {match.start()} is no number of JSON; send null in its place"
+    return ""
+
+
+def _null(match: re.Match[bytes]) -> bytes:
+    return b"null" if match[1] else match[0]
