@@ -15,6 +15,7 @@ import msgspec
 import tomli
 
 from edgeagent.config.checks import agent_problems, dispatcher_problems
+from edgeagent.config.meant import encoding_hint, toml_hint
 from edgeagent.config.reader import Reader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.config.workflows import with_workflow_files
@@ -57,14 +58,21 @@ def dispatcher_config_path(option: str | None) -> Path:
 
 def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T], Iterator[Problem]]) -> T:
     try:
-        document = tomli.loads(path.read_text("utf-8"))
+        data = path.read_bytes()
+        text = data.decode()
+        document = tomli.loads(text)
     except FileNotFoundError as exc:
         raise ConfigError(str(path), [Problem("", "no such file; name one with -c")]) from exc
     except OSError as exc:
         raise ConfigError(str(path), [Problem("", f"cannot be read: {exc.strerror}")]) from exc
     except UnicodeDecodeError as exc:
-        raise ConfigError(str(path), [Problem("", f"is not UTF-8: {exc.reason} at byte {exc.start}")]) from exc
-    except (ValueError, RecursionError) as exc:  # TOMLDecodeError, a number of 5,000 digits, 400 levels
+        raise ConfigError(
+            str(path), [Problem("", f"is not UTF-8: {exc.reason} at byte {exc.start}; {encoding_hint(data)}")]
+        ) from exc
+    except tomli.TOMLDecodeError as exc:
+        hint = toml_hint(text, exc.lineno, exc.colno)
+        raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}" + (f"; {hint}" if hint else ""))]) from exc
+    except (ValueError, RecursionError) as exc:  # a number of 5,000 digits, 400 levels
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
     reader = Reader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
     config = reader.table(cls, document, "")

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
+from edgeagent.config.meant import broker_url_hint
+
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_FORMS = 'write "mqtt://host:1883" or "mqtts://host:8883", or "ws://host:80/mqtt" or "wss://host:443/mqtt"'
+_SECRETS = re.compile(r"(?<=//)[^/]*@")  # user and password, which no error may show
+_BLANK = re.compile(r"\s")
 _WEBSOCKET_SCHEMES = frozenset({"ws", "wss"})
 _PROXY_PORTS = {"http": 3128, "socks4": 1080, "socks5": 1080}
 
@@ -29,19 +35,22 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
     Raises:
         ValueError: it is not of that form; the text says what is expected.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-        raise ValueError(
-            f'{url!r} is no broker address: write "mqtt://host:1883" or "mqtts://host:8883", '
-            'or "ws://host:80/mqtt" or "wss://host:443/mqtt"'
-        )
+    try:
+        parts = urlsplit(url)
+        port, usable = parts.port, parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and not _BLANK.search(url)
+    except ValueError:  # a port that is no number or too large, or an IPv6 address without its end
+        usable = False
+    if not usable:
+        url = _SECRETS.sub("", url)
+        meant = broker_url_hint(url)
+        raise ValueError(f"{url!r} is no broker address: " + (f'did you mean "{meant}"?' if meant else _FORMS))
     if parts.scheme in _WEBSOCKET_SCHEMES and parts.username is None and not parts.fragment:
         pass  # a path and a query may be part of it
     elif parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a broker address; use username and password_file")
-    if parts.port == 0:
+    if port == 0:
         raise ValueError(f"{url!r}: 0 is no port of a broker")
-    return parts.scheme, parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]
+    return parts.scheme, str(parts.hostname), port or _DEFAULT_PORTS[parts.scheme]
 
 
 def websocket_path(url: str) -> str | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
+from edgeagent.config.meant import key_hint, number_hint
 from edgeagent.config.tables import FilePath
 from edgeagent.core.units import Duration, Size
 from edgeagent.errors import Problem
@@ -30,7 +32,7 @@ class Reader:
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
         refused: dict[str, str] = getattr(cls, "refused", {})  # keys that are known, and why they are not taken
         for key in sorted(data.keys() - fields.keys()):
-            self._wrong(_join(path, key), refused.get(key) or f"unknown key (known here: {', '.join(fields)})")
+            self._wrong(_join(path, key), refused.get(key) or _unknown(key, fields))
         values: dict[str, Any] = {}
         before = len(self.problems)
         for key, field in fields.items():
@@ -58,9 +60,9 @@ class Reader:
 
     def _hook(self, kind: type, value: object) -> object:
         if kind is Duration:
-            return Duration.parse(value)
+            return _parsed(Duration, value)
         if kind is Size:
-            return Size.parse(value)
+            return _parsed(Size, value)
         if kind is FilePath:
             return self._file(value)
         raise NotImplementedError(kind)
@@ -80,6 +82,14 @@ class Reader:
         self.problems.append(Problem(path, reason))
 
 
+def _parsed(kind: type[Duration | Size], value: object) -> Duration | Size:
+    try:
+        return kind.parse(value)
+    except ValueError as exc:
+        hint = number_hint(value) if isinstance(value, str) else ""
+        raise ValueError(f"{exc}{hint}") from exc
+
+
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
     """The Struct in `X`, `list[X]` or `X | None`."""
     candidates = get_args(kind) if get_origin(kind) is not Literal else ()
@@ -87,6 +97,10 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
         if isinstance(candidate, type) and issubclass(candidate, msgspec.Struct):
             return candidate
     return None
+
+
+def _unknown(key: str, known: Iterable[str]) -> str:
+    return f"unknown key{key_hint(key, known)} (known here: {', '.join(known)})"
 
 
 def _join(path: str, key: str) -> str:
