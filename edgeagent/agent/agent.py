@@ -38,6 +38,7 @@ from edgeagent.host import systemd
 from edgeagent.host.supervisor import supervise
 from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Subscription, Will
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
@@ -280,6 +281,9 @@ class _Agent:
                 client_id=with_agent(uplink.client_id, self._id),
                 subscriptions=self._subscriptions(),
                 exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
+                needs_acks=uplink.settle == "broker",
+                mark=self._id,
+                kept=self._kept("uplink-subscriptions"),
                 will=Will(state_topic(self._id), b"offline", delay_s=_WILL_DELAY_S),
                 rotation=self._rotation,
                 first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
@@ -293,10 +297,24 @@ class _Agent:
                 self._local,
                 client_id=with_agent(self._config.local.client_id, self._id),
                 subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
+                mark=self._id,
+                kept=self._kept("local-subscriptions"),
             )
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
+
+    def _kept(self, name: str) -> Kept:
+        """What is subscribed to at a broker, as the state directory remembers it under this name."""
+        path = self._directory / name
+
+        async def write(text: bytes) -> None:
+            await asyncio.to_thread(self._filesystem.replace, path, text)
+
+        text = b""
+        with contextlib.suppress(StorageFailed):  # then what the configuration no longer has may stay subscribed
+            text = self._filesystem.read(path) if self._filesystem.exists(path) else b""
+        return Kept(text, write)
 
     def _subscriptions(self) -> list[Subscription]:
         """What the uplink brings. Without answers nothing is published that waits for them; statuses can be missed."""

@@ -148,6 +148,7 @@ def _joined(
         will=None if statuses is None else statuses.will,
         leave=leave,
         answers_first=True,
+        mark=f"dispatch {config.broker.group}",
     )
     return _Parts(dispatcher, leave, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
 

@@ -20,6 +20,7 @@ from edgeagent.errors import Denied, Problem, UplinkError
 from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Link, LinkOwner
+from edgeagent.mqtt.terms import Abilities, Attempt
 
 MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 
@@ -38,6 +39,15 @@ class EngineLink(Link, Protocol):
     lost: asyncio.Future[None]
     taken_over: bool
     farewell: Farewell
+    given_up: asyncio.Future[bool]
+
+    @property
+    def abilities(self) -> Abilities:
+        """What the broker takes, once it is up."""
+
+    @property
+    def attempt(self) -> Attempt:
+        """How it ended, for what the next connection asks; `up` must be done."""
 
     def unsubscribe(self) -> None:
         """Give up all subscriptions, as soon as the link is up."""

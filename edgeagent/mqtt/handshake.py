@@ -18,6 +18,9 @@ class Handshake(msgspec.Struct, frozen=True):
 
     `address` only names the broker in errors. `exchanges`: the session's QoS 2; None: nothing is published at QoS 2.
     `answers_first`: see `session.keep_connected`.
+    `unwanted`: topic filters that a session which the broker kept may still have, to be given up. `mark`: put as the
+    user property `MARK` on everything that is published, over MQTT 5. `needs_acks`: a broker that takes only QoS 0 is
+    of no use. `plain`: the broker is taken for one that keeps no retained messages.
     """
 
     address: str
@@ -30,6 +33,10 @@ class Handshake(msgspec.Struct, frozen=True):
     subscriptions: tuple[Subscription, ...] = ()
     exchanges: Exchanges | None = None
     answers_first: bool = False
+    unwanted: tuple[str, ...] = ()
+    mark: str = ""
+    needs_acks: bool = False
+    plain: bool = False
 
     @property
     def clean_start(self) -> bool:

@@ -21,6 +21,10 @@ import msgspec
 
 from edgeagent.errors import UplinkError
 
+# The user property that edgeagent puts on what it publishes, with the name of who did, so that it is never taken for
+# what a device says.
+MARK = "edgeagent"
+
 # Reason codes of an `Ack` (MQTT 5, table 2-6) that an owner tells apart.
 SUCCESS = 0x00
 NO_MATCHING_SUBSCRIBERS = 0x10
@@ -34,7 +38,10 @@ QOS_NOT_SUPPORTED = 0x9B
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One message received. `connection` and `packet_id` name it for `Link.acknowledge`; packet_id is 0 at QoS 0."""
+    """One message received. `connection` and `packet_id` name it for `Link.acknowledge`; packet_id is 0 at QoS 0.
+
+    `mark`: which edgeagent published it, if one did and it came over MQTT 5 (`MARK`).
+    """
 
     topic: str
     payload: bytes
@@ -45,6 +52,12 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     duplicate: bool = False
     response_topic: str | None = None
     correlation_data: bytes | None = None
+    mark: str | None = None
+
+
+def mark_of(user_properties: Sequence[tuple[str, str]]) -> str | None:
+    """The value of the user property `MARK`, None without one."""
+    return next((value for name, value in user_properties if name == MARK), None) if user_properties else None
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
@@ -115,6 +128,10 @@ class Link(Protocol):
         """The largest packet that the broker takes."""
 
     @property
+    def retains(self) -> bool:
+        """Whether the broker keeps retained messages; MQTT 3.1.1 does not tell, there it is assumed."""
+
+    @property
     def carried(self) -> frozenset[int]:
         """Tokens of QoS 2 publications of earlier connections, with which the link goes on by itself.
 
@@ -128,7 +145,8 @@ class Link(Protocol):
         One that cannot go out is not written, the others are; its `Ack` comes in the next turn of the loop with
         0x95 (larger than `max_packet_bytes`), 0x93 (more at QoS 1 than the broker's receive maximum), 0x81 (no
         packet can be made of it, such as a topic over 65535 bytes), 0x9A (the broker keeps no retained messages)
-        or 0x9B (QoS 2, and the session is not made for it).
+        or 0x9B (QoS 2, and the session is not made for it). To a broker that takes only QoS 0 a publication at QoS 1
+        goes at QoS 0, and its `Ack` says only that it was written.
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

@@ -22,6 +22,7 @@ from edgeagent.mqtt.link import (
     QOS_NOT_SUPPORTED,
     RECEIVE_MAXIMUM_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
+    SUCCESS,
     Ack,
     Publication,
 )
@@ -33,6 +34,7 @@ from edgeagent.mqtt.packets import (
     pubrel_packet,
     repeated,
 )
+from edgeagent.mqtt.terms import Abilities
 
 _EXACTLY_ONCE = 2
 # An agent publishes on two or three topics again and again; a broker pays for each alias that we make.
@@ -44,8 +46,8 @@ class Limits(NamedTuple):
 
     receive_max: int
     max_packet_bytes: int | None
-    retain_available: bool
     most_aliases: int
+    abilities: Abilities
 
 
 class Outgoing:
@@ -53,6 +55,7 @@ class Outgoing:
 
     Args:
         exchanges: the session's QoS 2; None: nothing is published at QoS 2.
+        mark: user properties of every publication, beside its own.
 
     Attributes:
         tokens: the publications at QoS 1 without PUBACK, by packet id; the link takes them out.
@@ -60,14 +63,14 @@ class Outgoing:
         reserved_id: a packet id that is in use for something else than a publication; 0: none.
         max_packet_bytes: the largest packet that the broker takes.
         carried: the tokens of earlier connections' QoS 2 publications that this one goes on with.
-        refused: what was not written, as the link's own answers; the link takes them out.
+        answers: the link's own, to what was not written and to what no broker will answer; the link takes them out.
         replies: PUBRELs to be written; the link takes them out.
     """
 
-    def __init__(self, exchanges: Exchanges | None) -> None:
+    def __init__(self, exchanges: Exchanges | None, mark: tuple[tuple[str, str], ...] = ()) -> None:
         self.max_packet_bytes = LARGEST_PACKET_BYTES
         self.carried: frozenset[int] = frozenset()
-        self.refused: list[Ack] = []
+        self.answers: list[Ack] = []
         self.replies: list[bytes] = []
         self.last_packet_id = exchanges.last_packet_id if exchanges is not None else 0
         self.reserved_id = 0
@@ -75,7 +78,8 @@ class Outgoing:
         self._highest_qos = 1 if exchanges is None else _EXACTLY_ONCE
         self.tokens: dict[int, int] = {}
         self._receive_max = 0
-        self._retain_available = True
+        self._mark = mark
+        self._abilities = Abilities()
         self._aliases: dict[str, int] = {}
         self._most_aliases = 0
         self._last_topic = ""
@@ -84,7 +88,7 @@ class Outgoing:
         """The broker has answered CONNECT; go on with the session's QoS 2, or forget it."""
         self._receive_max = limits.receive_max
         self.max_packet_bytes = min(limits.max_packet_bytes or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
-        self._retain_available = limits.retain_available
+        self._abilities = limits.abilities
         self._most_aliases = min(limits.most_aliases, _MOST_ALIASES)
         if self._exchanges is not None:
             self._exchanges.begin(session_present=session_present)
@@ -109,16 +113,16 @@ class Outgoing:
             return []
         packets = []
         for packet_id, publication in self._exchanges.again(self._receive_max - len(self.tokens)):
-            packet = repeated(publish_packet(publication, packet_id, publication.topic))
+            packet = repeated(publish_packet(publication, packet_id, publication.topic, mark=self._mark))
             if len(packet) > self.max_packet_bytes:
                 self._exchanges.give_up(packet_id)
-                self._refuse(publication, PACKET_TOO_LARGE)
+                self._too_large(publication, len(packet))
             else:
                 packets.append(packet)
         return packets
 
     def packets(self, publications: Sequence[Publication]) -> list[bytes]:
-        """The PUBLISHes, their packet ids taken. What cannot go out is in `refused` instead."""
+        """The PUBLISHes, their packet ids taken. What cannot go out is in `answers` instead."""
         packets: list[bytes] = []
         room = self.room
         for publication in publications:
@@ -168,11 +172,11 @@ class Outgoing:
         return ack
 
     def _packet(self, publication: Publication) -> bytes | None:
-        qos, topic, alias, packet_id = publication.qos, publication.topic, None, None
+        topic, alias, packet_id = publication.topic, None, None
         if len(publication.payload) > self.max_packet_bytes:
-            self._refuse(publication, PACKET_TOO_LARGE)
+            self._too_large(publication, len(publication.payload))
             return None
-        if qos:
+        if publication.qos and self._abilities.most_qos:
             packet_id = self.free_packet_id()
         if self._most_aliases:
             alias = self._aliases.get(topic)
@@ -181,20 +185,26 @@ class Outgoing:
             else:
                 topic = ""
         try:
-            packet = publish_packet(publication, packet_id, topic, alias)
+            packet = publish_packet(publication, packet_id, topic, alias, self._mark)
         except (ValueError, OverflowError) as exc:
-            self.refused.append(Ack(publication.token, MALFORMED, str(exc)))
+            self._refuse(publication, MALFORMED, str(exc))
             return None
         if len(packet) > self.max_packet_bytes:
-            self._refuse(publication, PACKET_TOO_LARGE)
+            self._too_large(publication, len(packet))
             return None
         if alias is not None and topic:
             self._aliases[topic] = alias
-        if qos == 1 and packet_id is not None:
-            self.tokens[packet_id] = publication.token
-        elif packet_id is not None and self._exchanges is not None:
-            self._exchanges.add(packet_id, publication)
+        self._wait_for_answer(publication, packet_id)
         return packet
+
+    def _wait_for_answer(self, publication: Publication, packet_id: int | None) -> None:
+        if packet_id is None:
+            if publication.qos:  # the broker takes only QoS 0, and says nothing
+                self.answers.append(Ack(publication.token, SUCCESS))
+        elif publication.qos == 1:
+            self.tokens[packet_id] = publication.token
+        elif self._exchanges is not None:
+            self._exchanges.add(packet_id, publication)
 
     def _new_alias(self, topic: str) -> int | None:
         """The alias to give to a topic that comes twice in a row, if there are any left."""
@@ -205,9 +215,12 @@ class Outgoing:
         """The reason code for what the broker would end the connection over, 0 when there is none."""
         if publication.qos and room <= 0:
             return RECEIVE_MAXIMUM_EXCEEDED
-        if publication.retain and not self._retain_available:
+        if publication.retain and not self._abilities.retains:
             return RETAIN_NOT_SUPPORTED
         return 0 if publication.qos <= self._highest_qos else QOS_NOT_SUPPORTED
 
-    def _refuse(self, publication: Publication, reason_code: int) -> None:
-        self.refused.append(Ack(publication.token, reason_code, reasons.words(reason_code)))
+    def _refuse(self, publication: Publication, reason_code: int, reason: str = "") -> None:
+        self.answers.append(Ack(publication.token, reason_code, reason))
+
+    def _too_large(self, publication: Publication, size_bytes: int) -> None:
+        self._refuse(publication, PACKET_TOO_LARGE, reasons.too_large(size_bytes, self.max_packet_bytes))

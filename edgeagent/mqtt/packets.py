@@ -7,14 +7,14 @@ compare them with `==` and turn them into numbers with `int()`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from struct import Struct
 from typing import Final, NamedTuple
 
 import mqtt5
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
-from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription
+from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription, mark_of
 
 LARGEST_PACKET_ID = 65535
 # By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
@@ -169,13 +169,21 @@ def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) ->
     return mqtt5.SubscribePacket(packet_id, filters).write()
 
 
-def unsubscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) -> bytes:
+def unsubscribe_packet(packet_id: int, topic_filters: Sequence[str]) -> bytes:
     """UNSUBSCRIBE."""
-    return mqtt5.UnsubscribePacket(packet_id, [subscription.topic_filter for subscription in subscriptions]).write()
+    return mqtt5.UnsubscribePacket(packet_id, list(topic_filters)).write()
 
 
-def publish_packet(publication: Publication, packet_id: int | None, topic: str, alias: int | None = None) -> bytes:
+def publish_packet(
+    publication: Publication,
+    packet_id: int | None,
+    topic: str,
+    alias: int | None = None,
+    mark: tuple[tuple[str, str], ...] = (),
+) -> bytes:
     """PUBLISH; `packet_id` is None at QoS 0. `topic` is the publication's, or "" when `alias` alone tells it.
+
+    `mark`: user properties beside the publication's own.
 
     Raises:
         ValueError: a text or the properties do not fit the format.
@@ -184,7 +192,7 @@ def publish_packet(publication: Publication, packet_id: int | None, topic: str, 
     return mqtt5.PublishPacket(
         topic,
         publication.payload,
-        qos=QOS[publication.qos],
+        qos=QOS[0 if packet_id is None else publication.qos],
         retain=publication.retain,
         packet_id=packet_id,
         topic_alias=alias,
@@ -192,7 +200,7 @@ def publish_packet(publication: Publication, packet_id: int | None, topic: str, 
         content_type=publication.content_type,
         response_topic=publication.response_topic,
         correlation_data=publication.correlation_data,
-        user_properties=list(publication.user_properties),
+        user_properties=[*publication.user_properties, *mark],
     ).write()
 
 
@@ -225,6 +233,7 @@ def message_from(packet: mqtt5.PublishPacket, connection: int) -> Message:
         packet.duplicate,
         packet.response_topic,
         packet.correlation_data,
+        mark_of(packet.user_properties),
     )
 
 

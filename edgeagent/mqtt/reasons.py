@@ -11,6 +11,7 @@ from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Subscription
 
 SESSION_TAKEN_OVER = 0x8E
+EXACTLY_ONCE = 2
 _NOT_AUTHORIZED = 0x87
 
 # MQTT 5, table 2-6: only codes of failure; several mean slightly different things in different packets.
@@ -78,6 +79,11 @@ def words(reason_code: int, said: str | None = None) -> str:
     return f"{text}: {said}" if said else text
 
 
+def too_large(size_bytes: int, max_bytes: int) -> str:
+    """What a packet that is not written has too much."""
+    return f"it has {size_bytes} bytes, at most {max_bytes} are taken"
+
+
 def publish_refused(reason_code: int, said: str = "") -> PublishRefused:
     """A refused publish (PUBACK, 0x80 and above); `permanent` when the same message can never pass."""
     return PublishRefused(reason_code, words(reason_code, said), permanent=reason_code in _PERMANENT)
@@ -99,6 +105,16 @@ def subscription_refusal(
     if code == _NOT_AUTHORIZED:
         text += f"; let {handshake.client_id} read it, in the broker's access list"
     return subscription_refused(handshake.address, subscription.topic_filter, text)
+
+
+def lacking(handshake: Handshake, most_qos: int) -> Denied | None:
+    """Why a broker that lets us in is of no use, by the highest QoS that it takes; None when it is."""
+    if handshake.exchanges is not None and most_qos < EXACTLY_ONCE:
+        return Denied(handshake.address, f"it takes no QoS 2; set qos = {most_qos}")
+    if handshake.needs_acks and not most_qos:
+        text = 'it takes only QoS 0, so nothing would tell that a trigger arrived; with it, settle must be "engine"'
+        return Denied(handshake.address, text)
+    return None
 
 
 def ended_by_broker(handshake: Handshake, code: int, said: str | None) -> UplinkError:

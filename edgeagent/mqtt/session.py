@@ -17,14 +17,17 @@ from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.core.backoff import full_jitter
+from edgeagent.core.foreign import shown
 from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import engines, reasons, tls
 from edgeagent.mqtt.engines import EngineLink
 from edgeagent.mqtt.exchanges import Exchanges
 from edgeagent.mqtt.handshake import Handshake
+from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import Ack, Link, LinkOwner, Message, Subscription, Will
 from edgeagent.mqtt.rotation import Rotation
+from edgeagent.mqtt.terms import Attempt, Terms
 
 # A thousand gateways that lost one broker in one second come back over five and more (docs/operations.md shows how).
 # A broker on this machine has no such crowd, and is back within a second or two when it restarts.
@@ -52,6 +55,17 @@ class _Ending(NamedTuple):
     up_s: float = 0.0
     taken_over: bool = False
     rotated: bool = False
+    attempt: Attempt = Attempt()
+
+
+class _Watched(NamedTuple):
+    """What is looked after while a connection is up. `told`: the sentences about what the broker lacks, once each."""
+
+    leave: Leave
+    rotation: Rotation
+    kept: Kept | None
+    told: set[str]
+    look_s: float
 
 
 class _Nobody:
@@ -84,6 +98,9 @@ async def keep_connected(
     rotation: Rotation | None = None,
     exactly_once: bool = False,
     answers_first: bool = False,
+    needs_acks: bool = False,
+    mark: str = "",
+    kept: Kept | None = None,
     max_packet_bytes: int = MAX_PACKET_BYTES,
     first_wait_s: float = 0.0,
     base_s: float | None = None,
@@ -99,6 +116,9 @@ async def keep_connected(
     doubling up to `cap_s`, and from the start again once a connection lasted `stable_s`. When another client took the
     session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker discards the
     will) and tells the owner nothing more. The broker keeps the session, unless `leave` was used to empty it.
+
+    A broker that refuses our will because it keeps no retained messages, or takes only QoS 0, is asked again at once
+    without that; what it lacks is told once (`terms`).
 
     Certificates that change while connected are tried on a second connection, which has a client id and a session of
     its own and neither subscriptions nor a will. Only when the broker lets it in, the first is ended, and the next
@@ -117,6 +137,9 @@ async def keep_connected(
         answers_first: the owner acknowledges a message only when the broker has acknowledged a publication of its own,
             the answer. So reading goes on while some are not acknowledged, however many messages are held: their
             acknowledgements stand behind what a broker sends too much of.
+        needs_acks: a broker that takes only QoS 0 is of no use.
+        mark: the name of who publishes, for the user property `MARK` of everything that is published.
+        kept: which subscriptions the session may still have from before; what is no longer among them is given up.
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
         first_wait_s: how long to wait before the first attempt of all (`core.backoff.boot_spread`).
         base_s: the longest first wait after an ending; by default 5 s, and 1 s when the broker is on this machine.
@@ -137,21 +160,33 @@ async def keep_connected(
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
     exchanges = Exchanges() if exactly_once else None
+    terms, told = Terms(connection.version, will), set[str]()
     failures = 0
     while True:
+        address = next(addresses)
+        wanted = () if leave.begun else tuple(subscriptions)
+        filters = [subscription.topic_filter for subscription in wanted]
         handshake = Handshake(
-            address=next(addresses),
+            address=address,
             client_id=client_id,
             keepalive_s=max(1, int(connection.keepalive)),
             session_expiry_s=int(connection.session_expiry),
             max_packet_bytes=max_packet_bytes,
             username=connection.username or None,
-            will=will,
-            subscriptions=() if leave.begun else tuple(subscriptions),
+            will=terms.will,
+            subscriptions=wanted,
             exchanges=exchanges,
             answers_first=answers_first,
+            unwanted=await kept.begin(address, client_id, filters) if kept is not None else (),
+            mark=mark,
+            needs_acks=needs_acks,
+            plain=terms.plain,
         )
-        ending = await _connect_once(connection, handshake, owner, leave, rotation, look_s)
+        ending = await _connect_once(connection, handshake, owner, _Watched(leave, rotation, kept, told, look_s))
+        if terms.ended(ending.attempt):
+            extra = {"event": "mqtt_other_terms", "address": address}
+            _log.info("%s; trying again with a plainer last will", ending.error, extra=extra)
+            continue
         owner.on_down(ending.error)
         if ending.rotated:
             continue
@@ -161,7 +196,7 @@ async def keep_connected(
         if ending.taken_over:
             wait_s = max(wait_s, taken_over_s)
         failures += 1
-        extra = {"event": "mqtt_reconnect_wait", "address": handshake.address, "wait_s": wait_s, "failures": failures}
+        extra = {"event": "mqtt_reconnect_wait", "address": address, "wait_s": wait_s, "failures": failures}
         _log.debug("next attempt to connect after a wait", extra=extra)
         await asyncio.sleep(wait_s)
 
@@ -178,17 +213,11 @@ def _backoff_base_s(connection: Connection) -> float:
     return BACKOFF_BASE_LOOPBACK_S if all(map(is_loopback, hosts)) else BACKOFF_BASE_S
 
 
-async def _connect_once(
-    connection: Connection,
-    handshake: Handshake,
-    owner: LinkOwner,
-    leave: Leave,
-    rotation: Rotation,
-    look_s: float,
-) -> _Ending:
+async def _connect_once(connection: Connection, handshake: Handshake, owner: LinkOwner, watched: _Watched) -> _Ending:
     """One connection's life, or an attempt at one."""
     loop = asyncio.get_running_loop()
     link: EngineLink | None = None
+    leave, rotation = watched.leave, watched.rotation
     try:
         async with asyncio.timeout(connection.connect_timeout):
             context = (await rotation.choose(handshake.address)).context if _has_tls(handshake) else None
@@ -197,14 +226,21 @@ async def _connect_once(
             failed = await link.up
         if failed is not None:
             rotation.failed(failed)
-            return _Ending(failed)
+            return _Ending(failed, attempt=link.attempt)
         rotation.worked()
         since_s = loop.time()
-        if _has_tls(handshake) and rotation.has_files and await _rotated(link, connection, handshake, rotation, look_s):
+        _tell_lacks(link, handshake, watched.told)
+        if watched.kept is not None and handshake.unwanted:
+            await _see_given_up(link, handshake, watched.kept)
+        if (
+            _has_tls(handshake)
+            and rotation.has_files
+            and await _rotated(link, connection, handshake, rotation, watched.look_s)
+        ):
             text = "the certificates were changed, connecting again with the new ones"
             return _Ending(Unavailable(handshake.address, text), rotated=True)
         error = await link.ended
-        return _Ending(error, loop.time() - since_s, link.taken_over)
+        return _Ending(error, loop.time() - since_s, link.taken_over, attempt=link.attempt)
     except (UplinkError, OSError, UnicodeError) as exc:
         failure = _failure(connection, handshake.address, exc)
         rotation.failed(failure)
@@ -213,6 +249,32 @@ async def _connect_once(
         leave.follow(None)
         if link is not None:
             await _shut(link)
+
+
+def _tell_lacks(link: EngineLink, handshake: Handshake, told: set[str]) -> None:
+    """What the broker lacks, once."""
+    for sentence in link.abilities.lacks():
+        if sentence not in told:
+            told.add(sentence)
+            extra = {"event": "mqtt_broker_lacks", "address": handshake.address}
+            guessed = " (so it seems: it ended connections over them)" if handshake.plain else ""
+            _log.warning("%s: %s%s", handshake.address, sentence, guessed, extra=extra)
+
+
+async def _see_given_up(link: EngineLink, handshake: Handshake, kept: Kept) -> None:
+    """Wait for the answer to the UNSUBSCRIBE that went out with the connection."""
+    either: set[asyncio.Future[Any]] = {link.given_up, link.ended}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    if not link.given_up.done():
+        return
+    extra = {"event": "mqtt_unsubscribed", "address": handshake.address, "topic_filters": list(handshake.unwanted)}
+    filters = ", ".join(map(shown, handshake.unwanted))
+    if link.given_up.result():
+        _log.info("%s: no longer subscribed to %s", handshake.address, filters, extra=extra)
+        wanted = [subscription.topic_filter for subscription in handshake.subscriptions]
+        await kept.given_up(handshake.address, handshake.client_id, wanted)
+    else:
+        _log.warning("%s: it refuses to unsubscribe from %s", handshake.address, filters, extra=extra)
 
 
 def _has_tls(handshake: Handshake) -> bool:
@@ -263,6 +325,7 @@ async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotat
         will=None,
         subscriptions=(),
         exchanges=None,
+        unwanted=(),
     )
     link: EngineLink | None = None
     try:

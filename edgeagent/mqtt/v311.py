@@ -13,7 +13,6 @@ Invariants, beside those of `v5`:
 from __future__ import annotations
 
 import asyncio
-import enum
 import itertools
 from collections.abc import Sequence
 
@@ -24,24 +23,23 @@ from paho.mqtt.properties import Properties
 from edgeagent.core import topics
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons, v311_packets, v311_reasons
-from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, RECEIVE_MAX, Handshake
-from edgeagent.mqtt.held import Held
+from edgeagent.mqtt.life import CONNECTING, EARLY_QOS0_MAX, ENDED, SUBSCRIBING, UP, Life
 from edgeagent.mqtt.link import (
     MALFORMED,
     PACKET_TOO_LARGE,
     QOS_NOT_SUPPORTED,
     RECEIVE_MAXIMUM_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
+    SUCCESS,
     Ack,
     LinkOwner,
     Message,
     Publication,
 )
+from edgeagent.mqtt.terms import Abilities
 from edgeagent.mqtt.v311_client import Client
 
-# QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
-_EARLY_QOS0_MAX = 1024
 # More than this waits to be written: no room until it is gone.
 _WRITE_MAX_BYTES = 1 << 16
 
@@ -50,63 +48,35 @@ _WRITE_MAX_BYTES = 1 << 16
 _connection_numbers = itertools.count(-1, -1)
 
 
-class _Phase(enum.Enum):
-    CONNECTING = enum.auto()
-    SUBSCRIBING = enum.auto()
-    UP = enum.auto()
-    ENDED = enum.auto()
-
-
-_CONNECTING, _SUBSCRIBING, _UP, _ENDED = _Phase
-
-
-class V311Link:
+class V311Link(Life):
     """One connection; a `Link`. Build a new one for each connection, give it a `Client` with `start`.
 
     Args:
-        owner: who is told.
-        handshake: what to ask of the broker.
+        owner, handshake, loop: as `Life`'s.
         version: of MQTT: "3.1.1" or "5".
         window: the most publications at QoS 1 that wait for the broker.
-        loop: the running loop.
-
-    Attributes:
-        connection, up, ended, lost, taken_over, farewell: as `V5Link`'s.
     """
 
     def __init__(
         self, owner: LinkOwner, handshake: Handshake, *, version: str, window: int, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.connection = next(_connection_numbers)
-        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
-        self.ended: asyncio.Future[UplinkError] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.taken_over = False
-        self._owner = owner
-        self._handshake = handshake
+        super().__init__(owner, handshake, next(_connection_numbers), loop)
         self._version = version
         self._window = window
-        self._loop = loop
-        self._phase = _CONNECTING
         self._client: Client
         self._run: asyncio.Task[None] | None = None
-        self._session_present = False
         self._max_packet_bytes = LARGEST_PACKET_BYTES
-        self._retain_available = True
         self._unwritten_bytes = 0
         self._tokens: dict[int, int] = {}
-        self._held = Held(RECEIVE_MAX)
-        self.farewell = Farewell(handshake.subscriptions, self._held, loop)
-        self._messages: list[Message] = []
-        self._acks: list[Ack] = []
-        self._refused: list[Ack] = []
+        self._retained: set[int] = set()  # the packet ids of those that are retained
+        self._answers: list[Ack] = []
 
     # What the owner calls.
 
     @property
     def room(self) -> int:
         """See `Link.room`."""
-        if self._phase is not _UP or self._unwritten_bytes > _WRITE_MAX_BYTES:
+        if self._phase is not UP or self._unwritten_bytes > _WRITE_MAX_BYTES:
             return 0
         return self._window - len(self._tokens)
 
@@ -123,14 +93,14 @@ class V311Link:
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `Link.publish`; at QoS 0 and 1."""
         for publication in publications:
-            if self._phase is not _UP:
+            if self._phase is not UP:
                 return
             self._publish(publication)
         self._read_while_not_full()
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
-        if self._phase is _ENDED:
+        if self._phase is ENDED:
             return
         for packet_id in self._held.acknowledge(
             [message for message in messages if message.connection == self.connection]
@@ -158,11 +128,11 @@ class V311Link:
     def close(self) -> None:
         """End it gracefully: the broker discards the will, and over MQTT 5 the session, if the farewell is complete."""
         text = "we closed the connection"
-        if self._phase in {_SUBSCRIBING, _UP}:
+        if self._phase in {SUBSCRIBING, UP}:
             self._end(Unavailable(self._handshake.address, text))
             ends_session = self._version == "5" and self.farewell.is_complete
             self._client.paho.disconnect(properties=v311_packets.last_properties() if ends_session else None)
-        elif self._phase is _CONNECTING:
+        elif self._phase is CONNECTING:
             self._give_up(text)
 
     def abort(self) -> None:
@@ -176,14 +146,16 @@ class V311Link:
         address = self._handshake.address
         try:
             await self._client.__aenter__()  # never left: the socket is ours to close, and paho is used once
-            self._phase = _SUBSCRIBING
+            self._phase = SUBSCRIBING
             subscriptions = self._handshake.subscriptions
+            if self._has_unwanted():
+                self._unsubscribe_id = self._client.unsubscribe_from([*self._handshake.unwanted])
             if subscriptions:
                 granted = await self._client.subscribe(
                     v311_packets.subscribe_list(subscriptions, v5=self._version == "5")
                 )
                 codes = [code if isinstance(code, int) else code.value for code in granted]
-                if error := v311_reasons.suback_error(self._handshake, codes):
+                if error := v311_reasons.suback_error(self._handshake, codes, self.abilities.most_qos):
                     self._end(error)
                     self._client.paho.disconnect()
                     return
@@ -205,7 +177,7 @@ class V311Link:
             self._go_up()
 
     def _go_up(self) -> None:
-        self._phase = _UP
+        self._phase = UP
         if not self.up.done():
             self.up.set_result(None)
         self._owner.on_up(self, session_present=self._session_present)
@@ -216,39 +188,42 @@ class V311Link:
 
     def on_connack(self, reason_code: int, properties: Properties | None, *, session_present: bool) -> None:
         """See `v311_client.Listener`."""
-        if self._phase is not _CONNECTING:
+        if self._phase is not CONNECTING:
             self._against_protocol("an unexpected CONNACK")
         elif reason_code:
             said = getattr(properties, "ReasonString", "")
+            self._refused_with = reason_code
             self._end(v311_reasons.connack_error(self._handshake.address, self._version, reason_code, said))
-        elif getattr(properties, "MaximumQoS", 1) == 0:
-            self._fail(Denied(self._handshake.address, "it takes only QoS 0, which can lose messages"))
+        elif error := reasons.lacking(self._handshake, getattr(properties, "MaximumQoS", reasons.EXACTLY_ONCE)):
+            self._fail(error)
         else:
             self._session_present = session_present
             if self._version == "5":
                 self._window = min(self._window, getattr(properties, "ReceiveMaximum", self._window))
                 said_bytes = getattr(properties, "MaximumPacketSize", LARGEST_PACKET_BYTES)
                 self._max_packet_bytes = min(said_bytes, LARGEST_PACKET_BYTES)
-                self._retain_available = bool(getattr(properties, "RetainAvailable", 1))
+                most_qos = getattr(properties, "MaximumQoS", reasons.EXACTLY_ONCE)
+                self.abilities = Abilities(bool(getattr(properties, "RetainAvailable", 1)), most_qos)
                 # 0 means that the broker does not watch; our own period then still finds a dead connection.
                 self._client.keep_alive(getattr(properties, "ServerKeepAlive", 0) or self._handshake.keepalive_s)
 
     def on_puback(self, packet_id: int, reason_code: int, reason: str) -> None:
         """See `v311_client.Listener`."""
         token = self._tokens.pop(packet_id, None)
-        if token is not None and self._phase is not _ENDED:
+        self._retained.discard(packet_id)
+        if token is not None and self._phase is not ENDED:
             self._acks.append(Ack(token, reason_code, reason))
 
     def on_message(self, packet: paho.MQTTMessage) -> None:
         """See `v311_client.Listener`."""
-        if self._phase is _ENDED:  # until our DISCONNECT is written
+        if self._phase is ENDED:  # until our DISCONNECT is written
             return
         try:
             message = v311_packets.message_from(packet, self.connection)
         except ValueError:
             self._against_protocol("a topic that is not UTF-8")
             return
-        if self._phase is _CONNECTING and not self._client.paho.is_connected():
+        if self._phase is CONNECTING and not self._client.paho.is_connected():
             self._against_protocol("a message before it answered CONNECT")
         elif not message.topic:
             self._against_protocol("a topic alias, which was not offered")
@@ -277,6 +252,8 @@ class V311Link:
 
     def on_unsuback(self, packet_id: int, reason_codes: list[int]) -> None:
         """See `v311_client.Listener`."""
+        if self._take_given_up(packet_id, reason_codes if self._version == "5" else ()):
+            return
         codes = reason_codes if self._version == "5" else [0] * len(self._handshake.subscriptions)
         if self.farewell.take(packet_id, codes):
             self._unsubscribe_when_due()
@@ -288,26 +265,26 @@ class V311Link:
         if self._acks:
             acks, self._acks = self._acks, []
             self._owner.on_acks(acks)
-        if self._phase in {_UP, _ENDED}:
+        if self._phase in {UP, ENDED}:
             if self._messages:
                 messages, self._messages = self._messages, []
                 self._owner.on_messages(messages)
-        elif len(self._messages) > RECEIVE_MAX + _EARLY_QOS0_MAX:
+        elif len(self._messages) > RECEIVE_MAX + EARLY_QOS0_MAX:
             self._messages = [message for message in self._messages if message.qos]
         self._read_while_not_full()
 
     def _read_while_not_full(self) -> None:
         # While subscribing nothing can be acknowledged; what an owner that answers first waits for stands behind it.
-        waits = self._phase is not _UP or (self._handshake.answers_first and self._tokens)
+        waits = self._phase is not UP or (self._handshake.answers_first and self._tokens)
         deaf = self._held.is_full and not waits
-        if deaf != self._client.deaf and self._phase is not _ENDED:
+        if deaf != self._client.deaf and self._phase is not ENDED:
             self._client.listen(deaf=deaf)
 
     def on_drained(self) -> None:
         """See `v311_client.Listener`."""
         had_room = self._unwritten_bytes <= _WRITE_MAX_BYTES
         self._unwritten_bytes = 0
-        if self._phase is _UP and not had_room:
+        if self._phase is UP and not had_room:
             self._owner.on_room()
 
     def on_disconnect(self, reason_code: int, reason: str, *, by_broker: bool) -> None:
@@ -316,8 +293,10 @@ class V311Link:
             self.taken_over = reason_code == reasons.SESSION_TAKEN_OVER
             self._end(reasons.ended_by_broker(self._handshake, reason_code, reason))
         else:
-            connecting = self._phase is _CONNECTING
+            connecting = self._phase is CONNECTING
             guard = self._client.guard
+            self._unanswered = connecting and guard is not None and not guard.fault
+            self._over_retained = self._phase is UP and bool(self._retained)
             self._end(v311_reasons.ending(self._handshake, self._version, guard, reason_code, connecting=connecting))
 
     def on_closed(self) -> None:
@@ -329,22 +308,27 @@ class V311Link:
 
     def _publish(self, publication: Publication) -> None:
         try:
-            properties = v311_packets.publish_properties(publication) if self._version == "5" else None
+            properties = v311_packets.publish_properties(publication, self._mark) if self._version == "5" else None
             size_bytes = v311_packets.packet_bytes(publication, properties)
             if reason_code := self._obstacle(publication, size_bytes):
-                self._refuse(publication, reason_code, reasons.words(reason_code))
+                self._answer(publication, reason_code, self._why(reason_code, size_bytes))
                 return
-            arguments = (publication.topic, publication.payload, publication.qos, publication.retain, properties)
+            qos = min(publication.qos, self.abilities.most_qos)
+            arguments = (publication.topic, publication.payload, qos, publication.retain, properties)
             while True:
                 info = self._client.paho.publish(*arguments)
                 if info.rc != paho.MQTT_ERR_QUEUE_SIZE:  # paho counted round to a packet id that is still in flight
                     break
         except v311_packets.FORMAT_ERRORS as exc:
-            self._refuse(publication, MALFORMED, str(exc))
+            self._answer(publication, MALFORMED, str(exc))
             return
         self._unwritten_bytes += size_bytes
-        if publication.qos:
+        if qos:
             self._tokens[info.mid] = publication.token
+            if publication.retain:
+                self._retained.add(info.mid)
+        elif publication.qos:
+            self._answer(publication, SUCCESS)
 
     def _obstacle(self, publication: Publication, size_bytes: int) -> int:
         """The reason code for what the broker would end the connection over, 0 when there is none."""
@@ -354,20 +338,23 @@ class V311Link:
             return RECEIVE_MAXIMUM_EXCEEDED
         if size_bytes > self._max_packet_bytes:
             return PACKET_TOO_LARGE
-        return RETAIN_NOT_SUPPORTED if publication.retain and not self._retain_available else 0
+        return RETAIN_NOT_SUPPORTED if publication.retain and not self.abilities.retains else 0
 
-    def _refuse(self, publication: Publication, reason_code: int, reason: str) -> None:
-        if not self._refused:
-            self._loop.call_soon(self._tell_refused)
-        self._refused.append(Ack(publication.token, reason_code, reason))
+    def _why(self, reason_code: int, size_bytes: int) -> str:
+        return reasons.too_large(size_bytes, self._max_packet_bytes) if reason_code == PACKET_TOO_LARGE else ""
 
-    def _tell_refused(self) -> None:
-        refused, self._refused = self._refused, []
-        if self._phase is _UP:  # else `on_down` speaks for them
-            self._owner.on_acks(refused)
+    def _answer(self, publication: Publication, reason_code: int, reason: str = "") -> None:
+        if not self._answers:
+            self._loop.call_soon(self._tell_answers)
+        self._answers.append(Ack(publication.token, reason_code, reason))
+
+    def _tell_answers(self) -> None:
+        answers, self._answers = self._answers, []
+        if self._phase is UP:  # else `on_down` speaks for them
+            self._owner.on_acks(answers)
 
     def _unsubscribe_when_due(self) -> None:
-        if self._phase is _UP and self.farewell.is_due:
+        if self._phase is UP and self.farewell.is_due:
             filters = [subscription.topic_filter for subscription in self._handshake.subscriptions]
             self.farewell.ask(self._client.unsubscribe_from(filters))
 
@@ -386,11 +373,11 @@ class V311Link:
 
     def _end(self, error: UplinkError) -> None:
         """The connection ended, once; the socket is another matter."""
-        if self._phase is _ENDED:
+        if self._phase is ENDED:
             return
-        if self._phase is not _UP:
+        if self._phase is not UP:
             self._messages.clear()  # the owner never heard of this connection
-        self._phase = _ENDED
+        self._phase = ENDED
         if self._run is not None and self._run is not asyncio.current_task(self._loop):
             self._run.cancel()
         for future in (self.up, self.ended):

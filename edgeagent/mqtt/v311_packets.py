@@ -12,7 +12,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
-from edgeagent.mqtt.link import Message, Publication, Subscription, Will
+from edgeagent.mqtt.link import Message, Publication, Subscription, Will, mark_of
 
 # What paho raises over a text or a number that does not fit the format.
 FORMAT_ERRORS = (ValueError, OverflowError, struct.error, MQTTException)
@@ -52,8 +52,8 @@ def will_properties(will: Will) -> Any:
     return properties
 
 
-def publish_properties(publication: Publication) -> Any:
-    """The properties of a PUBLISH.
+def publish_properties(publication: Publication, mark: tuple[tuple[str, str], ...]) -> Any:
+    """The properties of a PUBLISH. `mark`: user properties beside the publication's own.
 
     Raises:
         One of FORMAT_ERRORS: a value does not fit the format.
@@ -67,8 +67,8 @@ def publish_properties(publication: Publication) -> Any:
         properties.ResponseTopic = publication.response_topic
     if publication.correlation_data is not None:
         properties.CorrelationData = publication.correlation_data
-    if publication.user_properties:
-        properties.UserProperty = list(publication.user_properties)
+    if publication.user_properties or mark:
+        properties.UserProperty = [*publication.user_properties, *mark]
     return properties
 
 
@@ -109,6 +109,7 @@ def message_from(packet: MQTTMessage, connection: int) -> Message:
         packet.dup,
         getattr(properties, "ResponseTopic", None),
         getattr(properties, "CorrelationData", None),
+        mark_of(getattr(properties, "UserProperty", ())),
     )
 
 

@@ -25,12 +25,12 @@ def connack_error(address: str, version: str, reason_code: int, said: str) -> Up
     return reasons.connack_refusal(address, reason_code, said)
 
 
-def suback_error(handshake: Handshake, codes: Sequence[int]) -> UplinkError | None:
+def suback_error(handshake: Handshake, codes: Sequence[int], most_qos: int) -> UplinkError | None:
     """Why the connection cannot be used; a subscription that is refused and not required is only told."""
     if len(codes) != len(handshake.subscriptions):
         return Unavailable(handshake.address, "the broker sent an answer that does not fit our SUBSCRIBE")
     for subscription, code in zip(handshake.subscriptions, codes, strict=True):
-        if code == subscription.qos:
+        if code == min(subscription.qos, most_qos):
             continue
         error = reasons.subscription_refusal(handshake, subscription, code)
         if subscription.required:

@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-import enum
 import itertools
 import logging
 from collections.abc import Sequence
@@ -20,10 +19,9 @@ import mqtt5
 
 from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import reasons, v5_reasons
-from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
-from edgeagent.mqtt.held import Held
 from edgeagent.mqtt.keepalive import KeepAlive
+from edgeagent.mqtt.life import CONNECTING, EARLY_QOS0_MAX, ENDED, SUBSCRIBING, UP, Life
 from edgeagent.mqtt.link import SUCCESS, Ack, LinkOwner, Message, Publication
 from edgeagent.mqtt.outgoing import Limits, Outgoing
 from edgeagent.mqtt.packets import (
@@ -39,9 +37,7 @@ from edgeagent.mqtt.packets import (
     subscribe_packet,
     unsubscribe_packet,
 )
-
-# QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
-_EARLY_QOS0_MAX = 1024
+from edgeagent.mqtt.terms import Abilities
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _PINGREQ = mqtt5.PingReqPacket().write()
@@ -53,55 +49,22 @@ _log = logging.getLogger(__name__)
 _connection_numbers = itertools.count(1)
 
 
-class _Phase(enum.Enum):
-    CONNECTING = enum.auto()
-    SUBSCRIBING = enum.auto()
-    UP = enum.auto()
-    ENDED = enum.auto()
-
-
-_CONNECTING, _SUBSCRIBING, _UP, _ENDED = _Phase
-
-
-class V5Link(asyncio.Protocol):
+class V5Link(Life, asyncio.Protocol):
     """One MQTT 5 connection; a `Link`. Build a new one for each connection.
 
     Args:
-        owner: who is told.
-        handshake: what to ask of the broker.
+        owner, handshake, loop: as `Life`'s.
         connect: the CONNECT packet that says it; apart, because it holds the password.
-        loop: the running loop.
-
-    Attributes:
-        connection: this connection's number, unique in the process; every `Message` carries it.
-        up: done when connected and subscribed (None, just before `on_up`), or when that failed (the error).
-        ended: done with the reason when the connection has ended, whoever ended it. `on_down` is the session's to call.
-        lost: done when the socket is gone.
-        taken_over: whether it ended because another client took the session.
-        farewell: what became of `unsubscribe`.
     """
 
     def __init__(self, owner: LinkOwner, handshake: Handshake, connect: bytes, loop: asyncio.AbstractEventLoop) -> None:
-        self.connection = next(_connection_numbers)
-        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
-        self.ended: asyncio.Future[UplinkError] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.taken_over = False
-        self._owner = owner
-        self._handshake = handshake
+        Life.__init__(self, owner, handshake, next(_connection_numbers), loop)
         self._connect = connect
-        self._loop = loop
-        self._phase = _CONNECTING
         self._transport: asyncio.Transport
         self._reader = PacketReader(handshake.max_packet_bytes)
-        self._session_present = False
         self._paused = False
-        self._held = Held(RECEIVE_MAX)
-        self.farewell = Farewell(handshake.subscriptions, self._held, loop)
-        self._outgoing = Outgoing(handshake.exchanges)
+        self._outgoing = Outgoing(handshake.exchanges, self._mark)
         self._subscribe_id = 0
-        self._messages: list[Message] = []
-        self._acks: list[Ack] = []
         self._keep_alive = KeepAlive(loop, self._ping, self._give_up)
 
     # What the owner calls.
@@ -109,7 +72,7 @@ class V5Link(asyncio.Protocol):
     @property
     def room(self) -> int:
         """See `Link.room`."""
-        if self._phase is not _UP or self._paused:
+        if self._phase is not UP or self._paused:
             return 0
         return self._outgoing.room
 
@@ -125,13 +88,13 @@ class V5Link(asyncio.Protocol):
 
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `Link.publish`."""
-        if self._phase is _UP:
+        if self._phase is UP:
             self._publish(self._outgoing.packets(publications))
             self._read_while_not_full()
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link.acknowledge`."""
-        if self._phase is _ENDED:
+        if self._phase is ENDED:
             return
         packet_ids = self._held.acknowledge([message for message in messages if message.connection == self.connection])
         if packet_ids:
@@ -151,7 +114,7 @@ class V5Link(asyncio.Protocol):
 
     def close(self) -> None:
         """End it gracefully: the broker discards the will, and the session when the farewell is complete."""
-        said = None if self._phase is _CONNECTING else _Reason.NORMAL_DISCONNECTION
+        said = None if self._phase is CONNECTING else _Reason.NORMAL_DISCONNECTION
         self._end(Unavailable(self._handshake.address, "we closed the connection"), said)
 
     def abort(self) -> None:
@@ -168,7 +131,7 @@ class V5Link(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take everything that is complete, then tell the owner: acks first, then messages."""
-        if self._phase is _ENDED:
+        if self._phase is ENDED:
             return
         self._keep_alive.received()
         packets, fault = self._reader.take(data)
@@ -179,11 +142,11 @@ class V5Link(asyncio.Protocol):
                 self._take_publish(packet)
             else:
                 self._take_other(packet)
-            if self._phase is _ENDED:
+            if self._phase is ENDED:
                 break
         if fault is not None:
             self._against_protocol(fault.text, fault.reason_code)
-        if self._outgoing.replies and self._phase is not _ENDED:
+        if self._outgoing.replies and self._phase is not ENDED:
             self._write(b"".join(self._outgoing.replies))
             self._outgoing.replies.clear()
         self._tell()
@@ -196,18 +159,18 @@ class V5Link(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The socket takes more again."""
         self._paused = False
-        if self._phase is _UP:
+        if self._phase is UP:
             self._owner.on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone."""
         address = self._handshake.address
         self.lost.set_result(None)
-        if exc is not None and not (self._phase is _CONNECTING and isinstance(exc, ConnectionError)):
+        if exc is not None and not (self._phase is CONNECTING and isinstance(exc, ConnectionError)):
             self._end(reasons.connection_failure(address, exc))
             return
         text = "it closed the connection without an answer; does it speak MQTT 5 here?"
-        if self._phase is not _CONNECTING:  # Mosquitto 2.0 gives no reason in either case
+        if self._phase is not CONNECTING:  # Mosquitto 2.0 gives no reason in either case
             client_id = self._handshake.client_id
             text = f"the broker closed the connection: it was stopped, or another client uses the id {client_id}"
         self._end(Unavailable(address, text))
@@ -216,23 +179,23 @@ class V5Link(asyncio.Protocol):
 
     def _read_while_not_full(self) -> None:
         # While subscribing nothing can be acknowledged; what an owner that answers first waits for stands behind it.
-        waits = self._phase is not _UP or (self._handshake.answers_first and self._outgoing.tokens)
+        waits = self._phase is not UP or (self._handshake.answers_first and self._outgoing.tokens)
         deaf = self._held.is_full and not waits
-        if deaf != self._keep_alive.deaf and self._phase is not _ENDED:
+        if deaf != self._keep_alive.deaf and self._phase is not ENDED:
             self._keep_alive.listen(deaf=deaf)
             (self._transport.pause_reading if deaf else self._transport.resume_reading)()
 
     def _tell(self) -> None:
-        if self._acks and self._phase is not _SUBSCRIBING:
+        if self._acks and self._phase is not SUBSCRIBING:
             acks, self._acks = self._acks, []
-            if self._phase is _UP:
+            if self._phase is UP:
                 self._publish(self._outgoing.again())
             self._owner.on_acks(acks)
-        if self._phase is not _SUBSCRIBING:
+        if self._phase is not SUBSCRIBING:
             if self._messages:
                 messages, self._messages = self._messages, []
                 self._owner.on_messages(messages)
-        elif len(self._messages) > RECEIVE_MAX + _EARLY_QOS0_MAX:
+        elif len(self._messages) > RECEIVE_MAX + EARLY_QOS0_MAX:
             self._messages = [message for message in self._messages if message.qos]
 
     def _take_successes(self, packet_ids: Sequence[int]) -> None:
@@ -245,7 +208,7 @@ class V5Link(asyncio.Protocol):
             acks.append(Ack(token, SUCCESS))
 
     def _take_answer(self, kind: int, packet_id: int, reason_code: int, reason: str | None) -> None:
-        if self._phase is _CONNECTING:
+        if self._phase is CONNECTING:
             self._not_in_flight(packet_id)
             return
         try:
@@ -261,7 +224,7 @@ class V5Link(asyncio.Protocol):
 
     def _take_publish(self, packet: mqtt5.PublishPacket) -> None:
         message = message_from(packet, self.connection)
-        if self._phase is _CONNECTING:
+        if self._phase is CONNECTING:
             self._against_protocol("a message before it answered CONNECT")
         elif not message.topic:
             self._against_protocol("a topic alias, which was not offered", _Reason.TOPIC_ALIAS_INVALID)
@@ -275,7 +238,7 @@ class V5Link(asyncio.Protocol):
             self._against_protocol(f"a message with packet id {packet_id}, which is 0 or in use")
 
     def _take_other(self, packet: Received) -> None:
-        if isinstance(packet, mqtt5.PingRespPacket) and self._phase is not _CONNECTING:
+        if isinstance(packet, mqtt5.PingRespPacket) and self._phase is not CONNECTING:
             return
         if isinstance(packet, Refusal):
             self._take_answer(packet.kind, packet.packet_id, packet.reason_code, None)
@@ -284,11 +247,11 @@ class V5Link(asyncio.Protocol):
         elif isinstance(packet, (mqtt5.PubRecPacket, mqtt5.PubCompPacket)) and self._handshake.exchanges is not None:
             kind = PUBREC if isinstance(packet, mqtt5.PubRecPacket) else PUBCOMP
             self._take_answer(kind, packet.packet_id, int(packet.reason_code), packet.reason_str)
-        elif isinstance(packet, mqtt5.ConnAckPacket) and self._phase is _CONNECTING:
+        elif isinstance(packet, mqtt5.ConnAckPacket) and self._phase is CONNECTING:
             self._take_connack(packet)
-        elif isinstance(packet, mqtt5.SubAckPacket) and self._phase is _SUBSCRIBING:
+        elif isinstance(packet, mqtt5.SubAckPacket) and self._phase is SUBSCRIBING:
             self._take_suback(packet)
-        elif isinstance(packet, mqtt5.UnsubAckPacket) and self._phase is _UP:
+        elif isinstance(packet, mqtt5.UnsubAckPacket) and self._phase is not CONNECTING:
             self._take_unsuback(packet)
         elif isinstance(packet, mqtt5.DisconnectPacket):
             self.taken_over = int(packet.reason_code) == reasons.SESSION_TAKEN_OVER
@@ -297,6 +260,7 @@ class V5Link(asyncio.Protocol):
             self._against_protocol(f"an unexpected {type(packet).__name__.removesuffix('Packet').upper()}")
 
     def _take_connack(self, packet: mqtt5.ConnAckPacket) -> None:
+        self._refused_with = int(packet.reason_code)
         if error := v5_reasons.connack_error(self._handshake, packet):
             self._end(error, None if int(packet.reason_code) else _Reason.NORMAL_DISCONNECTION)
             return
@@ -305,12 +269,16 @@ class V5Link(asyncio.Protocol):
             text = "the broker gave us the id %s in place of %s: its sessions will not be found again"
             _log.warning(text, packet.assigned_client_id, self._handshake.client_id, extra=extra)
         self._session_present = packet.session_present
-        limits = Limits(packet.receive_max, packet.max_packet_size, packet.retain_available, packet.topic_alias_max)
+        self.abilities = Abilities(packet.retain_available, int(packet.max_qos))
+        limits = Limits(packet.receive_max, packet.max_packet_size, packet.topic_alias_max, self.abilities)
         self._outgoing.begin(limits, session_present=packet.session_present)
         # 0 means that the broker does not watch; our own period then still finds a dead connection.
         self._keep_alive.start(packet.server_keep_alive or self._handshake.keepalive_s)
+        if self._has_unwanted():
+            self._unsubscribe_id = self._outgoing.reserved_id = self._outgoing.free_packet_id()
+            self._write(unsubscribe_packet(self._unsubscribe_id, self._handshake.unwanted))
         if self._handshake.subscriptions:
-            self._phase = _SUBSCRIBING
+            self._phase = SUBSCRIBING
             self._subscribe_id = self._outgoing.free_packet_id()
             self._write(subscribe_packet(self._subscribe_id, self._handshake.subscriptions))
         else:
@@ -320,7 +288,7 @@ class V5Link(asyncio.Protocol):
         if packet.packet_id != self._subscribe_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
             self._against_protocol("an answer that does not fit our SUBSCRIBE")
             return
-        refusals = v5_reasons.suback_refusals(self._handshake, packet)
+        refusals = v5_reasons.suback_refusals(self._handshake, packet, self.abilities.most_qos)
         for subscription, error in refusals:
             if subscription.required:
                 self._end(error, _Reason.NORMAL_DISCONNECTION)
@@ -331,13 +299,16 @@ class V5Link(asyncio.Protocol):
         self._go_up()
 
     def _take_unsuback(self, packet: mqtt5.UnsubAckPacket) -> None:
-        if self.farewell.take(packet.packet_id, [int(code) for code in packet.reason_codes]):
+        codes = [int(code) for code in packet.reason_codes]
+        if self._take_given_up(packet.packet_id, codes):
+            return
+        if self._phase is UP and self.farewell.take(packet.packet_id, codes):
             self._unsubscribe_when_due()
         else:
             self._against_protocol("an answer that does not fit our UNSUBSCRIBE")
 
     def _go_up(self) -> None:
-        self._phase = _UP
+        self._phase = UP
         if not self.up.done():
             self.up.set_result(None)
         self._publish(self._outgoing.first())
@@ -353,19 +324,20 @@ class V5Link(asyncio.Protocol):
     def _publish(self, packets: list[bytes]) -> None:
         if packets:
             self._write(b"".join(packets))
-        if self._outgoing.refused:
-            self._loop.call_soon(self._tell_refused)
+        if self._outgoing.answers:
+            self._loop.call_soon(self._tell_answers)
 
-    def _tell_refused(self) -> None:
-        refused, self._outgoing.refused = self._outgoing.refused, []
-        if refused and self._phase is _UP:  # else `on_down` speaks for them
-            self._owner.on_acks(refused)
+    def _tell_answers(self) -> None:
+        answers, self._outgoing.answers = self._outgoing.answers, []
+        if answers and self._phase is UP:  # else `on_down` speaks for them
+            self._owner.on_acks(answers)
 
     def _unsubscribe_when_due(self) -> None:
-        if self._phase is _UP and self.farewell.is_due:
+        if self._phase is UP and self.farewell.is_due:
             self._outgoing.reserved_id = packet_id = self._outgoing.free_packet_id()
             self.farewell.ask(packet_id)
-            self._write(unsubscribe_packet(packet_id, self._handshake.subscriptions))
+            filters = [subscription.topic_filter for subscription in self._handshake.subscriptions]
+            self._write(unsubscribe_packet(packet_id, filters))
 
     def _ping(self) -> None:
         self._write(_PINGREQ)
@@ -381,11 +353,11 @@ class V5Link(asyncio.Protocol):
 
     def _end(self, error: UplinkError, reason_code: _Reason | None = None) -> None:
         """End the connection, once; `reason_code` is what DISCONNECT says, None: nothing is said."""
-        if self._phase is _ENDED:
+        if self._phase is ENDED:
             return
-        if self._phase is not _UP:
+        if self._phase is not UP:
             self._messages.clear()  # the owner never heard of this connection
-        self._phase = _ENDED
+        self._phase = ENDED
         self._keep_alive.stop()
         if reason_code is not None:
             session_expiry_s = 0 if self.farewell.is_complete else None  # None: as CONNECT said

@@ -16,21 +16,21 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
     if code := int(packet.reason_code):
         said = packet.server_reference or packet.reason_str
         return reasons.connack_refusal(address, code, said)
-    if packet.max_qos == mqtt5.QoS.AT_MOST_ONCE:
-        return Denied(address, "it takes only QoS 0, which can lose messages")
-    if handshake.exchanges is not None and packet.max_qos != mqtt5.QoS.EXACTLY_ONCE:
-        return Denied(address, "it takes no QoS 2; set qos = 1")
+    if error := reasons.lacking(handshake, int(packet.max_qos)):
+        return error
     for subscription in handshake.subscriptions:
         if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
             return reasons.subscription_refused(address, subscription.topic_filter, reasons.words(0x9E))
     return None
 
 
-def suback_refusals(handshake: Handshake, packet: mqtt5.SubAckPacket) -> list[tuple[Subscription, Denied]]:
-    """The subscriptions that were refused, or granted with less than asked, each with what was said."""
+def suback_refusals(
+    handshake: Handshake, packet: mqtt5.SubAckPacket, most_qos: int
+) -> list[tuple[Subscription, Denied]]:
+    """The subscriptions that were refused, or granted with less than asked and possible, each with what was said."""
     refusals = []
     for subscription, code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
-        if code == subscription.qos:
+        if code == min(subscription.qos, most_qos):
             continue
         refusals.append((subscription, reasons.subscription_refusal(handshake, subscription, code, packet.reason_str)))
     return refusals

@@ -13,6 +13,7 @@ class FakeLink:
     def __init__(self, room: int = 1000) -> None:
         self.room = room
         self.max_packet_bytes = 1 << 20
+        self.retains = True
         self.carried: frozenset[int] = frozenset()
         self.published: list[Publication] = []
         self.acknowledged: list[Message] = []

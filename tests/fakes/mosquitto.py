@@ -28,6 +28,7 @@ from edgeagent.config.tables import Connection
 from edgeagent.core import topics
 from edgeagent.core.units import Duration
 from edgeagent.errors import UplinkError
+from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.mqtt.session import keep_connected
 from tests.fakes.accepting import accepting
@@ -155,6 +156,7 @@ class MqttClient:
         will: its last will, published by the broker after `die`.
         exactly_once: it may publish at QoS 2.
         answers_first: see `keep_connected`.
+        kept, mark: as `keep_connected`'s.
         connection: further keys of the connection (`username="u"`, `ca_file=...`).
 
     Attributes:
@@ -175,6 +177,8 @@ class MqttClient:
         will: Will | None = None,
         exactly_once: bool = False,
         answers_first: bool = False,
+        kept: Kept | None = None,
+        mark: str = "",
         **connection: Any,
     ) -> None:
         self.messages: list[Message] = []
@@ -192,6 +196,8 @@ class MqttClient:
         self._will = will
         self._exactly_once = exactly_once
         self._answers_first = answers_first
+        self._kept = kept
+        self._mark = mark
         self._session: asyncio.Task[None] | None = None
 
     async def publish(self, topic: str, payload: bytes = b"", **properties: Any) -> Ack:
@@ -266,6 +272,8 @@ class MqttClient:
             will=self._will,
             exactly_once=self._exactly_once,
             answers_first=self._answers_first,
+            kept=self._kept,
+            mark=self._mark,
             base_s=0.02,
             cap_s=0.2,
             taken_over_s=0.5,

@@ -4,7 +4,8 @@ import mqtt5
 import pytest
 
 from edgeagent.errors import Denied, Unavailable
-from edgeagent.mqtt.link import Publication, Subscription, Will
+from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.link import MARK, Publication, Subscription, Will
 from tests.fakes.mqtt_peer import ADDRESS, Peer, message
 
 TWO = (Subscription("devices/#"), Subscription("state/+", qos=0, retained=True))
@@ -144,9 +145,53 @@ def test_a_subscription_granted_with_less_than_asked_is_not_taken_silently() -> 
     assert "devices/#: it grants only QoS 0" in peer.error
 
 
-def test_a_broker_without_qos_1_or_shared_subscriptions_is_refused_by_us() -> None:
-    peer = Peer(connack={"max_qos": mqtt5.QoS.AT_MOST_ONCE})
+def test_a_broker_without_qos_1_is_used_at_qos_0_unless_acknowledgements_are_needed() -> None:
+    lacking = {"max_qos": mqtt5.QoS.AT_MOST_ONCE}
+    peer = Peer(connack=lacking, needs_acks=True)
     assert isinstance(peer.link.ended.result(), Denied)
+    peer = Peer(connack=lacking, exchanges=Exchanges())
+    assert "it takes no QoS 2; set qos = 0" in (peer.error or "")
+    peer = Peer(up=False, subscriptions=TWO)
+    peer.feed(mqtt5.ConnAckPacket(max_qos=mqtt5.QoS.AT_MOST_ONCE))
+    peer.feed(mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode(0), mqtt5.SubAckReasonCode(0)]))
+    assert peer.owner.calls == ["up"]
+    assert "it takes only QoS 0" in " ".join(peer.link.abilities.lacks())
+    peer.transport.writes.clear()
+    peer.link.publish([Publication(7, "t", b"")])
+    (publish,) = peer.transport.packets()
+    assert publish.qos == mqtt5.QoS.AT_MOST_ONCE
+    peer.loop.turn()
+    assert [(ack.token, ack.reason_code) for ack in peer.owner.acks] == [(7, 0)]
+
+
+def test_what_is_no_longer_wanted_is_unsubscribed_in_a_session_that_was_kept() -> None:
+    peer = Peer(up=False, subscriptions=TWO[:1], unwanted=("old/#", "older"))
+    peer.transport.writes.clear()
+    peer.feed(mqtt5.ConnAckPacket(session_present=True))
+    unsubscribe, subscribe = peer.transport.packets()
+    assert unsubscribe.patterns == ["old/#", "older"]
+    gone = [mqtt5.UnsubAckReasonCode.SUCCESS, mqtt5.UnsubAckReasonCode(0x11)]
+    peer.feed(mqtt5.UnsubAckPacket(unsubscribe.packet_id, gone))
+    peer.feed(mqtt5.SubAckPacket(subscribe.packet_id, [mqtt5.SubAckReasonCode(1)]))
+    assert peer.owner.calls == ["up"]
+    assert peer.link.given_up.result()
+    peer = Peer(up=False, subscriptions=TWO[:1], unwanted=("old/#",))
+    peer.transport.writes.clear()
+    peer.feed(mqtt5.ConnAckPacket())
+    assert len(peer.transport.packets()) == 1
+    assert peer.link.given_up.result()
+
+
+def test_everything_that_is_published_carries_the_mark_and_a_marked_message_is_known() -> None:
+    peer = Peer(mark="gw-042")
+    peer.link.publish([Publication(1, "t", b"", user_properties=(("rule", "r"),))])
+    (publish,) = peer.transport.packets()
+    assert publish.user_properties == [("rule", "r"), (MARK, "gw-042")]
+    peer.feed(message(1, user_properties=[("a", "b"), (MARK, "gw-042")]), message(2, user_properties=[("a", "b")]))
+    assert [received.mark for received in peer.owner.messages] == ["gw-042", None]
+
+
+def test_a_broker_without_shared_subscriptions_is_refused_by_us() -> None:
     shared = (Subscription("$share/g/t"),)
     peer = Peer(up=False, subscriptions=shared)
     peer.feed(mqtt5.ConnAckPacket(shared_subscription_available=False))

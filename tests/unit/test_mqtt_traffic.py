@@ -4,6 +4,7 @@ import mqtt5
 import pytest
 
 from edgeagent.mqtt.link import Ack, Publication, Subscription
+from edgeagent.mqtt.reasons import publish_refused
 from tests.fakes.mqtt_peer import Peer, message
 
 
@@ -87,6 +88,11 @@ def test_a_publication_larger_than_the_broker_takes_is_not_written_and_told_in_t
     peer.loop.turn()
     assert [(ack.token, ack.reason_code) for ack in peer.owner.acks] == [(1, 0x95), (2, 0x95)]
     assert not peer.transport.closed
+    refused = publish_refused(peer.owner.acks[0].reason_code, peer.owner.acks[0].reason)
+    assert str(refused) == (
+        "the broker refused the message: the packet is larger than it takes (0x95): it has 101 bytes, "
+        "at most 100 are taken"
+    )
 
 
 @pytest.mark.parametrize(

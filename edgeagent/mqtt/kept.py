@@ -1,0 +1,75 @@
+"""Which subscriptions a broker keeps for us in a session that outlives this process.
+
+A subscription that the configuration no longer has stays with the session until it is given up, and brings messages
+that nobody wants. So what was subscribed to is written down before it is asked for, by broker and client id, and what
+is no longer wanted is unsubscribed on the next connect.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from edgeagent.errors import StorageFailed
+
+# Brokers that are remembered; the ones used last stay.
+_MAX_BROKERS = 8
+
+_log = logging.getLogger(__name__)
+
+
+class _Session(msgspec.Struct):
+    """One session at one broker: who has it, and the topic filters that may be subscribed in it."""
+
+    address: str
+    client_id: str
+    filters: list[str]
+
+
+_DECODER = msgspec.json.Decoder(list[_Session])
+
+
+class Kept:
+    """See the module.
+
+    Args:
+        text: what `write` wrote last, empty the first time. What cannot be read counts as nothing.
+        write: keeps a text, synced; raises `StorageFailed`. Then what is unwanted now may stay subscribed.
+    """
+
+    def __init__(self, text: bytes, write: Callable[[bytes], Awaitable[None]]) -> None:
+        try:
+            self._sessions = _DECODER.decode(text) if text else []
+        except ValueError:  # msgspec's errors are ValueErrors
+            self._sessions = []
+        self._write = write
+
+    async def begin(self, address: str, client_id: str, wanted: Sequence[str]) -> tuple[str, ...]:
+        """A connection with these subscriptions is to be made: the filters to unsubscribe from on it."""
+        known = self._filters(address, client_id)
+        unwanted = [topic_filter for topic_filter in known if topic_filter not in wanted]
+        await self._keep(address, client_id, [*wanted, *unwanted])
+        return tuple(unwanted)
+
+    async def given_up(self, address: str, client_id: str, wanted: Sequence[str]) -> None:
+        """The broker has no others any more."""
+        await self._keep(address, client_id, list(wanted))
+
+    def _filters(self, address: str, client_id: str) -> list[str]:
+        for session in self._sessions:
+            if (session.address, session.client_id) == (address, client_id):
+                return session.filters
+        return []
+
+    async def _keep(self, address: str, client_id: str, filters: list[str]) -> None:
+        if self._filters(address, client_id) == filters:
+            return
+        others = [session for session in self._sessions if (session.address, session.client_id) != (address, client_id)]
+        self._sessions = [_Session(address, client_id, filters), *others][:_MAX_BROKERS]
+        try:
+            await self._write(msgspec.json.encode(self._sessions))
+        except StorageFailed as exc:
+            extra = {"event": "subscriptions_not_kept", "address": address}
+            _log.warning("which topics were subscribed to at %s is not kept: %s", address, exc, extra=extra)

@@ -1,0 +1,98 @@
+"""What a broker lacks, how its connections live with it, and how that is found out where it does not say it.
+
+MQTT 5 tells: CONNACK refuses a will that the broker cannot keep, by a code, and says what else it takes. A broker of
+MQTT 3.1.1 only closes the connection, over such a will as over such a publication.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from edgeagent.mqtt.link import RETAIN_NOT_SUPPORTED, Will
+
+_QOS_NOT_SUPPORTED_CONNACK = 0x9B
+
+
+class Abilities(NamedTuple):
+    """What a broker takes, as far as it is known: retained messages, and up to which QoS."""
+
+    retains: bool = True
+    most_qos: int = 2
+
+    def lacks(self) -> list[str]:
+        """What cannot be had from it and what that means, one sentence for each."""
+        sentences = []
+        if not self.retains:
+            sentences.append(
+                "it keeps no retained messages: who subscribes later does not learn whether we are online, and a "
+                "device that was asleep misses its report"
+            )
+        if not self.most_qos:
+            sentences.append(
+                "it takes only QoS 0: what a broken connection swallows is lost; a trigger is then sent again after "
+                "response_timeout, an event or a report of the local broker is not"
+            )
+        return sentences
+
+
+class Attempt(NamedTuple):
+    """How one connection, or the attempt at one, ended.
+
+    `refused_with`: the reason code of a CONNACK that refused us, 0 for none. `unanswered`: the broker closed before
+    it answered CONNECT. `abilities`: None when it was never up. `over_retained`: the broker ended it, without a word,
+    while a retained publication waited for its acknowledgement.
+    """
+
+    refused_with: int = 0
+    unanswered: bool = False
+    abilities: Abilities | None = None
+    over_retained: bool = False
+
+
+class Terms:
+    """On which terms the next attempt to connect is made. `version`: of MQTT."""
+
+    def __init__(self, version: str, will: Will | None) -> None:
+        self._says_why = version == "5"
+        self._will = will
+        self._retained, self._qos = True, True  # whether the will may have what it asks for
+        self._plain = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the broker is taken for one without retained messages, though it did not say so."""
+        return self._plain
+
+    @property
+    def will(self) -> Will | None:
+        """The will to connect with."""
+        will = self._will
+        if will is None:
+            return None
+        retained, qos = self._retained and not self._plain, self._qos and not self._plain
+        return will._replace(retain=will.retain and retained, qos=will.qos if qos else 0)
+
+    def ended(self, attempt: Attempt) -> bool:
+        """Learn from how an attempt ended; True: the next one is made on other terms, and at once."""
+        if self._says_why:
+            return self._told(attempt)
+        plain, self._plain = self._plain, False  # what was only guessed is tried again each time
+        if plain or self._will is None or self._will == self._will._replace(retain=False, qos=0):
+            self._plain = not plain and attempt.over_retained
+            return False
+        self._plain = attempt.unanswered or attempt.over_retained
+        return attempt.unanswered
+
+    def _told(self, attempt: Attempt) -> bool:
+        will = self.will
+        if will is None:
+            return False
+        if attempt.abilities is not None:
+            self._retained, self._qos = attempt.abilities.retains, attempt.abilities.most_qos > 0
+        elif attempt.refused_with == RETAIN_NOT_SUPPORTED and will.retain:
+            self._retained = False
+            return True
+        elif attempt.refused_with == _QOS_NOT_SUPPORTED_CONNACK and will.qos:
+            self._qos = False
+            return True
+        return False
