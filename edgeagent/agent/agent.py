@@ -32,7 +32,7 @@ from edgeagent.core.backoff import boot_spread
 from edgeagent.core.dedupe import Dedupe, Deliveries
 from edgeagent.core.names import agent_id_from_host, is_agent_id
 from edgeagent.core.rules import RuleSet
-from edgeagent.core.topics import state_topic, with_agent
+from edgeagent.core.topics import own_topics, state_topic, with_agent
 from edgeagent.errors import ConfigError, Problem, StorageFailed
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import supervise
@@ -248,6 +248,7 @@ class _Agent:
             await asyncio.to_thread(self._filesystem.replace, kept, token.encode())
             return token
 
+        uplink = self._config.uplink
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._local_told = ConnectionTold("local broker", local.addresses, "devices reach us by HTTP only, retrying")
         return LocalBroker(
@@ -259,6 +260,7 @@ class _Agent:
             self._clock,
             deliveries=deliveries,
             new_session=new_session,
+            own_topics=own_topics(uplink.trigger_topic, uplink.response_topic, uplink.status_topics, self._id),
         )
 
     async def _listen(self) -> None:

@@ -23,6 +23,7 @@ from edgeagent.config.tables import LocalSubscription
 from edgeagent.core.dedupe import Deliveries
 from edgeagent.core.event import Draft, body
 from edgeagent.core.eventjson import cloudevent
+from edgeagent.core.foreign import shown
 from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
 from edgeagent.core.payload import read
 from edgeagent.core.topics import is_reserved, matches, source_from_topic
@@ -55,18 +56,23 @@ _log = logging.getLogger(__name__)
 
 
 class _Route(NamedTuple):
-    """What becomes of a topic's messages. `id_path`: where in the data the event's id is, if it has one."""
+    """What becomes of a topic's messages. `id_path`: where in the data the event's id is, if it has one.
+
+    `is_own`: the topic is one that we publish on or listen to for ourselves.
+    """
 
     subscription: LocalSubscription
     id_path: Path | None
-    source: str
+    source: str = ""
+    is_own: bool = False
 
 
 class LocalCounts(msgspec.Struct):
-    """Since the agent started, in messages."""
+    """Since the agent started, in messages. `own`: dropped, because edgeagent itself had published them."""
 
     received: int = 0
     ignored: int = 0
+    own: int = 0
     malformed: int = 0
     redelivered: int = 0
 
@@ -85,8 +91,13 @@ class LocalBroker:
         *,
         deliveries: Deliveries,
         new_session: Callable[[], Awaitable[str]],
+        own_topics: Sequence[str] = (),
     ) -> None:
-        """`new_session` makes a token for a new MQTT session and keeps it, synced."""
+        """Take the parts that it stands on.
+
+        `new_session` makes a token for a new MQTT session and keeps it, synced. `own_topics`: filters of what the agent
+        publishes on or listens to for itself, as configured.
+        """
         self.counts = LocalCounts()
         self.held = ""
         self._routes: dict[str, _Route] = {}
@@ -100,6 +111,7 @@ class LocalBroker:
         self._clock = clock
         self._deliveries = deliveries
         self._new_session = new_session
+        self._own_topics = own_topics
         self._session_lost = False
         self._together = _BATCH_MESSAGES  # how many messages are tried to be stored in one group
         self._link: Link | None = None
@@ -241,6 +253,9 @@ class LocalBroker:
             if route is None or message.retain:
                 self.counts.ignored += 1
                 return None
+            if route.is_own or message.mark is not None:
+                self._drop_own(message, route)
+                return None
             draft = _event(message, route)
             if route.id_path is not None:
                 draft.id = _id(draft, route.id_path)
@@ -264,13 +279,29 @@ class LocalBroker:
             return None
         template = found[0].source
         try:
-            route = _Route(*found, source_from_topic(template, topic))
+            if any(matches(own, topic) for own in self._own_topics):
+                route = _Route(*found, is_own=True)
+            else:
+                route = _Route(*found, source_from_topic(template, topic))
         except IndexError:
             raise MessageError("event", "source", f"the topic has no such level for {template!r}") from None
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
         self._routes[topic] = route
         return route
+
+    def _drop_own(self, message: Message, route: _Route) -> None:
+        """A message of edgeagent itself is no event: its trigger would come back as the next one, for ever."""
+        self.counts.own += 1
+        if self.counts.own == 1:
+            _log.error(
+                "%s, by the subscription %s, brings what edgeagent itself publishes or listens to (%s); such messages "
+                "are dropped and counted, or each trigger would become an event: subscribe to topics of devices only",
+                shown(message.topic),
+                route.subscription.topic,
+                "its topic says so" if message.mark is None else f"published by {shown(message.mark)}",
+                extra={"event": "local_own_message", "topic": shown(message.topic)},
+            )
 
     def _recognise(self, draft: Draft, message: Message) -> None:
         """An event without an id that is delivered again is the same event."""

@@ -104,7 +104,7 @@ class LocalRelay:
                     token=token,
                     topic=report_topic(self._topic, report.source),
                     payload=msgspec.json.encode(report),
-                    retain=self._retain and newest and link.retains,
+                    retain=self._retain and newest and link.abilities.retains,
                     content_type="application/json",
                 )
             )

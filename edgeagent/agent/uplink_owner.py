@@ -77,5 +77,5 @@ class UplinkOwner:
 
     def _say(self, token: int, state: bytes) -> None:
         if self._link is not None:
-            retain = self._link.retains
+            retain = self._link.abilities.retains
             self._link.publish([Publication(token=token, topic=self._state_topic, payload=state, retain=retain)])

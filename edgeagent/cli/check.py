@@ -11,6 +11,7 @@ import msgspec
 from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
+from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
 from edgeagent.core.placeholders import is_placeholder, placeholders
 from edgeagent.core.rules import Rule
@@ -75,6 +76,7 @@ def _agent(config: AgentConfig) -> list[str]:
             f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{told}{state}"
         )
     lines += [line for rule in config.rule for line in _constants(rule)]
+    lines += [f"WARN: {problem.path}: {problem.reason}" for problem in topic_warnings(config)]
     if problem := engines.qos_problem(uplink):
         lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
     lines += _limits("uplink", uplink, uplink.settle == "broker")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url, split_proxy_url
+from edgeagent.config.loops import is_one_broker, own_topic_problems
 from edgeagent.config.tables import (
     AgentConfig,
     Allow,
@@ -49,7 +50,8 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     if config.local is not None:
         yield from _connection_problems("local", config.local)
         yield from _local_problems(config.local)
-        if config.local.client_id == config.uplink.client_id and config.local.addresses == config.uplink.addresses:
+        yield from own_topic_problems(config)
+        if config.local.client_id == config.uplink.client_id and is_one_broker(config.uplink, config.local):
             yield Problem("local.client_id", "is the uplink's too, on the same broker: they would end each other")
     if problem := topics.topic_problem(config.relay.topic):
         yield Problem("relay.topic", problem)

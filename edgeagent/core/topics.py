@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 TRIGGER = "argo/workflows/trigger"
 AGENTS_TRIGGER = f"{TRIGGER}/{{agent}}"  # where a broker's access list can bind an agent to its name
 RESPONSE = "argo/workflows/response"
@@ -97,6 +99,12 @@ def namespace_of_cursor(group: str, topic: str) -> str | None:
     """The namespace in a cursor topic of this group, None for every other topic."""
     namespace = topic.removeprefix(f"{_DISPATCH}/{group}/cursor/")
     return namespace if namespace and namespace != topic and "/" not in namespace else None
+
+
+def own_topics(trigger: str, response: str, statuses: Sequence[str], agent: str) -> tuple[str, ...]:
+    """What an agent publishes on and listens to for itself, as configured, where that is not reserved anyway."""
+    own = [with_agent(topic, agent) for topic in (trigger, response, *statuses)]
+    return tuple(topic for topic in own if not is_reserved(topic))
 
 
 def is_reserved(topic: str) -> bool:

@@ -20,7 +20,7 @@ from edgeagent.errors import Denied, Problem, UplinkError
 from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Link, LinkOwner
-from edgeagent.mqtt.terms import Abilities, Attempt
+from edgeagent.mqtt.terms import Attempt
 
 MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 
@@ -40,10 +40,6 @@ class EngineLink(Link, Protocol):
     taken_over: bool
     farewell: Farewell
     given_up: asyncio.Future[bool]
-
-    @property
-    def abilities(self) -> Abilities:
-        """What the broker takes, once it is up."""
 
     @property
     def attempt(self) -> Attempt:

@@ -10,8 +10,8 @@ from edgeagent.errors import UplinkError
 from edgeagent.mqtt.farewell import Farewell
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.held import Held
-from edgeagent.mqtt.link import FAILURE, MARK, Ack, LinkOwner, Message
-from edgeagent.mqtt.terms import Abilities, Attempt
+from edgeagent.mqtt.link import FAILURE, MARK, Abilities, Ack, LinkOwner, Message
+from edgeagent.mqtt.terms import Attempt
 
 # QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
 EARLY_QOS0_MAX = 1024
@@ -46,7 +46,6 @@ class Life:
         taken_over: whether it ended because another client took the session.
         farewell: what became of `unsubscribe`.
         given_up: done when the broker has answered for `Handshake.unwanted`: whether it gave all of them up.
-        abilities: what the broker takes, once it is up.
     """
 
     def __init__(
@@ -58,7 +57,7 @@ class Life:
         self.lost: asyncio.Future[None] = loop.create_future()
         self.given_up: asyncio.Future[bool] = loop.create_future()
         self.taken_over = False
-        self.abilities = Abilities(retains=not handshake.plain)
+        self._abilities = Abilities(retains=not handshake.plain)
         self._owner = owner
         self._handshake = handshake
         self._mark = ((MARK, handshake.mark),) if handshake.mark else ()
@@ -74,14 +73,14 @@ class Life:
         self._acks: list[Ack] = []
 
     @property
-    def retains(self) -> bool:
-        """See `Link.retains`."""
-        return self.abilities.retains
+    def abilities(self) -> Abilities:
+        """See `Link.abilities`."""
+        return self._abilities
 
     @property
     def attempt(self) -> Attempt:
         """How it ended, for what the next connection asks; `up` must be done."""
-        abilities = self.abilities if self.up.result() is None else None
+        abilities = self._abilities if self.up.result() is None else None
         return Attempt(self._refused_with, self._unanswered, abilities, self._over_retained)
 
     def _has_unwanted(self) -> bool:

@@ -113,6 +113,28 @@ class Will(NamedTuple):
     delay_s: int = 0
 
 
+class Abilities(NamedTuple):
+    """What a broker takes, as far as it is known: retained messages, and up to which QoS."""
+
+    retains: bool = True
+    most_qos: int = 2
+
+    def lacks(self) -> list[str]:
+        """What cannot be had from it and what that means, one sentence for each."""
+        sentences = []
+        if not self.retains:
+            sentences.append(
+                "it keeps no retained messages: who subscribes later does not learn whether we are online, and a "
+                "device that was asleep misses its report"
+            )
+        if not self.most_qos:
+            sentences.append(
+                "it takes only QoS 0: what a broken connection swallows is lost; a trigger is then sent again after "
+                "response_timeout, an event or a report of the local broker is not"
+            )
+        return sentences
+
+
 class Link(Protocol):
     """One connection's life."""
 
@@ -128,8 +150,8 @@ class Link(Protocol):
         """The largest packet that the broker takes."""
 
     @property
-    def retains(self) -> bool:
-        """Whether the broker keeps retained messages; MQTT 3.1.1 does not tell, there it is assumed."""
+    def abilities(self) -> Abilities:
+        """What the broker takes; MQTT 3.1.1 does not tell, there everything is assumed."""
 
     @property
     def carried(self) -> frozenset[int]:

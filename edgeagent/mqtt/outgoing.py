@@ -23,6 +23,7 @@ from edgeagent.mqtt.link import (
     RECEIVE_MAXIMUM_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
     SUCCESS,
+    Abilities,
     Ack,
     Publication,
 )
@@ -34,7 +35,6 @@ from edgeagent.mqtt.packets import (
     pubrel_packet,
     repeated,
 )
-from edgeagent.mqtt.terms import Abilities
 
 _EXACTLY_ONCE = 2
 # An agent publishes on two or three topics again and again; a broker pays for each alias that we make.

@@ -8,31 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgeagent.mqtt.link import RETAIN_NOT_SUPPORTED, Will
-
-_QOS_NOT_SUPPORTED_CONNACK = 0x9B
-
-
-class Abilities(NamedTuple):
-    """What a broker takes, as far as it is known: retained messages, and up to which QoS."""
-
-    retains: bool = True
-    most_qos: int = 2
-
-    def lacks(self) -> list[str]:
-        """What cannot be had from it and what that means, one sentence for each."""
-        sentences = []
-        if not self.retains:
-            sentences.append(
-                "it keeps no retained messages: who subscribes later does not learn whether we are online, and a "
-                "device that was asleep misses its report"
-            )
-        if not self.most_qos:
-            sentences.append(
-                "it takes only QoS 0: what a broken connection swallows is lost; a trigger is then sent again after "
-                "response_timeout, an event or a report of the local broker is not"
-            )
-        return sentences
+from edgeagent.mqtt.link import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, Abilities, Will
 
 
 class Attempt(NamedTuple):
@@ -92,7 +68,7 @@ class Terms:
         elif attempt.refused_with == RETAIN_NOT_SUPPORTED and will.retain:
             self._retained = False
             return True
-        elif attempt.refused_with == _QOS_NOT_SUPPORTED_CONNACK and will.qos:
+        elif attempt.refused_with == QOS_NOT_SUPPORTED and will.qos:
             self._qos = False
             return True
         return False

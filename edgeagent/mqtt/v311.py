@@ -32,12 +32,12 @@ from edgeagent.mqtt.link import (
     RECEIVE_MAXIMUM_EXCEEDED,
     RETAIN_NOT_SUPPORTED,
     SUCCESS,
+    Abilities,
     Ack,
     LinkOwner,
     Message,
     Publication,
 )
-from edgeagent.mqtt.terms import Abilities
 from edgeagent.mqtt.v311_client import Client
 
 # More than this waits to be written: no room until it is gone.
@@ -155,7 +155,7 @@ class V311Link(Life):
                     v311_packets.subscribe_list(subscriptions, v5=self._version == "5")
                 )
                 codes = [code if isinstance(code, int) else code.value for code in granted]
-                if error := v311_reasons.suback_error(self._handshake, codes, self.abilities.most_qos):
+                if error := v311_reasons.suback_error(self._handshake, codes, self._abilities.most_qos):
                     self._end(error)
                     self._client.paho.disconnect()
                     return
@@ -203,7 +203,7 @@ class V311Link(Life):
                 said_bytes = getattr(properties, "MaximumPacketSize", LARGEST_PACKET_BYTES)
                 self._max_packet_bytes = min(said_bytes, LARGEST_PACKET_BYTES)
                 most_qos = getattr(properties, "MaximumQoS", reasons.EXACTLY_ONCE)
-                self.abilities = Abilities(bool(getattr(properties, "RetainAvailable", 1)), most_qos)
+                self._abilities = Abilities(bool(getattr(properties, "RetainAvailable", 1)), most_qos)
                 # 0 means that the broker does not watch; our own period then still finds a dead connection.
                 self._client.keep_alive(getattr(properties, "ServerKeepAlive", 0) or self._handshake.keepalive_s)
 
@@ -313,7 +313,7 @@ class V311Link(Life):
             if reason_code := self._obstacle(publication, size_bytes):
                 self._answer(publication, reason_code, self._why(reason_code, size_bytes))
                 return
-            qos = min(publication.qos, self.abilities.most_qos)
+            qos = min(publication.qos, self._abilities.most_qos)
             arguments = (publication.topic, publication.payload, qos, publication.retain, properties)
             while True:
                 info = self._client.paho.publish(*arguments)
@@ -338,7 +338,7 @@ class V311Link(Life):
             return RECEIVE_MAXIMUM_EXCEEDED
         if size_bytes > self._max_packet_bytes:
             return PACKET_TOO_LARGE
-        return RETAIN_NOT_SUPPORTED if publication.retain and not self.abilities.retains else 0
+        return RETAIN_NOT_SUPPORTED if publication.retain and not self._abilities.retains else 0
 
     def _why(self, reason_code: int, size_bytes: int) -> str:
         return reasons.too_large(size_bytes, self._max_packet_bytes) if reason_code == PACKET_TOO_LARGE else ""

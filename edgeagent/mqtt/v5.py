@@ -22,7 +22,7 @@ from edgeagent.mqtt import reasons, v5_reasons
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.keepalive import KeepAlive
 from edgeagent.mqtt.life import CONNECTING, EARLY_QOS0_MAX, ENDED, SUBSCRIBING, UP, Life
-from edgeagent.mqtt.link import SUCCESS, Ack, LinkOwner, Message, Publication
+from edgeagent.mqtt.link import SUCCESS, Abilities, Ack, LinkOwner, Message, Publication
 from edgeagent.mqtt.outgoing import Limits, Outgoing
 from edgeagent.mqtt.packets import (
     PUBACK,
@@ -37,7 +37,6 @@ from edgeagent.mqtt.packets import (
     subscribe_packet,
     unsubscribe_packet,
 )
-from edgeagent.mqtt.terms import Abilities
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _PINGREQ = mqtt5.PingReqPacket().write()
@@ -269,8 +268,8 @@ class V5Link(Life, asyncio.Protocol):
             text = "the broker gave us the id %s in place of %s: its sessions will not be found again"
             _log.warning(text, packet.assigned_client_id, self._handshake.client_id, extra=extra)
         self._session_present = packet.session_present
-        self.abilities = Abilities(packet.retain_available, int(packet.max_qos))
-        limits = Limits(packet.receive_max, packet.max_packet_size, packet.topic_alias_max, self.abilities)
+        self._abilities = Abilities(packet.retain_available, int(packet.max_qos))
+        limits = Limits(packet.receive_max, packet.max_packet_size, packet.topic_alias_max, self._abilities)
         self._outgoing.begin(limits, session_present=packet.session_present)
         # 0 means that the broker does not watch; our own period then still finds a dead connection.
         self._keep_alive.start(packet.server_keep_alive or self._handshake.keepalive_s)
@@ -288,7 +287,7 @@ class V5Link(Life, asyncio.Protocol):
         if packet.packet_id != self._subscribe_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
             self._against_protocol("an answer that does not fit our SUBSCRIBE")
             return
-        refusals = v5_reasons.suback_refusals(self._handshake, packet, self.abilities.most_qos)
+        refusals = v5_reasons.suback_refusals(self._handshake, packet, self._abilities.most_qos)
         for subscription, error in refusals:
             if subscription.required:
                 self._end(error, _Reason.NORMAL_DISCONNECTION)

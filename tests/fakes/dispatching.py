@@ -14,7 +14,7 @@ from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.errors import EngineError, Unavailable
-from edgeagent.mqtt.link import Ack, Message, Publication
+from edgeagent.mqtt.link import Abilities, Ack, Message, Publication
 
 DOWN = Unavailable("mqtt://broker.example", "the connection failed")
 
@@ -24,7 +24,7 @@ class FakeLink:
 
     max_packet_bytes = 1 << 20
     carried: frozenset[int] = frozenset()
-    retains = True
+    abilities = Abilities()
 
     def __init__(self, room: int = 100) -> None:
         self.room = room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeagent.mqtt.link import Message, Publication
+from edgeagent.mqtt.link import Abilities, Message, Publication
 
 
 class FakeLink:
@@ -13,7 +13,7 @@ class FakeLink:
     def __init__(self, room: int = 1000) -> None:
         self.room = room
         self.max_packet_bytes = 1 << 20
-        self.retains = True
+        self.abilities = Abilities()
         self.carried: frozenset[int] = frozenset()
         self.published: list[Publication] = []
         self.acknowledged: list[Message] = []
@@ -29,7 +29,13 @@ class FakeLink:
 
 
 def delivery(
-    topic: str, payload: bytes, packet_id: int = 1, *, retain: bool = False, duplicate: bool = False
+    topic: str,
+    payload: bytes,
+    packet_id: int = 1,
+    *,
+    retain: bool = False,
+    duplicate: bool = False,
+    mark: str | None = None,
 ) -> Message:
     """A message from the local broker at QoS 1."""
-    return Message(topic, payload, 1, packet_id, 1, retain, duplicate)
+    return Message(topic, payload, 1, packet_id, 1, retain, duplicate, mark=mark)

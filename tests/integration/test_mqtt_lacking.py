@@ -34,7 +34,7 @@ async def test_a_broker_without_retained_messages_lets_us_in_with_a_plainer_will
         gateway = MqttClient(broker.url, "gw", will=WILL, version=version)
         async with gateway:
             assert gateway.link is not None
-            assert not gateway.link.retains
+            assert not gateway.link.abilities.retains
             assert gateway.downs == [], "nobody need hear of an attempt that was made good at once"
             await gateway.die()
         will = await watcher.message("state/gw")
@@ -51,12 +51,12 @@ async def test_over_3_1_1_a_retained_publication_that_ends_the_connection_is_not
         MqttClient(broker.url, "gw", version="3.1.1", session_expiry_s=60) as gateway,
     ):
         assert gateway.link is not None
-        assert gateway.link.retains, "nobody can know yet"
+        assert gateway.link.abilities.retains, "nobody can know yet"
         gateway.link.publish([Publication(99, "report", b"1", retain=True)])
         await gateway.wait_down()
         await gateway.wait_up(2)
-        assert not gateway.link.retains
-        assert (await gateway.publish("report", b"1", retain=gateway.link.retains)).reason_code == 0
+        assert not gateway.link.abilities.retains
+        assert (await gateway.publish("report", b"1", retain=gateway.link.abilities.retains)).reason_code == 0
 
 
 async def test_a_broker_that_takes_only_qos_0_is_used_at_qos_0(

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ class Bench:
         self.link = FakeLink()
         broker.on_up(self.link, session_present=True)
 
-    async def take(self, topic: str, payload: bytes, packet_id: int = 1, **fields: bool) -> None:
+    async def take(self, topic: str, payload: bytes, packet_id: int = 1, **fields: Any) -> None:
         """A message comes; return when it is acknowledged."""
         before = len(self.link.acknowledged)
         self.broker.on_messages([delivery(topic, payload, packet_id, **fields)])
@@ -86,6 +87,7 @@ async def bench(directory: Path, session: str = "s1", rules: Sequence[RuleSpec] 
             Clock(),
             deliveries=Deliveries(session),
             new_session=new_session,
+            own_topics=["blobs/triggers", "meters/+/status"],
         )
         running = asyncio.create_task(broker.run())
         try:
@@ -292,3 +294,18 @@ async def test_what_is_not_what_its_subscription_says_is_refused_and_told(
         assert local.outbox.events.refused == 2
     assert "NaN at byte 6 is no number of JSON" in caplog.text
     assert "is no text: it is not UTF-8" in caplog.text
+
+
+async def test_messages_of_our_own_are_never_events_and_it_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(tmp_path) as local:
+        await local.take("blobs/triggers", b"{}")
+        await local.take("meters/a/status", b'{"seq": 1}', 2)
+        await local.take("sensors/a/data", b"{}", 3, mark="gw-7")
+        await local.take("sensors/a/data", b"{}", 4)
+        assert [source for source, *_ in await local.stored()] == ["a"]
+        assert (local.broker.counts.own, local.outbox.events.received) == (3, 1)
+    told = [record for record in caplog.records if record.__dict__.get("event") == "local_own_message"]
+    assert [record.levelname for record in told] == ["ERROR"]
+    assert "blobs/triggers, by the subscription blobs/+, brings what edgeagent itself publishes" in told[0].getMessage()

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.mqtt.link import Will
-from edgeagent.mqtt.terms import Abilities, Attempt, Terms
+from edgeagent.mqtt.link import Abilities, Will
+from edgeagent.mqtt.terms import Attempt, Terms
 
 WILL = Will("state", b"offline", qos=1, retain=True, delay_s=30)
 UNRETAINED, PLAIN = WILL._replace(retain=False), WILL._replace(retain=False, qos=0)
