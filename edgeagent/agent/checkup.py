@@ -17,11 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeagent.agent.agent import agent_id, state_directory
+from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
 from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound, with_agent
 from edgeagent.errors import ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
+from edgeagent.host.mosquitto import mosquitto_findings
 from edgeagent.mqtt.checkup import broker_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock
@@ -61,6 +63,10 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
     if local is not None:
         filters = [entry.topic for entry in local.subscribe]
         async for finding in broker_findings("local", local, with_agent(local.client_id, agent), filters):
+            yield finding
+        for problem in topic_warnings(config):
+            yield warn(problem.path, problem.reason, "change it if that is not what is meant")
+        for finding in mosquitto_findings(local):
             yield finding
 
 

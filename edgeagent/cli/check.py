@@ -127,6 +127,11 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
     if not config.engine.bind_agent:
         lines.append(f"warning: engine.bind_agent = false: {UNBOUND_AGENTS}")
     lines += _limits("broker", config.broker)
+    if config.broker.version != "5":
+        lines.append(
+            "WARN: [broker] version 3.1.1 has no shared subscriptions, which dispatchers take triggers by: Mosquitto "
+            "has them all the same, RabbitMQ grants them and delivers nothing; `edgeagent doctor --dispatch` tries it"
+        )
     lines += [
         f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(_allowed(allow))}"
         for allow in config.allow

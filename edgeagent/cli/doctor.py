@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -46,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
     """
+    logging.getLogger("edgeagent").addHandler(logging.NullHandler())  # what a log would say is among the findings
     return asyncio.run(_tell(_findings(args), as_json=args.json))
 
 

@@ -21,9 +21,11 @@ from edgeagent.core.checkup import Finding, fail, ok, warn
 from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt import engines
-from edgeagent.mqtt.link import Ack, Link, Message, Subscription
+from edgeagent.mqtt.link import Abilities, Ack, Link, Message, Publication, Subscription
 from edgeagent.mqtt.session import keep_connected
 
+# How long a message may take to the broker and back.
+ECHO_S = 3.0
 _SHARED = "$share/"
 _GRANT = "grant it to this user in the broker's access list"
 
@@ -44,19 +46,21 @@ async def broker_findings(
     for choice in engines.choices(connection):
         yield _engine_finding(table, connection, choice)
     own_id = f"{client_id}-doctor-{secrets.token_hex(4)}"
-    errors = {address: await _try(connection, address, own_id) for address in connection.addresses}
-    usable = [address for address, error in errors.items() if error is None]
-    for address, error in errors.items():
-        subject = f"{table} {address}"
+    trials = {address: await _try(connection, address, own_id) for address in connection.addresses}
+    usable = [address for address, trial in trials.items() if trial.ended is None]
+    for address, trial in trials.items():
+        subject, error = f"{table} {address}", trial.ended
         if error is None:
             yield ok(subject, "reached, and it lets us in")
+            for lack in trial.abilities.lacks():
+                yield warn(subject, lack, "allow it in the broker's configuration, or live with it")
         else:
             judge = warn if usable else fail  # another address does
             yield judge(subject, _without_address(error, address), _remedy(table, error, own_id))
     if not usable:
         return
     for topic_filter in topic_filters:
-        error = await _try(connection, usable[0], own_id, _aside(topic_filter))
+        error = (await _try(connection, usable[0], own_id, _aside(topic_filter))).ended
         subject = f"{table} subscription {topic_filter}"
         if error is None:
             yield ok(subject, "granted")
@@ -64,6 +68,23 @@ async def broker_findings(
             yield fail(
                 subject, _without_address(error, usable[0]), "let this user subscribe in the broker's access list"
             )
+    if connection.version != "5" and any(topic_filter.startswith(_SHARED) for topic_filter in topic_filters):
+        yield await _shared_finding(table, connection, usable[0], own_id)
+
+
+async def _shared_finding(table: str, connection: Connection, address: str, client_id: str) -> Finding:
+    """Whether shared subscriptions deliver; over MQTT 3.1.1 a broker without them grants them like any other topic."""
+    topic = f"edgeagent/doctor/{secrets.token_hex(8)}"
+    trial = await _try(connection, address, client_id, f"{_SHARED}{client_id}/{topic}", echo=topic)
+    subject = f"{table} shared subscriptions"
+    if trial.ended is None and trial.heard:
+        return ok(subject, "a message came by one")
+    found = f"nothing came by one within {ECHO_S:g} s: this broker grants them over MQTT 3.1.1 and delivers nothing"
+    remedy = (
+        'use version = "5" and a broker that has them (RabbitMQ has not), or, if the access list forbids '
+        "edgeagent/doctor/#, allow it and try again"
+    )
+    return warn(subject, found, remedy)
 
 
 def _engine_finding(table: str, connection: Connection, choice: engines.Choice) -> Finding:
@@ -79,37 +100,59 @@ def _engine_finding(table: str, connection: Connection, choice: engines.Choice) 
 
 
 class _Trial:
-    """The owner of one connection: remembers how the attempt ended."""
+    """The owner of one connection: remembers how the attempt ended.
 
-    def __init__(self) -> None:
-        self.error: asyncio.Future[UplinkError | None] = asyncio.get_running_loop().create_future()
+    `echo`: a topic to publish on once, to hear it again by one of the subscriptions; "": none.
 
-    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  nothing is sent
+    Attributes:
+        ended: why it failed, None when it did not.
+        abilities: what the broker takes.
+        heard: whether the echo came.
+    """
+
+    def __init__(self, echo: str) -> None:
+        self.ended: UplinkError | None = None
+        self.abilities = Abilities()
+        self.heard = False
+        self._echo = echo
+        self._done = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Until it is decided; an echo that does not come is waited for `ECHO_S`."""
+        await self._done.wait()
+
+    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  there is no session
         """Connected and subscribed."""
-        self._ended(None)
+        self.abilities = link.abilities
+        if not self._echo:
+            self._done.set()
+            return
+        link.publish([Publication(1, self._echo, b"")])
+        asyncio.get_running_loop().call_later(ECHO_S, self._done.set)
 
     def on_down(self, error: UplinkError) -> None:
         """It was not to be."""
-        self._ended(error)
+        if not self._done.is_set():
+            self.ended = error
+            self._done.set()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """Copies; those whom they are for have theirs."""
+        if any(message.topic == self._echo for message in messages):
+            self.heard = True
+            self._done.set()
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
-        """Nothing is published."""
+        """Nothing is waited for."""
 
     def on_room(self) -> None:
-        """Nothing is published."""
-
-    def _ended(self, error: UplinkError | None) -> None:
-        if not self.error.done():
-            self.error.set_result(error)
+        """Nothing more is published."""
 
 
-async def _try(connection: Connection, address: str, client_id: str, *topic_filters: str) -> UplinkError | None:
-    """Connect and subscribe once, and disconnect; returns why that failed, within `connect_timeout`."""
+async def _try(connection: Connection, address: str, client_id: str, *topic_filters: str, echo: str = "") -> _Trial:
+    """Connect and subscribe once, and disconnect; how that went, within `connect_timeout`."""
     alone = msgspec.structs.replace(connection, url=address, urls=(), session_expiry=Duration(0))
-    trial = _Trial()
+    trial = _Trial(echo)
     async with asyncio.TaskGroup() as group:
         session = group.create_task(
             keep_connected(
@@ -119,9 +162,9 @@ async def _try(connection: Connection, address: str, client_id: str, *topic_filt
                 subscriptions=[Subscription(topic_filter) for topic_filter in topic_filters],
             )
         )
-        error = await trial.error
+        await trial.wait()
         session.cancel()
-    return error
+    return trial
 
 
 def _aside(topic_filter: str) -> str:

@@ -323,3 +323,26 @@ async def test_a_configuration_that_cannot_be_used_exits_78(tmp_path: Path) -> N
         assert (code, out) == (78, "")
         assert err.startswith("edgeagent: ")
         assert "Traceback" not in err
+
+
+async def test_what_a_broker_lacks_is_a_warning(tmp_path: Path) -> None:
+    directory = tmp_path / "mosquitto"
+    directory.mkdir()
+    async with Mosquitto(directory, config=["retain_available false", "max_qos 0"]) as broker:
+        found = await told(agent_config(tmp_path, broker.url))
+    lacks = [finding["found"] for finding in found.findings if finding["level"] == "warn"]
+    assert [text[:28] for text in lacks if text.startswith("it ")] == [
+        "it keeps no retained message",
+        "it takes only QoS 0: what a ",
+    ]
+    assert found.of("uplink subscription argo/workflows/response/gw-1")["level"] == "ok"
+
+
+async def test_a_dispatcher_over_3_1_1_hears_whether_shared_subscriptions_deliver(
+    dispatch: Program, broker: Mosquitto
+) -> None:
+    dispatch.config_file.write_text(
+        dispatch.config_file.read_text().replace(f'url = "{broker.url}"', f'url = "{broker.url}"\nversion = "3.1.1"')
+    )
+    found = await told(dispatch.config_file, "--dispatch")
+    assert found.of("broker shared subscriptions")["level"] == "ok"

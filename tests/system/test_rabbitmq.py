@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +64,11 @@ async def test_a_plain_amqp_consumer_receives_a_trigger_and_its_answer_settles_i
             report = await agent.state(correlation, "triggered")
             assert report["workflowId"] == f"overheat-{correlation}"
             await agent.account(accepted=1, settled=1, pending=0)
+        broker_keys = f'url = "mqtt://127.0.0.1:{broker.mqtt_port}"\nsession_expiry = 0\n{uplink}'
+        dispatch = tmp_path / "dispatch.toml"
+        dispatch.write_text(f'[broker]\n{broker_keys}\n[engine]\nkind = "dry-run"\n', "utf-8")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "edgeagent", "doctor", "--dispatch", "-c", str(dispatch), stdout=subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+        assert "broker shared subscriptions: nothing came by one" in out.decode(), "granted, and deaf"

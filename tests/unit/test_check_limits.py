@@ -54,3 +54,13 @@ def test_check_says_what_keeps_a_rule_from_starting_a_workflow_for_each_event(
     assert main(["check", "-c", str(file)]) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  rule ")]
     assert line.startswith(f"  rule      r: * (*) starts n/t{told}")
+
+
+def test_check_says_that_a_dispatcher_over_3_1_1_may_be_deaf(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "dispatch.toml"
+    for version, warnings in (("5", 0), ("3.1.1", 1)):
+        file.write_text(f'[broker]\nversion = "{version}"\n[engine]\nkind = "dry-run"\n', "utf-8")
+        assert main(["check", "--dispatch", "-c", str(file)]) == 0
+        assert capsys.readouterr().out.count("has no shared subscriptions") == warnings

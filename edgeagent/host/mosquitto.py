@@ -1,0 +1,60 @@
+"""What `edgeagent doctor` sees in the configuration of a Mosquitto on this machine, which devices publish to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeagent.config.addresses import is_loopback, split_broker_url
+from edgeagent.config.tables import Connection
+from edgeagent.core.checkup import Finding, ok, warn
+
+CONFIG = Path("/etc/mosquitto/mosquitto.conf")
+_MAX_BYTES = 1 << 20
+_MAX_FILES = 100
+_KEY = re.compile(r"^[ \t]*(\w+)[ \t]+(.*?)[ \t]*$", re.MULTILINE)
+
+
+def mosquitto_findings(local: Connection, config: Path = CONFIG) -> Iterator[Finding]:
+    """Whether it keeps for the agent what devices publish while the agent is away, and what it loses when killed.
+
+    Nothing is found where the local broker is not on this machine, or has no configuration at the usual place.
+    """
+    if not any(is_loopback(split_broker_url(address)[1]) for address in local.addresses):
+        return
+    keys = _keys(config)
+    if keys is None:
+        return
+    if keys.get("queue_qos0_messages") == "true":
+        yield ok("local Mosquitto", "queue_qos0_messages is true: it keeps messages at QoS 0 while the agent is away")
+    else:
+        found = "queue_qos0_messages is not true: what devices publish at QoS 0 while the agent is away is lost"
+        yield warn("local Mosquitto", found, f"add `queue_qos0_messages true` to {config}, or publish at QoS 1")
+    kept = f"every {keys.get('autosave_interval', '1800')} s (autosave_interval), and when it stops"
+    if keys.get("persistence") == "true":
+        text = f"it writes what it holds to disk {kept}: killed, it loses what it has acknowledged to devices since"
+        yield ok("local Mosquitto persistence", f"{text}; events that must not be lost go to the agent by HTTP")
+    else:
+        found = "persistence is not true: when it stops, what it holds for the agent is lost, acknowledged or not"
+        yield warn("local Mosquitto persistence", found, f"add `persistence true` to {config}")
+
+
+def _keys(config: Path) -> dict[str, str] | None:
+    """The last value of each key in the file and those of its `include_dir`; None when it cannot be read."""
+    text = _text(config)
+    if text is None:
+        return None
+    keys = dict(_KEY.findall(text))
+    if directory := keys.get("include_dir"):
+        for file in sorted(Path(directory).glob("*.conf"))[:_MAX_FILES]:
+            keys.update(_KEY.findall(_text(file) or ""))
+    return keys
+
+
+def _text(file: Path) -> str | None:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(_MAX_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return None

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edgeagent.config.tables import Connection
+from edgeagent.core.checkup import Level
+from edgeagent.host.mosquitto import mosquitto_findings
+
+HERE = Connection(url="mqtt://localhost")
+
+
+def written(directory: Path, text: str, included: str = "") -> Path:
+    parts = directory / "conf.d"
+    parts.mkdir()
+    (parts / "gateway.conf").write_text(included)
+    path = directory / "mosquitto.conf"
+    path.write_text(f"{text}\ninclude_dir {parts}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "included", "levels"),
+    [
+        ("", "", [Level.WARN, Level.WARN]),
+        ("persistence true", "", [Level.WARN, Level.OK]),
+        ("persistence true", "  queue_qos0_messages true ", [Level.OK, Level.OK]),
+        ("persistence true\nqueue_qos0_messages true", "queue_qos0_messages false", [Level.WARN, Level.OK]),
+        ("#persistence true\n# queue_qos0_messages true", "", [Level.WARN, Level.WARN]),
+    ],
+)
+def test_what_a_mosquitto_beside_the_agent_loses_is_told(
+    tmp_path: Path, text: str, included: str, levels: list[Level]
+) -> None:
+    findings = list(mosquitto_findings(HERE, written(tmp_path, text, included)))
+    assert [finding.level for finding in findings] == levels
+    if levels[1] is Level.OK:
+        assert "killed, it loses what it has acknowledged" in findings[1].found
+
+
+def test_nothing_is_said_of_another_machine_or_another_broker(tmp_path: Path) -> None:
+    assert list(mosquitto_findings(Connection(url="mqtt://broker.example"), written(tmp_path, ""))) == []
+    assert list(mosquitto_findings(HERE, tmp_path / "none")) == []
