@@ -62,7 +62,7 @@ def event(temp: object, **more: object) -> dict[str, object]:
 
 def test_json_events_are_judged_and_bad_lines_are_told_with_their_numbers(check: Check, tmp_path: Path) -> None:
     file = written(
-        tmp_path / "events.ndjson", event(95), b"\n", b"{\n", event(10), {"source": "x y", "data": 1}, event(97)
+        tmp_path / "events.ndjson", event(95), b"\n", b"{\n", event(10), {"source": "x#y", "data": 1}, event(97)
     )
     code, out, err = check("--replay", str(file))
     assert (code, err) == (0, "")

@@ -66,7 +66,7 @@ def test_what_an_agent_would_not_take_is_left_out_and_told() -> None:
     run.take("line 1", "", event(id="7"))
     run.take("line 2", "", event(id="7"))
     run.take("line 3", "", event(b'{"temp": 1}', id="7"))
-    run.take("line 4", "", event(source="has space"))
+    run.take("line 4", "", event(source="has#hash"))
     run.take("line 5", "", event(b'"' + b"x" * 1000 + b'"'))
     run.reject("line 6", "is nothing")
     assert (run.events, run.duplicates, run.unusable) == (1, 1, 4)
