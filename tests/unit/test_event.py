@@ -20,7 +20,7 @@ def test_source_and_data_are_enough() -> None:
     ("member", "value"),
     [
         ("source", ""),
-        ("source", "a b"),
+        ("source", "a "),
         ("source", "a#"),
         ("source", "x" * 129),
         ("id", "a\nb"),
