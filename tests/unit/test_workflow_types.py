@@ -9,7 +9,7 @@ import pytest
 
 from edgeagent.core.workflow_check import workflow_check
 from edgeagent.core.workflow_names import MAX_DEPTH
-from tests.fakes.workflow_examples import gives, one, runs, step, steps
+from tests.fakes.workflow_examples import dag, gives, one, runs, step, steps
 
 T = "spec.templates[0]"
 
@@ -56,6 +56,24 @@ WRONG: list[tuple[Any, str, str]] = [
     (with_container(command=[1]), f"{T}.container.command[0]", "must be a text"),
     (with_container(env=[{"name": "A", "value": 5}]), f"{T}.container.env[0].value", "must be a text"),
     (with_container(resources={"limits": 1}), f"{T}.container.resources.limits", "must be an object"),
+    (with_container(securityContext={"runAsUser": "1000"}), f"{T}.container.securityContext.runAsUser",
+     "must be a whole number, is a text"),
+    (with_container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"key": 1}}}]),
+     f"{T}.container.env[0].valueFrom.secretKeyRef.key", "must be a text"),
+    (with_container(livenessProbe={"httpGet": {"port": []}}), f"{T}.container.livenessProbe.httpGet.port",
+     "a whole number or a text"),
+    (with_spec(volumes=[{"name": "a", "emptyDir": {"sizeLimit": "1GB"}}]), "spec.volumes[0].emptyDir.sizeLimit",
+     "must be an amount such as 500m, 64Mi or 64M, is '1GB'"),
+    (with_spec(volumes={"name": "a"}), "spec.volumes", "must be a list"),
+    (with_spec(volumeClaimTemplates=[{"spec": {"accessModes": "ReadWriteOnce"}}]),
+     "spec.volumeClaimTemplates[0].spec.accessModes", "must be a list, is a text"),
+    (with_spec(tolerations=[{"tolerationSeconds": "60"}]), "spec.tolerations[0].tolerationSeconds", "a whole number"),
+    (with_spec(securityContext={"runAsNonRoot": "yes"}), "spec.securityContext.runAsNonRoot", "must be true or false"),
+    (with_spec(synchronization={"mutexes": ["a"]}), "spec.synchronization.mutexes[0]", "must be an object"),
+    (one(runs(memoize={"cache": {"configMap": "c"}})), f"{T}.memoize.cache.configMap", "must be an object"),
+    (one(runs(outputs={"artifacts": [{"name": "a", "path": "/a", "s3": {"key": 1}}]})),
+     f"{T}.outputs.artifacts[0].s3.key", "must be a text"),
+    ({"spec": {}, "metadata": {"creationTimestamp": "today"}}, "metadata.creationTimestamp", "is 'today'"),
 ]  # fmt: skip
 
 
@@ -77,6 +95,8 @@ def test_a_value_of_the_wrong_type_is_the_only_thing_told(workflow: Any, path: s
         one({"name": "work", "steps": [None, [step("a", "", inline=runs())]]}),
         one({"name": "work", "http": {"url": "u", "headers": [{"name": "a", "value": "b"}]}}),
         with_spec(volumes=[{"name": "a", "anything": {"at": ["all"]}}]),
+        with_spec(volumes=[{"name": "a", "emptyDir": {}}, {"name": "b", "secret": {"items": [{"mode": 256}]}}]),
+        {**with_spec(), "metadata": {"name": "work", "creationTimestamp": None, "uid": "a"}, "status": {}},
         steps(step(withItems=[1, "a", True, None, {"a": 1}, [1]])),
     ],
 )
@@ -98,3 +118,25 @@ def test_inline_templates_within_inline_templates_are_looked_at_as_deep_as_they_
     ((path, reason),) = workflow_check(one({"name": "work", **template}))
     assert path.endswith(".inline.container.image")
     assert reason == "is required"
+
+
+@pytest.mark.parametrize("amount", ["1", "0.5", ".5", "500m", "64Mi", "64M", "1e3", "2E", "-1", " 1Gi ", 1, 0.5])
+def test_an_amount_that_kubernetes_reads_is_taken(amount: object) -> None:
+    assert list(workflow_check(with_container(resources={"limits": {"memory": amount}}))) == []
+
+
+@pytest.mark.parametrize("amount", ["64MB", "", "1 Gi", "64mi", "a", "1Ki2", "{{inputs.parameters.p}}", True, [], {}])
+def test_an_amount_that_kubernetes_cannot_read_is_told_with_examples(amount: object) -> None:
+    ((path, reason),) = workflow_check(with_container(resources={"limits": {"memory": amount}}))
+    assert path == f"{T}.container.resources.limits['memory']"
+    assert "must be an amount such as 500m, 64Mi or 64M" in reason
+
+
+def test_a_member_that_no_step_has_is_told_as_argo_refuses_it() -> None:
+    ((path, reason),) = workflow_check(steps(step(argumnets={})))
+    assert path == f"{T}.steps[0][0].argumnets"
+    assert reason.startswith("is no member of a step (known: name, ")
+
+
+def test_a_member_that_no_task_has_is_dropped_by_argo_and_by_nobody_minded() -> None:
+    assert list(workflow_check(dag(step(argumnets={})))) == []
