@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import json
 import posixpath
+import re
 from collections.abc import Iterator
 from typing import Any
 
+from edgeagent.core.workflow_fill import value_text
 from edgeagent.core.workflow_names import (
     Finding,
     as_list,
     as_object,
     as_text,
     has_tag,
+    is_open,
     is_parameter_name,
+    is_unknown,
     named,
     parameter_names,
     quoted,
 )
-from edgeagent.core.workflow_variables import has_location
+from edgeagent.core.workflow_variables import has_location, location_of
 
 _RUN_A_CONTAINER = frozenset({"container", "containerSet", "script"})
 _HAVE_FILES = _RUN_A_CONTAINER | {"resource"}
 _CALL_OTHERS = frozenset({"steps", "dag"})
 _NEVER_IN_ARGUMENTS = ("path", "jsonPath", "parameter", "expression")
+# What is needed beside each of the two ways to log in by Kerberos.
+_KERBEROS = {
+    "krbCCacheSecret": ("krbServicePrincipalName", "krbConfigConfigMap"),
+    "krbKeytabSecret": ("krbServicePrincipalName", "krbConfigConfigMap", "krbUsername", "krbRealm"),
+}
+# What Argo takes for a variable in the name of a global output: then it looks no further.
+_VARIABLE = re.compile(r"{{[-a-zA-Z0-9]+(?:\.[-a-zA-Z0-9_]+)*}}", re.ASCII)
 _OUTPUT_SOURCES = ("path", "jqFilter", "jsonPath", "parameter", "expression")
 
 
-def argument_problems(arguments: Any, path: str, *, filled: bool = False) -> Iterator[Finding]:
-    """What is wrong with the arguments of a workflow, a step or a task.
-
-    Args:
-        arguments: their object, or None.
-        path: its key path.
-        filled: the engine fills variables in before it looks.
-    """
+def argument_problems(arguments: Any, path: str) -> Iterator[Finding]:
+    """What is wrong with the arguments of a workflow, a step or a task."""
     parameters = as_list(as_object(arguments).get("parameters"))
     artifacts = as_list(as_object(arguments).get("artifacts"))
-    yield from parameter_names(named(parameters, f"{path}.parameters"), filled=filled)
-    yield from parameter_names(named(artifacts, f"{path}.artifacts"), filled=filled)
+    yield from parameter_names(named(parameters, f"{path}.parameters"))
+    yield from parameter_names(named(artifacts, f"{path}.artifacts"))
     for index, parameter in enumerate(parameters):
         yield from _argument_problems(as_object(parameter), f"{path}.parameters[{index}]")
     for index, item in enumerate(artifacts):
@@ -47,7 +51,7 @@ def argument_problems(arguments: Any, path: str, *, filled: bool = False) -> Ite
         if source and expression:
             yield here, "has both from and fromExpression: keep one"
         elif not source and not expression and not has_location(artifact):
-            yield here, "needs from, or a location such as s3 or raw"
+            yield here, _no_location(artifact)
 
 
 def _argument_problems(parameter: dict[str, Any], path: str) -> Iterator[Finding]:
@@ -66,13 +70,13 @@ def _argument_problems(parameter: dict[str, Any], path: str) -> Iterator[Finding
             yield f"{path}.enum", "must name at least one value"
         elif value is None:
             yield f"{path}.value", "is required where there is an enum"
-        elif not has_tag(_kept(value)) and _kept(value) not in map(_kept, choices):
+        elif not is_open(value_text(value)) and value_text(value) not in map(value_text, choices):
             yield f"{path}.value", f"is {quoted(value)}, which is not in its enum"
 
 
-def _kept(value: Any) -> str:
-    """A value as Argo keeps it: a text as it is, any other JSON as its text."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+def _no_location(artifact: dict[str, Any]) -> str:
+    place, needed = location_of(artifact)
+    return f"has no location: {place} needs {needed}" if place else "needs from, or a location such as s3 or raw"
 
 
 def input_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
@@ -93,8 +97,8 @@ def output_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[
     """What is wrong with a template's outputs."""
     outputs = as_object(template.get("outputs"))
     parameters, artifacts = as_list(outputs.get("parameters")), as_list(outputs.get("artifacts"))
-    yield from parameter_names(named(parameters, f"{path}.outputs.parameters"), filled=True)
-    yield from parameter_names(named(artifacts, f"{path}.outputs.artifacts"), filled=True)
+    yield from parameter_names(named(parameters, f"{path}.outputs.parameters"))
+    yield from parameter_names(named(artifacts, f"{path}.outputs.artifacts"))
     for index, item in enumerate(artifacts):
         artifact, here = as_object(item), f"{path}.outputs.artifacts[{index}]"
         yield from _path_problems(artifact, kind, here)
@@ -132,7 +136,7 @@ def _source_problems(parameter: dict[str, Any], kind: str, path: str) -> Iterato
 
 def _global_name_problems(output: dict[str, Any], path: str) -> Iterator[Finding]:
     name = as_text(output.get("globalName"))
-    if name and not has_tag(name) and not is_parameter_name(name):
+    if name and not is_unknown(name) and not _VARIABLE.search(name) and not is_parameter_name(name):
         yield f"{path}.globalName", f"must be letters, digits, '-' and '_', is {quoted(name)}"
 
 
@@ -167,10 +171,20 @@ def location_problems(location: dict[str, Any], path: str) -> Iterator[Finding]:
     if isinstance(git, dict) and not git.get("repo"):
         yield f"{path}.git.repo", "is required"
     if isinstance(hdfs, dict):
-        place = as_text(hdfs.get("path"))
-        if not place:
-            yield f"{path}.hdfs.path", "is required"
-        elif not has_tag(place) and not place.startswith("/"):
-            yield f"{path}.hdfs.path", f"must begin with '/', is {quoted(place)}"
-        if not any(hdfs.get(member) for member in ("hdfsUser", "krbCCacheSecret", "krbKeytabSecret")):
-            yield f"{path}.hdfs", "needs hdfsUser, krbCCacheSecret or krbKeytabSecret"
+        yield from _hdfs_problems(hdfs, f"{path}.hdfs")
+
+
+def _hdfs_problems(hdfs: dict[str, Any], path: str) -> Iterator[Finding]:
+    place = as_text(hdfs.get("path"))
+    if not as_list(hdfs.get("addresses")):
+        yield f"{path}.addresses", "is required"
+    if not place:
+        yield f"{path}.path", "is required"
+    elif not has_tag(place) and not place.startswith("/"):
+        yield f"{path}.path", f"must begin with '/', is {quoted(place)}"
+    if not hdfs.get("hdfsUser") and all(hdfs.get(member) is None for member in _KERBEROS):
+        yield path, f"needs hdfsUser, {' or '.join(_KERBEROS)}"
+    for by, members in _KERBEROS.items():
+        missing = [member for member in members if not hdfs.get(member)] if hdfs.get(by) is not None else []
+        if missing:
+            yield f"{path}.{missing[0]}", f"is required with {by}"

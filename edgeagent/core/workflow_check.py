@@ -116,16 +116,13 @@ def _label_problems(key: str, values: list[Any], path: str) -> Iterator[Finding]
 
 
 def _plugin_problems(plugin: dict[str, Any], path: str) -> Iterator[Finding]:
-    if not as_object(plugin.get("metadata")).get("name"):
-        yield f"{path}.metadata.name", "is required"
     here = f"{path}.spec.sidecar.container"
     container = as_object(as_object(as_object(plugin.get("spec")).get("sidecar")).get("container"))
     resources = as_object(container.get("resources"))
-    for member, given in (
-        ("name", container.get("name")),
-        ("ports", container.get("ports")),
-        ("resources.requests", resources.get("requests")),
-        ("resources.limits", resources.get("limits")),
-    ):
-        if not given:
-            yield f"{here}.{member}", "is required"
+    if not container.get("name"):
+        yield f"{here}.name", "is required"
+    if not container.get("ports"):
+        yield f"{here}.ports", "is required"
+    for member in ("requests", "limits"):
+        if resources.get(member) is None:
+            yield f"{here}.resources.{member}", "is required"

@@ -13,6 +13,7 @@ from edgeagent.core.workflow_names import (
     as_object,
     as_text,
     has_tag,
+    is_unknown,
     named,
     quoted,
     template_names,
@@ -30,7 +31,7 @@ def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
     if not tasks:
         yield f"{path}.tasks", "must have at least one task"
         return
-    yield from template_names(named(tasks, f"{path}.tasks"), filled=True)
+    yield from template_names(named(tasks, f"{path}.tasks"))
     by_name = {as_text(task.get("name")): task for task in tasks}
     by_depends = any(task.get("depends") for task in tasks)
     for index, task in enumerate(tasks):
@@ -39,7 +40,7 @@ def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
         yield f"{path}.tasks", f"wait for each other in a circle: {quoted(cycle)} is in it"
     target = as_text(dag.get("target"))
     for name in target.split(" ") if target else ():
-        if not has_tag(target) and name not in by_name:
+        if not is_unknown(target) and not has_tag(name) and name not in by_name:
             yield f"{path}.target", f"names {quoted(name)}, which is no task here"
 
 
@@ -51,7 +52,12 @@ def ancestors(dag: dict[str, Any]) -> Ancestors:
 
 def is_looped(call: dict[str, Any]) -> bool:
     """Whether a step or task runs once for each of several items."""
-    return bool(call.get("withItems") or call.get("withParam") or call.get("withSequence") is not None)
+    return gathers(call) or call.get("withSequence") is not None
+
+
+def gathers(call: dict[str, Any]) -> bool:
+    """Whether the outputs of all its runs can be asked for together."""
+    return bool(call.get("withItems") or call.get("withParam"))
 
 
 def _waiting_problems(
@@ -86,7 +92,7 @@ def _waits_for(task: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _is_open(task: dict[str, Any]) -> bool:
     """Whether only the engine, which fills the variables in, knows what this task waits for."""
-    return any(map(has_tag, [as_text(task.get("depends")), *map(as_text, as_list(task.get("dependencies")))]))
+    return any(map(is_unknown, [as_text(task.get("depends")), *map(as_text, as_list(task.get("dependencies")))]))
 
 
 def _before(tasks: list[dict[str, Any]]) -> dict[str, list[str]]:

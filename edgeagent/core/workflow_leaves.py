@@ -14,7 +14,8 @@ from edgeagent.core.workflow_names import (
     as_list,
     as_object,
     as_text,
-    has_tag,
+    is_open,
+    is_unknown,
     named,
     quoted,
     template_names,
@@ -74,12 +75,16 @@ def leaf_problems(template: dict[str, Any], kind: str, defaults: dict[str, Any],
     yield from _deadline_problems(template.get("activeDeadlineSeconds"), f"{path}.activeDeadlineSeconds")
 
 
-def common_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
-    """What is wrong with what templates of every type have."""
-    yield from _time_problems(template, kind, path)
+def retry_problems(template: dict[str, Any], path: str) -> Iterator[Finding]:
+    """What is wrong with how a template is tried again, before anything is put into it."""
     policy = as_text(as_object(template.get("retryStrategy")).get("retryPolicy"))
     if policy and policy not in _RETRY_POLICIES:
         yield f"{path}.retryStrategy.retryPolicy", f"must be one of {', '.join(_RETRY_POLICIES)}, is {quoted(policy)}"
+
+
+def common_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
+    """What is wrong with what templates of every type have."""
+    yield from _time_problems(template, kind, path)
     for index, container in enumerate(as_list(template.get("initContainers"))):
         if not as_object(container).get("name"):
             yield f"{path}.initContainers[{index}].name", "is required"
@@ -124,7 +129,7 @@ def _mount_problems(template: dict[str, Any], container: dict[str, Any], path: s
 def _taken(entries: list[Any], member: str, path: str, taken: set[str]) -> Iterator[Finding]:
     for index, entry in enumerate(entries):
         place = as_text(as_object(entry).get(member))
-        if place and place in taken and not has_tag(place):
+        if place and place in taken and not is_open(place):
             yield f"{path}[{index}].{member}", f"{quoted(place)} is taken by another mount or artifact"
         taken.add(place)
 
@@ -135,7 +140,7 @@ def _container_set_problems(template: dict[str, Any], body: dict[str, Any], path
     if not containers:
         yield f"{here}.containers", "must have at least one container"
         return
-    yield from template_names(named(containers, f"{here}.containers"), filled=True)
+    yield from template_names(named(containers, f"{here}.containers"))
     yield from _reserved_problems(containers, f"{here}.containers")
     yield from _taken(as_list(body.get("volumeMounts")), "mountPath", f"{here}.volumeMounts", set())
     before = {
@@ -146,7 +151,7 @@ def _container_set_problems(template: dict[str, Any], body: dict[str, Any], path
     }
     for index, container in enumerate(containers):
         for name in as_list(as_object(container).get("dependencies")):
-            if as_text(name) not in before and not has_tag(as_text(name)):
+            if as_text(name) not in before and not is_unknown(as_text(name)):
                 yield f"{here}.containers[{index}].dependencies", f"names {quoted(name)}, which is no container here"
     if cycle := cycle_in(before):
         yield f"{here}.containers", f"wait for each other in a circle: {quoted(cycle)} is in it"
@@ -165,9 +170,9 @@ def _reserved_problems(containers: list[Any], path: str) -> Iterator[Finding]:
 
 def _resource_problems(template: dict[str, Any], body: dict[str, Any], path: str) -> Iterator[Finding]:
     here, action = f"{path}.resource", as_text(body.get("action"))
-    if not has_tag(action) and action not in _ACTIONS:
+    if not is_unknown(action) and action not in _ACTIONS:
         yield f"{here}.action", f"must be one of {', '.join(_ACTIONS)}, is {quoted(action)}"
-    if has_tag(action) or action in _WITHOUT_MANIFEST:
+    if is_unknown(action) or action in _WITHOUT_MANIFEST:
         return
     manifest, source = body.get("manifest"), body.get("manifestFrom")
     if not manifest and source is None:
@@ -177,13 +182,13 @@ def _resource_problems(template: dict[str, Any], body: dict[str, Any], path: str
     elif isinstance(artifact := as_object(source).get("artifact"), dict):
         inputs = as_list(as_object(template.get("inputs")).get("artifacts"))
         name = as_text(artifact.get("name"))
-        if not has_tag(name) and all(as_object(item).get("name") != name for item in inputs):
+        if not is_unknown(name) and all(as_object(item).get("name") != name for item in inputs):
             yield f"{here}.manifestFrom.artifact.name", f"is {quoted(name)}, which is no input artifact of the template"
 
 
 def _deadline_problems(value: Any, path: str) -> Iterator[Finding]:
     if isinstance(value, str):
-        variable = value.startswith("{{") and value.endswith("}}")
+        variable = (value.startswith("{{") and value.endswith("}}")) or is_unknown(value)
         wrong = not variable and (_WHOLE_NUMBER.fullmatch(value) is None or value.startswith("-"))
     else:
         wrong = isinstance(value, int) and value < 0
@@ -193,11 +198,11 @@ def _deadline_problems(value: Any, path: str) -> Iterator[Finding]:
 
 def _metric_problems(metric: dict[str, Any], path: str) -> Iterator[Finding]:
     name = as_text(metric.get("name"))
-    if not has_tag(name) and _METRIC_NAME.fullmatch(name) is None:
+    if not is_open(name) and _METRIC_NAME.fullmatch(name) is None:
         yield f"{path}.name", f"must be letters, digits and '_', and not begin with a digit, is {quoted(name)}"
     for index, item in enumerate(as_list(metric.get("labels"))):
         key = as_text(as_object(item).get("key"))
-        if not has_tag(key) and _METRIC_NAME.fullmatch(key) is None:
+        if not is_open(key) and _METRIC_NAME.fullmatch(key) is None:
             yield f"{path}.labels[{index}].key", f"must be letters, digits and '_', is {quoted(key)}"
     if not metric.get("help"):
         yield f"{path}.help", "is required: say what the metric counts"

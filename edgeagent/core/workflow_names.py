@@ -22,6 +22,9 @@ MAX_LABEL_CHARS = 63
 _LABEL_TEXT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?", re.ASCII)
 _TEMPLATE_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*", re.ASCII)
 _PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+", re.ASCII)
+# Around a variable in a placeholder: two signs of the private use area, which no name has.
+_BEGIN, _END = "\ue000", "\ue001"
+_PLACEHOLDER = re.compile(f"{_BEGIN}[^{_END}]*{_END}")
 _MAX_QUOTED_CHARS = 100  # about one line
 _MAX_LISTED = 5
 
@@ -58,8 +61,23 @@ def as_text(value: Any) -> str:
 
 
 def has_tag(text: str) -> bool:
-    """Whether the engine puts something into this text before it looks at it, so that nothing can be told of it."""
+    """Whether the engine puts something into this text, or tries to."""
     return "{{" in text
+
+
+def is_open(text: str) -> bool:
+    """Whether it has an expression in it (`{{=…}}`): what the engine makes of that, nobody else can tell."""
+    return "{{=" in text
+
+
+def placeholder(variable: str) -> str:
+    """What stands for the value of a variable that only the engine will know."""
+    return f"{_BEGIN}{variable}{_END}"
+
+
+def is_unknown(text: str) -> bool:
+    """Whether a part of it will only be known to the engine."""
+    return _BEGIN in text or is_open(text)
 
 
 def is_label_value(text: str) -> bool:
@@ -79,7 +97,9 @@ def is_parameter_name(text: str) -> bool:
 
 def quoted(value: object) -> str:
     """A value from outside, quoted for a person and cut to a length that fits a sentence."""
-    text = repr(value[:80] if isinstance(value, str) else value)
+    if isinstance(value, str):
+        value = value.replace(_BEGIN, "{{").replace(_END, "}}")[:80]
+    text = repr(value)
     return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[: _MAX_QUOTED_CHARS - 3]}..."
 
 
@@ -95,32 +115,25 @@ def named(entries: list[Any], path: str) -> Iterator[tuple[str, str]]:
         yield f"{path}[{index}].name", as_text(as_object(entry).get("name"))
 
 
-def parameter_names(names: Iterable[tuple[str, str]], *, filled: bool = False) -> Iterator[Finding]:
-    """What is wrong with the names of parameters or artifacts.
-
-    Args:
-        names: with their key paths, as `named` gives them.
-        filled: the engine fills the variables in before it looks, so a name with one can be any.
-    """
-    return _name_problems(names, "letters, digits, '-' and '_'", is_parameter_name, filled=filled)
+def parameter_names(names: Iterable[tuple[str, str]]) -> Iterator[Finding]:
+    """What is wrong with the names of parameters or artifacts, given with their key paths, as `named` does it."""
+    return _name_problems(names, "letters, digits, '-' and '_'", is_parameter_name)
 
 
-def template_names(names: Iterable[tuple[str, str]], *, filled: bool = False) -> Iterator[Finding]:
+def template_names(names: Iterable[tuple[str, str]]) -> Iterator[Finding]:
     """What is wrong with the names of templates, steps, tasks or containers; see `parameter_names`."""
     form = f"letters, digits and '-', at most {MAX_TEMPLATE_NAME_CHARS}"
-    return _name_problems(names, form, is_template_name, filled=filled)
+    return _name_problems(names, form, is_template_name)
 
 
-def _name_problems(
-    names: Iterable[tuple[str, str]], form: str, fits: Callable[[str], bool], *, filled: bool
-) -> Iterator[Finding]:
+def _name_problems(names: Iterable[tuple[str, str]], form: str, fits: Callable[[str], bool]) -> Iterator[Finding]:
     seen: set[str] = set()
     for path, name in names:
         if not name:
             yield path, "is required"
-        elif filled and has_tag(name):
+        elif is_open(name):
             continue
-        elif not fits(name):
+        elif not fits(_PLACEHOLDER.sub("x", name)):
             yield path, f"must be {form}, is {quoted(name)}"
         elif name in seen:
             yield path, f"{quoted(name)} is the name of an earlier one: each needs its own"

@@ -18,9 +18,9 @@ from edgeagent.core.workflow_types import join, texts
 from edgeagent.errors import MessageError
 
 _ANY_ID = "0" * 32
-# In the place of what an event brings. The check says nothing of a text with a variable in it.
-_FROM_EVENT = "{{event}}"
-# Where the check says nothing of a text with a variable. Elsewhere (a template's name) it decides about other places.
+# In the place of what an event brings. The check says nothing of a text with an expression in it.
+_FROM_EVENT = "{{=event}}"
+# Where the check says nothing of such a text. Elsewhere (a template's name) it decides about other places.
 _OPEN_MEMBERS = frozenset({"args", "command", "image", "source", "value"})
 _USE = re.compile(r"workflow\.parameters(?:\.([-a-zA-Z0-9_]+))?", re.ASCII)
 

@@ -6,10 +6,28 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeagent.core.workflow_arguments import argument_problems, input_problems, output_problems
-from edgeagent.core.workflow_dag import ancestors, dag_problems, is_looped
+from edgeagent.core.workflow_dag import ancestors, dag_problems, gathers
+from edgeagent.core.workflow_fill import Given, filled, value_text
 from edgeagent.core.workflow_graph import Ancestors
-from edgeagent.core.workflow_leaves import common_problems, kind_problems, leaf_problems, runs_a_pod, type_of
-from edgeagent.core.workflow_names import Finding, as_list, as_object, as_text, has_tag, named, quoted, template_names
+from edgeagent.core.workflow_leaves import (
+    common_problems,
+    kind_problems,
+    leaf_problems,
+    retry_problems,
+    runs_a_pod,
+    type_of,
+)
+from edgeagent.core.workflow_names import (
+    Finding,
+    as_list,
+    as_object,
+    as_text,
+    is_unknown,
+    named,
+    placeholder,
+    quoted,
+    template_names,
+)
 from edgeagent.core.workflow_types import texts
 from edgeagent.core.workflow_variables import (
     Node,
@@ -19,7 +37,11 @@ from edgeagent.core.workflow_variables import (
     input_scope,
     outline_of,
     variable_problems,
+    variables_in,
 )
+
+_BY_CALLER = Given(None)
+_OF_A_RETRY = ("retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.duration", "lastRetry.message")
 
 
 class Templates:
@@ -39,7 +61,12 @@ class Templates:
         self._at_exit = Scope(self._globals)
         if spec.get("onExit"):
             self._at_exit.names.add("workflow.failures")
-        self._from_start = self._called_from(as_text(spec.get("entrypoint")))
+        self._begin = as_text(spec.get("entrypoint"))
+        self._from_start = self._called_from(self._begin)
+        # Argo looks at these two with the workflow's own arguments, at all others with a caller's.
+        self._begins = {self._begin, as_text(spec.get("onExit"))} - {""}
+        self._given = Given(as_object(spec.get("arguments")))
+        self._known = dict(_known(self._globals, spec))
 
     def __contains__(self, name: str) -> bool:
         return name in self._outlines
@@ -54,7 +81,10 @@ class Templates:
         for index, template in enumerate(self._templates):
             early = as_text(template.get("name")) in self._from_start
             parent = self._globals if early else self._at_exit
-            yield from self._problems(template, f"spec.templates[{index}]", parent)
+            name = as_text(template.get("name"))
+            begins = name in self._begins and (not early or name == self._begin)
+            given = self._given if begins else _BY_CALLER
+            yield from self._problems(template, f"spec.templates[{index}]", parent, given)
 
     def supply_problems(self, name: str, arguments: Any, path: str) -> Iterator[Finding]:
         """Inputs of a template that these arguments do not give."""
@@ -72,32 +102,46 @@ class Templates:
                 waiting.extend(as_text(call.get("template")) for call in _calls_in([by_name[name]]))
         return reached
 
-    def _problems(self, template: dict[str, Any], path: str, parent: Scope) -> Iterator[Finding]:
-        kind = type_of(template)
-        yield from kind_problems(template, self._defaults, path)
+    def _problems(self, written: dict[str, Any], path: str, parent: Scope, given: Given) -> Iterator[Finding]:
+        kind = type_of(written)
+        yield from kind_problems(written, self._defaults, path)
+        yield from retry_problems(written, path)
+        yield from input_problems(written, kind, path)
+        scope = input_scope(outline_of(written, kind), written, parent)
+        template = filled(written, self._known_in(written, kind, parent), given)
         yield from common_problems(template, kind, path)
-        yield from input_problems(template, kind, path)
-        scope = input_scope(outline_of(template, kind), template, parent)
         if kind == "steps":
-            yield from self._steps_problems(template, path, scope)
+            yield from self._steps_problems(template, written, path, scope)
         elif kind == "dag":
-            yield from self._dag_problems(template, path, scope)
+            yield from self._dag_problems(template, written, path, scope)
         elif kind:
             yield from leaf_problems(template, kind, self._defaults, path)
             if runs_a_pod(kind):
                 scope.names.add("pod.name")
-            yield from variable_problems(texts(template, "Template", path), scope)
+            yield from variable_problems(texts(template, "Template", path), scope, texts(written, "Template", path))
         if kind in {"steps", "dag"}:
-            yield from variable_problems(texts(template.get("outputs"), "Outputs", f"{path}.outputs"), scope)
+            here = f"{path}.outputs"
+            before = texts(written.get("outputs"), "Outputs", here)
+            yield from variable_problems(texts(template.get("outputs"), "Outputs", here), scope, before)
         yield from output_problems(template, kind, path)
 
-    def _steps_problems(self, template: dict[str, Any], path: str, scope: Scope) -> Iterator[Finding]:
-        steps = [
-            (f"{path}.steps[{group}][{place}]", as_object(step))
-            for group, steps in enumerate(as_list(template.get("steps")))
-            for place, step in enumerate(as_list(steps))
-        ]
-        yield from template_names(((f"{here}.name", as_text(step.get("name"))) for here, step in steps), filled=True)
+    def _known_in(self, template: dict[str, Any], kind: str, parent: Scope) -> dict[str, str]:
+        """The variables that have a value in a template whoever calls it."""
+        more = ["pod.name"] if runs_a_pod(kind) else []
+        if template.get("retryStrategy") is not None:
+            more += _OF_A_RETRY
+        if "workflow.failures" in parent:
+            more.append("workflow.failures")
+        return {**self._known, **{name: placeholder(name) for name in more}}
+
+    def _steps_problems(
+        self, template: dict[str, Any], written: dict[str, Any], path: str, scope: Scope
+    ) -> Iterator[Finding]:
+        steps = list(_steps_of(template, f"{path}.steps"))
+        before = dict(_steps_of(written, f"{path}.steps"))
+        if not as_list(template.get("steps")):
+            yield f"{path}.steps", "must have at least one step"
+        yield from template_names((f"{here}.name", as_text(step.get("name"))) for here, step in steps)
         begun: set[str] = set()
         scope.with_status = begun.__contains__
         for here, step in steps:
@@ -106,38 +150,43 @@ class Templates:
             if _has_exit_hook(step):
                 scope.nodes[node] = Node(self._callee(step), looped=False)
             yield from _item_problems(step, here, scope)
-            yield from self._call_problems(step, "Step", here, scope)
-            scope.nodes[node] = Node(self._callee(step), is_looped(step))
+            yield from self._call_problems(step, before[here], "Step", here, scope)
+            yield from hook_problems(step.get("hooks"), f"{here}.hooks")
+            scope.nodes[node] = Node(self._callee(step), gathers(step))
 
-    def _dag_problems(self, template: dict[str, Any], path: str, scope: Scope) -> Iterator[Finding]:
+    def _dag_problems(
+        self, template: dict[str, Any], written: dict[str, Any], path: str, scope: Scope
+    ) -> Iterator[Finding]:
         dag = as_object(template.get("dag"))
+        before = [as_object(task) for task in as_list(as_object(written.get("dag")).get("tasks"))]
         yield from dag_problems(dag, f"{path}.dag")
         tasks = [as_object(task) for task in as_list(dag.get("tasks"))]
         order = ancestors(dag)
         hooked = {as_text(task.get("name")) for task in tasks if task.get("hooks") is not None}
         for task in tasks:
-            scope.nodes[f"tasks.{as_text(task.get('name'))}"] = Node(self._callee(task), is_looped(task))
+            scope.nodes[f"tasks.{as_text(task.get('name'))}"] = Node(self._callee(task), gathers(task))
         for index, task in enumerate(tasks):
             here, own = f"{path}.dag.tasks[{index}]", Scope(scope)
             own.with_status = _Statuses(order, as_text(task.get("name")), hooked)
             yield from _item_problems(task, here, own)
-            yield from self._call_problems(task, "Task", here, own)
-            yield from _order_problems(task, scope, order, f"{here}.arguments")
+            yield from self._call_problems(task, before[index], "Task", here, own)
+            yield from _order_problems(task, scope, order, here)
         yield from variable_problems([(f"{path}.dag.target", as_text(dag.get("target")))], scope)
         scope.with_status = lambda node: node in scope.nodes
 
-    def _call_problems(self, call: dict[str, Any], kind: str, path: str, scope: Scope) -> Iterator[Finding]:
+    def _call_problems(
+        self, call: dict[str, Any], written: dict[str, Any], kind: str, path: str, scope: Scope
+    ) -> Iterator[Finding]:
         yield from self._reference_problems(call, path)
         arguments = call.get("arguments")
-        yield from argument_problems(arguments, f"{path}.arguments", filled=True)
-        yield from hook_problems(call.get("hooks"), f"{path}.hooks")
+        yield from argument_problems(arguments, f"{path}.arguments")
         if (outline := self._callee(call)) is not None:
             yield from self._supply_problems(outline, arguments, path)
         inline = call.get("inline")
-        outside = {member: value for member, value in call.items() if member != "inline"}
-        yield from variable_problems(texts(outside, kind, path), scope)
+        before = texts(_without(written, "inline"), kind, path)
+        yield from variable_problems(texts(_without(call, "inline"), kind, path), scope, before)
         if isinstance(inline, dict):
-            yield from self._problems(inline, f"{path}.inline", scope)
+            yield from self._problems(inline, f"{path}.inline", scope, _BY_CALLER)
 
     def _reference_problems(self, call: dict[str, Any], path: str) -> Iterator[Finding]:
         name, reference = as_text(call.get("template")), call.get("templateRef")
@@ -150,7 +199,7 @@ class Templates:
         elif not name:
             if call.get("inline") is None:
                 yield path, "needs template, templateRef or inline: what is to run?"
-        elif not has_tag(name) and name not in self._outlines:
+        elif not is_unknown(name) and name not in self._outlines:
             yield f"{path}.template", f"{quoted(name)} is not among spec.templates"
 
     def _callee(self, call: dict[str, Any]) -> Outline | None:
@@ -194,6 +243,26 @@ def hook_problems(hooks: Any, path: str) -> Iterator[Finding]:
             yield f"{path}[{quoted(name)}].expression", "is required: it says when the hook runs"
 
 
+def _known(scope: Scope, spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The variables of the whole workflow, with what Argo puts in for them."""
+    for name in scope.names:
+        yield name, placeholder(name)
+    for parameter in map(as_object, as_list(as_object(spec.get("arguments")).get("parameters"))):
+        if parameter.get("value") is not None:
+            yield f"workflow.parameters.{as_text(parameter.get('name'))}", value_text(parameter["value"])
+
+
+def _steps_of(template: dict[str, Any], path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The steps of a template, each with its key path."""
+    for group, steps in enumerate(as_list(template.get("steps"))):
+        for place, step in enumerate(as_list(steps)):
+            yield f"{path}[{group}][{place}]", as_object(step)
+
+
+def _without(call: dict[str, Any], *members: str) -> dict[str, Any]:
+    return {member: value for member, value in call.items() if member not in members}
+
+
 def _calls_in(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Every step and task of these templates and of those that stand inline in them."""
     waiting = list(templates)
@@ -231,16 +300,14 @@ def _item_problems(call: dict[str, Any], path: str, scope: Scope) -> Iterator[Fi
 
 
 def _order_problems(task: dict[str, Any], scope: Scope, order: Ancestors, path: str) -> Iterator[Finding]:
-    """Arguments from tasks that need not be finished when this one begins."""
-    arguments = as_object(task.get("arguments"))
-    for member, source in (("parameters", "value"), ("artifacts", "from")):
-        for index, item in enumerate(as_list(arguments.get(member))):
-            text = as_text(as_object(item).get(source))
-            if not text.startswith("{{tasks."):
-                continue
-            other = text.split(".", 2)[1]
-            if f"tasks.{other}" in scope.nodes and not order.has(as_text(task.get("name")), other):
-                yield (
-                    f"{path}.{member}[{index}].{source}",
-                    f"is from {quoted(other)}, which the task does not wait for: add it to its dependencies",
-                )
+    """What a task takes from tasks that need not be finished when it begins. Its hooks run later, and are not asked."""
+    name = as_text(task.get("name"))
+    for here, text in texts(_without(task, "inline", "hooks"), "Task", path):
+        for variable in variables_in(text)[0] if "{{" in text else ():
+            root, _, rest = variable.strip().partition(".")
+            other, _, member = rest.partition(".")
+            at_once = here.startswith(f"{path}.arguments.") and text.startswith("{{tasks.")
+            taken = root == "tasks" and (member.startswith("outputs.") or at_once)
+            if taken and f"tasks.{other}" in scope.nodes and not order.has(name, other):
+                yield here, f"is from {quoted(other)}, which the task does not wait for: add it to its dependencies"
+                break

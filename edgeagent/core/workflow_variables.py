@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.core.workflow_names import Finding, as_list, as_object, as_text, has_tag
+from edgeagent.core.workflow_names import Finding, as_list, as_object, as_text, has_tag, is_open
 
 _ROOTS = ("item.", "steps.", "inputs.", "outputs.", "pod.", "workflow.", "tasks.")
 # What the engine fills in later, or looks up by itself: whatever follows is taken.
@@ -24,6 +24,8 @@ _GLOBALS = (
     "workflow.name", "workflow.namespace", "workflow.mainEntrypoint", "workflow.serviceAccountName", "workflow.uid",
     "workflow.status", "workflow.annotations", "workflow.annotations.json", "workflow.labels", "workflow.labels.json",
 )  # fmt: skip
+# An incomplete location of these kinds is told where it stands.
+_TOLD_WHERE_IT_IS = ("git", "hdfs")
 _MISSING = {
     "item": "but no item of withItems has it, and there is no withParam",
     "steps": "which no earlier step of this template gives",
@@ -33,13 +35,21 @@ _MISSING = {
     "workflow": "which this workflow does not have: its parameters are those of spec.arguments",
 }
 _OF_EVERY_NODE = frozenset({"id", "startedAt", "finishedAt", "hostNodeName"})
-_WITHOUT_RESULT = frozenset({"steps", "dag"})
+_WITH_RESULT = frozenset({"container", "script", "data", "http", "plugin"})
+_WITH_RESULT_OF_ITEMS = frozenset({"script", "containerSet"})
+# Where an artifact can be, in the order in which Argo looks: the first that is given decides. One of the members must
+# be there, or all of those that are joined by a +.
+_LOCATIONS = {
+    "artifactory": ("url+usernameSecret",), "azure": ("blob",), "git": ("repo",), "gcs": ("key",),
+    "hdfs": ("path", "addresses"), "http": ("url",), "oss": ("key",), "raw": (), "s3": ("key",), "plugin": ("key",),
+}  # fmt: skip
 
 
 class Outline(msgspec.Struct, frozen=True):
     """What a call of a template needs to know of it: what it must be given, and what it gives."""
 
     kind: str
+    has_result: bool
     parameters: frozenset[str]
     required_parameters: dict[str, None]
     required_artifacts: dict[str, None]
@@ -59,7 +69,7 @@ class Node(msgspec.Struct, frozen=True):
         outline = self.outline
         if outline is None or member in _OF_EVERY_NODE:
             return True
-        has_result = outline.kind not in _WITHOUT_RESULT
+        has_result = outline.has_result or (self.looped and outline.kind in _WITH_RESULT_OF_ITEMS)
         single = {
             "ip": outline.daemon,
             "exitCode": has_result,
@@ -122,16 +132,20 @@ def outline_of(template: dict[str, Any], kind: str) -> Outline:
     artifacts = [as_object(item) for item in as_list(inputs.get("artifacts"))]
     return Outline(
         kind=kind,
+        has_result=kind in _WITH_RESULT or (kind == "containerSet" and "main" in _containers(template)),
         parameters=_names(parameters),
         required_parameters=dict.fromkeys(
             as_text(parameter.get("name"))
             for parameter in parameters
-            if all(parameter.get(member) is None for member in ("value", "default", "valueFrom"))
+            if all(parameter.get(member) is None for member in ("value", "default"))
+            and as_object(parameter.get("valueFrom")).get("configMapKeyRef") is None
         ),
         required_artifacts=dict.fromkeys(
             as_text(artifact.get("name"))
             for artifact in artifacts
-            if artifact.get("optional") is not True and not has_location(artifact)
+            if artifact.get("optional") is not True
+            and not has_location(artifact)
+            and all(artifact.get(place) is None for place in _TOLD_WHERE_IT_IS)
         ),
         output_parameters=_names(as_list(outputs.get("parameters"))),
         output_artifacts=_names(as_list(outputs.get("artifacts"))),
@@ -139,10 +153,27 @@ def outline_of(template: dict[str, Any], kind: str) -> Outline:
     )
 
 
+def _containers(template: dict[str, Any]) -> frozenset[str]:
+    return _names(as_list(as_object(template.get("containerSet")).get("containers")))
+
+
 def has_location(artifact: dict[str, Any]) -> bool:
     """Whether an artifact says where it is, or at least under which key."""
-    places = ("s3", "git", "http", "artifactory", "hdfs", "raw", "oss", "gcs", "azure", "plugin")
-    return any(artifact.get(place) is not None for place in places)
+    place, needed = location_of(artifact)
+    return bool(place) and not needed
+
+
+def location_of(artifact: dict[str, Any]) -> tuple[str, str]:
+    """Which kind of location an artifact has, "" for none, and what is missing in it, "" for nothing."""
+    place = next((place for place in _LOCATIONS if artifact.get(place) is not None), "")
+    if not place or not (ways := _LOCATIONS[place]):
+        return place, ""
+    location = as_object(artifact[place])
+    if place == "artifactory" and "/" in as_text(location.get("url")).partition("://")[2]:
+        return place, ""  # the path of its address is a key
+    if any(all(location.get(member) for member in way.split("+")) for way in ways):
+        return place, ""
+    return place, " or ".join(ways).replace("+", " and ")
 
 
 def global_scope(workflow: dict[str, Any], templates: Iterable[dict[str, Any]], *, references: bool) -> Scope:
@@ -180,37 +211,55 @@ def global_scope(workflow: dict[str, Any], templates: Iterable[dict[str, Any]], 
 def input_scope(outline: Outline, template: dict[str, Any], parent: Scope) -> Scope:
     """A template's own scope: its inputs, over the workflow's or an outer template's."""
     scope = Scope(parent)
-    if outline.parameters:
-        scope.names.add("inputs.parameters")
+    scope.names.add("inputs.parameters")  # all of them, as JSON: an empty list in a template that has none
     scope.names.update(f"inputs.parameters.{name}" for name in outline.parameters)
     for name in _names(as_list(as_object(template.get("inputs")).get("artifacts"))):
         scope.names.update((f"inputs.artifacts.{name}", f"inputs.artifacts.{name}.path"))
     return scope
 
 
-def variable_problems(found: Iterable[tuple[str, str]], scope: Scope) -> Iterator[Finding]:
+def variable_problems(
+    found: Iterable[tuple[str, str]], scope: Scope, written: Iterable[tuple[str, str]] = ()
+) -> Iterator[Finding]:
     """Variables in texts that cannot be resolved.
 
     Args:
         found: key paths and texts that Argo reads as one: a variable that is not closed in one text swallows what
             comes after it, and then nothing can be told.
         scope: what there is.
+        written: the same texts before anything was put into them.
     """
-    problems: list[Finding] = []
+    problems: list[tuple[str, str]] = []
+    missing: list[tuple[int, str]] = []
     for path, text in found:
         if "{{" not in text:
             continue
-        tags, rest = _split(text)
+        tags, rest = variables_in(text)
         if rest is not None:
             tag = rest.lstrip(" ")
             if not tag.startswith(_ROOTS) or tag.startswith(_ALWAYS):
                 return
             problems.append((path, "has a '{{' without its '}}'"))
-        problems.extend((path, _reason(tag)) for tag in tags if _is_missing(tag, scope))
+        for tag in tags:
+            if _is_missing(tag, scope):
+                missing.append((len(problems), tag))
+                problems.append((path, _reason(tag)))
+    if missing:
+        before = dict(written)
+        for number, tag in missing:
+            path, reason = problems[number]
+            if path in before and tag not in before[path]:
+                problems[number] = path, reason + _way(before[path])
     yield from problems
 
 
-def _split(text: str) -> tuple[list[str], str | None]:
+def _way(text: str) -> str:
+    """How a variable came into a text in which it was not written."""
+    tags, _ = variables_in(text)
+    return "; it comes with the value of {{" + tags[0][:100] + "}}" if tags else ""
+
+
+def variables_in(text: str) -> tuple[list[str], str | None]:
     """The variables in a text; and what comes after the last `{{` when it is not closed."""
     tags: list[str] = []
     start = text.find("{{")
@@ -225,8 +274,8 @@ def _split(text: str) -> tuple[list[str], str | None]:
 
 def _is_missing(tag: str, scope: Scope) -> bool:
     name = tag.strip(" ")
-    # A variable within a variable is filled in first: what then is asked for, nobody knows yet.
-    if has_tag(tag) or not name.startswith(_ROOTS) or name.startswith(_ALWAYS):
+    # An expression within a variable is filled in first: what then is asked for, nobody knows yet.
+    if is_open(tag) or not name.startswith(_ROOTS) or name.startswith(_ALWAYS):
         return False
     return name not in scope
 

@@ -28,6 +28,9 @@ def given(**spec: Any) -> dict[str, Any]:
     return one(runs(), **spec)
 
 
+IDLE = [[step("a", "", inline=runs())]]
+
+
 def of(**members: Any) -> dict[str, Any]:
     """A workflow of one template with these members beside its container."""
     return one(runs(**members))
@@ -52,6 +55,25 @@ def parameter(**members: Any) -> dict[str, Any]:
 
 def artifact(**members: Any) -> dict[str, Any]:
     return {"artifacts": [{"name": "f", **members}]}
+
+
+def hdfs(**members: Any) -> dict[str, Any]:
+    return {"addresses": ["name-node:8020"], "path": "/b", "hdfsUser": "u", **members}
+
+
+# A kind of location, an incomplete one, what it needs, and one with just that.
+LOCATIONS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
+    ("s3", {"bucket": "b", "endpoint": "e"}, "key", {"key": "k"}),
+    ("gcs", {}, "key", {"key": "k"}),
+    ("oss", {}, "key", {"key": "k"}),
+    ("http", {}, "url", {"url": "https://files.example/a"}),
+    ("git", {"revision": "main"}, "repo", {"repo": "https://git.example/a"}),
+    ("azure", {"container": "c"}, "blob", {"blob": "b"}),
+    ("plugin", {"name": "p"}, "key", {"key": "k"}),
+    ("hdfs", {}, "path or addresses", {"path": "/a"}),
+    ("artifactory", {"url": "https://files.example"}, "url and usernameSecret", {"url": "https://files.example/a"}),
+    ("artifactory", {}, "url and usernameSecret", {"url": "https://a.example", "usernameSecret": {"key": "k"}}),
+]
 
 
 def plugin(container: dict[str, Any]) -> dict[str, Any]:
@@ -124,20 +146,28 @@ TEMPLATES = [
     Case(of(inputs=artifact(path="/a", **{"from": "{{x}}"}, optional=True)), f"{T}.inputs.artifacts[0].from", "not for",
          of(inputs=artifact(path="/a", optional=True))),
     Case(of(inputs=artifact(optional=True)), f"{T}.inputs.artifacts[0].path", "is required",
-         one({"name": "work", "steps": [], "inputs": artifact(optional=True)})),
-    Case(bare(steps=[], inputs=artifact(path="/a", optional=True)), f"{T}.inputs.artifacts[0].path", "only for",
-         bare(steps=[], inputs=artifact(optional=True))),
+         one({"name": "work", "steps": IDLE, "inputs": artifact(optional=True)})),
+    Case(bare(steps=IDLE, inputs=artifact(path="/a", optional=True)), f"{T}.inputs.artifacts[0].path", "only for",
+         bare(steps=IDLE, inputs=artifact(optional=True))),
     Case(of(outputs=artifact(path="/a/../b")), f"{T}.outputs.artifacts[0].path", "lead out",
          of(outputs=artifact(path="/a/../a/b"))),
     Case(of(outputs=artifact(path="/a/..")), f"{T}.outputs.artifacts[0].path", "lead out",
          of(outputs=artifact(path="/..a/b.."))),
     Case(of(inputs=artifact(path="/a", git={})), f"{T}.inputs.artifacts[0].git.repo", "is required",
          of(inputs=artifact(path="/a", git={"repo": "https://example.com/a"}))),
-    Case(of(inputs=artifact(path="/a", hdfs={"path": "b", "hdfsUser": "u"})),
-         f"{T}.inputs.artifacts[0].hdfs.path", "'/'",
-         of(inputs=artifact(path="/a", hdfs={"path": "/b", "hdfsUser": "u"}))),
-    Case(of(archiveLocation={"hdfs": {"path": "/b"}}), f"{T}.archiveLocation.hdfs", "needs hdfsUser",
-         of(archiveLocation={"hdfs": {"path": "/b", "krbCCacheSecret": {"key": "k"}}})),
+    Case(of(inputs=artifact(path="/a", hdfs=hdfs(path="b"))), f"{T}.inputs.artifacts[0].hdfs.path", "'/'",
+         of(inputs=artifact(path="/a", hdfs=hdfs()))),
+    Case(of(inputs=artifact(path="/a", hdfs=hdfs(addresses=[]))), f"{T}.inputs.artifacts[0].hdfs.addresses", "required",
+         of(inputs=artifact(path="/a", hdfs=hdfs()))),
+    Case(of(archiveLocation={"hdfs": hdfs(hdfsUser="")}), f"{T}.archiveLocation.hdfs", "needs hdfsUser",
+         of(archiveLocation={"hdfs": hdfs()})),
+    Case(of(archiveLocation={"hdfs": hdfs(krbCCacheSecret={"key": "k"}, krbServicePrincipalName="p")}),
+         f"{T}.archiveLocation.hdfs.krbConfigConfigMap", "is required with krbCCacheSecret",
+         of(archiveLocation={"hdfs": hdfs(krbCCacheSecret={"key": "k"}, krbServicePrincipalName="p",
+                                          krbConfigConfigMap={"key": "c"})})),
+    *(Case(one(runs(), arguments=artifact(**{kind: incomplete})), "spec.arguments.artifacts[0]",
+           f"has no location: {kind} needs {needed}", one(runs(), arguments=artifact(**{kind: complete})))
+      for kind, incomplete, needed, complete in LOCATIONS),
     Case(one(runs(inputs=takes("p"))), "spec.entrypoint", "no value for 'p'",
          one(runs(inputs=takes("p")), arguments=gives(p=1))),
     Case(given(onExit="end", templates=[runs(), runs("end", inputs=takes("p"))]), "spec.onExit", "no value for 'p'",
@@ -152,11 +182,11 @@ TEMPLATES = [
     Case(of(outputs=parameter(valueFrom={"default": "1"})), f"{T}.outputs.parameters[0].valueFrom", "needs one source",
          bare(suspend={}, outputs=parameter(valueFrom={"supplied": {}}))),
     Case(of(outputs=parameter(valueFrom={"expression": "a"})), f"{T}.outputs.parameters[0].valueFrom.path", "container",
-         bare(steps=[], outputs=parameter(valueFrom={"expression": "a"}))),
+         bare(steps=IDLE, outputs=parameter(valueFrom={"expression": "a"}))),
     Case(bare(resource={"action": "get"}, outputs=parameter(valueFrom={"path": "/a"})),
          f"{T}.outputs.parameters[0].valueFrom", "jqFilter",
          bare(resource={"action": "get"}, outputs=parameter(valueFrom={"jqFilter": "."}))),
-    Case(bare(steps=[], outputs=parameter(valueFrom={"path": "/a"})), f"{T}.outputs.parameters[0].valueFrom", "expres",
+    Case(bare(steps=IDLE, outputs=parameter(valueFrom={"path": "/a"})), f"{T}.outputs.parameters[0].valueFrom", "expr",
          steps(step(), worker=runs(outputs=writes("p")),
                outputs=parameter(valueFrom={"parameter": "{{steps.a.outputs.parameters.p}}"}))),
     Case(of(outputs=parameter(value="1", globalName="a.b")), f"{T}.outputs.parameters[0].globalName", "is 'a.b'",
@@ -199,12 +229,12 @@ LEAVES = [
     Case(of(activeDeadlineSeconds=-1), f"{T}.activeDeadlineSeconds", "number of seconds", of(activeDeadlineSeconds=0)),
     Case(of(activeDeadlineSeconds="soon"), f"{T}.activeDeadlineSeconds", "is 'soon'",
          of(activeDeadlineSeconds="{{workflow.name}}")),
-    Case(bare(steps=[], activeDeadlineSeconds=9), f"{T}.activeDeadlineSeconds", "not for steps",
+    Case(bare(steps=IDLE, activeDeadlineSeconds=9), f"{T}.activeDeadlineSeconds", "not for steps",
          of(activeDeadlineSeconds="9")),
-    Case(of(parallelism=2), f"{T}.parallelism", "only for steps and dag", bare(steps=[], parallelism=2)),
+    Case(of(parallelism=2), f"{T}.parallelism", "only for steps and dag", bare(steps=IDLE, parallelism=2)),
     Case(of(timeout="10"), f"{T}.timeout", 'such as "10s"', of(timeout="10s")),
-    Case(bare(steps=[], timeout="10s"), f"{T}.timeout", "not for steps", of(timeout="")),
-    Case(bare(steps=[], pendingTimeout="10s"), f"{T}.pendingTimeout", "not for steps", of(pendingTimeout="10s")),
+    Case(bare(steps=IDLE, timeout="10s"), f"{T}.timeout", "not for steps", of(timeout="")),
+    Case(bare(steps=IDLE, pendingTimeout="10s"), f"{T}.pendingTimeout", "not for steps", of(pendingTimeout="10s")),
     Case(of(retryStrategy={"retryPolicy": "Never"}), f"{T}.retryStrategy.retryPolicy", "OnTransientError",
          of(retryStrategy={"retryPolicy": "OnError", "limit": "2"})),
     Case(of(metrics={"prometheus": [METRIC | {"name": "a-b"}]}), f"{T}.metrics.prometheus[0].name", "is 'a-b'",
@@ -221,7 +251,7 @@ LEAVES = [
          of(metrics={"prometheus": [METRIC | {"gauge": {"value": "{{resourcesDuration.cpu}}"}}]})),
     Case(bare(http={"url": "u"}, podResources={"limits": {"cpu": 1}}), f"{T}.podResources", "not for http",
          of(podResources={"limits": {"cpu": 1}})),
-    Case(bare(steps=[], resourceClaims=[{"name": "a"}]), f"{T}.resourceClaims", "not for steps",
+    Case(bare(steps=IDLE, resourceClaims=[{"name": "a"}]), f"{T}.resourceClaims", "not for steps",
          of(resourceClaims=[{"name": "a"}])),
 ]  # fmt: skip
 CASES = WHOLE + ARGUMENTS + TEMPLATES + LEAVES
@@ -252,7 +282,6 @@ def test_everything_wrong_is_told_at_once() -> None:
     "workflow",
     [
         steps(step(template="main")),  # recursion
-        bare(steps=[]),
         bare(suspend={}) | {"kind": "CronWorkflow", "apiVersion": "v0"},
         of(notYetInvented={"a": ["{{inputs.parameters.gone}}"]}),
         given() | {"metadata": {"name": "Bad_Name"}, "status": {"phase": 5}},
