@@ -13,6 +13,7 @@ from edgeagent.cli.options import add_config, add_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
+from edgeagent.config.workflows import config_notes
 from edgeagent.core.placeholders import is_placeholder, placeholders
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
@@ -87,6 +88,7 @@ def _agent(config: AgentConfig) -> list[str]:
         )
     if config.local is not None:
         lines += _limits("local", config.local)
+    lines += [f"note: {note.path}: {note.reason}" for note in config_notes(config)]
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
     return lines

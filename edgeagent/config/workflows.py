@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.rules import dest_problems, workflow_problems
+from edgeagent.core.rules import dest_problems, workflow_notes, workflow_problems
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import ConfigError, Problem
 
@@ -60,6 +60,20 @@ def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
     if problems:
         raise ConfigError(str(path), problems)
     return msgspec.structs.replace(config, rule=rules)
+
+
+def config_notes(config: AgentConfig) -> Iterator[Problem]:
+    """What is no error in the rules of a configuration, and yet not what somebody may think.
+
+    Args:
+        config: as `load_agent` returns it.
+    """
+    for index, rule in enumerate(config.rule):
+        for where, why in workflow_notes(rule.workflow) if rule.workflow is not None else ():
+            if rule.workflow_file:
+                yield _located(index, rule.workflow_file, f"workflow.{where}", why)
+            else:
+                yield Problem(f"rule[{index}].workflow.{where}", why)
 
 
 def _located(index: int, file: str, where: str, why: str) -> Problem:

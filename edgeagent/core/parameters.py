@@ -19,11 +19,11 @@ import msgspec
 from edgeagent.core.paths import MISSING, Path, compile_path, reader_of, text_of
 from edgeagent.core.rulespec import Parameter, ParameterSource
 from edgeagent.core.sjson import Dest, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
+from edgeagent.core.workflow_names import is_parameter_name
 from edgeagent.errors import MessageError
 
 Read = Callable[[dict[str, Any]], Any]
 
-_PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+", re.ASCII)
 # The attributes of a CloudEvent that Argo Events has, in its order.
 _CONTEXT = ("id", "source", "specversion", "type", "datacontenttype", "subject", "time")
 _SPECVERSION = "1.0"
@@ -89,7 +89,7 @@ class Parameters:
 def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What is wrong in a rule's `arguments`: parameter name and reason."""
     for name, value in arguments.items():
-        if not _PARAMETER_NAME.fullmatch(name):
+        if not is_parameter_name(name):
             yield name, "a parameter's name has letters, digits, '-' and '_' only"
         try:
             _argument(name, value)

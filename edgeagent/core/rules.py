@@ -23,6 +23,12 @@ _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
 # Sources and types that are remembered; a device that makes up ever new ones costs time, never memory.
 _MAX_WANTING = 4096
 _METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
+# What `kubectl` prints of a workflow beside what somebody wrote: it is passed over, and `workflow_notes` says so.
+_MADE_BY_THE_ENGINE = frozenset({"status"})
+_METADATA_MADE_BY_THE_ENGINE = frozenset({
+    "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields",
+    "resourceVersion", "selfLink", "uid",
+})  # fmt: skip
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -50,9 +56,9 @@ class Rule:
         self.coalesce = bool(spec.coalesce)
         self.parameters = Parameters(spec.arguments, spec.parameters)
         workflow = spec.workflow or {}
-        metadata = workflow.get("metadata", {})
-        self.labels: dict[str, str] = metadata.get("labels", {})
-        self.annotations: dict[str, str] = metadata.get("annotations", {})
+        metadata = workflow.get("metadata") or {}
+        self.labels: dict[str, str] = metadata.get("labels") or {}
+        self.annotations: dict[str, str] = metadata.get("annotations") or {}
         self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)
@@ -92,8 +98,8 @@ class Rule:
         if not parameters:
             return self._spec
         names = {parameter["name"] for parameter in parameters}
-        arguments = self._spec.get("arguments", {})
-        kept = [parameter for parameter in arguments.get("parameters", []) if parameter.get("name") not in names]
+        arguments = self._spec.get("arguments") or {}
+        kept = [parameter for parameter in arguments.get("parameters") or [] if parameter.get("name") not in names]
         return {**self._spec, "arguments": {**arguments, "parameters": [*kept, *parameters]}}
 
     def workflow(
@@ -282,31 +288,49 @@ def workflow_problems(workflow: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(workflow, dict) or is_too_deep(workflow):
         yield "", TOO_DEEP if isinstance(workflow, dict) else "must be an object"
         return
-    for key in workflow.keys() - _WORKFLOW_MEMBERS:
+    for key in workflow.keys() - _WORKFLOW_MEMBERS - _MADE_BY_THE_ENGINE:
         yield key, f"is no member of a Workflow that can be sent (known: {', '.join(sorted(_WORKFLOW_MEMBERS))})"
     if workflow.get("kind", "Workflow") != "Workflow":
         yield "kind", f"must be Workflow, is {workflow['kind']!r}"
     spec = workflow.get("spec")
     if not isinstance(spec, dict) or not spec:
         yield "spec", "must be an object that says what to run"
-    elif not _is_arguments(spec.get("arguments", {})):
+    elif not _is_arguments(spec.get("arguments")):
         yield "spec.arguments", "must be an object; its parameters an array of objects"
-    metadata = workflow.get("metadata", {})
-    if not isinstance(metadata, dict):
+    metadata = workflow.get("metadata")
+    if isinstance(metadata, dict):
+        yield from _metadata_problems(metadata)
+    elif metadata is not None:
         yield "metadata", "must be an object"
-        return
-    for key in metadata.keys() - _METADATA_MEMBERS:
+
+
+def _metadata_problems(metadata: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for key in metadata.keys() - _METADATA_MEMBERS - _METADATA_MADE_BY_THE_ENGINE:
         yield f"metadata.{key}", "only labels and annotations are taken over; name and namespace are made by edgeagent"
     for key in ("labels", "annotations"):
-        texts = metadata.get(key, {})
+        texts = metadata.get(key)
+        if texts is None:
+            continue
         if not isinstance(texts, dict) or not all(isinstance(text, str) for text in texts.values()):
             yield f"metadata.{key}", "must be an object of texts"
 
 
+def workflow_notes(workflow: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What of a rule's own workflow, which has no `workflow_problems`, is passed over: member and reason."""
+    why = "is made by the engine, as kubectl prints it; it is passed over"
+    yield from ((member, why) for member in sorted(workflow.keys() & _MADE_BY_THE_ENGINE))
+    members = (workflow.get("metadata") or {}).keys()
+    yield from ((f"metadata.{member}", why) for member in sorted(members & _METADATA_MADE_BY_THE_ENGINE))
+
+
 def _is_arguments(arguments: Any) -> bool:
+    if arguments is None:
+        return True
     if not isinstance(arguments, dict):
         return False
-    parameters = arguments.get("parameters", [])
+    parameters = arguments.get("parameters")
+    if parameters is None:
+        return True
     return isinstance(parameters, list) and all(isinstance(parameter, dict) for parameter in parameters)
 
 

@@ -21,6 +21,7 @@ from edgeagent.core.workflow_names import (
     as_object,
     as_text,
     is_label_value,
+    is_open,
     is_too_deep,
     named,
     quoted,
@@ -70,8 +71,11 @@ def _spec_problems(workflow: dict[str, Any], spec: dict[str, Any]) -> Iterator[F
         yield from template_names(named(entries, "spec.templates"))
         yield from _template_problems(workflow, spec)
         return
-    if not as_object(reference).get("name"):
+    name = as_text(as_object(reference).get("name"))
+    if not name:
         yield "spec.workflowTemplateRef.name", "is required"
+    elif not is_dns_subdomain(name) and not is_open(name):
+        yield "spec.workflowTemplateRef.name", f"must be a DNS subdomain, is {quoted(name)}"
     if entries:
         yield "spec.templates", "cannot stand together with spec.workflowTemplateRef: keep one"
 

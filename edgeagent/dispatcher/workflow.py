@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from typing import Any, TypeGuard
 
 from edgeagent.core import names
+from edgeagent.core.workflow_metadata import metadata_problems
 from edgeagent.core.workflow_names import (
     MAX_TEMPLATE_NAME_CHARS,
     TEMPLATE_TYPES,
-    is_label_value,
     is_parameter_name,
     is_template_name,
     quoted,
@@ -28,7 +28,6 @@ API_VERSION = "argoproj.io/v1alpha1"
 MAX_NAME_CHARS = 63  # the name becomes the value of a label
 # What Kubernetes keeps of generateName before it adds five characters.
 _GENERATED_BASE_CHARS = 58
-_MAX_ANNOTATIONS_BYTES = 256 << 10
 
 _WORKFLOW_MEMBERS = ("apiVersion", "kind", "metadata", "spec")
 _METADATA_MEMBERS = ("name", "generateName", "namespace", "labels", "annotations")
@@ -69,49 +68,12 @@ def _metadata_problems(metadata: dict[str, Any], namespace: str) -> Iterator[str
     own = metadata.get("namespace")
     if own is not None and own != namespace:
         yield f"metadata.namespace is {quoted(own)}, but the message's namespace is {quoted(namespace)}"
-    yield from _text_map_problems(metadata.get("labels"), "metadata.labels")
-    yield from _text_map_problems(metadata.get("annotations"), "metadata.annotations")
-    yield from _label_value_problems(metadata.get("labels"))
-    yield from _annotation_size_problems(metadata.get("annotations"))
+    yield from (f"{path} {reason}" for path, reason in metadata_problems(metadata))
 
 
 def _is_generate_name(base: str) -> bool:
     """Whether what Kubernetes makes of it is a name."""
     return bool(base) and names.is_dns_subdomain(base[:_GENERATED_BASE_CHARS] + "xxxxx", MAX_NAME_CHARS)
-
-
-def _text_map_problems(texts: object, path: str) -> Iterator[str]:
-    if texts is None:
-        return
-    if not _is_object(texts):
-        yield f"{path} must be an object of texts"
-        return
-    for key, text in texts.items():
-        if not _is_key(key):
-            yield f"{path} has {quoted(key)}, which is no valid key"
-        if not isinstance(text, str):
-            yield f"{path}[{quoted(key)}] must be a text"
-
-
-def _is_key(key: str) -> bool:
-    prefix, slash, name = key.rpartition("/")
-    return is_label_value(name) and (not slash or names.is_dns_subdomain(prefix))
-
-
-def _label_value_problems(labels: object) -> Iterator[str]:
-    if not _is_object(labels):
-        return
-    for key, value in labels.items():
-        if isinstance(value, str) and value and not is_label_value(value):
-            yield f"metadata.labels[{quoted(key)}] is {quoted(value)}, which no label can have"
-
-
-def _annotation_size_problems(annotations: object) -> Iterator[str]:
-    if not _is_object(annotations):
-        return
-    size_bytes = sum(len(key.encode()) + len(str(text).encode()) for key, text in annotations.items())
-    if size_bytes > _MAX_ANNOTATIONS_BYTES:
-        yield f"metadata.annotations have {size_bytes} bytes, at most {_MAX_ANNOTATIONS_BYTES} are allowed"
 
 
 def _spec_problems(spec: dict[str, Any]) -> Iterator[str]:

@@ -231,14 +231,18 @@ def test_what_is_wrong_with_a_rule_is_told_by_its_key(members: dict[str, Any], k
 @pytest.mark.parametrize(
     ("workflow", "key", "reason"),
     [
-        ({"spec": {"a": 1}, "status": {}}, "workflow.status", "no member of a Workflow"),
+        ({"spec": {"a": 1}, "Status": {}}, "workflow.Status", "no member of a Workflow"),
         ({"spec": {"a": 1}, "kind": "CronWorkflow"}, "workflow.kind", "must be Workflow"),
         ({"spec": {}}, "workflow.spec", "what to run"),
         ({"kind": "Workflow"}, "workflow.spec", "what to run"),
         ({"spec": {"arguments": []}}, "workflow.spec.arguments", "must be an object"),
         ({"spec": {"arguments": {"parameters": ["a"]}}}, "workflow.spec.arguments", "array of objects"),
         ({"spec": {"a": 1}, "metadata": []}, "workflow.metadata", "must be an object"),
-        ({"spec": {"a": 1}, "metadata": {"uid": "x"}}, "workflow.metadata.uid", "only labels and annotations"),
+        (
+            {"spec": {"a": 1}, "metadata": {"finalizers": []}},
+            "workflow.metadata.finalizers",
+            "only labels and annotations",
+        ),
         ({"spec": {"a": 1}, "metadata": {"labels": {"a": 1}}}, "workflow.metadata.labels", "object of texts"),
     ],
 )

@@ -9,9 +9,13 @@ import msgspec
 import pytest
 
 from edgeagent.config import load_agent
-from edgeagent.core.rules import rule_problems
+from edgeagent.config.workflows import config_notes
+from edgeagent.core import messages
+from edgeagent.core.rules import Rule, rule_problems
 from edgeagent.core.rulespec import RuleSpec
+from edgeagent.core.workflow_names import quoted
 from edgeagent.core.workflow_rule import rule_workflow_problems
+from edgeagent.dispatcher.workflow import workflow_problems as refused
 from edgeagent.errors import ConfigError
 from tests.fakes.workflow_examples import gives, one, runs, says, step, steps, takes
 
@@ -91,6 +95,104 @@ def test_a_parameter_with_a_fixed_value_is_held_against_the_workflow() -> None:
 )
 def test_where_the_event_decides_what_runs_nothing_is_told(parameter: dict[str, Any]) -> None:
     assert problems(one(runs(), entrypoint="gone"), parameters=[parameter]) == []
+
+
+LABELLED = one(runs()) | {"metadata": {"labels": {"zone": "north"}, "annotations": {"note": "anything goes"}}}
+ZONE = "metadata.labels.zone"
+
+
+def test_labels_and_annotations_that_kubernetes_takes_are_right() -> None:
+    assert problems(LABELLED) == []
+    assert problems(LABELLED, parameters=[put(ZONE), put(ZONE, value=""), put(ZONE, value="n_1.a-B")]) == []
+    assert problems(LABELLED, parameters=[put(r"metadata.annotations.example\.com/note", value="north wing -")]) == []
+    assert problems(LABELLED, parameters=[put(ZONE, dataKey="body.zone", value="none")]) == []
+    assert problems(LABELLED, parameters=[put(ZONE) | {"operation": "append"}]) == []
+
+
+@pytest.mark.parametrize("value", ["north-", "north wing", "-", "ä", "x" * 64])
+def test_a_label_that_kubernetes_refuses_is_found_when_the_configuration_is_read(value: str) -> None:
+    reason = f"is {quoted(value)}, which no label can have"
+    labels = {"metadata": {"labels": {"zone": value}}}
+    assert problems(one(runs()) | labels) == [("workflow.metadata.labels['zone']", reason)]
+    assert problems(one(runs()), parameters=[put(ZONE, value=value)]) == [("parameters[0].src.value", reason)]
+    assert problems(None, parameters=[put(ZONE, value=value)]) == [("parameters[0].src.value", reason)]
+    assert problems(None, parameters=[put(ZONE, dataKey="body.zone", value=value)]) == [
+        ("parameters[0].src.value", reason)
+    ]
+
+
+def test_what_is_put_behind_a_label_is_judged_with_it() -> None:
+    behind = put(ZONE, value=" wing") | {"operation": "append"}
+    ((key, reason),) = problems(LABELLED, parameters=[behind])
+    assert (key, reason) == ("parameters[0].src.value", "is 'north wing', which no label can have")
+    ((key, _),) = problems(LABELLED, parameters=[behind, put(ZONE) | {"operation": "append"}])
+    assert key == "parameters[1]"
+
+
+def test_labels_are_looked_at_where_the_event_decides_what_runs() -> None:
+    workflow = one(runs()) | {"metadata": {"labels": {"a b": "north"}}}
+    ((key, reason),) = problems(workflow, parameters=[put("spec.entrypoint")])
+    assert (key, reason) == ("workflow.metadata.labels", "has 'a b', which is no valid key")
+
+
+def test_annotations_that_are_too_large_together_are_found() -> None:
+    notes = {"metadata": {"annotations": {f"note-{number}": "x" * (64 << 10) for number in range(4)}}}
+    ((key, reason),) = problems(one(runs()) | notes)
+    assert key == "workflow.metadata.annotations"
+    assert reason.endswith("at most 262144 are allowed")
+
+
+def test_a_workflow_that_no_message_can_carry_is_found() -> None:
+    ((key, reason),) = problems(one(says("x" * messages.MAX_MESSAGE_BYTES)))
+    assert key == "workflow"
+    assert "a message with it would be refused" in reason
+
+
+@pytest.mark.parametrize(
+    ("metadata", "spec"),
+    [
+        ({"labels": {"zone": "north-"}}, {}),
+        ({"labels": {"a/b/c": "north"}}, {}),
+        ({"annotations": {"-": "x"}}, {}),
+        ({"annotations": {"a": "x" * (257 << 10)}}, {}),
+        ({}, {"entrypoint": ""}),
+        ({}, {"serviceAccountName": 5}),
+        ({}, {"arguments": {"parameters": [{"name": "a b", "value": ""}]}}),
+        ({}, {"arguments": {"parameters": [{"name": "a"}]}}),
+        ({}, {"templates": []}),
+        ({}, {"EntryPoint": "work"}),
+        ({}, {"templates": None, "workflowTemplateRef": {"name": "Not_A_Name"}}),
+        ({}, {"templates": None, "workflowTemplateRef": {"clusterScope": False}}),
+    ],
+)
+def test_what_the_dispatcher_refuses_is_an_error_of_the_check(metadata: dict[str, Any], spec: dict[str, Any]) -> None:
+    workflow = one(runs()) | {"metadata": metadata}
+    workflow["spec"].update(spec)
+    received = workflow | {"metadata": {"name": "leak-1", **metadata}}
+    assert list(refused(received, "plant")) != []
+    assert problems(workflow) != []
+
+
+def test_what_kubectl_prints_beside_a_workflow_is_passed_over_with_a_note(tmp_path: Path) -> None:
+    printed = LABELLED | {"status": {"phase": "Succeeded"}, "metadata": {"creationTimestamp": None, "uid": "1-2"}}
+    assert problems(printed) == []
+    (tmp_path / "leak.json").write_bytes(msgspec.json.encode(printed))
+    path = tmp_path / "config.toml"
+    path.write_text(f'{RULE}workflow_file = "leak.json"\n')
+    why = "is made by the engine, as kubectl prints it; it is passed over"
+    assert list(config_notes(load_agent(path, {}))) == [
+        ("rule[0].workflow_file", f"leak.json: {member}: {why}")
+        for member in ("status", "metadata.creationTimestamp", "metadata.uid")
+    ]
+
+
+def test_null_in_a_workflow_file_is_as_good_as_nothing(tmp_path: Path) -> None:
+    empty = one(runs(), arguments=None) | {"metadata": {"labels": None, "annotations": None}}
+    (tmp_path / "leak.json").write_bytes(msgspec.json.encode(empty))
+    path = tmp_path / "config.toml"
+    path.write_text(f'{RULE}workflow_file = "leak.json"\n')
+    (rule,) = load_agent(path, {}).rule
+    assert Rule(rule).workflow("a", {"b": "c"}, {}, [])["metadata"]["labels"] == {"b": "c"}
 
 
 @pytest.mark.parametrize("parameters", ["", '[[rule.parameters]]\nsrc.dataKey = "body.x"\ndest = "spec.entrypoint"\n'])
