@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
+
+from edgeagent.core.names import nearest
 
 _BYTE_ORDER_MARK = "\ufeff"
 _TYPOGRAPHIC = re.compile(r"""["'\u201c-\u201f\u2018-\u201b\u00ab\u00bb\u2039\u203a\u00b4\u2032\u2033]""")
@@ -44,7 +45,6 @@ _TLS_PORT = 8883
 _LARGEST_PORT = 65535
 _BARE_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\s:/?#@\[\]]+)(?::(\d{1,5}))?/?")
 _MAX_QUOTED_CHARS = 60
-_CLOSE = 0.6
 
 
 def encoding_hint(data: bytes) -> str:
@@ -104,8 +104,8 @@ def number_hint(text: str) -> str:
 
 def key_hint(key: str, known: Iterable[str]) -> str:
     """A known key that this one is like, as a question; "" when there is none."""
-    close = difflib.get_close_matches(key.lower().replace("-", "_"), list(known), 1, _CLOSE)
-    return f", did you mean {close[0]}?" if close else ""
+    meant = nearest(key.replace("-", "_"), known)
+    return f", did you mean {meant}?" if meant is not None else ""
 
 
 def broker_url_hint(url: str) -> str:

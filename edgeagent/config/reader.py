@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -10,10 +10,14 @@ import msgspec
 
 from edgeagent.config.meant import key_hint, number_hint
 from edgeagent.config.tables import FilePath
+from edgeagent.core.foreign import shown
+from edgeagent.core.names import nearest
 from edgeagent.core.units import Duration, Size
 from edgeagent.errors import Problem
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_MAX_SHOWN_CHARS = 60
 
 
 class Reader:
@@ -51,6 +55,10 @@ class Reader:
             return [self.table(inner, item, f"{path}[{index}]") for index, item in enumerate(data)]
         if inner is not None:
             return self.table(inner, data, path)
+        choices = _choices_in(kind)
+        if choices and not any(data.__class__ is choice.__class__ and data == choice for choice in choices):
+            self._wrong(path, _no_choice(data, choices))
+            return None
         try:
             return msgspec.convert(data, kind, dec_hook=self._hook)
         except msgspec.ValidationError as exc:
@@ -101,6 +109,20 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
 
 def _unknown(key: str, known: Iterable[str]) -> str:
     return f"unknown key{key_hint(key, known)} (known here: {', '.join(known)})"
+
+
+def _choices_in(kind: Any) -> tuple[Any, ...]:
+    """The values in `Literal[...]`, none for other types."""
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _no_choice(data: object, choices: Sequence[Any]) -> str:
+    words = [str(choice) for choice in choices if choice != ""]
+    if not isinstance(data, (str, int, float)) or isinstance(data, bool):
+        return f"must be one of {', '.join(words)}; is {_toml_type(data)}"
+    meant = nearest(str(data), words)
+    hint = f" (did you mean {meant!r}?)" if meant is not None else ""
+    return f"must be one of {', '.join(words)}; is {shown(repr(data), _MAX_SHOWN_CHARS)}{hint}"
 
 
 def _join(path: str, key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
@@ -62,6 +63,15 @@ def agent_id_from_host(host: str) -> str:
     """The agent id that a host's name gives: lower case, everything else turned into `-`."""
     text = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:63].rstrip("-")
     return text if is_agent_id(text) else "gateway"
+
+
+def nearest(text: str, known: Iterable[str]) -> str | None:
+    """The known word that was probably meant, None when none is near."""
+    from difflib import get_close_matches  # noqa: PLC0415  for messages of errors only
+
+    by_letters = {word.casefold(): word for word in known}
+    found = get_close_matches(text.casefold(), by_letters, 1)
+    return by_letters[found[0]] if found else None
 
 
 class Glob:
