@@ -47,6 +47,7 @@ class Reader:
         return None if len(self.problems) > before else cls(**values)
 
     def _value(self, kind: Any, data: object, path: str) -> Any:
+        kind = _list_in(kind) or kind
         inner = _struct_in(kind)
         if inner is not None and get_origin(kind) is list:
             if not isinstance(data, list):
@@ -109,6 +110,11 @@ def _struct_in(kind: Any) -> type[msgspec.Struct] | None:
 
 def _unknown(key: str, known: Iterable[str]) -> str:
     return f"unknown key{key_hint(key, known)} (known here: {', '.join(known)})"
+
+
+def _list_in(kind: Any) -> Any:
+    """The list in `list[X] | None`, None for other types."""
+    return next((candidate for candidate in get_args(kind) if get_origin(candidate) is list), None)
 
 
 def _choices_in(kind: Any) -> tuple[Any, ...]:

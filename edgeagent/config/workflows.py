@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.rules import dest_problems, workflow_notes, workflow_problems
+from edgeagent.core.rules import dest_problems, rule_notes, workflow_problems
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import ConfigError, Problem
 
@@ -69,11 +69,11 @@ def config_notes(config: AgentConfig) -> Iterator[Problem]:
         config: as `load_agent` returns it.
     """
     for index, rule in enumerate(config.rule):
-        for where, why in workflow_notes(rule.workflow) if rule.workflow is not None else ():
+        for where, why in rule_notes(rule):
             if rule.workflow_file:
-                yield _located(index, rule.workflow_file, f"workflow.{where}", why)
+                yield _located(index, rule.workflow_file, where, why)
             else:
-                yield Problem(f"rule[{index}].workflow.{where}", why)
+                yield Problem(f"rule[{index}].{where}", why)
 
 
 def _located(index: int, file: str, where: str, why: str) -> Problem:

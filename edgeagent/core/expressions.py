@@ -61,6 +61,7 @@ _LEVELS: dict[str, int] = {
 _NO_OPERATOR = -1
 _TERNARY = _LEVELS["?"]
 _BITWISE = _LEVELS["|"]
+_MAY_SKIP = frozenset({"&&", "||", "?", ":", "??"})
 _SIGNS = frozenset(_LEVELS) | frozenset(UNARY)
 _WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=="}
 _NOT_CONSTANT: Final = object()
@@ -87,6 +88,18 @@ def compile_expression(text: str, names: Collection[str]) -> Expression:
     return _Parser(tokenize(text, _SIGNS), names).whole()
 
 
+def unknown_fields(text: str, names: Collection[str]) -> list[str]:
+    """The names in an expression that are no field, each once: only an event for which one is asked for is an error.
+
+    Args:
+        text: an expression that `compile_expression` takes with these names.
+        names: the fields.
+    """
+    parser = _Parser(tokenize(text, _SIGNS), names)
+    parser.whole()
+    return list(parser.unknown)
+
+
 class _Parser:
     """Precedence climbing over one expression's tokens."""
 
@@ -95,6 +108,8 @@ class _Parser:
         self._names = names
         self._index = 0
         self._parentheses = 0
+        self._perhaps = 0  # how many operators are around this place that may never look at it
+        self.unknown: dict[str, None] = {}
 
     def whole(self) -> Expression:
         node = self._binary(_TERNARY)
@@ -129,15 +144,22 @@ class _Parser:
             sign = self._next()
             if level >= _BITWISE and self._tokens[self._index].kind is Kind.DATE:
                 raise _wrong(self._tokens[self._index], f"put a date behind {sign.value} in parentheses")
-            right = self._binary(level + 1)
+            right = self._right(sign, level)
             logical = sign.value in {"&&", "||"}
             left = self._chain(sign, [left, right]) if logical else _join(sign, left, right)
         return left
 
+    def _right(self, sign: Token, level: int) -> _Node:
+        """What is behind an operator; what the left side makes needless is never looked at."""
+        self._perhaps += sign.value in _MAY_SKIP
+        node = self._binary(level + 1)
+        self._perhaps -= sign.value in _MAY_SKIP
+        return node
+
     def _chain(self, sign: Token, parts: list[_Node]) -> _Node:
         """The rest of `a && b && …`, or of `a || b || …`, as one node: such chains are long, and must not be deep."""
         while self._takes(sign.value):
-            parts.append(self._binary(_LEVELS[sign.value] + 1))
+            parts.append(self._right(sign, _LEVELS[sign.value]))
         conditions = tuple(part.evaluate for part in parts)
         return _node(sign, _logical(sign.value, conditions), *parts)
 
@@ -159,7 +181,9 @@ class _Parser:
         name: str = token.value
         if self._takes("("):
             raise _wrong(token, f"{name}(…): there are no functions")
-        if name not in self._names:
+        if name not in self._names and self._perhaps:
+            self.unknown[name] = None
+        elif name not in self._names:
             raise _wrong(token, f"{_unknown(name)}; the fields are: {', '.join(sorted(self._names)) or 'none'}")
         return _Node(_reader(name))
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
-from edgeagent.core.filter_patterns import compile_pattern
-from edgeagent.core.paths import MISSING, Path, compile_path, lookup, reader_of, text_of
+from edgeagent.core.filter_patterns import PatternRefused, compile_pattern
+from edgeagent.core.paths import FILTER_MEMBERS, MISSING, Path, compile_event_path, lookup, reader_of, text_of
 from edgeagent.core.rulespec import DataFilter
 from edgeagent.errors import MessageError
 
 Condition = Callable[[Any], bool]
+Test = Callable[[Any], bool]
 
 _NUMBER_COMPARATORS: dict[str, Callable[[float, float], bool]] = {
     "": operator.eq,
@@ -41,7 +43,7 @@ def compile_data(condition: DataFilter) -> Condition:
     Raises:
         ValueError: the condition can never be right; the text says why.
     """
-    path = compile_path(condition.path)
+    path = compile_event_path(condition.path, FILTER_MEMBERS)
     if not condition.value:
         raise ValueError("value must have at least one entry")
     if "" in condition.value:
@@ -68,11 +70,54 @@ def value_at(path: Path, envelope: Any) -> Any:
     return value
 
 
+def later_problems(condition: DataFilter) -> Iterator[str]:
+    """Why values behind the first, which only some events come to, are errors then; the condition compiles."""
+    make = _maker(condition)
+    for value in condition.value[1:]:
+        try:
+            make(value)
+        except ValueError as exc:
+            yield str(exc)
+
+
+def _maker(condition: DataFilter) -> Callable[[str], Test]:
+    """What makes a test of one entry of `value`, for the event's value as it is compared."""
+    if condition.type == "number":
+        return partial(_number_test, _NUMBER_COMPARATORS[condition.comparator])
+    if condition.type == "bool":
+        return _bool_test
+    return partial(_string_test, condition.comparator != "!=")
+
+
+def _tests(path: Path, condition: DataFilter) -> list[Test]:
+    """A test for each entry of `value`.
+
+    Argo Events comes to an entry only when no earlier one holds, and only then minds that it is wrong. What is right
+    there and not taken here is refused at once.
+    """
+    make = _maker(condition)
+    tests = [make(condition.value[0])]
+    for value in condition.value[1:]:
+        try:
+            tests.append(make(value))
+        except PatternRefused:
+            raise
+        except ValueError as exc:
+            tests.append(partial(_wrong, path.text, str(exc)))
+    return tests
+
+
+def _wrong(path: str, reason: str, _: Any) -> bool:
+    raise MessageError("filter", path, reason)
+
+
 def _number(path: Path, condition: DataFilter) -> Condition:
-    compare = _NUMBER_COMPARATORS[condition.comparator]
-    wanted = [_parse_number(value) for value in condition.value]
-    if len(wanted) == 1:
-        only, read = wanted[0], reader_of(path)
+    if len(condition.value) == 1:
+        compare, only, read = (
+            _NUMBER_COMPARATORS[condition.comparator],
+            _parse_number(condition.value[0]),
+            reader_of(path),
+        )
 
         def holds_one(envelope: Any) -> bool:
             value = read(envelope)
@@ -81,35 +126,54 @@ def _number(path: Path, condition: DataFilter) -> Condition:
             return compare(value, only)
 
         return holds_one
+    tests = _tests(path, condition)
 
     def holds(envelope: Any) -> bool:
         value = _as_number(value_at(path, envelope))
-        return any(compare(value, number) for number in wanted)
+        return any(test(value) for test in tests)
 
     return holds
+
+
+def _number_test(compare: Callable[[float, float], bool], text: str) -> Test:
+    number = _parse_number(text)
+    return lambda value: compare(value, number)
 
 
 def _bool(path: Path, condition: DataFilter) -> Condition:
     """The comparator means nothing here, as in Argo Events: `!=` is `=`."""
-    unknown = [value for value in condition.value if value not in _BOOLS]
-    if unknown:
-        raise ValueError(f'value {unknown[0]!r} is no bool: write "true" or "false"')
-    wanted = {_BOOLS[value] for value in condition.value}
-    return lambda envelope: _as_bool(value_at(path, envelope)) in wanted
+    tests = _tests(path, condition)
+
+    def holds(envelope: Any) -> bool:
+        value = _as_bool(value_at(path, envelope))
+        return any(test(value) for test in tests)
+
+    return holds
+
+
+def _bool_test(text: str) -> Test:
+    if text not in _BOOLS:
+        raise ValueError(f'value {text!r} is no bool: write "true" or "false"')
+    wanted = _BOOLS[text]
+    return lambda value: value is wanted
 
 
 def _string(path: Path, condition: DataFilter) -> Condition:
-    try:
-        patterns = [compile_pattern(value) for value in condition.value]
-    except ValueError as exc:
-        raise ValueError(f"value {exc}") from None
-    equal = condition.comparator != "!="
+    tests = _tests(path, condition)
 
     def holds(envelope: Any) -> bool:
         text = text_of(value_at(path, envelope), null="")
-        return any(found(text) is equal for found in patterns)
+        return any(test(text) for test in tests)
 
     return holds
+
+
+def _string_test(equal: bool, pattern: str) -> Test:
+    try:
+        found = compile_pattern(pattern)
+    except ValueError as exc:
+        raise type(exc)(f"value {exc}") from None
+    return lambda text: found(text) is equal
 
 
 def _parse_number(text: str) -> float:

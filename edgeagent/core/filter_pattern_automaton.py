@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from edgeagent.core.filter_pattern_classes import WORD, Ranges
-from edgeagent.core.filter_pattern_syntax import Choice, Gap, Node, Repeat, Sequence, Signs
+from edgeagent.core.filter_pattern_syntax import Choice, Gap, Node, PatternRefused, Repeat, Sequence, Signs
 
 _MAX_TRANSITIONS = 4096
 # Different ways to go on that a pattern may have; each costs time at every character that was not seen before.
@@ -147,7 +147,9 @@ class _Links:
             if others := following & ~following_here:
                 jumps[others] = jumps.get(others, 0) | here
         if len(jumps) > _MAX_JUMPS:
-            raise ValueError(f"has more than {_MAX_JUMPS} different ways to go on; make it simpler, or several values")
+            raise PatternRefused(
+                f"has more than {_MAX_JUMPS} different ways to go on; make it simpler, or several values"
+            )
         self._jumps = tuple((sources, targets) for targets, sources in jumps.items())
 
     def after(self, positions: int) -> int:

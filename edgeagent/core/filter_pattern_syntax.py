@@ -25,6 +25,11 @@ from edgeagent.core.filter_pattern_classes import (
     ranges_of,
 )
 
+
+class PatternRefused(ValueError):
+    """A pattern that RE2 may well take, and that is not taken here. Its text says why."""
+
+
 _MAX_REPEAT = 1000  # RE2's own bound
 _MAX_DEPTH = 100
 # What a pattern may come to with its repetitions written out; each costs time for every character searched.
@@ -85,7 +90,7 @@ def parse(pattern: str) -> Node:
     if not parser.done():
         raise ValueError("has a ) without its (; write \\) for the character itself")
     if _size(node) > _MAX_SIZE:
-        raise ValueError(f"is too large: with its repetitions written out it has more than {_MAX_SIZE} parts")
+        raise PatternRefused(f"is too large: with its repetitions written out it has more than {_MAX_SIZE} parts")
     return node
 
 
@@ -188,7 +193,7 @@ class _Parser:
             return  # (?i): for the rest of the group in which it stands
         self._depth += 1
         if self._depth > _MAX_DEPTH:
-            raise ValueError(f"has more than {_MAX_DEPTH} groups inside each other")
+            raise PatternRefused(f"has more than {_MAX_DEPTH} groups inside each other")
         parts.append(self.choice())
         if not self._take(")"):
             raise ValueError("has a ( without its ); write \\( for the character itself")
@@ -279,7 +284,7 @@ class _Parser:
         inverted = (sign == "P") != name.startswith("^")
         name = name.removeprefix("^")
         if name != "Any" and name not in CATEGORIES:
-            raise ValueError(f"has \\{sign}{{{name}}}: only categories such as L, Lu, N are known, no scripts")
+            raise PatternRefused(f"has \\{sign}{{{name}}}: only categories such as L, Lu, N are known, no scripts")
         ranges = self._cased(EVERYTHING if name == "Any" else category(name))
         return negated(ranges) if inverted else ranges
 

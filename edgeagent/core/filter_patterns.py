@@ -10,20 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeagent.core.filter_pattern_automaton import Automaton
-from edgeagent.core.filter_pattern_syntax import Gap, Node, Sequence, Signs, parse
+from edgeagent.core.filter_pattern_syntax import Gap, Node, PatternRefused, Sequence, Signs, parse
+
+__all__ = ["PatternRefused", "compile_pattern"]
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
     """A function that tells whether a text has a match of the pattern anywhere in it.
 
     Raises:
-        ValueError: the pattern is no RE2, or too large or involved; names it, and says what to write instead.
+        PatternRefused: it is too large or involved, or uses what is not known here.
+        ValueError: it is no RE2. Either names it, and says what to write instead.
     """
     try:
         node = parse(pattern)
         return _text_search(node) or Automaton(node).search
     except ValueError as exc:
-        raise ValueError(f"{pattern!r} {exc}") from None
+        raise type(exc)(f"{pattern!r} {exc}") from None
 
 
 def _text_search(node: Node) -> Callable[[str], bool] | None:

@@ -11,32 +11,36 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from edgeagent.core.expressions import ExpressionError, compile_expression
+from edgeagent.core.expressions import ExpressionError, compile_expression, unknown_fields
 from edgeagent.core.filter_context import compile_context, context_problems
-from edgeagent.core.filter_data import Condition, compile_data, value_at
+from edgeagent.core.filter_data import Condition, compile_data, later_problems, value_at
 from edgeagent.core.filter_time import compile_time, time_problems
-from edgeagent.core.paths import compile_path
+from edgeagent.core.paths import FILTER_MEMBERS, compile_event_path, compile_path
 from edgeagent.core.rulespec import ExprFilter, Filters
 from edgeagent.errors import MessageError
 
 
-def has_filters(filters: Filters) -> bool:
+def has_filters(filters: Filters | None) -> bool:
     """Whether any component is given; without one, every event passes."""
-    return bool(filters.exprs or filters.data or filters.context or filters.time)
+    return filters is not None and bool(filters.exprs or filters.data or filters.context or filters.time)
 
 
-def look_at_body_only(filters: Filters) -> bool:
+def look_at_body_only(filters: Filters | None) -> bool:
     """Whether the filters need nothing of an envelope but the data. The filters must have no `filter_problems`."""
+    if filters is None:
+        return True
     if filters.exprs or filters.context is not None or filters.time is not None:
         return False
-    return all(compile_path(condition.path).in_body for condition in filters.data)
+    return all(compile_path(condition.path).in_body for condition in filters.data or ())
 
 
-def filter_problems(filters: Filters) -> Iterator[tuple[str, str]]:
+def filter_problems(filters: Filters | None) -> Iterator[tuple[str, str]]:
     """What is wrong in a rule's filters: key path below `filters`, and reason."""
-    for index, expression in enumerate(filters.exprs):
+    if filters is None:
+        return
+    for index, expression in enumerate(filters.exprs or ()):
         yield from ((f"exprs[{index}].{key}", reason) for key, reason in _expression_problems(expression))
-    for index, condition in enumerate(filters.data):
+    for index, condition in enumerate(filters.data or ()):
         try:
             compile_data(condition)
         except ValueError as exc:
@@ -47,23 +51,69 @@ def filter_problems(filters: Filters) -> Iterator[tuple[str, str]]:
         yield from time_problems(filters.time)
 
 
-def compile_filters(filters: Filters, logical_operator: str = "") -> Condition:
+def filter_notes(filters: Filters | None) -> Iterator[tuple[str, str]]:
+    """What can be right, and for some events cannot be decided: key path below `filters`, and what happens then.
+
+    The filters must have no `filter_problems`.
+    """
+    if filters is None:
+        return
+    for index, expression in enumerate(filters.exprs or ()):
+        for name in unknown_fields(expression.expr, {field.name for field in expression.fields}):
+            yield (
+                f"exprs[{index}].expr",
+                f"an event for which {name!r} is asked for is an error: there is no such field",
+            )
+    for index, condition in enumerate(filters.data or ()):
+        for reason in later_problems(condition):
+            yield f"data[{index}]", f"{reason}: an event for which no earlier entry holds is an error"
+
+
+def let_nothing_pass(filters: Filters | None, logical_operator: str) -> str | None:
+    """The key, below the rule, that keeps every event out whatever it is; None when there is none."""
+    if filters is None:
+        return None
+    given = [filters.data, filters.context, filters.time]
+    if filters.exprs == [] and filters.expr_logical_operator == "or":
+        others = any(component is not None for component in given)
+        return None if others and logical_operator == "or" else "filters.exprLogicalOperator"
+    if logical_operator == "or" and filters.exprs is None and all(component is None for component in given):
+        return "filtersLogicalOperator"
+    return None
+
+
+def compile_filters(filters: Filters | None, logical_operator: str = "") -> Condition:
     """A function that tells whether an envelope passes.
 
     The filters must have no `filter_problems`. `logical_operator` joins the components. The function raises
-    `MessageError` when a filter cannot be decided on this event and nothing else decided the matter.
+    `MessageError` when a filter cannot be decided on this event and nothing else decided the matter. A list that is
+    given and empty holds, `exprs` joined by "or" excepted, as in Argo Events.
     """
+    if filters is None:
+        return _holds
     components: list[Condition] = []
     if filters.exprs:
         expressions = [_expression(index, expression) for index, expression in enumerate(filters.exprs)]
         components.append(_joined(expressions, filters.expr_logical_operator))
+    elif filters.exprs is not None:
+        components.append(_never if filters.expr_logical_operator == "or" else _holds)
     if filters.data:
         components.append(_joined([compile_data(one) for one in filters.data], filters.data_logical_operator))
+    elif filters.data is not None:
+        components.append(_holds)
     if filters.context is not None:
         components.append(compile_context(filters.context))
     if filters.time is not None:
         components.append(compile_time(filters.time))
     return _joined(components, logical_operator)
+
+
+def _holds(_: Any) -> bool:
+    return True
+
+
+def _never(_: Any) -> bool:
+    return False
 
 
 def _joined(conditions: Sequence[Condition], logical_operator: str) -> Condition:
@@ -92,7 +142,7 @@ def _expression_problems(expression: ExprFilter) -> Iterator[tuple[str, str]]:
     for index, field in enumerate(expression.fields):
         key = f"fields[{index}]"
         try:
-            compile_path(field.path)
+            compile_event_path(field.path, FILTER_MEMBERS)
         except ValueError as exc:
             yield f"{key}.path", str(exc)
         if not field.name:

@@ -122,11 +122,16 @@ def split_pipe(text: str) -> tuple[str, str | None]:
 def selectors(text: str) -> list[tuple[str, str]]:
     """The members of a multipath, brackets and all: the name of each (in an array, none), and its path.
 
+    An entry without a path, as in `[a,,b]`, is none.
+
     Raises:
         ValueError: a member has no path, or would be read differently by gjson.
     """
     named = text[0] == "{"
-    return [_selector(name, path, named=named) for name, path in _members(text)]
+    chosen = [_selector(name, path, named=named) for name, path in _members(text) if path]
+    if not chosen:
+        raise ValueError(f"{text} has an empty part: it names nothing")
+    return chosen
 
 
 def _members(text: str) -> Iterator[tuple[str | None, str]]:

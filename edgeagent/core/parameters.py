@@ -10,13 +10,12 @@ them. They are put into the workflow in their order, after the arguments.
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from edgeagent.core.paths import MISSING, Path, compile_path, reader_of, text_of
+from edgeagent.core.paths import FILTER_MEMBERS, MISSING, Path, compile_event_path, reader_of, text_of
 from edgeagent.core.rulespec import Parameter, ParameterSource
 from edgeagent.core.sjson import Dest, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
 from edgeagent.core.workflow_names import is_parameter_name
@@ -27,8 +26,8 @@ Read = Callable[[dict[str, Any]], Any]
 # The attributes of a CloudEvent that Argo Events has, in its order.
 _CONTEXT = ("id", "source", "specversion", "type", "datacontenttype", "subject", "time")
 _SPECVERSION = "1.0"
-_MEMBERS = frozenset(_CONTEXT) - {"specversion"} | {"topic", "body", "events", "correlation_id", "agent", "rule"}
-_FIRST_PART = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?:[.|]|\Z)")
+_MEMBERS = FILTER_MEMBERS | {"events", "correlation_id", "agent", "rule"}
+_JOINS = frozenset({"prepend", "append"})  # these make a text of what is there and what comes
 _OWN_PREFIX = "edgeagent.io/"
 _TEXT_TABLES = ("labels", "annotations")
 _LABEL_DEPTH = 3
@@ -66,11 +65,13 @@ class Setting(NamedTuple):
             NotKnown: that depends on what will be in a gap.
         """
         try:
-            if self.operation in {"prepend", "append"}:
+            if self.operation in _JOINS:
                 present = current(workflow, self.dest)
                 if present is not MISSING:
                     both = _text_parts(present, null=""), _text_parts(value, null="null")
                     value = _joined(*(both if self.operation == "append" else reversed(both)))
+                elif self.dest.steps[0].name == "metadata":  # labels and annotations are texts
+                    value = _joined(_text_parts(value, null="null"))
             assign(workflow, self.dest, value)
         except NotSettable as exc:
             raise MessageError("parameter", f"{self.key}.dest", str(exc)) from exc
@@ -165,8 +166,9 @@ def _source(parameter: Parameter, key: str = "") -> Read | None:
 
 def _dest(parameter: Parameter) -> Dest:
     dest = compile_dest(parameter.dest)
-    _check_owner(dest, use_raw=parameter.src.use_raw_data)
-    if parameter.operation in {"prepend", "append"} and any(step.forced for step in dest.steps):
+    joins = parameter.operation in _JOINS
+    _check_owner(dest, use_raw=parameter.src.use_raw_data and not joins)
+    if joins and any(step.forced for step in dest.steps):
         raise ValueError(f"{dest.text!r}: Argo Events does not {parameter.operation} at ':...', it overwrites; say so")
     return dest
 
@@ -190,11 +192,7 @@ def _check_owner(dest: Dest, *, use_raw: bool) -> None:
 
 
 def _event_path(text: str) -> Path:
-    path = compile_path(text)
-    first = _FIRST_PART.match(text)
-    if first and first[1] not in _MEMBERS:
-        raise ValueError(f"{text!r}: an event has no {first[1]!r}; its data is in body, as in body.{first[1]}")
-    return path
+    return compile_event_path(text, _MEMBERS)
 
 
 def _reader(name: str, path: Path, text: str, default: str | None, *, use_raw: bool) -> Read:

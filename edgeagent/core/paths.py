@@ -7,21 +7,27 @@ indexes, which nearly every path consists of, are walked here; all else is compi
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any, Final
 
 from edgeagent.core.gjson import compile_find
 from edgeagent.core.gjson_steps import Find
 from edgeagent.core.gjson_values import MISSING, text_of
+from edgeagent.core.names import nearest
 
-__all__ = ["MISSING", "Path", "compile_path", "lookup", "reader_of", "text_of"]
+__all__ = [
+    "FILTER_MEMBERS", "MISSING", "Path", "compile_event_path", "compile_path", "lookup", "reader_of", "text_of",
+]  # fmt: skip
 
 # Names without a sign that is special anywhere, or with every such sign escaped.
 _PLAIN: Final = re.compile(r"(?:[^\\.|*?#@!\[\]{}]|\\[^0-9])++(?:\.(?:[^\\.|*?#@!\[\]{}]|\\[^0-9])++)*+", re.DOTALL)
 _DOT: Final = re.compile(r"((?:[^\\.]|\\.)+)", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
+_FIRST_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[.|]")
 _BODY: Final = "body"
+# What an event's envelope can have when filters look at it.
+FILTER_MEMBERS: Final = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "topic", _BODY})
 
 
 class Path:
@@ -56,6 +62,21 @@ def compile_path(text: str) -> Path:
     if not _PLAIN.fullmatch(text):
         return Path(text, (), find)
     return Path(text, tuple(_ESCAPE.sub(r"\1", part) for part in _DOT.findall(text)), None)
+
+
+def compile_event_path(text: str, members: Collection[str]) -> Path:
+    """Compile a path into an event's envelope, which has only these members.
+
+    Raises:
+        ValueError: as `compile_path`; or no event has what it begins with.
+    """
+    path = compile_path(text)
+    begins = _FIRST_NAME.match(text)
+    first = path.names[0] if path.names else begins[1] if begins else None
+    if first is not None and first not in members:
+        rest = text[len(first) :] if nearest(first, [_BODY]) else f".{text}"
+        raise ValueError(f"{text!r}: an event has no {first!r}, its data is in {_BODY}: did you mean {_BODY}{rest}?")
+    return path
 
 
 def lookup(path: Path, envelope: Any) -> Any:

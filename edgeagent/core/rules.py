@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.core.event import Draft, body, envelope
-from edgeagent.core.filters import compile_filters, filter_problems, has_filters, look_at_body_only
+from edgeagent.core.filters import (
+    compile_filters,
+    filter_notes,
+    filter_problems,
+    has_filters,
+    let_nothing_pass,
+    look_at_body_only,
+)
 from edgeagent.core.names import Glob, is_dns_label, is_dns_subdomain, is_name_prefix
 from edgeagent.core.parameters import Parameters, argument_problems, parameter_problems, place_problems
 from edgeagent.core.rulespec import MAX_WINDOW_COUNT, RuleSpec, Window
@@ -260,9 +267,9 @@ def _window_problems(window: Window, spec: RuleSpec) -> Iterator[tuple[str, str]
 
 def _combination_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     """Filters that each may be right, and with the rest of the rule let no event pass."""
-    if spec.filters_logical_operator == "or" and not has_filters(spec.filters):
-        yield "filtersLogicalOperator", '"or" without any filter lets no event pass; leave it out'
-    if spec.filters.context is not None:
+    if never := let_nothing_pass(spec.filters, spec.filters_logical_operator):
+        yield never, '"or" over nothing lets no event pass; leave it out'
+    if spec.filters is not None and spec.filters.context is not None:
         for key, wanted, taken in (
             ("source", spec.filters.context.source, spec.source),
             ("type", spec.filters.context.type, spec.type),
@@ -315,8 +322,19 @@ def _metadata_problems(metadata: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield f"metadata.{key}", "must be an object of texts"
 
 
-def workflow_notes(workflow: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What of a rule's own workflow, which has no `workflow_problems`, is passed over: member and reason."""
+def rule_notes(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    """What is no error in a rule, and yet not what somebody may think: key path below the rule, and what happens.
+
+    Args:
+        spec: has no `rule_problems`; a `workflow_file` has been read into `workflow`.
+    """
+    yield from ((f"filters.{key}", why) for key, why in filter_notes(spec.filters))
+    yield from ((f"rearm.{key}", why) for key, why in filter_notes(spec.rearm))
+    if spec.workflow is not None:
+        yield from ((f"workflow.{key}", why) for key, why in _workflow_notes(spec.workflow))
+
+
+def _workflow_notes(workflow: dict[str, Any]) -> Iterator[tuple[str, str]]:
     why = "is made by the engine, as kubectl prints it; it is passed over"
     yield from ((member, why) for member in sorted(workflow.keys() & _MADE_BY_THE_ENGINE))
     members = (workflow.get("metadata") or {}).keys()

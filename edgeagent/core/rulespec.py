@@ -67,15 +67,18 @@ class Filters(
     frozen=True,
     rename={"data_logical_operator": "dataLogicalOperator", "expr_logical_operator": "exprLogicalOperator"},
 ):
-    """Conditions that an event must meet, with the fields of a Sensor's `filters`."""
+    """Conditions that an event must meet, with the fields of a Sensor's `filters`.
+
+    A list that is given and empty is not the same as none: joined by "or" it decides (`core.filters`).
+    """
 
     refused: ClassVar[dict[str, str]] = {
         "script": "is not supported: no program runs here; write it as exprs (docs/expressions.md)"
     }
 
-    data: list[DataFilter] = []
+    data: list[DataFilter] | None = None
     data_logical_operator: Literal["", "and", "or"] = ""
-    exprs: list[ExprFilter] = []
+    exprs: list[ExprFilter] | None = None
     expr_logical_operator: Literal["", "and", "or"] = ""
     context: ContextFilter | None = None
     time: TimeFilter | None = None
@@ -138,7 +141,7 @@ class RuleSpec(
     name_prefix: str = ""  # "": the rule's name
     source: str = "*"
     type: str = "*"
-    filters: Filters = Filters()
+    filters: Filters | None = None
     filters_logical_operator: Literal["", "and", "or"] = ""
     template: str = ""
     cluster_scope: bool = False

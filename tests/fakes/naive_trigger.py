@@ -59,6 +59,8 @@ def naive_message(rule: dict[str, Any], event: Record, correlation: str, attempt
             if found:
                 text, there, as_json = text_of(value), "" if present is None else text_of(present), False
                 value = there + text if parameter["operation"] == "append" else text + there
+            elif steps[0] == "metadata":
+                value, as_json = text_of(value), False
         workflow = _set(workflow, steps, deepcopy(value) if as_json else text_of(value))
     members = {"namespace": rule["namespace"], "workflow": workflow, "correlation_id": correlation}
     return {**members, "agent": event.agent, "attempt": attempt, "reply_to": reply_to}

@@ -35,9 +35,13 @@ EXPRESSIONS: dict[str, Callable[[Any], bool | None]] = {
 def passes(filters: Filters, joined_by: str, envelope: dict[str, Any]) -> bool | None:
     """Whether the envelope passes; None: it cannot be decided."""
     parts: list[bool | None] = []
-    if filters.exprs:
+    if filters.exprs == []:
+        parts.append(filters.expr_logical_operator != "or")
+    elif filters.exprs:
         parts.append(join(filters.expr_logical_operator, (expression(one, envelope) for one in filters.exprs)))
-    if filters.data:
+    if filters.data == []:
+        parts.append(True)
+    elif filters.data:
         parts.append(join(filters.data_logical_operator, (data(one, envelope) for one in filters.data)))
     if filters.context is not None:
         wanted = {key: text for key, text in msgspec.structs.asdict(filters.context).items() if text}
@@ -72,10 +76,12 @@ def data(condition: DataFilter, envelope: Any) -> bool | None:
     if not values:
         return None
     [value] = values
-    return any(holds(condition, value, wanted) for wanted in condition.value)
+    return next((held for wanted in condition.value if (held := holds(condition, value, wanted)) is not False), False)
 
 
-def holds(condition: DataFilter, value: Any, wanted: str) -> bool:
+def holds(condition: DataFilter, value: Any, wanted: str) -> bool | None:
+    if wanted == WRONG:
+        return None
     if condition.type == "bool":
         return (value in {"true", "1"} if isinstance(value, str) else bool(value)) is (wanted == "true")
     if condition.type == "number":
@@ -94,6 +100,15 @@ def in_time(window: TimeFilter, text: str) -> bool | None:
     return start <= now < stop if start < stop else (now >= start or now < stop)
 
 
+WRONG = "(?=no number, no bool, no pattern)"
+
+
+def values(*right: str) -> st.SearchStrategy[list[str]]:
+    """One or two that are right, perhaps one between or behind them that is not."""
+    behind = st.lists(st.sampled_from([*right, WRONG]), max_size=2)
+    return st.builds(lambda first, others: [first, *others], st.sampled_from(right), behind)
+
+
 PATHS = st.sampled_from(["body.v", "body.v", "body.v", "type", "type", "body.w"])
 OPERATORS = st.sampled_from(["", "and", "or"])
 DATA = st.one_of(
@@ -101,20 +116,20 @@ DATA = st.one_of(
         DataFilter,
         path=PATHS,
         type=st.just("number"),
-        value=st.lists(st.sampled_from(["0", "1", "1.5", "2"]), min_size=1, max_size=2),
+        value=values("0", "1", "1.5", "2"),
         comparator=st.sampled_from(list(COMPARE)),
     ),
     st.builds(
         DataFilter,
         path=PATHS,
         type=st.just("bool"),
-        value=st.lists(st.sampled_from(["true", "false"]), min_size=1, max_size=2),
+        value=values("true", "false"),
     ),
     st.builds(
         DataFilter,
         path=PATHS,
         type=st.just("string"),
-        value=st.lists(st.sampled_from(["^a$", "a+", "b|1", "[0-9]", "^$"]), min_size=1, max_size=2),
+        value=values("^a$", "a+", "b|1", "[0-9]", "^$"),
         comparator=st.sampled_from(["", "=", "!="]),
     ),
 )
@@ -126,9 +141,9 @@ EXPRS = st.builds(
 CLOCKS = st.sampled_from(["00:00:00", "06:00:00", "11:00:00", "11:30:00", "22:00:00", "23:59:59"])
 FILTERS = st.builds(
     Filters,
-    data=st.lists(DATA, max_size=3),
+    data=st.none() | st.lists(DATA, max_size=3),
     data_logical_operator=OPERATORS,
-    exprs=st.lists(EXPRS, max_size=2),
+    exprs=st.none() | st.lists(EXPRS, max_size=2),
     expr_logical_operator=OPERATORS,
     context=st.none() | st.builds(ContextFilter, type=st.sampled_from(["a", "b"]), subject=st.sampled_from(["", "s"])),
     time=st.none()

@@ -64,3 +64,20 @@ def test_check_says_that_a_dispatcher_over_3_1_1_may_be_deaf(
         file.write_text(f'[broker]\nversion = "{version}"\n[engine]\nkind = "dry-run"\n', "utf-8")
         assert main(["check", "--dispatch", "-c", str(file)]) == 0
         assert capsys.readouterr().out.count("has no shared subscriptions") == warnings
+
+
+def test_check_notes_what_is_no_error_and_yet_not_what_somebody_may_think(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(
+        RULE
+        + 'filters.data = [{ path = "body.a", type = "number", value = ["1", "one"] }]\n'
+        + 'filters.exprs = [{ expr = "a > 1 || b > 1", fields = [{ path = "body.a", name = "a" }] }]\n',
+        "utf-8",
+    )
+    assert main(["check", "-c", str(file)]) == 0
+    notes = [line.strip() for line in capsys.readouterr().out.splitlines() if "note:" in line]
+    asked, later = notes
+    assert asked.startswith("note: rule[0].filters.exprs[0].expr: an event for which 'b' is asked for is an error")
+    assert later.startswith("note: rule[0].filters.data[0]: value 'one' is no number: an event for which no earlier")

@@ -96,6 +96,7 @@ def test_the_agents_example_runs_as_it_is() -> None:
     assert config.uplink.addresses == ("mqtt://127.0.0.1:1883",)
     (rule,) = config.rule
     assert rule.template
+    assert rule.filters is not None
     assert rule.filters.data
     assert rule.arguments
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.expressions import ExpressionError, compile_expression
+from edgeagent.core.expressions import ExpressionError, compile_expression, unknown_fields
 
 VALUES: dict[str, Any] = {
     "temp": 97.5,
@@ -340,6 +340,32 @@ def test_a_pattern_is_searched_anywhere_in_the_text() -> None:
     assert result(r"'a1' =~ '\d'") is False
     assert result("state !~ 'idle' && on") is True
     assert result("state =~ 'run' == on") is True
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("on || gone", True),
+        ("off && gone", False),
+        ("true || gone > 1", True),
+        ("(temp > 90 || gone) && on", True),
+        ("on || gone || gone2", True),
+        ("on == (on || gone)", True),
+        ("on ? on : gone", True),
+        ("off ? gone : on", True),
+        ("count ?? gone", 3.0),
+        ("on || count in (gone, 1)", True),
+        ("on || null == 1", True),
+    ],
+)
+def test_a_name_that_is_no_field_is_minded_only_where_it_is_asked_for(text: str, wanted: Any) -> None:
+    assert identical(result(text), wanted)
+    assert unknown_fields(text, VALUES)[0] in {"gone", "null"}
+
+
+@pytest.mark.parametrize("text", ["off || gone", "on && gone", "nothing ?? gone", "off ? on : gone", "on ? gone : on"])
+def test_a_name_that_is_no_field_and_is_asked_for_is_an_error_of_the_event(text: str) -> None:
+    assert undecided(text) == "there is no value for gone"
 
 
 def test_a_field_without_a_value_is_not_decided() -> None:

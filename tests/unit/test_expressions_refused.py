@@ -52,7 +52,9 @@ def test_a_malformed_expression_is_refused_where_it_goes_wrong(text: str, reason
     ("text", "reason"),
     [
         ("pressure > 3", "there is no field 'pressure'; the fields are: a-b, on, state, temp"),
-        ("on || pressure > 3", "character 7: there is no field"),
+        ("pressure > 3 || on", "character 1: there is no field"),
+        ("on & pressure > 3 || on", "character 6: there is no field"),
+        ("!pressure", "character 2: there is no field"),
         ("TRUE", "there is no field 'TRUE'"),
         ("a-b > 1", "there is no field 'a'"),
         ("[] == 1", "there is no field ''"),

@@ -114,11 +114,11 @@ COMPONENTS: dict[str, dict[str, Any]] = {
     "exprs": {
         "T": [expr("t > 90", t="body.temp")],
         "F": [expr("t > 98", t="body.temp")],
-        "E": [expr("t > 98", t="first")],
+        "E": [expr("t > 98", t="body.first")],
     },
     "data": {
         sign: [{"path": path, "type": "number", "comparator": ">", "value": [value]}]
-        for sign, path, value in (("T", "body.temp", "90"), ("F", "body.temp", "98"), ("E", "second", "0"))
+        for sign, path, value in (("T", "body.temp", "90"), ("F", "body.temp", "98"), ("E", "body.second", "0"))
     },
     "context": {"T": {"type": "alarm"}, "F": {"type": "event"}},
     "time": {
@@ -160,7 +160,7 @@ def test_the_components_are_joined_in_the_order_exprs_data_context_time(
     if outcome in {"T", "F"}:
         assert passes(joined_by, **members) is (outcome == "T")
     else:
-        with pytest.raises(MessageError, match=f"filter: {outcome}: "):
+        with pytest.raises(MessageError, match=rf"filter: body\.{outcome}: "):
             passes(joined_by, **members)
 
 
@@ -214,8 +214,32 @@ def test_each_component_alone_filters(key: str) -> None:
 
 
 def test_or_without_any_filter_is_refused_because_nothing_given_lets_nothing_pass() -> None:
-    assert "lets no event pass" in dict(rule_problems(spec(filtersLogicalOperator="or")))["filtersLogicalOperator"]
-    assert dict(rule_problems(spec(filtersLogicalOperator="and"))) == {}
+    for never, key in (
+        ({"filters": {}, "filtersLogicalOperator": "or"}, "filtersLogicalOperator"),
+        ({"filters": {"exprs": [], "exprLogicalOperator": "or"}}, "filters.exprLogicalOperator"),
+        (
+            {"filters": {"exprs": [], "exprLogicalOperator": "or"}, "filtersLogicalOperator": "or"},
+            "filters.exprLogicalOperator",
+        ),
+    ):
+        assert "lets no event pass" in dict(rule_problems(spec(**never)))[key]
+    assert dict(rule_problems(spec(filters={}, filtersLogicalOperator="and"))) == {}
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"filtersLogicalOperator": "or"},
+        {"filtersLogicalOperator": "or", "filters": {"data": []}},
+        {"filtersLogicalOperator": "or", "filters": {"exprs": []}},
+        {"filtersLogicalOperator": "or", "filters": {"data": [], "context": {"type": "never"}}},
+        {"filtersLogicalOperator": "or", "filters": {"data": [], "exprs": [], "exprLogicalOperator": "or"}},
+        {"filters": {"data": [], "dataLogicalOperator": "or", "exprs": []}},
+    ],
+)
+def test_no_filters_and_lists_that_are_given_and_empty_let_every_event_pass(members: dict[str, Any]) -> None:
+    assert dict(rule_problems(spec(**members))) == {}
+    assert RuleSet([spec(**members)]).match(event()).rules == ("r",)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +302,11 @@ def test_a_hundred_conditions_are_compiled_once_and_never_for_an_event(monkeypat
         for kind, value in (("number", str(number)), ("string", f"^{number}[.]5$"))
     ]
     rules = RuleSet([spec(filters={"data": conditions, "dataLogicalOperator": "or"})])
-    for module, name in ((filter_data, "compile_path"), (filter_data, "compile_pattern"), (filters, "compile_data")):
+    for module, name in (
+        (filter_data, "compile_event_path"),
+        (filter_data, "compile_pattern"),
+        (filters, "compile_data"),
+    ):
         monkeypatch.setattr(module, name, None)
     assert rules.match(event(temp=49.5)).rules == ("r",)
     assert rules.match(event(temp=77)).rules == ()

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.filters import compile_filters, filter_problems
-from edgeagent.core.rulespec import DataFilter, Filters
+from edgeagent.core.filters import compile_filters, filter_notes, filter_problems
+from edgeagent.core.rulespec import ContextFilter, DataFilter, ExprField, ExprFilter, Filters
 from edgeagent.errors import MessageError
 
 
@@ -19,7 +19,7 @@ def passes(body: object, kind: str, comparator: str, *values: str) -> bool:
 
 def problem(kind: str, comparator: str, *values: str, path: str = "body") -> str:
     condition = DataFilter(path, kind, list(values), comparator)  # type: ignore[arg-type]
-    [(key, reason)] = filter_problems(Filters([DataFilter("a", "bool", ["true"]), condition]))
+    [(key, reason)] = filter_problems(Filters([DataFilter("body", "bool", ["true"]), condition]))
     assert key == "data[1]"
     return reason
 
@@ -159,8 +159,8 @@ def test_a_text_is_searched_for_a_pattern(value: object, pattern: str, found: bo
     ("pattern", "reason"), [("(?=a)", "looks around"), ("a**", "repeats a repetition"), (r"\1", "backreference")]
 )
 def test_a_pattern_that_is_none_is_refused_with_the_value_and_the_reason(pattern: str, reason: str) -> None:
-    assert problem("string", "=", "good", pattern).startswith(f"value {pattern!r}")
-    assert reason in problem("string", "=", "good", pattern)
+    assert problem("string", "=", pattern, "good").startswith(f"value {pattern!r}")
+    assert reason in problem("string", "=", pattern, "good")
 
 
 def test_a_value_that_is_nested_too_deep_to_be_a_text_is_an_error_of_the_event() -> None:
@@ -227,16 +227,80 @@ def test_a_condition_on_a_path_that_is_none_is_refused() -> None:
 )
 def test_conditions_are_joined_in_their_order(operator: str, conditions: str, outcome: str) -> None:
     data = {
-        "T": DataFilter("yes", "bool", ["true"]),
-        "F": DataFilter("yes", "bool", ["false"]),
-        "E": DataFilter("nothing.here", "bool", ["true"]),
+        "T": DataFilter("body.yes", "bool", ["true"]),
+        "F": DataFilter("body.yes", "bool", ["false"]),
+        "E": DataFilter("body.nothing", "bool", ["true"]),
     }
     holds = compile_filters(Filters([data[sign] for sign in conditions], operator))  # type: ignore[arg-type]
     if outcome == "E":
-        with pytest.raises(MessageError, match=r"nothing\.here: the event has no such value"):
-            holds({"yes": True})
+        with pytest.raises(MessageError, match=r"body\.nothing: the event has no such value"):
+            holds({"body": {"yes": True}})
     else:
-        assert holds({"yes": True}) is (outcome == "T")
+        assert holds({"body": {"yes": True}}) is (outcome == "T")
+
+
+def test_a_list_that_is_given_and_empty_holds() -> None:
+    assert compile_filters(Filters([], "or"))({"body": 1})
+    assert compile_filters(Filters([], "or"), "or")({"body": 1})
+    assert compile_filters(Filters(data=[], context=ContextFilter(type="alarm")), "or")({"body": 1})
+    assert not compile_filters(Filters(data=[], context=ContextFilter(type="alarm")))({"body": 1})
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "first", "neither"),
+    [("number", ["5", "abc"], 5, 6), ("bool", ["true", "yes"], True, False), ("string", ["a", "("], "cat", "dog")],
+)
+def test_a_value_behind_the_first_is_minded_only_where_no_earlier_one_holds(
+    kind: str, values: list[str], first: object, neither: object
+) -> None:
+    assert passes(first, kind, "", *values)
+    with pytest.raises(MessageError, match=r"filter: body: value '[ay(]"):
+        passes(neither, kind, "", *values)
+    condition = DataFilter("body", kind, values)  # type: ignore[arg-type]
+    ((key, why),) = filter_notes(Filters([condition]))
+    assert key == "data[0]"
+    assert why.endswith("an event for which no earlier entry holds is an error")
+    other = DataFilter("body", kind, values[:1])  # type: ignore[arg-type]
+    assert list(filter_notes(Filters([other]))) == []
+    assert compile_filters(Filters([condition, other], "or"))({"body": first})
+
+
+@pytest.mark.parametrize("pattern", [r"\p{Greek}", "(?:a{100}){100}"])
+def test_a_pattern_that_only_we_do_not_take_is_refused_wherever_it_stands(pattern: str) -> None:
+    assert repr(pattern) in problem("string", "=", "a", pattern)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("temp", "body.temp"),
+        ("temp.0.value", "body.temp.0.value"),
+        ("temp.#(a>1).b", "body.temp.#(a>1).b"),
+        ("temp-1|@this", None),
+        (r"a\.b", r"body.a\.b"),
+        ("Body.temp", "body.temp"),
+        ("boddy", "body"),
+        ("correlation_id", "body.correlation_id"),
+    ],
+)
+def test_a_path_that_begins_with_what_no_event_has_is_refused_with_the_one_that_was_meant(
+    path: str, meant: str | None
+) -> None:
+    condition = DataFilter(path, "bool", ["true"])
+    expression = ExprFilter("v", [ExprField(path, "v")])
+    found = dict(filter_problems(Filters([condition], "", [expression])))
+    if meant is None:
+        assert found == {}
+        return
+    assert sorted(found) == ["data[0]", "exprs[0].fields[0].path"]
+    assert all(reason.endswith(f"its data is in body: did you mean {meant}?") for reason in found.values())
+
+
+@pytest.mark.parametrize(
+    "path", ["body", "body.temp", "id", "source", "type", "subject", "time", "topic", "@this", "*.a"]
+)
+def test_what_an_event_can_have_is_taken_as_the_beginning_of_a_path(path: str) -> None:
+    assert list(filter_problems(Filters([DataFilter(path, "bool", ["true"])]))) == []
 
 
 def test_null_is_there() -> None:

@@ -67,7 +67,7 @@ def test_an_example_makes_what_stands_below_it(example: str, result: str, tmp_pa
 
 def test_the_document_has_its_examples() -> None:
     assert len(EXAMPLES) == 3
-    assert len(REFUSED) == 18
+    assert len(REFUSED) == 19
 
 
 @pytest.mark.parametrize(("parameter", "reason"), REFUSED)

@@ -74,7 +74,9 @@ def test_what_the_event_does_not_have_is_missing_and_not_null(path: str) -> None
     assert lookup(compile_path(path), EVENT) is MISSING
 
 
-@pytest.mark.parametrize("path", ["", ".", "a.", ".a", "a..b", "a|", "|a", "a.#.", "[a,]", "[]", "#(a=1).", "@this|"])
+@pytest.mark.parametrize(
+    "path", ["", ".", "a.", ".a", "a..b", "a|", "|a", "a.#.", "[,]", "[]", "{}", "#(a=1).", "@this|"]
+)
 def test_a_path_with_an_empty_part_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="empty part"):
         compile_path(path)

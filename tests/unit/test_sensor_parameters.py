@@ -147,6 +147,8 @@ def test_a_value_that_the_event_does_not_have_is_an_error_that_names_the_paramet
         ("prepend", {"dataKey": "body.name"}, "spec.arguments.parameters.1.value", "boiler"),
         ("append", {"dataKey": "body.many", "useRawData": True}, "spec.hosts", [1, 2]),
         ("prepend", {"dataKey": "body.temp"}, "spec.new.text", "97.1"),
+        ("append", {"dataKey": "body.temp", "useRawData": True}, "metadata.labels.new", "97.1"),
+        ("prepend", {"dataKey": "body.none", "useRawData": True}, "metadata.annotations.new", "null"),
         ("overwrite", {"dataKey": "body.name"}, "spec.entrypoint", "boiler"),
         ("", {"dataKey": "body.name"}, "spec.entrypoint", "boiler"),
     ],
@@ -158,6 +160,15 @@ def test_what_is_prepended_or_appended_makes_a_text_with_what_is_there(
     for key in dest.split("."):
         found = found[int(key)] if key.isdecimal() else found[key]
     assert found == value
+
+
+@pytest.mark.parametrize("operation", ["append", "prepend"])
+def test_what_is_joined_to_a_label_is_a_text_also_as_raw_data(operation: str) -> None:
+    raw = {"src": {"dataKey": "body.temp", "useRawData": True}, "dest": "metadata.labels.a", "operation": operation}
+    parameters = [{"src": {"value": "x"}, "dest": "metadata.labels.a"}, raw]
+    assert list(rule_problems(rule(parameters))) == []
+    expected = "x97.1" if operation == "append" else "97.1x"
+    assert workflow(rule(parameters))["metadata"]["labels"]["a"] == expected
 
 
 def test_parameters_are_applied_in_their_order_after_the_arguments() -> None:
@@ -270,7 +281,7 @@ def problems(parameter: dict[str, Any], **members: Any) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("parameter", "key", "reason"),
     [
-        ({"src": {"dataKey": "temp"}}, "src", "its data is in body, as in body.temp"),
+        ({"src": {"dataKey": "temp"}}, "src", "its data is in body: did you mean body.temp?"),
         ({"src": {"dataKey": "temp.x|y"}}, "src", "body"),
         ({"src": {"dataKey": "body..x"}}, "src", "empty part"),
         ({"src": {"contextKey": "body"}}, "src", "must be one of id"),

@@ -17,7 +17,7 @@ EXAMPLES = re.findall(r"```toml\n(.*?)```\n\n```text\n(.*?)```", DOCUMENT, re.DO
 
 
 def test_every_block_of_the_document_belongs_to_an_example() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     assert DOCUMENT.count("```") == 4 * len(EXAMPLES)
 
 
