@@ -13,7 +13,6 @@ from edgeagent.core.workflow_names import (
     as_list,
     as_object,
     as_text,
-    has_tag,
     is_open,
     is_parameter_name,
     is_unknown,
@@ -24,7 +23,7 @@ from edgeagent.core.workflow_names import (
 from edgeagent.core.workflow_variables import has_location, location_of
 
 _RUN_A_CONTAINER = frozenset({"container", "containerSet", "script"})
-_HAVE_FILES = _RUN_A_CONTAINER | {"resource"}
+_HAVE_FILES = _RUN_A_CONTAINER | {"resource", "data", "http", "plugin"}
 _CALL_OTHERS = frozenset({"steps", "dag"})
 _NEVER_IN_ARGUMENTS = ("path", "jsonPath", "parameter", "expression")
 # What is needed beside each of the two ways to log in by Kerberos.
@@ -180,7 +179,7 @@ def _hdfs_problems(hdfs: dict[str, Any], path: str) -> Iterator[Finding]:
         yield f"{path}.addresses", "is required"
     if not place:
         yield f"{path}.path", "is required"
-    elif not has_tag(place) and not place.startswith("/"):
+    elif not is_unknown(place) and not place.startswith("/"):
         yield f"{path}.path", f"must begin with '/', is {quoted(place)}"
     if not hdfs.get("hdfsUser") and all(hdfs.get(member) is None for member in _KERBEROS):
         yield path, f"needs hdfsUser, {' or '.join(_KERBEROS)}"

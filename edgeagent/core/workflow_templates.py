@@ -186,6 +186,7 @@ class Templates:
         before = texts(_without(written, "inline"), kind, path)
         yield from variable_problems(texts(_without(call, "inline"), kind, path), scope, before)
         if isinstance(inline, dict):
+            yield from _inline_problems(inline, f"{path}.inline.inputs", scope)
             yield from self._problems(inline, f"{path}.inline", scope, _BY_CALLER)
 
     def _reference_problems(self, call: dict[str, Any], path: str) -> Iterator[Finding]:
@@ -261,6 +262,21 @@ def _steps_of(template: dict[str, Any], path: str) -> Iterator[tuple[str, dict[s
 
 def _without(call: dict[str, Any], *members: str) -> dict[str, Any]:
     return {member: value for member, value in call.items() if member not in members}
+
+
+def _inline_problems(inline: dict[str, Any], path: str, scope: Scope) -> Iterator[Finding]:
+    """Variables in what an inline template is given by itself: Argo reads them as a part of the step or task."""
+    inputs, own = as_object(inline.get("inputs")), Scope(scope)
+    parameters, artifacts = as_list(inputs.get("parameters")), as_list(inputs.get("artifacts"))
+    own.names.update(f"inputs.parameters.{name}" for _, name in named(parameters, ""))
+    values = [
+        (f"{path}.parameters[{index}].value", as_object(item).get("value")) for index, item in enumerate(parameters)
+    ]
+    found = [
+        *((here, value) for here, value in values if isinstance(value, str)),
+        *texts(artifacts, "[Artifact]", f"{path}.artifacts"),
+    ]
+    yield from variable_problems(found, own)
 
 
 def _calls_in(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -84,7 +84,7 @@ _TEXTS: dict[str, str] = {
     "object: supplied",
     "Artifact": _ARTIFACT,
     "Location": _LOCATION,
-    "Git": "text: repo revision branch; int: depth; [text]: fetch; bool: disableSubmodules insecureIgnoreHostKey "
+    "Git": "text: repo revision branch; count: depth; [text]: fetch; bool: disableSubmodules insecureIgnoreHostKey "
     "insecureSkipTLS singleBranch; KeyOf: usernameSecret passwordSecret sshPrivateKeySecret",
     "Hdfs": "[text]: addresses; bool: force; text: path hdfsUser dataTransferProtection krbRealm krbUsername "
     "krbServicePrincipalName; KeyOf: krbCCacheSecret krbKeytabSecret krbConfigConfigMap",
@@ -142,7 +142,7 @@ _TEXTS: dict[str, str] = {
     "Suspend": "text: duration",
     "Http": "text: method url body successCondition; [HttpHeader]: headers; int: timeoutSeconds; "
     "bool: insecureSkipVerify; Body: bodyFrom",
-    "Body": "text: bytes",
+    "Body": "base64: bytes",
     "HttpHeader": "text: name value; HttpHeaderSource: valueFrom",
     "HttpHeaderSource": "KeyOf: secretKeyRef",
     "Retry": "text: retryPolicy expression; int or text: limit; Backoff: backoff; RetryAffinity: affinity",
@@ -168,6 +168,7 @@ _TEXTS: dict[str, str] = {
 _INT_LIMIT = 1 << 63
 # An amount in Kubernetes: `1`, `0.5`, `500m`, `64Mi`, `64M`, `1e3`; not `64MB`.
 _QUANTITY = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[KMGTPE]i|[numkMGTPE]|[eE][+-]?[0-9]+)?", re.ASCII)
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", re.ASCII)
 _TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:[.,][0-9]+)?(?:Z|[+-][0-9]{2}:[0-9]{2})", re.ASCII
 )
@@ -183,6 +184,12 @@ def _is_quantity(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_base64(value: Any) -> bool:
+    if isinstance(value, str):
+        return _BASE64.fullmatch(value.replace("\r", "").replace("\n", "")) is not None
+    return isinstance(value, list)  # of bytes, as Argo's language has it
+
+
 def _is_time(value: Any) -> bool:
     return isinstance(value, str) and _TIME.fullmatch(value) is not None
 
@@ -194,12 +201,14 @@ _PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "int": ("a whole number", _is_int),
     "int or text": ("a whole number or a text", lambda value: isinstance(value, str) or _is_int(value)),
     "object": ("an object", lambda value: isinstance(value, dict)),
+    "count": ("a whole number from 0", lambda value: _is_int(value) and value >= 0),
+    "base64": ("a text in base64", _is_base64),
     "quantity": ("an amount such as 500m, 64Mi or 64M", _is_quantity),
     "time": ("a time such as 2026-07-01T12:00:00Z", _is_time),
 }
 
 
-_WRITTEN = frozenset({"quantity", "time"})  # of which a text can be written wrongly
+_WRITTEN = frozenset({"quantity", "time", "base64"})  # of which a text can be written wrongly
 
 
 def _members(text: str) -> dict[str, str]:

@@ -74,6 +74,9 @@ WRONG: list[tuple[str, Json, str, str]] = [
      "spec.arguments.parameters[0].value", "is '{{workflow.name}}', which is not in its enum"),
     ("an input from nothing", one(runs(inputs={"parameters": [{"name": "p", "valueFrom": {}}]})),
      "spec.entrypoint", "no value for 'p'"),
+    ("an inline template's own value",
+     steps(step("a", "", inline=runs("", inputs=with_default("{{inputs.parameters.no}}")))),
+     f"{T}.steps[0][0].inline.inputs.parameters[0].value", "uses {{inputs.parameters.no}}"),
     ("no steps", one({"name": "work", "steps": []}), f"{T}.steps", "must have at least one step"),
     ("a result of a container set without main", steps(step(), step("b", when="{{steps.a.outputs.result}}"), worker={
         "name": "work", "containerSet": {"containers": [{"name": "side", "image": "alpine:3"}]}}),
@@ -103,6 +106,8 @@ def test_what_comes_of_the_values_is_told(workflow: Json, path: str, reason: str
 RIGHT: list[tuple[str, Json]] = [
     ("all inputs where there are none", one(says("{{inputs.parameters}}"))),
     ("all inputs in a template that calls", steps(step(arguments=gives(p="{{inputs.parameters}}")))),
+    ("an inline template's own value, from the template around it", steps(step("a", "", inline=runs(
+        "", inputs=with_default("{{inputs.parameters.p}}", "q"))), inputs=with_default("x"))),
     ("an input's value that its caller replaces",
      caller(step(arguments=gives(p="x")), runs(inputs=with_default(NOWHERE)))),
     ("where an input is, when its caller says it", caller(

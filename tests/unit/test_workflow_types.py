@@ -73,6 +73,10 @@ WRONG: list[tuple[Any, str, str]] = [
     (one(runs(memoize={"cache": {"configMap": "c"}})), f"{T}.memoize.cache.configMap", "must be an object"),
     (one(runs(outputs={"artifacts": [{"name": "a", "path": "/a", "s3": {"key": 1}}]})),
      f"{T}.outputs.artifacts[0].s3.key", "must be a text"),
+    (one({"name": "work", "http": {"url": "u", "bodyFrom": {"bytes": "a b"}}}), f"{T}.http.bodyFrom.bytes",
+     "must be a text in base64, is 'a b'"),
+    (one(runs(inputs={"artifacts": [{"name": "g", "path": "/g", "git": {"repo": "r", "depth": -1}}]})),
+     f"{T}.inputs.artifacts[0].git.depth", "must be a whole number from 0"),
     ({"spec": {}, "metadata": {"creationTimestamp": "today"}}, "metadata.creationTimestamp", "is 'today'"),
 ]  # fmt: skip
 
