@@ -20,8 +20,8 @@ MAX_VALUE_CHARS = 200
 _MAX_GROWTH_CHARS = 4096
 _OPEN = "{{=}}"  # as good as an expression: what it will be, nobody can tell
 
-
-Values = Mapping[str, str]
+# Variables and their values, in layers: they are asked, never copied, so that the work grows as the workflow does.
+Values = tuple[Mapping[str, str], ...]
 
 
 class Given:
@@ -70,7 +70,7 @@ def filled(template: dict[str, Any], known: Values, given: Given) -> dict[str, A
     """
     before = {**template, "inputs": given.inputs(as_object(template.get("inputs")))}
     first: dict[str, Any] = _replaced(before, known)
-    second: dict[str, Any] = _replaced(first, {**known, **_own_values(first)})
+    second: dict[str, Any] = _replaced(first, (_own_values(first), *known))
     return second
 
 
@@ -122,14 +122,18 @@ def _tag(tag: str, values: Values) -> str:
     """What is put in the place of `{{tag}}`: itself when it is not known."""
     if tag.startswith("="):
         return "{{" + tag + "}}"
-    value = values.get(tag.strip())
+    value = _value(tag.strip(), values)
     if value is not None:
         return value if len(value) <= MAX_VALUE_CHARS or is_open(value) else _OPEN
     # A variable within the name of another: the inner one is put in, and the next time over the outer one is known.
     outer, inside, inner = tag.rpartition("{{")
-    if inside and (value := values.get(inner)) is not None:
+    if inside and (value := _value(inner, values)) is not None:
         return "{{" + outer + value + "}}"
     return "{{" + tag + "}}"
+
+
+def _value(variable: str, values: Values) -> str | None:
+    return next((layer[variable] for layer in values if variable in layer), None)
 
 
 def _by_name(entries: Any) -> dict[str, dict[str, Any]]:

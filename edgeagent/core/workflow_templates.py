@@ -7,7 +7,7 @@ from typing import Any
 
 from edgeagent.core.workflow_arguments import argument_problems, input_problems, output_problems
 from edgeagent.core.workflow_dag import ancestors, dag_problems, gathers
-from edgeagent.core.workflow_fill import Given, filled, value_text
+from edgeagent.core.workflow_fill import Given, Values, filled, value_text
 from edgeagent.core.workflow_graph import Ancestors
 from edgeagent.core.workflow_leaves import (
     common_problems,
@@ -125,14 +125,14 @@ class Templates:
             yield from variable_problems(texts(template.get("outputs"), "Outputs", here), scope, before)
         yield from output_problems(template, kind, path)
 
-    def _known_in(self, template: dict[str, Any], kind: str, parent: Scope) -> dict[str, str]:
+    def _known_in(self, template: dict[str, Any], kind: str, parent: Scope) -> Values:
         """The variables that have a value in a template whoever calls it."""
         more = ["pod.name"] if runs_a_pod(kind) else []
         if template.get("retryStrategy") is not None:
             more += _OF_A_RETRY
         if "workflow.failures" in parent:
             more.append("workflow.failures")
-        return {**self._known, **{name: placeholder(name) for name in more}}
+        return {name: placeholder(name) for name in more}, self._known
 
     def _steps_problems(
         self, template: dict[str, Any], written: dict[str, Any], path: str, scope: Scope
