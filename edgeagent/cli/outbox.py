@@ -151,7 +151,10 @@ def _verify(args: argparse.Namespace, place: Place) -> int:
 def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
     print(f"{records} good records in {len(overview.logs)} logs; {overview.cursor}")
     for torn in overview.torn:
-        print(f"{torn.file}: {torn.bytes} bytes at the end were half written; nothing of them was acknowledged")
+        print(
+            f"{torn.file}: {torn.bytes} half-written bytes at the end, as a power cut leaves them: nobody was promised "
+            "them, unless the disk lost what it had synced, which cannot be told"
+        )
     for damage in damaged:
         where = f"{damage.file}, bytes {damage.offset} to {damage.end}" if damage.file else "missing from the disk"
         print(

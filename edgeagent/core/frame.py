@@ -43,7 +43,7 @@ MAX_COUNT = 0xFFFF
 MAX_BLOCK_FRAMES = 4096
 MAX_BLOCK_BYTES = 256 << 10
 
-_HEADER = Struct("<8sHHIQQQQQ16s20x")
+_HEADER = Struct("<8sHHIQQQQQ16sQ12x")
 _INDEX_HEAD = Struct("<IIIQ")
 _COVERED_HEAD = Struct("<IIQ")  # what the index's CRC covers before the arrays
 _CRC = Struct("<I")
@@ -70,6 +70,7 @@ class SegmentHeader(NamedTuple):
 
     `previous_number`: the segment before it, 0 if there was none; `previous_bytes`: how many bytes of it are valid.
     `boot` is the boot id of the kernel that wrote it: a record's `uptime_ms` counts in that boot only.
+    `reserved_bytes`: how long the file was made, and synced, before anything was written to it; 0 if that is unknown.
     """
 
     salt: int
@@ -79,6 +80,7 @@ class SegmentHeader(NamedTuple):
     previous_bytes: int
     created_ms: int
     boot: bytes
+    reserved_bytes: int = 0
 
     def encode(self) -> bytes:
         """The header's 96 bytes."""
@@ -93,6 +95,7 @@ class SegmentHeader(NamedTuple):
             self.previous_bytes,
             self.created_ms,
             self.boot,
+            self.reserved_bytes,
         )
         return head + _CRC.pack(crc32(head))
 
@@ -146,10 +149,14 @@ class Gap(NamedTuple):
 
 
 class Tail(NamedTuple):
-    """Where the frames of a segment end. `torn`: what follows is not just zeros."""
+    """Where the frames of a segment end. `torn`: what follows is not just zeros.
+
+    `written_seq`: what comes behind the last seq that an index names, whether its frame is there or not.
+    """
 
     offset: int
     torn: bool
+    written_seq: int
 
 
 class Block(NamedTuple):
@@ -254,11 +261,12 @@ def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) 
                 gap_offset = None
             yield item
             offset = item.end
+        min_seq = block.next_seq
         if block.end > len(data):  # it was cut
             break
-        offset, min_seq = block.end, block.next_seq
+        offset = block.end
     end = offset if gap_offset is None else gap_offset
-    yield Tail(end, torn=bool(bytes(data[end:used_end]).strip(b"\0")))
+    yield Tail(end, bool(bytes(data[end:used_end]).strip(b"\0")), min_seq)
 
 
 def _cuts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

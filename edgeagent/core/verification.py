@@ -25,7 +25,7 @@ class DamagedRange(msgspec.Struct, frozen=True):
 
 
 class TornTail(msgspec.Struct, frozen=True):
-    """Bytes at the end of a log that a crash left half written; nothing of them was acknowledged."""
+    """Bytes behind the last frame of a log, as a power cut leaves them: promised to nobody by a disk that is honest."""
 
     file: str
     bytes: int

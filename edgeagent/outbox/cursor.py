@@ -34,6 +34,8 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
     first), then its length, and so on. `released`: how many seqs went which way. `moved_in`: how many came from
     another log. `next_number`: of the next segment; `last_number`: of the newest one that there was, 0 for none. A
     segment whose removal was not synced may come back after a power cut: one between the two is of no account.
+    `active_number`: the segment that holds the newest records and may have got more since, 0 if there was none, or if
+    it was about to be removed. One that is missing, or ends below `next_seq`, has lost what nobody can count.
     """
 
     next_seq: int
@@ -43,6 +45,7 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
     moved_in: int
     next_number: int
     last_number: int
+    active_number: int = 0
 
     def to_released(self) -> Released:
         """The set that `ranges` stands for."""

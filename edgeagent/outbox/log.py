@@ -21,18 +21,15 @@ import msgspec
 from edgeagent.core.frame import (
     HEADER_BYTES,
     Batch,
-    Frame,
-    Gap,
     Kind,
     SegmentHeader,
     blocks_bytes,
-    decode_batch,
     encode_blocks,
-    scan,
 )
 from edgeagent.core.settled import Released
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.cursor import LogState, distances
+from edgeagent.outbox.ending import Ending, Recovered, ending_of, open_end
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
@@ -54,15 +51,6 @@ class Entries(NamedTuple):
 def room_of(frames: int, payload_bytes: int) -> int:
     """How much room so many frames take at most, with the batch that they are written in."""
     return blocks_bytes(frames + 1, payload_bytes + _BATCH_BYTES)
-
-
-class Recovered(NamedTuple):
-    """What opening a log found: the last segment's frames, records lost, and torn bytes that were cut."""
-
-    frames: list[Frame]
-    damages: list[Damage]
-    torn_bytes: int
-    foreign: list[Path]
 
 
 class Log:
@@ -93,6 +81,9 @@ class Log:
         self._new_header = new_header
         self._before_roll = before_roll
         self._writer: SegmentWriter | None = None
+        self.torn = False  # opening found bytes behind the last frame that belong to nobody
+        self._doubtful: tuple[int, bytes] | None = None  # what opening read behind this offset, and may be in the cache
+        self._sealed = False
         self._next_number = 1  # never used twice: segments are told apart and ordered by it
 
     @property
@@ -107,15 +98,26 @@ class Log:
         return sum(segment.valid_bytes for segment in self.segments) / max(self.next_seq - first_seq, 1)
 
     @property
+    def spent(self) -> bool:
+        """Whether the newest segment may go too, because all of its records are released and it is largely used."""
+        used_up = self._writer is None or self._writer.room < self._segment_bytes // 2
+        return bool(self.segments) and used_up and self.released.cursor == self.next_seq
+
+    @property
+    def active_number(self) -> int:
+        """The segment that has records and may get more; 0 if there is none, or if it may go now."""
+        if self._writer is None or self._sealed or self.spent:
+            return 0
+        segment = self._writer.segment
+        return segment.number if segment.valid_bytes > HEADER_BYTES else 0
+
+    @property
     def pending(self) -> int:
         """How many seqs are not released."""
         return self.next_seq - 1 - self.released.count()
 
     def recover(self, state: LogState | None, *, gone_way: str) -> Recovered:
-        """Open the log: read the headers, scan the last segment, cut what is torn, and sync the rest.
-
-        What is read here may be in the cache only, left there by a process that was killed before its sync or whose
-        sync failed. It is taken for stored from now on, so what the checkpoint does not vouch for is written anew.
+        """Open the log: read the headers, and scan the last segment. `settle_tail` is to follow.
 
         `state`: what the checkpoint holds of this log. Without one everything on disk is unreleased, and what is gone
         from the front counts as `gone_way`. Opening the same bytes again finds the same (the cut aside).
@@ -132,14 +134,38 @@ class Log:
         elif self.segments:
             self.next_seq = self.segments[0].first_seq
             self.release(1, self.next_seq - 1, gone_way)
-        frames: list[Frame] = []
-        damages: list[Damage] = []
-        torn_bytes = 0
         if self.segments:
-            frames, damages, torn_bytes = self._scan_last()
-        elif self.next_seq > self.released.cursor:
-            damages.append(Damage(self.released.cursor, self.next_seq, None, 0, 0))
-        return Recovered(frames, damages, torn_bytes, foreign)
+            ending = self._read_last(state)
+            more = open_end(state, self.segments[-1], ending)
+            return Recovered(ending.frames, ending.damages, ending.torn_bytes, foreign, more)
+        missing = self.next_seq > self.released.cursor
+        damages = [Damage(self.released.cursor, self.next_seq, None, 0, 0)] if missing else []
+        return Recovered([], damages, 0, foreign, open_end(state, None, None))
+
+    def settle_tail(self) -> None:
+        """Cut what is torn from the last segment, and sync the rest, when all was read that is cut.
+
+        What was read may be in the cache only, left there by a process that was killed before its sync or whose sync
+        failed. It is taken for stored from now on, so what the checkpoint does not vouch for is written anew.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        if self._doubtful is None:
+            return
+        segment, (offset, data) = self.segments[-1], self._doubtful
+        file = self.filesystem.open(segment.path)
+        try:
+            if data:
+                file.write_at(offset, data)
+                file.sync()
+            if segment.valid_bytes < segment.size:  # only now: a shorter file ends with a good frame
+                file.truncate(segment.valid_bytes)
+                file.sync()
+        finally:
+            file.close()
+        segment.size = segment.valid_bytes
+        self._doubtful = None
 
     @property
     def capacity(self) -> int:
@@ -209,9 +235,8 @@ class Log:
         ranges = distances(self.released)
         ways = dict(self.ways)
         last_number = self.segments[-1].number if self.segments else 0
-        return LogState(
-            self.next_seq, self.released.cursor, ranges, ways, self.moved_in, self._next_number, last_number
-        )
+        numbers = self._next_number, last_number, self.active_number
+        return LogState(self.next_seq, self.released.cursor, ranges, ways, self.moved_in, *numbers)
 
     def remove_settled(self, may_forget: Callable[[], bool]) -> None:
         """Remove segments all of whose records were released in the last checkpoint.
@@ -225,8 +250,7 @@ class Log:
         while len(self.segments) > 1 and self.segments[1].first_seq <= self.released.cursor:
             self.filesystem.remove(self.segments[0].path)
             del self.segments[0]
-        used_up = self._writer is None or self._writer.room < self._segment_bytes // 2
-        if self.segments and used_up and self.released.cursor == self.next_seq and may_forget():
+        if self.spent and may_forget():
             self.close()
             self.filesystem.remove(self.segments[0].path)
             del self.segments[0]
@@ -241,6 +265,10 @@ class Log:
             if not self.released.missing(segment.first_seq, following.first_seq - segment.first_seq):
                 self.filesystem.remove(segment.path)
                 self.segments.remove(segment)
+
+    def seal(self) -> None:
+        """Nothing is appended any more: what a checkpoint says of the end is all there is."""
+        self._sealed = True
 
     def close(self) -> None:
         """Let go of the active segment."""
@@ -300,29 +328,21 @@ class Log:
         finally:
             file.close()
 
-    def _scan_last(self) -> tuple[list[Frame], list[Damage], int]:
+    def _read_last(self, state: LogState | None) -> Ending:
+        """Read the last segment; what is to be done to it waits for `settle_tail`."""
         segment = self.segments[-1]
         file = self.filesystem.open(segment.path)
         try:
             data = memoryview(file.read_at(0, segment.size))
-            frames, gaps, end = _promised(data, segment, self.next_seq)
-            torn_bytes = len(bytes(data[end:]).rstrip(b"\0"))
-            synced_end = max((frame.end for frame in frames if _is_before(frame, self.next_seq)), default=0)
-            if synced_end < end:
-                file.write_at(synced_end, bytes(data[synced_end:end]))
-            if end < segment.size:
-                file.truncate(end)
-            if synced_end < segment.size:
-                file.sync()
         finally:
             file.close()
-        segment.valid_bytes = segment.size = end
-        damages = [Damage(first, end_seq, segment, gap.offset, gap.end) for gap, first, end_seq in gaps]
-        tail_seq = frames[-1].seq + frames[-1].count if frames else segment.first_seq
-        if tail_seq < self.next_seq:  # a checkpoint knows of more than is here
-            damages.append(Damage(tail_seq, self.next_seq, segment, end, end))
-        self.next_seq = max(self.next_seq, tail_seq)
-        return frames, damages, torn_bytes
+        ending = ending_of(data, segment, self.next_seq, state)
+        if ending.vouched_end < segment.size:
+            self._doubtful = (ending.vouched_end, bytes(data[ending.vouched_end : ending.end]))
+        segment.valid_bytes, self.torn = ending.end, ending.torn_bytes > 0
+        end_seqs = [damage.end_seq for damage in ending.damages]
+        self.next_seq = max(self.next_seq, ending.tail_seq, *end_seqs)
+        return ending
 
     def _write(self, entries: Entries, batch: Batch) -> None:
         assert self._writer is not None  # noqa: S101  rolling made it
@@ -345,51 +365,3 @@ class Log:
         self._next_number += 1  # even if it fails: it may have left a file
         self._writer = SegmentWriter.create(self.filesystem, self._directory, header, self._segment_bytes)
         self.segments.append(self._writer.segment)
-
-
-def _promised(
-    data: memoryview, segment: Segment, known_seq: int
-) -> tuple[list[Frame], list[tuple[Gap, int, int]], int]:
-    """The frames of the last segment that may have been promised to somebody, the damage among them, and their end.
-
-    A gap is damage only if a later batch says that what was there had been synced, or the checkpoint does, by its
-    `known_seq` and a later record below it. Otherwise it is where a crash tore the last commit: nothing from there on
-    was acknowledged.
-    """
-    frames: list[Frame] = []
-    gaps: list[tuple[Gap, int, int]] = []
-    doubtful: tuple[int, int, int] | None = None  # frames and gaps before the gap in doubt, and its offset
-    seq = segment.first_seq
-    pending: Gap | None = None
-    for item in scan(data, segment.header.salt, segment.first_seq):
-        if isinstance(item, Gap):
-            pending = item
-            if doubtful is None:
-                doubtful = (len(frames), len(gaps), item.offset)
-        elif isinstance(item, Frame):
-            if pending is not None:
-                gaps.append((pending, seq, item.seq))
-                pending = None
-            if doubtful is not None and _shows_synced(item, known_seq):
-                doubtful = None
-            frames.append(item)
-            seq = item.seq + item.count
-        else:
-            end = item.offset
-    if doubtful is not None:
-        frame_count, gap_count, end = doubtful
-        return frames[:frame_count], gaps[:gap_count], end
-    return frames, gaps, end
-
-
-def _shows_synced(frame: Frame, known_seq: int) -> bool:
-    """Whether everything before this frame had been synced."""
-    if _is_before(frame, known_seq):
-        return True
-    batch = decode_batch(frame) if frame.kind is Kind.BATCH else None
-    return batch is not None and batch.synced_seq >= frame.seq - 1
-
-
-def _is_before(frame: Frame, known_seq: int) -> bool:
-    """Whether this is a record below `known_seq`; a frame without triggers has the seq of what comes after it."""
-    return frame.count > 0 and frame.seq < known_seq

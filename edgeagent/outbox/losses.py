@@ -50,6 +50,17 @@ class Losses:
             },
         )
 
+    def tell_open(self, log: str, first_seq: int, reason: str) -> None:
+        """The end of a log is lost: what was stored from `first_seq` on, and nothing tells how much that was."""
+        self.last.append(Loss(log, first_seq, None, 0, reason, self._now_ms()))
+        _log.error(
+            "what was stored in log %s from seq %d on is lost, and whether that was anything cannot be told: %s",
+            log,
+            first_seq,
+            reason,
+            extra={"event": "outbox_end_lost", "log": log, "first_seq": first_seq},
+        )
+
     def quarantine(self, log: str, damage: Damage) -> None:
         """Keep a copy of damaged bytes for whoever wants to look; a disk that refuses is no reason to stop."""
         segment, size = damage.segment, damage.end - damage.offset

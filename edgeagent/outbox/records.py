@@ -122,11 +122,15 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """Triggers that are lost: `first_seq` to `last_seq` of a log, why, and when (wall clock, Unix milliseconds)."""
+    """Triggers that are lost: `first_seq` to `last_seq` of a log, why, and when (wall clock, Unix milliseconds).
+
+    `last_seq` is None where nothing tells how many there were, if any: what was stored from `first_seq` on. `count` is
+    0 then, and the account does not have them.
+    """
 
     log: str
     first_seq: int
-    last_seq: int
+    last_seq: int | None
     count: int
     reason: str
     at_ms: int

@@ -15,14 +15,16 @@ import msgspec
 
 from edgeagent.core.account import Account, EventCounts, event_problems
 from edgeagent.core.frame import Batch, Frame, Kind, decode_batch
-from edgeagent.outbox.cursor import Checkpoint
-from edgeagent.outbox.log import Log, Recovered
+from edgeagent.outbox.cursor import Checkpoint, LogState
+from edgeagent.outbox.ending import Recovered
+from edgeagent.outbox.log import Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
 from edgeagent.outbox.reader import Damage, Reader, numbered
 from edgeagent.outbox.records import (
     COPY_LOGS,
     DAMAGED,
+    EVENT_LOGS,
     IMPORT,
     NORMAL,
     VOID,
@@ -52,13 +54,34 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
         logs[NORMAL].imported = states[IMPORT].next_seq - 1  # whichever log took them: the sum counts
     found = {name: log.recover(states.get(name), gone_way=gone_way(name)) for name, log in logs.items()}
     _tell(found)
-    if checkpoint is None and any(log.segments for log in logs.values()):
+    if checkpoint is None and (memory.number or any(log.segments for log in logs.values())):
         _log.error(
-            "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew",
+            "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew; "
+            "whether newer ones are lost cannot be told",
             extra={"event": "outbox_cursor_lost"},
         )
-    damages: list[tuple[str, Damage, int]] = []
     moves = Unfinished(logs, checkpoint=checkpoint is not None)
+    damages = _look_through(logs, states, found, moves)
+    damages += moves.lost_origins()
+    moves.finish()
+    for name, damage, known_seq in damages:
+        release_damaged(name, logs[name], damage, losses, known_seq)
+    for name in EVENT_LOGS:
+        if found[name].open_end:
+            losses.tell_open(name, logs[name].next_seq, found[name].open_end)
+    for log in logs.values():
+        log.settle_tail()
+    memory.take_up((logs[name].boot_of(logs[name].next_seq), opened.frames) for name, opened in found.items())
+    batches = [batch for opened in found.values() for batch in _last_batch(opened.frames)]
+    newest = max([checkpoint.events, *batches] if checkpoint is not None else batches, key=_number, default=Batch(0, 0))
+    return msgspec.structs.replace(newest, number=max(newest.number, memory.number))
+
+
+def _look_through(
+    logs: Mapping[str, Log], states: Mapping[str, LogState], found: Mapping[str, Recovered], moves: Unfinished
+) -> list[tuple[str, Damage, int]]:
+    """Find what was moved since the checkpoint; returns what is damaged: log, what, and where the checkpoint ends."""
+    damages: list[tuple[str, Damage, int]] = []
     first_seqs = {name: log.released.cursor for name, log in logs.items()}  # before moves release anything
     for name, log in logs.items():
         known_seq = states[name].next_seq if name in states else 1
@@ -72,13 +95,7 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
                     damages.append((name, Damage(item.seq, item.seq + item.count, None, 0, 0), known_seq))
                 else:
                     moves.found(number, name, item.seq, content[1])
-    moves.finish()
-    for name, damage, known_seq in damages:
-        release_damaged(name, logs[name], damage, losses, known_seq)
-    memory.take_up((logs[name].boot_of(logs[name].next_seq), opened.frames) for name, opened in found.items())
-    batches = [batch for opened in found.values() for batch in _last_batch(opened.frames)]
-    newest = max([checkpoint.events, *batches] if checkpoint is not None else batches, key=_number, default=Batch(0, 0))
-    return msgspec.structs.replace(newest, number=max(newest.number, memory.number))
+    return damages
 
 
 def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_seq: int | None = None) -> bool:
@@ -141,7 +158,8 @@ def _tell(found: Mapping[str, Recovered]) -> None:
     for name, opened in found.items():
         if opened.torn_bytes:
             _log.warning(
-                "cut %d bytes that a crash left half written; nothing of them was acknowledged",
+                "cut %d half-written bytes, as a power cut leaves them: nobody was promised them, unless the disk lost "
+                "what it had synced, which cannot be told",
                 opened.torn_bytes,
                 extra={"event": "outbox_tail_cut", "log": name, "bytes": opened.torn_bytes},
             )

@@ -6,13 +6,14 @@ only a segment's end gives space back; the newest segment of a log always stays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
 from edgeagent.core.elapsed import is_set
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.records import EXPIRED
 from edgeagent.outbox.segment import Segment
 
 
@@ -32,7 +33,17 @@ def release_oldest(log: Log, reader: Reader, way: str) -> Cut | None:
     return None
 
 
-def release_older(log: Log, reader: Reader, before_ms: int, way: str) -> Iterator[Cut]:
+def release_expired(
+    logs: Mapping[str, Log], readers: Mapping[str, Reader], now_ms: int, max_age_ms: int
+) -> Iterator[tuple[str, Cut]]:
+    """Release what was accepted so long ago in the logs that have a reader; nothing while the clock is not set."""
+    if is_set(now_ms):
+        for name, reader in readers.items():
+            for cut in _release_older(logs[name], reader, now_ms - max_age_ms, EXPIRED):
+                yield name, cut
+
+
+def _release_older(log: Log, reader: Reader, before_ms: int, way: str) -> Iterator[Cut]:
     """Release what was never leased in segments all of whose records were accepted before a time (wall clock).
 
     What a clock said that was not set is no time: such a segment is as young as the next one of which a time is known.

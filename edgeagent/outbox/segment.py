@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,12 +49,16 @@ class Segment:
         return self.header.first_seq
 
 
-def header_after(
-    previous: Segment | None, number: int, first_seq: int, salt: int, now_ms: int, boot: bytes
-) -> SegmentHeader:
-    """The header of a segment that follows another one, or none."""
-    before = (previous.number, previous.valid_bytes) if previous is not None else (0, 0)
-    return SegmentHeader(salt, number, first_seq, *before, now_ms, boot)
+def header_maker(
+    new_salt: Callable[[], int], now_ms: Callable[[], int], boot: bytes, reserved_bytes: int
+) -> Callable[[int, int, Segment | None], SegmentHeader]:
+    """Makes headers from a segment's number, its first seq, and the segment that it follows, if there is one."""
+
+    def header(number: int, first_seq: int, previous: Segment | None) -> SegmentHeader:
+        before = (previous.number, previous.valid_bytes) if previous is not None else (0, 0)
+        return SegmentHeader(new_salt(), number, first_seq, *before, now_ms(), boot, reserved_bytes)
+
+    return header
 
 
 class SegmentWriter:

@@ -12,16 +12,17 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.elapsed import is_set
 from edgeagent.core.frame import Batch, Frame, Kind
 from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
+from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.intake import store_groups
 from edgeagent.outbox.leasing import triggers_of
@@ -51,8 +52,8 @@ from edgeagent.outbox.records import (
     Moved,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
-from edgeagent.outbox.retention import Cut, release_older, release_oldest
-from edgeagent.outbox.segment import header_after
+from edgeagent.outbox.retention import Cut, release_expired, release_oldest
+from edgeagent.outbox.segment import header_maker
 
 # What one read brings at most: it bounds what a lease holds in memory.
 _READ_FRAMES = 256
@@ -84,21 +85,23 @@ class Store:
         Raises:
             StorageFailed: the disk refuses to be read or written.
         """
-        self._filesystem = filesystem
-        self._directory = directory
         self.limits = limits
         self.boot = boot
-        self._new_salt = new_salt
         self._now_ms = now_ms
         self.failures: dict[str, str] = {}  # what the disk refused last and has not taken since: a log, or "cursor"
         self._dirty = True  # what recovery finds is kept with the first checkpoint
         filesystem.make_directory(directory)
         self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
         self.recent, self.firings = self._memory.recent, self._memory.firings
-        self._logs = {name: self._new_log(name) for name in LOGS}
+        new_header = header_maker(new_salt, now_ms, boot, limits.segment_bytes)
+        self._logs = {
+            name: Log(filesystem, directory / name, limits.segment_bytes, new_header, partial(self._before_roll, name))
+            for name in LOGS
+        }
         self._cursor, checkpoint = CursorFile.open(filesystem, directory / "cursor")
         self.losses = Losses(filesystem, directory / "quarantine", now_ms)
         newest = recover(self._logs, checkpoint, self._memory, self.losses)
+        self._evidence = Evidence(self._logs)
         self._generation = checkpoint.generation if checkpoint is not None else 0
         self._batch_number = newest.number
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
@@ -146,6 +149,7 @@ class Store:
             mine = [index for index, group in enumerate(groups) if group.log == name]
             if mine:
                 store_groups(self, name, groups, mine, outcomes)
+        self._keep_evidence()
         if len(outcomes) < len(groups):
             full = OutboxFull(self.used_bytes, self.limits.max_bytes)
             return [outcomes.get(index, full) for index in range(len(groups))]
@@ -206,6 +210,7 @@ class Store:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         self.commit(target, entries)
         self.release(leased.log, leased.seq, way)
+        self._keep_evidence()
 
     def gather(self, closings: Sequence[Closing]) -> None:
         """Make the triggers of each window one in the log `windows`: synced there, then released where they were.
@@ -254,6 +259,7 @@ class Store:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         self.commit(name, entries)
         log.imported += len(entries.payloads)
+        self._keep_evidence()
 
     def commit(self, name: str, entries: Entries) -> int:
         """Write frames to a log and sync; returns the seq of the first trigger.
@@ -263,9 +269,15 @@ class Store:
         """
         number = self._batch_number + 1
         try:
-            return self._logs[name].append(entries, self._batch(number))
+            seq = self._logs[name].append(entries, self._batch(number))
+        except StorageFailed:
+            self._evidence.changed(name)
+            raise
         finally:
             self._batch_number = number  # also of what failed: it may be on the disk all the same
+        if Kind.MOVED in entries.kinds:
+            self._evidence.changed(name)
+        return seq
 
     def stored(self, groups: Sequence[Group]) -> None:
         """Count and remember groups that were committed."""
@@ -296,7 +308,7 @@ class Store:
             StorageFailed: what was released since the last checkpoint would be sent again after a crash.
         """
         try:
-            if self._dirty:
+            if self._dirty or self._evidence.outlived():
                 self._write_checkpoint()
             for log in self._logs.values():
                 log.remove_settled(lambda: self._memory.may_forget(self._batch_number))
@@ -324,6 +336,8 @@ class Store:
         Raises:
             StorageFailed: as in `checkpoint`; the files are let go all the same.
         """
+        for log in self._logs.values():
+            log.seal()
         try:
             self._dirty = True
             self.checkpoint()
@@ -334,42 +348,37 @@ class Store:
                 log.close()
             self._cursor.close()
 
-    def _new_log(self, name: str) -> Log:
-        return Log(
-            self._filesystem,
-            self._directory / name,
-            self.limits.segment_bytes,
-            lambda number, seq, previous: header_after(
-                previous, number, seq, self._new_salt(), self._now_ms(), self.boot
-            ),
-            self._before_roll,
-        )
-
     def _expire_old(self) -> None:
         """What nobody could take for `max_age` expires, by whole segments, even while the uplink is away."""
-        now_ms = self._now_ms()
-        if not is_set(now_ms):
-            return
-        before_ms = now_ms - self.limits.max_age_ms
-        for name in LEASED_LOGS:
-            for cut in release_older(self._logs[name], self._readers[name], before_ms, EXPIRED):
-                self._cut(name, cut, EXPIRED, "older than outbox.max_age")
+        for name, cut in release_expired(self._logs, self._readers, self._now_ms(), self.limits.max_age_ms):
+            self._cut(name, cut, EXPIRED, "older than outbox.max_age")
 
     def _cut(self, name: str, cut: Cut, way: str, reason: str) -> None:
         self._dirty = True
         if cut.released:
             self.losses.tell(name, cut.first_seq, cut.end_seq, cut.released, way, reason)
 
-    def _before_roll(self) -> None:
+    def _before_roll(self, name: str) -> None:
         self._expire_old()
         self._memory.save(self._batch_number)
-        self._write_checkpoint()
+        if self._evidence.needed(name):
+            self._write_checkpoint()
+
+    def _keep_evidence(self) -> None:
+        """Say with a checkpoint that a new segment has records. They are acknowledged even if that fails."""
+        if self._evidence.missing():
+            try:
+                self._write_checkpoint()
+            except StorageFailed as exc:
+                self._dirty = True
+                self.failures["cursor"] = str(exc)
 
     def _write_checkpoint(self) -> None:
         logs = states_of(self._logs)
         self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
         self._generation += 1
         self._dirty = False
+        self._evidence.kept(logs)
 
     def _batch(self, number: int) -> Batch:
         return Batch(number, 0, *msgspec.structs.astuple(self.events))

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from operator import itemgetter
 
 from edgeagent.outbox.log import Log
+from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.records import (
     COPY_LOGS,
     DEAD,
@@ -58,6 +59,19 @@ class Unfinished:
         else:
             self._finish(name, moved)
 
+    def lost_origins(self) -> list[tuple[str, Damage, int]]:
+        """What is missing at the ends of logs of which later triggers were moved: log, what, and where it ended.
+
+        A trigger was synced where it came from before it was moved, and so was everything before it there.
+        """
+        lost: list[tuple[str, Damage, int]] = []
+        for name, seq in sorted(self._origin_ends().items()):
+            log = self._logs[name]
+            if seq > log.next_seq:
+                lost.append((name, Damage(log.next_seq, seq, None, 0, 0), seq))
+                log.next_seq = self._ends[name] = seq
+        return lost
+
     def finish(self) -> None:
         """All were found."""
         for _, name, seq, moved in sorted(self._found, key=itemgetter(0), reverse=True):
@@ -65,6 +79,15 @@ class Unfinished:
                 self._logs[name].release(seq, 1, VOID)
             else:
                 self._finish(name, moved)
+
+    def _origin_ends(self) -> dict[str, int]:
+        """The seq behind the last one of each log that a moved record names."""
+        ends: dict[str, int] = {}
+        for _, _, _, moved in self._found:
+            for name, seq in ((moved.origin, moved.origin_seq), *moved.merged):
+                if name in self._logs:
+                    ends[name] = max(ends.get(name, 0), seq + 1)
+        return ends
 
     def _came_to_something_else(self, moved: Moved) -> bool:
         places = [(moved.origin, moved.origin_seq), *moved.merged]

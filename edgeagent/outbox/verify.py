@@ -17,7 +17,7 @@ from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.overlay import open_read_only
 from edgeagent.outbox.reader import Damage, Reader
-from edgeagent.outbox.records import LOGS, decode
+from edgeagent.outbox.records import LOGS, Loss, decode
 from edgeagent.outbox.segment import Segment
 from edgeagent.outbox.store import Store
 
@@ -42,10 +42,7 @@ def overview(store: Store, filesystem: Filesystem, directory: Path) -> Overview:
         cursor_good=bool(good) or not used,
         torn=tuple(_torn(logs)),
         foreign=tuple(_foreign(filesystem, directory, logs)),
-        lost=tuple(
-            f"log {loss.log}: {loss.count} triggers are lost, seq {loss.first_seq} to {loss.last_seq}: {loss.reason}"
-            for loss in store.losses.last
-        ),
+        lost=tuple(map(_lost, store.losses.last)),
         account=account,
         problems=(*account.problems(), *event_problems(store.events)),
         logs={name: LogExtent(_first_seq(log), log.next_seq, log.pending) for name, log in logs.items()},
@@ -79,6 +76,14 @@ def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
             damaged.append(found)
     next_seq = reader.seq if reader.seq < log.next_seq else None
     return VerifiedPart(records, triggers, tuple(damaged), next_seq)
+
+
+def _lost(loss: Loss) -> str:
+    if loss.last_seq is None:
+        what = f"what was stored from seq {loss.first_seq} on is lost, and whether that was anything cannot be told"
+        return f"log {loss.log}: {what}: {loss.reason}"
+    seqs = f"seq {loss.first_seq} to {loss.last_seq}"
+    return f"log {loss.log}: {loss.count} triggers are lost, {seqs}: {loss.reason}"
 
 
 def _range(log: Log, name: str, item: Frame | Damage) -> DamagedRange:
@@ -128,6 +133,8 @@ def _generations(path: Path) -> list[int | None]:
 
 def _torn(logs: dict[str, Log]) -> Iterator[TornTail]:
     for log in logs.values():
+        if not log.torn:
+            continue
         for segment in log.segments[-1:]:
             file = open_read_only(segment.path)
             try:

@@ -132,15 +132,15 @@ def golden_vectors() -> dict[str, bytes]:
     newest = max(slots, key=lambda slot: msgspec.msgpack.decode(slot[16:], type=Checkpoint).generation)
     windows = golden_windows().files()
     return {
-        "segment-v1.1.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
-        "dead-segment-v1.1.bin": files[segment_path(DIRECTORY / DEAD, 1)],
-        "cursor-v1.1.bin": newest,
+        "segment-v1.2.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
+        "dead-segment-v1.2.bin": files[segment_path(DIRECTORY / DEAD, 1)],
+        "cursor-v1.2.bin": newest,
         "recent-v1.bin": files[DIRECTORY / "recent"],
         "record-v1.1.bin": msgspec.msgpack.encode(FULL),
         "moved-v1.1.bin": msgspec.msgpack.encode(MOVED),
         "armed-v1.bin": msgspec.msgpack.encode(ARMED),
-        "armed-segment-v1.bin": windows[segment_path(DIRECTORY / NORMAL, 1)],
-        "windows-segment-v1.bin": windows[segment_path(DIRECTORY / WINDOWS, 1)],
+        "armed-segment-v1.1.bin": windows[segment_path(DIRECTORY / NORMAL, 1)],
+        "windows-segment-v1.1.bin": windows[segment_path(DIRECTORY / WINDOWS, 1)],
         "firings-v1.bin": windows[DIRECTORY / "firings"],
         "batch-v1.bin": msgspec.msgpack.encode(Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)),
     }
@@ -163,11 +163,11 @@ def test_the_golden_record_and_move_are_read() -> None:
     assert msgspec.msgpack.decode(golden("batch-v1.bin"), type=Batch) == Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)
 
 
-@pytest.mark.parametrize("name", ["segment-v1.bin", "segment-v1.1.bin"])
+@pytest.mark.parametrize("name", ["segment-v1.bin", "segment-v1.1.bin", "segment-v1.2.bin"])
 def test_the_golden_segment_is_read(name: str) -> None:
     data = golden(name)
     header = SegmentHeader.decode(data)
-    assert header == SegmentHeader(0x5A175A17, 1, 1, 0, 0, NOW_MS, BOOT)
+    assert header == SegmentHeader(0x5A175A17, 1, 1, 0, 0, NOW_MS, BOOT, 1024 if "v1.2" in name else 0)
     *frames, tail = scan(memoryview(data), header.salt, header.first_seq)
     assert isinstance(tail, Tail)
     assert not tail.torn
@@ -189,15 +189,16 @@ def _content(frame: Frame) -> object:
     return content[0]
 
 
-@pytest.mark.parametrize("version", ["v1", "v1.1"])
+@pytest.mark.parametrize("version", ["v1", "v1.1", "v1.2"])
 def test_the_golden_cursor_is_read(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
     filesystem.create(DIRECTORY / "cursor", 2 * SLOT_BYTES).write_at(SLOT_BYTES, golden(f"cursor-{version}.bin"))
     _, checkpoint = CursorFile.open(filesystem, DIRECTORY / "cursor")
+    active = int(version == "v1.2")
     states = {
-        NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2, 1),
-        HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2, 1),
-        DEAD: LogState(2, 1, [], {}, 1, 2, 1),
+        NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2, 1, active),
+        HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2, 1, active),
+        DEAD: LogState(2, 1, [], {}, 1, 2, 1, active),
         PARKED: LogState(1, 1, [], {}, 0, 1, 0),
         WINDOWS: LogState(1, 1, [], {}, 0, 1, 0),
     }
@@ -206,7 +207,7 @@ def test_the_golden_cursor_is_read(version: str) -> None:
     assert checkpoint == Checkpoint(4, states, Batch(4, 0, 10, 4, 2, 3, 0, 0, 1))
 
 
-@pytest.mark.parametrize("version", ["v1", "v1.1"])
+@pytest.mark.parametrize("version", ["v1", "v1.1", "v1.2"])
 def test_an_outbox_of_golden_files_is_opened(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
     for log, name in ((NORMAL, "segment"), (DEAD, "dead-segment")):
@@ -226,11 +227,12 @@ def test_an_outbox_of_golden_files_is_opened(version: str) -> None:
     assert (store.events.received, store.events.stored) == (10, 4)
 
 
-def test_golden_windows_and_what_armed_a_rule_are_read_without_a_cursor_file() -> None:
+@pytest.mark.parametrize("version", ["v1", "v1.1"])
+def test_golden_windows_and_what_armed_a_rule_are_read_without_a_cursor_file(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
-    for log, name in ((NORMAL, "armed-segment-v1.bin"), (WINDOWS, "windows-segment-v1.bin")):
+    for log, name in ((NORMAL, "armed-segment"), (WINDOWS, "windows-segment")):
         filesystem.make_directory(DIRECTORY / log)
-        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(name))
+        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(f"{name}-{version}.bin"))
     store = open_store(filesystem)
     assert list(store.firings) == [FIRING]
     assert [(leased.seq, leased.rule) for leased in store.read(NORMAL)] == [(1, "overheat")]
@@ -329,6 +331,9 @@ SEGMENT = [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
     [
         ("segment-v1.bin", SEGMENT),
         ("segment-v1.1.bin", SEGMENT),
+        ("segment-v1.2.bin", SEGMENT),
+        ("armed-segment-v1.1.bin", [(1, 0, 2), (1, 2, 1), (3, 0, 4), (3, 1, 1)]),
+        ("windows-segment-v1.1.bin", [(1, 0, 2), (1, 1, 3)]),
         ("armed-segment-v1.bin", [(1, 0, 2), (1, 2, 1), (3, 0, 4), (3, 1, 1)]),
         ("windows-segment-v1.bin", [(1, 0, 2), (1, 1, 3)]),
     ],
@@ -364,7 +369,7 @@ def test_who_reads_by_the_document_reads_the_golden_segment(name: str, expected:
     assert found == expected
 
 
-@pytest.mark.parametrize("version", ["v1", "v1.1"])
+@pytest.mark.parametrize("version", ["v1", "v1.1", "v1.2"])
 def test_who_reads_by_the_document_reads_the_golden_cursor(version: str) -> None:
     data = golden(f"cursor-{version}.bin")
     slot = fields("slot field", data)
@@ -378,7 +383,7 @@ def test_the_document_names_every_kind_log_and_golden_file() -> None:
     assert [(int(row[0]), row[1].upper()) for row in TABLES["kind"]] == [(kind.value, kind.name) for kind in Kind]
     paths = [row[0] for row in TABLES["path"]]
     assert {f"outbox/{log}/*.seg" for log in LOGS} | {"outbox/cursor", "outbox/recent", "outbox/firings"} <= set(paths)
-    named = set(re.findall(r"[a-z-]+-v1(?:\.1)?\.bin", DOCUMENT.read_text("utf-8")))
+    named = set(re.findall(r"[a-z-]+-v1(?:\.\d)?\.bin", DOCUMENT.read_text("utf-8")))
     assert named <= {path.name for path in HERE.iterdir()}
 
 

@@ -147,13 +147,13 @@ def test_frames_are_read_in_order_up_to_the_zeros() -> None:
         (103, b""),
         (104, b"d"),
     ]
-    assert tail == Tail(len(data) - 64, torn=False)
+    assert tail == Tail(len(data) - 64, torn=False, written_seq=105)
 
 
 def test_a_segment_without_room_left_ends_at_its_end() -> None:
     data = segment(events(101, b"a"), zeros=0)
-    assert scanned(data)[-1] == Tail(len(data), torn=False)
-    assert scanned(HEADER.encode()) == [Tail(HEADER_BYTES, torn=False)]
+    assert scanned(data)[-1] == Tail(len(data), torn=False, written_seq=102)
+    assert scanned(HEADER.encode()) == [Tail(HEADER_BYTES, torn=False, written_seq=101)]
 
 
 def test_a_payload_that_ends_in_zeros_is_whole() -> None:
@@ -203,7 +203,7 @@ def test_a_torn_end_is_a_tail_that_is_torn() -> None:
     hit = scanned(data)[1]
     assert isinstance(hit, Frame)
     data[hit.offset : hit.offset + 3] = bytes(3)
-    assert scanned(data)[-1] == Tail(hit.offset, torn=True)
+    assert scanned(data)[-1] == Tail(hit.offset, torn=True, written_seq=103)
     assert payloads(data) == [b"first"]
 
 
@@ -211,7 +211,7 @@ def test_old_blocks_of_another_salt_are_never_seen() -> None:
     new = events(101, b"new")
     data = segment(new, events(102, b"old", b"old", b"old", salt=SALT + 1))
     assert payloads(data) == [b"new"]
-    assert scanned(data)[-1] == Tail(HEADER_BYTES + len(new), torn=True)
+    assert scanned(data)[-1] == Tail(HEADER_BYTES + len(new), torn=True, written_seq=102)
 
 
 def test_nothing_is_read_twice_when_bytes_were_copied() -> None:

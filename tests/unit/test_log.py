@@ -7,7 +7,8 @@ import pytest
 
 from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader
 from edgeagent.errors import StorageFailed
-from edgeagent.outbox.log import Entries, Log, Recovered, room_of
+from edgeagent.outbox.ending import Recovered
+from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.segment import Segment, number_of, segment_path
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
@@ -26,7 +27,9 @@ class Kept:
 
     def recover(self) -> Recovered:
         """Open it, without a checkpoint."""
-        return self.log.recover(None, gone_way="settled")
+        recovered = self.log.recover(None, gone_way="settled")
+        self.log.settle_tail()
+        return recovered
 
     def append(self, *payloads: bytes) -> int:
         """Append in one commit."""

@@ -139,6 +139,7 @@ def test_what_is_released_already_is_in_no_window_and_nothing_is_in_two() -> Non
     filesystem = disk()
     store, leased = stored(filesystem, 4)
     store.release(NORMAL, 1, SETTLED)
+    store.checkpoint()
     store.gather([closing(leased[:3]), closing(leased[2:]), closing(leased[:1])])
     [first, second] = everything(store, WINDOWS)
     assert first.moved is not None
