@@ -106,10 +106,12 @@ def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_s
     """
     void_seq = damage.end_seq if name not in COPY_LOGS or known_seq is None else max(damage.first_seq, known_seq)
     void = log.release(void_seq, max(damage.end_seq - void_seq, 0), VOID)
-    lost = log.release(damage.first_seq, min(damage.end_seq, void_seq) - damage.first_seq, DAMAGED)
+    known = min(damage.end_seq, void_seq) - damage.first_seq
+    missing = log.released.missing(damage.first_seq, known)
+    lost = log.release(damage.first_seq, known, DAMAGED)
     if lost:
         where = str(damage.segment.path) if damage.segment is not None else "a missing segment or record"
-        losses.tell(name, damage.first_seq, damage.end_seq, lost, DAMAGED, f"damaged records in {where}")
+        losses.tell(name, missing[0][0], missing[-1][1], lost, DAMAGED, f"damaged records in {where}")
         losses.quarantine(name, damage)
     if void:
         _log.warning(

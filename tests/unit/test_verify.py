@@ -117,6 +117,28 @@ def test_an_end_that_is_missing_is_a_loss(outbox: Path) -> None:
         assert any("seq 13 to" in fault for fault in found.faults())
 
 
+def test_an_end_that_is_missing_after_a_crash_is_a_loss_that_nobody_can_count(tmp_path: Path) -> None:
+    directory = tmp_path / "outbox"
+    fill(opened(directory), 2 * A_SEGMENT)  # and killed
+    segment_path(directory / NORMAL, 2).unlink()
+    with looked_at(directory) as (_, found):
+        exact, more = found.faults()
+    assert "log normal: 1 triggers are lost, seq 5 to 5" in exact
+    assert "log normal: what was stored from seq 6 on is lost, and whether that was anything cannot be told" in more
+
+
+def test_a_segment_that_was_cut_is_a_loss_and_no_torn_tail(tmp_path: Path) -> None:
+    directory = tmp_path / "outbox"
+    fill(opened(directory), A_SEGMENT)  # and killed
+    path = segment_path(directory / NORMAL, 1)
+    path.write_bytes(path.read_bytes()[: offset_of(path, "e3") + 90])
+    with looked_at(directory) as (_, found):
+        exact, more = found.faults()
+        assert found.torn == ()
+    assert "seq 3 to 3" in exact
+    assert "was cut short" in more
+
+
 def test_foreign_files_and_torn_tails_are_told_and_only_the_former_are_faults(outbox: Path) -> None:
     foreign = outbox / NORMAL / "notes.txt"
     foreign.write_text("hello")
