@@ -8,6 +8,7 @@
     │   ├── RecordTooLarge            this event can never be stored
     │   ├── OutboxLocked              exit 75  another agent owns the state directory
     │   └── StorageFailed             the disk is unwell; nothing was stored
+    │       └── DiskReadOnly          it can only be read: what is there is forwarded, and nothing is kept
     ├── UplinkError
     │   ├── Unavailable               exit 69  the broker cannot be reached, or the connection ended
     │   ├── Denied                    exit 69  the broker refused us (password, client id, policy)
@@ -27,6 +28,8 @@ Foreign exceptions are translated once, at the adapter that knows them, with `ra
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -124,6 +127,21 @@ class StorageFailed(OutboxError):
 
     def __str__(self) -> str:
         return f"the disk failed: {self.operation} {self.path}: {self.reason}"
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the disk can be read all the same."""
+        return self.reason == os.strerror(errno.EROFS)
+
+
+class DiskReadOnly(StorageFailed):
+    """The state directory is on a disk that can only be read: the agent forwards what is there, and takes nothing."""
+
+    def __str__(self) -> str:
+        return (
+            f"the disk is read-only ({self.operation} {self.path}: {self.reason}): what is on it is forwarded, and "
+            "nothing new is taken; replace it or mount it for writing, then restart the agent"
+        )
 
 
 class UplinkError(EdgeAgentError):

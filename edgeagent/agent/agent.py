@@ -7,7 +7,6 @@ import contextlib
 import logging
 import secrets
 import signal
-import socket
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -24,19 +23,19 @@ from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
+from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink import Addressing, ConnectionTold
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import AgentConfig, Local, Uplink
 from edgeagent.core.backoff import boot_spread
 from edgeagent.core.dedupe import Dedupe, Deliveries
-from edgeagent.core.names import agent_id_from_host, is_agent_id
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.topics import own_topics, state_topic, with_agent
-from edgeagent.errors import ConfigError, Problem, StorageFailed
+from edgeagent.errors import DiskReadOnly, StorageFailed
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import supervise
-from edgeagent.httpapi.server import HttpServer
+from edgeagent.httpapi.server import HttpServer, ListenFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Subscription, Will
@@ -45,12 +44,10 @@ from edgeagent.mqtt.session import keep_connected
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import Limits
-from edgeagent.outbox.store import Store
+from edgeagent.outbox.overlay import Overlay
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
-_SALT_BITS = 32
 _SESSION_BYTES = 4
 
 _log = logging.getLogger(__name__)
@@ -69,8 +66,7 @@ async def serve(config: AgentConfig, path: Path, *, stop: asyncio.Event, filesys
     """
     directory = state_directory(config)
     with state_lock(directory):
-        filesystem = filesystem or OsFilesystem()
-        agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem))
+        agent = await _opened(config, path, directory, filesystem or OsFilesystem())
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `edgeagent run` holds it back until now
@@ -80,51 +76,19 @@ async def serve(config: AgentConfig, path: Path, *, stop: asyncio.Event, filesys
             loop.remove_signal_handler(signal.SIGHUP)
 
 
-def state_directory(config: AgentConfig) -> Path:
-    """Where this agent keeps its state."""
-    return systemd.state_directory(config.agent.state_dir)
-
-
-def socket_path(config: AgentConfig) -> Path:
-    """Where this agent's Unix socket is."""
-    if config.http.socket:
-        return Path(config.http.socket)
-    return systemd.runtime_directory(state_directory(config)) / "agent.sock"
-
-
-def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> str:
-    """The configured id, else the one kept in the state directory, else the host's name, kept from now on."""
-    if config.agent.id:
-        return config.agent.id
-    path = directory / "agent-id"
-    if filesystem.exists(path):
-        kept = filesystem.read(path).decode("ascii", "replace").strip()
-        if not is_agent_id(kept):
-            raise ConfigError(str(path), [Problem("", f"{kept!r} is no agent id; set agent.id")])
-        return kept
-    made = agent_id_from_host(socket.gethostname())
-    filesystem.replace(path, made.encode() + b"\n")
-    return made
-
-
-def make_store(config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem) -> Store:
-    """Open the outbox of a state directory that the caller owns."""
-    limits = Limits(
-        int(config.outbox.max_bytes),
-        int(config.outbox.segment_bytes),
-        config.outbox.dedupe_events,
-        int(config.outbox.max_age * 1000),
-        config.outbox.when_full == "drop_oldest",
-    )
-    return Store(
-        filesystem,
-        directory / "outbox",
-        limits,
-        boot=clock.boot,
-        new_salt=lambda: secrets.randbits(_SALT_BITS),
-        now_ms=clock.now_ms,
-        remembered=RuleSet(config.rule).remembered,
-    )
+async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem) -> _Agent:
+    """An agent with its outbox and ledger open; for rescue, if its disk can only be read."""
+    try:
+        agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem))
+        await agent.open()
+    except StorageFailed as exc:
+        if not exc.is_read_only:
+            raise
+        rescue, memory = DiskReadOnly(exc.operation, exc.path, exc.reason), Overlay()
+        _log.error("%s", rescue, extra={"event": "agent_rescue", "path": exc.path})
+        agent = _Agent(config, path, directory, memory, agent_id(config, directory, memory), rescue)
+        await agent.open()
+    return agent
 
 
 def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
@@ -137,12 +101,22 @@ def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
 class _Agent:
     """One agent's parts."""
 
-    def __init__(self, config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem, agent: str) -> None:
+    def __init__(
+        self,
+        config: AgentConfig,
+        path: Path,
+        directory: Path,
+        filesystem: Filesystem,
+        agent: str,
+        rescue: DiskReadOnly | None = None,
+    ) -> None:
+        """`rescue`: the disk can only be read, and why; `filesystem` keeps in memory what is written then."""
         self._config = config
         self._path = path
         self._directory = directory
         self._filesystem = filesystem
         self._id = agent
+        self._rescue = rescue
         self._clock = Clock()
         self._rules = RuleSet(config.rule)
         self._chores = Chores()
@@ -153,23 +127,29 @@ class _Agent:
         """Read the configuration again as soon as the agent runs."""
         self._hangup.set()
 
-    async def serve(self, stop: asyncio.Event) -> int:
-        """See the function."""
+    async def open(self) -> None:
+        """Open the outbox and the ledger.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
         config, clock = self._config, self._clock
-        outbox = await Outbox.open(
-            lambda: make_store(config, self._directory, clock, self._filesystem),
+        self._outbox = await Outbox.open(
+            lambda: make_store(config, self._directory, clock, self._filesystem, self._rescue),
             commit_delay_s=config.outbox.commit_delay,
         )
-        self._outbox = outbox
         self._ledger = Ledger(self._directory / "ledger.db", relay=config.local is not None)
         await self._ledger.open()
+
+    async def serve(self, stop: asyncio.Event) -> int:
+        """See the function."""
         self._join()
         await self._listen()
         _log.info(
             "agent %s runs: rules: %d, triggers waiting: %d, listening on %s",
             self._id,
             len(list(self._rules)),
-            outbox.health.account.pending,
+            self._outbox.health.account.pending,
             ", ".join(self._http.addresses),
             extra={"event": "agent_started", "agent": self._id},
         )
@@ -267,7 +247,17 @@ class _Agent:
         http = self._config.http
         if http.listen:
             await self._http.start_tcp(*split_address(http.listen))
-        await self._http.start_unix(socket_path(self._config))
+        try:
+            await self._http.start_unix(socket_path(self._config))
+        except ListenFailed as exc:
+            if self._rescue is None:
+                raise
+            _log.warning(
+                "commands cannot reach this agent, which goes on without its socket: %s; set http.socket to a path "
+                "that can be written",
+                exc,
+                extra={"event": "socket_unavailable"},
+            )
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         uplink = self._config.uplink
@@ -351,6 +341,7 @@ class _Agent:
         stats: dict[str, Any] = {
             "agent": self._id,
             "version": edgeagent.__version__,
+            "rescue": self._rescue is not None,
             "account": {
                 "events": msgspec.to_builtins(self._outbox.events),
                 "triggers": msgspec.to_builtins(health.account),

@@ -35,6 +35,7 @@ from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, WINDOWS, Leased
+from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
 from edgeagent.outbox.verify import overview, verify_part
@@ -231,6 +232,7 @@ def named(leased: Leased, text: str) -> bool:
 
 def discard_dead(store: Store, correlation_ids: frozenset[str]) -> list[str]:
     """Let go of dead letters, kept when it returns; returns the correlation ids of those that were there."""
+    must_keep(store)
     found = [leased for part in store.peek(DEAD) for leased in part if correlation_of(leased) in correlation_ids]
     for leased in found:
         store.release(DEAD, leased.seq, DISCARDED)

@@ -16,7 +16,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeagent.agent.agent import agent_id, state_directory
+from edgeagent.agent.state import agent_id, state_directory
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
@@ -102,8 +102,7 @@ def directory_finding(directory: Path, place: Path) -> Finding:
     if not place.is_dir():
         return fail(subject, f"{place} is no directory", "remove it, or choose another agent.state_dir")
     if not os.access(place, os.W_OK | os.X_OK):
-        remedy = "give it to the user of the service, or run the doctor as that user"
-        return fail(subject, f"{place} cannot be written to", remedy)
+        return _unwritable_finding(subject, place)
     if place != directory:
         return ok(subject, "is not there yet; `edgeagent run` makes it")
     try:
@@ -113,6 +112,14 @@ def directory_finding(directory: Path, place: Path) -> Finding:
         return ok(subject, f"can be written to; in use by {exc.holder}")
     except StorageFailed as exc:
         return warn(subject, str(exc), "run the doctor as the user of the service")
+
+
+def _unwritable_finding(subject: str, place: Path) -> Finding:
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        found = f"{place} is on a disk that is read-only: an agent forwards what is on it, and takes nothing new"
+        return fail(subject, found, "replace the disk or mount it for writing, and restart the agent")
+    remedy = "give it to the user of the service, or run the doctor as that user"
+    return fail(subject, f"{place} cannot be written to", remedy)
 
 
 def sync_finding(directory: Path, filesystem: Filesystem, now_s: Callable[[], float] = time.perf_counter) -> Finding:

@@ -7,15 +7,15 @@ from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
-from edgeagent.agent.agent import agent_id, make_store, state_directory
 from edgeagent.agent.api import MAX_FOUND, dead_letter, discard_dead, named
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.lives import correlation_of
+from edgeagent.agent.state import agent_id, make_store, state_directory
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.ports import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
-from edgeagent.errors import CommandFailed
+from edgeagent.errors import CommandFailed, DiskReadOnly, StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock, state_lock
 from edgeagent.outbox.overlay import Overlay
@@ -28,16 +28,25 @@ from edgeagent.outbox.verify import overview, verify_part
 
 @contextmanager
 def opened(config: AgentConfig) -> Iterator[StoppedOutbox]:
-    """The outbox in this configuration's state directory, owned.
+    """The outbox in this configuration's state directory, owned; on a disk that can only be read nothing is changed.
 
     Raises:
         OutboxLocked: an agent runs.
         CommandFailed: there is none.
         StorageFailed: the disk refuses.
     """
-    directory, filesystem = _existing(config), OsFilesystem()
-    with state_lock(directory), _open(config, directory, filesystem) as outbox:
-        yield outbox
+    directory, clock = _existing(config), Clock()
+    with state_lock(directory):
+        filesystem: Filesystem = OsFilesystem()
+        try:
+            store = make_store(config, directory, clock, filesystem)
+        except StorageFailed as exc:
+            if not exc.is_read_only:
+                raise
+            filesystem = Overlay()
+            store = make_store(config, directory, clock, filesystem, DiskReadOnly(exc.operation, exc.path, exc.reason))
+        with _closing(config, directory, clock, filesystem, store) as outbox:
+            yield outbox
 
 
 @contextmanager
@@ -49,15 +58,17 @@ def looked_at(config: AgentConfig) -> Iterator[StoppedOutbox]:
         CommandFailed: there is none.
         StorageFailed: the disk refuses.
     """
-    directory, overlay = _existing(config), Overlay()
-    with looking_lock(directory), _open(config, directory, overlay) as outbox:
-        yield outbox
+    directory, overlay, clock = _existing(config), Overlay(), Clock()
+    with looking_lock(directory):
+        store = make_store(config, directory, clock, overlay)
+        with _closing(config, directory, clock, overlay, store) as outbox:
+            yield outbox
 
 
 @contextmanager
-def _open(config: AgentConfig, directory: Path, filesystem: Filesystem) -> Iterator[StoppedOutbox]:
-    clock = Clock()
-    store = make_store(config, directory, clock, filesystem)
+def _closing(
+    config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem, store: Store
+) -> Iterator[StoppedOutbox]:
     try:
         yield StoppedOutbox(store, directory, clock, filesystem, agent_id(config, directory, filesystem))
     finally:

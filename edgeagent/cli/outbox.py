@@ -186,6 +186,10 @@ def _export(args: argparse.Namespace, place: Place) -> int:
     if not count:
         _tell(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
         return 0
+    if read_only := place.overview().read_only:
+        text = f"{count} triggers copied to {args.file}; they stay here too, under the same names: {read_only}"
+        _tell(args, {"exported": 0, "in_file": count, "file": str(args.file), "read_only": True}, text)
+        return 0
     released = _release(args.file, place, ranges)
     text = f"{released} triggers moved to {args.file}; import it where they can be sent"
     if released < count:

@@ -53,7 +53,7 @@ class Overview(msgspec.Struct, frozen=True):
 
     `cursor`: the cursor file's state, a sentence; `cursor_good`: nothing depends on luck. `foreign`: files in the
     logs' directories that are none of ours. `lost`: what opening the outbox found lost, a sentence each. `problems`:
-    where the account does not add up.
+    where the account does not add up. `read_only`: why nothing can be changed there; empty if it can.
     """
 
     cursor: str
@@ -64,6 +64,7 @@ class Overview(msgspec.Struct, frozen=True):
     account: Account
     problems: tuple[str, ...]
     logs: dict[str, LogExtent]
+    read_only: str = ""
 
     def faults(self) -> Iterator[str]:
         """What is wrong, a sentence each. A torn tail is not: every crash may leave one."""

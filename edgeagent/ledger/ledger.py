@@ -5,7 +5,8 @@ SQLite on a thread of its own. Changes are taken in memory, seen by every read a
 for it, or at once for who calls `committed`. It is an index, not a promise: what it forgets in a crash comes again from
 the outbox, whose triggers are sent again, or from the engine, whose messages are acknowledged after the commit.
 
-A damaged database is put aside and begun anew: the agent always starts.
+A damaged database is put aside and begun anew: the agent always starts. On a disk that can only be read the states are
+in memory from then on, until the agent stops: the broker waits for what it is to acknowledge.
 """
 
 from __future__ import annotations
@@ -23,15 +24,12 @@ from edgeagent.core.lifecycle import FINAL, Life
 from edgeagent.core.messages import Report
 from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import StorageFailed
+from edgeagent.ledger.file import DatabaseFile
 from edgeagent.ledger.schema import (
     BY_WORKFLOW,
     COLUMNS,
     CORRELATION_CHARS,
-    PAGE_BYTES,
-    SCHEMA,
-    UPGRADES,
     UPSERT,
-    VERSION,
     from_row,
     to_row,
 )
@@ -44,7 +42,6 @@ _COMMIT_MESSAGES = 8
 # Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
 _MAX_ROWS = 100_000
 _PRUNE_EVERY_COMMITS = 200
-_CACHE_KIB = 1024
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -64,6 +61,7 @@ class Ledger:
     def __init__(self, path: Path, *, relay: bool) -> None:
         """A ledger that must be opened. `relay`: reports are marked for local devices (`unrelayed`)."""
         self._path = path
+        self._file = DatabaseFile(path)
         self._relay = relay
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._changed: dict[str, tuple[Life, int]] = {}
@@ -77,7 +75,6 @@ class Ledger:
         self._work = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
         self._commits = 0
-        self._connection: sqlite3.Connection | None = None
         self._failing = False
         self.on_change: Callable[[Life], None] = lambda _: None
 
@@ -221,7 +218,7 @@ class Ledger:
         """Commit what is there and let go of the database. `run` must have ended."""
         try:
             await self._commit()
-            await self._on_thread(self._close)
+            await self._on_thread(self._file.close)
         finally:
             self._thread.shutdown()
 
@@ -324,66 +321,12 @@ class Ledger:
 
     @property
     def _database(self) -> sqlite3.Connection:
-        """The open database; opened here when it is not yet, or no longer. On the ledger's thread only."""
-        if self._connection is None:
-            try:
-                self._connection = self._connect()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:
-                self._connection = self._begun_anew()
-        return self._connection
-
-    def _begun_anew(self) -> sqlite3.Connection:
-        aside = self._path.with_name(self._path.name + ".damaged")
-        _log.error(
-            "the ledger is damaged: put aside as %s and begun anew; states of earlier triggers are gone",
-            aside,
-            extra={"event": "ledger_damaged"},
-        )
-        if self._path.exists():
-            self._path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
-        return self._connect()
-
-    def _close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self._path)
-        try:
-            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of one that is begun anew
-            database.execute("PRAGMA journal_mode = WAL")
-            database.execute("PRAGMA synchronous = FULL")
-            database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            (version,) = database.execute("PRAGMA user_version").fetchone()
-            if version == 0:
-                database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-            elif version in UPGRADES:
-                database.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {VERSION}; COMMIT;")
-            elif version != VERSION:
-                raise sqlite3.DatabaseError(f"version {version} is not {VERSION}")
-        except sqlite3.Error:
-            database.close()
-            raise
-        return database
+        """The open database; on the ledger's thread only."""
+        return self._file.connection
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
-        def guarded() -> T:
-            try:
-                return work()
-            except sqlite3.OperationalError:
-                raise
-            except sqlite3.DatabaseError:  # "malformed", "not a database": trying again cannot help
-                self._close()
-                self._connection = self._begun_anew()
-                raise
-
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._file.use(work))
         except (sqlite3.Error, OSError) as exc:
             raise StorageFailed("use", str(self._path), str(exc)) from exc
 

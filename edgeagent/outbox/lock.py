@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from edgeagent.outbox.files import OsFilesystem
 
 @contextmanager
 def state_lock(directory: Path) -> Iterator[None]:
-    """Own a state directory (created if it is not there).
+    """Own a state directory (created if it is not there), also one on a disk that can only be read.
 
     Raises:
         OutboxLocked: another process owns it; names that process.
@@ -23,7 +24,7 @@ def state_lock(directory: Path) -> Iterator[None]:
     path = directory / "lock"
     OsFilesystem().make_directory(directory)
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = _opened(path)
     except OSError as exc:
         raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
     try:
@@ -67,5 +68,20 @@ def looking_lock(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def _opened(path: Path) -> int:
+    """The lock file, made if it is not there. On a disk that can only be read the directory stands in for it."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as exc:
+        if exc.errno != errno.EROFS:
+            raise
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
 def _holder(descriptor: int) -> str:
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        return "another process"  # what is written there is of an earlier one
     return os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "another process"

@@ -56,7 +56,6 @@ class Outbox:
         self._releases: list[tuple[str, int, str]] = []
         self._unkept = 0
         self._keep_at: float | None = None
-        self._told = DiskTold()
         self._turns = Turns(self._loop)
         self._alarm = Alarm(self._loop, self._begin)  # begins the next turn
         self._running: asyncio.Future[None] | None = None
@@ -68,6 +67,7 @@ class Outbox:
         self.firings = list(store.firings)
         self.events = msgspec.structs.replace(store.events)
         self._health = look(store)
+        self._told = DiskTold(self._health.failure)
         self.parked = self._health.parked  # to look at often: a little behind what `health` says, at worst
         self._looked_at = self._loop.time()
         self._changed = False

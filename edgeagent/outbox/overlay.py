@@ -20,6 +20,11 @@ class Overlay:
         self._disk = OsFilesystem()
         self._written: dict[Path, bytearray | None] = {}  # None: removed
 
+    @property
+    def written_bytes(self) -> int:
+        """What is in memory."""
+        return sum(len(content) for content in self._written.values() if content is not None)
+
     def make_directory(self, path: Path) -> None:
         """Nothing to do: a directory that is not there is an empty one."""
 

@@ -62,7 +62,7 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
         )
     moves = Unfinished(logs, checkpoint=checkpoint is not None)
     damages = _look_through(logs, states, found, moves)
-    damages += moves.lost_origins()
+    damages += [(name, damage, _known_seq(states, name)) for name, damage in moves.lost_origins()]
     moves.finish()
     for name, damage, known_seq in damages:
         release_damaged(name, logs[name], damage, losses, known_seq)
@@ -84,7 +84,7 @@ def _look_through(
     damages: list[tuple[str, Damage, int]] = []
     first_seqs = {name: log.released.cursor for name, log in logs.items()}  # before moves release anything
     for name, log in logs.items():
-        known_seq = states[name].next_seq if name in states else 1
+        known_seq = _known_seq(states, name)
         items = found[name].frames if name in states else _everything(log, first_seqs[name])
         for number, item in numbered(chain(found[name].damages, items)):
             if isinstance(item, Damage):
@@ -130,6 +130,11 @@ def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts
             problems.append(f"log {name}: {log.released.count()} released, but {sum(log.ways.values())} accounted for")
     for problem in problems:
         _log.error("the account does not add up: %s", problem, extra={"event": "outbox_account_wrong"})
+
+
+def _known_seq(states: Mapping[str, LogState], name: str) -> int:
+    """The checkpoint knows a log below this seq."""
+    return states[name].next_seq if name in states else 1
 
 
 def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:

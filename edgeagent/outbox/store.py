@@ -19,7 +19,7 @@ import msgspec
 
 from edgeagent.core.account import Account, EventCounts
 from edgeagent.core.frame import Batch, Frame, Kind
-from edgeagent.errors import DeadLettersFull, OutboxError, OutboxFull, StorageFailed
+from edgeagent.errors import DeadLettersFull, DiskReadOnly, OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.evidence import Evidence
@@ -65,7 +65,9 @@ _MAX_DEAD_LETTERS = 10_000
 
 
 class Store:
-    """See the module."""
+    """See the module. `read_only`: why nothing that is done here is kept; None if it is."""
+
+    read_only: DiskReadOnly | None = None
 
     def __init__(
         self,

@@ -24,6 +24,7 @@ from edgeagent.outbox.records import (
     import_key,
     import_marks,
 )
+from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.store import Store
 
 # A page ends after about so many bytes of data, so that it fits an answer and a running agent commits in between.
@@ -64,6 +65,7 @@ def release_exported(store: Store, ranges: Mapping[str, Sequence[tuple[int, int]
     Raises:
         StorageFailed: they may still be sent from here as well.
     """
+    must_keep(store)
     count = 0
     for name in LEASED_LOGS:
         log, leased_seq = store.log(name), store.leased_seq(name)

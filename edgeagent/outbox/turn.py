@@ -102,8 +102,9 @@ class Done(NamedTuple):
 class DiskTold:
     """Tells when the disk begins to fail and when it is well again, once each. `probe_at`: when to try it meanwhile."""
 
-    def __init__(self) -> None:
-        self._failure = ""
+    def __init__(self, failure: str) -> None:
+        """`failure`: what is told already."""
+        self._failure = failure
         self.probe_at: float | None = None
 
     def tell(self, failure: str, now: float) -> None:

@@ -59,17 +59,17 @@ class Unfinished:
         else:
             self._finish(name, moved)
 
-    def lost_origins(self) -> list[tuple[str, Damage, int]]:
-        """What is missing at the ends of logs of which later triggers were moved: log, what, and where it ended.
+    def lost_origins(self) -> list[tuple[str, Damage]]:
+        """What is missing at the ends of logs of which later triggers were moved: log, and what.
 
         A trigger was synced where it came from before it was moved, and so was everything before it there.
         """
-        lost: list[tuple[str, Damage, int]] = []
+        lost: list[tuple[str, Damage]] = []
         for name, seq in sorted(self._origin_ends().items()):
             log = self._logs[name]
             if seq > log.next_seq:
-                lost.append((name, Damage(log.next_seq, seq, None, 0, 0), seq))
-                log.next_seq = self._ends[name] = seq
+                lost.append((name, Damage(log.next_seq, seq, None, 0, 0)))
+                log.next_seq = seq
         return lost
 
     def finish(self) -> None:
@@ -91,7 +91,7 @@ class Unfinished:
 
     def _came_to_something_else(self, moved: Moved) -> bool:
         places = [(moved.origin, moved.origin_seq), *moved.merged]
-        return any(seq < self._ends.get(name, 0) and seq in self._logs[name].released for name, seq in places)
+        return any(name in self._logs and seq in self._logs[name].released for name, seq in places)
 
     def _finish(self, name: str, moved: Moved) -> None:
         """Release what a moved record was moved from."""
@@ -104,8 +104,18 @@ class Unfinished:
             origin.skip_to(seq + 1, gone_way(origin_name))
             if origin.release(seq, 1, way):
                 self._logs[name].moved_in += way != MERGED
+                if self._checkpoint and origin_name in COPY_LOGS and seq >= self._ends[origin_name]:
+                    self._count_twice()
             elif name in COPY_LOGS:  # a replayed one counts as accepted anew
                 self._count_gone(origin_name, way)
+
+    def _count_twice(self) -> None:
+        """A copy is lost that no checkpoint knows, and it was moved on: the trigger is there, and where it first was.
+
+        Either may be the only one that can be read, so both stay, and it is as if it had been accepted twice.
+        """
+        log = self._logs[NORMAL]
+        log.skip_to(log.next_seq + 1, VOID)
 
     def _count_gone(self, name: str, way: str) -> None:
         """A trigger of a log is gone from there: count as released this way what counts as settled.

@@ -46,6 +46,7 @@ def overview(store: Store, filesystem: Filesystem, directory: Path) -> Overview:
         account=account,
         problems=(*account.problems(), *event_problems(store.events)),
         logs={name: LogExtent(_first_seq(log), log.next_seq, log.pending) for name, log in logs.items()},
+        read_only=str(store.read_only or ""),
     )
 
 

@@ -24,7 +24,7 @@ CATCHES_ALL = {
     "edgeagent/mqtt/packets.py",  # the codec's panic is no Exception, and of a class that cannot be imported
 }
 SYNCS = {"edgeagent/outbox/files.py"}
-RENAMES = SYNCS | {"edgeagent/ledger/ledger.py"}  # puts a damaged index aside; a lost rename is made again
+RENAMES = SYNCS | {"edgeagent/ledger/file.py"}  # puts a damaged index aside; a lost rename is made again
 # Each foreign library is known to one adapter: `link` and `session` know no packet.
 ADAPTERS = {
     "aiomqtt": ("edgeagent/mqtt/v311", "edgeagent/mqtt/engines.py"),

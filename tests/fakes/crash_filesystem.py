@@ -4,6 +4,8 @@ A file has bytes that everybody sees and bytes that are on the disk; what was wr
 power cut (`crash`) keeps, loses or tears each of those writes, in any combination. Directory entries are on the disk
 when `create`, `replace` and `remove` return; when one of them fails or the power is cut in it, that is left to chance.
 A sync that fails decides the fate of what waited: syncing again does not bring it to the disk, writing it anew does.
+
+A card that lies about its syncs loses its last seconds all the same: `forgetful` gives files back as they were before.
 """
 
 from __future__ import annotations
@@ -95,6 +97,7 @@ class CrashFile:
         self._filesystem.syncs += 1
         self._filesystem.operation("sync", self._path, lambda: self._node.settle(Fate.TORN, self._filesystem.random))
         self._node.settle(Fate.KEPT, self._filesystem.random)
+        self._filesystem.keep_version(self._path, bytes(self._node.synced))
 
     def size(self) -> int:
         """The length that is seen."""
@@ -126,6 +129,7 @@ class CrashFilesystem:
         self._directories: set[Path] = set()
         self._seen: dict[Path, _Node] = {}
         self._synced: dict[Path, _Node] = {}
+        self._versions: dict[Path, list[bytes]] = {}  # what each file was whenever it was synced, oldest first
 
     @contextmanager
     def calm(self) -> Iterator[None]:
@@ -166,6 +170,21 @@ class CrashFilesystem:
             node = synced.copy()
             node.settle(fate, self.random)
             after._seen[path] = after._synced[path] = _Node(bytes(node.synced))
+        return after
+
+    def keep_version(self, path: Path, content: bytes) -> None:
+        """A file was synced."""
+        self._versions.setdefault(path, []).append(content)
+
+    def forgetful(self, lost: Callable[[Path], int]) -> CrashFilesystem:
+        """The disk after a power cut that took so many of the last syncs of each file; the file too, if it took all."""
+        after = self.crash(Fate.LOST)
+        for path in list(after._seen):
+            count, versions = lost(path), self._versions.get(path, [])
+            if count >= len(versions) > 0:
+                del after._seen[path], after._synced[path]
+            elif count:
+                after._seen[path] = after._synced[path] = _Node(versions[-1 - count])
         return after
 
     def files(self) -> dict[Path, bytes]:

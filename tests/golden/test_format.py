@@ -47,6 +47,7 @@ HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs" / "format.md"
 DIRECTORY = Path("/outbox")
 BOOT = bytes(range(16))
+VERSIONS = ("v1", "v1.1", "v1.2")
 NOW_MS = 1_774_004_400_250
 LIMITS = Limits(max_bytes=1 << 20, segment_bytes=1024, dedupe_events=100)
 
@@ -189,7 +190,7 @@ def _content(frame: Frame) -> object:
     return content[0]
 
 
-@pytest.mark.parametrize("version", ["v1", "v1.1", "v1.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_the_golden_cursor_is_read(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
     filesystem.create(DIRECTORY / "cursor", 2 * SLOT_BYTES).write_at(SLOT_BYTES, golden(f"cursor-{version}.bin"))
@@ -207,7 +208,7 @@ def test_the_golden_cursor_is_read(version: str) -> None:
     assert checkpoint == Checkpoint(4, states, Batch(4, 0, 10, 4, 2, 3, 0, 0, 1))
 
 
-@pytest.mark.parametrize("version", ["v1", "v1.1", "v1.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_an_outbox_of_golden_files_is_opened(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
     for log, name in ((NORMAL, "segment"), (DEAD, "dead-segment")):
@@ -329,13 +330,9 @@ SEGMENT = [(1, 0, 2), (1, 2, 1), (3, 1, 1), (4, 0, 2), (4, 1, 1)]
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("segment-v1.bin", SEGMENT),
-        ("segment-v1.1.bin", SEGMENT),
-        ("segment-v1.2.bin", SEGMENT),
-        ("armed-segment-v1.1.bin", [(1, 0, 2), (1, 2, 1), (3, 0, 4), (3, 1, 1)]),
-        ("windows-segment-v1.1.bin", [(1, 0, 2), (1, 1, 3)]),
-        ("armed-segment-v1.bin", [(1, 0, 2), (1, 2, 1), (3, 0, 4), (3, 1, 1)]),
-        ("windows-segment-v1.bin", [(1, 0, 2), (1, 1, 3)]),
+        *((f"segment-{version}.bin", SEGMENT) for version in VERSIONS),
+        *((f"armed-segment-{version}.bin", [(1, 0, 2), (1, 2, 1), (3, 0, 4), (3, 1, 1)]) for version in VERSIONS[:2]),
+        *((f"windows-segment-{version}.bin", [(1, 0, 2), (1, 1, 3)]) for version in VERSIONS[:2]),
     ],
 )
 def test_who_reads_by_the_document_reads_the_golden_segment(name: str, expected: list[tuple[int, int, int]]) -> None:
@@ -369,7 +366,7 @@ def test_who_reads_by_the_document_reads_the_golden_segment(name: str, expected:
     assert found == expected
 
 
-@pytest.mark.parametrize("version", ["v1", "v1.1", "v1.2"])
+@pytest.mark.parametrize("version", VERSIONS)
 def test_who_reads_by_the_document_reads_the_golden_cursor(version: str) -> None:
     data = golden(f"cursor-{version}.bin")
     slot = fields("slot field", data)

@@ -1,0 +1,70 @@
+"""What an agent keeps on its disk, and where: the state directory, the id, the socket, the outbox."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from functools import partial
+from pathlib import Path
+
+from edgeagent.agent.clock import Clock
+from edgeagent.config.tables import AgentConfig
+from edgeagent.core.names import agent_id_from_host, is_agent_id
+from edgeagent.core.rules import RuleSet
+from edgeagent.errors import ConfigError, DiskReadOnly, Problem
+from edgeagent.host import systemd
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.records import Limits
+from edgeagent.outbox.rescue import RescueStore
+from edgeagent.outbox.store import Store
+
+_SALT_BITS = 32
+
+
+def state_directory(config: AgentConfig) -> Path:
+    """Where this agent keeps its state."""
+    return systemd.state_directory(config.agent.state_dir)
+
+
+def socket_path(config: AgentConfig) -> Path:
+    """Where this agent's Unix socket is."""
+    if config.http.socket:
+        return Path(config.http.socket)
+    return systemd.runtime_directory(state_directory(config)) / "agent.sock"
+
+
+def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> str:
+    """The configured id, else the one kept in the state directory, else the host's name, kept from now on."""
+    if config.agent.id:
+        return config.agent.id
+    path = directory / "agent-id"
+    if filesystem.exists(path):
+        kept = filesystem.read(path).decode("ascii", "replace").strip()
+        if not is_agent_id(kept):
+            raise ConfigError(str(path), [Problem("", f"{kept!r} is no agent id; set agent.id")])
+        return kept
+    made = agent_id_from_host(socket.gethostname())
+    filesystem.replace(path, made.encode() + b"\n")
+    return made
+
+
+def make_store(
+    config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem, rescue: DiskReadOnly | None = None
+) -> Store:
+    """Open the outbox of a state directory that the caller owns. `rescue`: its disk can only be read, and why."""
+    limits = Limits(
+        int(config.outbox.max_bytes),
+        int(config.outbox.segment_bytes),
+        config.outbox.dedupe_events,
+        int(config.outbox.max_age * 1000),
+        config.outbox.when_full == "drop_oldest",
+    )
+    make = partial(Store, filesystem) if rescue is None else partial(RescueStore, reason=rescue)
+    return make(
+        directory / "outbox",
+        limits,
+        boot=clock.boot,
+        new_salt=lambda: secrets.randbits(_SALT_BITS),
+        now_ms=clock.now_ms,
+        remembered=RuleSet(config.rule).remembered,
+    )

@@ -1,0 +1,114 @@
+"""The ledger's database file: opened when it is needed, begun anew when it is damaged, in memory when it must be."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from edgeagent.ledger.schema import PAGE_BYTES, SCHEMA, UPGRADES, VERSION
+
+_CACHE_KIB = 1024
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class DatabaseFile:
+    """See the module. All calls are made on one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """A file that is opened, or made, with its first use."""
+        self._path = path
+        self._connection: sqlite3.Connection | None = None
+        self._in_memory = False
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open database; opened here when it is not yet, or no longer."""
+        if self._connection is None:
+            try:
+                self._connection = self._connect()
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self._connection = self._begun_anew()
+        return self._connection
+
+    def use(self, work: Callable[[], T]) -> T:
+        """Do something with the database, in memory if the disk can only be read.
+
+        Raises:
+            sqlite3.Error, OSError: it cannot be used now; if it was damaged, there is a new one for the next use.
+        """
+        try:
+            return self._used(work)
+        except (sqlite3.Error, OSError) as exc:
+            if self._in_memory or not os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
+                raise
+            self._go_on_in_memory(exc)
+        return work()
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _used(self, work: Callable[[], T]) -> T:
+        try:
+            return work()
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:  # "malformed", "not a database": trying again cannot help
+            self.close()
+            self._connection = self._begun_anew()
+            raise
+
+    def _go_on_in_memory(self, error: Exception) -> None:
+        _log.warning(
+            "%s is on a disk that can only be read: the states of triggers are in memory until the agent stops, and "
+            "those from before are not seen: %s",
+            self._path,
+            error,
+            extra={"event": "ledger_in_memory"},
+        )
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
+        self._connection, self._in_memory = None, True
+
+    def _begun_anew(self) -> sqlite3.Connection:
+        aside = self._path.with_name(self._path.name + ".damaged")
+        _log.error(
+            "the ledger is damaged: put aside as %s and begun anew; states of earlier triggers are gone",
+            aside,
+            extra={"event": "ledger_damaged"},
+        )
+        if self._path.exists():
+            self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        database = sqlite3.connect(":memory:" if self._in_memory else self._path)
+        try:
+            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of one that is begun anew
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+            (version,) = database.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version in UPGRADES:
+                database.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {VERSION}; COMMIT;")
+            elif version != VERSION:
+                raise sqlite3.DatabaseError(f"version {version} is not {VERSION}")
+        except sqlite3.Error:
+            database.close()
+            raise
+        return database
