@@ -6,10 +6,12 @@ import argparse
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import msgspec
 
 from edgeagent.cli.options import add_json
+from edgeagent.cli.place import Place, at_place
 from edgeagent.config import (
     AGENT_CONFIG,
     DISPATCHER_CONFIG,
@@ -18,8 +20,10 @@ from edgeagent.config import (
     load_agent,
     load_dispatcher,
 )
-from edgeagent.core.checkup import Finding, Level, ok
+from edgeagent.core.checkup import Finding, Level, fail, ok, warn
 from edgeagent.core.foreign import escaped
+from edgeagent.core.verification import Overview
+from edgeagent.errors import EdgeAgentError
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,6 +72,35 @@ async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
     yield ok("configuration", str(path))
     async for finding in findings:
         yield finding
+    if not args.dispatch and (outbox := await asyncio.to_thread(_outbox, args)) is not None:
+        yield outbox_finding(outbox)
+
+
+def _outbox(args: argparse.Namespace) -> Overview | None:
+    """What is known of the outbox, by the agent that runs or on its disk; None if there is none that can be seen."""
+    found: list[Overview] = []
+
+    def look(_: argparse.Namespace, place: Place) -> int:
+        found.append(place.overview())
+        return 0
+
+    # What opening a stopped outbox finds is told as a finding, and not in the log of an agent.
+    logging.getLogger("edgeagent").addHandler(logging.NullHandler())
+    with suppress(EdgeAgentError):  # the state directory's finding says why
+        at_place(args, look, only_looks=True)
+    return found[0] if found else None
+
+
+def outbox_finding(outbox: Overview) -> Finding:
+    """Whether anything that was acknowledged is lost."""
+    if faults := list(outbox.faults()):
+        remedy = "see `edgeagent outbox verify`; have devices send again what they can, and look at the disk"
+        return fail("outbox", "; ".join(faults), remedy)
+    damaged, pending = outbox.account.damaged, outbox.account.pending
+    if damaged:
+        found = f"{damaged} triggers were lost with damaged records since this outbox was made; {pending} wait"
+        return warn("outbox", found, "look for outbox_damaged in the log, and at the disk")
+    return ok("outbox", f"{pending} triggers wait; nothing is known to be lost")
 
 
 async def _tell(findings: AsyncIterator[Finding], *, as_json: bool) -> int:

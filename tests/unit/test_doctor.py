@@ -18,16 +18,22 @@ from edgeagent.agent import checkup
 from edgeagent.agent.checkup import clock_finding, directory_finding, space_finding, sync_finding
 from edgeagent.argo.client import ArgoSettings
 from edgeagent.argo.date import server_time
-from edgeagent.cli.doctor import _line
+from edgeagent.cli.doctor import _line, outbox_finding
 from edgeagent.config.tables import AgentConfig, AgentTable
 from edgeagent.core.certificates import expiries
 from edgeagent.core.checkup import Finding, Level, fail
 from edgeagent.errors import EngineUnavailable
 from edgeagent.host.checkup import certificate_findings, secret_findings
-from edgeagent.outbox.files import OsFilesystem
+from edgeagent.outbox.files import Filesystem, OsFilesystem
+from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.records import NORMAL
+from edgeagent.outbox.segment import segment_path
+from edgeagent.outbox.store import Store
+from edgeagent.outbox.verify import overview
 from tests.fakes.argo_failures import Answer, Failure
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.faulty_filesystem import FaultyFilesystem
+from tests.fakes.stores import A_SEGMENT, BOOT, LIMITS, fill
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 AUTHORITY = trustme.CA()
@@ -253,3 +259,25 @@ async def test_a_server_s_time_is_read_over_tls_whatever_it_answers(tmp_path: Pa
 def test_what_a_server_says_cannot_steer_the_terminal() -> None:
     line = _line(fail("engine", "\x1b[2Jall is well\nok    broker", "look"))
     assert line == "fail  engine: \\x1b[2Jall is well\\nok    broker; look"
+
+
+def test_an_outbox_that_lost_something_fails_and_an_old_loss_is_a_warning(tmp_path: Path) -> None:
+    directory = tmp_path / "outbox"
+
+    def opened(filesystem: Filesystem) -> Store:
+        salts = itertools.count(7)
+        return Store(filesystem, directory, LIMITS, boot=BOOT, new_salt=lambda: next(salts), now_ms=lambda: 1_000)
+
+    def found() -> Finding:
+        overlay = Overlay()
+        return outbox_finding(overview(opened(overlay), overlay, directory))
+
+    fill(opened(OsFilesystem()), A_SEGMENT + 1)  # and killed
+    assert (found().level, found().found) == (Level.OK, "5 triggers wait; nothing is known to be lost")
+    segment_path(directory / NORMAL, 2).unlink()
+    assert found().level is Level.FAIL
+    assert "log normal: 1 triggers are lost, seq 5 to 5" in found().found
+    assert "cannot be told" in found().found
+    opened(OsFilesystem()).close()
+    assert found().level is Level.WARN
+    assert "1 triggers were lost with damaged records" in found().found

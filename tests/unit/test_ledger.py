@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
@@ -267,3 +268,24 @@ async def test_reads_see_what_is_not_committed_yet(path: Path) -> None:
         await to(ledger, "a", State.SUCCEEDED)
         assert await names(ledger, state=State.RUNNING) == [], "the disk still says running"
         assert await names(ledger, state=State.SUCCEEDED) == ["a"]
+
+
+async def test_on_a_disk_that_turns_read_only_it_goes_on_in_memory_and_keeps_no_message_waiting(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        await ledger.committed()
+        read_only = os.statvfs_result((*os.statvfs(path.parent)[:8], os.ST_RDONLY, 255))
+        monkeypatch.setattr("edgeagent.ledger.file.os.statvfs", lambda _: read_only)
+        await ledger._on_thread(lambda: ledger._database.execute("PRAGMA query_only = ON").fetchall())
+        told: list[int] = []
+        ledger.begin(life("b"))
+        ledger.when_kept(1, lambda: told.append(1))
+        await ledger.committed()
+        assert told == [1]
+        assert await ledger.get("b") is not None
+        assert await ledger.get("a") is None, "what was on the disk is not seen any more"
+        ledger.begin(life("c"))
+        await ledger.committed()
+    assert [vars(entry)["event"] for entry in caplog.records].count("ledger_in_memory") == 1
