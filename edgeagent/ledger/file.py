@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import sqlite3
@@ -48,7 +49,7 @@ class DatabaseFile:
         try:
             return self._used(work)
         except (sqlite3.Error, OSError) as exc:
-            if self._in_memory or not os.statvfs(self._path.parent).f_flag & os.ST_RDONLY:
+            if self._in_memory or not _is_read_only(self._path.parent):
                 raise
             self._go_on_in_memory(exc)
         return work()
@@ -112,3 +113,14 @@ class DatabaseFile:
             database.close()
             raise
         return database
+
+
+def _is_read_only(directory: Path) -> bool:
+    """Whether a file system can only be read: it says so, or refuses a file without a name, as one does that failed."""
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        return True
+    try:
+        os.close(os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    except OSError as exc:
+        return exc.errno == errno.EROFS
+    return False

@@ -188,3 +188,47 @@ async def test_a_card_that_is_really_mounted_read_only_is_drained(
         async with agent:
             await agent.account(pending=0, settled=300)
             assert set(engine.started) == promised, "sent again, and nothing started twice"
+
+
+@pytest.fixture
+def failing_card(tmp_path: Path) -> Iterator[Path]:
+    """An ext4 file system that turns read-only when it fails; needs the right to mount one."""
+    directory, image = tmp_path / "agent" / "state", tmp_path / "card.img"
+    directory.mkdir(parents=True)
+    with image.open("wb") as stream:
+        stream.truncate(96 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-F", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop,errors=remount-ro", str(image), str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+@pytest.mark.soak
+async def test_a_card_that_turns_read_only_under_a_running_agent_is_drained(
+    broker: Mosquitto, failing_card: Path, tmp_path: Path
+) -> None:
+    async with TcpProxy(broker.port) as uplink, Engine(broker.url) as engine:
+        agent = Agent(failing_card.parent, uplink.url, tables={"http": f'socket = "{tmp_path}/agent.sock"'})
+        agent.socket = tmp_path / "agent.sock"
+        async with agent:
+            await agent.logged("link_up")
+            promised = {f"overheat-{await agent.triggered('boiler-1', {**HOT, 'n': 0})}"}
+            await engine.received(1)
+            await uplink.cut()
+            promised |= {f"overheat-{await agent.triggered('boiler-1', {**HOT, 'n': number})}" for number in range(300)}
+            remount(failing_card, "abort")
+            code, _, err = await agent.command("emit", "boiler-1", json.dumps(HOT))
+            assert (code, "the disk failed" in err) == (1, True)
+            await uplink.heal()
+            await engine.received(301)
+            await agent.account(pending=0, settled=301)
+            assert set(engine.started) == promised
+            assert agent.log.count("event=outbox_storage_failed") == 1
+            await agent.kill()
+            agent.spawn()  # and so it is after a restart, on the same card
+            await agent.logged("agent_rescue")
+            await agent.account(pending=0)
+            assert len(engine.triggers) > 301, "they are sent again, since nothing could be kept"
+            assert set(engine.started) == promised
