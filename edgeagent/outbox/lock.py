@@ -84,4 +84,7 @@ def _opened(path: Path) -> int:
 def _holder(descriptor: int) -> str:
     if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
         return "another process"  # what is written there is of an earlier one
-    return os.pread(descriptor, 64, 0).decode("ascii", "replace").strip() or "another process"
+    text = b""
+    with suppress(IsADirectoryError):
+        text = os.pread(descriptor, 64, 0)
+    return text.decode("ascii", "replace").strip() or "another process"

@@ -229,6 +229,7 @@ async def test_a_card_that_turns_read_only_under_a_running_agent_is_drained(
             await agent.kill()
             agent.spawn()  # and so it is after a restart, on the same card
             await agent.logged("agent_rescue")
+            await agent.logged("agent_started", 2)
             await agent.account(pending=0)
             assert len(engine.triggers) > 301, "they are sent again, since nothing could be kept"
             assert set(engine.started) == promised

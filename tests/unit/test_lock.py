@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -62,3 +63,24 @@ def test_a_full_disk_does_not_keep_the_agent_from_starting(tmp_path: Path, monke
     monkeypatch.setattr(os, "pwrite", full)
     with state_lock(tmp_path), pytest.raises(OutboxLocked, match="another process"), state_lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("has_file", [True, False])
+def test_a_directory_on_a_read_only_disk_has_one_owner_too(
+    has_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if has_file:
+        (tmp_path / "lock").write_text("process 7\n")
+    real = os.open
+
+    def read_only(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & (os.O_RDWR | os.O_WRONLY | os.O_CREAT):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        return real(path, flags, mode)
+
+    monkeypatch.setattr("edgeagent.outbox.lock.os.open", read_only)
+    before = list(tmp_path.iterdir())
+    with state_lock(tmp_path), pytest.raises(OutboxLocked), state_lock(tmp_path):
+        raise AssertionError
+    with state_lock(tmp_path):
+        assert list(tmp_path.iterdir()) == before
