@@ -187,6 +187,7 @@ class _Agent:
         self._downlink = Downlink(
             addressing,
             self._forwarder,
+            self._rules,
             outbox,
             ledger,
             self._chores,

@@ -17,10 +17,12 @@ import msgspec
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.lives import Out
 from edgeagent.agent.uplink import Addressing
-from edgeagent.core import lifecycle
+from edgeagent.core import causes, lifecycle
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, Response, State, Status, StatusReply, parse_response, parse_status
+from edgeagent.core.rules import RuleSet
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Link, Message, Publication
@@ -49,6 +51,7 @@ class Downlink:
         self,
         addressing: Addressing,
         forwarder: Forwarder,
+        rules: RuleSet,
         outbox: Outbox,
         ledger: Ledger,
         chores: Chores,
@@ -59,6 +62,7 @@ class Downlink:
         self.counts = DownlinkCounts()
         self._addressing = addressing
         self._forwarder = forwarder
+        self._rules = rules
         self._outbox = outbox
         self._ledger = ledger
         self._chores = chores
@@ -137,10 +141,13 @@ class Downlink:
             return
         self.counts.responses += 1
         entry = self._forwarder.window.find(response.correlation_id)
-        if response.dry_run and not self._accept_dry_run:
+        rehearsal = response.dry_run and not self._accept_dry_run
+        rule, namespace = self._concerns(entry)
+        self._forwarder.answered(response.code, rule, namespace, rehearsal=rehearsal)
+        if rehearsal:
             self._rehearsal(response.correlation_id)
             if entry is not None:
-                self._forwarder.again(entry, response.retry_after_s)
+                self._forwarder.again(entry, response.retry_after_s, causes.REHEARSAL)
         elif response.code == _SUCCESS:
             await self._taken(response)
         elif entry is None:
@@ -153,10 +160,17 @@ class Downlink:
                 response.detail or response.error,
                 extra={"event": "trigger_deferred", "correlation_id": response.correlation_id, "code": response.code},
             )
-            self._forwarder.again(entry, response.retry_after_s)
+            cause = causes.of_answer(response.code, namespace, rule)
+            self._forwarder.again(entry, response.retry_after_s, cause)
         else:
             reason = ": ".join(text for text in (response.error, response.detail) if text)
             self._forwarder.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
+
+    def _concerns(self, entry: Out | None) -> tuple[str, str]:
+        """The rule and the namespace that an answer to this trigger says something about; empty when it is not out."""
+        name = entry.item.rule if entry is not None else ""
+        rule = self._rules.get(name)
+        return name, rule.namespace if rule is not None else ""
 
     async def _taken(self, response: Response) -> None:
         entry = self._forwarder.window.find(response.correlation_id)
@@ -201,6 +215,7 @@ class Downlink:
             return False
         begun = self._early.get(correlation) or self._forwarder.lives.begun(entry)
         if entry is not None:
+            self._forwarder.answered(_SUCCESS, *self._concerns(entry))
             self._forwarder.settled(entry)
         at = self._clock.now()
 

@@ -7,9 +7,7 @@ answers comes through `agent.downlink`, which calls `settled`, `again` and `give
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
-from collections import Counter
 from collections.abc import Sequence
 
 from edgeagent.agent import told
@@ -19,10 +17,13 @@ from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.endings import Endings
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
+from edgeagent.agent.puback import BrokerAnswers
 from edgeagent.agent.supply import Supply
 from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.agent.windows import Windows
 from edgeagent.config.tables import Uplink
+from edgeagent.core import causes
+from edgeagent.core.causes import Cause
 from edgeagent.core.elapsed import Instant, is_later
 from edgeagent.core.guard import Guard
 from edgeagent.core.inflight import Phase, Window
@@ -32,15 +33,11 @@ from edgeagent.core.suspicion import Suspicion
 from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, SUCCESS, Ack, Link, Publication
-from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.mqtt.link import SUCCESS, Ack, Link, Publication
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import PARKED, SETTLED, WINDOWS, Leased
 
-# The operator is told this often, not for each trigger, that nobody subscribes.
-_TOLD_AGAIN_S = 600.0
-
-_log = logging.getLogger(__name__)
+_SUCCESS = 200
 
 
 class Forwarder:
@@ -73,18 +70,27 @@ class Forwarder:
         self._guard = guard
         self._pace = Pace(uplink.max_inflight)
         self._suspicion = Suspicion()
-        self._by_broker = uplink.settle == "broker"
+        by_broker = uplink.settle == "broker"
         self._qos = uplink.qos
         self.window: Window[Leased] = Window(
-            uplink.max_inflight if self._by_broker else uplink.max_unanswered,
-            wait_for_engine=not self._by_broker,
+            uplink.max_inflight if by_broker else uplink.max_unanswered,
+            wait_for_engine=not by_broker,
             response_timeout_s=uplink.response_timeout,
             random=random.random,
         )
-        self.lives = Lives(ledger, rules, clock, chores, ends_published=self._by_broker)
+        self.lives = Lives(ledger, rules, clock, chores, ends_published=by_broker)
         self._parked = ParkedLane(outbox)
         self._endings = Endings(
             self.window, outbox, self._parked, self.lives, chores, self.counts, rule_counts, self._pump
+        )
+        self._answers = BrokerAnswers(
+            self.window,
+            self._endings,
+            self._parked,
+            self.lives,
+            self.counts,
+            trigger_topic=addressing.trigger_topic,
+            by_broker=by_broker,
         )
         self._link: Link | None = None
         self._wake = asyncio.Event()
@@ -105,7 +111,6 @@ class Forwarder:
         self._drained = asyncio.Event()
         self._draining = False
         self._timer: asyncio.TimerHandle | None = None
-        self._unheard_told_at = -_TOLD_AGAIN_S
 
     def up(self, link: Link) -> None:
         """The uplink is there: send again what was not acknowledged, then the rest."""
@@ -130,36 +135,38 @@ class Forwarder:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
         now = self._now()
-        by_token, answered, taken = self.window.by_token, 0, list[Out]()
-        for ack in acks:
-            entry = by_token(ack.token)
-            if entry is None:
-                continue
-            answered += 1
-            if not ack.reason_code or (ack.reason_code < FAILURE and ack.reason_code != NO_MATCHING_SUBSCRIBERS):
-                taken.append(entry)
-            elif ack.reason_code < FAILURE:
-                self._unheard(entry, now)
-            else:
-                self._refused(entry, ack, now)
+        answered = self._answers.take(acks, now)
         if answered:
             self._pace.acknowledged(answered, now)
             self._suspicion.acknowledged()
-        if taken:
-            self._taken_by_broker(taken, now)
         self._pump()
         self._check_drained()
+
+    def answered(self, code: int, rule: str, namespace: str, *, rehearsal: bool = False) -> None:
+        """The engine answered a trigger of this rule: that may wake others, which waited for what it shows to be over.
+
+        `rehearsal`: it was a dry-run dispatcher, whose answers do not count.
+        """
+        now = self._now()
+        woken = sum(
+            [self.window.heard(cause, now) for cause in causes.disproved_by(code, namespace, rule, rehearsal=rehearsal)]
+        )
+        if code == _SUCCESS and not rehearsal:
+            self._parked.heard(now)
+            woken += self._parked.wanted(now)
+        if woken:
+            self._pump_soon()
 
     def settled(self, entry: Out) -> None:
         """The engine has it: it leaves the outbox."""
         self._endings.settle([entry])
         self._pump()
 
-    def again(self, entry: Out, at_least_s: float) -> None:
-        """The engine asks for another try."""
+    def again(self, entry: Out, at_least_s: float, cause: Cause) -> None:
+        """The engine asks for another try, for this cause."""
         if entry.phase is Phase.ENDING:
             return
-        self.window.rest(entry, self._now(), at_least_s)
+        self.window.rest(entry, self._now(), at_least_s, cause)
         self._set_timer()
 
     def give_up(self, entry: Out, reason: str, code: int) -> None:
@@ -324,41 +331,6 @@ class Forwarder:
         if not is_later(newest.at, accepted, self._clock.boot):
             return ""
         return correlation_id(record.agent, record.source, newest.event_id, leased.rule)
-
-    def _taken_by_broker(self, entries: Sequence[Out], now: float) -> None:
-        acknowledged = self.window.acknowledged
-        published = [entry for entry in entries if acknowledged(entry, now)]
-        self.counts.published += len(published)
-        rules = Counter([entry.item.rule for entry in published])
-        for rule, count in rules.items():
-            self._endings.count(rule).published += count
-        if any(map(self.lives.tracks, rules)):
-            for entry in published:
-                self.lives.published(entry)
-        if self._by_broker:
-            self._endings.settle(published)
-
-    def _unheard(self, entry: Out, now: float) -> None:
-        """The broker threw it away: nobody subscribes. Kept, and tried again."""
-        self.counts.unheard += 1
-        self.window.rest(entry, now)
-        if now - self._unheard_told_at >= _TOLD_AGAIN_S:
-            self._unheard_told_at = now
-            topic = self._addressing.trigger_topic
-            _log.warning(
-                "nobody subscribes to %s: is `edgeagent dispatch` running? Triggers are kept and sent again",
-                topic,
-                extra={"event": "uplink_unheard", "topic": topic},
-            )
-
-    def _refused(self, entry: Out, ack: Ack, now: float) -> None:
-        refused = publish_refused(ack.reason_code, ack.reason)
-        self.counts.refused += 1
-        if refused.permanent:
-            self.give_up(entry, str(refused), ack.reason_code)
-            return
-        delay_s = self.window.rest(entry, now)
-        told.refused(entry, refused, ack.reason_code, delay_s)
 
     def _let_rest(self, suspect: Out) -> None:
         self._parked.suspected(suspect)

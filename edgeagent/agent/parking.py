@@ -1,6 +1,7 @@
 """Parked triggers, tried slowly: one at a time, so that those which nobody answers never hold the rest.
 
-When one is answered the next follows at once: whatever was wrong has passed. When one is not, the next waits.
+When one is answered the next follows at once: whatever was wrong has passed. When one is not, the next waits; less
+long when other triggers are answered meanwhile.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from edgeagent.outbox.records import Leased
 
 # Between tries while nobody answers; a thousand parked triggers are then gone through in half a day.
 _RETRY_S = 45.0
+# When another trigger is answered, the next goes so soon after one that was not; twice as long each time that it was in
+# vain, so that one which nobody ever answers is not tried all the time.
+_WOKEN_S = 2.0
 # After one over which the connection ended, which costs all the others time, the wait doubles, up to 96 minutes.
 _MOST_DOUBLINGS = 7
 
@@ -26,6 +30,9 @@ class ParkedLane:
         self._round_over = True
         self._out: Out | None = None
         self._next_at = 0.0
+        self._ended_at = 0.0
+        self._in_vain = 0  # how often one was tried because others were answered, and was not answered itself
+        self._is_woken = False
         self._suspected = 0  # how often the connection ended over one, since another one was answered
         self._is_suspect = False
 
@@ -49,6 +56,14 @@ class ParkedLane:
             self._round_over = not self._leased
         return self._leased.popleft() if self._leased else None
 
+    def heard(self, now: float) -> None:
+        """Another trigger was answered: the engine is there."""
+        if self._out is not None or self._is_woken or self._is_suspect:
+            return
+        woken_at = max(now, self._ended_at + _WOKEN_S * 2**self._in_vain)
+        if woken_at < self._next_at:
+            self._next_at, self._is_woken = woken_at, True
+
     def sent(self, entry: Out) -> None:
         """It is in the window."""
         self._out, self._is_suspect = entry, False
@@ -64,9 +79,12 @@ class ParkedLane:
         if entry is not self._out:
             return
         self._out = None
+        self._ended_at = now
+        woken, self._is_woken = self._is_woken, False
         if answered:
-            self._next_at, self._suspected = now, 0
+            self._next_at, self._suspected, self._in_vain = now, 0, 0
         else:
+            self._in_vain = min(self._in_vain + 1, _MOST_DOUBLINGS) if woken else self._in_vain
             doublings = min(self._suspected, _MOST_DOUBLINGS) if self._is_suspect else 0
             self._next_at = now + _RETRY_S * 2**doublings
 

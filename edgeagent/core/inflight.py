@@ -10,6 +10,9 @@ Invariants
 * First sends leave in the order of `add`; a trigger that is tried again does not hold the others back, except those
   of the same rule and source when the rule's order is strict.
 * The response time-out runs only while connected.
+* One that rests is tried when its own wait is over, when a success shows that its cause is gone, or when it is the
+  one of its cause's group that is tried while the others wait (`core.resting`). That last try is no loss of patience:
+  nothing spoke for it.
 """
 
 from __future__ import annotations
@@ -23,12 +26,18 @@ from typing import Generic, TypeVar
 import msgspec
 
 from edgeagent.core.backoff import full_jitter
+from edgeagent.core.causes import SILENT, Cause
+from edgeagent.core.resting import Resting
 
 T = TypeVar("T")
 
 # Between tries of one trigger: about 2 s at first, then longer, up to an hour (contract section 3).
 _RETRY_BASE_S = 2.0
 _RETRY_CAP_S = 3600.0
+# Of those that rest for one cause somebody is tried at least this often.
+PROBE_S = 60.0
+# Who failed in spite of the success that woke it is not woken again at once: after 4 s, then longer, up to this.
+_WAKE_CAP_S = 600.0
 
 
 class Phase(Enum):
@@ -42,7 +51,11 @@ class Phase(Enum):
 
 
 class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
-    """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known."""
+    """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known.
+
+    `free`: how many of the `tries` do not count. `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in
+    `resting.Sleeper`. `probing`: it is tried for its group; its own time is `due` all the same.
+    """
 
     token: int
     correlation_id: str
@@ -53,6 +66,12 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     tries: int = 0
     phase: Phase = Phase.READY
     deadline: float = 0.0
+    free: int = 0
+    wakes: int = 0
+    cause: Cause | None = None
+    due: float = 0.0
+    wake_at: float = 0.0
+    probing: bool = False
 
 
 class Window(Generic[T]):
@@ -72,6 +91,7 @@ class Window(Generic[T]):
         self._timers: list[tuple[float, int, int]] = []
         self._lanes: dict[str, deque[InFlight[T]]] = {}
         self._tired: list[InFlight[T]] = []
+        self._resting: Resting[InFlight[T]] = Resting()
         self._next_token = 1
         self._timer_number = 0
         self.connected = False
@@ -114,6 +134,8 @@ class Window(Generic[T]):
         """What to send now, at most `room`: they are `sent` from here on. Whose rest or time-out is over is ready."""
         if self._timers:
             self._expire(now)
+        if self._resting:
+            self._probe(now)
         result: list[InFlight[T]] = []
         held: list[InFlight[T]] = []
         ready, by_token, sent = self._ready, self._by_token, Phase.SENT
@@ -151,19 +173,43 @@ class Window(Generic[T]):
         """The trigger of a publication."""
         return self._by_token.get(token)
 
-    def rest(self, entry: InFlight[T], now: float, at_least_s: float = 0.0) -> float:
-        """Try it again later, at least after `at_least_s` (an hour at most counts); returns after how many seconds."""
+    def rest(self, entry: InFlight[T], now: float, at_least_s: float = 0.0, cause: Cause | None = None) -> float:
+        """Try it again later, at least after `at_least_s` (an hour at most counts); returns after how many seconds.
+
+        `cause`: what it waits for; None: for its own time only.
+        """
         fraction = 0.5 + self._random() / 2  # never at once: half of the wait is certain, the other half spreads
-        delay = max(
-            min(at_least_s, _RETRY_CAP_S), full_jitter(entry.tries, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S)
-        )
-        if entry.tries >= entry.patience:
-            self._enter(entry, Phase.ENDING)
-            self._tired.append(entry)
-            return delay
+        at_least_s = min(at_least_s, _RETRY_CAP_S)
+        if entry.probing and entry.due > now:
+            entry.free += 1
+            delay = max(at_least_s, entry.due - now)
+        else:
+            delay = max(
+                at_least_s,
+                full_jitter(entry.tries - entry.free, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S),
+            )
+            if entry.tries - entry.free >= entry.patience:
+                self._enter(entry, Phase.ENDING)
+                self._tired.append(entry)
+                return delay
         self._enter(entry, Phase.RESTING)
-        self._set_timer(entry, now + delay)
+        entry.probing, entry.cause = False, cause
+        entry.wake_at = now + min(_RETRY_BASE_S * 2.0**entry.wakes, _WAKE_CAP_S) if entry.wakes else now
+        entry.due = now + delay
+        self._set_timer(entry, entry.due)
+        self._resting.join(entry, now + max(at_least_s, PROBE_S * fraction))
         return delay
+
+    def heard(self, cause: Cause, now: float, successes: int = 1) -> int:
+        """So many successes disproved a cause: ready some of those that rest for it. Returns how many."""
+        if not self._resting:
+            return 0
+        woken = list(self._resting.heard(cause, now, successes))
+        for entry in woken:
+            entry.wakes += 1
+            self._enter(entry, Phase.READY)
+        self._ready.extend(woken)
+        return len(woken)
 
     def tired(self) -> list[InFlight[T]]:
         """Those that were tried as often as their patience goes, each once; they are `ending`."""
@@ -172,7 +218,7 @@ class Window(Generic[T]):
 
     def wake(self, entry: InFlight[T], now: float) -> None:
         """It could not be put away: let it rest after all, and tire again after its next try."""
-        entry.patience = entry.tries + 1
+        entry.patience = entry.tries - entry.free + 1
         self.rest(entry, now)
 
     def ending(self, entry: InFlight[T]) -> None:
@@ -183,9 +229,7 @@ class Window(Generic[T]):
         """It is final: let the next one of its lane go. Again is harmless."""
         if self._by_token.pop(entry.token, None) is None:
             return
-        if entry.phase is Phase.SENT:
-            self.sent -= 1
-        entry.phase = Phase.ENDING
+        self._enter(entry, Phase.ENDING)
         del self._by_correlation[entry.correlation_id]
         if entry.lane is not None:
             lane = self._lanes[entry.lane]
@@ -221,6 +265,10 @@ class Window(Generic[T]):
 
     def next_deadline(self) -> float | None:
         """When `due` has something new to say without anything else happening; None: never."""
+        timer, probe = self._next_timer(), self._resting.next_probe()
+        return timer if probe is None or (timer is not None and timer <= probe) else probe
+
+    def _next_timer(self) -> float | None:
         while self._timers:
             deadline, _, token = self._timers[0]
             entry = self._by_token.get(token)
@@ -231,6 +279,8 @@ class Window(Generic[T]):
 
     def _enter(self, entry: InFlight[T], phase: Phase) -> None:
         self.sent += (phase is Phase.SENT) - (entry.phase is Phase.SENT)
+        if entry.phase is Phase.RESTING:
+            self._resting.leave(entry)
         entry.phase = phase
 
     def _set_timer(self, entry: InFlight[T], deadline: float) -> None:
@@ -245,11 +295,17 @@ class Window(Generic[T]):
         return entry.phase is Phase.RESTING or (entry.phase is Phase.WAITING and self.connected)
 
     def _expire(self, now: float) -> None:
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
+        while (deadline := self._next_timer()) is not None and deadline <= now:
             _, _, token = heappop(self._timers)
             entry = self._by_token[token]
             if entry.phase is Phase.WAITING:
-                self.rest(entry, now)
+                self.rest(entry, now, cause=SILENT)
             else:
                 self._enter(entry, Phase.READY)
                 self._ready.append(entry)
+
+    def _probe(self, now: float) -> None:
+        for entry in self._resting.probes(now, PROBE_S):
+            entry.probing = True
+            self._enter(entry, Phase.READY)
+            self._ready.append(entry)

@@ -6,11 +6,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgeagent.core.inflight import InFlight, Phase, Window
+from edgeagent.core.causes import SILENT, UNHEARD, Cause, Kind
+from edgeagent.core.inflight import PROBE_S, InFlight, Phase, Window
+from edgeagent.core.resting import WOKEN_BY_SUCCESS
 
 LIMIT = 6
 TIMEOUT_S = 60.0
 SLACK_S = 1e-6
+CAUSES = [UNHEARD, SILENT, Cause(Kind.FORBIDDEN, "plant"), Cause(Kind.FORBIDDEN, "mill")]
 
 
 class WindowLife(RuleBasedStateMachine):
@@ -27,6 +30,8 @@ class WindowLife(RuleBasedStateMachine):
         self.entries: dict[int, InFlight[int]] = {}
         self.first_sends: list[InFlight[int]] = []
         self.waited_s: dict[int, float] = {}
+        self.seen_at: dict[Cause, float] = {}  # when a cause was met last, and how long nobody is to be tried then
+        self.pause_s: dict[Cause, float] = {}
         self.added = 0
 
     @precondition(lambda self: self.window.vacancy > 0)
@@ -45,8 +50,9 @@ class WindowLife(RuleBasedStateMachine):
     @rule(room=st.integers(0, LIMIT + 1))
     def due(self, room: int) -> None:
         """Send what is due: strict lanes hold their order, nothing ready is left while there is room."""
-        resting = {token for token, entry in self.entries.items() if entry.phase is Phase.RESTING}
+        resting = {token: entry.due for token, entry in self.entries.items() if entry.phase is Phase.RESTING}
         sent = self.window.due(self.now, room)
+        self.see_who_was_tried_early(resting)
         assert len(sent) <= room
         for entry in sent:
             if entry.lane is not None:
@@ -62,6 +68,7 @@ class WindowLife(RuleBasedStateMachine):
         for token, entry in self.entries.items():
             if entry.phase is Phase.RESTING and token not in resting:
                 assert self.waited_s.pop(token) >= TIMEOUT_S - SLACK_S, "timed out before its time"
+                self.rests(entry, 0.0)
             elif entry.phase is Phase.WAITING:
                 assert self.waited_s[token] < TIMEOUT_S + SLACK_S, "its time-out is over"
         deadline = self.window.next_deadline()
@@ -81,13 +88,43 @@ class WindowLife(RuleBasedStateMachine):
         assert not self.window.acknowledged(entry, self.now)
 
     @precondition(lambda self: any(entry.tries for entry in self.entries.values()))
-    @rule(data=st.data(), at_least_s=st.sampled_from([0.0, 30.0, 7200.0]))
-    def rest(self, data: st.DataObject, at_least_s: float) -> None:
+    @rule(data=st.data(), at_least_s=st.sampled_from([0.0, 30.0, 7200.0]), cause=st.sampled_from([None, *CAUSES]))
+    def rest(self, data: st.DataObject, at_least_s: float, cause: Cause | None) -> None:
         """One that was sent is to be tried again later."""
         entry = data.draw(st.sampled_from([entry for entry in self.entries.values() if entry.tries]))
-        delay_s = self.window.rest(entry, self.now, at_least_s)
-        assert delay_s >= max(min(at_least_s, 3600.0), 1.0)
+        delay_s = self.window.rest(entry, self.now, at_least_s, cause)
+        assert delay_s >= min(at_least_s, 3600.0)
+        assert entry.cause == cause
+        self.rests(entry, min(at_least_s, 3600.0))
         self.waited_s.pop(entry.token, None)
+
+    @rule(cause=st.sampled_from(CAUSES), successes=st.integers(1, 2))
+    def heard(self, cause: Cause, successes: int) -> None:
+        """Something shows that a cause is gone: it wakes the first of those who rest for it, no more than it may."""
+        before = [entry for entry in self.entries.values() if entry.phase is Phase.RESTING]
+        mine = [entry for entry in before if entry.cause == cause and entry.wake_at <= self.now]
+        count = self.window.heard(cause, self.now, successes)
+        woken = [entry for entry in before if entry.phase is Phase.READY]
+        assert woken == sorted(mine, key=lambda entry: entry.token)[: successes * WOKEN_BY_SUCCESS]
+        assert count == len(woken)
+
+    def rests(self, entry: InFlight[int], pause_s: float) -> None:
+        """One rests from now on; its group, too, is left alone for so long at least."""
+        if entry.cause is not None:
+            self.seen_at[entry.cause], self.pause_s[entry.cause] = self.now, pause_s
+
+    def see_who_was_tried_early(self, resting: dict[int, float]) -> None:
+        """Before its own time goes one of each cause, when nobody of that cause was tried for long."""
+        early = [
+            self.entries[token]
+            for token, due in resting.items()
+            if self.entries[token].phase is not Phase.RESTING and due > self.now
+        ]
+        causes = [entry.cause for entry in early]
+        assert len(causes) == len(set(causes)), "one of each"
+        for cause in causes:
+            assert cause is not None
+            assert self.now - self.seen_at[cause] >= max(PROBE_S / 2, self.pause_s[cause]), "not so soon"
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data())
@@ -150,13 +187,20 @@ class WindowLife(RuleBasedStateMachine):
 
     @invariant()
     def the_next_deadline_is_that_of_the_first_whose_clock_runs(self) -> None:
-        """Time-outs run only while connected."""
+        """Time-outs run only while connected. Of those that rest for a cause somebody is tried soon."""
         running = [
             entry.deadline
             for entry in self.entries.values()
             if entry.phase is Phase.RESTING or (entry.phase is Phase.WAITING and self.window.connected)
         ]
-        assert self.window.next_deadline() == min(running, default=None)
+        deadline = self.window.next_deadline()
+        assert (deadline is None) == (not running)
+        if deadline is not None:
+            assert deadline <= min(running)
+        for entry in self.entries.values():
+            if entry.phase is Phase.RESTING and entry.cause is not None:
+                assert deadline is not None
+                assert deadline <= max(self.now, self.seen_at[entry.cause]) + max(PROBE_S, self.pause_s[entry.cause])
 
 
 class WindowOfABroker(WindowLife):

@@ -34,6 +34,7 @@ from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock
 
 _DEADLINE_S = 10.0
+_UNHEARD = 0x10
 PLAIN = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 GATHERED = RuleSpec(
     "many", "plant", template="t", arguments={"ns": "body.#.n"}, window=Window(time=Duration(10), count=3)
@@ -66,6 +67,7 @@ class Scene:
         )
         self.link = FakeLink()
         self.told: list[Publication] = []  # what the broker took
+        self.refused = 0
 
     async def accept(self, *numbers: int, source: str = "boiler-1") -> list[str]:
         """Take events; returns their correlation ids."""
@@ -83,11 +85,24 @@ class Scene:
         self.link.room += len(published)
         self.forwarder.acknowledged([Ack(one.token, 0) for one in published])
 
+    def refuse(self, reason_code: int) -> None:
+        """The broker does not take what was published."""
+        published, self.link.published = self.link.published, []
+        self.refused += len(published)
+        self.link.room += len(published)
+        self.forwarder.acknowledged([Ack(one.token, reason_code) for one in published])
+
     async def published(self, count: int) -> None:
         """Wait until so much is published that the broker did not take yet."""
         async with asyncio.timeout(_DEADLINE_S):
             while len(self.link.published) < count:  # noqa: ASYNC110  the link tells nobody
                 await asyncio.sleep(0.005)
+
+    async def forwarder_reads(self) -> None:
+        """Let the forwarder lease what it wants from the disk."""
+        await self.outbox.barrier()
+        for _ in range(5):
+            await asyncio.sleep(0)
 
     async def account(self, **wanted: int) -> None:
         """Let the broker take what comes until the account says this."""
@@ -258,3 +273,61 @@ async def test_what_was_published_is_not_merged_into_a_newer_one(tmp_path: Path)
         made.link = FakeLink()
         made.up()
         await made.account(settled=2, merged=0, pending=0)
+
+
+class LoopTime:
+    """The loop's clock, which goes on by itself and is turned on besides."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._ahead_s = 0.0
+        real = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + self._ahead_s)
+
+    async def turn(self, seconds: float) -> None:
+        """So much later, when everything that was due by then has happened."""
+        self._ahead_s += seconds
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+
+async def test_a_backlog_that_nobody_heard_flows_within_a_minute_when_somebody_does_without_a_new_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = LoopTime(monkeypatch)
+    async with scene(tmp_path, PLAIN) as made:
+        await made.accept(*range(150))
+        made.up()
+        await made.published(4)
+        for _ in range(25 * 60):
+            made.refuse(_UNHEARD)
+            await time.turn(1.0)
+        made.refuse(_UNHEARD)
+        asked = made.refused
+        assert asked < 150 * 15, "seldom, each one ever more"
+        waited_s = 0.0
+        while len(made.told) < 150:
+            made.take()
+            await time.turn(0.5)
+            await made.forwarder_reads()
+            waited_s += 0.5
+            assert waited_s < 75, f"{len(made.told)} of 150"
+        assert sorted(map(int, made.arguments())) == list(range(150))
+
+
+async def test_a_new_event_that_is_heard_wakes_those_that_were_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = LoopTime(monkeypatch)
+    async with scene(tmp_path, PLAIN) as made:
+        await made.accept(*range(40))
+        made.up()
+        await made.published(4)
+        for _ in range(300):
+            made.refuse(_UNHEARD)
+            await time.turn(1.0)
+        made.refuse(_UNHEARD)
+        await made.accept(100)
+        await made.until(lambda: len(made.told) == 41, "all of them, without the clock being turned")
+        assert made.arguments()[0] == 100
+        assert made.arguments()[1:] == sorted(made.arguments()[1:]), "in their order"

@@ -1,0 +1,116 @@
+"""What the broker answers to publications, and what follows for the triggers."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from edgeagent.agent import told
+from edgeagent.agent.counts import ForwarderCounts
+from edgeagent.agent.endings import Endings
+from edgeagent.agent.lives import Lives, Out
+from edgeagent.agent.parking import ParkedLane
+from edgeagent.core.causes import BUSY, UNHEARD
+from edgeagent.core.inflight import Window
+from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, Ack
+from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.outbox.records import Leased
+
+# The operator is told this often, not for each trigger, that nobody subscribes.
+_TOLD_AGAIN_S = 600.0
+
+_log = logging.getLogger(__name__)
+
+
+class BrokerAnswers:
+    """See the module."""
+
+    def __init__(
+        self,
+        window: Window[Leased],
+        endings: Endings,
+        lane: ParkedLane,
+        lives: Lives,
+        counts: ForwarderCounts,
+        *,
+        trigger_topic: str,
+        by_broker: bool,
+    ) -> None:
+        """`by_broker`: an acknowledgement is all that is waited for."""
+        self._window = window
+        self._endings = endings
+        self._lane = lane
+        self._lives = lives
+        self._counts = counts
+        self._trigger_topic = trigger_topic
+        self._by_broker = by_broker
+        self._told_at: float | None = None  # when it was told that nobody subscribes, None while somebody does
+
+    def take(self, acks: Sequence[Ack], now: float) -> int:
+        """Take acknowledgements; returns how many were for triggers that are out."""
+        by_token, answered, unheard, taken = self._window.by_token, 0, 0, list[Out]()
+        for ack in acks:
+            entry = by_token(ack.token)
+            if entry is None:
+                continue
+            answered += 1
+            if not ack.reason_code or (ack.reason_code < FAILURE and ack.reason_code != NO_MATCHING_SUBSCRIBERS):
+                taken.append(entry)
+            elif ack.reason_code < FAILURE:
+                unheard += 1
+                self._unheard(entry, now)
+            else:
+                self._refused(entry, ack, now)
+        if taken:
+            self._taken(taken, now)
+            self._heard_again(len(taken), now)
+        if taken or unheard:
+            self._window.heard(BUSY, now, len(taken) + unheard)
+        return answered
+
+    def _taken(self, entries: Sequence[Out], now: float) -> None:
+        acknowledged = self._window.acknowledged
+        published = [entry for entry in entries if acknowledged(entry, now)]
+        self._counts.published += len(published)
+        rules = Counter([entry.item.rule for entry in published])
+        for rule, count in rules.items():
+            self._endings.count(rule).published += count
+        if any(map(self._lives.tracks, rules)):
+            for entry in published:
+                self._lives.published(entry)
+        if self._by_broker:
+            self._endings.settle(published)
+            self._lane.heard(now)
+
+    def _heard_again(self, successes: int, now: float) -> None:
+        """Somebody subscribes: that wakes those that were sent when nobody did."""
+        self._window.heard(UNHEARD, now, successes)
+        if self._told_at is not None:
+            self._told_at = None
+            _log.info(
+                "somebody subscribes to %s again: what waited for it is sent",
+                self._trigger_topic,
+                extra={"event": "uplink_heard", "topic": self._trigger_topic},
+            )
+
+    def _unheard(self, entry: Out, now: float) -> None:
+        """The broker threw it away: nobody subscribes. Kept, and tried again."""
+        self._counts.unheard += 1
+        self._window.rest(entry, now, cause=UNHEARD)
+        if self._told_at is None or now - self._told_at >= _TOLD_AGAIN_S:
+            self._told_at = now
+            _log.warning(
+                "nobody subscribes to %s: is `edgeagent dispatch` running? Triggers are kept and sent again",
+                self._trigger_topic,
+                extra={"event": "uplink_unheard", "topic": self._trigger_topic},
+            )
+
+    def _refused(self, entry: Out, ack: Ack, now: float) -> None:
+        refused = publish_refused(ack.reason_code, ack.reason)
+        self._counts.refused += 1
+        if refused.permanent:
+            self._endings.give_up(entry, str(refused), ack.reason_code)
+            return
+        delay_s = self._window.rest(entry, now, cause=BUSY)
+        told.refused(entry, refused, ack.reason_code, delay_s)
