@@ -80,14 +80,14 @@ class OutboxFull(OutboxError):
 
 
 class DeadLettersFull(OutboxError):
-    """There are as many dead letters as are kept. The trigger stays where it is."""
+    """No place for another dead letter. Nothing was stored, or the trigger stays where it is. `reason`: the bound."""
 
-    def __init__(self, count: int) -> None:
-        super().__init__(count)
-        self.count = count
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"there are {self.count} dead letters: discard or replay some (`edgeagent dead`)"
+        return f"the dead letters are full: {self.reason}; discard or replay some (`edgeagent dead`)"
 
 
 class RecordTooLarge(OutboxError):

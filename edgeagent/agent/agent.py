@@ -166,7 +166,13 @@ class _Agent:
         for key, digest in outbox.recent_keys:
             dedupe.add(key, digest)
         self._ingest = Ingest(
-            self._id, self._rules, outbox, dedupe, clock, max_event_bytes=config.outbox.max_event_bytes
+            self._id,
+            self._rules,
+            outbox,
+            dedupe,
+            clock,
+            max_event_bytes=config.outbox.max_event_bytes,
+            refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
         self._reloader = Reloader(self._path, config, self._rules, self._ingest.rule_counts)
         addressing = Addressing(self._id, config.uplink.trigger_topic, config.uplink.response_topic)
@@ -354,6 +360,7 @@ class _Agent:
                 "accepting": health.accepting and not health.failure,
                 "failure": health.failure,
                 "parked": health.parked,
+                "dead": msgspec.to_builtins(health.dead),
                 "hours_left": self._outbox.hours_left(),
                 "lost": msgspec.to_builtins(health.losses),
             },

@@ -29,13 +29,14 @@ from edgeagent.core.rules import RuleSet
 from edgeagent.core.times import rfc3339
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
-from edgeagent.errors import Draining
+from edgeagent.errors import DeadLettersFull, Draining
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, WINDOWS, Leased
 from edgeagent.outbox.rescue import must_keep
+from edgeagent.outbox.search import find
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
 from edgeagent.outbox.verify import overview, verify_part
@@ -118,17 +119,19 @@ class AgentApi:
             return "the agent is stopping"
         if self._outbox.health.failure:
             return self._outbox.health.failure
+        if full := self._outbox.health.dead.full:
+            return str(DeadLettersFull(full))
         return None if self._outbox.health.accepting else "the outbox is full (outbox.max_bytes)"
 
     async def dead_letters(self) -> list[DeadLetter]:
         """Every dead letter, oldest first; see `OperatorPort`."""
-        found = await self._outbox.find(DEAD, lambda _: True, _MAX_DEAD_LISTED)
+        found = await find(self._outbox, DEAD, lambda _: True, _MAX_DEAD_LISTED)
         return [dead_letter(leased) for leased in found]
 
     async def replay(self, correlation_ids: Sequence[str]) -> list[str]:
         """Put dead letters back; see `OperatorPort`."""
         wanted = frozenset(correlation_ids)
-        found = await self._outbox.find(DEAD, lambda leased: correlation_of(leased) in wanted, len(wanted))
+        found = await find(self._outbox, DEAD, lambda leased: correlation_of(leased) in wanted, len(wanted))
         for leased in found:
             await self._outbox.replay(leased)
         return [correlation_of(leased) for leased in found]
@@ -137,6 +140,7 @@ class AgentApi:
         """Let go of dead letters; see `OperatorPort`."""
         discarded = await self._outbox.look(lambda store: discard_dead(store, frozenset(correlation_ids)))
         if discarded:
+            self._outbox.on_change()  # what had no place among them may have one now
             _log.warning(
                 "an operator discarded %d dead letters: %s",
                 len(discarded),
@@ -153,7 +157,7 @@ class AgentApi:
         """Triggers by correlation id or event id; see `OperatorPort`."""
         found: list[Leased] = []
         for log in LOGS:
-            found += await self._outbox.find(log, lambda leased: named(leased, text), MAX_FOUND)
+            found += await find(self._outbox, log, lambda leased: named(leased, text), MAX_FOUND)
         return await self._outbox.look(lambda store: [waiting(each, store.leased_seq(each.log)) for each in found])
 
     async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
@@ -206,7 +210,7 @@ class AgentApi:
         async with self._searching:
             found: list[Leased] = []
             for log in (*EVENT_LOGS, WINDOWS):
-                found += await self._outbox.find(log, wanted, limit)
+                found += await find(self._outbox, log, wanted, limit)
         found.sort(key=lambda leased: leased.record.accepted_ms)
         return found[-limit:]
 

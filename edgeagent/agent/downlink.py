@@ -27,7 +27,8 @@ from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Link, Message, Publication
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, SETTLED, Leased
+from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, Leased
+from edgeagent.outbox.search import find
 
 _SUCCESS = 200
 # While the ledger fails it is tried this often.
@@ -234,8 +235,9 @@ class Downlink:
         if report.state in {State.EXPIRED, State.MERGED}:
             await self._outbox.late(EXPIRED if report.state is State.EXPIRED else MERGED)
         elif report.state is State.REJECTED:
-            for leased in await self._outbox.find(DEAD, lambda leased: _is(leased, report), 1):
-                await self._outbox.settle_dead(leased, SETTLED)
+            for log in (DEAD, PARKED):  # parked: it has no place among the dead letters
+                found = await find(self._outbox, log, lambda leased: _is(leased, report), 1)
+                self._outbox.release(found, SETTLED)
 
     def _reply(self, link: Link, message: Message, reply: StatusReply) -> None:
         """Answer a status update that asks for it. At most once: the sender repeats what it wants answered."""

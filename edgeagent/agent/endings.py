@@ -17,7 +17,7 @@ from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
 from edgeagent.core.inflight import Phase, Window
 from edgeagent.core.messages import State
-from edgeagent.errors import OutboxError, StorageFailed
+from edgeagent.errors import DeadLettersFull, OutboxError, StorageFailed
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, MERGED, PARKED, SETTLED, Leased
 
@@ -91,8 +91,12 @@ class Endings:
     async def _bury(self, entry: Out, reason: str, code: int) -> None:
         if self._window.by_token(entry.token) is None:
             return  # settled after all, by an answer that came meanwhile
+        attempts = entry.tries or (entry.item.moved.attempts if entry.item.moved is not None else 0)
         try:
-            await self._outbox.bury(entry.item, reason=reason, code=code, attempts=entry.tries)
+            await self._outbox.bury(entry.item, reason=reason, code=code, attempts=attempts)
+        except DeadLettersFull as exc:
+            await self._set_aside(entry, reason, code, exc)
+            return
         except OutboxError as exc:
             self._window.wake(entry, self._now())
             told.not_buried(entry, exc)
@@ -103,6 +107,23 @@ class Endings:
         self._counts.dead += 1
         self.count(entry.item.rule).dead += 1
         told.buried(entry, reason, code)
+        await self._lives.ended(entry, State.REJECTED, reason)
+        self._changed()
+
+    async def _set_aside(self, entry: Out, reason: str, code: int, full: DeadLettersFull) -> None:
+        """There is no place for its dead letter: it waits for one among the parked, and holds none in the window."""
+        if not entry.item.is_doomed:
+            try:
+                await self._outbox.park(entry.item, attempts=entry.tries, reason=reason, code=code)
+            except StorageFailed as exc:
+                self._window.wake(entry, self._now())
+                told.not_parked(exc)
+                self._changed()
+                return
+            self._counts.parked += 1
+            told.no_place(entry, reason, full)
+        self._window.remove(entry)
+        self._lane.ended(entry, self._now(), answered=True)
         await self._lives.ended(entry, State.REJECTED, reason)
         self._changed()
 

@@ -206,6 +206,8 @@ class Forwarder:
             self._parked.wait(self._now())
         else:
             self._parked.sent(entry)
+            if entry.item.is_doomed and entry.item.moved is not None:
+                self.give_up(entry, entry.item.moved.reason, entry.item.moved.code)
         self._pump()
 
     def _take(self, leased: Leased, moment: Moment) -> None:

@@ -23,7 +23,7 @@ from edgeagent.core.guard import Step
 from edgeagent.core.ports import Accepted, TriggerRef
 from edgeagent.core.rules import Match, RuleSet
 from edgeagent.core.trigger import correlation_id
-from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
+from edgeagent.errors import DeadLettersFull, Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
 from edgeagent.outbox.turn import pass_on
@@ -56,8 +56,17 @@ class Ingest:
     """Takes events. `draining` refuses new ones."""
 
     def __init__(
-        self, agent: str, rules: RuleSet, outbox: Outbox, dedupe: Dedupe, clock: Clock, *, max_event_bytes: int
+        self,
+        agent: str,
+        rules: RuleSet,
+        outbox: Outbox,
+        dedupe: Dedupe,
+        clock: Clock,
+        *,
+        max_event_bytes: int,
+        refuse_when_dead_full: bool = False,
     ) -> None:
+        """`refuse_when_dead_full`: take no event that a rule wants while there is no place for a dead letter."""
         self.draining = False
         self.rule_counts = {rule.name: RuleCounts() for rule in rules}
         self._agent = agent
@@ -67,6 +76,7 @@ class Ingest:
         self._clock = clock
         self._max_event_bytes = max_event_bytes
         self._told_errors: dict[str, set[tuple[str, str]]] = {}  # by rule, the reasons that were logged
+        self._refuse_when_dead_full = refuse_when_dead_full
         self.guarded = Guarded(rules, self.rule_counts, clock.boot, outbox.firings)
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
@@ -140,6 +150,9 @@ class Ingest:
                 that was refused: then the others are stored, and known as such when they come again.
         """
         group, duplicates, because = self._group(prepared)
+        if self._refuse_when_dead_full and group.keys and (full := self._outbox.dead_full):
+            self.take_back(prepared)
+            raise DeadLettersFull(full)
         if group.records:
             waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 

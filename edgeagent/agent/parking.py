@@ -2,6 +2,9 @@
 
 When one is answered the next follows at once: whatever was wrong has passed. When one is not, the next waits; less
 long when other triggers are answered meanwhile.
+
+Among them are some that are final, and wait for a place among the dead letters. They are passed over while there is
+none, and never sent.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from edgeagent.outbox.records import Leased
 
 # Between tries while nobody answers; a thousand parked triggers are then gone through in half a day.
 _RETRY_S = 45.0
+# While all of them wait for a place they are gone through this often, unless there is one before.
+_NO_PLACE_S = 600.0
 # When another trigger is answered, the next goes so soon after one that was not; twice as long each time that it was in
 # vain, so that one which nobody ever answers is not tried all the time.
 _WOKEN_S = 2.0
@@ -28,6 +33,9 @@ class ParkedLane:
         self._outbox = outbox
         self._leased: deque[Leased] = deque()
         self._round_over = True
+        self._doomed = 0  # how many of this round were passed over
+        self._others = 0  # how many were not
+        self._waits_for_place = False
         self._out: Out | None = None
         self._next_at = 0.0
         self._ended_at = 0.0
@@ -38,7 +46,9 @@ class ParkedLane:
 
     def wanted(self, now: float) -> bool:
         """Whether a parked trigger should be sent now."""
-        return self._out is None and now >= self._next_at and bool(self._leased or self._outbox.parked)
+        if self._out is not None or not (self._leased or self._outbox.parked):
+            return False
+        return now >= self._next_at or (self._waits_for_place and not self._outbox.dead_full)
 
     def next_deadline(self) -> float | None:
         """When `wanted` may become true by itself."""
@@ -50,11 +60,21 @@ class ParkedLane:
         Raises:
             StorageFailed: the disk cannot be read now.
         """
-        if not self._leased:
-            again, self._round_over = self._round_over, False
-            self._leased.extend(await self._outbox.lease_parked(again=again))
-            self._round_over = not self._leased
-        return self._leased.popleft() if self._leased else None
+        while True:
+            if not self._leased:
+                again, self._round_over = self._round_over, False
+                if again:
+                    self._doomed = self._others = 0
+                self._leased.extend(await self._outbox.lease_parked(again=again))
+                self._round_over = not self._leased
+            if not self._leased:
+                return None
+            leased = self._leased.popleft()
+            if not (leased.is_doomed and self._outbox.dead_full):
+                self._others += 1
+                self._waits_for_place = False
+                return leased
+            self._doomed += 1
 
     def heard(self, now: float) -> None:
         """Another trigger was answered: the engine is there."""
@@ -90,4 +110,5 @@ class ParkedLane:
 
     def wait(self, now: float) -> None:
         """There was none after all: look again later."""
-        self._next_at = now + _RETRY_S
+        self._waits_for_place = self._doomed > 0 and not self._others
+        self._next_at = now + (_NO_PLACE_S if self._waits_for_place else _RETRY_S)

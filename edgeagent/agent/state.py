@@ -14,7 +14,7 @@ from edgeagent.core.rules import RuleSet
 from edgeagent.errors import ConfigError, DiskReadOnly, Problem
 from edgeagent.host import systemd
 from edgeagent.outbox.files import Filesystem
-from edgeagent.outbox.records import Limits
+from edgeagent.outbox.records import DeadLimits, Limits
 from edgeagent.outbox.rescue import RescueStore
 from edgeagent.outbox.store import Store
 
@@ -58,6 +58,9 @@ def make_store(
         config.outbox.dedupe_events,
         int(config.outbox.max_age * 1000),
         config.outbox.when_full == "drop_oldest",
+        DeadLimits(
+            int(config.outbox.dead_max_bytes), int(config.outbox.dead_max_age * 1000), config.outbox.dead_when_full
+        ),
     )
     make = partial(Store, filesystem) if rescue is None else partial(RescueStore, reason=rescue)
     return make(

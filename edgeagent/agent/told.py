@@ -56,13 +56,24 @@ def buried(entry: Out, reason: str, code: int) -> None:
 
 
 def not_buried(entry: Out, error: OutboxError) -> None:
-    """It ought to be a dead letter, and the disk or the limit is against it."""
-    _log.log(
-        logging.ERROR if isinstance(error, DeadLettersFull) else logging.WARNING,
+    """It ought to be a dead letter, and the disk is against it."""
+    _log.warning(
         "trigger %s stays in the outbox, its dead letter cannot be written: %s",
         entry.correlation_id,
         error,
         extra={"event": "bury_failed", "correlation_id": entry.correlation_id},
+    )
+
+
+def no_place(entry: Out, reason: str, error: DeadLettersFull) -> None:
+    """It ought to be a dead letter, and there are as many as are kept."""
+    _log.error(
+        "trigger %s of %s is final (%s), and parked: %s",
+        entry.correlation_id,
+        entry.item.record.source,
+        reason,
+        error,
+        extra={"event": "dead_letters_full", "correlation_id": entry.correlation_id, "rule": entry.item.rule},
     )
 
 

@@ -165,6 +165,10 @@ def _outbox_problems(outbox: OutboxTable) -> Iterator[Problem]:
         yield Problem("outbox.park_after", "must be at least 1")
     if outbox.dedupe_events < 0:
         yield Problem("outbox.dedupe_events", "must not be negative")
+    if outbox.dead_max_bytes < outbox.segment_bytes:
+        yield Problem("outbox.dead_max_bytes", "must be at least outbox.segment_bytes")
+    if outbox.dead_max_age <= 0:
+        yield Problem("outbox.dead_max_age", "must be more than 0")
     if outbox.commit_delay > 1:
         yield Problem("outbox.commit_delay", "must be at most 1s: every acknowledgement waits for it")
 

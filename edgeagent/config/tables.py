@@ -101,6 +101,9 @@ class OutboxTable(_Table, frozen=True, kw_only=True):
     max_event_bytes: Size = Size(256 << 10)
     park_after: int = 20
     dedupe_events: int = 10_000
+    dead_max_bytes: Size = Size(64 << 20)
+    dead_max_age: Duration = Duration(90 * 86400)
+    dead_when_full: Literal["park", "refuse", "drop_oldest"] = "park"
 
 
 class Http(_Table, frozen=True, kw_only=True):

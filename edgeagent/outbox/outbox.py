@@ -9,7 +9,7 @@ All methods are called in the loop's thread. `run` must be running. Cancelling a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Self, TypeVar
 
 import msgspec
@@ -26,6 +26,7 @@ from edgeagent.outbox.records import (
     PARKED,
     PARKED_WAY,
     REPLAYED,
+    UNANSWERED,
     Closing,
     Group,
     Leased,
@@ -97,11 +98,16 @@ class Outbox:
             self._take_up(look(self._store))
         return self._health
 
+    @property
+    def dead_full(self) -> str:
+        """Why no dead letter is taken, empty while there is room; cheap then, and a moment old."""
+        return self._health.dead.full and self.health.dead.full
+
     def hours_left(self) -> float | None:
         """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
         health, now = self.health, self._loop.time()
-        room = health.max_bytes - health.used_bytes
-        return self._headroom.hours_left(now, health.account.pending, room, health.bytes_per_trigger)
+        free_bytes = health.max_bytes - health.used_bytes
+        return self._headroom.hours_left(now, health.account.pending, free_bytes, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
         """Store a group, all or nothing; synced when it returns. Returns the seq of its first trigger.
@@ -169,16 +175,22 @@ class Outbox:
         Raises:
             DeadLettersFull, StorageFailed: it is where it was; try again later.
         """
-        await self._move(leased, DEAD, DEAD_WAY, reason, code, attempts)
+        await self._when_released(
+            lambda: self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
+        )
 
-    async def park(self, leased: Leased, *, attempts: int) -> None:
-        """Move a leased trigger that nobody answers to the parked ones: synced there before it is released here.
+    async def park(self, leased: Leased, *, attempts: int, reason: str = UNANSWERED, code: int = 0) -> None:
+        """Move a leased trigger to the parked ones: synced there before it is released here.
+
+        Nobody answers it, or it is final (then say why) and has no place among the dead letters.
 
         Raises:
             StorageFailed: it is where it was; try again later.
         """
-        await self._move(leased, PARKED, PARKED_WAY, "nobody answered", 0, attempts)
-        self.parked += 1
+        await self._when_released(
+            lambda: self._store.move(leased, PARKED, PARKED_WAY, reason=reason, code=code, attempts=attempts)
+        )
+        self.parked += leased.log != PARKED
 
     async def gather(self, closings: Sequence[Closing]) -> None:
         """Make the leased triggers of each window one in the log `windows`: synced there before they are released here.
@@ -204,17 +216,11 @@ class Outbox:
 
         return await self._on_disk(work)
 
-    async def find(self, name: str, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
-        """The last `limit` triggers of a log that are not released and are wanted, oldest first.
-
-        Reads all of the log, in parts, so that commits go on in between.
-        """
-        parts = self._store.peek(name)
-        found: list[Leased] = []
+    async def walk(self, name: str, seq: int = 0) -> AsyncIterator[list[Leased]]:
+        """Every trigger of a log that is not released, from `seq` on, in parts, so that commits go on in between."""
+        parts = self._store.peek(name, seq)
         while (part := await self._on_disk(lambda: next(parts, None))) is not None:
-            found += filter(wanted, part)
-            del found[: max(len(found) - limit, 0)]
-        return found
+            yield part
 
     async def late(self, way: str) -> None:
         """A trigger that ended as `way` was settled after all: put the account right."""
@@ -228,10 +234,6 @@ class Outbox:
         """
         await self._on_disk(lambda: self._store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0))
         self.on_change()
-
-    async def settle_dead(self, leased: Leased, way: str) -> None:
-        """Release a dead letter: it came to something after all, or was discarded."""
-        await self._on_disk(lambda: self._store.release(DEAD, leased.seq, way))
 
     async def look(self, work: Callable[[Store], T]) -> T:
         """Do something with the store that takes no part in commits, between two of them.
@@ -363,11 +365,6 @@ class Outbox:
                 self._tails.added(group, outcome, done.ends)
             told(outcome)
         return rest
-
-    async def _move(self, leased: Leased, target: str, way: str, reason: str, code: int, attempts: int) -> None:
-        await self._when_released(
-            lambda: self._store.move(leased, target, way, reason=reason, code=code, attempts=attempts)
-        )
 
     async def _when_released(self, move: Callable[[], None]) -> None:
         """Move triggers, all but those that were released by now: they are final and stay so."""

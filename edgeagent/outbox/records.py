@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 
@@ -34,7 +34,13 @@ SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
 DROPPED, PARKED_WAY, EXPORTED, IMPORTED = "dropped", "parked", "exported", "imported"
 # Of a window: its first trigger became the window's, the others ended in it.
 GATHERED, MERGED = "gathered", "merged"
+# Why a trigger is parked that somebody may still answer. One that is parked for another reason is final, and waits for
+# a place among the dead letters.
+UNANSWERED = "nobody answered"
 VOID = "void"  # a copy that is gone and counts nowhere: what it was copied from counts
+
+# Dead letters are listed whole; so many fit the memory of a small gateway.
+MAX_DEAD_LETTERS = 10_000
 
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 
@@ -88,6 +94,18 @@ def decode_armed(frame: Frame) -> Armed | None:
         return None
 
 
+class DeadLimits(NamedTuple):
+    """The bounds of the dead letters.
+
+    `when_full`: the oldest make room (`drop_oldest`), or none is taken, and the agent sees to what follows.
+    """
+
+    max_bytes: int = 64 << 20
+    max_age_ms: int = 90 * 86_400_000
+    when_full: Literal["park", "refuse", "drop_oldest"] = "park"
+    max_count: int = MAX_DEAD_LETTERS
+
+
 class Limits(NamedTuple):
     """How large and how old the outbox may become, and its segments.
 
@@ -99,6 +117,7 @@ class Limits(NamedTuple):
     dedupe_events: int
     max_age_ms: int = 30 * 86_400_000
     drop_oldest: bool = False
+    dead: DeadLimits = DeadLimits()
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -145,6 +164,11 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     record: Record
     boot: bytes
     moved: Moved | None = None
+
+    @property
+    def is_doomed(self) -> bool:
+        """Whether it is parked because there was no place among the dead letters; never to be sent again."""
+        return self.log == PARKED and self.moved is not None and self.moved.reason != UNANSWERED
 
 
 class Closing(NamedTuple):

@@ -19,9 +19,10 @@ import msgspec
 
 from edgeagent.core.account import Account, EventCounts
 from edgeagent.core.frame import Batch, Frame, Kind
-from edgeagent.errors import DeadLettersFull, DiskReadOnly, OutboxError, OutboxFull, StorageFailed
+from edgeagent.errors import DiskReadOnly, OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
+from edgeagent.outbox.deadletters import TOO_OLD, DeadLetters
 from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.intake import store_groups
@@ -60,8 +61,6 @@ _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
 _USUAL_BYTES = 4096
 _encode = msgspec.msgpack.Encoder().encode
-# Dead letters are kept until somebody decides about them, and never forgotten; beyond this number none is taken.
-_MAX_DEAD_LETTERS = 10_000
 
 
 class Store:
@@ -109,6 +108,7 @@ class Store:
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
         tell_problems(self._logs, self.account(), self.events)
         self._readers = {name: Reader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
+        self.dead = DeadLetters(self._logs[DEAD], limits.dead, limits.segment_bytes, lambda: self.peek(DEAD))
         self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
 
     @property
@@ -196,18 +196,18 @@ class Store:
 
         Raises:
             OutboxFull: events may not take more room, and it goes back to them.
-            DeadLettersFull: it goes to the dead letters, and there are too many.
+            DeadLettersFull: it goes to the dead letters, which have no place.
             StorageFailed: it stays where it is.
         """
         log = self._logs[target]
         if leased.seq in self._logs[leased.log].released:
             return
-        if target == DEAD and log.pending >= _MAX_DEAD_LETTERS:
-            raise DeadLettersFull(log.pending)
         record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
         moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms(), leased.boot)
         payload = _encode(moved)
         entries = Entries(bytes((Kind.MOVED,)), (1,), (payload,), room_of(1, len(payload)))
+        if target == DEAD:
+            self.dead.make_room(entries.room, self._now_ms(), self._lose_dead)
         if target in EVENT_LOGS and not log.fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         self.commit(target, entries)
@@ -352,8 +352,17 @@ class Store:
 
     def _expire_old(self) -> None:
         """What nobody could take for `max_age` expires, by whole segments, even while the uplink is away."""
-        for name, cut in release_expired(self._logs, self._readers, self._now_ms(), self.limits.max_age_ms):
+        now_ms = self._now_ms()
+        for name, cut in release_expired(self._logs, self._readers, now_ms, self.limits.max_age_ms):
             self._cut(name, cut, EXPIRED, "older than outbox.max_age")
+        if (older := self.dead.cut_older(now_ms)) is not None:
+            self._cut(DEAD, older, EXPIRED, TOO_OLD)
+
+    def _lose_dead(self, cut: Cut, way: str, reason: str) -> None:
+        self._cut(DEAD, cut, way, reason)
+        self._write_checkpoint()
+        self._logs[DEAD].remove_settled(lambda: self._memory.may_forget(self._batch_number))
+        self._logs[DEAD].remove_released()
 
     def _cut(self, name: str, cut: Cut, way: str, reason: str) -> None:
         self._dirty = True

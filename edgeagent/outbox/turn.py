@@ -11,6 +11,7 @@ import msgspec
 
 from edgeagent.core.account import Account, EventCounts
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
+from edgeagent.outbox.deadletters import DeadHealth
 from edgeagent.outbox.records import Group, Loss
 from edgeagent.outbox.store import Store
 
@@ -37,6 +38,7 @@ class Health(msgspec.Struct, frozen=True):
     parked: int
     losses: tuple[Loss, ...]
     bytes_per_trigger: float
+    dead: DeadHealth
 
 
 class Turn(NamedTuple):
@@ -169,6 +171,7 @@ def look(store: Store) -> Health:
         store.parked,
         tuple(store.losses.last),
         store.bytes_per_trigger,
+        store.dead.health(),
     )
 
 

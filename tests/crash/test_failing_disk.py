@@ -17,6 +17,7 @@ from edgeagent.outbox import turn as turn_module
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, SETTLED, Limits
+from edgeagent.outbox.search import find
 from edgeagent.outbox.store import Store
 from tests.fakes.faulty_filesystem import CHANGES, NEW_SPACE, FaultyFilesystem
 from tests.fakes.outbox import running_outbox
@@ -152,7 +153,7 @@ async def test_a_dead_letter_that_cannot_be_written_leaves_its_trigger_where_it_
         filesystem.heal()
         await outbox.bury(leased, reason="no", code=400, attempts=1)
         assert (outbox.health.account.pending, outbox.health.account.dead) == (0, 1)
-        assert ids(await outbox.find(DEAD, lambda _: True, 10)) == ["a"]
+        assert ids(await find(outbox, DEAD, lambda _: True, 10)) == ["a"]
 
 
 async def test_a_log_that_fails_is_told_once_while_the_other_one_works(

@@ -12,6 +12,7 @@ from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox import outbox as outbox_module
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, SETTLED, Leased, Limits
+from edgeagent.outbox.search import find
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 from tests.fakes.stores import (
     DATA,
@@ -218,12 +219,12 @@ async def test_a_search_over_a_backlog_lets_commits_through() -> None:
     filesystem = disk()
     async with running(filesystem, Limits(64 << 20, 8 << 20, 100)) as outbox:
         await outbox.append(group(NORMAL, *(record(f"e{number}") for number in range(5000))))
-        search = asyncio.create_task(outbox.find(NORMAL, lambda leased: leased.record.id.endswith("7"), 3))
+        search = asyncio.create_task(find(outbox, NORMAL, lambda leased: leased.record.id.endswith("7"), 3))
         await outbox.append(group(NORMAL, record("x7")))
         assert not search.done()
         assert ids(await search)[-1] in {"e4997", "x7"}
         assert len(await search) == 3
-        assert await outbox.find(NORMAL, lambda _: True, 0) == []
+        assert await find(outbox, NORMAL, lambda _: True, 0) == []
 
 
 async def test_every_trigger_is_leased_once() -> None:
@@ -315,13 +316,13 @@ async def test_a_dead_letter_can_be_found_replayed_and_settled() -> None:
         first, second, third = await leased_from(outbox, 3)
         for entry in (first, second, third):
             await outbox.bury(entry, reason="no", code=400, attempts=2)
-        letters = await outbox.find(DEAD, lambda _: True, 10)
+        letters = await find(outbox, DEAD, lambda _: True, 10)
         assert ids(letters) == ["e0", "e1", "e2"]
         outbox.on_change = lambda: woken.append(None)
         await outbox.replay(letters[0])
         assert woken
         assert ids(await outbox.lease(NORMAL)) == ["e0"]
-        await outbox.settle_dead(letters[1], SETTLED)
+        outbox.release([letters[1]], SETTLED)
         account = outbox.health.account
         assert (account.accepted, account.pending, account.dead, account.settled) == (3, 1, 1, 1)
         assert list(account.problems()) == []
@@ -333,7 +334,7 @@ async def test_what_was_settled_a_moment_ago_becomes_no_dead_letter() -> None:
         [leased] = await leased_from(outbox, 1)
         outbox.release([leased], SETTLED)
         await outbox.bury(leased, reason="late", code=400, attempts=1)
-        assert await outbox.find(DEAD, lambda _: True, 10) == []
+        assert await find(outbox, DEAD, lambda _: True, 10) == []
         assert (outbox.health.account.settled, outbox.health.account.dead) == (1, 0)
 
 
