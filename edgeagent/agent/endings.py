@@ -21,6 +21,9 @@ from edgeagent.errors import DeadLettersFull, OutboxError, StorageFailed
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, MERGED, PARKED, SETTLED, Leased
 
+# The operator is told this often, not for each trigger, that the dead letters are full.
+_TOLD_AGAIN_S = 600.0
+
 
 class Endings:
     """See the module."""
@@ -45,6 +48,7 @@ class Endings:
         self._counts = counts
         self._rule_counts = rule_counts
         self._changed = changed
+        self._told_full_at: float | None = None
         self._now = asyncio.get_running_loop().time
 
     def count(self, rule: str) -> RuleCounts:
@@ -112,7 +116,8 @@ class Endings:
 
     async def _set_aside(self, entry: Out, reason: str, code: int, full: DeadLettersFull) -> None:
         """There is no place for its dead letter: it waits for one among the parked, and holds none in the window."""
-        if not entry.item.is_doomed:
+        known = entry.item.is_doomed
+        if not known:
             try:
                 await self._outbox.park(entry.item, attempts=entry.tries, reason=reason, code=code)
             except StorageFailed as exc:
@@ -121,9 +126,12 @@ class Endings:
                 self._changed()
                 return
             self._counts.parked += 1
-            told.no_place(entry, reason, full)
+            now = self._now()
+            loud = self._told_full_at is None or now - self._told_full_at >= _TOLD_AGAIN_S
+            self._told_full_at = now if loud else self._told_full_at
+            told.no_place(entry, reason, full, loud=loud)
         self._window.remove(entry)
-        self._lane.ended(entry, self._now(), answered=True)
+        self._lane.ended(entry, self._now(), answered=not known)
         await self._lives.ended(entry, State.REJECTED, reason)
         self._changed()
 

@@ -22,7 +22,7 @@ from edgeagent.core.foreign import shown
 from edgeagent.core.guard import Step
 from edgeagent.core.ports import Accepted, TriggerRef
 from edgeagent.core.rules import Match, RuleSet
-from edgeagent.core.trigger import correlation_id
+from edgeagent.core.trigger import correlation_id, render
 from edgeagent.errors import DeadLettersFull, Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
@@ -134,10 +134,10 @@ class Ingest:
             decision = self.guarded.decide(draft, rules, moment)
             rules, high = decision.rules, decision.high
         if rules and not duplicate:
+            stored = self._record(draft, rules, moment, decision)
             if draft.delivery is None:
                 key = key or event_key(draft.source, draft.id)
                 self._dedupe.add(key, digest, rules if rules != match.rules else ())
-            stored = record(draft, self._agent, rules, moment.now_ms, moment.uptime_ms)
         return Prepared(draft.id, draft.source, rules, stored, key, digest, high, duplicate, decision)
 
     async def store(self, prepared: Sequence[Prepared]) -> None:
@@ -224,6 +224,27 @@ class Ingest:
         agent, source, event_id = self._agent, event.source, event.event_id
         triggers = tuple([TriggerRef(rule, correlation_id(agent, source, event_id, rule)) for rule in event.rules])
         return Accepted(event_id, source, event.duplicate, triggers)
+
+    def _record(self, draft: Draft, rules: tuple[str, ...], moment: Moment, decision: Decision | None) -> Record:
+        """What is stored of an event. Each rule that demands it must be able to make a trigger of it.
+
+        Raises:
+            MessageError: one cannot; names rule and parameter.
+        """
+        stored = record(draft, self._agent, rules, moment.now_ms, moment.uptime_ms)
+        if not self._rules.demanding:
+            return stored
+        for name in self._rules.demanding.intersection(stored.rules):
+            rule = self._rules.get(name)
+            try:
+                if rule is not None:
+                    render(rule, stored, correlation_id(stored.agent, stored.source, stored.id, name), 1, "")
+            except MessageError as exc:
+                if decision is not None:
+                    self.guarded.take_back(decision)
+                self.rule_counts[name].errors += 1
+                raise MessageError(f"rule {name}", f"{exc.what} {exc.member}".strip(), exc.reason) from exc
+        return stored
 
     def _tell_errors(self, draft: Draft, match: Match) -> None:
         """Count what rules cannot decide about; each rule's reason is logged once, since a mixed topic has it often."""

@@ -33,9 +33,8 @@ class ParkedLane:
         self._outbox = outbox
         self._leased: deque[Leased] = deque()
         self._round_over = True
-        self._doomed = 0  # how many of this round were passed over
-        self._others = 0  # how many were not
-        self._waits_for_place = False
+        self._tried = 0  # how many of this round
+        self._waits_for_place = False  # some were passed over
         self._out: Out | None = None
         self._next_at = 0.0
         self._ended_at = 0.0
@@ -64,17 +63,18 @@ class ParkedLane:
             if not self._leased:
                 again, self._round_over = self._round_over, False
                 if again:
-                    self._doomed = self._others = 0
+                    self._tried, self._waits_for_place = 0, False
                 self._leased.extend(await self._outbox.lease_parked(again=again))
                 self._round_over = not self._leased
             if not self._leased:
                 return None
             leased = self._leased.popleft()
-            if not (leased.is_doomed and self._outbox.dead_full):
-                self._others += 1
-                self._waits_for_place = False
-                return leased
-            self._doomed += 1
+            if leased.is_doomed:
+                self._waits_for_place = bool(self._outbox.dead_full)
+                if self._waits_for_place:
+                    continue
+            self._tried += 1
+            return leased
 
     def heard(self, now: float) -> None:
         """Another trigger was answered: the engine is there."""
@@ -110,5 +110,4 @@ class ParkedLane:
 
     def wait(self, now: float) -> None:
         """There was none after all: look again later."""
-        self._waits_for_place = self._doomed > 0 and not self._others
-        self._next_at = now + (_NO_PLACE_S if self._waits_for_place else _RETRY_S)
+        self._next_at = now + (_NO_PLACE_S if self._waits_for_place and not self._tried else _RETRY_S)

@@ -65,9 +65,10 @@ def not_buried(entry: Out, error: OutboxError) -> None:
     )
 
 
-def no_place(entry: Out, reason: str, error: DeadLettersFull) -> None:
-    """It ought to be a dead letter, and there are as many as are kept."""
-    _log.error(
+def no_place(entry: Out, reason: str, error: DeadLettersFull, *, loud: bool) -> None:
+    """It ought to be a dead letter, and there are as many as are kept. `loud`: somebody must act."""
+    _log.log(
+        logging.ERROR if loud else logging.INFO,
         "trigger %s of %s is final (%s), and parked: %s",
         entry.correlation_id,
         entry.item.record.source,

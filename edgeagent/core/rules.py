@@ -61,6 +61,7 @@ class Rule:
         self.throttle_s = float(spec.throttle or 0)
         self.rearm = compile_filters(spec.rearm) if spec.rearm is not None else None
         self.coalesce = bool(spec.coalesce)
+        self.refuses_missing = spec.on_missing == "refuse"
         self.parameters = Parameters(spec.arguments, spec.parameters)
         workflow = spec.workflow or {}
         metadata = workflow.get("metadata") or {}
@@ -141,7 +142,8 @@ class _Wanting(NamedTuple):
 class RuleSet:
     """The enabled rules, by name, in the order of the configuration.
 
-    `remembered`: the names of those whose firings are to be kept.
+    `remembered`: the names of those whose firings are to be kept. `demanding`: of those that want no event of which
+    they have no trigger (`on_missing = "refuse"`).
     """
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
@@ -149,6 +151,7 @@ class RuleSet:
         self._wanting: dict[tuple[str, str], _Wanting] = {}  # by source and type, as far as they came
         self._rearming = [rule for rule in self if rule.rearm is not None]
         self.remembered = frozenset(rule.name for rule in self if rule.remembers)
+        self.demanding = frozenset(rule.name for rule in self if rule.refuses_missing)
 
     def get(self, name: str) -> Rule | None:
         """A rule by its name, None when it is gone or disabled."""
@@ -164,6 +167,7 @@ class RuleSet:
         """
         self._rules, self._wanting = other._rules, {}
         self._rearming, self.remembered = other._rearming, other.remembered
+        self.demanding = other.demanding
 
     def match(self, draft: Draft) -> Match:
         """Which rules want this event. JSON data must have been checked.
@@ -252,6 +256,8 @@ def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         if wanted and not Glob(spec.source).matches(wanted):
             reason = f"is {wanted!r}, but the rule wants {spec.source!r}: it would never fire again"
             yield "rearm.context.source", reason
+    if spec.on_missing == "refuse" and spec.window is not None:
+        yield "on_missing", '"refuse" and window exclude each other: what is missing shows only when the window closes'
     if spec.coalesce and spec.window is not None:
         yield "coalesce", "and window exclude each other: one sends only the newest event, the other all together"
 

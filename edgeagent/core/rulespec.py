@@ -155,6 +155,7 @@ class RuleSpec(
     throttle: Duration | None = None
     rearm: Filters | None = None
     coalesce: Literal["", "latest"] = ""
+    on_missing: Literal["dead", "refuse"] = "dead"  # when a parameter has no value: a dead letter, or refuse the event
     ttl: Duration = Duration(7 * 86400)
     track: bool = True
     enabled: bool = True

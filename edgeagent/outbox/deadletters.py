@@ -16,8 +16,8 @@ from edgeagent.outbox.log import Log
 from edgeagent.outbox.records import DROPPED, EXPIRED, DeadLimits, Leased
 from edgeagent.outbox.retention import Cut
 
-# So many go together when there are too many.
-_DROPPED_TOGETHER = 500
+# This part of them goes together when there are too many.
+_DROPPED_PART = 20
 _USUAL_BYTES = 4096
 TOO_OLD = "older than outbox.dead_max_age"
 
@@ -55,6 +55,10 @@ class DeadLetters:
             return f"there are {self._log.pending} dead letters"
         return f"dead letters take {self._log.used_bytes} bytes (outbox.dead_max_bytes)" if self._is_large(room) else ""
 
+    def refusing(self) -> str:
+        """Why none is taken now; empty when there is room, or the oldest make it."""
+        return "" if self._limits.when_full == "drop_oldest" else self.full()
+
     def make_room(self, room: int, now_ms: int, lose: Callable[[Cut, str, str], None]) -> None:
         """Make room for one that takes so much: `lose` tells and keeps what is released for it, how, and why.
 
@@ -75,7 +79,11 @@ class DeadLetters:
         """Release the oldest: those of a segment when bytes are short, else a number of them."""
         first_seq = self._log.released.cursor
         ends = (segment.first_seq for segment in self._log.segments if segment.first_seq > first_seq)
-        end_seq = next(ends, self._log.next_seq) if self._is_large(room) else self._seq_after(_DROPPED_TOGETHER)
+        end_seq = (
+            next(ends, self._log.next_seq)
+            if self._is_large(room)
+            else self._seq_after(-(-self._limits.max_count // _DROPPED_PART))
+        )
         return Cut(first_seq, end_seq, self._log.release(first_seq, end_seq - first_seq, DROPPED))
 
     def cut_older(self, now_ms: int) -> Cut | None:
@@ -100,7 +108,7 @@ class DeadLetters:
     def health(self) -> DeadHealth:
         """How they are; of the disk only the oldest one is read, and only when it is another than the last time."""
         limits, log = self._limits, self._log
-        full = "" if limits.when_full == "drop_oldest" else self.full()
+        full = self.refusing()
         return DeadHealth(
             log.pending,
             limits.max_count,

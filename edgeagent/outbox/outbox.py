@@ -69,6 +69,7 @@ class Outbox:
         self.events = msgspec.structs.replace(store.events)
         self._health = look(store)
         self._told = DiskTold(self._health.failure)
+        self._dead_full = self._health.dead.full
         self.parked = self._health.parked  # to look at often: a little behind what `health` says, at worst
         self._looked_at = self._loop.time()
         self._changed = False
@@ -101,7 +102,7 @@ class Outbox:
     @property
     def dead_full(self) -> str:
         """Why no dead letter is taken, empty while there is room; cheap then, and a moment old."""
-        return self._health.dead.full and self.health.dead.full
+        return self._dead_full and self.health.dead.full
 
     def hours_left(self) -> float | None:
         """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
@@ -377,11 +378,11 @@ class Outbox:
         await self._on_disk(work)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
-        def job() -> tuple[T, dict[str, int]]:
-            return work(), self._store.ends()
+        def job() -> tuple[T, dict[str, int], str]:
+            return work(), self._store.ends(), self._store.dead.refusing()
 
         try:
-            result, ends = await self._disk.call(job)
+            result, ends, self._dead_full = await self._disk.call(job)
         finally:
             self._changed = True
         self._tails.reach(ends)
@@ -390,6 +391,7 @@ class Outbox:
     def _take_up(self, health: Health) -> None:
         self._health = health
         self.parked = health.parked
+        self._dead_full = health.dead.full
         self._changed = False
         self._looked_at = self._loop.time()
         self._headroom.sample(self._looked_at, health.account.pending)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import Limits
+from edgeagent.outbox.records import DeadLimits, Limits
 from edgeagent.outbox.store import Store
 
 SEGMENT_BYTES = 64 << 10
@@ -23,6 +23,7 @@ async def running_outbox(
     max_bytes: int = 16 * SEGMENT_BYTES,
     filesystem: Filesystem | None = None,
     drop_oldest: bool = False,
+    dead: DeadLimits | None = None,
     remembered: frozenset[str] = frozenset(),
 ) -> AsyncIterator[Outbox]:
     """Open it, run it, close it."""
@@ -32,7 +33,7 @@ async def running_outbox(
         return Store(
             filesystem or OsFilesystem(),
             directory / "outbox",
-            Limits(max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest),
+            Limits(max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest, dead=dead or DeadLimits()),
             boot=bytes(16),
             new_salt=lambda: next(salts),
             now_ms=lambda: 1_000,

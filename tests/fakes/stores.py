@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
@@ -38,7 +38,12 @@ def closing(members: Sequence[Leased]) -> Closing:
     return Closing(rule, members, gathered([member.record for member in members], rule))
 
 
-def open_store(filesystem: CrashFilesystem, limits: Limits, remembered: Iterable[str] = ()) -> Store:
+def open_store(
+    filesystem: CrashFilesystem,
+    limits: Limits,
+    remembered: Iterable[str] = (),
+    now_ms: Callable[[], int] = lambda: 1_000,
+) -> Store:
     """A store on this disk, with salts from its chance."""
     return Store(
         filesystem,
@@ -46,7 +51,7 @@ def open_store(filesystem: CrashFilesystem, limits: Limits, remembered: Iterable
         limits,
         boot=BOOT,
         new_salt=lambda: filesystem.random.getrandbits(32),
-        now_ms=lambda: 1_000,
+        now_ms=now_ms,
         remembered=frozenset(remembered),
     )
 
@@ -56,9 +61,14 @@ def disk(seed: int = 0) -> CrashFilesystem:
     return CrashFilesystem(Random(seed))  # noqa: S311  chance for tests
 
 
-def opened(filesystem: CrashFilesystem, limits: Limits = LIMITS, remembered: Iterable[str] = ()) -> Store:
+def opened(
+    filesystem: CrashFilesystem,
+    limits: Limits = LIMITS,
+    remembered: Iterable[str] = (),
+    now_ms: Callable[[], int] = lambda: 1_000,
+) -> Store:
     """A store on this disk, with small segments."""
-    return open_store(filesystem, limits, remembered)
+    return open_store(filesystem, limits, remembered, now_ms)
 
 
 def fill(store: Store, count: int, log: str = NORMAL, first: int = 1) -> None:

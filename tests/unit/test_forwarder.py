@@ -16,6 +16,7 @@ import pytest
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.uplink import Addressing
 from edgeagent.config.tables import Uplink
 from edgeagent.core.dedupe import Dedupe
@@ -28,6 +29,8 @@ from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack, Publication
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import DEAD, DISCARDED, PARKED, DeadLimits
+from edgeagent.outbox.search import find
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox
@@ -128,12 +131,17 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    directory: Path, *specs: RuleSpec, window: int = 100, filesystem: Filesystem | None = None
+    directory: Path,
+    *specs: RuleSpec,
+    window: int = 100,
+    filesystem: Filesystem | None = None,
+    dead: DeadLimits | None = None,
 ) -> AsyncIterator[Scene]:
     """A scene that runs."""
     ledger = Ledger(directory / "ledger.db", relay=False)
     await ledger.open()
-    async with running_outbox(directory, filesystem=filesystem, remembered=RuleSet(specs).remembered) as outbox:
+    remembered = RuleSet(specs).remembered
+    async with running_outbox(directory, filesystem=filesystem, remembered=remembered, dead=dead) as outbox:
         made = Scene(outbox, ledger, specs, window)
         tasks = [asyncio.create_task(run) for run in (ledger.run(), made.chores.run(), made.forwarder.run())]
         try:
@@ -331,3 +339,53 @@ async def test_a_new_event_that_is_heard_wakes_those_that_were_not(
         await made.until(lambda: len(made.told) == 41, "all of them, without the clock being turned")
         assert made.arguments()[0] == 100
         assert made.arguments()[1:] == sorted(made.arguments()[1:]), "in their order"
+
+
+async def bad(made: Scene, *numbers: int) -> None:
+    """Events that match and have no value for the rule's parameter."""
+    await made.ingest.accept(
+        [Draft(source="boiler-1", data=b"{}", is_json=True, id=f"bad-{number}") for number in numbers]
+    )
+
+
+async def test_what_has_no_place_among_the_dead_letters_holds_up_nothing_and_gets_one_later(tmp_path: Path) -> None:
+    async with scene(tmp_path, PLAIN, window=10, dead=DeadLimits(max_count=5)) as made:
+        made.up()
+        await bad(made, *range(30))
+        await made.accept(1)
+        await made.account(dead=5, pending=25, settled=1)
+        assert made.arguments() == [1]
+        await made.until(lambda: len(made.forwarder.window) == 0, "an empty window")
+        parked = await find(made.outbox, PARKED, lambda _: True, 100)
+        assert {leased.moved.reason for leased in parked if leased.moved} == {"parameter: n: the event has no body.n"}
+        assert (await made.ledger.get(correlation_of(parked[0]))).report.state is State.REJECTED  # type: ignore[union-attr]
+        letters = await find(made.outbox, DEAD, lambda _: True, 3)
+        made.outbox.release(letters, DISCARDED)
+        made.outbox.on_change()
+        await made.account(dead=5, pending=22, discarded=3)
+        assert len(made.told) == 1, "what is final is never sent"
+
+
+async def test_a_restart_knows_which_parked_ones_are_final(tmp_path: Path) -> None:
+    async with scene(tmp_path, PLAIN, window=10, dead=DeadLimits(max_count=1)) as made:
+        made.up()
+        await bad(made, *range(4))
+        await made.account(dead=1, pending=3)
+    async with scene(tmp_path, PLAIN, window=10) as again:
+        again.up()
+        await again.account(dead=4, pending=0)
+        assert again.told == []
+        letters = await find(again.outbox, DEAD, lambda _: True, 10)
+        assert {leased.moved.reason for leased in letters if leased.moved} == {"parameter: n: the event has no body.n"}
+
+
+async def test_dead_letters_may_give_way_to_newer_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with scene(tmp_path, PLAIN, window=10, dead=DeadLimits(max_count=40, when_full="drop_oldest")) as made:
+        made.up()
+        await bad(made, *range(60))
+        await made.accept(1)
+        await made.account(dead=40, dropped=20, settled=1, pending=0)
+        assert "lost 2 triggers of log dead, seq 1 to 2: there are 40 dead letters" in caplog.text
+        letters = await find(made.outbox, DEAD, lambda _: True, 1000)
+        assert [letters[0].record.id, letters[-1].record.id] == ["bad-20", "bad-59"]
+        assert made.outbox.health.dead.full == ""

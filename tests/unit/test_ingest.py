@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.agent.clock import Clock
@@ -14,10 +15,20 @@ from edgeagent.core.dedupe import Dedupe
 from edgeagent.core.event import Draft
 from edgeagent.core.rules import RuleSet
 from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
-from edgeagent.errors import Draining, EventConflict, MessageError, OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.core.units import Duration
+from edgeagent.errors import (
+    DeadLettersFull,
+    Draining,
+    EventConflict,
+    MessageError,
+    OutboxFull,
+    RecordTooLarge,
+    StorageFailed,
+)
 from edgeagent.outbox.files import File, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import HIGH, NORMAL, Leased
+from edgeagent.outbox.records import DEAD, HIGH, NORMAL, DeadLimits, Leased
+from edgeagent.outbox.search import find
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
 
 HOT = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
@@ -190,3 +201,69 @@ async def test_an_event_whose_sender_went_away_before_a_refusal_is_no_duplicate_
         (again,) = await ingest.accept([event(id="7")])
         assert not again.duplicate
         assert len(await leased(outbox)) == 1
+
+
+DEMANDING = [
+    RuleSpec("inspect", "plant", template="inspect", arguments={"temp": "body.temp"}, on_missing="refuse"),
+    RuleSpec("late", "plant", template="inspect", arguments={"unit": "body.unit"}),
+]
+
+
+async def test_an_event_without_a_value_for_a_parameter_is_refused_when_the_rule_says_so(outbox: Outbox) -> None:
+    ingest = make(outbox, DEMANDING)
+    with pytest.raises(MessageError, match=r"rule inspect: parameter temp: the event has no body\.temp"):
+        await ingest.accept([event(id="1"), event(b'{"unit": "C"}', id="2")])
+    assert await leased(outbox) == []
+    assert (outbox.events.received, outbox.events.refused) == (2, 2)
+    assert ingest.rule_counts["inspect"].errors == 1
+    (first,) = await ingest.accept([event(id="1")])
+    (second,) = await ingest.accept([event(id="2")])
+    assert not first.duplicate
+    assert not second.duplicate, "what was refused left nothing behind"
+    assert len(await leased(outbox)) == 4, "the other rule's parameter is looked at when it is sent"
+
+
+async def test_an_event_that_is_refused_for_a_parameter_does_not_throttle_the_next_one(outbox: Outbox) -> None:
+    throttled = msgspec.structs.replace(DEMANDING[0], throttle=Duration(3600))
+    ingest = make(outbox, [throttled])
+    with pytest.raises(MessageError):
+        await ingest.accept([event(b"{}")])
+    await ingest.accept([event()])
+    await ingest.accept([event(b"{}")])
+    assert len(await leased(outbox)) == 1, "one that would not have fired is not asked for its parameters"
+
+
+async def test_nothing_is_rendered_for_a_rule_that_does_not_ask_for_it(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rendered: list[str] = []
+    monkeypatch.setattr("edgeagent.agent.ingest.render", lambda rule, *_: rendered.append(rule.name))
+    await make(outbox, [DEMANDING[1]]).accept([event(b"{}")])
+    assert rendered == []
+    await make(outbox, DEMANDING).accept([event(b"{}")])
+    assert rendered == ["inspect"]
+
+
+async def test_while_dead_letters_are_full_events_that_a_rule_wants_are_refused_if_that_is_the_policy(
+    tmp_path: Path,
+) -> None:
+    async with running_outbox(tmp_path, dead=DeadLimits(max_count=1, when_full="refuse")) as outbox:
+        ingest = Ingest(
+            "gw-1",
+            RuleSet(RULES),
+            outbox,
+            Dedupe(1000),
+            Clock(),
+            max_event_bytes=16 << 10,
+            refuse_when_dead_full=True,
+        )
+        await ingest.accept([event(id="1")])
+        (first,) = await leased(outbox)
+        await outbox.bury(first, reason="no", code=400, attempts=1)
+        with pytest.raises(DeadLettersFull, match="there are 1 dead letters; discard or replay"):
+            await ingest.accept([event(id="2")])
+        await ingest.accept([event(source="valve-1", id="3")])
+        assert (outbox.events.refused, outbox.events.filtered, outbox.events.stored) == (1, 1, 1)
+        await outbox.replay((await find(outbox, DEAD, lambda _: True, 1))[0])
+        (again,) = await ingest.accept([event(id="2")])
+        assert not again.duplicate

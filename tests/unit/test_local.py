@@ -309,3 +309,15 @@ async def test_messages_of_our_own_are_never_events_and_it_is_told_once(
     told = [record for record in caplog.records if record.__dict__.get("event") == "local_own_message"]
     assert [record.levelname for record in told] == ["ERROR"]
     assert "blobs/triggers, by the subscription blobs/+, brings what edgeagent itself publishes" in told[0].getMessage()
+
+
+async def test_an_event_without_a_value_that_its_rule_demands_is_acknowledged_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = [RuleSpec("inspect", "plant", template="t", arguments={"temp": "body.temp"}, on_missing="refuse")]
+    async with bench(tmp_path, rules=rules) as local:
+        await local.take("sensors/boiler-1/data", b'{"unit": "C"}')
+        await local.take("sensors/boiler-1/data", b'{"temp": 95}', 2)
+        assert [data for _, _, _, data in await local.stored()] == [b'{"temp": 95}']
+        assert (local.broker.counts.malformed, local.outbox.events.refused) == (1, 1)
+        assert "rule inspect: parameter temp: the event has no body.temp" in caplog.text

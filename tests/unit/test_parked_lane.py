@@ -51,3 +51,30 @@ async def test_one_over_which_connections_end_is_tried_ever_more_seldom(outbox: 
     assert tried(lane, 0.0, suspected=True) == 5760
     assert tried(lane, 0.0, answered=True) == 0.0
     assert tried(lane, 0.0, suspected=True) == 90
+
+
+async def test_the_next_goes_sooner_when_others_are_answered_but_not_for_one_that_never_is(outbox: Outbox) -> None:
+    lane = ParkedLane(outbox)
+    waits: list[float] = []
+    now = 0.0
+    for _ in range(6):
+        tried(lane, now)
+        lane.heard(now + 1.0)
+        due = lane.next_deadline()
+        assert due is not None
+        waits.append(due - now)
+        lane.heard(now + 1.5)
+        assert lane.next_deadline() == due, "once"
+        now = due
+    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 45.0]
+    assert tried(lane, now, answered=True) == 0.0
+    tried(lane, now)
+    lane.heard(now + 30.0)
+    assert lane.next_deadline() == now + 30.0, "an engine that was away for long is heard at once"
+
+
+async def test_one_over_which_connections_end_is_not_tried_sooner(outbox: Outbox) -> None:
+    lane = ParkedLane(outbox)
+    assert tried(lane, 0.0, suspected=True) == 90.0
+    lane.heard(1.0)
+    assert lane.next_deadline() == 90.0

@@ -1,17 +1,31 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from edgeagent.errors import OutboxFull
-from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPIRED, HIGH, NORMAL, PARKED, PARKED_WAY, SETTLED
+from edgeagent.errors import DeadLettersFull, OutboxFull
+from edgeagent.outbox.records import (
+    DEAD,
+    DEAD_WAY,
+    EXPIRED,
+    HIGH,
+    NORMAL,
+    PARKED,
+    PARKED_WAY,
+    SETTLED,
+    DeadLimits,
+    Limits,
+)
 from edgeagent.outbox.store import Store
-from tests.fakes.crash_filesystem import CrashFilesystem
+from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 from tests.fakes.stores import (
     A_SEGMENT,
     BOOT,
     DATA,
     DIRECTORY,
     LIMITS,
+    SEGMENT_BYTES,
     balanced,
     disk,
     everything,
@@ -24,6 +38,7 @@ from tests.fakes.stores import (
     segment_of,
 )
 
+SET_MS = 1_800_000_000_000  # what a clock says that is right
 DROPPING = LIMITS._replace(drop_oldest=True)
 
 
@@ -88,9 +103,6 @@ def _aging(filesystem: CrashFilesystem, now_ms: list[int]) -> Store:
         new_salt=lambda: filesystem.random.getrandbits(32),
         now_ms=lambda: now_ms[0],
     )
-
-
-SET_MS = 1_800_000_000_000  # what a clock says that is right
 
 
 def test_segments_older_than_the_largest_age_expire_even_while_nobody_reads() -> None:
@@ -183,3 +195,69 @@ def test_damaged_bytes_are_put_aside() -> None:
     expected[30] = 0xFF
     assert kept == bytes(expected)
     assert store.account().damaged == 1
+
+
+def buried(store: Store, count: int, first: int = 1) -> None:
+    """So many dead letters more."""
+    fill(store, count, first=first)
+    for leased in read_all(store):
+        store.move(leased, DEAD, DEAD_WAY, reason="no", code=400, attempts=1)
+
+
+def dying(**limits: Any) -> Limits:
+    return LIMITS._replace(max_bytes=1 << 20, dead=DeadLimits(**limits))
+
+
+def test_dead_letters_are_bounded_by_bytes() -> None:
+    filesystem = disk()
+    limits = dying(max_bytes=2 * SEGMENT_BYTES)
+    store = opened(filesystem, limits)
+    with pytest.raises(DeadLettersFull, match=rf"dead letters take {2 * SEGMENT_BYTES} bytes .outbox.dead_max_bytes"):
+        buried(store, 10 * A_SEGMENT)
+    assert store.dead.health().full
+    assert store.log(DEAD).used_bytes == 2 * SEGMENT_BYTES
+    assert balanced(store)
+
+
+def test_the_oldest_dead_letters_give_way_by_bytes_and_a_crash_brings_none_back() -> None:
+    filesystem = disk()
+    limits = dying(max_bytes=2 * SEGMENT_BYTES, when_full="drop_oldest")
+    store = opened(filesystem, limits)
+    buried(store, 10 * A_SEGMENT)
+    account = store.account()
+    assert account.dropped > 0
+    assert account.dropped + account.dead == account.accepted == 10 * A_SEGMENT
+    assert store.log(DEAD).used_bytes <= 2 * SEGMENT_BYTES
+    left = ids(everything(store, DEAD))
+    assert left == [f"e{number}" for number in range(account.dropped + 1, 10 * A_SEGMENT + 1)]
+    assert sum(loss.count for loss in store.losses.last) == account.dropped
+    again = opened(filesystem.crash(Fate.LOST), limits)
+    assert again.account() == account, "the counter changed with what it counts"
+    assert ids(everything(again, DEAD)) == left
+
+
+def test_one_segment_of_dead_letters_is_enough_to_go_round() -> None:
+    store = opened(disk(), dying(max_bytes=SEGMENT_BYTES, when_full="drop_oldest"))
+    buried(store, 5 * A_SEGMENT)
+    assert store.log(DEAD).used_bytes <= SEGMENT_BYTES
+    assert 0 < store.account().dead < store.account().accepted
+    assert balanced(store)
+
+
+def test_dead_letters_older_than_their_largest_age_expire_whatever_the_clock_said_in_between() -> None:
+    now_ms = [SET_MS]
+    store = opened(disk(), dying(max_age_ms=1000, max_count=8), now_ms=lambda: now_ms[0])
+    buried(store, 3)
+    now_ms[0] = 5_000  # a boot in 1970
+    buried(store, 2, first=4)
+    assert store.dead.cut_older(SET_MS + 5000) is not None, "three of which the time is known"
+    assert ids(everything(store, DEAD)) == ["e4", "e5"], "how old they are is not known"
+    now_ms[0] = SET_MS + 5000
+    buried(store, 6, first=6)
+    assert (store.account().expired, store.account().dead) == (3, 8)
+    now_ms[0] = SET_MS + 7000
+    buried(store, 1, first=12)
+    assert ids(everything(store, DEAD)) == ["e12"]
+    assert store.account().expired == 11
+    assert store.dead.health().oldest_ms == SET_MS + 7000
+    assert balanced(store)
