@@ -243,7 +243,8 @@ class Ingest:
                 if decision is not None:
                     self.guarded.take_back(decision)
                 self.rule_counts[name].errors += 1
-                raise MessageError(f"rule {name}", f"{exc.what} {exc.member}".strip(), exc.reason) from exc
+                member = f"rule {name}: {exc.what} {exc.member}".rstrip()
+                raise MessageError("event", member, exc.reason) from exc
         return stored
 
     def _tell_errors(self, draft: Draft, match: Match) -> None:
