@@ -12,6 +12,7 @@ from typing import Any
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.lives import correlation_of
+from edgeagent.agent.lookup import BUFFERED_LOGS, Lookup
 from edgeagent.core.event import Draft
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
@@ -34,7 +35,7 @@ from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.recorded import recorded_page
-from edgeagent.outbox.records import DEAD, DISCARDED, EVENT_LOGS, LOGS, WINDOWS, Leased
+from edgeagent.outbox.records import DEAD, DISCARDED, LOGS, Leased
 from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.search import find
 from edgeagent.outbox.store import Store
@@ -78,7 +79,7 @@ class AgentApi:
         self._ends_published = ends_published
         self._stats = stats
         self._reload = reload
-        self._searching = asyncio.Lock()
+        self._lookup = Lookup(outbox)
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events; see `DevicePort`."""
@@ -155,9 +156,7 @@ class AgentApi:
 
     async def find_waiting(self, text: str) -> list[Waiting]:
         """Triggers by correlation id or event id; see `OperatorPort`."""
-        found: list[Leased] = []
-        for log in LOGS:
-            found += await find(self._outbox, log, lambda leased: named(leased, text), MAX_FOUND)
+        found = await self._lookup.search(LOGS, lambda leased: named(leased, text), MAX_FOUND)
         return await self._outbox.look(lambda store: [waiting(each, store.leased_seq(each.log)) for each in found])
 
     async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
@@ -200,17 +199,14 @@ class AgentApi:
         life = await self._ledger.get(correlation)
         if life is not None:
             return life
-        found = await self._pending(lambda leased: correlation_of(leased) == correlation, 1)
-        if found:
-            return self._buffered(found[0])
+        found = await self._lookup.trigger(correlation)
+        if found is not None:
+            return self._buffered(found)
         return await self._ledger.get(correlation)  # published while we looked
 
     async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
-        """Triggers in the outbox; one search at a time, so that askers cannot keep the disk from committing."""
-        async with self._searching:
-            found: list[Leased] = []
-            for log in (*EVENT_LOGS, WINDOWS):
-                found += await find(self._outbox, log, wanted, limit)
+        """Triggers in the outbox, the oldest first."""
+        found = await self._lookup.search(BUFFERED_LOGS, wanted, limit)
         found.sort(key=lambda leased: leased.record.accepted_ms)
         return found[-limit:]
 

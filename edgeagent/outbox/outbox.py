@@ -9,7 +9,7 @@ All methods are called in the loop's thread. `run` must be running. Cancelling a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Self, TypeVar
 
 import msgspec
@@ -217,11 +217,13 @@ class Outbox:
 
         return await self._on_disk(work)
 
-    async def walk(self, name: str, seq: int = 0) -> AsyncIterator[list[Leased]]:
-        """Every trigger of a log that is not released, from `seq` on, in parts, so that commits go on in between."""
-        parts = self._store.peek(name, seq)
-        while (part := await self._on_disk(lambda: next(parts, None))) is not None:
-            yield part
+    async def beside(self, work: Callable[[Store], T]) -> T:
+        """Read something of the store between two commits, whatever is leased meanwhile.
+
+        Raises:
+            OutboxError: the work does.
+        """
+        return await self._on_disk(lambda: work(self._store))
 
     async def late(self, way: str) -> None:
         """A trigger that ended as `way` was settled after all: put the account right."""

@@ -11,7 +11,7 @@ if it is due, a checkpoint; then the removal of segments that the checkpoint set
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -165,7 +165,7 @@ class Store:
         """
         return self._leased(name, self._readers[name].read(_READ_FRAMES, _READ_BYTES))
 
-    def peek(self, name: str, seq: int = 0) -> Iterator[list[Leased]]:
+    def peek(self, name: str, seq: int = 0) -> Generator[list[Leased], None, None]:
         """Every trigger of a log that is not released, from `seq` on, in parts, without moving its reader."""
         log = self._logs[name]
         reader = Reader(log, max(log.released.cursor, seq))

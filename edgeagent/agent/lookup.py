@@ -1,0 +1,90 @@
+"""Which trigger of the outbox is meant? Searches of a backlog that may be long, one at a time.
+
+A correlation id is a hash: it does not say where its trigger is. What was read once is remembered in a sieve of fixed
+size, so that an id which no trigger has costs the reading of what was stored since the last search, not of all. The
+first search after a start reads everything, and whoever asks meanwhile waits for that same reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
+
+from edgeagent.agent.lives import correlation_of
+from edgeagent.core.sieve import ROOMY, Sieve, is_correlation_id
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Leased
+from edgeagent.outbox.search import find, walk
+
+# Logs of triggers that were never published, as far as we know: the ledger may know nothing of them.
+BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS)
+# So many that were found are found again without reading what stands before them.
+_MAX_PLACES = 1000
+
+
+class Lookup:
+    """See the module."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._one_at_a_time = asyncio.Lock()
+        self._sieve: Sieve | None = None
+        self._pending = 0  # how many there were when the sieve was made
+        self._next_seqs: dict[str, int] = {}  # what is below them was put into the sieve
+        self._places: OrderedDict[str, tuple[str, int]] = OrderedDict()
+
+    async def trigger(self, correlation_id: str) -> Leased | None:
+        """The trigger with this correlation id among those that were not published yet.
+
+        Raises:
+            StorageFailed: the disk cannot be read now.
+        """
+        if not is_correlation_id(correlation_id):
+            return None
+        async with self._one_at_a_time:
+            if correlation_id not in await self._filled():
+                return None
+            log, seq = self._places.get(correlation_id, (BUFFERED_LOGS[0], 0))
+            found = await self._in_log(log, seq, correlation_id, first_part=seq > 0)
+            for log in BUFFERED_LOGS if found is None else ():
+                found = found or await self._in_log(log, 0, correlation_id)
+            if found is not None:
+                self._places[correlation_id] = found.log, found.seq
+                if len(self._places) > _MAX_PLACES:
+                    self._places.popitem(last=False)
+            return found
+
+    async def search(self, logs: Sequence[str], wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
+        """The last `limit` of each log that are wanted; reads all of them.
+
+        Raises:
+            StorageFailed: the disk cannot be read now.
+        """
+        async with self._one_at_a_time:
+            return [leased for log in logs for leased in await find(self._outbox, log, wanted, limit)]
+
+    async def _in_log(self, log: str, seq: int, correlation_id: str, *, first_part: bool = False) -> Leased | None:
+        async with aclosing(walk(self._outbox, log, seq)) as parts:
+            async for part in parts:
+                for leased in part:
+                    if correlation_of(leased) == correlation_id:
+                        return leased
+                if first_part:
+                    return None
+        return None
+
+    async def _filled(self) -> Sieve:
+        """The sieve, with everything in it that was stored until now."""
+        sieve = self._sieve
+        if sieve is None or sieve.count > max(ROOMY, 2 * self._pending):  # mostly of triggers that are gone
+            sieve, self._sieve, self._next_seqs = Sieve(), None, {}
+        for log in BUFFERED_LOGS:
+            async for part in walk(self._outbox, log, self._next_seqs.get(log, 0)):
+                for leased in part:
+                    sieve.add(correlation_of(leased))
+                self._next_seqs[log] = part[-1].seq + 1 if part else self._next_seqs.get(log, 0)
+        if self._sieve is None:
+            self._sieve, self._pending = sieve, sieve.count
+        return sieve
