@@ -122,9 +122,9 @@ class Model:
             self.states[trigger] = State.DEAD
 
     def park(self, trigger: Trigger) -> None:
-        """A leased trigger is parked: it is pending all the same."""
+        """A leased trigger is parked, perhaps once more: it is pending all the same."""
         leased = self.leased[trigger]
-        if leased.log != PARKED and self._move(trigger, leased, PARKED, PARKED_WAY):
+        if self._move(trigger, leased, PARKED, PARKED_WAY):
             del self.leased[trigger]
 
     def gather(self, log: str, rule: str, most: int) -> None:

@@ -242,10 +242,10 @@ class Dispatcher(Program):
         return self
 
 
-async def until(condition: Any, what: str, program: Program) -> None:
+async def until(condition: Any, what: str, program: Program, deadline_s: float = DEADLINE_S) -> None:
     """Wait until a condition holds that only asking tells."""
-    deadline = asyncio.get_running_loop().time() + DEADLINE_S
+    deadline = asyncio.get_running_loop().time() + deadline_s
     while not condition():
         if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"waited {DEADLINE_S} s for {what}; log:\n{program.log[-4000:]}")
+            raise AssertionError(f"waited {deadline_s} s for {what}; log:\n{program.log[-4000:]}")
         await asyncio.sleep(_POLL_S)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import Agent, Dispatcher, until
+from tests.fakes.programs import DEADLINE_S, RULE, Agent, Dispatcher, until
 
 COUNT = 150
-# By then the longest waits are 32 to 64 s: more than a test waits for the account.
-TRIES = 5
+# By then each waits 16 to 32 s, and a test waits 20 s for the account: that all of them are done by then is no chance.
+TRIES = 4
 
 
 async def test_a_late_dispatcher_is_given_the_whole_backlog_at_once(broker: Mosquitto, tmp_path: Path) -> None:
@@ -26,3 +28,39 @@ async def test_a_late_dispatcher_is_given_the_whole_backlog_at_once(broker: Mosq
             await agent.state(new, "triggered", "running", "succeeded")
             await agent.account(settled=COUNT + 1, pending=0)
         await until(lambda: "event=uplink_heard" in agent.log, "the return of the dispatcher", agent)
+
+
+async def test_a_permission_that_is_granted_wakes_its_namespace_and_no_other(broker: Mosquitto, tmp_path: Path) -> None:
+    def forbidden(_: dict[str, Any]) -> dict[str, Any]:
+        return {"code": 403, "error": "Forbidden by the engine", "retryable": True, "retry_after_s": 300}
+
+    def granted(trigger: dict[str, Any]) -> dict[str, Any]:
+        return success(trigger) if trigger["namespace"] == "plant" else forbidden(trigger)
+
+    mill = RULE.replace('"overheat"', '"grind"').replace('"plant"', '"mill"').replace("boiler-*", "mill-*")
+    async with (
+        Engine(broker.url, answer=forbidden) as engine,
+        Agent(tmp_path / "agent", broker.url, rules=RULE + mill) as agent,
+    ):
+        for number in range(20):
+            await agent.send("boiler-1", {"temp": 95, "n": number})
+            await agent.send("mill-1", {"temp": 95, "n": number})
+        await agent.logged("trigger_deferred", 40)
+        engine.answer = granted
+        await agent.triggered("boiler-1", {"temp": 95, "n": 20})
+        await agent.account(settled=21, pending=20)  # far sooner than after five minutes
+        assert len(engine.triggers) == 40 + 21
+
+
+async def test_an_answer_wakes_those_that_nobody_answered(broker: Mosquitto, tmp_path: Path) -> None:
+    tables = {"uplink": 'response_timeout = "200ms"'}
+    async with (
+        Engine(broker.url, answer=lambda _: None) as engine,
+        Agent(tmp_path / "agent", broker.url, tables=tables) as agent,
+    ):
+        for number in range(20):
+            await agent.send("boiler-1", {"temp": 95, "n": number})
+        await until(lambda: len(engine.triggers) >= 20 * TRIES, "tries in vain", agent, deadline_s=3 * DEADLINE_S)
+        engine.answer = success
+        await agent.triggered("boiler-1", {"temp": 95, "n": 20})
+        await agent.account(settled=21, pending=0)

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
-from edgeagent.core.inflight import InFlight, Phase, Window
+from edgeagent.core.causes import BUSY, ENGINE, UNHEARD, Cause, Kind
+from edgeagent.core.inflight import PROBE_S, InFlight, Phase, Window
 
 
 def window(limit: int = 10, *, wait_for_engine: bool = True) -> Window[str]:
@@ -204,3 +207,69 @@ def test_nothing_happens_to_one_that_is_being_put_away() -> None:
     assert made.find("a") is entry
     made.rest(entry, 2e6)
     assert sent(made, 3e6) == ["a"]
+
+
+def resting(made: Window[str], count: int, cause: Cause, tries: int = 1) -> list[InFlight[str]]:
+    """So many that were tried in vain."""
+    entries = [add(made, f"r{number}") for number in range(count)]
+    for entry in entries:
+        sent(made)
+        entry.tries = tries
+        made.rest(entry, 0.0, cause=cause)
+    return entries
+
+
+def test_a_success_wakes_two_and_each_of_their_successes_two_more() -> None:
+    made = window()
+    resting(made, 7, UNHEARD, tries=11)
+    assert made.heard(UNHEARD, 1.0) == 2
+    assert sent(made, 1.0) == ["r0", "r1"]
+    assert made.heard(UNHEARD, 1.0, 2) == 4
+    assert sent(made, 1.0) == ["r2", "r3", "r4", "r5"]
+    assert made.heard(BUSY, 1.0) == 0, "that says nothing about these"
+    assert made.heard(UNHEARD, 1.0, 4) == 1
+
+
+def test_one_that_fails_in_spite_of_a_success_is_not_woken_by_the_next_one() -> None:
+    made = window()
+    (entry,) = resting(made, 1, ENGINE, tries=11)
+    woken: list[float] = []
+    for tenth in range(1, 10_000):  # others succeed ten times a second
+        now = tenth / 10
+        if made.heard(ENGINE, now):
+            woken.append(now)
+            sent(made, now)
+            made.rest(entry, now, cause=ENGINE)
+    assert [round(after - before) for before, after in pairwise(woken)] == [4, 8, 16, 32, 64, 128, 256]
+
+
+def test_the_tries_for_a_group_cost_nobody_its_patience_and_leave_its_own_time_as_it_was() -> None:
+    made = window()
+    entries = resting(made, 3, UNHEARD, tries=11)
+    for entry in entries:
+        entry.patience = 12
+    due = {entry.item: entry.due for entry in entries}
+    tried: list[str] = []
+    now = 0.0
+    while now < 1500.0:
+        deadline = made.next_deadline()
+        assert deadline is not None
+        assert deadline - now <= PROBE_S
+        now = deadline
+        for name in sent(made, now):
+            tried.append(name)
+            (probe,) = [entry for entry in entries if entry.item == name]
+            made.rest(probe, now, cause=UNHEARD)
+    assert 30 <= len(tried) <= 40, "one of them about every 45 s"
+    assert made.tired() == []
+    assert {entry.item: entry.due for entry in entries} == due
+    assert all(entry.tries - entry.free == 11 for entry in entries)
+
+
+def test_the_tries_for_a_group_heed_what_the_engine_asked_for() -> None:
+    made = window()
+    entry = add(made, "a")
+    sent(made)
+    entry.tries = 11
+    made.rest(entry, 0.0, 300.0, Cause(Kind.FORBIDDEN, "plant"))
+    assert made.next_deadline() == 300.0
