@@ -69,7 +69,7 @@ class Outbox:
         self.events = msgspec.structs.replace(store.events)
         self._health = look(store)
         self._told = DiskTold(self._health.failure)
-        self._dead_full = self._health.dead.full
+        self.dead_full = self._health.dead.full  # why no dead letter is taken: to look at often, as of the last turn
         self.parked = self._health.parked  # to look at often: a little behind what `health` says, at worst
         self._looked_at = self._loop.time()
         self._changed = False
@@ -98,11 +98,6 @@ class Outbox:
             self._releases = []
             self._take_up(look(self._store))
         return self._health
-
-    @property
-    def dead_full(self) -> str:
-        """Why no dead letter is taken, empty while there is room; cheap then, and a moment old."""
-        return self._dead_full and self.health.dead.full
 
     def hours_left(self) -> float | None:
         """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
@@ -352,6 +347,7 @@ class Outbox:
         self._changed = True
         if done.health is not None:
             self._take_up(done.health)
+        self.dead_full = done.dead_full
         self._told.tell(done.failure, self._loop.time())
         if turn.keep:
             self._unkept = len(self._releases) if done.kept else self._unkept
@@ -384,7 +380,7 @@ class Outbox:
             return work(), self._store.ends(), self._store.dead.refusing()
 
         try:
-            result, ends, self._dead_full = await self._disk.call(job)
+            result, ends, self.dead_full = await self._disk.call(job)
         finally:
             self._changed = True
         self._tails.reach(ends)
@@ -393,7 +389,6 @@ class Outbox:
     def _take_up(self, health: Health) -> None:
         self._health = health
         self.parked = health.parked
-        self._dead_full = health.dead.full
         self._changed = False
         self._looked_at = self._loop.time()
         self._headroom.sample(self._looked_at, health.account.pending)

@@ -91,13 +91,15 @@ class Turns:
 class Done(NamedTuple):
     """What came of it.
 
-    An outcome for each append, how far each log of events reaches, whether releases were kept, what the disk says.
+    An outcome for each append, how far each log of events reaches, whether releases were kept, what the disk says, why
+    no dead letter is taken.
     """
 
     outcomes: list[int | OutboxError]
     ends: dict[str, int]
     kept: bool
     failure: str
+    dead_full: str
     health: Health | None
 
 
@@ -143,7 +145,9 @@ def work_off(store: Store, turn: Turn) -> Done:
         again = store.append([groups[index] for index in refused])
         for index, outcome in zip(refused, again, strict=True):
             outcomes[index] = outcome
-    return Done(outcomes, store.ends(), kept, failure_of(store), look(store) if turn.look else None)
+    return Done(
+        outcomes, store.ends(), kept, failure_of(store), store.dead.refusing(), look(store) if turn.look else None
+    )
 
 
 def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:

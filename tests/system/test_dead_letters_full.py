@@ -14,7 +14,7 @@ from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import DEADLINE_S, Agent
 
-BATCHES, EVENTS = 11, 100
+BATCHES, EVENTS = 11, 50
 RULE = """
 [[rule]]
 name = "inspect"
@@ -41,7 +41,7 @@ async def send_bad(agent: Agent) -> None:
 
 async def full(agent: Agent) -> dict[str, Any]:
     """Wait until no dead letter has a place and everything else has gone its way; returns the statistics."""
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(3 * DEADLINE_S):
         while True:
             stats: dict[str, Any] = await agent.get("/v1/stats")
             waiting = stats["account"]["triggers"]["pending"] - stats["outbox"]["parked"]
@@ -81,10 +81,8 @@ async def test_a_good_event_leaves_although_the_dead_letters_are_full_and_it_is_
         assert "there is hardly any place left" in out
         code, out, err = await agent.command("dead", "discard", "--all", "--yes")
         assert code == 0, out + err
-        after = (await full(agent))["account"]["triggers"]
-        assert after["discarded"] == told["count"]
-        assert after["dead"] > 0, "those that waited for a place have taken it"
-        assert after["dead"] + after["pending"] + after["discarded"] == BATCHES * EVENTS
+        await agent.account(discarded=told["count"], dead=account["pending"], pending=0)  # each has taken its place
+        await agent.get("/readyz")
         assert len(engine.triggers) == 1
 
 
