@@ -23,6 +23,14 @@ class MovedPart(NamedTuple):
     entries: Entries
 
 
+def moved_entries(leased: Leased, reason: str, code: int, attempts: int, now_ms: int) -> Entries:
+    """The frame that is written of one trigger, and why it was moved."""
+    record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
+    moved = Moved(leased.log, leased.seq, record, reason, code, attempts, now_ms, leased.boot)
+    payload = _encode(moved)
+    return _part([moved], [payload], len(payload)).entries
+
+
 def parts_of(moves: Iterable[Moved], capacity: int) -> Iterator[MovedPart]:
     """Moves in parts that fit a segment each, whose capacity this is.
 

@@ -27,10 +27,10 @@ from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.intake import store_groups
 from edgeagent.outbox.leasing import triggers_of
-from edgeagent.outbox.log import Entries, Log, room_of
+from edgeagent.outbox.log import Entries, Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
-from edgeagent.outbox.moves import parts_of, windows_of
+from edgeagent.outbox.moves import moved_entries, parts_of, windows_of
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.records import (
     DEAD,
@@ -50,7 +50,6 @@ from edgeagent.outbox.records import (
     Group,
     Leased,
     Limits,
-    Moved,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 from edgeagent.outbox.retention import Cut, release_expired, release_oldest
@@ -60,7 +59,6 @@ from edgeagent.outbox.segment import header_maker
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
 _USUAL_BYTES = 4096
-_encode = msgspec.msgpack.Encoder().encode
 
 
 class Store:
@@ -202,10 +200,7 @@ class Store:
         log = self._logs[target]
         if leased.seq in self._logs[leased.log].released:
             return
-        record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
-        moved = Moved(leased.log, leased.seq, record, reason, code, attempts, self._now_ms(), leased.boot)
-        payload = _encode(moved)
-        entries = Entries(bytes((Kind.MOVED,)), (1,), (payload,), room_of(1, len(payload)))
+        entries = moved_entries(leased, reason, code, attempts, self._now_ms())
         if target == DEAD:
             self.dead.make_room(entries.room, self._now_ms(), self._lose_dead)
         if target in EVENT_LOGS and not log.fits(entries.room) and not self._room:
@@ -397,10 +392,8 @@ class Store:
     def _leased(self, name: str, items: Sequence[Frame | Damage]) -> list[Leased]:
         log = self._logs[name]
 
-        def boot_of(seq: int) -> bytes:
-            return self.boot if seq >= self.reopened_seq[name] else log.boot_of(seq)
-
         def damaged(damage: Damage) -> None:
             self._dirty = release_damaged(name, log, damage, self.losses) or self._dirty
 
-        return list(triggers_of(name, log, items, boot_of, damaged))
+        ours = self.reopened_seq[name]
+        return list(triggers_of(name, log, items, lambda seq: self.boot if seq >= ours else log.boot_of(seq), damaged))
