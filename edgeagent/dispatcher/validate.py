@@ -84,7 +84,7 @@ def sender(message: Message, *, bind_agent: bool) -> str:
 
 
 def _claim(payload: bytes) -> _Claim:
-    if len(payload) > messages.MAX_MESSAGE_BYTES:
+    if len(payload) > messages.MAX_TRIGGER_BYTES:
         return _Claim()
     try:
         return msgspec.json.decode(payload, type=_Claim)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from contextlib import suppress
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.config.tables import OutboxTable
 from edgeagent.core import messages
 from edgeagent.core.messages import (
     Report,
@@ -104,8 +106,19 @@ def test_the_four_members_of_the_interface_are_a_status() -> None:
 
 
 def test_times_may_be_null_and_unknown_members_are_ignored() -> None:
-    told = status(namespace="p", workflowId="w", status="Failed", startedAt=None, finishedAt="t", nodes={"a": 1})
-    assert (told.started_at, told.finished_at) == (None, "t")
+    told = status(namespace="p", workflowId="w", status="Failed", startedAt=None, finishedAt="", nodes={"a": 1})
+    assert (told.started_at, told.finished_at) == (None, None)
+
+
+def test_times_are_read_in_every_form_of_rfc_3339_and_compare_as_texts_from_then_on() -> None:
+    told = status(
+        namespace="p",
+        workflowId="w",
+        status="Failed",
+        startedAt="2026-03-20T12:00:00.999999999+01:00",
+        finishedAt="2026-03-20T11:00:01Z",
+    )
+    assert (told.started_at, told.finished_at) == ("2026-03-20T11:00:00Z", "2026-03-20T11:00:01Z")
 
 
 @pytest.mark.parametrize(
@@ -134,10 +147,130 @@ def test_what_is_no_object_is_no_message(payload: bytes) -> None:
             parse(payload)
 
 
-def test_a_message_larger_than_any_workflow_is_not_even_decoded() -> None:
-    payload = b'{"namespace": "' + b"x" * messages.MAX_MESSAGE_BYTES + b'"}'
+def test_a_message_larger_than_any_of_its_kind_is_not_even_decoded() -> None:
+    payload = b'{"namespace": "' + b"x" * messages.MAX_TRIGGER_BYTES + b'"}'
     with pytest.raises(MessageError, match="at most 1048576 are read"):
         parse_trigger(payload)
+    for parse in (parse_status, parse_status_query, lambda data: parse_response(data, b"x")):
+        with pytest.raises(MessageError, match="at most 262144 are read"):
+            parse(payload[: messages.MAX_MESSAGE_BYTES + 1])
+
+
+def test_a_trigger_may_be_as_large_as_the_largest_event_by_default_makes_it() -> None:
+    data = "x" * (4 * (OutboxTable().max_event_bytes + 2) // 3)  # opaque bytes go as base64
+    payload = msgspec.json.encode({"namespace": "p", "workflow": {"data": data}})
+    assert parse_trigger(payload).workflow == {"data": data}
+
+
+BEYOND = 10**30
+WRONG_RESPONSES: list[tuple[dict[str, object], str]] = [
+    ({"code": 99}, "code"),
+    ({"code": 600}, "code"),
+    ({"code": 0}, "code"),
+    ({"code": -200}, "code"),
+    ({"code": BEYOND}, "code"),
+    ({"code": 200.5}, "code"),
+    ({"correlation_id": "x" * 129}, "correlation_id"),
+    ({"workflowId": "w" * 254}, "workflowId"),
+    ({"namespace": "n" * 64}, "namespace"),
+    ({"retry_after_s": -1}, "retry_after_s"),
+    ({"retry_after_s": BEYOND}, "retry_after_s"),
+    ({"retry_after_s": messages.MAX_RETRY_AFTER_S + 1}, "retry_after_s"),
+]
+WRONG_STATUSES: list[tuple[dict[str, object], str]] = [
+    ({"correlation_id": "x" * 129}, "correlation_id"),
+    ({"workflowId": "w" * 254}, "workflowId"),
+    ({"namespace": "n" * 64}, "namespace"),
+    ({"agent": "a" * 64}, "agent"),
+    ({"progress": "9" * 65}, "progress"),
+    ({"startedAt": "yesterday"}, "startedAt"),
+    ({"startedAt": "2026-03-20T11:00:00"}, "startedAt"),
+    ({"startedAt": "0001-01-01T00:00:00+23:59"}, "startedAt"),
+    ({"startedAt": "2" * 65}, "startedAt"),
+    ({"startedAt": BEYOND}, "startedAt"),
+    ({"finishedAt": "2026-02-30T11:00:00Z"}, "finishedAt"),
+]
+WRONG_TRIGGERS: list[tuple[dict[str, object], str]] = [
+    ({"attempt": -1}, "attempt"),
+    ({"attempt": 2**31 + 1}, "attempt"),
+    ({"attempt": BEYOND}, "attempt"),
+    ({"correlation_id": "x" * 129}, "correlation_id"),
+    ({"namespace": "n" * 64}, "namespace"),
+    ({"agent": "a" * 64}, "agent"),
+    ({"reply_to": "t" * 65536}, "reply_to"),
+]
+
+
+def encoded(members: dict[str, object]) -> bytes:
+    """As JSON: `msgspec` itself encodes no number beyond 64 bits."""
+    return json.dumps(members).encode()
+
+
+@pytest.mark.parametrize(("members", "member"), WRONG_RESPONSES)
+def test_an_answer_beyond_a_bound_is_refused_by_its_member(members: dict[str, object], member: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        parse_response(encoded({"correlation_id": "x", "code": 503} | members), None)
+    assert (caught.value.what, caught.value.member) == ("response", member)
+
+
+@pytest.mark.parametrize(("members", "member"), WRONG_STATUSES)
+def test_a_status_beyond_a_bound_is_refused_by_its_member(members: dict[str, object], member: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        parse_status(encoded({"namespace": "p", "workflowId": "w", "status": "Running"} | members))
+    assert (caught.value.what, caught.value.member) == ("status", member)
+
+
+@pytest.mark.parametrize(("members", "member"), WRONG_TRIGGERS)
+def test_a_trigger_beyond_a_bound_is_refused_by_its_member(members: dict[str, object], member: str) -> None:
+    with pytest.raises(MessageError) as caught:
+        parse_trigger(encoded({"namespace": "p", "workflow": {}} | members))
+    assert (caught.value.what, caught.value.member) == ("trigger", member)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "1" + "0" * 5000])
+@pytest.mark.parametrize("member", ["code", "retry_after_s"])
+def test_a_number_that_no_machine_holds_is_refused(member: str, number: str) -> None:
+    with pytest.raises(MessageError):
+        parse_response(f'{{"correlation_id": "x", "workflowId": "w", "{member}": {number}}}'.encode(), None)
+
+
+def test_correlation_data_has_the_bound_of_a_correlation_id() -> None:
+    with pytest.raises(MessageError, match="correlation_id"):
+        response(b"x" * 129, code=200)
+    assert response(b"x" * 128, code=200).correlation_id == "x" * 128
+
+
+def test_what_is_at_a_bound_is_taken() -> None:
+    answer = response(
+        correlation_id="x" * 128, code=599, workflowId="w" * 253, namespace="n" * 63, retry_after_s=30 * 86400
+    )
+    assert (answer.code, len(answer.workflow_id), answer.retry_after_s) == (599, 253, 30 * 86400)
+    trigger = parse_trigger(b'{"namespace": "p", "workflow": {}, "attempt": 2147483648}')
+    assert trigger.attempt == 2**31
+
+
+@pytest.mark.parametrize("text", ["x" * 5000, "ä" * 5000, "\U0001f525" * 5000, "x" + "\U0001f525" * 300, "x" * 1024])
+def test_texts_for_a_person_are_cut_between_two_characters(text: str) -> None:
+    answer = response(correlation_id="x", code=400, error=text, detail=text, status=text)
+    told = status(namespace="p", workflowId="w", status="Failed", message=text)
+    for kept in (answer.error, answer.detail, answer.status, told.message):
+        assert text.startswith(kept)
+        assert 1024 - 4 < len(kept.encode()) <= 1024
+
+
+@pytest.mark.parametrize(
+    "members", [{"code": 200, "status": messages.STATUS_RECEIVED}, {"code": 400, "error": messages.STATUS_INVALID}]
+)
+def test_an_agents_answer_to_a_status_is_not_taken_for_the_engines(members: dict[str, object]) -> None:
+    with pytest.raises(MessageError, match="answer to a status update"):
+        response(b"9f2c", **members)
+
+
+def test_a_foreign_text_in_an_error_is_short_and_on_one_line() -> None:
+    with pytest.raises(MessageError) as caught:
+        status(namespace="p", workflowId="w", status="\x1b]0;owned\n" + "x" * 100_000)
+    assert len(str(caught.value)) < 300
+    assert str(caught.value).isprintable()
 
 
 @given(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.messages import MAX_MESSAGE_BYTES
+from edgeagent.core.messages import MAX_TRIGGER_BYTES
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.validate import Checked, check
@@ -245,9 +245,9 @@ def test_a_message_with_a_wrong_member_is_answered_by_what_can_be_read() -> None
 
 
 def test_a_message_too_large_for_any_engine_is_refused_unread() -> None:
-    result = checked(b" " * (MAX_MESSAGE_BYTES + 1), correlation_data=b"order-7")
+    result = checked(b" " * (MAX_TRIGGER_BYTES + 1), correlation_data=b"order-7")
     assert isinstance(result.result, Invalid)
-    assert str(MAX_MESSAGE_BYTES) in result.result.detail
+    assert str(MAX_TRIGGER_BYTES) in result.result.detail
 
 
 def with_metadata(**changes: Any) -> dict[str, Any]:
