@@ -36,7 +36,7 @@ class LocalRelay:
         self._tokens = itertools.count(1)
         self._out: dict[int, tuple[str, int]] = {}
         self._work = asyncio.Event()
-        ledger.on_change = lambda _: self._work.set()
+        ledger.listen(lambda _: self._work.set())
 
     def up(self, link: Link) -> None:
         """The local broker is there."""

@@ -2,6 +2,7 @@ r"""A trigger's life: which state follows which (contract sections 5 and 6).
 
     buffered -> published -> triggered -> running -> succeeded | failed | error
                          \-> rejected, expired, dropped, merged: given up, yet a late answer or status goes on
+    published, triggered, running -> unknown: nobody answers for it any more, yet a late answer or status goes on
 
 A state never goes backwards within a run; a status with a later `startedAt` opens a new run. Each function returns the
 new life, or None when nothing changed.
@@ -16,7 +17,7 @@ from msgspec import UNSET
 
 from edgeagent.core.messages import Report, Response, State, Status
 
-GIVEN_UP: Final = frozenset({State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED})
+GIVEN_UP: Final = frozenset({State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED, State.UNKNOWN})
 FINAL: Final = GIVEN_UP | {State.SUCCEEDED, State.FAILED, State.ERROR}
 
 _RANK: Final = {
@@ -25,6 +26,7 @@ _RANK: Final = {
     State.EXPIRED: 1,
     State.DROPPED: 1,
     State.MERGED: 1,
+    State.UNKNOWN: 1,
     State.PUBLISHED: 1,
     State.TRIGGERED: 2,
     State.RUNNING: 3,
@@ -79,6 +81,13 @@ def merged(life: Life, into: str, at: str) -> Life | None:
     if _RANK[life.report.state] > _RANK[State.PUBLISHED] or life.report.into == into:
         return None
     return _with(life, state=State.MERGED, error="", at=at, into=into)
+
+
+def unknown(life: Life, reason: str, at: str) -> Life | None:
+    """Nobody told for long how it goes, although it was asked for."""
+    if life.final:
+        return None
+    return _with(life, state=State.UNKNOWN, error=reason, at=at)
 
 
 def answered(life: Life, response: Response, at: str) -> Life | None:

@@ -14,6 +14,8 @@ from typing import TypeVar
 from edgeagent.ledger.schema import PAGE_BYTES, SCHEMA, UPGRADES, VERSION
 
 _CACHE_KIB = 1024
+# The log of what is not yet in the file itself is cut to this when it begins anew.
+_JOURNAL_BYTES = 1 << 20
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -24,7 +26,7 @@ class DatabaseFile:
 
     def __init__(self, path: Path) -> None:
         """A file that is opened, or made, with its first use."""
-        self._path = path
+        self.path = path
         self._connection: sqlite3.Connection | None = None
         self._in_memory = False
 
@@ -49,7 +51,7 @@ class DatabaseFile:
         try:
             return self._used(work)
         except (sqlite3.Error, OSError) as exc:
-            if self._in_memory or not _is_read_only(self._path.parent):
+            if self._in_memory or not _is_read_only(self.path.parent):
                 raise
             self._go_on_in_memory(exc)
         return work()
@@ -74,7 +76,7 @@ class DatabaseFile:
         _log.warning(
             "%s is on a disk that can only be read: the states of triggers are in memory until the agent stops, and "
             "those from before are not seen: %s",
-            self._path,
+            self.path,
             error,
             extra={"event": "ledger_in_memory"},
         )
@@ -83,24 +85,25 @@ class DatabaseFile:
         self._connection, self._in_memory = None, True
 
     def _begun_anew(self) -> sqlite3.Connection:
-        aside = self._path.with_name(self._path.name + ".damaged")
+        aside = self.path.with_name(self.path.name + ".damaged")
         _log.error(
             "the ledger is damaged: put aside as %s and begun anew; states of earlier triggers are gone",
             aside,
             extra={"event": "ledger_damaged"},
         )
-        if self._path.exists():
-            self._path.replace(aside)
+        if self.path.exists():
+            self.path.replace(aside)
         for suffix in ("-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(":memory:" if self._in_memory else self._path)
+        database = sqlite3.connect(":memory:" if self._in_memory else self.path)
         try:
             database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of one that is begun anew
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
+            database.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version == 0:

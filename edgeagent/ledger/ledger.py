@@ -15,33 +15,24 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
-from edgeagent.core.lifecycle import FINAL, Life
+from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report
 from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import StorageFailed
-from edgeagent.ledger.file import DatabaseFile
-from edgeagent.ledger.schema import (
-    BY_WORKFLOW,
-    COLUMNS,
-    CORRELATION_CHARS,
-    UPSERT,
-    from_row,
-    to_row,
-)
+from edgeagent.ledger.database import MAX_BYTES, Database
 
 # How long a change may wait for company before it is committed, and how much company is enough. Few messages are: a
 # broker such as Mosquitto sends no more than 20 that are not acknowledged.
 _COMMIT_DELAY_S = 2.0
 _COMMIT_CHANGES = 64
 _COMMIT_MESSAGES = 8
-# Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
-_MAX_ROWS = 100_000
-_PRUNE_EVERY_COMMITS = 200
+# How many triggers one look for unfinished ones passes: about 400 KiB.
+_PAGE_ROWS = 1000
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -55,33 +46,55 @@ class Unrelayed(NamedTuple):
     newest: bool
 
 
+class LedgerStats(NamedTuple):
+    """What the ledger takes of the disk, and how many unfinished triggers it had to forget since the start."""
+
+    used_bytes: int
+    max_bytes: int
+    forgotten: int
+
+
+class UnfinishedPage(NamedTuple):
+    """Triggers that are not final, each with how often it was asked for in vain. `next_place`: None at the end."""
+
+    triggers: Sequence[tuple[str, int]]
+    next_place: tuple[int, int] | None
+
+
 class Ledger:
     """See the module. All methods are called in the loop's thread; `run` must be running."""
 
     def __init__(self, path: Path, *, relay: bool) -> None:
         """A ledger that must be opened. `relay`: reports are marked for local devices (`unrelayed`)."""
-        self._path = path
-        self._file = DatabaseFile(path)
         self._relay = relay
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
         self._changed: dict[str, tuple[Life, int]] = {}
         self._committing: dict[str, tuple[Life, int]] = {}
         self._relayed: list[tuple[str, int]] = []
         self._relaying: list[tuple[str, int]] = []
+        self._asked: dict[str, int] = {}
         self._kept: list[Callable[[], None]] = []
         self._waiting_messages = 0
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._commit_at: float | None = None
         self._work = asyncio.Event()
         self._done: asyncio.Future[None] | None = None
-        self._commits = 0
+        self._database = Database(path)
         self._failing = False
-        self.on_change: Callable[[Life], None] = lambda _: None
+        self._listeners: list[Callable[[Life], None]] = []
+
+    def listen(self, changed: Callable[[Life], None]) -> None:
+        """Call `changed` with each new life. It must neither block nor raise."""
+        self._listeners.append(changed)
+
+    def stats(self) -> LedgerStats:
+        """Figures, as of the last commit."""
+        return LedgerStats(self._database.used_bytes, MAX_BYTES, self._database.forgotten)
 
     async def open(self) -> None:
         """Open the database, or begin a new one. On a disk that refuses both it is tried again with each use."""
         try:
-            await self._on_thread(lambda: self._database)
+            await self._on_thread(self._database.open)
         except StorageFailed as exc:
             self._tell_failing(exc)
 
@@ -95,9 +108,7 @@ class Ledger:
         for life, _ in (*self._changed.values(), *self._committing.values()):
             if life.report.workflow_id == workflow_id:
                 return life
-        names = (workflow_id[-CORRELATION_CHARS:], workflow_id, workflow_id)
-        rows = await self._on_thread(lambda: self._database.execute(BY_WORKFLOW, names).fetchmany(1))
-        return from_row(rows[0])[0] if rows else None
+        return await self._on_thread(lambda: self._database.by_workflow(workflow_id))
 
     async def change(self, correlation_id: str, step: Callable[[Life | None], Life | None]) -> Life | None:
         """Carry a trigger's life on: `step` takes the present one and returns the new one, None for no change.
@@ -155,20 +166,12 @@ class Ledger:
 
     async def find(self, query: TriggerQuery) -> list[Report]:
         """Reports, newest event first."""
-        conditions = ["1"]
-        values: list[Any] = []
-        for column, value in (("source", query.source), ("rule", query.rule), ("state", query.state)):
-            if value:
-                conditions.append(f"{column} = ?")
-                values.append(str(value))
-        sql = (
-            f"SELECT {COLUMNS} FROM trigger WHERE {' AND '.join(conditions)} "  # noqa: S608  columns are constants
-            "ORDER BY accepted_ms DESC LIMIT ?"
-        )
+        columns = (("source", query.source), ("rule", query.rule), ("state", query.state))
+        where = {column: str(value) for column, value in columns if value}
         overlay = {**self._committing, **self._changed}
         limit = query.limit + len(overlay)
-        rows = await self._on_thread(lambda: self._database.execute(sql, (*values, limit)).fetchall())
-        lives = {life.report.correlation_id: life for life, _ in map(from_row, rows)}
+        stored = await self._on_thread(lambda: self._database.newest(where, limit))
+        lives = {life.report.correlation_id: life for life in stored}
         lives.update({correlation_id: life for correlation_id, (life, _) in overlay.items()})
         found = [life for life in lives.values() if _fits(life.report, query)]
         found.sort(key=lambda life: (life.accepted_ms, life.report.event_id), reverse=True)
@@ -182,7 +185,7 @@ class Ledger:
         marked = {*self._relayed, *self._relaying}  # not on disk yet
         sources = {life.report.source for life, _ in overlay.values()}
         limit_on_disk = limit + len(marked) + len(overlay)
-        lives, newest_ms = await self._on_thread(lambda: self._unrelayed_on_disk(limit_on_disk, sources))
+        lives, newest_ms = await self._on_thread(lambda: self._database.unrelayed(limit_on_disk, sources))
         overlay |= {**self._committing, **self._changed}  # of what came meanwhile; what was committed meanwhile stays
         marked |= {*self._relayed, *self._relaying}
         lives |= overlay
@@ -203,6 +206,21 @@ class Ledger:
         self._relayed.append((correlation_id, version))
         self._commit_soon()
 
+    async def unfinished(self, place: tuple[int, int]) -> UnfinishedPage:
+        """Triggers that are not final, behind a place in the order of their events; (0, 0) is before all of them.
+
+        Those that are not committed yet are left out: `listen` tells them.
+        """
+        told = {*self._changed, *self._committing}
+        found, next_place = await self._on_thread(lambda: self._database.unfinished(place, _PAGE_ROWS))
+        told |= {*self._changed, *self._committing}
+        return UnfinishedPage([each for each in found if each[0] not in told], next_place)
+
+    def asked(self, asks: Mapping[str, int]) -> None:
+        """Keep, with the next commit, how often triggers were asked for in vain. A change sets it to 0 by itself."""
+        self._asked.update(asks)
+        self._commit_soon()
+
     async def run(self) -> None:
         """Commit batches until cancelled."""
         loop = asyncio.get_running_loop()
@@ -218,7 +236,7 @@ class Ledger:
         """Commit what is there and let go of the database. `run` must have ended."""
         try:
             await self._commit()
-            await self._on_thread(self._file.close)
+            await self._on_thread(self._database.close)
         finally:
             self._thread.shutdown()
 
@@ -230,13 +248,15 @@ class Ledger:
     def _put(self, life: Life, version: int) -> None:
         correlation_id = life.report.correlation_id
         self._changed[correlation_id] = (life, version)
+        self._asked.pop(correlation_id, None)
         self._commit_soon()
         if len(self._changed) >= _COMMIT_CHANGES:
             self._commit_now()
         for waiter in self._waiters.get(correlation_id, ()):
             if not waiter.done():
                 waiter.set_result(None)
-        self.on_change(life)
+        for changed in self._listeners:
+            changed(life)
 
     def _commit_soon(self) -> None:
         if self._commit_at is None:
@@ -251,22 +271,23 @@ class Ledger:
         known = self._changed.get(correlation_id) or self._committing.get(correlation_id)
         if known is not None:
             return known
-        query = f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ?"  # noqa: S608  COLUMNS is ours
-        rows = await self._on_thread(lambda: self._database.execute(query, (correlation_id,)).fetchall())
-        known = self._changed.get(correlation_id) or self._committing.get(correlation_id)
-        return known or (from_row(rows[0]) if rows else None)
+        stored = await self._on_thread(lambda: self._database.get(correlation_id))
+        return self._changed.get(correlation_id) or self._committing.get(correlation_id) or stored
 
     async def _commit(self) -> None:
         changed, self._changed, self._committing = self._changed, {}, self._changed
         relayed, self._relayed, self._relaying = self._relayed, [], self._relayed
+        asked, self._asked = self._asked, {}
         kept, self._kept, self._waiting_messages = self._kept, [], 0
         done, self._done = self._done, None
         self._commit_at = None
         try:
-            await self._on_thread(lambda: self._write(changed, relayed))
+            lives = [*changed.values()]
+            await self._on_thread(lambda: self._database.write(lives, relayed, asked, relay=self._relay))
         except StorageFailed as exc:
             self._changed = {**changed, **self._changed}
             self._relayed = relayed + self._relayed
+            self._asked = {**asked, **self._asked}
             self._kept = kept + self._kept
             self._commit_soon()
             self._tell_failing(exc)
@@ -282,53 +303,11 @@ class Ledger:
         finally:
             self._committing, self._relaying = {}, []
 
-    def _write(self, changed: dict[str, tuple[Life, int]], relayed: list[tuple[str, int]]) -> None:
-        with self._database:
-            self._database.executemany(
-                UPSERT, [to_row(life, version, relay=self._relay) for life, version in changed.values()]
-            )
-            self._database.executemany(
-                "UPDATE trigger SET unrelayed = 0 WHERE correlation_id = ? AND version = ?", relayed
-            )
-            self._commits += 1
-            if self._commits % _PRUNE_EVERY_COMMITS == 0:
-                self._prune()
-
-    def _unrelayed_on_disk(
-        self, limit: int, sources: Iterable[str]
-    ) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
-        """The oldest that are marked, and when the newest event of each source was accepted, of those and `sources`."""
-        sql = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"  # noqa: S608  COLUMNS is ours
-        found = [from_row(row) for row in self._database.execute(sql, (limit,))]
-        newest_ms = {
-            source: ms
-            for source in {*sources, *(life.report.source for life, _ in found)}
-            for (ms,) in self._database.execute("SELECT max(accepted_ms) FROM trigger WHERE source = ?", (source,))
-            if ms is not None
-        }
-        return {life.report.correlation_id: (life, version) for life, version in found}, newest_ms
-
-    def _prune(self) -> None:
-        (excess,) = self._database.execute("SELECT count(*) - ? FROM trigger", (_MAX_ROWS,)).fetchone()
-        if excess > 0:
-            marks = ",".join("?" * len(FINAL))
-            oldest = (
-                f"SELECT correlation_id FROM trigger WHERE state IN ({marks}) OR ends_published "  # noqa: S608
-                "ORDER BY accepted_ms LIMIT ?"
-            )
-            delete = f"DELETE FROM trigger WHERE correlation_id IN ({oldest})"  # noqa: S608  texts of ours
-            self._database.execute(delete, (*map(str, FINAL), excess))
-
-    @property
-    def _database(self) -> sqlite3.Connection:
-        """The open database; on the ledger's thread only."""
-        return self._file.connection
-
     async def _on_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._file.use(work))
+            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._database.use(work))
         except (sqlite3.Error, OSError) as exc:
-            raise StorageFailed("use", str(self._path), str(exc)) from exc
+            raise StorageFailed("use", str(self._database.path), str(exc)) from exc
 
 
 def _fits(report: Report, query: TriggerQuery) -> bool:

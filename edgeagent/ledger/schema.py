@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
+from edgeagent.core.lifecycle import FINAL, Life
+from edgeagent.core.messages import Report, State, cut
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 # Written in the order of the events, so that what changes at the same time lies together, and in small pages: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -36,7 +36,8 @@ CREATE TABLE trigger (
     run TEXT NOT NULL,
     ends_published INTEGER NOT NULL,
     version INTEGER NOT NULL,
-    unrelayed INTEGER NOT NULL
+    unrelayed INTEGER NOT NULL,
+    asks INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX trigger_by_time ON trigger (accepted_ms);
 CREATE INDEX trigger_by_source ON trigger (source, accepted_ms);
@@ -45,8 +46,14 @@ CREATE INDEX trigger_by_workflow ON trigger (workflow_id)
 CREATE INDEX trigger_unrelayed ON trigger (accepted_ms) WHERE unrelayed;
 """
 
-# What makes a database of an earlier version one of this.
-UPGRADES: Final = {1: "ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT '';"}
+# What makes a database of an earlier version one of this. Before version 3 nothing bounded the texts of the engine.
+_TO_3: Final = """
+ALTER TABLE trigger ADD COLUMN asks INTEGER NOT NULL DEFAULT 0;
+UPDATE trigger
+    SET progress = substr(progress, 1, 64), message = substr(message, 1, 1024), error = substr(error, 1, 1024)
+    WHERE length(progress) > 64 OR length(message) > 1024 OR length(error) > 1024;
+"""
+UPGRADES: Final = {1: f"ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT ''; {_TO_3}", 2: _TO_3}
 
 COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "
@@ -57,7 +64,13 @@ UPSERT: Final = (
     "ON CONFLICT (correlation_id) DO UPDATE SET state = excluded.state, at = excluded.at, "
     "workflow_id = excluded.workflow_id, namespace = excluded.namespace, progress = excluded.progress, "
     "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
-    "ends_published = excluded.ends_published, version = excluded.version, unrelayed = excluded.unrelayed"
+    "ends_published = excluded.ends_published, version = excluded.version, unrelayed = excluded.unrelayed, asks = 0"
+)
+# Nothing more is expected of these: they are forgotten before the others.
+PRUNED_FIRST: Final = f"(state IN ({', '.join(repr(str(state)) for state in sorted(FINAL))}) OR ends_published)"
+UNFINISHED_PAGE: Final = (
+    "SELECT accepted_ms, rowid, correlation_id, state, ends_published, asks FROM trigger "
+    "WHERE (accepted_ms, rowid) > (?, ?) ORDER BY accepted_ms, rowid LIMIT ?"
 )
 BY_WORKFLOW: Final = (
     f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ? AND workflow_id = ? UNION ALL "  # noqa: S608  constants
@@ -79,8 +92,8 @@ def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
         report.workflow_id,
         report.namespace,
         report.progress,
-        report.message,
-        report.error,
+        cut(report.message),
+        cut(report.error),
         report.into or "",
         life.accepted_ms,
         life.run,

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.lifecycle import FINAL, Life, answered, given_up, merged, progressed, published
+from edgeagent.core.lifecycle import FINAL, Life, answered, given_up, merged, progressed, published, unknown
 from edgeagent.core.messages import Report, Response, State, Status
 
 STATUSES = ("Pending", "Running", "Succeeded", "Failed", "Error")
-GIVEN_UP = (State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED)
+GIVEN_UP = (State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED, State.UNKNOWN)
 RUN, LATER = "2026-03-20T11:00:00Z", "2026-03-20T12:00:00Z"
 
 
@@ -41,6 +41,7 @@ TABLE = """
     expired    triggered running   succeeded failed    error
     dropped    triggered running   succeeded failed    error
     merged     triggered running   succeeded failed    error
+    unknown    triggered running   succeeded failed    error
 """
 ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CASES = [(row[0], told, after) for row in ROWS for told, after in zip(STATUSES, row[1:], strict=True)]
@@ -124,7 +125,7 @@ def test_a_publish_is_told_once_and_never_after_an_answer(before: State) -> None
 
 
 @pytest.mark.parametrize("before", State)
-@pytest.mark.parametrize("end", GIVEN_UP)
+@pytest.mark.parametrize("end", GIVEN_UP[:-1])
 def test_only_what_the_engine_did_not_take_is_given_up(before: State, end: State) -> None:
     after = given_up(life(before), end, "why", "now")
     if before in {State.BUFFERED, State.PUBLISHED, *GIVEN_UP}:
@@ -145,6 +146,25 @@ def test_only_what_the_engine_did_not_take_is_merged_and_once(before: State) -> 
         assert after is None
 
 
+@pytest.mark.parametrize("before", State)
+def test_only_what_has_no_end_becomes_unknown(before: State) -> None:
+    after = unknown(life(before), "why", "now")
+    if before in {State.BUFFERED, State.PUBLISHED, State.TRIGGERED, State.RUNNING}:
+        assert after is not None
+        assert (after.report.state, after.report.error, after.report.at) == (State.UNKNOWN, "why", "now")
+        assert unknown(after, "why", "later") is None
+    else:
+        assert after is None
+
+
+def test_a_late_status_moves_an_unknown_one_on_within_its_run() -> None:
+    lost = unknown(life(State.RUNNING, RUN, progress="50%"), "why", "then")
+    assert lost is not None
+    after = progressed(lost, status("Succeeded", RUN), "now")
+    assert after is not None
+    assert (after.report.state, after.report.error, after.run) == (State.SUCCEEDED, "", RUN)
+
+
 def test_what_goes_on_after_it_was_merged_no_longer_names_another_trigger() -> None:
     before = life(State.MERGED, into="8e1b")
     for after in (
@@ -159,7 +179,7 @@ def test_what_goes_on_after_it_was_merged_no_longer_names_another_trigger() -> N
 
 @pytest.mark.parametrize("state", State)
 def test_what_is_final(state: State) -> None:
-    ends = {"succeeded", "failed", "error", "rejected", "expired", "dropped", "merged"}
+    ends = {"succeeded", "failed", "error", "rejected", "expired", "dropped", "merged", "unknown"}
     assert life(state).final is (state in ends)
     by_broker = msgspec.structs.replace(life(state), ends_published=True)
     assert by_broker.final is (state in ends | {"published"})

@@ -1,0 +1,178 @@
+"""What the ledger keeps, in SQL: written, read and bounded. On one thread only."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgeagent.core.lifecycle import FINAL, Life
+from edgeagent.ledger.file import DatabaseFile
+from edgeagent.ledger.schema import (
+    BY_WORKFLOW,
+    COLUMNS,
+    CORRELATION_CHARS,
+    PRUNED_FIRST,
+    UNFINISHED_PAGE,
+    UPSERT,
+    from_row,
+    to_row,
+)
+
+# Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
+_MAX_ROWS = 100_000
+_PRUNE_EVERY_COMMITS = 200
+# What the rows may take, whatever is in them; then so much of it is freed, final ones first.
+MAX_BYTES = 64 << 20
+_FREED = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class Database:
+    """See the module. What sqlite3 raises comes out, for `Ledger` to translate.
+
+    Attributes:
+        used_bytes: what the rows take, as of the last commit.
+        forgotten: unfinished triggers that had to give way since the start.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """A database that is opened when it is first used."""
+        self.used_bytes = 0
+        self.forgotten = 0
+        self._file = DatabaseFile(path)
+        self.use, self.close = self._file.use, self._file.close
+        self._commits = 0
+
+    @property
+    def path(self) -> Path:
+        """Where the file is."""
+        return self._file.path
+
+    def open(self) -> None:
+        """Open the file, and count what is in it."""
+        self.used_bytes = self._count_bytes()
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement; the database is opened when it is not yet, or no longer."""
+        return self._file.connection.execute(sql, values)
+
+    def get(self, correlation_id: str) -> tuple[Life, int] | None:
+        """A trigger's life and its version."""
+        query = f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ?"  # noqa: S608  COLUMNS is ours
+        row = self.execute(query, (correlation_id,)).fetchone()
+        return from_row(row) if row is not None else None
+
+    def by_workflow(self, workflow_id: str) -> Life | None:
+        """The trigger that started this workflow."""
+        names = (workflow_id[-CORRELATION_CHARS:], workflow_id, workflow_id)
+        rows = self.execute(BY_WORKFLOW, names).fetchmany(1)
+        return from_row(rows[0])[0] if rows else None
+
+    def newest(self, where: Mapping[str, str], limit: int) -> list[Life]:
+        """Triggers whose columns have these values, newest event first."""
+        conditions = " AND ".join(["1", *(f"{column} = ?" for column in where)])
+        sql = f"SELECT {COLUMNS} FROM trigger WHERE {conditions} ORDER BY accepted_ms DESC LIMIT ?"  # noqa: S608  columns are constants
+        return [from_row(row)[0] for row in self.execute(sql, (*where.values(), limit))]
+
+    def unrelayed(self, limit: int, sources: Iterable[str]) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
+        """The oldest that are marked, and when the newest event of each source was accepted, of those and `sources`."""
+        sql = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"  # noqa: S608  COLUMNS is ours
+        found = [from_row(row) for row in self.execute(sql, (limit,))]
+        newest_ms = {
+            source: ms
+            for source in {*sources, *(life.report.source for life, _ in found)}
+            for (ms,) in self.execute("SELECT max(accepted_ms) FROM trigger WHERE source = ?", (source,))
+            if ms is not None
+        }
+        return {life.report.correlation_id: (life, version) for life, version in found}, newest_ms
+
+    def unfinished(self, after: tuple[int, int], rows: int) -> tuple[list[tuple[str, int]], tuple[int, int] | None]:
+        """Look at the next `rows` triggers behind a place, in the order of their events.
+
+        Returns the unfinished ones, each with how often it was asked for in vain, and the place of the last one that
+        was looked at; None when nothing comes after it.
+        """
+        found: list[tuple[str, int]] = []
+        looked = self.execute(UNFINISHED_PAGE, (*after, rows)).fetchall()
+        for _, _, correlation_id, state, ends_published, asks in looked:
+            if state not in FINAL and not ends_published:
+                found.append((correlation_id, asks))
+        return found, (looked[-1][0], looked[-1][1]) if len(looked) == rows else None
+
+    def write(
+        self,
+        lives: Sequence[tuple[Life, int]],
+        relayed: Sequence[tuple[str, int]],
+        asked: Mapping[str, int],
+        *,
+        relay: bool,
+    ) -> None:
+        """Commit changes; see `Ledger`. A row that cannot be written is left out and told, the others are written."""
+        database = self._file.connection
+        with database:
+            rows = [to_row(life, version, relay=relay) for life, version in lives]
+            try:
+                database.executemany(UPSERT, rows)
+            except (OverflowError, UnicodeError):  # not SQLite's: a value that it cannot hold
+                self._write_each(rows)
+            database.executemany("UPDATE trigger SET unrelayed = 0 WHERE correlation_id = ? AND version = ?", relayed)
+            counts = [(asks, correlation_id) for correlation_id, asks in asked.items()]
+            database.executemany("UPDATE trigger SET asks = ? WHERE correlation_id = ?", counts)
+            self._commits += 1
+            if self._commits % _PRUNE_EVERY_COMMITS == 0:
+                self._prune_rows()
+            self._prune_bytes()
+
+    def _write_each(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for row in rows:
+            try:
+                self.execute(UPSERT, row)
+            except (OverflowError, UnicodeError) as exc:
+                _log.error(
+                    "the ledger cannot hold the state of trigger %a: %s",
+                    row[0],
+                    exc,
+                    extra={"event": "ledger_unwritable"},
+                )
+
+    def _prune_rows(self) -> None:
+        (excess,) = self.execute("SELECT count(*) - ? FROM trigger", (_MAX_ROWS,)).fetchone()
+        if excess > 0:
+            self._forget(excess, f"WHERE {PRUNED_FIRST}")
+
+    def _prune_bytes(self) -> None:
+        self.used_bytes = self._count_bytes()
+        if self.used_bytes <= MAX_BYTES:
+            return
+        (rows,) = self.execute("SELECT count(*) FROM trigger").fetchone()
+        excess = max(int(rows * (1 - (1 - _FREED) * MAX_BYTES / self.used_bytes)), 1)
+        excess -= self._forget(excess, f"WHERE {PRUNED_FIRST}")
+        if excess > 0:
+            self.forgotten += self._forget(excess, "")
+            _log.warning(
+                "the ledger is full (%d bytes): %d unfinished triggers are no longer followed",
+                MAX_BYTES,
+                excess,
+                extra={"event": "ledger_full", "count": excess},
+            )
+        self.used_bytes = self._count_bytes()
+
+    def _forget(self, count: int, where: str) -> int:
+        oldest = f"SELECT rowid FROM trigger {where} ORDER BY accepted_ms LIMIT ?"  # noqa: S608  texts of ours
+        return self.execute(f"DELETE FROM trigger WHERE rowid IN ({oldest})", (count,)).rowcount  # noqa: S608
+
+    def _count_bytes(self) -> int:
+        (pages,) = self._pragma("page_count")
+        (free,) = self._pragma("freelist_count")
+        (page_bytes,) = self._pragma("page_size")  # a file of an earlier version may have larger ones
+        return int((pages - free) * page_bytes)
+
+    def _pragma(self, name: str) -> tuple[int]:
+        with contextlib.closing(self.execute(f"PRAGMA {name}")) as cursor:
+            row: tuple[int] = cursor.fetchone()
+            return row
