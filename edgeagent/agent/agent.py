@@ -15,6 +15,7 @@ import msgspec
 
 import edgeagent
 from edgeagent.agent.api import AgentApi
+from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.downlink import Downlink
@@ -48,6 +49,9 @@ from edgeagent.outbox.overlay import Overlay
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
+# No answer and no status may have more than `messages.MAX_MESSAGE_BYTES`. What is a little larger is still received, so
+# that it is told; what is larger than this the broker discards.
+_MAX_PACKET_BYTES = 2 << 20
 _SESSION_BYTES = 4
 
 _log = logging.getLogger(__name__)
@@ -175,7 +179,8 @@ class _Agent:
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
         self._reloader = Reloader(self._path, config, self._rules, self._ingest.rule_counts)
-        addressing = Addressing(self._id, config.uplink.trigger_topic, config.uplink.response_topic)
+        uplink = config.uplink
+        addressing = Addressing(self._id, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
         self._forwarder = Forwarder(
             addressing,
             config.uplink,
@@ -190,6 +195,15 @@ class _Agent:
             rule_counts=self._ingest.rule_counts,
             guard=self._ingest.guarded.guard,
         )
+        self._asking = Asking(
+            self._id,
+            ledger,
+            self._chores,
+            clock,
+            status_timeout_s=config.relay.status_timeout,
+            give_up_after_s=config.relay.give_up_after,
+            max_age_s=config.outbox.max_age,
+        )
         self._downlink = Downlink(
             addressing,
             self._forwarder,
@@ -198,10 +212,13 @@ class _Agent:
             ledger,
             self._chores,
             clock,
+            heard=self._asking.heard,
             accept_dry_run=config.uplink.accept_dry_run,
         )
         self._uplink_told = ConnectionTold("uplink", config.uplink.addresses, "events are kept on disk, retrying")
-        self._uplink = UplinkOwner(self._forwarder, self._downlink, self._uplink_told, state_topic(self._id))
+        self._uplink = UplinkOwner(
+            self._forwarder, self._downlink, self._asking, self._uplink_told, state_topic(self._id)
+        )
         self._local = self._make_local(config.local) if config.local is not None else None
         api = AgentApi(
             self._ingest,
@@ -273,6 +290,7 @@ class _Agent:
             "ledger": self._ledger.run(),
             "chores": self._chores.run(),
             "forwarder": self._forwarder.run(),
+            "asking": self._asking.run(),
             "reload": self._reloader.run(self._hangup),
             "uplink": keep_connected(
                 uplink,
@@ -285,6 +303,7 @@ class _Agent:
                 kept=self._kept("uplink-subscriptions"),
                 will=Will(state_topic(self._id), b"offline", delay_s=_WILL_DELAY_S),
                 rotation=self._rotation,
+                max_packet_bytes=_MAX_PACKET_BYTES,
                 first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
             ),
         }
@@ -368,9 +387,11 @@ class _Agent:
                 **self._uplink_told.stats(),
                 **msgspec.to_builtins(self._forwarder.counts),
                 **msgspec.to_builtins(self._downlink.counts),
+                **msgspec.to_builtins(self._asking.counts),
                 "in_flight": len(self._forwarder.window),
                 "certificate_days_left": self._rotation.days_left,
             },
+            "ledger": self._ledger.stats()._asdict(),
             "rules": msgspec.to_builtins(self._ingest.rule_counts),
         }
         if self._local is not None:

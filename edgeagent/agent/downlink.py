@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
@@ -20,8 +20,20 @@ from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.lives import Out
 from edgeagent.agent.uplink import Addressing
 from edgeagent.core import causes, lifecycle
+from edgeagent.core.foreign import shown
 from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, Response, State, Status, StatusReply, parse_response, parse_status
+from edgeagent.core.messages import (
+    STATUS_INVALID,
+    STATUS_RECEIVED,
+    Report,
+    Response,
+    State,
+    Status,
+    StatusReply,
+    cut,
+    parse_response,
+    parse_status,
+)
 from edgeagent.core.rules import RuleSet
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
@@ -37,12 +49,13 @@ _log = logging.getLogger(__name__)
 
 
 class DownlinkCounts(msgspec.Struct):
-    """Since the agent started, in messages."""
+    """Since the agent started, in messages. `replies_refused`: statuses that wanted an answer where none may go."""
 
     responses: int = 0
     statuses: int = 0
     malformed: int = 0
     dry_run: int = 0
+    replies_refused: int = 0
 
 
 class Downlink:
@@ -58,8 +71,10 @@ class Downlink:
         chores: Chores,
         clock: Clock,
         *,
+        heard: Callable[[str], None],
         accept_dry_run: bool,
     ) -> None:
+        """`heard` is called with the correlation id of each status of ours, also of one that changes nothing."""
         self.counts = DownlinkCounts()
         self._addressing = addressing
         self._forwarder = forwarder
@@ -68,8 +83,10 @@ class Downlink:
         self._ledger = ledger
         self._chores = chores
         self._clock = clock
+        self._heard = heard
         self._accept_dry_run = accept_dry_run
         self._dry_run_told = False
+        self._reply_told = False
         self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not worked off: at most the receive maximum
         self._early: dict[str, Life] = {}  # lives of triggers that held messages settled before the ledger knew
         self._failing = False
@@ -91,13 +108,14 @@ class Downlink:
         try:
             while self._held:
                 link, messages = self._held[0]
+                replies: list[Publication] = []
                 for message in messages:
                     if message.topic == self._addressing.response_topic:
                         await self._response(message)
-                    else:
-                        await self._status(link, message)
+                    elif (reply := await self._status(message)) is not None:
+                        replies += self._reply(message, reply)
                 self._held.popleft()
-                self._ledger.when_kept(len(messages), partial(link.acknowledge, messages))
+                self._ledger.when_kept(len(messages), partial(_done, link, messages, replies))
         except StorageFailed as exc:
             if not self._failing:
                 _log.warning("answers cannot be kept, trying again: %s", exc, extra={"event": "downlink_unkept"})
@@ -164,7 +182,7 @@ class Downlink:
             cause = causes.of_answer(response.code, namespace, rule)
             self._forwarder.again(entry, response.retry_after_s, cause)
         else:
-            reason = ": ".join(text for text in (response.error, response.detail) if text)
+            reason = cut(": ".join(text for text in (response.error, response.detail) if text))
             self._forwarder.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
 
     def _concerns(self, entry: Out | None) -> tuple[str, str]:
@@ -189,21 +207,20 @@ class Downlink:
         if before is not None:
             await self._late(before)
 
-    async def _status(self, link: Link, message: Message) -> None:
+    async def _status(self, message: Message) -> StatusReply | None:
+        """Take a status; returns the answer to it, if its sender wants one, None when it is not for us to answer."""
+        alone = message.topic == self._addressing.status_topic  # else others hear it too
         try:
             status = parse_status(message.payload)
         except MessageError as exc:
             self._malformed(message, exc)
-            if message.topic == self._addressing.status_topic:
-                self._reply(link, message, StatusReply(400, error="Invalid status update format"))
-            return
+            return StatusReply(400, error=STATUS_INVALID) if alone else None
         self.counts.statuses += 1
         if status.dry_run and not self._accept_dry_run:
             self._rehearsal(status.correlation_id)
-            return
+            return None
         ours = await self._progress(status)
-        if ours or message.topic == self._addressing.status_topic:
-            self._reply(link, message, StatusReply(_SUCCESS, status="Status update received successfully"))
+        return StatusReply(_SUCCESS, status=STATUS_RECEIVED) if ours or alone else None
 
     async def _progress(self, status: Status) -> bool:
         """Carry a trigger's life on; False when the status is of none of ours."""
@@ -225,6 +242,7 @@ class Downlink:
             return lifecycle.progressed(life, status, at) if life is not None else None
 
         await self._ledger.change(correlation, step)
+        self._heard(correlation)
         if known is not None:
             await self._late(known)
         return True
@@ -239,20 +257,36 @@ class Downlink:
                 found = await find(self._outbox, log, lambda leased: _is(leased, report), 1)
                 self._outbox.release(found, SETTLED)
 
-    def _reply(self, link: Link, message: Message, reply: StatusReply) -> None:
-        """Answer a status update that asks for it. At most once: the sender repeats what it wants answered."""
-        if message.response_topic and link.room:
-            link.publish(
-                [
-                    Publication(
-                        token=0,
-                        topic=message.response_topic,
-                        payload=msgspec.json.encode(reply),
-                        content_type="application/json",
-                        correlation_data=message.correlation_data,
-                    )
-                ]
-            )
+    def _reply(self, message: Message, reply: StatusReply) -> Sequence[Publication]:
+        """The answer to a status update that asks for one: at QoS 0, and none when it comes a second time.
+
+        So one that a broker takes offence at costs a connection at most once. Where it goes the sender chose: only
+        below `uplink.reply_prefix`, or he could have us speak in anybody's name.
+        """
+        topic = message.response_topic
+        if not topic or message.duplicate:
+            return ()
+        if not self._addressing.may_reply_on(topic):
+            self.counts.replies_refused += 1
+            if not self._reply_told:
+                self._reply_told = True
+                _log.warning(
+                    "a status update wants its answer on %s, which is not below uplink.reply_prefix: it gets none, and "
+                    "others like it are only counted",
+                    shown(topic),
+                    extra={"event": "reply_refused"},
+                )
+            return ()
+        return (
+            Publication(
+                token=0,
+                topic=topic,
+                payload=msgspec.json.encode(reply),
+                qos=0,
+                content_type="application/json",
+                correlation_data=message.correlation_data,
+            ),
+        )
 
     def _rehearsal(self, correlation: str) -> None:
         self.counts.dry_run += 1
@@ -269,10 +303,17 @@ class Downlink:
         self.counts.malformed += 1
         _log.warning(
             "ignored a message on %s: %s",
-            message.topic,
+            shown(message.topic),
             error,
-            extra={"event": "downlink_malformed", "topic": message.topic},
+            extra={"event": "downlink_malformed", "topic": shown(message.topic)},
         )
+
+
+def _done(link: Link, messages: Sequence[Message], replies: Sequence[Publication]) -> None:
+    """What messages said is kept: acknowledge them, and answer those that asked for it."""
+    link.acknowledge(messages)
+    if replies and link.room:
+        link.publish(replies[: link.room])
 
 
 def _is(leased: Leased, report: Report) -> bool:

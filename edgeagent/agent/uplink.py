@@ -9,7 +9,7 @@ from typing import Any
 from edgeagent.agent.clock import Moment
 from edgeagent.core.elapsed import Instant, elapsed
 from edgeagent.core.rules import Rule
-from edgeagent.core.topics import status_topics, with_agent
+from edgeagent.core.topics import RESPONSE, is_below, status_topics, with_agent
 from edgeagent.core.trigger import render, traceparent
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.link import Publication
@@ -20,14 +20,23 @@ _log = logging.getLogger(__name__)
 
 
 class Addressing:
-    """Where this agent's triggers go, and where their answers come."""
+    """Where this agent's triggers go, where their answers come, and where it may answer itself."""
 
-    def __init__(self, agent: str, trigger_topic: str, response_topic: str) -> None:
+    def __init__(self, agent: str, trigger_topic: str, response_topic: str, reply_prefix: str = RESPONSE) -> None:
         """Take the configured topics, with `{agent}` in them."""
         self.agent = agent
         self.trigger_topic = with_agent(trigger_topic, agent)
         self.response_topic = with_agent(response_topic, agent)
         self.status_topic = status_topics(agent)[-1]  # for this agent alone: it answers even malformed updates there
+
+        self._reply_prefix = reply_prefix
+
+    def may_reply_on(self, topic: str) -> bool:
+        """Whether an answer to a status may go there.
+
+        Never to where the engine's answers to this agent come: there it would be one of them.
+        """
+        return topic != self.response_topic and is_below(self._reply_prefix, topic)
 
     def publication(
         self, token: int, rule: Rule, leased: Leased, correlation: str, attempt: int, left_s: float, qos: int

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from edgeagent.agent.asking import Asking
 from edgeagent.agent.downlink import Downlink
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.link import Ack, Link, Message, Publication
 
-# Tokens of triggers count from 1; these are the state's.
+# Tokens of triggers count from 1; these are the state's, and below them is a query's (`asking`).
 _ONLINE, _OFFLINE = -1, -2
 
 
 class UplinkOwner:
     """See the module."""
 
-    def __init__(self, forwarder: Forwarder, downlink: Downlink, told: ConnectionTold, state_topic: str) -> None:
+    def __init__(
+        self, forwarder: Forwarder, downlink: Downlink, asking: Asking, told: ConnectionTold, state_topic: str
+    ) -> None:
         self._forwarder = forwarder
         self._downlink = downlink
+        self._asking = asking
         self._told = told
         self._state_topic = state_topic
         self._link: Link | None = None
@@ -28,19 +32,21 @@ class UplinkOwner:
         self._online_said = False
         self._leaving = False
 
-    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  `Link.carried` says more
+    def on_up(self, link: Link, *, session_present: bool) -> None:
         """Connected; see `LinkOwner`."""
         self._told.up()
         self._link = link
         self._online_said = False
         self._say_online()
         self._forwarder.up(link)
+        self._asking.up(link, session_present=session_present)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected; see `LinkOwner`."""
         self._told.down(error)
         self._link = None
         self._left.set()
+        self._asking.down()
         self._forwarder.down()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
@@ -54,6 +60,7 @@ class UplinkOwner:
             self._left.set()
         if not self._online_said:
             self._say_online()
+        self._asking.acknowledged(acks)
         self._forwarder.acknowledged(acks)
 
     def on_room(self) -> None:

@@ -59,6 +59,9 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
         yield Problem("relay.topic", "must contain {source}")
     elif not config.relay.topic.startswith("edgeagent/"):
         yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
+    for key, value in (("status_timeout", config.relay.status_timeout), ("give_up_after", config.relay.give_up_after)):
+        if value < 1:
+            yield Problem(f"relay.{key}", "must be at least 1s: each time the dispatcher is asked")
     yield from _rules_problems(config.rule)
     yield from _window_problems(config)
 
@@ -132,17 +135,23 @@ def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
             "uplink.qos",
             "2 needs MQTT 5 by mqtt:// or mqtts://, and no proxy: elsewhere its handshakes are not resumed",
         )
-    for key, topic in (("trigger_topic", uplink.trigger_topic), ("response_topic", uplink.response_topic)):
-        if problem := topics.topic_problem(topic):
-            yield Problem(f"uplink.{key}", problem)
-    for index, topic in enumerate(uplink.status_topics):
-        if problem := topics.filter_problem(topic):
-            yield Problem(f"uplink.status_topics[{index}]", problem)
+    yield from _topic_problems(uplink)
     for key, value in (("max_inflight", uplink.max_inflight), ("max_unanswered", uplink.max_unanswered)):
         if not 1 <= value <= WINDOW_LIMIT:
             yield Problem(f"uplink.{key}", f"must be 1 to {WINDOW_LIMIT}")
     if uplink.response_timeout <= 0:
         yield Problem("uplink.response_timeout", "must be more than 0")
+
+
+def _topic_problems(uplink: Uplink) -> Iterator[Problem]:
+    for key in ("trigger_topic", "response_topic", "reply_prefix"):
+        if problem := topics.topic_problem(getattr(uplink, key)):
+            yield Problem(f"uplink.{key}", problem)
+    if not all(uplink.reply_prefix.split("/")):
+        yield Problem("uplink.reply_prefix", "must have no empty level, and no '/' at its end")
+    for index, topic in enumerate(uplink.status_topics):
+        if problem := topics.filter_problem(topic):
+            yield Problem(f"uplink.status_topics[{index}]", problem)
 
 
 def _resumes_exactly_once(uplink: Uplink) -> bool:

@@ -58,6 +58,7 @@ class Uplink(Connection, frozen=True, kw_only=True):
     trigger_topic: str = topics.AGENTS_TRIGGER
     response_topic: str = topics.RESPONSE + "/{agent}"
     status_topics: tuple[str, ...] = (topics.STATUS + "/{agent}",)
+    reply_prefix: str = topics.RESPONSE
     max_inflight: int = 100
     max_unanswered: int = 100
     response_timeout: Duration = Duration(60)
@@ -120,6 +121,8 @@ class Relay(_Table, frozen=True, kw_only=True):
 
     topic: str = "edgeagent/status/{source}"
     retain: bool = True
+    status_timeout: Duration = Duration(3600)
+    give_up_after: Duration = Duration(86400)
 
 
 class Log(_Table, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ _RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
 _RESERVED_TOPICS = frozenset({"edgeagent", "argo/workflows"})  # `edgeagent/#` has its parent in it
 
 _MAX_TOPIC_BYTES = 65535
+# Of a topic that somebody else chose: some brokers take no more, and many drop who publishes with too many levels.
+_MAX_FOREIGN_TOPIC_BYTES = 256
 
 
 def with_agent(text: str, agent: str) -> str:
@@ -124,6 +126,14 @@ def topic_problem(topic: str) -> str | None:
     if any(sign in topic for sign in "#+\0"):
         return "must not contain '#', '+' or NUL"
     return None
+
+
+def is_below(base: str, topic: str) -> bool:
+    """Whether a topic that somebody else chose lies below `base`, and no broker could take offence at it."""
+    if not topic.startswith(f"{base}/") or len(topic.encode()) > _MAX_FOREIGN_TOPIC_BYTES:
+        return False
+    # Brokers drop whoever publishes with control characters in the topic, or with wildcards.
+    return topic_problem(topic) is None and topic.isprintable() and all(topic[len(base) + 1 :].split("/"))
 
 
 def filter_problem(topic_filter: str) -> str | None:

@@ -33,11 +33,30 @@ class FakeForwarder:
         self.room.append(self._link.room)
 
 
+class FakeAsking:
+    """Notes whether the session was there."""
+
+    def __init__(self) -> None:
+        self.sessions: list[bool] = []
+
+    def up(self, link: Any, *, session_present: bool) -> None:
+        """A connection."""
+        del link
+        self.sessions.append(session_present)
+
+    def down(self) -> None:
+        """Nothing to do."""
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """Nothing was asked."""
+
+
 def make() -> tuple[UplinkOwner, FakeForwarder]:
     forwarder: Any = FakeForwarder()
     downlink: Any = None
+    asking: Any = FakeAsking()
     return UplinkOwner(
-        forwarder, downlink, ConnectionTold("uplink", ["mqtt://b"], "kept"), "edgeagent/state/gw"
+        forwarder, downlink, asking, ConnectionTold("uplink", ["mqtt://b"], "kept"), "edgeagent/state/gw"
     ), forwarder
 
 

@@ -1,0 +1,209 @@
+"""Asks the dispatcher for statuses that did not come, and gives up triggers of which nobody tells (contract section 5).
+
+Decisions are `core.inquiry`'s; here they meet the ledger, the link and the clock. What is followed is read from the
+ledger at the start, in parts, and then kept up by its changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock
+from edgeagent.core import lifecycle
+from edgeagent.core.foreign import shown
+from edgeagent.core.inquiry import Inquiry
+from edgeagent.core.lifecycle import Life
+from edgeagent.core.messages import State, StatusQuery
+from edgeagent.core.topics import STATUS_QUERY, status_topics
+from edgeagent.errors import StorageFailed
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import FAILURE, Ack, Link, Publication
+from edgeagent.mqtt.reasons import publish_refused
+
+# Tokens of triggers count from 1; -1 and -2 are the state's (`uplink_owner`).
+TOKEN = -3
+# The link has no room, or the ledger cannot be read.
+_RETRY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class AskingCounts(msgspec.Struct):
+    """Since the agent started: triggers that were asked for, each time, and those whose state became `unknown`."""
+
+    asked: int = 0
+    unknown: int = 0
+
+
+class Asking:
+    """See the module. `run` must be running; the link's callbacks come through `agent.uplink_owner`."""
+
+    def __init__(
+        self,
+        agent: str,
+        ledger: Ledger,
+        chores: Chores,
+        clock: Clock,
+        *,
+        status_timeout_s: float,
+        give_up_after_s: float,
+        max_age_s: float,
+    ) -> None:
+        """`max_age_s`: a trigger that is older is in no outbox any more."""
+        self.counts = AskingCounts()
+        self._agent = agent
+        self._ledger = ledger
+        self._chores = chores
+        self._clock = clock
+        self._max_age_ms = max_age_s * 1000
+        self._give_up_after_s = give_up_after_s
+        self._inquiry = Inquiry(status_timeout_s, give_up_after_s)
+        self._reply_to = status_topics(agent)[-1]
+        self._now = asyncio.get_running_loop().time
+        self._link: Link | None = None
+        self._session_lost = False
+        self._whole = False  # whether everything unfinished in the ledger is followed
+        self._loading = True
+        self._refused = False
+        self._work = asyncio.Event()
+        ledger.listen(self._changed)
+
+    def up(self, link: Link, *, session_present: bool) -> None:
+        """The uplink is there. Without a session the broker kept nothing of what was told meanwhile."""
+        self._link = link
+        self._session_lost = self._session_lost or not session_present
+        if not self._loading:
+            self._connected()
+        self._work.set()
+
+    def down(self) -> None:
+        """The uplink is gone: nothing is asked until `up`."""
+        self._link = None
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """The broker answered publications; a query that it did not pass on is asked again with the next round."""
+        for ack in acks:
+            if ack.token == TOKEN and ack.reason_code >= FAILURE:
+                if not self._refused:
+                    _log.warning(
+                        "statuses cannot be asked for: %s on %s",
+                        shown(str(publish_refused(ack.reason_code, ack.reason))),
+                        STATUS_QUERY,
+                        extra={"event": "status_query_refused", "code": ack.reason_code},
+                    )
+                self._refused = True
+            elif ack.token == TOKEN:
+                self._refused = False
+
+    def heard(self, correlation_id: str) -> None:
+        """A status of a trigger came, whether or not it changed anything."""
+        if self._inquiry.heard(correlation_id, self._now()):
+            self._ledger.asked({correlation_id: 0})
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        while True:
+            self._work.clear()
+            look_at = await self._step()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(look_at if look_at < math.inf else None):
+                    await self._work.wait()
+
+    async def _step(self) -> float:
+        """Do what is due; returns when to look again, if nothing else happens."""
+        try:
+            if not self._whole and self._inquiry.is_half_empty:
+                await self._load()
+        except StorageFailed:  # the ledger tells it
+            return self._now() + _RETRY_S
+        link, now = self._link, self._now()
+        if link is None:
+            return math.inf
+        if link.room < 1:
+            return now + _RETRY_S
+        due = self._inquiry.due(now)
+        if due.ask:
+            self._publish(link, due.ask)
+        if due.asks:
+            self._ledger.asked(due.asks)
+        if due.give_up:
+            self._chores.leave(lambda: self._give_up(due.give_up))
+        return self._inquiry.next_due(now)
+
+    async def _load(self) -> None:
+        """Follow what is unfinished in the ledger, as far as there is room."""
+        place: tuple[int, int] | None = (0, 0)
+        self._whole = True
+        while place is not None and self._whole:
+            try:
+                page = await self._ledger.unfinished(place)
+            except StorageFailed:
+                self._whole = False
+                raise
+            for correlation_id, asks in page.triggers:
+                if not self._inquiry.is_followed(correlation_id):
+                    self._whole = self._inquiry.follow(correlation_id, self._now(), asks) and self._whole
+            place = page.next_place
+        if self._loading:
+            self._loading = False
+            if self._link is not None:
+                self._connected()
+
+    def _connected(self) -> None:
+        self._inquiry.connected(self._now(), session_lost=self._session_lost)
+        self._session_lost = False
+
+    def _changed(self, life: Life) -> None:
+        """A trigger's life went on."""
+        correlation_id = life.report.correlation_id
+        if life.final:
+            self._inquiry.ended(correlation_id)
+        elif not self._inquiry.follow(correlation_id, self._now()):
+            self._whole = False
+        elif len(self._inquiry) == 1:  # else it is not the first that is due
+            self._work.set()
+
+    def _publish(self, link: Link, correlation_ids: Sequence[str]) -> None:
+        query = StatusQuery(self._agent, tuple(correlation_ids), self._reply_to)
+        payload = msgspec.json.encode(query)
+        link.publish([Publication(TOKEN, STATUS_QUERY, payload, content_type="application/json")])
+        self.counts.asked += len(correlation_ids)
+        _log.info(
+            "asked for the statuses of %d triggers of which nothing was heard",
+            len(correlation_ids),
+            extra={"event": "status_asked", "count": len(correlation_ids)},
+        )
+
+    async def _give_up(self, correlation_ids: Sequence[str]) -> None:
+        """Nobody answered for these: their state is `unknown`, unless the outbox may still send them."""
+        at, reason = (
+            self._clock.now(),
+            f"nothing was heard of it, although it was asked for {self._give_up_after_s:g} s",
+        )
+        lost: list[str] = []
+        for correlation_id in correlation_ids:
+            life = await self._ledger.get(correlation_id)
+            if life is None or life.final:
+                continue
+            age_ms = self._clock.now_ms() - life.accepted_ms
+            if life.report.state is State.PUBLISHED and age_ms < self._max_age_ms:
+                self._inquiry.follow(correlation_id, self._now())
+                continue
+            lost.append(correlation_id)
+            await self._ledger.change(correlation_id, lambda known: known and lifecycle.unknown(known, reason, at))
+        if lost:
+            self.counts.unknown += len(lost)
+            _log.warning(
+                "the dispatcher tells nothing of %d triggers, so their state is unknown, the first is %s: is "
+                "`edgeagent dispatch` running, and do their workflows still exist?",
+                len(lost),
+                lost[0],
+                extra={"event": "status_unknown", "count": len(lost), "correlation_id": lost[0]},
+            )
