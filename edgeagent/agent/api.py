@@ -103,8 +103,7 @@ class AgentApi:
         known = {report.correlation_id for report in reports}
         waiting = await self._pending(lambda leased: _wanted(leased, query), query.limit)
         buffered: list[Report] = []
-        for leased in reversed(waiting):
-            life = self._buffered(leased)
+        for life in reversed(waiting):
             if life.report.correlation_id in known or await self._ledger.get(life.report.correlation_id) is not None:
                 continue
             buffered.append(life.report)
@@ -156,7 +155,7 @@ class AgentApi:
 
     async def find_waiting(self, text: str) -> list[Waiting]:
         """Triggers by correlation id or event id; see `OperatorPort`."""
-        found = await self._lookup.search(LOGS, lambda leased: named(leased, text), MAX_FOUND)
+        found = await self._lookup.search(LOGS, lambda leased: leased if named(leased, text) else None, MAX_FOUND)
         return await self._outbox.look(lambda store: [waiting(each, store.leased_seq(each.log)) for each in found])
 
     async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
@@ -204,10 +203,12 @@ class AgentApi:
             return self._buffered(found)
         return await self._ledger.get(correlation)  # published while we looked
 
-    async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
-        """Triggers in the outbox, the oldest first."""
-        found = await self._lookup.search(BUFFERED_LOGS, wanted, limit)
-        found.sort(key=lambda leased: leased.record.accepted_ms)
+    async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Life]:
+        """The newest `limit` triggers in the outbox, in the order of their events; nothing is kept of their data."""
+        found = await self._lookup.search(
+            BUFFERED_LOGS, lambda leased: self._buffered(leased) if wanted(leased) else None, limit
+        )
+        found.sort(key=lambda life: life.accepted_ms)
         return found[-limit:]
 
     def _buffered(self, leased: Leased) -> Life:

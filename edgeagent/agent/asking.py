@@ -31,6 +31,7 @@ from edgeagent.mqtt.reasons import publish_refused
 TOKEN = -3
 # The link has no room, or the ledger cannot be read.
 _RETRY_S = 5.0
+_REASON = "nothing was heard of it, although it was asked for (relay.give_up_after)"
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +64,6 @@ class Asking:
         self._chores = chores
         self._clock = clock
         self._max_age_ms = max_age_s * 1000
-        self._give_up_after_s = give_up_after_s
         self._inquiry = Inquiry(status_timeout_s, give_up_after_s)
         self._reply_to = status_topics(agent)[-1]
         self._now = asyncio.get_running_loop().time
@@ -134,7 +134,7 @@ class Asking:
         if due.asks:
             self._ledger.asked(due.asks)
         if due.give_up:
-            self._chores.leave(lambda: self._give_up(due.give_up))
+            self._chores.leave(lambda: self._end(due.give_up))
         return self._inquiry.next_due(now)
 
     async def _load(self) -> None:
@@ -181,23 +181,14 @@ class Asking:
             extra={"event": "status_asked", "count": len(correlation_ids)},
         )
 
-    async def _give_up(self, correlation_ids: Sequence[str]) -> None:
-        """Nobody answered for these: their state is `unknown`, unless the outbox may still send them."""
-        at, reason = (
-            self._clock.now(),
-            f"nothing was heard of it, although it was asked for {self._give_up_after_s:g} s",
-        )
-        lost: list[str] = []
-        for correlation_id in correlation_ids:
-            life = await self._ledger.get(correlation_id)
-            if life is None or life.final:
-                continue
-            age_ms = self._clock.now_ms() - life.accepted_ms
-            if life.report.state is State.PUBLISHED and age_ms < self._max_age_ms:
-                self._inquiry.follow(correlation_id, self._now())
-                continue
-            lost.append(correlation_id)
-            await self._ledger.change(correlation_id, lambda known: known and lifecycle.unknown(known, reason, at))
+    async def _end(self, correlation_ids: Sequence[str]) -> None:
+        """Nobody answered for these: their state is `unknown`."""
+        try:
+            lost = [each for each in correlation_ids if await self._give_up(each)]
+        except StorageFailed:
+            self._whole = False  # they are read again when the ledger can be used
+            self._work.set()
+            raise
         if lost:
             self.counts.unknown += len(lost)
             _log.warning(
@@ -207,3 +198,17 @@ class Asking:
                 lost[0],
                 extra={"event": "status_unknown", "count": len(lost), "correlation_id": lost[0]},
             )
+
+    async def _give_up(self, correlation_id: str) -> bool:
+        """Give a trigger up, unless the outbox may still send it."""
+        life = await self._ledger.get(correlation_id)
+        if life is None or life.final:
+            return False
+        if life.report.state is State.PUBLISHED and self._clock.now_ms() - life.accepted_ms < self._max_age_ms:
+            self._inquiry.follow(correlation_id, self._now())
+            self._ledger.asked({correlation_id: 0})
+            self._work.set()
+            return False
+        at = self._clock.now()
+        await self._ledger.change(correlation_id, lambda known: known and lifecycle.unknown(known, _REASON, at))
+        return True

@@ -8,20 +8,23 @@ first search after a start reads everything, and whoever asks meanwhile waits fo
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from typing import TypeVar
 
 from edgeagent.agent.lives import correlation_of
 from edgeagent.core.sieve import ROOMY, Sieve, is_correlation_id
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Leased
-from edgeagent.outbox.search import find, walk
+from edgeagent.outbox.search import walk
 
 # Logs of triggers that were never published, as far as we know: the ledger may know nothing of them.
 BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS)
 # So many that were found are found again without reading what stands before them.
 _MAX_PLACES = 1000
+
+T = TypeVar("T")
 
 
 class Lookup:
@@ -56,14 +59,20 @@ class Lookup:
                     self._places.popitem(last=False)
             return found
 
-    async def search(self, logs: Sequence[str], wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
-        """The last `limit` of each log that are wanted; reads all of them.
+    async def search(self, logs: Sequence[str], pick: Callable[[Leased], T | None], limit: int) -> list[T]:
+        """Of each log the last `limit` that are picked, as what `pick` makes of them; reads all of the logs.
 
         Raises:
             StorageFailed: the disk cannot be read now.
         """
+        found: list[T] = []
         async with self._one_at_a_time:
-            return [leased for log in logs for leased in await find(self._outbox, log, wanted, limit)]
+            for log in logs:
+                newest: deque[T] = deque(maxlen=limit)
+                async for part in walk(self._outbox, log):
+                    newest += [picked for leased in part if (picked := pick(leased)) is not None]
+                found += newest
+        return found
 
     async def _in_log(self, log: str, seq: int, correlation_id: str, *, first_part: bool = False) -> Leased | None:
         async with aclosing(walk(self._outbox, log, seq)) as parts:

@@ -21,7 +21,8 @@ import msgspec
 
 from edgeagent.core.messages import MAX_QUERY_IDS
 
-# Each question may make the engine list workflows: a gateway with 10,000 unfinished ones takes five minutes to ask.
+# Each query makes the engine list workflows: a gateway with 10,000 unfinished ones takes five minutes to ask. With a
+# timeout of less than a minute so many may go in each timeout.
 MAX_QUERIES_A_MINUTE: Final = 4
 # What is followed at once: about 5 MB. The rest is taken up when there is room again.
 MAX_FOLLOWED: Final = 20_000
@@ -170,4 +171,4 @@ class Inquiry:
         """When one more query may go out."""
         if len(self._queries) < MAX_QUERIES_A_MINUTE:
             return now
-        return max(now, self._queries[0] + _MINUTE_S)
+        return max(now, self._queries[0] + min(_MINUTE_S, self.interval_s))

@@ -24,6 +24,7 @@ from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from edgeagent.dispatcher import verdict
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
+from edgeagent.dispatcher.progress import status_of
 from edgeagent.errors import EngineRefused, EngineUnavailable
 
 # A quota that many workflows count against at once settles within a second.
@@ -111,7 +112,9 @@ class ArgoEngine:
         workflow = await self._client.get(order.namespace, order.name)
         if workflow is None:
             return None
-        return Duplicate(order.name) if _is_of(workflow, order) else NameTaken(order.name)
+        if not _is_of(workflow, order):
+            return NameTaken(order.name)
+        return Duplicate(order.name, status_of(order.namespace, workflow))
 
     def _explain(self, error: EngineRefused) -> None:
         """Raise a refusal of the token anew with the file that it is in, for the operator."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -31,7 +31,7 @@ from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
 from edgeagent.dispatcher.intake import Intake, Ready
-from edgeagent.dispatcher.outcome import Created, Crowded, Outcome, Unbound, response_to
+from edgeagent.dispatcher.outcome import Created, Crowded, Duplicate, Outcome, Unbound, response_to
 from edgeagent.dispatcher.outgoing import Outgoing, QueuedMessage, QueuedResponse, QueuedStatus
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.dispatcher.shares import Shares
@@ -217,11 +217,11 @@ class Dispatcher:
 
     def report(self, changes: Sequence[Status]) -> None:
         """Publish changes of status, for monitoring and for the gateway that each workflow belongs to."""
-        dropped = 0
-        for change in changes:
-            payload = _encoder.encode(change)
-            for topic in topics.status_topics(change.agent):
-                dropped += not self._outgoing.add_status(topic, payload)
+        self._add_statuses((topic, change) for change in changes for topic in topics.status_topics(change.agent))
+        self._publish()
+
+    def _add_statuses(self, told: Iterable[tuple[str, Status]]) -> None:
+        dropped = sum(not self._outgoing.add_status(topic, _encoder.encode(status)) for topic, status in told)
         if dropped:
             self._stats.statuses_dropped += dropped
             log.error(
@@ -230,7 +230,6 @@ class Dispatcher:
                 self._max_statuses,
                 extra={"event": "status_dropped", "dropped": dropped},
             )
-        self._publish()
 
     # Life.
 
@@ -368,6 +367,10 @@ class Dispatcher:
         }
         log.debug("trigger on %s answered", message.topic, extra=extra)
         self._outgoing.add_response(checked.reply_topic, response, message)
+        if isinstance(outcome, Duplicate) and outcome.status is not None:
+            # What was told of it meanwhile the sender may have missed. It goes to him alone: it was read some time ago,
+            # and the leader may have told more by now. An agent knows that a run only goes forward.
+            self._add_statuses([(topics.status_topics(outcome.status.agent)[-1], outcome.status)])
         self._publish_soon()
 
     def _leave_unanswered(self, message: Message, outcome: Outcome) -> None:

@@ -36,7 +36,7 @@ _STEPS: tuple[tuple[_Phase, str], ...] = (("Pending", "0%"), ("Running", "50%"),
 
 
 class _Walk(msgspec.Struct, gc=False):
-    """A workflow on its way: whose it is and the step that comes next."""
+    """A workflow on its way, or at its end: whose it is and the step that comes next."""
 
     namespace: str
     workflow_id: str
@@ -44,6 +44,7 @@ class _Walk(msgspec.Struct, gc=False):
     correlation_id: str
     step: int = 0
     started_at: str | None = None
+    finished_at: str | None = None
 
 
 class Walks:
@@ -62,9 +63,11 @@ class Walks:
         """The monotonic time of the next change, None when there is none."""
         return self._heap[0][0] if self._heap else None
 
-    def start(self, order: Order, workflow_id: str, now_s: float) -> None:
+    def start(self, order: Order, workflow_id: str, now_s: float) -> _Walk:
         """Begin a walk: its first change comes one step from now."""
-        self._push(_Walk(order.namespace, workflow_id, order.agent, order.correlation_id), now_s)
+        walk = _Walk(order.namespace, workflow_id, order.agent, order.correlation_id)
+        self._push(walk, now_s)
+        return walk
 
     def due(self, now_s: float, wall_s: float) -> list[Status]:
         """The changes that are due at the monotonic time `now_s`; `wall_s` (Unix time) is written into them."""
@@ -99,7 +102,7 @@ class DryRun:
         self._walks = Walks(step_s)
         self._max_names = max_names
         self._wall = wall
-        self._owners: dict[tuple[str, str], tuple[str, str]] = {}
+        self._known: dict[tuple[str, str], _Walk] = {}
         self._started = asyncio.Event()
         self._finished = asyncio.Event()
         self._finished.set()
@@ -109,14 +112,15 @@ class DryRun:
         if problems := [f"{path or 'workflow'} {reason}" for path, reason in _first_problems(order)]:
             return Invalid("; ".join(problems))
         workflow_id = order.name or _generated(order.generate_name)
-        owner = (order.agent, order.correlation_id)
-        known = self._owners.get((order.namespace, workflow_id))
+        known = self._known.get((order.namespace, workflow_id))
         if known is not None:
-            return Duplicate(workflow_id) if known == owner else NameTaken(workflow_id)
-        if len(self._owners) >= self._max_names:
-            del self._owners[next(iter(self._owners))]
-        self._owners[order.namespace, workflow_id] = owner
-        self._walks.start(order, workflow_id, asyncio.get_running_loop().time())
+            if (known.agent, known.correlation_id) != (order.agent, order.correlation_id):
+                return NameTaken(workflow_id)
+            return Duplicate(workflow_id, _status(known) if known.step else None)
+        if len(self._known) >= self._max_names:
+            del self._known[next(iter(self._known))]
+        now_s = asyncio.get_running_loop().time()
+        self._known[order.namespace, workflow_id] = self._walks.start(order, workflow_id, now_s)
         self._started.set()
         self._finished.clear()
         return Created(workflow_id)
@@ -149,11 +153,19 @@ def _first_problems(order: Order) -> Iterator[tuple[str, str]]:
 
 
 def _advance(walk: _Walk, wall_s: float) -> Status:
-    phase, progress = _STEPS[walk.step]
+    phase, _ = _STEPS[walk.step]
     walk.step += 1
     at = datetime.fromtimestamp(wall_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     if phase == "Running":
         walk.started_at = at
+    elif phase == "Succeeded":
+        walk.finished_at = at
+    return _status(walk)
+
+
+def _status(walk: _Walk) -> Status:
+    """How it is after its last step."""
+    phase, progress = _STEPS[walk.step - 1]
     return Status(
         namespace=walk.namespace,
         workflow_id=walk.workflow_id,
@@ -163,7 +175,7 @@ def _advance(walk: _Walk, wall_s: float) -> Status:
         correlation_id=walk.correlation_id,
         agent=walk.agent,
         started_at=walk.started_at,
-        finished_at=at if phase == "Succeeded" else None,
+        finished_at=walk.finished_at,
         dry_run=True,
     )
 

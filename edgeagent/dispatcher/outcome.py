@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeagent.core.messages import Response
+from edgeagent.core.messages import Response, Status
 
 # A detail quotes what came from outside; the response must stay far below every broker's packet limit.
 _MAX_DETAIL_CHARS = 500
@@ -21,9 +21,10 @@ class Created(msgspec.Struct, frozen=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """The workflow was there before, with the agent and the correlation id of this trigger."""
+    """The workflow was there before, with the agent and the correlation id of this trigger; `status`: how it is now."""
 
     workflow_id: str
+    status: Status | None = None
 
 
 class NameTaken(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Queries:
-    """The queries that wait, answered one after another.
+    """The queries that wait, answered one after another while we lead.
 
     Attributes:
         answered: queries that were looked up.
@@ -51,6 +51,7 @@ class Queries:
         self._publish = publish
         self._waiting: deque[StatusQuery] = deque()
         self._asked = asyncio.Event()
+        self._leads = False
 
     @property
     def waiting(self) -> int:
@@ -77,16 +78,20 @@ class Queries:
         self._waiting.append(query)
         self._asked.set()
 
-    def clear(self) -> None:
-        """Forget the queries: another dispatcher answers them, or their gateways ask again."""
-        self._waiting.clear()
+    def lead(self, leads: bool) -> None:
+        """We answer queries, from those that came before this was known on; or somebody else does, and ours go."""
+        self._leads = leads
+        if leads:
+            self._asked.set()
+        else:
+            self._waiting.clear()
 
     async def run(self) -> None:
         """Answer until cancelled."""
         while True:
             await self._asked.wait()
             self._asked.clear()
-            while self._waiting:
+            while self._waiting and self._leads:
                 query = self._waiting[0]
                 await self._answer(query)
                 if self._waiting and self._waiting[0] is query:  # else they were forgotten

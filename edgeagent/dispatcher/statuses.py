@@ -181,7 +181,8 @@ class Statuses:
         for message in messages:
             topic, payload = message.topic, message.payload
             if topic == topics.STATUS_QUERY:
-                if self._leading and not self._draining:
+                # Gateways ask when the broker has come back, and then it may not be known yet who leads.
+                if not self._draining and (self._leading or self._presence.leader(self._now()) is None):
                     self._queries.ask(payload)
             elif (instance := topics.instance_of_presence(self._group, topic)) is not None:
                 self._hear_presence(instance, payload)
@@ -241,6 +242,7 @@ class Statuses:
                 if self._leading:
                     namespace.tick()
                 elif self._presence.leader(self._now()) is not None:
+                    self._queries.lead(False)
                     namespace.forget_deleted()
 
     # Who leads.
@@ -285,7 +287,7 @@ class Statuses:
             return
         self._leading = leads
         self._publisher.clear()
-        self._queries.clear()
+        self._queries.lead(leads)
         extra = {"event": "status_leader", "instance": self._instance, "leading": leads}
         log.info("publishes the statuses of workflows" if leads else "leaves the statuses to others", extra=extra)
         for name, namespace in self._namespaces.items():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from edgeagent.core.messages import State
+import msgspec
+
+from edgeagent.core.messages import Report, State
 from edgeagent.core.ports import DevicePort, OperatorPort, TriggerQuery
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.access import Access
@@ -18,6 +20,8 @@ from edgeagent.httpapi.request import Request, percent_decoded
 _ACCEPTED = 202
 _MAX_WAIT_S = 300
 _MAX_LIMIT = 1000
+# Reports are about 400 bytes each, and 20 KiB at most.
+_MAX_LIST_BYTES = 1 << 20
 _BATCH_FACTOR = 16
 _MAX_BATCH_BYTES = 4 << 20
 _NOT_READY_RETRY_S = 5
@@ -108,7 +112,7 @@ class Routes:
             state=State(state) if state else None,
             limit=int(limit),
         )
-        return json_answer({"triggers": await self._device.triggers(query)})
+        return _listed(await self._device.triggers(query))
 
     async def _get_trigger(self, request: Request, _body: bytes) -> Answer:
         wait = parameters_of(request, {"wait"}).get("wait") or "0"
@@ -133,3 +137,16 @@ class Routes:
         if reason is not None:
             return problem(503, reason, retry_after(_NOT_READY_RETRY_S))
         return json_answer({"status": "ready"})
+
+
+def _listed(reports: Sequence[Report]) -> Answer:
+    """Reports as far as `_MAX_LIST_BYTES` go. That some are left out is told by `truncated`."""
+    encoded: list[msgspec.Raw] = []
+    size = 0
+    for report in reports:
+        text = msgspec.json.encode(report)
+        size += len(text)
+        if size > _MAX_LIST_BYTES:
+            return json_answer({"triggers": encoded, "truncated": True})
+        encoded.append(msgspec.Raw(text))
+    return json_answer({"triggers": encoded})

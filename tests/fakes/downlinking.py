@@ -1,0 +1,187 @@
+"""What hears the engine's answers and statuses: downlink, forwarder and asking over a real outbox and a real ledger.
+
+async with scene(tmp_path) as here:
+    [correlation_id] = await here.published(1)
+    await here.hear(here.response(correlation_id, code=200))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from edgeagent.agent.asking import Asking
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.downlink import Downlink
+from edgeagent.agent.forwarder import Forwarder
+from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.uplink import Addressing
+from edgeagent.config.tables import Uplink
+from edgeagent.core.dedupe import Dedupe
+from edgeagent.core.event import Draft
+from edgeagent.core.messages import Report
+from edgeagent.core.rules import RuleSet
+from edgeagent.core.rulespec import RuleSpec
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import Ack, Message
+from edgeagent.outbox.outbox import Outbox
+from tests.fakes.link import FakeLink
+from tests.fakes.outbox import running_outbox
+from tests.fakes.turned_clock import TurnedClock
+
+DEADLINE_S = 10.0
+AGENT = "gw-1"
+RESPONSE = f"argo/workflows/response/{AGENT}"
+STATUS = f"argo/workflows/status/{AGENT}"
+_RULE = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
+
+
+class Scene:
+    """See the module. The link only keeps what is published; the test says what the broker does."""
+
+    def __init__(self, outbox: Outbox, ledger: Ledger, *, status_timeout_s: float, give_up_after_s: float) -> None:
+        self.clock = TurnedClock()
+        self.outbox = outbox
+        self.ledger = ledger
+        self.chores = Chores()
+        self.failed: list[BaseException] = []  # what ended a task
+        rules = RuleSet([_RULE])
+        self._ingest = Ingest(AGENT, rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
+        addressing = Addressing(AGENT, "argo/workflows/trigger", "argo/workflows/response/{agent}")
+        self.forwarder = Forwarder(
+            addressing,
+            Uplink(),
+            rules,
+            outbox,
+            ledger,
+            self.chores,
+            self.clock,
+            max_age_s=1e9,
+            max_event_bytes=16 << 10,
+            park_after=20,
+            rule_counts=self._ingest.rule_counts,
+            guard=self._ingest.guarded.guard,
+        )
+        self.asking = Asking(
+            AGENT,
+            ledger,
+            self.chores,
+            self.clock,
+            status_timeout_s=status_timeout_s,
+            give_up_after_s=give_up_after_s,
+            max_age_s=1e9,
+        )
+        self.downlink = Downlink(
+            addressing,
+            self.forwarder,
+            rules,
+            outbox,
+            ledger,
+            self.chores,
+            self.clock,
+            heard=self.asking.heard,
+            accept_dry_run=False,
+        )
+        self.link = FakeLink()
+        self._numbers = itertools.count(1)
+        self._packets = itertools.count(1)
+
+    def up(self, *, session_present: bool = True) -> FakeLink:
+        """The uplink is there."""
+        self.link = FakeLink()
+        self.forwarder.up(self.link)
+        self.asking.up(self.link, session_present=session_present)
+        return self.link
+
+    async def published(self, count: int) -> list[str]:
+        """Take events, and let the broker take their triggers; returns the correlation ids."""
+        drafts = [
+            Draft(source="boiler-1", data=b'{"n": %d}' % number, is_json=True, id=f"e-{number}")
+            for number in itertools.islice(self._numbers, count)
+        ]
+        accepted = await self._ingest.accept(drafts)
+        names = [one.triggers[0].correlation_id for one in accepted]
+        await self.until(lambda: self._take() >= {*names}, "the triggers")
+        await self.chores.idle()
+        return names
+
+    def _take(self) -> set[str]:
+        """Let the broker take the triggers that it was sent; returns which those are."""
+        triggers = self.of("argo/workflows/trigger")
+        self.forwarder.acknowledged([Ack(publication.token, 0) for publication in triggers])
+        return {publication.correlation_data.decode() for publication in triggers}
+
+    def of(self, topic: str) -> list[Any]:
+        """What was published on a topic."""
+        return [publication for publication in self.link.published if publication.topic == topic]
+
+    def asked(self) -> list[list[str]]:
+        """The correlation ids of each query."""
+        return [json.loads(query.payload)["correlation_ids"] for query in self.of("argo/workflows/status/query")]
+
+    def message(self, topic: str, payload: bytes | Mapping[str, Any], **members: Any) -> Message:
+        """A message of the broker at QoS 1."""
+        text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        return Message(topic, text, 1, next(self._packets), 1, **members)
+
+    def response(self, correlation_id: str, **members: Any) -> Message:
+        """The engine's answer to a trigger."""
+        return self.message(RESPONSE, {"correlation_id": correlation_id, **members})
+
+    def status(self, correlation_id: str, status: str = "Running", **members: Any) -> Message:
+        """A status of a trigger's workflow."""
+        told = {"namespace": "plant", "workflowId": f"all-{correlation_id}", "status": status}
+        return self.message(STATUS, {**told, "correlation_id": correlation_id}, **members)
+
+    async def hear(self, *messages: Message) -> None:
+        """The broker brings messages in one read; returns when they are acknowledged."""
+        self.downlink.received(self.link, messages)
+        await self.chores.idle()
+        await self.ledger.committed()
+        await self.until(lambda: all(message in self.link.acknowledged for message in messages), "acknowledgements")
+
+    async def report(self, correlation_id: str) -> Report:
+        """Where a trigger stands."""
+        life = await self.ledger.get(correlation_id)
+        assert life is not None
+        return life.report
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait for it; nothing may end meanwhile."""
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
+        while not condition():
+            assert not self.failed, self.failed
+            assert asyncio.get_running_loop().time() < deadline, what
+            await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def scene(
+    directory: Path, *, status_timeout_s: float = 3600.0, give_up_after_s: float = 86400.0
+) -> AsyncIterator[Scene]:
+    """A scene that runs. A task that ends before it is told to fails the test."""
+    ledger = Ledger(directory / "ledger.db", relay=True)
+    await ledger.open()
+    async with running_outbox(directory) as outbox:
+        made = Scene(outbox, ledger, status_timeout_s=status_timeout_s, give_up_after_s=give_up_after_s)
+        running = (ledger.run(), made.chores.run(), made.forwarder.run(), made.asking.run())
+        tasks = [asyncio.create_task(run) for run in running]
+        for task in tasks:
+            task.add_done_callback(
+                lambda done: None if done.cancelled() else made.failed.append(done.exception() or EOFError())
+            )
+        try:
+            yield made
+            assert not made.failed, made.failed
+        finally:
+            made.asking.down()
+            made.forwarder.down()
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await ledger.close()

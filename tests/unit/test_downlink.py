@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgeagent.core.messages import State
+from edgeagent.outbox.records import DEAD
+from edgeagent.outbox.search import find
+from tests.fakes.downlinking import RESPONSE, STATUS, Scene, scene
+
+BEYOND = 10**30
+
+
+def replies(here: Scene) -> list[tuple[str, int, Any]]:
+    """Topic, QoS and content of each answer to a status."""
+    return [
+        (publication.topic, publication.qos, json.loads(publication.payload))
+        for publication in here.link.published
+        if publication.token == 0
+    ]
+
+
+def size_of(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+
+
+RECEIVED = {"code": 200, "status": "Status update received successfully"}
+
+
+async def test_an_answer_with_a_number_beyond_every_machine_is_one_bad_message_and_the_next_one_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        [first, second] = await here.published(2)
+        bad = {"code": BEYOND, "retryable": False, "error": "x"}
+        await here.hear(here.response(first, **bad), here.response(second, code=400, retryable=False, error="no"))
+        await here.until(lambda: here.outbox.health.account.dead == 1, "a dead letter")
+        assert (await here.report(first)).state is State.PUBLISHED
+        assert (await here.report(second)).state is State.REJECTED
+        assert (here.downlink.counts.malformed, here.downlink.counts.responses) == (1, 1)
+        [dead] = await find(here.outbox, DEAD, lambda _: True, 10)
+        assert dead.moved is not None
+        assert (dead.moved.code, dead.moved.reason) == (400, "no")
+    assert [vars(entry)["event"] for entry in caplog.records].count("downlink_malformed") == 1
+
+
+async def test_statuses_with_a_megabyte_of_text_leave_the_state_directory_small(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        names = await here.published(100)
+        messages = [here.status(name, "Failed") for name in names]
+        long = [
+            here.message(message.topic, {**json.loads(message.payload), "message": "x" * 200_000})
+            for message in messages
+        ]
+        refused = [
+            here.message(message.topic, {**json.loads(message.payload), "message": "x" * 1_024_000})
+            for message in messages
+        ]
+        await here.hear(*long)
+        await here.hear(*refused)
+        assert here.downlink.counts.malformed == len(refused)
+        assert (await here.report(names[0])).message == "x" * 1024
+    assert size_of(tmp_path) < 3 << 20
+
+
+async def test_an_answer_is_given_below_the_prefix_once_at_qos_0_after_the_acknowledgement(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        [name] = await here.published(1)
+        here.link.published.clear()
+        asking: dict[str, Any] = {"response_topic": "argo/workflows/response/monitor", "correlation_data": b"7"}
+        told = here.status(name, "Running", **asking)
+        here.downlink.received(here.link, [told])
+        await here.chores.idle()
+        assert replies(here) == [], "it is not acknowledged yet"
+        await here.ledger.committed()
+        assert here.link.acknowledged == [told]
+        assert replies(here) == [("argo/workflows/response/monitor", 0, RECEIVED)]
+        assert here.link.published[0].correlation_data == b"7"
+        await here.hear(here.status(name, "Running", duplicate=True, **asking))
+        assert len(replies(here)) == 1
+        assert here.downlink.counts.replies_refused == 0
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "$SYS/x",
+        "somewhere/else",
+        "argo/workflows/response",
+        "argo/workflows/response/",
+        "argo/workflows/responses/x",
+        "argo/workflows/response/x/",
+        "argo/workflows/response//x",
+        "argo/workflows/response/+",
+        "argo/workflows/response/#",
+        "argo/workflows/response/a\x00b",
+        "argo/workflows/response/a\x1bb",
+        "argo/workflows/response/" + "x" * 300,
+        "argo/workflows/response/" + "/".join("x" * 200),
+        "argo/workflows/trigger",
+        RESPONSE,
+    ],
+)
+async def test_no_other_topic_is_obeyed_and_that_is_counted_and_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, topic: str
+) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        [name] = await here.published(1)
+        for status in ("Running", "Succeeded", "nonsense"):
+            await here.hear(here.status(name, status, response_topic=topic))
+        assert replies(here) == []
+        assert here.downlink.counts.replies_refused == 3
+        assert (await here.report(name)).state is State.SUCCEEDED
+    assert [vars(entry)["event"] for entry in caplog.records].count("reply_refused") == 1
+
+
+async def test_on_a_shared_topic_only_statuses_of_ours_are_answered(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        [name] = await here.published(1)
+        topic = "argo/workflows/response/monitor"
+        for told in (here.status(name), here.status("another"), here.message(STATUS, b"nonsense")):
+            shared = here.message("argo/workflows/status", told.payload, response_topic=topic)
+            await here.hear(shared)
+        assert replies(here) == [(topic, 0, RECEIVED)]
+        await here.hear(here.message(STATUS, b"nonsense", response_topic=topic))
+        assert replies(here)[1:] == [(topic, 0, {"code": 400, "error": "Invalid status update format"})]
+
+
+async def test_an_agents_answer_to_a_status_that_comes_to_another_agent_ends_nothing_there(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        [name] = await here.published(1)
+        for content in (RECEIVED, {"code": 400, "error": "Invalid status update format"}):
+            await here.hear(here.message(RESPONSE, content, correlation_data=name.encode()))
+        assert here.downlink.counts.malformed == 2
+        assert (await here.report(name)).state is State.PUBLISHED
+        assert here.outbox.health.account.pending == 1
+
+
+async def test_when_the_link_has_no_room_an_answer_is_left_out(tmp_path: Path) -> None:
+    async with scene(tmp_path) as here:
+        link = here.up()
+        [name] = await here.published(1)
+        link.published.clear()
+        link.room = 0
+        await here.hear(here.status(name, response_topic="argo/workflows/response/monitor"))
+        assert link.published == []
