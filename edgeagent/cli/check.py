@@ -14,11 +14,15 @@ from edgeagent.config import agent_config_path, dispatcher_config_path, load_age
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
 from edgeagent.config.workflows import config_notes
+from edgeagent.core.messages import MAX_TRIGGER_BYTES
 from edgeagent.core.placeholders import is_placeholder, placeholders
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.core.topics import AGENTS_TRIGGER, UNBOUND_AGENTS, is_unbound
 from edgeagent.mqtt import engines
+
+# An event of so many bytes fits a trigger as base64, beside its workflow.
+_MAX_TAKEN_BYTES = MAX_TRIGGER_BYTES * 3 // 4 - (64 << 10)
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,6 +84,11 @@ def _agent(config: AgentConfig) -> list[str]:
     lines += [f"WARN: {problem.path}: {problem.reason}" for problem in topic_warnings(config)]
     if problem := engines.qos_problem(uplink):
         lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
+    if uplink.settle == "engine" and config.outbox.max_event_bytes > _MAX_TAKEN_BYTES:
+        lines.append(
+            f"WARN: outbox.max_event_bytes: `edgeagent dispatch` takes triggers of at most {MAX_TRIGGER_BYTES >> 10} KiB: "
+            f"events over about {_MAX_TAKEN_BYTES >> 10} KiB may end as dead letters"
+        )
     lines += _limits("uplink", uplink, uplink.settle == "broker")
     if uplink.settle == "engine" and is_unbound(uplink.trigger_topic):
         lines.append(

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.core.messages import Status
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
@@ -51,6 +52,7 @@ class FakeEngine:
         gate: while it is cleared each creation waits for it, before it is done.
         failures: what the next creations and probes raise instead; the last one stays until it is taken away.
         turns: how often a creation lets others run, before and after it is done.
+        statuses: how the workflow of a name is, as a duplicate of it tells.
     """
 
     dry_run = False
@@ -64,6 +66,7 @@ class FakeEngine:
         self.gate.set()
         self.failures: list[EngineError] = []
         self.turns = turns
+        self.statuses: dict[str, Status] = {}
 
     async def create(self, order: Order) -> Created | Duplicate | NameTaken:
         """See `Engine`."""
@@ -81,7 +84,7 @@ class FakeEngine:
         self.created[name] += not duplicate
         for _ in range(self.turns):
             await asyncio.sleep(0)
-        return Duplicate(name) if duplicate else Created(name)
+        return Duplicate(name, self.statuses.get(name)) if duplicate else Created(name)
 
     def as_it_is(self) -> FakeEngine:
         """Another one with the workflows that this one has now."""

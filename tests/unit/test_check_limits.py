@@ -33,6 +33,17 @@ def test_check_says_that_a_refused_trigger_is_lost_when_the_broker_settles(
     assert line.endswith("is then lost")
 
 
+def test_check_says_that_no_dispatcher_takes_what_the_largest_events_make(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = '[outbox]\nmax_event_bytes = "1MiB"'
+    (line,) = said(tmp_path, capsys, large)
+    assert "outbox.max_event_bytes" in line
+    assert "dead letters" in line
+    assert said(tmp_path, capsys, f'settle = "broker"\n{large}') == []
+    assert said(tmp_path, capsys, '[outbox]\nmax_event_bytes = "512KiB"') == []
+
+
 @pytest.mark.parametrize(
     ("keys", "told"),
     [

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from edgeagent.argo.wire import Metadata, Workflow
+from edgeagent.core.messages import Status
 from edgeagent.dispatcher import argo
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.engine import Order
@@ -27,6 +28,15 @@ def order(name: str = "a", *, agent: str = "gw-1", correlation_id: str = "c", at
 
 def workflow(labels: dict[str, str] | None = None, name: str = "a") -> Workflow:
     return Workflow(Metadata(name=name, namespace="plant", labels=labels))
+
+
+def told(outcome: Duplicate | NameTaken, labels: dict[str, str] | None) -> Duplicate | NameTaken:
+    """A duplicate tells how the workflow is, by its labels."""
+    if isinstance(outcome, NameTaken):
+        return outcome
+    given = labels or {}
+    agent, correlation_id = given.get("edgeagent.io/agent", ""), given.get("edgeagent.io/correlation-id", "")
+    return Duplicate("a", Status("plant", "a", "Pending", agent=agent, correlation_id=correlation_id))
 
 
 class ScriptedClient:
@@ -82,7 +92,7 @@ async def test_a_first_attempt_creates_without_asking() -> None:
 @pytest.mark.parametrize("attempt", [0, 2])
 async def test_what_may_not_be_the_first_attempt_asks_and_finds_what_the_first_one_started(attempt: int) -> None:
     started, client = engine(workflow(LABELS))
-    assert await started.create(order(attempt=attempt)) == Duplicate("a")
+    assert await started.create(order(attempt=attempt)) == told(Duplicate("a"), LABELS)
     assert client.asked == ["get a"]
 
 
@@ -111,7 +121,7 @@ async def test_whose_workflow_a_409_met_is_told_by_its_labels(
     labels: dict[str, str] | None, expected: Duplicate | NameTaken
 ) -> None:
     started, client = engine(EXISTS, workflow(labels))
-    assert await started.create(order()) == expected
+    assert await started.create(order()) == told(expected, labels)
     assert client.asked == ["create", "get a"]
 
 
@@ -129,7 +139,7 @@ async def test_a_foreign_trigger_is_known_by_its_correlation_data_or_else_by_the
     correlation_id: str, labels: dict[str, str] | None, expected: Duplicate | NameTaken
 ) -> None:
     started, _ = engine(EXISTS, workflow(labels))
-    assert await started.create(order(agent="", correlation_id=correlation_id)) == expected
+    assert await started.create(order(agent="", correlation_id=correlation_id)) == told(expected, labels)
 
 
 async def test_a_409_that_no_workflow_explains_is_a_write_conflict_and_tried_again() -> None:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from edgeagent.core.messages import Status
+from edgeagent.core.messages import Status, parse_status
 from edgeagent.errors import Denied
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Message
 from tests.fakes.dispatching import DOWN, Stage, some_turns, trigger, until
@@ -37,6 +37,22 @@ async def test_a_trigger_is_acknowledged_only_when_the_broker_has_the_response(s
     stage.answer(response)
     assert link.acknowledged == [7]
     assert stage.dispatcher.stats().answered == {200: 1}
+
+
+@pytest.mark.parametrize(("agent", "topic"), [("gw-1", "argo/workflows/status/gw-1"), ("", "argo/workflows/status")])
+async def test_who_is_told_that_it_is_a_duplicate_is_told_how_the_workflow_is_and_nobody_else(
+    stage: Stage, agent: str, topic: str
+) -> None:
+    stage.engine.statuses["a"] = ended = Status("plant", "a", "Succeeded", agent=agent)
+    link = stage.connect()
+    stage.dispatcher.on_messages([trigger("a", 1), trigger("b", 2)])
+    await until(lambda: len(link.published) == 2)
+    stage.dispatcher.on_messages([trigger("a", 3, attempt=0), trigger("b", 4, attempt=0)])
+    await until(lambda: len(link.published) == 5)
+    assert [content.get("duplicate") for content in stage.contents()] == [False, False, True, True, None]
+    told = link.published[-1]
+    assert (told.topic, told.qos, told.retain) == (topic, 1, False)
+    assert parse_status(told.payload) == ended
 
 
 async def test_triggers_go_to_the_engine_in_order_of_arrival(stage: Stage) -> None:

@@ -60,6 +60,14 @@ async def test_the_same_trigger_again_is_a_duplicate_and_walks_once() -> None:
     assert [change.status for change in await walked(engine)] == ["Pending", "Running", "Succeeded"]
 
 
+async def test_a_duplicate_tells_how_far_the_walk_is() -> None:
+    engine = DryRun(step_s=0)
+    await engine.create(order())
+    changes = await walked(engine)
+    assert await engine.create(order()) == Duplicate("a", changes[-1])
+    assert (changes[-1].status, changes[-1].dry_run) == ("Succeeded", True)
+
+
 @pytest.mark.parametrize("other", [order(correlation_id="d"), order(agent="gw-2")])
 async def test_the_name_of_another_triggers_workflow_is_taken(other: Order) -> None:
     engine = DryRun()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from edgeagent.core.messages import State
@@ -189,3 +190,18 @@ async def test_a_replay_of_nothing_named_is_400(body: bytes) -> None:
     answer = await Calls()("POST", "/v1/dead/replay", body)
     assert answer.status == 400
     assert json.loads(answer.body)["detail"].startswith("correlation_ids: ")
+
+
+async def test_a_list_ends_at_its_bound_in_bytes_and_says_so() -> None:
+    call = Calls()
+    long = msgspec.structs.replace(report(), message="\x01" * 1024, error="\x01" * 1024)
+    call.device.reports = {str(number): long for number in range(1000)}
+    answer = await call("GET", "/v1/triggers?limit=1000")
+    assert len(answer.body) <= (1 << 20) + 100
+    listed = json.loads(answer.body)
+    assert listed["truncated"] is True
+    assert len(listed["triggers"]) == (1 << 20) // len(msgspec.json.encode(long))
+    call.device.reports = {str(number): report() for number in range(1000)}
+    listed = json.loads((await call("GET", "/v1/triggers?limit=1000")).body)
+    assert len(listed["triggers"]) == 1000, "reports as they usually are fit"
+    assert "truncated" not in listed

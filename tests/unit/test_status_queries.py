@@ -87,8 +87,33 @@ async def test_a_query_waits_for_an_engine_that_is_away_and_a_refused_one_does_n
 
 async def test_queries_are_left_to_the_leader() -> None:
     engine = Engine()
+    async with running(engine, "b") as bench:
+        bench.statuses.on_up()
+        bench.echo()
+        bench.hear(topics.presence_topic("g", "a"), b"{}")  # lower than ours
+        bench.hear(topics.STATUS_QUERY, query("c-w"))
+        await bench.until(lambda: bench.counted.lists, "a list")
+        assert not any(" in (" in labels for labels in engine.lists)
+
+
+async def test_a_query_that_comes_before_it_is_known_who_leads_waits_for_that() -> None:
+    engine = Engine()
+    engine.put("w", "Running")
     async with running(engine) as bench:
         bench.statuses.on_up()
         bench.hear(topics.STATUS_QUERY, query("c-w"))
         await bench.until(lambda: bench.counted.lists, "a list")
         assert not any(" in (" in labels for labels in engine.lists)
+        bench.echo()
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "answered")
+
+
+async def test_a_query_that_came_before_somebody_else_was_known_to_lead_is_his() -> None:
+    engine = Engine()
+    async with running(engine, "b") as bench:
+        bench.statuses.on_up()
+        bench.hear(topics.STATUS_QUERY, query("c-w"))
+        bench.hear(topics.presence_topic("g", "a"), b"{}")
+        bench.echo()
+        await bench.until(lambda: not bench.statuses._queries.waiting, "forgotten")
+        assert bench.statuses.stats().queries_answered == 0

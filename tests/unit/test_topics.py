@@ -223,3 +223,31 @@ def test_a_level_that_the_topic_does_not_have_is_an_error() -> None:
 
 def test_what_stands_in_a_topic_is_never_replaced_again() -> None:
     assert topics.source_from_topic("{0}/{1}", "{1}/b") == "{1}/b"
+
+
+@pytest.mark.parametrize(
+    ("topic", "is_below"),
+    [
+        ("a/b/c", True),
+        ("a/b/c/d", True),
+        ("a/b/Living Room", True),
+        ("a/b/$c", True),
+        ("a/b", False),
+        ("a/b/", False),
+        ("a/b//c", False),
+        ("a/b/c/", False),
+        ("a/bc", False),
+        ("/a/b/c", False),
+        ("$SYS/x", False),
+        ("a/b/+", False),
+        ("a/b/c#", False),
+        ("a/b/\x00", False),
+        ("a/b/\x1b[2J", False),
+        ("a/b/\u202e", False),
+        ("a/b/" + "c" * 252, True),
+        ("a/b/" + "c" * 253, False),
+        ("a/b/" + "ä" * 127, False),
+    ],
+)
+def test_a_topic_that_somebody_else_chose_is_below_another_or_not(topic: str, is_below: bool) -> None:
+    assert topics.is_below("a/b", topic) is is_below
