@@ -86,8 +86,8 @@ def _agent(config: AgentConfig) -> list[str]:
         lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
     if uplink.settle == "engine" and config.outbox.max_event_bytes > _MAX_TAKEN_BYTES:
         lines.append(
-            f"WARN: outbox.max_event_bytes: `edgeagent dispatch` takes triggers of at most {MAX_TRIGGER_BYTES >> 10} KiB: "
-            f"events over about {_MAX_TAKEN_BYTES >> 10} KiB may end as dead letters"
+            "WARN: outbox.max_event_bytes: `edgeagent dispatch` takes triggers of at most "
+            f"{MAX_TRIGGER_BYTES >> 10} KiB: events over about {_MAX_TAKEN_BYTES >> 10} KiB may end as dead letters"
         )
     lines += _limits("uplink", uplink, uplink.settle == "broker")
     if uplink.settle == "engine" and is_unbound(uplink.trigger_topic):

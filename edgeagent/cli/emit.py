@@ -12,12 +12,14 @@ import msgspec
 
 from edgeagent.cli.client import AgentClient, batches
 from edgeagent.cli.options import add_config, add_json, agent_client, client_config
+from edgeagent.core.lifecycle import FINAL
+from edgeagent.core.messages import State
 from edgeagent.core.units import Duration
 
 _DEFAULT_WAIT = "60s"
 # The agent holds a waiting request this long at most.
 _MAX_WAIT_S = 30.0
-_FINAL = frozenset({"succeeded", "failed", "error", "rejected", "expired", "dropped"})
+_FINAL = FINAL - {State.MERGED}  # that one is followed into the trigger in which it ended
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
