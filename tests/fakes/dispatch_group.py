@@ -21,7 +21,6 @@ from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Program, until
 
 GROUP = "edgeagent"
-AGENT = "gw-1"
 FINAL = frozenset({"Succeeded", "Failed", "Error"})
 # A statement about leaders is written by two processes at one message of the broker: so far apart it may be logged.
 LEADERS_APART_S = 1.0
@@ -150,9 +149,12 @@ class Group:
         ]
 
     def publishers(self) -> list[tuple[str, int]]:
-        """Who published the statuses of the agent, in the broker's order: instances, and how many each time."""
+        """Who published the statuses for monitoring, in the broker's order: instances, and how many each time.
+
+        On an agent's own topic whoever answers `duplicate` may publish, too.
+        """
         said = _PUBLISH.findall(self.broker.log_file.read_text("utf-8"))
-        statuses = (instance for instance, topic in said if topic == f"{topics.STATUS}/{AGENT}")
+        statuses = (instance for instance, topic in said if topic == topics.STATUS)
         return [(instance, sum(1 for _ in several)) for instance, several in itertools.groupby(statuses)]
 
     async def __aenter__(self) -> Self:
@@ -167,7 +169,7 @@ class Group:
 
 
 class Monitor(MqttClient):
-    """Hears triggers, responses, statuses of the agent and presences, and keeps account of them, not the messages.
+    """Hears triggers, responses, statuses for monitoring and presences, and keeps account of them, not the messages.
 
     Attributes:
         triggers: how often each correlation id was sent.
@@ -184,7 +186,7 @@ class Monitor(MqttClient):
             "monitor",
             f"{topics.TRIGGER}/#",
             f"{topics.RESPONSE}/#",
-            f"{topics.STATUS}/{AGENT}",
+            topics.STATUS,
             Subscription(topics.presence_filter(GROUP), retained=True),
         )
         self.triggers: Counter[str] = Counter()

@@ -12,7 +12,7 @@ import pytest
 from edgeagent.core import topics
 from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo
-from tests.fakes.dispatch_group import AGENT, GROUP, ArgoDispatcher
+from tests.fakes.dispatch_group import GROUP, ArgoDispatcher
 from tests.fakes.dispatch_scene import Scene, eventually, scene
 from tests.fakes.tcp_proxy import TcpProxy
 
@@ -26,7 +26,7 @@ def ago(minutes: int) -> str:
 
 def put_finished(argo: FakeArgo, name: str, minutes: int) -> None:
     """A workflow of the agent that ended so long ago."""
-    labels = {LABEL_AGENT: AGENT, LABEL_CORRELATION_ID: name}
+    labels = {LABEL_AGENT: "gw-1", LABEL_CORRELATION_ID: name}
     metadata: dict[str, Any] = {"namespace": "plant", "name": name, "labels": labels}
     spec = {"workflowTemplateRef": {"name": "inspect"}}
     argo.put(
