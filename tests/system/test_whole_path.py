@@ -14,6 +14,7 @@ from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import RULE, Agent, Dispatcher
 
 HOT = {"temp": 97.1}
+REPLIES = "argo/workflows/response/monitor"
 
 
 async def test_an_event_by_http_starts_a_workflow_and_its_status_comes_back(broker: Mosquitto, tmp_path: Path) -> None:
@@ -189,20 +190,20 @@ async def test_malformed_answers_and_updates_lose_nothing_else(broker: Mosquitto
     async with (
         Engine(broker.url, answer=silent) as engine,
         Agent(tmp_path / "agent", broker.url) as agent,
-        MqttClient(broker.url, "monitor", "replies/#") as monitor,
+        MqttClient(broker.url, "monitor", f"{REPLIES}/#") as monitor,
     ):
         correlation = await agent.triggered("boiler-1", HOT)
         await engine.received(1)
         status = "argo/workflows/status/gw-1"
         for payload in (b"{", b"[]", b'{"code": "x"}', b"{}", b"\xff", b"[" * 5000):
             await engine.publish("argo/workflows/response/gw-1", payload)
-            await engine.publish(status, payload, response_topic="replies/bad")
-        reply = await monitor.message("replies/bad")
+            await engine.publish(status, payload, response_topic=f"{REPLIES}/bad")
+        reply = await monitor.message(f"{REPLIES}/bad")
         assert json.loads(reply.payload) == {"code": 400, "error": "Invalid status update format"}
         name = f"overheat-{correlation}"
         good = {"namespace": "plant", "workflowId": name, "status": "Running", "correlation_id": correlation}
-        await engine.publish(status, json.dumps(good).encode(), response_topic="replies/good")
-        reply = await monitor.message("replies/good")
+        await engine.publish(status, json.dumps(good).encode(), response_topic=f"{REPLIES}/good")
+        reply = await monitor.message(f"{REPLIES}/good")
         assert json.loads(reply.payload) == {"code": 200, "status": "Status update received successfully"}
         assert (await agent.get(f"/v1/triggers/{correlation}"))["state"] == "running"
         # A status alone settles; later ones find the trigger by the workflow's name.
