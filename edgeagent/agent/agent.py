@@ -18,6 +18,7 @@ from edgeagent.agent.api import AgentApi
 from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
+from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.downlink import Downlink
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
@@ -25,7 +26,7 @@ from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
-from edgeagent.agent.uplink import Addressing, ConnectionTold
+from edgeagent.agent.uplink import Addressing, ConnectionTold, uplink_subscriptions
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import AgentConfig, Local, Uplink
@@ -296,7 +297,7 @@ class _Agent:
                 uplink,
                 self._uplink,
                 client_id=with_agent(uplink.client_id, self._id),
-                subscriptions=self._subscriptions(),
+                subscriptions=uplink_subscriptions(uplink, self._id),
                 exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
                 needs_acks=uplink.settle == "broker",
                 mark=self._id,
@@ -334,14 +335,6 @@ class _Agent:
             text = self._filesystem.read(path) if self._filesystem.exists(path) else b""
         return Kept(text, write)
 
-    def _subscriptions(self) -> list[Subscription]:
-        """What the uplink brings. Without answers nothing is published that waits for them; statuses can be missed."""
-        uplink = self._config.uplink
-        statuses = [Subscription(with_agent(topic, self._id), required=False) for topic in uplink.status_topics]
-        if uplink.settle == "broker":
-            return statuses
-        return [Subscription(with_agent(uplink.response_topic, self._id)), *statuses]
-
     async def _drain(self) -> None:
         """Refuse new events, let what is in flight be acknowledged, say that we go."""
         systemd.stopping()
@@ -363,26 +356,11 @@ class _Agent:
         _log.info("agent %s has stopped", self._id, extra={"event": "agent_stopped", "pending": account.pending})
 
     def _stats(self) -> dict[str, Any]:
-        health = self._outbox.health
         stats: dict[str, Any] = {
             "agent": self._id,
             "version": edgeagent.__version__,
             "rescue": self._rescue is not None,
-            "account": {
-                "events": msgspec.to_builtins(self._outbox.events),
-                "triggers": msgspec.to_builtins(health.account),
-                "balanced": not [*health.account.problems()],
-            },
-            "outbox": {
-                "used_bytes": health.used_bytes,
-                "max_bytes": health.max_bytes,
-                "accepting": health.accepting and not health.failure,
-                "failure": health.failure,
-                "parked": health.parked,
-                "dead": msgspec.to_builtins(health.dead),
-                "hours_left": self._outbox.hours_left(),
-                "lost": msgspec.to_builtins(health.losses),
-            },
+            **outbox_stats(self._outbox),
             "uplink": {
                 **self._uplink_told.stats(),
                 **msgspec.to_builtins(self._forwarder.counts),

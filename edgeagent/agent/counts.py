@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
+
+from edgeagent.outbox.outbox import Outbox
 
 
 class RuleCounts(msgspec.Struct):
@@ -38,3 +42,25 @@ class ForwarderCounts(msgspec.Struct):
     expired: int = 0
     merged: int = 0
     parked: int = 0
+
+
+def outbox_stats(outbox: Outbox) -> dict[str, Any]:
+    """The account and the outbox, ready for JSON."""
+    health = outbox.health
+    return {
+        "account": {
+            "events": msgspec.to_builtins(outbox.events),
+            "triggers": msgspec.to_builtins(health.account),
+            "balanced": not [*health.account.problems()],
+        },
+        "outbox": {
+            "used_bytes": health.used_bytes,
+            "max_bytes": health.max_bytes,
+            "accepting": health.accepting and not health.failure,
+            "failure": health.failure,
+            "parked": health.parked,
+            "dead": msgspec.to_builtins(health.dead),
+            "hours_left": outbox.hours_left(),
+            "lost": msgspec.to_builtins(health.losses),
+        },
+    }

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeagent.agent.clock import Moment
+from edgeagent.config.tables import Uplink
 from edgeagent.core.elapsed import Instant, elapsed
 from edgeagent.core.rules import Rule
 from edgeagent.core.topics import RESPONSE, is_below, status_topics, with_agent
 from edgeagent.core.trigger import render, traceparent
 from edgeagent.errors import Denied, UplinkError
-from edgeagent.mqtt.link import Publication
+from edgeagent.mqtt.link import Publication, Subscription
 from edgeagent.outbox.records import Leased
 
 _JSON = "application/json"
@@ -110,3 +111,11 @@ class ConnectionTold:
     def stats(self) -> dict[str, Any]:
         """Whether it is there, and what was wrong last, ready for JSON."""
         return {"address": self._address, "connected": self._connected, "error": self._error}
+
+
+def uplink_subscriptions(uplink: Uplink, agent: str) -> list[Subscription]:
+    """What the uplink brings. Without answers nothing is published that waits for them; statuses can be missed."""
+    statuses = [Subscription(with_agent(topic, agent), required=False) for topic in uplink.status_topics]
+    if uplink.settle == "broker":
+        return statuses
+    return [Subscription(with_agent(uplink.response_topic, agent)), *statuses]

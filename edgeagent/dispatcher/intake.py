@@ -77,7 +77,7 @@ class Intake:
         open_to = {
             agent: namespace for namespace, queues in self._waiting.items() if has_room(namespace) for agent in queues
         }
-        agent = choose(open_to.keys() | self._received.keys())
+        agent = choose(dict.fromkeys((*open_to, *self._received)))  # in order of arrival: of equals the first goes
         if agent is None:
             return None
         if (namespace := open_to.get(agent)) is None:
