@@ -256,7 +256,7 @@ class EventConflict(EdgeAgentError):
         self.event_id = event_id
 
     def __str__(self) -> str:
-        return f"source {self.source!r} sent id {self.event_id!r} before, with different data"
+        return f"source {self.source} sent id {self.event_id} before, with different data"
 
 
 class Draining(EdgeAgentError):

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.core.misfit import json_reason
 from edgeagent.core.names import event_id_problem, source_problem
 from edgeagent.errors import MessageError
 
@@ -169,4 +170,4 @@ def body(event: Draft | Record) -> Any:
     try:
         return _decode(event.data)
     except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-        raise MessageError("event", "data", f"is no JSON: {exc}") from exc
+        raise MessageError("event", "data", f"is no JSON: {json_reason(exc)}") from exc

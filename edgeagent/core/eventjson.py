@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgeagent.core.event import DEFAULT_TYPE, Draft
+from edgeagent.core.foreign import shown
+from edgeagent.core.misfit import json_reason, misfit
 from edgeagent.core.payload import Data, as_text, no_number_hint, opaque, trimmed
 from edgeagent.errors import MessageError
 
@@ -124,12 +126,10 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
         return decoder.decode(data)
     except msgspec.ValidationError as exc:
         raise _misfit(str(exc), member) from exc
-    except UnicodeDecodeError as exc:
-        raise MessageError("event", member, "is no JSON: it is not UTF-8") from exc
     except RecursionError as exc:
         raise MessageError("event", member, "is nested too deep") from exc
-    except msgspec.DecodeError as exc:
-        raise MessageError("event", member, f"is no JSON: {exc}{no_number_hint(data)}") from exc
+    except ValueError as exc:  # msgspec's errors are ValueErrors, and so is text that is not UTF-8
+        raise MessageError("event", member, f"is no JSON: {json_reason(exc)}{no_number_hint(data)}") from exc
 
 
 def _misfit(text: str, member: str) -> MessageError:
@@ -137,9 +137,11 @@ def _misfit(text: str, member: str) -> MessageError:
     reason, _, place = text.partition(" - at `$")
     path = f"{member}{place.removesuffix('`')}"
     if match := _FIELD.fullmatch(reason):
-        path += "." + match[2][:_MAX_NAME_CHARS]
+        path += "." + shown(match[2], _MAX_NAME_CHARS)
         reason = "is missing" if match[1].startswith("missing") else "is no member of an event"
-    return MessageError("event", path.lstrip("."), reason[:1].lower() + reason[1:])
+    else:
+        reason = misfit(reason)
+    return MessageError("event", path.lstrip("."), reason)
 
 
 @lru_cache(maxsize=256)  # devices say the same again and again

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
+from edgeagent.core.foreign import shown
+
 _DNS_LABEL = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?", re.ASCII)
 _NAME_PREFIX = re.compile(r"[a-z0-9][-.a-z0-9]*", re.ASCII)
 _DNS_SUBDOMAIN = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?(?:\.[a-z0-9](?:[-a-z0-9]*[a-z0-9])?)*", re.ASCII)
@@ -24,9 +26,9 @@ def source_problem(source: str) -> str | None:
     if not 1 <= len(source) <= _MAX_SOURCE_CHARS:
         return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(source)}"
     if not source.isprintable() or not _FORBIDDEN_IN_SOURCE.isdisjoint(source):
-        return f"must be printable, without '#', '+' or NUL: {source!r}"
+        return f"must be printable, without '#', '+' or NUL, is {shown(source)}"
     if source[0] == " " or source[-1] == " ":
-        return f"must not begin or end with a space: {source!r}"
+        return f"must not begin or end with a space, is '{shown(source)}'"
     return None
 
 
@@ -35,7 +37,7 @@ def event_id_problem(event_id: str) -> str | None:
     if not 1 <= len(event_id) <= _MAX_SOURCE_CHARS:
         return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(event_id)}"
     if not event_id.isprintable():
-        return f"must be printable: {event_id!r}"
+        return f"must be printable, is {shown(event_id)}"
     return None
 
 

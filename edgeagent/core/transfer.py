@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from edgeagent.core.event import Draft, Record, check, record
+from edgeagent.core.foreign import shown
 from edgeagent.core.names import event_id_problem, is_dns_label
 from edgeagent.core.rulespec import MAX_WINDOW_COUNT
 from edgeagent.core.trigger import correlation_id
@@ -105,7 +106,7 @@ def imported_record(trigger: ExportedTrigger) -> Record:
     """
     for name in ("agent", "rule"):
         if not is_dns_label(getattr(trigger, name)):
-            raise MessageError("trigger", name, f"{getattr(trigger, name)!r} is no name of that kind")
+            raise MessageError("trigger", name, f"{shown(getattr(trigger, name))} is no name of that kind")
     if not trigger.id:
         raise MessageError("trigger", "id", "is empty")
     if trigger.topic is not None and len(trigger.topic) > _MAX_TOPIC_CHARS:

@@ -8,6 +8,7 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
+from edgeagent.core.misfit import json_reason
 from edgeagent.core.ports import OperatorPort
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.errors import MessageError
@@ -53,7 +54,7 @@ def operator_plans(operator: OperatorPort) -> tuple[dict[str, Mapping[str, Plan]
         "/v1/outbox/waiting": {"GET": Plan(calls.waiting)},
         "/v1/outbox/find": {"GET": Plan(calls.find)},
         "/v1/outbox/exported": {"POST": Plan(calls.exported, _MAX_LIST_BYTES)},
-        "/v1/outbox/import": {"POST": Plan(calls.take_in, _MAX_IMPORT_BYTES)},
+        "/v1/outbox/import": {"POST": Plan(calls.take_in, _MAX_IMPORT_BYTES, weigh=len)},
         "/v1/outbox/overview": {"GET": Plan(calls.overview)},
         "/v1/outbox/verify": {"GET": Plan(calls.verify)},
         "/v1/outbox/recorded": {"GET": Plan(calls.recorded)},
@@ -138,7 +139,7 @@ def _decoded(data: bytes, kind: type[T], what: str, member: str, wanted: str) ->
     try:
         return msgspec.json.decode(data, type=kind)
     except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-        raise MessageError(what, member, f"must be {wanted}: {exc}") from exc
+        raise MessageError(what, member, f"must be {wanted}: {json_reason(exc)}") from exc
 
 
 def _log_of(parameters: Mapping[str, str], known: frozenset[str] = _LOGS) -> str:
