@@ -36,6 +36,7 @@ from edgeagent.core.rules import RuleSet
 from edgeagent.core.topics import own_topics, state_topic, with_agent
 from edgeagent.errors import DiskReadOnly, StorageFailed
 from edgeagent.host import systemd
+from edgeagent.host.memory import give_back_free_memory
 from edgeagent.host.supervisor import supervise
 from edgeagent.httpapi.server import HttpServer, ListenFailed
 from edgeagent.ledger.ledger import Ledger
@@ -238,6 +239,8 @@ class _Agent:
             max_event_bytes=config.outbox.max_event_bytes,
             max_connections=config.http.max_connections,
             token_file=config.http.token_file,
+            hosts=config.http.hosts,
+            tidy=give_back_free_memory,
         )
 
     def _make_local(self, local: Local) -> LocalBroker:

@@ -133,6 +133,7 @@ class Ingest:
         elif self._rules.remembered:
             decision = self.guarded.decide(draft, rules, moment)
             rules, high = decision.rules, decision.high
+        draft.value = msgspec.UNSET  # many times as large as its text, and nobody asks for it again
         if rules and not duplicate:
             stored = self._record(draft, rules, moment, decision)
             if draft.delivery is None:
@@ -218,7 +219,7 @@ class Ingest:
         await self._outbox.barrier()
         for event in duplicates:
             if event.key and self._dedupe.check(event.key, event.digest) is Verdict.NEW:
-                raise OutboxError(f"the first event with id {event.event_id!r} was refused; send it again")
+                raise OutboxError(f"the first event with id {shown(event.event_id)} was refused; send it again")
 
     def _accepted(self, event: Prepared) -> Accepted:
         agent, source, event_id = self._agent, event.source, event.event_id

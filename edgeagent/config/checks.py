@@ -185,6 +185,11 @@ def _outbox_problems(outbox: OutboxTable) -> Iterator[Problem]:
 def _http_problems(http: Http) -> Iterator[Problem]:
     if http.max_connections < 1:
         yield Problem("http.max_connections", "must be at least 1")
+    for index, name in enumerate(http.hosts):
+        if not names.is_dns_subdomain(name.lower()):
+            yield Problem(
+                f"http.hosts[{index}]", f'{name!r} is no name of a host: write "gateway.local", without a port'
+            )
     if not http.listen:
         return
     try:

@@ -113,6 +113,7 @@ class Http(_Table, frozen=True, kw_only=True):
     listen: str = "127.0.0.1:8745"  # "": none
     socket: str = ""  # "": agent.sock in $RUNTIME_DIRECTORY, else in the state directory
     token_file: FilePath = FilePath()
+    hosts: tuple[str, ...] = ()  # as callers write this machine's name in Host, beside what `listen` says
     max_connections: int = 64
 
 

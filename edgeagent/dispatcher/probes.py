@@ -16,6 +16,7 @@ from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.metrics import metrics_text
 from edgeagent.dispatcher.stats import Stats
 from edgeagent.dispatcher.statuses import StatusesStats
+from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import Connection, Timeouts
 from edgeagent.httpapi.plan import Plan
@@ -54,7 +55,7 @@ class Probes:
         self._stats = stats
         self._statuses = statuses
         self._timeouts = timeouts
-        self._clients = Clients(max_connections)
+        self._clients = Clients(max_connections, Budget())
         self._server: asyncio.Server | None = None
         self._stopping = False
         self._plans = {

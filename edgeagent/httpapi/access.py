@@ -10,6 +10,8 @@ import hmac
 import ipaddress
 import logging
 import os
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgeagent.errors import ConfigError, Problem
@@ -21,6 +23,10 @@ _log = logging.getLogger(__name__)
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _MAX_TOKEN_BYTES = 4096
+# RFC 9110 7.2: an IPv6 address in brackets, or anything else without colons; and a port.
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII)
+# What a browser says of a page of this server, and of a person who typed the address.
+_OWN_SITES = frozenset({b"none", b"same-origin"})
 
 
 class TokenFile:
@@ -80,12 +86,14 @@ class TokenFile:
 class Access:
     """The checks that every request over TCP passes before it is looked at further.
 
-    A page in a browser on this machine can send requests to loopback. Its POSTs carry `Origin`; and after a DNS
-    rebinding its requests count as same-origin, but their `Host` is the page's.
+    A page in a browser on this machine can send requests to loopback. Its POSTs carry `Origin`; whatever it sends says
+    in `Sec-Fetch-Site` that it comes from another site, or from another port of this one; and after a DNS rebinding
+    its requests count as same-origin, but their `Host` is the page's.
     """
 
-    def __init__(self, listen_host: str, token: TokenFile | None) -> None:
-        self._listen_host = listen_host.lower()
+    def __init__(self, listen_host: str, token: TokenFile | None, hosts: Sequence[str] = ()) -> None:
+        """`hosts`: names by which this machine may be called beside the one it listens on."""
+        self._names = frozenset(("localhost", listen_host.lower(), *(name.lower() for name in hosts)))
         self._token = token
 
     def check(self, request: Request) -> None:
@@ -96,8 +104,10 @@ class Access:
         """
         headers = request.headers
         host = headers.get(b"host")
-        if self._token is None and host is not None and not _is_known_host(host, self._listen_host):
-            raise Refused(403, "Host: must be localhost, an IP address or the name in http.listen")
+        if self._token is None and host is not None and not _is_known_host(host, self._names):
+            raise Refused(403, "Host: must be localhost, an IP address, or a name in http.listen or http.hosts")
+        if headers.get(b"sec-fetch-site", b"none").lower() not in _OWN_SITES:
+            raise Refused(403, "Sec-Fetch-Site: pages of other sites may neither ask nor send anything here")
         origin = headers.get(b"origin")
         if origin is not None and request.method not in _SAFE_METHODS and not _is_own_origin(origin, host):
             raise Refused(403, "Origin: pages of other servers may not send events")
@@ -112,10 +122,12 @@ class Access:
 
 
 @functools.lru_cache(maxsize=64)
-def _is_known_host(host: bytes, listen_host: str) -> bool:
-    name = host.decode("latin-1").lower()
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    if name in {"localhost", listen_host} or name.endswith(".localhost"):
+def _is_known_host(host: bytes, names: frozenset[str]) -> bool:
+    match = _HOST.fullmatch(host.decode("latin-1").lower())
+    if match is None:
+        return False
+    name = match[1] or match[2]
+    if match[2] and (name in names or name.endswith(".localhost")):
         return True
     try:
         ipaddress.ip_address(name)

@@ -3,60 +3,128 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
+
+from edgeagent.httpapi.budget import Budget
 
 _log = logging.getLogger(__name__)
 
+_CONNECTIONS = "connections"
+_MEMORY = "memory"
+
 T = TypeVar("T")
+
+# Of an address in the network: a machine that opens many connections leaves a quarter to the others. Loopback and the
+# Unix socket have no such limit: all programs of this machine share them.
+_ADDRESS_SHARE: Final = 0.75
+# In IPv6 one machine has a whole /64 of addresses.
+_IPV6_PREFIX: Final = 64
+# An idle connection is left alone for so long: its request may be there, and only not read yet.
+_FRESH_S: Final = 0.5
+# How long a request may take to arrive before it gives way, when there is no room for another one.
+PATIENCE_S: Final = 5.0
 
 
 class Client(Protocol):
-    """A connection, as seen by what counts and ends it."""
+    """A connection, as seen by what counts and ends it.
+
+    `address`: whose limit it counts towards, "" for none. `idle_since`: since when no request is on it, on the
+    loop's clock, 0.0 when only its end is awaited; None while a request is there. `receiving_since`: since when one is
+    arriving; None while none is. `held_bytes`: what it has reserved.
+    """
+
+    address: str
+    idle_since: float | None
+    receiving_since: float | None
+    held_bytes: int
 
     def drain(self) -> None:
         """Close as soon as no request is running."""
+
+    def give_way(self) -> None:
+        """Close for another one: at once, or with a word of why when a request is arriving."""
 
     def abort(self) -> None:
         """Close now."""
 
 
 class Clients:
-    """Open connections and running requests. A request can outlive its connection: what it asked for is done."""
+    """Open connections and running requests of a listener. A request can outlive its connection: it is done anyhow.
 
-    def __init__(self, max_connections: int) -> None:
+    `is_local`: it is the Unix socket.
+    """
+
+    def __init__(self, max_connections: int, budget: Budget, *, is_local: bool = False) -> None:
         self._max_connections = max_connections
+        self._max_of_address = max(1, int(max_connections * _ADDRESS_SHARE))
+        self._budget = budget
+        self._is_local = is_local
         self._connections: set[Client] = set()
+        self._admitted: set[Client] = set()  # without those that were turned away, or gave way, and have not ended
         self._tasks: set[asyncio.Task[Any]] = set()
         self._quiet = asyncio.Event()
-        self._is_told = False
+        self._told: set[str] = set()
         self.is_draining = False
 
     def add(self, client: Client) -> bool:
-        """Count a connection in; False when it is one too many."""
+        """Count a connection in; False when it is one too many, and none gives way to it."""
         self._connections.add(client)
-        is_over = len(self._connections) > self._max_connections
-        if is_over and not self._is_told:
-            self._is_told = True
-            _log.warning(
-                "%d HTTP connections are open, which is the limit: further ones are refused",
-                self._max_connections,
-                extra={"event": "http_connections_full", "max_connections": self._max_connections},
-            )
-        return not is_over
+        if client.address:
+            mine = [one for one in self._admitted if one.address == client.address]
+            if len(mine) >= self._max_of_address and not self._make_way(mine, f"of {client.address} are open"):
+                return False
+        if len(self._admitted) >= self._max_connections and not self._make_way(self._admitted, "are open"):
+            return False
+        self._admitted.add(client)
+        return True
 
     def is_crowded(self) -> bool:
         """Whether so many clients were turned away that there is no time to tell the next one why."""
-        return len(self._connections) > 2 * self._max_connections
+        return len(self._connections) - len(self._admitted) > self._max_connections
 
     def discard(self, client: Client) -> None:
         """A connection has ended."""
         self._connections.discard(client)
-        if len(self._connections) < self._max_connections:
-            self._is_told = False
+        self._admitted.discard(client)
+        if len(self._admitted) < self._max_of_address:
+            self._told.discard(_CONNECTIONS)
         self._note_quiet()
+
+    def reserve(self, client: Client, total_bytes: int) -> bool:
+        """Bring what a connection has reserved to this; False: there is no room, and it has what it had.
+
+        Requests that have been arriving for long give way.
+        """
+        more_bytes = total_bytes - client.held_bytes
+        if more_bytes <= 0:
+            self._budget.give_back(-more_bytes)
+            client.held_bytes = total_bytes
+            return True
+        while not self._budget.reserve(more_bytes, total_bytes, is_local=self._is_local):
+            slowest = self._slowest([one for one in self._admitted if one is not client and one.held_bytes])
+            if slowest is None:
+                self._tell_memory()
+                return False
+            self._admitted.discard(slowest)
+            slowest.give_way()
+        client.held_bytes = total_bytes
+        return True
+
+    def occupy(self, client: Client, size_bytes: int) -> None:
+        """Count what a connection holds in any case."""
+        self._budget.occupy(size_bytes)
+        client.held_bytes += size_bytes
+
+    def release(self, client: Client) -> None:
+        """Give back all that a connection has reserved."""
+        self._budget.give_back(client.held_bytes)
+        client.held_bytes = 0
+        if self._told and not self._budget.used_bytes:
+            self._told.discard(_MEMORY)
 
     def start(self, work: Coroutine[Any, Any, T], done: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
         """Run a request's work, and hold it until it is done; then `done` is called."""
@@ -96,3 +164,49 @@ class Clients:
     def _note_quiet(self) -> None:
         if self.is_draining and not self._connections and not self._tasks:
             self._quiet.set()
+
+    def _make_way(self, others: Collection[Client], which: str) -> bool:
+        """End one of these connections for a new one: the one that is idle for longest, or has been slow for long."""
+        before = asyncio.get_running_loop().time() - _FRESH_S
+        idle = [one for one in others if one.idle_since is not None and one.idle_since <= before]
+        oldest = min(idle, key=lambda one: one.idle_since or 0.0) if idle else self._slowest(others)
+        if oldest is not None:
+            self._admitted.discard(oldest)
+            oldest.give_way()
+            return True
+        if _CONNECTIONS not in self._told:
+            self._told.add(_CONNECTIONS)
+            _log.warning(
+                "%d HTTP connections %s, which is the limit, and all of them are busy: further ones are refused",
+                len(others),
+                which,
+                extra={"event": "http_connections_full", "max_connections": len(others)},
+            )
+        return False
+
+    def _slowest(self, others: Collection[Client]) -> Client | None:
+        """Whose request has been arriving for longest, if that is long."""
+        late = asyncio.get_running_loop().time() - PATIENCE_S
+        slow = [one for one in others if one.receiving_since is not None and one.receiving_since <= late]
+        return min(slow, key=lambda one: one.receiving_since or 0.0, default=None)
+
+    def _tell_memory(self) -> None:
+        if _MEMORY not in self._told:
+            self._told.add(_MEMORY)
+            _log.warning(
+                "requests hold %d bytes: further ones are told to come again",
+                self._budget.used_bytes,
+                extra={"event": "http_memory_full", "used_bytes": self._budget.used_bytes},
+            )
+
+
+def limited_address(peername: object) -> str:
+    """Whose limit a connection from there counts towards: its address, in IPv6 the network's; "" for this machine."""
+    if not isinstance(peername, tuple):
+        return ""
+    address = ipaddress.ip_address(peername[0].partition("%")[0])
+    if address.is_loopback:
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
+    return str(address)

@@ -1,6 +1,6 @@
-"""One HTTP/1.1 connection: h11 knows the protocol, asyncio moves the bytes, this class decides what happens next.
+"""One HTTP/1.1 connection: `Framing` knows the protocol, asyncio moves the bytes, this class decides what happens next.
 
-Plain requests (`httpapi.plain`) do not go through h11, which stays between two requests meanwhile.
+Plain requests (`httpapi.plain`) do not go through the framing, which stays between two requests meanwhile.
 Requests of a connection are answered one after the other, in order; while one is running, or while the client does
 not read its answer, nothing further is parsed. The one timer of a connection is set anew only when it fires too
 early, so that a request which comes and goes at once costs no timer.
@@ -16,20 +16,20 @@ import h11
 import msgspec
 
 from edgeagent.errors import Draining, EdgeAgentError
-from edgeagent.httpapi.clients import Clients
+from edgeagent.httpapi.body import Body
+from edgeagent.httpapi.clients import Clients, limited_address
+from edgeagent.httpapi.framing import MAX_HEAD_BYTES, Framing, Malformed
 from edgeagent.httpapi.plain import REASONS, plain_answer, plain_request
 from edgeagent.httpapi.plan import Plan
-from edgeagent.httpapi.problem import Answer, problem, problem_for, retry_after
+from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request, request_head
 
 _log = logging.getLogger(__name__)
 
-_MAX_HEAD_BYTES = 16 << 10
 # What a client may send ahead while its request is running, before reading stops (which hides that it goes away).
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
-_BOTH_DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-_END = h11.EndOfMessage()
+_NO_CONTENT = 204
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -55,22 +55,25 @@ class Connection(asyncio.Protocol):
         self._clients = clients
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
-        self._machine = h11.Connection(h11.SERVER, _MAX_HEAD_BYTES)
+        self._framing = Framing()
         self._request: Request | None = None
         self._plan: Plan | None = None
         self._refusal: Answer | None = None
-        self._body: list[bytes] = []
-        self._body_bytes = 0
+        self._body: Body | None = None
         self._ahead_bytes = 0
         self._task: asyncio.Task[Answer] | None = None
         self._is_plain = False
-        self._is_receiving = False
         self._is_write_paused = False
         self._is_eof = False
         self._is_leaving = False
         self._is_lost = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        # What `Client` says of them.
+        self.address = ""
+        self.idle_since: float | None = self._loop.time()
+        self.receiving_since: float | None = None
+        self.held_bytes = 0
 
     # What the transport tells.
 
@@ -80,6 +83,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
         # Any byte that the kernel does not take counts as a client that does not read: write_s watches it.
         transport.set_write_buffer_limits(high=0)
+        self.address = limited_address(transport.get_extra_info("peername"))
         is_admitted = self._clients.add(self)
         if self._clients.is_draining:
             self.abort()
@@ -95,14 +99,15 @@ class Connection(asyncio.Protocol):
         if self._is_leaving:
             return
         if self._task is None and not self._is_write_paused:
-            plain = plain_request(data) if not self._is_receiving else None
+            plain = plain_request(data) if self.receiving_since is None else None
             if plain is not None:
                 self._take_plain(*plain)
                 return
-            self._machine.receive_data(data)
+            self._framing.receive(data)
             self._advance()
             return
-        self._machine.receive_data(data)
+        self._framing.receive(data)
+        self._clients.occupy(self, len(data))
         self._ahead_bytes += len(data)
         if self._ahead_bytes > _MAX_AHEAD_BYTES:
             self._transport.pause_reading()
@@ -112,7 +117,7 @@ class Connection(asyncio.Protocol):
         if self._is_leaving:
             return False
         self._is_eof = True
-        self._machine.receive_data(b"")
+        self._framing.receive_eof()
         if self._task is None:
             if not self._is_write_paused:
                 self._advance()
@@ -128,6 +133,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client read everything."""
         self._is_write_paused = False
+        if self._task is None:
+            self._release()
         self._watch()
         if not self._is_leaving and self._task is None:
             self._advance()
@@ -137,7 +144,9 @@ class Connection(asyncio.Protocol):
         self._is_lost = True
         if self._timer is not None:
             self._timer.cancel()
-        if self._task is not None and self._plan is not None and self._plan.waits:
+        if self._task is None:
+            self._clients.release(self)
+        elif self._plan is not None and self._plan.waits:
             self._task.cancel()
         self._clients.discard(self)
 
@@ -148,7 +157,16 @@ class Connection(asyncio.Protocol):
         if self._task is not None:
             if self._plan is not None and self._plan.waits:
                 self._task.cancel()
-        elif not self._is_receiving and not self._is_write_paused:
+        elif self.receiving_since is None and not self._is_write_paused:
+            self._transport.close()
+
+    def give_way(self) -> None:
+        """Make room for another client: nothing is lost by it but what has not arrived whole."""
+        if self._is_leaving:
+            self.abort()
+        elif self.receiving_since is not None:
+            self._send(problem(503, "the request was too slow, and others wait", retry_after(_CROWDED_RETRY_S)))
+        else:
             self._transport.close()
 
     def abort(self) -> None:
@@ -161,10 +179,9 @@ class Connection(asyncio.Protocol):
         """Go on until more bytes are needed, a request is running or the client has to read first."""
         while self._task is None and not self._is_write_paused and not self._transport.is_closing():
             try:
-                event = self._machine.next_event()
-            except h11.RemoteProtocolError as exc:
-                status = 431 if exc.error_status_hint == 431 else 400  # noqa: PLR2004  the only hint that fits here
-                self._send(problem(status, f"the request is malformed: {exc}"))
+                event = self._framing.next_event()
+            except Malformed as exc:
+                self._send(problem(exc.status, str(exc)))
                 return
             if event is h11.NEED_DATA:
                 self._pause_for_data()
@@ -172,7 +189,7 @@ class Connection(asyncio.Protocol):
             if isinstance(event, h11.Request):
                 self._begin(event)
             elif isinstance(event, h11.Data):
-                self._take(bytes(event.data))
+                self._take(event.data)
             elif isinstance(event, h11.EndOfMessage):
                 self._run()
             else:  # ConnectionClosed; PAUSED cannot be: each answered request is followed by a new cycle or the end
@@ -185,68 +202,87 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None:  # the body is not wanted, and it has not come yet
             self._send(self._refusal)
             return
-        if not self._is_receiving:
-            self._is_receiving = self._machine.their_state is not h11.IDLE or bool(self._machine.trailing_data[0])
-            if self._is_receiving:
+        if self.receiving_since is None:
+            if self._framing.is_receiving:
+                self.idle_since = None
+                self.receiving_since = self._loop.time()
                 self._watch()
             elif self._clients.is_draining:
                 self._transport.close()
                 return
-        self._ahead_bytes = 0
+        if self._ahead_bytes:
+            self._ahead_bytes = 0
+            if self._body is None:
+                self._release()
         self._transport.resume_reading()
 
     def _begin(self, event: h11.Request) -> None:
         """A request's head is complete: decide what to do with it before its body is read."""
+        self.idle_since = None
         self._decide(request_head(event.method, event.target, event.headers.raw_items()))
-        if self._refusal is None and self._machine.they_are_waiting_for_100_continue:
-            self._transport.write(self._machine.send(h11.InformationalResponse(status_code=100, headers=[])) or b"")
+        if self._refusal is None and self._framing.wants_continue:
+            self._transport.write(self._framing.continue_())
 
     def _take_plain(self, head: Request, body: bytes) -> None:
-        """A whole request came in one piece, and there is nothing else that h11 knows of."""
+        """A whole request came in one piece, and there is nothing else that only the framing knows of."""
         self._is_plain = True
+        self.idle_since = None
         self._decide(head)
-        self._body.append(body)
+        if self._body is not None:
+            self._body.take_all(body)
         self._run()
 
     def _decide(self, head: Request) -> None:
-        """Find the plan for a request, or why it is refused."""
+        """Find the plan for a request, or why it is refused; reserve what it will hold."""
         self._request = head
-        if head.size_bytes > _MAX_HEAD_BYTES:  # h11 holds only what is incomplete to the limit
-            self._refusal = problem(431, f"the request's head has more than {_MAX_HEAD_BYTES} bytes")
+        if head.size_bytes > MAX_HEAD_BYTES:
+            self._refusal = problem(431, f"the request's head has more than {MAX_HEAD_BYTES} bytes")
             return
         try:
-            plan = self._plan = self._find_plan(head)
+            self._plan = self._find_plan(head)
+            self._body = Body(head, self._plan, self._reserve)
         except EdgeAgentError as exc:
             self._refusal = problem_for(exc)
-            return
-        length = int(head.headers.get(b"content-length", b"0"))
-        if length > plan.max_body_bytes:
-            self._refuse_body(length, plan.max_body_bytes)
 
-    def _take(self, data: bytes) -> None:
-        if self._refusal is not None or self._plan is None:
+    def _take(self, data: bytes | bytearray) -> None:
+        """A part of the body came."""
+        if self._body is None:
             return
-        self._body_bytes += len(data)
-        if self._body_bytes > self._plan.max_body_bytes:
-            self._refuse_body(self._body_bytes, self._plan.max_body_bytes)
-            self._body.clear()
-        else:
-            self._body.append(data)
-
-    def _refuse_body(self, size_bytes: int, limit_bytes: int) -> None:
-        reason = f"at most {limit_bytes} are taken (outbox.max_event_bytes)" if limit_bytes else "none is taken here"
-        self._refusal = problem(413, f"body: has {size_bytes} bytes or more, {reason}")
+        try:
+            self._body.take(data)
+        except Refused as exc:
+            self._refusal = problem_for(exc)
+            self._body = None
+            self._release()
 
     def _run(self) -> None:
         """A request is complete: answer it."""
-        self._is_receiving = False
+        self.receiving_since = None
+        if self._body is not None:
+            try:
+                body = self._body.whole()
+            except EdgeAgentError as exc:
+                self._refusal = problem_for(exc)
+            self._body = None
         if self._refusal is not None:
             self._send(self._refusal)
             return
-        assert self._plan is not None  # noqa: S101  _begin set it, or a refusal
-        assert self._request is not None  # noqa: S101  _begin set it
+        assert self._plan is not None  # noqa: S101  _decide set it, or a refusal
+        assert self._request is not None  # noqa: S101  _decide set it
         self._deadline = None
-        self._task = self._clients.start(self._plan.answer(self._request, b"".join(self._body)), self._answered)
+        self._task = self._clients.start(self._plan.answer(self._request, body), self._answered)
+
+    # What it holds.
+
+    def _reserve(self, total_bytes: int) -> None:
+        if not self._clients.reserve(self, total_bytes):
+            raise Refused(503, "too many requests are being worked on", retry_after(_CROWDED_RETRY_S))
+
+    def _release(self) -> None:
+        """The request is no more: what it held is free, but for what was sent ahead."""
+        self._clients.release(self)
+        if self._ahead_bytes:
+            self._clients.occupy(self, self._ahead_bytes)
 
     # From an answer to bytes.
 
@@ -254,6 +290,7 @@ class Connection(asyncio.Protocol):
         answer = _outcome(task)
         self._task = None
         if self._is_lost or self._transport.is_closing():
+            self._clients.release(self)
             return
         may_have_more = not self._is_plain or self._ahead_bytes > 0 or self._is_eof
         self._send(answer)
@@ -262,45 +299,45 @@ class Connection(asyncio.Protocol):
 
     def _send(self, answer: Answer) -> None:
         """Write a whole answer; then the connection is ready for its next request, or on its way out."""
-        machine = self._machine
+        framing = self._framing
         if self._is_plain:
             is_last = self._clients.is_draining
             self._transport.write(plain_answer(answer, is_last=is_last))
-            self._end_request(is_last=is_last, linger=False)
+            self._end_request(answer, is_last=is_last, linger=False)
             return
-        if machine.our_state not in {h11.IDLE, h11.SEND_RESPONSE}:
+        if not framing.may_answer:
             self.abort()
             return
-        is_incomplete = machine.their_state in {h11.IDLE, h11.SEND_BODY, h11.ERROR}
-        headers = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
-        headers.extend(answer.headers)
+        is_incomplete = framing.is_incomplete
+        headers = list(answer.headers)
+        if answer.status != _NO_CONTENT:
+            headers[:0] = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
         if is_incomplete or self._clients.is_draining:
             headers.append((b"connection", b"close"))
         head = h11.Response(status_code=answer.status, headers=headers, reason=REASONS[answer.status])
-        parts = [machine.send(head) or b""]
-        if self._request is None or self._request.method != "HEAD":
-            parts.append(machine.send(h11.Data(data=answer.body)) or b"")
-        parts.append(machine.send(_END) or b"")
-        self._transport.write(b"".join(parts))
-        is_last = machine.states != _BOTH_DONE
-        if not is_last:
-            machine.start_next_cycle()
-        self._end_request(is_last=is_last, linger=is_incomplete)
+        is_head = self._request is not None and self._request.method == "HEAD"
+        data, is_last = framing.answer(head, None if is_head else answer.body)
+        self._transport.write(data)
+        self._end_request(answer, is_last=is_last, linger=is_incomplete)
 
-    def _end_request(self, *, is_last: bool, linger: bool) -> None:
+    def _end_request(self, answer: Answer, *, is_last: bool, linger: bool) -> None:
         """A request is answered: get ready for the next one, or leave."""
+        self.receiving_since = None
+        self._body = None
+        self._release()
+        if self._is_write_paused:
+            self._clients.occupy(self, len(answer.body))
         if is_last:
             self._leave(linger=linger)
             return
         self._is_plain = False
         self._request = self._plan = self._refusal = None
-        self._body = []
-        self._body_bytes = 0
         self._watch()
 
     def _leave(self, *, linger: bool) -> None:
         """Close after the answer. A client that is still sending would lose it to a reset if it was not heard out."""
         self._is_leaving = True
+        self.idle_since = 0.0
         if self._is_eof or not linger:
             self._transport.close()
         else:
@@ -315,16 +352,17 @@ class Connection(asyncio.Protocol):
 
     def _watch(self) -> None:
         """Set the deadline that the present state asks for."""
-        timeouts = self._timeouts
+        timeouts, now = self._timeouts, self._loop.time()
         if self._is_write_paused:
             timeout_s = timeouts.write_s
         elif self._is_leaving:
             timeout_s = timeouts.linger_s
-        elif self._is_receiving:
+        elif self.receiving_since is not None:
             timeout_s = timeouts.request_s
         else:
             timeout_s = timeouts.idle_s
-        deadline = self._deadline = self._loop.time() + timeout_s
+            self.idle_since = now
+        deadline = self._deadline = now + timeout_s
         if self._timer is None or deadline < self._timer.when():
             if self._timer is not None:
                 self._timer.cancel()
@@ -338,7 +376,7 @@ class Connection(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._expire)
         elif self._is_write_paused or self._is_leaving:
             self.abort()
-        elif self._is_receiving:
+        elif self.receiving_since is not None:
             self._send(problem(408, f"the request was not complete within {self._timeouts.request_s:g} s"))
         else:
             self._transport.close()

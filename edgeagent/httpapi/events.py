@@ -30,8 +30,17 @@ from edgeagent.httpapi.request import Request, percent_decoded
 
 # A batch is decoded in one piece on the loop's thread: this many small events take a few milliseconds.
 MAX_BATCH_EVENTS = 1000
+# What an event holds beside its data until it is stored, with the triggers of a few rules.
+_EVENT_BYTES = 2 << 10
+# Decoded, JSON is up to 27 times as large as its text. So much of a batch stays decoded until the rules have seen it;
+# the rest is decoded once more then, one event after the other.
+_DECODED_BYTES = 256 << 10
 
 _NDJSON = "application/x-ndjson"
+# One thing under several names, none of them registered.
+_LINES = frozenset(
+    {_NDJSON, *(f"application/{name}" for name in ("ndjson", "jsonl", "jsonlines", "x-jsonl", "x-jsonlines"))}
+)
 _CLOUDEVENT = "application/cloudevents+json"
 _CLOUDEVENTS = "application/cloudevents-batch+json"
 
@@ -67,7 +76,7 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
         draft.id = draft.id or key
         _check(draft, max_event_bytes)
         return [draft]
-    elif media_type in {JSON, _NDJSON}:
+    elif media_type == JSON or media_type in _LINES:
         decoders = _PLAIN_DECODERS
     else:
         raise Refused(415, f"Content-Type: {media_type} is none of {JSON}, {_NDJSON}, {_CLOUDEVENT}, {_CLOUDEVENTS}")
@@ -77,9 +86,13 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
         raise _too_many(len(events))
     traceparent = valid_traceparent(request.text("traceparent"))
     result: list[Draft] = []
+    decoded_bytes = 0
     try:
         for event in events:
             draft = draft_of(event, source)
+            decoded_bytes += len(draft.data)
+            if decoded_bytes > _DECODED_BYTES and is_batch:
+                draft.value = msgspec.UNSET
             draft.traceparent = draft.traceparent or traceparent
             if key and not draft.id:
                 draft.id = f"{key}-{len(result)}" if is_batch else key
@@ -92,6 +105,11 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
     return result
 
 
+def batch_weight(body: bytes) -> int:
+    """What the events in a body hold beside it, in bytes: at most, since each one has a brace."""
+    return _EVENT_BYTES * min(body.count(b"{"), MAX_BATCH_EVENTS)
+
+
 def _placed(error: MessageError | Refused, where: str) -> MessageError | Refused:
     """What is wrong with an event of a batch, and which one it is."""
     if isinstance(error, Refused):
@@ -101,7 +119,7 @@ def _placed(error: MessageError | Refused, where: str) -> MessageError | Refused
 
 def _body(decoders: _Decoders, body: bytes, media_type: str) -> tuple[list[JsonEvent], bool]:
     """The events in a JSON body, and whether it is a batch (even of one)."""
-    if media_type == _NDJSON:
+    if media_type in _LINES:
         if body.count(b"\n") > MAX_BATCH_EVENTS:
             raise _too_many(body.count(b"\n"))
         lines = [line for line in body.split(b"\n") if line.strip()]

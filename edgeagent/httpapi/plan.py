@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import Request
 
+# The head, the task, the answer: what an ordinary request holds.
+WORK_BYTES: Final = 16 << 10
+
 
 class Plan(NamedTuple):
     """How a request will be answered, known from its head.
 
     `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so
-    that it is given up when its client goes away or the server closes.
+    that it is given up when its client goes away or the server closes. `work_bytes`: what a request holds beside its
+    body, about. `weigh`: what the events in a body hold beside it, when they can be many.
     """
 
     answer: Callable[[Request, bytes], Coroutine[Any, Any, Answer]]
     max_body_bytes: int = 0
     waits: bool = False
+    work_bytes: int = WORK_BYTES
+    weigh: Callable[[bytes], int] | None = None
 
 
 def parameters_of(request: Request, known: set[str]) -> dict[str, str]:

@@ -80,6 +80,12 @@ def retry_after(seconds: int) -> Headers:
     return ((b"retry-after", b"%d" % seconds),)
 
 
+def too_large(size_bytes: int, limit_bytes: int) -> Refused:
+    """A body is larger than is taken."""
+    reason = f"at most {limit_bytes} are taken (outbox.max_event_bytes)" if limit_bytes else "none is taken here"
+    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: has {size_bytes} bytes or more, {reason}")
+
+
 def problem_for(error: EdgeAgentError) -> Answer:
     """The answer to a request that ended in this error; 500 for one that no request should end in."""
     if isinstance(error, Refused):

@@ -42,14 +42,15 @@ def _key(name: str) -> bytes:
 def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Request:
     """Build a request's head from what h11 parsed (the target is visible ASCII, header names are in any case)."""
     path, _, query = target.decode("latin-1").partition("?")
-    if path.startswith("http://"):  # the absolute form, as sent to proxies: RFC 9112 3.2.2 wants it understood
-        path = "/" + path.removeprefix("http://").partition("/")[2]
     values: dict[bytes, bytes] = {}
     size_bytes = len(method) + len(target)
     for raw_name, value in headers:
         name = raw_name.lower()
         values[name] = values[name] + b", " + value if name in values else value
         size_bytes += len(name) + len(value) + 4  # ": " and the line's end
+    if path[:7].lower() == "http://":  # the absolute form, as sent to proxies: RFC 9112 3.2.2 wants it understood,
+        authority, _, path = path[7:].partition("/")  # and that it counts, not Host
+        values[b"host"], path = authority.encode("latin-1"), "/" + path
     return Request(method.decode("latin-1"), path, query, values, size_bytes)
 
 

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from edgeagent.core.event import Draft
 from edgeagent.core.messages import Report, State
 from edgeagent.core.ports import DevicePort, OperatorPort, TriggerQuery
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.access import Access
-from edgeagent.httpapi.events import drafts
+from edgeagent.httpapi.events import batch_weight, drafts
 from edgeagent.httpapi.operator import operator_plans
+from edgeagent.httpapi.options import allowed, options_plan
 from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
@@ -22,6 +24,8 @@ _MAX_WAIT_S = 300
 _MAX_LIMIT = 1000
 # Reports are about 400 bytes each, and 20 KiB at most.
 _MAX_LIST_BYTES = 1 << 20
+# A list of so many triggers, as reports and as text.
+_LIST_BYTES = 4 << 20
 _BATCH_FACTOR = 16
 _MAX_BATCH_BYTES = 4 << 20
 _NOT_READY_RETRY_S = 5
@@ -30,6 +34,8 @@ _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _EVENTS = "/v1/events/"
 _TRIGGERS = "/v1/triggers/"
+# For `OPTIONS *`: what some path here takes.
+_ANY_PATH = ("GET", "POST")
 
 
 class Routes:
@@ -46,8 +52,8 @@ class Routes:
         self._max_event_bytes = max_event_bytes
         batch_bytes = max(max_event_bytes, min(_BATCH_FACTOR * max_event_bytes, _MAX_BATCH_BYTES))
         self._exact: dict[str, Mapping[str, Plan]] = {
-            "/v1/events": {"POST": Plan(self._post_events, batch_bytes)},
-            "/v1/triggers": {"GET": Plan(self._list_triggers)},
+            "/v1/events": {"POST": Plan(self._post_events, batch_bytes, weigh=batch_weight)},
+            "/v1/triggers": {"GET": Plan(self._list_triggers, work_bytes=_LIST_BYTES)},
             "/v1/stats": {"GET": Plan(self._stats)},
             "/healthz": {"GET": Plan(self._healthz)},
             "/readyz": {"GET": Plan(self._readyz)},
@@ -69,13 +75,17 @@ class Routes:
         """
         if self._access is not None:
             self._access.check(request)
+        if request.path == "*" and request.method == "OPTIONS":
+            return options_plan(_ANY_PATH, takes_events=False)
         methods = self._exact.get(request.path) or self._find_below(request.path)
         if methods is None:
             raise Refused(404, f"{request.path}: there is nothing here")
         plan = methods.get("GET" if request.method == "HEAD" else request.method)
+        if plan is None and request.method == "OPTIONS":
+            return options_plan(methods, takes_events=request.path.startswith(_EVENTS[:-1]))
         if plan is None:
-            allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            raise Refused(405, f"{request.path}: takes {allowed}", ((b"allow", allowed.encode()),))
+            takes = allowed(methods)
+            raise Refused(405, f"{request.path}: takes {takes}", ((b"allow", takes.encode()),))
         return plan
 
     def _find_below(self, path: str) -> Mapping[str, Plan] | None:
@@ -88,13 +98,15 @@ class Routes:
         encoded = request.path.removeprefix(_EVENTS)
         if _BROKEN_PERCENT.search(encoded):
             raise MessageError("event", "source", "has a % without two hexadecimal digits; write it as %25")
-        return await self._accept(request, body, percent_decoded(encoded, "source"))
+        events = drafts(request, body, percent_decoded(encoded, "source"), self._max_event_bytes)
+        return await self._accept(events)
 
     async def _post_events(self, request: Request, body: bytes) -> Answer:
-        return await self._accept(request, body, None)
+        events = drafts(request, body, None, self._max_event_bytes)
+        del body  # the events hold what they need of it, and the disk may take long
+        return await self._accept(events)
 
-    async def _accept(self, request: Request, body: bytes, source: str | None) -> Answer:
-        events = drafts(request, body, source, self._max_event_bytes)
+    async def _accept(self, events: list[Draft]) -> Answer:
         accepted = await self._device.accept(events) if events else []
         return json_answer({"accepted": accepted}, _ACCEPTED)
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import socket
 import stat
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeagent.core.ports import DevicePort, OperatorPort
 from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.access import Access, TokenFile
+from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import Connection, Timeouts
 from edgeagent.httpapi.routes import Routes
@@ -21,6 +24,11 @@ _SOCKET_MODE = 0o660
 _PROBE_TIMEOUT_S = 1.0
 _BACKLOG = 128
 _TIMEOUTS = Timeouts()
+_LOCALHOST = "localhost"
+# Not left to the resolver: many a hosts file knows only the first.
+_BOTH_LOOPBACKS = ("127.0.0.1", "::1")
+
+_log = logging.getLogger(__name__)
 
 
 class ListenFailed(EdgeAgentError):
@@ -50,9 +58,14 @@ class HttpServer:
         max_event_bytes: int,
         max_connections: int,
         token_file: str = "",
+        hosts: Sequence[str] = (),
         timeouts: Timeouts = _TIMEOUTS,
+        tidy: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the token.
+
+        `hosts`: names of this machine, as callers on TCP may write them. `tidy`: gives memory that is free back to
+        the system.
 
         Raises:
             ConfigError: the token file cannot be used.
@@ -62,7 +75,9 @@ class HttpServer:
         self._max_event_bytes = max_event_bytes
         self._max_connections = max_connections
         self._token = TokenFile(token_file) if token_file else None
+        self._hosts = hosts
         self._timeouts = timeouts
+        self._budget = Budget(MAX_REQUEST_BYTES, tidy)
         self._servers: list[asyncio.Server] = []
         self._clients: list[Clients] = []
         self._socket_file: tuple[Path, int] | None = None
@@ -73,22 +88,34 @@ class HttpServer:
         return [_shown(sock.getsockname()) for server in self._servers for sock in server.sockets]
 
     async def start_tcp(self, host: str, port: int) -> None:
-        """Listen on TCP; port 0 takes any free one.
+        """Listen on TCP; port 0 takes any free one. "localhost" is both loopback addresses, or the one that there is.
 
         Raises:
             ListenFailed: says why and what to do.
         """
-        routes = Routes(self._device, None, Access(host, self._token), max_event_bytes=self._max_event_bytes)
-        clients = Clients(self._max_connections)
-        loop = asyncio.get_running_loop()
-        try:
-            server = await loop.create_server(
-                lambda: Connection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
-            )
-        except (OSError, UnicodeError) as exc:
-            raise _listen_failed(_shown((host, port)), exc, "http.listen") from exc
-        self._servers.append(server)
+        access = Access(host, self._token, self._hosts)
+        routes = Routes(self._device, None, access, max_event_bytes=self._max_event_bytes)
+        clients = Clients(self._max_connections, self._budget)
+        for name in _BOTH_LOOPBACKS if host.lower() == _LOCALHOST else (host,):
+            try:
+                server = await self._open(routes, clients, name, port)
+            except (OSError, UnicodeError) as exc:
+                if name != host and _is_missing(exc) and (self._servers or name != _BOTH_LOOPBACKS[-1]):
+                    _log.info(
+                        '%s is not there: "localhost" is listened on at the other loopback address only',
+                        name,
+                        extra={"event": "http_loopback_missing", "address": name},
+                    )
+                    continue
+                raise _listen_failed(_shown((name, port)), exc, "http.listen") from exc
+            self._servers.append(server)
+            port = server.sockets[0].getsockname()[1]  # with 0 the same one for both
         self._clients.append(clients)
+
+    async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:
+        return await asyncio.get_running_loop().create_server(
+            lambda: Connection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
+        )
 
     async def start_unix(self, path: Path) -> None:
         """Listen on a Unix socket of mode 0660; the file of an agent that is gone is replaced.
@@ -97,7 +124,7 @@ class HttpServer:
             ListenFailed: another agent listens there, or the file cannot be made; says what to do.
         """
         routes = Routes(self._device, self._operator, None, max_event_bytes=self._max_event_bytes)
-        clients = Clients(self._max_connections)
+        clients = Clients(self._max_connections, self._budget, is_local=True)
         try:
             sock = _bind_unix(path)
         except OSError as exc:
@@ -126,6 +153,12 @@ class HttpServer:
             self._socket_file = None
         await asyncio.gather(*(clients.close(deadline_s) for clients in self._clients))
         self._clients.clear()
+        self._budget.close()
+
+
+def _is_missing(exc: OSError | UnicodeError) -> bool:
+    """Whether this machine has no such address: its kernel, or its container, is without one of the two families."""
+    return isinstance(exc, OSError) and exc.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 def _bind_unix(path: Path) -> socket.socket:

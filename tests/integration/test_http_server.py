@@ -254,27 +254,6 @@ async def test_a_client_that_does_not_read_its_answer_is_closed_after_its_time()
         await until(lambda: not clients._connections)
 
 
-async def test_one_connection_too_many_is_told_to_come_again(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(max_connections=2) as agent:
-        first, second = await agent.connect(), await agent.connect()
-        for wire in (first, second):
-            assert (await (await wire.send(get("/healthz"))).reply()).status == 200
-        third = await agent.connect()
-        reply = await third.reply()
-        assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "1", "close")
-        assert await third.rest() == b""
-        assert (await (await second.send(get("/healthz"))).reply()).status == 200
-    assert [getattr(record, "event", "") for record in caplog.records].count("http_connections_full") == 1
-
-
-async def test_devices_cannot_lock_the_operator_out(tmp_path: Path) -> None:
-    async with serving(max_connections=1, socket_path=tmp_path / "agent.sock") as agent:
-        wire = await agent.connect()
-        assert (await (await wire.send(get("/healthz"))).reply()).status == 200
-        operator = await agent.connect_unix(tmp_path / "agent.sock")
-        assert (await (await operator.send(get("/v1/dead"))).reply()).status == 200
-
-
 async def test_an_unforeseen_error_is_500_and_logged_and_the_connection_lives(
     agent: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -10,6 +10,22 @@ from edgeagent.httpapi.access import Access, TokenFile
 from edgeagent.httpapi.problem import Refused
 from edgeagent.httpapi.request import request_head
 
+MALFORMED_HOSTS = [
+    "[::1]evil.example",
+    "[::1]:80evil.example",
+    "[::1",
+    "::1",
+    "[localhost]",
+    "localhost:evil",
+    "localhost:123456",
+    "localhost@evil.example",
+    "localhost/",
+    "localhost, evil.example",
+    "127.1",
+    "0x7f.0.0.1",
+    "localhost\u00e4",
+]
+
 
 def status(access: Access, method: str = "POST", path: str = "/v1/events/s", **headers: str) -> int:
     """What a request with these headers would be refused with, 200 when it may pass."""
@@ -29,8 +45,36 @@ def test_hosts_that_no_rebinding_can_have_pass(host: str) -> None:
     assert status(Access("gateway.lan", None), Host=host) == 200
 
 
+def test_names_of_this_machine_can_be_configured() -> None:
+    access = Access("127.0.0.1", None, ["gateway.local", "GW-7"])
+    assert status(access, Host="Gateway.LOCAL:8745") == 200
+    assert status(access, Host="gw-7") == 200
+    assert status(access, Host="gateway.local.evil.example") == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "", "new-value", "none, cross-site"])
+def test_a_page_of_another_site_can_neither_ask_nor_send(site: str) -> None:
+    access = Access("127.0.0.1", None)
+    headers = {"Host": "127.0.0.1:8745", "Sec-Fetch-Site": site}
+    assert status(access, **headers) == 403
+    assert status(access, method="GET", path="/v1/stats", **headers) == 403
+    assert status(access, method="OPTIONS", **headers) == 403
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_a_page_of_this_server_and_a_person_who_types_the_address_can_ask(site: str) -> None:
+    assert status(Access("127.0.0.1", None), "GET", "/v1/stats", **{"Host": "127.0.0.1", "Sec-Fetch-Site": site}) == 200
+
+
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8745", "localhost.evil.example", "127.0.0.1.nip.io", ""]
+    ("target", "expected"), [("http://evil.example/v1/stats", 403), ("HTTP://localhost:1/v1/stats", 200)]
+)
+def test_the_authority_of_an_absolute_target_counts_and_not_the_host_beside_it(target: str, expected: int) -> None:
+    assert status(Access("127.0.0.1", None), "GET", target, Host="localhost") == expected
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8745", "localhost.evil.example", "127.0.0.1.nip.io", "", *MALFORMED_HOSTS]
 )
 def test_a_page_whose_name_was_rebound_to_loopback_is_refused_even_to_read(host: str) -> None:
     access = Access("127.0.0.1", None)

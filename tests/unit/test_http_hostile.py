@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeagent.httpapi.access import Access
+from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import Connection, Timeouts
 from edgeagent.httpapi.routes import Routes
@@ -19,6 +21,7 @@ from tests.fakes.device_port import FakeDevice
 DEADLINE_S = 10
 EVENT = b'{"source":"s","data":{"a":[1,2]}}'
 CLOUDEVENT = b'{"specversion":"1.0","source":"s","data":1}'
+ZIPPED = zlib.compress(EVENT, wbits=31)
 BATCH_HEAD = b"POST /v1/events HTTP/1.1\r\nHost: localhost\r\n"
 VECTORS = [  # a request, and the status of its answer
     (b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[1]", 202),
@@ -38,6 +41,15 @@ VECTORS = [  # a request, and the status of its answer
     (b"GET /v1/triggers?limit=3&state=failed HTTP/1.1\r\nHost: localhost\r\nUpgrade: h2c\r\n\r\n", 200),
     (b"HEAD /healthz HTTP/1.0\r\n\r\n", 200),
     (b"CONNECT localhost:1 HTTP/1.1\r\nHost: localhost\r\n\r\n", 404),
+    (b"\r\n\r\nPOST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n1", 202),
+    (BATCH_HEAD + b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n", 400),
+    (b"POST /v1/events/s HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    (b"POST /v1/events/s HTTP/1.1\nHost: localhost\nContent-Length: 1\n\n1", 400),
+    (b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nX: a\r\n b\r\nContent-Length: 1\r\n\r\n1", 400),
+    (BATCH_HEAD + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n%b" % (len(ZIPPED), ZIPPED), 202),
+    (BATCH_HEAD + b"Content-Encoding: gzip\r\nContent-Length: 8\r\n\r\n%b" % ZIPPED[:8], 400),
+    (b"OPTIONS /v1/events HTTP/1.1\r\nHost: localhost\r\nWebHook-Request-Origin: a.example\r\n\r\n", 200),
+    (b"POST /v1/events/a%00b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n1", 400),
 ]
 REQUESTS = [request for request, _ in VECTORS]
 CONTINUE = b"HTTP/1.1 100 \r\n\r\n"
@@ -66,7 +78,7 @@ async def answers_to(chunks: list[bytes]) -> tuple[bytes, list[dict[str, Any]]]:
     unhandled: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: unhandled.append(context))
-    clients = Clients(4)
+    clients = Clients(4, Budget())
     routes = Routes(FakeDevice(), None, Access("localhost", None), max_event_bytes=100)
     ours, theirs = socket.socketpair()
     await loop.connect_accepted_socket(lambda: Connection(routes.plan, clients, Timeouts()), theirs)

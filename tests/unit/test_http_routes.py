@@ -52,12 +52,12 @@ async def test_no_call_is_found_by_accident() -> None:
 @pytest.mark.parametrize(
     ("method", "target", "allow"),
     [
-        ("GET", "/v1/events/s", b"POST"),
-        ("PUT", "/v1/events", b"POST"),
-        ("POST", "/v1/triggers", b"GET, HEAD"),
-        ("DELETE", f"/v1/triggers/{CORRELATION_ID}", b"GET, HEAD"),
-        ("OPTIONS", "/healthz", b"GET, HEAD"),
-        ("GET", "/v1/dead/replay", b"POST"),
+        ("GET", "/v1/events/s", b"POST, OPTIONS"),
+        ("PUT", "/v1/events", b"POST, OPTIONS"),
+        ("POST", "/v1/triggers", b"GET, HEAD, OPTIONS"),
+        ("DELETE", f"/v1/triggers/{CORRELATION_ID}", b"GET, HEAD, OPTIONS"),
+        ("CONNECT", "/healthz", b"GET, HEAD, OPTIONS"),
+        ("GET", "/v1/dead/replay", b"POST, OPTIONS"),
     ],
 )
 async def test_a_method_that_a_call_does_not_take_is_405_with_those_it_takes(
@@ -205,3 +205,20 @@ async def test_a_list_ends_at_its_bound_in_bytes_and_says_so() -> None:
     listed = json.loads((await call("GET", "/v1/triggers?limit=1000")).body)
     assert len(listed["triggers"]) == 1000, "reports as they usually are fit"
     assert "truncated" not in listed
+
+
+@pytest.mark.parametrize(
+    ("target", "allow"),
+    [
+        ("/v1/events/s", b"POST, OPTIONS"),
+        ("/v1/stats", b"GET, HEAD, OPTIONS"),
+        ("*", b"GET, POST, HEAD, OPTIONS"),
+    ],
+)
+async def test_options_tells_what_a_path_takes(target: str, allow: bytes) -> None:
+    answer = await Calls()("OPTIONS", target)
+    assert (answer.status, answer.body, answer.headers) == (204, b"", ((b"allow", allow),))
+
+
+async def test_options_of_nothing_is_404() -> None:
+    assert (await Calls()("OPTIONS", "/nowhere")).status == 404

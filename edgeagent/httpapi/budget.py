@@ -1,0 +1,73 @@
+"""One account of the memory that requests hold, over all listeners: what does not fit is told to come again.
+
+A request's share is reserved when its head is read, and given back when its answer is on its way, whatever became of
+its connection meanwhile. It covers the body (once: while it is decoded no other request is) and what is made of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+# What devices may make of the agent, beside the 35 to 50 MB that it needs at rest; under systemd it has 224 MB.
+MAX_REQUEST_BYTES: Final = 48 << 20
+# Requests up to this size are small: one event of a usual sensor, or a question.
+SMALL_BYTES: Final = 64 << 10
+# So many parts of the budget are left to small requests, and as many to those on the Unix socket.
+_KEPT_PARTS: Final = 8
+# After this much was given back, the allocator is asked to return it to the system; not more often than this.
+_TIDY_BYTES: Final = 16 << 20
+_TIDY_INTERVAL_S: Final = 0.5
+
+
+class Budget:
+    """Bytes that are reserved, of so many. Loop's thread only."""
+
+    def __init__(self, max_bytes: int = MAX_REQUEST_BYTES, tidy: Callable[[], None] = lambda: None) -> None:
+        """`tidy`: gives memory that is free back to the system; it is called after much was freed."""
+        self.used_bytes = 0
+        self._max_bytes = max_bytes
+        self._kept_bytes = max_bytes // _KEPT_PARTS
+        self._tidy = tidy
+        self._freed_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def reserve(self, more_bytes: int, total_bytes: int, *, is_local: bool) -> bool:
+        """Reserve more for a request that will then hold so many in all; False: there is no room, nothing is reserved.
+
+        `is_local`: it came over the Unix socket.
+        """
+        room = self._max_bytes - self.used_bytes - more_bytes
+        if total_bytes > SMALL_BYTES:
+            room -= self._kept_bytes
+        if not is_local:
+            room -= self._kept_bytes
+        if room < 0:
+            return False
+        self.used_bytes += more_bytes
+        return True
+
+    def occupy(self, size_bytes: int) -> None:
+        """Count what is there already, such as an answer that its client does not read, even beyond the limit."""
+        self.used_bytes += size_bytes
+
+    def give_back(self, size_bytes: int) -> None:
+        """What was reserved or occupied is free again."""
+        self.used_bytes -= size_bytes
+        if size_bytes <= SMALL_BYTES:
+            return
+        self._freed_bytes += size_bytes
+        if self._freed_bytes >= _TIDY_BYTES and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TIDY_INTERVAL_S, self._tidy_up)
+
+    def close(self) -> None:
+        """Nothing is served any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tidy_up(self) -> None:
+        self._timer = None
+        self._freed_bytes = 0
+        self._tidy()
