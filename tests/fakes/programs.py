@@ -59,6 +59,12 @@ class Program:
         """Everything it has logged."""
         return self._log_file.read_text("utf-8") if self._log_file.exists() else ""
 
+    @property
+    def pid(self) -> int:
+        """The process that runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def spawn(self) -> None:
         """Start it, without waiting for anything."""
         with self._log_file.open("ab") as log:
