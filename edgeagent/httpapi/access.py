@@ -106,7 +106,8 @@ class Access:
         host = headers.get(b"host")
         if self._token is None and host is not None and not _is_known_host(host, self._names):
             raise Refused(403, "Host: must be localhost, an IP address, or a name in http.listen or http.hosts")
-        if headers.get(b"sec-fetch-site", b"none").lower() not in _OWN_SITES:
+        site = headers.get(b"sec-fetch-site")
+        if site is not None and site.lower() not in _OWN_SITES:
             raise Refused(403, "Sec-Fetch-Site: pages of other sites may neither ask nor send anything here")
         origin = headers.get(b"origin")
         if origin is not None and request.method not in _SAFE_METHODS and not _is_own_origin(origin, host):

@@ -15,20 +15,22 @@ class Body:
 
     __slots__ = ("_coding", "_data", "_plan", "_reserve", "_room_bytes")
 
-    def __init__(self, head: Request, plan: Plan, reserve: Callable[[int], None]) -> None:
-        """Reserve the room for the length that the head announces.
+    def __init__(self, head: Request, plan: Plan, reserve: Callable[[int], None], whole: bytes | None = None) -> None:
+        """Reserve the room for the length that the head announces. `whole`: all of it, when it has come already.
 
         Raises:
             Refused: 413, 415 or 503.
         """
-        self._room_bytes = int(head.headers.get(b"content-length", b"0"))
-        if self._room_bytes > plan.max_body_bytes:
-            raise too_large(self._room_bytes, plan.max_body_bytes)
-        self._coding = coding_of(head.headers.get(b"content-encoding"))
+        headers = head.headers
+        room_bytes = len(whole) if whole is not None else int(headers.get(b"content-length", b"0"))
+        if room_bytes > plan.max_body_bytes:
+            raise too_large(room_bytes, plan.max_body_bytes)
+        self._coding = coding_of(headers[b"content-encoding"]) if b"content-encoding" in headers else ""
         self._plan = plan
         self._reserve = reserve
-        self._data: bytes | bytearray = b""
-        reserve(plan.work_bytes + self._room_bytes)
+        self._data: bytes | bytearray = whole or b""
+        self._room_bytes = room_bytes
+        reserve(plan.work_bytes + room_bytes)
 
     def take(self, data: bytes | bytearray) -> None:
         """A part of it came; where no length was announced the room for it is reserved as it grows.
@@ -45,10 +47,6 @@ class Body:
         if not self._data:
             self._data = bytearray()
         self._data += data
-
-    def take_all(self, data: bytes) -> None:
-        """All of it came at once, as long as was announced."""
-        self._data = data
 
     def whole(self) -> bytes:
         """All of it, without its coding, when there is room for what will be made of it.

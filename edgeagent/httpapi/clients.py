@@ -9,7 +9,9 @@ from collections.abc import Callable, Collection, Coroutine
 from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
+from edgeagent.errors import Draining, EdgeAgentError
 from edgeagent.httpapi.budget import Budget
+from edgeagent.httpapi.problem import Answer, problem, problem_for
 
 _log = logging.getLogger(__name__)
 
@@ -210,3 +212,20 @@ def limited_address(peername: object) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
     return str(address)
+
+
+def outcome(task: asyncio.Task[Answer]) -> Answer:
+    """A finished request's answer, whatever it ended in."""
+    if task.cancelled():
+        return problem_for(Draining())
+    error = task.exception()
+    if error is None:
+        return task.result()
+    if isinstance(error, EdgeAgentError):
+        return problem_for(error)
+    _log.error(
+        "a request failed in a way that is not foreseen",
+        exc_info=error,
+        extra={"event": "http_request_failed"},
+    )
+    return problem(500, "the agent failed to answer; its log says more")

@@ -20,14 +20,12 @@ _RAW: Final = -zlib.MAX_WBITS
 _CODINGS: Final = {b"gzip": "gzip", b"x-gzip": "gzip", b"deflate": "deflate", b"identity": "", b"": ""}
 
 
-def coding_of(header: bytes | None) -> str:
+def coding_of(header: bytes) -> str:
     """What a body is compressed with: `gzip`, `deflate`, or "" for nothing.
 
     Raises:
         Refused: 415, it is something else, or several; the answer says what is understood.
     """
-    if header is None:
-        return ""
     coding = _CODINGS.get(header.strip().lower())
     if coding is None:
         raise Refused(415, "Content-Encoding: must be gzip or deflate, or absent", ACCEPTED)

@@ -9,22 +9,19 @@ early, so that a request which comes and goes at once costs no timer.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 import h11
 import msgspec
 
-from edgeagent.errors import Draining, EdgeAgentError
+from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.body import Body
-from edgeagent.httpapi.clients import Clients, limited_address
-from edgeagent.httpapi.framing import MAX_HEAD_BYTES, Framing, Malformed
+from edgeagent.httpapi.clients import Clients, limited_address, outcome
+from edgeagent.httpapi.framing import Framing, Malformed
 from edgeagent.httpapi.plain import REASONS, plain_answer, plain_request
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request, request_head
-
-_log = logging.getLogger(__name__)
 
 # What a client may send ahead while its request is running, before reading stops (which hides that it goes away).
 _MAX_AHEAD_BYTES = 64 << 10
@@ -191,7 +188,7 @@ class Connection(asyncio.Protocol):
             elif isinstance(event, h11.Data):
                 self._take(event.data)
             elif isinstance(event, h11.EndOfMessage):
-                self._run()
+                self._complete()
             else:  # ConnectionClosed; PAUSED cannot be: each answered request is followed by a new cycle or the end
                 self._transport.close()
                 return
@@ -217,32 +214,32 @@ class Connection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def _begin(self, event: h11.Request) -> None:
-        """A request's head is complete: decide what to do with it before its body is read."""
+        """A request's head is complete: decide what to do with it, and reserve what it will hold."""
         self.idle_since = None
-        self._decide(request_head(event.method, event.target, event.headers.raw_items()))
-        if self._refusal is None and self._framing.wants_continue:
-            self._transport.write(self._framing.continue_())
-
-    def _take_plain(self, head: Request, body: bytes) -> None:
-        """A whole request came in one piece, and there is nothing else that only the framing knows of."""
-        self._is_plain = True
-        self.idle_since = None
-        self._decide(head)
-        if self._body is not None:
-            self._body.take_all(body)
-        self._run()
-
-    def _decide(self, head: Request) -> None:
-        """Find the plan for a request, or why it is refused; reserve what it will hold."""
-        self._request = head
-        if head.size_bytes > MAX_HEAD_BYTES:
-            self._refusal = problem(431, f"the request's head has more than {MAX_HEAD_BYTES} bytes")
-            return
+        head = self._request = request_head(event.method, event.target, event.headers.raw_items())
         try:
             self._plan = self._find_plan(head)
             self._body = Body(head, self._plan, self._reserve)
         except EdgeAgentError as exc:
             self._refusal = problem_for(exc)
+        else:
+            if self._framing.wants_continue:
+                self._transport.write(self._framing.continue_())
+
+    def _take_plain(self, head: Request, body: bytes) -> None:
+        """A whole request came in one piece, and nearly always its body is ready to be used as it is."""
+        self._is_plain = True
+        self.idle_since = None
+        self._request = head
+        try:
+            plan = self._plan = self._find_plan(head)
+            if plan.weigh is None and b"content-encoding" not in head.headers and len(body) <= plan.max_body_bytes:
+                self._reserve(plan.work_bytes + len(body))
+            else:
+                body = Body(head, plan, self._reserve, body).whole()
+        except EdgeAgentError as exc:
+            self._refusal = problem_for(exc)
+        self._run(body)
 
     def _take(self, data: bytes | bytearray) -> None:
         """A part of the body came."""
@@ -255,20 +252,24 @@ class Connection(asyncio.Protocol):
             self._body = None
             self._release()
 
-    def _run(self) -> None:
-        """A request is complete: answer it."""
+    def _complete(self) -> None:
+        """All of a request has come."""
         self.receiving_since = None
-        if self._body is not None:
-            try:
-                body = self._body.whole()
-            except EdgeAgentError as exc:
-                self._refusal = problem_for(exc)
-            self._body = None
+        body, self._body = self._body, None
+        try:
+            whole = body.whole() if body is not None else b""
+        except EdgeAgentError as exc:
+            self._refusal = problem_for(exc)
+            whole = b""
+        self._run(whole)
+
+    def _run(self, body: bytes) -> None:
+        """A request is complete: answer it."""
         if self._refusal is not None:
             self._send(self._refusal)
             return
-        assert self._plan is not None  # noqa: S101  _decide set it, or a refusal
-        assert self._request is not None  # noqa: S101  _decide set it
+        assert self._plan is not None  # noqa: S101  there is one, or a refusal
+        assert self._request is not None  # noqa: S101  it has been read
         self._deadline = None
         self._task = self._clients.start(self._plan.answer(self._request, body), self._answered)
 
@@ -287,7 +288,7 @@ class Connection(asyncio.Protocol):
     # From an answer to bytes.
 
     def _answered(self, task: asyncio.Task[Answer]) -> None:
-        answer = _outcome(task)
+        answer = outcome(task)
         self._task = None
         if self._is_lost or self._transport.is_closing():
             self._clients.release(self)
@@ -324,7 +325,10 @@ class Connection(asyncio.Protocol):
         """A request is answered: get ready for the next one, or leave."""
         self.receiving_since = None
         self._body = None
-        self._release()
+        if self._ahead_bytes:
+            self._release()
+        else:
+            self._clients.release(self)
         if self._is_write_paused:
             self._clients.occupy(self, len(answer.body))
         if is_last:
@@ -380,20 +384,3 @@ class Connection(asyncio.Protocol):
             self._send(problem(408, f"the request was not complete within {self._timeouts.request_s:g} s"))
         else:
             self._transport.close()
-
-
-def _outcome(task: asyncio.Task[Answer]) -> Answer:
-    """A finished request's answer, whatever it ended in."""
-    if task.cancelled():
-        return problem_for(Draining())
-    error = task.exception()
-    if error is None:
-        return task.result()
-    if isinstance(error, EdgeAgentError):
-        return problem_for(error)
-    _log.error(
-        "a request failed in a way that is not foreseen",
-        exc_info=error,
-        extra={"event": "http_request_failed"},
-    )
-    return problem(500, "the agent failed to answer; its log says more")

@@ -1,7 +1,7 @@
 """The plain request: a POST with its length, whole in one read, and nothing in its head but ordinary fields.
 
 Nearly every device sends nothing else, and a state machine for all of HTTP costs many times what such a request says.
-What is not plain, down to one unusual byte, is h11's: nothing is decided here that h11 would decide otherwise (a
+What is not plain, down to one unusual byte, is the framing's: nothing is decided here that it would decide otherwise (a
 property test holds this).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 
+from edgeagent.httpapi.framing import MAX_HEAD_BYTES
 from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import Request, request_head
 
@@ -26,7 +27,7 @@ _KEEP_ALIVE = b"keep-alive"
 def plain_request(data: bytes) -> tuple[Request, bytes] | None:
     """The head and the body of a plain request that is all of `data`; None when it is anything else."""
     match = _HEAD.match(data)
-    if match is None:
+    if match is None or match.end() > MAX_HEAD_BYTES:
         return None
     fields = _FIELD.findall(match[2])
     request = request_head(b"POST", match[1], fields)
