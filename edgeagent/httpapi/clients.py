@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from edgeagent.errors import Draining, EdgeAgentError
-from edgeagent.httpapi.budget import Budget
+from edgeagent.httpapi.budget import SMALL_BYTES, Budget
 from edgeagent.httpapi.problem import Answer, problem, problem_for
 
 _log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class Client(Protocol):
 
     `address`: whose limit it counts towards, "" for none. `idle_since`: since when no request is on it, on the
     loop's clock, 0.0 when only its end is awaited; None while a request is there. `receiving_since`: since when one is
-    arriving; None while none is. `held_bytes`: what it has reserved.
+    arriving, or waits for a trigger to change; None while none is. `held_bytes`: what it has reserved.
     """
 
     address: str
@@ -48,7 +48,7 @@ class Client(Protocol):
         """Close as soon as no request is running."""
 
     def give_way(self) -> None:
-        """Close for another one: at once, or with a word of why when a request is arriving."""
+        """Close for another one: at once, or with a word of why when a request is arriving or waits."""
 
     def abort(self) -> None:
         """Close now."""
@@ -107,7 +107,9 @@ class Clients:
             client.held_bytes = total_bytes
             return True
         while not self._budget.reserve(more_bytes, total_bytes, is_local=self._is_local):
-            slowest = self._slowest([one for one in self._admitted if one is not client and one.held_bytes])
+            slowest = self._slowest(
+                [one for one in self._admitted if one is not client and one.held_bytes > SMALL_BYTES]
+            )
             if slowest is None:
                 self._tell_memory()
                 return False
@@ -187,7 +189,7 @@ class Clients:
         return False
 
     def _slowest(self, others: Collection[Client]) -> Client | None:
-        """Whose request has been arriving for longest, if that is long."""
+        """Whose request has been arriving, or waiting, for longest, if that is long."""
         late = asyncio.get_running_loop().time() - PATIENCE_S
         slow = [one for one in others if one.receiving_since is not None and one.receiving_since <= late]
         return min(slow, key=lambda one: one.receiving_since or 0.0, default=None)

@@ -27,6 +27,7 @@ from edgeagent.httpapi.request import Request, request_head
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
 _NO_CONTENT = 204
+_GAVE_WAY = problem(503, "the request took long, and others want its place", retry_after(_CROWDED_RETRY_S))
 
 
 class Timeouts(msgspec.Struct, frozen=True):
@@ -63,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._is_write_paused = False
         self._is_eof = False
         self._is_leaving = False
+        self._gives_way = False
         self._is_lost = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -159,10 +161,13 @@ class Connection(asyncio.Protocol):
 
     def give_way(self) -> None:
         """Make room for another client: nothing is lost by it but what has not arrived whole."""
-        if self._is_leaving:
+        if self._task is not None:
+            self._gives_way = True
+            self._task.cancel()
+        elif self._is_leaving:
             self.abort()
         elif self.receiving_since is not None:
-            self._send(problem(503, "the request was too slow, and others wait", retry_after(_CROWDED_RETRY_S)))
+            self._send(_GAVE_WAY)
         else:
             self._transport.close()
 
@@ -271,6 +276,8 @@ class Connection(asyncio.Protocol):
         assert self._plan is not None  # noqa: S101  there is one, or a refusal
         assert self._request is not None  # noqa: S101  it has been read
         self._deadline = None
+        if self._plan.waits:
+            self.receiving_since = self._loop.time()
         self._task = self._clients.start(self._plan.answer(self._request, body), self._answered)
 
     # What it holds.
@@ -288,7 +295,7 @@ class Connection(asyncio.Protocol):
     # From an answer to bytes.
 
     def _answered(self, task: asyncio.Task[Answer]) -> None:
-        answer = outcome(task)
+        answer = _GAVE_WAY if self._gives_way and task.cancelled() else outcome(task)
         self._task = None
         if self._is_lost or self._transport.is_closing():
             self._clients.release(self)
@@ -313,7 +320,7 @@ class Connection(asyncio.Protocol):
         headers = list(answer.headers)
         if answer.status != _NO_CONTENT:
             headers[:0] = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
-        if is_incomplete or self._clients.is_draining:
+        if is_incomplete or self._clients.is_draining or self._gives_way:
             headers.append((b"connection", b"close"))
         head = h11.Response(status_code=answer.status, headers=headers, reason=REASONS[answer.status])
         is_head = self._request is not None and self._request.method == "HEAD"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES
+from tests.fakes.device_port import CORRELATION_ID
 from tests.fakes.http_agent import Agent, serving, until
 
 HOST = b"Host: localhost\r\n"
@@ -65,6 +66,23 @@ async def test_idle_connections_lock_nobody_out_the_oldest_gives_way(caplog: pyt
         assert await oldest.rest() == b""
         assert (await (await other.send(get("/healthz"))).reply()).status == 200
     assert "http_connections_full" not in {getattr(record, "event", "") for record in caplog.records}
+
+
+async def test_clients_that_wait_for_a_trigger_give_way_when_all_places_are_taken() -> None:
+    async with serving(max_connections=2) as agent:
+        wires = [await agent.connect() for _ in range(2)]
+        for wire in wires:
+            await wire.send(get(f"/v1/triggers/{CORRELATION_ID}?wait=300"))
+        await agent.device.until_waiting(2)
+        [clients] = agent.server._clients
+        for client in clients._connections:
+            assert client.receiving_since is not None
+            client.receiving_since -= 10  # as if they had waited for a while
+        assert (await agent.request("POST", "/v1/events/s", b"1")).status == 202
+        await agent.device.until_waiting(1)
+        reply = await wires[0].reply()
+        assert (reply.status, reply.headers["retry-after"], reply.headers["connection"]) == (503, "1", "close")
+        assert await wires[0].rest() == b""
 
 
 async def test_what_does_not_fit_the_memory_for_requests_is_told_to_come_again() -> None:

@@ -146,6 +146,12 @@ async def test_a_head_over_16_kib_is_refused_whether_it_is_complete_or_not(agent
         b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nContent-Length: one\r\n\r\n",
         b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        post().replace(b"Content", b"Transfer-Encoding: chunked\r\nContent"),
+        b"POST /v1/events/s HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+        post().replace(b"\r\n", b"\n"),
+        post(extra=b"X: a\r\n b\r\n"),
+        post(extra=b"Content-Length: 13\r\n"),
+        post(extra=b"X: \x1b]0;\x07\r\n"),
     ],
 )
 async def test_what_is_no_http_is_answered_400_and_closed(agent: Agent, garbage: bytes) -> None:

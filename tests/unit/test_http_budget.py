@@ -148,14 +148,17 @@ def test_whose_limit_a_connection_counts_towards(peername: object, address: str)
 async def test_room_is_made_by_the_request_that_has_been_arriving_for_longest(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clients = Clients(9, Budget(8 * LARGE))
+    clients = Clients(9, Budget(8 * LARGE + 8))
     slow, slower = FakeClient(clients, slow_s=PATIENCE_S + 1), FakeClient(clients, slow_s=PATIENCE_S + 2)
     quick, new = FakeClient(clients, slow_s=0), FakeClient(clients)
     for client in (slow, slower, quick, new):
         assert clients.add(client)
+    small = FakeClient(clients, slow_s=PATIENCE_S + 3)
+    assert clients.add(small)
+    assert clients.reserve(small, 1)
     assert all(clients.reserve(client, 2 * LARGE) for client in (slow, slower, quick))
     assert clients.reserve(new, 2 * LARGE)
-    assert (slow.gave_way, slower.gave_way, quick.gave_way) == (False, True, False)
+    assert (slow.gave_way, slower.gave_way, quick.gave_way, small.gave_way) == (False, True, False, False)
     assert not clients.reserve(new, 6 * LARGE)
     assert slow.gave_way
     assert new.held_bytes == 2 * LARGE, "what it had it keeps"

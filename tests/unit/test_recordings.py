@@ -44,7 +44,7 @@ def test_a_source_is_given_only_to_an_event_that_names_none() -> None:
     ("line", "reason"),
     [
         (b"{", "no JSON"),
-        (b"[1]", "expected `object`"),
+        (b"[1]", "must be an object"),
         (b'{"source": "s", "data": 1, "temp": 2}', "temp: is no member"),
         (b'{"source": "s"}', "data: is missing"),
         (b'{"specversion": "1.0"', "no JSON"),
