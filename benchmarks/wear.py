@@ -19,6 +19,7 @@ from benchmarks.measure import Checked, show_checked, written_bytes
 from edgeagent.core.lifecycle import Life, answered, progressed
 from edgeagent.core.messages import Report, Response, State, Status
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.records import NORMAL, SETTLED
 
 _EVENTS = 3600
@@ -65,7 +66,7 @@ def _outbox(directory: Path) -> None:
 
 async def _ledger(path: Path) -> None:
     """Each event is published, answered and told of twice by the engine: three messages, for which commits wait."""
-    ledger = Ledger(path, relay=False)
+    ledger = Ledger(path, DiskThread("ledger"), relay=False)
     await ledger.open()
     running = asyncio.create_task(ledger.run())
     for number in range(_EVENTS):

@@ -7,8 +7,9 @@
     │   ├── DeadLettersFull           somebody must discard or replay some
     │   ├── RecordTooLarge            this event can never be stored
     │   ├── OutboxLocked              exit 75  another agent owns the state directory
-    │   └── StorageFailed             the disk is unwell; nothing was stored
-    │       └── DiskReadOnly          it can only be read: what is there is forwarded, and nothing is kept
+    │   ├── StorageFailed             the disk is unwell; nothing was stored
+    │   │   └── DiskReadOnly          it can only be read: what is there is forwarded, and nothing is kept
+    │   └── DiskThreadDied            a defect ended a thread of ours; the process ends too
     ├── UplinkError
     │   ├── Unavailable               exit 69  the broker cannot be reached, or the connection ended
     │   ├── Denied                    exit 69  the broker refused us (password, client id, policy)
@@ -142,6 +143,18 @@ class DiskReadOnly(StorageFailed):
             f"the disk is read-only ({self.operation} {self.path}: {self.reason}): what is on it is forwarded, and "
             "nothing new is taken; replace it or mount it for writing, then restart the agent"
         )
+
+
+class DiskThreadDied(OutboxError):
+    """A defect ended the thread that works on the disk. Nothing that was asked for is known to be stored."""
+
+    def __init__(self, name: str, defect: str) -> None:
+        super().__init__(name, defect)
+        self.name = name
+        self.defect = defect
+
+    def __str__(self) -> str:
+        return f"the {self.name} thread has died, and the process ends: {self.defect}"
 
 
 class UplinkError(EdgeAgentError):

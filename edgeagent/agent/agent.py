@@ -37,13 +37,14 @@ from edgeagent.core.topics import own_topics, state_topic, with_agent
 from edgeagent.errors import DiskReadOnly, StorageFailed
 from edgeagent.host import systemd
 from edgeagent.host.memory import give_back_free_memory
-from edgeagent.host.supervisor import supervise
+from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.httpapi.server import HttpServer, ListenFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Subscription, Will
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
 from edgeagent.outbox.outbox import Outbox
@@ -59,11 +60,18 @@ _SESSION_BYTES = 4
 _log = logging.getLogger(__name__)
 
 
-async def serve(config: AgentConfig, path: Path, *, stop: asyncio.Event, filesystem: Filesystem | None = None) -> int:
+async def serve(
+    config: AgentConfig,
+    path: Path,
+    *,
+    stop: asyncio.Event,
+    filesystem: Filesystem | None = None,
+    deadline: Ender | None = None,
+) -> int:
     """Run an agent until a signal or `stop`, and return the process's exit code. Main thread only.
 
     `path`: the file that `config` was read from; SIGHUP reads it again. `filesystem`: what the outbox is kept on, the
-    real disk by default.
+    real disk by default. `deadline`: is told when the process should end.
 
     Raises:
         OutboxLocked: another process owns the state directory.
@@ -77,7 +85,7 @@ async def serve(config: AgentConfig, path: Path, *, stop: asyncio.Event, filesys
         loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `edgeagent run` holds it back until now
         try:
-            return await agent.serve(stop)
+            return await agent.serve(stop, deadline)
         finally:
             loop.remove_signal_handler(signal.SIGHUP)
 
@@ -144,10 +152,10 @@ class _Agent:
             lambda: make_store(config, self._directory, clock, self._filesystem, self._rescue),
             commit_delay_s=config.outbox.commit_delay,
         )
-        self._ledger = Ledger(self._directory / "ledger.db", relay=config.local is not None)
+        self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=config.local is not None)
         await self._ledger.open()
 
-    async def serve(self, stop: asyncio.Event) -> int:
+    async def serve(self, stop: asyncio.Event, deadline: Ender | None) -> int:
         """See the function."""
         self._join()
         await self._listen()
@@ -161,7 +169,7 @@ class _Agent:
         )
         systemd.ready()
         try:
-            return await supervise(self._tasks(), stop=stop, drain=self._drain)
+            return await supervise(self._tasks(), stop=stop, drain=self._drain, deadline=deadline)
         finally:
             await self._close()
 

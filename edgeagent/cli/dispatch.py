@@ -9,7 +9,7 @@ import sys
 from edgeagent.config import DISPATCHER_CONFIG, dispatcher_config_path, load_dispatcher
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.service import serve
-from edgeagent.host import log
+from edgeagent.host import ending, log
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> int:
     """
     config = load_dispatcher(dispatcher_config_path(args.config))
     log.configure(config.log.level, config.log.format, sys.stderr)
-    return asyncio.run(_serve(config))
+    return ending.run(lambda deadline: _serve(config, deadline))
 
 
-async def _serve(config: DispatcherConfig) -> int:
-    return await serve(config, stop=asyncio.Event())
+async def _serve(config: DispatcherConfig, deadline: ending.Deadline) -> int:
+    return await serve(config, stop=asyncio.Event(), deadline=deadline)

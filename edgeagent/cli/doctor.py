@@ -24,6 +24,7 @@ from edgeagent.core.checkup import Finding, Level, fail, ok, warn
 from edgeagent.core.foreign import escaped
 from edgeagent.core.verification import Overview
 from edgeagent.errors import EdgeAgentError
+from edgeagent.host import ending
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: the configuration cannot be used.
     """
     logging.getLogger("edgeagent").addHandler(logging.NullHandler())  # what a log would say is among the findings
-    return asyncio.run(_tell(_findings(args), as_json=args.json))
+    return ending.run(lambda _: _tell(_findings(args), as_json=args.json))
 
 
 async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:

@@ -12,7 +12,7 @@ from edgeagent.cli.options import add_config
 from edgeagent.config import agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError
-from edgeagent.host import log
+from edgeagent.host import ending, log
 from edgeagent.mqtt import engines
 
 
@@ -40,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     if problem := engines.qos_problem(config.uplink):
         raise ConfigError(str(path), [problem])
     log.configure(config.log.level, config.log.format, sys.stderr)
-    return asyncio.run(_serve(config, path))
+    return ending.run(lambda deadline: _serve(config, path, deadline))
 
 
-async def _serve(config: AgentConfig, path: Path) -> int:
+async def _serve(config: AgentConfig, path: Path, deadline: ending.Deadline) -> int:
     from edgeagent.agent.agent import serve  # noqa: PLC0415  a configuration error is told without loading it all
 
-    return await serve(config, path, stop=asyncio.Event())
+    return await serve(config, path, stop=asyncio.Event(), deadline=deadline)

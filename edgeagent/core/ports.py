@@ -5,8 +5,8 @@ Parts in the same row of the architecture do not import each other: the composit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -14,6 +14,9 @@ from edgeagent.core.event import Draft
 from edgeagent.core.messages import Report, State
 from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import Overview, VerifiedPart
+from edgeagent.errors import DiskThreadDied
+
+T = TypeVar("T")
 
 
 class TriggerRef(msgspec.Struct, frozen=True, gc=False):
@@ -189,3 +192,15 @@ class OperatorPort(Protocol):
         Raises:
             ConfigError: it cannot be used, with every problem found; the old rules go on.
         """
+
+
+class JobThread(Protocol):
+    """A thread for what blocks on the disk, one job after another (`outbox.disk`)."""
+
+    died: Callable[[DiskThreadDied], None]
+
+    async def call(self, job: Callable[[], T]) -> T:
+        """Run a job there, in any case, and return what it returns; raises what it raises, or `DiskThreadDied`."""
+
+    def close(self) -> None:
+        """End the thread when the jobs that were begun are done."""

@@ -27,7 +27,7 @@ from edgeagent.dispatcher.probes import Probes
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.host import systemd
-from edgeagent.host.supervisor import supervise
+from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import Subscription
 from edgeagent.mqtt.session import keep_connected
@@ -72,8 +72,10 @@ def argo_settings(engine: EngineTable) -> ArgoSettings:
     )
 
 
-async def serve(config: DispatcherConfig, *, stop: asyncio.Event) -> int:
+async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ender | None = None) -> int:
     """Run a dispatcher until a signal or `stop`, and return the process's exit code. Main thread only.
+
+    `deadline`: is told when the process should end.
 
     Raises:
         ConfigError: `status.configmap` is set, and this is no pod of a cluster.
@@ -92,7 +94,7 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event) -> int:
 
         systemd.ready()
         try:
-            return await supervise(tasks, stop=stop, drain=drain)
+            return await supervise(tasks, stop=stop, drain=drain, deadline=deadline)
         finally:
             counters = msgspec.to_builtins(dispatcher.stats(), str_keys=True)
             log.info("the dispatcher has stopped", extra={"event": "dispatcher_stopped", **counters})

@@ -15,11 +15,11 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from edgeagent.errors import EdgeAgentError
 
-# The drain, its cancellation and that of the tasks together must end before systemd's TimeoutStopSec (30 s).
+# Together they are how long a process may take to end (`host.ending`), less than systemd's TimeoutStopSec (30 s).
 DRAIN_TIMEOUT_S = 10.0
 CANCEL_TIMEOUT_S = 5.0
 
@@ -28,12 +28,20 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 log = logging.getLogger(__name__)
 
 
+class Ender(Protocol):
+    """What ends the process if it does not end by itself (`host.ending.Deadline`)."""
+
+    def begin(self, exit_code: int = 1) -> None:
+        """The process should end from now on."""
+
+
 async def supervise(
     tasks: Mapping[str, Coroutine[Any, Any, None]],
     *,
     stop: asyncio.Event,
     drain: Callable[[], Coroutine[Any, Any, None]],
     drain_timeout_s: float = DRAIN_TIMEOUT_S,
+    deadline: Ender | None = None,
 ) -> int:
     """Run the tasks until a signal or `stop`, then drain, cancel and return the process's exit code.
 
@@ -44,6 +52,7 @@ async def supervise(
         stop: set by the first signal; whoever else sets it asks for the same orderly end. Tasks may return after it.
         drain: hands over what is in flight while all tasks still run; is cancelled at its deadline.
         drain_timeout_s: the most that the drain may take, in seconds.
+        deadline: is told when the stop or a failure begins.
 
     Returns:
         0 after a clean stop; after a failure the `exit_code` of the `EdgeAgentError` that came first, else 1.
@@ -59,6 +68,8 @@ async def supervise(
         task.add_done_callback(supervision.task_ended)
     try:
         await _first_of(stop, supervision.failed)
+        if deadline is not None:
+            deadline.begin(supervision.exit_code or 1)
         if not supervision.failed.is_set():
             await supervision.drain(drain, drain_timeout_s)
     finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from edgeagent.errors import StorageFailed
 from edgeagent.ledger.schema import PAGE_BYTES, SCHEMA, UPGRADES, VERSION
 
 _CACHE_KIB = 1024
@@ -46,18 +47,28 @@ class DatabaseFile:
         """Do something with the database, in memory if the disk can only be read.
 
         Raises:
-            sqlite3.Error, OSError: it cannot be used now; if it was damaged, there is a new one for the next use.
+            StorageFailed: it cannot be used now; if it was damaged, there is a new one for the next use.
         """
         try:
-            return self._used(work)
+            try:
+                return self._used(work)
+            except (sqlite3.Error, OSError) as exc:
+                if self._in_memory or not _is_read_only(self.path.parent):
+                    raise
+                self._go_on_in_memory(exc)
+                return work()
         except (sqlite3.Error, OSError) as exc:
-            if self._in_memory or not _is_read_only(self.path.parent):
-                raise
-            self._go_on_in_memory(exc)
-        return work()
+            raise StorageFailed("use", str(self.path), str(exc)) from exc
 
     def close(self) -> None:
-        """Let go of it."""
+        """Let go of it.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        self.use(self._close)
+
+    def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -68,7 +79,7 @@ class DatabaseFile:
         except sqlite3.OperationalError:
             raise
         except sqlite3.DatabaseError:  # "malformed", "not a database": trying again cannot help
-            self.close()
+            self._close()
             self._connection = self._begun_anew()
             raise
 
@@ -81,7 +92,7 @@ class DatabaseFile:
             extra={"event": "ledger_in_memory"},
         )
         with contextlib.suppress(sqlite3.Error):
-            self.close()
+            self._close()
         self._connection, self._in_memory = None, True
 
     def _begun_anew(self) -> sqlite3.Connection:

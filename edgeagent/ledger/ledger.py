@@ -14,16 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report
-from edgeagent.core.ports import TriggerQuery
-from edgeagent.errors import StorageFailed
+from edgeagent.core.ports import JobThread, TriggerQuery
+from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.database import MAX_BYTES, Database
 
 # How long a change may wait for company before it is committed, and how much company is enough. Few messages are: a
@@ -64,10 +62,14 @@ class UnfinishedPage(NamedTuple):
 class Ledger:
     """See the module. All methods are called in the loop's thread; `run` must be running."""
 
-    def __init__(self, path: Path, *, relay: bool) -> None:
-        """A ledger that must be opened. `relay`: reports are marked for local devices (`unrelayed`)."""
+    def __init__(self, path: Path, thread: JobThread, *, relay: bool) -> None:
+        """A ledger that must be opened. `thread`: its own from now on, for all that touches the database.
+
+        `relay`: reports are marked for local devices (`unrelayed`).
+        """
         self._relay = relay
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._thread = thread
+        thread.died = self._fail
         self._changed: dict[str, tuple[Life, int]] = {}
         self._committing: dict[str, tuple[Life, int]] = {}
         self._relayed: list[tuple[str, int]] = []
@@ -236,9 +238,13 @@ class Ledger:
         """Commit what is there and let go of the database. `run` must have ended."""
         try:
             await self._commit()
-            await self._on_thread(self._database.close)
+            await self._thread.call(self._database.close)
         finally:
-            self._thread.shutdown()
+            self._thread.close()
+
+    def _fail(self, _: DiskThreadDied) -> None:
+        """The thread is dead: the next commit says so, and `run` ends with it."""
+        self._commit_now()
 
     def _tell_failing(self, error: StorageFailed) -> None:
         if not self._failing:
@@ -284,16 +290,18 @@ class Ledger:
         try:
             lives = [*changed.values()]
             await self._on_thread(lambda: self._database.write(lives, relayed, asked, relay=self._relay))
-        except StorageFailed as exc:
+        except OutboxError as exc:
             self._changed = {**changed, **self._changed}
             self._relayed = relayed + self._relayed
             self._asked = {**asked, **self._asked}
             self._kept = kept + self._kept
-            self._commit_soon()
-            self._tell_failing(exc)
             if done is not None and not done.done():
                 done.set_exception(exc)
                 done.exception()  # seen here: whoever waited may be gone
+            if not isinstance(exc, StorageFailed):
+                raise
+            self._commit_soon()
+            self._tell_failing(exc)
         else:
             self._failing = False
             for tell in kept:
@@ -304,10 +312,7 @@ class Ledger:
             self._committing, self._relaying = {}, []
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: self._database.use(work))
-        except (sqlite3.Error, OSError) as exc:
-            raise StorageFailed("use", str(self._database.path), str(exc)) from exc
+        return await self._thread.call(lambda: self._database.use(work))
 
 
 def _fits(report: Report, query: TriggerQuery) -> bool:

@@ -52,6 +52,7 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._disk = disk
+        disk.died = lambda death: self._fall_over([], death)
         self._commit_delay_s = commit_delay_s
         self._appends: list[Append] = []
         self._releases: list[tuple[str, int, str]] = []
@@ -82,7 +83,7 @@ class Outbox:
         Raises:
             StorageFailed: the disk refuses to be read or written.
         """
-        disk = DiskThread()
+        disk = DiskThread("disk")
         try:
             store = await disk.call(make_store)
         except BaseException:
@@ -314,7 +315,7 @@ class Outbox:
         if turn.put_back:
             self._tails.open()
         if done is None:
-            self._fall_over(turn, error or RuntimeError("a turn on the disk thread came to nothing"))
+            self._fall_over(turn.appends, error or RuntimeError("a turn on the disk thread came to nothing"))
         elif rest := self._answer(turn, done):
             self._try_again(rest)
             return
@@ -328,9 +329,9 @@ class Outbox:
         else:
             self._begin()
 
-    def _fall_over(self, turn: Turn, error: BaseException) -> None:
-        """A turn ended by a defect: nobody waits for it for ever, and `run` ends with it."""
-        for _, told in turn.appends:
+    def _fall_over(self, appends: Sequence[Append], error: BaseException) -> None:
+        """A turn, or the thread, ended by a defect: nobody waits for it for ever, and `run` ends with it."""
+        for _, told in appends:
             told(error)
         if self._running is not None and not self._running.done():
             self._running.set_exception(error)

@@ -29,6 +29,7 @@ from edgeagent.core.rules import RuleSet
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack, Message
+from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.outbox import Outbox
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox
@@ -165,7 +166,7 @@ async def scene(
     directory: Path, *, status_timeout_s: float = 3600.0, give_up_after_s: float = 86400.0
 ) -> AsyncIterator[Scene]:
     """A scene that runs. A task that ends before it is told to fails the test."""
-    ledger = Ledger(directory / "ledger.db", relay=True)
+    ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=True)
     await ledger.open()
     async with running_outbox(directory) as outbox:
         made = Scene(outbox, ledger, status_timeout_s=status_timeout_s, give_up_after_s=give_up_after_s)

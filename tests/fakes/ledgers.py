@@ -14,12 +14,13 @@ import msgspec
 from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.disk import DiskThread
 
 
 @asynccontextmanager
 async def running(path: Path, *, relay: bool = True) -> AsyncIterator[Ledger]:
     """A ledger that commits; closed in the end as the agent does it."""
-    ledger = Ledger(path, relay=relay)
+    ledger = Ledger(path, DiskThread("ledger"), relay=relay)
     await ledger.open()
     task = asyncio.create_task(ledger.run())
     try:

@@ -43,7 +43,12 @@ def end_programs() -> None:
 
 
 class Program:
-    """`edgeagent COMMAND -c FILE`, its log in a file beside the configuration. Starting it again appends."""
+    """`edgeagent COMMAND -c FILE`, its log in a file beside the configuration. Starting it again appends.
+
+    `module`: what is started instead of the command line's entry.
+    """
+
+    module = "edgeagent"
 
     def __init__(self, command: str, directory: Path, config: str) -> None:
         directory.mkdir(exist_ok=True)
@@ -69,7 +74,7 @@ class Program:
         """Start it, without waiting for anything."""
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "edgeagent", self._command, "-c", str(self.config_file)],
+                [sys.executable, "-m", self.module, self._command, "-c", str(self.config_file)],
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONWARNINGS": "error"},

@@ -27,6 +27,7 @@ from edgeagent.core.rulespec import RuleSpec, Window
 from edgeagent.core.units import Duration
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack, Publication
+from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, DISCARDED, PARKED, DeadLimits
@@ -138,7 +139,7 @@ async def scene(
     dead: DeadLimits | None = None,
 ) -> AsyncIterator[Scene]:
     """A scene that runs."""
-    ledger = Ledger(directory / "ledger.db", relay=False)
+    ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=False)
     await ledger.open()
     remembered = RuleSet(specs).remembered
     async with running_outbox(directory, filesystem=filesystem, remembered=remembered, dead=dead) as outbox:

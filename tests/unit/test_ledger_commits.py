@@ -13,6 +13,7 @@ from edgeagent.core.messages import State
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.disk import DiskThread
 from tests.fakes.ledgers import eventually, life, on_disk, running, to
 
 
@@ -159,7 +160,7 @@ async def test_a_change_that_comes_while_a_commit_fails_is_not_undone_by_it(path
 
 
 async def test_a_stop_in_the_middle_of_a_commit_loses_nothing(path: Path) -> None:
-    ledger = Ledger(path, relay=True)
+    ledger = Ledger(path, DiskThread("ledger"), relay=True)
     await ledger.open()
     task = asyncio.create_task(ledger.run())
     for number in range(200):

@@ -21,6 +21,7 @@ from edgeagent.core.rules import RuleSet
 from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import OutboxError, Unavailable
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Group
 from tests.fakes.link import FakeLink, delivery
@@ -72,7 +73,7 @@ async def until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def bench(directory: Path, session: str = "s1", rules: Sequence[RuleSpec] = ALL) -> AsyncIterator[Bench]:
     async with running_outbox(directory) as outbox:
-        ledger = Ledger(directory / "ledger.db", relay=True)
+        ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=True)
         ingest = Ingest("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=1000)
 
         async def new_session() -> str:

@@ -14,6 +14,7 @@ from edgeagent.core.lifecycle import Life
 from edgeagent.core.messages import Report, State
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack
+from edgeagent.outbox.disk import DiskThread
 from tests.fakes.link import FakeLink
 
 
@@ -43,7 +44,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 @asynccontextmanager
 async def bench(directory: Path, *, retain: bool = True) -> AsyncIterator[Bench]:
-    ledger = Ledger(directory / "ledger.db", relay=True)
+    ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=True)
     await ledger.open()
     relay = LocalRelay(ledger, "edgeagent/status/{source}", retain=retain)
     tasks = [asyncio.create_task(ledger.run()), asyncio.create_task(relay.run())]
