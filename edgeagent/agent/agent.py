@@ -47,8 +47,12 @@ from edgeagent.mqtt.session import keep_connected
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
+from edgeagent.outbox.mended import with_mended
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.owner import act_as_owner
+from edgeagent.outbox.store import Store
+from edgeagent.outbox.unreadable import put_unreadable_aside
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
@@ -79,6 +83,7 @@ async def serve(
         ListenFailed: a listener cannot be opened.
     """
     directory = state_directory(config)
+    act_as_owner(directory)
     with state_lock(directory):
         agent = await _opened(config, path, directory, filesystem or OsFilesystem())
         loop = asyncio.get_running_loop()
@@ -93,6 +98,7 @@ async def serve(
 async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem) -> _Agent:
     """An agent with its outbox and ledger open; for rescue, if its disk can only be read."""
     try:
+        put_unreadable_aside(directory)
         agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem))
         await agent.open()
     except StorageFailed as exc:
@@ -147,11 +153,8 @@ class _Agent:
         Raises:
             StorageFailed: the disk refuses.
         """
-        config, clock = self._config, self._clock
-        self._outbox = await Outbox.open(
-            lambda: make_store(config, self._directory, clock, self._filesystem, self._rescue),
-            commit_delay_s=config.outbox.commit_delay,
-        )
+        config = self._config
+        self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
         self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=config.local is not None)
         await self._ledger.open()
 
@@ -172,6 +175,10 @@ class _Agent:
             return await supervise(self._tasks(), stop=stop, drain=self._drain, deadline=deadline)
         finally:
             await self._close()
+
+    def _open_store(self) -> Store:
+        store = make_store(self._config, self._directory, self._clock, self._filesystem, self._rescue)
+        return store if self._rescue is not None else with_mended(store, self._directory, self._clock.now_ms())
 
     def _join(self) -> None:
         """Make the parts that need the open outbox and ledger."""

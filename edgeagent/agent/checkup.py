@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import stat
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -23,7 +24,7 @@ from edgeagent.core.checkup import Finding, Level, fail, ok, warn
 from edgeagent.core.frame import HEADER_BYTES, SegmentHeader
 from edgeagent.core.times import rfc3339
 from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound, with_agent
-from edgeagent.errors import ConfigError, OutboxLocked, StorageFailed
+from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
 from edgeagent.mqtt.checkup import broker_findings
@@ -31,6 +32,7 @@ from edgeagent.outbox.cursor import read_slots
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock
 from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.owner import acting_as_owner, user_name
 from edgeagent.outbox.records import DEAD, MAX_DEAD_LETTERS
 from edgeagent.outbox.segment import number_of, segment_path
 
@@ -42,6 +44,8 @@ _SYNC_BYTES = 512
 _FIRST_YEAR = 2024
 _MIB = 1 << 20
 _NEARLY = 0.9  # from this part of a bound on it is told
+_OWN_BITS = stat.S_IRUSR | stat.S_IWUSR
+_SHOWN_PATHS = 3
 
 
 async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
@@ -86,13 +90,63 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
     # What may not be looked at counts as not there: then its parent is what cannot be written to.
     places = (directory, *directory.absolute().parents)
     place = next(path for path in places if os.path.exists(path))  # noqa: PTH110  Path's raises there
+    try:
+        with acting_as_owner(directory):  # so that it sees what the agent sees, and leaves nothing of root's
+            findings = [*_state_findings(config, directory, place)]
+    except CommandFailed as exc:
+        findings = [fail(f"state directory {directory}", str(exc), "run the doctor as the user of the service")]
+    yield from findings
+    if any(finding.level is Level.FAIL and finding.subject.startswith("state directory") for finding in findings):
+        return
+    yield space_finding(directory, shutil.disk_usage(place).free, int(config.outbox.max_bytes))
+
+
+def _state_findings(config: AgentConfig, directory: Path, place: Path) -> Iterator[Finding]:
     state = directory_finding(directory, place)
     yield state
     if state.level is Level.FAIL:
         return
+    if place == directory:
+        yield files_finding(directory)
     yield sync_finding(place, OsFilesystem())
     yield from dead_findings(directory / "outbox", config.outbox, OsFilesystem())
-    yield space_finding(directory, shutil.disk_usage(place).free, int(config.outbox.max_bytes))
+
+
+def files_finding(directory: Path) -> Finding:
+    """Whether everything in the state directory belongs to its owner, who may use it, and is closed to others."""
+    subject, owner = "state files", directory.stat().st_uid
+    foreign, closed, opened, count = [], [], [], 0
+    for path in _paths(directory):
+        try:
+            found = path.lstat()
+        except OSError:  # a running agent removes files
+            continue
+        count += 1
+        if found.st_uid != owner:
+            foreign.append(path)
+        elif not stat.S_ISSOCK(found.st_mode) and found.st_mode & _OWN_BITS != _OWN_BITS:
+            closed.append(path)
+        elif stat.S_ISLNK(found.st_mode) or (found.st_mode & stat.S_IRWXO and not stat.S_ISSOCK(found.st_mode)):
+            opened.append(path)
+    if foreign or closed:
+        name, paths = user_name(owner), foreign or closed
+        what = f"not to {name}, who owns the directory" if foreign else f"to {name}, who may not read and write them"
+        remedy = f"chown -R {name}: {directory} && chmod -R u+rwX {directory}, and start the agent again"
+        return fail(subject, f"{len(paths)} belong {what}: {_some(paths)}", remedy)
+    if opened:
+        found_open = f"{len(opened)} are links, or open to everybody on this machine: {_some(opened)}"
+        return warn(subject, found_open, f"chmod -R o= {directory}, and remove links")
+    return ok(subject, f"all {count} belong to {user_name(owner)} and are closed to others")
+
+
+def _paths(directory: Path) -> Iterator[Path]:
+    for parent, directories, names in os.walk(directory):
+        yield from (Path(parent) / name for name in sorted([*directories, *names]))
+
+
+def _some(paths: list[Path]) -> str:
+    shown = ", ".join(str(path) for path in paths[:_SHOWN_PATHS])
+    return shown if len(paths) <= _SHOWN_PATHS else f"{shown}, …"
 
 
 def clock_finding(now: datetime) -> Finding:
@@ -108,7 +162,7 @@ def directory_finding(directory: Path, place: Path) -> Finding:
     subject = f"state directory {directory}"
     if not place.is_dir():
         return fail(subject, f"{place} is no directory", "remove it, or choose another agent.state_dir")
-    if not os.access(place, os.W_OK | os.X_OK):
+    if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return _unwritable_finding(subject, place)
     if place != directory:
         return ok(subject, "is not there yet; `edgeagent run` makes it")

@@ -19,6 +19,7 @@ from edgeagent.errors import CommandFailed, DiskReadOnly, StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock, state_lock
 from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, LOGS, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.store import Store
@@ -79,6 +80,7 @@ def _existing(config: AgentConfig) -> Path:
     directory = state_directory(config)
     if not (directory / "outbox").is_dir():
         raise CommandFailed(f"{directory}: no outbox is there, and no agent answers; name its configuration with -c")
+    act_as_owner(directory)  # what root makes there the agent cannot read
     return directory
 
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.core.verification import DamagedRange, Overview
 from edgeagent.errors import CommandFailed, EdgeAgentError
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
+from edgeagent.outbox.owner import as_ourselves
 
 _SENT_LOGS = ("high", "normal", "windows", "parked")
 _LOGS = (*_SENT_LOGS, "dead")
@@ -172,7 +174,7 @@ def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int
 def _export(args: argparse.Namespace, place: Place) -> int:
     ranges: list[tuple[str, int, int]] = []
     created = rfc3339(time.time_ns() // 1_000_000)
-    with ExportWriter(args.file, place.agent, created) as writer, Progress("exporting") as progress:
+    with _writer(args.file, place.agent, created) as writer, Progress("exporting") as progress:
         for log in _SENT_LOGS:
             total = place.waiting(log, 0, 1).waiting
             for done, waiting in enumerate(_walk(place, log, _PAGE)):
@@ -182,7 +184,8 @@ def _export(args: argparse.Namespace, place: Place) -> int:
                     _extend(ranges, log, waiting.seq)
         count = writer.triggers
         if count:
-            writer.finish()
+            with as_ourselves():
+                writer.finish()
     if not count:
         _tell(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
         return 0
@@ -196,6 +199,21 @@ def _export(args: argparse.Namespace, place: Place) -> int:
         text += f"; {count - released} more are in it that were sent from here meanwhile, under the same names"
     _tell(args, {"exported": released, "in_file": count, "file": str(args.file)}, text)
     return 0
+
+
+@contextmanager
+def _writer(file: Path, agent: str, created: str) -> Iterator[ExportWriter]:
+    """The file that the operator named: made, and removed if it is not finished, with the operator's rights."""
+    with ExitStack() as stack:
+        with as_ourselves():
+            writer = ExportWriter(file, agent, created)
+        stack.callback(_close, writer)
+        yield writer
+
+
+def _close(writer: ExportWriter) -> None:
+    with as_ourselves():
+        writer.close()
 
 
 def _release(file: Path, place: Place, ranges: list[tuple[str, int, int]]) -> int:
@@ -222,7 +240,13 @@ def _extend(ranges: list[tuple[str, int, int]], log: str, seq: int) -> None:
 
 
 def _import(args: argparse.Namespace, place: Place) -> int:
-    reader = ExportReader(args.file)
+    with as_ourselves():  # it may be the operator's alone
+        reader = ExportReader(args.file)
+    with reader:
+        return _take_in(args, place, reader)
+
+
+def _take_in(args: argparse.Namespace, place: Place, reader: ExportReader) -> int:
     size = reader.size_bytes
     total = 0
     with Progress("checking") as progress:

@@ -15,6 +15,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.ledger.schema import PAGE_BYTES, SCHEMA, UPGRADES, VERSION
 
 _CACHE_KIB = 1024
+_FILE_MODE = 0o640
 # The log of what is not yet in the file itself is cut to this when it begins anew.
 _JOURNAL_BYTES = 1 << 20
 
@@ -102,13 +103,33 @@ class DatabaseFile:
             aside,
             extra={"event": "ledger_damaged"},
         )
-        if self.path.exists():
+        if os.path.lexists(self.path):
             self.path.replace(aside)
         for suffix in ("-wal", "-shm"):
             self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         return self._connect()
 
+    def _make_own(self) -> None:
+        """See that the file is one of our own, closed to others whatever the umask says.
+
+        A link is not followed, but put aside as damage is. SQLite gives the files beside it the same mode, and follows
+        no link to them.
+        """
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)
+        except OSError as exc:
+            kind = sqlite3.DatabaseError if exc.errno == errno.ELOOP else sqlite3.OperationalError
+            raise kind(exc.strerror) from exc
+        try:
+            os.fchmod(descriptor, _FILE_MODE)
+        except OSError as exc:
+            raise sqlite3.OperationalError(exc.strerror) from exc
+        finally:
+            os.close(descriptor)
+
     def _connect(self) -> sqlite3.Connection:
+        if not self._in_memory:
+            self._make_own()
         database = sqlite3.connect(":memory:" if self._in_memory else self.path)
         try:
             database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of one that is begun anew

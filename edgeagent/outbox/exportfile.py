@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Self
 
 from edgeagent.core.transfer import MAX_LINE_BYTES, Checker, ExportedTrigger, Lines
 from edgeagent.errors import CommandFailed, MessageError, StorageFailed
-from edgeagent.outbox.files import keep_as
+from edgeagent.outbox.files import create_anew, keep_as
 
-_FILE_MODE = 0o600  # the data of devices
+_FILE_MODE = 0o600  # the data of devices, wherever the operator puts it
 
 
 @contextmanager
@@ -41,7 +41,7 @@ class ExportWriter:
         self._lines = Lines()
         self._refuse_existing()
         with _translated("create", self._temporary):
-            descriptor = os.open(self._temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+            descriptor = create_anew(self._temporary, _FILE_MODE)
         self._stream = os.fdopen(descriptor, "wb")
         self._write(self._lines.header(agent, created))
 
@@ -73,6 +73,10 @@ class ExportWriter:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        """See `close`."""
+        self.close()
+
+    def close(self) -> None:
         """Remove what was not finished."""
         with suppress(OSError):
             self._stream.close()
@@ -89,12 +93,26 @@ class ExportWriter:
 
 
 class ExportReader:
-    """An export file that is read, from its beginning each time."""
+    """An export file that is read, from its beginning each time. A context manager."""
 
     def __init__(self, path: Path) -> None:
+        """Open it.
+
+        Raises:
+            StorageFailed: it cannot be.
+        """
         self._path = path
         self._checker = Checker()
         self.read_bytes = 0
+        with _translated("open", path):
+            self._stream = path.open("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Let go of the file."""
+        self._stream.close()
 
     @property
     def digest(self) -> str:
@@ -103,13 +121,8 @@ class ExportReader:
 
     @property
     def size_bytes(self) -> int:
-        """How large it is.
-
-        Raises:
-            StorageFailed: it is not there.
-        """
-        with _translated("stat", self._path):
-            return self._path.stat().st_size
+        """How large it is."""
+        return os.fstat(self._stream.fileno()).st_size
 
     def triggers(self) -> Iterator[ExportedTrigger]:
         """Every trigger in it. Only when the last one was taken is it known that the file is whole.
@@ -120,21 +133,20 @@ class ExportReader:
         """
         self._checker = Checker()
         self.read_bytes = 0
-        with _translated("open", self._path):
-            stream = self._path.open("rb")
-        with stream:
-            while line := self._line(stream):
-                self.read_bytes += len(line)
-                with self._named():
-                    trigger = self._checker.take(line)
-                if trigger is not None:
-                    yield trigger
-            with self._named():
-                self._checker.finish()
-
-    def _line(self, stream: BinaryIO) -> bytes:
         with _translated("read", self._path):
-            return stream.readline(MAX_LINE_BYTES)
+            self._stream.seek(0)
+        while line := self._line():
+            self.read_bytes += len(line)
+            with self._named():
+                trigger = self._checker.take(line)
+            if trigger is not None:
+                yield trigger
+        with self._named():
+            self._checker.finish()
+
+    def _line(self) -> bytes:
+        with _translated("read", self._path):
+            return self._stream.readline(MAX_LINE_BYTES)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

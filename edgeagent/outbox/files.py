@@ -10,6 +10,7 @@ the cache, so that syncing again would succeed without them. After that only byt
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -148,8 +149,8 @@ class OsFilesystem:
         """Create a directory; see `Filesystem`."""
         with _translated("create directory", path):
             missing = [made for made in (path, *path.parents) if not made.exists()]
-            path.mkdir(_DIRECTORY_MODE, parents=True, exist_ok=True)
-            for made in missing:
+            for made in reversed(missing):  # one by one, so that each is closed to others
+                made.mkdir(_DIRECTORY_MODE, exist_ok=True)
                 self.sync_directory(made.parent)
 
     def list(self, directory: Path) -> list[str]:
@@ -180,18 +181,21 @@ class OsFilesystem:
     def open(self, path: Path) -> File:
         """Open; see `Filesystem`."""
         with _translated("open", path):
-            return OsFile(path, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+            return OsFile(path, os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC))
 
     def read(self, path: Path) -> bytes:
         """Read; see `Filesystem`."""
-        with _translated("read", path):
-            return path.read_bytes()
+        with (
+            _translated("read", path),
+            os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as stream,
+        ):
+            return stream.read()
 
     def replace(self, path: Path, data: bytes) -> None:
         """Replace; see `Filesystem`."""
         temporary = path.with_name(path.name + ".tmp")
         with _translated("write", path):
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+            descriptor = create_anew(temporary)
             try:
                 with os.fdopen(descriptor, "wb") as stream:
                     stream.write(data)
@@ -233,3 +237,55 @@ def keep_as(stream: BinaryIO, temporary: Path, path: Path) -> None:
     with _translated("rename", path):
         temporary.rename(path)
         OsFilesystem.sync_directory(path.parent)
+
+
+def create_anew(path: Path, mode: int = _FILE_MODE) -> int:
+    """A new file to write to, in place of what lies there: a link that somebody planted is not followed.
+
+    Closed to others, whatever the umask says. Raises `OSError`.
+    """
+    path.unlink(missing_ok=True)
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+
+
+def may_not_open(path: Path) -> bool:
+    """Whether this user may not read and write a file, or list and change a directory, that is there.
+
+    Nor is a link a file of ours, wherever it leads to.
+    """
+    try:
+        if path.is_dir():
+            os.listdir(path)  # noqa: PTH208  only whether it may
+            read_only = os.statvfs(path).f_flag & os.ST_RDONLY  # then nobody may write to it
+            return not read_only and not os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+        os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as exc:
+        return exc.errno in {errno.EACCES, errno.EPERM, errno.ELOOP}  # else it is not there, or its user tells it
+    return False
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file or a directory another name, in place of what has it; both entries are synced.
+
+    Raises:
+        StorageFailed: the disk refuses.
+    """
+    with _translated("rename", path):
+        path.rename(target)
+        OsFilesystem.sync_directory(target.parent)
+        OsFilesystem.sync_directory(path.parent)
+
+
+def put_aside(path: Path, target: Path) -> Path:
+    """As `rename`, in a directory that is made if need be, and under a name that is free: this one returned.
+
+    Raises:
+        StorageFailed: the disk refuses.
+    """
+    OsFilesystem().make_directory(target.parent)
+    free, count = target, 1
+    while os.path.lexists(free):
+        count += 1
+        free = target.with_name(f"{target.name}.{count}")
+    rename(path, free)
+    return free

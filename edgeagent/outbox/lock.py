@@ -10,7 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edgeagent.errors import OutboxLocked, StorageFailed
-from edgeagent.outbox.files import OsFilesystem
+from edgeagent.outbox.files import OsFilesystem, may_not_open
+from edgeagent.outbox.owner import remedy
+
+_LOCKS = Path("/proc/locks")
 
 
 @contextmanager
@@ -23,6 +26,10 @@ def state_lock(directory: Path) -> Iterator[None]:
     """
     path = directory / "lock"
     OsFilesystem().make_directory(directory)
+    if may_not_open(directory):
+        raise StorageFailed("use", str(directory), remedy(directory))
+    if may_not_open(path):
+        _replace_foreign(path)
     try:
         descriptor = _opened(path)
     except OSError as exc:
@@ -52,7 +59,7 @@ def looking_lock(directory: Path) -> Iterator[None]:
     """
     path = directory / "lock"
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         yield  # no agent ever ran here, and one that begins now makes the file
         return
@@ -71,14 +78,26 @@ def looking_lock(directory: Path) -> Iterator[None]:
 def _opened(path: Path) -> int:
     """The lock file, made if it is not there. On a disk that can only be read the directory stands in for it."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as exc:
         if exc.errno != errno.EROFS:
             raise
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _replace_foreign(path: Path) -> None:
+    """Make way for a lock of our own where somebody else left one, root as a rule, that nobody holds any more."""
+    try:
+        found = path.lstat()
+        held = _LOCKS.read_text("ascii", "replace")
+        if f":{found.st_ino} " in held:  # `MAJOR:MINOR:INODE`; another disk's of this number is told the same
+            raise OutboxLocked(str(path.parent), "a process of another user")
+        path.unlink()
+    except OSError as exc:
+        raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
 
 
 def _holder(descriptor: int) -> str:

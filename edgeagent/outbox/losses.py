@@ -11,6 +11,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.records import Loss
+from edgeagent.outbox.unreadable import lies_aside
 
 # The last losses that statistics name; the log has them all.
 _KEPT = 100
@@ -60,6 +61,27 @@ class Losses:
             reason,
             extra={"event": "outbox_end_lost", "log": log, "first_seq": first_seq},
         )
+
+    def lie_aside(self, log: str, damage: Damage) -> bool:
+        """Whether records are missing that are in a file put aside (`unreadable`): tells it, and it is no loss."""
+        # Not the bytes that are here are at fault, but those that should follow.
+        missing = damage.segment is None or damage.offset == damage.end or damage.end >= damage.segment.valid_bytes
+        if not missing or not lies_aside(self._filesystem, self._directory.parent, log, damage.first_seq):
+            return False
+        _log.error(
+            "triggers of log %s, seq %d to %d, are in files that cannot be opened: those that are pending count as "
+            "exported, and are not sent before the files can be opened",
+            log,
+            damage.first_seq,
+            damage.end_seq - 1,
+            extra={
+                "event": "outbox_aside",
+                "log": log,
+                "first_seq": damage.first_seq,
+                "last_seq": damage.end_seq - 1,
+            },
+        )
+        return True
 
     def quarantine(self, log: str, damage: Damage) -> None:
         """Keep a copy of damaged bytes for whoever wants to look; a disk that refuses is no reason to stop."""

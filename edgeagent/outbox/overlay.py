@@ -136,6 +136,6 @@ def open_read_only(path: Path) -> File:
         StorageFailed: it cannot be opened.
     """
     try:
-        return OsFile(path, os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        return OsFile(path, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
     except OSError as exc:
         raise StorageFailed("open", str(path), exc.strerror or str(exc)) from exc

@@ -25,6 +25,7 @@ from edgeagent.outbox.records import (
     COPY_LOGS,
     DAMAGED,
     EVENT_LOGS,
+    EXPORTED,
     IMPORT,
     NORMAL,
     VOID,
@@ -108,8 +109,9 @@ def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_s
     void = log.release(void_seq, max(damage.end_seq - void_seq, 0), VOID)
     known = min(damage.end_seq, void_seq) - damage.first_seq
     missing = log.released.missing(damage.first_seq, known)
-    lost = log.release(damage.first_seq, known, DAMAGED)
-    if lost:
+    aside = losses.lie_aside(name, damage)
+    lost = log.release(damage.first_seq, known, EXPORTED if aside else DAMAGED)
+    if lost and not aside:
         where = str(damage.segment.path) if damage.segment is not None else "a missing segment or record"
         losses.tell(name, missing[0][0], missing[-1][1], lost, DAMAGED, f"damaged records in {where}")
         losses.quarantine(name, damage)

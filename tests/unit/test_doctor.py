@@ -199,7 +199,7 @@ def test_a_file_in_its_place_fails(tmp_path: Path) -> None:
 
 
 def test_a_directory_that_cannot_be_written_to_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda *_, **__: False)  # root may write everywhere
     finding = directory_finding(tmp_path, tmp_path)
     assert (finding.level, "cannot be written to" in finding.found) == (Level.FAIL, True)
 

@@ -170,7 +170,8 @@ def test_an_export_is_a_new_file_that_is_there_whole_or_not_at_all(tmp_path: Pat
         writer.finish()
     assert list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mode & 0o077 == 0
-    assert list(ExportReader(path).triggers()) == triggers(1)
+    with ExportReader(path) as reader:
+        assert list(reader.triggers()) == triggers(1)
     with pytest.raises(CommandFailed, match="exists"):
         ExportWriter(path, "gw", "now")
 

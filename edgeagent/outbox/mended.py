@@ -1,0 +1,95 @@
+"""Files that were put aside because this user could not open them, and that can be opened by now (`unreadable`).
+
+Their triggers are imported, as from an export file, so that it does not matter what the log has given their seqs to by
+now. What came to an end before is sent once more, under the name that starts nothing twice.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeagent.core.frame import HEADER_BYTES, Frame, SegmentHeader
+from edgeagent.core.transfer import ExportedTrigger, exported_trigger
+from edgeagent.errors import MessageError, OutboxError
+from edgeagent.outbox.files import Filesystem, OsFilesystem, may_not_open
+from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.records import LOGS, decode
+from edgeagent.outbox.segment import Segment, number_of
+from edgeagent.outbox.store import Store
+from edgeagent.outbox.transfer import take_in
+from edgeagent.outbox.unreadable import ASIDE, BELOW, files_aside
+
+_SEGMENT_NAME_CHARS = 24  # what stands behind them tells it from another one of this name
+_READ_FRAMES = 200
+_READ_BYTES = 1 << 20
+_NO_END = 1 << 62
+
+_log = logging.getLogger(__name__)
+
+
+def with_mended(store: Store, state: Path, now_ms: int) -> Store:
+    """The store, after what lies aside and can be opened by now was imported, synced, and removed there.
+
+    Whatever fails is left for later.
+    """
+    for path in list(files_aside(state)):
+        if may_not_open(path) or path.name.startswith(BELOW):
+            continue
+        log = path.parent.name.removesuffix(f".{ASIDE}")
+        try:
+            segment = _segment(path)
+            count = _import(store, segment, log, now_ms) if segment is not None and log in LOGS else 0
+            if segment is not None and log in LOGS:  # it may be long until the log is read to where this was
+                OsFilesystem().replace(path.with_name(f"{BELOW}{store.log(log).next_seq}"), b"")
+            OsFilesystem().remove(path)
+        except (OutboxError, MessageError) as exc:
+            _log.warning("%s stays put aside: %s", path, exc, extra={"event": "unreadable_stays", "path": str(path)})
+            continue
+        _log.warning(
+            "%s can be opened again: %d triggers of it are imported",
+            path,
+            count,
+            extra={"event": "unreadable_taken_up", "path": str(path), "imported": count},
+        )
+    return store
+
+
+def _segment(path: Path) -> Segment | None:
+    """The segment in a file, None where it is another file, or is not whole enough."""
+    if number_of(path.name[:_SEGMENT_NAME_CHARS]) is None:
+        return None
+    file = OsFilesystem().open(path)
+    try:
+        header, size = SegmentHeader.decode(file.read_at(0, HEADER_BYTES)), file.size()
+    finally:
+        file.close()
+    return Segment(path, header, size, size) if header is not None else None
+
+
+class _Source:
+    """One segment alone, for a reader."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.filesystem: Filesystem = OsFilesystem()
+        self.next_seq = _NO_END
+        self.segments: Sequence[Segment] = (segment,)
+
+
+def _import(store: Store, segment: Segment, log: str, now_ms: int) -> int:
+    """Import the triggers of a segment of this log; returns how many there were."""
+    digest = f"{ASIDE}:{log}:{segment.number}:{segment.header.salt}"
+    reader, count = Reader(_Source(segment), segment.first_seq), 0
+    try:
+        while items := reader.read(_READ_FRAMES, _READ_BYTES):
+            triggers: list[ExportedTrigger] = []
+            for item in items:
+                content = decode(item) if isinstance(item, Frame) else None
+                if content is not None:
+                    triggers += [exported_trigger(content[0], rule, log) for rule in content[0].rules]
+            take_in(store, digest, count + 1, triggers, now_ms)
+            count += len(triggers)
+    finally:
+        reader.close()
+    return count

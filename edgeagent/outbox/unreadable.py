@@ -1,0 +1,99 @@
+"""Files of the state directory that this user may not open: root's, as a rule. The agent starts all the same.
+
+They are put aside and told with the command that mends them. What the log misses then counts as exported, not as lost:
+it is in these files, until a later start can open them (`mended`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.files import Filesystem, may_not_open, put_aside, rename
+from edgeagent.outbox.owner import user_name
+from edgeagent.outbox.records import LOGS
+from edgeagent.outbox.segment import number_of
+
+ASIDE = "unreadable"
+_AGENT_ID = "agent-id"
+_LEDGER = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
+_FILES = (_AGENT_ID, "local-session", "outbox/cursor", "outbox/recent", "outbox/firings")
+_DIRECTORIES = ("outbox", *(f"outbox/{name}" for name in LOGS))
+# An empty file of this name, and the seq where the log ended when a segment of it was taken up.
+BELOW = "below-"
+
+_log = logging.getLogger(__name__)
+
+
+def put_unreadable_aside(state: Path) -> None:
+    """Put aside what cannot be opened in a state directory that the caller owns; tell it, and what still lies there.
+
+    Raises:
+        StorageFailed: the disk refuses.
+    """
+    for path in list(files_aside(state)):
+        if may_not_open(path):
+            _tell(path, path, state)
+        elif path.name.startswith(_AGENT_ID):  # who we are: what was used meanwhile gives way
+            rename(path, state / _AGENT_ID)
+    for path in (state / name for name in _DIRECTORIES):
+        if os.path.isdir(path) and may_not_open(path):  # noqa: PTH112  as above
+            _tell(path, put_aside(path, path.with_name(f"{path.name}.{ASIDE}")), state)
+    names = [*_FILES, *(f"outbox/{log}/{name}" for log in LOGS for name in _segments(state / "outbox" / log))]
+    if any(may_not_open(state / name) for name in _LEDGER):
+        names += [name for name in _LEDGER if os.path.lexists(state / name)]
+    for path in (state / name for name in names):
+        if path.name in _LEDGER or may_not_open(path):
+            _tell(path, put_aside(path, state / ASIDE / path.relative_to(state)), state)
+
+
+def lies_aside(filesystem: Filesystem, outbox: Path, log: str, seq: int) -> bool:
+    """Whether segments of a log lie aside, or did when it ended behind `seq`: what is missing of it is not lost."""
+    for place in (outbox.parent / ASIDE / outbox.name / log, outbox / f"{log}.{ASIDE}"):
+        try:
+            names = filesystem.list(place) if filesystem.exists(place) else []
+        except StorageFailed:  # it cannot be opened itself
+            return True
+        for name in names:
+            below = name.removeprefix(BELOW)
+            if below == name or (below.isdecimal() and seq < int(below)):
+                return True
+    return False
+
+
+def files_aside(state: Path) -> Iterator[Path]:
+    """Every file that lies aside, and every directory there that cannot be opened."""
+    roots = [state / ASIDE, state / f"outbox.{ASIDE}", *(state / "outbox" / f"{log}.{ASIDE}" for log in LOGS)]
+    for root in roots:
+        if os.path.isdir(root) and may_not_open(root):  # noqa: PTH112  Path's raises in what is closed to us
+            yield root
+        for parent, directories, names in os.walk(root):
+            below = Path(parent)
+            yield from (below / name for name in sorted(directories) if may_not_open(below / name))
+            yield from (below / name for name in sorted(names))
+
+
+def _tell(path: Path, aside: Path, state: Path) -> None:
+    found, owner = aside.lstat(), user_name(state.stat().st_uid)
+    _log.error(
+        "%s cannot be opened (it belongs to %s, mode %04o): nothing of it is lost, it is put aside as %s, and taken up "
+        "at the first start after `chown -R %s: %s`",
+        path,
+        user_name(found.st_uid),
+        stat.S_IMODE(found.st_mode),
+        aside,
+        owner,
+        state,
+        extra={"event": "unreadable_file", "path": str(path), "aside": str(aside)},
+    )
+
+
+def _segments(directory: Path) -> list[str]:
+    try:
+        return [name for name in sorted(os.listdir(directory)) if number_of(name) is not None]  # noqa: PTH208  names
+    except OSError:  # there is none yet, or it is told by who uses it
+        return []
