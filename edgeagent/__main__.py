@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from edgeagent.core.foreign import escaped
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
 # Each command stands in a module of its own, and only the one that is asked for is imported.
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except EdgeAgentError as exc:
-        sys.stderr.writelines(f"edgeagent: {line}\n" for line in _lines(exc))
+        sys.stderr.writelines(f"edgeagent: {escaped(line)}\n" for line in _lines(exc))
         return exc.exit_code
     return code
 

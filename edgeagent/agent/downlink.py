@@ -177,7 +177,12 @@ class Downlink:
                 response.correlation_id,
                 response.code,
                 response.detail or response.error,
-                extra={"event": "trigger_deferred", "correlation_id": response.correlation_id, "code": response.code},
+                extra={
+                    "event": "trigger_deferred",
+                    "foreign": True,
+                    "correlation_id": response.correlation_id,
+                    "code": response.code,
+                },
             )
             cause = causes.of_answer(response.code, namespace, rule)
             self._forwarder.again(entry, response.retry_after_s, cause)
@@ -305,7 +310,7 @@ class Downlink:
             "ignored a message on %s: %s",
             shown(message.topic),
             error,
-            extra={"event": "downlink_malformed", "topic": shown(message.topic)},
+            extra={"event": "downlink_malformed", "foreign": True, "topic": shown(message.topic)},
         )
 
 

@@ -106,6 +106,12 @@ class Guarded:
                     draft.id,
                     draft.source,
                     exc,
-                    extra={"event": "rule_error", "rule": rule.name, "source": draft.source, "event_id": draft.id},
+                    extra={
+                        "event": "rule_error",
+                        "foreign": True,
+                        "rule": rule.name,
+                        "source": draft.source,
+                        "event_id": draft.id,
+                    },
                 )
             return False

@@ -262,7 +262,13 @@ class Ingest:
                 "rule %s cannot decide about %s; taken as no match; more of the kind are only counted (/v1/stats)",
                 rule,
                 counts.last_error,
-                extra={"event": "rule_error", "rule": rule, "source": draft.source, "event_id": draft.id},
+                extra={
+                    "event": "rule_error",
+                    "foreign": True,
+                    "rule": rule,
+                    "source": draft.source,
+                    "event_id": draft.id,
+                },
             )
 
     def _count(self, prepared: Sequence[Prepared], duplicates: int) -> None:

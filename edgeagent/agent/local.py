@@ -322,7 +322,7 @@ class LocalBroker:
             "the message on %s is not taken: %s",
             message.topic,
             error,
-            extra={"event": "local_refused", "topic": message.topic},
+            extra={"event": "local_refused", "foreign": True, "topic": message.topic},
         )
 
 

@@ -63,7 +63,12 @@ class LocalRelay:
                     "report of trigger %s: %s",
                     told[0],
                     publish_refused(ack.reason_code, ack.reason),
-                    extra={"event": "report_refused", "correlation_id": told[0], "code": ack.reason_code},
+                    extra={
+                        "event": "report_refused",
+                        "foreign": True,
+                        "correlation_id": told[0],
+                        "code": ack.reason_code,
+                    },
                 )
             self._ledger.relayed(*told)
         self._work.set()

@@ -27,7 +27,7 @@ def refused(entry: Out, error: PublishRefused, code: int, delay_s: float) -> Non
         error,
         entry.correlation_id,
         delay_s,
-        extra={"event": "publish_refused", "correlation_id": entry.correlation_id, "code": code},
+        extra={"event": "publish_refused", "foreign": True, "correlation_id": entry.correlation_id, "code": code},
     )
 
 

@@ -20,9 +20,10 @@ import msgspec
 from edgeagent import __version__
 from edgeagent.argo.access import Access
 from edgeagent.argo.connections import Answer, Connections, new_connection, read, unavailable
-from edgeagent.argo.failures import failure, not_json, one_line, stream_failure, watch_failure
+from edgeagent.argo.failures import failure, not_json, stream_failure, watch_failure
 from edgeagent.argo.stream import WatchParser
 from edgeagent.argo.wire import Version, WatchEvent, Workflow, WorkflowList
+from edgeagent.core.foreign import line
 from edgeagent.errors import EngineRefused, EngineUnavailable
 
 T = TypeVar("T")
@@ -261,7 +262,7 @@ class ArgoClient:
             EngineUnavailable, EngineRefused: as for every method.
         """
         url = self._url("version")
-        return one_line(_decoded(url, await self._ask("GET", url), _VERSION).version, _MAX_VERSION_CHARS)
+        return line(_decoded(url, await self._ask("GET", url), _VERSION).version, _MAX_VERSION_CHARS)
 
     def _url(self, *segments: str) -> str:
         for segment in segments:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import httpx
 
-from edgeagent.argo.failures import one_line
+from edgeagent.core.foreign import line
 from edgeagent.errors import EngineUnavailable
 
 # Longer than the pause between two bursts of triggers, shorter than what proxies allow an idle connection.
@@ -103,7 +103,7 @@ def unavailable(url: str, exc: Exception, timeout_s: float) -> EngineUnavailable
         reason = f"no answer within {timeout_s:g} s"
     else:
         reason = _reason(_first_cause(exc)) or str(exc) or "the connection broke"
-    return EngineUnavailable(url, one_line(reason, _MAX_REASON_CHARS))
+    return EngineUnavailable(url, line(reason, _MAX_REASON_CHARS))
 
 
 def _reason(cause: BaseException) -> str:

@@ -14,6 +14,7 @@ from http import HTTPStatus
 import msgspec
 
 from edgeagent.argo.wire import ErrorBody, StreamError, StreamItem
+from edgeagent.core.foreign import line
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable, WatchExpired
 
 _MAX_FOREIGN_CHARS = 500
@@ -38,7 +39,7 @@ def failure(
         location: the Location header.
     """
     if status < HTTPStatus.BAD_REQUEST:
-        where = f" to {one_line(location, _MAX_FOREIGN_CHARS)}" if location else ""
+        where = f" to {line(location, _MAX_FOREIGN_CHARS)}" if location else ""
         return EngineUnavailable(
             url,
             f"{status}, redirected{where}: a login page or a proxy stands in front; "
@@ -46,8 +47,8 @@ def failure(
         )
     error = _decoded(body)
     ours = error is not None and error.code > 0
-    message = one_line(error.message, _MAX_MESSAGE_CHARS) if error is not None else ""
-    message = message or one_line(_without_frame(body), _MAX_FOREIGN_CHARS) or _phrase(status)
+    message = line(error.message, _MAX_MESSAGE_CHARS) if error is not None else ""
+    message = message or line(_without_frame(body), _MAX_FOREIGN_CHARS) or _phrase(status)
     if _is_temporary(status):
         return EngineUnavailable(url, f"{status}: {message}", _seconds(retry_after))
     if ours or status in _REFUSED_BY_ANYBODY:
@@ -81,7 +82,7 @@ def stream_failure(url: str, error: StreamError) -> EngineError | None:
         return None
     if _is_expired(status, error.message):
         return WatchExpired(url)
-    message = one_line(error.message, _MAX_MESSAGE_CHARS) or _phrase(status)
+    message = line(error.message, _MAX_MESSAGE_CHARS) or _phrase(status)
     if _is_temporary(status):
         return EngineUnavailable(url, f"{status}: {message}")
     return EngineRefused(url, status, message)
@@ -89,18 +90,10 @@ def stream_failure(url: str, error: StreamError) -> EngineError | None:
 
 def not_json(url: str, body: bytes, reason: str) -> EngineUnavailable:
     """The error for a success that is not what it should be, such as the page of a login."""
-    begin = one_line(_text(body), _MAX_FOREIGN_CHARS)
+    begin = line(_text(body), _MAX_FOREIGN_CHARS)
     return EngineUnavailable(
         url, f"this is no answer of an Argo Server ({reason}): check the URL and its path; it begins: {begin}"
     )
-
-
-def one_line(text: str, max_chars: int) -> str:
-    """Somebody else's text on one line, printable, cut to a length."""
-    line = " ".join(text.split())
-    if not line.isprintable():
-        line = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in line)
-    return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
 
 def _is_temporary(status: int) -> bool:
@@ -128,8 +121,7 @@ def _decoded(body: bytes) -> ErrorBody | None:
 
 
 def _text(body: bytes) -> str:
-    """The beginning of a body; more of it than is ever shown."""
-    return body[: 8 * _MAX_FOREIGN_CHARS].decode("utf-8", "replace")
+    return body.decode("utf-8", "replace")
 
 
 def _without_frame(body: bytes) -> str:

@@ -6,10 +6,8 @@ import argparse
 import importlib.util
 from collections.abc import Iterator
 
-import msgspec
-
 from edgeagent.cli import replay
-from edgeagent.cli.options import add_config, add_json
+from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
@@ -54,11 +52,11 @@ def run(args: argparse.Namespace) -> int:
         replay.run(args, path, config)
         return 0
     if args.json:
-        print(msgspec.json.encode({"file": str(path), "ok": True}).decode())
+        say_json({"file": str(path), "ok": True})
         return 0
-    print(f"{path}: ok")
+    say(f"{path}: ok")
     for line in _dispatcher(config) if isinstance(config, DispatcherConfig) else _agent(config):
-        print(f"  {line}")
+        say(f"  {line}")
     return 0
 
 

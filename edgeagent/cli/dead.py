@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
-from edgeagent.cli.options import add_actions
+from edgeagent.cli.options import add_actions, say, say_json
 from edgeagent.cli.place import Place, at_place
+from edgeagent.core.foreign import shown
 from edgeagent.core.ports import DeadLetter
 from edgeagent.errors import CommandFailed
 
@@ -56,25 +56,25 @@ def _ls(args: argparse.Namespace, place: Place) -> int:
     found = place.dead_letters()
     if args.json:
         for letter in found:
-            _print_json(letter)
+            say_json(letter)
         return 0
     if not found:
-        print("no dead letters")
+        say("no dead letters")
         return 0
-    print(f"{'TRIGGER':{_SHORT_ID}}  {'GIVEN UP':24}  {'RULE':16}  {'SOURCE':20}  REASON")
+    say(f"{'TRIGGER':{_SHORT_ID}}  {'GIVEN UP':24}  {'RULE':16}  {'SOURCE':20}  REASON")
     for letter in found:
-        reason = letter.reason if len(letter.reason) <= _MAX_REASON else letter.reason[: _MAX_REASON - 1] + "…"
-        print(f"{letter.correlation_id[:_SHORT_ID]}  {letter.at:24}  {letter.rule:16}  {letter.source:20}  {reason}")
+        reason = shown(letter.reason, _MAX_REASON)
+        say(f"{letter.correlation_id[:_SHORT_ID]}  {letter.at:24}  {letter.rule:16}  {letter.source:20}  {reason}")
     return 0
 
 
 def _show(args: argparse.Namespace, place: Place) -> int:
     letter = _by_id(place.dead_letters(), args.id)
     if args.json:
-        _print_json(letter)
+        say_json(letter)
         return 0
     for name, value in msgspec.to_builtins(letter).items():
-        print(f"{name.replace('_', ' '):15} {value}")
+        say(f"{name.replace('_', ' '):15} {value}")
     return 0
 
 
@@ -82,9 +82,9 @@ def _replay(args: argparse.Namespace, place: Place) -> int:
     wanted = _named(args, place, "replay")
     replayed = place.replay(wanted) if wanted else []
     if args.json:
-        _print_json({"replayed": replayed})
+        say_json({"replayed": replayed})
     else:
-        print(f"{len(replayed)} put back; they are sent with the same correlation id, so none can start twice")
+        say(f"{len(replayed)} put back; they are sent with the same correlation id, so none can start twice")
     return 0 if len(replayed) == len(wanted) else 1
 
 
@@ -94,9 +94,9 @@ def _discard(args: argparse.Namespace, place: Place) -> int:
         _ask(len(wanted))
     discarded = place.discard(wanted) if wanted else []
     if args.json:
-        _print_json({"discarded": discarded})
+        say_json({"discarded": discarded})
     else:
-        print(f"{len(discarded)} discarded")
+        say(f"{len(discarded)} discarded")
     return 0 if len(discarded) == len(wanted) else 1
 
 
@@ -122,7 +122,3 @@ def _by_id(letters: Sequence[DeadLetter], text: str) -> DeadLetter:
     if len(found) != 1:
         raise CommandFailed(f"{text!r} names {len(found)} dead letters; see `edgeagent dead ls`")
     return found[0]
-
-
-def _print_json(value: Any) -> None:
-    print(msgspec.json.encode(value).decode())

@@ -8,9 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-import msgspec
-
-from edgeagent.cli.options import add_json
+from edgeagent.cli.options import add_json, say, say_json
 from edgeagent.cli.place import Place, at_place
 from edgeagent.config import (
     AGENT_CONFIG,
@@ -21,7 +19,6 @@ from edgeagent.config import (
     load_dispatcher,
 )
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.foreign import escaped
 from edgeagent.core.verification import Overview
 from edgeagent.errors import EdgeAgentError
 from edgeagent.host import ending
@@ -108,13 +105,15 @@ async def _tell(findings: AsyncIterator[Finding], *, as_json: bool) -> int:
     has_failed = False
     async for finding in findings:
         has_failed = has_failed or finding.level is Level.FAIL
-        print(msgspec.json.encode(finding).decode() if as_json else _line(finding), flush=True)
+        if as_json:
+            say_json(finding)
+        else:
+            say(_line(finding))
     return int(has_failed)
 
 
 def _line(finding: Finding) -> str:
-    """One line; what a broker or a server said in it cannot steer the terminal."""
     text = f"{finding.level:<5} {finding.subject}: {finding.found}"
     if finding.remedy:
         text += f"; {finding.remedy}"
-    return escaped(text)
+    return text

@@ -8,10 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from edgeagent.cli.client import AgentClient, batches
-from edgeagent.cli.options import add_config, add_json, agent_client, client_config
+from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
 from edgeagent.core.lifecycle import FINAL
 from edgeagent.core.messages import State
 from edgeagent.core.units import Duration
@@ -76,14 +74,13 @@ def _data(argument: str, max_bytes: int) -> Iterator[list[bytes]]:
 
 def _tell_accepted(event: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.encode(event).decode())
+        say_json(event)
         return
     note = " (came before)" if event["duplicate"] else ""
     if not event["triggers"]:
-        print(f"event {event['id']}: starts nothing, no rule wants it now{note}")
+        say(f"event {event['id']}: starts nothing, no rule wants it now{note}")
     for trigger in event["triggers"]:
-        print(f"{trigger['correlation_id']}  {trigger['rule']}  event {event['id']}{note}")
-    sys.stdout.flush()
+        say(f"{trigger['correlation_id']}  {trigger['rule']}  event {event['id']}{note}")
 
 
 def _follow(client: AgentClient, trigger: dict[str, str], deadline: float, *, as_json: bool) -> bool:
@@ -98,11 +95,10 @@ def _follow(client: AgentClient, trigger: dict[str, str], deadline: float, *, as
     if report is None:
         report = {"correlation_id": followed, "state": "unknown", "error": "the agent does not follow it"}
     if as_json:
-        print(msgspec.json.encode(report).decode())
+        say_json(report)
     else:
         detail = report.get("error") or report.get("message") or ""
         workflow = report.get("workflowId") or ""
         merged = f"merged into {followed}" if followed != correlation_id else ""
-        print("  ".join(text for text in (correlation_id, merged, report["state"], workflow, detail) if text))
-    sys.stdout.flush()
+        say("  ".join(text for text in (correlation_id, merged, report["state"], workflow, detail) if text))
     return bool(report["state"] == "succeeded")

@@ -6,10 +6,12 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeagent.cli.client import AgentClient
 from edgeagent.config import AGENT_CONFIG, agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
+from edgeagent.core.foreign import escaped, json_line
 from edgeagent.host import systemd
 
 # Where the unit's agent listens: an operator's shell has no $RUNTIME_DIRECTORY.
@@ -29,6 +31,16 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser) -> None:
     """`--json`: output for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON, one value a line")
+
+
+def say(text: str) -> None:
+    """Print one line for a person: whatever is in it of somebody else's cannot steer the terminal or begin a line."""
+    print(escaped(text), flush=True)
+
+
+def say_json(value: Any) -> None:
+    """Print one line for a program, which a terminal may show just as well."""
+    print(json_line(value), flush=True)
 
 
 def client_config(args: argparse.Namespace) -> AgentConfig:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.cli.options import add_actions
+from edgeagent.cli.options import add_actions, say, say_json
 from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import Progress
 from edgeagent.core.ports import Waiting
@@ -92,20 +92,20 @@ def _ls(args: argparse.Namespace, place: Place) -> int:
     del listed[args.limit :]
     if args.json:
         for waiting in listed:
-            _print_json(_row(waiting))
+            say_json(_row(waiting))
         return 0
     if listed:
-        print(f"{'SEQ':>8}  {'LOG':7}  {'TRIGGER':{_SHORT_ID}}  {'ACCEPTED':24}  {'BYTES':>7}  {'RULE':16}  SOURCE")
+        say(f"{'SEQ':>8}  {'LOG':7}  {'TRIGGER':{_SHORT_ID}}  {'ACCEPTED':24}  {'BYTES':>7}  {'RULE':16}  SOURCE")
     for waiting in listed:
         trigger = waiting.trigger
         short, accepted = waiting.correlation_id[:_SHORT_ID], rfc3339(trigger.accepted_ms)
         note = "  (in flight)" if waiting.in_flight else ""
-        print(
+        say(
             f"{waiting.seq:>8}  {waiting.log:7}  {short}  {accepted}  {waiting.data_bytes:>7}  "
             f"{trigger.rule:16}  {trigger.source}{note}"
         )
     parts = ", ".join(f"{log}: {count}" for log, count in counts.items())
-    print(f"{sum(counts.values())} triggers wait ({parts}); {len(listed)} listed")
+    say(f"{sum(counts.values())} triggers wait ({parts}); {len(listed)} listed")
     return 0
 
 
@@ -118,11 +118,11 @@ def _show(args: argparse.Namespace, place: Place) -> int:
         raise CommandFailed(f"{args.id!r} names {len(found)} triggers of the outbox{':' if names else ''}{names}")
     row = _row(found[0]) | {"data": found[0].trigger.data or found[0].trigger.data_base64}
     if args.json:
-        _print_json(row)
+        say_json(row)
         return 0
     for name, value in row.items():
         text = ", ".join(value) if name == "events" else value
-        print(f"{name.replace('_', ' '):15} {text}")
+        say(f"{name.replace('_', ' '):15} {text}")
     return 0
 
 
@@ -144,31 +144,31 @@ def _verify(args: argparse.Namespace, place: Place) -> int:
             done += extent.end_seq - extent.first_seq
     sound = not damaged and not any(overview.faults())
     if args.json:
-        _print_json({"sound": sound, "records": records, "damaged": damaged, **msgspec.structs.asdict(overview)})
+        say_json({"sound": sound, "records": records, "damaged": damaged, **msgspec.structs.asdict(overview)})
     else:
         _tell_verified(overview, damaged, records)
     return 0 if sound else 1
 
 
 def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
-    print(f"{records} good records in {len(overview.logs)} logs; {overview.cursor}")
+    say(f"{records} good records in {len(overview.logs)} logs; {overview.cursor}")
     for torn in overview.torn:
-        print(
+        say(
             f"{torn.file}: {torn.bytes} half-written bytes at the end, as a power cut leaves them: nobody was promised "
             "them, unless the disk lost what it had synced, which cannot be told"
         )
     for damage in damaged:
         where = f"{damage.file}, bytes {damage.offset} to {damage.end}" if damage.file else "missing from the disk"
-        print(
+        say(
             f"DAMAGED log {damage.log}, seq {damage.first_seq} to {damage.last_seq}: {where}; "
             f"pending among them: {damage.pending}"
         )
     for fault in overview.faults():
-        print(f"WRONG   {fault}")
+        say(f"WRONG   {fault}")
     account = msgspec.structs.asdict(overview.account)
-    print("account: " + ", ".join(f"{name} {count}" for name, count in account.items() if count))
+    say("account: " + ", ".join(f"{name} {count}" for name, count in account.items() if count))
     if not damaged and not any(overview.faults()):
-        print("nothing is wrong")
+        say("nothing is wrong")
 
 
 def _export(args: argparse.Namespace, place: Place) -> int:
@@ -308,10 +308,6 @@ def _row(waiting: Waiting) -> dict[str, Any]:
 
 def _tell(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     if args.json:
-        _print_json(document)
+        say_json(document)
     else:
-        print(text)
-
-
-def _print_json(value: Any) -> None:
-    print(msgspec.json.encode(value).decode())
+        say(text)

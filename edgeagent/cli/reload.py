@@ -8,7 +8,7 @@ from http import HTTPStatus
 import msgspec
 
 from edgeagent.cli.client import AgentRefused
-from edgeagent.cli.options import add_config, add_json, agent_client, client_config
+from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
 from edgeagent.core.ports import Reloaded
 from edgeagent.errors import ConfigError, Problem
 
@@ -55,10 +55,10 @@ def run(args: argparse.Namespace) -> int:
             refused = msgspec.convert(exc.document, _Refused)
             raise ConfigError(refused.file, [Problem(each.path, each.reason) for each in refused.problems]) from exc
     if args.json:
-        print(msgspec.json.encode(answer).decode())
+        say_json(answer)
         return 0
     for line in _lines(msgspec.convert(answer, Reloaded)):
-        print(line)
+        say(line)
     return 0
 
 

@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
+from edgeagent.cli.options import say, say_json
 from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import Progress
 from edgeagent.cli.recordings import Recorded, Recording, Unusable, recent
@@ -91,10 +90,10 @@ def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
         raise CommandFailed(f"{args.replay}: there is no event in it{fault}")
     if args.json:
         told = {"file": str(path), "ok": True, "replay": document(args.replay, rehearsal)}
-        print(msgspec.json.encode(told).decode())
+        say_json(told)
         return
     for line in lines(args.replay, rehearsal):
-        print(line)
+        say(line)
 
 
 def _run_recent(rehearsal: Rehearsal, place: Place) -> int:

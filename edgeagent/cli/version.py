@@ -6,10 +6,8 @@ import argparse
 import platform
 from importlib.metadata import version
 
-import msgspec
-
 import edgeagent
-from edgeagent.cli.options import add_json
+from edgeagent.cli.options import add_json, say, say_json
 from edgeagent.mqtt import engines
 
 
@@ -27,7 +25,7 @@ def run(args: argparse.Namespace) -> int:
     fault = engines.codec_fault()
     parts["mqtt5"] = f"cannot be imported ({fault}), so aiomqtt is the MQTT engine" if fault else version("mqtt5")
     if args.json:
-        print(msgspec.json.encode(parts).decode())
+        say_json(parts)
     else:
-        print(f"edgeagent {parts.pop('edgeagent')} ({', '.join(f'{name} {text}' for name, text in parts.items())})")
+        say(f"edgeagent {parts.pop('edgeagent')} ({', '.join(f'{name} {text}' for name, text in parts.items())})")
     return 0

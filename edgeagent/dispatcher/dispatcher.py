@@ -377,7 +377,7 @@ class Dispatcher:
         self._stats.unanswerable += 1
         log.warning(
             "a message that is no trigger, and nothing in it tells whom to answer",
-            extra={"event": "trigger_unanswerable", "topic": message.topic, "problem": str(outcome)},
+            extra={"event": "trigger_unanswerable", "foreign": True, "topic": message.topic, "problem": str(outcome)},
         )
         if self._link is not None:
             self._link.acknowledge([message])

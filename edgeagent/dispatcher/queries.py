@@ -64,7 +64,7 @@ class Queries:
             query = parse_status_query(payload)
         except MessageError as exc:
             self.dropped += 1
-            log.warning("%s", exc, extra={"event": "status_query_malformed"})
+            log.warning("%s", exc, extra={"event": "status_query_malformed", "foreign": True})
             return
         if len(self._waiting) >= MAX_QUERIES:
             self.dropped += 1
@@ -72,7 +72,7 @@ class Queries:
                 "a query of %s is not answered: %d others wait",
                 query.agent,
                 MAX_QUERIES,
-                extra={"event": "status_query_dropped", "agent": query.agent},
+                extra={"event": "status_query_dropped", "foreign": True, "agent": query.agent},
             )
             return
         self._waiting.append(query)

@@ -79,6 +79,7 @@ def run(serve: Callable[[Deadline], Coroutine[Any, Any, int]]) -> int:
         finally:
             deadline.begin()
         if not _ended(aside):
+            logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(code)

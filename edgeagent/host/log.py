@@ -1,19 +1,25 @@
 """Log lines: for journald, for a person, for a machine. One record is one line, whatever a message contains.
 
 Every record carries a stable key, `event` (from `extra`, else the logger's name), to search and to alarm by.
+
+What somebody far away wrote cannot fill the log. Each value is cut, and so is each part of a message. Of records with
+`extra={"foreign": True}`, which somebody far away can bring about as often as they like, one of each kind (logger,
+level, event) is written a minute, and how many more there were. Nothing that is told of a loss is such a record.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal, TextIO
+from typing import Any, Final, Literal, NamedTuple, TextIO
 
-import msgspec
-
-from edgeagent.core.foreign import escaped
+from edgeagent.core.foreign import MAX_SHOWN_CHARS, escaped, json_line, shown
+from edgeagent.core.repeats import PERIOD_S, More, Repeats
+from edgeagent.errors import ConfigError
 
 Format = Literal["auto", "journal", "text", "json"]
 
@@ -23,6 +29,9 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 # syslog(3); systemd reads `<N>` at the start of a line (sd-daemon(3)).
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _DEBUG_PRIORITY = 7
+# What is put into a message: our own errors are this long where they name files and reasons, or hold Argo's words.
+MAX_PART_CHARS: Final = 1000
+_FOREIGN = "foreign"
 
 
 def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = os.environ) -> None:
@@ -45,12 +54,71 @@ def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = 
     root = logging.getLogger()
     for earlier in [known for known in root.handlers if isinstance(known, _Handler)]:
         root.removeHandler(earlier)
+        earlier.close()
     root.addHandler(handler)
     root.setLevel(level.upper())
 
 
+class _Kind(NamedTuple):
+    """What is told once a minute."""
+
+    logger: str
+    level: int
+    event: str
+
+
 class _Handler(logging.StreamHandler[TextIO]):
-    """Our own handler, so that a second `configure` finds it again."""
+    """Our own handler, so that a second `configure` finds it again. Called with its lock held, as handlers are."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._repeats: Repeats[_Kind] = Repeats()
+        self._timer: threading.Timer | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it."""
+        if getattr(record, _FOREIGN, False):
+            now = time.monotonic()
+            self._tell(self._repeats.due(now))
+            kind = _Kind(record.name, record.levelno, getattr(record, "event", record.name))
+            if not self._repeats.is_told(kind, now):
+                self._wake_when_due(now)
+                return
+        super().emit(record)
+
+    def close(self) -> None:
+        """Write what was only counted, at the end of the process."""
+        self.acquire()
+        try:
+            self._tell(self._repeats.rest())
+            if self._timer is not None:
+                self._timer.cancel()
+        finally:
+            self.release()
+        super().close()
+
+    def _wake_when_due(self, now: float) -> None:
+        due_at = self._repeats.due_at()
+        if self._timer is None and due_at is not None:
+            self._timer = threading.Timer(max(due_at - now, 0.0), self._wake)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def _wake(self) -> None:
+        self.acquire()
+        try:
+            now, self._timer = time.monotonic(), None
+            self._tell(self._repeats.due(now))
+            self._wake_when_due(now)
+        finally:
+            self.release()
+
+    def _tell(self, counts: list[More[_Kind]]) -> None:
+        for (name, level, event), count in counts:
+            text, period = "and %d more like it within %.0f s", PERIOD_S
+            record = logging.LogRecord(name, level, "", 0, text, (count, period), None)
+            record.__dict__.update(event=event, more=count)
+            super().emit(record)
 
 
 def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
@@ -64,8 +132,27 @@ def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as `extra`, with `event` first."""
-    given = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+    given = {key: _cut(value) for key, value in record.__dict__.items() if key not in _STANDARD and key != _FOREIGN}
     return {"event": given.pop("event", record.name), **given}
+
+
+def _cut(value: Any) -> Any:
+    return shown(value) if isinstance(value, str) and len(value) > MAX_SHOWN_CHARS else value
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message, with each of its parts cut; those of a foreign record are short ones."""
+    if not isinstance(record.args, tuple):
+        return record.getMessage()
+    most = MAX_SHOWN_CHARS if getattr(record, _FOREIGN, False) else MAX_PART_CHARS
+    return str(record.msg) % tuple(_part(arg, most) for arg in record.args) if record.args else str(record.msg)
+
+
+def _part(arg: Any, most: int) -> Any:
+    if not isinstance(arg, str | Exception) or isinstance(arg, ConfigError):  # every problem of a file is told
+        return arg
+    text = str(arg)
+    return shown(text, most) if len(text) > most else text
 
 
 def _pair(key: str, value: object) -> str:
@@ -98,7 +185,7 @@ class _LineFormatter(logging.Formatter):
         if record.exc_info:
             pairs.append(_pair("traceback", self.formatException(record.exc_info)))
         name = record.name.removeprefix(_PACKAGE)
-        return f"{self._beginning(record)}{name}: {escaped(record.getMessage())} {' '.join(pairs)}"
+        return f"{self._beginning(record)}{name}: {escaped(_message(record))} {' '.join(pairs)}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -111,13 +198,10 @@ class _JsonFormatter(logging.Formatter):
             "ts": time.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": extras.pop("event"),
-            "message": record.getMessage(),
+            "message": _message(record),
             "logger": record.name,
         }
         if record.exc_info:
             members["traceback"] = self.formatException(record.exc_info)
         members |= {key: value for key, value in extras.items() if key not in members}
-        try:
-            return msgspec.json.encode(members, enc_hook=str).decode()
-        except UnicodeEncodeError:  # a lone surrogate, from a file name that is no UTF-8
-            return msgspec.json.encode({escaped(key): escaped(str(value)) for key, value in members.items()}).decode()
+        return json_line(members)

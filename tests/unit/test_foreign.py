@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.foreign import MAX_SHOWN_CHARS, escaped, shown
+from edgeagent.core.foreign import MAX_SHOWN_CHARS, escaped, json_line, line, shown
 
 
 @pytest.mark.parametrize(
@@ -34,3 +37,22 @@ def test_what_is_shown_is_always_printable_and_bounded(text: str, most: int) -> 
     found = shown(text, most)
     assert found.isprintable()
     assert len(found) <= most
+
+
+def test_a_text_in_sentences_is_one_line_of_single_spaces() -> None:
+    assert line(" a\tb\u2028c \n") == "a b c"
+    assert line("a  " * 100, 40) == "a a a a a a a a a a a … (199 characters)"
+    assert line("no\x1b[31m\nred") == r"no\x1b[31m red"
+
+
+@given(st.recursive(st.text(max_size=20) | st.integers() | st.none(), st.lists, max_leaves=5))
+def test_json_of_foreign_text_is_printable_and_the_same_json(value: object) -> None:
+    found = json_line(value)
+    assert found.isprintable()
+    assert json.loads(found) == value
+    assert msgspec.json.decode(found) == value
+
+
+def test_json_of_what_no_utf_8_has_is_still_json() -> None:
+    assert json.loads(json_line({"file": "a\udcff"})) == {"file": "a\udcff"}
+    assert json_line({"a": "\x1b]0;\x9c\u202e\U000e0001é"}) == r'{"a":"\u001b]0;\u009c\u202e\udb40\udc01é"}'
