@@ -23,6 +23,8 @@ from edgeagent.outbox.records import EXPIRED, MERGED, PARKED, SETTLED, Leased
 
 # The operator is told this often, not for each trigger, that the dead letters are full.
 _TOLD_AGAIN_S = 600.0
+# What is kept of why a trigger was given up, in the dead letter and in the ledger: an answer's error and its detail.
+MAX_REASON_CHARS = 2100
 
 
 class Endings:

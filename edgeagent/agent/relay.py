@@ -21,6 +21,8 @@ from edgeagent.mqtt.reasons import publish_refused
 # How many reports may wait for the broker's acknowledgement.
 _MAX_INFLIGHT = 64
 _RETRY_S = 5.0
+# A retained report of a source that reports no more is not kept by the broker for ever.
+_RETAINED_S = 30 * 86_400
 
 _log = logging.getLogger(__name__)
 
@@ -111,6 +113,7 @@ class LocalRelay:
                     payload=msgspec.json.encode(report),
                     retain=self._retain and newest and link.abilities.retains,
                     content_type="application/json",
+                    expiry_s=_RETAINED_S if self._retain and newest else None,
                 )
             )
         if publications:

@@ -41,6 +41,10 @@ class Unusable(NamedTuple):
     reason: str
 
 
+class _RowTooLong(ValueError):
+    """A row of readings is larger than a line may be: over as many lines, because a quote was opened."""
+
+
 class Recording:
     """A file of recorded events, read once. `read_bytes` of its `size_bytes` have been read. A context manager."""
 
@@ -57,6 +61,7 @@ class Recording:
         self._max_line_bytes = max_line_bytes
         self._number = 0
         self._too_long = ""
+        self._row_begins = self._row_bytes = 0
         try:
             self._stream = path.open("rb")
             self.size_bytes = path.stat().st_size
@@ -117,9 +122,11 @@ class Recording:
 
     def _readings(self, head: bytes) -> Iterator[Recorded | Unusable]:
         first = head.partition(b"\n")[0].decode("utf-8", "replace")
-        rows = csv.reader(self._texts(), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+        delimiter = max(_DELIMITERS, key=first.count)
+        rows = csv.reader(self._texts(), delimiter=delimiter, strict=True)
         columns: Columns | None = None
         while True:
+            self._row_begins, self._row_bytes = self._number + 1, 0
             try:
                 row = next(rows)
                 "".join(row).encode()
@@ -131,9 +138,9 @@ class Recording:
             except StopIteration:
                 return
             except (csv.Error, ValueError) as exc:
-                reason = str(exc)
-                if isinstance(exc, UnicodeEncodeError):
-                    reason, self._too_long = self._too_long or "is not UTF-8", ""
+                reason = self._reason_of(exc)
+                if isinstance(exc, _RowTooLong):  # which has ended the lines that the reader had
+                    rows = csv.reader(self._texts(), delimiter=delimiter, strict=True)
                 if columns is None:
                     raise self._failed(f"{self._where}, which should name the columns, {reason}") from exc
                 yield Unusable(self._where, reason)
@@ -143,9 +150,21 @@ class Recording:
             except ValueError as exc:
                 raise self._failed(str(exc)) from exc
 
+    def _reason_of(self, exc: csv.Error | ValueError) -> str:
+        """Why the row that was just read cannot be used."""
+        if isinstance(exc, UnicodeEncodeError):
+            reason, self._too_long = self._too_long or "is not UTF-8", ""
+            return reason
+        if isinstance(exc, csv.Error | _RowTooLong) and self._number > self._row_begins:
+            return f"ends a row that begins in line {self._row_begins}: a quote there is not closed ({exc})"
+        return str(exc)
+
     def _texts(self) -> Iterator[str]:
         """The lines for the reader of rows; one that is too long gives way to a text that is no UTF-8 either."""
         for line in self._lines():
+            self._row_bytes += len(line) if isinstance(line, bytes) else 0
+            if self._row_bytes > self._max_line_bytes:
+                raise _RowTooLong(f"more than {self._max_line_bytes} bytes")
             if isinstance(line, Unusable):
                 self._too_long = line.reason
                 yield "\udc80\n"

@@ -15,6 +15,7 @@ import mqtt5
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription, mark_of
+from edgeagent.mqtt.texts import are_utf_8
 
 LARGEST_PACKET_ID = 65535
 # By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
@@ -79,18 +80,22 @@ class PacketReader:
         self._partial = bytearray()
         self._wanted_bytes = 0
 
-    def take(self, data: bytes) -> tuple[list[Received], Fault | None]:
+    def take(self, data: bytes) -> tuple[list[Received], Fault | None]:  # noqa: C901  calls would be felt here
         """The packets that these bytes complete, and the fault behind them; after a fault nothing more can be read."""
         packets: list[Received] = []
         if self._partial:
             data = self._completed(data)
         view, end_bytes, max_packet_bytes, read = memoryview(data), len(data), self._max_packet_bytes, mqtt5.read
+        is_ascii = data.isascii()
         position = 0
         while position < end_bytes:
             if data[position] == PUBACK and (run := _SUCCESSES.match(data, position)):
                 packets.append(Successes([packet_id for (packet_id,) in _PACKET_ID_OF_EACH.iter_unpack(run[0])]))
                 position = run.end()
                 continue
+            stop = None if is_ascii else self._stop_over_texts(view[position:])
+            if stop is not None:
+                return packets, stop[0]
             try:
                 packet, packet_bytes = read(view[position:])
             except IndexError:
@@ -103,15 +108,24 @@ class PacketReader:
                 position += _packet_bytes(view[position:]) or 0
                 continue
             except BaseException as exc:
-                # Over text that is not UTF-8 the codec panics: no Exception, and of a class that cannot be imported.
+                # The codec panics over what it did not expect: no Exception, and of a class that cannot be imported.
                 if type(exc).__module__ != "pyo3_runtime":
                     raise
-                return packets, _fault(view[position:], "text that is not UTF-8")
+                return packets, _fault(view[position:], "the codec cannot read it")
             if packet_bytes > max_packet_bytes:
                 return packets, self._too_large(packet_bytes)
             packets.append(packet)
             position += packet_bytes
         return packets, None
+
+    def _stop_over_texts(self, rest: memoryview) -> tuple[Fault | None] | None:
+        """None when the codec may read on; else what `take` returns: a fault in the texts, or none while bytes miss."""
+        packet_bytes = _packet_bytes(rest)
+        if packet_bytes is None and len(rest) > _MAX_LENGTH_BYTES:  # the codec tells
+            return None
+        if packet_bytes is None or packet_bytes > len(rest):
+            return (self._keep(rest),)
+        return None if are_utf_8(bytes(rest[:packet_bytes])) else (_fault(rest, "text that is not UTF-8"),)
 
     def _completed(self, data: bytes) -> bytes:
         """The data with what was kept before it; nothing while the packet that was begun is not complete."""

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 
+from edgeagent.core.foreign import line
 from edgeagent.errors import Denied, PublishRefused, Unavailable, UplinkError
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Subscription
@@ -76,7 +77,7 @@ _CERTIFICATE_ALERTS = (
 def words(reason_code: int, said: str | None = None) -> str:
     """A reason code in plain words, with what the broker itself said behind it."""
     text = f"{_WORDS.get(reason_code, 'an unknown reason')} (0x{reason_code:02x})"
-    return f"{text}: {said}" if said else text
+    return f"{text}: {line(said)}" if said else text
 
 
 def too_large(size_bytes: int, max_bytes: int) -> str:

@@ -165,6 +165,29 @@ def test_a_quote_that_never_ends_swallows_a_bounded_part(check: Check, tmp_path:
     assert 50_000 < replay["events"] < 100_000
 
 
+def test_a_row_that_never_ends_costs_no_memory_and_the_rows_behind_it_are_read(check: Check, tmp_path: Path) -> None:
+    """A quote opens in each line what the one before closed, so that no field is large and the row has no end."""
+    file = written(
+        tmp_path / "boiler-1.csv", b"temp,n\n95,1\n", b'95,"', (b"y" * 100 + b'\n","') * 100_000, b'"\n', b"95,1\n"
+    )
+    tracemalloc.start()
+    try:
+        replay = told(check, file)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+    assert replay["unusable"] > 0
+    assert "line 3: a quote there is not closed (more than" in replay["faults"][0]["reason"]
+
+
+def test_a_quote_that_the_end_of_the_file_does_not_close_is_told_with_its_line(check: Check, tmp_path: Path) -> None:
+    file = written(tmp_path / "boiler-1.csv", b"temp,n\n", b"95,1\n", b'95,"1\n', b"95,1\n")
+    replay = told(check, file)
+    assert (replay["events"], replay["unusable"]) == (1, 1)
+    assert "begins in line 3: a quote there is not closed" in replay["faults"][0]["reason"]
+
+
 def test_a_long_line_costs_no_memory(check: Check, tmp_path: Path) -> None:
     file = written(tmp_path / "e.ndjson", event(95), b'{"source": "' + b"x" * (40 << 20) + b"\n", event(96))
     tracemalloc.start()

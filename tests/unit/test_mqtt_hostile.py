@@ -13,8 +13,13 @@ from edgeagent.mqtt.link import Publication
 from edgeagent.mqtt.packets import PacketReader
 from tests.fakes.mqtt_peer import ADDRESS, Peer, message, parse
 
-# Over text that is not UTF-8 the codec panics, and its own complaint cannot be turned off.
-codec_may_panic = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+PROPERTIES = {  # with a text that is not UTF-8
+    "content type": b"\x03\x00\x01\xff",
+    "response topic": b"\x08\x00\x02a\xff",
+    "name of a user property": b"\x26\x00\x01\xff\x00\x01b",
+    "user property behind others": b"\x02\xff\xff\xff\xff\x0b\x80\x01\x09\x00\x01\xff\x26\x00\x01a\x00\x02\xc3(",
+}
+_REASON = b"\x1f\x00\x01\xff"
 
 
 def disconnect_code(peer: Peer) -> int:
@@ -50,13 +55,45 @@ def test_what_no_broker_may_send_ends_the_connection_and_says_why(data: bytes, r
     assert peer.link.room == 0
 
 
-@codec_may_panic
-def test_text_that_is_not_utf_8_ends_the_connection_although_the_codec_panics_over_it() -> None:
+def packet_of(first: int, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return bytes((first, len(body))) + body
+
+
+def publish_with(properties: bytes, topic: bytes = b"t") -> bytes:
+    return packet_of(0x30, len(topic).to_bytes(2, "big"), topic, bytes((len(properties),)), properties, b"\xfe\xff")
+
+
+NOT_UTF_8 = {
+    "topic": publish_with(b"", b"a\xff"),
+    **{name: publish_with(properties) for name, properties in PROPERTIES.items()},
+    "reason of a PUBACK": packet_of(0x40, b"\x00\x01\x80\x04", _REASON),
+    "reason of a SUBACK": packet_of(0x90, b"\x00\x01\x04", _REASON, b"\x80"),
+    "reason of an UNSUBACK": packet_of(0xB0, b"\x00\x01\x04", _REASON, b"\x80"),
+    "reason of a DISCONNECT": packet_of(0xE0, b"\x80\x04", _REASON),
+    "reason of a CONNACK": packet_of(0x20, b"\x00\x80\x04", _REASON),
+}
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("name", NOT_UTF_8)
+def test_text_that_is_not_utf_8_ends_the_connection_and_nothing_is_printed(
+    name: str, cut: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
     peer = Peer()
-    peer.link.data_received(message(1).write() + b"\x30\x05\x00\x01\xff\x00x")
+    data = message(1).write() + NOT_UTF_8[name]
+    for part in [data[place : place + 1] for place in range(len(data))] if cut else [data]:
+        peer.link.data_received(part)
     assert disconnect_code(peer) == 0x81
     assert "not UTF-8" in (peer.error or "")
     assert len(peer.owner.messages) == 1
+    assert capfd.readouterr() == ("", "")
+
+
+def test_text_in_any_script_and_any_payload_pass() -> None:
+    peer = Peer()
+    peer.link.data_received(publish_with(b"\x26\x00\x03\xe2\x82\xac\x00\x02\xc3\xa9", "größe".encode()))
+    assert [(each.topic, each.payload) for each in peer.owner.messages] == [("größe", b"\xfe\xff")]
 
 
 @pytest.mark.parametrize("packet", [message(1), mqtt5.PubAckPacket(1), mqtt5.PingRespPacket()])
@@ -223,7 +260,6 @@ _STREAMS = st.one_of(
 )
 
 
-@codec_may_panic
 @given(data=_STREAMS, cut_bytes=st.integers(1, 60), up=st.booleans())
 def test_any_bytes_end_the_connection_or_go_on_but_never_raise(data: bytes, cut_bytes: int, up: bool) -> None:
     peer = Peer(up=up, max_packet_bytes=1000)
