@@ -37,6 +37,7 @@ ADAPTERS = {
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),
 }
+PRINTS = {"edgeagent/cli/options.py"}
 SYNC_CALLS = frozenset(
     {
         "os.fsync",
@@ -124,6 +125,16 @@ def test_every_log_call_has_a_stable_event_key(module: Module) -> None:
         known = isinstance(extra, ast.Dict) and "event" in {ast.literal_eval(key) for key in extra.keys if key}
         assert known or isinstance(extra, (ast.Name, ast.Call)), (
             f"{module.file}:{node.lineno}: logs without an event key; add extra={{'event': 'what_happened'}}"
+        )
+
+
+@pytest.mark.parametrize("module", modules("edgeagent/cli"), ids=lambda module: module.file)
+def test_commands_print_by_the_functions_that_show_foreign_text(module: Module) -> None:
+    for node in ast.walk(module.tree):
+        prints = isinstance(node, ast.Call) and ast.unparse(node.func) in {"print", "sys.stdout.write"}
+        assert not prints or module.file in PRINTS, (
+            f"{module.file}:{getattr(node, 'lineno', 0)}: prints by itself; `say` and `say_json` of cli/options.py "
+            "show whatever somebody else wrote so that it cannot steer the terminal"
         )
 
 

@@ -81,6 +81,8 @@ async def test_only_the_newest_event_of_a_source_is_retained(tmp_path: Path) -> 
         local.relay.up(local.link)
         reports = {report["correlation_id"]: retained for report, retained in await local.reports(3)}
         assert reports == {"old": False, "new": True, "other": True}
+        # So that a source that reports no more does not stay with the broker for ever.
+        assert {item.retain: item.expiry_s for item in local.link.published} == {True: 30 * 86_400, False: None}
 
 
 async def test_what_was_not_acknowledged_is_told_again_on_the_next_connection(tmp_path: Path) -> None:
