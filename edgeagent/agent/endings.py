@@ -15,6 +15,7 @@ from edgeagent.agent.chores import Chores
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
+from edgeagent.core.foreign import line
 from edgeagent.core.inflight import Phase, Window
 from edgeagent.core.messages import State
 from edgeagent.errors import DeadLettersFull, OutboxError, StorageFailed
@@ -84,7 +85,8 @@ class Endings:
         if entry.phase is Phase.ENDING:
             return
         self._window.ending(entry)
-        self._chores.leave(lambda: self._bury(entry, reason, code))
+        cut = line(reason, MAX_REASON_CHARS)
+        self._chores.leave(lambda: self._bury(entry, cut, code))
 
     def tire(self, entry: Out) -> None:
         """Nobody answered it: to the parked ones, or, if it came from there, back among them."""
