@@ -15,7 +15,7 @@ import mqtt5
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription, mark_of
-from edgeagent.mqtt.texts import are_utf_8
+from edgeagent.mqtt.texts import body_of, fault_in
 
 LARGEST_PACKET_ID = 65535
 # By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
@@ -93,7 +93,7 @@ class PacketReader:
                 packets.append(Successes([packet_id for (packet_id,) in _PACKET_ID_OF_EACH.iter_unpack(run[0])]))
                 position = run.end()
                 continue
-            stop = None if is_ascii else self._stop_over_texts(view[position:])
+            stop = None if is_ascii else self._stop_over_texts(data, position)
             if stop is not None:
                 return packets, stop[0]
             try:
@@ -118,14 +118,15 @@ class PacketReader:
             position += packet_bytes
         return packets, None
 
-    def _stop_over_texts(self, rest: memoryview) -> tuple[Fault | None] | None:
+    def _stop_over_texts(self, data: bytes, position: int) -> tuple[Fault | None] | None:
         """None when the codec may read on; else what `take` returns: a fault in the texts, or none while bytes miss."""
-        packet_bytes = _packet_bytes(rest)
-        if packet_bytes is None and len(rest) > _MAX_LENGTH_BYTES:  # the codec tells
-            return None
-        if packet_bytes is None or packet_bytes > len(rest):
-            return (self._keep(rest),)
-        return None if are_utf_8(bytes(rest[:packet_bytes])) else (_fault(rest, "text that is not UTF-8"),)
+        body, end = body_of(data, position)
+        if end is None:
+            return None if body else (self._keep(memoryview(data)[position:]),)
+        if end > len(data):
+            return (self._keep(memoryview(data)[position:]),)
+        text = fault_in(data, position, body, end)
+        return (_fault(memoryview(data)[position:], text),) if text else None
 
     def _completed(self, data: bytes) -> bytes:
         """The data with what was kept before it; nothing while the packet that was begun is not complete."""

@@ -1,7 +1,7 @@
 """Whether the texts of an MQTT 5 packet are UTF-8, which the codec cannot be asked: it panics, and prints how.
 
-Almost every packet is answered for by what it is made of: where all bytes are ASCII, so are the texts. Only the others
-are walked through. What is wrong with a packet otherwise is left to the codec.
+Where all bytes that were received are ASCII there is nothing to ask; only packets among others are walked through. What
+is wrong with a packet otherwise is left to the codec.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ _TYPE: Final = 0xF0
 _QOS: Final = 0x06
 # What stands between the first length and the properties (MQTT 5, section 3), by type of packet.
 _BEFORE_PROPERTIES = {0x20: 2, 0x40: 3, 0x50: 3, 0x60: 3, 0x70: 3, 0x90: 2, 0xB0: 2, 0xE0: 1, 0xF0: 1}
+_WITHOUT_TEXTS = frozenset({0x00, 0xC0, 0xD0})
 # Properties (MQTT 5, 2.2.2.2) by what they hold: so many bytes, texts, or something else.
 _FIXED = {
     **dict.fromkeys((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
@@ -24,33 +25,52 @@ _BINARY = frozenset({0x09, 0x16})
 _SUBSCRIPTION_ID = 0x0B
 _MORE = 0x80  # in a number of one to four bytes: another byte follows
 _MAX_NUMBER_BYTES = 4
+_NOT_UTF_8 = "text that is not UTF-8"
+_CUT = "it ends within its properties"
 
 
-def are_utf_8(packet: bytes) -> bool:
-    """Whether all texts of this whole packet are, as far as it can be read."""
+def body_of(data: bytes, position: int) -> tuple[int, int | None]:
+    """Where the body of the packet that begins there begins, and where it ends.
+
+    (0, None) while its length is not complete; a length of too many bytes has no end either.
+    """
     try:
-        _, place = _number(packet, 1)
-        kind = packet[0] & _TYPE
+        size, body = _number(data, position + 1)
+    except IndexError:
+        return 0, None
+    except ValueError:
+        return position + 1, None
+    return body, body + size
+
+
+def fault_in(data: bytes, position: int, body: int, end: int) -> str:
+    """What is wrong with the texts of the whole packet that begins at `position`, "" if nothing is.
+
+    Where a text does not end within its place is a fault too: the codec would read on behind it.
+    """
+    first, place = data[position], body
+    kind = first & _TYPE
+    try:
         if kind == _PUBLISH:
-            end = place + 2 + int.from_bytes(packet[place : place + 2], "big")
-            if not _is_utf_8(packet[place + 2 : end]):
-                return False
-            place = end + (2 if packet[0] & _QOS else 0)
+            topic_end = place + 2 + (data[place] << 8 | data[place + 1])
+            if topic_end > end:
+                return _CUT
+            if not _is_utf_8(data[place + 2 : topic_end]):
+                return _NOT_UTF_8
+            place = topic_end + (2 if first & _QOS else 0)
         elif kind in _BEFORE_PROPERTIES:
             place += _BEFORE_PROPERTIES[kind]
         else:
-            return True
-        if place >= len(packet):
-            return True
-        size, place = _number(packet, place)
-        return _are_properties(packet[place : place + size])
-    except (IndexError, ValueError):  # it ends too early, or a number is none: the codec tells
-        return True
+            return "" if kind in _WITHOUT_TEXTS else "a packet that no broker sends"
+        if place >= end:
+            return ""
+        size, place = _number(data, place)
+        return _fault_in_properties(data[place : place + size]) if place + size <= end else _CUT
+    except (IndexError, ValueError):
+        return _CUT
 
 
-def _are_properties(properties: bytes) -> bool:
-    if properties.isascii():
-        return True
+def _fault_in_properties(properties: bytes) -> str:
     place = 0
     while place < len(properties):
         name = properties[place]
@@ -61,13 +81,15 @@ def _are_properties(properties: bytes) -> bool:
             _, place = _number(properties, place)
         elif name in _TEXTS or name in _BINARY:
             for _ in range(_TEXTS.get(name, 1)):
-                end = place + 2 + int.from_bytes(properties[place : place + 2], "big")
+                end = place + 2 + (properties[place] << 8 | properties[place + 1])
+                if end > len(properties):
+                    return _CUT
                 if name in _TEXTS and not _is_utf_8(properties[place + 2 : end]):
-                    return False
+                    return _NOT_UTF_8
                 place = end
         else:
-            return True
-    return True
+            return "an unknown property"
+    return "" if place == len(properties) else _CUT
 
 
 def _is_utf_8(text: bytes) -> bool:
@@ -82,6 +104,8 @@ def _is_utf_8(text: bytes) -> bool:
 
 def _number(packet: bytes, place: int) -> tuple[int, int]:
     """The number of one to four bytes that stands there, and where it ends."""
+    if packet[place] < _MORE:  # as a rule
+        return packet[place], place + 1
     number = 0
     for index in range(_MAX_NUMBER_BYTES):
         byte = packet[place + index]

@@ -19,6 +19,7 @@ PROPERTIES = {  # with a text that is not UTF-8
     "name of a user property": b"\x26\x00\x01\xff\x00\x01b",
     "user property behind others": b"\x02\xff\xff\xff\xff\x0b\x80\x01\x09\x00\x01\xff\x26\x00\x01a\x00\x02\xc3(",
 }
+_BYTE = st.integers(0, 255)
 _REASON = b"\x1f\x00\x01\xff"
 
 
@@ -88,6 +89,15 @@ def test_text_that_is_not_utf_8_ends_the_connection_and_nothing_is_printed(
     assert "not UTF-8" in (peer.error or "")
     assert len(peer.owner.messages) == 1
     assert capfd.readouterr() == ("", "")
+
+
+@given(st.sampled_from(sorted(NOT_UTF_8)), st.binary(max_size=12), st.lists(st.tuples(st.integers(0, 40), _BYTE)))
+def test_no_bytes_make_the_codec_panic(name: str, behind: bytes, changes: list[tuple[int, int]]) -> None:
+    data = bytearray(NOT_UTF_8[name] + behind)
+    for place, byte in changes:
+        data[place % len(data)] = byte
+    _, fault = PacketReader(1 << 20).take(bytes(data))
+    assert "the codec cannot read it" not in (fault.text if fault is not None else "")
 
 
 def test_text_in_any_script_and_any_payload_pass() -> None:
