@@ -5,7 +5,7 @@ import fcntl
 import itertools
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from edgeagent.agent import checkup
 from edgeagent.agent.checkup import clock_finding, directory_finding, space_finding, sync_finding
 from edgeagent.argo.client import ArgoSettings
 from edgeagent.argo.date import server_time
-from edgeagent.cli.doctor import _line, outbox_finding
+from edgeagent.cli.doctor import _tell, outbox_finding
 from edgeagent.config.tables import AgentConfig, AgentTable
 from edgeagent.core.certificates import expiries
 from edgeagent.core.checkup import Finding, Level, fail
@@ -256,9 +256,15 @@ async def test_a_server_s_time_is_read_over_tls_whatever_it_answers(tmp_path: Pa
 # What is printed.
 
 
-def test_what_a_server_says_cannot_steer_the_terminal() -> None:
-    line = _line(fail("engine", "\x1b[2Jall is well\nok    broker", "look"))
+async def test_what_a_server_says_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    async def findings() -> AsyncIterator[Finding]:
+        yield fail("engine", "\x1b[2Jall is well\nok    broker", "look")
+
+    assert await _tell(findings(), as_json=False) == 1
+    assert await _tell(findings(), as_json=True) == 1
+    line, written = capsys.readouterr().out.splitlines()
     assert line == "fail  engine: \\x1b[2Jall is well\\nok    broker; look"
+    assert "\\u001b[2J" in written
 
 
 def test_an_outbox_that_lost_something_fails_and_an_old_loss_is_a_warning(tmp_path: Path) -> None:
