@@ -19,22 +19,17 @@ from pathlib import Path
 
 from edgeagent.agent.state import agent_id, state_directory
 from edgeagent.config.loops import topic_warnings
-from edgeagent.config.tables import AgentConfig, OutboxTable
+from edgeagent.config.tables import AgentConfig
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.frame import HEADER_BYTES, SegmentHeader
-from edgeagent.core.times import rfc3339
 from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound, with_agent
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
 from edgeagent.mqtt.checkup import broker_findings
-from edgeagent.outbox.cursor import read_slots
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import acting_as_owner, user_name
-from edgeagent.outbox.records import DEAD, MAX_DEAD_LETTERS
-from edgeagent.outbox.segment import number_of, segment_path
 
 SYNCS = 20
 # The fastest disks that keep what they acknowledge take longer; memory takes a microsecond.
@@ -43,7 +38,6 @@ _SYNC_BYTES = 512
 # There was no edgeagent before; a clock without a battery begins in 1970, or in the year of its firmware.
 _FIRST_YEAR = 2024
 _MIB = 1 << 20
-_NEARLY = 0.9  # from this part of a bound on it is told
 _OWN_BITS = stat.S_IRUSR | stat.S_IWUSR
 _SHOWN_PATHS = 3
 
@@ -92,7 +86,7 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
     place = next(path for path in places if os.path.exists(path))  # noqa: PTH110  Path's raises there
     try:
         with acting_as_owner(directory):  # so that it sees what the agent sees, and leaves nothing of root's
-            findings = [*_state_findings(config, directory, place)]
+            findings = [*_state_findings(directory, place)]
     except CommandFailed as exc:
         findings = [fail(f"state directory {directory}", str(exc), "run the doctor as the user of the service")]
     yield from findings
@@ -101,7 +95,7 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
     yield space_finding(directory, shutil.disk_usage(place).free, int(config.outbox.max_bytes))
 
 
-def _state_findings(config: AgentConfig, directory: Path, place: Path) -> Iterator[Finding]:
+def _state_findings(directory: Path, place: Path) -> Iterator[Finding]:
     state = directory_finding(directory, place)
     yield state
     if state.level is Level.FAIL:
@@ -109,7 +103,6 @@ def _state_findings(config: AgentConfig, directory: Path, place: Path) -> Iterat
     if place == directory:
         yield files_finding(directory)
     yield sync_finding(place, OsFilesystem())
-    yield from dead_findings(directory / "outbox", config.outbox, OsFilesystem())
 
 
 def files_finding(directory: Path) -> Finding:
@@ -210,45 +203,6 @@ def _syncs_s(path: Path, filesystem: Filesystem, now_s: Callable[[], float]) -> 
         file.close()
         filesystem.remove(path)
     return took_s
-
-
-def dead_findings(directory: Path, outbox: OutboxTable, filesystem: Filesystem) -> Iterator[Finding]:
-    """How many dead letters wait for somebody, as of the last checkpoint. `directory`: the outbox's; none, none."""
-    try:
-        if not filesystem.exists(directory / "cursor"):
-            return
-        count, oldest_ms = _dead_letters(directory, filesystem)
-    except StorageFailed as exc:
-        yield warn("dead letters", str(exc), "run the doctor as the user of the service")
-        return
-    used_bytes, max_bytes = _size_bytes(directory / DEAD), int(outbox.dead_max_bytes)
-    found = f"{count} of at most {MAX_DEAD_LETTERS}, {used_bytes // _MIB} of {max_bytes // _MIB} MiB"
-    found += f", the oldest of {rfc3339(oldest_ms)} or later" if count and oldest_ms else ""
-    remedy = "look at them (`edgeagent dead ls`), then discard or replay some"
-    is_short = count >= MAX_DEAD_LETTERS * _NEARLY or used_bytes + outbox.segment_bytes > max_bytes
-    if outbox.dead_when_full != "drop_oldest" and count >= MAX_DEAD_LETTERS:
-        yield fail("dead letters", f"{found}: there is no place for another one", remedy)
-    elif count and is_short:
-        yield warn("dead letters", f"{found}: there is hardly any place left", remedy)
-    else:
-        yield ok("dead letters", found)
-
-
-def _dead_letters(directory: Path, filesystem: Filesystem) -> tuple[int, int]:
-    """How many there are, and when the first segment of them was begun (wall clock, Unix milliseconds; 0: unknown)."""
-    file = filesystem.open(directory / "cursor")
-    try:
-        slots = [slot for slot in read_slots(file) if slot is not None]
-    finally:
-        file.close()
-    newest = max(slots, key=lambda slot: slot.generation, default=None)
-    state = newest.logs.get(DEAD) if newest is not None else None
-    numbers = [number for name in filesystem.list(directory / DEAD) if (number := number_of(name)) is not None]
-    if state is None or not numbers:
-        return 0, 0
-    header = SegmentHeader.decode(filesystem.read(segment_path(directory / DEAD, min(numbers)))[:HEADER_BYTES])
-    count = state.next_seq - 1 - state.to_released().count()
-    return count, header.created_ms if header is not None else 0
 
 
 def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:

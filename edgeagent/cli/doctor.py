@@ -19,9 +19,13 @@ from edgeagent.config import (
     load_dispatcher,
 )
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.verification import Overview
+from edgeagent.core.times import rfc3339
+from edgeagent.core.verification import DeadHealth, Overview
 from edgeagent.errors import EdgeAgentError
 from edgeagent.host import ending
+
+_MIB = 1 << 20
+_NEARLY = 0.9  # from this part of a bound on it is told
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -72,6 +76,7 @@ async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
         yield finding
     if not args.dispatch and (outbox := await asyncio.to_thread(_outbox, args)) is not None:
         yield outbox_finding(outbox)
+        yield dead_finding(outbox.dead)
 
 
 def _outbox(args: argparse.Namespace) -> Overview | None:
@@ -99,6 +104,18 @@ def outbox_finding(outbox: Overview) -> Finding:
         found = f"{damaged} triggers were lost with damaged records since this outbox was made; {pending} wait"
         return warn("outbox", found, "look for outbox_damaged in the log, and at the disk")
     return ok("outbox", f"{pending} triggers wait; nothing is known to be lost")
+
+
+def dead_finding(dead: DeadHealth) -> Finding:
+    """How many dead letters wait for somebody, and whether there is a place for more."""
+    found = f"{dead.count} of at most {dead.max_count}, {dead.used_bytes // _MIB} of {dead.max_bytes // _MIB} MiB"
+    found += f", the oldest of {rfc3339(dead.oldest_ms)}" if dead.oldest_ms else ""
+    remedy = "look at them (`edgeagent dead ls`), then discard or replay some"
+    if dead.full:
+        return fail("dead letters", f"{found}: there is no place for another one: {dead.full}", remedy)
+    if dead.count and (dead.count >= _NEARLY * dead.max_count or dead.used_bytes >= _NEARLY * dead.max_bytes):
+        return warn("dead letters", f"{found}: there is hardly any place left", remedy)
+    return ok("dead letters", found)
 
 
 async def _tell(findings: AsyncIterator[Finding], *, as_json: bool) -> int:

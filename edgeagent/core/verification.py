@@ -39,6 +39,20 @@ class LogExtent(msgspec.Struct, frozen=True):
     pending: int
 
 
+class DeadHealth(msgspec.Struct, frozen=True):
+    """How the dead letters are. `full`: why none is taken, empty while there is room.
+
+    `oldest_ms`: when the oldest became one (wall clock, Unix milliseconds), 0 when there is none.
+    """
+
+    count: int = 0
+    max_count: int = 0
+    used_bytes: int = 0
+    max_bytes: int = 0
+    oldest_ms: int = 0
+    full: str = ""
+
+
 class VerifiedPart(msgspec.Struct, frozen=True):
     """What a part of a log holds: good records, triggers in them, damage. `next_seq`: the next part's, None: done."""
 
@@ -65,6 +79,7 @@ class Overview(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     logs: dict[str, LogExtent]
     read_only: str = ""
+    dead: DeadHealth = DeadHealth()
 
     def faults(self) -> Iterator[str]:
         """What is wrong, a sentence each. A torn tail is not: every crash may leave one."""

@@ -47,8 +47,8 @@ def rule_workflow_problems(spec: RuleSpec) -> Iterator[Finding]:
     if workflow is None:
         return
     size_bytes = len(msgspec.json.encode(workflow))
-    if size_bytes > messages.MAX_MESSAGE_BYTES:
-        most = messages.MAX_MESSAGE_BYTES
+    if size_bytes > messages.MAX_TRIGGER_BYTES:
+        most = messages.MAX_TRIGGER_BYTES
         yield "workflow", f"has {size_bytes} bytes as JSON: a message with it would be refused, it can have {most}"
     for path, reason in workflow_check(workflow):
         if spec.workflow is None:

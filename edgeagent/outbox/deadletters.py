@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-import msgspec
-
 from edgeagent.core.elapsed import is_set
+from edgeagent.core.verification import DeadHealth
 from edgeagent.errors import DeadLettersFull, StorageFailed
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.records import DROPPED, EXPIRED, DeadLimits, Leased
@@ -20,20 +19,6 @@ from edgeagent.outbox.retention import Cut
 _DROPPED_PART = 20
 _USUAL_BYTES = 4096
 TOO_OLD = "older than outbox.dead_max_age"
-
-
-class DeadHealth(msgspec.Struct, frozen=True):
-    """How the dead letters are. `full`: why none is taken, empty while there is room.
-
-    `oldest_ms`: when the oldest became one (wall clock, Unix milliseconds), 0 when there is none.
-    """
-
-    count: int
-    max_count: int
-    used_bytes: int
-    max_bytes: int
-    oldest_ms: int
-    full: str
 
 
 class DeadLetters:

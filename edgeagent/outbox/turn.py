@@ -10,8 +10,8 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent.core.account import Account, EventCounts
+from edgeagent.core.verification import DeadHealth
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
-from edgeagent.outbox.deadletters import DeadHealth
 from edgeagent.outbox.records import Group, Loss
 from edgeagent.outbox.store import Store
 

@@ -47,6 +47,7 @@ def overview(store: Store, filesystem: Filesystem, directory: Path) -> Overview:
         problems=(*account.problems(), *event_problems(store.events)),
         logs={name: LogExtent(_first_seq(log), log.next_seq, log.pending) for name, log in logs.items()},
         read_only=str(store.read_only or ""),
+        dead=store.dead.health(),
     )
 
 

@@ -45,7 +45,9 @@ async def test_a_permission_that_is_granted_wakes_its_namespace_and_no_other(bro
         for number in range(20):
             await agent.send("boiler-1", {"temp": 95, "n": number})
             await agent.send("mill-1", {"temp": 95, "n": number})
-        await agent.logged("trigger_deferred", 40)
+        async with asyncio.timeout(60):
+            while (await agent.get("/v1/stats"))["uplink"]["responses"] < 2 * 20:  # noqa: ASYNC110  asked over HTTP
+                await asyncio.sleep(0.05)
         engine.answer = granted
         await agent.triggered("boiler-1", {"temp": 95, "n": 20})
         await agent.account(settled=21, pending=20)  # far sooner than after five minutes

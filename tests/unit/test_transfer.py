@@ -144,7 +144,7 @@ def altered(number: int, old: bytes, new: bytes) -> list[bytes]:
         (altered(1, b"edgeagent_export", b"other"), "line 1: this is no export"),
         (altered(2, b"97.1", b"17.1"), "line 5: the digest does not fit"),
         (altered(3, b'"rule":"log"', b'"rule":"l g"'), "line 3: .*rule"),
-        (altered(3, b'"boiler-1"', b'"boiler 1"'), "line 3: .*source"),
+        (altered(3, b'"boiler-1"', b'"boiler#1"'), "line 3: .*source"),
         (altered(3, b'"boiler-1"', b"1"), "line 3: .*source"),
         (altered(4, b'"AP8="', b'"AP8"'), "line 4: .*data_base64"),
         (altered(4, b'"data_base64"', b'"other"'), "line 4: .*data"),

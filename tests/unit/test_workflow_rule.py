@@ -143,7 +143,7 @@ def test_annotations_that_are_too_large_together_are_found() -> None:
 
 
 def test_a_workflow_that_no_message_can_carry_is_found() -> None:
-    ((key, reason),) = problems(one(says("x" * messages.MAX_MESSAGE_BYTES)))
+    ((key, reason),) = problems(one(says("x" * messages.MAX_TRIGGER_BYTES)))
     assert key == "workflow"
     assert "a message with it would be refused" in reason
 
