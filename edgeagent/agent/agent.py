@@ -381,10 +381,9 @@ class _Agent:
             **outbox_stats(self._outbox),
             "uplink": {
                 **self._uplink_told.stats(),
-                **msgspec.to_builtins(self._forwarder.counts),
+                **self._forwarder.stats(),
                 **msgspec.to_builtins(self._downlink.counts),
                 **msgspec.to_builtins(self._asking.counts),
-                "in_flight": len(self._forwarder.window),
                 "certificate_days_left": self._rotation.days_left,
             },
             "ledger": self._ledger.stats()._asdict(),

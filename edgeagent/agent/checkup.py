@@ -21,7 +21,7 @@ from edgeagent.agent.state import agent_id, state_directory
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
 from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound, with_agent
+from edgeagent.core.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, with_agent
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
@@ -55,13 +55,9 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
     uplink, local = config.uplink, config.local
     filters = [uplink.response_topic, *uplink.status_topics] if uplink.settle == "engine" else uplink.status_topics
     filters = [with_agent(topic_filter, agent) for topic_filter in filters]
-    if uplink.settle == "engine" and is_unbound(uplink.trigger_topic):
-        found = (
-            "a dispatcher with bind_agent = true (the default) refuses triggers that come on it, without an answer here"
-        )
-        yield warn(
-            f"uplink trigger topic {uplink.trigger_topic}", found, f'set uplink.trigger_topic = "{AGENTS_TRIGGER}"'
-        )
+    if uplink.settle == "engine":
+        for finding in _topic_findings(uplink.trigger_topic):
+            yield finding
     async for finding in broker_findings("uplink", uplink, with_agent(uplink.client_id, agent), filters):
         yield finding
     if local is not None:
@@ -72,6 +68,16 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
             yield warn(problem.path, problem.reason, "change it if that is not what is meant")
         for finding in mosquitto_findings(local):
             yield finding
+
+
+def _topic_findings(trigger_topic: str) -> Iterator[Finding]:
+    """Whether a dispatcher takes what comes on the configured topic."""
+    subject = f"uplink trigger topic {trigger_topic}"
+    if trigger_topic == TRIGGER:
+        yield ok(subject, ON_THE_BASE_TOPIC)
+    elif is_unbound(trigger_topic):
+        found = "a dispatcher with bind_agent = true (the default) refuses triggers that come on it"
+        yield warn(subject, found, f'set uplink.trigger_topic = "{AGENTS_TRIGGER}"')
 
 
 def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]:

@@ -34,6 +34,7 @@ from edgeagent.core.messages import (
     parse_response,
     parse_status,
 )
+from edgeagent.core.route import Asked
 from edgeagent.core.rules import RuleSet
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
@@ -43,19 +44,26 @@ from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, Lea
 from edgeagent.outbox.search import find
 
 _SUCCESS = 200
+_FORBIDDEN = 403
 # While the ledger fails it is tried this often.
 _RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class DownlinkCounts(msgspec.Struct):
-    """Since the agent started, in messages. `replies_refused`: statuses that wanted an answer where none may go."""
+    """Since the agent started, in messages. `replies_refused`: statuses that wanted an answer where none may go.
+
+    `redirected`: answers that asked for triggers on our own topic; `redirects_ignored` of them were to messages that
+    are not ours.
+    """
 
     responses: int = 0
     statuses: int = 0
     malformed: int = 0
     dry_run: int = 0
     replies_refused: int = 0
+    redirected: int = 0
+    redirects_ignored: int = 0
 
 
 class Downlink:
@@ -160,6 +168,8 @@ class Downlink:
             return
         self.counts.responses += 1
         entry = self._forwarder.window.find(response.correlation_id)
+        if response.trigger_topic and self._redirected(entry, response):
+            return
         rehearsal = response.dry_run and not self._accept_dry_run
         rule, namespace = self._concerns(entry)
         self._forwarder.answered(response.code, rule, namespace, rehearsal=rehearsal)
@@ -189,6 +199,15 @@ class Downlink:
         else:
             reason = cut(": ".join(text for text in (response.error, response.detail) if text))
             self._forwarder.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
+
+    def _redirected(self, entry: Out | None, response: Response) -> bool:
+        """Whether an answer says where to publish, and no more: anybody may have provoked it in our name."""
+        if response.code != _FORBIDDEN or not response.retryable:
+            return False
+        asked = self._forwarder.redirected(entry, response.trigger_topic)
+        self.counts.redirected += asked is not Asked.NOTHING
+        self.counts.redirects_ignored += asked is Asked.NOT_OURS
+        return asked is not Asked.NOTHING
 
     def _concerns(self, entry: Out | None) -> tuple[str, str]:
         """The rule and the namespace that an answer to this trigger says something about; empty when it is not out."""

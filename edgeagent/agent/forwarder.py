@@ -9,6 +9,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from typing import Any
+
+import msgspec
 
 from edgeagent.agent import told
 from edgeagent.agent.chores import Chores
@@ -28,6 +31,7 @@ from edgeagent.core.elapsed import Instant, is_later
 from edgeagent.core.guard import Guard
 from edgeagent.core.inflight import Phase, Window
 from edgeagent.core.pace import FIRST_WINDOW, Pace
+from edgeagent.core.route import Asked
 from edgeagent.core.rules import Rule, RuleSet
 from edgeagent.core.suspicion import Suspicion
 from edgeagent.core.trigger import correlation_id
@@ -89,7 +93,7 @@ class Forwarder:
             self._parked,
             self.lives,
             self.counts,
-            trigger_topic=addressing.trigger_topic,
+            route=addressing.route,
             by_broker=by_broker,
         )
         self._link: Link | None = None
@@ -124,6 +128,7 @@ class Forwarder:
         if self._link is not None and (suspect := self._suspicion.ended(self.window.out())) is not None:
             self._let_rest(suspect)
         self._link = None
+        self._addressing.route.disconnected(self._now())
         self.window.disconnected(self._now())
         self._set_timer()
         self._check_drained()
@@ -168,6 +173,17 @@ class Forwarder:
             return
         self.window.rest(entry, self._now(), at_least_s, cause)
         self._set_timer()
+
+    def redirected(self, entry: Out | None, wanted: str) -> Asked:
+        """The engine asks for this trigger on another topic: if we go there, it is sent again at once."""
+        route = self._addressing.route
+        asked = route.asked(wanted, entry.topic if entry is not None else "", self._now())
+        if asked is Asked.MOVED:
+            told.topic_learned(route.topic)
+        if entry is not None and asked in {Asked.MOVED, Asked.LATE}:
+            self.window.resend(entry)
+            self._pump_soon()
+        return asked
 
     def give_up(self, entry: Out, reason: str, code: int) -> None:
         """Move it to the dead letters; it stays in the window until that is synced."""
@@ -311,6 +327,7 @@ class Forwarder:
         if rule.coalesce and entry.tries == 1 and (newer := self._newer(leased)):
             self._endings.merge(entry, newer)
             return None
+        entry.topic = self._addressing.route.topic
         try:
             return self._addressing.publication(
                 entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s, self._qos
@@ -342,6 +359,11 @@ class Forwarder:
     def _check_drained(self) -> None:
         if self._draining and (self._link is None or not self.window.sent):
             self._drained.set()
+
+    def stats(self) -> dict[str, Any]:
+        """What is counted, and how things stand, ready for JSON."""
+        topic, out = self._addressing.route.topic, len(self.window)
+        return {**msgspec.to_builtins(self.counts), "in_flight": out, "trigger_topic": topic}
 
     def _set_timer(self) -> None:
         deadlines = (self.window.next_deadline(), self._parked.next_deadline(), self._window_due_at)

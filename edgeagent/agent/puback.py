@@ -13,12 +13,15 @@ from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
 from edgeagent.core.causes import BUSY, UNHEARD
 from edgeagent.core.inflight import Window
+from edgeagent.core.route import Route
 from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, Ack
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.records import Leased
 
 # The operator is told this often, not for each trigger, that nobody subscribes.
 _TOLD_AGAIN_S = 600.0
+# Not authorized, topic name invalid: what is wrong is where a trigger went.
+_TOPIC_REFUSED = frozenset({0x87, 0x90})
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class BrokerAnswers:
         lives: Lives,
         counts: ForwarderCounts,
         *,
-        trigger_topic: str,
+        route: Route,
         by_broker: bool,
     ) -> None:
         """`by_broker`: an acknowledgement is all that is waited for."""
@@ -43,7 +46,7 @@ class BrokerAnswers:
         self._lane = lane
         self._lives = lives
         self._counts = counts
-        self._trigger_topic = trigger_topic
+        self._route = route
         self._by_broker = by_broker
         self._told_at: float | None = None  # when it was told that nobody subscribes, None while somebody does
 
@@ -63,6 +66,8 @@ class BrokerAnswers:
             else:
                 self._refused(entry, ack, now)
         if taken:
+            if not self._route.is_proven:
+                self._route.taken(entry.topic for entry in taken)
             self._taken(taken, now)
             self._heard_again(len(taken), now)
         if taken or unheard:
@@ -90,8 +95,8 @@ class BrokerAnswers:
             self._told_at = None
             _log.info(
                 "somebody subscribes to %s again: what waited for it is sent",
-                self._trigger_topic,
-                extra={"event": "uplink_heard", "topic": self._trigger_topic},
+                self._route.topic,
+                extra={"event": "uplink_heard", "topic": self._route.topic},
             )
 
     def _unheard(self, entry: Out, now: float) -> None:
@@ -102,13 +107,17 @@ class BrokerAnswers:
             self._told_at = now
             _log.warning(
                 "nobody subscribes to %s: is `edgeagent dispatch` running? Triggers are kept and sent again",
-                self._trigger_topic,
-                extra={"event": "uplink_unheard", "topic": self._trigger_topic},
+                self._route.topic,
+                extra={"event": "uplink_unheard", "topic": self._route.topic},
             )
 
     def _refused(self, entry: Out, ack: Ack, now: float) -> None:
         refused = publish_refused(ack.reason_code, ack.reason)
         self._counts.refused += 1
+        if ack.reason_code in _TOPIC_REFUSED and self._route.refused(entry.topic, now):
+            told.topic_refused(entry, refused, self._route.topic)
+            self._window.resend(entry)
+            return
         if refused.permanent:
             self._endings.give_up(entry, str(refused), ack.reason_code)
             return

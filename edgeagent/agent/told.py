@@ -31,6 +31,27 @@ def refused(entry: Out, error: PublishRefused, code: int, delay_s: float) -> Non
     )
 
 
+def topic_learned(topic: str) -> None:
+    """The dispatcher binds this agent to its own topic."""
+    _log.info(
+        "the dispatcher asks for triggers on %s: they go there from now on",
+        topic,
+        extra={"event": "trigger_topic_learned", "topic": topic},
+    )
+
+
+def topic_refused(entry: Out, error: PublishRefused, topic: str) -> None:
+    """The broker does not take triggers on the topic that was learned."""
+    _log.warning(
+        "%s on %s, where the dispatcher asks for this gateway's triggers: allow it in the broker's access list; "
+        "meanwhile they go to %s again, and wait",
+        error,
+        entry.topic,
+        topic,
+        extra={"event": "trigger_topic_refused", "topic": entry.topic},
+    )
+
+
 def expired(entry: Out) -> None:
     """It is too old."""
     leased = entry.item

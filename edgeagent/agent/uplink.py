@@ -9,6 +9,7 @@ from typing import Any
 from edgeagent.agent.clock import Moment
 from edgeagent.config.tables import Uplink
 from edgeagent.core.elapsed import Instant, elapsed
+from edgeagent.core.route import Route
 from edgeagent.core.rules import Rule
 from edgeagent.core.topics import RESPONSE, is_below, status_topics, with_agent
 from edgeagent.core.trigger import render, traceparent
@@ -26,7 +27,7 @@ class Addressing:
     def __init__(self, agent: str, trigger_topic: str, response_topic: str, reply_prefix: str = RESPONSE) -> None:
         """Take the configured topics, with `{agent}` in them."""
         self.agent = agent
-        self.trigger_topic = with_agent(trigger_topic, agent)
+        self.route = Route(trigger_topic, agent)
         self.response_topic = with_agent(response_topic, agent)
         self.status_topic = status_topics(agent)[-1]  # for this agent alone: it answers even malformed updates there
 
@@ -50,7 +51,7 @@ class Addressing:
         record, response_topic = leased.record, self.response_topic
         return Publication(
             token,
-            self.trigger_topic,
+            self.route.topic,
             render(rule, record, correlation, attempt, response_topic),
             qos,
             False,  # not retained; all by place, because a call with names takes longer

@@ -16,7 +16,7 @@ from edgeagent.core.messages import MAX_TRIGGER_BYTES
 from edgeagent.core.placeholders import is_placeholder, placeholders
 from edgeagent.core.rules import Rule
 from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.topics import AGENTS_TRIGGER, UNBOUND_AGENTS, is_unbound
+from edgeagent.core.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, UNBOUND_AGENTS, is_unbound
 from edgeagent.mqtt import engines
 
 # An event of so many bytes fits a trigger as base64, beside its workflow.
@@ -95,6 +95,8 @@ def _agent(config: AgentConfig) -> list[str]:
         )
     if config.local is not None:
         lines += _limits("local", config.local)
+    if uplink.settle == "engine" and uplink.trigger_topic == TRIGGER:
+        lines.append(f"note: uplink.trigger_topic: {ON_THE_BASE_TOPIC}")
     lines += [f"note: {note.path}: {note.reason}" for note in config_notes(config)]
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")

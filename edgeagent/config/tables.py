@@ -55,7 +55,7 @@ class Uplink(Connection, frozen=True, kw_only=True):
     client_id: str = "edgeagent-{agent}-up"
     qos: Literal[0, 1, 2] = 1
     settle: Literal["engine", "broker"] = "engine"
-    trigger_topic: str = topics.AGENTS_TRIGGER
+    trigger_topic: str = topics.TRIGGER
     response_topic: str = topics.RESPONSE + "/{agent}"
     status_topics: tuple[str, ...] = (topics.STATUS + "/{agent}",)
     reply_prefix: str = topics.RESPONSE

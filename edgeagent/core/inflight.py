@@ -54,7 +54,8 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known.
 
     `free`: how many of the `tries` do not count. `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in
-    `resting.Sleeper`. `probing`: it is tried for its group; its own time is `due` all the same.
+    `resting.Sleeper`. `probing`: it is tried for its group; its own time is `due` all the same. `topic`: the caller's,
+    where it was sent last.
     """
 
     token: int
@@ -72,6 +73,7 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     due: float = 0.0
     wake_at: float = 0.0
     probing: bool = False
+    topic: str = ""
 
 
 class Window(Generic[T]):
@@ -199,6 +201,15 @@ class Window(Generic[T]):
         self._set_timer(entry, entry.due)
         self._resting.join(entry, now + max(at_least_s, PROBE_S * fraction))
         return delay
+
+    def resend(self, entry: InFlight[T]) -> None:
+        """Its last try went where it cannot be taken, and does not count: send it again at once, in its old place."""
+        if entry.phase in {Phase.READY, Phase.ENDING}:
+            return
+        entry.free += 1
+        self._enter(entry, Phase.READY)
+        place = next((at for at, other in enumerate(self._ready) if other.token > entry.token), len(self._ready))
+        self._ready.insert(place, entry)
 
     def heard(self, cause: Cause, now: float, successes: int = 1) -> int:
         """So many successes disproved a cause: ready some of those that rest for it. Returns how many."""

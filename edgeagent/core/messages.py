@@ -32,6 +32,7 @@ _MAX_NAMESPACE_CHARS = 63
 _MAX_AGENT_CHARS = 63
 _MAX_CORRELATION_ID_CHARS = 128
 _MAX_TOPIC_CHARS = 65_535
+_MAX_TRIGGER_TOPIC_CHARS = 256  # far more than a base topic and an agent id
 _MAX_PROGRESS_CHARS = 64
 _MAX_TIME_CHARS = 64
 
@@ -89,7 +90,11 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflow_id": "workflowId"}):
-    """The engine's answer to a trigger."""
+    """The engine's answer to a trigger.
+
+    `trigger_topic`: nothing was started, the trigger is to be published there; an agent follows it to its own topic
+    only (`core.route`).
+    """
 
     correlation_id: _CorrelationId = ""
     code: _Code = 0
@@ -102,6 +107,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflo
     retryable: bool | None = None
     retry_after_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_RETRY_AFTER_S)] = 0
     dry_run: bool = False
+    trigger_topic: Annotated[str, msgspec.Meta(max_length=_MAX_TRIGGER_TOPIC_CHARS)] = ""
 
 
 class Status(

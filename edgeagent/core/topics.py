@@ -6,6 +6,12 @@ from collections.abc import Sequence
 
 TRIGGER = "argo/workflows/trigger"
 AGENTS_TRIGGER = f"{TRIGGER}/{{agent}}"  # where a broker's access list can bind an agent to its name
+# What an agent's operator may want to know of the base topic.
+ON_THE_BASE_TOPIC = (
+    "a dispatcher with bind_agent = true (the default) has the agent publish on its own topic instead; with "
+    f'trigger_topic = "{AGENTS_TRIGGER}" it does so from the start, and a broker\'s access list can bind each gateway '
+    "to its name"
+)
 RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
 STATUS_QUERY = "argo/workflows/status/query"
@@ -64,8 +70,8 @@ def agent_of_trigger(topic: str) -> str | None:
 
 
 def is_unbound(trigger_topic: str) -> bool:
-    """Whether a configured trigger topic is the dispatchers', but not that of the one agent that sends on it."""
-    return trigger_topic != AGENTS_TRIGGER and (trigger_topic + "/").startswith(f"{TRIGGER}/")
+    """Whether a configured trigger topic is below the dispatchers', but not that of the one agent that sends on it."""
+    return trigger_topic != AGENTS_TRIGGER and trigger_topic.startswith(f"{TRIGGER}/")
 
 
 def presence_topic(group: str, instance: str) -> str:

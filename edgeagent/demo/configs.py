@@ -20,6 +20,7 @@ state_dir = {state_dir}
 
 [uplink]
 url = "mqtt://127.0.0.1:{line_port}"  # the line that the demo cuts
+trigger_topic = "argo/workflows/trigger/{{agent}}"
 response_timeout = "5s"
 accept_dry_run = true
 

@@ -296,7 +296,9 @@ class Dispatcher:
         """Check one message; None when it is answered, or left unanswered, without the engine."""
         checked = check(message, bind_agent=self._bind_agent)
         decided = self._policy.decide(checked.result) if isinstance(checked.result, Order) else checked.result
-        if isinstance(decided, Unbound):
+        if isinstance(decided, Unbound) and decided.trigger_topic:
+            self._troubles.redirected(decided.trigger_topic)
+        elif isinstance(decided, Unbound):
             self._troubles.unbound(message.topic, decided.detail)
         if isinstance(decided, Order):
             self._numbered += 1

@@ -46,9 +46,14 @@ class Forbidden(msgspec.Struct, frozen=True):
 
 
 class Unbound(msgspec.Struct, frozen=True):
-    """The message names an agent that its topic does not bind it to; `detail` says where that agent's belong."""
+    """The message names an agent that its topic does not bind it to; `detail` says where that agent's belong.
+
+    `trigger_topic`: it came on the base topic, and that agent is told to publish there instead. A stranger can have an
+    agent told so, which therefore must neither settle nor reject its trigger. Empty: a refusal, to nobody's cost.
+    """
 
     detail: str
+    trigger_topic: str = ""
 
 
 class Missing(msgspec.Struct, frozen=True):
@@ -96,6 +101,7 @@ Outcome = (
 def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
     """The response to a trigger. `dry_run` is told in every one, so that no rehearsal is taken for the real thing."""
     retry_after_s: float = 0
+    trigger_topic = outcome.trigger_topic if isinstance(outcome, Unbound) else ""
     match outcome:
         case Created(workflow_id) | Duplicate(workflow_id):
             return Response(
@@ -129,7 +135,8 @@ def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_ru
         namespace=namespace,
         error=error,
         detail=detail[:_MAX_DETAIL_CHARS],
-        retryable=retry_after_s > 0,
+        retryable=retry_after_s > 0 or bool(trigger_topic),
         retry_after_s=retry_after_s,
         dry_run=dry_run,
+        trigger_topic=trigger_topic,
     )

@@ -23,6 +23,7 @@ class Troubles:
     def __init__(self) -> None:
         self._topics: set[str] = set()
         self._unbound: set[str] = set()
+        self._redirected: set[str] = set()
         self._told_unreachable = False
 
     def connected(self, *, session_present: bool) -> None:
@@ -42,7 +43,7 @@ class Troubles:
     def unbound(self, topic: str, detail: str) -> None:
         """Log the first of several triggers that name an agent which their topic does not bind.
 
-        A gateway that sends them hears no answer: it would come on its own topic, to whoever claims to be it.
+        Nobody is told on that agent's own topic: the message is not known to be its.
         """
         told = f"{shown(topic)}: {detail}"
         if told in self._unbound or len(self._unbound) >= _MAX_UNBOUND:
@@ -50,6 +51,14 @@ class Troubles:
         self._unbound.add(told)
         extra = {"event": "trigger_unbound", "topic": shown(topic)}
         log.warning("a trigger is refused, and others like it: %s", detail, extra=extra)
+
+    def redirected(self, trigger_topic: str) -> None:
+        """Log the first of an agent's triggers on the base topic: it is told to publish on its own."""
+        if trigger_topic in self._redirected or len(self._redirected) >= _MAX_UNBOUND:
+            return
+        self._redirected.add(trigger_topic)
+        extra = {"event": "trigger_unbound", "topic": trigger_topic}
+        log.info("a gateway is told to publish on its own topic, %s (engine.bind_agent)", trigger_topic, extra=extra)
 
     def published(self, topic: str, ack: Ack, *, is_response: bool) -> None:
         """Log the first of several publications on a topic that are refused or, for responses, heard by nobody."""

@@ -47,8 +47,9 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     Args:
         message: as received on one of the trigger topics.
         bind_agent: take the agent from the last level of the topic, where the broker's access rules bind it, and
-            refuse every other; on the base topic, where nothing binds it, every one. Then nobody can have an answer or
-            a status sent to an agent that he is not. Without an agent a message is another producer's.
+            refuse every other. On the base topic, where nothing binds it, none is taken: the agent that is named is
+            told its own topic, which is all that anybody can have an agent told that he is not. Without an agent a
+            message is another producer's.
     """
     sent_by = topics.agent_of_trigger(message.topic)
     try:
@@ -66,7 +67,11 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     reply_topic = _reply_topic(message, agent, sent_by, bind_agent=bind_agent)
     namespace = trigger.namespace if names.is_dns_label(trigger.namespace) else ""
     result: Order | Invalid | Unbound
-    if bind_agent and (refusal := _binding_problem(trigger.agent, sent_by)):
+    if bind_agent and sent_by is None and _can_be_redirected(trigger, correlation_id):
+        own = topics.with_agent(topics.AGENTS_TRIGGER, trigger.agent)
+        reply_topic = topics.response_topic(trigger.agent)
+        result = Unbound(f"publish on {own} (engine.bind_agent)", own)
+    elif bind_agent and (refusal := _binding_problem(trigger.agent, sent_by)):
         result = Unbound(refusal)
     elif problem := next(_problems(trigger, agent, correlation_id), None):
         result = Invalid(problem)
@@ -125,6 +130,12 @@ def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bi
     if below and not names.is_agent_id(topics.level_below_responses(wanted) or ""):
         return wanted
     return topics.response_topic(None)
+
+
+def _can_be_redirected(trigger: Trigger, correlation_id: str) -> bool:
+    """Whether the agent that a message names can be told which of its triggers is meant."""
+    is_known = bool(correlation_id) and trigger.correlation_id in {"", correlation_id}
+    return is_known and names.is_agent_id(trigger.agent)
 
 
 def _binding_problem(claimed: str, sent_by: str | None) -> str | None:

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgeagent.core import topics
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import Group, Monitor
 from tests.fakes.mosquitto import Mosquitto
@@ -24,6 +25,8 @@ DEADLINE_S = 20.0
 _BATCH = 20
 _MID_STREAM = 60  # answers, before something is done to the stream
 _POLL_S = 0.02
+# As in production: so each trigger is sent once, on the agent's own topic, unless something goes wrong.
+_BOUND = f'trigger_topic = "{topics.AGENTS_TRIGGER}"'
 _PAGE = 1000  # most triggers that one GET lists
 
 
@@ -143,7 +146,7 @@ async def scene(
         engine.templates.add(("plant", "inspect"))
         async with (
             Group(directory, broker, engine.url, broker_keys=broker_keys, engine_keys=engine_keys) as group,
-            Agent(directory / "agent", broker.url, tables={"uplink": uplink}) as agent,
+            Agent(directory / "agent", broker.url, tables={"uplink": f"{_BOUND}\n{uplink}"}) as agent,
         ):
             yield Scene(broker, engine, group, monitor, agent)
 

@@ -74,8 +74,6 @@ async def test_a_message_without_an_agent_tells_no_gateway_anything(
 
 
 IN_ITS_NAME: list[tuple[str, str, bytes, str]] = [
-    ("on the topic of all", TRIGGER, trigger("w", agent="gw-1"), BASE),
-    ("invalid", TRIGGER, trigger("w", agent="gw-1", workflow={}), BASE),
     ("unreadable", TRIGGER, trigger("w", agent="gw-1", namespace=5), BASE),
     ("on an own topic", f"{TRIGGER}/gw-2", trigger("w", agent="gw-1"), f"{BASE}/gw-2"),
     ("unreadable on an own topic", f"{TRIGGER}/gw-2", trigger("w", agent="gw-1", namespace=5), f"{BASE}/gw-2"),
@@ -93,3 +91,20 @@ async def test_nobody_speaks_in_the_name_of_a_gateway_unless_the_operator_lets_e
     assert heard == []
     assert answer.topic == answered
     assert parse_response(answer.payload, None).code in {400, 403}
+
+
+@pytest.mark.parametrize("members", [{}, {"workflow": {}}], ids=["well-formed", "invalid"])
+async def test_on_the_topic_of_all_its_name_has_a_gateway_told_its_own_topic_and_no_more(
+    broker: Mosquitto, members: dict[str, Any]
+) -> None:
+    payload = trigger("w", agent="gw-1", **members)
+    [told], answer = await heard_by_the_victim(broker, TRIGGER, payload, bind_agent=True, response_topic=BASE)
+    assert (told.topic, told.payload) == (answer.topic, answer.payload)
+    response = parse_response(told.payload, None)
+    assert (response.correlation_id, response.code, response.retryable, response.retry_after_s) == (
+        CORRELATION,
+        403,
+        True,
+        0,
+    )
+    assert response.trigger_topic == f"{TRIGGER}/gw-1"

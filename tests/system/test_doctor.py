@@ -245,8 +245,12 @@ async def test_who_may_speak_for_whom_is_told_on_both_sides(
     found = await told(dispatch.config_file, "--dispatch")
     assert (found.code, found.levels("warn")) == (0, ["engine.bind_agent"])
     assert "can name any gateway" in found.of("engine.bind_agent")["found"]
-    found = await told(agent_config(tmp_path, broker.url, 'trigger_topic = "argo/workflows/trigger"\n'))
-    warned = found.of("uplink trigger topic argo/workflows/trigger")
+    found = await told(agent_config(tmp_path, broker.url))
+    base = found.of("uplink trigger topic argo/workflows/trigger")
+    assert base["level"] == "ok"
+    assert "access list can bind each gateway" in base["found"]
+    found = await told(agent_config(tmp_path, broker.url, 'trigger_topic = "argo/workflows/trigger/another"\n'))
+    warned = found.of("uplink trigger topic argo/workflows/trigger/another")
     assert warned["level"] == "warn"
     assert '"argo/workflows/trigger/{agent}"' in warned["remedy"]
 

@@ -14,7 +14,7 @@ from tests.fakes.programs import Agent, until
 from tests.fakes.tcp_proxy import TcpProxy
 
 HOT = {"temp": 97.1}
-TRIGGERS = "argo/workflows/trigger/gw-1"
+TRIGGERS = "argo/workflows/trigger"
 BY_BROKER = {"uplink": 'qos = 2\nsettle = "broker"\nmax_inflight = 20'}
 RULE = """
 [[rule]]

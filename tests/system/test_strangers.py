@@ -29,7 +29,7 @@ async def test_a_stranger_neither_ends_nor_settles_a_gateways_trigger(
 ) -> None:
     async with (
         Agent(tmp_path / "agent", broker.url, tables={"uplink": "accept_dry_run = true"}) as agent,
-        MqttClient(broker.url, "silent", "argo/workflows/trigger/gw-1") as silent,
+        MqttClient(broker.url, "silent", "argo/workflows/trigger") as silent,
         MqttClient(broker.url, "stranger", "argo/workflows/response") as stranger,
     ):
         correlation = await agent.triggered("boiler-1", HOT)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.__main__ import main
-from edgeagent.core.topics import AGENTS_TRIGGER, is_unbound
+from edgeagent.config import load_agent
+from edgeagent.core.topics import AGENTS_TRIGGER, TRIGGER, is_unbound
 
 RULE = '[[rule]]\nname = "r"\nnamespace = "n"\ntemplate = "t"\n'
 REHEARSAL = '[engine]\nkind = "dry-run"\n'
@@ -21,10 +22,26 @@ def warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, *arg
     return [line for line in lines if "warning" in line and "nothing is restricted" not in line]
 
 
+def test_the_base_topic_is_the_default_and_check_only_notes_what_binds_a_gateway(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(RULE, "utf-8")
+    assert load_agent(file, {}).uplink.trigger_topic == TRIGGER
+    assert main(["check", "-c", str(file)]) == 0
+    (note,) = (line for line in capsys.readouterr().out.splitlines() if "uplink.trigger_topic" in line)
+    assert note.startswith("  note: ")
+    assert 'trigger_topic = "argo/workflows/trigger/{agent}"' in note
+    assert "access list can bind each gateway" in note
+    file.write_text(f'[uplink]\ntrigger_topic = "{AGENTS_TRIGGER}"\n{RULE}', "utf-8")
+    assert main(["check", "-c", str(file)]) == 0
+    assert "uplink.trigger_topic" not in capsys.readouterr().out
+
+
 def test_an_agent_that_a_dispatcher_would_refuse_is_told_the_remedy(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    uplink = '[uplink]\ntrigger_topic = "argo/workflows/trigger"\n'
+    uplink = '[uplink]\ntrigger_topic = "argo/workflows/trigger/another"\n'
     (line,) = warnings(tmp_path, capsys, uplink + RULE)
     assert "uplink.trigger_topic" in line
     assert '"argo/workflows/trigger/{agent}"' in line
@@ -44,7 +61,7 @@ def test_a_dispatcher_that_binds_nobody_is_told_what_that_means(
     ("topic", "unbound"),
     [
         (AGENTS_TRIGGER, False),
-        ("argo/workflows/trigger", True),
+        ("argo/workflows/trigger", False),
         ("argo/workflows/trigger/gw-9", True),
         ("argo/workflows/trigger/{agent}/x", True),
         ("argo/workflows/triggers", False),

@@ -273,3 +273,26 @@ def test_the_tries_for_a_group_heed_what_the_engine_asked_for() -> None:
     entry.tries = 11
     made.rest(entry, 0.0, 300.0, Cause(Kind.FORBIDDEN, "plant"))
     assert made.next_deadline() == 300.0
+
+
+def test_one_that_went_astray_is_sent_again_at_once_in_its_old_place_and_keeps_its_patience() -> None:
+    made = window()
+    for name in "abc":
+        entry = made.add(name, name, lane=None, known=True, patience=1)
+        assert entry is not None
+    assert sent(made, room=2) == ["a", "b"]
+    for name in "ba":
+        entry = made.find(name)
+        assert entry is not None
+        assert made.acknowledged(entry, 0.0)
+        made.resend(entry)
+        made.resend(entry)
+    assert sent(made) == ["a", "b", "c"]
+    first, last = made.find("a"), made.find("c")
+    assert first is not None
+    assert last is not None
+    assert (first.attempt, last.attempt) == (2, 1)
+    made.rest(last, 0.0)
+    assert [entry.item for entry in made.tired()] == ["c"]
+    made.resend(last)
+    assert sent(made, 100.0) == [], "it is being put away"

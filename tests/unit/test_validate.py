@@ -189,7 +189,7 @@ def test_the_topic_names_the_agent_when_the_message_does_not() -> None:
 @pytest.mark.parametrize(
     ("topic", "agent", "detail", "reply_topic"),
     [
-        (TRIGGER, "gw-1", 'set uplink.trigger_topic = "argo/workflows/trigger/{agent}"', "argo/workflows/response"),
+        (TRIGGER, "GW 1", 'set uplink.trigger_topic = "argo/workflows/trigger/{agent}"', "argo/workflows/response"),
         (f"{TRIGGER}/gw-1", "gw-2", "agent 'gw-2' is not allowed", "argo/workflows/response/gw-1"),
         (f"{TRIGGER}/", None, "is no agent id", "argo/workflows/response"),
         (f"{TRIGGER}/GW 1", "gw-1", "is no agent id", "argo/workflows/response"),
