@@ -106,6 +106,7 @@ class AgentApi:
         for life in reversed(waiting):
             if life.report.correlation_id in known or await self._ledger.get(life.report.correlation_id) is not None:
                 continue
+            known.add(life.report.correlation_id)  # one that was moved to another log meanwhile was found twice
             buffered.append(life.report)
         return (buffered + reports)[: query.limit]
 
@@ -206,7 +207,9 @@ class AgentApi:
     async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Life]:
         """The newest `limit` triggers in the outbox, in the order of their events; nothing is kept of their data."""
         found = await self._lookup.search(
-            BUFFERED_LOGS, lambda leased: self._buffered(leased) if wanted(leased) else None, limit
+            BUFFERED_LOGS,
+            lambda leased: self._buffered(leased) if wanted(leased) and not leased.is_doomed else None,
+            limit,
         )
         found.sort(key=lambda life: life.accepted_ms)
         return found[-limit:]
@@ -219,9 +222,10 @@ class AgentApi:
             record.id,
             record.source,
             leased.rule,
-            State.BUFFERED,
+            State.REJECTED if leased.is_doomed else State.BUFFERED,
             rfc3339(record.accepted_ms),
             namespace=rule.namespace if rule is not None else "",
+            error=leased.moved.reason if leased.is_doomed and leased.moved is not None else "",
         )
         return Life(report, record.accepted_ms, ends_published=self._ends_published)
 

@@ -16,11 +16,13 @@ from typing import TypeVar
 from edgeagent.agent.lives import correlation_of
 from edgeagent.core.sieve import ROOMY, Sieve, is_correlation_id
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Leased
+from edgeagent.outbox.records import EVENT_LOGS, PARKED, WINDOWS, Leased
 from edgeagent.outbox.search import walk
 
-# Logs of triggers that were never published, as far as we know: the ledger may know nothing of them.
-BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS)
+# Logs of triggers that were perhaps never published, so that the ledger may know nothing of them. A parked one is such
+# when the broker never passed it on, because nobody subscribed. In the order in which triggers move on from one to the
+# next: one that moves during a search is found where it went.
+BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS, PARKED)
 # So many that were found are found again without reading what stands before them.
 _MAX_PLACES = 1000
 

@@ -80,3 +80,15 @@ async def test_drop_oldest_makes_room_and_tells_exactly_what_is_lost(tmp_path: P
         assert lost[0]["first_seq"] == 1
         assert "lost" in agent.log
         await agent.get("/readyz")
+
+
+async def test_a_trigger_that_nobody_ever_subscribed_for_is_still_known_when_it_is_parked(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    tables = {**IMPATIENT, "outbox": "park_after = 1"}
+    async with Agent(tmp_path / "agent", broker.url, tables=tables) as agent:
+        name = await agent.triggered("boiler-1", HOT)
+        await agent.logged("trigger_parked")
+        assert (await agent.get(f"/v1/triggers/{name}"))["state"] == "buffered"
+        listed = await agent.get("/v1/triggers?state=buffered")
+        assert [report["correlation_id"] for report in listed["triggers"]] == [name]
