@@ -377,11 +377,15 @@ class Outbox:
         await self._on_disk(work)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
-        def job() -> tuple[T, dict[str, int], str]:
-            return work(), self._store.ends(), self._store.dead.refusing()
+        is_due = self._loop.time() - self._looked_at >= _LOOK_S  # moves may go on for long, with no commit among them
+
+        def job() -> tuple[T, dict[str, int], str, Health | None]:
+            return work(), self._store.ends(), self._store.dead.refusing(), look(self._store) if is_due else None
 
         try:
-            result, ends, self.dead_full = await self._disk.call(job)
+            result, ends, self.dead_full, health = await self._disk.call(job)
+            if health is not None:
+                self._take_up(health)
         finally:
             self._changed = True
         self._tails.reach(ends)

@@ -281,6 +281,24 @@ async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.Monke
         await eventually(lambda: not outbox.health.failure)
 
 
+async def test_the_account_goes_on_while_triggers_are_moved_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outbox_module, "_LOOK_S", 0.0)
+    filesystem = disk()
+    gate = Gate(filesystem)
+    async with running(filesystem) as outbox:
+        first, second = await leased_from(outbox, 2)
+        await outbox.bury(first, reason="no", code=400, attempts=1)
+        gate.shut()
+        moving = asyncio.create_task(outbox.bury(second, reason="no", code=400, attempts=1))
+        await gate.reached()
+        account = outbox.health.account
+        gate.open()
+        await moving
+        assert (account.dead, account.pending) == (1, 1), "as of the last move, although the disk is busy"
+
+
 async def test_releases_are_kept_at_a_stop() -> None:
     filesystem = disk()
     async with running(filesystem) as outbox:
