@@ -271,7 +271,7 @@ class _Agent:
             await asyncio.to_thread(self._filesystem.replace, kept, token.encode())
             return token
 
-        uplink = self._config.uplink
+        up = self._config.uplink
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._local_told = ConnectionTold("local broker", local.addresses, "devices reach us by HTTP only, retrying")
         return LocalBroker(
@@ -283,7 +283,7 @@ class _Agent:
             self._clock,
             deliveries=deliveries,
             new_session=new_session,
-            own_topics=own_topics(uplink.trigger_topic, uplink.response_topic, uplink.status_topics, self._id),
+            own_topics=own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics),
         )
 
     async def _listen(self) -> None:

@@ -31,7 +31,7 @@ class Addressing:
         self.response_topic = with_agent(response_topic, agent)
         self.status_topic = status_topics(agent)[-1]  # for this agent alone: it answers even malformed updates there
 
-        self._reply_prefix = reply_prefix
+        self._reply_prefix = with_agent(reply_prefix, agent)
 
     def may_reply_on(self, topic: str) -> bool:
         """Whether an answer to a status may go there.

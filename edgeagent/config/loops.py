@@ -74,6 +74,7 @@ def _overlaps(uplink: Uplink, subscriptions: list[LocalSubscription]) -> Iterato
     """Path of the subscription, key and topic of ours, for each topic of ours that is not reserved anyway."""
     own = [("uplink.trigger_topic", uplink.trigger_topic), ("uplink.response_topic", uplink.response_topic)]
     own += [(f"uplink.status_topics[{index}]", topic) for index, topic in enumerate(uplink.status_topics)]
+    own.append(("uplink.reply_prefix", topics.below(uplink.reply_prefix)))
     for key, topic in own:
         if topics.is_reserved(topic):
             continue

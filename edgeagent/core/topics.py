@@ -109,10 +109,15 @@ def namespace_of_cursor(group: str, topic: str) -> str | None:
     return namespace if namespace and namespace != topic and "/" not in namespace else None
 
 
-def own_topics(trigger: str, response: str, statuses: Sequence[str], agent: str) -> tuple[str, ...]:
+def own_topics(agent: str, trigger: str, response: str, reply_prefix: str, statuses: Sequence[str]) -> tuple[str, ...]:
     """What an agent publishes on and listens to for itself, as configured, where that is not reserved anyway."""
-    own = [with_agent(topic, agent) for topic in (trigger, response, *statuses)]
+    own = [with_agent(topic, agent) for topic in (trigger, response, below(reply_prefix), *statuses)]
     return tuple(topic for topic in own if not is_reserved(topic))
+
+
+def below(base: str) -> str:
+    """The filter for everything below a topic."""
+    return f"{base}/#"
 
 
 def is_reserved(topic: str) -> bool:

@@ -39,6 +39,8 @@ LOOP = 'trigger_topic = "plant/gw1/triggers"'
         ('trigger_topic = "plant/{agent}/triggers"', "plant/gw2/#"),
         ('response_topic = "answers/{agent}"', "answers/+"),
         ('status_topics = ["plant/+/status"]', "plant/#"),
+        ('reply_prefix = "plant/{agent}/replies"', "plant/#"),
+        ('reply_prefix = "plant"', "plant/+/data"),
     ],
 )
 def test_our_own_topics_below_a_subscription_on_one_broker_are_refused(
