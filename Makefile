@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint bench soak brokers
+.PHONY: help demo test check format lint lock release bench soak brokers
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,10 @@ test: $(VENV)/.dev brokers ## run all tests but the soak; installs the brokers i
 check: lint ## lint, and the quick tests, in under a minute
 	$(BIN)/python -m pytest -q -m "not soak" --numprocesses auto $(QUICK)
 
+format: $(VENV)/.dev ## lay the code out, and mend what ruff can mend by itself
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
 lint: $(VENV)/.dev ## format, lint and types
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -38,6 +42,17 @@ bench: $(VENV)/.dev brokers ## measure every figure beside its reference
 soak: $(VENV)/.dev brokers ## kill, cut power and cut the line a thousand times; takes long
 	$(BIN)/python -m pytest -m soak --timeout 14400
 
+# Keeps the versions that are locked, where pyproject.toml allows them; newer ones: make lock UPGRADE=--upgrade
+LOCK = $(BIN)/uv pip compile --quiet --no-config --no-header --universal --python-version 3.11 --generate-hashes \
+	$(UPGRADE) pyproject.toml
+lock: $(VENV)/.dev ## choose the versions of all dependencies anew, with their hashes
+	$(LOCK) --extra dev --output-file requirements/dev.txt
+	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
+	$(LOCK) --extra proxy --extra yaml --constraints requirements/dev.txt --output-file requirements/run.txt
+
+release: $(VENV)/.dev ## build this version, try it in an empty environment, and tag it here
+	.ci/release $(BIN)/python
+
 brokers:
 	@missing=; command -v mosquitto >/dev/null || missing=mosquitto; \
 	[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
@@ -48,13 +63,15 @@ brokers:
 		echo "needed: sudo apt-get update && sudo apt-get install -y $$missing" >&2; exit 1; \
 	fi
 
-# A stamp is newer than pyproject.toml when what it declares is installed.
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# A stamp is newer than the lock when exactly what that names is installed. The demonstration runs from this directory.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
+	$(PIP) --require-hashes --requirement requirements/dev.txt
+	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(VENV)/.demo $@
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+$(VENV)/.demo: requirements/demo.txt | $(BIN)/python
+	$(PIP) --require-hashes --requirement requirements/demo.txt
 	@touch $@
 
 $(BIN)/python:

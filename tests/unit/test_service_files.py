@@ -179,12 +179,14 @@ def test_the_build_sees_everything_that_the_wheel_is_made_of_and_nothing_else() 
 def test_make_without_a_target_lists_every_target() -> None:
     listed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     names = [line.split()[1] for line in listed.splitlines() if line.startswith("make ") and "directory" not in line]
-    assert names == ["help", "demo", "test", "check", "lint", "bench", "soak"]
+    assert names == ["help", "demo", "test", "check", "format", "lint", "bench", "soak", "lock", "release"]
 
 
 def test_no_python_that_is_new_enough_is_said_clearly(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text("utf-8"), "utf-8")
-    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "requirements").mkdir()
+    for file in ("pyproject.toml", "requirements/dev.txt"):
+        (tmp_path / file).touch()
     made = subprocess.run(
         ["make", "-C", str(tmp_path), "check", "PYTHON=/nonexistent/python3"],
         capture_output=True,
