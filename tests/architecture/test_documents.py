@@ -1,0 +1,96 @@
+"""The documents as a reader walks through them: the index names each, and every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from tests.architecture.source import ROOT
+
+DOCS = ROOT / "docs"
+INDEX = DOCS / "README.md"
+RECORDS = sorted((DOCS / "adr").glob("*.md"))
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+    *RECORDS,
+    *sorted((ROOT / ".github").rglob("*.md")),
+]
+# These two say where things are, in words that age with the tree.
+GUIDES = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
+
+_FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
+_PATH = re.compile(
+    r"`((?:\.ci|\.github|benchmarks|deploy|docs|edgeagent|requirements|systemd|tests)/[\w./-]*)(?:::(\w+))?`"
+)
+_TARGET = re.compile(r"`?\bmake ([a-z]+)\b`")
+
+
+@cache
+def text_of(page: Path) -> str:
+    """A page without its examples, in which nothing is a heading or a link."""
+    return _FENCE.sub("", page.read_text("utf-8"))
+
+
+@cache
+def anchors_of(page: Path) -> frozenset[str]:
+    """The names by which the headings of a page can be linked to, as the hosts of Markdown make them."""
+    names = (re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in _headings(page))
+    return frozenset(names)
+
+
+def _headings(page: Path) -> list[str]:
+    return [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading) for heading in _HEADING.findall(text_of(page))]
+
+
+def links_of(page: Path) -> Iterator[tuple[str, Path, str]]:
+    """Every link of a page into the project: as it is written, the file, and the heading there or ""."""
+    for link in _LINK.findall(text_of(page)):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        yield link, (page.parent / path).resolve() if path else page, anchor
+
+
+def test_the_index_names_every_document() -> None:
+    linked = {target for _, target, _ in links_of(INDEX)}
+    missing = [page.relative_to(ROOT).as_posix() for page in PAGES if page.parent in {DOCS, DOCS / "adr"}]
+    missing = [name for name in missing if ROOT / name not in linked | {INDEX}]
+    assert missing == [], f"docs/README.md is the index; say there what these are about: {missing}"
+
+
+def test_every_link_leads_to_a_file_and_to_a_heading_of_it() -> None:
+    lost = []
+    for page in PAGES:
+        for link, target, anchor in links_of(page):
+            there = target.exists() and (not anchor or anchor in anchors_of(target))
+            if not there:
+                lost.append(f"{page.relative_to(ROOT).as_posix()}: {link}")
+    assert lost == []
+
+
+def test_decisions_are_numbered_without_a_gap_and_have_one_form() -> None:
+    assert [int(page.name[:4]) for page in RECORDS] == list(range(1, len(RECORDS) + 1))
+    for page in RECORDS:
+        text = text_of(page)
+        assert text.startswith(f"# {int(page.name[:4])}. "), page.name
+        assert re.search(r"^Date: \d{4}-\d\d-\d\d · Status: (accepted|replaced by \S+)$", text, re.MULTILINE), page.name
+        headings = [heading for heading in _headings(page)[1:] if heading != "Measured"]
+        assert headings in (["Question", "Outcome"], ["Question", "Considered", "Outcome"]), page.name
+
+
+def test_what_the_guides_name_is_there() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    lost = []
+    for guide in GUIDES:
+        text = guide.read_text("utf-8")
+        for path, test in _PATH.findall(text):
+            file = ROOT / path
+            if not file.exists() or (test and f"def {test}(" not in file.read_text("utf-8")):
+                lost.append(f"{guide.name}: {path}{'::' if test else ''}{test}")
+        lost += [f"{guide.name}: make {name}" for name in _TARGET.findall(text) if name not in targets]
+    assert lost == []
