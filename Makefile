@@ -26,7 +26,7 @@ test: $(VENV)/.dev brokers ## run all tests but the soak; installs the brokers i
 check: lint ## lint, and the quick tests, in under a minute
 	$(BIN)/python -m pytest -q -m "not soak" --numprocesses auto $(QUICK)
 
-format: $(VENV)/.dev ## lay the code out, and mend what ruff can mend by itself
+format: $(VENV)/.dev ## format the code, and apply ruff's safe fixes
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -42,15 +42,15 @@ bench: $(VENV)/.dev brokers ## measure every figure beside its reference
 soak: $(VENV)/.dev brokers ## kill, cut power and cut the line a thousand times; takes long
 	$(BIN)/python -m pytest -m soak --timeout 14400
 
-# Keeps the versions that are locked, where pyproject.toml allows them; newer ones: make lock UPGRADE=--upgrade
+# Locked versions stay where pyproject.toml still allows them. For newer ones: make lock UPGRADE=--upgrade
 LOCK = $(BIN)/uv pip compile --quiet --no-config --no-header --universal --python-version 3.11 --generate-hashes \
 	$(UPGRADE) pyproject.toml
-lock: $(VENV)/.dev ## choose the versions of all dependencies anew, with their hashes
+lock: $(VENV)/.dev ## resolve all dependencies and write them to requirements/, with hashes
 	$(LOCK) --extra dev --output-file requirements/dev.txt
 	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
 	$(LOCK) --extra proxy --extra yaml --constraints requirements/dev.txt --output-file requirements/run.txt
 
-release: $(VENV)/.dev ## build this version, try it in an empty environment, and tag it here
+release: $(VENV)/.dev ## build this version, try it in an empty environment, tag it (locally)
 	.ci/release $(BIN)/python
 
 brokers:
@@ -63,7 +63,7 @@ brokers:
 		echo "needed: sudo apt-get update && sudo apt-get install -y $$missing" >&2; exit 1; \
 	fi
 
-# A stamp is newer than the lock when exactly what that names is installed. The demonstration runs from this directory.
+# A stamp is newer than its lock when what that names is installed. The demonstration runs from here, without an install.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(BIN)/python
 	$(PIP) --require-hashes --requirement requirements/dev.txt
