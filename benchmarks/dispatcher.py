@@ -32,11 +32,11 @@ import msgspec
 
 from benchmarks.measure import Checked, resident_mib, show_checked
 from edgeagent.config.tables import Connection
-from edgeagent.core import messages, topics
-from edgeagent.core.messages import Trigger
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.link import SUCCESS, Ack, Link, Message, Publication, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import messages, topics
+from edgeagent.wire.messages import Trigger
 from tests.fakes.mosquitto import free_port
 
 _EVENTS = 10_000

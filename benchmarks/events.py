@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeagent.core.event import Record
+from edgeagent.events.event import Record
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.records import NORMAL, Group, Limits
 from edgeagent.outbox.store import Store

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 from benchmarks.events import group, open_store
 from benchmarks.load import SOURCE, TOPIC, event
 from benchmarks.load_processes import Agent, Broker, Load, Program
-from edgeagent.core import topics
-from edgeagent.core.event import Record
+from edgeagent.events.event import Record
+from edgeagent.wire import topics
 
 WINDOW = 100
 _WARM_UP_EVENTS = 1_000

@@ -21,8 +21,8 @@ import msgspec
 
 from benchmarks.events import batches, group, open_store, record
 from benchmarks.measure import Contestant, Figure, compared, show
-from edgeagent.core.event import Record
-from edgeagent.core.frame import Batch, Kind
+from edgeagent.events.event import Record
+from edgeagent.outbox.frame import Batch, Kind
 from edgeagent.outbox.log import Entries, room_of
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Limits

@@ -16,10 +16,10 @@ import msgspec
 
 from benchmarks.events import record
 from benchmarks.measure import Checked, show_checked
-from edgeagent.core.event import Draft, Record
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.trigger import correlation_id, render
+from edgeagent.events.event import Draft, Record
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.trigger import correlation_id, render
 
 _EVENTS = 100_000
 _LONG_EVENTS = 1_000_000

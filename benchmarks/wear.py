@@ -16,11 +16,11 @@ from pathlib import Path
 
 from benchmarks.events import group, open_store, record
 from benchmarks.measure import Checked, show_checked, written_bytes
-from edgeagent.core.lifecycle import Life, answered, progressed
-from edgeagent.core.messages import Report, Response, State, Status
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.records import NORMAL, SETTLED
+from edgeagent.wire.lifecycle import Life, answered, progressed
+from edgeagent.wire.messages import Report, Response, State, Status
 
 _EVENTS = 3600
 _CHECKPOINT_EVENTS = 5  # the outbox keeps what is released every 5 s

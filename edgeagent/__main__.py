@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from edgeagent.core.foreign import escaped
+from edgeagent.common.foreign import escaped
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
 # Each command stands in a module of its own, and only the one that is asked for is imported.

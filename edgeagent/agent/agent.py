@@ -28,13 +28,11 @@ from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink import Addressing, ConnectionTold, uplink_subscriptions
 from edgeagent.agent.uplink_owner import UplinkOwner
+from edgeagent.common.backoff import boot_spread
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import AgentConfig, Local, Uplink
-from edgeagent.core.backoff import boot_spread
-from edgeagent.core.dedupe import Dedupe, Deliveries
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.topics import own_topics, state_topic, with_agent
 from edgeagent.errors import DiskReadOnly, StorageFailed
+from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.host import systemd
 from edgeagent.host.memory import give_back_free_memory
 from edgeagent.host.supervisor import Ender, supervise
@@ -53,6 +51,8 @@ from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import put_unreadable_aside
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0

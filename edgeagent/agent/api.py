@@ -1,4 +1,4 @@
-"""What the agent offers to devices and to its operator: the ports of `core.ports` over ingest, ledger and outbox."""
+"""What the agent offers to devices and to its operator: the ports of `ports` over ingest, ledger and outbox."""
 
 from __future__ import annotations
 
@@ -13,24 +13,9 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.lookup import BUFFERED_LOGS, Lookup
-from edgeagent.core.event import Draft
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import (
-    Accepted,
-    DeadLetter,
-    Imported,
-    RecordedPage,
-    Reloaded,
-    TriggerQuery,
-    Waiting,
-    WaitingPage,
-)
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.times import rfc3339
-from edgeagent.core.transfer import ExportedTrigger
-from edgeagent.core.verification import Overview, VerifiedPart
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import DeadLettersFull, Draining
+from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
@@ -41,6 +26,13 @@ from edgeagent.outbox.search import find
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
 from edgeagent.outbox.verify import overview, verify_part
+from edgeagent.ports.device import Accepted, TriggerQuery
+from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Reloaded, Waiting, WaitingPage
+from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.verification import Overview, VerifiedPart
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report, State
 
 # Dead letters are listed whole; this many fit the memory of a small gateway.
 _MAX_DEAD_LISTED = 10_000

@@ -1,6 +1,6 @@
 """Asks the dispatcher for statuses that did not come, and gives up triggers of which nobody tells (contract section 5).
 
-Decisions are `core.inquiry`'s; here they meet the ledger, the link and the clock. What is followed is read from the
+Decisions are `agent.inquiry`'s; here they meet the ledger, the link and the clock. What is followed is read from the
 ledger at the start, in parts, and then kept up by its changes.
 """
 
@@ -16,16 +16,16 @@ import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.core import lifecycle
-from edgeagent.core.foreign import shown
-from edgeagent.core.inquiry import Inquiry
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import State, StatusQuery
-from edgeagent.core.topics import STATUS_QUERY, status_topics
+from edgeagent.agent.inquiry import Inquiry
+from edgeagent.common.foreign import shown
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import FAILURE, Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.wire import lifecycle
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import State, StatusQuery
+from edgeagent.wire.topics import STATUS_QUERY, status_topics
 
 # Tokens of triggers count from 1; -1 and -2 are the state's (`uplink_owner`).
 TOKEN = -3

@@ -18,10 +18,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from edgeagent.agent.state import agent_id, state_directory
+from edgeagent.common.finding import Finding, Level, fail, ok, warn
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, with_agent
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
@@ -30,6 +29,7 @@ from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import acting_as_owner, user_name
+from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, with_agent
 
 SYNCS = 20
 # The fastest disks that keep what they acknowledge take longer; memory takes a microsecond.

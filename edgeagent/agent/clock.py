@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeagent.core.times import rfc3339
+from edgeagent.common.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _RANDOM_BYTES = 9

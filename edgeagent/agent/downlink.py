@@ -14,15 +14,24 @@ from functools import partial
 
 import msgspec
 
+from edgeagent.agent import causes
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.lives import Out
+from edgeagent.agent.route import Asked
 from edgeagent.agent.uplink import Addressing
-from edgeagent.core import causes, lifecycle
-from edgeagent.core.foreign import shown
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import (
+from edgeagent.common.foreign import shown
+from edgeagent.errors import MessageError, StorageFailed
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.link import Link, Message, Publication
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, Leased
+from edgeagent.outbox.search import find
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.wire import lifecycle
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import (
     STATUS_INVALID,
     STATUS_RECEIVED,
     Report,
@@ -34,14 +43,6 @@ from edgeagent.core.messages import (
     parse_response,
     parse_status,
 )
-from edgeagent.core.route import Asked
-from edgeagent.core.rules import RuleSet
-from edgeagent.errors import MessageError, StorageFailed
-from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import Link, Message, Publication
-from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, Leased
-from edgeagent.outbox.search import find
 
 _SUCCESS = 200
 _FORBIDDEN = 403

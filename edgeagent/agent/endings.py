@@ -13,14 +13,14 @@ from collections.abc import Callable, Sequence
 from edgeagent.agent import told
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
+from edgeagent.agent.inflight import Phase, Window
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
-from edgeagent.core.foreign import line
-from edgeagent.core.inflight import Phase, Window
-from edgeagent.core.messages import State
+from edgeagent.common.foreign import line
 from edgeagent.errors import DeadLettersFull, OutboxError, StorageFailed
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, MERGED, PARKED, SETTLED, Leased
+from edgeagent.wire.messages import State
 
 # The operator is told this often, not for each trigger, that the dead letters are full.
 _TOLD_AGAIN_S = 600.0

@@ -1,6 +1,6 @@
 """The forwarder: leased triggers go to the uplink's broker, and leave the outbox when they are final.
 
-Decisions are the window's (`core.inflight`); here they meet the outbox, the link and the clock. What the engine
+Decisions are the window's (`agent.inflight`); here they meet the outbox, the link and the clock. What the engine
 answers comes through `agent.downlink`, which calls `settled`, `again` and `give_up`.
 """
 
@@ -13,33 +13,32 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.agent import told
+from edgeagent.agent import causes, told
+from edgeagent.agent.causes import Cause
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
+from edgeagent.agent.congestion import FIRST_WINDOW, Pace
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.endings import Endings
+from edgeagent.agent.inflight import Phase, Window
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
+from edgeagent.agent.poison import Suspicion
 from edgeagent.agent.puback import BrokerAnswers
+from edgeagent.agent.route import Asked
 from edgeagent.agent.supply import Supply
 from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.agent.windows import Windows
+from edgeagent.common.elapsed import Instant, is_later
 from edgeagent.config.tables import Uplink
-from edgeagent.core import causes
-from edgeagent.core.causes import Cause
-from edgeagent.core.elapsed import Instant, is_later
-from edgeagent.core.guard import Guard
-from edgeagent.core.inflight import Phase, Window
-from edgeagent.core.pace import FIRST_WINDOW, Pace
-from edgeagent.core.route import Asked
-from edgeagent.core.rules import Rule, RuleSet
-from edgeagent.core.suspicion import Suspicion
-from edgeagent.core.trigger import correlation_id
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import SUCCESS, Ack, Link, Publication
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import PARKED, SETTLED, WINDOWS, Leased
+from edgeagent.rules.firing_limits import Guard
+from edgeagent.rules.ruleset import Rule, RuleSet
+from edgeagent.rules.trigger import correlation_id
 
 _SUCCESS = 200
 

@@ -1,7 +1,7 @@
 """Rules whose firing depends on the one before, asked as events are accepted (contract section 11).
 
-`core.guard` decides; here it meets the rules, the clock and the counters. What it decides about an event is taken
-back when the event is not stored.
+`rules.firing_limits` decides; here it meets the rules, the clock and the counters. What it decides about an event is
+taken back when the event is not stored.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.counts import RuleCounts
-from edgeagent.core.elapsed import Instant
-from edgeagent.core.event import Draft, envelope
-from edgeagent.core.firings import Firing
-from edgeagent.core.guard import Guard, Step, Verdict
-from edgeagent.core.rules import Rule, RuleSet
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Draft, envelope
+from edgeagent.rules.firing_limits import Guard, Step, Verdict
+from edgeagent.rules.firings import Firing
+from edgeagent.rules.ruleset import Rule, RuleSet
 
 _log = logging.getLogger(__name__)
 

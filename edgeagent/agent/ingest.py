@@ -16,17 +16,17 @@ import msgspec
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.guarded import Decision, Guarded
-from edgeagent.core.dedupe import Dedupe, Verdict, event_key
-from edgeagent.core.event import Draft, Record, check, record
-from edgeagent.core.foreign import shown
-from edgeagent.core.guard import Step
-from edgeagent.core.ports import Accepted, TriggerRef
-from edgeagent.core.rules import Match, RuleSet
-from edgeagent.core.trigger import correlation_id, render
+from edgeagent.common.foreign import shown
 from edgeagent.errors import DeadLettersFull, Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
+from edgeagent.events.dedupe import Dedupe, Verdict, event_key
+from edgeagent.events.event import Draft, Record, check, record
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
 from edgeagent.outbox.turn import pass_on
+from edgeagent.ports.device import Accepted, TriggerRef
+from edgeagent.rules.firing_limits import Step
+from edgeagent.rules.ruleset import Match, RuleSet
+from edgeagent.rules.trigger import correlation_id, render
 
 # A reason may have a part of the event in it: after so many different ones of a rule none is logged any more.
 _MAX_TOLD_REASONS = 16

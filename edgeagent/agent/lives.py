@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.core import lifecycle
-from edgeagent.core.inflight import InFlight
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.trigger import correlation_id
+from edgeagent.agent.inflight import InFlight
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.records import Leased
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.trigger import correlation_id
+from edgeagent.wire import lifecycle
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report, State
 
 Out = InFlight[Leased]
 

@@ -19,14 +19,8 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest, Prepared
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.common.foreign import shown
 from edgeagent.config.tables import LocalSubscription
-from edgeagent.core.dedupe import Deliveries
-from edgeagent.core.event import Draft, body
-from edgeagent.core.eventjson import cloudevent
-from edgeagent.core.foreign import shown
-from edgeagent.core.paths import MISSING, Path, compile_path, lookup, text_of
-from edgeagent.core.payload import read
-from edgeagent.core.topics import is_reserved, matches, source_from_topic
 from edgeagent.errors import (
     Draining,
     EventConflict,
@@ -36,9 +30,15 @@ from edgeagent.errors import (
     StorageFailed,
     UplinkError,
 )
+from edgeagent.events.dedupe import Deliveries
+from edgeagent.events.event import Draft, body
+from edgeagent.events.formats import cloudevent
+from edgeagent.events.payload import read
+from edgeagent.lang.gjson.path import MISSING, Path, compile_path, lookup, text_of
 from edgeagent.mqtt.link import Ack, Link, Message
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import digest_of
+from edgeagent.wire.topics import is_reserved, matches, source_from_topic
 
 # While the outbox refuses, the held messages are offered again this often.
 _HELD_RETRY_S = 1.0

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import TypeVar
 
 from edgeagent.agent.lives import correlation_of
-from edgeagent.core.sieve import ROOMY, Sieve, is_correlation_id
+from edgeagent.agent.sieve import ROOMY, Sieve, is_correlation_id
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, PARKED, WINDOWS, Leased
 from edgeagent.outbox.search import walk

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from edgeagent.agent import told
+from edgeagent.agent.causes import BUSY, UNHEARD
 from edgeagent.agent.counts import ForwarderCounts
 from edgeagent.agent.endings import Endings
+from edgeagent.agent.inflight import Window
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
-from edgeagent.core.causes import BUSY, UNHEARD
-from edgeagent.core.inflight import Window
-from edgeagent.core.route import Route
+from edgeagent.agent.route import Route
 from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, Ack
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.records import Leased

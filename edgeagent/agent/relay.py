@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeagent.core.topics import report_topic
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack, Link, Publication
 from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.wire.topics import report_topic
 
 # How many reports may wait for the broker's acknowledgement.
 _MAX_INFLIGHT = 64

@@ -15,11 +15,11 @@ from pathlib import Path
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.config import load_agent
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.ports import Reloaded
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import ConfigError
 from edgeagent.host import systemd
+from edgeagent.ports.operator import Reloaded
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import RuleSpec
 
 _log = logging.getLogger(__name__)
 

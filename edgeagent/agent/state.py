@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 
 from edgeagent.agent.clock import Clock
+from edgeagent.common.names import agent_id_from_host, is_agent_id
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.names import agent_id_from_host, is_agent_id
-from edgeagent.core.rules import RuleSet
 from edgeagent.errors import ConfigError, DiskReadOnly, Problem
 from edgeagent.host import systemd
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.records import DeadLimits, Limits
 from edgeagent.outbox.rescue import RescueStore
 from edgeagent.outbox.store import Store
+from edgeagent.rules.ruleset import RuleSet
 
 _SALT_BITS = 32
 

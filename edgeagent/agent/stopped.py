@@ -12,9 +12,6 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.state import agent_id, make_store, state_directory
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.ports import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
-from edgeagent.core.transfer import ExportedTrigger
-from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import CommandFailed, DiskReadOnly, StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock, state_lock
@@ -25,6 +22,9 @@ from edgeagent.outbox.records import DEAD, LOGS, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
 from edgeagent.outbox.verify import overview, verify_part
+from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
+from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.verification import Overview, VerifiedPart
 
 
 @contextmanager

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeagent.agent.clock import Moment
+from edgeagent.agent.route import Route
+from edgeagent.common.elapsed import Instant, elapsed
 from edgeagent.config.tables import Uplink
-from edgeagent.core.elapsed import Instant, elapsed
-from edgeagent.core.route import Route
-from edgeagent.core.rules import Rule
-from edgeagent.core.topics import RESPONSE, is_below, status_topics, with_agent
-from edgeagent.core.trigger import render, traceparent
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.link import Publication, Subscription
 from edgeagent.outbox.records import Leased
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.trigger import render, traceparent
+from edgeagent.wire.topics import RESPONSE, is_below, status_topics, with_agent
 
 _JSON = "application/json"
 _log = logging.getLogger(__name__)

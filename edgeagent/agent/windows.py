@@ -19,14 +19,14 @@ from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.counts import ForwarderCounts, RuleCounts
 from edgeagent.agent.lives import Lives, correlation_of
 from edgeagent.agent.supply import Supply
-from edgeagent.core.elapsed import Instant
-from edgeagent.core.event import gathered, member_size
-from edgeagent.core.gathering import Closed, Gathering
-from edgeagent.core.rules import Rule, RuleSet
-from edgeagent.core.rulespec import Window
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import OutboxError
+from edgeagent.events.event import gathered, member_size
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Closing, Leased
+from edgeagent.rules.gathering import Closed, Gathering
+from edgeagent.rules.ruleset import Rule, RuleSet
+from edgeagent.rules.spec import Window
 
 # While the disk refuses what closed it is tried this often.
 _RETRY_S = 1.0

@@ -23,7 +23,7 @@ from edgeagent.argo.connections import Answer, Connections, new_connection, read
 from edgeagent.argo.failures import failure, not_json, stream_failure, watch_failure
 from edgeagent.argo.stream import WatchParser
 from edgeagent.argo.wire import Version, WatchEvent, Workflow, WorkflowList
-from edgeagent.core.foreign import line
+from edgeagent.common.foreign import line
 from edgeagent.errors import EngineRefused, EngineUnavailable
 
 T = TypeVar("T")

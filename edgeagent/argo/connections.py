@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import httpx
 
-from edgeagent.core.foreign import line
+from edgeagent.common.foreign import line
 from edgeagent.errors import EngineUnavailable
 
 # Longer than the pause between two bursts of triggers, shorter than what proxies allow an idle connection.

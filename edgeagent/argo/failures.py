@@ -14,7 +14,7 @@ from http import HTTPStatus
 import msgspec
 
 from edgeagent.argo.wire import ErrorBody, StreamError, StreamItem
-from edgeagent.core.foreign import line
+from edgeagent.common.foreign import line
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable, WatchExpired
 
 _MAX_FOREIGN_CHARS = 500

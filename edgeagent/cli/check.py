@@ -12,12 +12,12 @@ from edgeagent.config import agent_config_path, dispatcher_config_path, load_age
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
 from edgeagent.config.workflows import config_notes
-from edgeagent.core.messages import MAX_TRIGGER_BYTES
-from edgeagent.core.placeholders import is_placeholder, placeholders
-from edgeagent.core.rules import Rule
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, UNBOUND_AGENTS, is_unbound
 from edgeagent.mqtt import engines
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.wire.messages import MAX_TRIGGER_BYTES
+from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, UNBOUND_AGENTS, is_unbound
+from edgeagent.workflows.placeholders import is_placeholder, placeholders
 
 # An event of so many bytes fits a trigger as base64, beside its workflow.
 _MAX_TAKEN_BYTES = MAX_TRIGGER_BYTES * 3 // 4 - (64 << 10)

@@ -10,9 +10,9 @@ import msgspec
 
 from edgeagent.cli.options import add_actions, say, say_json
 from edgeagent.cli.place import Place, at_place
-from edgeagent.core.foreign import shown
-from edgeagent.core.ports import DeadLetter
+from edgeagent.common.foreign import shown
 from edgeagent.errors import CommandFailed
+from edgeagent.ports.operator import DeadLetter
 
 _SHORT_ID = 12
 _MAX_REASON = 60

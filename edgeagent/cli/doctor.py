@@ -10,6 +10,8 @@ from contextlib import suppress
 
 from edgeagent.cli.options import add_json, say, say_json
 from edgeagent.cli.place import Place, at_place
+from edgeagent.common.finding import Finding, Level, fail, ok, warn
+from edgeagent.common.times import rfc3339
 from edgeagent.config import (
     AGENT_CONFIG,
     DISPATCHER_CONFIG,
@@ -18,11 +20,9 @@ from edgeagent.config import (
     load_agent,
     load_dispatcher,
 )
-from edgeagent.core.checkup import Finding, Level, fail, ok, warn
-from edgeagent.core.times import rfc3339
-from edgeagent.core.verification import DeadHealth, Overview
 from edgeagent.errors import EdgeAgentError
 from edgeagent.host import ending
+from edgeagent.ports.verification import DeadHealth, Overview
 
 _MIB = 1 << 20
 _NEARLY = 0.9  # from this part of a bound on it is told

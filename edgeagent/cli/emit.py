@@ -10,9 +10,9 @@ from typing import Any
 
 from edgeagent.cli.client import AgentClient, batches
 from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
-from edgeagent.core.lifecycle import FINAL
-from edgeagent.core.messages import State
-from edgeagent.core.units import Duration
+from edgeagent.common.units import Duration
+from edgeagent.wire.lifecycle import FINAL
+from edgeagent.wire.messages import State
 
 _DEFAULT_WAIT = "60s"
 # The agent holds a waiting request this long at most.

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.cli.client import AgentClient
+from edgeagent.common.foreign import escaped, json_line
 from edgeagent.config import AGENT_CONFIG, agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.foreign import escaped, json_line
 from edgeagent.host import systemd
 
 # Where the unit's agent listens: an operator's shell has no $RUNTIME_DIRECTORY.

@@ -16,13 +16,13 @@ import msgspec
 from edgeagent.cli.options import add_actions, say, say_json
 from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import Progress
-from edgeagent.core.ports import Waiting
-from edgeagent.core.times import rfc3339
-from edgeagent.core.transfer import ExportedTrigger
-from edgeagent.core.verification import DamagedRange, Overview
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import CommandFailed, EdgeAgentError
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
 from edgeagent.outbox.owner import as_ourselves
+from edgeagent.ports.operator import Waiting
+from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.verification import DamagedRange, Overview
 
 _SENT_LOGS = ("high", "normal", "windows", "parked")
 _LOGS = (*_SENT_LOGS, "dead")

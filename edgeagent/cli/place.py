@@ -11,10 +11,10 @@ import msgspec
 
 from edgeagent.cli.client import AgentClient
 from edgeagent.cli.options import client_config, socket_path
-from edgeagent.core.ports import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
-from edgeagent.core.transfer import ExportedTrigger
-from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import AgentUnreachable
+from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
+from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.verification import Overview, VerifiedPart
 
 # A part of a log is read, or written and synced, in one answer: on a slow disk that takes its time.
 _DISK_TIMEOUT_S = 300.0

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from edgeagent.cli.place import Place
-from edgeagent.core.event import Draft
-from edgeagent.core.recordings import Columns, event_of_line, event_of_trigger
-from edgeagent.core.transfer import Checker, ExportedTrigger
 from edgeagent.errors import CommandFailed, MessageError
+from edgeagent.events.event import Draft
+from edgeagent.ports.transfer import Checker, ExportedTrigger
+from edgeagent.rehearsal.recordings import Columns, event_of_line, event_of_trigger
 
 _LINES = frozenset({".ndjson", ".jsonl", ".json"})
 _TABLES = frozenset({".csv", ".tsv"})

@@ -9,8 +9,8 @@ import msgspec
 
 from edgeagent.cli.client import AgentRefused
 from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
-from edgeagent.core.ports import Reloaded
 from edgeagent.errors import ConfigError, Problem
+from edgeagent.ports.operator import Reloaded
 
 
 class _Problem(msgspec.Struct):

@@ -12,11 +12,11 @@ from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import Progress
 from edgeagent.cli.recordings import Recorded, Recording, Unusable, recent
 from edgeagent.cli.replay_table import document, lines
+from edgeagent.common.times import rfc3339
 from edgeagent.config import load_agent
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.replay import Rehearsal
-from edgeagent.core.times import rfc3339
 from edgeagent.errors import CommandFailed
+from edgeagent.rehearsal.rehearsal import Rehearsal
 
 RECENT = "recent"
 # A line holds an event, of which the largest may be escaped or encoded, and its attributes.

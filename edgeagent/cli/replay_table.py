@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from edgeagent.core.foreign import escaped
-from edgeagent.core.judge import Outcome, Seen
-from edgeagent.core.replay import Comparison, Examples, Rehearsal, RuleChanges, Tally
+from edgeagent.common.foreign import escaped
+from edgeagent.rehearsal.judge import Outcome, Seen
+from edgeagent.rehearsal.rehearsal import Comparison, Examples, Rehearsal, RuleChanges, Tally
 
 _MAX_DATA_CHARS = 60
 _ALONG = ", FIRST TO LAST"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
+from edgeagent.common import names
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url, split_proxy_url
 from edgeagent.config.loops import is_one_broker, own_topic_problems
 from edgeagent.config.tables import (
@@ -19,11 +20,10 @@ from edgeagent.config.tables import (
     Uplink,
 )
 from edgeagent.config.workflows import workflow_of_rule_problems
-from edgeagent.core import names, topics
-from edgeagent.core.frame import MAX_COUNT
-from edgeagent.core.rules import rule_problems
-from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import Problem
+from edgeagent.rules.ruleset import rule_problems
+from edgeagent.rules.spec import MAX_RULES, RuleSpec
+from edgeagent.wire import topics
 
 # A frame's length has 32 bits, but one event must fit memory several times over on a 512 MB gateway.
 MAX_EVENT_BYTES_LIMIT = 8 << 20
@@ -67,8 +67,8 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
 
 
 def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:
-    if len(rules) > MAX_COUNT:
-        yield Problem("rule", f"has {len(rules)} tables: a record holds the triggers of {MAX_COUNT} rules at most")
+    if len(rules) > MAX_RULES:
+        yield Problem("rule", f"has {len(rules)} tables: a record holds the triggers of {MAX_RULES} rules at most")
         return
     seen: set[str] = set()
     for index, rule in enumerate(rules):

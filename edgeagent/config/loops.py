@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from edgeagent.config.addresses import split_broker_url
 from edgeagent.config.tables import AgentConfig, Connection, LocalSubscription, Uplink
-from edgeagent.core import topics
 from edgeagent.errors import Problem
+from edgeagent.wire import topics
 
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104  nothing listens here
 _ANY_AGENT = "+"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from urllib.parse import urlsplit
 
-from edgeagent.core.names import nearest
+from edgeagent.common.names import nearest
 
 _BYTE_ORDER_MARK = "\ufeff"
 _TYPOGRAPHIC = re.compile(r"""["'\u201c-\u201f\u2018-\u201b\u00ab\u00bb\u2039\u203a\u00b4\u2032\u2033]""")

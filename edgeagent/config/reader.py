@@ -8,11 +8,11 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 
+from edgeagent.common.foreign import shown
+from edgeagent.common.names import nearest
+from edgeagent.common.units import Duration, Size
 from edgeagent.config.meant import key_hint, number_hint
 from edgeagent.config.tables import FilePath
-from edgeagent.core.foreign import shown
-from edgeagent.core.names import nearest
-from edgeagent.core.units import Duration, Size
 from edgeagent.errors import Problem
 
 T = TypeVar("T", bound=msgspec.Struct)

@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from edgeagent.core import topics
-from edgeagent.core.payload import Form
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.units import Duration, Size
+from edgeagent.common.units import Duration, Size
+from edgeagent.events.payload import Form
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.wire import topics
 
 
 class FilePath(str):

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.rules import dest_problems, rule_notes, workflow_problems
-from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import ConfigError, Problem
+from edgeagent.rules.ruleset import dest_problems, rule_notes, workflow_problems
+from edgeagent.rules.spec import RuleSpec
 
 # A workflow must fit etcd; nothing larger can ever be sent.
 _MAX_FILE_BYTES = 1 << 20
@@ -25,7 +25,7 @@ def workflow_of_rule_problems(rule: RuleSpec) -> Iterator[tuple[str, str]]:
     Args:
         rule: has no `rule_problems`; its `workflow_file`, if it has one, was read.
     """
-    from edgeagent.core.workflow_rule import rule_workflow_problems  # noqa: PLC0415  for those who have rules
+    from edgeagent.rules.workflow import rule_workflow_problems  # noqa: PLC0415  for those who have rules
 
     problems = rule_workflow_problems(rule)
     yield from islice(problems, _MAX_PROBLEMS)

@@ -7,10 +7,10 @@ import contextlib
 
 import msgspec
 
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.messages import Report
 from edgeagent.demo.series import Reading
 from edgeagent.errors import AgentUnreachable, CommandFailed
+from edgeagent.ports.account import Account, EventCounts
+from edgeagent.wire.messages import Report
 
 SOURCE = "water-main/branch-1"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
-from edgeagent.core.units import Duration
 from edgeagent.demo import tally
 from edgeagent.demo.tally import Tally
 from edgeagent.errors import CommandFailed, MessageError, UplinkError

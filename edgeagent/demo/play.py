@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from edgeagent.core.messages import State
 from edgeagent.demo import series
 from edgeagent.demo.device import Client
 from edgeagent.demo.scene import SAMPLE_S, Display, News, Scene
@@ -13,6 +12,7 @@ from edgeagent.demo.series import LOSS_BELOW_L_S, Reading
 from edgeagent.demo.stage import Stage
 from edgeagent.demo.tally import Tally
 from edgeagent.errors import AgentUnreachable
+from edgeagent.wire.messages import State
 
 DEADLINE_S = 90.0
 

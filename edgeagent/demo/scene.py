@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.messages import Report
 from edgeagent.demo.device import Stats
 from edgeagent.demo.series import Reading
 from edgeagent.demo.tally import Tally
+from edgeagent.ports.account import Account, EventCounts
+from edgeagent.wire.messages import Report
 
 SAMPLE_S = 0.1
 

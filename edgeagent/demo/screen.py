@@ -8,10 +8,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
-from edgeagent.core.messages import Report
 from edgeagent.demo import chart
 from edgeagent.demo.scene import SAMPLE_S, News, Scene, account_lines
 from edgeagent.demo.series import LOSS_BELOW_L_S
+from edgeagent.wire.messages import Report
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
 

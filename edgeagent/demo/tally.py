@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from edgeagent.core import topics
-from edgeagent.core.account import Account, EventCounts, event_problems
-from edgeagent.core.messages import parse_response, parse_status, parse_trigger
+from edgeagent.ports.account import Account, EventCounts, event_problems
+from edgeagent.wire import topics
+from edgeagent.wire.messages import parse_response, parse_status, parse_trigger
 
 AGENT = "demo"
 # What the demo subscribes to.

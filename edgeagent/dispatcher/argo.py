@@ -20,12 +20,12 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from edgeagent.argo.wire import Workflow
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from edgeagent.dispatcher import verdict
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.dispatcher.progress import status_of
 from edgeagent.errors import EngineRefused, EngineUnavailable
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 
 # A quota that many workflows count against at once settles within a second.
 _CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)

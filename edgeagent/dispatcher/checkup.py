@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.date import server_time
 from edgeagent.argo.kubernetes import KubernetesClient, in_pod
+from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.tables import DispatcherConfig
-from edgeagent.core import topics
-from edgeagent.core.checkup import Finding, fail, ok, warn
 from edgeagent.dispatcher.rights import configmap_finding, template_findings, workflow_findings
 from edgeagent.dispatcher.service import argo_engine, argo_settings, client_id
 from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
 from edgeagent.host.checkup import certificate_findings, connection_findings, secret_findings
 from edgeagent.mqtt.checkup import broker_findings
+from edgeagent.wire import topics
 
 # Tokens and certificates are judged by clocks: half a minute apart, those just issued are not valid yet.
 MAX_SKEW = timedelta(seconds=30)

@@ -26,10 +26,10 @@ from typing import Any, Final, NamedTuple, Protocol
 import msgspec
 
 from edgeagent.argo.wire import Parameter, Workflow, WorkflowStatus
-from edgeagent.core.backoff import full_jitter
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, LABEL_RULE
-from edgeagent.core.names import is_dns_subdomain
+from edgeagent.common.backoff import full_jitter
+from edgeagent.common.names import is_dns_subdomain
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, LABEL_RULE
 
 NAME_PREFIX = "pipeline-status-"
 ARTIFACT_URL = "artifact-url"

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from edgeagent.core.times import rfc3339
+from edgeagent.common.times import rfc3339
 
 MARGIN_S = 60.0
 

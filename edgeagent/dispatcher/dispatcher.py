@@ -25,8 +25,6 @@ from typing import Protocol
 
 import msgspec
 
-from edgeagent.core import topics
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
@@ -42,6 +40,8 @@ from edgeagent.dispatcher.validate import Checked, check, sender
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.handshake import RECEIVE_MAX
 from edgeagent.mqtt.link import Ack, Link, Message
+from edgeagent.wire import topics
+from edgeagent.wire.messages import Status
 
 MAX_CONCURRENT = 16
 # About 400 bytes each. From half of it on no trigger is taken; the other half is for workflows already on their way.

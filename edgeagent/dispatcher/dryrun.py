@@ -17,10 +17,10 @@ from typing import Literal
 
 import msgspec
 
-from edgeagent.core.messages import Status
-from edgeagent.core.workflow_check import workflow_check
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
+from edgeagent.wire.messages import Status
+from edgeagent.workflows.check import workflow_check
 
 STEP_S = 0.3
 MAX_NAMES = 100_000

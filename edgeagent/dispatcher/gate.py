@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from edgeagent.core.backoff import full_jitter
+from edgeagent.common.backoff import full_jitter
 
 # Contract section 7: how long an order is tried again before it is given back, and before no more are taken.
 HOLD_S = 30.0

@@ -9,11 +9,11 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from edgeagent.argo.wire import Workflow
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.dispatcher.progress import FINAL, Progress
 from edgeagent.dispatcher.publisher import Send
+from edgeagent.wire.messages import Status
 
 
 class Active(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeagent.core.messages import Response, Status
+from edgeagent.wire.messages import Response, Status
 
 # A detail quotes what came from outside; the response must stay far below every broker's packet limit.
 _MAX_DETAIL_CHARS = 500

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgeagent.core.messages import Response
 from edgeagent.mqtt.link import Message, Publication
+from edgeagent.wire.messages import Response
 
 _CONTENT_TYPE = "application/json"
 

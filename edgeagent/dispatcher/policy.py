@@ -24,13 +24,13 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.common.names import Glob
 from edgeagent.config.tables import Allow
-from edgeagent.core.messages import OURS
-from edgeagent.core.names import Glob
-from edgeagent.core.placeholders import placeholders
-from edgeagent.core.workflow_names import quoted
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Forbidden, Invalid
+from edgeagent.wire.messages import OURS
+from edgeagent.workflows.names import quoted
+from edgeagent.workflows.placeholders import placeholders
 
 # For the dry run: without any entry everything may be rehearsed, because nothing is run.
 EVERYTHING = Allow(namespaces=("*",), templates=("*",), cluster_templates=("*",), inline=True)

@@ -17,9 +17,9 @@ from typing import Final, Literal
 import msgspec
 
 from edgeagent.argo.wire import Workflow, WorkflowStatus
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
-from edgeagent.core.names import is_agent_id
+from edgeagent.common.names import is_agent_id
 from edgeagent.dispatcher.cursor import Finished, unix_s
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
 
 MIN_GAP_S = 5.0
 DELETED_MESSAGE = "workflow deleted"

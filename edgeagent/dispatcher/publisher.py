@@ -14,10 +14,10 @@ from typing import Protocol
 
 import msgspec
 
-from edgeagent.core import topics
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.progress import FINAL
 from edgeagent.dispatcher.troubles import FAILURE
+from edgeagent.wire import topics
+from edgeagent.wire.messages import Status
 
 WINDOW = 200  # publications that the broker has not answered; enough for a far broker, little to send again
 

@@ -13,11 +13,11 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from edgeagent.core.backoff import full_jitter
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status, StatusQuery, parse_status_query
+from edgeagent.common.backoff import full_jitter
 from edgeagent.dispatcher.progress import status_of
 from edgeagent.dispatcher.watcher import Workflows
 from edgeagent.errors import EngineRefused, EngineUnavailable, MessageError
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status, StatusQuery, parse_status_query
 
 # Each id has 32 characters: the address of a list stays below what proxies take (8 KiB).
 CHUNK_IDS = 100

@@ -12,12 +12,12 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from edgeagent.argo.client import ArgoClient
+from edgeagent.common.finding import Finding, fail, ok, warn
+from edgeagent.common.names import Glob
 from edgeagent.config.tables import Allow, DispatcherConfig
-from edgeagent.core.checkup import Finding, fail, ok, warn
-from edgeagent.core.messages import LABEL_CORRELATION_ID
-from edgeagent.core.names import Glob
 from edgeagent.dispatcher.verdict import FORBIDDEN
 from edgeagent.errors import EngineRefused
+from edgeagent.wire.messages import LABEL_CORRELATION_ID
 
 # No workflow has this name, and none this label.
 _NAME = "edgeagent-doctor"

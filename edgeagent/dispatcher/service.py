@@ -13,11 +13,10 @@ import msgspec
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.kubernetes import KubernetesClient, in_pod
+from edgeagent.common.names import agent_id_from_host
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.config.tables import Engine as EngineTable
-from edgeagent.core import topics
-from edgeagent.core.names import agent_id_from_host
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
@@ -31,6 +30,7 @@ from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import topics
 
 log = logging.getLogger(__name__)
 

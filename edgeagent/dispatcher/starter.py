@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgeagent.core.backoff import full_jitter
+from edgeagent.common.backoff import full_jitter
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S, Gate, GateState
 from edgeagent.dispatcher.outcome import Created, EngineForbade, Outcome, Overloaded

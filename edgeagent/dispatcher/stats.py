@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeagent.core.messages import Response
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.troubles import FAILURE
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS
+from edgeagent.wire.messages import Response
 
 
 class Stats(msgspec.Struct):

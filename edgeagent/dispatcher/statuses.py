@@ -28,8 +28,6 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from edgeagent.core import topics
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.configmaps import Apply, ConfigMaps
 from edgeagent.dispatcher.cursor import parse_cursor
 from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, Pace
@@ -38,6 +36,8 @@ from edgeagent.dispatcher.publisher import Publisher, Send
 from edgeagent.dispatcher.queries import Queries
 from edgeagent.dispatcher.watcher import DEFAULT_TIMING, Timing, Watcher, Workflows
 from edgeagent.mqtt.link import Message, Subscription, Will
+from edgeagent.wire import topics
+from edgeagent.wire.messages import Status
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from edgeagent.core.foreign import shown
+from edgeagent.common.foreign import shown
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack
 

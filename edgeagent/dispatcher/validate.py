@@ -11,14 +11,15 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.core import messages, names, topics
-from edgeagent.core.messages import Trigger
-from edgeagent.core.workflow_names import is_label_value, quoted
+from edgeagent.common import names
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.workflow import API_VERSION, KIND, workflow_problems
 from edgeagent.errors import MessageError
 from edgeagent.mqtt.link import Message
+from edgeagent.wire import messages, topics
+from edgeagent.wire.messages import Trigger
+from edgeagent.workflows.names import is_label_value, quoted
 
 
 class Checked(msgspec.Struct, frozen=True):

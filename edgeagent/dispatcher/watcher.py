@@ -24,9 +24,9 @@ from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
 from edgeagent.argo.wire import WatchEvent, Workflow
-from edgeagent.core.backoff import full_jitter
-from edgeagent.core.messages import LABEL_CORRELATION_ID
+from edgeagent.common.backoff import full_jitter
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable, WatchExpired
+from edgeagent.wire.messages import LABEL_CORRELATION_ID
 
 OWN = LABEL_CORRELATION_ID
 # The controller sets the label when it has finished a workflow; before, it is "false" or not there.

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, TypeGuard
 
-from edgeagent.core import names
-from edgeagent.core.workflow_metadata import metadata_problems
-from edgeagent.core.workflow_names import (
+from edgeagent.common import names
+from edgeagent.workflows.metadata import metadata_problems
+from edgeagent.workflows.names import (
     MAX_TEMPLATE_NAME_CHARS,
     TEMPLATE_TYPES,
     is_parameter_name,

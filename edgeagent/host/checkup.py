@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from edgeagent.common.certificates import expiries
+from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.tables import Connection
-from edgeagent.core.certificates import expiries
-from edgeagent.core.checkup import Finding, fail, ok, warn
 
 # As long as it takes to renew a certificate without haste.
 WARN_BEFORE = timedelta(days=30)

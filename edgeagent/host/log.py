@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TextIO
 
-from edgeagent.core.foreign import MAX_SHOWN_CHARS, escaped, json_line, shown
-from edgeagent.core.repeats import PERIOD_S, More, Repeats
+from edgeagent.common.foreign import MAX_SHOWN_CHARS, escaped, json_line, shown
 from edgeagent.errors import ConfigError
+from edgeagent.host.repeats import PERIOD_S, More, Repeats
 
 Format = Literal["auto", "journal", "text", "json"]
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeagent.common.finding import Finding, ok, warn
 from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.tables import Connection
-from edgeagent.core.checkup import Finding, ok, warn
 
 CONFIG = Path("/etc/mosquitto/mosquitto.conf")
 _MAX_BYTES = 1 << 20

@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edgeagent.core.event import DEFAULT_TYPE, Draft, check
-from edgeagent.core.eventjson import (
+from edgeagent.common.names import event_id_problem
+from edgeagent.errors import MessageError
+from edgeagent.events.event import DEFAULT_TYPE, Draft, check
+from edgeagent.events.formats import (
     ANY,
     JSON,
     CloudEvent,
@@ -22,9 +24,7 @@ from edgeagent.core.eventjson import (
     media_type_of,
     valid_traceparent,
 )
-from edgeagent.core.names import event_id_problem
-from edgeagent.core.payload import Data, trimmed
-from edgeagent.errors import MessageError
+from edgeagent.events.payload import Data, trimmed
 from edgeagent.httpapi.problem import Refused
 from edgeagent.httpapi.request import Request, percent_decoded
 

@@ -8,13 +8,13 @@ from typing import Annotated, TypeVar
 
 import msgspec
 
-from edgeagent.core.misfit import json_reason
-from edgeagent.core.ports import OperatorPort
-from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.errors import MessageError
+from edgeagent.events.misfit import json_reason
 from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, Refused, json_answer
 from edgeagent.httpapi.request import Request
+from edgeagent.ports.operator import OperatorPort
+from edgeagent.ports.transfer import ExportedTrigger
 
 # Many correlation ids, or ranges of seqs; and a part of an export file, of which one line may be as large as an event.
 _MAX_LIST_BYTES = 1 << 20

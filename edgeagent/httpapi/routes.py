@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from edgeagent.core.event import Draft
-from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import DevicePort, OperatorPort, TriggerQuery
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Draft
 from edgeagent.httpapi.access import Access
 from edgeagent.httpapi.events import batch_weight, drafts
 from edgeagent.httpapi.operator import operator_plans
@@ -18,6 +16,9 @@ from edgeagent.httpapi.options import allowed, options_plan
 from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
+from edgeagent.ports.device import DevicePort, TriggerQuery
+from edgeagent.ports.operator import OperatorPort
+from edgeagent.wire.messages import Report, State
 
 _ACCEPTED = 202
 _MAX_WAIT_S = 300

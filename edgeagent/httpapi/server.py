@@ -12,13 +12,14 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgeagent.core.ports import DevicePort, OperatorPort
 from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.access import Access, TokenFile
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import Connection, Timeouts
 from edgeagent.httpapi.routes import Routes
+from edgeagent.ports.device import DevicePort
+from edgeagent.ports.operator import OperatorPort
 
 _SOCKET_MODE = 0o660
 _PROBE_TIMEOUT_S = 1.0

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeagent.core.lifecycle import FINAL, Life
 from edgeagent.ledger.file import DatabaseFile
 from edgeagent.ledger.schema import (
     BY_WORKFLOW,
@@ -21,6 +20,7 @@ from edgeagent.ledger.schema import (
     from_row,
     to_row,
 )
+from edgeagent.wire.lifecycle import FINAL, Life
 
 # Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
 _MAX_ROWS = 100_000

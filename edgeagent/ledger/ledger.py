@@ -18,11 +18,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report
-from edgeagent.core.ports import JobThread, TriggerQuery
 from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.database import MAX_BYTES, Database
+from edgeagent.ports.device import TriggerQuery
+from edgeagent.ports.threads import JobThread
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report
 
 # How long a change may wait for company before it is committed, and how much company is enough. Few messages are: a
 # broker such as Mosquitto sends no more than 20 that are not acknowledged.

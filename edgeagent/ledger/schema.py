@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
-from edgeagent.core.lifecycle import FINAL, Life
-from edgeagent.core.messages import Report, State, cut
+from edgeagent.wire.lifecycle import FINAL, Life
+from edgeagent.wire.messages import Report, State, cut
 
 VERSION: Final = 3
 

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import msgspec
 
+from edgeagent.common.finding import Finding, fail, ok, warn
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, Uplink
-from edgeagent.core.checkup import Finding, fail, ok, warn
-from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt import engines
 from edgeagent.mqtt.link import Abilities, Ack, Link, Message, Publication, Subscription

@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 
-from edgeagent.core.foreign import line
+from edgeagent.common.foreign import line
 from edgeagent.errors import Denied, PublishRefused, Unavailable, UplinkError
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link import Subscription

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import msgspec
 
+from edgeagent.common.backoff import full_jitter
+from edgeagent.common.foreign import shown
 from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
-from edgeagent.core.backoff import full_jitter
-from edgeagent.core.foreign import shown
 from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import engines, reasons, tls
 from edgeagent.mqtt.engines import EngineLink
@@ -141,7 +141,7 @@ async def keep_connected(
         mark: the name of who publishes, for the user property `MARK` of everything that is published.
         kept: which subscriptions the session may still have from before; what is no longer among them is given up.
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
-        first_wait_s: how long to wait before the first attempt of all (`core.backoff.boot_spread`).
+        first_wait_s: how long to wait before the first attempt of all (`common.backoff.boot_spread`).
         base_s: the longest first wait after an ending; by default 5 s, and 1 s when the broker is on this machine.
         cap_s: the longest wait.
         stable_s: how long a connection must last to count as good.

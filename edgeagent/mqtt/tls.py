@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeagent.common.certificates import expiries
 from edgeagent.config.tables import Connection
-from edgeagent.core.certificates import expiries
 from edgeagent.errors import Denied
 
 # What tells that a file is not the one it was: inode, size and time of change; None: it is not there.

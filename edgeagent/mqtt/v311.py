@@ -20,7 +20,6 @@ import aiomqtt
 import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
-from edgeagent.core import topics
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons, v311_packets, v311_reasons
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, RECEIVE_MAX, Handshake
@@ -39,6 +38,7 @@ from edgeagent.mqtt.link import (
     Publication,
 )
 from edgeagent.mqtt.v311_client import Client
+from edgeagent.wire import topics
 
 # More than this waits to be written: no room until it is gone.
 _WRITE_MAX_BYTES = 1 << 16

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from edgeagent.core.account import Account
 from edgeagent.outbox.cursor import LogState
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.records import (
@@ -26,6 +25,7 @@ from edgeagent.outbox.records import (
     MERGED,
     SETTLED,
 )
+from edgeagent.ports.account import Account
 
 
 def account_of(logs: Mapping[str, Log]) -> Account:

@@ -17,10 +17,10 @@ from zlib import crc32
 
 import msgspec
 
-from edgeagent.core.frame import Batch
-from edgeagent.core.settled import Released
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
+from edgeagent.outbox.frame import Batch
+from edgeagent.outbox.released import Released
 
 SLOT_BYTES = 128 << 10
 _MAGIC = b"EDGECUR1"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from edgeagent.core.elapsed import is_set
-from edgeagent.core.verification import DeadHealth
+from edgeagent.common.elapsed import is_set
 from edgeagent.errors import DeadLettersFull, StorageFailed
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.records import DROPPED, EXPIRED, DeadLimits, Leased
 from edgeagent.outbox.retention import Cut
+from edgeagent.ports.verification import DeadHealth
 
 # This part of them goes together when there are too many.
 _DROPPED_PART = 20

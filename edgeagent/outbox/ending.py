@@ -18,8 +18,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeagent.core.frame import Frame, Gap, Kind, decode_batch, scan
 from edgeagent.outbox.cursor import LogState
+from edgeagent.outbox.frame import Frame, Gap, Kind, decode_batch, scan
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.segment import Segment
 

@@ -1,6 +1,6 @@
 """The export file on a disk: written beside its name, synced and only then named; read line by line.
 
-Only one trigger at a time is in memory. The lines are those of `core.transfer`.
+Only one trigger at a time is in memory. The lines are those of `ports.transfer`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from edgeagent.core.transfer import MAX_LINE_BYTES, Checker, ExportedTrigger, Lines
 from edgeagent.errors import CommandFailed, MessageError, StorageFailed
 from edgeagent.outbox.files import create_anew, keep_as
+from edgeagent.ports.transfer import MAX_LINE_BYTES, Checker, ExportedTrigger, Lines
 
 _FILE_MODE = 0o600  # the data of devices, wherever the operator puts it
 

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent.core.event import Record
-from edgeagent.core.firings import Firing, Firings
 from edgeagent.errors import StorageFailed
+from edgeagent.events.event import Record
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.records import Armed
+from edgeagent.rules.firings import Firing, Firings
 
 _log = logging.getLogger(__name__)
 

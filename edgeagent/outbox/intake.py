@@ -8,9 +8,9 @@ from typing import Protocol
 
 import msgspec
 
-from edgeagent.core.event import Record
-from edgeagent.core.frame import Kind
 from edgeagent.errors import OutboxError, RecordTooLarge, StorageFailed
+from edgeagent.events.event import Record
+from edgeagent.outbox.frame import Kind
 from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.records import Group
 

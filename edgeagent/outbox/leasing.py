@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from edgeagent.core.frame import Frame
+from edgeagent.outbox.frame import Frame
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.records import Leased, decode

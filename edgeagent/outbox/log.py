@@ -18,7 +18,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.core.frame import (
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.cursor import LogState, distances
+from edgeagent.outbox.ending import Ending, Recovered, ending_of, open_end
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.frame import (
     HEADER_BYTES,
     Batch,
     Kind,
@@ -26,12 +30,8 @@ from edgeagent.core.frame import (
     blocks_bytes,
     encode_blocks,
 )
-from edgeagent.core.settled import Released
-from edgeagent.errors import StorageFailed
-from edgeagent.outbox.cursor import LogState, distances
-from edgeagent.outbox.ending import Ending, Recovered, ending_of, open_end
-from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.reader import Damage
+from edgeagent.outbox.released import Released
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
 
 _BATCH_BYTES = 128  # more than a batch ever takes: ten integers of nine bytes

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 
-from edgeagent.core.dedupe import event_key
-from edgeagent.core.event import Record
-from edgeagent.core.frame import Frame, Kind
 from edgeagent.errors import StorageFailed
+from edgeagent.events.dedupe import event_key
+from edgeagent.events.event import Record
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.firingsfile import KeptFirings
+from edgeagent.outbox.frame import Frame, Kind
 from edgeagent.outbox.reader import numbered
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (

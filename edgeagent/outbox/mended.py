@@ -10,16 +10,16 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgeagent.core.frame import HEADER_BYTES, Frame, SegmentHeader
-from edgeagent.core.transfer import ExportedTrigger, exported_trigger
 from edgeagent.errors import MessageError, OutboxError
 from edgeagent.outbox.files import Filesystem, OsFilesystem, may_not_open
+from edgeagent.outbox.frame import HEADER_BYTES, Frame, SegmentHeader
 from edgeagent.outbox.reader import Reader
 from edgeagent.outbox.records import LOGS, decode
 from edgeagent.outbox.segment import Segment, number_of
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import take_in
 from edgeagent.outbox.unreadable import ASIDE, BELOW, files_aside
+from edgeagent.ports.transfer import ExportedTrigger, exported_trigger
 
 _SEGMENT_NAME_CHARS = 24  # what stands behind them tells it from another one of this name
 _READ_FRAMES = 200

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.core.frame import Kind
 from edgeagent.errors import RecordTooLarge
+from edgeagent.outbox.frame import Kind
 from edgeagent.outbox.log import Entries, room_of
 from edgeagent.outbox.records import Closing, Leased, Moved
 

@@ -14,10 +14,10 @@ from typing import Self, TypeVar
 
 import msgspec
 
-from edgeagent.core.headroom import Headroom
 from edgeagent.errors import OutboxError, OutboxFull
 from edgeagent.outbox.alarm import Alarm
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.headroom import Headroom
 from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,

@@ -6,9 +6,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import NamedTuple, Protocol
 
-from edgeagent.core.frame import HEADER_BYTES, Block, Frame, Gap, Kind, decode_batch, find_block, frames_of, read_block
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
+from edgeagent.outbox.frame import (
+    HEADER_BYTES,
+    Block,
+    Frame,
+    Gap,
+    Kind,
+    decode_batch,
+    find_block,
+    frames_of,
+    read_block,
+)
 from edgeagent.outbox.segment import Segment
 
 # A read brings at least one block, unless that holds a large frame. The buffer is all that reading costs in memory.

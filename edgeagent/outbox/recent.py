@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent.core.dedupe import DIGEST_BYTES, KEY_BYTES, OPEN_DELIVERIES
 from edgeagent.errors import StorageFailed
+from edgeagent.events.dedupe import DIGEST_BYTES, KEY_BYTES, OPEN_DELIVERIES
 from edgeagent.outbox.files import Filesystem
 
 _ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES

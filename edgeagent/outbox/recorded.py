@@ -6,12 +6,12 @@ settled are there too, as far back as its segment goes.
 
 from __future__ import annotations
 
-from edgeagent.core.frame import Frame
-from edgeagent.core.ports import RecordedPage
-from edgeagent.core.transfer import ExportedTrigger, exported_trigger
+from edgeagent.outbox.frame import Frame
 from edgeagent.outbox.reader import Reader
 from edgeagent.outbox.records import decode
 from edgeagent.outbox.store import Store
+from edgeagent.ports.operator import RecordedPage
+from edgeagent.ports.transfer import ExportedTrigger, exported_trigger
 
 # What one page reads: it fits an answer, and bounds for how long a running agent's commits wait.
 _PAGE_FRAMES = 1000

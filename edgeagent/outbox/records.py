@@ -8,9 +8,9 @@ from typing import Literal, NamedTuple, cast
 
 import msgspec
 
-from edgeagent.core.dedupe import KEY_BYTES, data_digest
-from edgeagent.core.event import Draft, Record
-from edgeagent.core.frame import Frame, Kind
+from edgeagent.events.dedupe import KEY_BYTES, data_digest
+from edgeagent.events.event import Draft, Record
+from edgeagent.outbox.frame import Frame, Kind
 from edgeagent.outbox.recent import Delivery
 
 NORMAL, HIGH, DEAD, PARKED, WINDOWS = "normal", "high", "dead", "parked", "windows"

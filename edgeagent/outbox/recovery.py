@@ -13,10 +13,9 @@ from itertools import chain
 
 import msgspec
 
-from edgeagent.core.account import Account, EventCounts, event_problems
-from edgeagent.core.frame import Batch, Frame, Kind, decode_batch
 from edgeagent.outbox.cursor import Checkpoint, LogState
 from edgeagent.outbox.ending import Recovered
+from edgeagent.outbox.frame import Batch, Frame, Kind, decode_batch
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
@@ -32,6 +31,7 @@ from edgeagent.outbox.records import (
     decode,
 )
 from edgeagent.outbox.unfinished import Unfinished, gone_way
+from edgeagent.ports.account import Account, EventCounts, event_problems
 
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20

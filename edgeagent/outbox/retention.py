@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from edgeagent.core.elapsed import is_set
+from edgeagent.common.elapsed import is_set
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import Reader
 from edgeagent.outbox.records import EXPIRED

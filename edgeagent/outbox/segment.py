@@ -7,9 +7,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from edgeagent.core.frame import HEADER_BYTES, SegmentHeader
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
+from edgeagent.outbox.frame import HEADER_BYTES, SegmentHeader
 
 _SUFFIX = ".seg"
 _MAX_NUMBER = 1 << 63  # so that what comes after any number fits its field

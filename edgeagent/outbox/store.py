@@ -17,14 +17,13 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.frame import Batch, Frame, Kind
 from edgeagent.errors import DiskReadOnly, OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.deadletters import TOO_OLD, DeadLetters
 from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.frame import Batch, Frame, Kind
 from edgeagent.outbox.intake import store_groups
 from edgeagent.outbox.leasing import triggers_of
 from edgeagent.outbox.log import Entries, Log
@@ -54,6 +53,7 @@ from edgeagent.outbox.records import (
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 from edgeagent.outbox.retention import Cut, release_expired, release_oldest
 from edgeagent.outbox.segment import header_maker
+from edgeagent.ports.account import Account, EventCounts
 
 # What one read brings at most: it bounds what a lease holds in memory.
 _READ_FRAMES = 256

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from edgeagent.core.event import Record
+from edgeagent.events.event import Record
 from edgeagent.outbox.records import Group, Leased
 
 _MAX_TRIGGERS = 2048

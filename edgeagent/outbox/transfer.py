@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from edgeagent.core.ports import Imported, Waiting, WaitingPage
-from edgeagent.core.transfer import ExportedTrigger, exported_trigger, imported_record
 from edgeagent.outbox.moves import parts_of
 from edgeagent.outbox.records import (
     EVENT_LOGS,
@@ -26,6 +24,8 @@ from edgeagent.outbox.records import (
 )
 from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.store import Store
+from edgeagent.ports.operator import Imported, Waiting, WaitingPage
+from edgeagent.ports.transfer import ExportedTrigger, exported_trigger, imported_record
 
 # A page ends after about so many bytes of data, so that it fits an answer and a running agent commits in between.
 _PAGE_BYTES = 1 << 20

@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.verification import DeadHealth
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
 from edgeagent.outbox.records import Group, Loss
 from edgeagent.outbox.store import Store
+from edgeagent.ports.account import Account, EventCounts
+from edgeagent.ports.verification import DeadHealth
 
 # What is appended, and who is told the seq of its first trigger, or why it is not stored.
 Append = tuple[Group, Callable[[int | BaseException], None]]

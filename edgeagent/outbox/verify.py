@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from edgeagent.core.account import event_problems
-from edgeagent.core.frame import Frame
-from edgeagent.core.verification import DamagedRange, LogExtent, Overview, TornTail, VerifiedPart
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.cursor import read_slots
 from edgeagent.outbox.files import File, Filesystem
+from edgeagent.outbox.frame import Frame
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.overlay import open_read_only
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.records import LOGS, Loss, decode
 from edgeagent.outbox.segment import Segment
 from edgeagent.outbox.store import Store
+from edgeagent.ports.account import event_problems
+from edgeagent.ports.verification import DamagedRange, LogExtent, Overview, TornTail, VerifiedPart
 
 # What one part reads: it bounds for how long a running agent's commits wait.
 _PART_FRAMES = 2000

@@ -19,9 +19,9 @@ from edgeagent import errors
 from edgeagent.__main__ import _COMMANDS as COMMANDS
 from edgeagent.config.reader import Reader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
-from edgeagent.core import messages, topics
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.messages import State
+from edgeagent.ports.account import Account, EventCounts
+from edgeagent.wire import messages, topics
+from edgeagent.wire.messages import State
 from tests.architecture.source import ROOT, modules
 from tests.unit.test_examples import Key, keys_of
 

@@ -31,7 +31,7 @@ def part(dotted: str) -> str:
 
 
 def test_the_package_has_modules_to_look_at() -> None:
-    assert {"edgeagent", "edgeagent.errors", "edgeagent.core.names"} <= {module.name for module in PACKAGE}
+    assert {"edgeagent", "edgeagent.errors", "edgeagent.common.names"} <= {module.name for module in PACKAGE}
 
 
 @pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)

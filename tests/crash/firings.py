@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from edgeagent.core.event import Record
 from edgeagent.errors import OutboxError, StorageFailed
+from edgeagent.events.event import Record
 from edgeagent.outbox.records import EVENT_LOGS, Armed, Group
 from edgeagent.outbox.store import Store
 from tests.fakes.stores import BOOT

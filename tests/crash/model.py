@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from random import Random
 
-from edgeagent.core.account import Account, event_problems
-from edgeagent.core.event import Record
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
+from edgeagent.events.event import Record
 from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,
@@ -25,6 +24,7 @@ from edgeagent.outbox.records import (
     Leased,
     Limits,
 )
+from edgeagent.ports.account import Account, event_problems
 from tests.crash.firings import REMEMBERED, FiringsModel
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 from tests.fakes.stores import BOOT, DIRECTORY, closing, group, open_store, record

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.event import Record
-from edgeagent.core.frame import HEADER_BYTES, Frame, Kind, SegmentHeader, scan
+from edgeagent.events.event import Record
 from edgeagent.outbox.files import OsFilesystem
+from edgeagent.outbox.frame import HEADER_BYTES, Frame, Kind, SegmentHeader, scan
 from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, WINDOWS, Armed, Limits
 from edgeagent.outbox.store import Store
 from tests.fakes.stores import blocks_of, closing, everything, group, record

@@ -6,23 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgeagent.core.account import Account
-from edgeagent.core.event import Draft
-from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import (
-    Accepted,
-    DeadLetter,
-    Imported,
-    RecordedPage,
-    Reloaded,
-    TriggerQuery,
-    TriggerRef,
-    Waiting,
-    WaitingPage,
-)
-from edgeagent.core.transfer import ExportedTrigger
-from edgeagent.core.verification import Overview, VerifiedPart
 from edgeagent.errors import EdgeAgentError
+from edgeagent.events.event import Draft
+from edgeagent.ports.account import Account
+from edgeagent.ports.device import Accepted, TriggerQuery, TriggerRef
+from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Reloaded, Waiting, WaitingPage
+from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.verification import Overview, VerifiedPart
+from edgeagent.wire.messages import Report, State
 
 CORRELATION_ID = "9f2c" * 8
 

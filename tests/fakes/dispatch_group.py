@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from edgeagent.core import topics
 from edgeagent.mqtt.link import Message, Subscription
+from edgeagent.wire import topics
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Program, until
 

@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Allow, Broker
-from edgeagent.core import topics
-from edgeagent.core.units import Duration
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Order
@@ -16,6 +15,7 @@ from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.mqtt.link import Link, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import topics
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto
 
 

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgeagent.core import topics
+from edgeagent.wire import topics
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import Group, Monitor
 from tests.fakes.mosquitto import Mosquitto

@@ -9,13 +9,13 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.errors import EngineError, Unavailable
 from edgeagent.mqtt.link import Abilities, Ack, Message, Publication
+from edgeagent.wire.messages import Status
 
 DOWN = Unavailable("mqtt://broker.example", "the connection failed")
 

@@ -22,15 +22,15 @@ from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.uplink import Addressing
 from edgeagent.config.tables import Uplink
-from edgeagent.core.dedupe import Dedupe
-from edgeagent.core.event import Draft
-from edgeagent.core.messages import Report
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import RuleSpec
+from edgeagent.events.dedupe import Dedupe
+from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack, Message
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.wire.messages import Report
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock

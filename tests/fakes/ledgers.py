@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report, State
 
 
 @asynccontextmanager

@@ -24,13 +24,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
-from edgeagent.core import topics
-from edgeagent.core.units import Duration
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import topics
 from tests.fakes.accepting import accepting
 
 DEADLINE_S = 10.0

@@ -1,6 +1,6 @@
 """A trigger message as the words of the contract say it: the document is built anew, one parameter after the other.
 
-It shares no code with `edgeagent.core.trigger`, `parameters` and `sjson`, has no speed, and knows only the dests that
+It shares no code with `edgeagent.rules.trigger`, `parameters` and `sjson`, has no speed, and knows only the dests that
 have names, indexes, `-1`, `:name` and `#(name=="text")`.
 """
 
@@ -13,7 +13,7 @@ from copy import deepcopy
 from decimal import Decimal
 from typing import Any
 
-from edgeagent.core.event import Record
+from edgeagent.events.event import Record
 
 
 class CannotRender(Exception):

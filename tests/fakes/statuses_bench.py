@@ -18,12 +18,12 @@ import msgspec
 import pytest
 
 from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
-from edgeagent.core import topics
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from edgeagent.dispatcher.namespace import Pace
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
 from edgeagent.mqtt.link import Message
+from edgeagent.wire import topics
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 
 DEADLINE_S = 5.0
 _POLL_S = 0.002

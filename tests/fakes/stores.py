@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from random import Random
 
-from edgeagent.core.event import Record, gathered
-from edgeagent.core.frame import HEADER_BYTES, Block, Frame, SegmentHeader, read_block, scan
+from edgeagent.events.event import Record, gathered
+from edgeagent.outbox.frame import HEADER_BYTES, Block, Frame, SegmentHeader, read_block, scan
 from edgeagent.outbox.records import LOGS, NORMAL, Armed, Closing, Group, Leased, Limits
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store

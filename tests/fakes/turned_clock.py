@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgeagent.agent.clock import Clock, Moment
-from edgeagent.core.times import rfc3339
+from edgeagent.common.times import rfc3339
 
 _BOOTED_MS = 1_790_000_000_000
 

@@ -16,11 +16,10 @@ from zlib import crc32
 import msgspec
 import pytest
 
-from edgeagent.core.event import Record
-from edgeagent.core.firings import Firing
-from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader, Tail, decode_batch, scan
+from edgeagent.events.event import Record
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState
 from edgeagent.outbox.firingsfile import _Content as FiringsContent
+from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader, Tail, decode_batch, scan
 from edgeagent.outbox.recent import Delivery, Recent, _Content
 from edgeagent.outbox.records import (
     DEAD,
@@ -41,6 +40,7 @@ from edgeagent.outbox.records import (
 )
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
+from edgeagent.rules.firings import Firing
 from tests.fakes.crash_filesystem import CrashFilesystem
 
 HERE = Path(__file__).parent

@@ -12,8 +12,6 @@ import pytest
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.kubernetes import KubernetesClient, KubernetesSettings
 from edgeagent.config.tables import Broker
-from edgeagent.core import topics
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from edgeagent.dispatcher.cursor import parse_cursor, unix_s
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
@@ -22,6 +20,8 @@ from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import Timing
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import topics
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo, hang, refused
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edgeagent.config.tables import Allow
-from edgeagent.core.messages import Response, Status, parse_response, parse_status
+from edgeagent.wire.messages import Response, Status, parse_response, parse_status
 from tests.fakes.dispatch_rehearsal import CutEngine, dispatching
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
 

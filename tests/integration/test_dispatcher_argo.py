@@ -13,16 +13,16 @@ import msgspec
 import pytest
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Allow, Broker
-from edgeagent.core import topics
-from edgeagent.core.messages import Response, parse_response
-from edgeagent.core.units import Duration
 from edgeagent.dispatcher import gate
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.mqtt.link import Link, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import topics
+from edgeagent.wire.messages import Response, parse_response
 from tests.fakes import argo_server
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core import topics
 from edgeagent.mqtt.link import Subscription
+from edgeagent.wire import topics
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 
 PAGE = Path(__file__).parents[2] / "docs" / "dispatcher.md"

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.messages import parse_response
 from edgeagent.mqtt.link import Message
+from edgeagent.wire.messages import parse_response
 from tests.fakes.dispatch_rehearsal import dispatching
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 

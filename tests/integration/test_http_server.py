@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.messages import State
 from edgeagent.httpapi.connection import Timeouts
+from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import Agent, Wire, serving, until
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath, Uplink
-from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.mqtt import engines
 from edgeagent.mqtt.link import (

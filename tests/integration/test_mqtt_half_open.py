@@ -4,7 +4,7 @@ import asyncio
 
 import mqtt5
 
-from edgeagent.core.units import Duration
+from edgeagent.common.units import Duration
 from edgeagent.errors import Denied
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient

@@ -4,8 +4,8 @@ import asyncio
 import subprocess
 from pathlib import Path
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath
-from edgeagent.core.units import Duration
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Publication, Subscription, Will
 from tests.fakes.listener import Listener

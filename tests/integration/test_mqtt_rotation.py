@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
-from edgeagent.core.units import Duration
 from edgeagent.errors import Denied
 from edgeagent.mqtt.link import Subscription, Will
 from edgeagent.mqtt.rotation import Rotation

@@ -27,8 +27,8 @@ from typing import Any
 
 import pytest
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath
-from edgeagent.core.units import Duration
 from edgeagent.errors import Unavailable
 from edgeagent.mqtt.link import SUCCESS, Publication, Subscription, Will
 from tests.fakes.engine import Engine, success

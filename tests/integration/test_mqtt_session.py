@@ -10,8 +10,8 @@ from typing import Any
 import mqtt5
 import pytest
 
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, FilePath
-from edgeagent.core.units import Duration
 from edgeagent.errors import Denied
 from edgeagent.mqtt.session import keep_connected
 from tests.fakes.listener import Listener

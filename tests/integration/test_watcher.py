@@ -11,10 +11,8 @@ import msgspec
 import pytest
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Broker
-from edgeagent.core import topics
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
-from edgeagent.core.units import Duration
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.namespace import Pace
@@ -24,6 +22,8 @@ from edgeagent.dispatcher.watcher import Timing
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.link import Link, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.wire import topics
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
 

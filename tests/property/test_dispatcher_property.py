@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core import topics
 from edgeagent.mqtt.link import Message
+from edgeagent.wire import topics
 from tests.fakes.dispatching import Stage, trigger, until
 from tests.fakes.statuses_bench import Engine, running
 from tests.property.test_downlink_property import ANYTHING, EXTREMES, encoded

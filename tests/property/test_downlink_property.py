@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.ports import TriggerQuery
+from edgeagent.ports.device import TriggerQuery
 from tests.fakes.downlinking import RESPONSE, STATUS, Scene, scene
 
 OURS = "<ours>"  # stands for the correlation id of the message's trigger

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeagent.core.expressions import ExpressionError, compile_expression
+from edgeagent.lang.govaluate.expression import ExpressionError, compile_expression
 
 # From the loosest to the tightest, as the manual of govaluate and its planner have them.
 PRECEDENCE = [

@@ -8,8 +8,8 @@ from unittest.mock import patch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core import filter_pattern_automaton
-from edgeagent.core.filter_patterns import compile_pattern
+from edgeagent.lang.re2 import automaton as filter_pattern_automaton
+from edgeagent.lang.re2.pattern import compile_pattern
 
 # Python's words for what it does not write as RE2 does; its own \B is not in an empty text.
 IN_PYTHON = {r"\z": r"\Z", r"\B": r"(?!\b)"}

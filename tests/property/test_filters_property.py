@@ -11,9 +11,9 @@ import msgspec
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.filters import compile_filters, filter_problems
-from edgeagent.core.rulespec import ContextFilter, DataFilter, ExprFilter, Filters, TimeFilter
 from edgeagent.errors import MessageError
+from edgeagent.rules.filters import compile_filters, filter_problems
+from edgeagent.rules.spec import ContextFilter, DataFilter, ExprFilter, Filters, TimeFilter
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "": operator.eq,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeagent.core.frame import (
+from edgeagent.outbox.frame import (
     ALIGNMENT,
     HEADER_BYTES,
     Block,

@@ -7,10 +7,10 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.elapsed import Instant
-from edgeagent.core.gathering import Gathering
-from edgeagent.core.rulespec import Window
-from edgeagent.core.units import Duration
+from edgeagent.common.elapsed import Instant
+from edgeagent.common.units import Duration
+from edgeagent.rules.gathering import Gathering
+from edgeagent.rules.spec import Window
 
 MAX_DATA_BYTES = 200
 MAX_HELD_BYTES = 8_000

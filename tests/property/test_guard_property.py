@@ -7,12 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgeagent.core.elapsed import Instant
-from edgeagent.core.firings import Firing
-from edgeagent.core.guard import Guard, Step, Verdict
-from edgeagent.core.rules import Rule
-from edgeagent.core.rulespec import Filters, RuleSpec, TimeFilter
-from edgeagent.core.units import Duration
+from edgeagent.common.elapsed import Instant
+from edgeagent.common.units import Duration
+from edgeagent.rules.firing_limits import Guard, Step, Verdict
+from edgeagent.rules.firings import Firing
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.spec import Filters, RuleSpec, TimeFilter
 
 THROTTLE_MS = 10
 BOOT = b"boot"

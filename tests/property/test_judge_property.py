@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.guarded import Guarded
-from edgeagent.core.event import Draft
-from edgeagent.core.judge import Judge, Outcome, Seen
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.times import rfc3339
-from edgeagent.core.units import Duration
+from edgeagent.common.times import rfc3339
+from edgeagent.common.units import Duration
+from edgeagent.events.event import Draft
+from edgeagent.rehearsal.judge import Judge, Outcome, Seen
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import RuleSpec
 
 START_MS = 1_800_000_000_000
 

@@ -5,7 +5,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.pace import FIRST_WINDOW, Pace
+from edgeagent.agent.congestion import FIRST_WINDOW, Pace
 
 
 def drain(pace: Pace, messages: int, service_s: float, way_s: float) -> tuple[float, int]:

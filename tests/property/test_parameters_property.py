@@ -11,12 +11,12 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.event import Record
-from edgeagent.core.parameters import parameter_problems
-from edgeagent.core.rules import Rule, dest_problems
-from edgeagent.core.rulespec import Parameter, RuleSpec
-from edgeagent.core.trigger import Document, render
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Record
+from edgeagent.rules.parameters import parameter_problems
+from edgeagent.rules.ruleset import Rule, dest_problems
+from edgeagent.rules.spec import Parameter, RuleSpec
+from edgeagent.rules.trigger import Document, render
 from tests.fakes.naive_trigger import CannotRender, naive_message
 
 CORRELATION = "979cfca95dc3c254bdde65b3b9ab74a5"

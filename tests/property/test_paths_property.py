@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.core.paths import MISSING, compile_path, lookup
+from edgeagent.lang.gjson.path import MISSING, compile_path, lookup
 
 
 class Name(NamedTuple):

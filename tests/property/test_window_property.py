@@ -6,9 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgeagent.core.causes import SILENT, UNHEARD, Cause, Kind
-from edgeagent.core.inflight import PROBE_S, InFlight, Phase, Window
-from edgeagent.core.resting import WOKEN_BY_SUCCESS
+from edgeagent.agent.causes import SILENT, UNHEARD, Cause, Kind
+from edgeagent.agent.inflight import PROBE_S, InFlight, Phase, Window
+from edgeagent.agent.resting import WOKEN_BY_SUCCESS
 
 LIMIT = 6
 TIMEOUT_S = 60.0

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.workflow_check import workflow_check
-from edgeagent.core.workflow_types import _STRUCTS
+from edgeagent.workflows.check import workflow_check
+from edgeagent.workflows.types import _STRUCTS
 from tests.fakes.workflow_examples import dag, gives, one, runs, says, step, steps, takes, writes
 
 TEXTS = st.sampled_from(

@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from edgeagent.core.trigger import correlation_id
-from edgeagent.core.units import Size
+from edgeagent.common.units import Size
+from edgeagent.rules.trigger import correlation_id
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import ArgoDispatcher
 from tests.fakes.dispatch_scene import eventually

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.units import Size
+from edgeagent.common.units import Size
 from tests.fakes.cgroup import memory_limited
 from tests.fakes.mosquitto import free_port
 from tests.fakes.programs import RULE, Program, until

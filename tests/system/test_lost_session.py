@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.messages import parse_status_query
+from edgeagent.wire.messages import parse_status_query
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import ArgoDispatcher
 from tests.fakes.mosquitto import Mosquitto, MqttClient

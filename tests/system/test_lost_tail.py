@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.frame import HEADER_BYTES
+from edgeagent.outbox.frame import HEADER_BYTES
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent
 from tests.fakes.tcp_proxy import TcpProxy

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.messages import LABEL_CORRELATION_ID
+from edgeagent.wire.messages import LABEL_CORRELATION_ID
 from tests.fakes.dispatch_scene import Scene, scene
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.mqtt311 import Producer311

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core import topics
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from edgeagent.wire import topics
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import GROUP, ArgoDispatcher
 from tests.fakes.dispatch_scene import Scene, eventually, scene

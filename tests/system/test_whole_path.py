@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from edgeagent.cli.client import AgentRefused
-from edgeagent.core.trigger import correlation_id
 from edgeagent.mqtt.link import Subscription
+from edgeagent.rules.trigger import correlation_id
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import RULE, Agent, Dispatcher

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgeagent.core.account import Account, EventCounts, event_problems
+from edgeagent.ports.account import Account, EventCounts, event_problems
 
 BALANCED = Account(
     accepted=39,

@@ -6,8 +6,8 @@ import pytest
 
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.uplink import age_s
-from edgeagent.core.event import Draft, record
-from edgeagent.core.times import rfc3339
+from edgeagent.common.times import rfc3339
+from edgeagent.events.event import Draft, record
 from edgeagent.outbox.records import NORMAL, Leased
 
 RIGHT_MS = 1_800_000_000_000

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.agent import asking as asking_module
-from edgeagent.core.messages import State, parse_status_query
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack
+from edgeagent.wire.messages import State, parse_status_query
 from tests.fakes.downlinking import Scene, scene
 from tests.fakes.ledgers import life
 
@@ -149,7 +149,7 @@ async def test_ten_thousand_from_before_are_read_in_parts_and_asked_for_in_parts
 async def test_what_found_no_room_is_followed_when_others_have_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgeagent.core.inquiry.MAX_FOLLOWED", 4)
+    monkeypatch.setattr("edgeagent.agent.inquiry.MAX_FOLLOWED", 4)
     async with scene(tmp_path, status_timeout_s=0.3) as here:
         here.up()
         names = await triggered(here, 6)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.backoff import full_jitter
+from edgeagent.common.backoff import full_jitter
 
 
 @pytest.mark.parametrize(("attempt", "ceiling_s"), [(0, 1), (1, 2), (5, 32), (6, 60), (7, 60)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.causes import BUSY, ENGINE, REHEARSAL, SILENT, UNHEARD, Cause, Kind, disproved_by, of_answer
+from edgeagent.agent.causes import BUSY, ENGINE, REHEARSAL, SILENT, UNHEARD, Cause, Kind, disproved_by, of_answer
 
 PLANT = Cause(Kind.FORBIDDEN, "plant")
 INSPECT = Cause(Kind.MISSING, "inspect")

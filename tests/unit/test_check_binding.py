@@ -8,7 +8,7 @@ import pytest
 
 from edgeagent.__main__ import main
 from edgeagent.config import load_agent
-from edgeagent.core.topics import AGENTS_TRIGGER, TRIGGER, is_unbound
+from edgeagent.wire.topics import AGENTS_TRIGGER, TRIGGER, is_unbound
 
 RULE = '[[rule]]\nname = "r"\nnamespace = "n"\ntemplate = "t"\n'
 REHEARSAL = '[engine]\nkind = "dry-run"\n'

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from edgeagent.__main__ import main
-from edgeagent.core.event import Draft, gathered, record
-from edgeagent.core.transfer import Lines, exported_trigger
+from edgeagent.events.event import Draft, gathered, record
+from edgeagent.ports.transfer import Lines, exported_trigger
 
 FLOW = Path(__file__).parents[2] / "edgeagent" / "demo" / "water-flow.csv"
 RULE = """

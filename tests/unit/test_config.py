@@ -13,9 +13,9 @@ from edgeagent import config
 from edgeagent.config import load_agent
 from edgeagent.config.checks import agent_problems
 from edgeagent.config.tables import AgentConfig
-from edgeagent.core.frame import MAX_COUNT
-from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import ConfigError
+from edgeagent.outbox.frame import MAX_COUNT
+from edgeagent.rules.spec import RuleSpec
 
 ROOT = Path(__file__).parents[2]
 RULE = '[[rule]]\nname = "r"\nnamespace = "plant"\ntemplate = "t"\n'

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.common.units import Duration
 from edgeagent.config import load_dispatcher
-from edgeagent.core.units import Duration
 from edgeagent.errors import ConfigError
 
 Write = Callable[[str], Path]

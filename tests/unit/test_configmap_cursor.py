@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.configmaps import ConfigMaps, Patience
 from edgeagent.dispatcher.namespace import Namespace, Pace
 from edgeagent.errors import EngineUnavailable
+from edgeagent.wire.messages import Status
 from tests.fakes.configmaps import CORRELATION_ID, URL, Api, applying, configmap_name, ended
 from tests.fakes.dispatching import until
 from tests.fakes.statuses_bench import Counted

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.frame import Batch
-from edgeagent.core.settled import Released
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState, distances
+from edgeagent.outbox.frame import Batch
+from edgeagent.outbox.released import Released
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 
 PATH = Path("/outbox/cursor")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgeagent.core.dedupe import (
+from edgeagent.events.dedupe import (
     DIGEST_BYTES,
     KEY_BYTES,
     OPEN_DELIVERIES,

@@ -6,8 +6,6 @@ import sys
 import pytest
 from rich.console import Console
 
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.messages import Report, State
 from edgeagent.demo import chart, series
 from edgeagent.demo.device import Stats
 from edgeagent.demo.plain import Plain
@@ -16,6 +14,8 @@ from edgeagent.demo.screen import picture
 from edgeagent.demo.series import Reading
 from edgeagent.demo.show import choose_display
 from edgeagent.demo.tally import Tally
+from edgeagent.ports.account import Account, EventCounts
+from edgeagent.wire.messages import Report, State
 
 FINE = Sample(102.0, is_loss=False, waiting=0, uplink_works=True, agent_runs=True)
 BAD = Sample(24.0, is_loss=True, waiting=9, uplink_works=False, agent_runs=False)

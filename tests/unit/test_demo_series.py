@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgeagent.config import load_agent, load_dispatcher
-from edgeagent.core.event import Draft
-from edgeagent.core.rules import RuleSet
 from edgeagent.demo import configs, series
 from edgeagent.demo.device import SOURCE
+from edgeagent.events.event import Draft
+from edgeagent.rules.ruleset import RuleSet
 
 
 def test_the_readings_are_all_there_and_each_has_a_time_of_its_own() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.account import Account, EventCounts
 from edgeagent.demo.tally import RESPONSES, STATUSES, TRIGGERS, Tally
 from edgeagent.errors import MessageError
+from edgeagent.ports.account import Account, EventCounts
 
 EVENTS = EventCounts(received=2, stored=1, filtered=1)
 ACCOUNT = Account(

@@ -13,13 +13,14 @@ import pytest
 from hera.events.models import EventSource, Sensor
 from hera.workflows.models import Workflow
 
-from edgeagent.core import paths, topics
-from edgeagent.core.event import Record
-from edgeagent.core.filters import compile_filters, filter_problems
-from edgeagent.core.rules import Rule
-from edgeagent.core.rulespec import Filters, RuleSpec
-from edgeagent.core.sjson import assign, compile_dest
-from edgeagent.core.trigger import correlation_id, render
+from edgeagent.events.event import Record
+from edgeagent.lang.gjson import path as paths
+from edgeagent.lang.sjson import assign, compile_dest
+from edgeagent.rules.filters import compile_filters, filter_problems
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.spec import Filters, RuleSpec
+from edgeagent.rules.trigger import correlation_id, render
+from edgeagent.wire import topics
 from tests.fakes.manifests import ARGO_EVENTS, Document, documents, the
 
 MODELS: dict[str, type[EventSource | Sensor]] = {"EventSource": EventSource, "Sensor": Sensor}

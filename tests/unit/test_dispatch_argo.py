@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from edgeagent.argo.wire import Metadata, Workflow
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher import argo
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable
+from edgeagent.wire.messages import Status
 
 URL = "https://argo.example:2746"
 LABELS = {"edgeagent.io/agent": "gw-1", "edgeagent.io/correlation-id": "c"}

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from edgeagent.core.messages import Status, parse_status
 from edgeagent.errors import Denied
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Message
+from edgeagent.wire.messages import Status, parse_status
 from tests.fakes.dispatching import DOWN, Stage, some_turns, trigger, until
 
 NOT_AUTHORIZED = 0x87

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.dryrun import DryRun, Walks
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken, response_to
+from edgeagent.wire.messages import Status
 
 WORKFLOW = {"spec": {"workflowTemplateRef": {"name": "inspect"}}}
 WALL_S = 1_700_000_000.5  # 2023-11-14T22:13:20Z and a half

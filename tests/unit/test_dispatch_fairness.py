@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from edgeagent.core.names import is_agent_id
+from edgeagent.common.names import is_agent_id
 from edgeagent.dispatcher.dispatcher import MAX_WAITING_OF_ONE
 from edgeagent.dispatcher.validate import sender
 from edgeagent.mqtt.link import Message

@@ -3,7 +3,6 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgeagent.core.messages import parse_response
 from edgeagent.dispatcher.outcome import (
     Created,
     Crowded,
@@ -14,6 +13,7 @@ from edgeagent.dispatcher.outcome import (
     Outcome,
     response_to,
 )
+from edgeagent.wire.messages import parse_response
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from edgeagent.agent.checkup import clock_finding, directory_finding, space_find
 from edgeagent.argo.client import ArgoSettings
 from edgeagent.argo.date import server_time
 from edgeagent.cli.doctor import _tell, outbox_finding
+from edgeagent.common.certificates import expiries
+from edgeagent.common.finding import Finding, Level, fail
 from edgeagent.config.tables import AgentConfig, AgentTable
-from edgeagent.core.certificates import expiries
-from edgeagent.core.checkup import Finding, Level, fail
 from edgeagent.errors import EngineUnavailable
 from edgeagent.host.checkup import certificate_findings, secret_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.messages import State
 from edgeagent.outbox.records import DEAD
 from edgeagent.outbox.search import find
+from edgeagent.wire.messages import State
 from tests.fakes.downlinking import RESPONSE, STATUS, Scene, scene
 
 BEYOND = 10**30

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.messages import State
 from edgeagent.mqtt.link import Ack, Message
+from edgeagent.wire.messages import State
 from tests.fakes.downlinking import Scene, scene
 
 BASE = "argo/workflows/trigger"

@@ -1,10 +1,10 @@
-"""`core.elapsed`: how much time passed, told by clocks that may have been wrong and a machine that was off."""
+"""`common.elapsed`: how much time passed, told by clocks that may have been wrong and a machine that was off."""
 
 from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.elapsed import Elapsed, Instant, elapsed, is_set
+from edgeagent.common.elapsed import Elapsed, Instant, elapsed, is_set
 
 DAY_MS = 86_400_000
 RIGHT_MS = 1_800_000_000_000  # 2027

@@ -3,9 +3,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgeagent.core.event import Draft, Record, body, check, envelope, record
-from edgeagent.core.times import rfc3339
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Draft, Record, body, check, envelope, record
 
 
 def draft(**members: object) -> Draft:

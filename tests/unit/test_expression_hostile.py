@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.expression_operators import MAX_JOINED_CHARACTERS
-from edgeagent.core.expression_tokens import MAX_CHARACTERS
-from edgeagent.core.expressions import MAX_DEPTH, MAX_PARENTHESES, ExpressionError, compile_expression
+from edgeagent.lang.govaluate.expression import MAX_DEPTH, MAX_PARENTHESES, ExpressionError, compile_expression
+from edgeagent.lang.govaluate.operators import MAX_JOINED_CHARACTERS
+from edgeagent.lang.govaluate.tokens import MAX_CHARACTERS
 
 
 def nested(levels: int) -> list[Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.expressions import ExpressionError, compile_expression, unknown_fields
+from edgeagent.lang.govaluate.expression import ExpressionError, compile_expression, unknown_fields
 
 VALUES: dict[str, Any] = {
     "temp": 97.5,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.expressions import compile_expression
+from edgeagent.lang.govaluate.expression import compile_expression
 
 
 def value(text: str) -> object:

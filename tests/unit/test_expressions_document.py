@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import tomli
 
-from edgeagent.core.expression_operators import MAX_JOINED_CHARACTERS
-from edgeagent.core.expression_tokens import MAX_CHARACTERS
-from edgeagent.core.expressions import MAX_DEPTH, MAX_PARENTHESES, ExpressionError, compile_expression
-from edgeagent.core.paths import compile_path, lookup
+from edgeagent.lang.gjson.path import compile_path, lookup
+from edgeagent.lang.govaluate.expression import MAX_DEPTH, MAX_PARENTHESES, ExpressionError, compile_expression
+from edgeagent.lang.govaluate.operators import MAX_JOINED_CHARACTERS
+from edgeagent.lang.govaluate.tokens import MAX_CHARACTERS
 
 TEXT = (Path(__file__).parents[2] / "docs" / "expressions.md").read_text("utf-8")
 FIELDS = ["at", "ready", "site", "state", "temp"]

@@ -11,14 +11,14 @@ import pytest
 
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.config import load_agent
-from edgeagent.core.account import Account, EventCounts
-from edgeagent.core.event import Draft
-from edgeagent.core.firings import MAX_FIRINGS
-from edgeagent.core.gathering import MAX_HELD_BYTES
-from edgeagent.core.judge import Judge, Seen
-from edgeagent.core.messages import State
-from edgeagent.core.rulespec import MAX_WINDOW_COUNT, RuleSpec
 from edgeagent.errors import ConfigError
+from edgeagent.events.event import Draft
+from edgeagent.ports.account import Account, EventCounts
+from edgeagent.rehearsal.judge import Judge, Seen
+from edgeagent.rules.firings import MAX_FIRINGS
+from edgeagent.rules.gathering import MAX_HELD_BYTES
+from edgeagent.rules.spec import MAX_WINDOW_COUNT, RuleSpec
+from edgeagent.wire.messages import State
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "field.md").read_text("utf-8")

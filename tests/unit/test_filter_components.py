@@ -9,12 +9,12 @@ import msgspec
 import pytest
 
 from edgeagent.config import load_agent
-from edgeagent.core import filter_data, filters
-from edgeagent.core.event import Draft
-from edgeagent.core.filters import compile_filters, filter_problems, has_filters
-from edgeagent.core.rules import RuleSet, rule_problems
-from edgeagent.core.rulespec import Filters, RuleSpec
 from edgeagent.errors import ConfigError, MessageError
+from edgeagent.events.event import Draft
+from edgeagent.rules import filter_data, filters
+from edgeagent.rules.filters import compile_filters, filter_problems, has_filters
+from edgeagent.rules.ruleset import RuleSet, rule_problems
+from edgeagent.rules.spec import Filters, RuleSpec
 
 ENVELOPE = {
     "id": "1",

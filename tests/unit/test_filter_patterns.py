@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeagent.core import filter_pattern_automaton
-from edgeagent.core.filter_patterns import compile_pattern
+from edgeagent.lang.re2 import automaton as filter_pattern_automaton
+from edgeagent.lang.re2.pattern import compile_pattern
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True):

@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 
-from edgeagent.core import filter_time
-from edgeagent.core.filter_time import compile_time, time_problems
-from edgeagent.core.rulespec import TimeFilter
 from edgeagent.errors import MessageError
+from edgeagent.rules import filter_time
+from edgeagent.rules.filter_time import compile_time, time_problems
+from edgeagent.rules.spec import TimeFilter
 
 BERLIN = "Europe/Berlin"
 NEW_YORK = "America/New_York"

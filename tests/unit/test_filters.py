@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.filters import compile_filters, filter_notes, filter_problems
-from edgeagent.core.rulespec import ContextFilter, DataFilter, ExprField, ExprFilter, Filters
 from edgeagent.errors import MessageError
+from edgeagent.rules.filters import compile_filters, filter_notes, filter_problems
+from edgeagent.rules.spec import ContextFilter, DataFilter, ExprField, ExprFilter, Filters
 
 
 def passes(body: object, kind: str, comparator: str, *values: str) -> bool:

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from edgeagent.config import load_agent
-from edgeagent.core.event import Draft
-from edgeagent.core.filter_patterns import compile_pattern
-from edgeagent.core.rules import RuleSet
 from edgeagent.errors import ConfigError
+from edgeagent.events.event import Draft
+from edgeagent.lang.re2.pattern import compile_pattern
+from edgeagent.rules.ruleset import RuleSet
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "filters.md").read_text("utf-8")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.firings import MAX_FIRINGS, Firing
-from edgeagent.core.frame import Frame, Kind
 from edgeagent.errors import StorageFailed
+from edgeagent.outbox.frame import Frame, Kind
 from edgeagent.outbox.reader import Reader
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, REPLAYED, SETTLED, Armed
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.verify import verify_part
+from edgeagent.rules.firings import MAX_FIRINGS, Firing
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 from tests.fakes.stores import (
     A_SEGMENT,

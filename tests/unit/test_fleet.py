@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from pathlib import Path
 
-from edgeagent.core.backoff import boot_spread, full_jitter
+from edgeagent.common.backoff import boot_spread, full_jitter
 from edgeagent.mqtt.session import BACKOFF_BASE_S, BACKOFF_CAP_S
 
 AGENTS = 1000

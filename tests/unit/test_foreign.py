@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.foreign import MAX_SHOWN_CHARS, escaped, json_line, line, shown
+from edgeagent.common.foreign import MAX_SHOWN_CHARS, escaped, json_line, line, shown
 
 
 @pytest.mark.parametrize(

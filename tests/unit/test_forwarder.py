@@ -18,13 +18,10 @@ from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.uplink import Addressing
+from edgeagent.common.units import Duration
 from edgeagent.config.tables import Uplink
-from edgeagent.core.dedupe import Dedupe
-from edgeagent.core.event import Draft
-from edgeagent.core.messages import State
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import RuleSpec, Window
-from edgeagent.core.units import Duration
+from edgeagent.events.dedupe import Dedupe
+from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack, Publication
 from edgeagent.outbox.disk import DiskThread
@@ -32,6 +29,9 @@ from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, DISCARDED, PARKED, DeadLimits
 from edgeagent.outbox.search import find
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import RuleSpec, Window
+from edgeagent.wire.messages import State
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.frame import (
+from edgeagent.outbox.frame import (
     ALIGNMENT,
     HEADER_BYTES,
     MAGIC,

@@ -1,4 +1,4 @@
-"""`core.gathering`: events that a rule's window makes into one trigger."""
+"""`rules.gathering`: events that a rule's window makes into one trigger."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 
 import pytest
 
-from edgeagent.core.elapsed import Instant
-from edgeagent.core.gathering import Closed, Gathering
-from edgeagent.core.rulespec import Window
-from edgeagent.core.units import Duration
+from edgeagent.common.elapsed import Instant
+from edgeagent.common.units import Duration
+from edgeagent.rules.gathering import Closed, Gathering
+from edgeagent.rules.spec import Window
 
 RIGHT_MS = 1_800_000_000_000
 BOOT, OLD_BOOT = b"boot-2", b"boot-1"

@@ -1,4 +1,4 @@
-"""`core.guard`: whether a rule with `throttle` or `rearm` fires for a source now."""
+"""`rules.firing_limits`: whether a rule with `throttle` or `rearm` fires for a source now."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.elapsed import Instant
-from edgeagent.core.firings import MAX_FIRINGS, Firing, Firings
-from edgeagent.core.guard import Answer, Guard, Step, Verdict
-from edgeagent.core.rules import Rule
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.units import Duration
+from edgeagent.common.elapsed import Instant
+from edgeagent.common.units import Duration
+from edgeagent.rules.firing_limits import Answer, Guard, Step, Verdict
+from edgeagent.rules.firings import MAX_FIRINGS, Firing, Firings
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.spec import RuleSpec
 
 RIGHT_MS = 1_800_000_000_000
 BOOT, LATER_BOOT = b"boot-1", b"boot-2"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.headroom import Headroom
+from edgeagent.outbox.headroom import Headroom
 
 
 def test_hours_left_follow_the_growth_of_the_last_hour() -> None:

@@ -5,8 +5,8 @@ import base64
 import msgspec
 import pytest
 
-from edgeagent.core.event import Draft
 from edgeagent.errors import EdgeAgentError
+from edgeagent.events.event import Draft
 from edgeagent.httpapi.events import MAX_BATCH_EVENTS, drafts
 from edgeagent.httpapi.problem import problem_for
 from edgeagent.httpapi.request import request_head

@@ -5,8 +5,6 @@ import json
 import msgspec
 import pytest
 
-from edgeagent.core.messages import State
-from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import (
     Draining,
     EdgeAgentError,
@@ -20,6 +18,8 @@ from edgeagent.errors import (
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
+from edgeagent.ports.device import TriggerQuery
+from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, dead_letter, report
 
 OTHER_ID = "0" * 32

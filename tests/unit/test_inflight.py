@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from edgeagent.core.causes import BUSY, ENGINE, UNHEARD, Cause, Kind
-from edgeagent.core.inflight import PROBE_S, InFlight, Phase, Window
+from edgeagent.agent.causes import BUSY, ENGINE, UNHEARD, Cause, Kind
+from edgeagent.agent.inflight import PROBE_S, InFlight, Phase, Window
 
 
 def window(limit: int = 10, *, wait_for_engine: bool = True) -> Window[str]:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgeagent.core.inflight import Phase, Window
+from edgeagent.agent.inflight import Phase, Window
 
 
 def test_what_the_link_goes_on_with_is_not_sent_again_and_its_answer_counts() -> None:

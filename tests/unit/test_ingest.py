@@ -11,11 +11,7 @@ import pytest
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.ingest import Ingest
-from edgeagent.core.dedupe import Dedupe
-from edgeagent.core.event import Draft
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
-from edgeagent.core.units import Duration
+from edgeagent.common.units import Duration
 from edgeagent.errors import (
     DeadLettersFull,
     Draining,
@@ -25,10 +21,14 @@ from edgeagent.errors import (
     RecordTooLarge,
     StorageFailed,
 )
+from edgeagent.events.dedupe import Dedupe
+from edgeagent.events.event import Draft
 from edgeagent.outbox.files import File, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, DeadLimits, Leased
 from edgeagent.outbox.search import find
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
 
 HOT = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])

@@ -12,15 +12,15 @@ import msgspec
 import pytest
 
 from edgeagent.agent.ingest import Ingest
-from edgeagent.core.dedupe import Dedupe
-from edgeagent.core.event import Draft
-from edgeagent.core.ports import Accepted
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
-from edgeagent.core.units import Duration
+from edgeagent.common.units import Duration
 from edgeagent.errors import OutboxError, StorageFailed
+from edgeagent.events.dedupe import Dedupe
+from edgeagent.events.event import Draft
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL
+from edgeagent.ports.device import Accepted
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock

@@ -5,9 +5,9 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core import inquiry as inquiry_module
-from edgeagent.core.inquiry import MAX_QUERIES_A_MINUTE, Inquiry
-from edgeagent.core.messages import MAX_QUERY_IDS
+from edgeagent.agent import inquiry as inquiry_module
+from edgeagent.agent.inquiry import MAX_QUERIES_A_MINUTE, Inquiry
+from edgeagent.wire.messages import MAX_QUERY_IDS
 
 HOUR_S, DAY_S = 3600.0, 86400.0
 

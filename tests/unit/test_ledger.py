@@ -9,13 +9,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
-from edgeagent.core.ports import TriggerQuery
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import database as database_module
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ledger.schema import SCHEMA
+from edgeagent.ports.device import TriggerQuery
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report, State
 from tests.fakes.ledgers import life, on_disk, running, to
 
 

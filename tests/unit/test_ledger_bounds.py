@@ -7,10 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeagent.core.messages import State
 from edgeagent.ledger import database as database_module
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.wire.messages import State
 from tests.fakes.ledgers import life, on_disk, running, to
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.messages import State
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.wire.messages import State
 from tests.fakes.ledgers import eventually, life, on_disk, running, to
 
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.lifecycle import FINAL, Life, answered, given_up, merged, progressed, published, unknown
-from edgeagent.core.messages import Report, Response, State, Status
+from edgeagent.wire.lifecycle import FINAL, Life, answered, given_up, merged, progressed, published, unknown
+from edgeagent.wire.messages import Report, Response, State, Status
 
 STATUSES = ("Pending", "Running", "Succeeded", "Failed", "Error")
 GIVEN_UP = (State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED, State.UNKNOWN)

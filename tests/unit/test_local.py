@@ -16,14 +16,14 @@ from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.config.tables import LocalSubscription
-from edgeagent.core.dedupe import Dedupe, Deliveries
-from edgeagent.core.rules import RuleSet
-from edgeagent.core.rulespec import RuleSpec
 from edgeagent.errors import OutboxError, Unavailable
+from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Group
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.spec import RuleSpec
 from tests.fakes.link import FakeLink, delivery
 from tests.fakes.outbox import running_outbox
 

@@ -5,9 +5,9 @@ from random import Random
 
 import pytest
 
-from edgeagent.core.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.ending import Recovered
+from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader
 from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.segment import Segment, number_of, segment_path

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edgeagent.core import repeats
 from edgeagent.errors import ConfigError, Problem
-from edgeagent.host import log
+from edgeagent.host import log, repeats
 
 _log = logging.getLogger("edgeagent.tests")
 HUGE = "x" * 65_000

@@ -8,11 +8,11 @@ import pytest
 
 from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.lookup import Lookup
-from edgeagent.core.sieve import ROOMY, Sieve
-from edgeagent.core.trigger import correlation_id
+from edgeagent.agent.sieve import ROOMY, Sieve
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, SETTLED, Leased
 from edgeagent.outbox.store import Store
+from edgeagent.rules.trigger import correlation_id
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import group, record
 

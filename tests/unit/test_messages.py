@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.config.tables import OutboxTable
-from edgeagent.core import messages
-from edgeagent.core.messages import (
+from edgeagent.errors import MessageError
+from edgeagent.wire import messages
+from edgeagent.wire.messages import (
     Report,
     Response,
     State,
@@ -22,7 +23,6 @@ from edgeagent.core.messages import (
     parse_status_query,
     parse_trigger,
 )
-from edgeagent.errors import MessageError
 
 
 def response(correlation_data: bytes | None = None, **members: Any) -> Response:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 import pytest
 
-from edgeagent.core.misfit import json_reason
+from edgeagent.events.misfit import json_reason
 
 
 class Thing(msgspec.Struct, forbid_unknown_fields=True):

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.common.finding import Level
 from edgeagent.config.tables import Connection
-from edgeagent.core.checkup import Level
 from edgeagent.host.mosquitto import mosquitto_findings
 
 HERE = Connection(url="mqtt://localhost")

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeagent.core import names
-from edgeagent.core.names import Glob
+from edgeagent.common import names
+from edgeagent.common.names import Glob
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.pace import FIRST_WINDOW, Pace
+from edgeagent.agent.congestion import FIRST_WINDOW, Pace
 
 
 def play_round(pace: Pace, round_s: float, now: float, out: int | None = None) -> float:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.parameters import Parameters, argument_problems
 from edgeagent.errors import MessageError
+from edgeagent.rules.parameters import Parameters, argument_problems
 
 EVENT = {"source": "boiler-1", "body": {"temp": 97.10, "site": None, "tags": ["a", "b"], "big": 12345678901234567890}}
 

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from edgeagent.config import load_agent
-from edgeagent.core.event import Record
-from edgeagent.core.rules import Rule
-from edgeagent.core.trigger import correlation_id, render
 from edgeagent.errors import ConfigError
+from edgeagent.events.event import Record
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.trigger import correlation_id, render
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "parameters.md").read_text("utf-8")

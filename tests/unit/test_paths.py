@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.paths import MISSING, compile_path, lookup, text_of
 from edgeagent.errors import MessageError
+from edgeagent.lang.gjson.path import MISSING, compile_path, lookup, text_of
 
 EVENT = {
     "source": "boiler-1",

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.gjson_modifiers import MODIFIER_NAMES
-from edgeagent.core.paths import MISSING, compile_path, lookup
+from edgeagent.lang.gjson.modifiers import MODIFIER_NAMES
+from edgeagent.lang.gjson.path import MISSING, compile_path, lookup
 
 TEXT = (Path(__file__).parents[2] / "docs" / "paths.md").read_text("utf-8")
 EVENT = msgspec.json.decode(TEXT.partition("```json\n")[2].partition("```")[0])

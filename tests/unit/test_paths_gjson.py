@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.paths import MISSING, compile_path, lookup
+from edgeagent.lang.gjson.path import MISSING, compile_path, lookup
 
 PLANT: dict[str, Any] = {
     "site": {"name": "north", "floor": 2},

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.payload import Data, as_json, as_text, no_number_hint, read
 from edgeagent.errors import MessageError
+from edgeagent.events.payload import Data, as_json, as_text, no_number_hint, read
 
 
 @pytest.mark.parametrize("word", ["NaN", "nan", "-nan", "Infinity", "-Infinity", "inf", "+INF"])

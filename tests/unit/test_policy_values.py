@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.config.tables import Allow
-from edgeagent.core.placeholders import is_placeholder
 from edgeagent.dispatcher.outcome import Invalid
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
+from edgeagent.workflows.placeholders import is_placeholder
 from tests.fakes.orders import END, INLINE_SPEC, LABELS, PLANT, TEMPLATE_SPEC, allowed, inline, order, refused, workflow
 
 EXPRESSION = Policy([Allow(namespaces=("plant",), templates=("*",), inline=True, expressions=True)])

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.argo.wire import Metadata, Workflow, WorkflowStatus
-from edgeagent.core.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
 from edgeagent.dispatcher.cursor import MARGIN_S
 from edgeagent.dispatcher.progress import MIN_GAP_S, Progress, percent, status_of
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
 
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
 

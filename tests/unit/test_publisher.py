@@ -4,8 +4,8 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.core.messages import Status
 from edgeagent.dispatcher.publisher import Publisher
+from edgeagent.wire.messages import Status
 from tests.fakes.statuses_bench import Wire
 
 

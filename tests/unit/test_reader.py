@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.frame import Frame, Kind
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox import reader as reader_module
+from edgeagent.outbox.frame import Frame, Kind
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import Damage, Reader
 from edgeagent.outbox.records import NORMAL

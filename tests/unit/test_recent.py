@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.dedupe import OPEN_DELIVERIES
+from edgeagent.events.dedupe import OPEN_DELIVERIES
 from edgeagent.outbox.recent import Delivery, Recent
 from tests.fakes.crash_filesystem import CrashFilesystem
 from tests.fakes.stores import disk

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.ports import RecordedPage
 from edgeagent.outbox import recorded
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL, REPLAYED, SETTLED, WINDOWS
 from edgeagent.outbox.store import Store
+from edgeagent.ports.operator import RecordedPage
 from tests.fakes.stores import (
     A_SEGMENT,
     closing,

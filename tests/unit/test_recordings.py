@@ -1,4 +1,4 @@
-"""`core.recordings`: recorded lines and rows as the events that a device would have sent."""
+"""`rehearsal.recordings`: recorded lines and rows as the events that a device would have sent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from edgeagent.core.recordings import Columns, event_of_line, event_of_trigger
-from edgeagent.core.transfer import ExportedTrigger
 from edgeagent.errors import MessageError
+from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.rehearsal.recordings import Columns, event_of_line, event_of_trigger
 
 
 def test_a_line_is_an_event_as_post_v1_events_takes_it() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.__main__ import main
-from edgeagent.core.recordings import ATTRIBUTES
+from edgeagent.rehearsal.recordings import ATTRIBUTES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "rehearsal.md").read_text("utf-8")

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 
 from edgeagent.agent.relay import LocalRelay
-from edgeagent.core.lifecycle import Life
-from edgeagent.core.messages import Report, State
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import Ack
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report, State
 from tests.fakes.link import FakeLink
 
 

@@ -13,9 +13,9 @@ import pytest
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.reload import Reloader
 from edgeagent.config import load_agent
-from edgeagent.core.event import Draft
-from edgeagent.core.rules import RuleSet
 from edgeagent.errors import ConfigError
+from edgeagent.events.event import Draft
+from edgeagent.rules.ruleset import RuleSet
 
 EVENT = Draft(source="boiler-1", data=b'{"temp": 91}', is_json=True)
 

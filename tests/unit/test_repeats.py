@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.repeats import PERIOD_S, Repeats
+from edgeagent.host.repeats import PERIOD_S, Repeats
 
 
 def test_the_first_of_a_minute_is_told_and_the_others_are_counted() -> None:

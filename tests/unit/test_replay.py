@@ -1,14 +1,14 @@
-"""`core.replay`: what rules say of recorded events, counted."""
+"""`rehearsal.rehearsal`: what rules say of recorded events, counted."""
 
 from __future__ import annotations
 
 import msgspec
 import pytest
 
-from edgeagent.core.event import Draft
-from edgeagent.core.judge import Judge, Outcome, Seen
-from edgeagent.core.replay import Examples, Rehearsal, Strip
-from edgeagent.core.rulespec import DataFilter, Filters, RuleSpec
+from edgeagent.events.event import Draft
+from edgeagent.rehearsal.judge import Judge, Outcome, Seen
+from edgeagent.rehearsal.rehearsal import Examples, Rehearsal, Strip
+from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 
 NOW = "2026-03-20T11:00:00Z"
 

@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.event import Draft
-from edgeagent.core.judge import Judge, Outcome, Seen
-from edgeagent.core.replay import Rehearsal
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.times import rfc3339
-from edgeagent.core.units import Duration
+from edgeagent.common.times import rfc3339
+from edgeagent.common.units import Duration
+from edgeagent.events.event import Draft
+from edgeagent.rehearsal.judge import Judge, Outcome, Seen
+from edgeagent.rehearsal.rehearsal import Rehearsal
+from edgeagent.rules.spec import RuleSpec
 
 NOW = "2026-03-20T11:00:00Z"
 RIGHT_MS = 1_800_000_000_000

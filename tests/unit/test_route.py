@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.core.route import RELEARN_S, Asked, Route
+from edgeagent.agent.route import RELEARN_S, Asked, Route
 
 BASE = "argo/workflows/trigger"
 OWN = "argo/workflows/trigger/gw-1"

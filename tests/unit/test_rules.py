@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.event import Draft
-from edgeagent.core.rules import Rule, RuleSet, rule_problems
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.units import Duration
+from edgeagent.common.units import Duration
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Draft
+from edgeagent.rules.ruleset import Rule, RuleSet, rule_problems
+from edgeagent.rules.spec import RuleSpec
 
 
 def spec(**members: Any) -> RuleSpec:

@@ -10,11 +10,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.event import Record
-from edgeagent.core.rules import Rule, rule_problems
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.trigger import Document, Template, render
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Record
+from edgeagent.rules.ruleset import Rule, rule_problems
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.trigger import Document, Template, render
 
 CORRELATION = "979cfca95dc3c254bdde65b3b9ab74a5"
 DATA = (

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.settled import Released
+from edgeagent.outbox.released import Released
 
 RANGES = st.lists(st.tuples(st.integers(1, 60), st.integers(0, 8)), max_size=25)
 

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.paths import MISSING
-from edgeagent.core.sjson import MAX_INDEX, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
+from edgeagent.lang.gjson.path import MISSING
+from edgeagent.lang.sjson import MAX_INDEX, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
 
 # What sjson 1.2.5 and gjson 1.19.0 (Go) do: `after` setting the text "new", null where they set nothing or refuse;
 # `current` is what is there before.

@@ -4,9 +4,9 @@ import msgspec
 import pytest
 
 from edgeagent.argo.wire import Workflow
-from edgeagent.core import topics
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.errors import EngineRefused, EngineUnavailable
+from edgeagent.wire import topics
 from tests.fakes.statuses_bench import NOON_S, Engine, at, running
 
 

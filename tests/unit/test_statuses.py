@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from edgeagent.core import topics
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.errors import EngineUnavailable
 from edgeagent.mqtt.link import Message
+from edgeagent.wire import topics
 from tests.fakes.statuses_bench import DEADLINE_S, NOON_S, QUICK, Engine, at, running
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from edgeagent.core.dedupe import event_key
 from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
+from edgeagent.events.dedupe import event_key
 from edgeagent.outbox.records import (
     DAMAGED,
     DEAD,

@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from edgeagent.core.frame import Kind, SegmentHeader, encode_blocks
+from edgeagent.outbox.frame import Kind, SegmentHeader, encode_blocks
 from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from edgeagent.core.suspicion import Suspicion
+from edgeagent.agent.poison import Suspicion
 
 
 def test_after_two_connections_without_an_acknowledgement_one_goes_alone_and_is_the_suspect_if_that_ends_too() -> None:

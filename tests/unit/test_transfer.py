@@ -7,13 +7,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgeagent.core.event import Record
-from edgeagent.core.transfer import Checker, ExportedTrigger, Lines, exported_trigger, imported_record
 from edgeagent.errors import CommandFailed, MessageError, OutboxFull, RecordTooLarge
+from edgeagent.events.event import Record
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
 from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPORTED, HIGH, NORMAL, REPLAYED, SETTLED, WINDOWS, Limits
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting_page
+from edgeagent.ports.transfer import Checker, ExportedTrigger, Lines, exported_trigger, imported_record
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 from tests.fakes.stores import (
     DATA,

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from edgeagent.core.event import Record
-from edgeagent.core.names import is_name_prefix
-from edgeagent.core.rules import Rule
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.trigger import correlation_id, render, traceparent, workflow_name
+from edgeagent.common.names import is_name_prefix
 from edgeagent.errors import MessageError
+from edgeagent.events.event import Record
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.trigger import correlation_id, render, traceparent, workflow_name
 from tests.fakes.naive_trigger import naive_message
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.units import Duration, Size
+from edgeagent.common.units import Duration, Size
 
 
 @pytest.mark.parametrize(

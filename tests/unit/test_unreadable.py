@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.agent.checkup import files_finding
-from edgeagent.core.checkup import Level
+from edgeagent.common.finding import Level
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.unreadable import ASIDE, lies_aside, put_unreadable_aside
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.core.messages import MAX_TRIGGER_BYTES
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.validate import Checked, check
 from edgeagent.mqtt.link import Message
+from edgeagent.wire.messages import MAX_TRIGGER_BYTES
 
 CORRELATION = "9f2c" * 8
 NAME = f"overheat-{CORRELATION}"

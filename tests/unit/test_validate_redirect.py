@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.core.messages import parse_response
 from edgeagent.dispatcher.outcome import Unbound, response_to
 from edgeagent.dispatcher.validate import Checked, check
 from edgeagent.mqtt.link import Message
+from edgeagent.wire.messages import parse_response
 
 CORRELATION = "9f2c" * 8
 

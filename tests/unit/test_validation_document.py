@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from edgeagent.config import load_agent
-from edgeagent.core.workflow_graph import MAX_RELATED
-from edgeagent.core.workflow_names import MAX_DEPTH
 from edgeagent.errors import ConfigError
+from edgeagent.workflows.graph import MAX_RELATED
+from edgeagent.workflows.names import MAX_DEPTH
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "validation.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.core.verification import DamagedRange, Overview
 from edgeagent.errors import OutboxLocked
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock, state_lock
@@ -17,6 +16,7 @@ from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.verify import overview, verify_part
+from edgeagent.ports.verification import DamagedRange, Overview
 from tests.fakes.stores import A_SEGMENT, BOOT, LIMITS, fill, group, read_all, record
 
 

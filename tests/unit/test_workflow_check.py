@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from edgeagent.core.workflow_check import workflow_check
+from edgeagent.workflows.check import workflow_check
 from tests.fakes.workflow_examples import gives, one, runs, says, step, steps, takes, writes
 
 IMAGE = {"image": "alpine:3"}

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from edgeagent.core.workflow_check import workflow_check
-from edgeagent.core.workflow_graph import MAX_RELATED
+from edgeagent.workflows.check import workflow_check
+from edgeagent.workflows.graph import MAX_RELATED
 from tests.fakes.workflow_examples import dag, gives, one, runs, says, step, steps, takes, writes
 
 S, D = "spec.templates[0].steps", "spec.templates[0].dag"

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.workflow_check import workflow_check
-from edgeagent.core.workflow_fill import MAX_VALUE_CHARS
+from edgeagent.workflows.check import workflow_check
+from edgeagent.workflows.fill import MAX_VALUE_CHARS
 from tests.fakes.workflow_examples import Json, dag, gives, one, runs, says, step, steps, takes, writes
 
 T = "spec.templates[0]"

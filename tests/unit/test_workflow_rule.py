@@ -10,13 +10,13 @@ import pytest
 
 from edgeagent.config import load_agent
 from edgeagent.config.workflows import config_notes
-from edgeagent.core import messages
-from edgeagent.core.rules import Rule, rule_problems
-from edgeagent.core.rulespec import RuleSpec
-from edgeagent.core.workflow_names import quoted
-from edgeagent.core.workflow_rule import rule_workflow_problems
 from edgeagent.dispatcher.workflow import workflow_problems as refused
 from edgeagent.errors import ConfigError
+from edgeagent.rules.ruleset import Rule, rule_problems
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.workflow import rule_workflow_problems
+from edgeagent.wire import messages
+from edgeagent.workflows.names import quoted
 from tests.fakes.workflow_examples import gives, one, runs, says, step, steps, takes
 
 FLOW = "{{inputs.parameters.flow}}"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.core.workflow_check import workflow_check
-from edgeagent.core.workflow_names import MAX_DEPTH
+from edgeagent.workflows.check import workflow_check
+from edgeagent.workflows.names import MAX_DEPTH
 from tests.fakes.workflow_examples import dag, gives, one, runs, step, steps
 
 T = "spec.templates[0]"

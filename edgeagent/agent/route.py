@@ -1,0 +1,75 @@
+"""Where an agent's triggers go: to the configured topic, or to its own one, where the engine asks for them there.
+
+An agent that is configured with the base topic works with every engine. A dispatcher that binds agents to their topics
+(`engine.bind_agent`) starts nothing for one that names itself on the base topic, and answers where it may be heard:
+`trigger_topic`. Anybody can provoke that answer, in any agent's name and with the correlation ids of its triggers. So
+it moves an agent from the base topic to its own and does nothing else; who is there already does not mind it.
+
+A state machine without I/O. Times are seconds of one monotonic clock. What was learned is learned anew after a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+from math import inf
+
+from edgeagent.wire.topics import AGENTS_TRIGGER, TRIGGER, with_agent
+
+# An agent whose broker does not let it publish on its own topic tries again after so long: the access list may be right
+# by then. Some brokers end the connection instead of refusing, so this also bounds how often that happens.
+RELEARN_S = 300.0
+
+
+class Asked(Enum):
+    """What an answer with `trigger_topic` means for its trigger."""
+
+    MOVED = "the topic is new: send it again there"
+    LATE = "it was sent before the topic was known: send it again there"
+    NOT_OURS = "it was not sent on the base topic: the answer is to somebody else's message"
+    NOTHING = "an answer like any other"
+
+
+class Route:
+    """See the module. `topic`: where triggers go now."""
+
+    def __init__(self, configured: str, agent: str) -> None:
+        """Take `uplink.trigger_topic`, with `{agent}` in it."""
+        self.topic = self._configured = with_agent(configured, agent)
+        self._own = with_agent(AGENTS_TRIGGER, agent)
+        self._not_before = -inf
+        self.is_proven = True  # the broker has taken something on `topic`; the configured one needs no proof
+
+    def asked(self, wanted: str, sent_on: str, now: float) -> Asked:
+        """An answer wants a trigger on this topic. `sent_on`: where that trigger went last, "" if it is not out."""
+        if wanted != self._own:
+            return Asked.NOTHING
+        if sent_on != TRIGGER:
+            return Asked.NOT_OURS
+        if self.topic == self._own:
+            return Asked.LATE
+        if now < self._not_before:
+            return Asked.NOTHING
+        self.topic, self.is_proven = self._own, False
+        return Asked.MOVED
+
+    def taken(self, sent_on: Iterable[str]) -> None:
+        """The broker has taken triggers that went there."""
+        self.is_proven = self.is_proven or self.topic in sent_on
+
+    def refused(self, sent_on: str, now: float) -> bool:
+        """The broker does not take triggers on this topic; whether it was learned, so that the trigger can go back."""
+        if sent_on != self._own or self._own == self._configured:
+            return False
+        self._back(now)
+        return True
+
+    def disconnected(self, now: float) -> None:
+        """The connection ended: perhaps that is how this broker refuses a topic on which it has taken nothing yet."""
+        if not self.is_proven:
+            self._back(now)
+
+    def _back(self, now: float) -> None:
+        if self.topic != self._configured:
+            self.topic, self.is_proven = self._configured, True
+            self._not_before = now + RELEARN_S

@@ -1,0 +1,173 @@
+"""Events: what a device reports, and the record that the outbox keeps of it.
+
+A `Draft` is an event as it came in, attributes perhaps missing; `complete` fills them in. A `Record` is what is
+synced to disk: the event, the agent's id and the rules that matched when it was accepted.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from edgeagent.common.names import event_id_problem, source_problem
+from edgeagent.errors import MessageError
+from edgeagent.events.misfit import json_reason
+
+_MAX_ATTRIBUTE_CHARS = 1024
+DEFAULT_TYPE = "event"
+_PLACE_BYTES = 24  # beside an event's id, in the record of its window
+_decode = msgspec.json.Decoder().decode
+_CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
+
+
+class Draft(msgspec.Struct, gc=False, kw_only=True):
+    """An event as a device sent it. `data` is JSON text where `is_json`, else opaque bytes.
+
+    `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own.
+    `repeated`: that very delivery came before and was stored; `id` is then that event's.
+    `value`: the data, decoded, if whoever made the draft decoded it to see that it is JSON.
+    """
+
+    source: str
+    data: bytes
+    is_json: bool
+    value: Any = msgspec.UNSET
+    id: str = ""
+    type: str = DEFAULT_TYPE
+    time: str = ""
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+    topic: str | None = None
+    delivery: tuple[str, int] | None = None
+    repeated: bool = False
+
+
+class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """An accepted event, as the outbox stores it (msgpack array; members are only ever added at the end).
+
+    `rules`: the names of the rules that matched; the record stands for one trigger each, in this order.
+    `accepted_ms`: wall clock, Unix milliseconds. `uptime_ms`: the boot's monotonic clock (the segment names the boot).
+    `events`: of a window that closed, the ids of its events; `data` is then the array of their data, and everything
+    else is the first event's.
+    """
+
+    agent: str
+    source: str
+    id: str
+    type: str
+    time: str
+    data: bytes
+    is_json: bool
+    rules: tuple[str, ...]
+    accepted_ms: int
+    uptime_ms: int
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+    topic: str | None = None
+    delivery: tuple[str, int] | None = None
+    events: tuple[str, ...] = ()
+
+
+def check(draft: Draft) -> None:
+    """Hold a draft to the contract (section 2).
+
+    Raises:
+        MessageError: names the attribute at fault.
+    """
+    if problem := source_problem(draft.source):
+        raise MessageError("event", "source", problem)
+    if draft.id and (problem := event_id_problem(draft.id)):
+        raise MessageError("event", "id", problem)
+    together = draft.type
+    if draft.time or draft.subject or draft.datacontenttype or draft.traceparent:  # few devices say more
+        together = "".join([text for name in _CHECKED if (text := getattr(draft, name))])
+    if len(together) <= _MAX_ATTRIBUTE_CHARS and together.isprintable():
+        return
+    for name in _CHECKED:
+        text = getattr(draft, name)
+        if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
+            raise MessageError("event", name, f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters")
+
+
+def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:
+    """What is stored of a complete draft (id and time filled in)."""
+    return Record(
+        agent,
+        draft.source,
+        draft.id,
+        draft.type,
+        draft.time,
+        draft.data,
+        draft.is_json,
+        rules,
+        accepted_ms,
+        uptime_ms,
+        draft.subject,
+        draft.datacontenttype,
+        draft.traceparent,
+        draft.topic,
+        draft.delivery,
+    )
+
+
+def envelope(event: Draft | Record) -> dict[str, Any]:
+    """What filters and parameters see (contract section 2): attributes that the event lacks are absent.
+
+    Raises:
+        MessageError: `is_json`, but the data is no JSON.
+    """
+    result: dict[str, Any] = {"id": event.id, "source": event.source, "type": event.type}
+    if event.subject is not None:
+        result["subject"] = event.subject
+    result["time"] = event.time
+    if event.datacontenttype is not None:
+        result["datacontenttype"] = event.datacontenttype
+    if event.topic is not None:
+        result["topic"] = event.topic
+    result["body"] = body(event)
+    if isinstance(event, Record) and event.events:
+        result["events"] = list(event.events)
+    return result
+
+
+def body_json(event: Draft | Record) -> bytes:
+    """The data as JSON text: as it is, or opaque bytes as a text of base64."""
+    return event.data if event.is_json else b'"%b"' % base64.b64encode(event.data)
+
+
+def member_size(event: Record) -> int:
+    """How many bytes an event adds to that of its window, about: its data, its id and its place in the outbox."""
+    return len(body_json(event)) + len(event.id.encode()) + _PLACE_BYTES
+
+
+def gathered(records: Sequence[Record], rule: str) -> Record:
+    """The events of one window as one event, for the rule whose window it is; the first one gives it its identity."""
+    return msgspec.structs.replace(
+        records[0],
+        data=b"[%b]" % b",".join(map(body_json, records)),
+        is_json=True,
+        rules=(rule,),
+        delivery=None,
+        events=tuple(record.id for record in records),
+    )
+
+
+def body(event: Draft | Record) -> Any:
+    """The data: JSON decoded, anything else as base64 text.
+
+    Raises:
+        MessageError: `is_json`, but the data is no JSON.
+    """
+    if event.__class__ is Draft and event.value is not msgspec.UNSET:
+        return event.value
+    if not event.is_json:
+        return base64.b64encode(event.data).decode()
+    try:
+        return _decode(event.data)
+    except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+        raise MessageError("event", "data", f"is no JSON: {json_reason(exc)}") from exc

@@ -1,0 +1,194 @@
+"""Events in JSON: our own form and CloudEvents 1.0, from bytes to drafts (contract section 2)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import msgspec
+
+from edgeagent.common.foreign import shown
+from edgeagent.errors import MessageError
+from edgeagent.events.event import DEFAULT_TYPE, Draft
+from edgeagent.events.misfit import json_reason, misfit
+from edgeagent.events.payload import Data, as_text, no_number_hint, opaque, trimmed
+
+JSON = "application/json"
+_PLAIN_TEXT = "text/plain"
+_TRACEPARENT = re.compile(
+    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
+)
+_FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
+_MAX_NAME_CHARS = 64
+
+T = TypeVar("T")
+
+
+class JsonEvent(msgspec.Struct, gc=False):
+    """The members that all JSON forms of an event share; null means absent."""
+
+    source: str | None = None
+    data: msgspec.Raw = msgspec.Raw()
+    id: str | None = None
+    type: str | None = None
+    time: str | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+
+
+class PlainEvent(JsonEvent, gc=False, forbid_unknown_fields=True):
+    """Our own form: a member that we do not know is a mistake."""
+
+
+class CloudEvent(JsonEvent, gc=False):
+    """CloudEvents 1.0: members that we do not know are extensions."""
+
+    specversion: str | None = None
+    data_base64: str | None = None
+
+
+ANY = msgspec.json.Decoder(Any)
+_TEXT = msgspec.json.Decoder(str)
+_CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
+
+
+def draft_of(event: JsonEvent, source: str | None) -> Draft:
+    """One event in JSON as a draft. `source` wins over its own.
+
+    Raises:
+        MessageError: names the member at fault.
+    """
+    if isinstance(event, CloudEvent) and event.specversion != "1.0":
+        raise MessageError("event", "specversion", 'must be "1.0"')
+    if "" in (event.id, event.type, event.time):
+        empty = next(name for name in ("id", "type", "time") if getattr(event, name) == "")
+        raise MessageError("event", empty, "must not be empty")
+    source = source if source is not None else event.source
+    if source is None:
+        raise MessageError("event", "source", "is missing")
+    data, is_json, value = _data(event)
+    return Draft(
+        source=source,
+        data=data,
+        is_json=is_json,
+        value=value,
+        id=event.id or "",
+        type=event.type or DEFAULT_TYPE,
+        time=event.time or "",
+        subject=event.subject,
+        datacontenttype=event.datacontenttype,
+        traceparent=valid_traceparent(event.traceparent),
+    )
+
+
+def _data(event: JsonEvent) -> Data:
+    """An event's data: JSON as sent; what another media type declares as that type's `declared`."""
+    raw = bytes(event.data)
+    if raw and event.datacontenttype is None and event.__class__ is PlainEvent:
+        return Data(raw, True, decoded(raw, ANY, "data"))
+    declared_json = event.datacontenttype is None or is_json_type(media_type_of(event.datacontenttype))
+    encoded = event.data_base64 if isinstance(event, CloudEvent) else None
+    if encoded is not None:
+        if raw:
+            raise MessageError("event", "data_base64", "and data exclude each other")
+        try:
+            data = base64.b64decode(encoded.encode(), validate=True)
+        except (binascii.Error, UnicodeEncodeError) as exc:
+            raise MessageError("event", "data_base64", "is no base64") from exc
+        if event.datacontenttype is None or not declared_json:
+            return declared(data, event.datacontenttype)
+        return Data(data, True, decoded(data, ANY, "data_base64"))
+    if not raw:
+        raise MessageError("event", "data", "is missing")
+    if declared_json:
+        return Data(raw, True, decoded(raw, ANY, "data"))
+    return declared(decoded(raw, _TEXT, "data").encode(), event.datacontenttype)
+
+
+def declared(data: bytes, content_type: str | None) -> Data:
+    """Data of a media type that is not JSON: `text/plain` in UTF-8 is a text, everything else is opaque."""
+    if content_type is not None and media_type_of(content_type) == _PLAIN_TEXT and is_utf8(content_type):
+        return as_text(data) or opaque(data)
+    return opaque(data)
+
+
+def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
+    """Decode JSON.
+
+    Raises:
+        MessageError: names `member`, and what is wrong inside it.
+    """
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError as exc:
+        raise _misfit(str(exc), member) from exc
+    except RecursionError as exc:
+        raise MessageError("event", member, "is nested too deep") from exc
+    except ValueError as exc:  # msgspec's errors are ValueErrors, and so is text that is not UTF-8
+        raise MessageError("event", member, f"is no JSON: {json_reason(exc)}{no_number_hint(data)}") from exc
+
+
+def _misfit(text: str, member: str) -> MessageError:
+    """The error for JSON that is not of the form wanted, from msgspec's words for it."""
+    reason, _, place = text.partition(" - at `$")
+    path = f"{member}{place.removesuffix('`')}"
+    if match := _FIELD.fullmatch(reason):
+        path += "." + shown(match[2], _MAX_NAME_CHARS)
+        reason = "is missing" if match[1].startswith("missing") else "is no member of an event"
+    else:
+        reason = misfit(reason)
+    return MessageError("event", path.lstrip("."), reason)
+
+
+@lru_cache(maxsize=256)  # devices say the same again and again
+def media_type_of(content_type: str | None) -> str:
+    """The media type without its parameters; none is JSON."""
+    return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
+
+
+@lru_cache(maxsize=256)  # as above
+def charset_of(content_type: str | None) -> str:
+    """The charset that a content type names, in lower case; "" when it names none."""
+    for parameter in (content_type or "").lower().split(";")[1:]:
+        name, _, value = parameter.partition("=")
+        if name.strip() == "charset":
+            return value.strip().strip('"')
+    return ""
+
+
+def is_utf8(content_type: str | None) -> bool:
+    """Whether a text of this content type is UTF-8: it names no other charset."""
+    return charset_of(content_type) in {"", "utf-8", "utf8", "us-ascii"}
+
+
+def is_json_type(media_type: str) -> bool:
+    """Whether data of this media type is JSON."""
+    return media_type.endswith(("/json", "+json"))
+
+
+def valid_traceparent(text: str | None) -> str | None:
+    """A W3C traceparent, None for one that is malformed: the standard wants it ignored."""
+    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
+
+
+def cloudevent(payload: bytes, source: str) -> Draft | None:
+    """A payload that is a CloudEvent in JSON as a draft of this source; None for anything else.
+
+    The source that it names itself does not count: on a topic, the topic says who speaks.
+
+    Raises:
+        MessageError: it says that it is one (`specversion`), but breaks the rules; names the member.
+    """
+    if b'"specversion"' not in payload:  # nearly every payload is none, and need not be decoded to know it
+        return None
+    try:
+        event = _CLOUDEVENT.decode(trimmed(payload))
+    except (ValueError, RecursionError):
+        return None
+    if event.specversion is None:
+        return None
+    return draft_of(event, source)

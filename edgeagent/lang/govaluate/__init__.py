@@ -1,0 +1,3 @@
+"""govaluate: the expressions of an Argo Events Sensor (docs/expressions.md)."""
+
+from __future__ import annotations

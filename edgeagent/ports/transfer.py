@@ -1,0 +1,243 @@
+"""The export file: triggers on their way from one outbox to another (docs/format.md), line by line and without I/O.
+
+A JSON object a line: a header, the triggers, and an end with their number and the digest of all lines before it. A
+file is whole only when its end fits; `Checker` says so, or names the line and what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from hashlib import blake2b
+from typing import Annotated
+
+import msgspec
+
+from edgeagent.common.foreign import shown
+from edgeagent.common.names import event_id_problem, is_dns_label
+from edgeagent.errors import MessageError
+from edgeagent.events.event import Draft, Record, check, record
+from edgeagent.rules.spec import MAX_WINDOW_COUNT
+from edgeagent.rules.trigger import correlation_id
+
+VERSION = 1
+# The largest event that can be configured is smaller; a longer line is no trigger of ours.
+MAX_LINE_BYTES = 64 << 20
+_DIGEST_BYTES = 32
+_LAST_MS = 253_402_300_799_999  # the end of the year 9999, where RFC 3339 ends too
+_MAX_TOPIC_CHARS = 65_535  # MQTT's own limit is in bytes
+
+
+class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """One trigger: an event and one rule that it matched, with everything that another agent needs to send it.
+
+    `data`: JSON or other text as it came; `data_base64` where the bytes are no UTF-8. `is_json`: how it is rendered.
+    `accepted_ms`: Unix milliseconds. `log`: where it waited. `events`: of a window, the ids of its events.
+    """
+
+    agent: str
+    source: str
+    id: str
+    rule: str
+    type: str
+    time: str
+    is_json: bool
+    accepted_ms: Annotated[int, msgspec.Meta(ge=0, le=_LAST_MS)]
+    log: str
+    data: str | None = None
+    data_base64: str | None = None
+    subject: str | None = None
+    datacontenttype: str | None = None
+    traceparent: str | None = None
+    topic: str | None = None
+    events: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_WINDOW_COUNT)] = ()
+
+    @property
+    def correlation_id(self) -> str:
+        """Its identity, which is the same wherever it waits."""
+        return correlation_id(self.agent, self.source, self.id, self.rule)
+
+
+class _Header(msgspec.Struct, frozen=True):
+    edgeagent_export: int
+    agent: str
+    created: str
+
+
+class _End(msgspec.Struct, frozen=True):
+    end: bool
+    triggers: int
+    blake2b: str
+
+
+def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
+    """What is written of a trigger."""
+    try:
+        text, encoded = stored.data.decode() if stored.is_json else None, None
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        encoded = base64.b64encode(stored.data).decode()
+    return ExportedTrigger(
+        agent=stored.agent,
+        source=stored.source,
+        id=stored.id,
+        rule=rule,
+        type=stored.type,
+        time=stored.time,
+        is_json=stored.is_json,
+        accepted_ms=stored.accepted_ms,
+        log=log,
+        data=text,
+        data_base64=encoded,
+        subject=stored.subject,
+        datacontenttype=stored.datacontenttype,
+        traceparent=stored.traceparent,
+        topic=stored.topic,
+        events=stored.events,
+    )
+
+
+def imported_record(trigger: ExportedTrigger) -> Record:
+    """The record that stands for the trigger in the outbox that takes it in. No boot's clock counts for it.
+
+    Raises:
+        MessageError: a member breaks the contract; names it.
+    """
+    for name in ("agent", "rule"):
+        if not is_dns_label(getattr(trigger, name)):
+            raise MessageError("trigger", name, f"{shown(getattr(trigger, name))} is no name of that kind")
+    if not trigger.id:
+        raise MessageError("trigger", "id", "is empty")
+    if trigger.topic is not None and len(trigger.topic) > _MAX_TOPIC_CHARS:
+        raise MessageError("trigger", "topic", f"has more than {_MAX_TOPIC_CHARS} characters")
+    draft = Draft(
+        source=trigger.source,
+        data=_data(trigger),
+        is_json=trigger.is_json,
+        id=trigger.id,
+        type=trigger.type,
+        time=trigger.time,
+        subject=trigger.subject,
+        datacontenttype=trigger.datacontenttype,
+        traceparent=trigger.traceparent,
+        topic=trigger.topic,
+    )
+    check(draft)
+    for event_id in trigger.events:
+        if problem := event_id_problem(event_id):
+            raise MessageError("trigger", "events", problem)
+    stored = record(draft, trigger.agent, (trigger.rule,), trigger.accepted_ms, 0)
+    return msgspec.structs.replace(stored, events=trigger.events)
+
+
+def _data(trigger: ExportedTrigger) -> bytes:
+    if (trigger.data is None) == (trigger.data_base64 is None):
+        raise MessageError("trigger", "data", "there must be either data or data_base64")
+    if trigger.data is not None:
+        return trigger.data.encode()
+    try:
+        return base64.b64decode(trigger.data_base64 or "", validate=True)
+    except (binascii.Error, ValueError) as exc:
+        raise MessageError("trigger", "data_base64", "is no base64") from exc
+
+
+class Lines:
+    """Makes the lines of a file, each with its line feed, and counts them."""
+
+    def __init__(self) -> None:
+        self.triggers = 0
+        self._digest = blake2b(digest_size=_DIGEST_BYTES)
+
+    def header(self, agent: str, created: str) -> bytes:
+        """The first line: which agent exports, and when (RFC 3339)."""
+        return self._counted(_Header(VERSION, agent, created))
+
+    def trigger(self, trigger: ExportedTrigger) -> bytes:
+        """One trigger's line."""
+        self.triggers += 1
+        return self._counted(trigger)
+
+    def end(self) -> bytes:
+        """The last line."""
+        return msgspec.json.encode(_End(end=True, triggers=self.triggers, blake2b=self._digest.hexdigest())) + b"\n"
+
+    def _counted(self, value: msgspec.Struct) -> bytes:
+        line = msgspec.json.encode(value) + b"\n"
+        self._digest.update(line)
+        return line
+
+
+class Checker:
+    """Takes the lines of a file in order, each with its line feed.
+
+    `number`: of the last line, from 1 on. `triggers`: how many came. `digest`: the file's, once `finish` returned.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.triggers = 0
+        self.digest = ""
+        self._hash = blake2b(digest_size=_DIGEST_BYTES)
+
+    def take(self, line: bytes) -> ExportedTrigger | None:
+        """Look at the next line: the trigger in it, None when it is the header or the end.
+
+        Raises:
+            MessageError: names the line and the reason.
+        """
+        self.number += 1
+        if self.digest:
+            raise self._wrong("there is something behind the end")
+        if not line.endswith(b"\n"):
+            raise self._wrong("the line is cut off, or longer than any of ours")
+        if self.number == 1:
+            self._take_header(line)
+        elif line.startswith(b'{"end":'):
+            self._take_end(line)
+        else:
+            return self._take_trigger(line)
+        return None
+
+    def finish(self) -> None:
+        """There are no more lines.
+
+        Raises:
+            MessageError: the end is missing.
+        """
+        if not self.digest:
+            self.number += 1
+            raise self._wrong("the end is missing: the file is cut off")
+
+    def _take_header(self, line: bytes) -> None:
+        try:
+            header = msgspec.json.decode(line, type=_Header)
+        except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+            raise self._wrong("this is no export of edgeagent") from exc
+        if header.edgeagent_export != VERSION:
+            raise self._wrong(f"this is an export of version {header.edgeagent_export}; version {VERSION} is read here")
+        self._hash.update(line)
+
+    def _take_end(self, line: bytes) -> None:
+        try:
+            end = msgspec.json.decode(line, type=_End)
+        except (ValueError, RecursionError) as exc:
+            raise self._wrong(f"the end cannot be read: {exc}") from exc
+        if end.triggers != self.triggers:
+            raise self._wrong(f"{end.triggers} triggers were written, {self.triggers} are here")
+        if end.blake2b != self._hash.hexdigest():
+            raise self._wrong("the digest does not fit: something in the file was altered")
+        self.digest = end.blake2b
+
+    def _take_trigger(self, line: bytes) -> ExportedTrigger:
+        try:
+            trigger = msgspec.json.decode(line, type=ExportedTrigger)
+            imported_record(trigger)
+        except (ValueError, RecursionError, MessageError) as exc:
+            raise self._wrong(str(exc)) from exc
+        self.triggers += 1
+        self._hash.update(line)
+        return trigger
+
+    def _wrong(self, reason: str) -> MessageError:
+        return MessageError("export", f"line {self.number}", reason)

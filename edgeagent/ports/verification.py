@@ -1,0 +1,92 @@
+"""What verifying an outbox finds: data that passes from the disk to who asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from edgeagent.ports.account import Account
+
+
+class DamagedRange(msgspec.Struct, frozen=True):
+    """Records that cannot be read: seqs `first_seq` to `last_seq` of a log, bytes `offset` to `end` of `file`.
+
+    `file` is empty where the bytes are gone altogether. `pending`: how many of the seqs had not come to an end.
+    """
+
+    log: str
+    first_seq: int
+    last_seq: int
+    pending: int
+    file: str
+    offset: int
+    end: int
+
+
+class TornTail(msgspec.Struct, frozen=True):
+    """Bytes behind the last frame of a log, as a power cut leaves them: promised to nobody by a disk that is honest."""
+
+    file: str
+    bytes: int
+
+
+class LogExtent(msgspec.Struct, frozen=True):
+    """The seqs of a log that have records on disk, `first_seq` to `end_seq` (excluded), and how many are pending."""
+
+    first_seq: int
+    end_seq: int
+    pending: int
+
+
+class DeadHealth(msgspec.Struct, frozen=True):
+    """How the dead letters are. `full`: why none is taken, empty while there is room.
+
+    `oldest_ms`: when the oldest became one (wall clock, Unix milliseconds), 0 when there is none.
+    """
+
+    count: int = 0
+    max_count: int = 0
+    used_bytes: int = 0
+    max_bytes: int = 0
+    oldest_ms: int = 0
+    full: str = ""
+
+
+class VerifiedPart(msgspec.Struct, frozen=True):
+    """What a part of a log holds: good records, triggers in them, damage. `next_seq`: the next part's, None: done."""
+
+    records: int
+    triggers: int
+    damaged: tuple[DamagedRange, ...]
+    next_seq: int | None
+
+
+class Overview(msgspec.Struct, frozen=True):
+    """What is known before any log is read.
+
+    `cursor`: the cursor file's state, a sentence; `cursor_good`: nothing depends on luck. `foreign`: files in the
+    logs' directories that are none of ours. `lost`: what opening the outbox found lost, a sentence each. `problems`:
+    where the account does not add up. `read_only`: why nothing can be changed there; empty if it can.
+    """
+
+    cursor: str
+    cursor_good: bool
+    torn: tuple[TornTail, ...]
+    foreign: tuple[str, ...]
+    lost: tuple[str, ...]
+    account: Account
+    problems: tuple[str, ...]
+    logs: dict[str, LogExtent]
+    read_only: str = ""
+    dead: DeadHealth = DeadHealth()
+
+    def faults(self) -> Iterator[str]:
+        """What is wrong, a sentence each. A torn tail is not: every crash may leave one."""
+        if not self.cursor_good:
+            yield f"cursor file: {self.cursor}"
+        for path in self.foreign:
+            yield f"{path} is no file of this outbox; it is left alone"
+        yield from self.lost
+        for problem in self.problems:
+            yield f"the account does not add up: {problem}"

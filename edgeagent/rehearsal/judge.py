@@ -1,0 +1,169 @@
+"""A judge says what an agent's rules would do with events, one after the other, up to the rendered triggers. Pure.
+
+It asks the same matching, guard, gathering and rendering as the agent. Its time is that of the events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from edgeagent.common.elapsed import Instant
+from edgeagent.errors import MessageError
+from edgeagent.events.dedupe import event_key
+from edgeagent.events.event import Draft, Record, envelope, gathered, member_size, record
+from edgeagent.rules.firing_limits import Guard, Verdict
+from edgeagent.rules.firings import Firing
+from edgeagent.rules.gathering import Closed, Gathering
+from edgeagent.rules.ruleset import Rule, RuleSet
+from edgeagent.rules.spec import RuleSpec, Window
+from edgeagent.rules.trigger import correlation_id, render
+
+_MAX_WANTING = 4096
+_BOOT = b"recording"  # all events are of one boot
+
+
+class Outcome(StrEnum):
+    """What became of one event at one rule."""
+
+    PASSED = "no trigger"
+    TRIGGERED = "trigger"
+    FAILED = "error"
+    THROTTLED = "throttled"
+    DISARMED = "disarmed"
+    GATHERED = "gathered"
+
+
+class Ruling(NamedTuple):
+    """What one rule says of one event.
+
+    `reason`: why it cannot decide or render. `message`: the trigger; of an event that goes into a window, what tells
+    this window from another one. `unarmed`: why `rearm` cannot be decided on this event.
+    """
+
+    outcome: Outcome
+    matched: bool
+    reason: str = ""
+    message: bytes = b""
+    unarmed: str = ""
+
+
+PASSED = Ruling(Outcome.PASSED, matched=False)
+_VERDICTS = {Verdict.THROTTLED: Outcome.THROTTLED, Verdict.DISARMED: Outcome.DISARMED}
+
+
+class Seen(NamedTuple):
+    """One event of the recording: where it stands, and why it is shown."""
+
+    where: str
+    event: Draft
+    reason: str = ""
+
+
+class Ended(NamedTuple):
+    """A window that closed: what became of its trigger. `seen`: its first event, with what its window is."""
+
+    rule: str
+    seen: Seen
+    outcome: Outcome
+
+
+class _Member(NamedTuple):
+    seen: Seen
+    record: Record
+
+
+class Judge:
+    """A set of rules that is asked about events in their order. `ended`: the windows that closed; empty it."""
+
+    def __init__(self, specs: Sequence[RuleSpec], *, max_event_bytes: int) -> None:
+        """`specs`: as checked; those that are not enabled say nothing."""
+        self._rules = RuleSet(specs)
+        self.names = tuple(rule.name for rule in self._rules)
+        self.ended: list[Ended] = []
+        self._wanting = lru_cache(_MAX_WANTING)(self._want)
+        self._guard = Guard()
+        self._gathering: Gathering[_Member] = Gathering(max_event_bytes)
+
+    def rulings(self, agent: str, seen: Seen, at_ms: int) -> dict[str, Ruling]:
+        """What each rule says whose source and type fit a complete event that came to this agent at this time."""
+        event = seen.event
+        match = self._rules.match(event)
+        errors = {name: Ruling(Outcome.FAILED, matched=False, reason=str(error)) for name, error in match.errors}
+        stored = record(event, agent, match.rules, at_ms, at_ms)
+        unarmed, armed = self._rearmed(event)
+        result: dict[str, Ruling] = {}
+        for rule in self._wanting(event.source, event.type):
+            ruling = errors.get(rule.name, PASSED)
+            if rule.name in match.rules:
+                ruling = self._matched(rule, _Member(seen, stored), Instant(at_ms, at_ms, _BOOT))
+            result[rule.name] = ruling._replace(unarmed=unarmed.get(rule.name, ""))
+        for name in armed:
+            step = self._guard.arm(name, event.source)
+            if step is not None:
+                self._guard.stored(step)
+        return result
+
+    def end(self) -> None:
+        """There are no more events: the open windows close."""
+        self._close(self._gathering.due(float("inf")))
+
+    def _rearmed(self, event: Draft) -> tuple[dict[str, str], list[str]]:
+        """Of the rules that wait for their `rearm`: why it cannot be decided on this event, and which it arms."""
+        unarmed: dict[str, str] = {}
+        armed: list[str] = []
+        for rule in self._rules.rearming(event.source):
+            if self._guard.waits(rule, event.source):
+                try:
+                    armed += [rule.name] if rule.rearm is not None and rule.rearm(envelope(event)) else []
+                except MessageError as exc:
+                    unarmed[rule.name] = f"rearm: {exc}"
+        return unarmed, armed
+
+    def _matched(self, rule: Rule, member: _Member, at: Instant) -> Ruling:
+        source = member.record.source
+        if rule.remembers:
+            verdict = self._guard.ask(rule, source, at).verdict
+            if verdict is not Verdict.FIRES:
+                return Ruling(_VERDICTS[verdict], matched=True)
+            self._guard.stored(self._guard.fire(Firing(rule.name, source, member.record.id, *at)))
+        if rule.window is not None:
+            return self._gathered(rule, rule.window, member, at)
+        return _rendered(rule, member.record)
+
+    def _gathered(self, rule: Rule, window: Window, member: _Member, at: Instant) -> Ruling:
+        """Add it to its window, which is told by its first event, and by what that alone would make of it."""
+        source = member.record.source
+        closed = self._gathering.add(rule.name, window, source, member, member_size(member.record), at, at)
+        first = self._gathering.first(rule.name, window, source)
+        if first is None:
+            first = next(one.members[0] for one in closed if one.members[-1] is member)
+        self._close(closed)
+        if first is not member:
+            return Ruling(Outcome.GATHERED, matched=True, message=event_key(first.record.source, first.record.id))
+        alone = _rendered(rule, gathered([member.record], rule.name))
+        return Ruling(Outcome.GATHERED, matched=True, message=alone.message or alone.reason.encode())
+
+    def _close(self, closed: Sequence[Closed[_Member]]) -> None:
+        for name, members in closed:
+            rule = self._rules.get(name)
+            if rule is not None:
+                ruling = _rendered(rule, gathered([member.record for member in members], name))
+                first, last = members[0].seen, members[-1].seen
+                window = f"{len(members)} events, to {last.where}" if len(members) > 1 else "1 event"
+                reason = f"{window}: {ruling.reason}" if ruling.reason else window
+                self.ended.append(Ended(name, first._replace(reason=reason), ruling.outcome))
+
+    def _want(self, source: str, event_type: str) -> tuple[Rule, ...]:
+        return tuple(rule for rule in self._rules if rule.wants(source, event_type))
+
+
+def _rendered(rule: Rule, stored: Record) -> Ruling:
+    correlation = correlation_id(stored.agent, stored.source, stored.id, rule.name)
+    try:
+        message = render(rule, stored, correlation, 1, "")
+    except MessageError as exc:
+        return Ruling(Outcome.FAILED, matched=True, reason=str(exc))
+    return Ruling(Outcome.TRIGGERED, matched=True, message=message)

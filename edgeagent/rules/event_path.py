@@ -1,0 +1,35 @@
+"""Paths into an event's envelope: which members it has, and what was meant by a path that begins with none of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Final
+
+from edgeagent.common.names import nearest
+from edgeagent.lang.gjson.path import Path, compile_path
+
+_FIRST_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[.|]")
+_BODY: Final = "body"
+# What an event's envelope can have when filters look at it.
+FILTER_MEMBERS: Final = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "topic", _BODY})
+
+
+def compile_event_path(text: str, members: Collection[str]) -> Path:
+    """Compile a path into an event's envelope, which has only these members.
+
+    Raises:
+        ValueError: as `compile_path`; or no event has what it begins with.
+    """
+    path = compile_path(text)
+    begins = _FIRST_NAME.match(text)
+    first = path.names[0] if path.names else begins[1] if begins else None
+    if first is not None and first not in members:
+        rest = text[len(first) :] if nearest(first, [_BODY]) else f".{text}"
+        raise ValueError(f"{text!r}: an event has no {first!r}, its data is in {_BODY}: did you mean {_BODY}{rest}?")
+    return path
+
+
+def is_in_body(path: Path) -> bool:
+    """Whether a path needs nothing of an envelope but the data."""
+    return path.find is None and path.names[0] == _BODY

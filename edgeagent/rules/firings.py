@@ -1,0 +1,67 @@
+"""Firings: the last trigger that a rule made for a source. What `throttle`, `rearm` and `coalesce` go by.
+
+Kept by the outbox with the records (docs/format.md), so that they are right again after a restart.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from edgeagent.common.elapsed import Instant
+
+# A device that makes up ever new sources must not fill the memory. What is forgotten fires again: nothing is lost.
+MAX_FIRINGS = 10_000
+
+
+class Firing(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """A rule's last trigger for a source: which event it was, and when it was accepted.
+
+    `armed`: the rule's `rearm` filters held since then.
+    """
+
+    rule: str
+    source: str
+    event_id: str
+    wall_ms: int
+    uptime_ms: int
+    boot: bytes
+    armed: bool = False
+
+    @property
+    def at(self) -> Instant:
+        """When its event was accepted."""
+        return Instant(self.wall_ms, self.uptime_ms, self.boot)
+
+
+class Firings:
+    """The last firing of each rule and source; the one that changed longest ago is forgotten beyond `MAX_FIRINGS`."""
+
+    def __init__(self, known: Iterable[Firing] = ()) -> None:
+        self._last: OrderedDict[tuple[str, str], Firing] = OrderedDict()
+        for firing in known:
+            self.fired(firing)
+
+    def __iter__(self) -> Iterator[Firing]:
+        """Those that changed longest ago first."""
+        return iter(self._last.values())
+
+    def get(self, rule: str, source: str) -> Firing | None:
+        """The last one, None if there was none."""
+        return self._last.get((rule, source))
+
+    def fired(self, firing: Firing) -> None:
+        """A rule made a trigger for a source, or what is known of its last one changed."""
+        key = firing.rule, firing.source
+        self._last[key] = firing
+        self._last.move_to_end(key)
+        if len(self._last) > MAX_FIRINGS:
+            self._last.popitem(last=False)
+
+    def armed(self, rule: str, source: str) -> None:
+        """The rule's `rearm` filters held for this source."""
+        firing = self.get(rule, source)
+        if firing is not None:
+            self.fired(msgspec.structs.replace(firing, armed=True))

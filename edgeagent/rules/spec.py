@@ -1,0 +1,164 @@
+"""A rule as it is written in the configuration (contract section 8, `[[rule]]`). Pure data; `rules` compiles it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from edgeagent.common.units import Duration
+
+MAX_WINDOW_COUNT = 1000  # events in one trigger
+
+# A record on disk counts the triggers of its event with 16 bits (`outbox.frame.MAX_COUNT`).
+MAX_RULES = 0xFFFF
+
+
+class DataFilter(msgspec.Struct, frozen=True):
+    """One condition on the event's envelope, with the fields of an Argo Events Sensor's `filters.data`.
+
+    `refused`, here and below: keys of a Sensor that are known and not taken, with the reason.
+    """
+
+    refused: ClassVar[dict[str, str]] = {
+        "template": "is not supported: no program runs here; compare the value as it is, or use exprs"
+    }
+
+    path: str
+    type: Literal["bool", "number", "string"]
+    value: list[str]
+    comparator: str = ""
+
+
+class ExprField(msgspec.Struct, frozen=True):
+    """A value of the event, and the name that an expression has for it."""
+
+    path: str
+    name: str
+
+
+class ExprFilter(msgspec.Struct, frozen=True):
+    """One expression over values of the event's envelope, as in a Sensor's `filters.exprs`."""
+
+    expr: str
+    fields: list[ExprField]
+
+
+class ContextFilter(msgspec.Struct, frozen=True):
+    """Attributes that the event must have, exactly; "": any. As in a Sensor's `filters.context`."""
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("id", "time", "specversion"), "is ignored by Argo Events in a context filter: leave it out"
+    )
+
+    type: str = ""
+    subject: str = ""
+    source: str = ""
+    datacontenttype: str = ""
+
+
+class TimeFilter(msgspec.Struct, frozen=True):
+    """A window of the day, "HH:MM:SS", in UTC or in a time zone. As in a Sensor's `filters.time`."""
+
+    start: str
+    stop: str
+    timezone: str = ""
+
+
+class Filters(
+    msgspec.Struct,
+    frozen=True,
+    rename={"data_logical_operator": "dataLogicalOperator", "expr_logical_operator": "exprLogicalOperator"},
+):
+    """Conditions that an event must meet, with the fields of a Sensor's `filters`.
+
+    A list that is given and empty is not the same as none: joined by "or" it decides (`rules.filters`).
+    """
+
+    refused: ClassVar[dict[str, str]] = {
+        "script": "is not supported: no program runs here; write it as exprs (docs/expressions.md)"
+    }
+
+    data: list[DataFilter] | None = None
+    data_logical_operator: Literal["", "and", "or"] = ""
+    exprs: list[ExprFilter] | None = None
+    expr_logical_operator: Literal["", "and", "or"] = ""
+    context: ContextFilter | None = None
+    time: TimeFilter | None = None
+
+
+class ParameterSource(
+    msgspec.Struct,
+    frozen=True,
+    rename={
+        "dependency_name": "dependencyName",
+        "data_key": "dataKey",
+        "context_key": "contextKey",
+        "use_raw_data": "useRawData",
+    },
+):
+    """Where a parameter's value comes from, with the fields of an Argo Events Sensor.
+
+    `dependency_name` is ignored: there is one event.
+    """
+
+    refused: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("dataTemplate", "contextTemplate"), "is not supported: no program runs here; name a value with dataKey"
+    )
+
+    dependency_name: str = ""
+    data_key: str = ""
+    context_key: str = ""
+    value: str | None = None
+    use_raw_data: bool = False
+
+
+class Parameter(msgspec.Struct, frozen=True):
+    """A value of the event and its place in the workflow, with the fields of an Argo Events Sensor's `parameters`."""
+
+    src: ParameterSource
+    dest: str
+    operation: Literal["", "overwrite", "prepend", "append"] = ""
+
+
+class Window(msgspec.Struct, frozen=True):
+    """Many events, one trigger: it closes `time` after its first event, or with `count` events, whichever is first.
+
+    `by`: whose events go together, those of one source, or all that the rule matched.
+    """
+
+    time: Duration | None = None
+    count: int = MAX_WINDOW_COUNT
+    by: Literal["source", "rule"] = "source"
+
+
+class RuleSpec(
+    msgspec.Struct,
+    frozen=True,
+    rename={"filters_logical_operator": "filtersLogicalOperator"},
+):
+    """Which events start which workflow. Exactly one of `template`, `workflow` and `workflow_file` is given."""
+
+    name: str
+    namespace: str
+    name_prefix: str = ""  # "": the rule's name
+    source: str = "*"
+    type: str = "*"
+    filters: Filters | None = None
+    filters_logical_operator: Literal["", "and", "or"] = ""
+    template: str = ""
+    cluster_scope: bool = False
+    workflow: dict[str, Any] | None = None
+    workflow_file: str = ""
+    arguments: dict[str, Any] = {}
+    parameters: list[Parameter] = []
+    priority: Literal["normal", "high"] = "normal"
+    order: Literal["first", "strict"] = "first"
+    window: Window | None = None
+    throttle: Duration | None = None
+    rearm: Filters | None = None
+    coalesce: Literal["", "latest"] = ""
+    on_missing: Literal["dead", "refuse"] = "dead"  # when a parameter has no value: a dead letter, or refuse the event
+    ttl: Duration = Duration(7 * 86400)
+    track: bool = True
+    enabled: bool = True

@@ -1,0 +1,160 @@
+"""What is wrong with the workflow that a rule starts, as it will be sent: its text with the rule's arguments in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from edgeagent.errors import MessageError
+from edgeagent.lang.sjson import Gap, NotKnown
+from edgeagent.rules.parameters import Setting
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.trigger import workflow_name
+from edgeagent.wire import messages
+from edgeagent.workflows.check import workflow_check
+from edgeagent.workflows.metadata import can_label, metadata_problems
+from edgeagent.workflows.names import Finding, as_list, as_object, as_text, listed, named, quoted
+from edgeagent.workflows.templates import Templates
+from edgeagent.workflows.types import join, texts
+
+_ANY_ID = "0" * 32
+# In the place of what an event brings. The check says nothing of a text with an expression in it.
+_FROM_EVENT = "{{=event}}"
+# Where the check says nothing of such a text. Elsewhere (a template's name) it decides about other places.
+_OPEN_MEMBERS = frozenset({"args", "command", "image", "source", "value"})
+_TABLES = ("labels", "annotations")
+_OVERWRITES = ("", "overwrite")
+_USE = re.compile(r"workflow\.parameters(?:\.([-a-zA-Z0-9_]+))?", re.ASCII)
+
+
+def rule_workflow_problems(spec: RuleSpec) -> Iterator[Finding]:
+    """What is wrong with a rule's workflow: key path below the rule, and reason.
+
+    Args:
+        spec: a rule without `rule_problems`; a `workflow_file` has been read into `workflow`.
+    """
+    rule = Rule(spec)
+    if not rule.parameters.settings:
+        yield from _argument_problems(spec.arguments, as_object(spec.workflow))
+    yield from _default_problems(spec, rule)
+    for path, reason in metadata_problems(_metadata_to_send(rule)):
+        yield _place(spec, rule, path), reason
+    workflow = _workflow_to_send(rule)
+    if workflow is None:
+        return
+    size_bytes = len(msgspec.json.encode(workflow))
+    if size_bytes > messages.MAX_TRIGGER_BYTES:
+        most = messages.MAX_TRIGGER_BYTES
+        yield "workflow", f"has {size_bytes} bytes as JSON: a message with it would be refused, it can have {most}"
+    for path, reason in workflow_check(workflow):
+        if spec.workflow is None:
+            yield "template", f"{path} {reason}"
+        else:
+            yield join("workflow", path), reason
+
+
+def _default_problems(spec: RuleSpec, rule: Rule) -> Iterator[Finding]:
+    """Labels that an event without the value would get, and that Kubernetes refuses."""
+    for index, (parameter, setting) in enumerate(zip(spec.parameters, rule.parameters.settings, strict=True)):
+        default = parameter.src.value
+        if setting.read is None or default is None or not _label(setting) or parameter.operation not in _OVERWRITES:
+            continue
+        if not can_label(default):
+            yield f"parameters[{index}].src.value", f"is {quoted(default)}, which no label can have"
+
+
+def _label(setting: Setting) -> str:
+    """The label that a parameter sets, "" when it sets something else."""
+    names = [step.name for step in setting.dest.steps]
+    return names[-1] if names[:2] == ["metadata", "labels"] else ""
+
+
+def _metadata_to_send(rule: Rule) -> dict[str, Any]:
+    """The workflow's labels and annotations, with one letter for what an event brings: no label refuses that."""
+    own = [setting for setting in rule.parameters.settings if setting.dest.steps[0].name == "metadata"]
+    metadata = as_object(as_object(_with_settings(rule, own)).get("metadata"))
+    return {
+        table: {key: _joined(text, "x") if isinstance(text, Gap) else text for key, text in metadata[table].items()}
+        for table in _TABLES
+        if table in metadata
+    }
+
+
+def _place(spec: RuleSpec, rule: Rule, path: str) -> str:
+    """The key of a rule that is to blame for what is wrong with its workflow's metadata."""
+    for setting in reversed(rule.parameters.settings):
+        name = setting.dest.steps[-1].name
+        if setting.dest.steps[0].name == "metadata" and path.endswith(f"[{quoted(name)}]"):
+            return setting.key if setting.read else f"{setting.key}.src.value"
+    return join("workflow", path) if spec.workflow is not None else "parameters"
+
+
+def _argument_problems(arguments: dict[str, Any], workflow: dict[str, Any]) -> Iterator[Finding]:
+    """Arguments that a workflow of the rule's own has no use for. What a template takes, only the engine knows."""
+    spec = as_object(workflow.get("spec"))
+    templates = Templates(workflow)
+    if not spec.get("templates") or spec.get("workflowTemplateRef") is not None or templates.refers:
+        return
+    known = dict.fromkeys(
+        name for _, name in named(as_list(as_object(spec.get("arguments")).get("parameters")), "") if name
+    )
+    for member in ("entrypoint", "onExit"):
+        known.update(dict.fromkeys(sorted(templates.inputs_of(as_text(spec.get(member))))))
+    for _, text in texts(spec, "any", ""):  # members that we do not know, too
+        for name in _USE.findall(text):
+            if name in {"", "json"}:  # all of them are used, or one whose name is computed
+                return
+            # In an expression a-b may be a name, and may be a difference.
+            known.update({name: None, name.partition("-")[0]: None})
+    for name in arguments:
+        if name not in known:
+            yield f"arguments.{name}", f"is no parameter of the workflow (it has: {listed(known)}): it would go unused"
+
+
+def _workflow_to_send(rule: Rule) -> dict[str, Any] | None:
+    """The workflow as it is sent, with `_FROM_EVENT` for what events bring; None when nothing can be told of it."""
+    workflow = _with_settings(rule, rule.parameters.settings)
+    return workflow if workflow is not None and _fill(workflow) else None
+
+
+def _with_settings(rule: Rule, settings: Sequence[Setting]) -> dict[str, Any] | None:
+    """The workflow with these parameters in it, and gaps for what events bring; None when that depends on the event."""
+    workflow = rule.workflow(
+        workflow_name(rule.name_prefix, _ANY_ID),
+        dict.fromkeys((messages.LABEL_AGENT, messages.LABEL_RULE, messages.LABEL_CORRELATION_ID), "x"),
+        dict.fromkeys((messages.ANNOTATION_SOURCE, messages.ANNOTATION_EVENT_ID, messages.ANNOTATION_EVENT_TIME), "x"),
+        [_FROM_EVENT if argument.read else argument.constant for argument in rule.parameters.arguments],
+    )
+    try:
+        for setting in settings:
+            setting.put(workflow, Gap(0, is_text=not setting.use_raw) if setting.read else setting.constant)
+    except (MessageError, NotKnown):
+        return None
+    return workflow
+
+
+def _joined(gap: Gap, from_event: str) -> str:
+    return "".join(part if isinstance(part, str) else from_event for part in gap.parts)
+
+
+def _fill(workflow: dict[str, Any]) -> bool:
+    """Put `_FROM_EVENT` into all gaps; False when there is one where the check cannot do with any text."""
+    waiting: list[tuple[Any, str, bool]] = [(workflow, "", False)]
+    while waiting:
+        holder, inside, is_metadata = waiting.pop()
+        entries = list(enumerate(holder)) if isinstance(holder, list) else list(holder.items())
+        for key, value in entries:
+            member = key if isinstance(key, str) else inside
+            if isinstance(value, Gap):
+                if not value.is_text and member != "value":
+                    return False
+                if not is_metadata and member not in _OPEN_MEMBERS:
+                    return False
+                holder[key] = _joined(value, _FROM_EVENT)
+            elif isinstance(value, (dict, list)):
+                waiting.append((value, member, is_metadata or (holder is workflow and key == "metadata")))
+    return True

@@ -1,0 +1,3 @@
+"""What passes between gateway, engine and devices: messages, topics, and the life of a trigger that they tell."""
+
+from __future__ import annotations
