@@ -55,7 +55,7 @@ _BLOCK_OVERHEAD_BYTES = 2 * (_INDEX_HEAD.size + ALIGNMENT) + ALIGNMENT
 class Kind(IntEnum):
     """What a frame's payload is."""
 
-    EVENT = 1  # a core.event.Record: its rules are its triggers
+    EVENT = 1  # an events.event.Record: its rules are its triggers
     BATCH = 2  # a Batch; count 0
     MOVED = 3  # a Moved: one trigger that came from another log
     ARMED = 4  # an Armed: rules that may fire again for a source; count 0

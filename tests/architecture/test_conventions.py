@@ -54,10 +54,10 @@ LOG_METHODS = frozenset({"debug", "info", "warning", "error", "exception", "crit
 LOGGERS = frozenset({"log", "logger", "_log", "_logger", "logging"})
 
 
-@pytest.mark.parametrize("module", EVERYTHING, ids=lambda module: module.file)
-def test_no_file_is_longer_than_can_be_read(module: Module) -> None:
-    lines = len(module.text.splitlines())
-    assert lines < MAX_LINES, f"{module.file} has {lines} lines; split it by what it is about (under {MAX_LINES})"
+def test_no_file_is_longer_than_can_be_read() -> None:
+    for module in EVERYTHING:
+        lines = len(module.text.splitlines())
+        assert lines < MAX_LINES, f"{module.file} has {lines} lines; split it by what it is about (under {MAX_LINES})"
 
 
 def catches_all(node: ast.AST) -> bool:
@@ -73,59 +73,59 @@ def catches_all(node: ast.AST) -> bool:
     return False
 
 
-@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
-def test_only_the_supervisor_catches_everything(module: Module) -> None:
-    for node in ast.walk(module.tree):
-        assert not catches_all(node) or module.file in CATCHES_ALL, (
-            f"{module.file}:{getattr(node, 'lineno', 0)}: catches every error; name those that this place can handle, "
-            "the supervisor ends the process for the rest"
-        )
+def test_only_the_supervisor_catches_everything() -> None:
+    for module in PACKAGE:
+        for node in ast.walk(module.tree):
+            assert not catches_all(node) or module.file in CATCHES_ALL, (
+                f"{module.file}:{getattr(node, 'lineno', 0)}: catches every error; name those that it can handle, "
+                "the supervisor ends the process for the rest"
+            )
 
 
-@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
-def test_only_one_module_syncs_and_renames(module: Module) -> None:
-    for use in module.names():
-        assert use.name not in SYNC_CALLS or module.file in SYNCS, (
-            f"{module.file}:{use.line}: {use.name}; what must survive a power cut goes through {' or '.join(SYNCS)}, "
-            "where the crash tests can stand in for the disk"
-        )
+def test_only_one_module_syncs_and_renames() -> None:
+    for module in PACKAGE:
+        for use in module.names():
+            assert use.name not in SYNC_CALLS or module.file in SYNCS, (
+                f"{module.file}:{use.line}: {use.name}; what must last goes through {' or '.join(SYNCS)}, "
+                "where the crash tests can stand in for the disk"
+            )
 
 
-@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
-def test_only_named_modules_rename_through_pathlib(module: Module) -> None:
+def test_only_named_modules_rename_through_pathlib() -> None:
     """`path.replace(other)` has one argument, `text.replace(old, new)` has two, a datetime's has only keywords."""
-    for node in ast.walk(module.tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        path_like = len(node.args) == 1 and not node.keywords and not ast.unparse(node.func).startswith("msgspec.")
-        renames = node.func.attr == "rename" or (node.func.attr == "replace" and path_like)
-        assert not renames or module.file in RENAMES, (
-            f"{module.file}:{node.lineno}: {ast.unparse(node)} renames a file; go through {' or '.join(SYNCS)}"
-        )
+    for module in PACKAGE:
+        for node in ast.walk(module.tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            path_like = len(node.args) == 1 and not node.keywords and not ast.unparse(node.func).startswith("msgspec.")
+            renames = node.func.attr == "rename" or (node.func.attr == "replace" and path_like)
+            assert not renames or module.file in RENAMES, (
+                f"{module.file}:{node.lineno}: {ast.unparse(node)} renames a file; go through {' or '.join(SYNCS)}"
+            )
 
 
-@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
-def test_each_foreign_library_is_known_to_one_adapter(module: Module) -> None:
-    for use in module.imports:
-        library = use.name.partition(".")[0]
-        homes = ADAPTERS.get(library)
-        assert homes is None or module.file.startswith(homes), (
-            f"{module.file}:{use.line}: imports {library}, known only to {', '.join(homes)}; use what that offers"
-        )
+def test_each_foreign_library_is_known_to_one_adapter() -> None:
+    for module in PACKAGE:
+        for use in module.imports:
+            library = use.name.partition(".")[0]
+            homes = ADAPTERS.get(library)
+            assert homes is None or module.file.startswith(homes), (
+                f"{module.file}:{use.line}: imports {library}, known only to {', '.join(homes)}; use what that offers"
+            )
 
 
-@pytest.mark.parametrize("module", PACKAGE, ids=lambda module: module.file)
-def test_every_log_call_has_a_stable_event_key(module: Module) -> None:
-    for node in ast.walk(module.tree):
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-            continue
-        if node.func.attr not in LOG_METHODS or ast.unparse(node.func.value) not in LOGGERS:
-            continue
-        extra = next((keyword.value for keyword in node.keywords if keyword.arg == "extra"), None)
-        known = isinstance(extra, ast.Dict) and "event" in {ast.literal_eval(key) for key in extra.keys if key}
-        assert known or isinstance(extra, (ast.Name, ast.Call)), (
-            f"{module.file}:{node.lineno}: logs without an event key; add extra={{'event': 'what_happened'}}"
-        )
+def test_every_log_call_has_a_stable_event_key() -> None:
+    for module in PACKAGE:
+        for node in ast.walk(module.tree):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            if node.func.attr not in LOG_METHODS or ast.unparse(node.func.value) not in LOGGERS:
+                continue
+            extra = next((keyword.value for keyword in node.keywords if keyword.arg == "extra"), None)
+            known = isinstance(extra, ast.Dict) and "event" in {ast.literal_eval(key) for key in extra.keys if key}
+            assert known or isinstance(extra, (ast.Name, ast.Call)), (
+                f"{module.file}:{node.lineno}: logs without an event key; add extra={{'event': 'what_happened'}}"
+            )
 
 
 @pytest.mark.parametrize("module", modules("edgeagent/cli"), ids=lambda module: module.file)

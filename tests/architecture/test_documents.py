@@ -23,6 +23,7 @@ GUIDES = [ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 
 _FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_CODE = re.compile(r"`[^`\n]*`")
 _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _PATH = re.compile(
     r"`((?:\.ci|\.github|benchmarks|deploy|docs|edgeagent|requirements|systemd|tests)/[\w./-]*)(?:::(\w+))?`"
@@ -49,7 +50,7 @@ def _headings(page: Path) -> list[str]:
 
 def links_of(page: Path) -> Iterator[tuple[str, Path, str]]:
     """Every link of a page into the project: as it is written, the file, and the heading there or ""."""
-    for link in _LINK.findall(text_of(page)):
+    for link in _LINK.findall(_CODE.sub("", text_of(page))):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")
