@@ -19,6 +19,10 @@ Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
 MAX_HEAD_BYTES: Final = 16 << 10
 # RFC 9112 2.2: empty lines before a request line are skipped; old clients send one behind a body.
 _MAX_EMPTY_LINES: Final = 8
+# Each chunk costs about the same, however small it is: a client that sends single bytes would keep the loop busy for
+# seconds. A batch of as many events as are taken may come with one chunk for each, and some more.
+_SMALL_CHUNK_BYTES: Final = 256
+_MAX_SMALL_CHUNKS: Final = 2000
 _BOTH_DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
 _END = h11.EndOfMessage()
 _END_OF_HEAD = b"\r\n\r\n"
@@ -71,6 +75,7 @@ class Framing:
         self._waiting = bytearray()
         self._seen = 0  # how much of what waits was looked at
         self._empty_lines = 0
+        self._small_chunks = 0
         self._is_chunked = False
         self._last = b""  # the end of what h11 was given of a body, to see how it ended
         self._is_eof = False
@@ -169,13 +174,19 @@ class Framing:
             raise Malformed("Transfer-Encoding: and Content-Length: exclude each other")
         if self._is_chunked and request.http_version < b"1.1":
             raise Malformed("Transfer-Encoding: is not known in HTTP/1.0")
-        self._empty_lines = 0
+        self._empty_lines = self._small_chunks = 0
         self._last = self._machine.trailing_data[0]
         if self._is_eof:
             self._machine.receive_data(b"")
 
     def _next_of_body(self) -> Event:
         event = self._machine.next_event()
+        if isinstance(event, h11.Data) and event.chunk_start and event.chunk_end:
+            self._small_chunks += len(event.data) < _SMALL_CHUNK_BYTES
+            if self._small_chunks > _MAX_SMALL_CHUNKS:
+                raise Malformed(
+                    f"more than {_MAX_SMALL_CHUNKS} of its chunks have less than {_SMALL_CHUNK_BYTES} bytes"
+                )
         if isinstance(event, h11.EndOfMessage):
             rest = self._machine.trailing_data[0]
             if self._is_chunked and not self._last[: len(self._last) - len(rest)].endswith(_END_OF_HEAD):

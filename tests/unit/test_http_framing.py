@@ -41,6 +41,7 @@ MALFORMED = [  # a request that somebody on the way could read differently, the 
     (CHUNKED + b"\r\n1\n1\r\n0\r\n\r\n", 400, "hexadecimal"),
     (CHUNKED + b"\r\n1\r\n12\r\n0\r\n\r\n", 400, "where its size says"),
     (CHUNKED + b"\r\n0\r\n\n", 400, "last chunk"),
+    (CHUNKED + b"\r\n" + b"1\r\n[\r\n" * 2100, 400, "more than 2000 of its chunks"),
     (CHUNKED + b"\r\n0\r\nX: y\n\n", 400, "last chunk"),
     (b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n", 505, "HTTP/1.1 and HTTP/1.0"),
     (b"GET /a b HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, "the first line"),
