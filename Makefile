@@ -21,7 +21,7 @@ demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with 
 	$(BIN)/python -m edgeagent demo
 
 test: $(VENV)/.dev brokers ## run all tests but the soak; installs the brokers if it can
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" --numprocesses auto
 
 check: lint ## lint, and the quick tests, in under a minute
 	$(BIN)/python -m pytest -q -m "not soak" --numprocesses auto $(QUICK)

@@ -23,7 +23,7 @@ from edgeagent.ports.account import Account, EventCounts
 from edgeagent.wire import messages, topics
 from edgeagent.wire.messages import State
 from tests.architecture.source import ROOT, modules
-from tests.unit.test_examples import Key, keys_of
+from tests.unit.config.test_examples import Key, keys_of
 
 CONTRACT = ROOT / "docs/contract.md"
 SERVERS = ("edgeagent/httpapi", "edgeagent/dispatcher")  # where paths of HTTP are written

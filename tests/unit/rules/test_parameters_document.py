@@ -15,7 +15,7 @@ from edgeagent.events.event import Record
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.trigger import correlation_id, render
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "parameters.md").read_text("utf-8")
 [DATA, *RESULTS] = re.findall(r"```json\n(.*?)```", TEXT, re.DOTALL)
 EXAMPLES = list(zip(re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL), RESULTS, strict=True))

@@ -12,7 +12,7 @@ from edgeagent.errors import ConfigError
 from edgeagent.workflows.graph import MAX_RELATED
 from edgeagent.workflows.names import MAX_DEPTH
 
-DOCUMENT = (Path(__file__).parents[2] / "docs" / "validation.md").read_text("utf-8")
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "validation.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```toml\n(.*?)```\n\n```text\n(.*?)```", DOCUMENT, re.DOTALL)
 
 

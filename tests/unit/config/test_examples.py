@@ -15,7 +15,7 @@ from edgeagent.config import load_agent, load_dispatcher
 from edgeagent.config.reader import Reader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FILES: list[tuple[str, type[msgspec.Struct]]] = [
     ("config.example.toml", AgentConfig),
     ("dispatch.example.toml", DispatcherConfig),

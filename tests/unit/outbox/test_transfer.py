@@ -30,8 +30,8 @@ from tests.fakes.stores import (
     record,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "export-v1.jsonl"
-DOCUMENT = Path(__file__).parents[2] / "docs" / "format.md"
+GOLDEN = Path(__file__).parents[2] / "golden" / "export-v1.jsonl"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "format.md"
 DIGEST = "ab" * 32
 FULL = Record(
     agent="gw-042",

@@ -15,7 +15,7 @@ from edgeagent.lang.govaluate.expression import MAX_DEPTH, MAX_PARENTHESES, Expr
 from edgeagent.lang.govaluate.operators import MAX_JOINED_CHARACTERS
 from edgeagent.lang.govaluate.tokens import MAX_CHARACTERS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "expressions.md").read_text("utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "expressions.md").read_text("utf-8")
 FIELDS = ["at", "ready", "site", "state", "temp"]
 
 

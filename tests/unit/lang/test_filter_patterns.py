@@ -25,7 +25,7 @@ class Row(msgspec.Struct, forbid_unknown_fields=True):
 
 TABLE = [
     msgspec.json.decode(line, type=Row)
-    for line in (Path(__file__).parents[1] / "golden" / "patterns.jsonl").read_bytes().splitlines()
+    for line in (Path(__file__).parents[2] / "golden" / "patterns.jsonl").read_bytes().splitlines()
 ]
 EVENT_CHARS = 256 * 1024  # the largest event that is taken, by default
 

@@ -14,7 +14,7 @@ from edgeagent.__main__ import main
 from edgeagent.events.event import Draft, gathered, record
 from edgeagent.ports.transfer import Lines, exported_trigger
 
-FLOW = Path(__file__).parents[2] / "edgeagent" / "demo" / "water-flow.csv"
+FLOW = Path(__file__).parents[3] / "edgeagent" / "demo" / "water-flow.csv"
 RULE = """
 [[rule]]
 name = "hot"

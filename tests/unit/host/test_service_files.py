@@ -13,7 +13,7 @@ import pytest
 from edgeagent.errors import ConfigError, OutboxLocked
 from edgeagent.host.supervisor import CANCEL_TIMEOUT_S, DRAIN_TIMEOUT_S
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 UNITS = ["edgeagent.service", "edgeagent-dispatch.service"]
 
 

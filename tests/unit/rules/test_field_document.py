@@ -20,7 +20,7 @@ from edgeagent.rules.gathering import MAX_HELD_BYTES
 from edgeagent.rules.spec import MAX_WINDOW_COUNT, RuleSpec
 from edgeagent.wire.messages import State
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "field.md").read_text("utf-8")
 RULE = '[[rule]]\nname = "r"\nnamespace = "plant"\ntemplate = "t"\n'
 EXAMPLES = re.findall(r"```toml\n(.*?)```\n\n((?:\| [^\n]*\n|\|-[^\n]*\n)+)", TEXT, re.DOTALL)

@@ -17,7 +17,7 @@ from edgeagent.errors import ConfigError
 from edgeagent.outbox.frame import MAX_COUNT
 from edgeagent.rules.spec import RuleSpec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RULE = '[[rule]]\nname = "r"\nnamespace = "plant"\ntemplate = "t"\n'
 Write = Callable[[str], Path]
 

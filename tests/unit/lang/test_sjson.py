@@ -12,7 +12,7 @@ from edgeagent.lang.sjson import MAX_INDEX, Gap, NotKnown, NotSettable, assign, 
 
 # What sjson 1.2.5 and gjson 1.19.0 (Go) do: `after` setting the text "new", null where they set nothing or refuse;
 # `current` is what is there before.
-GOLDEN = Path(__file__).parents[1] / "golden" / "sjson-1.2.5.jsonl"
+GOLDEN = Path(__file__).parents[2] / "golden" / "sjson-1.2.5.jsonl"
 CASES = [msgspec.json.decode(line) for line in GOLDEN.read_text("utf-8").splitlines()]
 
 

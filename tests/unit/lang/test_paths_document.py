@@ -12,7 +12,7 @@ import pytest
 from edgeagent.lang.gjson.modifiers import MODIFIER_NAMES
 from edgeagent.lang.gjson.path import MISSING, compile_path, lookup
 
-TEXT = (Path(__file__).parents[2] / "docs" / "paths.md").read_text("utf-8")
+TEXT = (Path(__file__).parents[3] / "docs" / "paths.md").read_text("utf-8")
 EVENT = msgspec.json.decode(TEXT.partition("```json\n")[2].partition("```")[0])
 
 

@@ -11,7 +11,7 @@ import pytest
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.reasons import publish_refused
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "operations.md").read_text("utf-8")
 
 

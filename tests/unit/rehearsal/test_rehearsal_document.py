@@ -11,7 +11,7 @@ import pytest
 from edgeagent.__main__ import main
 from edgeagent.rehearsal.recordings import ATTRIBUTES
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "rehearsal.md").read_text("utf-8")
 FILES = re.findall(r"^```(?:toml|json)\n(?:#|//) (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 COMMANDS = re.findall(r"^```console\n\$ edgeagent (.*?)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)

@@ -16,7 +16,7 @@ from edgeagent.events.event import Draft
 from edgeagent.lang.re2.pattern import compile_pattern
 from edgeagent.rules.ruleset import RuleSet
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "filters.md").read_text("utf-8")
 RULE = '[[rule]]\nname = "r"\nnamespace = "plant"\ntemplate = "t"\n'
 

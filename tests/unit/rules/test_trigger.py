@@ -18,7 +18,7 @@ from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.trigger import correlation_id, render, traceparent, workflow_name
 from tests.fakes.naive_trigger import naive_message
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 OVERHEAT = "979cfca95dc3c254bdde65b3b9ab74a5"
 

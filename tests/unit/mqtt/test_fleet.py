@@ -11,7 +11,7 @@ from edgeagent.common.backoff import boot_spread, full_jitter
 from edgeagent.mqtt.session import BACKOFF_BASE_S, BACKOFF_CAP_S
 
 AGENTS = 1000
-DOCUMENT = Path(__file__).parents[2] / "docs" / "operations.md"
+DOCUMENT = Path(__file__).parents[3] / "docs" / "operations.md"
 BIN_S = 10
 
 
