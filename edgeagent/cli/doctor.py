@@ -108,7 +108,7 @@ def outbox_finding(outbox: Overview) -> Finding:
 
 def dead_finding(dead: DeadHealth) -> Finding:
     """How many dead letters wait for somebody, and whether there is a place for more."""
-    found = f"{dead.count} of at most {dead.max_count}, {dead.used_bytes // _MIB} of {dead.max_bytes // _MIB} MiB"
+    found = f"{dead.count} of at most {dead.max_count}, {dead.used_bytes / _MIB:.1f} of {dead.max_bytes / _MIB:.1f} MiB"
     found += f", the oldest of {rfc3339(dead.oldest_ms)}" if dead.oldest_ms else ""
     remedy = "look at them (`edgeagent dead ls`), then discard or replay some"
     if dead.full:
