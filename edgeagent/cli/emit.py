@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         CommandFailed: it refuses the event, or the data is no JSON.
     """
     try:
-        wait_s = Duration.parse(args.wait) if args.wait is not None else None
+        given = args.wait
+        wait_s = None if given is None else Duration.parse(float(given) if given.isdecimal() else given)
     except ValueError as exc:
         args.parser.error(f"--wait: {exc}")
     config = client_config(args)

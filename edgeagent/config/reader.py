@@ -126,8 +126,11 @@ def _no_choice(data: object, choices: Sequence[Any]) -> str:
     words = [str(choice) for choice in choices if choice != ""]
     if not isinstance(data, (str, int, float)) or isinstance(data, bool):
         return f"must be one of {', '.join(words)}; is {_toml_type(data)}"
-    meant = nearest(str(data), words)
-    hint = f" (did you mean {meant!r}?)" if meant is not None else ""
+    if str(data) in words:
+        hint = " (write it without quotes)" if isinstance(data, str) else f' (write it in quotes: "{data}")'
+    else:
+        meant = nearest(str(data), words)
+        hint = f" (did you mean {meant!r}?)" if meant is not None else ""
     return f"must be one of {', '.join(words)}; is {shown(repr(data), _MAX_SHOWN_CHARS)}{hint}"
 
 

@@ -139,6 +139,8 @@ def _misfit(text: str, member: str) -> MessageError:
     if match := _FIELD.fullmatch(reason):
         path += "." + shown(match[2], _MAX_NAME_CHARS)
         reason = "is missing" if match[1].startswith("missing") else "is no member of an event"
+        if match[2] == "body" and reason != "is missing":
+            reason += '; what rules see as body is sent as "data"'
     else:
         reason = misfit(reason)
     return MessageError("event", path.lstrip("."), reason)

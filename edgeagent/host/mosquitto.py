@@ -26,17 +26,27 @@ def mosquitto_findings(local: Connection, config: Path = CONFIG) -> Iterator[Fin
     keys = _keys(config)
     if keys is None:
         return
+    source = f"by {config}, if the broker runs with it:"
     if keys.get("queue_qos0_messages") == "true":
-        yield ok("local Mosquitto", "queue_qos0_messages is true: it keeps messages at QoS 0 while the agent is away")
+        yield ok("local Mosquitto", f"{source} messages at QoS 0 are kept for the agent (queue_qos0_messages)")
     else:
-        found = "queue_qos0_messages is not true: what devices publish at QoS 0 while the agent is away is lost"
+        found = f"{source} what devices publish at QoS 0 while the agent is away is lost (queue_qos0_messages)"
         yield warn("local Mosquitto", found, f"add `queue_qos0_messages true` to {config}, or publish at QoS 1")
+    most = keys.get("max_queued_messages", "1000")
+    if most == "0":
+        yield ok("local Mosquitto queue", f"{source} any number of messages is kept while the agent is away")
+    else:
+        found = f"{source} beyond {most} messages it drops while the agent is away (max_queued_messages)"
+        yield warn("local Mosquitto queue", found, f"add `max_queued_messages 0` to {config}")
+    if keys.get("set_tcp_nodelay") != "true":
+        found = f"{source} small packets are held back for up to 40 ms (set_tcp_nodelay)"
+        yield warn("local Mosquitto delay", found, f"add `set_tcp_nodelay true` to {config}")
     kept = f"every {keys.get('autosave_interval', '1800')} s (autosave_interval), and when it stops"
     if keys.get("persistence") == "true":
-        text = f"it writes what it holds to disk {kept}: killed, it loses what it has acknowledged to devices since"
+        text = f"{source} what it holds is written {kept}: killed, it loses what it acknowledged since"
         yield ok("local Mosquitto persistence", f"{text}; events that must not be lost go to the agent by HTTP")
     else:
-        found = "persistence is not true: when it stops, what it holds for the agent is lost, acknowledged or not"
+        found = f"{source} when it stops, what it holds for the agent is lost, acknowledged or not (persistence)"
         yield warn("local Mosquitto persistence", found, f"add `persistence true` to {config}")
 
 

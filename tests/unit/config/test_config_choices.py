@@ -19,7 +19,7 @@ PARAMETER = '[[rule.parameters]]\nsrc = { value = "a" }\ndest = "spec.a"\n'
     [
         ('[uplink]\nsettle = "Engine"\n', "uplink.settle", "must be one of engine, broker; is 'Engine' (did you mean"),
         ('[uplink]\nsettle = "never"\n', "uplink.settle", "must be one of engine, broker; is 'never'"),
-        ("[uplink]\nversion = 5\n", "uplink.version", "must be one of 5, 3.1.1; is 5 (did you mean '5'?)"),
+        ("[uplink]\nversion = 5\n", "uplink.version", 'must be one of 5, 3.1.1; is 5 (write it in quotes: "5")'),
         ("[uplink]\nqos = 3\n", "uplink.qos", "must be one of 0, 1, 2; is 3"),
         ("[uplink]\nqos = true\n", "uplink.qos", "must be one of 0, 1, 2; is a boolean"),
         ("[uplink]\nqos = [1]\n", "uplink.qos", "must be one of 0, 1, 2; is an array"),
