@@ -7,11 +7,12 @@ triggers from leaving. What is dropped is the oldest, some at a time, so that on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from edgeagent.common.elapsed import is_set
 from edgeagent.errors import DeadLettersFull, StorageFailed
 from edgeagent.outbox.log import Log
-from edgeagent.outbox.records import DROPPED, EXPIRED, DeadLimits, Leased
+from edgeagent.outbox.records import DEAD, DROPPED, EXPIRED, DeadLimits, Leased
 from edgeagent.outbox.retention import Cut
 from edgeagent.ports.verification import DeadHealth
 
@@ -33,12 +34,22 @@ class DeadLetters:
         self._segment_bytes = segment_bytes
         self._peek = peek
         self._oldest = (0, 0)  # seq and time
+        self._moving_seq: int | None = None
 
     def full(self, room: int = _USUAL_BYTES) -> str:
         """Why one that takes this room is not taken; empty when it is."""
         if self._log.pending >= self._limits.max_count:
             return f"there are {self._log.pending} dead letters"
         return f"dead letters take {self._log.used_bytes} bytes (outbox.dead_max_bytes)" if self._is_large(room) else ""
+
+    @contextmanager
+    def moving(self, leased: Leased) -> Iterator[None]:
+        """Let no age end a dead letter while it is written to another log, nor those behind it, which may be next."""
+        self._moving_seq = leased.seq if leased.log == DEAD else None
+        try:
+            yield
+        finally:
+            self._moving_seq = None
 
     def refusing(self) -> str:
         """Why none is taken now; empty when there is room, or the oldest make it."""
@@ -79,6 +90,8 @@ class DeadLetters:
         first_seq = end_seq = self._log.released.cursor
         try:
             for leased in (each for part in self._peek() for each in part):
+                if leased.seq == self._moving_seq:
+                    break
                 at_ms = leased.moved.at_ms if leased.moved is not None else 0
                 if is_set(at_ms):
                     if at_ms >= now_ms - self._limits.max_age_ms:

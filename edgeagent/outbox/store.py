@@ -197,15 +197,15 @@ class Store:
             DeadLettersFull: it goes to the dead letters, which have no place.
             StorageFailed: it stays where it is.
         """
-        log = self._logs[target]
         if leased.seq in self._logs[leased.log].released:
             return
         entries = moved_entries(leased, reason, code, attempts, self._now_ms())
         if target == DEAD:
             self.dead.make_room(entries.room, self._now_ms(), self._lose_dead)
-        if target in EVENT_LOGS and not log.fits(entries.room) and not self._room:
+        if target in EVENT_LOGS and not self._logs[target].fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
-        self.commit(target, entries)
+        with self.dead.moving(leased):  # a segment may be begun for it, and then what is too old expires
+            self.commit(target, entries)
         self.release(leased.log, leased.seq, way)
         self._keep_evidence()
 

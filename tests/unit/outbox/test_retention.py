@@ -13,6 +13,7 @@ from edgeagent.outbox.records import (
     NORMAL,
     PARKED,
     PARKED_WAY,
+    REPLAYED,
     SETTLED,
     DeadLimits,
     Limits,
@@ -260,4 +261,17 @@ def test_dead_letters_older_than_their_largest_age_expire_whatever_the_clock_sai
     assert ids(everything(store, DEAD)) == ["e12"]
     assert store.account().expired == 11
     assert store.dead.health().oldest_ms == SET_MS + 7000
+    assert balanced(store)
+
+
+def test_a_dead_letter_that_is_replayed_does_not_expire_while_room_is_made_for_it() -> None:
+    now_ms = [SET_MS]
+    store = opened(disk(), dying(max_age_ms=1000), now_ms=lambda: now_ms[0])
+    buried(store, 3)
+    fill(store, A_SEGMENT - 3, first=4)  # so that the next one begins a segment, and then what is too old expires
+    now_ms[0] = SET_MS + 5000
+    for leased in everything(store, DEAD):
+        store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0)
+    assert sorted(ids(everything(store))) == ["e1", "e2", "e3", "e4"]
+    assert (store.account().dead, store.account().expired) == (0, 0)
     assert balanced(store)
