@@ -50,7 +50,7 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
-from edgeagent.outbox.unreadable import put_unreadable_aside
+from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
@@ -104,7 +104,7 @@ async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: 
     except StorageFailed as exc:
         if not exc.is_read_only:
             raise
-        rescue, memory = DiskReadOnly(exc.operation, exc.path, exc.reason), Overlay()
+        rescue, memory = DiskReadOnly(exc.operation, exc.path, exc.reason), hide_unreadable(directory, Overlay())
         _log.error("%s", rescue, extra={"event": "agent_rescue", "path": exc.path})
         agent = _Agent(config, path, directory, memory, agent_id(config, directory, memory), rescue)
         await agent.open()

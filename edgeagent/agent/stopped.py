@@ -21,6 +21,7 @@ from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, LOGS, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
+from edgeagent.outbox.unreadable import hide_unreadable
 from edgeagent.outbox.verify import overview, verify_part
 from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
 from edgeagent.ports.transfer import ExportedTrigger
@@ -44,7 +45,7 @@ def opened(config: AgentConfig) -> Iterator[StoppedOutbox]:
         except StorageFailed as exc:
             if not exc.is_read_only:
                 raise
-            filesystem = Overlay()
+            filesystem = hide_unreadable(directory, Overlay())
             store = make_store(config, directory, clock, filesystem, DiskReadOnly(exc.operation, exc.path, exc.reason))
         with _closing(config, directory, clock, filesystem, store) as outbox:
             yield outbox
@@ -61,6 +62,7 @@ def looked_at(config: AgentConfig) -> Iterator[StoppedOutbox]:
     """
     directory, overlay, clock = _existing(config), Overlay(), Clock()
     with looking_lock(directory):
+        hide_unreadable(directory, overlay, tell=True)
         store = make_store(config, directory, clock, overlay)
         with _closing(config, directory, clock, overlay, store) as outbox:
             yield outbox

@@ -264,6 +264,18 @@ def may_not_open(path: Path) -> bool:
     return False
 
 
+def may_not_read(path: Path) -> bool:
+    """As `may_not_open`, of a disk that can only be read."""
+    try:
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        os.close(os.open(path, flags))
+        if path.is_dir():
+            os.close(os.open(path / ".", flags))  # what is in it is reached
+    except OSError as exc:
+        return exc.errno in {errno.EACCES, errno.EPERM, errno.ELOOP}
+    return False
+
+
 def rename(path: Path, target: Path) -> None:
     """Give a file or a directory another name, in place of what has it; both entries are synced.
 

@@ -11,7 +11,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.records import Loss
-from edgeagent.outbox.unreadable import lies_aside
+from edgeagent.outbox.unreadable import lies_aside, newest_lies_aside
 
 # The last losses that statistics name; the log has them all.
 _KEPT = 100
@@ -82,6 +82,13 @@ class Losses:
             },
         )
         return True
+
+    def end_lies_aside(self, log: str, number: int) -> bool:
+        """Whether the end of a log, from the segment with this number on, is in a file put aside: then it is not lost.
+
+        That is told with the file, and with the records of it that are known.
+        """
+        return newest_lies_aside(self._filesystem, self._directory.parent, log, number)
 
     def quarantine(self, log: str, damage: Damage) -> None:
         """Keep a copy of damaged bytes for whoever wants to look; a disk that refuses is no reason to stop."""

@@ -18,10 +18,9 @@ from edgeagent.outbox.records import LOGS, decode
 from edgeagent.outbox.segment import Segment, number_of
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import take_in
-from edgeagent.outbox.unreadable import ASIDE, BELOW, files_aside
+from edgeagent.outbox.unreadable import ASIDE, BELOW, SEGMENT_NAME_CHARS, files_aside
 from edgeagent.ports.transfer import ExportedTrigger, exported_trigger
 
-_SEGMENT_NAME_CHARS = 24  # what stands behind them tells it from another one of this name
 _READ_FRAMES = 200
 _READ_BYTES = 1 << 20
 _NO_END = 1 << 62
@@ -58,7 +57,7 @@ def with_mended(store: Store, state: Path, now_ms: int) -> Store:
 
 def _segment(path: Path) -> Segment | None:
     """The segment in a file, None where it is another file, or is not whole enough."""
-    if number_of(path.name[:_SEGMENT_NAME_CHARS]) is None:
+    if number_of(path.name[:SEGMENT_NAME_CHARS]) is None:
         return None
     file = OsFilesystem().open(path)
     try:

@@ -30,7 +30,8 @@ class Overlay:
 
     def list(self, directory: Path) -> list[str]:
         """The names in a directory, sorted."""
-        names = set(self._disk.list(directory)) if self._disk.exists(directory) else set()
+        on_disk = not self._is_hidden(directory) and self._disk.exists(directory)
+        names = set(self._disk.list(directory)) if on_disk else set()
         for path, content in self._written.items():
             if path.parent == directory:
                 (names.discard if content is None else names.add)(path.name)
@@ -38,7 +39,11 @@ class Overlay:
 
     def exists(self, path: Path) -> bool:
         """Whether there is such a file."""
-        return self._written[path] is not None if path in self._written else self._disk.exists(path)
+        if path in self._written:
+            return self._written[path] is not None
+        if any(content is not None and other.parent == path for other, content in self._written.items()):
+            return True
+        return not self._is_hidden(path) and self._disk.exists(path)
 
     def create(self, path: Path, size: int) -> File:
         """A new file of zeros, in memory."""
@@ -65,6 +70,13 @@ class Overlay:
     def remove(self, path: Path) -> None:
         """Forget a file."""
         self._written[path] = None
+
+    def hide(self, path: Path, target: Path) -> None:
+        """A file or a directory is not there, and one of no bytes is there as `target`."""
+        self._written[path], self._written[target] = None, bytearray()
+
+    def _is_hidden(self, path: Path) -> bool:
+        return any(each in self._written and self._written[each] is None for each in (path, *path.parents))
 
     def written(self, path: Path) -> bytearray | None:
         """A file's content in memory, None when it is as on the disk."""

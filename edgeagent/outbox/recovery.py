@@ -68,7 +68,7 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
     for name, damage, known_seq in damages:
         release_damaged(name, logs[name], damage, losses, known_seq)
     for name in EVENT_LOGS:
-        if found[name].open_end:
+        if found[name].open_end and not losses.end_lies_aside(name, _first_missing(states, name, logs[name])):
             losses.tell_open(name, logs[name].next_seq, found[name].open_end)
     for log in logs.values():
         log.settle_tail()
@@ -137,6 +137,12 @@ def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts
 def _known_seq(states: Mapping[str, LogState], name: str) -> int:
     """The checkpoint knows a log below this seq."""
     return states[name].next_seq if name in states else 1
+
+
+def _first_missing(states: Mapping[str, LogState], name: str, log: Log) -> int:
+    """The number of the first segment that may be missing at the end of a log, of those that had records."""
+    active_number = states[name].active_number if name in states else 0
+    return max(active_number, log.segments[-1].number + 1 if log.segments else 1)
 
 
 def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:

@@ -16,6 +16,7 @@ from edgeagent.outbox.log import Entries
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.records import EVENT_LOGS, Group, Leased, Limits
 from edgeagent.outbox.store import Store
+from edgeagent.outbox.unreadable import hide_unreadable
 
 # Dead letters, parked triggers and windows that come up are in memory too; beyond this they stay where they are.
 _MEMORY_BYTES = 64 << 20
@@ -50,9 +51,9 @@ class RescueStore(Store):
         remembered: frozenset[str] = frozenset(),
     ) -> None:
         """Open the outbox in a directory of a disk that refused to be written with this `reason`; see `Store`."""
-        super().__init__(
-            _Memory(reason), directory, limits, boot=boot, new_salt=new_salt, now_ms=now_ms, remembered=remembered
-        )
+        memory = _Memory(reason)
+        hide_unreadable(directory.parent, memory, tell=True)
+        super().__init__(memory, directory, limits, boot=boot, new_salt=new_salt, now_ms=now_ms, remembered=remembered)
         self.read_only = reason
         self.failures["disk"] = str(reason)
 

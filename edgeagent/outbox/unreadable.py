@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeagent.errors import StorageFailed
-from edgeagent.outbox.files import Filesystem, may_not_open, put_aside, rename
+from edgeagent.outbox.files import Filesystem, may_not_open, may_not_read, put_aside, rename
+from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import user_name
 from edgeagent.outbox.records import LOGS
 from edgeagent.outbox.segment import number_of
@@ -25,6 +26,7 @@ _FILES = (_AGENT_ID, "local-session", "outbox/cursor", "outbox/recent", "outbox/
 _DIRECTORIES = ("outbox", *(f"outbox/{name}" for name in LOGS))
 # An empty file of this name, and the seq where the log ended when a segment of it was taken up.
 BELOW = "below-"
+SEGMENT_NAME_CHARS = 24  # what stands behind them tells it from another one of this name
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +43,7 @@ def put_unreadable_aside(state: Path) -> None:
         elif path.name.startswith(_AGENT_ID):  # who we are: what was used meanwhile gives way
             rename(path, state / _AGENT_ID)
     for path in (state / name for name in _DIRECTORIES):
-        if os.path.isdir(path) and may_not_open(path):  # noqa: PTH112  as above
+        if os.path.isdir(path) and may_not_open(path):  # noqa: PTH112  as below
             _tell(path, put_aside(path, path.with_name(f"{path.name}.{ASIDE}")), state)
     names = [*_FILES, *(f"outbox/{log}/{name}" for log in LOGS for name in _segments(state / "outbox" / log))]
     if any(may_not_open(state / name) for name in _LEDGER):
@@ -51,18 +53,52 @@ def put_unreadable_aside(state: Path) -> None:
             _tell(path, put_aside(path, state / ASIDE / path.relative_to(state)), state)
 
 
+def hide_unreadable(state: Path, overlay: Overlay, *, tell: bool = False) -> Overlay:
+    """As `put_unreadable_aside`, in memory: of a disk that can only be read, where a file may be read or not.
+
+    Returns the overlay.
+    """
+    directories = [state / name for name in _DIRECTORIES]
+    closed = [path for path in directories if os.path.isdir(path) and may_not_read(path)]  # noqa: PTH112  as below
+    names = [*_FILES, *(f"outbox/{log}/{name}" for log in LOGS for name in _segments(state / "outbox" / log))]
+    for path in (*closed, *(path for path in (state / name for name in names) if may_not_read(path))):
+        aside = path.with_name(f"{path.name}.{ASIDE}") if path in closed else state / ASIDE / path.relative_to(state)
+        overlay.hide(path, aside / path.name if path in closed else aside)
+        if tell:
+            _log.error(
+                "%s may not be read by %s: what is in it is not forwarded, and not lost",
+                path,
+                user_name(os.geteuid()),
+                extra={"event": "unreadable_file", "path": str(path)},
+            )
+    return overlay
+
+
 def lies_aside(filesystem: Filesystem, outbox: Path, log: str, seq: int) -> bool:
     """Whether segments of a log lie aside, or did when it ended behind `seq`: what is missing of it is not lost."""
+    for name in _names_aside(filesystem, outbox, log):
+        below = name.removeprefix(BELOW)
+        if below == name or (below.isdecimal() and seq < int(below)):
+            return True
+    return False
+
+
+def newest_lies_aside(filesystem: Filesystem, outbox: Path, log: str, number: int) -> bool:
+    """Whether the segment of a log with this number, or a later one, lies aside."""
+    for name in _names_aside(filesystem, outbox, log):
+        found = number_of(name[:SEGMENT_NAME_CHARS])
+        if not name.startswith(BELOW) and (found is None or found >= number):
+            return True
+    return False
+
+
+def _names_aside(filesystem: Filesystem, outbox: Path, log: str) -> Iterator[str]:
+    """The names of what lies aside of a log; that of a directory where nobody can see what is in it."""
     for place in (outbox.parent / ASIDE / outbox.name / log, outbox / f"{log}.{ASIDE}"):
         try:
-            names = filesystem.list(place) if filesystem.exists(place) else []
+            yield from filesystem.list(place) if filesystem.exists(place) else []
         except StorageFailed:  # it cannot be opened itself
-            return True
-        for name in names:
-            below = name.removeprefix(BELOW)
-            if below == name or (below.isdecimal() and seq < int(below)):
-                return True
-    return False
+            yield log
 
 
 def files_aside(state: Path) -> Iterator[Path]:

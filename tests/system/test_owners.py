@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,74 @@ async def test_an_agent_starts_whatever_it_may_not_open_and_loses_nothing_of_it(
             assert not any("outbox_damaged" in line for line in agent.errors())
             code, out, _ = await agent.command("doctor")
             assert "state files: all" in out
+
+
+async def test_the_newest_segment_of_a_killed_agent_is_not_told_as_lost_while_it_lies_aside(
+    broker: Mosquitto, place: Path, free_port: int
+) -> None:
+    agent = AgentOfAnother(place / "agent", f"mqtt://127.0.0.1:{free_port}")
+    give(agent.directory)
+    async with agent:
+        promised = await sent(agent, 20)
+        await agent.kill()
+    agent.config_file.write_text(agent.config_file.read_text().replace(str(free_port), str(broker.port)))
+    take(max((agent.state_directory / "outbox" / "normal").iterdir()))
+    async with Engine(broker.url) as engine:
+        async with agent:
+            stats = await agent.account(pending=0)
+            assert (stats["account"]["triggers"]["damaged"], stats["outbox"]["lost"]) == (0, [])
+            assert "outbox_end_lost" not in agent.log
+            code, out, _ = await agent.command("outbox", "verify")
+            assert (code, "nothing is wrong" in out) == (0, True)
+        give(agent.state_directory)
+        async with agent:
+            await engine.received(len(promised))
+            assert set(engine.started) == promised
+            assert (await agent.account(pending=0))["outbox"]["lost"] == []
+
+
+@pytest.fixture
+def card(place: Path) -> Iterator[Path]:
+    """A file system of its own, mounted where an agent keeps its state; needs the right to mount one."""
+    directory = place / "agent" / "state"
+    directory.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(directory)], check=True)
+    try:
+        yield directory
+    finally:
+        subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+def remount(card: Path, how: str) -> None:
+    subprocess.run(["mount", "-o", f"remount,{how}", str(card)], check=True)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("file", ["lock", "ledger.db", "outbox/cursor", "outbox/normal/00000000000000000002.seg"])
+async def test_a_read_only_card_with_a_file_that_may_not_be_read_is_drained_of_the_others(
+    file: str, broker: Mosquitto, place: Path, card: Path, free_port: int
+) -> None:
+    agent = AgentOfAnother(place / "agent", f"mqtt://127.0.0.1:{free_port}")
+    give(place)
+    async with agent:
+        promised = await sent(agent, 20)
+        await agent.kill()
+    agent.config_file.write_text(agent.config_file.read_text().replace(str(free_port), str(broker.port)))
+    take(card / file)
+    remount(card, "ro")
+    async with Engine(broker.url) as engine:
+        agent.spawn()
+        await engine.received(12 if file.endswith(".seg") else 20)
+        assert not any("outbox_damaged" in line or "outbox_end_lost" in line for line in agent.errors())
+        told = [line for line in agent.errors() if "event=unreadable_file" in line]
+        assert len(told) == int(file.startswith("outbox/"))
+        assert await agent.stop() == 0
+        remount(card, "rw")
+        give(card)
+        async with agent:
+            await engine.received(len(promised))
+            assert set(engine.started) == promised
+            assert (await agent.account(pending=0))["account"]["triggers"]["damaged"] == 0
 
 
 async def test_a_state_directory_of_somebody_else_is_told_with_the_command_that_mends_it(place: Path) -> None:

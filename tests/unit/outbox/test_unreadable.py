@@ -9,7 +9,8 @@ import pytest
 from edgeagent.agent.checkup import files_finding
 from edgeagent.common.finding import Level
 from edgeagent.outbox.files import OsFilesystem
-from edgeagent.outbox.unreadable import ASIDE, lies_aside, put_unreadable_aside
+from edgeagent.outbox.overlay import Overlay
+from edgeagent.outbox.unreadable import ASIDE, lies_aside, newest_lies_aside, put_unreadable_aside
 
 
 def test_the_agents_name_comes_back_when_it_can_be_read_again(tmp_path: Path) -> None:
@@ -69,3 +70,22 @@ def test_the_doctor_looks_at_the_mode_of_every_file(tmp_path: Path) -> None:
     found = files_finding(tmp_path)
     assert (found.level, str(cursor) in found.found) == (Level.FAIL, True)
     assert f"chmod -R u+rwX {tmp_path}" in found.remedy
+
+
+def test_the_end_of_a_log_lies_aside_with_its_newest_segment_or_a_directory_that_nobody_can_look_into(
+    tmp_path: Path,
+) -> None:
+    outbox, filesystem = tmp_path / "outbox", OsFilesystem()
+    aside = tmp_path / ASIDE / "outbox" / "normal"
+    aside.mkdir(parents=True)
+    (aside / "00000000000000000002.seg").touch()
+    (aside / "below-100").touch()
+    assert newest_lies_aside(filesystem, outbox, "normal", 2)
+    assert not newest_lies_aside(filesystem, outbox, "normal", 3), "an older one says nothing of the end"
+    (aside / "00000000000000000003.seg.2").touch()
+    assert newest_lies_aside(filesystem, outbox, "normal", 3)
+    assert not newest_lies_aside(filesystem, outbox, "high", 1)
+    overlay = Overlay()
+    overlay.hide(outbox / "high", tmp_path / "outbox" / f"high.{ASIDE}" / "high")
+    assert newest_lies_aside(overlay, outbox, "high", 1)
+    assert overlay.list(outbox / "high") == []
