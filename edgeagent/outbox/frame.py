@@ -252,9 +252,9 @@ def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) 
             break
         if gap_offset is None and block.start > offset:
             gap_offset = offset
-        for item in frames_of(block, data):
+        for place, item in enumerate(frames_of(block, data)):
             if isinstance(item, Gap):
-                gap_offset = item.offset if gap_offset is None else gap_offset
+                gap_offset = gap_offset or _gap_start(block, item, place)
                 continue
             if gap_offset is not None:
                 yield Gap(gap_offset, item.offset)
@@ -267,6 +267,14 @@ def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) 
         offset = block.end
     end = offset if gap_offset is None else gap_offset
     yield Tail(end, bool(bytes(data[end:used_end]).strip(b"\0")), min_seq)
+
+
+def _gap_start(block: Block, gap: Gap, place: int) -> int:
+    """Where a gap begins that is item `place` of a block: with the index, if no good frame comes before it.
+
+    So a file that is cut there does not end with an index whose frames are gone, which would look like a loss.
+    """
+    return gap.offset if place else block.start
 
 
 def _cuts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

@@ -215,6 +215,11 @@ def test_a_power_cut_in_any_operation_loses_nothing(seed: int) -> None:
         cut_power(seed, 30, at)
 
 
+@pytest.mark.parametrize(("seed", "at"), [(109, 313), (110, 331)])
+def test_an_index_whose_frames_were_torn_is_no_loss_when_the_power_is_cut_again(seed: int, at: int) -> None:
+    cut_power(seed, 120, at)
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(100, 200))
