@@ -74,6 +74,8 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}" + (f"; {hint}" if hint else ""))]) from exc
     except (ValueError, RecursionError) as exc:  # a number of 5,000 digits, 400 levels
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
+    if problem := _of_the_other_kind(cls, document):
+        raise ConfigError(str(path), [problem])
     reader = Reader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
     config = reader.table(cls, document, "")
     problems = reader.problems
@@ -82,3 +84,16 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
     if problems or config is None:
         raise ConfigError(str(path), problems)
     return config
+
+
+def _of_the_other_kind(cls: type[msgspec.Struct], document: Mapping[str, object]) -> Problem | None:
+    """One problem instead of an unknown key for each table, when an agent's file is given for a dispatcher's, or so."""
+    of_agent, of_dispatcher = set(AgentConfig.__struct_fields__), set(DispatcherConfig.__struct_fields__)
+    own, others = of_agent - of_dispatcher, of_dispatcher - of_agent
+    whose, usage = "a dispatcher's", "add --dispatch to `check` or `doctor`; `edgeagent dispatch` runs it"
+    if cls is DispatcherConfig:
+        own, others = others, own
+        whose, usage = "an agent's", "leave --dispatch out of `check` or `doctor`; `edgeagent run` runs it"
+    if not own.isdisjoint(document) or others.isdisjoint(document):
+        return None
+    return Problem("", f"this is {whose} configuration: {usage}")
