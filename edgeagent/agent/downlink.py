@@ -94,7 +94,7 @@ class Downlink:
         self._clock = clock
         self._heard = heard
         self._accept_dry_run = accept_dry_run
-        self._dry_run_told = False
+        self._dry_run_told: set[bool] = set()  # of answers that take a trigger, and of those that refuse one
         self._reply_told = False
         self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not worked off: at most the receive maximum
         self._early: dict[str, Life] = {}  # lives of triggers that held messages settled before the ledger knew
@@ -175,8 +175,10 @@ class Downlink:
         rule, namespace = self._concerns(entry)
         self._forwarder.answered(response.code, rule, namespace, rehearsal=rehearsal)
         if rehearsal:
-            self._rehearsal(response.correlation_id)
+            refusal = _reason(response) if response.code != _SUCCESS else ""
+            self._rehearsal(response.correlation_id, refusal)
             if entry is not None:
+                self._forwarder.trouble.rehearsed(refusal)
                 self._forwarder.again(entry, response.retry_after_s, causes.REHEARSAL)
         elif response.code == _SUCCESS:
             await self._taken(response)
@@ -195,6 +197,7 @@ class Downlink:
                     "code": response.code,
                 },
             )
+            self._forwarder.trouble.deferred(_reason(response))
             cause = causes.of_answer(response.code, namespace, rule)
             self._forwarder.again(entry, response.retry_after_s, cause)
         else:
@@ -313,16 +316,18 @@ class Downlink:
             ),
         )
 
-    def _rehearsal(self, correlation: str) -> None:
+    def _rehearsal(self, correlation: str, refusal: str = "") -> None:
+        """A dry-run dispatcher spoke. `refusal`: the code and the reason for which it does not take the trigger."""
         self.counts.dry_run += 1
-        if not self._dry_run_told:
-            self._dry_run_told = True
-            _log.warning(
-                "a dry-run dispatcher answers (trigger %s): triggers are kept until a real engine takes them; "
-                "for a rehearsal set uplink.accept_dry_run = true",
-                correlation,
-                extra={"event": "dry_run_ignored", "correlation_id": correlation},
-            )
+        if bool(refusal) in self._dry_run_told:
+            return
+        self._dry_run_told.add(bool(refusal))
+        _log.warning(
+            "a dry-run dispatcher %s, which does not count: triggers are kept until a real engine takes them; "
+            "for a rehearsal set uplink.accept_dry_run = true",
+            f"refuses trigger {correlation} ({shown(refusal)})" if refusal else f"answers (trigger {correlation})",
+            extra={"event": "dry_run_ignored", "correlation_id": correlation},
+        )
 
     def _malformed(self, message: Message, error: MessageError) -> None:
         self.counts.malformed += 1
@@ -339,6 +344,11 @@ def _done(link: Link, messages: Sequence[Message], replies: Sequence[Publication
     link.acknowledge(messages)
     if replies and link.room:
         link.publish(replies[: link.room])
+
+
+def _reason(response: Response) -> str:
+    """The code and the reason of an answer, in the engine's words."""
+    return " ".join([str(response.code), ": ".join(text for text in (response.error, response.detail) if text)]).strip()
 
 
 def _is(leased: Leased, report: Report) -> bool:

@@ -27,6 +27,7 @@ from edgeagent.agent.poison import Suspicion
 from edgeagent.agent.puback import BrokerAnswers
 from edgeagent.agent.route import Asked
 from edgeagent.agent.supply import Supply
+from edgeagent.agent.trouble import Trouble
 from edgeagent.agent.uplink import Addressing, age_s
 from edgeagent.agent.windows import Windows
 from edgeagent.common.elapsed import Instant, is_later
@@ -63,6 +64,7 @@ class Forwarder:
         guard: Guard,
     ) -> None:
         self.counts = ForwarderCounts()
+        self.trouble = Trouble()
         self._addressing = addressing
         self._rules = rules
         self._outbox = outbox
@@ -92,6 +94,7 @@ class Forwarder:
             self._parked,
             self.lives,
             self.counts,
+            trouble=self.trouble,
             route=addressing.route,
             by_broker=by_broker,
         )
@@ -151,6 +154,8 @@ class Forwarder:
 
         `rehearsal`: it was a dry-run dispatcher, whose answers do not count.
         """
+        if not rehearsal:
+            self.trouble.over()
         now = self._now()
         woken = sum(
             [self.window.heard(cause, now) for cause in causes.disproved_by(code, namespace, rule, rehearsal=rehearsal)]
@@ -362,7 +367,8 @@ class Forwarder:
     def stats(self) -> dict[str, Any]:
         """What is counted, and how things stand, ready for JSON."""
         topic, out = self._addressing.route.topic, len(self.window)
-        return {**msgspec.to_builtins(self.counts), "in_flight": out, "trigger_topic": topic}
+        trouble = {"trouble": self.trouble.what, "remedy": self.trouble.remedy}
+        return {**msgspec.to_builtins(self.counts), "in_flight": out, "trigger_topic": topic, **trouble}
 
     def _set_timer(self) -> None:
         deadlines = (self.window.next_deadline(), self._parked.next_deadline(), self._window_due_at)

@@ -14,6 +14,7 @@ from edgeagent.agent.inflight import Window
 from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
 from edgeagent.agent.route import Route
+from edgeagent.agent.trouble import Trouble
 from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, Ack
 from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.records import Leased
@@ -37,6 +38,7 @@ class BrokerAnswers:
         lives: Lives,
         counts: ForwarderCounts,
         *,
+        trouble: Trouble,
         route: Route,
         by_broker: bool,
     ) -> None:
@@ -46,6 +48,7 @@ class BrokerAnswers:
         self._lane = lane
         self._lives = lives
         self._counts = counts
+        self._trouble = trouble
         self._route = route
         self._by_broker = by_broker
         self._told_at: float | None = None  # when it was told that nobody subscribes, None while somebody does
@@ -91,6 +94,7 @@ class BrokerAnswers:
     def _heard_again(self, successes: int, now: float) -> None:
         """Somebody subscribes: that wakes those that were sent when nobody did."""
         self._window.heard(UNHEARD, now, successes)
+        self._trouble.heard()
         if self._told_at is not None:
             self._told_at = None
             _log.info(
@@ -102,6 +106,7 @@ class BrokerAnswers:
     def _unheard(self, entry: Out, now: float) -> None:
         """The broker threw it away: nobody subscribes. Kept, and tried again."""
         self._counts.unheard += 1
+        self._trouble.unheard(self._route.topic)
         self._window.rest(entry, now, cause=UNHEARD)
         if self._told_at is None or now - self._told_at >= _TOLD_AGAIN_S:
             self._told_at = now

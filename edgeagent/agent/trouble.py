@@ -1,0 +1,48 @@
+"""What keeps triggers from being taken just now, for the statistics: `edgeagent emit --wait` and `doctor` tell it."""
+
+from __future__ import annotations
+
+from edgeagent.common.foreign import shown
+
+
+class Trouble:
+    """The last thing that kept a trigger from being taken, until one is taken.
+
+    `what` is a sentence and `remedy` says what to do about it; both are empty when nothing is known to be wrong.
+    """
+
+    def __init__(self) -> None:
+        self.what = ""
+        self.remedy = ""
+        self._unheard = False
+
+    def unheard(self, topic: str) -> None:
+        """The broker has nobody to give a trigger to."""
+        self._set(f"nobody subscribes to {topic}", "is `edgeagent dispatch` running?")
+        self._unheard = True
+
+    def rehearsed(self, refusal: str) -> None:
+        """A dry-run dispatcher answered, which counts for nothing. `refusal`: what it would refuse a trigger for."""
+        answer = f" ({shown(refusal)})" if refusal else ""
+        self._set(
+            f"only a dry-run dispatcher answers{answer}, and its answers do not count",
+            "run a dispatcher with a real engine, or set uplink.accept_dry_run = true for commissioning",
+        )
+
+    def deferred(self, answer: str) -> None:
+        """The engine asked for another try. `answer`: its code and reason."""
+        self._set(
+            f"the engine puts triggers off ({shown(answer)})", "look at the dispatcher: `edgeagent doctor --dispatch`"
+        )
+
+    def heard(self) -> None:
+        """Somebody subscribes; what he makes of triggers is not known yet."""
+        if self._unheard:
+            self.over()
+
+    def over(self) -> None:
+        """The engine settled a trigger."""
+        self._set("", "")
+
+    def _set(self, what: str, remedy: str) -> None:
+        self.what, self.remedy, self._unheard = what, remedy, False
