@@ -128,7 +128,7 @@ class AgentClient:
         Raises:
             AgentUnreachable, AgentRefused: as `request`.
         """
-        path = f"/v1/triggers/{quote(correlation_id, safe='')}?wait={wait_s:g}"
+        path = f"/v1/triggers/{quote(correlation_id, safe='')}?wait={wait_s:.3f}"
         try:
             _, report = self.request("GET", path, timeout_s=wait_s + _TIMEOUT_S)
         except AgentRefused as exc:

@@ -7,8 +7,10 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from typing import Any
 
-from edgeagent.cli.options import add_json, say, say_json
+from edgeagent.cli.blocked import triggers_finding
+from edgeagent.cli.options import add_json, agent_client, client_config, say, say_json
 from edgeagent.cli.place import Place, at_place
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
 from edgeagent.common.times import rfc3339
@@ -77,6 +79,8 @@ async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
     if not args.dispatch and (outbox := await asyncio.to_thread(_outbox, args)) is not None:
         yield outbox_finding(outbox)
         yield dead_finding(outbox.dead)
+    if not args.dispatch and (stats := await asyncio.to_thread(_stats, args)) is not None:
+        yield triggers_finding(stats)
 
 
 def _outbox(args: argparse.Namespace) -> Overview | None:
@@ -92,6 +96,13 @@ def _outbox(args: argparse.Namespace) -> Overview | None:
     with suppress(EdgeAgentError):  # the state directory's finding says why
         at_place(args, look, only_looks=True)
     return found[0] if found else None
+
+
+def _stats(args: argparse.Namespace) -> Any:
+    """The statistics of the agent that runs; None if none does."""
+    with suppress(EdgeAgentError), agent_client(client_config(args)) as client:
+        return client.request("GET", "/v1/stats")[1]
+    return None
 
 
 def outbox_finding(outbox: Overview) -> Finding:

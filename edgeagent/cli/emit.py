@@ -5,18 +5,22 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
+from edgeagent.cli.blocked import cause
 from edgeagent.cli.client import AgentClient, batches
 from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
 from edgeagent.common.units import Duration
+from edgeagent.config.tables import AgentConfig
+from edgeagent.errors import CommandFailed
 from edgeagent.wire.lifecycle import FINAL
 from edgeagent.wire.messages import State
 
 _DEFAULT_WAIT = "60s"
 # The agent holds a waiting request this long at most.
 _MAX_WAIT_S = 30.0
+_UNTAKEN = frozenset({State.BUFFERED, State.PUBLISHED})
 _FINAL = FINAL - {State.MERGED}  # that one is followed into the trigger in which it ended
 
 
@@ -46,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         AgentUnreachable: no agent runs.
-        CommandFailed: it refuses the event, or the data is no JSON.
+        CommandFailed: it refuses the event, or the data is no JSON; or triggers have not ended in time, and why.
     """
     try:
         given = args.wait
@@ -62,9 +66,25 @@ def run(args: argparse.Namespace) -> int:
                 triggers += event["triggers"]
         if wait_s is None:
             return 0
-        deadline = time.monotonic() + wait_s
-        ends = [_follow(client, trigger, deadline, as_json=args.json) for trigger in triggers]
-    return 0 if all(ends) else 1
+        begun = time.monotonic()
+        ends = _FINAL | {State.PUBLISHED} if config.uplink.settle == "broker" else _FINAL
+        states = [_follow(client, trigger, begun + wait_s, ends, as_json=args.json) for trigger in triggers]
+        if late := [state for state in states if state not in FINAL]:
+            waited_s, why = time.monotonic() - begun, _why(client, late, config)
+            raise CommandFailed(f"{len(late)} of {len(states)} triggers had not ended after {waited_s:.1f} s: {why}")
+    return 0 if all(state == State.SUCCEEDED for state in states) else 1
+
+
+def _why(client: AgentClient, states: Sequence[str], config: AgentConfig) -> str:
+    """What the agent knows of triggers that did not end in time."""
+    if not _UNTAKEN.intersection(states):
+        return "the engine took them, and their workflows have not ended yet"
+    if State.BUFFERED not in states and config.uplink.settle == "broker":
+        return 'the broker has them, and with uplink.settle = "broker" nothing tells what the engine does'
+    what, remedy = cause(client.request("GET", "/v1/stats")[1])
+    if what:
+        return f"{what}; {remedy}"
+    return "the engine has not answered yet; see `edgeagent doctor`"
 
 
 def _data(argument: str, max_bytes: int) -> Iterator[list[bytes]]:
@@ -84,13 +104,15 @@ def _tell_accepted(event: dict[str, Any], *, as_json: bool) -> None:
         say(f"{trigger['correlation_id']}  {trigger['rule']}  event {event['id']}{note}")
 
 
-def _follow(client: AgentClient, trigger: dict[str, str], deadline: float, *, as_json: bool) -> bool:
-    """Wait for the end of a trigger, or of the one into which it was merged, and tell it; whether it succeeded."""
+def _follow(
+    client: AgentClient, trigger: dict[str, str], deadline: float, ends: Collection[str], *, as_json: bool
+) -> str:
+    """Wait for the end of a trigger, or of the one into which it was merged, and tell it; returns its state."""
     correlation_id = followed = trigger["correlation_id"]
-    report: dict[str, Any] | None = None
-    while (left_s := deadline - time.monotonic()) > 0:
+    while True:  # at least once, or of the last of many nothing would be known
+        left_s = max(deadline - time.monotonic(), 0.0)
         report = client.trigger(followed, min(left_s, _MAX_WAIT_S))
-        if report is None or report["state"] in _FINAL:
+        if report is None or report["state"] in ends or not left_s:
             break
         followed = report.get("into", followed)
     if report is None:
@@ -102,4 +124,4 @@ def _follow(client: AgentClient, trigger: dict[str, str], deadline: float, *, as
         workflow = report.get("workflowId") or ""
         merged = f"merged into {followed}" if followed != correlation_id else ""
         say("  ".join(text for text in (correlation_id, merged, report["state"], workflow, detail) if text))
-    return bool(report["state"] == "succeeded")
+    return str(report["state"])

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent, Dispatcher
 
@@ -51,13 +53,55 @@ async def test_emit_takes_a_line_an_event_from_stdin(tmp_path: Path, free_port: 
 
 async def test_emit_fails_when_a_trigger_does_not_succeed_in_time(tmp_path: Path, free_port: int) -> None:
     async with Agent(tmp_path / "agent", f"mqtt://127.0.0.1:{free_port}") as agent:
-        code, out, _ = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=200ms")
+        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=200ms")
         assert code == 1
         assert "buffered" in out
+        assert re.match(r"edgeagent: 1 of 1 triggers had not ended after \d+\.\d s: the uplink is down: .+; see `", err)
+        assert err.count("\n") == 1
+        lines = b'{"temp": 98}\n{"temp": 99}\n'
+        code, out, err = await run("emit", "boiler-1", "--wait=200ms", "-c", str(agent.config_file), stdin=lines)
+        assert (code, out.count("buffered"), err.count("2 of 2 triggers")) == (1, 2, 1)
         code, _, err = await agent.command("emit", "boiler-1", "{")
         assert code == 1
         assert "is no JSON" in err
         assert "Traceback" not in err
+
+
+async def test_emit_and_doctor_say_what_keeps_a_trigger_from_being_taken(broker: Mosquitto, tmp_path: Path) -> None:
+    async with Agent(tmp_path / "agent", broker.url) as agent:
+        await agent.logged("link_up")
+        code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=3s")
+        assert code == 1
+        assert " s: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch` running?\n" in err
+        _, out, _ = await agent.command("doctor")
+        assert "warn  triggers: 1 wait: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch`" in out
+        async with Dispatcher(tmp_path / "d1", broker.url):
+            code, _, err = await agent.command("emit", "boiler-1", '{"temp": 98}', "--wait=3s")
+            assert code == 1
+            assert "only a dry-run dispatcher answers, and its answers do not count" in err
+            assert "set uplink.accept_dry_run = true" in err
+            _, out, _ = await agent.command("doctor")
+            assert "warn  triggers: 2 wait: only a dry-run dispatcher answers" in out
+
+
+@pytest.mark.parametrize(
+    ("settle", "answers", "why"),
+    [
+        ("engine", False, "the engine has not answered yet; see `edgeagent doctor`"),
+        ("engine", True, "the engine took them, and their workflows have not ended yet"),
+        ("broker", False, 'the broker has them, and with uplink.settle = "broker" nothing tells what the engine does'),
+    ],
+)
+async def test_emit_says_how_far_a_trigger_came_that_did_not_end_in_time(
+    broker: Mosquitto, tmp_path: Path, settle: str, answers: bool, why: str
+) -> None:
+    engine = Engine(broker.url) if answers else Engine(broker.url, answer=lambda _: None)
+    async with engine, Agent(tmp_path / "agent", broker.url, tables={"uplink": f'settle = "{settle}"'}) as agent:
+        await agent.logged("link_up")
+        code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=3s")
+        assert code == 1
+        assert re.match(r"edgeagent: 1 of 1 triggers had not ended after \d+\.\d s: ", err)
+        assert err.endswith(f" s: {why}\n")
 
 
 async def test_emit_without_an_agent_exits_69_in_one_line(tmp_path: Path) -> None:

@@ -1,0 +1,57 @@
+"""Why triggers do not get through, by the statistics of the running agent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from edgeagent.common.finding import Finding, ok, warn
+
+
+class _Triggers(msgspec.Struct):
+    pending: int
+
+
+class _Account(msgspec.Struct):
+    triggers: _Triggers
+
+
+class _Uplink(msgspec.Struct):
+    """`trouble` and `remedy` come from the agent; one that is older than this program has neither."""
+
+    address: str
+    connected: bool
+    error: str
+    trouble: str = ""
+    remedy: str = ""
+
+
+class _Stats(msgspec.Struct):
+    """What is read of `GET /v1/stats`."""
+
+    account: _Account
+    uplink: _Uplink
+
+
+def cause(stats: Any) -> tuple[str, str]:
+    """What keeps triggers from being taken, and what to do about it; both empty when the agent knows of nothing."""
+    uplink = msgspec.convert(stats, _Stats).uplink
+    if not uplink.connected:
+        return (
+            f"the uplink is down: {uplink.error or f'not connected to {uplink.address} yet'}",
+            "see `edgeagent doctor`",
+        )
+    return uplink.trouble, uplink.remedy
+
+
+def triggers_finding(stats: Any) -> Finding:
+    """Whether anything keeps the triggers of the running agent from being taken."""
+    read = msgspec.convert(stats, _Stats)
+    pending = read.account.triggers.pending
+    if not read.uplink.connected:
+        found = f"{pending} wait: {cause(stats)[0]}"
+        return warn("triggers", found, "see what is found of the uplink, and the agent's log")
+    if pending and read.uplink.trouble:
+        return warn("triggers", f"{pending} wait: {read.uplink.trouble}", read.uplink.remedy)
+    return ok("triggers", f"{pending} wait; the agent knows of nothing that keeps them from being taken")
