@@ -14,7 +14,7 @@ from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Agent
 
 # Clears the screen, names the window (OSC, C1), turns the reading direction, begins lines of its own, is very long.
-HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\n0 dead letters\r\u2028edgeagent: ok\x00" + "long " * 100_000
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202eevil\u2066\n0 dead letters\r\u2028edgeagent: ok\x00" + "long " * 20_000
 HOT = {"temp": 97.1, "note": HOSTILE[:60]}
 
 _AT_ONCE = 20  # as Mosquitto lets a client have out
