@@ -23,7 +23,7 @@ def answer_one(amqp_port: int, bound: asyncio.Event, loop: asyncio.AbstractEvent
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         queue = channel.queue_declare("", exclusive=True).method.queue
-        channel.queue_bind(queue, "amq.topic", "argo.workflows.trigger.gw-1")
+        channel.queue_bind(queue, "amq.topic", "argo.workflows.trigger")
         loop.call_soon_threadsafe(bound.set)
         for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=20):
             if method is None:
@@ -59,7 +59,7 @@ async def test_a_plain_amqp_consumer_receives_a_trigger_and_its_answer_settles_i
             await agent.logged("link_up")
             correlation = await agent.triggered("boiler-1", {"temp": 97.1})
             routing_key, trigger = await consumer
-            assert routing_key == "argo.workflows.trigger.gw-1"
+            assert routing_key == "argo.workflows.trigger"
             assert trigger["correlation_id"] == correlation
             report = await agent.state(correlation, "triggered")
             assert report["workflowId"] == f"overheat-{correlation}"
