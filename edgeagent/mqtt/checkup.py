@@ -27,7 +27,6 @@ from edgeagent.mqtt.session import keep_connected
 # How long a message may take to the broker and back.
 ECHO_S = 3.0
 _SHARED = "$share/"
-_GRANT = "grant it to this user in the broker's access list"
 
 
 async def broker_findings(

@@ -218,11 +218,14 @@ def rule_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
 def dest_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     """Which of a rule's `parameters` can never be put into its workflow; the rule has no other problems.
 
-    Nothing is known of a `workflow_file` before it is read into `workflow`.
+    Nothing is known of a `workflow_file` before it is read into `workflow`, and nothing of the arguments' values before
+    there is an event: a place that asks for one (`#(value=="0")`) may be there or not.
     """
     if spec.parameters and (spec.template or spec.workflow):
         rule = Rule(spec)
-        yield from place_problems(rule.parameters, rule.workflow("", {}, {}, [""] * len(rule.parameters.names)))
+        asks = {f"parameters[{index}].dest" for index, item in enumerate(spec.parameters) if "#(value" in item.dest}
+        found = place_problems(rule.parameters, rule.workflow("", {}, {}, [""] * len(rule.parameters.names)))
+        yield from ((key, reason) for key, reason in found if key not in asks)
 
 
 def _part_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:

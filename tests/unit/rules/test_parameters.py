@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.errors import MessageError
 from edgeagent.rules.parameters import Parameters, argument_problems
+from edgeagent.rules.ruleset import dest_problems
+from edgeagent.rules.spec import RuleSpec
 
 EVENT = {"source": "boiler-1", "body": {"temp": 97.10, "site": None, "tags": ["a", "b"], "big": 12345678901234567890}}
 
@@ -76,3 +79,12 @@ def test_an_argument_that_can_never_work_is_told_when_the_rule_is_read(arguments
 
 def test_good_arguments_have_no_problems() -> None:
     assert not list(argument_problems({"temp_1-a": "body.temp", "site": {"value": "north"}}))
+
+
+def test_a_place_that_asks_for_an_arguments_value_is_not_judged_before_there_is_one() -> None:
+    parameter = {"src": {"dataKey": "body"}, "dest": 'spec.arguments.parameters.#(value=="0").value'}
+    written = {"name": "r", "namespace": "n", "template": "t", "arguments": {"temp": {"value": "0"}}}
+    spec = msgspec.convert({**written, "parameters": [parameter]}, RuleSpec)
+    assert list(dest_problems(spec)) == []
+    nowhere = {**parameter, "dest": 'spec.arguments.parameters.#(name=="other").value'}
+    assert len(list(dest_problems(msgspec.convert({**written, "parameters": [nowhere]}, RuleSpec)))) == 1
