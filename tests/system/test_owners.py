@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.as_user import IS_ROOT, NOBODY, give, take
+from tests.fakes.cards import mounted, remount
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent
@@ -169,18 +169,8 @@ async def test_the_newest_segment_of_a_killed_agent_is_not_told_as_lost_while_it
 
 @pytest.fixture
 def card(place: Path) -> Iterator[Path]:
-    """A file system of its own, mounted where an agent keeps its state; needs the right to mount one."""
-    directory = place / "agent" / "state"
-    directory.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(directory)], check=True)
-    try:
+    with mounted(place / "agent" / "state") as directory:
         yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def remount(card: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(card)], check=True)
 
 
 @pytest.mark.soak

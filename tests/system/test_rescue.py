@@ -17,6 +17,7 @@ import pytest
 from edgeagent.agent.agent import serve
 from edgeagent.config import load_agent
 from edgeagent.errors import AgentUnreachable
+from tests.fakes.cards import mounted, remount
 from tests.fakes.engine import Engine
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.mosquitto import Mosquitto, MqttClient
@@ -126,18 +127,8 @@ async def test_what_an_operator_changes_on_a_read_only_disk_is_refused_and_what_
 
 @pytest.fixture
 def card(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, mounted where an agent keeps its state; needs the right to mount one."""
-    directory = tmp_path / "agent" / "state"
-    directory.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(directory)], check=True)
-    try:
+    with mounted(tmp_path / "agent" / "state") as directory:
         yield directory
-    finally:
-        subprocess.run(["umount", "-l", str(directory)], check=True)
-
-
-def remount(card: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,{how}", str(card)], check=True)
 
 
 @pytest.mark.soak
