@@ -146,6 +146,14 @@ def test_the_final_image_has_no_root_no_compiler_and_no_cache() -> None:
         assert "pip install" not in value or ("--no-cache-dir" in value and "--no-index" in value)
 
 
+def test_the_image_has_the_locked_dependencies_and_builds_none_of_them() -> None:
+    (download,) = (value for name, value in instructions() if name == "RUN" and "pip download" in value)
+    words = download.split()
+    assert "--require-hashes" in words
+    assert words[words.index("--only-binary") + 1] == ":all:"
+    assert words[words.index("--requirement") + 1] == "requirements/run.txt"
+
+
 def test_the_image_keeps_its_state_on_a_volume_that_the_user_owns() -> None:
     values = dict(instructions())
     assert values["VOLUME"] == "/var/lib/edgeagent"
@@ -167,7 +175,7 @@ def test_the_images_health_check_is_python_that_asks_the_socket_of_the_runtime_d
     assert f"{directory[1]}/agent.sock" in code
 
 
-def test_the_build_sees_everything_that_the_wheel_is_made_of_and_nothing_else() -> None:
+def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
     lines = (ROOT / ".containerignore").read_text("utf-8").splitlines()
     assert "*" in lines
     allowed = {line[1:] for line in lines if line.startswith("!")}
