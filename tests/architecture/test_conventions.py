@@ -38,6 +38,12 @@ ADAPTERS = {
     "yaml": ("edgeagent/config/",),
 }
 PRINTS = {"edgeagent/cli/options.py"}
+# Tests' loops that sleep because what they play takes its time.
+PACED = {
+    "tests/fakes/hostile.py",
+    "tests/system/test_hostile_peers.py",
+    "tests/system/test_kill.py",
+}
 SYNC_CALLS = frozenset(
     {
         "os.fsync",
@@ -58,6 +64,21 @@ def test_no_file_is_longer_than_can_be_read() -> None:
     for module in EVERYTHING:
         lines = len(module.text.splitlines())
         assert lines < MAX_LINES, f"{module.file} has {lines} lines; split it by what it is about (under {MAX_LINES})"
+
+
+def polls(node: ast.AST) -> bool:
+    """A loop that sleeps and looks again."""
+    if not isinstance(node, ast.While):
+        return False
+    last = node.body[-1]
+    return isinstance(last, ast.Expr) and isinstance(last.value, ast.Await) and "sleep(" in ast.unparse(last.value)
+
+
+def test_tests_wait_by_the_helpers_for_it() -> None:
+    for module in EVERYTHING:
+        if module.file.startswith("tests/") and module.file not in PACED:
+            lines = [node.lineno for node in ast.walk(module.tree) if isinstance(node, ast.While) and polls(node)]
+            assert not lines, f"{module.file}:{lines}: polls; tests/waiting.py waits with a deadline and a reason"
 
 
 def catches_all(node: ast.AST) -> bool:

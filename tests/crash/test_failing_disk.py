@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,8 +20,8 @@ from edgeagent.outbox.store import Store
 from tests.fakes.faulty_filesystem import CHANGES, NEW_SPACE, FaultyFilesystem
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import balanced, everything, group, ids, record
+from tests.waiting import until
 
-DEADLINE_S = 10.0
 BIG = b"x" * 9000  # seven of these fill a segment of the running outbox
 
 FAULTS = {
@@ -45,12 +43,6 @@ def reopened(directory: Path, filesystem: Filesystem | None = None) -> Store:
         new_salt=lambda: 77,
         now_ms=lambda: 1_000,
     )
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  nobody tells when
-            await asyncio.sleep(0.005)
 
 
 async def append_until_refused(outbox: Outbox, accepted: list[str]) -> StorageFailed:
@@ -90,10 +82,10 @@ async def test_what_the_disk_refuses_is_not_acknowledged_and_what_it_took_is_kep
         leased = await outbox.lease(NORMAL)
         assert ids(leased) == accepted
         outbox.release([leased[0]], SETTLED)
-        await eventually(lambda: outbox.health.account.settled == 1)
+        await until(lambda: outbox.health.account.settled == 1)
         filesystem.heal()
         # Nobody sends anything, and still it is well again.
-        await eventually(lambda: not outbox.health.failure)
+        await until(lambda: not outbox.health.failure)
         await outbox.append(group(NORMAL, record("after")))
     assert filesystem.synced_again == []
     told = [vars(entry)["event"] for entry in caplog.records if entry.name.startswith("edgeagent")]
@@ -133,8 +125,8 @@ async def test_settling_and_its_checkpoint_need_no_room_on_a_full_disk(tmp_path:
         for leased in await outbox.lease(NORMAL):
             outbox.release([leased], SETTLED)
         synced = filesystem.syncs[tmp_path / "outbox" / "cursor"]
-        await eventually(lambda: filesystem.syncs[tmp_path / "outbox" / "cursor"] > synced)
-        await eventually(lambda: outbox.health.account.pending == 0)
+        await until(lambda: filesystem.syncs[tmp_path / "outbox" / "cursor"] > synced)
+        await until(lambda: outbox.health.account.pending == 0)
         used = shutil.copytree(tmp_path, tmp_path.parent / "copy")
         after = reopened(used)
         assert everything(after) == [], "the checkpoint holds what was settled"
@@ -168,7 +160,7 @@ async def test_a_log_that_fails_is_told_once_while_the_other_one_works(
             await outbox.append(group(HIGH, record(f"h{number}")))
         assert "/normal/" in outbox.health.failure
         filesystem.heal()
-        await eventually(lambda: not outbox.health.failure)
+        await until(lambda: not outbox.health.failure)
     told = [vars(entry)["event"] for entry in caplog.records if entry.name.startswith("edgeagent")]
     assert told == ["outbox_storage_failed", "outbox_storage_recovered"]
 
@@ -187,7 +179,7 @@ async def test_a_directory_that_is_moved_away_and_back_loses_nothing(vanishing: 
         with pytest.raises(StorageFailed):
             await outbox.lease(NORMAL)
         (tmp_path / "away").rename(directory.resolve())
-        await eventually(lambda: not outbox.health.failure)
+        await until(lambda: not outbox.health.failure)
         await outbox.append(group(NORMAL, record("c")))
         assert ids(await outbox.lease(NORMAL)) == ["a", "c"]
     after = reopened(tmp_path)
@@ -209,7 +201,7 @@ async def test_a_directory_that_is_removed_costs_what_was_in_it_and_is_used_agai
             await outbox.append(group(NORMAL, record("refused")))
         for name in (NORMAL, HIGH, DEAD):
             (tmp_path / "outbox" / name).mkdir(exist_ok=True, parents=True)
-        await eventually(lambda: not outbox.health.failure)
+        await until(lambda: not outbox.health.failure)
         await outbox.append(group(NORMAL, record("after")))
         assert ids(await outbox.lease(NORMAL)) == ["after"]
         account = outbox.health.account

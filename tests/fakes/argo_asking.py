@@ -13,7 +13,7 @@ import msgspec
 
 from tests.fakes.argo_rules import Json
 from tests.fakes.argo_server import FakeArgo
-from tests.fakes.http_agent import until
+from tests.waiting import until
 
 WORKFLOWS = "/api/v1/workflows/plant"
 EVENTS = "/api/v1/workflow-events/plant"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -11,7 +11,6 @@ from tests.fakes.listener import Listener
 
 CORRELATION_ID = "9f2c" * 8
 LABEL = "edgeagent.io/correlation-id"
-_DEADLINE_S = 10.0
 _READ_BYTES = 65536
 _TLS_HANDSHAKE = b"\x16"
 
@@ -27,17 +26,6 @@ def workflow(name: str = "overheat", namespace: str = "plant", **labels: str) ->
             "arguments": {"parameters": [{"name": "temp", "value": "97.1"}]},
         },
     }
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return when the condition holds.
-
-    Raises:
-        TimeoutError: it did not come to hold.
-    """
-    async with asyncio.timeout(_DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  nobody tells when
-            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

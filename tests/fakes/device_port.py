@@ -14,6 +14,7 @@ from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Reloade
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import Overview, VerifiedPart
 from edgeagent.wire.messages import Report, State
+from tests.waiting import until_told
 
 CORRELATION_ID = "9f2c" * 8
 
@@ -100,10 +101,9 @@ class FakeDevice:
 
     async def until_waiting(self, count: int) -> None:
         """Return when so many calls wait."""
-        async with asyncio.timeout(10):
-            while self.waiting != count:
-                self.changed.clear()
-                await self.changed.wait()
+        await until_told(
+            lambda: self.waiting == count, self.changed, f"{count} calls that wait", seen=lambda: self.waiting
+        )
 
     def _note_waiting(self, difference: int) -> None:
         self.waiting += difference

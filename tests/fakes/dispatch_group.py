@@ -18,7 +18,8 @@ from typing import Any, NamedTuple, Self
 from edgeagent.mqtt.link import Message, Subscription
 from edgeagent.wire import topics
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import Program, until
+from tests.fakes.programs import Program
+from tests.waiting import until
 
 GROUP = "edgeagent"
 FINAL = frozenset({"Succeeded", "Failed", "Error"})
@@ -90,10 +91,6 @@ class ArgoDispatcher(Program):
         await self.start()
         return self
 
-    def tail(self) -> str:
-        """The end of its log."""
-        return f"--- {self.instance}\n{self.log[-3000:]}"
-
     def led(self) -> Iterator[Span]:
         """When it led, until now at the latest."""
         said = [
@@ -122,7 +119,7 @@ class Group:
         """Start them all and wait until one of them leads."""
         leaderships = self.leaderships
         await asyncio.gather(*(member.start() for member in self.members))
-        await until(lambda: self.leaderships > leaderships, "a leader", self.members[0])
+        await until(lambda: self.leaderships > leaderships, "a leader", seen=self.tails)
 
     @property
     def leaderships(self) -> int:

@@ -16,7 +16,8 @@ from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.mqtt.link import Link, Subscription
 from edgeagent.mqtt.session import keep_connected
 from edgeagent.wire import topics
-from tests.fakes.mosquitto import DEADLINE_S, Mosquitto
+from tests.fakes.mosquitto import Mosquitto
+from tests.waiting import DEADLINE_S
 
 
 class CutEngine(DryRun):

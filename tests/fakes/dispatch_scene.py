@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,11 +20,10 @@ from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import Group, Monitor
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent
+from tests.waiting import DEADLINE_S, until, until_answer
 
-DEADLINE_S = 20.0
 _BATCH = 20
 _MID_STREAM = 60  # answers, before something is done to the stream
-_POLL_S = 0.02
 # As in production: so each trigger is sent once, on the agent's own topic, unless something goes wrong.
 _BOUND = f'trigger_topic = "{topics.AGENTS_TRIGGER}"'
 _PAGE = 1000  # most triggers that one GET lists
@@ -102,16 +101,16 @@ class Scene:
         created = [workflow["metadata"]["name"] for workflow in self.argo.workflows()]
         assert sorted(created) == sorted([*self.names, *besides])
         told = self.monitor.finals
-        await eventually(
+        await until(
             lambda: all(self.monitor.last.get(name) == "Succeeded" for name in self.names),
-            lambda: f"{len(self.names - told.keys())} of {len(self.names)} final statuses are not published",
-            deadline_s,
+            "the final statuses",
+            seen=lambda: f"{len(self.names - told.keys())} of {len(self.names)} are not published",
+            deadline_s=deadline_s,
         )
         assert told.keys() <= self.names.union(besides)
         assert {phase for name in self.names for phase in told[name]} == {"Succeeded"}
-        async with asyncio.timeout(deadline_s):
-            while await self._states() != dict.fromkeys(self.promised[-_PAGE:], "succeeded"):  # noqa: ASYNC110  asks
-                await asyncio.sleep(_POLL_S)
+        done = dict.fromkeys(self.promised[-_PAGE:], "succeeded")
+        await until_answer(self._states, lambda states: states == done, "the agent to say so", deadline_s=deadline_s)
 
     async def _states(self) -> dict[str, str]:
         listed = await self.agent.get(f"/v1/triggers?limit={_PAGE}")
@@ -149,13 +148,3 @@ async def scene(
             Agent(directory / "agent", broker.url, tables={"uplink": f"{_BOUND}\n{uplink}"}) as agent,
         ):
             yield Scene(broker, engine, group, monitor, agent)
-
-
-async def eventually(condition: Callable[[], bool], what: Callable[[], str], deadline_s: float = DEADLINE_S) -> None:
-    """Wait for what no message tells; `what` says how far it is when it does not come."""
-    try:
-        async with asyncio.timeout(deadline_s):
-            while not condition():  # noqa: ASYNC110  only asking tells
-                await asyncio.sleep(_POLL_S)
-    except TimeoutError:
-        raise AssertionError(f"waited {deadline_s} s: {what()}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -132,19 +132,6 @@ class Stage:
     def names(self) -> list[str]:
         """What was published, by the workflow it is about."""
         return [content["workflowId"] for content in self.contents()]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what each turn of the loop may bring about."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  each turn of the loop may make it true
-            await asyncio.sleep(0)
-
-
-async def some_turns() -> None:
-    """As many turns of the loop as anything here could need, for what must not happen."""
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 def trigger(

@@ -34,8 +34,8 @@ from edgeagent.wire.messages import Report
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock
+from tests.waiting import until
 
-DEADLINE_S = 10.0
 AGENT = "gw-1"
 RESPONSE = f"argo/workflows/response/{AGENT}"
 STATUS = f"argo/workflows/status/{AGENT}"
@@ -154,11 +154,12 @@ class Scene:
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait for it; nothing may end meanwhile."""
-        deadline = asyncio.get_running_loop().time() + DEADLINE_S
-        while not condition():
+
+        def holds() -> bool:
             assert not self.failed, self.failed
-            assert asyncio.get_running_loop().time() < deadline, what
-            await asyncio.sleep(0.002)
+            return condition()
+
+        await until(holds, what, seen=lambda: self.link.published)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -14,8 +14,7 @@ from typing import Any, NamedTuple, Self
 from edgeagent.httpapi.connection import Timeouts
 from edgeagent.httpapi.server import HttpServer
 from tests.fakes.device_port import FakeDevice, FakeOperator
-
-DEADLINE_S = 10
+from tests.waiting import DEADLINE_S
 
 
 class Reply(NamedTuple):
@@ -138,13 +137,6 @@ async def serving(
         await agent.close_wires()
         await server.close(0)
     assert not unhandled
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition, at most `DEADLINE_S` seconds."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  nothing tells of what the kernel does
-            await asyncio.sleep(0.005)
 
 
 def free_listener() -> socket.socket:

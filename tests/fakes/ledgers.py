@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
@@ -46,14 +45,6 @@ def moved(state: State) -> object:
 async def to(ledger: Ledger, name: str, state: State) -> None:
     """Carry a life on to a state."""
     await ledger.change(name, moved(state))  # type: ignore[arg-type]
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Wait for it, 10 s at most."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0)
 
 
 def on_disk(path: Path) -> list[str]:

@@ -6,7 +6,7 @@
         await broker.restart()                                               # the client comes back by itself
         await client.wait_up(2)
 
-Everything that waits has a deadline of `DEADLINE_S` and fails with the reason.
+Everything that waits does so by tests/waiting.py, and fails with the reason.
 """
 
 from __future__ import annotations
@@ -31,10 +31,7 @@ from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.mqtt.session import keep_connected
 from edgeagent.wire import topics
-from tests.fakes.accepting import accepting
-
-DEADLINE_S = 10.0
-_POLL_S = 0.01
+from tests.waiting import DEADLINE_S, until_accepting, until_told
 
 
 def free_port() -> int:
@@ -90,7 +87,7 @@ class Mosquitto:
         """Start it and wait until it accepts connections."""
         self._process = self._spawn()
         try:
-            await accepting(self._process, [self.port], self._said, DEADLINE_S)
+            await until_accepting(self._process, [self.port], self._said)
         except BaseException:
             await self.kill()
             raise
@@ -253,14 +250,11 @@ class MqttClient:
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Wait until something it was told makes the condition true."""
-        try:
-            async with asyncio.timeout(DEADLINE_S):
-                while not condition():
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            seen = f"ups {self.ups}, downs {[str(down) for down in self.downs]}, {len(self.messages)} messages"
-            raise AssertionError(f"{self._client_id} waited {DEADLINE_S} s for {what}; it saw {seen}") from None
+
+        def seen() -> str:
+            return f"ups {self.ups}, downs {[str(down) for down in self.downs]}, {len(self.messages)} messages"
+
+        await until_told(condition, self._changed, f"{what} (client {self._client_id})", seen=seen)
 
     def start(self) -> None:
         """Begin to connect; for a test in which the broker does not let it in. Else use `async with`."""

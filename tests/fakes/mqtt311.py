@@ -12,7 +12,7 @@ import struct
 from types import TracebackType
 from typing import NamedTuple, Self
 
-DEADLINE_S = 10.0
+from tests.waiting import DEADLINE_S
 
 _CONNECT, _CONNACK, _PUBLISH, _PUBACK, _SUBSCRIBE, _SUBACK, _DISCONNECT = 0x10, 0x20, 0x30, 0x40, 0x82, 0x90, 0xE0
 _QOS_1 = 0x02

@@ -9,15 +9,14 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from edgeagent.cli.client import AgentClient
 from edgeagent.errors import AgentUnreachable, CommandFailed
-
-DEADLINE_S = 20.0
-_POLL_S = 0.02
+from tests.waiting import DEADLINE_S, until, until_answer
 
 RULE = """
 [[rule]]
@@ -64,6 +63,10 @@ class Program:
         """Everything it has logged."""
         return self._log_file.read_text("utf-8") if self._log_file.exists() else ""
 
+    def tail(self) -> str:
+        """The end of its log, under its directory's name."""
+        return f"--- {self.directory.name}\n{self.log[-4000:]}"
+
     @property
     def pid(self) -> int:
         """The process that runs."""
@@ -85,7 +88,7 @@ class Program:
         """Wait for its end."""
         process = self._process
         assert process is not None
-        await until(lambda: process.poll() is not None, f"the end of {self._command}", self)
+        await until(lambda: process.poll() is not None, f"the end of {self._command}", seen=self.tail)
         return int(process.returncode)
 
     def send_signal(self, number: int) -> None:
@@ -106,7 +109,7 @@ class Program:
 
     async def logged(self, event: str, count: int = 1) -> None:
         """Wait until it has logged an event (its stable key) so many times."""
-        await until(lambda: self.log.count(f"event={event}") >= count, f"{event} x{count} in the log", self)
+        await until(lambda: self.log.count(f"event={event}") >= count, f"{event} x{count} in the log", seen=self.tail)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -157,13 +160,18 @@ class Agent(Program):
 
     async def ready(self) -> None:
         """Wait until it accepts events."""
-        while True:
-            with contextlib.suppress(AgentUnreachable):
+        process = self._process
+        assert process is not None
+
+        async def refusal() -> object:
+            try:
                 await self.get("/readyz")
-                return
-            assert self._process is not None
-            assert self._process.poll() is None, f"the agent has ended: {self.log}"
-            await asyncio.sleep(_POLL_S)
+            except AgentUnreachable as exc:
+                assert process.poll() is None, f"the agent has ended: {self.log}"
+                return exc
+            return None
+
+        await until_answer(refusal, lambda refused: refused is None, "the agent to be ready")
 
     async def get(self, path: str) -> Any:
         """The decoded answer of a GET."""
@@ -194,28 +202,33 @@ class Agent(Program):
 
     async def state(self, correlation_id: str, *wanted: str) -> dict[str, Any]:
         """Wait until a trigger is in one of these states; returns the report."""
-        deadline = asyncio.get_running_loop().time() + DEADLINE_S
-        report: dict[str, Any] = {}
-        while asyncio.get_running_loop().time() < deadline:
+
+        async def report() -> dict[str, Any]:
             with contextlib.suppress(CommandFailed):
-                report = await self.get(f"/v1/triggers/{correlation_id}")
-                if report["state"] in wanted:
-                    return report
-            await asyncio.sleep(_POLL_S)
-        raise AssertionError(f"{correlation_id} is {report}, not {wanted}; log:\n{self.log[-4000:]}")
+                found: dict[str, Any] = await self.get(f"/v1/triggers/{correlation_id}")
+                return found
+            return {}
+
+        def good(report: dict[str, Any]) -> bool:
+            return report.get("state") in wanted
+
+        return await until_answer(report, good, f"{correlation_id} to be in {wanted}", more=self.tail)
 
     async def account(self, **wanted: int) -> dict[str, Any]:
         """Wait until the account (triggers and events together) says this; returns the statistics."""
-        deadline = asyncio.get_running_loop().time() + DEADLINE_S
-        while True:
-            stats: dict[str, Any] = await self.get("/v1/stats")
+
+        def good(stats: dict[str, Any]) -> bool:
             counts = {**stats["account"]["events"], **stats["account"]["triggers"]}
             assert stats["account"]["balanced"], stats
-            if all(counts[name] == number for name, number in wanted.items()):
-                return stats
-            if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"waited for {wanted}, the account is {counts}; log:\n{self.log[-4000:]}")
-            await asyncio.sleep(_POLL_S)
+            return all(counts[name] == number for name, number in wanted.items())
+
+        return await self.stats(good, f"the account {wanted}")
+
+    async def stats(
+        self, good: Callable[[dict[str, Any]], object], what: str, *, deadline_s: float = DEADLINE_S
+    ) -> dict[str, Any]:
+        """Wait until the statistics say something; returns them."""
+        return await until_answer(lambda: self.get("/v1/stats"), good, what, more=self.tail, deadline_s=deadline_s)
 
     async def command(self, *arguments: str) -> tuple[int, str, str]:
         """Run another command with this agent's configuration: exit code, stdout, stderr."""
@@ -251,12 +264,3 @@ class Dispatcher(Program):
         self.spawn()
         await self.logged("broker_connected", self.log.count("event=broker_connected") + 1)
         return self
-
-
-async def until(condition: Any, what: str, program: Program, deadline_s: float = DEADLINE_S) -> None:
-    """Wait until a condition holds that only asking tells."""
-    deadline = asyncio.get_running_loop().time() + deadline_s
-    while not condition():
-        if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"waited {deadline_s} s for {what}; log:\n{program.log[-4000:]}")
-        await asyncio.sleep(_POLL_S)

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.fakes.accepting import accepting
 from tests.fakes.mosquitto import free_port
+from tests.waiting import until_accepting
 
 # It starts in about ten seconds on a free machine.
 DEADLINE_S = 45.0
@@ -40,7 +40,7 @@ class RabbitMq:
         """Start it and wait until it takes MQTT."""
         self._process = self._spawn()
         try:
-            await accepting(self._process, [self.amqp_port, self.mqtt_port], self._said, DEADLINE_S)
+            await until_accepting(self._process, [self.amqp_port, self.mqtt_port], self._said, deadline_s=DEADLINE_S)
         except BaseException:
             await self._end()
             raise

@@ -15,11 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.fakes.accepting import accepting
-from tests.fakes.mosquitto import DEADLINE_S, free_port
+from tests.fakes.mosquitto import free_port
+from tests.waiting import until_accepting
 
 MAX_PAYLOAD_BYTES = 1 << 20
-_POLL_S = 0.01
 
 _ROUTER = """\
 id = 0
@@ -74,7 +73,7 @@ class Rumqttd:
         """Start it and wait until it accepts connections."""
         self._process = self._spawn()
         try:
-            await accepting(self._process, [self.port], self._said, DEADLINE_S)
+            await until_accepting(self._process, [self.port], self._said)
         except BaseException:
             await self.kill()
             raise

@@ -15,7 +15,6 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import msgspec
-import pytest
 
 from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
 from edgeagent.dispatcher.namespace import Pace
@@ -24,9 +23,8 @@ from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
 from edgeagent.mqtt.link import Message
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from tests.waiting import until
 
-DEADLINE_S = 5.0
-_POLL_S = 0.002
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
 QUICK = Pace(tick_s=0.005, cursor_s=0.0, hold_s=0.0)
 TIMING = Timing(look_s=1000.0, refused_s=0.01, forbidden_s=0.01, base_s=0.01, cap_s=0.01)
@@ -227,11 +225,7 @@ class Bench:
 
     async def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait until it holds."""
-        deadline_s = asyncio.get_running_loop().time() + DEADLINE_S
-        while not condition():
-            if asyncio.get_running_loop().time() > deadline_s:
-                pytest.fail(f"not within {DEADLINE_S} s: {what}; published: {self.wire.statuses()}")
-            await asyncio.sleep(_POLL_S)
+        await until(condition, what, seen=self.wire.statuses)
 
     async def published(self, *expected: tuple[str, str]) -> None:
         """Wait until exactly these were published on the base topic, in any order."""

@@ -14,6 +14,7 @@ from edgeagent.errors import EngineRefused, EngineUnavailable
 from tests.fakes.argo_examples import answering, workflow
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.listener import Listener
+from tests.waiting import until_answer
 
 
 @pytest.fixture
@@ -46,9 +47,8 @@ async def test_a_rotated_token_is_used_and_a_wrong_one_is_a_refusal(argo: FakeAr
         assert caught.value.status == 401
         file.write_text("second!")
         file.write_text("second")
-        async with asyncio.timeout(10):
-            while (await refusal_of(client)) == 401:  # noqa: ASYNC110  the file is looked at once a second
-                await asyncio.sleep(0.05)
+        # The file is looked at once a second.
+        await until_answer(lambda: refusal_of(client), lambda status: status != 401, "the new token to be used")
         await client.create("plant", workflow("two"))
 
 

@@ -11,8 +11,9 @@ from edgeagent.argo import client as client_module
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.wire import WatchEvent
 from edgeagent.errors import EngineUnavailable, WatchExpired
-from tests.fakes.argo_examples import LABEL, until, workflow
+from tests.fakes.argo_examples import LABEL, workflow
 from tests.fakes.argo_server import FakeArgo
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ import pytest
 from edgeagent.config.tables import Allow
 from edgeagent.wire.messages import Response, Status, parse_response, parse_status
 from tests.fakes.dispatch_rehearsal import CutEngine, dispatching
-from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
+from tests.fakes.mosquitto import Mosquitto, MqttClient
+from tests.waiting import DEADLINE_S
 
 TRIGGER = "argo/workflows/trigger"
 OWN = f"{TRIGGER}/gw-1"

@@ -25,7 +25,8 @@ from edgeagent.wire import topics
 from edgeagent.wire.messages import Response, parse_response
 from tests.fakes import argo_server
 from tests.fakes.argo_server import FakeArgo
-from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
+from tests.fakes.mosquitto import Mosquitto, MqttClient
+from tests.waiting import DEADLINE_S, until, until_line
 
 TRIGGER = "argo/workflows/trigger"
 OWN = f"{TRIGGER}/gw-1"
@@ -238,11 +239,11 @@ async def test_a_token_that_is_refused_stops_everything_until_the_file_holds_a_g
         MqttClient(broker.url, "gw-1", RESPONSES) as gateway,
     ):
         await gateway.publish(OWN, trigger())
-        probed = [(request.method, request.path) for request in argo.requests]
-        async with asyncio.timeout(DEADLINE_S):
-            while probed.count(("GET", f"{CREATES}/edgeagent-probe")) < 2:
-                await asyncio.sleep(0.01)  # waits for the dispatcher's own probes
-                probed = [(request.method, request.path) for request in argo.requests]
+
+        def probed() -> list[tuple[str, str]]:
+            return [(request.method, request.path) for request in argo.requests]
+
+        await until(lambda: probed().count(("GET", f"{CREATES}/edgeagent-probe")) >= 2, "two probes", seen=probed)
         assert not gateway.messages
         assert (dispatcher.stats().gate, dispatcher.stats().waiting) == (gate.GateState.UNAUTHORIZED, 1)
         token_file.write_text("new", "utf-8")
@@ -305,8 +306,7 @@ async def test_the_command_starts_workflows_with_the_configured_token_and_ends_c
     assert process.stderr is not None
     try:
         async with asyncio.timeout(DEADLINE_S), MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
-            while msgspec.json.decode(await process.stderr.readline())["event"] != "broker_connected":
-                pass
+            await until_line(process.stderr, '"broker_connected"')
             await gateway.publish(OWN, trigger())
             answer = await response(gateway)
             assert (answer.code, answer.dry_run) == (200, False)
@@ -331,9 +331,7 @@ async def test_a_dispatcher_that_dies_in_the_middle_leaves_each_trigger_with_one
         async with dispatching(broker, argo, max_concurrent=3):
             for name in sorted(names):
                 await gateway.publish(OWN, trigger(name))
-            async with asyncio.timeout(DEADLINE_S):
-                while len(argo.requests) < min(after_requests, len(names)):  # noqa: ASYNC110  each turn may bring one
-                    await asyncio.sleep(0)
+            await until(lambda: len(argo.requests) >= min(after_requests, len(names)))
         async with dispatching(broker, argo):
             answers: list[Response] = []
             while {answer.workflow_id for answer in answers} != names:

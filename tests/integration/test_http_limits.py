@@ -9,7 +9,8 @@ import pytest
 
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES
 from tests.fakes.device_port import CORRELATION_ID
-from tests.fakes.http_agent import Agent, serving, until
+from tests.fakes.http_agent import Agent, serving
+from tests.waiting import until
 
 HOST = b"Host: localhost\r\n"
 RESET = struct.pack("ii", 1, 0)

@@ -10,7 +10,8 @@ import pytest
 from edgeagent.httpapi.connection import Timeouts
 from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, report
-from tests.fakes.http_agent import Agent, Wire, serving, until
+from tests.fakes.http_agent import Agent, Wire, serving
+from tests.waiting import until
 
 HOST = b"Host: localhost\r\n"
 

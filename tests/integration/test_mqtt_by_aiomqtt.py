@@ -26,9 +26,9 @@ from edgeagent.mqtt.link import (
     Will,
 )
 from edgeagent.mqtt.v311 import V311Link
-from tests.fakes.accepting import accepts
-from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient, free_port
+from tests.fakes.mosquitto import Mosquitto, MqttClient, free_port
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import until_accepting
 
 # By the last one only where `mqtt5` cannot be imported.
 WAYS = ["3.1.1 by mqtt", "3.1.1 by ws", "5 by ws", "5 by mqtt"]
@@ -50,9 +50,8 @@ class Broker(Mosquitto):
     async def start(self) -> None:
         """Start it and wait until both listeners accept connections."""
         await super().start()
-        async with asyncio.timeout(DEADLINE_S):
-            while not await accepts(self.way_port):  # noqa: ASYNC110  only connecting tells
-                await asyncio.sleep(0.01)
+        assert self._process is not None
+        await until_accepting(self._process, [self.way_port], self._said)
 
     def client(self, client_id: str, *subscribe: str | Subscription, url: str = "", **keys: Any) -> MqttClient:
         """A client on the way that is tested."""

@@ -11,6 +11,7 @@ import pytest
 
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
+from tests.waiting import turns, until
 
 _PACKET_IDS = 65535
 _CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _DISCONNECT = 0x10, 0x32, 0x40, 0x82, 0xE0
@@ -98,8 +99,7 @@ async def test_a_flood_is_read_only_as_fast_as_it_is_acknowledged(version: str) 
         url = f"mqtt://127.0.0.1:{listener.port}"
         async with MqttClient(url, "gw", "a", version=version, auto_acknowledge=False) as client:
             await client.until(lambda: len(client.messages) > 500, "a flood")
-            for _ in range(100):  # each turn of the loop would bring 25 more
-                await asyncio.sleep(0)
+            await turns(100)  # each would bring 25 more
             assert len(client.messages) < 1200
             client.auto_acknowledge = True
             client.acknowledge(*client.messages)
@@ -130,9 +130,7 @@ async def test_a_session_with_more_messages_than_packet_ids_is_emptied_over_seve
     async with Listener(flood.serve) as listener:
         url = f"mqtt://127.0.0.1:{listener.port}"
         async with MqttClient(url, "gw", "a", version=version, session_expiry_s=60) as client:
-            async with asyncio.timeout(30):
-                while flood.open:  # noqa: ASYNC110  nobody tells
-                    await asyncio.sleep(0.01)
+            await until(lambda: not flood.open, "the session to be empty", seen=lambda: len(client.messages))
             assert [str(down) for down in client.downs] == [
                 f"{url}: the broker sent more at once than it may; the rest comes on the next connection"
             ]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,16 +9,9 @@ import pytest
 from edgeagent.mqtt.kept import Kept
 from edgeagent.mqtt.link import Publication, Will
 from tests.fakes.mosquitto import Mosquitto, MqttClient
+from tests.waiting import until
 
-DEADLINE_S = 10.0
 WILL = Will("state/gw", b"offline")
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what nobody tells."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  as above
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ from edgeagent.mqtt.link import Subscription, Will
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
 from tests.fakes.certificates import Certificates
-from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
+from tests.fakes.mosquitto import Mosquitto, MqttClient
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -67,12 +68,6 @@ async def kept(broker: Mosquitto, **keys: Any) -> AsyncIterator[tuple[MqttClient
 def connections(broker: Mosquitto) -> list[tuple[str, str]]:
     """Client id and user name of each that the broker let in."""
     return re.findall(r"New client connected from \S+ as (\S+) \(.*u'(.*)'\)", broker.log_file.read_text("utf-8"))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  a log and a broker's file tell nobody
-            await asyncio.sleep(0.01)
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:

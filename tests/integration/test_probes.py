@@ -15,7 +15,8 @@ from tests.fakes import argo_server
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mosquitto import free_port as find_free_port
-from tests.fakes.programs import DEADLINE_S, Program
+from tests.fakes.programs import Program
+from tests.waiting import until_answer
 
 TRIGGER = json.dumps(
     {
@@ -60,9 +61,9 @@ class Dispatch(Program):
 
     async def is_ready(self, status: int) -> str:
         """Wait for this answer of `/readyz`; returns its text."""
-        async with asyncio.timeout(DEADLINE_S):
-            while (answer := await self.ask("/readyz")).status_code != status:  # noqa: ASYNC110  only asking tells
-                await asyncio.sleep(0.02)
+        answer = await until_answer(
+            lambda: self.ask("/readyz"), lambda answer: answer.status_code == status, f"/readyz to answer {status}"
+        )
         return answer.text
 
 
@@ -104,9 +105,9 @@ async def test_a_dispatcher_is_ready_when_broker_and_engine_let_it_in_and_says_w
 
 async def _says(dispatch: Dispatch, *lines: str) -> None:
     """Wait until these lines are in the metrics."""
-    async with asyncio.timeout(DEADLINE_S):
-        while not set(lines) <= set((await dispatch.ask("/metrics")).text.splitlines()):  # noqa: ASYNC110  as above
-            await asyncio.sleep(0.02)
+    await until_answer(
+        lambda: dispatch.ask("/metrics"), lambda page: set(lines) <= set(page.text.splitlines()), f"metrics {lines}"
+    )
 
 
 async def test_an_engine_that_is_away_or_refuses_is_told_at_the_start_and_the_dispatcher_starts_all_the_same(

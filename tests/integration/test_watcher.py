@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -25,10 +25,10 @@ from edgeagent.mqtt.session import keep_connected
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo
-from tests.fakes.mosquitto import DEADLINE_S, Mosquitto, MqttClient
+from tests.fakes.mosquitto import Mosquitto, MqttClient
+from tests.waiting import DEADLINE_S, until
 
 NAMESPACE = "plant"
-POLL_S = 0.005
 PACE = Pace(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
 TIMING = Timing(look_s=0.3, base_s=0.02, cap_s=0.05)
 
@@ -149,14 +149,6 @@ async def plant(tmp_path: Path) -> AsyncIterator[Plant]:
         finally:
             for node in site.nodes:
                 await node.stop()
-
-
-async def until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = asyncio.get_running_loop().time() + DEADLINE_S
-    while not condition():
-        if asyncio.get_running_loop().time() > deadline_s:
-            pytest.fail(f"not within {DEADLINE_S} s: {what}")
-        await asyncio.sleep(POLL_S)
 
 
 @asynccontextmanager

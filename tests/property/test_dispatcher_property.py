@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from edgeagent.mqtt.link import Message
 from edgeagent.wire import topics
-from tests.fakes.dispatching import Stage, trigger, until
+from tests.fakes.dispatching import Stage, trigger
 from tests.fakes.statuses_bench import Engine, running
 from tests.property.test_downlink_property import ANYTHING, EXTREMES, encoded
+from tests.waiting import until
 
 WORKFLOW = {"metadata": {"name": "w"}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
 RIGHT: dict[str, Any] = {

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import DEADLINE_S, RULE, Agent, Dispatcher, until
+from tests.fakes.programs import RULE, Agent, Dispatcher
+from tests.waiting import DEADLINE_S, until
 
 COUNT = 150
 # By then each waits 16 to 32 s, and a test waits 20 s for the account: that all of them are done by then is no chance.
@@ -20,14 +20,14 @@ async def test_a_late_dispatcher_is_given_the_whole_backlog_at_once(broker: Mosq
     async with Agent(tmp_path / "agent", broker.url, tables=tables) as agent:
         for number in range(COUNT):
             await agent.send("boiler-1", {"temp": 95, "n": number})
-        async with asyncio.timeout(120):
-            while (await agent.get("/v1/stats"))["uplink"]["unheard"] < COUNT * TRIES:
-                await agent.logged("uplink_unheard")
+        await agent.stats(
+            lambda stats: stats["uplink"]["unheard"] >= COUNT * TRIES, "so many tries in vain", deadline_s=120
+        )
         async with Dispatcher(tmp_path / "dispatcher", broker.url):
             new = await agent.triggered("boiler-1", {"temp": 95, "n": COUNT})
             await agent.state(new, "triggered", "running", "succeeded")
             await agent.account(settled=COUNT + 1, pending=0)
-        await until(lambda: "event=uplink_heard" in agent.log, "the return of the dispatcher", agent)
+        await until(lambda: "event=uplink_heard" in agent.log, "the return of the dispatcher", seen=agent.tail)
 
 
 async def test_a_permission_that_is_granted_wakes_its_namespace_and_no_other(broker: Mosquitto, tmp_path: Path) -> None:
@@ -45,9 +45,7 @@ async def test_a_permission_that_is_granted_wakes_its_namespace_and_no_other(bro
         for number in range(20):
             await agent.send("boiler-1", {"temp": 95, "n": number})
             await agent.send("mill-1", {"temp": 95, "n": number})
-        async with asyncio.timeout(60):
-            while (await agent.get("/v1/stats"))["uplink"]["responses"] < 2 * 20:  # noqa: ASYNC110  asked over HTTP
-                await asyncio.sleep(0.05)
+        await agent.stats(lambda stats: stats["uplink"]["responses"] >= 2 * 20, "40 refusals", deadline_s=60)
         engine.answer = granted
         await agent.triggered("boiler-1", {"temp": 95, "n": 20})
         await agent.account(settled=21, pending=20)  # far sooner than after five minutes
@@ -62,7 +60,9 @@ async def test_an_answer_wakes_those_that_nobody_answered(broker: Mosquitto, tmp
     ):
         for number in range(20):
             await agent.send("boiler-1", {"temp": 95, "n": number})
-        await until(lambda: len(engine.triggers) >= 20 * TRIES, "tries in vain", agent, deadline_s=3 * DEADLINE_S)
+        await until(
+            lambda: len(engine.triggers) >= 20 * TRIES, "tries in vain", seen=agent.tail, deadline_s=3 * DEADLINE_S
+        )
         engine.answer = success
         await agent.triggered("boiler-1", {"temp": 95, "n": 20})
         await agent.account(settled=21, pending=0)

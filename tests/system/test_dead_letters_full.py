@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ import pytest
 from edgeagent.errors import CommandFailed
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import DEADLINE_S, Agent
+from tests.fakes.programs import Agent
+from tests.waiting import DEADLINE_S
 
 BATCHES, EVENTS = 11, 50
 RULE = """
@@ -41,12 +41,12 @@ async def send_bad(agent: Agent) -> None:
 
 async def full(agent: Agent) -> dict[str, Any]:
     """Wait until no dead letter has a place and everything else has gone its way; returns the statistics."""
-    async with asyncio.timeout(3 * DEADLINE_S):
-        while True:
-            stats: dict[str, Any] = await agent.get("/v1/stats")
-            waiting = stats["account"]["triggers"]["pending"] - stats["outbox"]["parked"]
-            if dead(stats)["full"] and not waiting and not stats["uplink"]["in_flight"]:
-                return stats
+
+    def is_full(stats: dict[str, Any]) -> bool:
+        waiting = stats["account"]["triggers"]["pending"] - stats["outbox"]["parked"]
+        return dead(stats)["full"] and not waiting and not stats["uplink"]["in_flight"]
+
+    return await agent.stats(is_full, "full dead letters", deadline_s=3 * DEADLINE_S)
 
 
 def dead(stats: dict[str, Any]) -> dict[str, Any]:

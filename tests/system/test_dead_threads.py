@@ -12,7 +12,8 @@ import pytest
 from edgeagent.cli.client import AgentRefused
 from edgeagent.errors import AgentUnreachable
 from edgeagent.host.ending import EXIT_TIMEOUT_S
-from tests.fakes.programs import Agent, Dispatcher, Program, until
+from tests.fakes.programs import Agent, Dispatcher, Program
+from tests.waiting import until
 
 HOT = {"temp": 97.1}
 NOBODY = "mqtt://127.0.0.1:9"
@@ -89,7 +90,7 @@ async def test_a_disk_that_never_answers_does_not_keep_the_process_from_ending(t
         kept = await agent.triggered("boiler-1", HOT)
         agent.fault("disk-hang")
         waiting = asyncio.create_task(agent.request("POST", "/v1/events/boiler-1", json.dumps(HOT).encode()))
-        await until(lambda: hangs(agent), "the disk that hangs", agent)
+        await until(lambda: hangs(agent), "the disk that hangs", seen=agent.tail)
         agent.send_signal(15)
         code, took_s = await asyncio.wait_for(ended_after_s(agent), EXIT_TIMEOUT_S + LATE_S)
         assert (code, took_s <= EXIT_TIMEOUT_S + LATE_S) == (1, True), took_s
@@ -109,7 +110,7 @@ async def test_a_name_that_is_looked_up_does_not_hold_a_stop_up(
     stopped = program(tmp_path / "program", "mqtt://broker.example:1883")
     (stopped.directory / "names-hang").touch()
     stopped.spawn()
-    await until(lambda: hangs(stopped), "a name being looked up", stopped)
+    await until(lambda: hangs(stopped), "a name being looked up", seen=stopped.tail)
     stopped.send_signal(15)
     code, took_s = await ended_after_s(stopped)
     assert (code, took_s < AT_ONCE_S) == (0, True), (took_s, stopped.log)

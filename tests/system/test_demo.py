@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import until_line
+
 # Half a minute on an idle machine.
 DEADLINE_S = 110
 
@@ -35,11 +37,9 @@ class Demo:
     async def until(self, pattern: str) -> re.Match[str]:
         """Read on until a line of the output matches."""
         assert self.process.stdout is not None
-        while line := (await self.process.stdout.readline()).decode():
-            self.text += line
-            if found := re.search(pattern, line):
-                return found
-        raise AssertionError(f"no line matches {pattern!r}:\n{self.text}")
+        found = await until_line(self.process.stdout, pattern)
+        self.text += found.string
+        return found
 
     async def end(self) -> tuple[int, str]:
         """Wait for its end; the exit code and what stood on stderr."""

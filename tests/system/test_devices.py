@@ -9,7 +9,8 @@ import pytest
 
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import RULE, Agent, until
+from tests.fakes.programs import RULE, Agent
+from tests.waiting import until
 
 SWITCHED = """
 [[rule]]
@@ -81,7 +82,7 @@ async def test_triggers_pass_through_a_broker_that_lacks_something(tmp_path: Pat
         tables = {"uplink": f'version = "{version}"\nresponse_timeout = 1'}
         async with Agent(tmp_path / "agent", broker.url, local=broker.url, tables=tables) as agent:
             if version == "3.1.1" and lacking == "max_qos 0":
-                await until(lambda: "it grants only QoS 0" in agent.log, "the reason", agent)
+                await until(lambda: "it grants only QoS 0" in agent.log, "the reason", seen=agent.tail)
                 assert await agent.stop() == 0
                 return
             async with Engine(broker.url), MqttClient(broker.url, "device", "edgeagent/#") as device:
@@ -100,7 +101,7 @@ async def test_settle_by_the_broker_needs_one_that_acknowledges(tmp_path: Path) 
     broker = Mosquitto(directory, config=["max_qos 0"])
     agent = Agent(tmp_path / "agent", broker.url, tables={"uplink": 'settle = "broker"'})
     async with broker, agent:
-        await until(lambda: "nothing would tell that a trigger arrived" in agent.log, "the reason", agent)
+        await until(lambda: "nothing would tell that a trigger arrived" in agent.log, "the reason", seen=agent.tail)
         assert await agent.stop() == 0
 
 

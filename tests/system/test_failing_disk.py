@@ -26,8 +26,9 @@ from edgeagent.outbox import outbox as outbox_module
 from tests.fakes.engine import Engine
 from tests.fakes.faulty_filesystem import CHANGES, NEW_SPACE, FaultyFilesystem
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import Agent, until
+from tests.fakes.programs import Agent
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import until, until_answer
 
 HOT = {"temp": 97.1}
 FILLER = "x" * 9000  # seven of these fill a segment
@@ -69,13 +70,22 @@ class AgentHere(Agent):
 
     async def ready(self) -> None:
         """Wait until it accepts events."""
-        assert self._serving is not None
-        async with asyncio.timeout(RECOVERY_S):
-            while True:
-                assert not self._serving.done(), f"the agent has ended: {self.log}"
-                with contextlib.suppress(AgentUnreachable, AgentRefused):
-                    await self.get("/readyz")
-                    return
+        await self.answers("/readyz")
+
+    async def answers(self, path: str) -> None:
+        """Wait until it answers to a path, and does not refuse."""
+        serving = self._serving
+        assert serving is not None
+
+        async def refusal() -> object:
+            assert not serving.done(), f"the agent has ended: {self.log}"
+            try:
+                await self.get(path)
+            except (AgentUnreachable, AgentRefused) as exc:
+                return exc
+            return None
+
+        await until_answer(refusal, lambda refused: refused is None, f"{path} to be good", deadline_s=RECOVERY_S)
 
     async def refused(self, method: str, path: str, body: bytes | None = None) -> AgentRefused:
         """A request that is refused: how."""
@@ -179,7 +189,7 @@ async def test_a_failing_disk_takes_nothing_drains_what_is_there_and_is_used_aga
             if fault == "full":  # the checkpoint needs no new space: nothing of this is sent again after a crash
                 cursor = agent.directory / "state" / "outbox" / "cursor"
                 synced = agent.filesystem.syncs[cursor]
-                await until(lambda: agent.filesystem.syncs[cursor] > synced, "a checkpoint", agent)
+                await until(lambda: agent.filesystem.syncs[cursor] > synced, "a checkpoint", seen=agent.tail)
             assert (await agent.refused("GET", "/readyz")).status == 503
 
             agent.filesystem.heal()

@@ -17,10 +17,10 @@ from edgeagent.common.units import Size
 from edgeagent.rules.trigger import correlation_id
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import ArgoDispatcher
-from tests.fakes.dispatch_scene import eventually
 from tests.fakes.hostile import AGENT, Hostile
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import RULE, Agent, Program
+from tests.waiting import until
 
 UNIT = (Path(__file__).parents[2] / "systemd" / "edgeagent.service").read_text("utf-8")
 SETTLING_S = 120.0
@@ -160,11 +160,13 @@ async def test_hostile_peers_all_at_once_cost_no_event_and_start_none_twice(
 
         wanted = Counter(devices.names)
         assert wanted
-        await eventually(lambda: not wanted - created(), lambda: f"missing: {wanted - created()}", SETTLING_S)
+        await until(
+            lambda: not wanted - created(), "the workflows", seen=lambda: wanted - created(), deadline_s=SETTLING_S
+        )
         assert created() == wanted
-        async with asyncio.timeout(SETTLING_S):
-            while (await agent.get("/v1/stats"))["account"]["triggers"]["pending"]:  # noqa: ASYNC110  asks
-                await asyncio.sleep(_TURN_S)
+        await agent.stats(
+            lambda stats: not stats["account"]["triggers"]["pending"], "an empty outbox", deadline_s=SETTLING_S
+        )
         await agent.account(accepted=len(wanted), settled=len(wanted), dead=0, expired=0, dropped=0, damaged=0)
         for program in (agent, dispatcher):
             assert most_memory(program) < memory_high()

@@ -15,7 +15,8 @@ import pytest
 from edgeagent.common.units import Size
 from tests.fakes.cgroup import memory_limited
 from tests.fakes.mosquitto import free_port
-from tests.fakes.programs import RULE, Program, until
+from tests.fakes.programs import RULE, Program
+from tests.waiting import until, until_answer
 
 UNIT = (Path(__file__).parents[2] / "systemd" / "edgeagent.service").read_text("utf-8")
 DEADLINE_S = 60.0
@@ -69,10 +70,11 @@ class Served:
             finally:
                 connection.close()
 
-        async with asyncio.timeout(DEADLINE_S):
-            while (status := await asyncio.to_thread(post)) != 202:
-                assert status in {0, 503}, status
-                await asyncio.sleep(0.05)
+        def taken(status: int) -> bool:
+            assert status in {0, 202, 503}, status
+            return status == 202
+
+        await until_answer(lambda: asyncio.to_thread(post), taken, "an event to be taken")
 
     async def connect(self) -> socket.socket:
         """A connection."""
@@ -117,7 +119,9 @@ async def test_bodies_that_never_end_take_no_more_than_their_share_and_lock_nobo
         for sock in socks:
             sock.close()
     await served.honest()
-    await until(lambda: served.memory("VmRSS") < MOST_AFTER_BYTES, "the memory to be given back", served.program)
+    await until(
+        lambda: served.memory("VmRSS") < MOST_AFTER_BYTES, "the memory to be given back", seen=served.program.tail
+    )
 
 
 @pytest.mark.parametrize("temp", [1, 99], ids=["that no rule wants", "that are stored"])
@@ -142,4 +146,6 @@ async def test_batches_whose_senders_do_not_wait_take_no_more_than_their_share_a
         await sending
     await served.honest()
     assert served.memory("VmHWM") < limit("MemoryHigh")
-    await until(lambda: served.memory("VmRSS") < MOST_AFTER_BYTES, "the memory to be given back", served.program)
+    await until(
+        lambda: served.memory("VmRSS") < MOST_AFTER_BYTES, "the memory to be given back", seen=served.program.tail
+    )

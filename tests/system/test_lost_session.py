@@ -15,7 +15,8 @@ from edgeagent.wire.messages import parse_status_query
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import ArgoDispatcher
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import Agent, until
+from tests.fakes.programs import Agent
+from tests.waiting import until
 
 KEEPS_NOTHING = ("persistence false", "max_queued_messages 0")
 QUERY = "argo/workflows/status/query"
@@ -48,7 +49,7 @@ class Field:
 
     async def another_told(self, told: int) -> None:
         """Wait until it has published more."""
-        await until(lambda: self.told() > told, "a status", self.dispatcher)
+        await until(lambda: self.told() > told, "a status", seen=self.dispatcher.tail)
 
 
 @asynccontextmanager

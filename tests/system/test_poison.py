@@ -8,8 +8,9 @@ import pytest
 
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import Agent, until
+from tests.fakes.programs import Agent
 from tests.fakes.refusing_broker import RefusingBroker
+from tests.waiting import until
 
 BY_BROKER = {"uplink": 'settle = "broker"'}
 RULE = """
@@ -120,7 +121,7 @@ async def test_a_response_topic_that_may_not_be_read_is_an_error_and_holds_trigg
         async with Agent(tmp_path / "agent", broker.url, rules=RULE) as agent:
             correlation = await agent.triggered("boiler-1", FINE)
             await agent.logged("link_down")
-            await until(lambda: broker.connections >= 2, "another attempt", agent)
+            await until(lambda: broker.connections >= 2, "another attempt", seen=agent.tail)
             assert broker.published == []
             told = next(line for line in agent.log.splitlines() if "event=link_down" in line)
             assert " ERROR " in told

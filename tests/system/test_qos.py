@@ -10,8 +10,9 @@ import pytest
 
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import Agent, until
+from tests.fakes.programs import Agent
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import until
 
 HOT = {"temp": 97.1}
 TRIGGERS = "argo/workflows/trigger"
@@ -123,7 +124,7 @@ async def test_at_qos_0_what_a_connection_swallows_is_sent_again_after_the_respo
         proxy.swallow_upward = True
         before_bytes = proxy.swallowed_bytes
         correlation = await agent.triggered("boiler-1", HOT)
-        await until(lambda: proxy.swallowed_bytes > before_bytes, "the trigger to be swallowed", agent)
+        await until(lambda: proxy.swallowed_bytes > before_bytes, "the trigger to be swallowed", seen=agent.tail)
         assert (await agent.state(correlation, "published"))["state"] == "published"
         proxy.swallow_upward = False
         await agent.state(correlation, "triggered")

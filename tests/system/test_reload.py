@@ -11,7 +11,8 @@ from typing import Any
 
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import RULE, Agent, until
+from tests.fakes.programs import RULE, Agent
+from tests.waiting import until
 
 BEFORE, DURING, AFTER = 150, 300, 150
 BATCH = 5
@@ -125,7 +126,7 @@ async def test_sighup_during_the_start_is_no_end(tmp_path: Path, free_port: int)
     agent = Agent(tmp_path / "agent", f"mqtt://127.0.0.1:{free_port}", rules=rules("one"))
     agent.spawn()
     state = tmp_path / "agent" / "state"
-    await until(state.exists, "the state directory", agent)
+    await until(state.exists, "the state directory", seen=agent.tail)
     agent.send_signal(signal.SIGHUP)
     await agent.ready()
     await agent.logged("rules_reloaded")

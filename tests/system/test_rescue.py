@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import json
 import logging
@@ -16,14 +15,14 @@ import pytest
 
 from edgeagent.agent.agent import serve
 from edgeagent.config import load_agent
-from edgeagent.errors import AgentUnreachable
 from tests.fakes.cards import mounted, remount
 from tests.fakes.engine import Engine
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import Agent, until
+from tests.fakes.programs import Agent
 from tests.fakes.tcp_proxy import TcpProxy
 from tests.system.test_failing_disk import AgentHere
+from tests.waiting import until
 
 HOT = {"temp": 97.1}
 REASON = "Read-only file system"
@@ -38,12 +37,8 @@ class AgentForRescue(AgentHere):
         config = load_agent(self.config_file)
         serving = serve(config, self.config_file, stop=self._stop, filesystem=self.filesystem)
         self._serving = asyncio.create_task(serving)
-        async with asyncio.timeout(10):
-            while True:
-                assert not self._serving.done(), f"the agent has ended: {self.log}"
-                with contextlib.suppress(AgentUnreachable):
-                    await self.get("/healthz")
-                    return self
+        await self.answers("/healthz")
+        return self
 
 
 @pytest.fixture
@@ -165,7 +160,7 @@ async def test_a_card_that_is_really_mounted_read_only_is_drained(
         agent.spawn()
         await engine.received(300)
         assert set(engine.started) == promised
-        await until(lambda: "event=ledger_in_memory" in agent.log, "the ledger in memory", agent)
+        await until(lambda: "event=ledger_in_memory" in agent.log, "the ledger in memory", seen=agent.tail)
         assert agent.log.count("event=agent_rescue") == 1
         if has_socket:
             await agent.account(pending=0, settled=300)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.mosquitto import Mosquitto, MqttClient
-from tests.fakes.programs import DEADLINE_S, Agent, Dispatcher
+from tests.fakes.programs import Agent, Dispatcher
 
 HOT = {"temp": 97.1}
 OWN = "argo/workflows/response/gw-1"
@@ -47,9 +46,7 @@ async def test_a_stranger_neither_ends_nor_settles_a_gateways_trigger(
             assert answer["code"] == (200 if workflow else 400)
             # Whatever had gone to the gateway before this would be there with it.
             await stranger.publish(OWN, b"{}")
-            async with asyncio.timeout(DEADLINE_S):
-                while not (await agent.get("/v1/stats"))["uplink"]["malformed"]:
-                    pass
+            await agent.stats(lambda stats: stats["uplink"]["malformed"], "the malformed message")
             assert (await agent.get(f"/v1/triggers/{correlation}"))["state"] == "published"
             await agent.account(pending=1, settled=0, dead=0)
 

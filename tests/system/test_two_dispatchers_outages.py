@@ -13,8 +13,9 @@ from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import GROUP, ArgoDispatcher
-from tests.fakes.dispatch_scene import Scene, eventually, scene
+from tests.fakes.dispatch_scene import Scene, scene
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import until
 
 EVENTS = 60
 
@@ -60,7 +61,7 @@ async def test_what_finishes_while_every_dispatcher_is_down_is_told_from_the_kep
         await here.monitor.publish(topics.cursor_topic(GROUP, "plant"), cursor, retain=True)
         await here.group.start()
         finals = here.monitor.finals
-        await eventually(lambda: finals.keys() >= here.names | {"ended-since"}, lambda: f"told are {len(finals)}")
+        await until(lambda: finals.keys() >= here.names | {"ended-since"}, "every end", seen=lambda: sorted(finals))
         await here.all_is_done(besides={"told-before", "ended-since"})
         assert finals["ended-since"].keys() == {"Failed"}
         assert "told-before" not in finals
@@ -78,7 +79,7 @@ async def test_a_leader_that_was_cut_off_tells_nothing_old_when_it_comes_back(tm
         proxy.swallow_upward = True
         for name in here.names:
             here.argo.advance("plant", name, phase="Running")
-        await eventually(lambda: proxy.swallowed_bytes > 0, first.tail)
+        await until(lambda: proxy.swallowed_bytes > 0, "something to be swallowed", seen=first.tail)
         await proxy.cut()
         proxy.swallow_upward = False
         for name in here.names:
@@ -142,19 +143,23 @@ async def test_an_engine_that_is_away_for_longer_is_told_with_503_and_everything
         await here.feed(EVENTS)
         await all_are_published(here)
         members = here.group.members
-        await eventually(
-            lambda: all("event=engine_unavailable" in member.log for member in members), here.group.tails, 60
+        await until(
+            lambda: all("event=engine_unavailable" in member.log for member in members),
+            "both to miss the engine",
+            seen=here.group.tails,
+            deadline_s=60,
         )
         assert {code for answers in here.monitor.responses.values() for code, _ in answers} == {200, 503}
         stats = await here.agent.get("/v1/stats")
         assert stats["account"]["triggers"]["dead"] == 0
         await here.argo.start()
-        await eventually(
+        await until(
             lambda: all(
                 (200, False) in answers or (200, True) in answers for answers in here.monitor.responses.values()
             ),
-            here.group.tails,
-            120,
+            "everything to be started",
+            seen=here.group.tails,
+            deadline_s=120,
         )
         await here.all_is_done()
 

@@ -36,8 +36,8 @@ from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.link import FakeLink
 from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock
+from tests.waiting import turns, until
 
-_DEADLINE_S = 10.0
 _UNHEARD = 0x10
 PLAIN = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 GATHERED = RuleSpec(
@@ -98,27 +98,27 @@ class Scene:
 
     async def published(self, count: int) -> None:
         """Wait until so much is published that the broker did not take yet."""
-        async with asyncio.timeout(_DEADLINE_S):
-            while len(self.link.published) < count:  # noqa: ASYNC110  the link tells nobody
-                await asyncio.sleep(0.005)
+        await until(lambda: len(self.link.published) >= count, f"{count} triggers")
 
     async def forwarder_reads(self) -> None:
         """Let the forwarder lease what it wants from the disk."""
         await self.outbox.barrier()
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns(5)
 
     async def account(self, **wanted: int) -> None:
         """Let the broker take what comes until the account says this."""
-        await self.until(lambda: self._has(wanted), f"the account {wanted}: {self.outbox.health.account}")
+        await self.until(lambda: self._has(wanted), f"the account {wanted}")
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Let the broker take what comes until a condition holds."""
-        deadline = asyncio.get_running_loop().time() + _DEADLINE_S
-        while not condition():
-            assert asyncio.get_running_loop().time() < deadline, what
-            self.take()
-            await asyncio.sleep(0.005)
+
+        def holds() -> bool:
+            if not condition():
+                self.take()
+                return False
+            return True
+
+        await until(holds, what, seen=lambda: self.outbox.health.account)
 
     def arguments(self) -> list[Any]:
         """What the triggers that the broker took have as their first argument."""
@@ -296,8 +296,7 @@ class LoopTime:
     async def turn(self, seconds: float) -> None:
         """So much later, when everything that was due by then has happened."""
         self._ahead_s += seconds
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns(5)
 
 
 async def test_a_backlog_that_nobody_heard_flows_within_a_minute_when_somebody_does_without_a_new_event(

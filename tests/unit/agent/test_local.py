@@ -26,6 +26,7 @@ from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 from tests.fakes.link import FakeLink, delivery
 from tests.fakes.outbox import running_outbox
+from tests.waiting import until
 
 SUBSCRIPTIONS = [
     LocalSubscription(topic="sensors/+/data", source="{1}"),
@@ -62,12 +63,6 @@ class Bench:
         """Source, type, id and data of what is stored and was not asked for before."""
         leased = await self.outbox.lease(NORMAL)
         return [(item.record.source, item.record.type, item.record.id, item.record.data) for item in leased]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  nobody tells when
-            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

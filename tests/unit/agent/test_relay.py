@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 from tests.fakes.link import FakeLink
+from tests.waiting import until
 
 
 def life(correlation: str, accepted_ms: int, state: State = State.TRIGGERED, source: str = "boiler-1") -> Life:
@@ -34,12 +35,6 @@ class Bench:
         """Wait for so many reports since the start: the report and whether it is retained."""
         await until(lambda: len(self.link.published) >= count)
         return [(json.loads(item.payload), item.retain) for item in self.link.published]
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110  nobody tells when
-            await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

@@ -16,6 +16,7 @@ from edgeagent.config import load_agent
 from edgeagent.errors import ConfigError
 from edgeagent.events.event import Draft
 from edgeagent.rules.ruleset import RuleSet
+from tests.waiting import until
 
 EVENT = Draft(source="boiler-1", data=b'{"temp": 91}', is_json=True)
 
@@ -121,16 +122,12 @@ async def test_sighup_with_a_file_that_is_gone_is_logged_and_the_next_one_works(
     running = asyncio.create_task(scene.reloader.run(asked))
     scene.path.unlink()
     asked.set()
-    async with asyncio.timeout(10):
-        while "refused" not in caplog.text:  # noqa: ASYNC110  only the log tells
-            await asyncio.sleep(0.001)
+    await until(lambda: "refused" in caplog.text, "a refusal", seen=lambda: caplog.text)
     assert "no such file" in caplog.text
     assert scene.matching() == ("hot", "warm")
     scene.write(rule("fresh"))
     asked.set()
-    async with asyncio.timeout(10):
-        while scene.matching() != ("fresh",):  # noqa: ASYNC110  only the rules tell
-            await asyncio.sleep(0.001)
+    await until(lambda: scene.matching() == ("fresh",), "the new rules", seen=scene.matching)
     assert not running.done()
     running.cancel()
 

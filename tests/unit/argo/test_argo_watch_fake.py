@@ -10,7 +10,7 @@ import pytest
 from tests.fakes.argo_asking import EVENT_STREAM, Watching, asking, watching, workflow
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.argo_watch import BreakKind
-from tests.fakes.http_agent import until
+from tests.waiting import until
 
 EOF = b'data: {"error":{"grpc_code":8,"http_code":429,"message":"EOF","http_status":"Too Many Requests"}} \n\n\n'
 

@@ -13,6 +13,7 @@ import trustme
 from edgeagent.argo.kubernetes import FIELD_MANAGER, KubernetesClient, KubernetesSettings, in_pod
 from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
 from tests.fakes.argo_server import Failure, FakeArgo, drop_before, hang, not_json, refused
+from tests.waiting import DEADLINE_S, until, until_answer
 
 NAME = "pipeline-status-1"
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
@@ -116,10 +117,9 @@ async def test_no_more_requests_run_at_a_time_than_are_allowed(api: FakeArgo) ->
     async with KubernetesClient(KubernetesSettings(api.url, timeout_s=60.0, max_connections=2)) as client:
         api.fail_next(hang(), hang())
         tasks = [asyncio.create_task(client.apply_configmap("plant", NAME, configmap())) for _ in range(3)]
-        async with asyncio.timeout(5):
-            while len(api.requests) < 2:  # noqa: ASYNC110  the fake has no event for it
-                await asyncio.sleep(0.001)
-            tasks[0].cancel()
+        await until(lambda: len(api.requests) == 2)
+        tasks[0].cancel()
+        async with asyncio.timeout(DEADLINE_S):
             await tasks[2]  # it goes when one of the two that hang has left
         tasks[1].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -140,10 +140,12 @@ async def test_in_a_pod_the_service_account_is_used_and_its_new_token_too(tmp_pa
                 await client.apply_configmap("plant", NAME, configmap())
             assert caught.value.status == 401
             (tmp_path / "token").write_text("second")
-            async with asyncio.timeout(5):
-                while api.requests[-1].headers["authorization"] != "Bearer second":
-                    await asyncio.gather(client.apply_configmap("plant", NAME, configmap()), return_exceptions=True)
-                    await asyncio.sleep(0.05)
+
+            async def used() -> str:
+                await asyncio.gather(client.apply_configmap("plant", NAME, configmap()), return_exceptions=True)
+                return api.requests[-1].headers["authorization"]
+
+            await until_answer(used, lambda header: header == "Bearer second", "the new token to be used")
             await client.apply_configmap("plant", NAME, configmap("error"))
     assert api.configmaps["plant", NAME]["data"] == {"result": "error"}
 

@@ -16,6 +16,7 @@ from edgeagent.errors import AgentUnreachable, CommandFailed, Draining, OutboxFu
 from edgeagent.httpapi.connection import Timeouts
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import free_listener, serving
+from tests.waiting import until
 
 T = TypeVar("T")
 
@@ -91,10 +92,13 @@ async def test_a_kept_connection_that_the_agent_closed_meanwhile_is_opened_again
         [clients] = agent.server._clients
         working = asyncio.create_task(call(AgentClient.tcp("127.0.0.1", agent.port), twice))
         seen = False
-        async with asyncio.timeout(10):
-            while not seen or clients._connections:
-                seen = seen or bool(clients._connections)
-                await asyncio.sleep(0.001)
+
+        def came_and_went() -> bool:
+            nonlocal seen
+            seen = seen or bool(clients._connections)
+            return seen and not clients._connections
+
+        await until(came_and_went, "the connection to be closed")
         closed.set()
         assert await working == [200, 200, 1]
 

@@ -11,10 +11,10 @@ from edgeagent.demo.device import Client
 from edgeagent.demo.series import Reading
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from tests.fakes.listener import Listener
+from tests.waiting import DEADLINE_S
 
 READING = Reading("2022-03-29T09:00:00+02:00", 24.27)
 ACCEPTED = json.dumps({"accepted": [{"id": "x", "source": "s", "triggers": [{"correlation_id": "c1"}]}]}).encode()
-DEADLINE_S = 10
 
 
 class Agent:

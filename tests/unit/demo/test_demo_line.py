@@ -8,8 +8,7 @@ import pytest
 
 from edgeagent.demo.line import Line
 from tests.fakes.listener import Listener
-
-DEADLINE_S = 10
+from tests.waiting import DEADLINE_S
 
 
 class Echo:

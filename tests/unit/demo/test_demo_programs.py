@@ -10,8 +10,7 @@ import pytest
 from edgeagent.demo import broker
 from edgeagent.demo.child import Child, ChildFailed
 from edgeagent.errors import CommandFailed
-
-DEADLINE_S = 10
+from tests.waiting import DEADLINE_S
 
 
 def python(text: str, directory: Path) -> Child:

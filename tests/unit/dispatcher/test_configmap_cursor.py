@@ -9,8 +9,8 @@ from edgeagent.dispatcher.namespace import Namespace, Pace
 from edgeagent.errors import EngineUnavailable
 from edgeagent.wire.messages import Status
 from tests.fakes.configmaps import CORRELATION_ID, URL, Api, applying, configmap_name, ended
-from tests.fakes.dispatching import until
 from tests.fakes.statuses_bench import Counted
+from tests.waiting import until
 
 
 class Told:

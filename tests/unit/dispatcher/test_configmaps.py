@@ -9,7 +9,7 @@ from edgeagent.argo.wire import Metadata, Parameter, Workflow
 from edgeagent.dispatcher.configmaps import ConfigMaps, Patience, configmap_of
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from tests.fakes.configmaps import CORRELATION_ID, LABELS, URL, Api, applying, configmap_name, ended
-from tests.fakes.dispatching import some_turns, until
+from tests.waiting import turns, until
 
 QUICK = Patience(base_s=0.0, cap_s=0.0)
 
@@ -115,7 +115,7 @@ async def test_each_result_is_applied_a_few_at_a_time() -> None:
         for correlation_id in ids:
             configmaps.put(ended(correlation_id=correlation_id), done(correlation_id))
         await until(lambda: len(api.asked) == 4)
-        await some_turns()
+        await turns()
         assert (len(api.asked), configmaps.pending, done.told) == (4, 50, [])
         api.gate.set()
         await until(lambda: not configmaps.pending)
@@ -227,7 +227,7 @@ async def test_the_later_of_two_runs_is_applied_last_however_slow_the_earlier_is
         await until(lambda: len(api.asked) == 1)
         configmaps.put(ended("Error"), done("second"))
         configmaps.put(ended("Succeeded"), done("third"))
-        await some_turns()
+        await turns()
         assert len(api.asked) == 1
         assert done.told == ["second"]
         api.gate.set()
@@ -243,7 +243,7 @@ async def test_a_later_run_ends_the_retries_of_the_earlier_and_nothing_is_lost()
     async with applying(configmaps):
         configmaps.put(ended("Failed"), done("first"))
         await until(lambda: len(api.asked) == 1)
-        await some_turns()
+        await turns()
         configmaps.put(ended("Succeeded"), done("second"))
         await until(lambda: done.told == ["first", "second"])
     assert [configmap["data"]["result"] for _, configmap in api.applied] == ["success"]

@@ -9,7 +9,8 @@ import pytest
 from edgeagent.errors import Denied
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Message
 from edgeagent.wire.messages import Status, parse_status
-from tests.fakes.dispatching import DOWN, Stage, some_turns, trigger, until
+from tests.fakes.dispatching import DOWN, Stage, trigger
+from tests.waiting import turns, until
 
 NOT_AUTHORIZED = 0x87
 
@@ -68,7 +69,7 @@ async def test_no_more_is_published_than_the_link_has_room_for(stage: Stage) -> 
     link = stage.connect(room=2)
     stage.dispatcher.on_messages([trigger(name, number) for number, name in enumerate("abc", 1)])
     await until(lambda: len(link.published) == 2)
-    await some_turns()
+    await turns()
     assert stage.names() == ["a", "b"]
     stage.answer(link.published[0])
     assert stage.names() == ["a", "b", "c"]
@@ -85,7 +86,7 @@ async def test_a_response_goes_before_statuses_that_wait(stage: Stage) -> None:
     stage.dispatcher.report([status("old")])
     stage.dispatcher.on_messages([trigger("a", 1)])
     await until(lambda: len(stage.engine.orders) == 1)
-    await some_turns()
+    await turns()
     link.room = 3
     stage.dispatcher.on_room()
     assert [publication.topic for publication in link.published] == [
@@ -120,7 +121,7 @@ async def test_a_trigger_of_an_ended_connection_is_left_to_the_broker() -> None:
     stage.dispatcher.on_down(DOWN)
     second = stage.connect()
     stage.engine.gate.set()
-    await some_turns()
+    await turns()
     assert [order.name for order in stage.engine.orders] == ["a"], "b comes again, it must not be started twice"
     assert first.published == second.published == []
     assert first.acknowledged == second.acknowledged == []
@@ -131,7 +132,7 @@ async def test_while_many_statuses_wait_no_trigger_is_taken(stage: Stage) -> Non
     link = stage.connect(room=0)
     stage.dispatcher.report([status("a"), status("b")])  # two topics each: half of max_statuses
     stage.dispatcher.on_messages([trigger("c", 1)])
-    await some_turns()
+    await turns()
     assert stage.engine.orders == []
     link.room = 1
     stage.dispatcher.on_room()
@@ -224,12 +225,12 @@ async def test_the_drain_answers_what_was_received_and_takes_nothing_more(stage:
     stage.dispatcher.on_messages([trigger("a", 1)])
     stage.dispatcher.report([status("old")])
     draining = asyncio.create_task(stage.dispatcher.drain())
-    await some_turns()
+    await turns()
     stage.dispatcher.on_messages([trigger("b", 2)])
     stage.engine.gate.set()
     await until(lambda: len(link.published) == 3)
     for publication in list(link.published):
-        await some_turns()
+        await turns()
         assert not draining.done()
         stage.answer(publication)
     await asyncio.wait_for(draining, 5)
@@ -241,7 +242,7 @@ async def test_the_drain_does_not_wait_for_a_broker_that_is_gone(stage: Stage) -
     stage.connect(room=0)
     stage.dispatcher.report([status("a")])
     draining = asyncio.create_task(stage.dispatcher.drain())
-    await some_turns()
+    await turns()
     stage.dispatcher.on_down(DOWN)
     await asyncio.wait_for(draining, 5)
 
@@ -253,11 +254,11 @@ async def test_triggers_are_taken_to_the_engine_side_by_side_up_to_the_limit() -
     stage.engine.gate.clear()
     stage.dispatcher.on_messages([trigger(name, number) for number, name in enumerate("abcd", 1)])
     await until(lambda: len(stage.engine.orders) == 2)
-    await some_turns()
+    await turns()
     assert len(stage.engine.orders) == 2, "the last place is for another gateway"
     stage.dispatcher.on_messages([trigger(name, number, agent="gw-2") for number, name in enumerate("ef", 5)])
     await until(lambda: len(stage.engine.orders) == 3)
-    await some_turns()
+    await turns()
     assert [order.name for order in stage.engine.orders] == ["a", "b", "e"]
     stage.engine.gate.set()
     await until(lambda: len(stage.link.published) == 6)
@@ -280,7 +281,7 @@ async def test_a_message_is_sent_behind_the_responses_and_told_when_the_broker_h
     stage.dispatcher.send("edgeagent/dispatch/edgeagent/a", b"{}", retain=True, on_taken=taken.append)
     stage.dispatcher.on_messages([trigger("a", 1)])
     await until(lambda: len(stage.engine.orders) == 1)
-    await some_turns()
+    await turns()
     link.room = 2
     stage.dispatcher.on_room()
     response, message = link.published
@@ -315,7 +316,7 @@ async def test_the_drain_waits_for_messages_that_the_broker_has_not_answered(sta
     link = stage.connect()
     stage.dispatcher.send("topic", b"")
     draining = asyncio.create_task(stage.dispatcher.drain())
-    await some_turns()
+    await turns()
     assert not draining.done()
     stage.answer(link.published[0])
     await asyncio.wait_for(draining, 5)

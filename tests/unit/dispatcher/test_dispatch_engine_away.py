@@ -15,7 +15,8 @@ from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.mqtt.link import Message
-from tests.fakes.dispatching import DOWN, FakeEngine, Stage, some_turns, trigger, until
+from tests.fakes.dispatching import DOWN, FakeEngine, Stage, trigger
+from tests.waiting import turns, until
 
 AWAY = EngineUnavailable("https://argo.example", "503: no healthy upstream")
 BUSY = EngineUnavailable("https://argo.example", "429: Too Many Requests", 7)
@@ -43,7 +44,7 @@ async def start() -> AsyncIterator[Start]:
         stage = Stage(max_concurrent=3, hold_s=hold_s, max_active=max_active, watched=["plant", "mill"])
         running.append(asyncio.create_task(stage.dispatcher.run()))
         stage.connect()
-        await some_turns()
+        await turns()
         return stage
 
     yield begin
@@ -218,7 +219,7 @@ async def test_a_full_namespace_holds_its_own_triggers_and_no_others(
     stage.dispatcher.on_messages([trigger(f"p-{number}", number) for number in range(5)])
     stage.dispatcher.on_messages([trigger(f"m-{number}", 5 + number, namespace="mill") for number in range(2)])
     await until(lambda: len(stage.link.published) == 4)
-    await some_turns()
+    await turns()
     assert sorted(stage.names()) == ["m-0", "m-1", "p-0", "p-1"]
     assert stage.dispatcher.stats().waiting == 3
     for finished, expected in (("p-1", "p-2"), ("p-0", "p-3"), ("p-3", "p-4")):

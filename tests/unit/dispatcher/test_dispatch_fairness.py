@@ -8,7 +8,8 @@ from edgeagent.common.names import is_agent_id
 from edgeagent.dispatcher.dispatcher import MAX_WAITING_OF_ONE
 from edgeagent.dispatcher.validate import sender
 from edgeagent.mqtt.link import Message
-from tests.fakes.dispatching import Stage, some_turns, trigger, until
+from tests.fakes.dispatching import Stage, trigger
+from tests.waiting import turns, until
 
 
 async def test_a_gateway_with_many_triggers_takes_turns_with_one_that_has_few() -> None:
@@ -35,7 +36,7 @@ async def test_one_gateway_waiting_for_room_leaves_the_broker_room_for_others() 
     assert all(answer["retryable"] and answer["retry_after_s"] for answer in answers if answer["code"] != 200)
     assert stage.dispatcher.stats().waiting == MAX_WAITING_OF_ONE
     stage.dispatcher.on_messages([trigger("b", 200, agent="gw-2")])
-    await some_turns()
+    await turns()
     assert stage.dispatcher.stats().waiting == MAX_WAITING_OF_ONE + 1
     stage.dispatcher.capacity.finished("plant", "a1")
     await until(lambda: len(stage.link.published) == 4)

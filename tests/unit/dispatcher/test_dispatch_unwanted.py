@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tests.fakes.dispatching import DOWN, Stage, some_turns
+from tests.fakes.dispatching import DOWN, Stage
+from tests.waiting import turns
 
 
 async def test_a_message_that_is_not_wanted_any_more_goes_out_neither_now_nor_on_the_next_connection() -> None:
@@ -12,16 +13,16 @@ async def test_a_message_that_is_not_wanted_any_more_goes_out_neither_now_nor_on
     first = stage.connect(room=2)
     for text in ("written", "in flight", "waiting"):
         send("old", text)
-    await some_turns()
+    await turns()
     assert [publication.payload for publication in first.published] == [b"written", b"in flight"]
     wanted["old"] = False
     stage.answer(first.published[0])  # it was on its way
-    await some_turns()
+    await turns()
     assert len(first.published) == 2
     stage.dispatcher.on_down(DOWN)
     send("new", "of now")
     second = stage.connect(room=1)
-    await some_turns()
+    await turns()
     assert [publication.payload for publication in second.published] == [b"of now"]
     stage.answer(second.published[0])
     assert taken == ["written", "of now"]

@@ -18,8 +18,9 @@ from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.errors import EngineRefused, Unavailable
 from edgeagent.httpapi.connection import Timeouts
 from edgeagent.httpapi.server import ListenFailed
-from tests.fakes.dispatching import Stage, trigger, until
+from tests.fakes.dispatching import Stage, trigger
 from tests.fakes.http_agent import Reply, Wire, free_listener
+from tests.waiting import until, until_answer
 
 READY = Stats(connected=True)
 SAMPLE = re.compile(rf'{PREFIX}[a-z_]+(\{{[a-z]+="[a-z0-9]+"\}})? \d+')
@@ -226,9 +227,7 @@ async def test_too_many_connections_are_refused_until_some_end() -> None:
         assert (await refused.reply()).status == 503
         await refused.close()
         await held[0].close()
-        async with asyncio.timeout(5):
-            while (await probed.ask("/healthz")).status != 200:
-                pass
+        await until_answer(lambda: probed.ask("/healthz"), lambda reply: reply.status == 200, "a free connection")
         for wire in held[1:]:
             await wire.close()
 

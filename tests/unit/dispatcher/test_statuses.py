@@ -8,7 +8,8 @@ from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.errors import EngineUnavailable
 from edgeagent.mqtt.link import Message
 from edgeagent.wire import topics
-from tests.fakes.statuses_bench import DEADLINE_S, NOON_S, QUICK, Engine, at, running
+from tests.fakes.statuses_bench import NOON_S, QUICK, Engine, at, running
+from tests.waiting import DEADLINE_S
 
 
 async def test_a_leader_publishes_each_change_of_a_workflow() -> None:

@@ -8,7 +8,8 @@ import pytest
 from edgeagent.argo.wire import Workflow
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Sink, Watcher
 from edgeagent.errors import EngineRefused, EngineUnavailable, WatchExpired
-from tests.fakes.statuses_bench import DEADLINE_S, TIMING, Engine, at, running
+from tests.fakes.statuses_bench import TIMING, Engine, at, running
+from tests.waiting import DEADLINE_S
 
 
 async def test_unfinished_workflows_are_counted_by_whoever_leads() -> None:

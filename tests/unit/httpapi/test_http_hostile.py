@@ -17,8 +17,8 @@ from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import Connection, Timeouts
 from edgeagent.httpapi.routes import Routes
 from tests.fakes.device_port import FakeDevice
+from tests.waiting import DEADLINE_S
 
-DEADLINE_S = 10
 EVENT = b'{"source":"s","data":{"a":[1,2]}}'
 CLOUDEVENT = b'{"specversion":"1.0","source":"s","data":1}'
 ZIPPED = zlib.compress(EVENT, wbits=31)

@@ -14,7 +14,8 @@ from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.messages import State
-from tests.fakes.ledgers import eventually, life, on_disk, running, to
+from tests.fakes.ledgers import life, on_disk, running, to
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def test_a_change_is_committed_soon_even_if_nobody_waits(path: Path, monke
     monkeypatch.setattr(ledger_module, "_COMMIT_DELAY_S", 0.01)
     async with running(path) as ledger:
         ledger.begin(life("a"))
-        await eventually(lambda: on_disk(path) == ["a"])
+        await until(lambda: on_disk(path) == ["a"])
 
 
 async def test_messages_are_acknowledged_after_the_commit_in_their_order(path: Path) -> None:
@@ -62,7 +63,7 @@ async def test_few_messages_wait_for_company_and_many_do_not(path: Path) -> None
         await ledger.get("nobody")  # a turn of its thread
         assert (told, on_disk(path)) == ([], [])
         ledger.when_kept(1, lambda: told.append(2))
-        await eventually(lambda: told == [1, 2])
+        await until(lambda: told == [1, 2])
         assert on_disk(path) == ["a"]
 
 
@@ -70,7 +71,7 @@ async def test_many_changes_are_committed_at_once(path: Path) -> None:
     async with running(path) as ledger:
         for number in range(ledger_module._COMMIT_CHANGES):
             ledger.begin(life(f"{number:02}"))
-        await eventually(lambda: len(on_disk(path)) == ledger_module._COMMIT_CHANGES)
+        await until(lambda: len(on_disk(path)) == ledger_module._COMMIT_CHANGES)
 
 
 async def test_messages_are_not_acknowledged_while_commits_fail(path: Path) -> None:
@@ -147,7 +148,7 @@ async def test_a_change_that_comes_while_a_commit_fails_is_not_undone_by_it(path
             ledger.begin(life("a"))
             held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(10)))
             committing = asyncio.create_task(ledger.committed())
-            await eventually(lambda: bool(ledger._committing))
+            await until(lambda: bool(ledger._committing))
             await to(ledger, "a", State.RUNNING)
             gate.set()
             await held
@@ -166,7 +167,7 @@ async def test_a_stop_in_the_middle_of_a_commit_loses_nothing(path: Path) -> Non
     for number in range(200):
         ledger.begin(life(f"{number:03}"))
     committing = asyncio.create_task(ledger.committed())
-    await eventually(lambda: bool(ledger._committing))
+    await until(lambda: bool(ledger._committing))
     ledger.begin(life("last"))
     task.cancel()
     await asyncio.wait([task])

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -26,8 +25,7 @@ from tests.fakes.stores import (
     opened,
     record,
 )
-
-DEADLINE_S = 10.0
+from tests.waiting import DEADLINE_S, until
 
 
 @asynccontextmanager
@@ -65,7 +63,7 @@ class Gate:
 
     async def reached(self) -> None:
         """Return when a sync waits."""
-        await eventually(self.waiting.is_set)
+        await until(self.waiting.is_set)
 
     def _hold(self, _number: int, name: str) -> bool:
         if name != "sync":
@@ -73,13 +71,6 @@ class Gate:
         self.waiting.set()
         assert self._open.wait(DEADLINE_S)
         return self.fails
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        await asyncio.sleep(0.001)
 
 
 def after_a_power_cut(filesystem: CrashFilesystem) -> list[str]:
@@ -170,7 +161,7 @@ async def test_a_disk_that_was_not_asked_is_not_said_to_be_well_again(caplog: py
         with pytest.raises(StorageFailed):
             await outbox.append(group(NORMAL, record("b")))
         outbox.release([leased], SETTLED)
-        await eventually(lambda: outbox.health.account.settled == 1)
+        await until(lambda: outbox.health.account.settled == 1)
         assert outbox.health.failure
         gate.fails = False
     assert [vars(entry)["event"] for entry in caplog.records][:1] == ["outbox_storage_failed"]
@@ -206,7 +197,7 @@ async def test_a_full_outbox_says_so_and_takes_events_again_when_some_were_settl
                 outbox.release([entry], SETTLED)
         for _ in range(outbox_module._CHECKPOINT_RELEASES):
             outbox.release([entry], SETTLED)  # again is harmless, and so many bring a checkpoint
-        await eventually(lambda: outbox.health.accepting)
+        await until(lambda: outbox.health.accepting)
         await outbox.append(group(NORMAL, record("e", data=DATA)))
 
 
@@ -250,7 +241,7 @@ async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest
         before = filesystem.syncs
         outbox.release([leased[0]], SETTLED)
         outbox.release([leased[2]], EXPIRED)
-        await eventually(lambda: filesystem.syncs > before)
+        await until(lambda: filesystem.syncs > before)
         await outbox.look(lambda _: None)  # behind the checkpoint, on the same thread
         health = outbox.health
         assert (health.account.settled, health.account.expired, health.account.pending) == (1, 1, 1)
@@ -265,7 +256,7 @@ async def test_releases_are_kept_when_there_are_many(monkeypatch: pytest.MonkeyP
         before = filesystem.syncs
         for entry in leased[:3]:
             outbox.release([entry], SETTLED)
-        await eventually(lambda: filesystem.syncs > before)
+        await until(lambda: filesystem.syncs > before)
 
 
 async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,9 +267,9 @@ async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.Monke
         leased = await leased_from(outbox, 2)
         gate.fails = True
         outbox.release([leased[0]], SETTLED)
-        await eventually(lambda: bool(outbox.health.failure))
+        await until(lambda: bool(outbox.health.failure))
         gate.fails = False
-        await eventually(lambda: not outbox.health.failure)
+        await until(lambda: not outbox.health.failure)
 
 
 async def test_the_account_goes_on_while_triggers_are_moved_one_after_the_other(
@@ -360,7 +351,7 @@ async def test_an_expired_trigger_that_came_to_something_is_counted_as_settled()
     async with running(disk()) as outbox:
         [leased] = await leased_from(outbox, 1)
         outbox.release([leased], EXPIRED)
-        await eventually(lambda: outbox.health.account.expired == 1)
+        await until(lambda: outbox.health.account.expired == 1)
         await outbox.late(EXPIRED)
         assert (outbox.health.account.settled, outbox.health.account.expired) == (1, 0)
 
@@ -381,7 +372,7 @@ async def test_an_outbox_that_cannot_be_opened_says_so_and_leaves_no_thread() ->
     before = threading.active_count()
     with pytest.raises(StorageFailed):
         await Outbox.open(lambda: open_store(filesystem, LIMITS))
-    await eventually(lambda: threading.active_count() <= before)
+    await until(lambda: threading.active_count() <= before)
 
 
 async def test_commits_wait_for_company_when_that_is_configured() -> None:
