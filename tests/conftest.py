@@ -23,6 +23,15 @@ async def broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
         yield mosquitto
 
 
+@pytest.fixture
+async def local_broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
+    """A second broker, the devices' own."""
+    directory = tmp_path / "mosquitto-local"
+    directory.mkdir()
+    async with Mosquitto(directory) as mosquitto:
+        yield mosquitto
+
+
 @pytest.fixture(autouse=True)
 def _no_program_is_left() -> Iterator[None]:
     """A test that fails leaves no agent or dispatcher running."""

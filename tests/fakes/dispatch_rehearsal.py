@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
 
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Allow, Broker
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
-from edgeagent.dispatcher.engine import Order
+from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.mqtt.link import Link, Subscription
@@ -41,8 +42,8 @@ class CutEngine(DryRun):
 class WatchedDispatcher(Dispatcher):
     """A dispatcher that can be waited for, and that shows its connection to a `CutEngine`."""
 
-    def __init__(self, engine: DryRun, policy: Policy, *, bind_agent: bool) -> None:
-        super().__init__(engine, policy, bind_agent=bind_agent)
+    def __init__(self, engine: Engine, policy: Policy, **options: Any) -> None:
+        super().__init__(engine, policy, **options)
         self.cut_engine = engine if isinstance(engine, CutEngine) else None
         self.up = asyncio.Event()
 
@@ -52,6 +53,30 @@ class WatchedDispatcher(Dispatcher):
             self.cut_engine.link = link
         super().on_up(link, session_present=session_present)
         self.up.set()
+
+
+@contextlib.asynccontextmanager
+async def connected(
+    dispatcher: WatchedDispatcher, broker: Mosquitto, client_id: str, *besides: Coroutine[Any, Any, None]
+) -> AsyncIterator[None]:
+    """A dispatcher of the group `edgeagent` at work, and other tasks.
+
+    It ends as a killed one does, without a word to the broker but the end of the socket.
+    """
+    async with asyncio.TaskGroup() as group:
+        link = keep_connected(
+            Broker(url=broker.url, session_expiry=Duration(60)),
+            dispatcher,
+            client_id=client_id,
+            subscriptions=[Subscription(topic_filter) for topic_filter in topics.trigger_filters("edgeagent")],
+            base_s=0.02,
+        )
+        tasks = [group.create_task(part) for part in (link, *besides, dispatcher.run())]
+        async with asyncio.timeout(DEADLINE_S):
+            await dispatcher.up.wait()
+        yield
+        for task in reversed(tasks):
+            task.cancel()
 
 
 @contextlib.asynccontextmanager
@@ -65,17 +90,5 @@ async def dispatching(
     """A dispatcher of the group `edgeagent`, connected."""
     engine = engine or DryRun(step_s=0.01)
     dispatcher = WatchedDispatcher(engine, Policy(allows or [EVERYTHING]), bind_agent=bind_agent)
-    async with asyncio.TaskGroup() as group:
-        link = keep_connected(
-            Broker(url=broker.url, session_expiry=Duration(60)),
-            dispatcher,
-            client_id=client_id,
-            subscriptions=[Subscription(topic_filter) for topic_filter in topics.trigger_filters("edgeagent")],
-            base_s=0.02,
-        )
-        tasks = [group.create_task(part) for part in (link, engine.run(dispatcher.report), dispatcher.run())]
-        async with asyncio.timeout(DEADLINE_S):
-            await dispatcher.up.wait()
+    async with connected(dispatcher, broker, client_id, engine.run(dispatcher.report)):
         yield dispatcher
-        for task in reversed(tasks):
-            task.cancel()

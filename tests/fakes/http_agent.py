@@ -16,6 +16,19 @@ from edgeagent.httpapi.server import HttpServer
 from tests.fakes.device_port import FakeDevice, FakeOperator
 from tests.waiting import DEADLINE_S
 
+HOST = b"Host: localhost\r\n"
+
+
+def post(source: str = "boiler-1", body: bytes = b'{"temp":97.1}', extra: bytes = b"") -> bytes:
+    """A whole request that sends one event."""
+    head = b"POST /v1/events/%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n"
+    return head % (source.encode(), HOST, extra, len(body)) + body
+
+
+def get(path: str, extra: bytes = b"") -> bytes:
+    """A whole request that reads."""
+    return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), HOST, extra)
+
 
 class Reply(NamedTuple):
     """One parsed answer."""

@@ -28,6 +28,7 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt.kept import Kept
+from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.mqtt.session import keep_connected
 from edgeagent.wire import topics
@@ -153,7 +154,7 @@ class MqttClient:
         will: its last will, published by the broker after `die`.
         exactly_once: it may publish at QoS 2.
         answers_first: see `keep_connected`.
-        kept, mark: as `keep_connected`'s.
+        kept, mark, leave: as `keep_connected`'s.
         connection: further keys of the connection (`username="u"`, `ca_file=...`).
 
     Attributes:
@@ -176,6 +177,7 @@ class MqttClient:
         answers_first: bool = False,
         kept: Kept | None = None,
         mark: str = "",
+        leave: Leave | None = None,
         **connection: Any,
     ) -> None:
         self.messages: list[Message] = []
@@ -195,6 +197,7 @@ class MqttClient:
         self._answers_first = answers_first
         self._kept = kept
         self._mark = mark
+        self._leave = leave
         self._session: asyncio.Task[None] | None = None
 
     async def publish(self, topic: str, payload: bytes = b"", **properties: Any) -> Ack:
@@ -268,6 +271,7 @@ class MqttClient:
             answers_first=self._answers_first,
             kept=self._kept,
             mark=self._mark,
+            leave=self._leave,
             base_s=0.02,
             cap_s=0.2,
             taken_over_s=0.5,

@@ -17,19 +17,6 @@ from tests.fakes.listener import Listener
 from tests.waiting import until_answer
 
 
-@pytest.fixture
-async def argo() -> AsyncIterator[FakeArgo]:
-    async with FakeArgo(keepalive_s=0.05) as server:
-        server.templates.add(("plant", "inspect"))
-        yield server
-
-
-@pytest.fixture
-async def client(argo: FakeArgo) -> AsyncIterator[ArgoClient]:
-    async with ArgoClient(ArgoSettings(argo.url)) as connected:
-        yield connected
-
-
 async def test_the_check_tells_the_version(argo: FakeArgo, client: ArgoClient) -> None:
     assert (await client.check()).startswith("v")
     assert argo.requests[-1].path == "/api/v1/version"

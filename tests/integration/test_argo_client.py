@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -19,19 +18,6 @@ from tests.fakes.argo_server import (
     rate_limited,
     refused,
 )
-
-
-@pytest.fixture
-async def argo() -> AsyncIterator[FakeArgo]:
-    async with FakeArgo(keepalive_s=0.05) as server:
-        server.templates.add(("plant", "inspect"))
-        yield server
-
-
-@pytest.fixture
-async def client(argo: FakeArgo) -> AsyncIterator[ArgoClient]:
-    async with ArgoClient(ArgoSettings(argo.url)) as connected:
-        yield connected
 
 
 async def test_a_workflow_is_created_and_found_again(argo: FakeArgo, client: ArgoClient) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
@@ -14,19 +13,6 @@ from edgeagent.errors import EngineUnavailable, WatchExpired
 from tests.fakes.argo_examples import LABEL, workflow
 from tests.fakes.argo_server import FakeArgo
 from tests.waiting import until
-
-
-@pytest.fixture
-async def argo() -> AsyncIterator[FakeArgo]:
-    async with FakeArgo(keepalive_s=0.05) as server:
-        server.templates.add(("plant", "inspect"))
-        yield server
-
-
-@pytest.fixture
-async def client(argo: FakeArgo) -> AsyncIterator[ArgoClient]:
-    async with ArgoClient(ArgoSettings(argo.url)) as connected:
-        yield connected
 
 
 async def test_a_list_follows_its_pages_and_keeps_the_first_ones_version(argo: FakeArgo, client: ArgoClient) -> None:

@@ -13,18 +13,15 @@ import msgspec
 import pytest
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
-from edgeagent.common.units import Duration
-from edgeagent.config.tables import Allow, Broker
+from edgeagent.config.tables import Allow
 from edgeagent.dispatcher import gate
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.policy import Policy
-from edgeagent.mqtt.link import Link, Subscription
-from edgeagent.mqtt.session import keep_connected
-from edgeagent.wire import topics
 from edgeagent.wire.messages import Response, parse_response
 from tests.fakes import argo_server
 from tests.fakes.argo_server import FakeArgo
+from tests.fakes.dispatch_rehearsal import WatchedDispatcher, connected
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import DEADLINE_S, until, until_line
 
@@ -35,26 +32,6 @@ RESPONSES = "argo/workflows/response/#"
 PLANT = Allow(namespaces=("plant",), templates=("*",))
 INLINE = Allow(namespaces=("plant",), inline=True)
 CREATES = "/api/v1/workflows/plant"
-
-
-@pytest.fixture
-async def argo() -> AsyncIterator[FakeArgo]:
-    async with FakeArgo() as server:
-        server.templates.add(("plant", "inspect"))
-        yield server
-
-
-class WatchedDispatcher(Dispatcher):
-    """A dispatcher that can be waited for."""
-
-    def __init__(self, engine: ArgoEngine, *allows: Allow, **options: Any) -> None:
-        super().__init__(engine, Policy(allows), **options)
-        self.up = asyncio.Event()
-
-    def on_up(self, link: Link, *, session_present: bool) -> None:
-        """See `LinkOwner`."""
-        super().on_up(link, session_present=session_present)
-        self.up.set()
 
 
 @contextlib.asynccontextmanager
@@ -69,21 +46,9 @@ async def dispatching(
     """A connected dispatcher; it ends as a killed one does, without a word to the broker but the end of the socket."""
     async with ArgoClient(ArgoSettings(argo.url, token_file=token_file, timeout_s=0.5)) as client:
         engine = ArgoEngine(client, probe_namespace="plant", token_file=token_file)
-        dispatcher = WatchedDispatcher(engine, PLANT, INLINE, **options)
-        async with asyncio.TaskGroup() as group:
-            link = keep_connected(
-                Broker(url=broker.url, session_expiry=Duration(60)),
-                dispatcher,
-                client_id=client_id,
-                subscriptions=[Subscription(topic_filter) for topic_filter in topics.trigger_filters("edgeagent")],
-                base_s=0.02,
-            )
-            tasks = [group.create_task(part) for part in (link, dispatcher.run())]
-            async with asyncio.timeout(DEADLINE_S):
-                await dispatcher.up.wait()
+        dispatcher = WatchedDispatcher(engine, Policy([PLANT, INLINE]), **options)
+        async with connected(dispatcher, broker, client_id):
             yield dispatcher
-            for task in reversed(tasks):
-                task.cancel()
 
 
 def trigger(name: str = "overheat-1", *, template: str = "inspect", spec: Any = None, **members: Any) -> bytes:

@@ -2,36 +2,16 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES
 from tests.fakes.device_port import CORRELATION_ID
-from tests.fakes.http_agent import Agent, serving
+from tests.fakes.http_agent import HOST, Agent, get, post, serving
 from tests.waiting import until
 
-HOST = b"Host: localhost\r\n"
 RESET = struct.pack("ii", 1, 0)
-
-
-def post(source: str = "boiler-1", body: bytes = b'{"temp":97.1}', extra: bytes = b"") -> bytes:
-    """A whole request that sends one event."""
-    head = b"POST /v1/events/%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n"
-    return head % (source.encode(), HOST, extra, len(body)) + body
-
-
-def get(path: str, extra: bytes = b"") -> bytes:
-    """A whole request that reads."""
-    return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), HOST, extra)
-
-
-@pytest.fixture
-async def agent() -> AsyncIterator[Agent]:
-    """A served fake with the usual limits."""
-    async with serving() as served:
-        yield served
 
 
 async def test_one_connection_too_many_is_told_to_come_again_while_all_are_busy(

@@ -8,14 +8,7 @@ import pytest
 
 from edgeagent.httpapi.server import HttpServer, ListenFailed
 from tests.fakes.device_port import FakeDevice, FakeOperator
-from tests.fakes.http_agent import free_listener, serving
-
-HOST = b"Host: localhost\r\n"
-
-
-def get(path: str, extra: bytes = b"") -> bytes:
-    """A whole request that reads."""
-    return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), HOST, extra)
+from tests.fakes.http_agent import free_listener, get, serving
 
 
 def a_server() -> HttpServer:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -10,28 +9,8 @@ import pytest
 from edgeagent.httpapi.connection import Timeouts
 from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, report
-from tests.fakes.http_agent import Agent, Wire, serving
+from tests.fakes.http_agent import HOST, Agent, Wire, get, post, serving
 from tests.waiting import until
-
-HOST = b"Host: localhost\r\n"
-
-
-def post(source: str = "boiler-1", body: bytes = b'{"temp":97.1}', extra: bytes = b"") -> bytes:
-    """A whole request that sends one event."""
-    head = b"POST /v1/events/%b HTTP/1.1\r\n%b%bContent-Length: %d\r\n\r\n"
-    return head % (source.encode(), HOST, extra, len(body)) + body
-
-
-def get(path: str, extra: bytes = b"") -> bytes:
-    """A whole request that reads."""
-    return b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), HOST, extra)
-
-
-@pytest.fixture
-async def agent() -> AsyncIterator[Agent]:
-    """A served fake with the usual limits."""
-    async with serving() as served:
-        yield served
 
 
 async def test_an_event_is_answered_202_in_the_words_of_the_contract(agent: Agent) -> None:

@@ -11,7 +11,6 @@ import pytest
 
 from edgeagent.mqtt.leave import Leave
 from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Publication, Will
-from edgeagent.mqtt.session import keep_connected
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mqtt_peer import message, parse
@@ -23,22 +22,8 @@ class Member(MqttClient):
     """A member of a share group, with a session that outlives its connections and a way to leave."""
 
     def __init__(self, url: str, client_id: str, *, will: Will | None = None) -> None:
-        super().__init__(url, client_id, SHARED, session_expiry_s=1000, will=will)
         self.leave = Leave()
-
-    def start(self) -> None:
-        """Begin to connect."""
-        session = keep_connected(
-            self._connection,
-            self,
-            client_id=self._client_id,
-            subscriptions=self._subscriptions,
-            will=self._will,
-            leave=self.leave,
-            base_s=0.02,
-            cap_s=0.2,
-        )
-        self._session = asyncio.create_task(session)
+        super().__init__(url, client_id, SHARED, session_expiry_s=1000, will=will, leave=self.leave)
 
     def take(self) -> None:
         """Acknowledge what has come, and from now on what comes."""

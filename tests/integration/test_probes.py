@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest
 
 from edgeagent.dispatcher.metrics import PREFIX
 from tests.fakes import argo_server
@@ -65,13 +63,6 @@ class Dispatch(Program):
             lambda: self.ask("/readyz"), lambda answer: answer.status_code == status, f"/readyz to answer {status}"
         )
         return answer.text
-
-
-@pytest.fixture
-async def argo() -> AsyncIterator[FakeArgo]:
-    async with FakeArgo() as server:
-        server.templates.add(("plant", "inspect"))
-        yield server
 
 
 async def test_a_dispatcher_is_ready_when_broker_and_engine_let_it_in_and_says_why_it_is_not(

@@ -10,7 +10,7 @@ import logging
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -135,15 +135,6 @@ def make_agent(
     return lambda uplink, **options: AgentHere(tmp_path / "agent", caplog, uplink, **options)
 
 
-@pytest.fixture
-async def local_broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    """A second broker, the devices' own."""
-    directory = tmp_path / "mosquitto-local"
-    directory.mkdir()
-    async with Mosquitto(directory) as mosquitto:
-        yield mosquitto
-
-
 def numbers(engine: Engine, source: str) -> list[int]:
     """The parameter `n` of what a source has started, in the order of the first publishes."""
     found: dict[str, int] = {}
@@ -183,12 +174,12 @@ async def test_a_failing_disk_takes_nothing_drains_what_is_there_and_is_used_aga
             await agent.logged("local_held")
             assert reason in (await agent.get("/v1/stats"))["local"]["held"]
 
+            cursor = agent.directory / "state" / "outbox" / "cursor"
+            synced = agent.filesystem.syncs[cursor]
             await uplink.heal()
             await agent.account(pending=0, settled=len(promised))
             assert set(engine.started) == promised
             if fault == "full":  # the checkpoint needs no new space: nothing of this is sent again after a crash
-                cursor = agent.directory / "state" / "outbox" / "cursor"
-                synced = agent.filesystem.syncs[cursor]
                 await until(lambda: agent.filesystem.syncs[cursor] > synced, "a checkpoint", seen=agent.tail)
             assert (await agent.refused("GET", "/readyz")).status == 503
 

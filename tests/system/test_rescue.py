@@ -7,7 +7,7 @@ import errno
 import json
 import logging
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -39,15 +39,6 @@ class AgentForRescue(AgentHere):
         self._serving = asyncio.create_task(serving)
         await self.answers("/healthz")
         return self
-
-
-@pytest.fixture
-async def local_broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
-    """A second broker, the devices' own."""
-    directory = tmp_path / "mosquitto-local"
-    directory.mkdir()
-    async with Mosquitto(directory) as mosquitto:
-        yield mosquitto
 
 
 async def test_an_agent_on_a_read_only_disk_forwards_what_is_there_and_refuses_what_is_new(

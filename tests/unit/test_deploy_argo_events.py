@@ -13,7 +13,6 @@ import pytest
 from hera.events.models import EventSource, Sensor
 from hera.workflows.models import Workflow
 
-from edgeagent.events.event import Record
 from edgeagent.lang.gjson import path as paths
 from edgeagent.lang.sjson import assign, compile_dest
 from edgeagent.rules.filters import compile_filters, filter_problems
@@ -22,21 +21,11 @@ from edgeagent.rules.spec import Filters, RuleSpec
 from edgeagent.rules.trigger import correlation_id, render
 from edgeagent.wire import topics
 from tests.fakes.manifests import ARGO_EVENTS, Document, documents, the
+from tests.fakes.readings import reading
 
 MODELS: dict[str, type[EventSource | Sensor]] = {"EventSource": EventSource, "Sensor": Sensor}
 
-EVENT = Record(
-    agent="gw-042",
-    source="boiler-1",
-    id="018f-7",
-    type="reading",
-    time="2026-03-20T11:00:00.250Z",
-    data=b'{"temp":97.1}',
-    is_json=True,
-    rules=("overheat",),
-    accepted_ms=1_774_004_400_250,
-    uptime_ms=5,
-)
+EVENT = reading()
 TEMPLATE: Document = {"template": "inspect", "arguments": {"temp": "body.temp", "device": "source"}}
 BARE_TEMPLATE: Document = {"template": "inspect"}
 INLINE: Document = {

@@ -15,25 +15,14 @@ from edgeagent.events.event import Record
 from edgeagent.rules.ruleset import Rule, rule_problems
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.trigger import Document, Template, render
+from tests.fakes.readings import reading
 
 CORRELATION = "979cfca95dc3c254bdde65b3b9ab74a5"
 DATA = (
     b'{"temp": 97.10, "count": 60.0, "tiny": 1.5e-7, "big": 12345678901234567890123, "ok": true, "none": null,'
     b' "name": "boiler", "empty": "", "tags": ["a", {"x": 1}], "many": [1, 2]}'
 )
-EVENT = Record(
-    agent="gw-042",
-    source="boiler-1",
-    id="018f-7",
-    type="reading",
-    time="2026-03-20T11:00:00.250Z",
-    data=DATA,
-    is_json=True,
-    rules=("overheat",),
-    accepted_ms=1,
-    uptime_ms=5,
-    topic="plant/boiler-1",
-)
+EVENT = reading(data=DATA, topic="plant/boiler-1")
 WORKFLOW = {
     "metadata": {"labels": {"team": "heat"}},
     "spec": {

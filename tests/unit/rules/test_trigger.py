@@ -12,29 +12,17 @@ from hypothesis import strategies as st
 
 from edgeagent.common.names import is_name_prefix
 from edgeagent.errors import MessageError
-from edgeagent.events.event import Record
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.trigger import correlation_id, render, traceparent, workflow_name
 from tests.fakes.naive_trigger import naive_message
+from tests.fakes.readings import reading
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 DNS_1123 = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 OVERHEAT = "979cfca95dc3c254bdde65b3b9ab74a5"
 
-EVENT = Record(
-    agent="gw-042",
-    source="boiler-1",
-    id="018f-7",
-    type="reading",
-    time="2026-03-20T11:00:00.250Z",
-    data=b'{"temp":97.10,"tags":["a","\xc3\xa4"]}',
-    is_json=True,
-    rules=("overheat",),
-    accepted_ms=1_774_004_400_250,
-    uptime_ms=5,
-    topic="plant/boiler-1",
-)
+EVENT = reading(data=b'{"temp":97.10,"tags":["a","\xc3\xa4"]}', topic="plant/boiler-1")
 
 
 def rule(**members: Any) -> Rule:
