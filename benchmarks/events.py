@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edgeagent.events.event import Record
 from edgeagent.outbox.files import OsFilesystem
-from edgeagent.outbox.records import NORMAL, Group, Limits
+from edgeagent.outbox.records import NORMAL, Group, OutboxLimits
 from edgeagent.outbox.store import Store
 
-LIMITS = Limits(max_bytes=8 << 30, segment_bytes=8 << 20, dedupe_events=10_000)
+LIMITS = OutboxLimits(max_bytes=8 << 30, segment_bytes=8 << 20, dedupe_events=10_000)
 BACKLOG_BATCH = 1000
 _PAYLOAD_BYTES = 82  # 200 bytes with the other members
 _KEY = (bytes(16), bytes(8))
@@ -36,7 +36,7 @@ def batches(batch: int, events: int) -> Iterator[list[Record]]:
         yield records
 
 
-def open_store(directory: Path, limits: Limits = LIMITS) -> Store:
+def open_store(directory: Path, limits: OutboxLimits = LIMITS) -> Store:
     """An outbox on the real disk."""
     return Store(OsFilesystem(), directory, limits, boot=bytes(16), new_salt=lambda: 1, now_ms=lambda: 1)
 

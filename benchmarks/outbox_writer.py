@@ -22,14 +22,14 @@ import msgspec
 from benchmarks.events import batches, group, open_store, record
 from benchmarks.measure import Contestant, Figure, compared, show
 from edgeagent.events.event import Record
-from edgeagent.outbox.frame import Batch, Kind
+from edgeagent.outbox.frame import Batch, FrameKind
 from edgeagent.outbox.log import Entries, room_of
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import NORMAL, Limits
+from edgeagent.outbox.records import NORMAL, OutboxLimits
 from edgeagent.outbox.store import Store
 
 _FILE_BYTES = 64 << 20
-_LIMITS = Limits(max_bytes=1 << 30, segment_bytes=_FILE_BYTES, dedupe_events=10_000)
+_LIMITS = OutboxLimits(max_bytes=1 << 30, segment_bytes=_FILE_BYTES, dedupe_events=10_000)
 _EVENTS_AT_BATCH = {1: 1_000, 10: 20_000, 100: 100_000, 1000: 200_000}
 _ROUNDS = 5
 _BATCH = Batch(1, 0)
@@ -149,7 +149,7 @@ def _writer(directory: Path, batch: int, events: int) -> Iterator[Callable[[], N
             counts = [len(entry.rules) for entry in records]
             log.append(
                 Entries(
-                    bytes((Kind.EVENT,)) * len(payloads),
+                    bytes((FrameKind.EVENT,)) * len(payloads),
                     counts,
                     payloads,
                     room_of(len(payloads), sum(map(len, payloads))),

@@ -13,7 +13,7 @@ from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError, DiskReadOnly, Problem
 from edgeagent.host import systemd
 from edgeagent.outbox.files import Filesystem
-from edgeagent.outbox.records import DeadLimits, Limits
+from edgeagent.outbox.records import DeadLimits, OutboxLimits
 from edgeagent.outbox.rescue import RescueStore
 from edgeagent.outbox.store import Store
 from edgeagent.rules.ruleset import RuleSet
@@ -52,7 +52,7 @@ def make_store(
     config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem, rescue: DiskReadOnly | None = None
 ) -> Store:
     """Open the outbox of a state directory that the caller owns. `rescue`: its disk can only be read, and why."""
-    limits = Limits(
+    limits = OutboxLimits(
         int(config.outbox.max_bytes),
         int(config.outbox.segment_bytes),
         config.outbox.dedupe_events,

@@ -26,7 +26,7 @@ _SCHEMES = {b"bearer": b"Bearer", b"basic": b"Basic"}
 _FIRST_VISIBLE, _LAST_VISIBLE = 0x21, 0x7E
 
 
-class Access:
+class ArgoAccess:
     """The token and the TLS context for one server. Not thread-safe."""
 
     def __init__(

@@ -18,8 +18,8 @@ import httpx
 import msgspec
 
 from edgeagent import __version__
-from edgeagent.argo.access import Access
-from edgeagent.argo.connections import Answer, Connections, new_connection, read, unavailable
+from edgeagent.argo.access import ArgoAccess
+from edgeagent.argo.connections import Connections, HttpAnswer, new_connection, read, unavailable
 from edgeagent.argo.failures import failure, not_json, stream_failure, watch_failure
 from edgeagent.argo.stream import WatchParser
 from edgeagent.argo.wire import Version, WatchEvent, Workflow, WorkflowList
@@ -74,7 +74,7 @@ class ArgoSettings(NamedTuple):
 
     Attributes:
         url: `http` or `https`, host, port, and the path below which a proxy shows the server.
-        token_file: see `Access`, as for the files and `insecure`.
+        token_file: see `ArgoAccess`, as for the files and `insecure`.
         timeout_s: how long a request may take, waiting for a free connection included; a watch only to connect.
         max_connections: how many requests run at a time; a watch has a connection of its own.
     """
@@ -111,7 +111,7 @@ class ArgoClient:
         ]
         self._timeout_s = settings.timeout_s
         self._counts = True  # until a server says that it does not know that selector
-        self._access = Access(
+        self._access = ArgoAccess(
             self._base,
             token_file=settings.token_file,
             ca_file=settings.ca_file,
@@ -372,6 +372,6 @@ def _workflow(url: str, body: bytes) -> Workflow:
     return workflow
 
 
-def _hints(answer: Answer) -> dict[str, str]:
+def _hints(answer: HttpAnswer) -> dict[str, str]:
     """What two headers of a failure say."""
     return {name.replace("-", "_"): answer.headers.get(name, "") for name in ("retry-after", "location")}

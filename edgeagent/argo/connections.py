@@ -34,7 +34,7 @@ if importlib.util.find_spec("sniffio") is None:
     sys.modules["sniffio"] = cast("Any", None)
 
 
-class Answer(NamedTuple):
+class HttpAnswer(NamedTuple):
     """An HTTP answer, read to its end."""
 
     status: int
@@ -80,7 +80,7 @@ def new_connection(context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=_LIMITS)
 
 
-async def read(url: str, response: httpx.Response, max_bytes: int) -> Answer:
+async def read(url: str, response: httpx.Response, max_bytes: int) -> HttpAnswer:
     """The whole answer.
 
     Raises:
@@ -92,7 +92,7 @@ async def read(url: str, response: httpx.Response, max_bytes: int) -> Answer:
         body += part
         if len(body) > max_bytes:
             raise EngineUnavailable(url, f"the answer has more than {max_bytes} bytes")
-    return Answer(response.status_code, response.headers, bytes(body))
+    return HttpAnswer(response.status_code, response.headers, bytes(body))
 
 
 def unavailable(url: str, exc: Exception, timeout_s: float) -> EngineUnavailable:

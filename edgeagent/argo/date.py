@@ -8,7 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from edgeagent.argo.access import Access
+from edgeagent.argo.access import ArgoAccess
 from edgeagent.argo.client import ArgoSettings
 from edgeagent.argo.connections import new_connection, unavailable
 
@@ -22,7 +22,7 @@ async def server_time(settings: ArgoSettings) -> datetime | None:
         EngineUnavailable: it cannot be reached.
     """
     url = settings.url.rstrip("/") + "/api/v1/version"
-    access = Access(
+    access = ArgoAccess(
         url,
         ca_file=settings.ca_file,
         cert_file=settings.cert_file,

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 import httpx
 
 from edgeagent import __version__
-from edgeagent.argo.access import Access
+from edgeagent.argo.access import ArgoAccess
 from edgeagent.argo.connections import Connections, read, unavailable
 from edgeagent.argo.failures import failure
 from edgeagent.errors import ConfigError, EngineRefused, Problem
@@ -37,8 +37,8 @@ class KubernetesSettings(NamedTuple):
 
     Attributes:
         url: scheme, host and port.
-        token_file: see `Access`.
-        ca_file: see `Access`.
+        token_file: see `ArgoAccess`.
+        ca_file: see `ArgoAccess`.
         timeout_s: how long a request may take, from the moment that it has a connection.
         max_connections: how many requests run at a time.
     """
@@ -92,7 +92,7 @@ class KubernetesClient:
             (b"Content-Type", b"application/apply-patch+yaml"),  # JSON is YAML
         ]
         self._timeout_s = settings.timeout_s
-        self._access = Access(settings.url, token_file=settings.token_file, ca_file=settings.ca_file)
+        self._access = ArgoAccess(settings.url, token_file=settings.token_file, ca_file=settings.ca_file)
         self._connections = Connections(settings.max_connections)
 
     async def __aenter__(self) -> Self:

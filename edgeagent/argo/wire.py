@@ -35,7 +35,7 @@ class Metadata(_Answer, frozen=True):
         return LABEL_RESUBMITTED in (self.labels or {})
 
 
-class Parameter(_Answer, frozen=True):
+class ArgoParameter(_Answer, frozen=True):
     """An output parameter. `value` is any JSON: Argo keeps the text of whatever was given."""
 
     name: str = ""
@@ -45,7 +45,7 @@ class Parameter(_Answer, frozen=True):
 class Outputs(_Answer, frozen=True):
     """What a workflow has put out."""
 
-    parameters: list[Parameter] | None = None
+    parameters: list[ArgoParameter] | None = None
 
 
 class WorkflowStatus(_Answer, frozen=True):

@@ -15,7 +15,7 @@ import msgspec
 
 from edgeagent.cli.options import add_actions, say, say_json
 from edgeagent.cli.place import Place, at_place
-from edgeagent.cli.progress import Progress
+from edgeagent.cli.progress import ProgressLine
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import CommandFailed, EdgeAgentError
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
@@ -132,7 +132,7 @@ def _verify(args: argparse.Namespace, place: Place) -> int:
     damaged: list[DamagedRange] = []
     total = sum(extent.end_seq - extent.first_seq for extent in overview.logs.values())
     done = 0
-    with Progress("verifying") as progress:
+    with ProgressLine("verifying") as progress:
         for log, extent in overview.logs.items():
             seq: int | None = extent.first_seq
             while seq is not None and seq < extent.end_seq:
@@ -174,7 +174,7 @@ def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int
 def _export(args: argparse.Namespace, place: Place) -> int:
     ranges: list[tuple[str, int, int]] = []
     created = rfc3339(time.time_ns() // 1_000_000)
-    with _writer(args.file, place.agent, created) as writer, Progress("exporting") as progress:
+    with _writer(args.file, place.agent, created) as writer, ProgressLine("exporting") as progress:
         for log in _SENT_LOGS:
             total = place.waiting(log, 0, 1).waiting
             for done, waiting in enumerate(_walk(place, log, _PAGE)):
@@ -249,12 +249,12 @@ def _import(args: argparse.Namespace, place: Place) -> int:
 def _take_in(args: argparse.Namespace, place: Place, reader: ExportReader) -> int:
     size = reader.size_bytes
     total = 0
-    with Progress("checking") as progress:
+    with ProgressLine("checking") as progress:
         for total, _ in enumerate(reader.triggers(), 1):  # noqa: B007  the last number is how many there are
             progress.at(reader.read_bytes, size)
     digest = reader.digest
     stored = known = 0
-    with Progress("importing") as progress:
+    with ProgressLine("importing") as progress:
         for part in _parts(reader.triggers()):
             try:
                 taken = place.take_in(digest, stored + known + 1, part)

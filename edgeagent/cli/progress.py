@@ -9,7 +9,7 @@ from typing import Self
 _EVERY_S = 0.2
 
 
-class Progress:
+class ProgressLine:
     """A line on stderr that is written over: what is done, and how much of it in percent. A context manager."""
 
     def __init__(self, what: str) -> None:

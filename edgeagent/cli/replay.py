@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeagent.cli.options import say, say_json
 from edgeagent.cli.place import Place, at_place
-from edgeagent.cli.progress import Progress
+from edgeagent.cli.progress import ProgressLine
 from edgeagent.cli.recordings import Recorded, Recording, Unusable, recent
 from edgeagent.cli.replay_table import document, lines
 from edgeagent.common.times import rfc3339
@@ -107,7 +107,7 @@ def _run_file(rehearsal: Rehearsal, args: argparse.Namespace, config: AgentConfi
     limit = _LINE_FACTOR * config.outbox.max_event_bytes + _LINE_SPARE_BYTES
     with (
         Recording(Path(args.replay), mapping=mapping, source=args.source, max_line_bytes=limit) as recording,
-        Progress("rehearsing") as progress,
+        ProgressLine("rehearsing") as progress,
     ):
         for item in recording.items():
             _take(rehearsal, item)

@@ -16,7 +16,7 @@ import tomli
 
 from edgeagent.config.checks import agent_problems, dispatcher_problems
 from edgeagent.config.meant import encoding_hint, toml_hint
-from edgeagent.config.reader import Reader
+from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.config.workflows import with_workflow_files
 from edgeagent.errors import ConfigError, Problem
@@ -76,7 +76,7 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
     if problem := _of_the_other_kind(cls, document):
         raise ConfigError(str(path), [problem])
-    reader = Reader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
+    reader = ConfigReader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
     config = reader.table(cls, document, "")
     problems = reader.problems
     if config is not None:

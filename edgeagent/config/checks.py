@@ -13,7 +13,7 @@ from edgeagent.config.tables import (
     Allow,
     Connection,
     DispatcherConfig,
-    Engine,
+    EngineTable,
     Http,
     Local,
     OutboxTable,
@@ -249,7 +249,7 @@ def _allow_problems(allows: Sequence[Allow]) -> Iterator[Problem]:
             yield Problem(f"allow[{index}].templates", reason)
 
 
-def _engine_problems(engine: Engine) -> Iterator[Problem]:
+def _engine_problems(engine: EngineTable) -> Iterator[Problem]:
     if bool(engine.cert_file) != bool(engine.key_file):
         yield Problem("engine.cert_file", "cert_file and key_file belong together")
     if not 1 <= engine.max_concurrent <= _MAX_CONCURRENT:
@@ -273,7 +273,7 @@ def _argo_problems(config: DispatcherConfig) -> Iterator[Problem]:
                 yield Problem(f"allow[{index}].namespaces", f"{name!r} can be no namespace")
 
 
-def _engine_url_problems(engine: Engine) -> Iterator[Problem]:
+def _engine_url_problems(engine: EngineTable) -> Iterator[Problem]:
     if not engine.url:
         yield Problem("engine.url", 'is missing: kind = "argo" needs the address of the Argo Server')
         return

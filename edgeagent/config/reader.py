@@ -20,7 +20,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 _MAX_SHOWN_CHARS = 60
 
 
-class Reader:
+class ConfigReader:
     """Turns a decoded document into Structs, collecting problems instead of stopping at the first."""
 
     def __init__(self, base_dir: Path, credentials_dir: str | None) -> None:

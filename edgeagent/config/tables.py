@@ -126,7 +126,7 @@ class Relay(_Table, frozen=True, kw_only=True):
     give_up_after: Duration = Duration(86400)
 
 
-class Log(_Table, frozen=True, kw_only=True):
+class LogTable(_Table, frozen=True, kw_only=True):
     """`[log]`."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -143,7 +143,7 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
     local: Local | None = None
     relay: Relay = Relay()
     rule: list[RuleSpec] = []
-    log: Log = Log()
+    log: LogTable = LogTable()
 
 
 class Broker(Connection, frozen=True, kw_only=True):
@@ -156,7 +156,7 @@ class Broker(Connection, frozen=True, kw_only=True):
     group: str = "edgeagent"
 
 
-class Engine(_Table, frozen=True, kw_only=True):
+class EngineTable(_Table, frozen=True, kw_only=True):
     """`[engine]` of the dispatcher. `kind` has no default: what starts workflows is said, never guessed."""
 
     kind: Literal["dry-run", "argo"]
@@ -200,11 +200,11 @@ class DispatcherConfig(_Table, frozen=True, kw_only=True):
     """Everything in `dispatch.toml`."""
 
     broker: Broker = Broker()
-    engine: Engine
+    engine: EngineTable
     allow: list[Allow] = []
     status: StatusTable = StatusTable()
     http: ProbeHttp = ProbeHttp()
-    log: Log = Log()
+    log: LogTable = LogTable()
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ _TIMEOUT_S = 10.0
 _MAX_REPORTS = 1000
 
 
-class Stats(msgspec.Struct, frozen=True):
+class DeviceStats(msgspec.Struct, frozen=True):
     """What the demo reads of `GET /v1/stats`."""
 
     class Accounts(msgspec.Struct, frozen=True):
@@ -55,20 +55,20 @@ class _Reports(msgspec.Struct):
     triggers: list[Report]
 
 
-class Client:
+class DeviceClient:
     """One kept-alive connection to the agent on loopback, opened when it is first needed. One request at a time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def stats(self) -> Stats:
+    async def stats(self) -> DeviceStats:
         """The agent's figures.
 
         Raises:
             AgentUnreachable: nobody answers.
         """
-        return msgspec.json.decode(await self._get("/v1/stats"), type=Stats)
+        return msgspec.json.decode(await self._get("/v1/stats"), type=DeviceStats)
 
     async def reports(self, query: str = "", limit: int = _MAX_REPORTS) -> list[Report]:
         """What the agent tells about the sensor's triggers, newest first; `query`: more conditions, `&state=...`.

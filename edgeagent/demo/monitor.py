@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.demo import tally
-from edgeagent.demo.tally import Tally
+from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import CommandFailed, MessageError, UplinkError
 from edgeagent.mqtt.link import Ack, Link, Message, Subscription
 from edgeagent.mqtt.session import keep_connected
@@ -17,7 +17,7 @@ from edgeagent.mqtt.session import keep_connected
 class Monitor:
     """The `LinkOwner` of the demo's connection. `run` must be running for anything to be heard."""
 
-    def __init__(self, broker_port: int, heard_by: Tally) -> None:
+    def __init__(self, broker_port: int, heard_by: DemoTally) -> None:
         self._connection = Connection(url=f"mqtt://127.0.0.1:{broker_port}", session_expiry=Duration(0))
         self._tally = heard_by
         self._link: Link | None = None

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Sequence
 
 from edgeagent.demo import series
-from edgeagent.demo.device import Client
+from edgeagent.demo.device import DeviceClient
 from edgeagent.demo.scene import SAMPLE_S, Display, News, Scene
 from edgeagent.demo.series import LOSS_BELOW_L_S, Reading
 from edgeagent.demo.stage import Stage
-from edgeagent.demo.tally import Tally
+from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import AgentUnreachable
 from edgeagent.wire.messages import State
 
@@ -33,11 +33,11 @@ class Play:
         self._stage = stage
         self._display = display
         self._scene = scene
-        self._tally: Tally = scene.tally
+        self._tally: DemoTally = scene.tally
         self._plan = series.plan(scene.readings)
         self._losses = {loss.start: loss for loss in series.losses(scene.readings)}
-        self._device = Client(stage.http_port)
-        self._operator = Client(stage.http_port)
+        self._device = DeviceClient(stage.http_port)
+        self._operator = DeviceClient(stage.http_port)
         self._drains = False
         self._began_s = asyncio.get_running_loop().time()
         self._due_s = self._began_s

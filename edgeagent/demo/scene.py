@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from edgeagent.demo.device import Stats
+from edgeagent.demo.device import DeviceStats
 from edgeagent.demo.series import Reading
-from edgeagent.demo.tally import Tally
+from edgeagent.demo.tally import DemoTally
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.wire.messages import Report
 
@@ -37,7 +37,7 @@ class News(NamedTuple):
 class Scene:
     """See the module. `stats` are the agent's own, as of the last time it answered."""
 
-    def __init__(self, readings: Sequence[Reading], planned_s: float, tally: Tally) -> None:
+    def __init__(self, readings: Sequence[Reading], planned_s: float, tally: DemoTally) -> None:
         self.readings = readings
         self.planned_s = planned_s
         self.tally = tally
@@ -45,7 +45,7 @@ class Scene:
         self.current: Reading | None = None
         self.line_works = True
         self.agent_runs = True
-        self.stats: Stats | None = None
+        self.stats: DeviceStats | None = None
         self.reports: Sequence[Report] = ()
         self.samples: list[Sample] = []
         self.news: list[News] = []

@@ -46,7 +46,7 @@ class Reading(NamedTuple):
         return self.time[:16].replace("T", " ")
 
 
-class Plan(NamedTuple):
+class SeriesPlan(NamedTuple):
     """What happens at which reading (index). The line fails and the agent is killed right after that one is taken."""
 
     line_fails: int
@@ -75,10 +75,10 @@ def losses(readings: Sequence[Reading]) -> list[range]:
     return found
 
 
-def plan(readings: Sequence[Reading]) -> Plan:
+def plan(readings: Sequence[Reading]) -> SeriesPlan:
     """When the line fails, the agent is killed, and the line is mended: in and after the second loss."""
     loss = losses(readings)[_THE_LOSS_TO_CUT_IN]
-    return Plan(loss.start + _LINE_FAILS_AFTER - 1, loss.start + _KILL_AFTER - 1, loss.stop + _HEAL_AFTER)
+    return SeriesPlan(loss.start + _LINE_FAILS_AFTER - 1, loss.start + _KILL_AFTER - 1, loss.stop + _HEAL_AFTER)
 
 
 def playing_time_s(readings: Sequence[Reading]) -> float:

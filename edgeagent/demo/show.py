@@ -20,7 +20,7 @@ from edgeagent.demo.plain import Plain
 from edgeagent.demo.play import Play
 from edgeagent.demo.scene import Display, Scene, summary
 from edgeagent.demo.stage import Stage
-from edgeagent.demo.tally import Tally
+from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import EdgeAgentError
 
 # Closing the terminal (SIGHUP) must end the programs too.
@@ -96,7 +96,7 @@ def _make_directory() -> Path:
 async def _perform(options: Options, directory: Path) -> list[str]:
     """Everything between the making and the removal of the directory; returns what is wrong in the end."""
     readings = series.load()
-    tally = Tally()
+    tally = DemoTally()
     scene = Scene(readings, series.playing_time_s(readings), tally)
     stage = Stage(directory, options.broker, tally)
     display = choose_display(sys.stdout, plain=options.plain)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from edgeagent.demo import broker, configs
 from edgeagent.demo.child import Child, edgeagent
-from edgeagent.demo.device import Client
+from edgeagent.demo.device import DeviceClient
 from edgeagent.demo.line import Line
 from edgeagent.demo.monitor import Monitor
-from edgeagent.demo.tally import Tally
+from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import AgentUnreachable, CommandFailed
 
 _READY_TIMEOUT_S = 20.0
@@ -19,7 +19,7 @@ _READY_TIMEOUT_S = 20.0
 class Stage:
     """Everything that runs beside the play. `close` ends all of it, whatever state it is in."""
 
-    def __init__(self, directory: Path, wanted_broker: str | None, tally: Tally) -> None:
+    def __init__(self, directory: Path, wanted_broker: str | None, tally: DemoTally) -> None:
         """Nothing is started yet.
 
         Raises:
@@ -60,7 +60,7 @@ class Stage:
         Raises:
             ChildFailed: it does not.
         """
-        client = Client(self.http_port)
+        client = DeviceClient(self.http_port)
         try:
             await self.agent.ready(client.ready, _READY_TIMEOUT_S)
         finally:
@@ -94,7 +94,7 @@ class Stage:
         return self._monitor.listens
 
     async def _agent_connected(self) -> bool:
-        client = Client(self.http_port)
+        client = DeviceClient(self.http_port)
         try:
             return (await client.stats()).uplink.connected
         except AgentUnreachable:

@@ -41,7 +41,7 @@ class Counted(msgspec.Struct):
         return self.created > 1 or self.pending > 1 or len(self.started_at) > 1
 
 
-class Tally:
+class DemoTally:
     """See the module."""
 
     def __init__(self) -> None:

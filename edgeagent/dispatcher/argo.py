@@ -33,7 +33,7 @@ _CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 _PROBED_NAME = "edgeagent-probe"
 
 
-class Client(Protocol):
+class ArgoApi(Protocol):
     """The part of `edgeagent.argo.client.ArgoClient` that is needed here."""
 
     async def create(self, namespace: str, workflow: Mapping[str, Any]) -> Workflow:
@@ -51,7 +51,7 @@ class ArgoEngine:
 
     dry_run = False
 
-    def __init__(self, client: Client, *, probe_namespace: str, token_file: str = "") -> None:
+    def __init__(self, client: ArgoApi, *, probe_namespace: str, token_file: str = "") -> None:
         """An engine over a client that somebody else opens and closes.
 
         Args:

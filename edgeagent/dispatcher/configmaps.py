@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from edgeagent.argo.wire import Parameter, Workflow, WorkflowStatus
+from edgeagent.argo.wire import ArgoParameter, Workflow, WorkflowStatus
 from edgeagent.common.backoff import full_jitter
 from edgeagent.common.names import is_dns_subdomain
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable
@@ -104,7 +104,7 @@ def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
     }
 
 
-def _text(parameter: Parameter) -> str:
+def _text(parameter: ArgoParameter) -> str:
     """The value as text: a text as it is, anything else as its JSON; "" when there is none."""
     value = parameter.value
     if value is None or isinstance(value, str):

@@ -30,11 +30,11 @@ from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
 from edgeagent.dispatcher.intake import Intake, Ready
 from edgeagent.dispatcher.outcome import Created, Crowded, Duplicate, Outcome, Unbound, response_to
-from edgeagent.dispatcher.outgoing import Outgoing, QueuedMessage, QueuedResponse, QueuedStatus
+from edgeagent.dispatcher.outgoing import QueuedMessage, QueuedResponse, QueuedStatus, SendQueue
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.dispatcher.shares import Shares
 from edgeagent.dispatcher.starter import Starter
-from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.troubles import FAILURE, Troubles
 from edgeagent.dispatcher.validate import Checked, check, sender
 from edgeagent.errors import UplinkError
@@ -53,7 +53,7 @@ _encoder = msgspec.json.Encoder()
 log = logging.getLogger(__name__)
 
 
-class Listener(Protocol):
+class LinkSharer(Protocol):
     """Who shares the dispatcher's connection: the publisher of statuses. None of the first three may block or raise."""
 
     def on_up(self) -> None:
@@ -109,8 +109,8 @@ class Dispatcher:
         self._told_full: set[str] = set()
         self._intake = Intake()
         self._numbered = 0
-        self._outgoing = Outgoing(max_statuses)
-        self._listener: Listener | None = None
+        self._outgoing = SendQueue(max_statuses)
+        self._listener: LinkSharer | None = None
         self._link: Link | None = None
         self._connections = 0
         self._work = asyncio.Event()
@@ -118,13 +118,13 @@ class Dispatcher:
         self._publish_scheduled = False
         self._draining = False
         self._troubles = Troubles()
-        self._stats = Stats()
+        self._stats = DispatcherStats()
 
-    def share_with(self, listener: Listener) -> None:
+    def share_with(self, listener: LinkSharer) -> None:
         """Tell this one, too, what the link tells. To be called before the connection is made."""
         self._listener = listener
 
-    def stats(self) -> Stats:
+    def stats(self) -> DispatcherStats:
         """The counters at this moment; a copy."""
         return msgspec.structs.replace(
             self._stats,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from edgeagent.dispatcher.gate import GateState
-from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 
 PREFIX = "edgeagent_dispatch_"
@@ -47,7 +47,7 @@ _ANSWERED = _Metric("answered_total", "Responses that the broker took, by their 
 _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
 
 
-def metrics_text(stats: Stats, statuses: StatusesStats | None) -> str:
+def metrics_text(stats: DispatcherStats, statuses: StatusesStats | None) -> str:
     """Everything that is counted; without `statuses` what the dispatcher itself counts."""
     lines = [*_plain(_DISPATCHER, stats)]
     lines += _family(_ANSWERED, ((f'{{code="{code}"}}', count) for code, count in sorted(stats.answered.items())))

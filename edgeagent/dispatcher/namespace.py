@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from edgeagent.argo.wire import Workflow
 from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.dispatcher.cursor import cursor_payload
-from edgeagent.dispatcher.progress import FINAL, Progress
+from edgeagent.dispatcher.progress import FINAL, WorkflowProgress
 from edgeagent.dispatcher.publisher import Send
 from edgeagent.wire.messages import Status
 
@@ -29,7 +29,7 @@ class Active(Protocol):
         """These are all unfinished ones: the engine has just been asked."""
 
 
-class Pace(NamedTuple):
+class WatchTimes(NamedTuple):
     """In seconds.
 
     `tick_s`: between two looks at what is due. `cursor_s`: between two cursors. `hold_s`: how long the cursor stands
@@ -46,7 +46,7 @@ class Pace(NamedTuple):
     blind_s: float = 30.0
 
 
-DEFAULT_PACE = Pace()
+DEFAULT_PACE = WatchTimes()
 
 
 class _Part(Enum):
@@ -70,7 +70,7 @@ class Namespace:
         send: Send,
         cursor_topic: str,
         active: Active,
-        pace: Pace,
+        pace: WatchTimes,
         now: Callable[[], float],
         wall: Callable[[], float],
         settled: Callable[[], None],
@@ -91,7 +91,7 @@ class Namespace:
             configmaps: applies the result of each workflow that ends while we lead; None: nobody wants them.
         """
         self.name = name
-        self._progress = Progress(name)
+        self._progress = WorkflowProgress(name)
         self._put = put
         self._send = send
         self._cursor_topic = cursor_topic

@@ -45,7 +45,7 @@ class QueuedStatus(msgspec.Struct, frozen=True, gc=False):
     publication: Publication
 
 
-class Outgoing:
+class SendQueue:
     """The queues of responses, of messages and of statuses, and those in flight, by token."""
 
     def __init__(self, max_statuses: int) -> None:

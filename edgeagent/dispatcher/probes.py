@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.metrics import metrics_text
-from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
@@ -38,7 +38,7 @@ class Probes:
 
     def __init__(
         self,
-        stats: Callable[[], Stats],
+        stats: Callable[[], DispatcherStats],
         statuses: Callable[[], StatusesStats] | None,
         *,
         timeouts: Timeouts = PROBE_TIMEOUTS,
@@ -120,7 +120,7 @@ class Probes:
         return Answer(HTTPStatus.OK, metrics_text(self._stats(), statuses).encode(), _METRICS_TYPE)
 
 
-def not_ready(stats: Stats) -> str | None:
+def not_ready(stats: DispatcherStats) -> str | None:
     """Why no triggers are taken, in one line; None while they are."""
     if not stats.connected:
         return "there is no connection to the broker"

@@ -93,7 +93,7 @@ class _Open(msgspec.Struct, gc=False):
         return int(version) < int(self.version) or (self.deleted_s is not None and int(version) == int(self.version))
 
 
-class Progress:
+class WorkflowProgress:
     """The workflows of one namespace. Times are monotonic seconds, but for those of the cursor (Unix seconds)."""
 
     def __init__(self, namespace: str) -> None:

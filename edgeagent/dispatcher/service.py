@@ -15,8 +15,7 @@ from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.kubernetes import KubernetesClient, in_pod
 from edgeagent.common.names import agent_id_from_host
 from edgeagent.config.addresses import split_address
-from edgeagent.config.tables import DispatcherConfig
-from edgeagent.config.tables import Engine as EngineTable
+from edgeagent.config.tables import DispatcherConfig, EngineTable
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun

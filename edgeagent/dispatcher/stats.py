@@ -10,7 +10,7 @@ from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS
 from edgeagent.wire.messages import Response
 
 
-class Stats(msgspec.Struct):
+class DispatcherStats(msgspec.Struct):
     """What was done since the start, and how things stand.
 
     `answered`: responses that the broker took, by their code; `duplicates` of them said so, and to the topics of

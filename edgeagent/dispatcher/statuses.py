@@ -30,7 +30,7 @@ import msgspec
 
 from edgeagent.dispatcher.configmaps import Apply, ConfigMaps
 from edgeagent.dispatcher.cursor import parse_cursor
-from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, Pace
+from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, WatchTimes
 from edgeagent.dispatcher.presence import GONE, Presence
 from edgeagent.dispatcher.publisher import Publisher, Send
 from edgeagent.dispatcher.queries import Queries
@@ -78,7 +78,7 @@ class Statuses:
         *,
         active: Active,
         configmaps: Apply | None = None,
-        pace: Pace = DEFAULT_PACE,
+        pace: WatchTimes = DEFAULT_PACE,
         timing: Timing = DEFAULT_TIMING,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,

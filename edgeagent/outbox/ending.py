@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent.outbox.cursor import LogState
-from edgeagent.outbox.frame import Frame, Gap, Kind, decode_batch, scan
+from edgeagent.outbox.frame import Frame, FrameKind, NoFrame, decode_batch, scan
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.segment import Segment
 
@@ -92,19 +92,19 @@ def open_end(state: LogState | None, newest: Segment | None, ending: Ending | No
 
 def _promised(
     data: memoryview, segment: Segment, known_seq: int
-) -> tuple[list[Frame], list[tuple[Gap, int, int]], int, int]:
+) -> tuple[list[Frame], list[tuple[NoFrame, int, int]], int, int]:
     """The frames that may have been promised to somebody, the damage among them, their end, and the tail's written seq.
 
     A gap is damage only if a later batch says that what was there had been synced, or the checkpoint does, by its
     `known_seq` and a later record below it. Otherwise it is where a crash tore the last commit.
     """
     frames: list[Frame] = []
-    gaps: list[tuple[Gap, int, int]] = []
+    gaps: list[tuple[NoFrame, int, int]] = []
     doubtful: tuple[int, int, int] | None = None  # frames and gaps before the gap in doubt, and its offset
     seq = written_seq = segment.first_seq
-    pending: Gap | None = None
+    pending: NoFrame | None = None
     for item in scan(data, segment.header.salt, segment.first_seq):
-        if isinstance(item, Gap):
+        if isinstance(item, NoFrame):
             pending = item
             if doubtful is None:
                 doubtful = (len(frames), len(gaps), item.offset)
@@ -128,7 +128,7 @@ def _shows_synced(frame: Frame, known_seq: int) -> bool:
     """Whether everything before this frame had been synced."""
     if _is_before(frame, known_seq):
         return True
-    batch = decode_batch(frame) if frame.kind is Kind.BATCH else None
+    batch = decode_batch(frame) if frame.kind is FrameKind.BATCH else None
     return batch is not None and batch.synced_seq >= frame.seq - 1
 
 

@@ -52,7 +52,7 @@ _FRAMES_WITHOUT_COPY = 2
 _BLOCK_OVERHEAD_BYTES = 2 * (_INDEX_HEAD.size + ALIGNMENT) + ALIGNMENT
 
 
-class Kind(IntEnum):
+class FrameKind(IntEnum):
     """What a frame's payload is."""
 
     EVENT = 1  # an events.event.Record: its rules are its triggers
@@ -61,8 +61,8 @@ class Kind(IntEnum):
     ARMED = 4  # an Armed: rules that may fire again for a source; count 0
 
 
-_KINDS = bytes(Kind)
-_KIND_OF = {int(kind): kind for kind in Kind}  # found faster than made
+_KINDS = bytes(FrameKind)
+_KIND_OF = {int(kind): kind for kind in FrameKind}  # found faster than made
 
 
 class SegmentHeader(NamedTuple):
@@ -137,18 +137,18 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
     end: int
     seq: int
     count: int
-    kind: Kind
+    kind: FrameKind
     payload: bytes
 
 
-class Gap(NamedTuple):
+class NoFrame(NamedTuple):
     """Bytes that are no frame where one was, with good frames behind them."""
 
     offset: int
     end: int
 
 
-class Tail(NamedTuple):
+class FramesEnd(NamedTuple):
     """Where the frames of a segment end. `torn`: what follows is not just zeros.
 
     `written_seq`: what comes behind the last seq that an index names, whether its frame is there or not.
@@ -215,7 +215,7 @@ def find_block(data: memoryview, offset: int, salt: int, min_seq: int) -> Block 
     return None
 
 
-def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame | Gap]:
+def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame | NoFrame]:
     """The frames of a block as far as the data goes, a gap for each that is damaged. `base`: where the data begins."""
     offset, seq = block.offset, block.seq
     for size, crc, count, kind in zip(block.sizes, block.crcs, block.counts, block.kinds, strict=True):
@@ -223,7 +223,7 @@ def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame |
         payload = bytes(data[offset - base : end - base])
         if len(payload) < size:
             return
-        yield Frame(offset, end, seq, count, _KIND_OF[kind], payload) if crc32(payload) == crc else Gap(offset, end)
+        yield Frame(offset, end, seq, count, _KIND_OF[kind], payload) if crc32(payload) == crc else NoFrame(offset, end)
         offset, seq = end, seq + count
 
 
@@ -235,8 +235,10 @@ def decode_batch(frame: Frame) -> Batch | None:
         return None
 
 
-def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) -> Iterator[Frame | Gap | Tail]:
-    """Everything in a segment from the block at `offset` on, in order; a `Tail` is the last thing.
+def scan(
+    data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES
+) -> Iterator[Frame | NoFrame | FramesEnd]:
+    """Everything in a segment from the block at `offset` on, in order; a `FramesEnd` is the last thing.
 
     A block whose seq is below what came before it (`min_seq` at first) is none: nothing is ever read twice.
     """
@@ -253,11 +255,11 @@ def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) 
         if gap_offset is None and block.start > offset:
             gap_offset = offset
         for place, item in enumerate(frames_of(block, data)):
-            if isinstance(item, Gap):
+            if isinstance(item, NoFrame):
                 gap_offset = gap_offset or _gap_start(block, item, place)
                 continue
             if gap_offset is not None:
-                yield Gap(gap_offset, item.offset)
+                yield NoFrame(gap_offset, item.offset)
                 gap_offset = None
             yield item
             offset = item.end
@@ -266,10 +268,10 @@ def scan(data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES) 
             break
         offset = block.end
     end = offset if gap_offset is None else gap_offset
-    yield Tail(end, bool(bytes(data[end:used_end]).strip(b"\0")), min_seq)
+    yield FramesEnd(end, bool(bytes(data[end:used_end]).strip(b"\0")), min_seq)
 
 
-def _gap_start(block: Block, gap: Gap, place: int) -> int:
+def _gap_start(block: Block, gap: NoFrame, place: int) -> int:
     """Where a gap begins that is item `place` of a block: with the index, if no good frame comes before it.
 
     So a file that is cut there does not end with an index whose frames are gone, which would look like a loss.

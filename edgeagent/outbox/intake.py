@@ -10,12 +10,12 @@ import msgspec
 
 from edgeagent.errors import OutboxError, RecordTooLarge, StorageFailed
 from edgeagent.events.event import Record
-from edgeagent.outbox.frame import Kind
+from edgeagent.outbox.frame import FrameKind
 from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.records import Group
 
-_EVENT = bytes((Kind.EVENT,))
-_ARMED = bytes((Kind.ARMED,))
+_EVENT = bytes((FrameKind.EVENT,))
+_ARMED = bytes((FrameKind.ARMED,))
 _encode = msgspec.msgpack.Encoder().encode
 
 

@@ -25,7 +25,7 @@ from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.frame import (
     HEADER_BYTES,
     Batch,
-    Kind,
+    FrameKind,
     SegmentHeader,
     blocks_bytes,
     encode_blocks,
@@ -35,7 +35,7 @@ from edgeagent.outbox.released import Released
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
 
 _BATCH_BYTES = 128  # more than a batch ever takes: ten integers of nine bytes
-_BATCH_KIND = bytes((Kind.BATCH,))
+_BATCH_KIND = bytes((FrameKind.BATCH,))
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -193,7 +193,7 @@ class Log:
             self._roll()  # after a failed write or sync the old file is never trusted with new records
             self._write(entries, batch)
         self.next_seq += sum(entries.counts)
-        self.moved_in += entries.kinds.count(Kind.MOVED)
+        self.moved_in += entries.kinds.count(FrameKind.MOVED)
         return first_seq
 
     def prepare(self) -> None:

@@ -15,7 +15,7 @@ from edgeagent.events.dedupe import event_key
 from edgeagent.events.event import Record
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.firingsfile import KeptFirings
-from edgeagent.outbox.frame import Frame, Kind
+from edgeagent.outbox.frame import Frame, FrameKind
 from edgeagent.outbox.reader import numbered
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
@@ -59,11 +59,11 @@ class Memory:
             later += [(number, boot, frame) for number, frame in numbered(frames) if isinstance(frame, Frame)]
         later.sort(key=itemgetter(0))
         for number, boot, frame in later:
-            if frame.kind is Kind.ARMED:
+            if frame.kind is FrameKind.ARMED:
                 armed = decode_armed(frame)
                 if armed is not None and number > self._firings.batch:
                     self._firings.take_up([armed], self._rules, boot)
-            elif frame.kind is not Kind.BATCH and (content := decode(frame)) is not None:
+            elif frame.kind is not FrameKind.BATCH and (content := decode(frame)) is not None:
                 self._take_up(number, boot, *content)
 
     def save(self, number: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgeagent.errors import MessageError, OutboxError
 from edgeagent.outbox.files import Filesystem, OsFilesystem, may_not_open
 from edgeagent.outbox.frame import HEADER_BYTES, Frame, SegmentHeader
-from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.reader import LogReader
 from edgeagent.outbox.records import LOGS, decode
 from edgeagent.outbox.segment import Segment, number_of
 from edgeagent.outbox.store import Store
@@ -79,7 +79,7 @@ class _Source:
 def _import(store: Store, segment: Segment, log: str, now_ms: int) -> int:
     """Import the triggers of a segment of this log; returns how many there were."""
     digest = f"{ASIDE}:{log}:{segment.number}:{segment.header.salt}"
-    reader, count = Reader(_Source(segment), segment.first_seq), 0
+    reader, count = LogReader(_Source(segment), segment.first_seq), 0
     try:
         while items := reader.read(_READ_FRAMES, _READ_BYTES):
             triggers: list[ExportedTrigger] = []

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from edgeagent.errors import RecordTooLarge
-from edgeagent.outbox.frame import Kind
+from edgeagent.outbox.frame import FrameKind
 from edgeagent.outbox.log import Entries, room_of
 from edgeagent.outbox.records import Closing, Leased, Moved
 
-_KIND = bytes((Kind.MOVED,))
+_KIND = bytes((FrameKind.MOVED,))
 _encode = msgspec.msgpack.Encoder().encode
 
 

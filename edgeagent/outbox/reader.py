@@ -12,8 +12,8 @@ from edgeagent.outbox.frame import (
     HEADER_BYTES,
     Block,
     Frame,
-    Gap,
-    Kind,
+    FrameKind,
+    NoFrame,
     decode_batch,
     find_block,
     frames_of,
@@ -42,7 +42,7 @@ def numbered(items: Iterable[Frame | Damage]) -> Iterator[tuple[int, Frame | Dam
     """Each with the number of the group commit that it belongs to; 0 where the marks of commits are left out."""
     number = 0
     for item in items:
-        if isinstance(item, Frame) and item.kind is Kind.BATCH:
+        if isinstance(item, Frame) and item.kind is FrameKind.BATCH:
             batch = decode_batch(item)
             number = batch.number if batch is not None else number
         yield number, item
@@ -59,7 +59,7 @@ class _Source(Protocol):
         """The segments, oldest first; the last one's `valid_bytes` is what is synced."""
 
 
-class Reader:
+class LogReader:
     """A place in a log that moves forward. Only what is synced is seen. `seq` is the next one expected."""
 
     def __init__(self, log: _Source, seq: int) -> None:
@@ -199,10 +199,10 @@ class Reader:
 
     def _items_of(self, block: Block, segment: Segment) -> Iterator[Frame | Damage]:
         """The frames of a block, and what is lost between them."""
-        gap: Gap | None = None
+        gap: NoFrame | None = None
         for item in frames_of(block, self._chunk, self._chunk_offset):
-            if isinstance(item, Gap):
-                gap = Gap(gap.offset if gap is not None else item.offset, item.end)
+            if isinstance(item, NoFrame):
+                gap = NoFrame(gap.offset if gap is not None else item.offset, item.end)
                 continue
             if gap is not None and item.seq > self.seq:
                 yield Damage(self.seq, item.seq, segment, *gap)

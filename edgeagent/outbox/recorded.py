@@ -7,7 +7,7 @@ settled are there too, as far back as its segment goes.
 from __future__ import annotations
 
 from edgeagent.outbox.frame import Frame
-from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.reader import LogReader
 from edgeagent.outbox.records import decode
 from edgeagent.outbox.store import Store
 from edgeagent.ports.operator import RecordedPage
@@ -27,7 +27,7 @@ def recorded_page(store: Store, name: str, seq: int) -> RecordedPage:
     log = store.log(name)
     if not log.segments:
         return RecordedPage([], None)
-    reader = Reader(log, max(seq, log.segments[0].first_seq))
+    reader = LogReader(log, max(seq, log.segments[0].first_seq))
     try:
         items = reader.read(_PAGE_FRAMES, _PAGE_BYTES)
     finally:

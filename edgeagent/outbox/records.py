@@ -10,7 +10,7 @@ import msgspec
 
 from edgeagent.events.dedupe import KEY_BYTES, data_digest
 from edgeagent.events.event import Draft, Record
-from edgeagent.outbox.frame import Frame, Kind
+from edgeagent.outbox.frame import Frame, FrameKind
 from edgeagent.outbox.recent import Delivery
 
 NORMAL, HIGH, DEAD, PARKED, WINDOWS = "normal", "high", "dead", "parked", "windows"
@@ -79,7 +79,7 @@ _decode_armed = msgspec.msgpack.Decoder(Armed).decode
 def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
     """What a frame of kind event or moved holds; None when its bytes are good and yet no record of ours."""
     try:
-        moved = _decode_moved(frame.payload) if frame.kind is Kind.MOVED else None
+        moved = _decode_moved(frame.payload) if frame.kind is FrameKind.MOVED else None
         record = moved.record if moved is not None else _decode_record(frame.payload)
     except ValueError:  # msgspec's errors are ValueErrors
         return None
@@ -106,7 +106,7 @@ class DeadLimits(NamedTuple):
     max_count: int = MAX_DEAD_LETTERS
 
 
-class Limits(NamedTuple):
+class OutboxLimits(NamedTuple):
     """How large and how old the outbox may become, and its segments.
 
     `drop_oldest`: when it is full, the oldest triggers make room instead of new ones being refused.

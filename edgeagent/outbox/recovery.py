@@ -15,11 +15,11 @@ import msgspec
 
 from edgeagent.outbox.cursor import Checkpoint, LogState
 from edgeagent.outbox.ending import Recovered
-from edgeagent.outbox.frame import Batch, Frame, Kind, decode_batch
+from edgeagent.outbox.frame import Batch, Frame, FrameKind, decode_batch
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
-from edgeagent.outbox.reader import Damage, Reader, numbered
+from edgeagent.outbox.reader import Damage, LogReader, numbered
 from edgeagent.outbox.records import (
     COPY_LOGS,
     DAMAGED,
@@ -90,7 +90,7 @@ def _look_through(
         for number, item in numbered(chain(found[name].damages, items)):
             if isinstance(item, Damage):
                 damages.append((name, item, known_seq))
-            elif item.kind is Kind.MOVED and item.seq >= known_seq:
+            elif item.kind is FrameKind.MOVED and item.seq >= known_seq:
                 content = decode(item)
                 if content is None or content[1] is None:
                     damages.append((name, Damage(item.seq, item.seq + item.count, None, 0, 0), known_seq))
@@ -146,7 +146,7 @@ def _first_missing(states: Mapping[str, LogState], name: str, log: Log) -> int:
 
 
 def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
-    reader = Reader(log, first_seq)
+    reader = LogReader(log, first_seq)
     try:
         while items := reader.read(_READ_FRAMES, _READ_BYTES):
             yield from items
@@ -158,9 +158,9 @@ def _last_batch(frames: Sequence[Frame]) -> list[Batch]:
     """The last batch's counters with the events that stand behind it added; empty when there is none."""
     events = 0
     for frame in reversed(frames):
-        if frame.kind is Kind.EVENT:
+        if frame.kind is FrameKind.EVENT:
             events += 1
-        elif frame.kind is Kind.BATCH and (batch := decode_batch(frame)) is not None:
+        elif frame.kind is FrameKind.BATCH and (batch := decode_batch(frame)) is not None:
             return [msgspec.structs.replace(batch, received=batch.received + events, stored=batch.stored + events)]
     return []
 

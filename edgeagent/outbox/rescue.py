@@ -14,7 +14,7 @@ from edgeagent.errors import DiskReadOnly, OutboxError
 from edgeagent.outbox.files import File
 from edgeagent.outbox.log import Entries
 from edgeagent.outbox.overlay import Overlay
-from edgeagent.outbox.records import EVENT_LOGS, Group, Leased, Limits
+from edgeagent.outbox.records import EVENT_LOGS, Group, Leased, OutboxLimits
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable
 
@@ -42,7 +42,7 @@ class RescueStore(Store):
     def __init__(
         self,
         directory: Path,
-        limits: Limits,
+        limits: OutboxLimits,
         *,
         reason: DiskReadOnly,
         boot: bytes,

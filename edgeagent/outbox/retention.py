@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from edgeagent.common.elapsed import is_set
 from edgeagent.outbox.log import Log
-from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.reader import LogReader
 from edgeagent.outbox.records import EXPIRED
 from edgeagent.outbox.segment import Segment
 
@@ -25,7 +25,7 @@ class Cut(NamedTuple):
     released: int
 
 
-def release_oldest(log: Log, reader: Reader, way: str) -> Cut | None:
+def release_oldest(log: Log, reader: LogReader, way: str) -> Cut | None:
     """Release what was never leased of the oldest segment that has such; None when there is none."""
     for segment, following in pairwise(log.segments):
         if following.first_seq > reader.seq:
@@ -34,7 +34,7 @@ def release_oldest(log: Log, reader: Reader, way: str) -> Cut | None:
 
 
 def release_expired(
-    logs: Mapping[str, Log], readers: Mapping[str, Reader], now_ms: int, max_age_ms: int
+    logs: Mapping[str, Log], readers: Mapping[str, LogReader], now_ms: int, max_age_ms: int
 ) -> Iterator[tuple[str, Cut]]:
     """Release what was accepted so long ago in the logs that have a reader; nothing while the clock is not set."""
     if is_set(now_ms):
@@ -43,7 +43,7 @@ def release_expired(
                 yield name, cut
 
 
-def _release_older(log: Log, reader: Reader, before_ms: int, way: str) -> Iterator[Cut]:
+def _release_older(log: Log, reader: LogReader, before_ms: int, way: str) -> Iterator[Cut]:
     """Release what was never leased in segments all of whose records were accepted before a time (wall clock).
 
     What a clock said that was not set is no time: such a segment is as young as the next one of which a time is known.
@@ -64,7 +64,7 @@ def _older(log: Log, before_ms: int) -> int:
     return count
 
 
-def _release(log: Log, reader: Reader, segment: Segment, following: Segment, way: str) -> Cut:
+def _release(log: Log, reader: LogReader, segment: Segment, following: Segment, way: str) -> Cut:
     first_seq, end_seq = max(segment.first_seq, reader.seq), following.first_seq
     count = log.release(first_seq, end_seq - first_seq, way)
     reader.skip_to(end_seq)

@@ -23,14 +23,14 @@ from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.deadletters import TOO_OLD, DeadLetters
 from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
-from edgeagent.outbox.frame import Batch, Frame, Kind
+from edgeagent.outbox.frame import Batch, Frame, FrameKind
 from edgeagent.outbox.intake import store_groups
 from edgeagent.outbox.leasing import triggers_of
 from edgeagent.outbox.log import Entries, Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
 from edgeagent.outbox.moves import moved_entries, parts_of, windows_of
-from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.reader import Damage, LogReader
 from edgeagent.outbox.records import (
     DEAD,
     DROPPED,
@@ -48,7 +48,7 @@ from edgeagent.outbox.records import (
     Closing,
     Group,
     Leased,
-    Limits,
+    OutboxLimits,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
 from edgeagent.outbox.retention import Cut, release_expired, release_oldest
@@ -70,7 +70,7 @@ class Store:
         self,
         filesystem: Filesystem,
         directory: Path,
-        limits: Limits,
+        limits: OutboxLimits,
         *,
         boot: bytes,
         new_salt: Callable[[], int],
@@ -105,7 +105,7 @@ class Store:
         self._batch_number = newest.number
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
         tell_problems(self._logs, self.account(), self.events)
-        self._readers = {name: Reader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
+        self._readers = {name: LogReader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
         self.dead = DeadLetters(self._logs[DEAD], limits.dead, limits.segment_bytes, lambda: self.peek(DEAD))
         self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
 
@@ -166,7 +166,7 @@ class Store:
     def peek(self, name: str, seq: int = 0) -> Generator[list[Leased], None, None]:
         """Every trigger of a log that is not released, from `seq` on, in parts, without moving its reader."""
         log = self._logs[name]
-        reader = Reader(log, max(log.released.cursor, seq))
+        reader = LogReader(log, max(log.released.cursor, seq))
         try:
             while items := reader.read(_READ_FRAMES, _READ_BYTES):
                 yield self._leased(name, items)
@@ -176,7 +176,7 @@ class Store:
     def rewind(self, name: str, seq: int = 0) -> None:
         """Read a log on from `seq` or its first trigger that is not released: what was leased there is leased again."""
         self._readers[name].close()
-        self._readers[name] = Reader(self._logs[name], max(self._logs[name].released.cursor, seq))
+        self._readers[name] = LogReader(self._logs[name], max(self._logs[name].released.cursor, seq))
 
     def release(self, name: str, seq: int, way: str, count: int = 1) -> bool:
         """Release triggers from a seq on; kept with the next checkpoint. False if all were released before."""
@@ -272,7 +272,7 @@ class Store:
             raise
         finally:
             self._batch_number = number  # also of what failed: it may be on the disk all the same
-        if Kind.MOVED in entries.kinds:
+        if FrameKind.MOVED in entries.kinds:
             self._evidence.changed(name)
         return seq
 

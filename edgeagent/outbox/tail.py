@@ -17,7 +17,7 @@ _MAX_TRIGGERS = 2048
 _MAX_BYTES = 1 << 20
 
 
-class Tail:
+class LogTail:
     """Of one log. `next_seq`: what was leased and what is here ends there."""
 
     def __init__(self, log: str, next_seq: int, boot: bytes) -> None:
@@ -59,7 +59,7 @@ class Tails:
 
     def __init__(self, next_seqs: Mapping[str, int], ends: Mapping[str, int], boot: bytes) -> None:
         """`next_seqs`: where leasing goes on; `ends`: the seq that comes next in each log."""
-        self._tails = {name: Tail(name, seq, boot) for name, seq in next_seqs.items()}
+        self._tails = {name: LogTail(name, seq, boot) for name, seq in next_seqs.items()}
         self._ends = dict(ends)
         self._closed = 0
 

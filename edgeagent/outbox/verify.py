@@ -14,7 +14,7 @@ from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.frame import Frame
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.overlay import open_read_only
-from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.reader import Damage, LogReader
 from edgeagent.outbox.records import LOGS, Loss, decode
 from edgeagent.outbox.segment import Segment
 from edgeagent.outbox.store import Store
@@ -60,7 +60,7 @@ def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
     log = store.log(name)
     records = triggers = 0
     damaged: list[DamagedRange] = []
-    reader = Reader(log, max(seq, _first_seq(log)))
+    reader = LogReader(log, max(seq, _first_seq(log)))
     try:
         items = reader.read(_PART_FRAMES, _PART_BYTES)
     finally:

@@ -17,7 +17,7 @@ import tomli
 
 from edgeagent import errors
 from edgeagent.__main__ import _COMMANDS as COMMANDS
-from edgeagent.config.reader import Reader
+from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.wire import messages, topics
@@ -101,7 +101,7 @@ def rows() -> Iterator[Row]:
 def default_of(text: str, key: Key) -> Any:
     """A default as the page shows it, read as the configuration reads it."""
     made = msgspec.defstruct("Made", [("value", key.kind)])
-    reader = Reader(ROOT, None)
+    reader = ConfigReader(ROOT, None)
     table = reader.table(made, tomli.loads(f"value = {text.strip('`')}"), "")
     assert table is not None, f"{text}: {reader.problems}"
     return table.value  # type: ignore[attr-defined]

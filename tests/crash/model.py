@@ -22,7 +22,7 @@ from edgeagent.outbox.records import (
     Armed,
     Group,
     Leased,
-    Limits,
+    OutboxLimits,
 )
 from edgeagent.ports.account import Account, event_problems
 from tests.crash.firings import REMEMBERED, FiringsModel
@@ -30,7 +30,7 @@ from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
 from tests.fakes.stores import BOOT, DIRECTORY, closing, group, open_store, record
 
 SEGMENT_BYTES = 1536
-LIMITS = Limits(max_bytes=12 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=50)
+LIMITS = OutboxLimits(max_bytes=12 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=50)
 _ATTEMPTS = 10
 
 Trigger = tuple[str, str]  # event id and rule

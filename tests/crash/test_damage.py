@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from edgeagent.events.event import Record
 from edgeagent.outbox.files import OsFilesystem
-from edgeagent.outbox.frame import HEADER_BYTES, Frame, Kind, SegmentHeader, scan
-from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, WINDOWS, Armed, Limits
+from edgeagent.outbox.frame import HEADER_BYTES, Frame, FrameKind, SegmentHeader, scan
+from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, WINDOWS, Armed, OutboxLimits
 from edgeagent.outbox.store import Store
 from tests.fakes.stores import blocks_of, closing, everything, group, record
 
-LIMITS = Limits(max_bytes=64 << 10, segment_bytes=2048, dedupe_events=50)
+LIMITS = OutboxLimits(max_bytes=64 << 10, segment_bytes=2048, dedupe_events=50)
 REMEMBERED = frozenset({"a"})
 Trigger = tuple[str, str]  # event id and rule
 NAMES = ["notes.txt", f"{7:020d}.seg", f"{3:020d}.seg.tmp", f"{2**63:020d}.seg", "9" * 20 + ".seg", "1.seg", "x.seg"]
@@ -116,7 +116,7 @@ def places(directory: Path, log: str) -> dict[int, Place]:
             front, copy = (block.start, block.start + size), (copy_start, copy_start + size)
             indexes = (front, copy) if len(block.sizes) > 2 else (front,)
             for frame in frames_of(data):
-                if frame.kind is not Kind.BATCH and block.start <= frame.offset < block.end:
+                if frame.kind is not FrameKind.BATCH and block.start <= frame.offset < block.end:
                     place = Place(f"{log}/{path.name}", frame.offset, frame.end, indexes)
                     result.update(dict.fromkeys(range(frame.seq, frame.seq + frame.count), place))
     return result

@@ -14,7 +14,7 @@ from edgeagent.outbox import outbox as outbox_module
 from edgeagent.outbox import turn as turn_module
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, HIGH, NORMAL, SETTLED, Limits
+from edgeagent.outbox.records import DEAD, HIGH, NORMAL, SETTLED, OutboxLimits
 from edgeagent.outbox.search import find
 from edgeagent.outbox.store import Store
 from tests.fakes.faulty_filesystem import CHANGES, NEW_SPACE, FaultyFilesystem
@@ -34,7 +34,7 @@ FAULTS = {
 
 def reopened(directory: Path, filesystem: Filesystem | None = None) -> Store:
     """The store as the next process finds it."""
-    limits = Limits(1 << 20, 64 << 10, 1000)
+    limits = OutboxLimits(1 << 20, 64 << 10, 1000)
     return Store(
         filesystem or OsFilesystem(),
         directory / "outbox",

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.argo.wire import Metadata, Outputs, Parameter, Workflow, WorkflowStatus
+from edgeagent.argo.wire import ArgoParameter, Metadata, Outputs, Workflow, WorkflowStatus
 from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.errors import EngineRefused, EngineUnavailable
 
@@ -34,7 +34,7 @@ def ended(
     *,
     uid: str = "u-1",
     labels: dict[str, str] | None = None,
-    parameters: list[Parameter] | None = None,
+    parameters: list[ArgoParameter] | None = None,
     message: str = "",
 ) -> Workflow:
     """A workflow that has ended, or is in another phase."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DeadLimits, Limits
+from edgeagent.outbox.records import DeadLimits, OutboxLimits
 from edgeagent.outbox.store import Store
 
 SEGMENT_BYTES = 64 << 10
@@ -33,7 +33,7 @@ async def running_outbox(
         return Store(
             filesystem or OsFilesystem(),
             directory / "outbox",
-            Limits(max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest, dead=dead or DeadLimits()),
+            OutboxLimits(max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest, dead=dead or DeadLimits()),
             boot=bytes(16),
             new_salt=lambda: next(salts),
             now_ms=lambda: 1_000,

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
-from edgeagent.dispatcher.namespace import Pace
+from edgeagent.dispatcher.namespace import WatchTimes
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
 from edgeagent.mqtt.link import Message
@@ -26,7 +26,7 @@ from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.waiting import until
 
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
-QUICK = Pace(tick_s=0.005, cursor_s=0.0, hold_s=0.0)
+QUICK = WatchTimes(tick_s=0.005, cursor_s=0.0, hold_s=0.0)
 TIMING = Timing(look_s=1000.0, refused_s=0.01, forbidden_s=0.01, base_s=0.01, cap_s=0.01)
 
 
@@ -184,7 +184,7 @@ class Counted:
 class Bench:
     """One dispatcher's statuses between a scripted engine and a wire that ends in the test."""
 
-    def __init__(self, engine: Engine, instance: str, pace: Pace, timing: Timing) -> None:
+    def __init__(self, engine: Engine, instance: str, pace: WatchTimes, timing: Timing) -> None:
         self.engine = engine
         self.wire = Wire()
         self.wire.automatic = 0
@@ -234,7 +234,7 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    engine: Engine, instance: str = "a", *, pace: Pace = QUICK, timing: Timing = TIMING
+    engine: Engine, instance: str = "a", *, pace: WatchTimes = QUICK, timing: Timing = TIMING
 ) -> AsyncIterator[Bench]:
     """Statuses at work; they must not have ended by themselves."""
     bench = Bench(engine, instance, pace, timing)

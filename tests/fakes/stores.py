@@ -8,7 +8,7 @@ from random import Random
 
 from edgeagent.events.event import Record, gathered
 from edgeagent.outbox.frame import HEADER_BYTES, Block, Frame, SegmentHeader, read_block, scan
-from edgeagent.outbox.records import LOGS, NORMAL, Armed, Closing, Group, Leased, Limits
+from edgeagent.outbox.records import LOGS, NORMAL, Armed, Closing, Group, Leased, OutboxLimits
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
 from tests.fakes.crash_filesystem import CrashFilesystem
@@ -16,7 +16,7 @@ from tests.fakes.crash_filesystem import CrashFilesystem
 DIRECTORY = Path("/outbox")
 BOOT = bytes(range(16))
 SEGMENT_BYTES = 2304
-LIMITS = Limits(max_bytes=8 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=100)
+LIMITS = OutboxLimits(max_bytes=8 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=100)
 DATA = b"x" * 300  # so many records of this fit a segment, each in a commit of its own:
 A_SEGMENT = 4
 
@@ -40,7 +40,7 @@ def closing(members: Sequence[Leased]) -> Closing:
 
 def open_store(
     filesystem: CrashFilesystem,
-    limits: Limits,
+    limits: OutboxLimits,
     remembered: Iterable[str] = (),
     now_ms: Callable[[], int] = lambda: 1_000,
 ) -> Store:
@@ -63,7 +63,7 @@ def disk(seed: int = 0) -> CrashFilesystem:
 
 def opened(
     filesystem: CrashFilesystem,
-    limits: Limits = LIMITS,
+    limits: OutboxLimits = LIMITS,
     remembered: Iterable[str] = (),
     now_ms: Callable[[], int] = lambda: 1_000,
 ) -> Store:

@@ -19,7 +19,7 @@ import pytest
 from edgeagent.events.event import Record
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState
 from edgeagent.outbox.firingsfile import _Content as FiringsContent
-from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader, Tail, decode_batch, scan
+from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, FrameKind, FramesEnd, SegmentHeader, decode_batch, scan
 from edgeagent.outbox.recent import Delivery, Recent, _Content
 from edgeagent.outbox.records import (
     DEAD,
@@ -34,8 +34,8 @@ from edgeagent.outbox.records import (
     Closing,
     Group,
     Leased,
-    Limits,
     Moved,
+    OutboxLimits,
     decode,
 )
 from edgeagent.outbox.segment import segment_path
@@ -49,7 +49,7 @@ DIRECTORY = Path("/outbox")
 BOOT = bytes(range(16))
 VERSIONS = ("v1", "v1.1", "v1.2")
 NOW_MS = 1_774_004_400_250
-LIMITS = Limits(max_bytes=1 << 20, segment_bytes=1024, dedupe_events=100)
+LIMITS = OutboxLimits(max_bytes=1 << 20, segment_bytes=1024, dedupe_events=100)
 
 FULL = Record(
     agent="gw-042",
@@ -170,20 +170,20 @@ def test_the_golden_segment_is_read(name: str) -> None:
     header = SegmentHeader.decode(data)
     assert header == SegmentHeader(0x5A175A17, 1, 1, 0, 0, NOW_MS, BOOT, 1024 if "v1.2" in name else 0)
     *frames, tail = scan(memoryview(data), header.salt, header.first_seq)
-    assert isinstance(tail, Tail)
+    assert isinstance(tail, FramesEnd)
     assert not tail.torn
     found = [(item.seq, item.kind, _content(item)) for item in frames if isinstance(item, Frame)]
     assert found == [
-        (1, Kind.BATCH, Batch(1, 0)),
-        (1, Kind.EVENT, FULL),
-        (3, Kind.EVENT, PLAIN),
-        (4, Kind.BATCH, Batch(2, 3, 8, 2, 2, 3, 0, 0, 1)),
-        (4, Kind.EVENT, PLAIN),
+        (1, FrameKind.BATCH, Batch(1, 0)),
+        (1, FrameKind.EVENT, FULL),
+        (3, FrameKind.EVENT, PLAIN),
+        (4, FrameKind.BATCH, Batch(2, 3, 8, 2, 2, 3, 0, 0, 1)),
+        (4, FrameKind.EVENT, PLAIN),
     ]
 
 
 def _content(frame: Frame) -> object:
-    if frame.kind is Kind.BATCH:
+    if frame.kind is FrameKind.BATCH:
         return decode_batch(frame)
     content = decode(frame)
     assert content is not None
@@ -377,7 +377,7 @@ def test_who_reads_by_the_document_reads_the_golden_cursor(version: str) -> None
 
 
 def test_the_document_names_every_kind_log_and_golden_file() -> None:
-    assert [(int(row[0]), row[1].upper()) for row in TABLES["kind"]] == [(kind.value, kind.name) for kind in Kind]
+    assert [(int(row[0]), row[1].upper()) for row in TABLES["kind"]] == [(kind.value, kind.name) for kind in FrameKind]
     paths = [row[0] for row in TABLES["path"]]
     assert {f"outbox/{log}/*.seg" for log in LOGS} | {"outbox/cursor", "outbox/recent", "outbox/firings"} <= set(paths)
     named = set(re.findall(r"[a-z-]+-v1(?:\.\d)?\.bin", DOCUMENT.read_text("utf-8")))

@@ -15,7 +15,7 @@ from edgeagent.config.tables import Broker
 from edgeagent.dispatcher.cursor import parse_cursor, unix_s
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
-from edgeagent.dispatcher.namespace import Pace
+from edgeagent.dispatcher.namespace import WatchTimes
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import Timing
@@ -28,7 +28,7 @@ from tests.waiting import DEADLINE_S, until
 
 NAMESPACE = "plant"
 CONFIGMAPS = "/configmaps/"
-PACE = Pace(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
+PACE = WatchTimes(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
 TIMING = Timing(look_s=1000.0, base_s=0.02, cap_s=0.05)
 
 

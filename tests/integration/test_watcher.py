@@ -15,7 +15,7 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Broker
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
-from edgeagent.dispatcher.namespace import Pace
+from edgeagent.dispatcher.namespace import WatchTimes
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import Timing
@@ -29,7 +29,7 @@ from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import DEADLINE_S, until
 
 NAMESPACE = "plant"
-PACE = Pace(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
+PACE = WatchTimes(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
 TIMING = Timing(look_s=0.3, base_s=0.02, cap_s=0.05)
 
 Told = tuple[str, str]
@@ -38,7 +38,7 @@ Told = tuple[str, str]
 class Node(Dispatcher):
     """One dispatcher's statuses on a real broker, without triggers."""
 
-    def __init__(self, client: ArgoClient, instance: str, pace: Pace = PACE) -> None:
+    def __init__(self, client: ArgoClient, instance: str, pace: WatchTimes = PACE) -> None:
         super().__init__(DryRun(), Policy([EVERYTHING]))
         self.statuses = Statuses(
             client, [NAMESPACE], "g", instance, self.send, active=self.capacity, pace=pace, timing=TIMING
@@ -106,7 +106,7 @@ class Plant:
         self.monitor = monitor
         self.nodes: list[Node] = []
 
-    async def node(self, instance: str, *, leads: bool, pace: Pace = PACE) -> Node:
+    async def node(self, instance: str, *, leads: bool, pace: WatchTimes = PACE) -> Node:
         """Start a dispatcher and wait until it leads, or until it watches and knows who does."""
         watches = self.argo.watches
         node = Node(self.client, instance, pace)

@@ -12,18 +12,18 @@ from edgeagent.outbox.frame import (
     HEADER_BYTES,
     Block,
     Frame,
-    Gap,
-    Kind,
+    FrameKind,
+    FramesEnd,
+    NoFrame,
     SegmentHeader,
-    Tail,
     encode_blocks,
     read_block,
     scan,
 )
 
 SALT = 7
-KINDS = st.sampled_from(Kind)
-WITHOUT_TRIGGERS = {Kind.BATCH, Kind.ARMED}
+KINDS = st.sampled_from(FrameKind)
+WITHOUT_TRIGGERS = {FrameKind.BATCH, FrameKind.ARMED}
 
 
 class Written(NamedTuple):
@@ -33,7 +33,7 @@ class Written(NamedTuple):
     expected: list[tuple[int, bytes]]
 
 
-def written(commits: list[list[tuple[Kind, int, bytes]]]) -> Written:
+def written(commits: list[list[tuple[FrameKind, int, bytes]]]) -> Written:
     seq, data, expected = 1, bytes(HEADER_BYTES), []
     for frames in commits:
         counts = [0 if kind in WITHOUT_TRIGGERS else count for kind, count, _ in frames]
@@ -68,17 +68,17 @@ def held_to_its_shape(data: bytes) -> list[Frame]:
     frames: list[Frame] = []
     for number, item in enumerate(items):
         assert item.offset >= position
-        assert isinstance(item, Tail) is (number == len(items) - 1)
+        assert isinstance(item, FramesEnd) is (number == len(items) - 1)
         if isinstance(item, Frame):
             assert item.seq >= min_seq
             assert item.end - item.offset == len(item.payload)
             min_seq = item.seq + item.count
             frames.append(item)
-        if isinstance(item, Gap):
+        if isinstance(item, NoFrame):
             assert not was_gap
             assert item.end > item.offset
-        was_gap = isinstance(item, Gap)
-        if not isinstance(item, Tail):
+        was_gap = isinstance(item, NoFrame)
+        if not isinstance(item, FramesEnd):
             position = item.end
         else:
             assert not was_gap

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from edgeagent.argo.access import Access
+from edgeagent.argo.access import ArgoAccess
 from edgeagent.errors import EngineUnavailable
 
 URL = "https://argo.example:2746"
@@ -25,7 +25,7 @@ class Clock:
 
 
 def authorization(file: Path) -> bytes:
-    return Access(URL, token_file=str(file)).authorization()
+    return ArgoAccess(URL, token_file=str(file)).authorization()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_token_is_taken_as_people_keep_it(tmp_path: Path, content: bytes, valu
 
 
 def test_without_a_token_file_no_token_is_sent() -> None:
-    assert Access(URL).authorization() == b""
+    assert ArgoAccess(URL).authorization() == b""
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_rotated_token_is_found_within_a_second_through_the_symlinks_of_kubern
     (tmp_path / "..data").symlink_to("..v1")
     (tmp_path / "token").symlink_to("..data/token")
     clock = Clock()
-    access = Access(URL, token_file=str(tmp_path / "token"), clock=clock)
+    access = ArgoAccess(URL, token_file=str(tmp_path / "token"), clock=clock)
     assert access.authorization() == b"Bearer old"
 
     (tmp_path / "..next").symlink_to("..v2")
@@ -102,7 +102,7 @@ def test_a_rotated_token_is_found_within_a_second_through_the_symlinks_of_kubern
 def test_a_token_written_in_place_is_found(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("old")
     clock = Clock()
-    access = Access(URL, token_file=str(tmp_path / "token"), clock=clock)
+    access = ArgoAccess(URL, token_file=str(tmp_path / "token"), clock=clock)
     access.authorization()
     (tmp_path / "token").write_text("newer")
     clock.now_s += 1
@@ -112,7 +112,7 @@ def test_a_token_written_in_place_is_found(tmp_path: Path) -> None:
 def test_a_token_that_became_unusable_is_not_replaced_by_the_old_one_and_mends_by_itself(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("old")
     clock = Clock()
-    access = Access(URL, token_file=str(tmp_path / "token"), clock=clock)
+    access = ArgoAccess(URL, token_file=str(tmp_path / "token"), clock=clock)
     access.authorization()
     (tmp_path / "token").write_text("")
     clock.now_s += 1
@@ -136,11 +136,11 @@ def client_files(directory: Path, name: str = "client") -> tuple[Path, Path, tru
 def test_certificate_and_host_are_checked_unless_insecure(tmp_path: Path) -> None:
     _, _, ca = client_files(tmp_path)
     ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    for context in (Access(URL).context(), Access(URL, ca_file=str(tmp_path / "ca.pem")).context()):
+    for context in (ArgoAccess(URL).context(), ArgoAccess(URL, ca_file=str(tmp_path / "ca.pem")).context()):
         assert context.verify_mode == ssl.CERT_REQUIRED
         assert context.check_hostname
         assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    insecure = Access(URL, insecure=True).context()
+    insecure = ArgoAccess(URL, insecure=True).context()
     assert insecure.verify_mode == ssl.CERT_NONE
     assert not insecure.check_hostname
 
@@ -148,7 +148,7 @@ def test_certificate_and_host_are_checked_unless_insecure(tmp_path: Path) -> Non
 def test_the_context_stays_until_a_certificate_is_renewed(tmp_path: Path) -> None:
     certificate, key, _ = client_files(tmp_path)
     clock = Clock()
-    access = Access(URL, cert_file=str(certificate), key_file=str(key), insecure=True, clock=clock)
+    access = ArgoAccess(URL, cert_file=str(certificate), key_file=str(key), insecure=True, clock=clock)
     before = access.context()
     clock.now_s += 5
     assert access.context() is before
@@ -167,4 +167,4 @@ def test_the_context_stays_until_a_certificate_is_renewed(tmp_path: Path) -> Non
 def test_a_file_that_is_no_certificate_is_named(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / "file.pem").write_bytes(content)
     with pytest.raises(EngineUnavailable, match=rf"{name} .*/file\.pem cannot be used \("):
-        Access(URL, **{name: str(tmp_path / "file.pem")}).context()  # type: ignore[arg-type]  # only the files
+        ArgoAccess(URL, **{name: str(tmp_path / "file.pem")}).context()  # type: ignore[arg-type]  # only the files

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edgeagent.demo.device import Client
+from edgeagent.demo.device import DeviceClient
 from edgeagent.demo.series import Reading
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from tests.fakes.listener import Listener
@@ -44,9 +44,9 @@ class Agent:
 
 
 @asynccontextmanager
-async def served(agent: Agent) -> AsyncIterator[Client]:
+async def served(agent: Agent) -> AsyncIterator[DeviceClient]:
     async with Listener(agent.serve) as listener:
-        client = Client(listener.port)
+        client = DeviceClient(listener.port)
         async with asyncio.timeout(DEADLINE_S):
             yield client
         await client.close()
@@ -89,5 +89,5 @@ async def test_a_connection_kept_from_before_a_restart_is_no_error() -> None:
 
 async def test_an_agent_that_does_not_run_is_told_as_unreachable(free_port: int) -> None:
     with pytest.raises(AgentUnreachable):
-        await Client(free_port).stats()
-    assert not await Client(free_port).ready()
+        await DeviceClient(free_port).stats()
+    assert not await DeviceClient(free_port).ready()

@@ -7,13 +7,13 @@ import pytest
 from rich.console import Console
 
 from edgeagent.demo import chart, series
-from edgeagent.demo.device import Stats
+from edgeagent.demo.device import DeviceStats
 from edgeagent.demo.plain import Plain
 from edgeagent.demo.scene import News, Sample, Scene, summary
 from edgeagent.demo.screen import picture
 from edgeagent.demo.series import Reading
 from edgeagent.demo.show import choose_display
-from edgeagent.demo.tally import Tally
+from edgeagent.demo.tally import DemoTally
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.wire.messages import Report, State
 
@@ -24,7 +24,7 @@ BAD = Sample(24.0, is_loss=True, waiting=9, uplink_works=False, agent_runs=False
 def scene_in_the_cut() -> Scene:
     """In the second loss: three promises wait, the line is cut, the agent killed."""
     readings = series.load()
-    tally = Tally()
+    tally = DemoTally()
     scene = Scene(readings, 22.0, tally)
     for index, reading in enumerate(readings[:218]):
         tally.accepted([f"c{index}"] if reading.is_loss and index > 214 else [])
@@ -47,7 +47,7 @@ def scene_in_the_cut() -> Scene:
         damaged=0,
     )
     events = EventCounts(received=218, stored=3, filtered=215)
-    scene.stats = Stats(Stats.Accounts(events, account, balanced=True), Stats.Uplink(connected=False))
+    scene.stats = DeviceStats(DeviceStats.Accounts(events, account, balanced=True), DeviceStats.Uplink(connected=False))
     scene.news = [News(float(index), f"thing {index}") for index in range(30)]
     report = Report("c1", readings[217].time, "s", "leak", State.BUFFERED, at="")
     scene.reports = [report] * 20
@@ -79,7 +79,7 @@ def test_at_80x24_everything_that_counts_can_be_read_without_colour() -> None:
 
 
 def test_the_picture_can_be_drawn_before_anything_is_known() -> None:
-    scene = Scene(series.load(), 22.0, Tally())
+    scene = Scene(series.load(), 22.0, DemoTally())
     assert "uplink STARTING" in "\n".join(drawn(scene, 80, 24))
 
 
@@ -102,7 +102,7 @@ def test_a_bar_is_as_high_as_its_value_and_a_missing_one_is_blank() -> None:
 
 def test_between_two_readings_the_last_one_holds_and_a_killed_agent_has_none() -> None:
     readings = [Reading("2022-03-29T09:00:00+02:00", 24.0), Reading("2022-03-29T10:00:00+02:00", 25.0)]
-    scene = Scene(readings, 1.0, Tally())
+    scene = Scene(readings, 1.0, DemoTally())
     scene.tally.accepted([])
     scene.sample()
     scene.sample()

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.demo.tally import RESPONSES, STATUSES, TRIGGERS, Tally
+from edgeagent.demo.tally import RESPONSES, STATUSES, TRIGGERS, DemoTally
 from edgeagent.errors import MessageError
 from edgeagent.ports.account import Account, EventCounts
 
@@ -25,19 +25,19 @@ ACCOUNT = Account(
 )
 
 
-def hear(tally: Tally, topic: str, *, dup: bool = False, **members: Any) -> None:
+def hear(tally: DemoTally, topic: str, *, dup: bool = False, **members: Any) -> None:
     tally.heard(topic, msgspec.json.encode(members), None, duplicate=dup)
 
 
-def hear_trigger(tally: Tally, correlation_id: str = "c1", *, dup: bool = False) -> None:
+def hear_trigger(tally: DemoTally, correlation_id: str = "c1", *, dup: bool = False) -> None:
     hear(tally, TRIGGERS, namespace="water", workflow={}, correlation_id=correlation_id, dup=dup)
 
 
-def hear_response(tally: Tally, *, duplicate: bool, dup: bool = False) -> None:
+def hear_response(tally: DemoTally, *, duplicate: bool, dup: bool = False) -> None:
     hear(tally, RESPONSES, correlation_id="c1", code=200, workflowId="leak-c1", duplicate=duplicate, dup=dup)
 
 
-def hear_status(tally: Tally, status: str, started_at: str | None = None) -> None:
+def hear_status(tally: DemoTally, status: str, started_at: str | None = None) -> None:
     hear(
         tally,
         STATUSES,
@@ -50,9 +50,9 @@ def hear_status(tally: Tally, status: str, started_at: str | None = None) -> Non
 
 
 @pytest.fixture
-def done() -> Tally:
+def done() -> DemoTally:
     """One event of interest and one of none, and the whole life of the workflow that was promised."""
-    tally = Tally()
+    tally = DemoTally()
     tally.accepted([])
     tally.accepted(["c1"])
     hear_trigger(tally)
@@ -63,75 +63,75 @@ def done() -> Tally:
     return tally
 
 
-def problems(tally: Tally, account: Account = ACCOUNT, events: EventCounts = EVENTS) -> list[str]:
+def problems(tally: DemoTally, account: Account = ACCOUNT, events: EventCounts = EVENTS) -> list[str]:
     return list(tally.problems(events, account, {"c1"}))
 
 
-def test_kept_promises_are_no_problem(done: Tally) -> None:
+def test_kept_promises_are_no_problem(done: DemoTally) -> None:
     assert problems(done) == []
     assert (done.events, done.filtered, done.sent, done.started, done.lost, done.doubled) == (2, 1, 1, 1, 0, 0)
 
 
-def test_a_promise_whose_workflow_never_succeeded_is_lost(done: Tally) -> None:
+def test_a_promise_whose_workflow_never_succeeded_is_lost(done: DemoTally) -> None:
     done.accepted(["c2"])
     hear_trigger(done, "c2")
     assert done.lost == 1
     assert problems(done)[0] == "1 of 2 workflows that were promised have not succeeded"
 
 
-def test_a_second_creation_is_doubled(done: Tally) -> None:
+def test_a_second_creation_is_doubled(done: DemoTally) -> None:
     hear_response(done, duplicate=False)
     assert done.doubled == 1
     assert problems(done) == ["1 workflows were started twice"]
 
 
-def test_a_second_beginning_is_doubled(done: Tally) -> None:
+def test_a_second_beginning_is_doubled(done: DemoTally) -> None:
     hear_status(done, "Pending")
     assert done.doubled == 1
 
 
-def test_a_second_run_is_doubled(done: Tally) -> None:
+def test_a_second_run_is_doubled(done: DemoTally) -> None:
     hear_status(done, "Succeeded", "2022-03-24T09:00:07Z")
     assert done.doubled == 1
 
 
-def test_a_trigger_that_was_sent_again_and_recognised_is_not_doubled(done: Tally) -> None:
+def test_a_trigger_that_was_sent_again_and_recognised_is_not_doubled(done: DemoTally) -> None:
     hear_trigger(done)
     hear_response(done, duplicate=True)
     assert (done.sent, done.sent_again, done.answers, done.known_before, done.doubled) == (1, 1, 2, 1, 0)
 
 
-def test_a_redelivery_by_the_broker_is_no_second_message(done: Tally) -> None:
+def test_a_redelivery_by_the_broker_is_no_second_message(done: DemoTally) -> None:
     hear_trigger(done, dup=True)
     hear_response(done, duplicate=False, dup=True)
     assert (done.sent_again, done.doubled) == (0, 0)
 
 
-def test_a_workflow_that_nobody_was_promised_is_a_problem(done: Tally) -> None:
+def test_a_workflow_that_nobody_was_promised_is_a_problem(done: DemoTally) -> None:
     hear_trigger(done, "c9")
     assert problems(done) == ["1 workflows were asked for that no event was promised"]
 
 
-def test_an_agent_that_does_not_tell_of_the_success_is_a_problem(done: Tally) -> None:
+def test_an_agent_that_does_not_tell_of_the_success_is_a_problem(done: DemoTally) -> None:
     assert list(done.problems(EVENTS, ACCOUNT, set())) == [
         "of 1 workflows the agent does not tell the sensor that they succeeded"
     ]
 
 
-def test_an_account_that_does_not_add_up_or_has_other_figures_is_a_problem(done: Tally) -> None:
+def test_an_account_that_does_not_add_up_or_has_other_figures_is_a_problem(done: DemoTally) -> None:
     assert "imported = 1 is not" in problems(done, msgspec.structs.replace(ACCOUNT, settled=0))[0]
     assert "settled 0 of 1" in problems(done, msgspec.structs.replace(ACCOUNT, settled=0, dead=1))[0]
     assert "received 3 is not" in problems(done, events=EventCounts(received=3, stored=1, filtered=1))[0]
     assert problems(done, events=EventCounts(received=1, stored=1)) == ["the agent counts 1 events, and acknowledged 2"]
 
 
-def test_waiting_are_the_promises_without_a_workflow(done: Tally) -> None:
+def test_waiting_are_the_promises_without_a_workflow(done: DemoTally) -> None:
     done.accepted(["c2"])
     assert done.waiting == 1
     hear(done, RESPONSES, correlation_id="c2", code=503, error="unreachable")
     assert done.waiting == 1
 
 
-def test_a_malformed_message_is_an_error(done: Tally) -> None:
+def test_a_malformed_message_is_an_error(done: DemoTally) -> None:
     with pytest.raises(MessageError, match="workflow"):
         hear(done, TRIGGERS, namespace="water")

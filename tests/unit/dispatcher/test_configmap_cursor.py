@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from edgeagent.dispatcher.configmaps import ConfigMaps, Patience
-from edgeagent.dispatcher.namespace import Namespace, Pace
+from edgeagent.dispatcher.namespace import Namespace, WatchTimes
 from edgeagent.errors import EngineUnavailable
 from edgeagent.wire.messages import Status
 from tests.fakes.configmaps import CORRELATION_ID, URL, Api, applying, configmap_name, ended
@@ -50,7 +50,7 @@ def leading(told: Told, configmaps: ConfigMaps | None) -> Namespace:
         send=told.send,
         cursor_topic="cursor",
         active=Counted(),
-        pace=Pace(hold_s=0.0),
+        pace=WatchTimes(hold_s=0.0),
         now=lambda: 1000.0,
         wall=lambda: 1_800_000_000.0,
         settled=told.settle,

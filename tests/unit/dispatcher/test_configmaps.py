@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from edgeagent.argo.wire import Metadata, Parameter, Workflow
+from edgeagent.argo.wire import ArgoParameter, Metadata, Workflow
 from edgeagent.dispatcher.configmaps import ConfigMaps, Patience, configmap_of
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from tests.fakes.configmaps import CORRELATION_ID, LABELS, URL, Api, applying, configmap_name, ended
@@ -31,8 +31,8 @@ def events(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("phase", "result"), [("Succeeded", "success"), ("Failed", "failure"), ("Error", "error")])
 def test_a_configmap_tells_the_end_of_its_workflow_and_is_owned_by_it(phase: str, result: str) -> None:
-    url = Parameter("artifact-url", "s3://results/1.parquet")
-    workflow = ended(phase, parameters=[Parameter("count", 3), url], message="step two")
+    url = ArgoParameter("artifact-url", "s3://results/1.parquet")
+    workflow = ended(phase, parameters=[ArgoParameter("count", 3), url], message="step two")
     assert configmap_of("plant", workflow) == {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -63,15 +63,15 @@ def test_a_configmap_tells_the_end_of_its_workflow_and_is_owned_by_it(phase: str
     [
         (None, None),
         ([], None),
-        ([Parameter("other", "x")], None),
-        ([Parameter("artifact-url", None)], None),
-        ([Parameter("artifact-url", "")], None),
-        ([Parameter("artifact-url", "x" * 4001)], None),
-        ([Parameter("artifact-url", 5)], "5"),
-        ([Parameter("artifact-url", {"bucket": ["a"]})], '{"bucket":["a"]}'),
+        ([ArgoParameter("other", "x")], None),
+        ([ArgoParameter("artifact-url", None)], None),
+        ([ArgoParameter("artifact-url", "")], None),
+        ([ArgoParameter("artifact-url", "x" * 4001)], None),
+        ([ArgoParameter("artifact-url", 5)], "5"),
+        ([ArgoParameter("artifact-url", {"bucket": ["a"]})], '{"bucket":["a"]}'),
     ],
 )
-def test_the_url_is_text_or_not_there(parameters: list[Parameter] | None, url: str | None) -> None:
+def test_the_url_is_text_or_not_there(parameters: list[ArgoParameter] | None, url: str | None) -> None:
     configmap = configmap_of("plant", ended(parameters=parameters))
     assert configmap is not None
     assert configmap["data"].get("artifact-url") == url

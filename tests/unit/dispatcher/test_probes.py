@@ -13,7 +13,7 @@ from edgeagent.dispatcher import gate
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.metrics import PREFIX, metrics_text
 from edgeagent.dispatcher.probes import Probes, not_ready
-from edgeagent.dispatcher.stats import Stats
+from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.errors import EngineRefused, Unavailable
 from edgeagent.httpapi.connection import Timeouts
@@ -22,7 +22,7 @@ from tests.fakes.dispatching import Stage, trigger
 from tests.fakes.http_agent import Reply, Wire, free_listener
 from tests.waiting import until, until_answer
 
-READY = Stats(connected=True)
+READY = DispatcherStats(connected=True)
 SAMPLE = re.compile(rf'{PREFIX}[a-z_]+(\{{[a-z]+="[a-z0-9]+"\}})? \d+')
 
 
@@ -32,8 +32,8 @@ def statuses() -> StatusesStats:
     return msgspec.convert({**values, "leading": True}, StatusesStats)
 
 
-def counting() -> Stats:
-    stats = Stats(answered={200: 7, 503: 2}, connected=True, gate=GateState.HOLDING)
+def counting() -> DispatcherStats:
+    stats = DispatcherStats(answered={200: 7, 503: 2}, connected=True, gate=GateState.HOLDING)
     for index, name in enumerate(stats.__struct_fields__):
         if isinstance(getattr(stats, name), int) and name != "connected":
             setattr(stats, name, 2000 + index)
@@ -45,7 +45,7 @@ class Probed:
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.stats = Stats()
+        self.stats = DispatcherStats()
 
     async def connect(self) -> Wire:
         """A raw connection."""
@@ -107,13 +107,13 @@ def test_the_metrics_are_in_prometheus_text_format() -> None:
     ("stats", "reason"),
     [
         (READY, None),
-        (Stats(connected=True, gate=GateState.HOLDING), None),
-        (Stats(connected=False), "broker"),
-        (Stats(connected=True, gate=GateState.CLOSED), "does not answer"),
-        (Stats(connected=True, gate=GateState.UNAUTHORIZED), "token"),
+        (DispatcherStats(connected=True, gate=GateState.HOLDING), None),
+        (DispatcherStats(connected=False), "broker"),
+        (DispatcherStats(connected=True, gate=GateState.CLOSED), "does not answer"),
+        (DispatcherStats(connected=True, gate=GateState.UNAUTHORIZED), "token"),
     ],
 )
-def test_ready_means_that_triggers_are_taken(stats: Stats, reason: str | None) -> None:
+def test_ready_means_that_triggers_are_taken(stats: DispatcherStats, reason: str | None) -> None:
     why = not_ready(stats)
     assert why == reason if reason is None else reason in str(why)
     assert "\n" not in str(why)
@@ -142,7 +142,7 @@ async def test_a_dispatcher_is_ready_while_its_gate_is_open_and_it_has_a_broker(
 
 async def test_healthy_says_nothing_of_broker_and_engine() -> None:
     async with probing() as probed:
-        probed.stats = Stats(connected=False, gate=GateState.UNAUTHORIZED)
+        probed.stats = DispatcherStats(connected=False, gate=GateState.UNAUTHORIZED)
         assert (await probed.ask("/healthz")).status == 200
         ready = await probed.ask("/readyz")
         assert (ready.status, ready.json["detail"]) == (503, "there is no connection to the broker")

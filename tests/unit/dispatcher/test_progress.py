@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgeagent.argo.wire import Metadata, Workflow, WorkflowStatus
 from edgeagent.dispatcher.cursor import MARGIN_S
-from edgeagent.dispatcher.progress import MIN_GAP_S, Progress, percent, status_of
+from edgeagent.dispatcher.progress import MIN_GAP_S, WorkflowProgress, percent, status_of
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
 
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
@@ -52,8 +52,8 @@ def workflow() -> Cluster:
     return Cluster()
 
 
-def leader(cursor_s: float | None = None) -> Progress:
-    progress = Progress("plant")
+def leader(cursor_s: float | None = None) -> WorkflowProgress:
+    progress = WorkflowProgress("plant")
     assert progress.lead(cursor_s, 0.0) == []
     return progress
 
@@ -249,7 +249,7 @@ def test_a_new_workflow_of_the_same_name_is_another_one(workflow: Cluster) -> No
 
 
 def test_who_does_not_lead_tells_nothing_and_knows_what_is_unfinished(workflow: Cluster) -> None:
-    progress = Progress("plant")
+    progress = WorkflowProgress("plant")
     assert progress.seen(workflow("Running", name="a"), 0.0) is None
     assert progress.seen(workflow("Running", name="b"), 0.0) is None
     assert progress.seen(workflow("Succeeded", name="b", ended=at(1)), 0.0) is None
@@ -267,7 +267,7 @@ def test_a_new_leader_tells_every_unfinished_one_again_and_each_only_once(workfl
 
 
 def test_what_was_deleted_while_nobody_led_is_told_by_the_next_leader(workflow: Cluster) -> None:
-    progress = Progress("plant")
+    progress = WorkflowProgress("plant")
     running = workflow("Running")
     progress.seen(running, 0.0)
     progress.deleted(workflow("Running"), 1.0)
@@ -278,7 +278,7 @@ def test_what_was_deleted_while_nobody_led_is_told_by_the_next_leader(workflow: 
 
 
 def test_what_was_deleted_while_another_led_is_forgotten_in_time(workflow: Cluster) -> None:
-    progress = Progress("plant")
+    progress = WorkflowProgress("plant")
     progress.seen(workflow("Running"), 0.0)
     progress.deleted(workflow("Running"), 50.0)
     progress.forget_deleted(50.0)
@@ -353,7 +353,7 @@ STEP = st.tuples(
 
 @given(st.lists(STEP, max_size=40))
 def test_whatever_happens_a_leader_has_told_the_present_state_in_the_end(steps: list[tuple[str, int, float]]) -> None:
-    cluster, progress, now_s = Cluster(), Progress("plant"), 0.0
+    cluster, progress, now_s = Cluster(), WorkflowProgress("plant"), 0.0
     state: dict[str, Any] = {"run": 0, "now": None}
     told_last: Status | None = None
     progress.lead(None, 0.0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgeagent.errors import StorageFailed
-from edgeagent.outbox.frame import Frame, Kind
-from edgeagent.outbox.reader import Reader
+from edgeagent.outbox.frame import Frame, FrameKind
+from edgeagent.outbox.reader import LogReader
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, REPLAYED, SETTLED, Armed
 from edgeagent.outbox.store import Store
@@ -118,8 +118,8 @@ def test_an_event_that_only_arms_is_no_trigger_and_no_stored_event() -> None:
         part = verify_part(after, NORMAL, 1)
         assert (part.records, part.triggers, part.damaged, part.next_seq) == (3, 4, (), None)
         assert [trigger.id for trigger in recorded_page(after, NORMAL, 0).triggers] == ["e1", "e2", "e3"]
-        items = Reader(after.log(NORMAL), 1).read(100, 1 << 20)
-        assert {item.kind for item in items if isinstance(item, Frame)} == {Kind.EVENT}
+        items = LogReader(after.log(NORMAL), 1).read(100, 1 << 20)
+        assert {item.kind for item in items if isinstance(item, Frame)} == {FrameKind.EVENT}
     assert [frame.kind.name for frame in segment_of(filesystem, 1)[2]] == [
         *("BATCH", "ARMED"),
         *("BATCH", "EVENT", "ARMED", "EVENT", "EVENT"),

@@ -10,10 +10,10 @@ from edgeagent.outbox.frame import (
     MAX_BLOCK_FRAMES,
     Batch,
     Frame,
-    Gap,
-    Kind,
+    FrameKind,
+    FramesEnd,
+    NoFrame,
     SegmentHeader,
-    Tail,
     blocks_bytes,
     decode_batch,
     encode_blocks,
@@ -31,11 +31,11 @@ def segment(*blocks: bytes, zeros: int = 64) -> bytearray:
 
 
 def events(seq: int, *payloads: bytes, salt: int = SALT) -> bytes:
-    return encode_blocks(salt, seq, bytes((Kind.EVENT,)) * len(payloads), [1] * len(payloads), payloads)
+    return encode_blocks(salt, seq, bytes((FrameKind.EVENT,)) * len(payloads), [1] * len(payloads), payloads)
 
 
 def batch(payload: bytes) -> Frame:
-    data = memoryview(encode_blocks(SALT, 5, bytes((Kind.BATCH,)), [0], [payload]))
+    data = memoryview(encode_blocks(SALT, 5, bytes((FrameKind.BATCH,)), [0], [payload]))
     block = read_block(data, 0, SALT)
     assert block is not None
     [frame] = frames_of(block, data)
@@ -43,7 +43,7 @@ def batch(payload: bytes) -> Frame:
     return frame
 
 
-def scanned(data: bytes | bytearray) -> list[Frame | Gap | Tail]:
+def scanned(data: bytes | bytearray) -> list[Frame | NoFrame | FramesEnd]:
     return list(scan(memoryview(bytes(data)), SALT, 101))
 
 
@@ -80,13 +80,13 @@ def test_what_is_too_short_or_empty_is_no_header(data: bytes) -> None:
 @pytest.mark.parametrize("size", range(20))
 def test_a_block_is_padded_to_eight_bytes_and_comes_back_as_it_was(size: int) -> None:
     payload = bytes(range(size))
-    data = memoryview(encode_blocks(SALT, 2**64 - 1, bytes((Kind.MOVED,)), [65535], [payload]))
+    data = memoryview(encode_blocks(SALT, 2**64 - 1, bytes((FrameKind.MOVED,)), [65535], [payload]))
     assert len(data) % ALIGNMENT == 0
     block = read_block(data, 0, SALT)
     assert block is not None
     assert (block.start, block.end) == (0, len(data))
     [frame] = frames_of(block, data)
-    assert frame == Frame(block.offset, block.offset + size, 2**64 - 1, 65535, Kind.MOVED, payload)
+    assert frame == Frame(block.offset, block.offset + size, 2**64 - 1, 65535, FrameKind.MOVED, payload)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 100, MAX_BLOCK_FRAMES, MAX_BLOCK_FRAMES + 1, 3 * MAX_BLOCK_FRAMES])
@@ -118,7 +118,7 @@ def test_a_payload_with_one_wrong_bit_is_a_gap() -> None:
     assert block is not None
     for wrong in with_wrong_bits(data, block.offset, block.offset + 7):
         gap, good = frames_of(block, memoryview(wrong))
-        assert gap == Gap(block.offset, block.offset + 7)
+        assert gap == NoFrame(block.offset, block.offset + 7)
         assert isinstance(good, Frame)
         assert good.payload == b"temp 98"
 
@@ -147,13 +147,13 @@ def test_frames_are_read_in_order_up_to_the_zeros() -> None:
         (103, b""),
         (104, b"d"),
     ]
-    assert tail == Tail(len(data) - 64, torn=False, written_seq=105)
+    assert tail == FramesEnd(len(data) - 64, torn=False, written_seq=105)
 
 
 def test_a_segment_without_room_left_ends_at_its_end() -> None:
     data = segment(events(101, b"a"), zeros=0)
-    assert scanned(data)[-1] == Tail(len(data), torn=False, written_seq=102)
-    assert scanned(HEADER.encode()) == [Tail(HEADER_BYTES, torn=False, written_seq=101)]
+    assert scanned(data)[-1] == FramesEnd(len(data), torn=False, written_seq=102)
+    assert scanned(HEADER.encode()) == [FramesEnd(HEADER_BYTES, torn=False, written_seq=101)]
 
 
 def test_a_payload_that_ends_in_zeros_is_whole() -> None:
@@ -166,9 +166,9 @@ def test_damage_in_the_middle_is_a_gap_and_what_follows_is_read() -> None:
     before, hit, after = [item for item in scanned(data) if isinstance(item, Frame)]
     data[hit.offset] ^= 1
     first, gap, third, tail = scanned(data)
-    assert gap == Gap(hit.offset, hit.end)
+    assert gap == NoFrame(hit.offset, hit.end)
     assert (first, third) == (before, after)
-    assert isinstance(tail, Tail)
+    assert isinstance(tail, FramesEnd)
 
 
 def test_the_second_index_serves_when_the_first_one_is_damaged() -> None:
@@ -188,7 +188,7 @@ def test_a_block_both_of_whose_indexes_are_damaged_is_a_gap() -> None:
     data[start + len(blocks[1]) - 20] ^= 1
     assert payloads(data) == [b"first", b"fifth"]
     gap = scanned(data)[1]
-    assert isinstance(gap, Gap)
+    assert isinstance(gap, NoFrame)
     assert gap.offset == start
 
 
@@ -203,7 +203,7 @@ def test_a_torn_end_is_a_tail_that_is_torn() -> None:
     hit = scanned(data)[1]
     assert isinstance(hit, Frame)
     data[hit.offset : hit.offset + 3] = bytes(3)
-    assert scanned(data)[-1] == Tail(HEADER_BYTES + len(events(101, b"first")), torn=True, written_seq=103)
+    assert scanned(data)[-1] == FramesEnd(HEADER_BYTES + len(events(101, b"first")), torn=True, written_seq=103)
     assert payloads(data) == [b"first"]
 
 
@@ -211,7 +211,7 @@ def test_old_blocks_of_another_salt_are_never_seen() -> None:
     new = events(101, b"new")
     data = segment(new, events(102, b"old", b"old", b"old", salt=SALT + 1))
     assert payloads(data) == [b"new"]
-    assert scanned(data)[-1] == Tail(HEADER_BYTES + len(new), torn=True, written_seq=102)
+    assert scanned(data)[-1] == FramesEnd(HEADER_BYTES + len(new), torn=True, written_seq=102)
 
 
 def test_nothing_is_read_twice_when_bytes_were_copied() -> None:

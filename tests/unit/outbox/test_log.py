@@ -7,9 +7,9 @@ import pytest
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.ending import Recovered
-from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, Kind, SegmentHeader
+from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, FrameKind, SegmentHeader
 from edgeagent.outbox.log import Entries, Log, room_of
-from edgeagent.outbox.reader import Damage, Reader
+from edgeagent.outbox.reader import Damage, LogReader
 from edgeagent.outbox.segment import Segment, number_of, segment_path
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 
@@ -35,12 +35,12 @@ class Kept:
         """Append in one commit."""
         room = room_of(len(payloads), sum(map(len, payloads)))
         return self.log.append(
-            Entries(bytes((Kind.EVENT,)) * len(payloads), [1] * len(payloads), payloads, room), Batch(1, 0)
+            Entries(bytes((FrameKind.EVENT,)) * len(payloads), [1] * len(payloads), payloads, room), Batch(1, 0)
         )
 
     def read(self, seq: int = 1) -> list[bytes | Damage]:
         """Everything from a seq on."""
-        reader = Reader(self.log, seq)
+        reader = LogReader(self.log, seq)
         found: list[bytes | Damage] = []
         while items := reader.read(3, 1 << 20):
             found += [item.payload if isinstance(item, Frame) else item for item in items]

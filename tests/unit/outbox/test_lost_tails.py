@@ -17,7 +17,7 @@ from edgeagent.outbox.records import (
     PARKED_WAY,
     SETTLED,
     WINDOWS,
-    Limits,
+    OutboxLimits,
 )
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
@@ -306,7 +306,7 @@ def test_a_newest_segment_that_went_because_all_of_it_was_settled_is_no_loss() -
 
 def test_evidence_costs_no_write_and_no_sync_more_than_the_checkpoint_of_each_new_segment() -> None:
     filesystem = disk()
-    store = opened(filesystem, Limits(100 * SEGMENT_BYTES, SEGMENT_BYTES, 100))
+    store = opened(filesystem, OutboxLimits(100 * SEGMENT_BYTES, SEGMENT_BYTES, 100))
     fill(store, 1)
     counts: Counter[str] = Counter()
     filesystem.fails = lambda _number, name: bool(counts.update([name]))
@@ -318,7 +318,7 @@ def test_evidence_costs_no_write_and_no_sync_more_than_the_checkpoint_of_each_ne
 
 def test_while_triggers_settle_evidence_costs_nothing_either() -> None:
     filesystem = disk()
-    store = opened(filesystem, Limits(100 * SEGMENT_BYTES, SEGMENT_BYTES, 100))
+    store = opened(filesystem, OutboxLimits(100 * SEGMENT_BYTES, SEGMENT_BYTES, 100))
     fill(store, 1)
     counts: Counter[str] = Counter()
     filesystem.fails = lambda _number, name: bool(counts.update([name]))

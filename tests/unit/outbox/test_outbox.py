@@ -10,7 +10,7 @@ import pytest
 from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox import outbox as outbox_module
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, SETTLED, Leased, Limits
+from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, SETTLED, Leased, OutboxLimits
 from edgeagent.outbox.search import find
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 from tests.fakes.stores import (
@@ -29,7 +29,7 @@ from tests.waiting import DEADLINE_S, until
 
 
 @asynccontextmanager
-async def running(filesystem: CrashFilesystem, limits: Limits = LIMITS) -> AsyncIterator[Outbox]:
+async def running(filesystem: CrashFilesystem, limits: OutboxLimits = LIMITS) -> AsyncIterator[Outbox]:
     """An outbox that commits; closed in the end as the agent does it."""
     outbox = await Outbox.open(lambda: open_store(filesystem, limits))
     task = asyncio.create_task(outbox.run())
@@ -93,7 +93,7 @@ async def test_appends_that_come_while_the_disk_is_busy_share_one_sync_and_are_a
     filesystem = disk()
     gate = Gate(filesystem)
     order: list[int] = []
-    async with running(filesystem, Limits(1 << 20, 64 << 10, 100)) as outbox:
+    async with running(filesystem, OutboxLimits(1 << 20, 64 << 10, 100)) as outbox:
         await outbox.append(group(NORMAL, record("warm")))
         before = filesystem.syncs
         gate.shut()
@@ -208,7 +208,7 @@ async def test_the_barrier_waits_for_nothing_when_nothing_is_under_way() -> None
 
 async def test_a_search_over_a_backlog_lets_commits_through() -> None:
     filesystem = disk()
-    async with running(filesystem, Limits(64 << 20, 8 << 20, 100)) as outbox:
+    async with running(filesystem, OutboxLimits(64 << 20, 8 << 20, 100)) as outbox:
         await outbox.append(group(NORMAL, *(record(f"e{number}") for number in range(5000))))
         search = asyncio.create_task(find(outbox, NORMAL, lambda leased: leased.record.id.endswith("7"), 3))
         await outbox.append(group(NORMAL, record("x7")))
@@ -377,7 +377,7 @@ async def test_an_outbox_that_cannot_be_opened_says_so_and_leaves_no_thread() ->
 
 async def test_commits_wait_for_company_when_that_is_configured() -> None:
     filesystem = disk()
-    outbox = await Outbox.open(lambda: open_store(filesystem, Limits(1 << 20, 64 << 10, 10)), commit_delay_s=0.05)
+    outbox = await Outbox.open(lambda: open_store(filesystem, OutboxLimits(1 << 20, 64 << 10, 10)), commit_delay_s=0.05)
     task = asyncio.create_task(outbox.run())
     await outbox.append(group(NORMAL, record("warm")))
     before = filesystem.syncs

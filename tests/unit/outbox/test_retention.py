@@ -16,7 +16,7 @@ from edgeagent.outbox.records import (
     REPLAYED,
     SETTLED,
     DeadLimits,
-    Limits,
+    OutboxLimits,
 )
 from edgeagent.outbox.store import Store
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
@@ -205,7 +205,7 @@ def buried(store: Store, count: int, first: int = 1) -> None:
         store.move(leased, DEAD, DEAD_WAY, reason="no", code=400, attempts=1)
 
 
-def dying(**limits: Any) -> Limits:
+def dying(**limits: Any) -> OutboxLimits:
     return LIMITS._replace(max_bytes=1 << 20, dead=DeadLimits(**limits))
 
 

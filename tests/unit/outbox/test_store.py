@@ -15,7 +15,7 @@ from edgeagent.outbox.records import (
     REPLAYED,
     SETTLED,
     Group,
-    Limits,
+    OutboxLimits,
     digest_of,
 )
 from edgeagent.outbox.store import Store
@@ -156,7 +156,7 @@ def test_dead_letters_are_written_when_the_outbox_is_full() -> None:
 
 
 def test_an_outbox_of_the_least_size_does_not_fill_up_with_what_is_settled() -> None:
-    store = opened(disk(), Limits(4 * SEGMENT_BYTES, SEGMENT_BYTES, 100))
+    store = opened(disk(), OutboxLimits(4 * SEGMENT_BYTES, SEGMENT_BYTES, 100))
     for round_number in range(20):
         for log in (NORMAL, HIGH):
             assert isinstance(store.append([group(log, record(f"{log}{round_number}", data=DATA))])[0], int)
@@ -285,7 +285,7 @@ def test_segments_go_only_after_a_checkpoint_holds_what_settled_them() -> None:
 
 
 def test_reading_a_backlog_holds_one_part_of_it_in_memory() -> None:
-    limits = Limits(64 << 20, 8 << 20, 10)
+    limits = OutboxLimits(64 << 20, 8 << 20, 10)
     store = opened(disk(), limits)
     for start in range(0, 5000, 1000):
         store.append([group(NORMAL, *(record(f"e{start + number}", data=DATA) for number in range(1000)))])

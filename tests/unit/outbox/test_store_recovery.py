@@ -5,7 +5,7 @@ from itertools import chain
 
 import pytest
 
-from edgeagent.outbox.frame import Kind, SegmentHeader, encode_blocks
+from edgeagent.outbox.frame import FrameKind, SegmentHeader, encode_blocks
 from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,
@@ -44,7 +44,7 @@ def test_the_last_commit_may_be_cut_anywhere_and_earlier_records_survive() -> No
     path, data, frames = segment_of(filesystem, 1)
     last = blocks_of(data)[-1]
     for cut in range(last.start, last.end + 1):
-        whole = [frame.seq for frame in frames if frame.kind is Kind.EVENT and frame.end <= cut]
+        whole = [frame.seq for frame in frames if frame.kind is FrameKind.EVENT and frame.end <= cut]
         for torn in (data[:cut], data[:cut] + bytes(len(data) - cut)):
             survivor = filesystem_with(filesystem, path, torn)
             after = opened(survivor)
@@ -88,7 +88,7 @@ def test_damage_in_an_older_segment_is_lost_as_an_exact_range_counted_and_told(
     fill(store, 3 * A_SEGMENT)
     store.close()
     path, _, frames = segment_of(filesystem, 2)
-    for frame in [frame for frame in frames if frame.seq in {7, 8} and frame.kind is Kind.EVENT]:
+    for frame in [frame for frame in frames if frame.seq in {7, 8} and frame.kind is FrameKind.EVENT]:
         filesystem.damage(path, frame.offset + 30, b"\xff\xff")
     after = opened(filesystem)
     with caplog.at_level(logging.ERROR):

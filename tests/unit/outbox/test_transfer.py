@@ -10,7 +10,7 @@ import pytest
 from edgeagent.errors import CommandFailed, MessageError, OutboxFull, RecordTooLarge
 from edgeagent.events.event import Record
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
-from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPORTED, HIGH, NORMAL, REPLAYED, SETTLED, WINDOWS, Limits
+from edgeagent.outbox.records import DEAD, DEAD_WAY, EXPORTED, HIGH, NORMAL, REPLAYED, SETTLED, WINDOWS, OutboxLimits
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.transfer import release_exported, take_in, waiting_page
 from edgeagent.ports.transfer import Checker, ExportedTrigger, Lines, exported_trigger, imported_record
@@ -247,7 +247,7 @@ def test_the_same_file_again_is_recognised_and_another_one_is_not() -> None:
 
 
 def test_an_import_that_finds_no_room_says_so_and_goes_on_later() -> None:
-    store = opened(disk(), Limits(max_bytes=4 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=100))
+    store = opened(disk(), OutboxLimits(max_bytes=4 * SEGMENT_BYTES, segment_bytes=SEGMENT_BYTES, dedupe_events=100))
     with pytest.raises(OutboxFull):
         take_in(store, DIGEST, 1, triggers(40), 1_000)
     stored = store.account().imported
