@@ -20,9 +20,9 @@ from edgeagent.common.foreign import shown
 from edgeagent.errors import DeadLettersFull, Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.events.dedupe import Dedupe, Verdict, event_key
 from edgeagent.events.event import Draft, Record, check, record
+from edgeagent.outbox.commit import pass_on
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
-from edgeagent.outbox.turn import pass_on
 from edgeagent.ports.device import Accepted, TriggerRef
 from edgeagent.rules.firing_limits import Step
 from edgeagent.rules.ruleset import Match, RuleSet

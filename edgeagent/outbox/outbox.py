@@ -16,6 +16,7 @@ import msgspec
 
 from edgeagent.errors import OutboxError, OutboxFull
 from edgeagent.outbox.alarm import Alarm
+from edgeagent.outbox.commit import Append, Commit, Commits, DiskAlert, Done, Health, apply, commit, health_of, pass_on
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.headroom import Headroom
 from edgeagent.outbox.records import (
@@ -33,19 +34,17 @@ from edgeagent.outbox.records import (
 )
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
-from edgeagent.outbox.turn import Append, DiskTold, Done, Health, Turn, Turns, apply, look, pass_on, work_off
 
 # Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
 _CHECKPOINT_S = 5.0
 _CHECKPOINT_RELEASES = 1000
-# Under load what is told of the outbox is as old as this, and one commit.
-_LOOK_S = 0.1
+_HEALTH_S = 0.1  # under load `health` is at most this old, and one commit
 
 T = TypeVar("T")
 
 
 class Outbox:
-    """See the module."""
+    """Owns the store, its disk thread, and the batch that grows. A seq that it answers is a promise: it is synced."""
 
     def __init__(self, store: Store, disk: DiskThread, *, commit_delay_s: float = 0.0) -> None:
         """An outbox over an open store, which only the disk thread uses from now on, while it has anything to do."""
@@ -58,8 +57,8 @@ class Outbox:
         self._releases: list[tuple[str, int, str]] = []
         self._unkept = 0
         self._keep_at: float | None = None
-        self._turns = Turns(self._loop)
-        self._alarm = Alarm(self._loop, self._begin)  # begins the next turn
+        self._commits = Commits(self._loop)
+        self._alarm = Alarm(self._loop, self._begin)  # begins the next commit
         self._running: asyncio.Future[None] | None = None
         self._tails = Tails({name: store.leased_seq(name) for name in EVENT_LOGS}, store.ends(), store.boot)
         self._headroom = Headroom()
@@ -68,11 +67,11 @@ class Outbox:
         self.recent_deliveries = store.recent.deliveries()
         self.firings = list(store.firings)
         self.events = msgspec.structs.replace(store.events)
-        self._health = look(store)
-        self._told = DiskTold(self._health.failure)
-        self.dead_full = self._health.dead.full  # why no dead letter is taken: to look at often, as of the last turn
-        self.parked = self._health.parked  # to look at often: a little behind what `health` says, at worst
-        self._looked_at = self._loop.time()
+        self._health = health_of(store)
+        self._alert = DiskAlert(self._health.failure)
+        self.dead_full = self._health.dead.full  # why no dead letter is taken; cheap to read, as of the last commit
+        self.parked = self._health.parked  # cheap to read, at worst a little older than `health`
+        self._health_at = self._loop.time()
         self._changed = False
         self.on_change: Callable[[], None] = lambda: None
 
@@ -93,11 +92,11 @@ class Outbox:
 
     @property
     def health(self) -> Health:
-        """How it is now; under load as it was a moment ago, after a commit."""
+        """The state of the outbox now; under load, as of the last commit."""
         if self._changed and not self._disk.jobs:
             apply(self._store, self._releases)
             self._releases = []
-            self._take_up(look(self._store))
+            self._take_up(health_of(self._store))
         return self._health
 
     def hours_left(self) -> float | None:
@@ -118,14 +117,14 @@ class Outbox:
         self.submit(group, lambda outcome: pass_on(waiter, outcome))
         return await waiter
 
-    def submit(self, group: Group, told: Callable[[int | BaseException], None]) -> None:
-        """As `append`, for one that must know the outcome even if nobody waits for it: `told` is called with it."""
-        self._appends.append((group, told))
+    def submit(self, group: Group, on_outcome: Callable[[int | BaseException], None]) -> None:
+        """Like `append`, for a caller that must learn the outcome even if it is cancelled: `on_outcome` gets it."""
+        self._appends.append((group, on_outcome))
         self._begin_soon()
 
     async def barrier(self) -> None:
         """Return when everything appended before this call is synced or refused."""
-        await self._turns.until_ended(self._turns.begun + bool(self._appends))
+        await self._commits.until_ended(self._commits.begun + bool(self._appends))
 
     async def lease(self, name: str) -> list[Leased]:
         """The next triggers of a log, in order, each once; empty when there are none for now.
@@ -255,7 +254,7 @@ class Outbox:
         self._running = self._loop.create_future()
         self._begin_soon()
         try:
-            await self._running  # ends with an error if a turn does
+            await self._running  # ends with an error if a commit does
         finally:
             self._running = None
 
@@ -266,63 +265,63 @@ class Outbox:
             StorageFailed: what was released last may be sent again.
         """
         try:
-            await self._turns.until_ended(self._turns.begun)  # of a cancelled `run`
-            self._begin_turn(keep=True, probe=False)
-            await self._turns.until_ended(self._turns.begun)
+            await self._commits.until_ended(self._commits.begun)  # of a cancelled `run`
+            self._begin_commit(keep=True, probe=False)
+            await self._commits.until_ended(self._commits.begun)
             await self._on_disk(self._store.close)
         finally:
             self._alarm.cancel()
             self._disk.close()
 
     def _begin_soon(self) -> None:
-        """Begin a turn when the loop comes round, with all that has come by then, or after `commit_delay`."""
+        """Begin a commit in the loop's next turn, with everything that has come by then, or after `commit_delay`."""
         if self._commit_delay_s:
             self._alarm.at(self._loop.time() + self._commit_delay_s)
         else:
             self._alarm.soon()
 
     def _begin(self) -> None:
-        """Begin a turn if there is something to do, and see that the next one comes when it is due."""
+        """Begin a commit if there is something to do, and set the alarm for what is due later."""
         self._alarm.cancel()
-        if self._running is None or self._turns.under_way:
-            return  # whoever ends that turn comes here again
+        if self._running is None or self._commits.under_way:
+            return  # the end of that commit comes here again
         now = self._loop.time()
         keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
-        probe = self._told.probe_at is not None and now >= self._told.probe_at
+        probe = self._alert.probe_at is not None and now >= self._alert.probe_at
         if self._appends or keep or probe:
-            self._begin_turn(keep=keep, probe=probe)
+            self._begin_commit(keep=keep, probe=probe)
             return
-        for at in (self._keep_at, self._told.probe_at):
+        for at in (self._keep_at, self._alert.probe_at):
             if at is not None:
                 self._alarm.at(at)
 
-    def _begin_turn(self, *, keep: bool, probe: bool) -> None:
-        look = self._loop.time() - self._looked_at >= _LOOK_S
-        turn = Turn(
+    def _begin_commit(self, *, keep: bool, probe: bool) -> None:
+        with_health = self._loop.time() - self._health_at >= _HEALTH_S
+        work = Commit(
             self._appends,
             self._releases,
             self._tails.handed_out(),
             msgspec.structs.replace(self.events),
             keep,
             probe,
-            look,
+            with_health,
         )
         self._appends, self._releases = [], []
-        self._turns.begun += 1
-        self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
+        self._commits.begun += 1
+        self._disk.begin(lambda: commit(self._store, work), lambda done, error: self._end_commit(work, done, error))
 
-    def _end_turn(self, turn: Turn, done: Done | None, error: BaseException | None) -> None:
-        if turn.put_back:
+    def _end_commit(self, work: Commit, done: Done | None, error: BaseException | None) -> None:
+        if work.put_back:
             self._tails.open()
         if done is None:
-            self._fall_over(turn.appends, error or RuntimeError("a turn on the disk thread came to nothing"))
-        elif rest := self._answer(turn, done):
+            self._fall_over(work.appends, error or RuntimeError("a commit on the disk thread came to nothing"))
+        elif rest := self._answer(work, done):
             self._try_again(rest)
             return
-        self._turns.end()  # behind those who are answered: what they do then is done before
+        self._commits.end()  # after the callbacks: what they do is done before those at a barrier resume
         if done is None:
             return
-        if turn.appends:
+        if work.appends:
             self.on_change()
         if self._appends and self._commit_delay_s:
             self._begin_soon()
@@ -330,40 +329,40 @@ class Outbox:
             self._begin()
 
     def _fall_over(self, appends: Sequence[Append], error: BaseException) -> None:
-        """A turn, or the thread, ended by a defect: nobody waits for it for ever, and `run` ends with it."""
-        for _, told in appends:
-            told(error)
+        """Fail everybody who waits, and `run`: a defect ended a commit, or the disk thread."""
+        for _, on_outcome in appends:
+            on_outcome(error)
         if self._running is not None and not self._running.done():
             self._running.set_exception(error)
 
     def _try_again(self, rest: list[Append]) -> None:
-        """Go on with the turn: what is in the tails may be dropped for these."""
+        """Commit these again after the tails were put back: what stood in them may be dropped to make room."""
         self._tails.close()
         counts = msgspec.structs.replace(self.events)
-        turn = Turn(rest, [], {}, counts, keep=False, probe=False, look=False, put_back=self._tails.put_back())
-        self._disk.begin(lambda: work_off(self._store, turn), lambda done, error: self._end_turn(turn, done, error))
+        work = Commit(rest, [], {}, counts, keep=False, probe=False, with_health=False, put_back=self._tails.put_back())
+        self._disk.begin(lambda: commit(self._store, work), lambda done, error: self._end_commit(work, done, error))
 
-    def _answer(self, turn: Turn, done: Done) -> list[Append]:
-        """Answer those who append, but those for whom the tails may have to make room; these are returned."""
+    def _answer(self, work: Commit, done: Done) -> list[Append]:
+        """Answer the appends; returns those that were refused for want of room which the tails may have to make."""
         self._changed = True
         if done.health is not None:
             self._take_up(done.health)
         self.dead_full = done.dead_full
-        self._told.tell(done.failure, self._loop.time())
-        if turn.keep:
+        self._alert.update(done.failure, self._loop.time())
+        if work.keep:
             self._unkept = len(self._releases) if done.kept else self._unkept
             self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
         rest: list[Append] = []
-        for append, outcome in zip(turn.appends, done.outcomes, strict=True):
-            group, told = append
-            if isinstance(outcome, OutboxFull) and self._store.limits.drop_oldest and not turn.put_back:
+        for append, outcome in zip(work.appends, done.outcomes, strict=True):
+            group, on_outcome = append
+            if isinstance(outcome, OutboxFull) and self._store.limits.drop_oldest and not work.put_back:
                 rest.append(append)
                 continue
             if not isinstance(outcome, OutboxError):
                 self.events.stored += len(group.keys)
                 self.events.received += len(group.keys)
                 self._tails.added(group, outcome, done.ends)
-            told(outcome)
+            on_outcome(outcome)
         return rest
 
     async def _when_released(self, move: Callable[[], None]) -> None:
@@ -377,10 +376,10 @@ class Outbox:
         await self._on_disk(work)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
-        is_due = self._loop.time() - self._looked_at >= _LOOK_S  # moves may go on for long, with no commit among them
+        is_due = self._loop.time() - self._health_at >= _HEALTH_S  # many moves may follow each other without a commit
 
         def job() -> tuple[T, dict[str, int], str, Health | None]:
-            return work(), self._store.ends(), self._store.dead.refusing(), look(self._store) if is_due else None
+            return work(), self._store.ends(), self._store.dead.refusing(), health_of(self._store) if is_due else None
 
         try:
             result, ends, self.dead_full, health = await self._disk.call(job)
@@ -395,5 +394,5 @@ class Outbox:
         self._health = health
         self.parked = health.parked
         self._changed = False
-        self._looked_at = self._loop.time()
-        self._headroom.sample(self._looked_at, health.account.pending)
+        self._health_at = self._loop.time()
+        self._headroom.sample(self._health_at, health.account.pending)

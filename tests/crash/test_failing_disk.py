@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import StorageFailed
+from edgeagent.outbox import commit as commit_module
 from edgeagent.outbox import outbox as outbox_module
-from edgeagent.outbox import turn as turn_module
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, SETTLED, OutboxLimits
@@ -60,7 +60,7 @@ async def append_until_refused(outbox: Outbox, accepted: list[str]) -> StorageFa
 @pytest.fixture(autouse=True)
 def quick_probe(monkeypatch: pytest.MonkeyPatch) -> None:
     """Try a failing disk more often, and keep releases sooner."""
-    monkeypatch.setattr(turn_module, "_PROBE_S", 0.02)
+    monkeypatch.setattr(commit_module, "_PROBE_S", 0.02)
     monkeypatch.setattr(outbox_module, "_CHECKPOINT_S", 0.05)
 
 
@@ -84,7 +84,7 @@ async def test_what_the_disk_refuses_is_not_acknowledged_and_what_it_took_is_kep
         outbox.release([leased[0]], SETTLED)
         await until(lambda: outbox.health.account.settled == 1)
         filesystem.heal()
-        # Nobody sends anything, and still it is well again.
+        # Nobody sends anything, and still the disk is found to work again.
         await until(lambda: not outbox.health.failure)
         await outbox.append(group(NORMAL, record("after")))
     assert filesystem.synced_again == []

@@ -275,7 +275,7 @@ async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.Monke
 async def test_the_account_goes_on_while_triggers_are_moved_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(outbox_module, "_LOOK_S", 0.0)
+    monkeypatch.setattr(outbox_module, "_HEALTH_S", 0.0)
     filesystem = disk()
     gate = Gate(filesystem)
     async with running(filesystem) as outbox:

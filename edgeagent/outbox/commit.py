@@ -1,4 +1,4 @@
-"""What one turn does on the disk thread, and how the store is told of afterwards."""
+"""A group commit: what it does on the disk thread, what comes of it, and the health of the store after it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from edgeagent.outbox.store import Store
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.ports.verification import DeadHealth
 
-# What is appended, and who is told the seq of its first trigger, or why it is not stored.
+# A group, and the callback that gets the seq of its first trigger, or the error for which nothing of it is stored.
 Append = tuple[Group, Callable[[int | BaseException], None]]
 
-# While the disk fails it is tried this often, also when nobody sends anything: who waits for `readyz` never would.
+# While the disk fails it is probed this often, even when no event comes: a device that waits for /readyz sends none.
 _PROBE_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
 class Health(msgspec.Struct, frozen=True):
-    """How the outbox is. `accepting` False: it refuses events for want of space.
+    """The state of the outbox at one moment.
 
-    `failure`: what the disk said when it last refused something that it has not taken since, empty when it is well.
+    `accepting`: False while it refuses events for want of space. `failure`: the disk's last error, until the disk takes
+    again what it refused; empty while the disk works.
     """
 
     account: Account
@@ -41,11 +42,13 @@ class Health(msgspec.Struct, frozen=True):
     dead: DeadHealth
 
 
-class Turn(NamedTuple):
-    """What is to be done: see the order of a commit in `store`.
+class Commit(NamedTuple):
+    """The work of one group commit. `store` documents the order in which it is done.
 
-    `handed_out`: what is below this seq of a log was leased. `keep`: write a checkpoint. `probe`: see whether a failing
-    disk is well again. `look`: tell the health. `put_back`: read the logs on from these seqs.
+    `appends`: groups to store. `releases`: log, seq and way of each trigger that ended. `handed_out`: for each log, the
+    seq below which every trigger was leased. `counts`: the events' account to write with it. `keep`: write a
+    checkpoint. `probe`: try a failing disk again. `with_health`: report the health after it. `put_back`: for each log,
+    the seq to read on from, because triggers that were held in memory are left to the disk.
     """
 
     appends: list[Append]
@@ -54,12 +57,12 @@ class Turn(NamedTuple):
     counts: EventCounts
     keep: bool
     probe: bool
-    look: bool
+    with_health: bool
     put_back: Mapping[str, int] = {}
 
 
-class Turns:
-    """How many turns were begun and have ended, one after the other; and who waits for that."""
+class Commits:
+    """Counts the commits that were begun and that ended, one at a time, and wakes those who wait for one to end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.begun = 0
@@ -69,11 +72,11 @@ class Turns:
 
     @property
     def under_way(self) -> bool:
-        """Whether one is."""
+        """Whether a commit was begun that has not ended."""
         return self._ended < self.begun
 
     def end(self) -> None:
-        """The one under way has ended: tell who waits."""
+        """End the commit that is under way, and wake everybody who waits."""
         self._ended += 1
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -81,7 +84,7 @@ class Turns:
                 waiter.set_result(None)
 
     async def until_ended(self, number: int) -> None:
-        """Return when so many have ended."""
+        """Return when this many commits have ended since the outbox was opened."""
         while self._ended < number:
             waiter: asyncio.Future[None] = self._loop.create_future()
             self._waiting.append(waiter)
@@ -89,10 +92,11 @@ class Turns:
 
 
 class Done(NamedTuple):
-    """What came of it.
+    """The result of a commit.
 
-    An outcome for each append, how far each log of events reaches, whether releases were kept, what the disk says, why
-    no dead letter is taken.
+    `outcomes`: for each append the seq of its first trigger, or its error. `ends`: the next seq of each log of events.
+    `kept`: whether a checkpoint with the releases was synced. `failure`: the disk's error, if it failed. `dead_full`:
+    why no dead letter is taken, if none is. `health`: only if it was asked for.
     """
 
     outcomes: list[int | OutboxError]
@@ -103,16 +107,19 @@ class Done(NamedTuple):
     health: Health | None
 
 
-class DiskTold:
-    """Tells when the disk begins to fail and when it is well again, once each. `probe_at`: when to try it meanwhile."""
+class DiskAlert:
+    """Logs once that the disk began to fail, and once that it recovered.
+
+    `probe_at`: when to try a failing disk again, in the caller's clock; None while it works.
+    """
 
     def __init__(self, failure: str) -> None:
-        """`failure`: what is told already."""
+        """`failure`: the error that has been logged already, empty if none has."""
         self._failure = failure
         self.probe_at: float | None = None
 
-    def tell(self, failure: str, now: float) -> None:
-        """What the disk said last, empty when it is well; `now` by the clock that `probe_at` is of."""
+    def update(self, failure: str, now: float) -> None:
+        """Take the disk's present error, empty while it works."""
         if failure and not self._failure:
             _log.error(
                 "the disk fails: what it refuses is not acknowledged, and is tried again: %s",
@@ -120,7 +127,7 @@ class DiskTold:
                 extra={"event": "outbox_storage_failed"},
             )
         elif self._failure and not failure:
-            _log.warning("the disk is well again", extra={"event": "outbox_storage_recovered"})
+            _log.warning("the disk works again", extra={"event": "outbox_storage_recovered"})
         self._failure = failure
         if not failure:
             self.probe_at = None
@@ -128,30 +135,35 @@ class DiskTold:
             self.probe_at = now + _PROBE_S
 
 
-def work_off(store: Store, turn: Turn) -> Done:
-    """Do it."""
-    store.events = turn.counts
-    store.hand_out(turn.handed_out)
-    for name, seq in turn.put_back.items():
+def commit(store: Store, work: Commit) -> Done:
+    """Do the work of a commit. Called on the disk thread."""
+    store.events = work.counts
+    store.hand_out(work.handed_out)
+    for name, seq in work.put_back.items():
         store.rewind(name, seq)
-    apply(store, turn.releases)
-    groups = [group for group, _ in turn.appends]
+    apply(store, work.releases)
+    groups = [group for group, _ in work.appends]
     outcomes = store.append(groups) if groups else []
     refused = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, OutboxFull)]
-    if turn.probe:
+    if work.probe:
         _try(store.probe)
-    kept = (turn.keep or bool(refused)) and _try(store.checkpoint)
+    kept = (work.keep or bool(refused)) and _try(store.checkpoint)
     if kept and refused:  # the checkpoint may have made room
         again = store.append([groups[index] for index in refused])
         for index, outcome in zip(refused, again, strict=True):
             outcomes[index] = outcome
     return Done(
-        outcomes, store.ends(), kept, failure_of(store), store.dead.refusing(), look(store) if turn.look else None
+        outcomes,
+        store.ends(),
+        kept,
+        failure_of(store),
+        store.dead.refusing(),
+        health_of(store) if work.with_health else None,
     )
 
 
 def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:
-    """Release triggers: log, seq, and the way each ended. Those that follow each other are released together."""
+    """Release triggers, each given by log, seq and the way it ended; consecutive seqs are released as one range."""
     run_name, run_way, start, end = "", "", 0, 0
     for name, seq, way in releases:
         if seq == end and name == run_name and way == run_way:
@@ -164,8 +176,8 @@ def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:
         store.release(run_name, start, run_way, end - start)
 
 
-def look(store: Store) -> Health:
-    """How the store is; it costs as much as a small commit."""
+def health_of(store: Store) -> Health:
+    """The store's health. Computing it costs as much CPU as a small commit."""
     return Health(
         store.account(),
         store.used_bytes,
@@ -180,24 +192,24 @@ def look(store: Store) -> Health:
 
 
 def pass_on(waiter: asyncio.Future[int], outcome: int | BaseException) -> None:
-    """Pass on what a `submit` came to, to one who may be gone by now."""
+    """Give the outcome of a `submit` to the future of a caller that may have been cancelled meanwhile."""
     if waiter.done():
         return
     if isinstance(outcome, BaseException):
         waiter.set_exception(outcome)
-        waiter.exception()  # seen here: who waits may be cancelled before it is resumed
+        waiter.exception()  # marks it as retrieved: the caller may be cancelled before it resumes
     else:
         waiter.set_result(outcome)
 
 
 def failure_of(store: Store) -> str:
-    """What the disk refused last and has not taken since; empty when it is well."""
+    """The disk's last error that no later success has cleared; empty while the disk works."""
     return next(iter(store.failures.values()), "")
 
 
 def _try(work: Callable[[], None]) -> bool:
     try:
         work()
-    except StorageFailed:  # it stands in the store's failures
+    except StorageFailed:  # the store keeps it in `failures`
         return False
     return True
