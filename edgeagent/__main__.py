@@ -8,11 +8,13 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+import edgeagent
 from edgeagent.common.foreign import escaped
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
 # Each command stands in a module of its own, and only the one that is asked for is imported.
 _COMMANDS = ("run", "check", "emit", "outbox", "dead", "reload", "dispatch", "doctor", "demo", "version")
+_VERSION = "--version"  # the one option that imports none
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -37,8 +39,10 @@ def _run(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
     )
+    parser.add_argument(_VERSION, action="version", version=f"edgeagent {edgeagent.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+    named = (asked,) if asked in _COMMANDS else ()
+    for name in named if named or asked == _VERSION else _COMMANDS:
         import_module(f"edgeagent.cli.{name}").add_parser(subparsers)
     parsed = parser.parse_args(arguments)
     code: int = parsed.run(parsed)

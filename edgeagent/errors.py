@@ -22,6 +22,7 @@
     ├── EventConflict                 the same source and id came before with other data
     ├── Draining                      the agent is stopping and takes no new events
     ├── MessageError                  an event, response or status is malformed
+    ├── NotFound                      there is no trigger of this name
     └── CommandFailed                 a command did not do what was asked
 
 Foreign exceptions are translated once, at the adapter that knows them, with `raise ... from exc`.
@@ -290,6 +291,18 @@ class MessageError(EdgeAgentError):
 
     def __str__(self) -> str:
         return f"{self.what}: {self.member}: {self.reason}" if self.member else f"{self.what}: {self.reason}"
+
+
+class NotFound(EdgeAgentError):
+    """What was asked for by its name is not there; `reason` says what was looked for."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(name, reason)
+        self.name = name
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
 
 
 class CommandFailed(EdgeAgentError):

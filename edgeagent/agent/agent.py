@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 import edgeagent
-from edgeagent.agent.api import AgentApi
+from edgeagent.agent.api import DeviceApi
 from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
@@ -23,6 +23,7 @@ from edgeagent.agent.downlink import Downlink
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.ingest import Ingest
 from edgeagent.agent.local import LocalBroker
+from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
@@ -237,20 +238,20 @@ class _Agent:
             self._forwarder, self._downlink, self._asking, self._uplink_told, state_topic(self._id)
         )
         self._local = self._make_local(config.local) if config.local is not None else None
-        api = AgentApi(
-            self._ingest,
+        device = DeviceApi(
+            self._ingest, outbox, ledger, self._rules, ends_published=uplink.settle == "broker", stats=self._stats
+        )
+        operator = OperatorService(
             outbox,
-            ledger,
-            self._rules,
-            clock,
-            directory=self._directory / "outbox",
-            ends_published=config.uplink.settle == "broker",
-            stats=self._stats,
+            self._directory / "outbox",
+            now_ms=clock.now_ms,
+            wake=outbox.on_change,  # the forwarder's, made above
+            is_draining=lambda: self._ingest.draining,
             reload=self._reloader.reload,
         )
         self._http = HttpServer(
-            api,
-            api,
+            device,
+            operator,
             max_event_bytes=config.outbox.max_event_bytes,
             max_connections=config.http.max_connections,
             token_file=config.http.token_file,

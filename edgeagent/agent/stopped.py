@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 
-from edgeagent.agent.api import MAX_FOUND, dead_letter, discard_dead, named
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.lives import correlation_of
+from edgeagent.agent.operator import Operator
 from edgeagent.agent.state import agent_id, make_store, state_directory
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed, DiskReadOnly, StorageFailed
@@ -17,15 +15,10 @@ from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import looking_lock, state_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
-from edgeagent.outbox.recorded import recorded_page
-from edgeagent.outbox.records import DEAD, LOGS, NORMAL, REPLAYED, Leased
+from edgeagent.outbox.steps import finished
 from edgeagent.outbox.store import Store
-from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
 from edgeagent.outbox.unreadable import hide_unreadable
-from edgeagent.outbox.verify import overview, verify_part
-from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Waiting, WaitingPage
-from edgeagent.ports.transfer import ExportedTrigger
-from edgeagent.ports.verification import Overview, VerifiedPart
+from edgeagent.ports.call import A, Call, R
 
 
 @contextmanager
@@ -73,7 +66,8 @@ def _closing(
     config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem, store: Store
 ) -> Iterator[StoppedOutbox]:
     try:
-        yield StoppedOutbox(store, directory, clock, filesystem, agent_id(config, directory, filesystem))
+        operator = Operator(store, directory / "outbox", filesystem, clock.now_ms)
+        yield StoppedOutbox(operator, agent_id(config, directory, filesystem))
     finally:
         store.close()
 
@@ -87,60 +81,12 @@ def _existing(config: AgentConfig) -> Path:
 
 
 class StoppedOutbox:
-    """What an operator does with a store that nobody else uses; as `OperatorPort`, without waiting."""
+    """The operator's calls on a store that nobody else uses. `agent`: the id of the agent whose it is."""
 
-    def __init__(self, store: Store, directory: Path, clock: Clock, filesystem: Filesystem, agent: str) -> None:
-        self._store = store
-        self._directory = directory / "outbox"
-        self._clock = clock
-        self._filesystem = filesystem
+    def __init__(self, operator: Operator, agent: str) -> None:
+        self._operator = operator
         self.agent = agent
 
-    def dead_letters(self) -> list[DeadLetter]:
-        """Every dead letter, oldest first."""
-        return [dead_letter(leased) for leased in self._all(DEAD)]
-
-    def replay(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Put dead letters back into the outbox; returns those that were found."""
-        wanted = frozenset(correlation_ids)
-        found = [leased for leased in self._all(DEAD) if correlation_of(leased) in wanted]
-        for leased in found:
-            self._store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0)
-        return [correlation_of(leased) for leased in found]
-
-    def discard(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Let go of dead letters for good; returns those that were found."""
-        return discard_dead(self._store, frozenset(correlation_ids))
-
-    def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
-        """Triggers that wait in a log, from `seq` on."""
-        return waiting_page(self._store, log, seq, limit)
-
-    def find_waiting(self, text: str) -> list[Waiting]:
-        """Triggers in any log that a person may mean; a few at most."""
-        found = (leased for name in LOGS for leased in self._all(name) if named(leased, text))
-        return [waiting(leased, self._store.leased_seq(leased.log)) for leased in islice(found, MAX_FOUND)]
-
-    def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
-        """Release what is in an export file; returns how many."""
-        return release_exported(self._store, ranges)
-
-    def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
-        """Take in triggers of an export file."""
-        return take_in(self._store, digest, first_number, triggers, self._clock.now_ms())
-
-    def overview(self) -> Overview:
-        """What is known before the logs are read."""
-        return overview(self._store, self._filesystem, self._directory)
-
-    def verify(self, log: str, seq: int) -> VerifiedPart:
-        """Read a part of a log."""
-        return verify_part(self._store, log, seq)
-
-    def recorded(self, log: str, seq: int) -> RecordedPage:
-        """Events that are still in a log of events."""
-        return recorded_page(self._store, log, seq)
-
-    def _all(self, name: str) -> Iterator[Leased]:
-        for part in self._store.peek(name):
-            yield from part
+    def perform(self, call: Call[A, R], arguments: A) -> R:
+        """Do what a call says, at once; raises as `OperatorPort`."""
+        return finished(self._operator.perform(call, arguments))

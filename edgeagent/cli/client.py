@@ -15,8 +15,11 @@ from urllib.parse import quote
 import msgspec
 
 from edgeagent.errors import AgentUnreachable, CommandFailed
+from edgeagent.ports.call import A, Call, R, request_of
 
 _TIMEOUT_S = 30.0
+# A part of a log is read, or written and synced, in one answer: on a slow disk that takes its time.
+_DISK_TIMEOUT_S = 300.0
 _MAX_ANSWER_BYTES = 256 << 20
 _READ_BYTES = 64 << 10
 _MAX_BATCH_LINES = 100
@@ -99,6 +102,21 @@ class AgentClient:
         except (OSError, http.client.HTTPException) as exc:
             raise AgentUnreachable(self._address, _reason(exc)) from exc
         return status, self._decoded(status, retry_after, answer)
+
+    def perform(self, call: Call[A, R], arguments: A) -> R:
+        """Make a call of the operator's; only the Unix socket offers them.
+
+        Raises:
+            AgentUnreachable, AgentRefused: as `request`.
+        """
+        target, body, media_type = request_of(call, arguments)
+        headers = {"Content-Type": media_type} if body is not None else {}
+        _, answer = self.request(call.method, target, body, headers, _DISK_TIMEOUT_S)
+        try:
+            return msgspec.convert(answer, call.result)
+        except msgspec.ValidationError as exc:
+            reason = f"its answer is none of this version's ({exc}); restart the agent after an update"
+            raise CommandFailed(f"{self._address}: {reason}") from exc
 
     def send_events(self, source: str, data: Sequence[bytes]) -> list[dict[str, Any]]:
         """Send JSON values as events of one source, all or none; returns one member of `accepted` for each.

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edgeagent.cli.options import add_actions, say, say_json
-from edgeagent.cli.place import Place, at_place
+from edgeagent.cli.access import OutboxAccess, with_outbox
+from edgeagent.cli.options import add_actions, say, say_json, terminal_width
 from edgeagent.common.foreign import shown
+from edgeagent.common.plural import counted
 from edgeagent.errors import CommandFailed
-from edgeagent.ports.operator import DeadLetter
+from edgeagent.ports.operator import DEAD_LETTERS, DISCARD, REPLAY, DeadLetter, NamedTriggers, NoArguments
 
 _SHORT_ID = 12
-_MAX_REASON = 60
+# What is shown of a reason on a terminal that is too narrow for it: beginning lines of its own.
+_MIN_REASON = 60
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,11 +51,11 @@ def run(args: argparse.Namespace) -> int:
         OutboxLocked: the agent runs, but its socket cannot be reached.
         CommandFailed: no such dead letter.
     """
-    return at_place(args, args.action, only_looks=args.action in {_ls, _show})
+    return with_outbox(args, args.action, only_looks=args.action in {_ls, _show})
 
 
-def _ls(args: argparse.Namespace, place: Place) -> int:
-    found = place.dead_letters()
+def _ls(args: argparse.Namespace, outbox: OutboxAccess) -> int:
+    found = outbox.perform(DEAD_LETTERS, NoArguments()).dead
     if args.json:
         for letter in found:
             say_json(letter)
@@ -62,14 +64,15 @@ def _ls(args: argparse.Namespace, place: Place) -> int:
         say("no dead letters")
         return 0
     say(f"{'TRIGGER':{_SHORT_ID}}  {'GIVEN UP':24}  {'RULE':16}  {'SOURCE':20}  REASON")
+    width = terminal_width()
     for letter in found:
-        reason = shown(letter.reason, _MAX_REASON)
-        say(f"{letter.correlation_id[:_SHORT_ID]}  {letter.at:24}  {letter.rule:16}  {letter.source:20}  {reason}")
+        line = f"{letter.correlation_id[:_SHORT_ID]}  {letter.at:24}  {letter.rule:16}  {letter.source:20}  "
+        say(line + (shown(letter.reason, max(width - len(line), _MIN_REASON)) if width else letter.reason))
     return 0
 
 
-def _show(args: argparse.Namespace, place: Place) -> int:
-    letter = _by_id(place.dead_letters(), args.id)
+def _show(args: argparse.Namespace, outbox: OutboxAccess) -> int:
+    letter = _by_id(outbox.perform(DEAD_LETTERS, NoArguments()).dead, args.id)
     if args.json:
         say_json(letter)
         return 0
@@ -78,21 +81,22 @@ def _show(args: argparse.Namespace, place: Place) -> int:
     return 0
 
 
-def _replay(args: argparse.Namespace, place: Place) -> int:
-    wanted = _named(args, place, "replay")
-    replayed = place.replay(wanted) if wanted else []
+def _replay(args: argparse.Namespace, outbox: OutboxAccess) -> int:
+    wanted = _named(args, outbox, "replay")
+    replayed = outbox.perform(REPLAY, NamedTriggers(wanted)).replayed if wanted else []
     if args.json:
         say_json({"replayed": replayed})
     else:
-        say(f"{len(replayed)} put back; they are sent with the same correlation id, so none can start twice")
+        count = counted(len(replayed), "dead letter")
+        say(f"{count} put back, to be sent with the same correlation id, so that none can start twice")
     return 0 if len(replayed) == len(wanted) else 1
 
 
-def _discard(args: argparse.Namespace, place: Place) -> int:
-    wanted = _named(args, place, "discard")
+def _discard(args: argparse.Namespace, outbox: OutboxAccess) -> int:
+    wanted = _named(args, outbox, "discard")
     if wanted and not args.yes:
         _ask(len(wanted))
-    discarded = place.discard(wanted) if wanted else []
+    discarded = outbox.perform(DISCARD, NamedTriggers(wanted)).discarded if wanted else []
     if args.json:
         say_json({"discarded": discarded})
     else:
@@ -103,14 +107,14 @@ def _discard(args: argparse.Namespace, place: Place) -> int:
 def _ask(count: int) -> None:
     if not sys.stdin.isatty():
         raise CommandFailed("dead discard: give --yes, since there is no terminal to ask at")
-    answer = input(f"discard {count} dead letter{'' if count == 1 else 's'} for good? [y/N] ")
+    answer = input(f"discard {counted(count, 'dead letter')} for good? [y/N] ")
     if answer.strip().lower() not in {"y", "yes"}:
         raise CommandFailed("dead discard: nothing was discarded")
 
 
-def _named(args: argparse.Namespace, place: Place, action: str) -> list[str]:
+def _named(args: argparse.Namespace, outbox: OutboxAccess, action: str) -> list[str]:
     """The correlation ids that the command line names."""
-    found = place.dead_letters()
+    found = outbox.perform(DEAD_LETTERS, NoArguments()).dead
     if bool(args.id) == args.all:
         raise CommandFailed(f"dead {action}: name correlation ids, or give --all")
     letters = found if args.all else [_by_id(found, text) for text in args.id]

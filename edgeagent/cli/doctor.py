@@ -9,10 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
+from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.blocked import triggers_finding
 from edgeagent.cli.options import add_json, agent_client, client_config, say, say_json
-from edgeagent.cli.place import Place, at_place
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
+from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
 from edgeagent.config import (
     AGENT_CONFIG,
@@ -24,6 +25,7 @@ from edgeagent.config import (
 )
 from edgeagent.errors import EdgeAgentError
 from edgeagent.host import ending
+from edgeagent.ports.operator import OVERVIEW, NoArguments
 from edgeagent.ports.verification import DeadHealth, Overview
 
 _MIB = 1 << 20
@@ -87,14 +89,14 @@ def _outbox(args: argparse.Namespace) -> Overview | None:
     """What is known of the outbox, by the agent that runs or on its disk; None if there is none that can be seen."""
     found: list[Overview] = []
 
-    def look(_: argparse.Namespace, place: Place) -> int:
-        found.append(place.overview())
+    def ask(_: argparse.Namespace, outbox: OutboxAccess) -> int:
+        found.append(outbox.perform(OVERVIEW, NoArguments()))
         return 0
 
     # What opening a stopped outbox finds is told as a finding, and not in the log of an agent.
     logging.getLogger("edgeagent").addHandler(logging.NullHandler())
     with suppress(EdgeAgentError):  # the state directory's finding says why
-        at_place(args, look, only_looks=True)
+        with_outbox(args, ask, only_looks=True)
     return found[0] if found else None
 
 
@@ -112,9 +114,10 @@ def outbox_finding(outbox: Overview) -> Finding:
         return fail("outbox", "; ".join(faults), remedy)
     damaged, pending = outbox.account.damaged, outbox.account.pending
     if damaged:
-        found = f"{damaged} triggers were lost with damaged records since this outbox was made; {pending} wait"
+        lost = counted(damaged, "trigger was", "triggers were")
+        found = f"{lost} lost with damaged records since this outbox was made; {counted(pending, 'waits', 'wait')}"
         return warn("outbox", found, "look for outbox_damaged in the log, and at the disk")
-    return ok("outbox", f"{pending} triggers wait; nothing is known to be lost")
+    return ok("outbox", f"{counted(pending, 'trigger waits', 'triggers wait')}; nothing is known to be lost")
 
 
 def dead_finding(dead: DeadHealth) -> Finding:

@@ -11,6 +11,7 @@ from typing import Any
 from edgeagent.cli.blocked import cause
 from edgeagent.cli.client import AgentClient, batches
 from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
+from edgeagent.common.plural import counted
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed
@@ -71,7 +72,8 @@ def run(args: argparse.Namespace) -> int:
         states = [_follow(client, trigger, begun + wait_s, ends, as_json=args.json) for trigger in triggers]
         if late := [state for state in states if state not in FINAL]:
             waited_s, why = time.monotonic() - begun, _why(client, late, config)
-            raise CommandFailed(f"{len(late)} of {len(states)} triggers had not ended after {waited_s:.1f} s: {why}")
+            of_all = f"{len(late)} of {counted(len(states), 'trigger')}"
+            raise CommandFailed(f"{of_all} had not ended after {waited_s:.1f} s: {why}")
     return 0 if all(state == State.SUCCEEDED for state in states) else 1
 
 
@@ -89,6 +91,8 @@ def _why(client: AgentClient, states: Sequence[str], config: AgentConfig) -> str
 
 def _data(argument: str, max_bytes: int) -> Iterator[list[bytes]]:
     if argument == "-":
+        if sys.stdin.isatty():
+            sys.stderr.write("reading events from the terminal, one JSON value a line; end with Ctrl-D\n")
         return batches(sys.stdin.fileno(), max_bytes)
     return iter([[argument.encode("utf-8", "surrogateescape")]])
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,11 @@ def say(text: str) -> None:
 def say_json(value: Any) -> None:
     """Print one line for a program, which a terminal may show just as well."""
     print(json_line(value), flush=True)
+
+
+def terminal_width() -> int | None:
+    """How many columns a line on stdout may have, None where no terminal shows it."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def client_config(args: argparse.Namespace) -> AgentConfig:

@@ -13,14 +13,29 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.options import add_actions, say, say_json
-from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import ProgressLine
+from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import CommandFailed, EdgeAgentError
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
 from edgeagent.outbox.owner import as_ourselves
-from edgeagent.ports.operator import Waiting
+from edgeagent.ports.operator import (
+    FIND,
+    OVERVIEW,
+    RELEASE_EXPORTED,
+    TAKE_IN,
+    VERIFY,
+    WAITING,
+    ExportedRanges,
+    FindQuery,
+    ImportPart,
+    LogPlace,
+    NoArguments,
+    Waiting,
+    WaitingQuery,
+)
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import DamagedRange, Overview
 
@@ -71,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     only_looks = args.action in {_ls, _show, _verify}
     if only_looks:  # what opening a stopped outbox finds is part of the answer, and not of the log of an agent
         logging.getLogger("edgeagent").addHandler(logging.NullHandler())
-    return at_place(args, args.action, only_looks=only_looks)
+    return with_outbox(args, args.action, only_looks=only_looks)
 
 
 def _limit(text: str) -> int:
@@ -81,13 +96,13 @@ def _limit(text: str) -> int:
     return number
 
 
-def _ls(args: argparse.Namespace, place: Place) -> int:
+def _ls(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     logs = (args.log,) if args.log else _SENT_LOGS
     listed: list[Waiting] = []
     counts: dict[str, int] = {}
     for log in logs:
-        counts[log] = place.waiting(log, 0, 1).waiting
-        listed += islice(_walk(place, log, min(args.limit, _PAGE)), args.limit)
+        counts[log] = outbox.perform(WAITING, WaitingQuery(log, limit=1)).waiting
+        listed += islice(_walk(outbox, log, min(args.limit, _PAGE)), args.limit)
     listed.sort(key=lambda each: each.trigger.accepted_ms)
     del listed[args.limit :]
     if args.json:
@@ -105,14 +120,14 @@ def _ls(args: argparse.Namespace, place: Place) -> int:
             f"{trigger.rule:16}  {trigger.source}{note}"
         )
     parts = ", ".join(f"{log}: {count}" for log, count in counts.items())
-    say(f"{sum(counts.values())} triggers wait ({parts}); {len(listed)} listed")
+    say(f"{counted(sum(counts.values()), 'trigger waits', 'triggers wait')} ({parts}); {len(listed)} listed")
     return 0
 
 
-def _show(args: argparse.Namespace, place: Place) -> int:
+def _show(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     if not args.id:
         raise CommandFailed("outbox show: name a correlation id, or an event's id")
-    found = place.find_waiting(args.id)
+    found = outbox.perform(FIND, FindQuery(args.id)).found
     if len(found) != 1:
         names = "".join(f" {each.correlation_id} ({each.trigger.rule})" for each in found)
         raise CommandFailed(f"{args.id!r} names {len(found)} triggers of the outbox{':' if names else ''}{names}")
@@ -121,13 +136,18 @@ def _show(args: argparse.Namespace, place: Place) -> int:
         say_json(row)
         return 0
     for name, value in row.items():
-        text = ", ".join(value) if name == "events" else value
-        say(f"{name.replace('_', ' '):15} {text}")
+        say(f"{name.replace('_', ' '):15} {_text(value)}")
     return 0
 
 
-def _verify(args: argparse.Namespace, place: Place) -> int:
-    overview = place.overview()
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _verify(args: argparse.Namespace, outbox: OutboxAccess) -> int:
+    overview = outbox.perform(OVERVIEW, NoArguments())
     records = 0
     damaged: list[DamagedRange] = []
     total = sum(extent.end_seq - extent.first_seq for extent in overview.logs.values())
@@ -136,7 +156,7 @@ def _verify(args: argparse.Namespace, place: Place) -> int:
         for log, extent in overview.logs.items():
             seq: int | None = extent.first_seq
             while seq is not None and seq < extent.end_seq:
-                part = place.verify(log, seq)
+                part = outbox.perform(VERIFY, LogPlace(log, seq))
                 records += part.records
                 damaged += part.damaged
                 seq = part.next_seq
@@ -151,11 +171,11 @@ def _verify(args: argparse.Namespace, place: Place) -> int:
 
 
 def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
-    say(f"{records} good records in {len(overview.logs)} logs; {overview.cursor}")
+    say(f"{counted(records, 'good record')} in {len(overview.logs)} logs; {overview.cursor}")
     for torn in overview.torn:
         say(
-            f"{torn.file}: {torn.bytes} half-written bytes at the end, as a power cut leaves them: nobody was promised "
-            "them, unless the disk lost what it had synced, which cannot be told"
+            f"{torn.file}: {counted(torn.bytes, 'half-written byte')} at the end, as a power cut leaves them: nobody "
+            "was promised them, unless the disk lost what it had synced, which cannot be told"
         )
     for damage in damaged:
         where = f"{damage.file}, bytes {damage.offset} to {damage.end}" if damage.file else "missing from the disk"
@@ -171,13 +191,13 @@ def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int
         say("nothing is wrong")
 
 
-def _export(args: argparse.Namespace, place: Place) -> int:
+def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     ranges: list[tuple[str, int, int]] = []
     created = rfc3339(time.time_ns() // 1_000_000)
-    with _writer(args.file, place.agent, created) as writer, ProgressLine("exporting") as progress:
+    with _writer(args.file, outbox.agent, created) as writer, ProgressLine("exporting") as progress:
         for log in _SENT_LOGS:
-            total = place.waiting(log, 0, 1).waiting
-            for done, waiting in enumerate(_walk(place, log, _PAGE)):
+            total = outbox.perform(WAITING, WaitingQuery(log, limit=1)).waiting
+            for done, waiting in enumerate(_walk(outbox, log, _PAGE)):
                 progress.at(done, total)
                 if not waiting.in_flight:
                     writer.add(waiting.trigger)
@@ -189,21 +209,22 @@ def _export(args: argparse.Namespace, place: Place) -> int:
     if not count:
         _tell(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
         return 0
-    if read_only := place.overview().read_only:
-        text = f"{count} triggers copied to {args.file}; they stay here too, under the same names: {read_only}"
+    if read_only := outbox.perform(OVERVIEW, NoArguments()).read_only:
+        text = f"{counted(count, 'trigger')} copied to {args.file}, and kept here too under the same name: {read_only}"
         _tell(args, {"exported": 0, "in_file": count, "file": str(args.file), "read_only": True}, text)
         return 0
-    released = _release(args.file, place, ranges)
-    text = f"{released} triggers moved to {args.file}; import it where they can be sent"
+    released = _release(args.file, outbox, ranges)
+    text = f"{counted(released, 'trigger')} moved to {args.file}; import the file on a gateway that can send"
     if released < count:
-        text += f"; {count - released} more are in it that were sent from here meanwhile, under the same names"
+        more = counted(count - released, "more trigger that was", "more triggers that were")
+        text += f"; it also holds {more} sent from here meanwhile, under the same name"
     _tell(args, {"exported": released, "in_file": count, "file": str(args.file)}, text)
     return 0
 
 
 @contextmanager
 def _writer(file: Path, agent: str, created: str) -> Iterator[ExportWriter]:
-    """The file that the operator named: made, and removed if it is not finished, with the operator's rights."""
+    """The file that the operator named, made with the operator's rights, and removed if it is not finished."""
     with ExitStack() as stack:
         with as_ourselves():
             writer = ExportWriter(file, agent, created)
@@ -216,18 +237,18 @@ def _close(writer: ExportWriter) -> None:
         writer.close()
 
 
-def _release(file: Path, place: Place, ranges: list[tuple[str, int, int]]) -> int:
+def _release(file: Path, outbox: OutboxAccess, ranges: list[tuple[str, int, int]]) -> int:
     released = 0
     try:
         for first in range(0, len(ranges), _PART_RANGES):
             by_log: dict[str, list[tuple[int, int]]] = {}
             for log, start, end in ranges[first : first + _PART_RANGES]:
                 by_log.setdefault(log, []).append((start, end))
-            released += place.release_exported(by_log)
+            released += outbox.perform(RELEASE_EXPORTED, ExportedRanges(by_log)).released
     except EdgeAgentError as exc:
         raise CommandFailed(
-            f"{file} is complete, but not all of it could be released here, so those are sent from both places and "
-            f"start once all the same: {exc}"
+            f"{file} is complete, but some of its triggers could not be released here: once it is imported, they are "
+            f"sent from both gateways, and start once all the same: {exc}"
         ) from exc
     return released
 
@@ -239,14 +260,14 @@ def _extend(ranges: list[tuple[str, int, int]], log: str, seq: int) -> None:
         ranges.append((log, seq, seq + 1))
 
 
-def _import(args: argparse.Namespace, place: Place) -> int:
+def _import(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     with as_ourselves():  # it may be the operator's alone
         reader = ExportReader(args.file)
     with reader:
-        return _take_in(args, place, reader)
+        return _take_in(args, outbox, reader)
 
 
-def _take_in(args: argparse.Namespace, place: Place, reader: ExportReader) -> int:
+def _take_in(args: argparse.Namespace, outbox: OutboxAccess, reader: ExportReader) -> int:
     size = reader.size_bytes
     total = 0
     with ProgressLine("checking") as progress:
@@ -257,16 +278,16 @@ def _take_in(args: argparse.Namespace, place: Place, reader: ExportReader) -> in
     with ProgressLine("importing") as progress:
         for part in _parts(reader.triggers()):
             try:
-                taken = place.take_in(digest, stored + known + 1, part)
+                taken = outbox.perform(TAKE_IN, ImportPart(digest, stored + known + 1, part))
             except EdgeAgentError as exc:
                 raise CommandFailed(
-                    f"{stored + known} of {total} triggers are imported: {exc}; import the file again later, "
-                    "what is there is recognised"
+                    f"{stored + known} of {counted(total, 'trigger')} imported: {exc}; import the file again later: "
+                    "those that are here are recognised"
                 ) from exc
             stored += taken.stored
             known += taken.known
             progress.at(stored + known, total)
-    text = f"{stored} triggers imported; they keep their names, so that none can start twice"
+    text = f"{counted(stored, 'trigger')} imported; triggers keep their names, so that none can start twice"
     if known:
         text += f"; {known} came before from the same file"
     _tell(args, {"imported": stored, "known": known}, text)
@@ -286,11 +307,11 @@ def _parts(triggers: Iterator[ExportedTrigger]) -> Iterator[list[ExportedTrigger
         yield part
 
 
-def _walk(place: Place, log: str, page_size: int) -> Iterator[Waiting]:
+def _walk(outbox: OutboxAccess, log: str, page_size: int) -> Iterator[Waiting]:
     """Every trigger that waits in a log, oldest first."""
     seq: int | None = 0
     while seq is not None:
-        page = place.waiting(log, seq, page_size)
+        page = outbox.perform(WAITING, WaitingQuery(log, seq, page_size))
         yield from page.triggers
         seq = page.next_seq
 

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from edgeagent.cli.place import Place
+from edgeagent.cli.access import OutboxAccess
 from edgeagent.errors import CommandFailed, MessageError
 from edgeagent.events.event import Draft
+from edgeagent.ports.operator import RECORDED, EventPlace
 from edgeagent.ports.transfer import Checker, ExportedTrigger
 from edgeagent.rehearsal.recordings import Columns, event_of_line, event_of_trigger
 
@@ -197,9 +198,9 @@ class Recording:
         return CommandFailed(f"{self._path}: {reason}")
 
 
-def recent(place: Place) -> Iterator[Recorded | Unusable]:
+def recent(outbox: OutboxAccess) -> Iterator[Recorded | Unusable]:
     """The events that are still in an outbox, whatever became of them, oldest first."""
-    for trigger in heapq.merge(*(_walk(place, log) for log in _EVENT_LOGS), key=lambda each: each.accepted_ms):
+    for trigger in heapq.merge(*(_walk(outbox, log) for log in _EVENT_LOGS), key=lambda each: each.accepted_ms):
         try:
             event = event_of_trigger(trigger)
         except MessageError as exc:
@@ -208,10 +209,10 @@ def recent(place: Place) -> Iterator[Recorded | Unusable]:
             yield Recorded(f"event {trigger.id}", trigger.agent, event, trigger.accepted_ms)
 
 
-def _walk(place: Place, log: str) -> Iterator[ExportedTrigger]:
+def _walk(outbox: OutboxAccess, log: str) -> Iterator[ExportedTrigger]:
     seq: int | None = 0
     while seq is not None:
-        page = place.recorded(log, seq)
+        page = outbox.perform(RECORDED, EventPlace(log, seq))
         yield from page.triggers
         seq = page.next_seq
 

@@ -10,7 +10,7 @@ import msgspec
 from edgeagent.cli.client import AgentRefused
 from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
 from edgeagent.errors import ConfigError, Problem
-from edgeagent.ports.operator import Reloaded
+from edgeagent.ports.operator import RELOAD, NoArguments, Reloaded
 
 
 class _Problem(msgspec.Struct):
@@ -48,16 +48,16 @@ def run(args: argparse.Namespace) -> int:
     """
     with agent_client(client_config(args)) as client:
         try:
-            _, answer = client.request("POST", "/v1/reload")
+            reloaded = client.perform(RELOAD, NoArguments())
         except AgentRefused as exc:
             if exc.status != HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise
             refused = msgspec.convert(exc.document, _Refused)
             raise ConfigError(refused.file, [Problem(each.path, each.reason) for each in refused.problems]) from exc
     if args.json:
-        say_json(answer)
+        say_json(reloaded)
         return 0
-    for line in _lines(msgspec.convert(answer, Reloaded)):
+    for line in _lines(reloaded):
         say(line)
     return 0
 

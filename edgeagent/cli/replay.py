@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.options import say, say_json
-from edgeagent.cli.place import Place, at_place
 from edgeagent.cli.progress import ProgressLine
 from edgeagent.cli.recordings import Recorded, Recording, Unusable, recent
 from edgeagent.cli.replay_table import document, lines
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
         dedupe_events=config.outbox.dedupe_events,
     )
     if args.replay == RECENT:
-        at_place(args, lambda _, place: _run_recent(rehearsal, place), only_looks=True)
+        with_outbox(args, lambda _, outbox: _run_recent(rehearsal, outbox), only_looks=True)
     else:
         _run_file(rehearsal, args, config)
     rehearsal.end()
@@ -96,8 +96,8 @@ def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
         say(line)
 
 
-def _run_recent(rehearsal: Rehearsal, place: Place) -> int:
-    for item in recent(place):
+def _run_recent(rehearsal: Rehearsal, outbox: OutboxAccess) -> int:
+    for item in recent(outbox):
         _take(rehearsal, item)
     return 0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from edgeagent.common.foreign import escaped
+from edgeagent.common.plural import counted
 from edgeagent.rehearsal.judge import Outcome, Seen
 from edgeagent.rehearsal.rehearsal import Comparison, Examples, Rehearsal, RuleChanges, Tally
 
@@ -19,9 +20,9 @@ _FIELD = (Outcome.THROTTLED, Outcome.DISARMED, Outcome.GATHERED)
 def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
     """What a person reads."""
     span = f", {' to '.join(rehearsal.span)}" if rehearsal.span[0] else ""
-    yield escaped(f"{name}: {_counted(rehearsal.events, 'event')} from {_sources(rehearsal)}{span}")
+    yield escaped(f"{name}: {counted(rehearsal.events, 'event')} from {_sources(rehearsal)}{span}")
     if rehearsal.duplicates:
-        yield f"{_counted(rehearsal.duplicates, 'duplicate')} left out: the same source and id came before"
+        yield f"{counted(rehearsal.duplicates, 'duplicate')} left out: the same source and id came before"
     if rehearsal.unusable:
         yield f"{rehearsal.unusable} unusable, left out:"
         for where, reason in rehearsal.faults:
@@ -80,7 +81,7 @@ def _tally(tally: Tally) -> Iterator[str]:
         counts = "".join(f"  {each.outcomes[outcome]:9}" for outcome in (*field, Outcome.TRIGGERED))
         errors = each.outcomes[Outcome.FAILED]
         yield f"{rule:{width}}  {each.events:8}  {each.matched:8}{counts}  {errors:8}  {each.strip}".rstrip()
-    yield f"{_counted(tally.unwanted, 'event')} matched no rule"
+    yield f"{counted(tally.unwanted, 'event')} matched no rule"
     for rule, each in tally.rules.items():
         yield ""
         yield rule
@@ -153,7 +154,3 @@ def _sources(rehearsal: Rehearsal) -> str:
 
 def _width(rules: dict[str, Any]) -> int:
     return max([4, *map(len, rules)])
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"

@@ -1,158 +1,98 @@
-"""What only the Unix socket offers: the calls of the machine's operator."""
+"""What only the Unix socket offers: the calls of the machine's operator, made from their table."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.events.misfit import json_reason
 from edgeagent.httpapi.plan import Plan, parameters_of
-from edgeagent.httpapi.problem import Answer, Refused, json_answer
+from edgeagent.httpapi.problem import Answer, json_answer
 from edgeagent.httpapi.request import Request
-from edgeagent.ports.operator import OperatorPort
-from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.call import A, Call
+from edgeagent.ports.operator import CALLS, OperatorPort
 
-# Many correlation ids, or ranges of seqs; and a part of an export file, of which one line may be as large as an event.
-_MAX_LIST_BYTES = 1 << 20
-_MAX_IMPORT_BYTES = 16 << 20
-_MAX_PAGE = 1000
-_MAX_SEQ_DIGITS = 19
-_DEAD = "/v1/dead/"
-_LOGS = frozenset({"normal", "high", "windows", "parked", "dead"})
-_EVENT_LOGS = frozenset({"normal", "high"})
-_DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-
-_Seq = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
-
-
-class _Named(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/dead/replay` and `/v1/dead/discard`."""
-
-    correlation_ids: list[str]
-
-
-class _Exported(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of `POST /v1/outbox/exported`: for each log ranges of seqs, ends excluded."""
-
-    ranges: dict[str, list[tuple[_Seq, _Seq]]]
-
+# msgspec takes more for a number than a query may bring: "1.0", "1e3".
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 T = TypeVar("T")
 
 
 def operator_plans(operator: OperatorPort) -> tuple[dict[str, Mapping[str, Plan]], dict[str, Mapping[str, Plan]]]:
     """The calls by their whole path, and those by the beginning of it."""
-    calls = _Calls(operator)
-    exact: dict[str, Mapping[str, Plan]] = {
-        "/v1/dead": {"GET": Plan(calls.list_dead)},
-        "/v1/dead/replay": {"POST": Plan(calls.replay, _MAX_LIST_BYTES)},
-        "/v1/dead/discard": {"POST": Plan(calls.discard, _MAX_LIST_BYTES)},
-        "/v1/outbox/waiting": {"GET": Plan(calls.waiting)},
-        "/v1/outbox/find": {"GET": Plan(calls.find)},
-        "/v1/outbox/exported": {"POST": Plan(calls.exported, _MAX_LIST_BYTES)},
-        "/v1/outbox/import": {"POST": Plan(calls.take_in, _MAX_IMPORT_BYTES, weigh=len)},
-        "/v1/outbox/overview": {"GET": Plan(calls.overview)},
-        "/v1/outbox/verify": {"GET": Plan(calls.verify)},
-        "/v1/outbox/recorded": {"GET": Plan(calls.recorded)},
-        "/v1/reload": {"POST": Plan(calls.reload)},
-    }
-    return exact, {_DEAD: {"GET": Plan(calls.get_dead)}}
+    exact: dict[str, Mapping[str, Plan]] = {}
+    below: dict[str, Mapping[str, Plan]] = {}
+    for call in CALLS:
+        plan = Plan(_answerer(operator, call), call.max_body_bytes, weigh=len if call.lines else None)
+        (exact if call.in_path() is None else below)[call.prefix] = {call.method: plan}
+    return exact, below
 
 
-class _Calls:
-    """Each call by its name."""
+def _answerer(operator: OperatorPort, call: Call[Any, Any]) -> Callable[[Request, bytes], Coroutine[Any, Any, Answer]]:
+    async def answer(request: Request, body: bytes) -> Answer:
+        return json_answer(await operator.perform(call, arguments_of(call, request, body)))
 
-    def __init__(self, operator: OperatorPort) -> None:
-        self._operator = operator
-
-    async def list_dead(self, _request: Request, _body: bytes) -> Answer:
-        return json_answer({"dead": await self._operator.dead_letters()})
-
-    async def get_dead(self, request: Request, _body: bytes) -> Answer:
-        correlation_id = request.path.removeprefix(_DEAD)
-        for letter in await self._operator.dead_letters():
-            if letter.correlation_id == correlation_id:
-                return json_answer(letter)
-        raise Refused(404, f"{correlation_id}: no dead letter with this correlation id is kept")
-
-    async def replay(self, _request: Request, body: bytes) -> Answer:
-        wanted = _decoded(body, _Named, "replay", "correlation_ids", "a list of correlation ids").correlation_ids
-        return json_answer({"replayed": await self._operator.replay(wanted)})
-
-    async def discard(self, _request: Request, body: bytes) -> Answer:
-        wanted = _decoded(body, _Named, "discard", "correlation_ids", "a list of correlation ids").correlation_ids
-        return json_answer({"discarded": await self._operator.discard(wanted)})
-
-    async def waiting(self, request: Request, _body: bytes) -> Answer:
-        parameters = parameters_of(request, {"log", "from", "limit"})
-        limit = _number(parameters, "limit", 100)
-        if not 1 <= limit <= _MAX_PAGE:
-            raise MessageError("query", "limit", f"must be 1 to {_MAX_PAGE}")
-        return json_answer(await self._operator.waiting(_log_of(parameters), _number(parameters, "from", 0), limit))
-
-    async def find(self, request: Request, _body: bytes) -> Answer:
-        text = parameters_of(request, {"id"}).get("id")
-        if not text:
-            raise MessageError("query", "id", "is missing: a correlation id, the beginning of one, or an event's id")
-        return json_answer({"found": await self._operator.find_waiting(text)})
-
-    async def exported(self, _request: Request, body: bytes) -> Answer:
-        ranges = _decoded(body, _Exported, "exported", "ranges", "ranges of seqs by log").ranges
-        if not ranges.keys() <= _LOGS:
-            raise MessageError("exported", "ranges", f"the logs are {', '.join(sorted(_LOGS))}")
-        return json_answer({"released": await self._operator.release_exported(ranges)})
-
-    async def take_in(self, request: Request, body: bytes) -> Answer:
-        parameters = parameters_of(request, {"digest", "number"})
-        digest, number = parameters.get("digest", ""), _number(parameters, "number", 0)
-        if not _DIGEST.fullmatch(digest):
-            raise MessageError("query", "digest", "must be the digest of the export file")
-        if number < 1:
-            raise MessageError("query", "number", "must be the number of the first trigger, from 1 on")
-        triggers = [
-            _decoded(line, ExportedTrigger, "import", f"line {index}", "a trigger")
-            for index, line in enumerate(body.splitlines(), 1)
-        ]
-        return json_answer(await self._operator.take_in(digest, number, triggers))
-
-    async def overview(self, _request: Request, _body: bytes) -> Answer:
-        return json_answer(await self._operator.overview())
-
-    async def verify(self, request: Request, _body: bytes) -> Answer:
-        parameters = parameters_of(request, {"log", "from"})
-        return json_answer(await self._operator.verify(_log_of(parameters), _number(parameters, "from", 0)))
-
-    async def recorded(self, request: Request, _body: bytes) -> Answer:
-        parameters = parameters_of(request, {"log", "from"})
-        log = _log_of(parameters, _EVENT_LOGS)
-        return json_answer(await self._operator.recorded(log, _number(parameters, "from", 0)))
-
-    async def reload(self, _request: Request, _body: bytes) -> Answer:
-        return json_answer(await self._operator.reload())
+    return answer
 
 
-def _decoded(data: bytes, kind: type[T], what: str, member: str, wanted: str) -> T:
+def arguments_of(call: Call[A, Any], request: Request, body: bytes) -> A:
+    """The arguments that a request brings; the opposite of `request_of`.
+
+    Raises:
+        MessageError: one is missing, out of bounds, or nothing that the call takes; names it.
+    """
+    in_query = call.in_query()
+    if call.method == "POST" and call.in_body() and not call.lines:
+        return _body(call, body)
+    values: dict[str, Any] = {}
+    if (in_path := call.in_path()) is not None:
+        values[in_path.name] = request.path.removeprefix(call.prefix)
+    if in_query:
+        parameters = parameters_of(request, {field.encode_name for field in in_query})
+        values |= {field.name: _parameter(field, parameters.get(field.encode_name)) for field in in_query}
+    for field in call.in_body():
+        values[field.name] = _lines(call, field, body)
+    return call.arguments(**values)
+
+
+def _body(call: Call[A, Any], body: bytes) -> A:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return msgspec.json.decode(body, type=call.arguments)
     except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-        raise MessageError(what, member, f"must be {wanted}: {json_reason(exc)}") from exc
+        members = call.in_body()
+        at_fault = next((one for one in members if f"`$.{one.encode_name}" in str(exc)), members[0])
+        raise MessageError(call.name, at_fault.encode_name, f"{_wanted(at_fault)}: {json_reason(exc)}") from exc
 
 
-def _log_of(parameters: Mapping[str, str], known: frozenset[str] = _LOGS) -> str:
-    log = parameters.get("log", "normal")
-    if log not in known:
-        raise MessageError("query", "log", f"must be one of {', '.join(sorted(known))}")
-    return log
+def _parameter(field: msgspec.structs.FieldInfo, text: str | None) -> Any:
+    if text is None and not field.required:
+        return field.default
+    kind, *_ = get_args(field.type)
+    if kind is int and text is not None and not _WHOLE_NUMBER.fullmatch(text):
+        raise MessageError("query", field.encode_name, "must be a whole number")
+    try:
+        return msgspec.convert(text, field.type, strict=False)
+    except msgspec.ValidationError as exc:
+        raise MessageError("query", field.encode_name, _wanted(field)) from exc
 
 
-def _number(parameters: Mapping[str, str], name: str, default: int) -> int:
-    text = parameters.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdecimal() or len(text) > _MAX_SEQ_DIGITS:
-        raise MessageError("query", name, "must be a whole number")
-    return int(text)
+def _lines(call: Call[A, Any], field: msgspec.structs.FieldInfo, body: bytes) -> list[Any]:
+    sequence, *_ = get_args(field.type)
+    [kind] = get_args(sequence)
+    decoder = msgspec.json.Decoder(kind)
+    found: list[Any] = []
+    for number, line in enumerate(body.splitlines(), 1):
+        try:
+            found.append(decoder.decode(line))
+        except (ValueError, RecursionError) as exc:
+            raise MessageError(call.name, f"line {number}", f"{_wanted(field)}: {json_reason(exc)}") from exc
+    return found
+
+
+def _wanted(field: msgspec.structs.FieldInfo) -> str:
+    """The sentence that the argument's description gives to who sent something else."""
+    return next(meta.description or "" for meta in get_args(field.type) if isinstance(meta, msgspec.Meta))

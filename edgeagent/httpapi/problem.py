@@ -13,6 +13,7 @@ from edgeagent.errors import (
     EdgeAgentError,
     EventConflict,
     MessageError,
+    NotFound,
     OutboxError,
     RecordTooLarge,
 )
@@ -54,6 +55,7 @@ class _Outcome(NamedTuple):
 
 _OUTCOMES: dict[type[EdgeAgentError], _Outcome] = {
     MessageError: _Outcome(HTTPStatus.BAD_REQUEST),
+    NotFound: _Outcome(HTTPStatus.NOT_FOUND),
     EventConflict: _Outcome(HTTPStatus.CONFLICT),
     RecordTooLarge: _Outcome(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
     OutboxError: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),  # full, or the disk failed

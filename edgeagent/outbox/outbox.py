@@ -23,10 +23,8 @@ from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,
     EVENT_LOGS,
-    NORMAL,
     PARKED,
     PARKED_WAY,
-    REPLAYED,
     UNANSWERED,
     Closing,
     Group,
@@ -213,41 +211,36 @@ class Outbox:
         return await self._on_disk(work)
 
     async def beside(self, work: Callable[[Store], T]) -> T:
-        """Read something of the store between two commits, whatever is leased meanwhile.
+        """Do some work on the store between two commits, while triggers are leased from memory as ever.
+
+        It must leave alone what is leased or waits to be leased, and learns of neither.
 
         Raises:
             OutboxError: the work does.
         """
         return await self._on_disk(lambda: work(self._store))
 
-    async def late(self, way: str) -> None:
-        """A trigger that ended as `way` was settled after all: put the account right."""
-        await self._on_disk(lambda: self._store.late(way))
+    async def alone(self, work: Callable[[Store], T]) -> T:
+        """Do some work on the store between two commits, while nothing is leased from memory.
 
-    async def replay(self, leased: Leased) -> None:
-        """Move a dead letter back to the triggers; synced when it returns.
-
-        Raises:
-            OutboxFull, StorageFailed: it is where it was.
-        """
-        await self._on_disk(lambda: self._store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0))
-        self.on_change()
-
-    async def look(self, work: Callable[[Store], T]) -> T:
-        """Do something with the store that takes no part in commits, between two of them.
+        So it may release what waits to be leased, and `leased_seq` says what was handed out.
 
         Raises:
             OutboxError: the work does.
         """
         handed_out = self._tails.put_back()
 
-        def looked() -> T:
+        def rewound() -> T:
             for name, seq in handed_out.items():
                 self._store.rewind(name, seq)
             return work(self._store)
 
         with self._tails.closed():
-            return await self._on_disk(looked)
+            return await self._on_disk(rewound)
+
+    async def late(self, way: str) -> None:
+        """A trigger that ended as `way` was settled after all: put the account right."""
+        await self._on_disk(lambda: self._store.late(way))
 
     async def run(self) -> None:
         """Commit batches until cancelled. An outbox that is not running answers nobody."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeagent.common.plural import counted
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.cursor import read_slots
 from edgeagent.outbox.files import File, Filesystem
@@ -85,7 +86,7 @@ def _lost(loss: Loss) -> str:
         what = f"what was stored from seq {loss.first_seq} on is lost, and whether that was anything cannot be told"
         return f"log {loss.log}: {what}: {loss.reason}"
     seqs = f"seq {loss.first_seq} to {loss.last_seq}"
-    return f"log {loss.log}: {loss.count} triggers are lost, {seqs}: {loss.reason}"
+    return f"log {loss.log}: {counted(loss.count, 'trigger is', 'triggers are')} lost, {seqs}: {loss.reason}"
 
 
 def _range(log: Log, name: str, item: Frame | Damage) -> DamagedRange:

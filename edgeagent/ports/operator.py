@@ -1,16 +1,55 @@
-"""What the agent offers to the operator of its machine, and the data that passes."""
+"""What the agent offers to the operator of its machine: the table of calls, and the data that passes.
+
+`CALLS` is all that the HTTP server, its client, the running agent and the commands on a stopped one know of a call.
+What a call does is a method of its name: of `Operator`, or of `OperatorService` when only a running agent can do it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeVar
+from typing import Annotated, Any, Protocol
 
 import msgspec
+from msgspec import Meta
 
+from edgeagent.errors import MessageError
+from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import Overview, VerifiedPart
 
-T = TypeVar("T")
+# Many correlation ids, or ranges of seqs; and a part of an export file, of which one line may be as large as an event.
+_MAX_LIST_BYTES = 1 << 20
+_MAX_IMPORT_BYTES = 16 << 20
+_MAX_PAGE = 1000
+_MAX_SEQ = (1 << 63) - 1
+_LOG_NAMES = ("dead", "high", "normal", "parked", "windows")
+_EVENT_LOG_NAMES = ("high", "normal")
+
+
+def _one_of(names: Sequence[str]) -> Meta:
+    return Meta(pattern=rf"^(?:{'|'.join(names)})\Z", description=f"must be one of {', '.join(names)}")
+
+
+_Seq = Annotated[int, Meta(ge=1, le=_MAX_SEQ)]
+_From = Annotated[int, Meta(ge=0, le=_MAX_SEQ, description="must be a whole number")]
+_AnyLog = Annotated[str, _one_of(_LOG_NAMES)]
+_EventLog = Annotated[str, _one_of(_EVENT_LOG_NAMES)]
+
+
+class NoArguments(msgspec.Struct, frozen=True):
+    """For calls that take none."""
+
+
+class NamedTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Triggers by their correlation ids."""
+
+    correlation_ids: Annotated[list[str], Meta(description="must be a list of correlation ids")]
+
+
+class NamedTrigger(msgspec.Struct, frozen=True):
+    """One trigger by its correlation id."""
+
+    correlation_id: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -34,6 +73,32 @@ class DeadLetter(msgspec.Struct, frozen=True):
     data: str
 
 
+class DeadLetterList(msgspec.Struct, frozen=True):
+    """Every dead letter, oldest first."""
+
+    dead: list[DeadLetter]
+
+
+class DeadReplayed(msgspec.Struct, frozen=True):
+    """The correlation ids of the dead letters that were found and put back."""
+
+    replayed: list[str]
+
+
+class DeadDiscarded(msgspec.Struct, frozen=True):
+    """The correlation ids of the dead letters that were found and let go of."""
+
+    discarded: list[str]
+
+
+class WaitingQuery(msgspec.Struct, frozen=True):
+    """Which triggers that wait: of `log`, from `seq` on, at most `limit`."""
+
+    log: _AnyLog = "normal"
+    seq: _From = msgspec.field(default=0, name="from")
+    limit: Annotated[int, Meta(ge=1, le=_MAX_PAGE, description=f"must be 1 to {_MAX_PAGE}")] = 100
+
+
 class Waiting(msgspec.Struct, frozen=True):
     """A trigger in the outbox. `in_flight`: it was handed out to be sent. `reason`: why it was moved to its log."""
 
@@ -55,11 +120,74 @@ class WaitingPage(msgspec.Struct, frozen=True):
     next_seq: int | None
 
 
+class FindQuery(msgspec.Struct, frozen=True):
+    """What a person knows of a trigger: its correlation id or the beginning of it, or its event's id."""
+
+    id: Annotated[
+        str, Meta(min_length=1, description="is missing: a correlation id, the beginning of one, or an event's id")
+    ]
+
+
+class FoundTriggers(msgspec.Struct, frozen=True):
+    """The triggers that a person may mean: a few at most, of all logs."""
+
+    found: list[Waiting]
+
+
+class ExportedRanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an export file holds: for each log ranges of seqs, ends excluded."""
+
+    ranges: Annotated[Mapping[str, Sequence[tuple[_Seq, _Seq]]], Meta(description="must be ranges of seqs by log")]
+
+    def __post_init__(self) -> None:
+        """Raises `MessageError` for a log that there is not."""
+        if not self.ranges.keys() <= set(_LOG_NAMES):
+            raise MessageError("exported", "ranges", f"the logs are {', '.join(_LOG_NAMES)}")
+
+
+class ExportReleased(msgspec.Struct, frozen=True):
+    """How many exported triggers were released; those that were handed out to be sent meanwhile are not."""
+
+    released: int
+
+
+class ImportPart(msgspec.Struct, frozen=True):
+    """Triggers of the export file with this digest: number `number` (from 1) and on."""
+
+    digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="must be the digest of the export file")]
+    number: Annotated[int, Meta(ge=1, le=_MAX_SEQ, description="must be the number of the first trigger, from 1 on")]
+    triggers: Annotated[Sequence[ExportedTrigger], Meta(description="must be a trigger")]
+
+
 class Imported(msgspec.Struct, frozen=True):
     """What was taken in: `stored` triggers, and how many came before from the same file (`known`)."""
 
     stored: int
     known: int
+
+
+class LogPlace(msgspec.Struct, frozen=True):
+    """Where to read on: in `log`, from `seq` on."""
+
+    log: _AnyLog = "normal"
+    seq: _From = msgspec.field(default=0, name="from")
+
+
+class EventPlace(msgspec.Struct, frozen=True):
+    """Where to read on in a log of events."""
+
+    log: _EventLog = "normal"
+    seq: _From = msgspec.field(default=0, name="from")
+
+
+class RecordedPage(msgspec.Struct, frozen=True):
+    """Events that are still in a log, whatever became of them: each as the trigger of the first rule it matched.
+
+    `next_seq`: the next page's, None when this is the last one.
+    """
+
+    triggers: Sequence[ExportedTrigger]
+    next_seq: int | None
 
 
 class Reloaded(msgspec.Struct, frozen=True):
@@ -76,60 +204,56 @@ class Reloaded(msgspec.Struct, frozen=True):
     restart: tuple[str, ...]
 
 
-class RecordedPage(msgspec.Struct, frozen=True):
-    """Events that are still in a log, whatever became of them: each as the trigger of the first rule it matched.
+DEAD_LETTERS = Call("dead_letters", "GET", "/v1/dead", NoArguments, DeadLetterList)
+DEAD_LETTER = Call("dead_letter", "GET", "/v1/dead/{correlation_id}", NamedTrigger, DeadLetter)
+REPLAY = Call(
+    "replay", "POST", "/v1/dead/replay", NamedTriggers, DeadReplayed, changes=True, max_body_bytes=_MAX_LIST_BYTES
+)
+DISCARD = Call(
+    "discard", "POST", "/v1/dead/discard", NamedTriggers, DeadDiscarded, changes=True, max_body_bytes=_MAX_LIST_BYTES
+)
+WAITING = Call("waiting", "GET", "/v1/outbox/waiting", WaitingQuery, WaitingPage)
+FIND = Call("find", "GET", "/v1/outbox/find", FindQuery, FoundTriggers)
+RELEASE_EXPORTED = Call(
+    "release_exported",
+    "POST",
+    "/v1/outbox/exported",
+    ExportedRanges,
+    ExportReleased,
+    changes=True,
+    max_body_bytes=_MAX_LIST_BYTES,
+)
+TAKE_IN = Call(
+    "take_in",
+    "POST",
+    "/v1/outbox/import",
+    ImportPart,
+    Imported,
+    changes=True,
+    max_body_bytes=_MAX_IMPORT_BYTES,
+    lines="triggers",
+)
+OVERVIEW = Call("overview", "GET", "/v1/outbox/overview", NoArguments, Overview)
+VERIFY = Call("verify", "GET", "/v1/outbox/verify", LogPlace, VerifiedPart)
+RECORDED = Call("recorded", "GET", "/v1/outbox/recorded", EventPlace, RecordedPage)
+RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
 
-    `next_seq`: the next page's, None when this is the last one.
-    """
-
-    triggers: Sequence[ExportedTrigger]
-    next_seq: int | None
+CALLS: tuple[Call[Any, Any], ...] = (
+    *(DEAD_LETTERS, DEAD_LETTER, REPLAY, DISCARD),
+    *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
+    RELOAD,
+)
 
 
 class OperatorPort(Protocol):
     """What the agent offers to the operator of its machine, on the Unix socket only."""
 
-    async def dead_letters(self) -> list[DeadLetter]:
-        """Every dead letter, oldest first."""
-
-    async def replay(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Put dead letters back into the outbox; returns those that were found. Synced when it returns."""
-
-    async def discard(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Let go of dead letters for good; returns those that were found. Synced when it returns."""
-
-    async def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
-        """Triggers that wait in a log, from `seq` on, oldest first, at most `limit`."""
-
-    async def find_waiting(self, text: str) -> list[Waiting]:
-        """Triggers in any log whose correlation id begins so, or whose event has this id; a few at most."""
-
-    async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
-        """Release what is in an export file: ranges of seqs of each log, ends excluded. Synced when it returns.
-
-        Returns how many were released; those that were handed out to be sent meanwhile are not.
-        """
-
-    async def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
-        """Take in triggers of the export file with this digest, number `first_number` and on. Synced when it returns.
+    async def perform(self, call: Call[A, R], arguments: A) -> R:
+        """Do what a call of `CALLS` says. What it changes is synced when it returns.
 
         Raises:
-            MessageError, RecordTooLarge: one of them can never be stored.
-            OutboxFull, StorageFailed, Draining: try again later; what is stored then is recognised.
-        """
-
-    async def overview(self) -> Overview:
-        """What is known of the outbox on disk before its logs are read."""
-
-    async def verify(self, log: str, seq: int) -> VerifiedPart:
-        """Read a part of a log from `seq` on."""
-
-    async def recorded(self, log: str, seq: int) -> RecordedPage:
-        """Events that are still in a log of events, from `seq` on, oldest first."""
-
-    async def reload(self) -> Reloaded:
-        """Read the configuration again and take its rules over; nothing stops and nothing is lost.
-
-        Raises:
-            ConfigError: it cannot be used, with every problem found; the old rules go on.
+            NotFound: there is no such trigger.
+            MessageError, RecordTooLarge: a trigger that is imported can never be stored.
+            OutboxFull, StorageFailed, Draining: try again later; what is imported by then is recognised.
+            ConfigError: the configuration to be reloaded cannot be used; the old rules go on.
         """

@@ -20,6 +20,7 @@ from edgeagent.__main__ import _COMMANDS as COMMANDS
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.ports.account import Account, EventCounts
+from edgeagent.ports.operator import CALLS
 from edgeagent.wire import messages, topics
 from edgeagent.wire.messages import State
 from tests.architecture.source import ROOT, modules
@@ -115,7 +116,7 @@ def served_paths() -> set[str]:
         for node in ast.walk(module.tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    return {text for text in strings if PATH.fullmatch(text)}
+    return {text for text in strings if PATH.fullmatch(text)} | {call.prefix for call in CALLS}
 
 
 def topic_texts() -> dict[str, str]:
@@ -201,6 +202,11 @@ def test_every_route_is_in_section_2_7_or_9() -> None:
     for path in served_paths():
         named = re.compile(r"`(?:GET|POST) " + re.escape(path) + (r"\{[a-z_]+\}`" if path.endswith("/") else "`"))
         assert named.search(text), f"no section names {path}"
+
+
+def test_section_9_has_every_call_of_the_operators_with_its_method() -> None:
+    for call in CALLS:
+        assert f"`{call.method} {call.path}`" in built(9)
 
 
 def test_every_route_that_is_named_exists() -> None:

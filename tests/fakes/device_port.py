@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from edgeagent.errors import EdgeAgentError
+import msgspec
+
+from edgeagent.errors import EdgeAgentError, NotFound
 from edgeagent.events.event import Draft
 from edgeagent.ports.account import Account
+from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.device import Accepted, TriggerQuery, TriggerRef
-from edgeagent.ports.operator import DeadLetter, Imported, RecordedPage, Reloaded, Waiting, WaitingPage
-from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.operator import (
+    DeadDiscarded,
+    DeadLetter,
+    DeadLetterList,
+    DeadReplayed,
+    ExportedRanges,
+    ExportReleased,
+    FoundTriggers,
+    Imported,
+    ImportPart,
+    NamedTrigger,
+    NamedTriggers,
+    RecordedPage,
+    Reloaded,
+    WaitingPage,
+)
 from edgeagent.ports.verification import Overview, VerifiedPart
 from edgeagent.wire.messages import Report, State
 from tests.waiting import until_told
@@ -111,68 +128,50 @@ class FakeDevice:
 
 
 class FakeOperator:
-    """An `OperatorPort` over a list of dead letters."""
+    """An `OperatorPort` over a list of dead letters; of everything else it has nothing.
+
+    `calls`: the name and the arguments of each. `failure` is raised by every call.
+    """
 
     def __init__(self) -> None:
         self.dead: list[DeadLetter] = []
         self.failure: EdgeAgentError | None = None
-        self.calls: list[tuple[Any, ...]] = []
+        self.calls: list[tuple[str, msgspec.Struct]] = []
 
-    async def dead_letters(self) -> list[DeadLetter]:
-        """What the test put there."""
-        return list(self.dead)
-
-    async def replay(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Those that are there."""
+    async def perform(self, call: Call[A, R], arguments: A) -> R:
+        """Note the call, and answer it."""
+        self.calls.append((call.name, arguments))
         if self.failure is not None:
             raise self.failure
-        return [letter.correlation_id for letter in self.dead if letter.correlation_id in correlation_ids]
+        result = self._answer(arguments, call.name)
+        assert isinstance(result, call.result), call
+        return result
 
-    async def discard(self, correlation_ids: Sequence[str]) -> list[str]:
-        """Those that are there, gone from now on."""
-        found = [letter.correlation_id for letter in self.dead if letter.correlation_id in correlation_ids]
-        self.dead = [letter for letter in self.dead if letter.correlation_id not in correlation_ids]
-        return found
-
-    async def waiting(self, log: str, seq: int, limit: int) -> WaitingPage:
-        """An empty page."""
-        self.calls.append(("waiting", log, seq, limit))
-        return WaitingPage(log, 0, [], None)
-
-    async def find_waiting(self, text: str) -> list[Waiting]:
-        """Nothing."""
-        self.calls.append(("find", text))
-        return []
-
-    async def release_exported(self, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
-        """As many as are asked for."""
-        self.calls.append(("exported", ranges))
-        return sum(end - start for parts in ranges.values() for start, end in parts)
-
-    async def take_in(self, digest: str, first_number: int, triggers: Sequence[ExportedTrigger]) -> Imported:
-        """All of them."""
-        if self.failure is not None:
-            raise self.failure
-        self.calls.append(("import", digest, first_number, len(triggers)))
-        return Imported(len(triggers), 0)
-
-    async def overview(self) -> Overview:
-        """An outbox that was never used."""
-        return Overview("checkpoint 1", True, (), (), (), Account(*[0] * len(Account.__struct_fields__)), (), {})
-
-    async def verify(self, log: str, seq: int) -> VerifiedPart:
-        """Nothing wrong."""
-        self.calls.append(("verify", log, seq))
-        return VerifiedPart(0, 0, (), None)
-
-    async def recorded(self, log: str, seq: int) -> RecordedPage:
-        """No events."""
-        self.calls.append(("recorded", log, seq))
-        return RecordedPage([], None)
-
-    async def reload(self) -> Reloaded:
-        """One new rule."""
-        if self.failure is not None:
-            raise self.failure
-        self.calls.append(("reload",))
-        return Reloaded("config.toml", 1, ("overheat",), (), (), ())
+    def _answer(self, asked: Any, name: str) -> msgspec.Struct:
+        if isinstance(asked, NamedTriggers):
+            found = [letter.correlation_id for letter in self.dead if letter.correlation_id in asked.correlation_ids]
+            if name == "replay":
+                return DeadReplayed(found)
+            self.dead = [letter for letter in self.dead if letter.correlation_id not in found]
+            return DeadDiscarded(found)
+        if isinstance(asked, NamedTrigger):
+            for letter in self.dead:
+                if letter.correlation_id == asked.correlation_id:
+                    return letter
+            raise NotFound(asked.correlation_id, "no dead letter with this correlation id is kept")
+        if isinstance(asked, ImportPart):
+            return Imported(len(asked.triggers), 0)
+        if isinstance(asked, ExportedRanges):
+            return ExportReleased(sum(end - start for parts in asked.ranges.values() for start, end in parts))
+        nothing: dict[str, msgspec.Struct] = {
+            "dead_letters": DeadLetterList(list(self.dead)),
+            "waiting": WaitingPage("normal", 0, [], None),
+            "find": FoundTriggers([]),
+            "overview": Overview(
+                "checkpoint 1", True, (), (), (), Account(*[0] * len(Account.__struct_fields__)), (), {}
+            ),
+            "verify": VerifiedPart(0, 0, (), None),
+            "recorded": RecordedPage([], None),
+            "reload": Reloaded("config.toml", 1, ("overheat",), (), (), ()),
+        }
+        return nothing[name]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import edgeagent
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent, Dispatcher
@@ -56,7 +58,7 @@ async def test_emit_fails_when_a_trigger_does_not_succeed_in_time(tmp_path: Path
         code, out, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=200ms")
         assert code == 1
         assert "buffered" in out
-        assert re.match(r"edgeagent: 1 of 1 triggers had not ended after \d+\.\d s: the uplink is down: .+; see `", err)
+        assert re.match(r"edgeagent: 1 of 1 trigger had not ended after \d+\.\d s: the uplink is down: .+; see `", err)
         assert err.count("\n") == 1
         lines = b'{"temp": 98}\n{"temp": 99}\n'
         code, out, err = await run("emit", "boiler-1", "--wait=200ms", "-c", str(agent.config_file), stdin=lines)
@@ -100,7 +102,7 @@ async def test_emit_says_how_far_a_trigger_came_that_did_not_end_in_time(
         await agent.logged("link_up")
         code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=3s")
         assert code == 1
-        assert re.match(r"edgeagent: 1 of 1 triggers had not ended after \d+\.\d s: ", err)
+        assert re.match(r"edgeagent: 1 of 1 trigger had not ended after \d+\.\d s: ", err)
         assert err.endswith(f" s: {why}\n")
 
 
@@ -162,6 +164,33 @@ async def test_version_names_what_a_report_of_a_fault_needs() -> None:
     code, out, _ = await run("version", "--json")
     assert code == 0
     assert json.loads(out).keys() >= {"edgeagent", "python", "mqtt5", "msgspec"}
+
+
+async def test_the_version_alone_is_one_line() -> None:
+    assert await run("--version") == (0, f"edgeagent {edgeagent.__version__}\n", "")
+
+
+async def test_emit_says_that_it_reads_from_the_terminal(tmp_path: Path, free_port: int) -> None:
+    """Without data it waits for lines; somebody who does not know that sees a command that hangs."""
+    async with Agent(tmp_path / "agent", f"mqtt://127.0.0.1:{free_port}") as agent:
+        ours, terminal = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "edgeagent", "emit", "boiler-1", "-c", str(agent.config_file)),
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        os.close(terminal)
+        assert process.stderr is not None
+        async with asyncio.timeout(20):
+            assert await process.stderr.readline() == (
+                b"reading events from the terminal, one JSON value a line; end with Ctrl-D\n"
+            )
+            os.write(ours, b'{"temp": 97}\n\x04')
+            out, err = await process.communicate()
+        os.close(ours)
+        assert (process.returncode, err) == (0, b"")
+        assert b"overheat  event" in out
 
 
 async def test_a_busy_port_is_told_in_one_line(tmp_path: Path, free_port: int) -> None:

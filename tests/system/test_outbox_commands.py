@@ -237,5 +237,8 @@ async def test_a_window_is_listed_and_shown_with_the_ids_of_its_events(tmp_path:
     assert "log             windows\n" in shown
     assert "events          e1, e2, e3\n" in shown
     assert "data            [1,2,3]\n" in shown
+    assert "in flight       no\n" in shown
+    assert "is json         yes\n" in shown
+    assert "1 trigger waits (windows: 1); 1 listed" in await _command(gateway, "outbox", "ls", "--log", "windows")
     assert json.loads(await _command(gateway, "outbox", "show", "e1", "--json"))["events"] == ["e1", "e2", "e3"]
     assert "account: accepted 4, pending 2, merged 2" in await _command(gateway, "outbox", "verify")

@@ -25,7 +25,7 @@ from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
 from edgeagent.outbox.files import File, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, HIGH, NORMAL, DeadLimits, Leased
+from edgeagent.outbox.records import DEAD, HIGH, NORMAL, REPLAYED, DeadLimits, Leased
 from edgeagent.outbox.search import find
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
@@ -264,6 +264,7 @@ async def test_while_dead_letters_are_full_events_that_a_rule_wants_are_refused_
             await ingest.accept([event(id="2")])
         await ingest.accept([event(source="valve-1", id="3")])
         assert (outbox.events.refused, outbox.events.filtered, outbox.events.stored) == (1, 1, 1)
-        await outbox.replay((await find(outbox, DEAD, lambda _: True, 1))[0])
+        (letter,) = await find(outbox, DEAD, lambda _: True, 1)
+        await outbox.beside(lambda store: store.move(letter, NORMAL, REPLAYED, reason="", code=0, attempts=0))
         (again,) = await ingest.accept([event(id="2")])
         assert not again.duplicate

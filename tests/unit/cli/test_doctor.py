@@ -282,8 +282,8 @@ def test_an_outbox_that_lost_something_fails_and_an_old_loss_is_a_warning(tmp_pa
     assert (found().level, found().found) == (Level.OK, "5 triggers wait; nothing is known to be lost")
     segment_path(directory / NORMAL, 2).unlink()
     assert found().level is Level.FAIL
-    assert "log normal: 1 triggers are lost, seq 5 to 5" in found().found
+    assert "log normal: 1 trigger is lost, seq 5 to 5" in found().found
     assert "cannot be told" in found().found
     opened(OsFilesystem()).close()
     assert found().level is Level.WARN
-    assert "1 triggers were lost with damaged records" in found().found
+    assert "1 trigger was lost with damaged records" in found().found

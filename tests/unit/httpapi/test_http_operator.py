@@ -1,13 +1,29 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.errors import ConfigError, EdgeAgentError, OutboxFull, Problem
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
+from edgeagent.ports.call import Call, request_of
+from edgeagent.ports.operator import (
+    CALLS,
+    EventPlace,
+    ExportedRanges,
+    FindQuery,
+    ImportPart,
+    LogPlace,
+    NamedTrigger,
+    NamedTriggers,
+    NoArguments,
+    WaitingQuery,
+)
+from edgeagent.ports.transfer import ExportedTrigger
 from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, dead_letter
 
 DIGEST = "ab" * 32
@@ -15,17 +31,20 @@ LINE = (
     b'{"agent":"gw-1","source":"s","id":"1","rule":"r","type":"event","time":"2026-03-20T11:00:00Z","is_json":true,'
     b'"accepted_ms":1,"log":"normal","data":"1"}'
 )
-CALLS = (
-    ("POST", "/v1/dead/discard"),
-    ("GET", "/v1/outbox/waiting"),
-    ("GET", "/v1/outbox/find"),
-    ("POST", "/v1/outbox/exported"),
-    ("POST", "/v1/outbox/import"),
-    ("GET", "/v1/outbox/overview"),
-    ("GET", "/v1/outbox/verify"),
-    ("GET", "/v1/outbox/recorded"),
-    ("POST", "/v1/reload"),
-)
+ARGUMENTS: dict[str, msgspec.Struct] = {
+    "dead_letters": NoArguments(),
+    "dead_letter": NamedTrigger(CORRELATION_ID),
+    "replay": NamedTriggers([CORRELATION_ID, "a/b"]),
+    "discard": NamedTriggers([]),
+    "waiting": WaitingQuery("parked", (1 << 63) - 1, 1000),
+    "find": FindQuery("boiler 1/é&id=%2F"),
+    "release_exported": ExportedRanges({"normal": [(1, 2), (5, 9)], "windows": []}),
+    "take_in": ImportPart(DIGEST, 501, [msgspec.json.decode(LINE, type=ExportedTrigger)]),
+    "overview": NoArguments(),
+    "verify": LogPlace("dead", 7),
+    "recorded": EventPlace("high", 7),
+    "reload": NoArguments(),
+}
 
 
 class Calls:
@@ -42,11 +61,6 @@ class Calls:
             return await self._routes.plan(request).answer(request, body)
         except EdgeAgentError as exc:
             return problem_for(exc)
-
-
-@pytest.mark.parametrize(("method", "target"), CALLS)
-async def test_devices_cannot_reach_what_is_the_operators(method: str, target: str) -> None:
-    assert (await Calls(has_operator=False)(method, target)).status == 404
 
 
 async def test_dead_letters_are_discarded_by_their_ids() -> None:
@@ -66,15 +80,77 @@ async def test_parameters_reach_the_agent_as_they_are_meant() -> None:
     await call("GET", "/v1/outbox/recorded?log=high&from=4")
     await call("POST", "/v1/outbox/exported", b'{"ranges":{"high":[[1,4]]}}')
     await call("POST", f"/v1/outbox/import?digest={DIGEST}&number=5", LINE + b"\n" + LINE)
+    line = msgspec.json.decode(LINE, type=ExportedTrigger)
     assert call.operator.calls == [
-        ("waiting", "high", 7, 3),
-        ("waiting", "normal", 0, 100),
-        ("find", "a+b c"),
-        ("verify", "dead", 9),
-        ("recorded", "high", 4),
-        ("exported", {"high": [(1, 4)]}),
-        ("import", DIGEST, 5, 2),
+        ("waiting", WaitingQuery("high", 7, 3)),
+        ("waiting", WaitingQuery("normal", 0, 100)),
+        ("find", FindQuery("a+b c")),
+        ("verify", LogPlace("dead", 9)),
+        ("recorded", EventPlace("high", 4)),
+        ("release_exported", ExportedRanges({"high": [(1, 4)]})),
+        ("take_in", ImportPart(DIGEST, 5, [line, line])),
     ]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+async def test_what_the_client_writes_the_server_reads(call: Call[Any, Any]) -> None:
+    """Of every call: one that is added needs arguments here."""
+    arguments = ARGUMENTS[call.name]
+    calls = Calls()
+    calls.operator.dead = [dead_letter()]
+    target, body, _ = request_of(call, arguments)
+    answer = await calls(call.method, target, body or b"")
+    assert calls.operator.calls == [(call.name, arguments)]
+    assert answer.status == 200
+    assert isinstance(msgspec.json.decode(answer.body, type=call.result), call.result)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
+async def test_devices_cannot_reach_what_is_the_operators(call: Call[Any, Any]) -> None:
+    target, body, _ = request_of(call, ARGUMENTS[call.name])
+    assert (await Calls(has_operator=False)(call.method, target, body or b"")).status == 404
+
+
+async def test_refusals_are_told_in_the_words_of_the_table() -> None:
+    for target, detail in (
+        ("/v1/outbox/waiting?log=../x", "log: must be one of dead, high, normal, parked, windows"),
+        ("/v1/outbox/recorded?log=dead", "log: must be one of high, normal"),
+        ("/v1/outbox/waiting?from=1.0", "from: must be a whole number"),
+        ("/v1/outbox/waiting?limit=1e3", "limit: must be a whole number"),
+        ("/v1/outbox/waiting?limit=1001", "limit: must be 1 to 1000"),
+        ("/v1/outbox/waiting?rule=r", "rule: is no parameter here: known are from, limit, log"),
+        ("/v1/outbox/find", "id: is missing: a correlation id, the beginning of one, or an event's id"),
+    ):
+        answer = await Calls()("GET", target)
+        assert (answer.status, json.loads(answer.body)["detail"]) == (400, detail)
+    for target, body, detail in (
+        (
+            "/v1/dead/replay",
+            b"[]",
+            "correlation_ids: must be a list of correlation ids: must be an object, is an array",
+        ),
+        ("/v1/outbox/exported", b'{"ranges":{"x":[]}}', "ranges: the logs are dead, high, normal, parked, windows"),
+        (
+            f"/v1/outbox/import?digest={DIGEST}&number=0",
+            LINE,
+            "number: must be the number of the first trigger, from 1 on",
+        ),
+        (
+            f"/v1/outbox/import?digest={DIGEST}&number=1",
+            b"{",
+            "line 1: must be a trigger: it ends before it is complete",
+        ),
+    ):
+        answer = await Calls()("POST", target, body)
+        assert (answer.status, json.loads(answer.body)["detail"]) == (400, detail)
+
+
+async def test_a_dead_letter_that_is_not_kept_is_404_and_named() -> None:
+    answer = await Calls()("GET", "/v1/dead/0190")
+    assert (answer.status, json.loads(answer.body)["detail"]) == (
+        404,
+        "0190: no dead letter with this correlation id is kept",
+    )
 
 
 @pytest.mark.parametrize(

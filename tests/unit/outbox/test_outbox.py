@@ -10,7 +10,7 @@ import pytest
 from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox import outbox as outbox_module
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, SETTLED, Leased, OutboxLimits
+from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, REPLAYED, SETTLED, Leased, OutboxLimits
 from edgeagent.outbox.search import find
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 from tests.fakes.stores import (
@@ -242,7 +242,7 @@ async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest
         outbox.release([leased[0]], SETTLED)
         outbox.release([leased[2]], EXPIRED)
         await until(lambda: filesystem.syncs > before)
-        await outbox.look(lambda _: None)  # behind the checkpoint, on the same thread
+        await outbox.beside(lambda _: None)  # behind the checkpoint, on the same thread
         health = outbox.health
         assert (health.account.settled, health.account.expired, health.account.pending) == (1, 1, 1)
         assert after_a_power_cut(filesystem) == ["e1"]
@@ -320,16 +320,13 @@ async def test_a_stop_in_the_middle_of_a_commit_answers_it_and_counts_it() -> No
 
 async def test_a_dead_letter_can_be_found_replayed_and_settled() -> None:
     filesystem = disk()
-    woken: list[None] = []
     async with running(filesystem) as outbox:
         first, second, third = await leased_from(outbox, 3)
         for entry in (first, second, third):
             await outbox.bury(entry, reason="no", code=400, attempts=2)
         letters = await find(outbox, DEAD, lambda _: True, 10)
         assert ids(letters) == ["e0", "e1", "e2"]
-        outbox.on_change = lambda: woken.append(None)
-        await outbox.replay(letters[0])
-        assert woken
+        await outbox.beside(lambda store: store.move(letters[0], NORMAL, REPLAYED, reason="", code=0, attempts=0))
         assert ids(await outbox.lease(NORMAL)) == ["e0"]
         outbox.release([letters[1]], SETTLED)
         account = outbox.health.account

@@ -74,7 +74,7 @@ async def test_an_event_that_only_arms_a_rule_is_synced_and_counted_by_whoever_t
         await outbox.append(group(NORMAL, record("a"), remembered=RULES))
         assert await outbox.append(group(NORMAL, Armed("boiler", ("r",)), remembered=RULES)) == 2
         assert (outbox.events.received, outbox.events.stored) == (1, 1)
-        assert await outbox.look(counted) == (1, 1)
+        assert await outbox.alone(counted) == (1, 1)
         assert outbox.firings == [], "they are as of the opening; from then on who decides knows them"
         assert ids(await outbox.lease(NORMAL)) == ["a"]
     async with running_outbox(tmp_path, remembered=RULES) as outbox:

@@ -123,7 +123,7 @@ def test_an_end_that_is_missing_after_a_crash_is_a_loss_that_nobody_can_count(tm
     segment_path(directory / NORMAL, 2).unlink()
     with looked_at(directory) as (_, found):
         exact, more = found.faults()
-    assert "log normal: 1 triggers are lost, seq 5 to 5" in exact
+    assert "log normal: 1 trigger is lost, seq 5 to 5" in exact
     assert "log normal: what was stored from seq 6 on is lost, and whether that was anything cannot be told" in more
 
 

@@ -1,0 +1,193 @@
+"""What the operator of a machine does with an outbox, once, for a running agent and for a stopped one.
+
+Blocking, over the store: a running agent calls it on the disk thread (`agent/operator_service.py`), the commands on a
+stopped agent's directory call it directly (`agent/stopped.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from edgeagent.agent.lives import correlation_of
+from edgeagent.common.times import rfc3339
+from edgeagent.errors import NotFound
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.recorded import recorded_page
+from edgeagent.outbox.records import DEAD, DISCARDED, LOGS, NORMAL, REPLAYED, Leased
+from edgeagent.outbox.rescue import must_keep
+from edgeagent.outbox.steps import NextStep, Steps
+from edgeagent.outbox.store import Store
+from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
+from edgeagent.outbox.verify import overview, verify_part
+from edgeagent.ports.call import A, Call, R
+from edgeagent.ports.operator import (
+    DeadDiscarded,
+    DeadLetter,
+    DeadLetterList,
+    DeadReplayed,
+    EventPlace,
+    ExportedRanges,
+    ExportReleased,
+    FindQuery,
+    FoundTriggers,
+    Imported,
+    ImportPart,
+    LogPlace,
+    NamedTrigger,
+    NamedTriggers,
+    NoArguments,
+    RecordedPage,
+    WaitingPage,
+    WaitingQuery,
+)
+from edgeagent.ports.verification import Overview, VerifiedPart
+
+# A search tells so many; who means one trigger must say more of its id.
+_MAX_FOUND = 10
+
+
+class Operator:
+    """The calls of `ports/operator.py`, each a method of its name, on a store that it does not own.
+
+    What a call changes is synced when it returns; a store that would not keep it (`must_keep`) refuses. A method that
+    reads whole logs works in steps (`outbox/steps.py`), so that it never holds up a running agent's commits for long.
+    It must not know whether an agent runs.
+    """
+
+    def __init__(self, store: Store, directory: Path, filesystem: Filesystem, now_ms: Callable[[], int]) -> None:
+        """`directory`: the outbox's, on `filesystem`. `now_ms`: the wall clock, Unix milliseconds."""
+        self._store = store
+        self._directory = directory
+        self._filesystem = filesystem
+        self._now_ms = now_ms
+
+    def perform(self, call: Call[A, R], arguments: A) -> Steps[R]:
+        """The steps of a call.
+
+        Raises:
+            NotFound, MessageError, OutboxError: the call does.
+        """
+        result = getattr(self, call.name)(arguments)
+        if isinstance(result, Generator):
+            result = yield from result
+        done: R = result
+        return done
+
+    def dead_letters(self, _: NoArguments) -> Steps[DeadLetterList]:
+        """Every dead letter, oldest first."""
+        found = yield from self._collected(DEAD, lambda _: True)
+        return DeadLetterList(list(map(_dead_letter, found)))
+
+    def dead_letter(self, asked: NamedTrigger) -> Steps[DeadLetter]:
+        """One dead letter.
+
+        Raises:
+            NotFound: there is none with this correlation id.
+        """
+        found = yield from self._dead([asked.correlation_id], limit=1)
+        if not found:
+            raise NotFound(asked.correlation_id, "no dead letter with this correlation id is kept")
+        return _dead_letter(found[0])
+
+    def replay(self, asked: NamedTriggers) -> Steps[DeadReplayed]:
+        """Put dead letters back among the triggers, each synced there before it is released here.
+
+        Raises:
+            OutboxFull, StorageFailed: some of them are where they were.
+        """
+        found = yield from self._dead(asked.correlation_ids)
+        for leased in found:
+            yield NextStep.BESIDE
+            self._store.move(leased, NORMAL, REPLAYED, reason="", code=0, attempts=0)
+        return DeadReplayed(list(map(correlation_of, found)))
+
+    def discard(self, asked: NamedTriggers) -> Steps[DeadDiscarded]:
+        """Let go of dead letters for good; a checkpoint keeps that before it returns.
+
+        Raises:
+            StorageFailed: they may be there again after a restart.
+        """
+        must_keep(self._store)
+        found = yield from self._dead(asked.correlation_ids)
+        yield NextStep.ALONE
+        discarded = [leased for leased in found if self._store.release(DEAD, leased.seq, DISCARDED)]
+        self._store.checkpoint()
+        return DeadDiscarded(list(map(correlation_of, discarded)))
+
+    def waiting(self, asked: WaitingQuery) -> WaitingPage:
+        """Triggers that wait in a log, oldest first."""
+        return waiting_page(self._store, asked.log, asked.seq, asked.limit)
+
+    def find(self, asked: FindQuery) -> Steps[FoundTriggers]:
+        """Triggers in any log that a person may mean, at most `_MAX_FOUND`."""
+        found: list[Leased] = []
+        for log in LOGS:
+            left = _MAX_FOUND - len(found)
+            found += yield from self._collected(log, lambda leased: _is_meant(leased, asked.id), left)
+        yield NextStep.ALONE  # only then is it known what was handed out
+        return FoundTriggers([waiting(each, self._store.leased_seq(each.log)) for each in found])
+
+    def release_exported(self, asked: ExportedRanges) -> ExportReleased:
+        """Release what an export file holds, but what was handed out to be sent meanwhile."""
+        return ExportReleased(release_exported(self._store, asked.ranges))
+
+    def take_in(self, part: ImportPart) -> Imported:
+        """Take in triggers of an export file.
+
+        Raises:
+            MessageError, RecordTooLarge: one of them can never be stored.
+            OutboxFull, StorageFailed: try again later; what is stored by then is recognised.
+        """
+        return take_in(self._store, part.digest, part.number, part.triggers, self._now_ms())
+
+    def overview(self, _: NoArguments) -> Overview:
+        """What is known of the outbox on disk before its logs are read."""
+        return overview(self._store, self._filesystem, self._directory)
+
+    def verify(self, asked: LogPlace) -> VerifiedPart:
+        """Read a part of a log."""
+        return verify_part(self._store, asked.log, asked.seq)
+
+    def recorded(self, asked: EventPlace) -> RecordedPage:
+        """Events that are still in a log of events, oldest first, whatever became of them."""
+        return recorded_page(self._store, asked.log, asked.seq)
+
+    def _dead(self, correlation_ids: Sequence[str], limit: int | None = None) -> Steps[list[Leased]]:
+        wanted = frozenset(correlation_ids)
+        return self._collected(DEAD, lambda leased: correlation_of(leased) in wanted, limit)
+
+    def _collected(
+        self, log: str, is_wanted: Callable[[Leased], bool], limit: int | None = None
+    ) -> Steps[list[Leased]]:
+        """The first `limit` wanted triggers of a log that are not released (None: all), oldest first."""
+        found: list[Leased] = []
+        with closing(self._store.peek(log)) as parts:
+            while (limit is None or len(found) < limit) and (part := next(parts, None)) is not None:
+                found += filter(is_wanted, part)
+                yield NextStep.BESIDE
+        return found[:limit]
+
+
+def _is_meant(leased: Leased, text: str) -> bool:
+    return leased.record.id == text or correlation_of(leased).startswith(text)
+
+
+def _dead_letter(leased: Leased) -> DeadLetter:
+    record, moved = leased.record, leased.moved
+    data = record.data if record.is_json else base64.b64encode(record.data)
+    return DeadLetter(
+        correlation_of(leased),
+        record.id,
+        record.source,
+        record.type,
+        leased.rule,
+        moved.reason if moved is not None else "",
+        moved.code if moved is not None else 0,
+        moved.attempts if moved is not None else 0,
+        rfc3339(moved.at_ms) if moved is not None else "",
+        record.time,
+        data.decode(),
+    )

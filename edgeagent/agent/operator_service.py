@@ -1,0 +1,134 @@
+"""The operator's calls on a running agent: those of `Operator` on the disk thread, and what only a running agent does.
+
+Whatever the agent does besides (refuse while it stops, wake the sender, say in its log what an operator took away)
+stands here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Generic
+
+import msgspec
+
+from edgeagent.agent.operator import Operator
+from edgeagent.common.plural import counted
+from edgeagent.errors import Draining
+from edgeagent.outbox.files import OsFilesystem
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.steps import NextStep, Steps
+from edgeagent.outbox.store import Store
+from edgeagent.ports.call import A, Call, R
+from edgeagent.ports.operator import TAKE_IN, DeadDiscarded, ExportReleased, NoArguments, Reloaded
+
+_log = logging.getLogger(__name__)
+
+
+class OperatorService:
+    """`OperatorPort` of a running agent.
+
+    Calls that change the outbox go one after the other; commits and sending go on between their steps. A call that
+    needs the running agent is a coroutine of this class, of the call's name; every other one is `Operator`'s.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        directory: Path,
+        *,
+        now_ms: Callable[[], int],
+        wake: Callable[[], None],
+        is_draining: Callable[[], bool],
+        reload: Callable[[], Awaitable[Reloaded]],
+    ) -> None:
+        """`directory`: the outbox's. `now_ms`: the wall clock. `wake`: tells the sender that triggers may have come.
+
+        `is_draining`: whether the agent stops. `reload`: reads the configuration again; see `OperatorPort`.
+        """
+        self._outbox = outbox
+        self._directory = directory
+        self._now_ms = now_ms
+        self._wake = wake
+        self._is_draining = is_draining
+        self._reload = reload
+        self._one_change = asyncio.Lock()
+
+    async def perform(self, call: Call[A, R], arguments: A) -> R:
+        """Do what a call says; see `OperatorPort`."""
+        if (own := getattr(self, call.name, None)) is not None:
+            result: R = await own(arguments)
+            return result
+        if not call.changes:
+            return await self._on_disk(call, arguments)
+        async with self._one_change:
+            if call.name == TAKE_IN.name and self._is_draining():
+                raise Draining
+            result = await self._on_disk(call, arguments)
+        _tell(result)
+        return result
+
+    async def reload(self, _: NoArguments) -> Reloaded:
+        """Take the configuration's rules over; see `OperatorPort`."""
+        return await self._reload()
+
+    async def _on_disk(self, call: Call[A, R], arguments: A) -> R:
+        work = _Work(
+            lambda store: Operator(store, self._directory, OsFilesystem(), self._now_ms).perform(call, arguments)
+        )
+        needs: NextStep | None = NextStep.ALONE
+        try:
+            while needs is not None:
+                lent = self._outbox.alone if needs is NextStep.ALONE else self._outbox.beside
+                try:
+                    needs = await lent(work.step)
+                finally:
+                    if call.changes:  # what failed may have been done in part
+                        self._wake()
+        except BaseException:
+            await self._outbox.beside(work.give_up)
+            raise
+        return work.results[0]
+
+
+class _Work(Generic[R]):
+    """Steps on the disk thread. `results`: one, when they have ended."""
+
+    def __init__(self, begin: Callable[[Store], Steps[R]]) -> None:
+        self._begin = begin
+        self._steps: Steps[R] | None = None
+        self.results: list[R] = []
+
+    def step(self, store: Store) -> NextStep | None:
+        """Do the next step; returns what the one behind it needs, None when there is none."""
+        if self._steps is None:
+            self._steps = self._begin(store)
+        try:
+            return next(self._steps)
+        except StopIteration as end:
+            self.results.append(end.value)
+            return None
+
+    def give_up(self, _: Store) -> None:
+        """Let go of what the steps have open."""
+        if self._steps is not None:
+            self._steps.close()
+
+
+def _tell(result: msgspec.Struct) -> None:
+    """Log what an operator took away: nobody else would know later where it went."""
+    if isinstance(result, DeadDiscarded) and result.discarded:
+        _log.warning(
+            "an operator discarded %s: %s",
+            counted(len(result.discarded), "dead letter"),
+            ", ".join(result.discarded),
+            extra={"event": "dead_discarded", "correlation_ids": result.discarded},
+        )
+    if isinstance(result, ExportReleased):
+        _log.warning(
+            "an operator exported %s: whoever imports the file sends them",
+            counted(result.released, "trigger"),
+            extra={"event": "outbox_exported", "count": result.released},
+        )

@@ -1,0 +1,34 @@
+"""Blocking work on a store in steps, so that a running agent commits between two of them.
+
+The work is written once, as a generator. Who owns the store alone runs it with `finished`; a running agent takes one
+step after the other on its disk thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from enum import Enum, auto
+from typing import TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+class NextStep(Enum):
+    """What the next step needs of a running agent; the first one runs `ALONE`. See `Outbox`."""
+
+    BESIDE = auto()
+    ALONE = auto()
+
+
+# Yields what its next step needs, and returns the result.
+Steps: TypeAlias = Generator[NextStep, None, T]
+
+
+def finished(steps: Steps[T]) -> T:
+    """Do all steps, one behind the other; returns the result."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result
