@@ -1,8 +1,8 @@
-"""Which trigger of the outbox is meant? Searches of a backlog that may be long, one at a time.
+"""Finds triggers in the outbox, for devices that ask: a backlog may be long, so one search runs at a time.
 
-A correlation id is a hash: it does not say where its trigger is. What was read once is remembered in a sieve of fixed
-size, so that an id which no trigger has costs the reading of what was stored since the last search, not of all. The
-first search after a start reads everything, and whoever asks meanwhile waits for that same reading.
+A correlation id is a hash: it does not say where its trigger is. Ids that were read once are kept in a sieve of fixed
+size, so that asking for an id that no trigger has costs reading what was stored since the last search, not everything.
+The first search after a start reads everything; those that come meanwhile wait for it and share what it read.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, PARKED, WINDOWS, Leased
 from edgeagent.outbox.search import walk
 
-# Logs of triggers that were perhaps never published, so that the ledger may know nothing of them. A parked one is such
-# when the broker never passed it on, because nobody subscribed. In the order in which triggers move on from one to the
-# next: one that moves during a search is found where it went.
+# Logs of triggers that may never have been published, so that the ledger does not know them. (A parked trigger may be
+# one that nobody subscribed to.) They stand in the order in which triggers move from one to the next, so that a trigger
+# which moves during a search is found where it went.
 BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS, PARKED)
-# So many that were found are found again without reading what stands before them.
+# How many triggers that were found are found again without reading the log before them.
 _MAX_PLACES = 1000
 
 T = TypeVar("T")
 
 
 class Lookup:
-    """See the module."""
+    """Searches of the logs in `BUFFERED_LOGS`, beside the outbox's work; it changes nothing there."""
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._one_at_a_time = asyncio.Lock()
         self._sieve: Sieve | None = None
-        self._pending = 0  # how many there were when the sieve was made
-        self._next_seqs: dict[str, int] = {}  # what is below them was put into the sieve
+        self._pending = 0  # how many triggers waited when the sieve was filled
+        self._next_seqs: dict[str, int] = {}  # of each log, below which seq everything is in the sieve
         self._places: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     async def trigger(self, correlation_id: str) -> Leased | None:
@@ -62,7 +62,9 @@ class Lookup:
             return found
 
     async def search(self, logs: Sequence[str], pick: Callable[[Leased], T | None], limit: int) -> list[T]:
-        """Of each log the last `limit` that are picked, as what `pick` makes of them; reads all of the logs.
+        """The last `limit` triggers of each log that `pick` does not turn into None, as what it makes of them.
+
+        Reads the logs from end to end.
 
         Raises:
             StorageFailed: the disk cannot be read now.
@@ -87,7 +89,7 @@ class Lookup:
         return None
 
     async def _filled(self) -> Sieve:
-        """The sieve, with everything in it that was stored until now."""
+        """The sieve, once it holds the ids of everything that was stored until now."""
         sieve = self._sieve
         if sieve is None or sieve.count > max(ROOMY, 2 * self._pending):  # mostly of triggers that are gone
             sieve, self._sieve, self._next_seqs = Sieve(), None, {}

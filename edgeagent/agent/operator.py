@@ -10,6 +10,7 @@ import base64
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TypeVar
 
 from edgeagent.agent.lives import correlation_of
 from edgeagent.common.times import rfc3339
@@ -45,16 +46,18 @@ from edgeagent.ports.operator import (
 )
 from edgeagent.ports.verification import Overview, VerifiedPart
 
-# A search tells so many; who means one trigger must say more of its id.
+# A search returns so many; somebody who means one trigger must then give more of its id.
 _MAX_FOUND = 10
+
+T = TypeVar("T")
 
 
 class Operator:
-    """The calls of `ports/operator.py`, each a method of its name, on a store that it does not own.
+    """The calls of `ports/operator.py`, each a method of its name, on a store that somebody else opens and closes.
 
-    What a call changes is synced when it returns; a store that would not keep it (`must_keep`) refuses. A method that
-    reads whole logs works in steps (`outbox/steps.py`), so that it never holds up a running agent's commits for long.
-    It must not know whether an agent runs.
+    What a call changes is synced when it returns; a store that would not keep the change (`must_keep`) refuses it. A
+    method that reads whole logs works in steps (`outbox/steps.py`), so that it never holds up a running agent's commits
+    for long. Nothing here may depend on whether an agent runs.
     """
 
     def __init__(self, store: Store, directory: Path, filesystem: Filesystem, now_ms: Callable[[], int]) -> None:
@@ -78,8 +81,7 @@ class Operator:
 
     def dead_letters(self, _: NoArguments) -> Steps[DeadLetterList]:
         """Every dead letter, oldest first."""
-        found = yield from self._collected(DEAD, lambda _: True)
-        return DeadLetterList(list(map(_dead_letter, found)))
+        return DeadLetterList((yield from self._collected(DEAD, _dead_letter)))
 
     def dead_letter(self, asked: NamedTrigger) -> Steps[DeadLetter]:
         """One dead letter.
@@ -126,7 +128,7 @@ class Operator:
         found: list[Leased] = []
         for log in LOGS:
             left = _MAX_FOUND - len(found)
-            found += yield from self._collected(log, lambda leased: _is_meant(leased, asked.id), left)
+            found += yield from self._collected(log, lambda one: one if _is_meant(one, asked.id) else None, left)
         yield NextStep.ALONE  # only then is it known what was handed out
         return FoundTriggers([waiting(each, self._store.leased_seq(each.log)) for each in found])
 
@@ -157,16 +159,14 @@ class Operator:
 
     def _dead(self, correlation_ids: Sequence[str], limit: int | None = None) -> Steps[list[Leased]]:
         wanted = frozenset(correlation_ids)
-        return self._collected(DEAD, lambda leased: correlation_of(leased) in wanted, limit)
+        return self._collected(DEAD, lambda one: one if correlation_of(one) in wanted else None, limit)
 
-    def _collected(
-        self, log: str, is_wanted: Callable[[Leased], bool], limit: int | None = None
-    ) -> Steps[list[Leased]]:
-        """The first `limit` wanted triggers of a log that are not released (None: all), oldest first."""
-        found: list[Leased] = []
+    def _collected(self, log: str, pick: Callable[[Leased], T | None], limit: int | None = None) -> Steps[list[T]]:
+        """Of a log's triggers that are not released the first `limit` that are picked, as what `pick` makes of them."""
+        found: list[T] = []
         with closing(self._store.peek(log)) as parts:
             while (limit is None or len(found) < limit) and (part := next(parts, None)) is not None:
-                found += filter(is_wanted, part)
+                found += [picked for leased in part if (picked := pick(leased)) is not None]
                 yield NextStep.BESIDE
         return found[:limit]
 

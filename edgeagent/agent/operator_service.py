@@ -1,7 +1,7 @@
 """The operator's calls on a running agent: those of `Operator` on the disk thread, and what only a running agent does.
 
-Whatever the agent does besides (refuse while it stops, wake the sender, say in its log what an operator took away)
-stands here.
+Whatever a running agent adds to a call stands here: it refuses an import while it stops, wakes the sender, and logs
+what an operator took away.
 """
 
 from __future__ import annotations

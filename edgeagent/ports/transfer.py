@@ -1,7 +1,7 @@
-"""The export file: triggers on their way from one outbox to another (docs/format.md), line by line and without I/O.
+"""The export file, line by line and without I/O: triggers on their way between outboxes (docs/format.md).
 
-A JSON object a line: a header, the triggers, and an end with their number and the digest of all lines before it. A
-file is whole only when its end fits; `Checker` says so, or names the line and what is wrong with it.
+Each line is a JSON object: a header, the triggers, and an end with their number and the digest of all lines before it.
+A file is whole only if its end fits; otherwise `Checker` names the line that is wrong, and why.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ _MAX_TOPIC_CHARS = 65_535  # MQTT's own limit is in bytes
 class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One trigger: an event and one rule that it matched, with everything that another agent needs to send it.
 
-    `data`: JSON or other text as it came; `data_base64` where the bytes are no UTF-8. `is_json`: how it is rendered.
-    `accepted_ms`: Unix milliseconds. `log`: where it waited. `events`: of a window, the ids of its events.
+    `data`: JSON or other text as it came; `data_base64` instead where the bytes are not UTF-8. `is_json`: whether the
+    data is rendered as JSON. `accepted_ms`: Unix milliseconds. `log`: where it waited. `events`: the ids of a window's
+    events, empty for a single event.
     """
 
     agent: str
@@ -54,7 +55,7 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
     @property
     def correlation_id(self) -> str:
-        """Its identity, which is the same wherever it waits."""
+        """Its identity, the same in every outbox."""
         return correlation_id(self.agent, self.source, self.id, self.rule)
 
 
@@ -71,7 +72,7 @@ class _End(msgspec.Struct, frozen=True):
 
 
 def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
-    """What is written of a trigger."""
+    """The trigger of a record and one of its rules, as the file holds it."""
     try:
         text, encoded = stored.data.decode() if stored.is_json else None, None
     except UnicodeDecodeError:
@@ -99,7 +100,7 @@ def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
 
 
 def imported_record(trigger: ExportedTrigger) -> Record:
-    """The record that stands for the trigger in the outbox that takes it in. No boot's clock counts for it.
+    """The record under which another outbox stores the trigger. Its uptime is 0: no boot of that machine saw it.
 
     Raises:
         MessageError: a member breaks the contract; names it.
@@ -143,7 +144,7 @@ def _data(trigger: ExportedTrigger) -> bytes:
 
 
 class Lines:
-    """Makes the lines of a file, each with its line feed, and counts them."""
+    """Makes the lines of a file, each with its line feed, and counts the triggers."""
 
     def __init__(self) -> None:
         self.triggers = 0
@@ -181,7 +182,7 @@ class Checker:
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
 
     def take(self, line: bytes) -> ExportedTrigger | None:
-        """Look at the next line: the trigger in it, None when it is the header or the end.
+        """Check the next line; returns its trigger, None for the header and the end.
 
         Raises:
             MessageError: names the line and the reason.
@@ -200,7 +201,7 @@ class Checker:
         return None
 
     def finish(self) -> None:
-        """There are no more lines.
+        """Check that the file is complete, after its last line.
 
         Raises:
             MessageError: the end is missing.

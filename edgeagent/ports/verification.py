@@ -1,4 +1,4 @@
-"""What verifying an outbox finds: data that passes from the disk to who asked."""
+"""What verifying an outbox finds, as data that passes from the disk to the operator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeagent.ports.account import Account
 class DamagedRange(msgspec.Struct, frozen=True):
     """Records that cannot be read: seqs `first_seq` to `last_seq` of a log, bytes `offset` to `end` of `file`.
 
-    `file` is empty where the bytes are gone altogether. `pending`: how many of the seqs had not come to an end.
+    `file` is empty where the bytes are missing from the disk. `pending`: how many of the seqs were not released.
     """
 
     log: str
@@ -25,7 +25,7 @@ class DamagedRange(msgspec.Struct, frozen=True):
 
 
 class TornTail(msgspec.Struct, frozen=True):
-    """Bytes behind the last frame of a log, as a power cut leaves them: promised to nobody by a disk that is honest."""
+    """Bytes behind the last frame of a log, as a power cut leaves them. An honest disk had not yet synced them."""
 
     file: str
     bytes: int
@@ -40,7 +40,7 @@ class LogExtent(msgspec.Struct, frozen=True):
 
 
 class DeadHealth(msgspec.Struct, frozen=True):
-    """How the dead letters are. `full`: why none is taken, empty while there is room.
+    """How many dead letters there are, and their bounds. `full`: why no more are taken, empty while there is room.
 
     `oldest_ms`: when the oldest became one (wall clock, Unix milliseconds), 0 when there is none.
     """
@@ -65,9 +65,10 @@ class VerifiedPart(msgspec.Struct, frozen=True):
 class Overview(msgspec.Struct, frozen=True):
     """What is known before any log is read.
 
-    `cursor`: the cursor file's state, a sentence; `cursor_good`: nothing depends on luck. `foreign`: files in the
-    logs' directories that are none of ours. `lost`: what opening the outbox found lost, a sentence each. `problems`:
-    where the account does not add up. `read_only`: why nothing can be changed there; empty if it can.
+    `cursor`: the cursor file's state, a sentence; `cursor_good`: a checkpoint can be read, or none was ever needed.
+    `foreign`: files in the logs' directories that the outbox did not write. `lost`: what opening the outbox found lost,
+    a sentence each. `problems`: where the account does not add up. `read_only`: why nothing can be changed there, empty
+    if it can.
     """
 
     cursor: str
@@ -82,11 +83,11 @@ class Overview(msgspec.Struct, frozen=True):
     dead: DeadHealth = DeadHealth()
 
     def faults(self) -> Iterator[str]:
-        """What is wrong, a sentence each. A torn tail is not: every crash may leave one."""
+        """What is wrong, a sentence each. A torn tail is not a fault: every crash may leave one."""
         if not self.cursor_good:
             yield f"cursor file: {self.cursor}"
         for path in self.foreign:
-            yield f"{path} is no file of this outbox; it is left alone"
+            yield f"{path} is not a file of this outbox; it is left alone"
         yield from self.lost
         for problem in self.problems:
             yield f"the account does not add up: {problem}"
