@@ -108,6 +108,7 @@ class AgentClient:
 
         Raises:
             AgentUnreachable, AgentRefused: as `request`.
+            CommandFailed: the agent is of another version, and its answer has another form.
         """
         target, body, media_type = request_of(call, arguments)
         headers = {"Content-Type": media_type} if body is not None else {}
@@ -115,8 +116,8 @@ class AgentClient:
         try:
             return msgspec.convert(answer, call.result)
         except msgspec.ValidationError as exc:
-            reason = f"its answer is none of this version's ({exc}); restart the agent after an update"
-            raise CommandFailed(f"{self._address}: {reason}") from exc
+            reason = "the agent answers in the form of another version; restart it after an update"
+            raise CommandFailed(f"{self._address}: {call.name}: {reason} ({exc})") from exc
 
     def send_events(self, source: str, data: Sequence[bytes]) -> list[dict[str, Any]]:
         """Send JSON values as events of one source, all or none; returns one member of `accepted` for each.

@@ -25,7 +25,7 @@ BESIDE_THEIR_DRIVERS = {
     "mqtt": ("exchanges", "handshake", "held", "link", "outgoing", "terms", "texts"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
-        *("retention", "tail", "unfinished"),
+        *("retention", "steps", "tail", "unfinished"),
     ),
 }
 PURE = [

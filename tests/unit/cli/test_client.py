@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
 import pytest
 
 from edgeagent.cli.client import AgentClient, AgentRefused, batches
 from edgeagent.errors import AgentUnreachable, CommandFailed, Draining, OutboxFull
 from edgeagent.httpapi.connection import Timeouts
+from edgeagent.ports.call import Call
+from edgeagent.ports.operator import NoArguments
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import free_listener, serving
 from tests.waiting import until
@@ -40,6 +43,15 @@ async def test_a_command_talks_to_the_agent_over_its_socket(tmp_path: Path) -> N
         assert found is not None
         assert found["rule"] == "overheat"
         assert await call(AgentClient.unix(path), lambda c: c.trigger("0" * 32)) is None
+
+
+async def test_an_answer_of_another_version_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "agent.sock"
+    async with serving(socket_path=path):
+        other = msgspec.defstruct("Other", [("letters", list[str])])
+        asked = Call("dead_letters", "GET", "/v1/dead", NoArguments, other)
+        with pytest.raises(CommandFailed, match=r"dead_letters: .* another version; restart it after an update"):
+            await call(AgentClient.unix(path), lambda c: c.perform(asked, NoArguments()))
 
 
 async def test_events_are_sent_as_one_batch_and_their_ids_come_back() -> None:
