@@ -42,9 +42,9 @@ from edgeagent.ports.operator import (
 )
 from edgeagent.ports.transfer import exported_trigger
 from edgeagent.rules.trigger import correlation_id
-from tests.fakes.ledgers import eventually
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import LIMITS, balanced, disk, everything, group, ids, opened, record
+from tests.waiting import until
 
 LARGE = LIMITS._replace(max_bytes=4 << 20, segment_bytes=1 << 20)
 
@@ -238,7 +238,7 @@ async def test_a_call_that_is_given_up_lets_go_of_what_it_reads(
     async with serving(tmp_path) as agent:
         await add(agent.outbox, 3000)
         search = asyncio.create_task(agent.service.perform(FIND, FindQuery(name("none"))))
-        await eventually(lambda: bool(open_now))
+        await until(lambda: bool(open_now))
         search.cancel()
         with pytest.raises(asyncio.CancelledError):
             await search
