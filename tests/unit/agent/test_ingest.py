@@ -85,6 +85,14 @@ def test_ids_made_one_after_the_other_sort_by_time() -> None:
     assert len({made[14:] for made in ids}) == 1000
 
 
+def test_an_id_says_nothing_about_the_others_of_its_millisecond() -> None:
+    clock = Clock()
+    ids = [clock.new_id(1_774_004_400_000) for _ in range(256)]
+    first_digits, last_digits = [made[24:34] for made in ids], [made[26:] for made in ids]
+    assert len(set(first_digits)) == len(set(last_digits)) == len(ids)
+    assert {made[19] for made in ids} == set("89ab")
+
+
 async def test_the_same_event_twice_in_one_batch_is_stored_once(outbox: Outbox) -> None:
     ingest = make(outbox)
     first, second = await ingest.accept([event(id="7"), event(id="7")])
