@@ -11,24 +11,27 @@ from edgeagent.httpapi.request import Request
 
 
 class Body:
-    """See the module. `reserve` brings what the request holds to so many bytes, or raises."""
+    """Owns what has arrived of one body. It never holds more than its plan allows, nor more than is reserved.
+
+    `reserve` brings what the request holds to so many bytes, or raises.
+    """
 
     __slots__ = ("_coding", "_data", "_plan", "_reserve", "_room_bytes")
 
-    def __init__(self, head: Request, plan: Plan, reserve: Callable[[int], None], whole: bytes | None = None) -> None:
-        """Reserve the room for the length that the head announces. `whole`: all of it, when it has come already.
+    def __init__(self, head: Request, plan: Plan, reserve: Callable[[int], None]) -> None:
+        """Reserve the room for the length that the head announces.
 
         Raises:
             Refused: 413, 415 or 503.
         """
         headers = head.headers
-        room_bytes = len(whole) if whole is not None else int(headers.get(b"content-length", b"0"))
+        room_bytes = int(headers.get(b"content-length", b"0"))
         if room_bytes > plan.max_body_bytes:
             raise too_large(room_bytes, plan.max_body_bytes)
         self._coding = coding_of(headers[b"content-encoding"]) if b"content-encoding" in headers else ""
         self._plan = plan
         self._reserve = reserve
-        self._data: bytes | bytearray = whole or b""
+        self._data: bytes | bytearray = b""
         self._room_bytes = room_bytes
         reserve(plan.work_bytes + room_bytes)
 
@@ -45,7 +48,10 @@ class Body:
             self._reserve(self._plan.work_bytes + size_bytes)
             self._room_bytes = size_bytes
         if not self._data:
-            self._data = bytearray()
+            self._data = data  # nearly always it is all
+            return
+        if isinstance(self._data, bytes):
+            self._data = bytearray(self._data)
         self._data += data
 
     def whole(self) -> bytes:

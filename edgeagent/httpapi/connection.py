@@ -1,32 +1,23 @@
-"""One HTTP/1.1 connection: `Framing` knows the protocol, asyncio moves the bytes, this class decides what happens next.
-
-Plain requests (`httpapi.plain`) do not go through the framing, which stays between two requests meanwhile.
-Requests of a connection are answered one after the other, in order; while one is running, or while the client does
-not read its answer, nothing further is parsed. The one timer of a connection is set anew only when it fires too
-early, so that a request which comes and goes at once costs no timer.
-"""
+"""One HTTP/1.1 connection, from its first byte to its last: the file is in the order in which things happen."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-import h11
 import msgspec
 
 from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.body import Body
 from edgeagent.httpapi.clients import Clients, limited_address, outcome
-from edgeagent.httpapi.framing import Framing, Malformed
-from edgeagent.httpapi.plain import REASONS, plain_answer, plain_request
+from edgeagent.httpapi.framing import CONTINUE, Framing, Malformed, Mark, Whole
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
-from edgeagent.httpapi.request import Request, request_head
+from edgeagent.httpapi.request import Request
 
 # What a client may send ahead while its request is running, before reading stops (which hides that it goes away).
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
-_NO_CONTENT = 204
 _GAVE_WAY = problem(503, "the request took long, and others want its place", retry_after(_CROWDED_RETRY_S))
 
 
@@ -44,7 +35,12 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Connection(asyncio.Protocol):
-    """The protocol of one accepted connection."""
+    """Owns one accepted connection: the request that is on it, the memory reserved for that, and its one timer.
+
+    `Framing` finds the requests in the bytes, a `Plan` answers them. They are answered one after the other, in the
+    order sent; while one is running, or while the client does not read its answer, nothing further is parsed. A
+    request that changes something is never cut off because its client went away.
+    """
 
     _transport: asyncio.Transport
 
@@ -60,7 +56,6 @@ class Connection(asyncio.Protocol):
         self._body: Body | None = None
         self._ahead_bytes = 0
         self._task: asyncio.Task[Answer] | None = None
-        self._is_plain = False
         self._is_write_paused = False
         self._is_eof = False
         self._is_leaving = False
@@ -68,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._is_lost = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # What `Client` says of them.
+        # What the interface `Client` describes.
         self.address = ""
         self.idle_since: float | None = self._loop.time()
         self.receiving_since: float | None = None
@@ -97,15 +92,10 @@ class Connection(asyncio.Protocol):
         """Bytes came."""
         if self._is_leaving:
             return
+        self._framing.receive(data)
         if self._task is None and not self._is_write_paused:
-            plain = plain_request(data) if self.receiving_since is None else None
-            if plain is not None:
-                self._take_plain(*plain)
-                return
-            self._framing.receive(data)
             self._advance()
             return
-        self._framing.receive(data)
         self._clients.occupy(self, len(data))
         self._ahead_bytes += len(data)
         if self._ahead_bytes > _MAX_AHEAD_BYTES:
@@ -181,20 +171,24 @@ class Connection(asyncio.Protocol):
         """Go on until more bytes are needed, a request is running or the client has to read first."""
         while self._task is None and not self._is_write_paused and not self._transport.is_closing():
             try:
-                event = self._framing.next_event()
+                part = self._framing.next_part()
             except Malformed as exc:
                 self._send(problem(exc.status, str(exc)))
                 return
-            if event is h11.NEED_DATA:
+            if isinstance(part, Whole):
+                self._begin(part.head)
+                self._take(part.body)
+                self._complete()
+            elif isinstance(part, Request):
+                self._begin(part)
+            elif isinstance(part, (bytes, bytearray)):
+                self._take(part)
+            elif part is Mark.END:
+                self._complete()
+            elif part is Mark.NEED_DATA:
                 self._pause_for_data()
                 return
-            if isinstance(event, h11.Request):
-                self._begin(event)
-            elif isinstance(event, h11.Data):
-                self._take(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                self._complete()
-            else:  # ConnectionClosed; PAUSED cannot be: each answered request is followed by a new cycle or the end
+            else:
                 self._transport.close()
                 return
             if self._is_leaving:
@@ -218,10 +212,10 @@ class Connection(asyncio.Protocol):
                 self._release()
         self._transport.resume_reading()
 
-    def _begin(self, event: h11.Request) -> None:
+    def _begin(self, head: Request) -> None:
         """A request's head is complete: decide what to do with it, and reserve what it will hold."""
         self.idle_since = None
-        head = self._request = request_head(event.method, event.target, event.headers.raw_items())
+        self._request = head
         try:
             self._plan = self._find_plan(head)
             self._body = Body(head, self._plan, self._reserve)
@@ -229,22 +223,7 @@ class Connection(asyncio.Protocol):
             self._refusal = problem_for(exc)
         else:
             if self._framing.wants_continue:
-                self._transport.write(self._framing.continue_())
-
-    def _take_plain(self, head: Request, body: bytes) -> None:
-        """A whole request came in one piece, and nearly always its body is ready to be used as it is."""
-        self._is_plain = True
-        self.idle_since = None
-        self._request = head
-        try:
-            plan = self._plan = self._find_plan(head)
-            if plan.weigh is None and b"content-encoding" not in head.headers and len(body) <= plan.max_body_bytes:
-                self._reserve(plan.work_bytes + len(body))
-            else:
-                body = Body(head, plan, self._reserve, body).whole()
-        except EdgeAgentError as exc:
-            self._refusal = problem_for(exc)
-        self._run(body)
+                self._transport.write(CONTINUE)
 
     def _take(self, data: bytes | bytearray) -> None:
         """A part of the body came."""
@@ -300,31 +279,18 @@ class Connection(asyncio.Protocol):
         if self._is_lost or self._transport.is_closing():
             self._clients.release(self)
             return
-        may_have_more = not self._is_plain or self._ahead_bytes > 0 or self._is_eof
         self._send(answer)
-        if may_have_more and not self._is_leaving:
+        if not self._is_leaving and self._framing.has_more:
             self._advance()
 
     def _send(self, answer: Answer) -> None:
         """Write a whole answer; then the connection is ready for its next request, or on its way out."""
-        framing = self._framing
-        if self._is_plain:
-            is_last = self._clients.is_draining
-            self._transport.write(plain_answer(answer, is_last=is_last))
-            self._end_request(answer, is_last=is_last, linger=False)
-            return
-        if not framing.may_answer:
-            self.abort()
-            return
-        is_incomplete = framing.is_incomplete
-        headers = list(answer.headers)
-        if answer.status != _NO_CONTENT:
-            headers[:0] = [(b"content-type", answer.media_type), (b"content-length", b"%d" % len(answer.body))]
-        if is_incomplete or self._clients.is_draining or self._gives_way:
-            headers.append((b"connection", b"close"))
-        head = h11.Response(status_code=answer.status, headers=headers, reason=REASONS[answer.status])
-        is_head = self._request is not None and self._request.method == "HEAD"
-        data, is_last = framing.answer(head, None if is_head else answer.body)
+        is_incomplete = self._framing.is_incomplete
+        data, is_last = self._framing.answer(
+            answer,
+            is_head=self._request is not None and self._request.method == "HEAD",
+            is_last=self._clients.is_draining or self._gives_way,
+        )
         self._transport.write(data)
         self._end_request(answer, is_last=is_last, linger=is_incomplete)
 
@@ -341,7 +307,6 @@ class Connection(asyncio.Protocol):
         if is_last:
             self._leave(linger=linger)
             return
-        self._is_plain = False
         self._request = self._plan = self._refusal = None
         self._watch()
 
@@ -362,7 +327,11 @@ class Connection(asyncio.Protocol):
     # Time.
 
     def _watch(self) -> None:
-        """Set the deadline that the present state asks for."""
+        """Set the deadline that the present state asks for.
+
+        A timer that would fire too early is left as it is and set anew when it fires: a request that comes and goes
+        at once costs none.
+        """
         timeouts, now = self._timeouts, self._loop.time()
         if self._is_write_paused:
             timeout_s = timeouts.write_s

@@ -2,29 +2,30 @@
 
 h11 forgives what RFC 9112 lets a server forgive. Two programs on one way that forgive differently see different
 requests in the same bytes (request smuggling), so here everything ambiguous is malformed, and ends the connection.
+A plain request (`httpapi.plain`), which is what devices send, is recognised without h11. h11 only reads: an answer is
+always whole and has its length, so that writing it needs no state.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, TypeAlias
+from enum import Enum, auto
+from typing import Final, NamedTuple, TypeAlias
 
 import h11
 
 from edgeagent.errors import EdgeAgentError
+from edgeagent.httpapi.plain import plain_request
+from edgeagent.httpapi.problem import Answer, answer_bytes
+from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request, request_head
 
-# PAUSED never comes: between two requests h11 holds nothing.
-Event: TypeAlias = h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]
-
-MAX_HEAD_BYTES: Final = 16 << 10
+CONTINUE: Final = b"HTTP/1.1 100 \r\n\r\n"
 # RFC 9112 2.2: empty lines before a request line are skipped; old clients send one behind a body.
 _MAX_EMPTY_LINES: Final = 8
 # Each chunk costs about the same, however small it is: a client that sends single bytes would keep the loop busy for
 # seconds. A batch of as many events as are taken may come with one chunk for each, and some more.
 _SMALL_CHUNK_BYTES: Final = 256
 _MAX_SMALL_CHUNKS: Final = 2000
-_BOTH_DONE = {h11.CLIENT: h11.DONE, h11.SERVER: h11.DONE}
-_END = h11.EndOfMessage()
 _END_OF_HEAD = b"\r\n\r\n"
 
 _ODD = re.compile(rb"\n[ \t]|(?<!\r)\n|\r(?=[^\n])|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
@@ -64,46 +65,68 @@ class Malformed(EdgeAgentError):
         return f"the request is malformed: {self.reason}"
 
 
-class Framing:
-    """Bytes in, the parts of one request after the other out, as h11's events; and answers as bytes.
+class Mark(Enum):
+    """What is between the parts: the request `END`s, more bytes are needed, or the client `CLOSED` between requests."""
 
-    Between two requests everything waits here, and not in h11, until a head is complete.
+    END = auto()
+    NEED_DATA = auto()
+    CLOSED = auto()
+
+
+class Whole(NamedTuple):
+    """A plain request, head and body: no `END` follows."""
+
+    head: Request
+    body: bytes
+
+
+# `Whole`; or a request's head, then pieces of its body, then `END`.
+Part: TypeAlias = Whole | Request | bytes | bytearray | Mark
+
+
+class Framing:
+    """Owns the bytes that a connection has received and not used, and what is known of the request in them.
+
+    Bytes go in, the parts of one request after the other come out; the next request is looked for only after `answer`.
+    It never guesses: what could be read in two ways is `Malformed`, and after that the connection cannot go on.
     """
 
     def __init__(self) -> None:
-        self._machine = h11.Connection(h11.SERVER, MAX_HEAD_BYTES)
-        self._waiting = bytearray()
+        self._waiting = bytearray()  # everything but what h11 was given of a body
         self._seen = 0  # how much of what waits was looked at
-        self._empty_lines = 0
-        self._small_chunks = 0
-        self._is_chunked = False
-        self._last = b""  # the end of what h11 was given of a body, to see how it ended
         self._is_eof = False
-        self._is_broken = False
+        self._empty_lines = 0
+        # Of the request that is being read.
+        self._machine: h11.Connection | None = None  # reads its body; None before its head, and for a plain one
+        self._is_complete = False
+        self._is_kept = True  # the connection goes on behind it
+        self._is_chunked = False
+        self._small_chunks = 0
+        self._last = b""  # the end of what h11 was given of a body, to see how it ended
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a request has begun and has not ended."""
-        return self._machine.their_state is not h11.IDLE or bool(self._waiting)
+        """Whether a request has begun and is not complete, while none is to be answered."""
+        return self._machine is not None or bool(self._waiting)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there is something to do after a request is answered: bytes that came already, or the end."""
+        return bool(self._waiting) or self._is_eof
 
     @property
     def wants_continue(self) -> bool:
-        """Whether the client sends its body only after `100 Continue`."""
-        return self._machine.they_are_waiting_for_100_continue
-
-    @property
-    def may_answer(self) -> bool:
-        """Whether nothing was answered yet to the request that is there."""
-        return self._machine.our_state in {h11.IDLE, h11.SEND_RESPONSE}
+        """Whether the client sends its body only after `CONTINUE`."""
+        return self._machine is not None and self._machine.they_are_waiting_for_100_continue
 
     @property
     def is_incomplete(self) -> bool:
         """Whether something of the request has not come, so that no other one can follow."""
-        return self._is_broken or self._machine.their_state in {h11.IDLE, h11.SEND_BODY, h11.ERROR}
+        return not self._is_complete
 
     def receive(self, data: bytes) -> None:
         """Bytes came."""
-        if self._machine.their_state is not h11.SEND_BODY:
+        if self._machine is None or self._is_complete:
             self._waiting += data
             return
         self._last = (self._last + data)[-len(data) - len(_END_OF_HEAD) :]
@@ -112,29 +135,43 @@ class Framing:
     def receive_eof(self) -> None:
         """No more will come."""
         self._is_eof = True
-        if self._machine.their_state is h11.SEND_BODY:
+        if self._machine is not None and not self._is_complete:
             self._machine.receive_data(b"")
 
-    def next_event(self) -> Event:
+    def next_part(self) -> Part:
         """The next part of a request.
 
         Raises:
             Malformed: there is none, and never will be.
         """
         try:
-            if self._machine.their_state is not h11.IDLE:
-                return self._next_of_body()
-            return self._next_head()
-        except Malformed:
-            self._is_broken = True
-            raise
+            if self._machine is None:
+                return self._next_head()
+            return self._next_of_body(self._machine)
         except h11.RemoteProtocolError as exc:
             text = str(exc)
             reason = next((ours for theirs, ours in _REASONS if text.startswith(theirs)), "it is no HTTP/1.1")
             raise Malformed(reason, exc.error_status_hint if exc.error_status_hint in {431, 501} else 400) from exc
 
-    def _next_head(self) -> Event:
+    def answer(self, answer: Answer, *, is_head: bool = False, is_last: bool = False) -> tuple[bytes, bool]:
+        """The bytes of an answer, and whether the connection ends with it.
+
+        `is_head`: the request was HEAD, the body is left out. `is_last`: the connection is to end with it in any case.
+        """
+        is_last = is_last or not (self._is_complete and self._is_kept)
+        self._machine = None
+        self._is_complete = False
+        return answer_bytes(answer, has_body=not is_head, is_last=is_last), is_last
+
+    def _next_head(self) -> Whole | Request | Mark:
         waiting = self._waiting
+        if not waiting:
+            return Mark.CLOSED if self._is_eof else Mark.NEED_DATA
+        if not self._seen and (plain := plain_request(bytes(waiting))):
+            waiting.clear()
+            self._empty_lines = 0
+            self._is_complete = self._is_kept = True
+            return Whole(*plain)
         while waiting.startswith(b"\r\n"):
             del waiting[:2]
             self._empty_lines += 1
@@ -144,15 +181,9 @@ class Framing:
         if end < 0:
             return self._without_head()
         _check_head(bytes(waiting[: end + 2]))
-        self._machine.receive_data(bytes(waiting))
-        waiting.clear()
-        self._seen = 0
-        event = self._machine.next_event()
-        if isinstance(event, h11.Request):
-            self._begin(event)
-        return event
+        return self._begin(h11.Connection(h11.SERVER, MAX_HEAD_BYTES))
 
-    def _without_head(self) -> Event:
+    def _without_head(self) -> Mark:
         waiting = self._waiting
         if waiting and waiting != b"\r" and not _FIRST_SIGN.match(waiting):
             raise Malformed("the first line must be a method, a target and HTTP/1.1")
@@ -162,55 +193,51 @@ class Framing:
         if len(waiting) > MAX_HEAD_BYTES:
             raise Malformed(f"its head has more than {MAX_HEAD_BYTES} bytes", 431)
         if not self._is_eof:
-            return h11.NEED_DATA
+            return Mark.NEED_DATA
         if waiting:
             raise Malformed("it ends before it is complete")
-        return h11.ConnectionClosed()
+        return Mark.CLOSED
 
-    def _begin(self, request: h11.Request) -> None:
-        names = {name for name, _ in request.headers}
-        self._is_chunked = b"transfer-encoding" in names
-        if self._is_chunked and b"content-length" in names:
+    def _begin(self, machine: h11.Connection) -> Request:
+        """A head is complete: h11 reads it, and then the body."""
+        machine.receive_data(bytes(self._waiting))
+        self._waiting.clear()
+        self._seen = 0
+        request = machine.next_event()
+        assert isinstance(request, h11.Request)  # noqa: S101  all of its head is there, or h11 refuses it
+        head = request_head(request.method, request.target, request.headers.raw_items())
+        self._is_chunked = b"transfer-encoding" in head.headers
+        if self._is_chunked and b"content-length" in head.headers:
             raise Malformed("Transfer-Encoding: and Content-Length: exclude each other")
         if self._is_chunked and request.http_version < b"1.1":
             raise Malformed("Transfer-Encoding: is not known in HTTP/1.0")
+        options = head.headers.get(b"connection", b"").lower().split(b",")  # RFC 9112 9.3
+        self._is_kept = request.http_version >= b"1.1" and b"close" not in [option.strip() for option in options]
         self._empty_lines = self._small_chunks = 0
-        self._last = self._machine.trailing_data[0]
+        self._last = machine.trailing_data[0]
+        self._machine = machine
         if self._is_eof:
-            self._machine.receive_data(b"")
+            machine.receive_data(b"")
+        return head
 
-    def _next_of_body(self) -> Event:
-        event = self._machine.next_event()
-        if isinstance(event, h11.Data) and event.chunk_start and event.chunk_end:
-            self._small_chunks += len(event.data) < _SMALL_CHUNK_BYTES
-            if self._small_chunks > _MAX_SMALL_CHUNKS:
-                raise Malformed(
-                    f"more than {_MAX_SMALL_CHUNKS} of its chunks have less than {_SMALL_CHUNK_BYTES} bytes"
-                )
-        if isinstance(event, h11.EndOfMessage):
-            rest = self._machine.trailing_data[0]
-            if self._is_chunked and not self._last[: len(self._last) - len(rest)].endswith(_END_OF_HEAD):
-                raise Malformed("the last chunk must end with CR LF")
-            self._waiting += rest
-        return event
-
-    def continue_(self) -> bytes:
-        """`100 Continue`."""
-        return self._machine.send(h11.InformationalResponse(status_code=100, headers=[])) or b""
-
-    def answer(self, head: h11.Response, body: bytes | None) -> tuple[bytes, bool]:
-        """The bytes of a whole answer, and whether the connection ends with it. `body`: None for the answer to HEAD."""
-        machine = self._machine
-        parts = [machine.send(head) or b""]
-        if body is not None:
-            parts.append(machine.send(h11.Data(data=body)) or b"")
-        parts.append(machine.send(_END) or b"")
-        is_last = machine.states != _BOTH_DONE
-        if not is_last and machine.trailing_data[0]:
-            self._machine = h11.Connection(h11.SERVER, MAX_HEAD_BYTES)  # what it holds waits here too
-        elif not is_last:
-            machine.start_next_cycle()
-        return b"".join(parts), is_last
+    def _next_of_body(self, machine: h11.Connection) -> bytes | bytearray | Mark:
+        event = machine.next_event()
+        if isinstance(event, h11.Data):
+            if event.chunk_start and event.chunk_end:
+                self._small_chunks += len(event.data) < _SMALL_CHUNK_BYTES
+                if self._small_chunks > _MAX_SMALL_CHUNKS:
+                    raise Malformed(
+                        f"more than {_MAX_SMALL_CHUNKS} of its chunks have less than {_SMALL_CHUNK_BYTES} bytes"
+                    )
+            return event.data
+        if event is h11.NEED_DATA:
+            return Mark.NEED_DATA
+        rest = machine.trailing_data[0]
+        if self._is_chunked and not self._last[: len(self._last) - len(rest)].endswith(_END_OF_HEAD):
+            raise Malformed("the last chunk must end with CR LF")
+        self._waiting += rest
+        self._is_complete = True
+        return Mark.END
 
 
 def _check_head(head: bytes) -> None:

@@ -20,6 +20,8 @@ from edgeagent.errors import (
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
+_NO_CONTENT = 204  # has neither type nor length: RFC 9110 8.6
+_PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 # A detail may quote what a client sent; nobody reads further than this.
 _MAX_DETAIL_CHARS = 500
 
@@ -69,6 +71,21 @@ _UNFORESEEN = _Outcome(HTTPStatus.INTERNAL_SERVER_ERROR)
 def json_answer(value: Any, status: int = HTTPStatus.OK) -> Answer:
     """A value as JSON."""
     return Answer(status, msgspec.json.encode(value))
+
+
+def answer_bytes(answer: Answer, *, has_body: bool, is_last: bool) -> bytes:
+    """An answer as HTTP/1.1 has it.
+
+    `has_body`: False for the answer to HEAD, which tells the length only. `is_last`: the connection ends behind it.
+    """
+    lines = [b"HTTP/1.1 %d %b" % (answer.status, _PHRASES[answer.status])]
+    if answer.status != _NO_CONTENT:
+        lines.append(b"content-type: %b\r\ncontent-length: %d" % (answer.media_type, len(answer.body)))
+    lines += [b"%b: %b" % field for field in answer.headers]
+    if is_last:
+        lines.append(b"connection: close")
+    lines += (b"", answer.body if has_body else b"")
+    return b"\r\n".join(lines)
 
 
 def problem(status: int, detail: str, headers: Headers = ()) -> Answer:

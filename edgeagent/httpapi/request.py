@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import msgspec
 
 from edgeagent.errors import MessageError
+
+MAX_HEAD_BYTES: Final = 16 << 10
 
 
 class Request(msgspec.Struct, frozen=True):

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import unittest.mock
+from http import HTTPStatus
+
 import h11
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.httpapi.framing import Framing
-from edgeagent.httpapi.plain import REASONS, plain_answer, plain_request
-from edgeagent.httpapi.problem import Answer
-from edgeagent.httpapi.request import Request, request_head
+from edgeagent.httpapi import framing as framing_module
+from edgeagent.httpapi.framing import Framing, Mark
+from edgeagent.httpapi.plain import plain_request
+from edgeagent.httpapi.problem import Answer, answer_bytes
+from edgeagent.httpapi.request import Request
 
 NAMES = [b"Host", b"host", b"Content-Type", b"Content-Length", b"Connection", b"Expect", b"Transfer-Encoding", b"x-1"]
 VALUES = [
@@ -61,20 +65,21 @@ def requests(draw: st.DrawFn) -> bytes:
     return data
 
 
-def by_framing(data: bytes) -> tuple[Request, bytes] | None:
+def by_h11(data: bytes) -> tuple[Request, bytes] | None:
     """The head and the body of a request that is all of `data`, and after which the connection is kept."""
     framing = Framing()
     framing.receive(data)
-    head, body = framing.next_event(), b""
-    assert isinstance(head, h11.Request)
+    with unittest.mock.patch.object(framing_module, "plain_request", return_value=None):
+        head, body = framing.next_part(), b""
+    assert isinstance(head, Request)
     assert not framing.wants_continue
-    while isinstance(event := framing.next_event(), h11.Data):
-        body += bytes(event.data)
-    assert isinstance(event, h11.EndOfMessage)
-    _, is_last = framing.answer(h11.Response(status_code=200, headers=[(b"content-length", b"0")]), b"")
+    while isinstance(part := framing.next_part(), bytes | bytearray):
+        body += part
+    assert part is Mark.END
+    _, is_last = framing.answer(Answer(200, b""))
     assert not is_last
     assert not framing.is_receiving
-    return request_head(head.method, head.target, head.headers.raw_items()), body
+    return head, body
 
 
 @settings(max_examples=1000)
@@ -85,28 +90,33 @@ def by_framing(data: bytes) -> tuple[Request, bytes] | None:
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\n1")
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nHost: b\r\nContent-Length: 1\r\n\r\n1")
 @example(b"POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n1")
-def test_a_request_taken_as_plain_is_what_the_framing_makes_of_it(data: bytes) -> None:
+def test_a_request_taken_as_plain_is_what_h11_makes_of_it(data: bytes) -> None:
     plain = plain_request(data)
-    assert plain is None or plain == by_framing(data)
+    assert plain is None or plain == by_h11(data)
 
 
 @given(
-    st.sampled_from(sorted(set(REASONS) - {100, 101, 102, 103, 204, 205, 304})),
+    st.sampled_from(sorted({int(status) for status in HTTPStatus} - {100, 101, 102, 103, 205, 304})),
     st.binary(max_size=5),
     st.lists(st.sampled_from([(b"retry-after", b"5"), (b"allow", b"GET, HEAD"), (b"www-authenticate", b"Bearer")])),
     st.booleans(),
+    st.booleans(),
 )
-def test_the_answer_to_a_plain_request_is_what_h11_would_write(
-    status: int, body: bytes, headers: list[tuple[bytes, bytes]], is_last: bool
+def test_an_answer_is_written_as_h11_would_write_it(
+    status: int, body: bytes, headers: list[tuple[bytes, bytes]], is_last: bool, is_head: bool
 ) -> None:
+    body = b"" if status == HTTPStatus.NO_CONTENT else body
     machine = h11.Connection(h11.SERVER)
-    machine.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n")
+    machine.receive_data(b"%b / HTTP/1.1\r\nHost: a\r\n\r\n" % (b"HEAD" if is_head else b"GET"))
     machine.next_event()
-    fields = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body)), *headers]
+    fields = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
+    fields = [*([] if status == HTTPStatus.NO_CONTENT else fields), *headers]
     fields += [(b"connection", b"close")] if is_last else []
-    response = h11.Response(status_code=status, headers=fields, reason=REASONS[status])
-    written = [machine.send(event) or b"" for event in (response, h11.Data(data=body), h11.EndOfMessage())]
-    assert plain_answer(Answer(status, body, b"text/plain", tuple(headers)), is_last=is_last) == b"".join(written)
+    response = h11.Response(status_code=status, headers=fields, reason=HTTPStatus(status).phrase.encode())
+    data = h11.Data(data=b"" if is_head else body)
+    written = [machine.send(event) or b"" for event in (response, data, h11.EndOfMessage())]
+    answer = Answer(status, body, b"text/plain", tuple(headers))
+    assert answer_bytes(answer, has_body=not is_head, is_last=is_last) == b"".join(written)
 
 
 def test_what_devices_usually_send_is_plain() -> None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import itertools
 
-import h11
 import pytest
 
-from edgeagent.httpapi.framing import MAX_HEAD_BYTES, Framing, Malformed
+from edgeagent.httpapi.framing import Framing, Malformed, Mark, Part, Whole
+from edgeagent.httpapi.problem import Answer
+from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request
 
 POST = b"POST /v1/events/s HTTP/1.1\r\nHost: localhost\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n"
@@ -52,12 +53,12 @@ MALFORMED = [  # a request that somebody on the way could read differently, the 
 ]
 
 
-def events(framing: Framing) -> list[h11.Event]:
+def parts(framing: Framing) -> list[Part]:
     """What has come of a request so far."""
-    found: list[h11.Event] = []
-    while isinstance(event := framing.next_event(), h11.Event):
-        found.append(event)
-        if isinstance(event, h11.EndOfMessage | h11.ConnectionClosed):
+    found: list[Part] = []
+    while (part := framing.next_part()) is not Mark.NEED_DATA:
+        found.append(part)
+        if isinstance(part, Mark | Whole):
             break
     return found
 
@@ -68,7 +69,7 @@ def refusal(chunks: list[bytes]) -> Malformed | None:
     try:
         for chunk in chunks:
             framing.receive(chunk)
-            events(framing)
+            parts(framing)
     except Malformed as exc:
         assert framing.is_incomplete, "the connection must end"
         return exc
@@ -106,9 +107,9 @@ def test_what_is_unusual_and_clear_is_understood_whole_and_byte_by_byte(data: by
     framing, found = Framing(), []
     for byte in data:
         framing.receive(bytes([byte]))
-        found += events(framing)
-    assert isinstance(found[0], h11.Request)
-    assert isinstance(found[-1], h11.EndOfMessage)
+        found += parts(framing)
+    assert isinstance(found[0], Request)
+    assert found[-1] is Mark.END
 
 
 def test_requests_behind_one_another_are_found_wherever_the_reads_end() -> None:
@@ -118,17 +119,37 @@ def test_requests_behind_one_another_are_found_wherever_the_reads_end() -> None:
         b"\r\n" + POST + b"\r\n",
     ] * 2
     data = b"".join(requests)
-    answer = h11.Response(status_code=200, headers=[(b"content-length", b"0")])
     for size in (1, 2, 3, 7, 40, 100, len(data)):
         framing, heads = Framing(), 0
         for start in itertools.chain(range(0, len(data), size), [len(data)]):
             framing.receive(data[start : start + size])
-            while found := events(framing):
-                heads += isinstance(found[0], h11.Request)
-                if isinstance(found[-1], h11.EndOfMessage):
-                    framing.answer(answer, b"")
+            while found := parts(framing):
+                heads += isinstance(found[0], Request | Whole)
+                if found[-1] is Mark.END or isinstance(found[-1], Whole):
+                    framing.answer(Answer(200, b""))
         assert heads == len(requests), size
         assert not framing.is_receiving
+
+
+@pytest.mark.parametrize(
+    ("data", "is_last"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n", False),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: upgrade, Close\r\nUpgrade: h2c\r\n\r\n", True),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", True),
+        (b"GET / HTTP/1.0\r\n\r\n", True),
+        (POST + b"Content-Length: 3\r\n\r\n[1", True),  # its rest would be taken for the next request
+        (b"GET / HT", True),
+    ],
+)
+def test_the_connection_goes_on_after_an_answer_only_where_http_lets_it(data: bytes, is_last: bool) -> None:
+    framing = Framing()
+    framing.receive(data)
+    parts(framing)
+    written, ends = framing.answer(Answer(200, b""))
+    assert ends is is_last
+    assert (b"\r\nconnection: close\r\n" in written) is is_last
 
 
 def test_a_connection_that_ends_inside_a_head_or_a_body_is_malformed_and_between_them_is_closed() -> None:
@@ -137,8 +158,8 @@ def test_a_connection_that_ends_inside_a_head_or_a_body_is_malformed_and_between
         framing.receive(data)
         framing.receive_eof()
         with pytest.raises(Malformed, match="ends before it is complete"):
-            events(framing)
+            parts(framing)
     framing = Framing()
     framing.receive(b"\r\n")
     framing.receive_eof()
-    assert [type(event) for event in events(framing)] == [h11.ConnectionClosed]
+    assert parts(framing) == [Mark.CLOSED]
