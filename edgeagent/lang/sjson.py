@@ -37,10 +37,10 @@ class NotSettable(ValueError):
 
 
 class NotKnown(Exception):
-    """The document has a `Gap` where the place depends on what will be in it."""
+    """The document has a `Hole` where the place depends on what will be in it."""
 
 
-class Gap:
+class Hole:
     """Stands in a document for what only an event brings.
 
     `parts`: fixed texts and numbers of values, in order. `is_text`: it will be a text of these; else the one value
@@ -104,7 +104,7 @@ def assign(document: dict[str, Any], dest: Dest, value: Any) -> None:
 
     Raises:
         NotSettable: a query or wildcard finds nothing, or a name is wanted in an array.
-        NotKnown: a gap is in the way.
+        NotKnown: a hole is in the way.
     """
     if dest.finds:
         place = next(_places(document, dest.steps), None)
@@ -124,7 +124,7 @@ def assign(document: dict[str, Any], dest: Dest, value: Any) -> None:
             node[key] = value
             return
         child = node[key]
-        if isinstance(child, Gap) and not child.is_text:
+        if isinstance(child, Hole) and not child.is_text:
             raise NotKnown
         if not isinstance(child, (dict, list)):
             child = node[key] = [] if rest[0].number is not None and not rest[0].forced else {}
@@ -135,18 +135,18 @@ def current(document: dict[str, Any], dest: Dest) -> Any:
     """The value that is there, or `MISSING`.
 
     Raises:
-        NotKnown: a gap is in the way.
+        NotKnown: a hole is in the way.
     """
     place = next(_places(document, dest.steps), None)
     return MISSING if place is None else place[0][place[1]]
 
 
-def has_gap(value: Any) -> bool:
-    """Whether a gap is in a value, at any depth."""
+def has_hole(value: Any) -> bool:
+    """Whether a hole is in a value, at any depth."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, Gap):
+        if isinstance(value, Hole):
             return True
         if isinstance(value, dict):
             waiting.extend(value.values())
@@ -240,7 +240,7 @@ def _built(steps: tuple[Step, ...], value: Any) -> Any:
 
 def _places(node: Any, steps: tuple[Step, ...]) -> Iterator[tuple[Any, Any]]:
     """Container and key of everything that is at these steps, in order; wildcards try each member."""
-    if isinstance(node, Gap) and not node.is_text:
+    if isinstance(node, Hole) and not node.is_text:
         raise NotKnown
     step, rest = steps[0], steps[1:]
     for key in _keys(node, step):
@@ -272,4 +272,4 @@ def _is_open(query: Step, element: Any) -> bool:
     subject = _SUBJECT.match(query.name)
     if subject and isinstance(element, dict):
         element = element.get(subject[1])
-    return has_gap(element)
+    return has_hole(element)

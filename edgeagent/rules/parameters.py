@@ -17,7 +17,7 @@ import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.lang.gjson.path import MISSING, Path, reader_of, text_of
-from edgeagent.lang.sjson import Dest, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
+from edgeagent.lang.sjson import Dest, Hole, NotKnown, NotSettable, assign, compile_dest, current, has_hole
 from edgeagent.rules.event_path import FILTER_MEMBERS, compile_event_path, is_in_body
 from edgeagent.rules.spec import Parameter, ParameterSource
 from edgeagent.workflows.names import is_parameter_name
@@ -59,11 +59,11 @@ class Setting(NamedTuple):
     body_only: bool
 
     def put(self, workflow: dict[str, Any], value: Any) -> None:
-        """Put what `read` gave, or a gap for it, in its place; the workflow is changed.
+        """Put what `read` gave, or a hole for it, in its place; the workflow is changed.
 
         Raises:
             MessageError: the workflow has no such place.
-            NotKnown: that depends on what will be in a gap.
+            NotKnown: that depends on what will be in a hole.
         """
         try:
             if self.operation in _JOINS:
@@ -116,14 +116,14 @@ def place_problems(parameters: Parameters, workflow: dict[str, Any]) -> Iterator
     """
     try:
         for setting in parameters.settings:
-            setting.put(workflow, Gap(0, is_text=not setting.use_raw) if setting.read else setting.constant)
+            setting.put(workflow, Hole(0, is_text=not setting.use_raw) if setting.read else setting.constant)
     except MessageError as exc:
         yield exc.member, exc.reason
         return
     except NotKnown:
         return
     spec = workflow["spec"]
-    if not isinstance(spec, (dict, Gap)) or (isinstance(spec, Gap) and spec.is_text):
+    if not isinstance(spec, (dict, Hole)) or (isinstance(spec, Hole) and spec.is_text):
         yield "parameters", "make the workflow's spec a text; set useRawData"
     elif isinstance(spec, dict) and not _are_named(spec.get("arguments")):
         yield "parameters", "leave an argument of the workflow (spec.arguments.parameters) without a name"
@@ -133,7 +133,7 @@ def _are_named(arguments: Any) -> bool:
     parameters = arguments.get("parameters") if isinstance(arguments, dict) else None
     if not isinstance(parameters, list):
         return True
-    return all(isinstance(each, Gap) or (isinstance(each, dict) and each.get("name")) for each in parameters)
+    return all(isinstance(each, Hole) or (isinstance(each, dict) and each.get("name")) for each in parameters)
 
 
 def _argument(name: str, value: Any) -> Argument:
@@ -251,21 +251,21 @@ def _raw(value: Any) -> Any:
     return value
 
 
-def _joined(*texts: tuple[str | int, ...]) -> str | Gap:
-    """Texts, fixed or of gaps, as one."""
+def _joined(*texts: tuple[str | int, ...]) -> str | Hole:
+    """Texts, fixed or of holes, as one."""
     parts = tuple(part for text in texts for part in text)
     fixed = [part for part in parts if isinstance(part, str)]
-    return "".join(fixed) if len(fixed) == len(parts) else Gap(*parts, is_text=True)
+    return "".join(fixed) if len(fixed) == len(parts) else Hole(*parts, is_text=True)
 
 
 def _text_parts(value: Any, null: str) -> tuple[str | int, ...]:
-    """A value's text, as the parts of a gap. `null`: the text of null, "" for what is in the place already.
+    """A value's text, as the parts of a hole. `null`: the text of null, "" for what is in the place already.
 
     Raises:
-        NotKnown: the text is not that of the gap's values, which write null as `null`.
+        NotKnown: the text is not that of the hole's values, which write null as `null`.
     """
-    if isinstance(value, Gap) and (value.is_text or null):
+    if isinstance(value, Hole) and (value.is_text or null):
         return value.parts
-    if has_gap(value):
+    if has_hole(value):
         raise NotKnown
     return (text_of(value, null),)

@@ -24,6 +24,7 @@ from edgeagent.rules.filters import (
 )
 from edgeagent.rules.parameters import Parameters, argument_problems, parameter_problems, place_problems
 from edgeagent.rules.spec import MAX_WINDOW_COUNT, RuleSpec, Window
+from edgeagent.rules.template import Target, compile_template
 from edgeagent.workflows.names import TOO_DEEP, is_too_deep
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
@@ -70,11 +71,19 @@ class Rule:
         self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)
-        self.templates: dict[str, Any] = {}  # by `reply_to`; `rules.trigger` keeps here what it made of this rule
         self.filtered = has_filters(spec.filters)
         self.body_only = look_at_body_only(spec.filters)  # what `passes` is given needs no other member
         self.alone = Match((spec.name,), (), self.high)  # when no other rule has anything to say
         self._passes = compile_filters(spec.filters, spec.filters_logical_operator)
+        self.template = compile_template(
+            Target(
+                rule=self.name,
+                name_prefix=self.name_prefix,
+                namespace=self.namespace,
+                parameters=self.parameters,
+                workflow=self.workflow,
+            )
+        )
 
     def wants(self, source: str, event_type: str) -> bool:
         """Whether source and type fit; the filters are not looked at."""

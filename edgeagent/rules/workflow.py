@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 
 from edgeagent.errors import MessageError
-from edgeagent.lang.sjson import Gap, NotKnown
+from edgeagent.lang.sjson import Hole, NotKnown
 from edgeagent.rules.parameters import Setting
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec
-from edgeagent.rules.trigger import workflow_name
+from edgeagent.rules.template import workflow_name
 from edgeagent.wire import messages
 from edgeagent.workflows.check import workflow_check
 from edgeagent.workflows.metadata import can_label, metadata_problems
@@ -78,7 +78,7 @@ def _metadata_to_send(rule: Rule) -> dict[str, Any]:
     own = [setting for setting in rule.parameters.settings if setting.dest.steps[0].name == "metadata"]
     metadata = as_object(as_object(_with_settings(rule, own)).get("metadata"))
     return {
-        table: {key: _joined(text, "x") if isinstance(text, Gap) else text for key, text in metadata[table].items()}
+        table: {key: _joined(text, "x") if isinstance(text, Hole) else text for key, text in metadata[table].items()}
         for table in _TABLES
         if table in metadata
     }
@@ -122,7 +122,7 @@ def _workflow_to_send(rule: Rule) -> dict[str, Any] | None:
 
 
 def _with_settings(rule: Rule, settings: Sequence[Setting]) -> dict[str, Any] | None:
-    """The workflow with these parameters in it, and gaps for what events bring; None when that depends on the event."""
+    """The workflow with these parameters in it, and holes for what events bring; None if that depends on the event."""
     workflow = rule.workflow(
         workflow_name(rule.name_prefix, _ANY_ID),
         dict.fromkeys((messages.LABEL_AGENT, messages.LABEL_RULE, messages.LABEL_CORRELATION_ID), "x"),
@@ -131,25 +131,25 @@ def _with_settings(rule: Rule, settings: Sequence[Setting]) -> dict[str, Any] | 
     )
     try:
         for setting in settings:
-            setting.put(workflow, Gap(0, is_text=not setting.use_raw) if setting.read else setting.constant)
+            setting.put(workflow, Hole(0, is_text=not setting.use_raw) if setting.read else setting.constant)
     except (MessageError, NotKnown):
         return None
     return workflow
 
 
-def _joined(gap: Gap, from_event: str) -> str:
-    return "".join(part if isinstance(part, str) else from_event for part in gap.parts)
+def _joined(hole: Hole, from_event: str) -> str:
+    return "".join(part if isinstance(part, str) else from_event for part in hole.parts)
 
 
 def _fill(workflow: dict[str, Any]) -> bool:
-    """Put `_FROM_EVENT` into all gaps; False when there is one where the check cannot do with any text."""
+    """Put `_FROM_EVENT` into all holes; False when there is one where the check cannot do with any text."""
     waiting: list[tuple[Any, str, bool]] = [(workflow, "", False)]
     while waiting:
         holder, inside, is_metadata = waiting.pop()
         entries = list(enumerate(holder)) if isinstance(holder, list) else list(holder.items())
         for key, value in entries:
             member = key if isinstance(key, str) else inside
-            if isinstance(value, Gap):
+            if isinstance(value, Hole):
                 if not value.is_text and member != "value":
                     return False
                 if not is_metadata and member not in _OPEN_MEMBERS:

@@ -16,7 +16,8 @@ from edgeagent.events.event import Record
 from edgeagent.rules.parameters import parameter_problems
 from edgeagent.rules.ruleset import Rule, dest_problems
 from edgeagent.rules.spec import Parameter, RuleSpec
-from edgeagent.rules.trigger import Document, render
+from edgeagent.rules.template import Document, Target
+from edgeagent.rules.trigger import render
 from tests.fakes.naive_trigger import CannotRender, naive_message
 
 CORRELATION = "979cfca95dc3c254bdde65b3b9ab74a5"
@@ -145,7 +146,15 @@ def test_whatever_the_parameters_and_the_event_both_render_the_same_or_both_refu
     expected = outcome(lambda: naive_message(written, event, CORRELATION, 3, REPLY_TO))
     for _ in range(2):  # the first leaves nothing behind
         assert rendered(rule, event) == json.dumps(expected)
-    rule.templates[REPLY_TO] = Document(rule, REPLY_TO)
+    rule.template = Document(
+        Target(
+            rule=rule.name,
+            name_prefix=rule.name_prefix,
+            namespace=rule.namespace,
+            parameters=rule.parameters,
+            workflow=rule.workflow,
+        )
+    )
     assert rendered(rule, event) == json.dumps(expected), "what is slow and what is fast must agree"
     assert written == before
     never = [reason for key, reason in dest_problems(msgspec.convert(written, RuleSpec)) if key.endswith(".dest")]

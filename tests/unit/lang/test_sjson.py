@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from edgeagent.lang.gjson.path import MISSING
-from edgeagent.lang.sjson import MAX_INDEX, Gap, NotKnown, NotSettable, assign, compile_dest, current, has_gap
+from edgeagent.lang.sjson import MAX_INDEX, Hole, NotKnown, NotSettable, assign, compile_dest, current, has_hole
 
 # What sjson 1.2.5 and gjson 1.19.0 (Go) do: `after` setting the text "new", null where they set nothing or refuse;
 # `current` is what is there before.
@@ -74,15 +74,15 @@ def test_a_query_may_hold_dots_and_parentheses_in_its_text() -> None:
     assert document == {"p": [{"n": "a"}, {"n": "new"}]}
 
 
-def gap(*, is_text: bool) -> Gap:
-    return Gap(1, is_text=is_text)
+def hole(*, is_text: bool) -> Hole:
+    return Hole(1, is_text=is_text)
 
 
 def test_a_gap_for_a_text_is_a_scalar_in_the_way_and_any_other_gap_cannot_be_looked_into() -> None:
-    document: dict[str, Any] = {"a": gap(is_text=True), "b": gap(is_text=False)}
+    document: dict[str, Any] = {"a": hole(is_text=True), "b": hole(is_text=False)}
     assign(document, compile_dest("a.x"), "new")
     assert document["a"] == {"x": "new"}
-    assert current({"a": gap(is_text=True)}, compile_dest("a.x")) is MISSING
+    assert current({"a": hole(is_text=True)}, compile_dest("a.x")) is MISSING
     for work in (lambda dest: assign(document, dest, "new"), lambda dest: current(document, dest)):
         with pytest.raises(NotKnown):
             work(compile_dest("b.x"))
@@ -92,7 +92,7 @@ def test_a_gap_for_a_text_is_a_scalar_in_the_way_and_any_other_gap_cannot_be_loo
 
 def test_a_query_that_looks_at_a_gap_is_not_decided() -> None:
     known = compile_dest('p.#(name=="a").value')
-    document: dict[str, Any] = {"p": [{"name": "b", "value": gap(is_text=True)}, {"name": "a", "value": 1}]}
+    document: dict[str, Any] = {"p": [{"name": "b", "value": hole(is_text=True)}, {"name": "a", "value": 1}]}
     assign(document, known, "new")
     assert document["p"][1] == {"name": "a", "value": "new"}
     for dest in ('p.#(value=="a").name', 'p.#(=="a")'):
@@ -101,5 +101,5 @@ def test_a_query_that_looks_at_a_gap_is_not_decided() -> None:
 
 
 def test_a_gap_is_found_at_any_depth() -> None:
-    assert has_gap({"a": [1, {"b": gap(is_text=True)}]})
-    assert not has_gap({"a": [1, {"b": "text"}]})
+    assert has_hole({"a": [1, {"b": hole(is_text=True)}]})
+    assert not has_hole({"a": [1, {"b": "text"}]})

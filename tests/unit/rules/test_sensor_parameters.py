@@ -14,7 +14,8 @@ from edgeagent.errors import MessageError
 from edgeagent.events.event import Record
 from edgeagent.rules.ruleset import Rule, rule_problems
 from edgeagent.rules.spec import RuleSpec
-from edgeagent.rules.trigger import Document, Template, render
+from edgeagent.rules.template import Document, Template
+from edgeagent.rules.trigger import render
 from tests.fakes.readings import reading
 
 CORRELATION = "979cfca95dc3c254bdde65b3b9ab74a5"
@@ -245,7 +246,7 @@ def test_the_document_is_built_anew_only_where_an_event_decides_about_its_form(
         render(compiled, EVENT, CORRELATION, 1, "r")
     except MessageError:
         assert kind is Document
-    assert isinstance(compiled.templates["r"], kind)
+    assert isinstance(compiled.template, kind)
 
 
 @pytest.mark.parametrize("dest", ["spec.a", "spec"])

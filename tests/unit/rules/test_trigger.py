@@ -14,7 +14,8 @@ from edgeagent.common.names import is_name_prefix
 from edgeagent.errors import MessageError
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec
-from edgeagent.rules.trigger import correlation_id, render, traceparent, workflow_name
+from edgeagent.rules.template import workflow_name
+from edgeagent.rules.trigger import correlation_id, render, traceparent
 from tests.fakes.naive_trigger import naive_message
 from tests.fakes.readings import reading
 

@@ -1,0 +1,236 @@
+"""A rule's trigger message as a template: compiled when the rule is loaded, filled for each event.
+
+    the rule      name = "overheat"; two parameters: body.temp, and one that appends the source to the text "at "
+
+    compiled      {"workflow":{"metadata":{"name":"overheat-%b",...,"value":%b,...,"value":"at %b",...},"attempt":%b,...
+                                                            |              |                  |                   |
+    its holes                                     CORRELATION   the first read   SOURCE, unquoted             ATTEMPT
+                                                            |              |                  |                   |
+    filled        {"workflow":{"metadata":{"name":"overheat-979c...",...,"value":"97.1",...,"value":"at boiler-1",...
+
+Each hole takes one value as JSON; one inside a text takes it without its quotes. The values that every trigger has come
+first, in the order of `_Value`; behind them the ones that the rule's arguments and parameters read. The correlation id
+is hexadecimal digits, never has quotes, and finds them in the template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from operator import itemgetter
+from typing import Any, cast
+
+import msgspec
+
+from edgeagent.errors import MessageError
+from edgeagent.events.event import Record, body, envelope
+from edgeagent.lang.gjson.path import text_of
+from edgeagent.lang.sjson import Hole, NotKnown
+from edgeagent.rules.parameters import Argument, Parameters, Read, Setting
+from edgeagent.wire import messages
+from edgeagent.wire.messages import Trigger
+
+_NAME_PREFIX_CHARS = 30
+_HOLE = b"\0"  # stands for a hole in the encoded message; no JSON has this byte
+_encode = msgspec.json.Encoder().encode
+
+
+class _Value(IntEnum):
+    CORRELATION = 0
+    ATTEMPT = 1
+    AGENT = 2
+    SOURCE = 3
+    EVENT_ID = 4
+    EVENT_TIME = 5
+    REPLY_TO = 6
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """What a template needs to know of its rule. `workflow`: as `Rule.workflow`."""
+
+    rule: str
+    name_prefix: str
+    namespace: str
+    parameters: Parameters
+    workflow: Callable[[Any, dict[str, Any], dict[str, Any], Sequence[Any]], dict[str, Any]]
+
+
+def workflow_name(prefix: str, correlation: str) -> str:
+    """The workflow's name: at most 63 characters, DNS-1123."""
+    return f"{prefix[:_NAME_PREFIX_CHARS].rstrip('-.')}-{correlation}"
+
+
+def compile_template(target: Target) -> Template | Document:
+    """A rule's trigger message: filled where all its holes are known now, else built anew for each event."""
+    try:
+        return Template(target, target.parameters.settings)
+    except (NotKnown, MessageError):  # where something goes, or whether it can, shows only when an event is there
+        return Document(target)
+
+
+class Template:
+    """The encoded message and its holes. Immutable once compiled; `fill` is one `%` instead of building a document."""
+
+    def __init__(self, target: Target, settings: Sequence[Setting]) -> None:
+        """Compile. `settings`: those of the rule's parameters to put into the workflow.
+
+        Raises:
+            NotKnown: where a setting goes depends on the event.
+            MessageError: a setting has no place in the workflow.
+        """
+        self._rule = target.rule
+        compiler = _Compiler()
+        message = compiler.message(target, settings)
+        pieces = msgspec.json.Encoder(enc_hook=compiler.hole).encode(message).split(_HOLE)
+        self._format = b"%b".join(piece.replace(b"%", b"%%") for piece in pieces)
+        self._reads = compiler.readers()
+        self._body_only = compiler.body_only
+        # A value without its quotes is one more value, behind all others.
+        count, order = len(_Value) + len(self._reads), list[int]()
+        self._unquoted: list[int] = []
+        for number, is_unquoted in compiler.holes:
+            order.append(count + len(self._unquoted) if is_unquoted else number)
+            if is_unquoted:
+                self._unquoted.append(number)
+        self._in_order = itemgetter(*order)
+
+    def fill(self, event: Record, correlation: str, attempt: int, reply_to: str) -> bytes:
+        """The message for an event.
+
+        Raises:
+            MessageError: a parameter has no value in this event; names the parameter.
+        """
+        values = [
+            correlation.encode(),
+            b"%d" % attempt,
+            _encode(event.agent),
+            _encode(event.source),
+            _encode(event.id),
+            _encode(event.time),
+            _encode(reply_to),
+        ]
+        if self._reads:
+            try:
+                seen = {"body": body(event)} if self._body_only else _seen(event, correlation, self._rule)
+                for read in self._reads:
+                    values.append(_encode(read(seen)))  # noqa: PERF401  0.2 us less (`benchmarks rules`, the first row)
+            except RecursionError as exc:
+                raise _too_deep() from exc
+        for number in self._unquoted:
+            values.append(values[number][1:-1])
+        message: bytes = self._format % self._in_order(values)
+        return message
+
+
+class _Compiler:
+    """Builds the message with `Hole`s in it, and notes each as the encoder comes to it."""
+
+    def __init__(self) -> None:
+        self.body_only = True  # no read needs another member of the envelope
+        self.holes: list[tuple[int, bool]] = []  # in the order of the message: which value, and whether it is unquoted
+        self._reads: list[Read] = []
+        self._raw: set[int] = set()  # the values of any kind
+        self._texts: set[int] = set()  # the values that stand in texts
+
+    def message(self, target: Target, settings: Sequence[Setting]) -> Trigger:
+        """The trigger message; raises what `Template` raises."""
+        workflow = target.workflow(
+            Hole(workflow_name(target.name_prefix, ""), _Value.CORRELATION, is_text=True),
+            {
+                messages.LABEL_AGENT: _text(_Value.AGENT),
+                messages.LABEL_RULE: target.rule,
+                messages.LABEL_CORRELATION_ID: _text(_Value.CORRELATION),
+            },
+            {
+                messages.ANNOTATION_SOURCE: _text(_Value.SOURCE),
+                messages.ANNOTATION_EVENT_ID: _text(_Value.EVENT_ID),
+                messages.ANNOTATION_EVENT_TIME: _text(_Value.EVENT_TIME),
+            },
+            [self._value_of(argument) for argument in target.parameters.arguments],
+        )
+        for setting in settings:
+            setting.put(workflow, self._value_of(setting))
+        attempt: Any = Hole(_Value.ATTEMPT, is_text=False)
+        return Trigger(
+            namespace=target.namespace,
+            workflow=workflow,
+            correlation_id=_text(_Value.CORRELATION),
+            agent=_text(_Value.AGENT),
+            attempt=attempt,
+            reply_to=_text(_Value.REPLY_TO),
+        )
+
+    def hole(self, hole: Hole) -> msgspec.Raw:
+        """A hole in JSON. The encoder calls this for each one that is left, in the order of the message."""
+        numbers = [part for part in hole.parts if isinstance(part, int)]
+        is_inside = len(hole.parts) > 1 or numbers == [_Value.CORRELATION]
+        self.holes += [(number, is_inside and number != _Value.CORRELATION) for number in numbers]
+        if hole.is_text:
+            self._texts.update(numbers)
+        if not is_inside:
+            return msgspec.Raw(_HOLE)
+        return msgspec.Raw(
+            b'"%b"' % b"".join(_HOLE if isinstance(part, int) else _encode(part)[1:-1] for part in hole.parts)
+        )
+
+    def readers(self) -> list[Read]:
+        """What gives the values behind those of `_Value`, in order; one that became a part of a text gives its text."""
+        numbered = enumerate(self._reads, len(_Value))
+        return [_text_reader(read) if number in self._raw & self._texts else read for number, read in numbered]
+
+    def _value_of(self, each: Argument | Setting) -> str | Hole:
+        """What stands in the message for a parameter: a constant, or a hole for what is read of the event."""
+        if each.read is None:
+            return each.constant
+        number = len(_Value) + len(self._reads)
+        self._reads.append(each.read)
+        self.body_only = self.body_only and each.body_only
+        if each.use_raw:
+            self._raw.add(number)
+        return Hole(number, is_text=not each.use_raw)
+
+
+class Document:
+    """A trigger message that is built anew for each event, because what its parameters do depends on the event."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._without_settings = Template(target, ())
+
+    def fill(self, event: Record, correlation: str, attempt: int, reply_to: str) -> bytes:
+        """The message for an event.
+
+        Raises:
+            MessageError: a parameter has no value in this event, or no place in the workflow; names the parameter.
+        """
+        try:
+            seen = _seen(event, correlation, self._target.rule)
+            text = self._without_settings.fill(event, correlation, attempt, reply_to)
+            message: dict[str, Any] = msgspec.json.decode(text)
+            for setting in self._target.parameters.settings:
+                setting.put(message["workflow"], setting.read(seen) if setting.read else setting.constant)
+            return _encode(message)
+        except RecursionError as exc:
+            raise _too_deep() from exc
+
+
+def _seen(event: Record, correlation: str, rule: str) -> dict[str, Any]:
+    """The envelope as parameters see it."""
+    seen = envelope(event)
+    seen["correlation_id"] = correlation
+    seen["agent"] = event.agent
+    seen["rule"] = rule
+    return seen
+
+
+def _too_deep() -> MessageError:
+    return MessageError("trigger", "workflow", "the data is nested too deep for a parameter")
+
+
+def _text_reader(read: Read) -> Read:
+    return lambda seen: text_of(read(seen))
+
+
+def _text(value: _Value) -> str:
+    """A hole where the message has a text."""
+    return cast("str", Hole(value, is_text=True))
