@@ -8,7 +8,7 @@ from typing import Any
 from edgeagent.common.foreign import escaped
 from edgeagent.common.plural import counted
 from edgeagent.rehearsal.judge import Outcome, Seen
-from edgeagent.rehearsal.rehearsal import Comparison, Examples, Rehearsal, RuleChanges, Tally
+from edgeagent.rehearsal.rehearsal import Comparison, Examples, Rehearsal, RuleChanges, RulesTally
 
 _MAX_DATA_CHARS = 60
 _ALONG = ", FIRST TO LAST"
@@ -72,7 +72,7 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
     return told
 
 
-def _tally(tally: Tally) -> Iterator[str]:
+def _tally(tally: RulesTally) -> Iterator[str]:
     width = _width(tally.rules)
     field = [outcome for outcome in _FIELD if any(each.outcomes[outcome] for each in tally.rules.values())]
     titles = "".join(f"  {outcome.upper():>9}" for outcome in field)

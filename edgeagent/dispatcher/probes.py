@@ -18,7 +18,7 @@ from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
-from edgeagent.httpapi.connection import Connection, Timeouts
+from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
@@ -73,7 +73,7 @@ class Probes:
         loop = asyncio.get_running_loop()
         try:
             self._server = await loop.create_server(
-                lambda: Connection(self.plan, self._clients, self._timeouts), host, port
+                lambda: HttpConnection(self.plan, self._clients, self._timeouts), host, port
             )
         except (OSError, UnicodeError) as exc:  # UnicodeError: a host that is no name, such as "a..b"
             raise ListenFailed(_shown(host, port), _reason(exc), "set http.listen to a free address here") from exc

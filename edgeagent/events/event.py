@@ -97,21 +97,21 @@ def check(draft: Draft) -> None:
 def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:
     """What is stored of a complete draft (id and time filled in)."""
     return Record(
-        agent,
-        draft.source,
-        draft.id,
-        draft.type,
-        draft.time,
-        draft.data,
-        draft.is_json,
-        rules,
-        accepted_ms,
-        uptime_ms,
-        draft.subject,
-        draft.datacontenttype,
-        draft.traceparent,
-        draft.topic,
-        draft.delivery,
+        agent=agent,
+        source=draft.source,
+        id=draft.id,
+        type=draft.type,
+        time=draft.time,
+        data=draft.data,
+        is_json=draft.is_json,
+        rules=rules,
+        accepted_ms=accepted_ms,
+        uptime_ms=uptime_ms,
+        subject=draft.subject,
+        datacontenttype=draft.datacontenttype,
+        traceparent=draft.traceparent,
+        topic=draft.topic,
+        delivery=draft.delivery,
     )
 
 

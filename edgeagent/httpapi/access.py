@@ -83,7 +83,7 @@ class TokenFile:
         return token
 
 
-class Access:
+class Admission:
     """The checks that every request over TCP passes before it is looked at further.
 
     A page in a browser on this machine can send requests to loopback. Its POSTs carry `Origin`; whatever it sends says

@@ -31,7 +31,7 @@ _FRESH_S: Final = 0.5
 PATIENCE_S: Final = 5.0
 
 
-class Client(Protocol):
+class HttpClient(Protocol):
     """A connection, as seen by what counts and ends it.
 
     `address`: whose limit it counts towards, "" for none. `idle_since`: since when no request is on it, on the
@@ -65,14 +65,14 @@ class Clients:
         self._max_of_address = max(1, int(max_connections * _ADDRESS_SHARE))
         self._budget = budget
         self._is_local = is_local
-        self._connections: set[Client] = set()
-        self._admitted: set[Client] = set()  # without those that were turned away, or gave way, and have not ended
+        self._connections: set[HttpClient] = set()
+        self._admitted: set[HttpClient] = set()  # without those that were turned away, or gave way, and have not ended
         self._tasks: set[asyncio.Task[Any]] = set()
         self._quiet = asyncio.Event()
         self._told: set[str] = set()
         self.is_draining = False
 
-    def add(self, client: Client) -> bool:
+    def add(self, client: HttpClient) -> bool:
         """Count a connection in; False when it is one too many, and none gives way to it."""
         self._connections.add(client)
         if client.address:
@@ -88,7 +88,7 @@ class Clients:
         """Whether so many clients were turned away that there is no time to tell the next one why."""
         return len(self._connections) - len(self._admitted) > self._max_connections
 
-    def discard(self, client: Client) -> None:
+    def discard(self, client: HttpClient) -> None:
         """A connection has ended."""
         self._connections.discard(client)
         self._admitted.discard(client)
@@ -96,7 +96,7 @@ class Clients:
             self._told.discard(_CONNECTIONS)
         self._note_quiet()
 
-    def reserve(self, client: Client, total_bytes: int) -> bool:
+    def reserve(self, client: HttpClient, total_bytes: int) -> bool:
         """Bring what a connection has reserved to this; False: there is no room, and it has what it had.
 
         Requests that have been arriving for long give way.
@@ -118,12 +118,12 @@ class Clients:
         client.held_bytes = total_bytes
         return True
 
-    def occupy(self, client: Client, size_bytes: int) -> None:
+    def occupy(self, client: HttpClient, size_bytes: int) -> None:
         """Count what a connection holds in any case."""
         self._budget.occupy(size_bytes)
         client.held_bytes += size_bytes
 
-    def release(self, client: Client) -> None:
+    def release(self, client: HttpClient) -> None:
         """Give back all that a connection has reserved."""
         self._budget.give_back(client.held_bytes)
         client.held_bytes = 0
@@ -169,7 +169,7 @@ class Clients:
         if self.is_draining and not self._connections and not self._tasks:
             self._quiet.set()
 
-    def _make_way(self, others: Collection[Client], which: str) -> bool:
+    def _make_way(self, others: Collection[HttpClient], which: str) -> bool:
         """End one of these connections for a new one: the one that is idle for longest, or has been slow for long."""
         before = asyncio.get_running_loop().time() - _FRESH_S
         idle = [one for one in others if one.idle_since is not None and one.idle_since <= before]
@@ -188,7 +188,7 @@ class Clients:
             )
         return False
 
-    def _slowest(self, others: Collection[Client]) -> Client | None:
+    def _slowest(self, others: Collection[HttpClient]) -> HttpClient | None:
         """Whose request has been arriving, or waiting, for longest, if that is long."""
         late = asyncio.get_running_loop().time() - PATIENCE_S
         slow = [one for one in others if one.receiving_since is not None and one.receiving_since <= late]

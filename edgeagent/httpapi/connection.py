@@ -34,7 +34,7 @@ class Timeouts(msgspec.Struct, frozen=True):
     linger_s: float = 2
 
 
-class Connection(asyncio.Protocol):
+class HttpConnection(asyncio.Protocol):
     """Owns one accepted connection: the request that is on it, the memory reserved for that, and its one timer.
 
     `Framing` finds the requests in the bytes, a `Plan` answers them. They are answered one after the other, in the
@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._is_lost = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # What the interface `Client` describes.
+        # What `HttpClient` describes.
         self.address = ""
         self.idle_since: float | None = self._loop.time()
         self.receiving_since: float | None = None

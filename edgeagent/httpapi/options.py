@@ -1,7 +1,7 @@
 """`OPTIONS`: what a path takes, and whether a CloudEvents sender may deliver there (HTTP Web Hooks 1.0.2, section 4).
 
 The handshake protects the sender: it must not be made to flood somebody who does not want its events. So consent is
-given only to requests that pass `Access` as events would: with the token where there is one, else from this machine.
+given only to requests that pass `Admission` as events would: with the token where there is one, else from this machine.
 Nothing here lets a page in a browser in: its preflight carries `Origin` and is refused before, and no answer names one.
 """
 

@@ -9,7 +9,7 @@ import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.events.event import Draft
-from edgeagent.httpapi.access import Access
+from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.events import batch_weight, drafts
 from edgeagent.httpapi.operator import operator_plans
 from edgeagent.httpapi.options import allowed, options_plan
@@ -46,7 +46,7 @@ class Routes:
     """
 
     def __init__(
-        self, device: DevicePort, operator: OperatorPort | None, access: Access | None, *, max_event_bytes: int
+        self, device: DevicePort, operator: OperatorPort | None, access: Admission | None, *, max_event_bytes: int
     ) -> None:
         self._device = device
         self._access = access

@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.httpapi.access import Access, TokenFile
+from edgeagent.httpapi.access import Admission, TokenFile
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, Budget
 from edgeagent.httpapi.clients import Clients
-from edgeagent.httpapi.connection import Connection, Timeouts
+from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.routes import Routes
 from edgeagent.ports.device import DevicePort
 from edgeagent.ports.operator import OperatorPort
@@ -94,7 +94,7 @@ class HttpServer:
         Raises:
             ListenFailed: says why and what to do.
         """
-        access = Access(host, self._token, self._hosts)
+        access = Admission(host, self._token, self._hosts)
         routes = Routes(self._device, None, access, max_event_bytes=self._max_event_bytes)
         clients = Clients(self._max_connections, self._budget)
         for name in _BOTH_LOOPBACKS if host.lower() == _LOCALHOST else (host,):
@@ -115,7 +115,7 @@ class HttpServer:
 
     async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
-            lambda: Connection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
+            lambda: HttpConnection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
         )
 
     async def start_unix(self, path: Path) -> None:
@@ -132,7 +132,7 @@ class HttpServer:
             raise _listen_failed(str(path), exc, "http.socket") from exc
         self._socket_file = path, path.stat().st_ino  # noqa: ASYNC240  once, at start
         server = await asyncio.get_running_loop().create_unix_server(
-            lambda: Connection(routes.plan, clients, self._timeouts), sock=sock, backlog=_BACKLOG
+            lambda: HttpConnection(routes.plan, clients, self._timeouts), sock=sock, backlog=_BACKLOG
         )
         self._servers.append(server)
         self._clients.append(clients)

@@ -54,7 +54,7 @@ class Hole:
         self.is_text = is_text
 
 
-class Step(NamedTuple):
+class DestStep(NamedTuple):
     """One part of a `Dest`. `finder`: a query or a wildcard, compiled as a path; None for a name or an index."""
 
     name: str
@@ -77,7 +77,7 @@ class Dest(NamedTuple):
     """A compiled path. `finds`: it has a query or a wildcard, and so creates nothing."""
 
     text: str
-    steps: tuple[Step, ...]
+    steps: tuple[DestStep, ...]
     finds: bool
 
 
@@ -191,9 +191,9 @@ def _query_end(text: str, start: int) -> int:
     raise ValueError(f"{text!r}: a query has no end")
 
 
-def _step(part: str) -> Step:
+def _step(part: str) -> DestStep:
     if part.startswith("#("):
-        return Step(part, finder=compile_path(part))
+        return DestStep(part, finder=compile_path(part))
     forced = part.startswith(":")
     name, wild = "", False
     signs = iter(part[forced:])
@@ -208,11 +208,11 @@ def _step(part: str) -> Step:
     if not name:
         raise ValueError("a dest must not be empty or have an empty part")
     if wild:
-        return Step(part, forced=forced, finder=compile_path(part))
-    return Step(name, int(name) if name.isdecimal() and name.isascii() else None, forced)
+        return DestStep(part, forced=forced, finder=compile_path(part))
+    return DestStep(name, int(name) if name.isdecimal() and name.isascii() else None, forced)
 
 
-def _key_in(node: Any, step: Step) -> Any:
+def _key_in(node: Any, step: DestStep) -> Any:
     """Key or index of what a step that is no finder means in a container; None when it is not there."""
     if isinstance(node, dict):
         return step.name if step.name in node else None
@@ -221,7 +221,7 @@ def _key_in(node: Any, step: Step) -> Any:
     return None
 
 
-def _add(container: Any, step: Step, value: Any) -> None:
+def _add(container: Any, step: DestStep, value: Any) -> None:
     if isinstance(container, dict):
         container[step.name] = value
     elif not step.makes_array:
@@ -231,14 +231,14 @@ def _add(container: Any, step: Step, value: Any) -> None:
         container.append(value)
 
 
-def _built(steps: tuple[Step, ...], value: Any) -> Any:
+def _built(steps: tuple[DestStep, ...], value: Any) -> Any:
     """The value inside of all that has to be made for it."""
     for step in reversed(steps):
         value = [*[None] * (step.number or 0), value] if step.makes_array else {step.name: value}
     return value
 
 
-def _places(node: Any, steps: tuple[Step, ...]) -> Iterator[tuple[Any, Any]]:
+def _places(node: Any, steps: tuple[DestStep, ...]) -> Iterator[tuple[Any, Any]]:
     """Container and key of everything that is at these steps, in order; wildcards try each member."""
     if isinstance(node, Hole) and not node.is_text:
         raise NotKnown
@@ -250,7 +250,7 @@ def _places(node: Any, steps: tuple[Step, ...]) -> Iterator[tuple[Any, Any]]:
             yield node, key
 
 
-def _keys(node: Any, step: Step) -> Iterator[Any]:
+def _keys(node: Any, step: DestStep) -> Iterator[Any]:
     if step.finder is None:
         key = _key_in(node, step)
         if key is not None:
@@ -267,7 +267,7 @@ def _keys(node: Any, step: Step) -> Iterator[Any]:
                 return
 
 
-def _is_open(query: Step, element: Any) -> bool:
+def _is_open(query: DestStep, element: Any) -> bool:
     """Whether what a query looks at in an element is not known yet."""
     subject = _SUBJECT.match(query.name)
     if subject and isinstance(element, dict):

@@ -136,7 +136,7 @@ class Judge:
     def _gathered(self, rule: Rule, window: Window, member: _Member, at: Instant) -> Ruling:
         """Add it to its window, which is told by its first event, and by what that alone would make of it."""
         source = member.record.source
-        closed = self._gathering.add(rule.name, window, source, member, member_size(member.record), at, at)
+        closed = self._gathering.add(rule.name, window, source, member, size=member_size(member.record), at=at, now=at)
         first = self._gathering.first(rule.name, window, source)
         if first is None:
             first = next(one.members[0] for one in closed if one.members[-1] is member)

@@ -1,6 +1,6 @@
 """A rehearsal: what rules say of recorded events, counted. Pure: events and rules in, counts and examples out.
 
-A `Tally` counts what one set of rules says (`rehearsal.judge`), a `Comparison` where two sets differ; a `Rehearsal`
+A `RulesTally` counts what one set of rules says (`rehearsal.judge`), a `Comparison` where two differ; a `Rehearsal`
 feeds them as an agent is fed. None of them grows with the number of events.
 """
 
@@ -79,7 +79,7 @@ class RuleTally:
         self.examples[outcome].add(seen)
 
 
-class Tally:
+class RulesTally:
     """What one set of rules says. `unwanted`: events that no rule matched."""
 
     def __init__(self, names: Iterable[str]) -> None:
@@ -188,7 +188,7 @@ class Rehearsal:
         self.span = ("", "")
         self._judge = Judge(specs, max_event_bytes=max_event_bytes)
         self._before = Judge(against, max_event_bytes=max_event_bytes) if against is not None else None
-        self.tally = Tally(self._judge.names)
+        self.tally = RulesTally(self._judge.names)
         self.comparison = Comparison(self._before.names, self._judge.names) if self._before is not None else None
         self._agent = agent
         self._now = now

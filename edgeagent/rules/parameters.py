@@ -19,7 +19,7 @@ from edgeagent.errors import MessageError
 from edgeagent.lang.gjson.path import MISSING, Path, reader_of, text_of
 from edgeagent.lang.sjson import Dest, Hole, NotKnown, NotSettable, assign, compile_dest, current, has_hole
 from edgeagent.rules.event_path import FILTER_MEMBERS, compile_event_path, is_in_body
-from edgeagent.rules.spec import Parameter, ParameterSource
+from edgeagent.rules.spec import ParameterSource, ParameterSpec
 from edgeagent.workflows.names import is_parameter_name
 
 Read = Callable[[dict[str, Any]], Any]
@@ -81,7 +81,7 @@ class Setting(NamedTuple):
 class Parameters:
     """A rule's arguments and parameters, compiled."""
 
-    def __init__(self, arguments: dict[str, Any], parameters: Sequence[Parameter] = ()) -> None:
+    def __init__(self, arguments: dict[str, Any], parameters: Sequence[ParameterSpec] = ()) -> None:
         """Compile what has no `argument_problems` and no `parameter_problems`."""
         self.arguments = tuple(_argument(name, value) for name, value in arguments.items())
         self.settings = tuple(_setting(index, parameter) for index, parameter in enumerate(parameters))
@@ -99,7 +99,7 @@ def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, str(exc)
 
 
-def parameter_problems(parameters: Sequence[Parameter]) -> Iterator[tuple[str, str]]:
+def parameter_problems(parameters: Sequence[ParameterSpec]) -> Iterator[tuple[str, str]]:
     """What is wrong in a rule's `parameters`, whatever its workflow is: key path below the rule, and reason."""
     for index, parameter in enumerate(parameters):
         for key, compiled in (("src", _source), ("dest", _dest)):
@@ -145,16 +145,24 @@ def _argument(name: str, value: Any) -> Argument:
     raise ValueError('must be a path such as "body.temp", or a constant such as { value = "north" }')
 
 
-def _setting(index: int, parameter: Parameter) -> Setting:
+def _setting(index: int, parameter: ParameterSpec) -> Setting:
     key = f"parameters[{index}]"
     read = _source(parameter, key)
     source = parameter.src
     use_raw = source.use_raw_data and bool(source.data_key)
     body_only = bool(source.data_key) and is_in_body(_event_path(source.data_key))
-    return Setting(read, source.value or "", use_raw, _dest(parameter), parameter.operation, key, body_only)
+    return Setting(
+        read=read,
+        constant=source.value or "",
+        use_raw=use_raw,
+        dest=_dest(parameter),
+        operation=parameter.operation,
+        key=key,
+        body_only=body_only,
+    )
 
 
-def _source(parameter: Parameter, key: str = "") -> Read | None:
+def _source(parameter: ParameterSpec, key: str = "") -> Read | None:
     """How a parameter's value is read; None when it is `value` in every event."""
     source = parameter.src
     if source.data_key:  # it wins; the context is then not looked at, not even when the data has no such value
@@ -165,7 +173,7 @@ def _source(parameter: Parameter, key: str = "") -> Read | None:
     return None if source.value is not None else _whole_event
 
 
-def _dest(parameter: Parameter) -> Dest:
+def _dest(parameter: ParameterSpec) -> Dest:
     dest = compile_dest(parameter.dest)
     joins = parameter.operation in _JOINS
     _check_owner(dest, use_raw=parameter.src.use_raw_data and not joins)

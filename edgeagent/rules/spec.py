@@ -113,7 +113,7 @@ class ParameterSource(
     use_raw_data: bool = False
 
 
-class Parameter(msgspec.Struct, frozen=True):
+class ParameterSpec(msgspec.Struct, frozen=True):
     """A value of the event and its place in the workflow, with the fields of an Argo Events Sensor's `parameters`."""
 
     src: ParameterSource
@@ -151,7 +151,7 @@ class RuleSpec(
     workflow: dict[str, Any] | None = None
     workflow_file: str = ""
     arguments: dict[str, Any] = {}
-    parameters: list[Parameter] = []
+    parameters: list[ParameterSpec] = []
     priority: Literal["normal", "high"] = "normal"
     order: Literal["first", "strict"] = "first"
     window: Window | None = None

@@ -15,7 +15,7 @@ from edgeagent.errors import MessageError
 from edgeagent.events.event import Record
 from edgeagent.rules.parameters import parameter_problems
 from edgeagent.rules.ruleset import Rule, dest_problems
-from edgeagent.rules.spec import Parameter, RuleSpec
+from edgeagent.rules.spec import ParameterSpec, RuleSpec
 from edgeagent.rules.template import Document, Target
 from edgeagent.rules.trigger import render
 from tests.fakes.naive_trigger import CannotRender, naive_message
@@ -115,7 +115,7 @@ def allowed(parameter: dict[str, Any]) -> dict[str, Any] | None:
     parameter = deepcopy(parameter)
     if parameter.pop("raw", False):
         parameter["src"]["useRawData"] = True
-    return None if list(parameter_problems([msgspec.convert(parameter, Parameter)])) else parameter
+    return None if list(parameter_problems([msgspec.convert(parameter, ParameterSpec)])) else parameter
 
 
 def compiled(written: dict[str, Any]) -> Rule:

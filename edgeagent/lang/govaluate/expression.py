@@ -31,7 +31,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, NamedTuple
 
 from edgeagent.lang.govaluate.operators import BINARY, UNARY, ExpressionError, kind_of, widened
-from edgeagent.lang.govaluate.tokens import Kind, Token, tokenize
+from edgeagent.lang.govaluate.tokens import Token, TokenKind, tokenize
 from edgeagent.lang.re2.pattern import compile_pattern
 
 __all__ = ["Expression", "ExpressionError", "compile_expression"]
@@ -114,20 +114,20 @@ class _Parser:
     def whole(self) -> Expression:
         node = self._binary(_TERNARY)
         rest = self._tokens[self._index]
-        if rest.kind is not Kind.END:
+        if rest.kind is not TokenKind.END:
             raise _wrong(rest, _unexpected(rest))
         return node.evaluate
 
     def _next(self) -> Token:
         token = self._tokens[self._index]
-        if token.kind is not Kind.END:
+        if token.kind is not TokenKind.END:
             self._index += 1
         return token
 
     def _takes(self, sign: str) -> bool:
         """Whether the next token is this sign; then it is taken."""
         token = self._tokens[self._index]
-        if token.kind is not Kind.SIGN or token.value != sign:
+        if token.kind is not TokenKind.SIGN or token.value != sign:
             return False
         self._index += 1
         return True
@@ -135,14 +135,14 @@ class _Parser:
     def _level(self) -> int:
         """The level of the binary operator that comes next."""
         token = self._tokens[self._index]
-        return _LEVELS.get(token.value, _NO_OPERATOR) if token.kind is Kind.SIGN else _NO_OPERATOR
+        return _LEVELS.get(token.value, _NO_OPERATOR) if token.kind is TokenKind.SIGN else _NO_OPERATOR
 
     def _binary(self, loosest: int) -> _Node:
         """Operands joined by operators of level `loosest` or tighter ones."""
         left = self._operand()
         while (level := self._level()) >= loosest:
             sign = self._next()
-            if level >= _BITWISE and self._tokens[self._index].kind is Kind.DATE:
+            if level >= _BITWISE and self._tokens[self._index].kind is TokenKind.DATE:
                 raise _wrong(self._tokens[self._index], f"put a date behind {sign.value} in parentheses")
             right = self._right(sign, level)
             logical = sign.value in {"&&", "||"}
@@ -165,15 +165,15 @@ class _Parser:
 
     def _operand(self) -> _Node:
         token = self._next()
-        if token.kind in {Kind.VALUE, Kind.TEXT, Kind.DATE}:
-            if token.kind is Kind.DATE and self._level() == _TERNARY:
+        if token.kind in {TokenKind.VALUE, TokenKind.TEXT, TokenKind.DATE}:
+            if token.kind is TokenKind.DATE and self._level() == _TERNARY:
                 raise _wrong(token, f"put a date before {self._next().value} in parentheses")
             return _constant(token.value)
-        if token.kind is Kind.NAME:
+        if token.kind is TokenKind.NAME:
             return self._field(token)
-        if token.kind is Kind.SIGN and token.value == "(":
+        if token.kind is TokenKind.SIGN and token.value == "(":
             return self._parenthesis(token)
-        if token.kind is Kind.SIGN and token.value in UNARY:
+        if token.kind is TokenKind.SIGN and token.value in UNARY:
             return self._prefixed(token)
         raise _wrong(token, f"a value is missing before {_shown(token)}")
 
@@ -198,14 +198,14 @@ class _Parser:
             members.append(self._binary(_TERNARY))
         if not self._takes(")"):
             rest = self._tokens[self._index]
-            raise _wrong(opening, "the ( has no )") if rest.kind is Kind.END else _wrong(rest, _unexpected(rest))
+            raise _wrong(opening, "the ( has no )") if rest.kind is TokenKind.END else _wrong(rest, _unexpected(rest))
         self._parentheses -= 1
         return members[0] if len(members) == 1 else _list(opening, members)
 
     def _prefixed(self, sign: Token) -> _Node:
         following = self._tokens[self._index]
-        opens = following.kind is Kind.SIGN and following.value == "("
-        if following.kind not in {Kind.VALUE, Kind.NAME} and not opens:
+        opens = following.kind is TokenKind.SIGN and following.value == "("
+        if following.kind not in {TokenKind.VALUE, TokenKind.NAME} and not opens:
             raise _wrong(following, f"{sign.value} stands before a number, a bool, a field or a parenthesis")
         operand = self._operand()
         compute, evaluate = UNARY[sign.value], operand.evaluate
@@ -217,17 +217,17 @@ def _wrong(token: Token, reason: str) -> ValueError:
 
 
 def _shown(token: Token) -> str:
-    if token.kind is Kind.END:
+    if token.kind is TokenKind.END:
         return "the end"
     return repr(token.value) if isinstance(token.value, str) else "this value"
 
 
 def _unexpected(token: Token) -> str:
-    if token.kind is Kind.SIGN and token.value == ",":
+    if token.kind is TokenKind.SIGN and token.value == ",":
         return "a list stands in parentheses"
-    if token.kind is Kind.SIGN and token.value == ")":
+    if token.kind is TokenKind.SIGN and token.value == ")":
         return "this ) has no ("
-    if token.kind is Kind.NAME and token.value in _WORDS:
+    if token.kind is TokenKind.NAME and token.value in _WORDS:
         return f"an operator is missing before {token.value!r}; write {_WORDS[token.value]}"
     return f"an operator is missing before {_shown(token)}"
 

@@ -33,7 +33,7 @@ _MAX_HEX = 2**64 - 1
 _HINTS = {"=": "==", "<>": "!="}
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """What a token is."""
 
     VALUE = "value"  # a number or true or false
@@ -47,7 +47,7 @@ class Kind(Enum):
 class Token(NamedTuple):
     """One word of an expression. `position` counts characters from 1, for messages."""
 
-    kind: Kind
+    kind: TokenKind
     value: Any
     position: int
 
@@ -67,15 +67,15 @@ def tokenize(text: str, signs: frozenset[str]) -> list[Token]:
             start += 1
             continue
         kind, value, end = _reader(text[start])(text, start)
-        if kind is Kind.SIGN and value not in signs and value not in {"(", ")", ","}:
+        if kind is TokenKind.SIGN and value not in signs and value not in {"(", ")", ","}:
             raise ValueError(f"character {start + 1}: {_no_operator(value)}")
         tokens.append(Token(kind, value, start + 1))
         start = end
-    tokens.append(Token(Kind.END, "the end", len(text) + 1))
+    tokens.append(Token(TokenKind.END, "the end", len(text) + 1))
     return tokens
 
 
-_Reader = Callable[[str, int], tuple[Kind, Any, int]]
+_Reader = Callable[[str, int], tuple[TokenKind, Any, int]]
 
 
 def _reader(first: str) -> _Reader:
@@ -92,24 +92,24 @@ def _reader(first: str) -> _Reader:
     return _sign
 
 
-def _number(text: str, start: int) -> tuple[Kind, Any, int]:
+def _number(text: str, start: int) -> tuple[TokenKind, Any, int]:
     found = _NUMBER.match(text, start)
     written = found.group() if found else text[start]
     if written.startswith("0x"):
         whole = int(written, 16)
         if whole > _MAX_HEX:
             raise ValueError(f"character {start + 1}: {written[:24]} has more than 64 bits")
-        return Kind.VALUE, float(whole), start + len(written)
+        return TokenKind.VALUE, float(whole), start + len(written)
     try:
         number = float(written) if written.isascii() else math.inf
     except ValueError:
         number = math.inf
     if math.isinf(number):
         raise ValueError(f"character {start + 1}: {written[:24]!r} is no number, or too large for one")
-    return Kind.VALUE, number, start + len(written)
+    return TokenKind.VALUE, number, start + len(written)
 
 
-def _name(text: str, start: int) -> tuple[Kind, Any, int]:
+def _name(text: str, start: int) -> tuple[TokenKind, Any, int]:
     name = ""
     end = start
     while end < len(text):
@@ -122,25 +122,25 @@ def _name(text: str, start: int) -> tuple[Kind, Any, int]:
         else:
             break
     if name in {"true", "false"}:
-        return Kind.VALUE, name == "true", end
+        return TokenKind.VALUE, name == "true", end
     if name in {"in", "IN"}:
-        return Kind.SIGN, "in", end
+        return TokenKind.SIGN, "in", end
     if "." in name:
         raise ValueError(
             f"character {start + 1}: {name}: members of a value cannot be read here; write [{name}] for a field "
             "of that name, or give the member a field of its own"
         )
-    return Kind.NAME, name, end
+    return TokenKind.NAME, name, end
 
 
-def _bracketed_name(text: str, start: int) -> tuple[Kind, Any, int]:
+def _bracketed_name(text: str, start: int) -> tuple[TokenKind, Any, int]:
     name, end = _until(text, start + 1, "]")
     if end == len(text):
         raise ValueError(f"character {start + 1}: the [ has no ]")
-    return Kind.NAME, name, end + 1
+    return TokenKind.NAME, name, end + 1
 
 
-def _text(text: str, start: int) -> tuple[Kind, Any, int]:
+def _text(text: str, start: int) -> tuple[TokenKind, Any, int]:
     content, end = _until(text, start + 1, _QUOTES)
     if end == len(text):
         raise ValueError(f"character {start + 1}: the text has no end; a quote is missing")
@@ -151,21 +151,21 @@ def _text(text: str, start: int) -> tuple[Kind, Any, int]:
     except ValueError as exc:
         raise ValueError(f"character {start + 1}: {exc}") from None
     if instant is not None:
-        return Kind.DATE, instant, end + 1
-    return Kind.TEXT, content, end + 1
+        return TokenKind.DATE, instant, end + 1
+    return TokenKind.TEXT, content, end + 1
 
 
-def _mark(text: str, start: int) -> tuple[Kind, Any, int]:
-    return Kind.SIGN, text[start], start + 1
+def _mark(text: str, start: int) -> tuple[TokenKind, Any, int]:
+    return TokenKind.SIGN, text[start], start + 1
 
 
-def _sign(text: str, start: int) -> tuple[Kind, Any, int]:
+def _sign(text: str, start: int) -> tuple[TokenKind, Any, int]:
     end = start
     while end < len(text) and not (text[end].isalpha() or text[end].isdecimal() or text[end] in "()[]'\""):
         if text[end] in _BLANKS:
             break
         end += 1
-    return Kind.SIGN, text[start:end], end
+    return TokenKind.SIGN, text[start:end], end
 
 
 def _until(text: str, start: int, stops: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from edgeagent.lang.re2.classes import WORD, Ranges
-from edgeagent.lang.re2.syntax import Choice, Gap, Node, PatternRefused, Repeat, Sequence, Signs
+from edgeagent.lang.re2.syntax import Alternation, Assertion, Node, PatternRefused, Repeat, Sequence, Signs
 
 _MAX_TRANSITIONS = 4096
 # Different ways to go on that a pattern may have; each costs time at every character that was not seen before.
@@ -167,14 +167,14 @@ class _Links:
             self.signs.append(node.ranges)
             self._following.append(0)
             return False, here, here
-        if isinstance(node, Gap):
+        if isinstance(node, Assertion):
             return self._holds(node), 0, 0
         if isinstance(node, Sequence):
             whole = True, 0, 0
             for part in node.parts:
                 whole = self._join(whole, self._add(part))
             return whole
-        if isinstance(node, Choice):
+        if isinstance(node, Alternation):
             empty, first, last = False, 0, 0
             for part in node.parts:
                 one = self._add(part)
@@ -212,7 +212,7 @@ class _Links:
             self._following[lowest.bit_length() - 1] |= following
             positions ^= lowest
 
-    def _holds(self, gap: Gap) -> bool:
+    def _holds(self, gap: Assertion) -> bool:
         """Whether a condition holds in this gap."""
         if gap.kind in {"start", "line start"}:
             return self._before == "edge" or (gap.kind == "line start" and self._before == "newline")
@@ -222,9 +222,9 @@ class _Links:
 
 
 def _gaps_in(node: Node) -> set[str]:
-    if isinstance(node, Gap):
+    if isinstance(node, Assertion):
         return {node.kind}
-    if isinstance(node, (Sequence, Choice)):
+    if isinstance(node, (Sequence, Alternation)):
         return set[str]().union(*map(_gaps_in, node.parts))
     return _gaps_in(node.part) if isinstance(node, Repeat) else set()
 

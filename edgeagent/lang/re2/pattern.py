@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeagent.lang.re2.automaton import Automaton
-from edgeagent.lang.re2.syntax import Gap, Node, PatternRefused, Sequence, Signs, parse
+from edgeagent.lang.re2.syntax import Assertion, Node, PatternRefused, Sequence, Signs, parse
 
 __all__ = ["PatternRefused", "compile_pattern"]
 
@@ -32,8 +32,8 @@ def compile_pattern(pattern: str) -> Callable[[str], bool]:
 def _text_search(node: Node) -> Callable[[str], bool] | None:
     """The search for a pattern that is plain text, perhaps anchored; None for any other."""
     parts = list(node.parts) if isinstance(node, Sequence) else [node]
-    at_start = bool(parts) and parts[0] == Gap("start")
-    at_end = len(parts) > at_start and parts[-1] == Gap("end")
+    at_start = bool(parts) and parts[0] == Assertion("start")
+    at_end = len(parts) > at_start and parts[-1] == Assertion("end")
     literal = ""
     for part in parts[at_start : len(parts) - at_end]:
         if not isinstance(part, Signs) or len(part.ranges) != 1 or part.ranges[0][0] != part.ranges[0][1]:

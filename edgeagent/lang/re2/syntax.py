@@ -50,7 +50,7 @@ class Signs(NamedTuple):
     ranges: Ranges
 
 
-class Gap(NamedTuple):
+class Assertion(NamedTuple):
     """A condition on the place between two characters; it takes none."""
 
     kind: Literal["start", "end", "line start", "line end", "word", "no word"]
@@ -62,7 +62,7 @@ class Sequence(NamedTuple):
     parts: tuple[Node, ...]
 
 
-class Choice(NamedTuple):
+class Alternation(NamedTuple):
     """Any one of them."""
 
     parts: tuple[Node, ...]
@@ -76,7 +76,7 @@ class Repeat(NamedTuple):
     most: int | None
 
 
-Node: TypeAlias = Signs | Gap | Sequence | Choice | Repeat
+Node: TypeAlias = Signs | Assertion | Sequence | Alternation | Repeat
 
 
 def parse(pattern: str) -> Node:
@@ -95,7 +95,7 @@ def parse(pattern: str) -> Node:
 
 
 def _size(node: Node) -> int:
-    if isinstance(node, (Sequence, Choice)):
+    if isinstance(node, (Sequence, Alternation)):
         return max(1, sum(map(_size, node.parts)))
     if isinstance(node, Repeat):
         return max(1, _size(node.part) * (node.most if node.most is not None else max(1, node.least)))
@@ -119,7 +119,7 @@ class _Parser:
         parts = [self._sequence()]
         while self._take("|"):
             parts.append(self._sequence())
-        return parts[0] if len(parts) == 1 else Choice(tuple(parts))
+        return parts[0] if len(parts) == 1 else Alternation(tuple(parts))
 
     def _sequence(self) -> Node:
         parts: list[Node] = []
@@ -175,9 +175,9 @@ class _Parser:
         elif sign == ".":
             parts.append(Signs(EVERYTHING if "s" in self._flags else negated(NEWLINE)))
         elif sign == "^":
-            parts.append(Gap("line start" if "m" in self._flags else "start"))
+            parts.append(Assertion("line start" if "m" in self._flags else "start"))
         elif sign == "$":
-            parts.append(Gap("line end" if "m" in self._flags else "end"))
+            parts.append(Assertion("line end" if "m" in self._flags else "end"))
         else:
             parts.append(self._literal(sign))
 
@@ -215,7 +215,12 @@ class _Parser:
     def _escaped(self, parts: list[Node]) -> None:
         """What stands behind a backslash, outside of brackets."""
         sign = self._text[self._at : self._at + 1]
-        gaps: dict[str, Gap] = {"A": Gap("start"), "z": Gap("end"), "b": Gap("word"), "B": Gap("no word")}
+        gaps: dict[str, Assertion] = {
+            "A": Assertion("start"),
+            "z": Assertion("end"),
+            "b": Assertion("word"),
+            "B": Assertion("no word"),
+        }
         if sign in gaps:
             self._at += 1
             parts.append(gaps[sign])

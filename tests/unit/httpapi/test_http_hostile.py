@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.httpapi.access import Access
+from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
-from edgeagent.httpapi.connection import Connection, Timeouts
+from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.routes import Routes
 from tests.fakes.device_port import FakeDevice
 from tests.waiting import DEADLINE_S
@@ -79,9 +79,9 @@ async def answers_to(chunks: list[bytes]) -> tuple[bytes, list[dict[str, Any]]]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: unhandled.append(context))
     clients = Clients(4, Budget())
-    routes = Routes(FakeDevice(), None, Access("localhost", None), max_event_bytes=100)
+    routes = Routes(FakeDevice(), None, Admission("localhost", None), max_event_bytes=100)
     ours, theirs = socket.socketpair()
-    await loop.connect_accepted_socket(lambda: Connection(routes.plan, clients, Timeouts()), theirs)
+    await loop.connect_accepted_socket(lambda: HttpConnection(routes.plan, clients, Timeouts()), theirs)
     ours.setblocking(False)
     async with asyncio.timeout(DEADLINE_S):
         try:
