@@ -29,10 +29,10 @@ def full_jitter(attempt: int, fraction: float, *, base_s: float, cap_s: float) -
 
 
 def boot_spread(name: str, uptime_s: float) -> float:
-    """Seconds to wait before the first attempt of all, 0 to 10: gateways that get power again do not come together.
+    """Seconds to wait before the very first attempt, 0 to 10: after a power cut gateways must not come all at once.
 
-    The same for the same name at each boot, evenly spread over names; 0 when the machine has been up for minutes: who
-    starts a program by hand does not wait.
+    The same name gives the same wait at each boot, and names are spread evenly. 0 when the machine has been up for
+    minutes, so that a program started by hand does not wait.
 
     Args:
         name: whose attempt it is, such as an agent id.

@@ -1,6 +1,6 @@
 """Until when certificates are valid: as much of X.509 as that takes (RFC 5280, section 4.1). Pure.
 
-The standard library tells it only of authorities that were loaded and of the other side of a connection.
+The standard library gives it only for loaded authorities and for the other side of a connection.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How much time passed between two moments, told by a clock that may have been wrong and a machine that was off.
+"""How much time passed between two moments, on machines whose clock may be wrong and that may have been off.
 
-Within one boot the machine's own clock says it. Across boots only the wall clock can, and many gateways start with a
-wrong one, until the network tells them the time.
+Within one boot the machine's monotonic clock is right. Across boots there is only the wall clock, and many gateways
+start with a wrong one until they get the time from the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Elapsed(NamedTuple):
 def elapsed(then: Instant, now: Instant) -> Elapsed:
     """The time from one moment to a later one; a wall clock that went back counts as wrong.
 
-    A clock that is right before and stood still while the machine was off cannot be told from a right one.
+    A clock that is right before and stood still while the machine was off cannot be distinguished from a right one.
     """
     if then.boot and then.boot == now.boot:
         return Elapsed(max(now.uptime_ms - then.uptime_ms, 0) / 1000, certain=True)
@@ -45,7 +45,7 @@ def elapsed(then: Instant, now: Instant) -> Elapsed:
 
 
 def is_later(this: Instant, other: Instant, boot: bytes) -> bool:
-    """Whether one moment was not before another one, as far as can be told; `boot`: the present one."""
+    """Whether one moment was not before another one, as far as is known; `boot`: the present one."""
     if this.boot == other.boot:
         return this.uptime_ms >= other.uptime_ms
     if boot in {this.boot, other.boot}:

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Level(StrEnum):
-    """How it stands: `warn` works, but somebody should know; `fail` does not work."""
+    """How serious a finding is. `warn`: it works, but needs attention; `fail`: it does not work."""
 
     OK = "ok"
     WARN = "warn"
@@ -16,7 +16,7 @@ class Level(StrEnum):
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One line for a person. `subject` is what was looked at; `remedy` is empty only when `level` is ok."""
+    """One line for a person. `subject` is what was checked; `remedy` is empty only when `level` is ok."""
 
     level: Level
     subject: str

@@ -1,4 +1,4 @@
-"""Text that somebody else wrote, as a person may see it: on a terminal, in a log line, in an error.
+"""Text from outside, made safe to show to a person: on a terminal, in a log line, in an error.
 
 A device, a broker or an engine chooses its bytes freely. Shown as they are they could move the cursor, rename the
 window, hide what stands before them (bidirectional marks) or begin a line of their own.

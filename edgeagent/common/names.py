@@ -21,7 +21,7 @@ _FORBIDDEN_IN_SOURCE = frozenset("#+\0")
 def source_problem(source: str) -> str | None:
     """Why this text is no source, or None when it is one: 1-128 printable characters, no `#`, `+`, NUL.
 
-    A space may stand inside, as in topics of rooms ("zigbee2mqtt/Living Room"), but not at an end: nobody sees it.
+    A space may stand inside, as in topics of rooms ("zigbee2mqtt/Living Room"), but not at an end: it cannot be seen.
     """
     if not 1 <= len(source) <= _MAX_SOURCE_CHARS:
         return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(source)}"

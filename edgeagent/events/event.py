@@ -28,7 +28,7 @@ class Draft(msgspec.Struct, gc=False, kw_only=True):
 
     `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own.
     `repeated`: that very delivery came before and was stored; `id` is then that event's.
-    `value`: the data, decoded, if whoever made the draft decoded it to see that it is JSON.
+    `value`: the data, decoded, where that was needed to see that it is JSON; else `UNSET`.
     """
 
     source: str

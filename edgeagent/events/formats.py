@@ -41,11 +41,11 @@ class JsonEvent(msgspec.Struct, gc=False):
 
 
 class PlainEvent(JsonEvent, gc=False, forbid_unknown_fields=True):
-    """Our own form: a member that we do not know is a mistake."""
+    """Our own form. An unknown member is refused, as a probable mistake."""
 
 
 class CloudEvent(JsonEvent, gc=False):
-    """CloudEvents 1.0: members that we do not know are extensions."""
+    """CloudEvents 1.0. An unknown member is an extension, and is ignored."""
 
     specversion: str | None = None
     data_base64: str | None = None
@@ -180,7 +180,7 @@ def valid_traceparent(text: str | None) -> str | None:
 def cloudevent(payload: bytes, source: str) -> Draft | None:
     """A payload that is a CloudEvent in JSON as a draft of this source; None for anything else.
 
-    The source that it names itself does not count: on a topic, the topic says who speaks.
+    The source that the event names itself does not count: on a topic, the source is the one that the topic maps to.
 
     Raises:
         MessageError: it says that it is one (`specversion`), but breaks the rules; names the member.

@@ -16,8 +16,8 @@ from edgeagent.errors import MessageError
 Form = Literal["auto", "json", "text", "bytes"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# The texts of JSON (one without its end too, so that no byte is looked at twice), which are passed over, and between
-# them what Python, C and Java write for numbers that are none.
+# Matches the texts of JSON, to skip them (also one without its end, so that no byte is scanned twice), and between them
+# what Python, C and Java write for NaN and Infinity.
 _NO_NUMBERS = re.compile(
     rb'"(?:[^"\\]|\\.)*+"?+|(?<![\w.])([-+]?(?:nan|inf(?:inity)?))(?![\w.])', re.IGNORECASE | re.DOTALL
 )
@@ -63,7 +63,7 @@ def as_text(payload: bytes) -> Data | None:
 
 
 def opaque(payload: bytes) -> Data:
-    """The payload as bytes that nobody looks into."""
+    """The payload as bytes that filters and parameters see only as base64."""
     return Data(payload, False, msgspec.UNSET)
 
 

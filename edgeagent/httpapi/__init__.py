@@ -1,3 +1,3 @@
-"""HTTP for devices and for people: h11 over asyncio."""
+"""The HTTP server: calls of devices and of the operator, over asyncio."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Who may come in over TCP: the bearer token, and what keeps pages in a person's browser out.
+"""Which requests over TCP are admitted: those with the bearer token, and none from a web page in a browser.
 
-The Unix socket needs none of this: its mode says who may connect.
+The Unix socket needs none of this: the mode of its file decides which users may connect.
 """
 
 from __future__ import annotations
@@ -25,12 +25,16 @@ _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _MAX_TOKEN_BYTES = 4096
 # RFC 9110 7.2: an IPv6 address in brackets, or anything else without colons; and a port.
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII)
-# What a browser says of a page of this server, and of a person who typed the address.
+# `Sec-Fetch-Site` of a page of this server, and of an address that a person typed.
 _OWN_SITES = frozenset({b"none", b"same-origin"})
 
 
 class TokenFile:
-    """The token in a file, read again when the file changes; a change that cannot be read keeps the old token."""
+    """Owns the token that a file holds, and reads it again when the file changes.
+
+    While a changed file cannot be read the token before stays valid, with a warning in the log. The token itself is
+    never logged.
+    """
 
     def __init__(self, path: str) -> None:
         """Read the file.
@@ -84,11 +88,11 @@ class TokenFile:
 
 
 class Admission:
-    """The checks that every request over TCP passes before it is looked at further.
+    """The checks that a request over TCP must pass before anything else of it is read. They never look at the body.
 
-    A page in a browser on this machine can send requests to loopback. Its POSTs carry `Origin`; whatever it sends says
-    in `Sec-Fetch-Site` that it comes from another site, or from another port of this one; and after a DNS rebinding
-    its requests count as same-origin, but their `Host` is the page's.
+    A web page that is open in a browser on this machine can send requests to loopback. Three headers give it away: its
+    POSTs carry `Origin`; `Sec-Fetch-Site` says that it belongs to another site, or to another port of this one; and
+    after a DNS rebinding, when the browser takes it for the same origin, `Host` is still the page's own name.
     """
 
     def __init__(self, listen_host: str, token: TokenFile | None, hosts: Sequence[str] = ()) -> None:

@@ -1,4 +1,4 @@
-"""The body of one request while it arrives: within its plan's bounds, and within the room that is reserved for it."""
+"""The body of one request while it arrives, within the bounds of its plan and the memory reserved for it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Body:
         reserve(plan.work_bytes + room_bytes)
 
     def take(self, data: bytes | bytearray) -> None:
-        """A part of it came; where no length was announced the room for it is reserved as it grows.
+        """Add a part that arrived. Where the head announced no length, memory is reserved as the body grows.
 
         Raises:
             Refused: 413 or 503.
@@ -55,7 +55,7 @@ class Body:
         self._data += data
 
     def whole(self) -> bytes:
-        """All of it, without its coding, when there is room for what will be made of it.
+        """The complete body, decompressed; reserves memory for the events that will be made of it.
 
         Raises:
             Refused: 413 or 503.

@@ -1,4 +1,4 @@
-"""One account of the memory that requests hold, over all listeners: what does not fit is told to come again.
+"""One account of the memory that requests hold, over all listeners. A request that does not fit gets 503.
 
 A request's share is reserved when its head is read, and given back when its answer is on its way, whatever became of
 its connection meanwhile. It covers the body (once: while it is decoded no other request is) and what is made of it.
@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-# What devices may make of the agent, beside the 35 to 50 MB that it needs at rest; under systemd it has 224 MB.
+# Beside the 35 to 50 MB that the agent needs at rest; the systemd unit allows it 224 MB.
 MAX_REQUEST_BYTES: Final = 48 << 20
 # Requests up to this size are small: one event of a usual sensor, or a question.
 SMALL_BYTES: Final = 64 << 10
@@ -22,7 +22,7 @@ _TIDY_INTERVAL_S: Final = 0.5
 
 
 class Budget:
-    """Bytes that are reserved, of so many. Loop's thread only."""
+    """Owns the count of bytes that requests hold; no reservation exceeds `max_bytes`. Loop's thread only."""
 
     def __init__(self, max_bytes: int = MAX_REQUEST_BYTES, tidy: Callable[[], None] = lambda: None) -> None:
         """`tidy`: gives memory that is free back to the system; it is called after much was freed."""
@@ -34,7 +34,7 @@ class Budget:
         self._timer: asyncio.TimerHandle | None = None
 
     def reserve(self, more_bytes: int, total_bytes: int, *, is_local: bool) -> bool:
-        """Reserve more for a request that will then hold so many in all; False: there is no room, nothing is reserved.
+        """Reserve `more_bytes` for a request, which then holds `total_bytes`. False: no room, nothing is reserved.
 
         `is_local`: it came over the Unix socket.
         """
@@ -49,11 +49,11 @@ class Budget:
         return True
 
     def occupy(self, size_bytes: int) -> None:
-        """Count what is there already, such as an answer that its client does not read, even beyond the limit."""
+        """Count bytes that are held already, such as an answer that its client does not read, even beyond the limit."""
         self.used_bytes += size_bytes
 
     def give_back(self, size_bytes: int) -> None:
-        """What was reserved or occupied is free again."""
+        """Free what was reserved or occupied."""
         self.used_bytes -= size_bytes
         if size_bytes <= SMALL_BYTES:
             return
@@ -62,7 +62,7 @@ class Budget:
             self._timer = asyncio.get_running_loop().call_later(_TIDY_INTERVAL_S, self._tidy_up)
 
     def close(self) -> None:
-        """Nothing is served any more."""
+        """Stop the timer: nothing is served any more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

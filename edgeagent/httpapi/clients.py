@@ -32,11 +32,11 @@ PATIENCE_S: Final = 5.0
 
 
 class HttpClient(Protocol):
-    """A connection, as seen by what counts and ends it.
+    """A connection, as `Clients` sees it. Times are those of the loop's clock.
 
-    `address`: whose limit it counts towards, "" for none. `idle_since`: since when no request is on it, on the
-    loop's clock, 0.0 when only its end is awaited; None while a request is there. `receiving_since`: since when one is
-    arriving, or waits for a trigger to change; None while none is. `held_bytes`: what it has reserved.
+    `address`: the address whose limit it counts towards, "" for none. `idle_since`: the time since which it has no
+    request, 0.0 when it is only being closed, None while it has one. `receiving_since`: the time since which a request
+    is arriving, or is waiting for a trigger to change; None otherwise. `held_bytes`: the memory it has reserved.
     """
 
     address: str
@@ -48,16 +48,17 @@ class HttpClient(Protocol):
         """Close as soon as no request is running."""
 
     def give_way(self) -> None:
-        """Close for another one: at once, or with a word of why when a request is arriving or waits."""
+        """Close in favour of another connection; a request that is arriving or waiting is answered 503 first."""
 
     def abort(self) -> None:
         """Close now."""
 
 
 class Clients:
-    """Open connections and running requests of a listener. A request can outlive its connection: it is done anyhow.
+    """Owns the open connections and the running requests of one listener, and their limits.
 
-    `is_local`: it is the Unix socket.
+    A request that changes something runs to its end although its connection is gone: an event that was stored counts.
+    `is_local`: the listener is the Unix socket.
     """
 
     def __init__(self, max_connections: int, budget: Budget, *, is_local: bool = False) -> None:
@@ -73,7 +74,7 @@ class Clients:
         self.is_draining = False
 
     def add(self, client: HttpClient) -> bool:
-        """Count a connection in; False when it is one too many, and none gives way to it."""
+        """Admit a connection. False: the limit is reached and no other connection can give way."""
         self._connections.add(client)
         if client.address:
             mine = [one for one in self._admitted if one.address == client.address]
@@ -97,7 +98,7 @@ class Clients:
         self._note_quiet()
 
     def reserve(self, client: HttpClient, total_bytes: int) -> bool:
-        """Bring what a connection has reserved to this; False: there is no room, and it has what it had.
+        """Set what a connection has reserved to `total_bytes`. False: there is no room, nothing has changed.
 
         Requests that have been arriving for long give way.
         """
@@ -119,7 +120,7 @@ class Clients:
         return True
 
     def occupy(self, client: HttpClient, size_bytes: int) -> None:
-        """Count what a connection holds in any case."""
+        """Count memory that a connection holds already, even beyond the limit."""
         self._budget.occupy(size_bytes)
         client.held_bytes += size_bytes
 
@@ -170,7 +171,7 @@ class Clients:
             self._quiet.set()
 
     def _make_way(self, others: Collection[HttpClient], which: str) -> bool:
-        """End one of these connections for a new one: the one that is idle for longest, or has been slow for long."""
+        """End one of these connections in favour of a new one: the longest idle, else the slowest. False: none can."""
         before = asyncio.get_running_loop().time() - _FRESH_S
         idle = [one for one in others if one.idle_since is not None and one.idle_since <= before]
         oldest = min(idle, key=lambda one: one.idle_since or 0.0) if idle else self._slowest(others)
@@ -189,7 +190,7 @@ class Clients:
         return False
 
     def _slowest(self, others: Collection[HttpClient]) -> HttpClient | None:
-        """Whose request has been arriving, or waiting, for longest, if that is long."""
+        """The connection whose request has been arriving or waiting for longest, if for more than `PATIENCE_S`."""
         late = asyncio.get_running_loop().time() - PATIENCE_S
         slow = [one for one in others if one.receiving_since is not None and one.receiving_since <= late]
         return min(slow, key=lambda one: one.receiving_since or 0.0, default=None)
@@ -198,14 +199,14 @@ class Clients:
         if _MEMORY not in self._told:
             self._told.add(_MEMORY)
             _log.warning(
-                "requests hold %d bytes: further ones are told to come again",
+                "requests hold %d bytes of memory, which is the limit: further ones are answered 503",
                 self._budget.used_bytes,
                 extra={"event": "http_memory_full", "used_bytes": self._budget.used_bytes},
             )
 
 
 def limited_address(peername: object) -> str:
-    """Whose limit a connection from there counts towards: its address, in IPv6 the network's; "" for this machine."""
+    """The address whose limit a connection counts towards: in IPv6 that of its /64 network, "" for this machine."""
     if not isinstance(peername, tuple):
         return ""
     address = ipaddress.ip_address(peername[0].partition("%")[0])
@@ -217,7 +218,7 @@ def limited_address(peername: object) -> str:
 
 
 def outcome(task: asyncio.Task[Answer]) -> Answer:
-    """A finished request's answer, whatever it ended in."""
+    """The answer to a finished request: its result, or the problem document for how it failed."""
     if task.cancelled():
         return problem_for(Draining())
     error = task.exception()

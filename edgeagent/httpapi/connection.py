@@ -15,7 +15,7 @@ from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request
 
-# What a client may send ahead while its request is running, before reading stops (which hides that it goes away).
+# What a client may send ahead while its request is running. Beyond it reading stops, and with that its end is unseen.
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
 _GAVE_WAY = problem(503, "the request took long, and others want its place", retry_after(_CROWDED_RETRY_S))
@@ -24,8 +24,8 @@ _GAVE_WAY = problem(503, "the request took long, and others want its place", ret
 class Timeouts(msgspec.Struct, frozen=True):
     """How long a connection may take, in seconds.
 
-    `request_s`: from a request's first byte to its last. `idle_s`: without a request. `write_s`: for the client to
-    read an answer. `linger_s`: for the client to hear that it is refused, before the rest of what it sends is lost.
+    `request_s`: from a request's first byte to its last. `idle_s`: without a request. `write_s`: until the client has
+    read an answer. `linger_s`: a client that is refused while it still sends has so long to read the refusal.
     """
 
     request_s: float = 30
@@ -69,7 +69,7 @@ class HttpConnection(asyncio.Protocol):
         self.receiving_since: float | None = None
         self.held_bytes = 0
 
-    # What the transport tells.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
@@ -129,7 +129,7 @@ class HttpConnection(asyncio.Protocol):
             self._advance()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  why it ended makes no difference
-        """The connection is gone. A request that changes something runs on, one that only waits is given up."""
+        """The connection is gone. A request that changes something runs on; one that only waits is cancelled."""
         self._is_lost = True
         if self._timer is not None:
             self._timer.cancel()
@@ -139,10 +139,10 @@ class HttpConnection(asyncio.Protocol):
             self._task.cancel()
         self._clients.discard(self)
 
-    # What the server asks.
+    # Called by `Clients`.
 
     def drain(self) -> None:
-        """Close as soon as no request is running or being received; waiting ones are told to come again."""
+        """Close as soon as no request is running or being received. One that waits is answered 503."""
         if self._task is not None:
             if self._plan is not None and self._plan.waits:
                 self._task.cancel()
@@ -150,7 +150,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def give_way(self) -> None:
-        """Make room for another client: nothing is lost by it but what has not arrived whole."""
+        """Close in favour of another client. Only a request that has not arrived completely is lost: 503."""
         if self._task is not None:
             self._gives_way = True
             self._task.cancel()
@@ -168,7 +168,7 @@ class HttpConnection(asyncio.Protocol):
     # From bytes to a running request.
 
     def _advance(self) -> None:
-        """Go on until more bytes are needed, a request is running or the client has to read first."""
+        """Take parts of requests until more bytes are needed, a request is running, or the client has to read first."""
         while self._task is None and not self._is_write_paused and not self._transport.is_closing():
             try:
                 part = self._framing.next_part()
@@ -213,7 +213,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def _begin(self, head: Request) -> None:
-        """A request's head is complete: decide what to do with it, and reserve what it will hold."""
+        """A request's head is complete: find its plan, and reserve the memory that it will hold."""
         self.idle_since = None
         self._request = head
         try:
@@ -226,7 +226,7 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.write(CONTINUE)
 
     def _take(self, data: bytes | bytearray) -> None:
-        """A part of the body came."""
+        """A part of the body arrived."""
         if self._body is None:
             return
         try:
@@ -237,7 +237,7 @@ class HttpConnection(asyncio.Protocol):
             self._release()
 
     def _complete(self) -> None:
-        """All of a request has come."""
+        """A request has arrived completely."""
         self.receiving_since = None
         body, self._body = self._body, None
         try:
@@ -266,7 +266,7 @@ class HttpConnection(asyncio.Protocol):
             raise Refused(503, "too many requests are being worked on", retry_after(_CROWDED_RETRY_S))
 
     def _release(self) -> None:
-        """The request is no more: what it held is free, but for what was sent ahead."""
+        """Free what the request held; what the client sent ahead stays counted."""
         self._clients.release(self)
         if self._ahead_bytes:
             self._clients.occupy(self, self._ahead_bytes)

@@ -37,7 +37,7 @@ _EVENT_BYTES = 2 << 10
 _DECODED_BYTES = 256 << 10
 
 _NDJSON = "application/x-ndjson"
-# One thing under several names, none of them registered.
+# JSON lines go by several names, none of them registered.
 _LINES = frozenset(
     {_NDJSON, *(f"application/{name}" for name in ("ndjson", "jsonl", "jsonlines", "x-jsonl", "x-jsonlines"))}
 )
@@ -46,7 +46,7 @@ _CLOUDEVENTS = "application/cloudevents-batch+json"
 
 
 class _Decoders(NamedTuple):
-    """Of one form of event: for one of them, and for an array."""
+    """The decoders of one form of event: for a single event, and for an array."""
 
     one: msgspec.json.Decoder[Any]
     many: msgspec.json.Decoder[Any]

@@ -51,7 +51,7 @@ _REASONS: Final = (
 
 
 class Malformed(EdgeAgentError):
-    """The bytes are no request that could be understood in one way only. The connection cannot go on.
+    """The bytes cannot be read as a request, or not in one way only. The connection must end.
 
     `status`: that of the answer, 400, 431, 501 or 505.
     """
@@ -66,7 +66,7 @@ class Malformed(EdgeAgentError):
 
 
 class Mark(Enum):
-    """What is between the parts: the request `END`s, more bytes are needed, or the client `CLOSED` between requests."""
+    """`next_part` has no part: the request is at its `END`, bytes are missing, or the client has closed."""
 
     END = auto()
     NEED_DATA = auto()
@@ -85,33 +85,33 @@ Part: TypeAlias = Whole | Request | bytes | bytearray | Mark
 
 
 class Framing:
-    """Owns the bytes that a connection has received and not used, and what is known of the request in them.
+    """Owns the bytes that a connection has received and not used yet, and the state of the request in them.
 
-    Bytes go in, the parts of one request after the other come out; the next request is looked for only after `answer`.
-    It never guesses: what could be read in two ways is `Malformed`, and after that the connection cannot go on.
+    Bytes go in; the parts of one request after the other come out. The next request begins only after `answer`.
+    It never guesses: what could be read in two ways is `Malformed`, and ends the connection.
     """
 
     def __init__(self) -> None:
         self._waiting = bytearray()  # everything but what h11 was given of a body
-        self._seen = 0  # how much of what waits was looked at
+        self._seen = 0  # how many of the waiting bytes were searched for the end of a head
         self._is_eof = False
         self._empty_lines = 0
         # Of the request that is being read.
         self._machine: h11.Connection | None = None  # reads its body; None before its head, and for a plain one
         self._is_complete = False
-        self._is_kept = True  # the connection goes on behind it
+        self._is_kept = True  # the connection stays open after the answer
         self._is_chunked = False
         self._small_chunks = 0
         self._last = b""  # the end of what h11 was given of a body, to see how it ended
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a request has begun and is not complete, while none is to be answered."""
+        """Between two answers: whether a request has begun to arrive."""
         return self._machine is not None or bool(self._waiting)
 
     @property
     def has_more(self) -> bool:
-        """Whether there is something to do after a request is answered: bytes that came already, or the end."""
+        """Whether the next request has begun to arrive, or the client has closed."""
         return bool(self._waiting) or self._is_eof
 
     @property
@@ -121,11 +121,11 @@ class Framing:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether something of the request has not come, so that no other one can follow."""
+        """Whether a part of the request has not arrived, so that no other request can follow on this connection."""
         return not self._is_complete
 
     def receive(self, data: bytes) -> None:
-        """Bytes came."""
+        """Take bytes that arrived."""
         if self._machine is None or self._is_complete:
             self._waiting += data
             return
@@ -133,7 +133,7 @@ class Framing:
         self._machine.receive_data(data)
 
     def receive_eof(self) -> None:
-        """No more will come."""
+        """The client sends no more."""
         self._is_eof = True
         if self._machine is not None and not self._is_complete:
             self._machine.receive_data(b"")
@@ -142,7 +142,7 @@ class Framing:
         """The next part of a request.
 
         Raises:
-            Malformed: there is none, and never will be.
+            Malformed: the bytes are no request.
         """
         try:
             if self._machine is None:
@@ -241,7 +241,7 @@ class Framing:
 
 
 def _check_head(head: bytes) -> None:
-    """Refuse a head that others could read in another way; each line with its end.
+    """Refuse a head that another program could read differently; `head` has the end of each line.
 
     Raises:
         Malformed: says what.

@@ -1,6 +1,6 @@
 """`OPTIONS`: what a path takes, and whether a CloudEvents sender may deliver there (HTTP Web Hooks 1.0.2, section 4).
 
-The handshake protects the sender: it must not be made to flood somebody who does not want its events. So consent is
+The handshake is there so that a sender cannot be made to flood a server that does not want its events. Consent is
 given only to requests that pass `Admission` as events would: with the token where there is one, else from this machine.
 Nothing here lets a page in a browser in: its preflight carries `Origin` and is refused before, and no answer names one.
 """
@@ -38,7 +38,7 @@ def options_plan(methods: Iterable[str], *, takes_events: bool) -> Plan:
 
 
 def _consent(request: Request) -> Headers:
-    """There is no limit to the rate but what the outbox and the memory take, which is told as 503 at the time."""
+    """The headers that give consent. The rate is unlimited: what the outbox cannot take is answered 503."""
     origin = request.headers[_ORIGIN]
     if not _DNS_EXPRESSION.fullmatch(origin):
         raise MessageError(

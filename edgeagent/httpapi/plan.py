@@ -1,4 +1,4 @@
-"""What a route is: how a request is answered, and the parameters that it may bring."""
+"""How a request is answered, as its route decides it, and the query parameters that it may have."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ WORK_BYTES: Final = 16 << 10
 class Plan(NamedTuple):
     """How a request will be answered, known from its head.
 
-    `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so
-    that it is given up when its client goes away or the server closes. `work_bytes`: what a request holds beside its
-    body, about. `weigh`: what the events in a body hold beside it, when they can be many.
+    `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so it
+    is cancelled when its client goes away or the server closes. `work_bytes`: about what a request holds in memory
+    beside its body. `weigh`: computes what the events in a body take beside it, for batches.
     """
 
     answer: Callable[[Request, bytes], Coroutine[Any, Any, Answer]]

@@ -22,7 +22,7 @@ JSON = b"application/json"
 PROBLEM = b"application/problem+json"
 _NO_CONTENT = 204  # has neither type nor length: RFC 9110 8.6
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
-# A detail may quote what a client sent; nobody reads further than this.
+# A detail may quote what a client sent, which can be long.
 _MAX_DETAIL_CHARS = 500
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 class Refused(EdgeAgentError):
-    """A request that HTTP itself refuses, before anything of the agent is asked."""
+    """The HTTP layer refuses a request, before the agent's ports are called."""
 
     def __init__(self, status: int, detail: str, headers: Headers = ()) -> None:
         super().__init__(status, detail, headers)
@@ -100,7 +100,7 @@ def retry_after(seconds: int) -> Headers:
 
 
 def too_large(size_bytes: int, limit_bytes: int) -> Refused:
-    """A body is larger than is taken."""
+    """The refusal (413) of a body that is larger than `limit_bytes`; 0: the path takes no body."""
     reason = f"at most {limit_bytes} are taken (outbox.max_event_bytes)" if limit_bytes else "none is taken here"
     return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"body: has {size_bytes} bytes or more, {reason}")
 
@@ -117,7 +117,7 @@ def problem_for(error: EdgeAgentError) -> Answer:
 
 
 def _config_problem(error: ConfigError, status: int) -> Answer:
-    """Every problem of a configuration, each as it is: an operator mends them all at once."""
+    """All problems of a configuration in one answer, so that an operator can mend them all at once."""
     document = {
         "title": HTTPStatus(status).phrase,
         "status": int(status),

@@ -26,7 +26,7 @@ _PROBE_TIMEOUT_S = 1.0
 _BACKLOG = 128
 _TIMEOUTS = Timeouts()
 _LOCALHOST = "localhost"
-# Not left to the resolver: many a hosts file knows only the first.
+# Not left to the resolver: many hosts files have only the first.
 _BOTH_LOOPBACKS = ("127.0.0.1", "::1")
 
 _log = logging.getLogger(__name__)
@@ -46,9 +46,10 @@ class ListenFailed(EdgeAgentError):
 
 
 class HttpServer:
-    """Serves the agent's ports over HTTP/1.1 (contract section 2).
+    """Owns the listeners, their connections and the token, and serves the agent's ports over HTTP/1.1 (contract 2).
 
-    Each listener takes `max_connections`, so that devices cannot lock the operator out. `token_file`: "" for none.
+    It keeps no event itself: an answer promises what the port behind it promises. Each listener takes
+    `max_connections`, so that devices cannot lock the operator out. `token_file`: "" for none.
     """
 
     def __init__(
@@ -163,7 +164,7 @@ def _is_missing(exc: OSError | UnicodeError) -> bool:
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """A socket bound to the path, not yet listening: nobody can connect before its mode is set."""
+    """A socket bound to the path, not yet listening, so that no client can connect before the mode is set."""
     with contextlib.suppress(FileNotFoundError):
         _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -187,7 +188,7 @@ def _remove_stale(path: Path) -> None:
             path.unlink()
             return
         except TimeoutError:
-            pass  # somebody listens, and has much to do
+            pass  # another agent listens there, and is busy
     raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
 
 

@@ -1,3 +1,3 @@
-"""Languages of others that edgeagent speaks: each a room of its own, which knows nothing of events and rules."""
+"""Languages that other projects defined: gjson, sjson, govaluate, RE2. None of them knows of events and rules."""
 
 from __future__ import annotations

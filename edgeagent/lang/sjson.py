@@ -28,7 +28,7 @@ _REFUSED: Final = {
     "!": "is not supported",
 }
 _WILD: Final = frozenset("*?")
-# The member that a query looks at. Any other form of query is taken to look at all of the element.
+# The member that a query compares. Any other form of query counts as one that needs the whole element.
 _SUBJECT = re.compile(r"#\(([A-Za-z0-9_-]+)[.A-Za-z0-9_-]*\s*[=!<>%]")
 
 
@@ -41,10 +41,10 @@ class NotKnown(Exception):
 
 
 class Hole:
-    """Stands in a document for what only an event brings.
+    """Stands in a document for a value that only an event brings.
 
-    `parts`: fixed texts and numbers of values, in order. `is_text`: it will be a text of these; else the one value
-    itself, of any kind.
+    `parts`: fixed texts, and the numbers of values, in order. `is_text`: the place gets a text made of these; else it
+    gets the one value as it is, of any kind.
     """
 
     __slots__ = ("is_text", "parts")
@@ -268,7 +268,7 @@ def _keys(node: Any, step: DestStep) -> Iterator[Any]:
 
 
 def _is_open(query: DestStep, element: Any) -> bool:
-    """Whether what a query looks at in an element is not known yet."""
+    """Whether what a query compares in an element is not known yet."""
     subject = _SUBJECT.match(query.name)
     if subject and isinstance(element, dict):
         element = element.get(subject[1])

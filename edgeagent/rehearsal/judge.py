@@ -1,6 +1,6 @@
 """A judge says what an agent's rules would do with events, one after the other, up to the rendered triggers. Pure.
 
-It asks the same matching, guard, gathering and rendering as the agent. Its time is that of the events.
+It uses the agent's own matching, firing limits, gathering and rendering. Its clock is that of the events.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Outcome(StrEnum):
 class Ruling(NamedTuple):
     """What one rule says of one event.
 
-    `reason`: why it cannot decide or render. `message`: the trigger; of an event that goes into a window, what tells
-    this window from another one. `unarmed`: why `rearm` cannot be decided on this event.
+    `reason`: why it cannot decide or render. `message`: the trigger; for an event that goes into a window, a text that
+    identifies the window. `unarmed`: why `rearm` cannot be decided on this event.
     """
 
     outcome: Outcome
@@ -55,7 +55,7 @@ _VERDICTS = {Verdict.THROTTLED: Outcome.THROTTLED, Verdict.DISARMED: Outcome.DIS
 
 
 class Seen(NamedTuple):
-    """One event of the recording: where it stands, and why it is shown."""
+    """One event of the recording: its place there, and the reason why it is shown."""
 
     where: str
     event: Draft
@@ -76,7 +76,10 @@ class _Member(NamedTuple):
 
 
 class Judge:
-    """A set of rules that is asked about events in their order. `ended`: the windows that closed; empty it."""
+    """Owns a set of rules and its state: firings, and open windows. Feed it events in their order.
+
+    `ended`: the windows that closed; the caller empties it. It sends nothing and keeps nothing on disk.
+    """
 
     def __init__(self, specs: Sequence[RuleSpec], *, max_event_bytes: int) -> None:
         """`specs`: as checked; those that are not enabled say nothing."""
@@ -134,7 +137,7 @@ class Judge:
         return _rendered(rule, member.record)
 
     def _gathered(self, rule: Rule, window: Window, member: _Member, at: Instant) -> Ruling:
-        """Add it to its window, which is told by its first event, and by what that alone would make of it."""
+        """Add an event to its window. Its first event, and what that alone would start, identify the window."""
         source = member.record.source
         closed = self._gathering.add(rule.name, window, source, member, size=member_size(member.record), at=at, now=at)
         first = self._gathering.first(rule.name, window, source)

@@ -72,7 +72,7 @@ def event_of_trigger(trigger: ExportedTrigger) -> Draft:
 class Columns:
     """What each column of a table of readings is: an attribute of the event, or a member of its data.
 
-    A column that nobody maps is the attribute of its name, in upper or lower case, else the data's member of its name.
+    A column without a mapping is the attribute of that name, in upper or lower case, else a member of the data.
     """
 
     def __init__(self, header: Sequence[str], mapping: Mapping[str, str], source: str) -> None:
@@ -96,7 +96,7 @@ class Columns:
             (place, _path(each.removeprefix(_BODY))) for place, each in enumerate(meanings) if each not in ATTRIBUTES
         ]
         self._count = len(meanings)
-        self._nested({path: 0 for _, path in self._members})  # two that exclude each other are told at once
+        self._nested({path: 0 for _, path in self._members})  # columns that exclude each other are refused here
 
     def event(self, row: Sequence[str]) -> Draft:
         """A row as an event: numbers and true and false are such in its data, an empty field is no member.
@@ -137,7 +137,7 @@ class Columns:
 def _is_cloudevent(line: bytes) -> bool:
     try:
         return msgspec.json.decode(line, type=CloudEvent).specversion is not None
-    except (ValueError, RecursionError):  # told when it is decoded
+    except (ValueError, RecursionError):  # decoding it again says what is wrong
         return True
 
 

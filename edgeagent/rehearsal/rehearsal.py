@@ -29,21 +29,21 @@ class Examples:
         self.seen: list[Seen] = []
 
     def add(self, seen: Seen) -> None:
-        """Take up one more."""
+        """Add one."""
         self.seen[1:] = [seen] if self.seen else []
         if not self.seen:
             self.seen.append(seen)
 
 
 class Strip:
-    """How often something was so along a recording of any length, in a few columns."""
+    """A small chart: how often something was true along a recording of any length, in `_COLUMNS` columns at most."""
 
     def __init__(self) -> None:
         self._columns: list[tuple[int, int]] = []  # of how many, how many were so; the last one is being filled
         self._width = 1
 
     def add(self, hit: bool) -> None:
-        """Go on by one."""
+        """Add one observation."""
         if not self._columns or self._columns[-1][0] == self._width:
             if len(self._columns) == _COLUMNS:
                 pairs = zip(self._columns[::2], self._columns[1::2], strict=True)
@@ -161,12 +161,11 @@ def _change(before: Ruling, now: Ruling) -> str:
 
 
 class Rehearsal:
-    """Events, taken as an agent takes them, and what the rules say of them.
+    """Owns one pass over recorded events: takes them as an agent would, and counts what the rules say.
 
-    `events`: those that were judged; `duplicates` came before with the same id; `unusable` are none, `faults` the first
-    of them with the reason. `sources`: the first few that came; `span`: the first and the latest time
-    that one of them had.
-    `comparison`: None without rules to compare with.
+    `events`: how many were judged. `duplicates`: how many came before with the same id. `unusable`: how many lines are
+    no events; `faults` has the first of them, with the reason. `sources`: the first few. `span`: the first and the
+    latest time of an event. `comparison`: None without rules to compare with.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ from edgeagent.lang.gjson.path import Path, compile_path
 
 _FIRST_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[.|]")
 _BODY: Final = "body"
-# What an event's envelope can have when filters look at it.
+# The members that an event's envelope can have for filters.
 FILTER_MEMBERS: Final = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "topic", _BODY})
 
 

@@ -1,4 +1,4 @@
-"""`filters.context`: some of the event's own attributes must be exactly these."""
+"""`filters.context`: the attributes that an event must have, compared exactly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeagent.rules.spec import ContextFilter
 
 
 def context_problems(context: ContextFilter) -> Iterator[tuple[str, str]]:
-    """What is wrong in it: key path below `filters`, and reason. What no event can have is wrong."""
+    """What is wrong with the filter: key path below `filters`, and reason. A value that no event can have is wrong."""
     if not any(_given(context).values()):
         yield "context", "must name at least one of type, subject, source and datacontenttype"
     try:

@@ -22,7 +22,7 @@ _MICROSECOND_DIGITS = 6
 
 
 def time_problems(window: TimeFilter) -> Iterator[tuple[str, str]]:
-    """What is wrong in it: key path below `filters`, and reason."""
+    """What is wrong with the window: key path below `filters`, and reason."""
     found = []
     for key in ("start", "stop"):
         try:

@@ -1,9 +1,10 @@
 """Filters: does an event's envelope meet a rule's conditions? The meaning is that of a Sensor in Argo Events.
 
-There are four components: `exprs`, `data`, `context` and `time`, looked at in this order; `exprs` and `data` are lists
-of conditions. Each list and the components are joined by a logical operator of their own, "and" unless it says "or".
-Under `and` the first that is false or cannot be decided ends it. Under `or` one that cannot be decided counts as false;
-only when none holds is it told. A component that is not given is not looked at.
+There are four components, evaluated in this order: `exprs`, `data`, `context` and `time`. `exprs` and `data` are lists
+of conditions. Each list has a logical operator, and so have the components together: "and" unless it says "or".
+Under "and" evaluation stops at the first condition that is false or cannot be decided. Under "or" a condition that
+cannot be decided counts as false; it is an error only when no other one holds. A component that is not given does not
+take part.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Firings: the last trigger that a rule made for a source. What `throttle`, `rearm` and `coalesce` go by.
+"""Firings: the last trigger that a rule made for a source, on which `throttle`, `rearm` and `coalesce` depend.
 
 Kept by the outbox with the records (docs/format.md), so that they are right again after a restart.
 """
@@ -37,7 +37,10 @@ class Firing(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Firings:
-    """The last firing of each rule and source; the one that changed longest ago is forgotten beyond `MAX_FIRINGS`."""
+    """Owns the last firing of each rule and source, at most `MAX_FIRINGS`: beyond, the least recently changed goes.
+
+    In memory only: the outbox writes them, and gives them back after a start.
+    """
 
     def __init__(self, known: Iterable[Firing] = ()) -> None:
         self._last: OrderedDict[tuple[str, str], Firing] = OrderedDict()
@@ -45,7 +48,7 @@ class Firings:
             self.fired(firing)
 
     def __iter__(self) -> Iterator[Firing]:
-        """Those that changed longest ago first."""
+        """The least recently changed first."""
         return iter(self._last.values())
 
     def get(self, rule: str, source: str) -> Firing | None:

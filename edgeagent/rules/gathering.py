@@ -27,7 +27,7 @@ _SPARE_DEADLINES = 64
 
 
 class Closed(NamedTuple, Generic[T]):
-    """A window that closed: whose it is, and its members in order, at least one."""
+    """A window that closed: its rule, and its members in order, at least one."""
 
     rule: str
     members: Sequence[T]
@@ -44,7 +44,11 @@ class _Open(Generic[T]):
 
 
 class Gathering(Generic[T]):
-    """See the module."""
+    """Owns the open windows of all rules.
+
+    Which events go together depends only on when they were accepted, so a restart makes the same windows again. It
+    never holds more than `max_held_bytes`, and never loses an event: what is added comes back in a `Closed`.
+    """
 
     def __init__(self, max_data_bytes: int, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
         """`max_data_bytes`: of one window's events together, unless a single one is larger."""

@@ -165,7 +165,7 @@ def _setting(index: int, parameter: ParameterSpec) -> Setting:
 def _source(parameter: ParameterSpec, key: str = "") -> Read | None:
     """How a parameter's value is read; None when it is `value` in every event."""
     source = parameter.src
-    if source.data_key:  # it wins; the context is then not looked at, not even when the data has no such value
+    if source.data_key:  # it wins; the context is not used even when the data has no such value
         path = _event_path(source.data_key)
         return _reader(key, path, source.data_key, source.value, use_raw=source.use_raw_data)
     if source.context_key:

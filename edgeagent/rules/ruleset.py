@@ -28,10 +28,10 @@ from edgeagent.rules.template import Target, compile_template
 from edgeagent.workflows.names import TOO_DEEP, is_too_deep
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
-# Sources and types that are remembered; a device that makes up ever new ones costs time, never memory.
+# Remembered pairs of source and type. A device that makes up new ones all the time costs time, never memory.
 _MAX_WANTING = 4096
 _METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
-# What `kubectl` prints of a workflow beside what somebody wrote: it is passed over, and `workflow_notes` says so.
+# Members that the engine adds, as `kubectl` prints them: they are left out, and `rule_notes` says so.
 _MADE_BY_THE_ENGINE = frozenset({"status"})
 _METADATA_MADE_BY_THE_ENGINE = frozenset({
     "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields",
@@ -40,7 +40,7 @@ _METADATA_MADE_BY_THE_ENGINE = frozenset({
 
 
 class Match(msgspec.Struct, frozen=True):
-    """What the rules say of one event: the rules that matched, and those that could not decide, with the reason."""
+    """Which rules matched an event, and which could not decide, with the reason. `high`: one has that priority."""
 
     rules: tuple[str, ...]
     errors: tuple[tuple[str, MessageError], ...]
@@ -48,7 +48,10 @@ class Match(msgspec.Struct, frozen=True):
 
 
 class Rule:
-    """One rule, ready for use. Build it only from a spec that has no `rule_problems`."""
+    """One rule, compiled: its filters, its parameters and the template of its trigger. It never changes.
+
+    Build it only from a spec that has no `rule_problems`.
+    """
 
     def __init__(self, spec: RuleSpec) -> None:
         self.name = spec.name
@@ -73,7 +76,7 @@ class Rule:
         self._type = Glob(spec.type)
         self.filtered = has_filters(spec.filters)
         self.body_only = look_at_body_only(spec.filters)  # what `passes` is given needs no other member
-        self.alone = Match((spec.name,), (), self.high)  # when no other rule has anything to say
+        self.alone = Match((spec.name,), (), self.high)  # the match when no other rule matched or failed
         self._passes = compile_filters(spec.filters, spec.filters_logical_operator)
         self.template = compile_template(
             Target(
@@ -86,7 +89,7 @@ class Rule:
         )
 
     def wants(self, source: str, event_type: str) -> bool:
-        """Whether source and type fit; the filters are not looked at."""
+        """Whether source and type fit, whatever the filters say."""
         return self.wants_source(source) and self.wants_type(event_type)
 
     def wants_source(self, source: str) -> bool:
@@ -107,7 +110,7 @@ class Rule:
 
     @property
     def remembers(self) -> bool:
-        """Whether what it does with an event depends on its last firing for the same source."""
+        """Whether the rule's decision about an event depends on its last firing for the same source."""
         return bool(self.throttle_s or self.rearm or self.coalesce)
 
     def spec_with(self, parameters: list[dict[str, str]]) -> dict[str, Any]:
@@ -149,10 +152,10 @@ class _Wanting(NamedTuple):
 
 
 class RuleSet:
-    """The enabled rules, by name, in the order of the configuration.
+    """Owns the enabled rules, in the order of the configuration, and what it has learned about which want which event.
 
-    `remembered`: the names of those whose firings are to be kept. `demanding`: of those that want no event of which
-    they have no trigger (`on_missing = "refuse"`).
+    It only decides; it counts and keeps nothing. `remembered`: the names of the rules whose firings must be kept.
+    `demanding`: the names of the rules that refuse an event without the values they need (`on_missing = "refuse"`).
     """
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
@@ -170,9 +173,10 @@ class RuleSet:
         return iter(self._rules.values())
 
     def take_over(self, other: RuleSet) -> None:
-        """Be another set from now on, for everyone who holds this one: what a reload does, at one place.
+        """Become another set, for every part that holds this one: a reload happens in one place.
 
-        In the thread that matches: an event is judged by the old rules or by the new ones, never by some of both.
+        Call it in the thread that matches, so that an event is judged by the old rules or by the new ones, never by
+        some of both.
         """
         self._rules, self._wanting = other._rules, {}
         self._rearming, self.remembered = other._rearming, other.remembered
@@ -341,7 +345,7 @@ def _metadata_problems(metadata: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def rule_notes(spec: RuleSpec) -> Iterator[tuple[str, str]]:
-    """What is no error in a rule, and yet not what somebody may think: key path below the rule, and what happens.
+    """What is no error in a rule, but may not do what its author expects: key path below the rule, and what happens.
 
     Args:
         spec: has no `rule_problems`; a `workflow_file` has been read into `workflow`.

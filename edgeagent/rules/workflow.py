@@ -116,7 +116,7 @@ def _argument_problems(arguments: dict[str, Any], workflow: dict[str, Any]) -> I
 
 
 def _workflow_to_send(rule: Rule) -> dict[str, Any] | None:
-    """The workflow as it is sent, with `_FROM_EVENT` for what events bring; None when nothing can be told of it."""
+    """The workflow as it is sent, with `_FROM_EVENT` for what events bring; None when nothing can be said of it."""
     workflow = _with_settings(rule, rule.parameters.settings)
     return workflow if workflow is not None and _fill(workflow) else None
 

@@ -1,8 +1,8 @@
 r"""A trigger's life: which state follows which (contract sections 5 and 6).
 
     buffered -> published -> triggered -> running -> succeeded | failed | error
-                         \-> rejected, expired, dropped, merged: given up, yet a late answer or status goes on
-    published, triggered, running -> unknown: nobody answers for it any more, yet a late answer or status goes on
+                         \-> rejected, expired, dropped, merged: given up; a late response or status still counts
+    published, triggered, running -> unknown: no status came although it was asked for; a late one still counts
 
 A state never goes backwards within a run; a status with a later `startedAt` opens a new run. Each function returns the
 new life, or None when nothing changed.
@@ -44,9 +44,9 @@ _OF_STATUS: Final = {
 
 
 class Life(msgspec.Struct, frozen=True, gc=False):
-    """A trigger's report and what is needed to carry it on.
+    """A trigger's report, and what is needed to decide about the next response or status.
 
-    `accepted_ms`: when its event was accepted (wall clock). `run`: `startedAt` of the run that the state is of.
+    `accepted_ms`: when its event was accepted (wall clock). `run`: `startedAt` of the run to which the state belongs.
     `ends_published`: with settle = "broker" nothing comes after `published`.
     """
 
@@ -84,7 +84,7 @@ def merged(life: Life, into: str, at: str) -> Life | None:
 
 
 def unknown(life: Life, reason: str, at: str) -> Life | None:
-    """Nobody told for long how it goes, although it was asked for."""
+    """No status has come for long, although the agent asked for it."""
     if life.final:
         return None
     return _with(life, state=State.UNKNOWN, error=reason, at=at)
@@ -105,7 +105,7 @@ def answered(life: Life, response: Response, at: str) -> Life | None:
 
 
 def progressed(life: Life, status: Status, at: str) -> Life | None:
-    """The engine told how far the workflow is."""
+    """A status of the workflow came."""
     state = _OF_STATUS[status.status]
     started = status.started_at or ""
     new_run = bool(life.run) and started > life.run

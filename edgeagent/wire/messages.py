@@ -79,7 +79,7 @@ class State(StrEnum):
 
 
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message that starts one workflow. `workflow` is a Workflow object, checked by who receives it."""
+    """The message that starts one workflow. `workflow` is a Workflow object; the dispatcher checks it."""
 
     namespace: _Namespace
     workflow: dict[str, Any]
@@ -92,8 +92,8 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
 class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflow_id": "workflowId"}):
     """The engine's answer to a trigger.
 
-    `trigger_topic`: nothing was started, the trigger is to be published there; an agent follows it to its own topic
-    only (`agent.route`).
+    `trigger_topic`: nothing was started, and the trigger must be published there instead; an agent accepts only its own
+    topic.
     """
 
     correlation_id: _CorrelationId = ""
@@ -131,7 +131,7 @@ class Status(
 
 
 class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gateway asks for the present statuses of its own workflows, by correlation id."""
+    """A gateway's question for the present statuses of its own workflows, by correlation id."""
 
     agent: _LabelText
     correlation_ids: Annotated[tuple[_LabelText, ...], msgspec.Meta(min_length=1, max_length=MAX_QUERY_IDS)]
@@ -151,7 +151,7 @@ class Report(
     frozen=True,
     rename={"event_id": "id", "workflow_id": "workflowId"},
 ):
-    """What a device is told about one of its triggers. `at` is when the state was reached, RFC 3339 UTC.
+    """The state of one trigger, as devices receive it. `at` is when the state was reached, RFC 3339 UTC.
 
     `into`: with the state `merged`, the correlation id of the trigger in which it ended.
     """
@@ -180,11 +180,11 @@ def cut(text: str) -> str:
 def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:
     """Read an answer; what it lacks is filled in as contract section 4 says.
 
-    An agent's answer to a status update is none, although it looks like one: with correlation data that names a trigger
-    it would end that trigger.
+    An agent's answer to a status update looks like a response, but is refused: with correlation data that names a
+    trigger it would end that trigger.
 
     Raises:
-        MessageError: it is no answer, or nothing tells which trigger it belongs to.
+        MessageError: it is no response, or it names no trigger.
     """
     response = _decode(Response, payload, "response", MAX_MESSAGE_BYTES)
     correlation_id = response.correlation_id or _text(correlation_data)
@@ -216,7 +216,7 @@ def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:
 
 
 def parse_status(payload: bytes) -> Status:
-    """Read a status update; the four members of the interface alone are enough.
+    """Read a status update. Only the four members of the original interface are required.
 
     Raises:
         MessageError: it is no status update.
@@ -240,7 +240,7 @@ def parse_status_query(payload: bytes) -> StatusQuery:
 
 
 def parse_trigger(payload: bytes) -> Trigger:
-    """Read a trigger message. The workflow inside is not looked at.
+    """Read a trigger message. The workflow inside is not checked.
 
     Raises:
         MessageError: it is no trigger message.

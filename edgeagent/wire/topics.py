@@ -16,7 +16,7 @@ RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
 STATUS_QUERY = "argo/workflows/status/query"
 
-# What `engine.bind_agent = false` means, for whoever runs a dispatcher.
+# What `engine.bind_agent = false` means, in the words of a warning.
 UNBOUND_AGENTS = (
     "whoever may publish a trigger can name any gateway in it, start what that gateway may start, and have the answers "
     "and statuses sent to it, which believes them"
@@ -29,7 +29,7 @@ _RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
 _RESERVED_TOPICS = frozenset({"edgeagent", "argo/workflows"})  # `edgeagent/#` has its parent in it
 
 _MAX_TOPIC_BYTES = 65535
-# Of a topic that somebody else chose: some brokers take no more, and many drop who publishes with too many levels.
+# Of a topic from a message: some brokers take no more, and many drop a client whose topic has too many levels.
 _MAX_FOREIGN_TOPIC_BYTES = 256
 
 
@@ -140,10 +140,10 @@ def topic_problem(topic: str) -> str | None:
 
 
 def is_below(base: str, topic: str) -> bool:
-    """Whether a topic that somebody else chose lies below `base`, and no broker could take offence at it."""
+    """Whether a topic from a message lies below `base`, and every broker accepts it."""
     if not topic.startswith(f"{base}/") or len(topic.encode()) > _MAX_FOREIGN_TOPIC_BYTES:
         return False
-    # Brokers drop whoever publishes with control characters in the topic, or with wildcards.
+    # Brokers drop a client that publishes with control characters or wildcards in the topic.
     return topic_problem(topic) is None and topic.isprintable() and all(topic[len(base) + 1 :].split("/"))
 
 

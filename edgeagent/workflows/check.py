@@ -1,8 +1,8 @@
-"""What is wrong with a Workflow, as far as its own text tells it: what Argo's validator would refuse.
+"""What Argo's validator would refuse in a Workflow, as far as the workflow's own text shows it.
 
 Pure, and linear in the length of the workflow. What a referenced template decides (`templateRef`,
-`workflowTemplateRef`) or what the engine fills in first (a text with `{{`) cannot be told here, and nothing is said of
-it: a valid workflow is never refused. Which rules there are stands in docs/validation.md.
+`workflowTemplateRef`) and what the engine fills in first (a text with `{{`) is unknown here and passes: a valid
+workflow is never refused. docs/validation.md lists the rules.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ _RESULTS_OF_ITEMS = frozenset({"AnySucceeded", "AllFailed"})
 
 
 def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
-    """What is wrong with the tasks of a DAG as they wait for each other; what they call is not looked at."""
+    """What is wrong with the tasks of a DAG as they wait for each other; what they call is checked elsewhere."""
     tasks = [as_object(task) for task in as_list(dag.get("tasks"))]
     if not tasks:
         yield f"{path}.tasks", "must have at least one task"
@@ -47,7 +47,7 @@ def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
 def ancestors(dag: dict[str, Any]) -> Ancestors:
     """Which tasks come before which."""
     tasks = [as_object(task) for task in as_list(dag.get("tasks"))]
-    return Ancestors(_before(tasks), told=not any(_is_open(task) for task in tasks))
+    return Ancestors(_before(tasks), is_complete=not any(_is_open(task) for task in tasks))
 
 
 def is_looped(call: dict[str, Any]) -> bool:

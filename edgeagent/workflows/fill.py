@@ -16,9 +16,9 @@ from edgeagent.workflows.names import as_list, as_object, as_text, is_open, plac
 
 # A value that is longer is not put in: it stands for itself, and a large one must not be written out many times.
 MAX_VALUE_CHARS = 200
-# How much longer a text may grow before nothing more is told of it.
+# A text that grows by more than this is treated as unknown.
 _MAX_GROWTH_CHARS = 4096
-_OPEN = "{{=}}"  # as good as an expression: what it will be, nobody can tell
+_OPEN = "{{=}}"  # as good as an expression: its value is unknown
 
 # Variables and their values, in layers: they are asked, never copied, so that the work grows as the workflow does.
 Values = tuple[Mapping[str, str], ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-# Above this many tasks nobody asks who comes before whom: the answer would cost the square of their number.
+# Above this many tasks the order is not computed: that would cost the square of their number.
 MAX_RELATED = 2000
 
 
@@ -27,16 +27,17 @@ def cycle_in(before: Mapping[str, Sequence[str]]) -> str | None:
 
 
 class Ancestors:
-    """Who comes before whom, with others in between too."""
+    """Which node comes before which, directly or with others in between."""
 
-    def __init__(self, before: Mapping[str, Sequence[str]], *, told: bool = True) -> None:
-        """Look at an order.
+    def __init__(self, before: Mapping[str, Sequence[str]], *, is_complete: bool = True) -> None:
+        """Compute the order.
 
         Args:
             before: for each node those that it waits for; names that are no node are passed over.
-            told: whether that is all there is. Otherwise, and in a circle, and with too many, all may come before all.
+            is_complete: whether `before` is all there is. If not, and in a circle, and with more nodes than
+                `MAX_RELATED`, any node may come before any other.
         """
-        ordered = _ordered(before) if told and len(before) <= MAX_RELATED else []
+        ordered = _ordered(before) if is_complete and len(before) <= MAX_RELATED else []
         self._known = len(ordered) == len(before)
         self._bit = {name: 1 << number for number, name in enumerate(ordered)}
         self._sets: dict[str, int] = {}
@@ -47,7 +48,7 @@ class Ancestors:
             self._sets[name] = ancestors
 
     def has(self, name: str, earlier: str) -> bool:
-        """Whether `earlier` comes before `name`; True, too, when that cannot be told."""
+        """Whether `earlier` comes before `name`; also True when that is unknown."""
         return not self._known or bool(self._sets.get(name, 0) & self._bit.get(earlier, 0))
 
 

@@ -66,7 +66,7 @@ def has_tag(text: str) -> bool:
 
 
 def is_open(text: str) -> bool:
-    """Whether it has an expression in it (`{{=…}}`): what the engine makes of that, nobody else can tell."""
+    """Whether it has an expression in it (`{{=…}}`): only the engine knows what that becomes."""
     return "{{=" in text
 
 

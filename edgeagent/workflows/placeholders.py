@@ -1,8 +1,8 @@
 """What in a workflow Argo would replace although it should be plain data: `{{…}}` in what a trigger brings.
 
 Argo replaces it wherever it finds it, and more than once: in the value of a parameter it would be taken for the
-workflow's own text, and give whoever chose the value what the workflow can read. What two values form together, one
-ending in `{` and the next beginning with it, cannot be seen in either.
+workflow's own text, and the sender of the value would learn what the workflow can read. A placeholder that two values
+form together, one ending in `{` and the next beginning with it, cannot be seen in either.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Templates:
     """The templates that a workflow brings itself."""
 
     def __init__(self, workflow: dict[str, Any]) -> None:
-        """Look at a workflow that has no `type_problems`."""
+        """Read the templates of a workflow that has no `type_problems`."""
         spec = as_object(workflow.get("spec"))
         self._templates = [as_object(template) for template in as_list(spec.get("templates"))]
         self._defaults = as_object(spec.get("templateDefaults"))
@@ -126,7 +126,7 @@ class Templates:
         yield from output_problems(template, kind, path)
 
     def _known_in(self, template: dict[str, Any], kind: str, parent: Scope) -> Values:
-        """The variables that have a value in a template whoever calls it."""
+        """The variables that have a value in a template whatever calls it."""
         more = ["pod.name"] if runs_a_pod(kind) else []
         if template.get("retryStrategy") is not None:
             more += _OF_A_RETRY

@@ -24,8 +24,8 @@ _GLOBALS = (
     "workflow.name", "workflow.namespace", "workflow.mainEntrypoint", "workflow.serviceAccountName", "workflow.uid",
     "workflow.status", "workflow.annotations", "workflow.annotations.json", "workflow.labels", "workflow.labels.json",
 )  # fmt: skip
-# An incomplete location of these kinds is told where it stands.
-_TOLD_WHERE_IT_IS = ("git", "hdfs")
+# An incomplete location of these kinds is reported at the location itself.
+_REPORTED_IN_PLACE = ("git", "hdfs")
 _MISSING = {
     "item": "but no item of withItems has it, and there is no withParam",
     "steps": "which no earlier step of this template gives",
@@ -145,7 +145,7 @@ def outline_of(template: dict[str, Any], kind: str) -> Outline:
             for artifact in artifacts
             if artifact.get("optional") is not True
             and not has_location(artifact)
-            and all(artifact.get(place) is None for place in _TOLD_WHERE_IT_IS)
+            and all(artifact.get(place) is None for place in _REPORTED_IN_PLACE)
         ),
         output_parameters=_names(as_list(outputs.get("parameters"))),
         output_artifacts=_names(as_list(outputs.get("artifacts"))),
@@ -225,7 +225,7 @@ def variable_problems(
 
     Args:
         found: key paths and texts that Argo reads as one: a variable that is not closed in one text swallows what
-            comes after it, and then nothing can be told.
+            comes after it, and then nothing is reported.
         scope: what there is.
         written: the same texts before anything was put into them.
     """
@@ -274,7 +274,7 @@ def variables_in(text: str) -> tuple[list[str], str | None]:
 
 def _is_missing(tag: str, scope: Scope) -> bool:
     name = tag.strip(" ")
-    # An expression within a variable is filled in first: what then is asked for, nobody knows yet.
+    # An expression within a variable is filled in first: which variable then results is unknown.
     if is_open(tag) or not name.startswith(_ROOTS) or name.startswith(_ALWAYS):
         return False
     return name not in scope
