@@ -27,6 +27,6 @@ def instant(text: str) -> datetime:
     return datetime.fromisoformat(text if _RFC3339.fullmatch(text) else "")
 
 
-@lru_cache(maxsize=2)  # events come many in a second
+@lru_cache(maxsize=2)  # many events come in one second: 4.6 us less each (`benchmarks path`, CPU an event)
 def _second(unix_s: int) -> str:
     return datetime.fromtimestamp(unix_s, UTC).strftime("%Y-%m-%dT%H:%M:%S")

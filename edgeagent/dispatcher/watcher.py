@@ -284,7 +284,7 @@ class Watcher:
         for number, workflow in enumerate(workflows, 1):
             missing.pop(workflow.metadata.name, None)
             self._sink.seen(workflow)
-            if not number % _BATCH:
+            if not number % _BATCH:  # a list may be long, and nothing in this loop waits
                 await asyncio.sleep(0)
         for name, uid in missing.items():
             if self._sink.unfinished().get(name) != uid:

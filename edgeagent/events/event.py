@@ -83,11 +83,6 @@ def check(draft: Draft) -> None:
         raise MessageError("event", "source", problem)
     if draft.id and (problem := event_id_problem(draft.id)):
         raise MessageError("event", "id", problem)
-    together = draft.type
-    if draft.time or draft.subject or draft.datacontenttype or draft.traceparent:  # few devices say more
-        together = "".join([text for name in _CHECKED if (text := getattr(draft, name))])
-    if len(together) <= _MAX_ATTRIBUTE_CHARS and together.isprintable():
-        return
     for name in _CHECKED:
         text = getattr(draft, name)
         if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
@@ -163,6 +158,7 @@ def body(event: Draft | Record) -> Any:
     Raises:
         MessageError: `is_json`, but the data is no JSON.
     """
+    # Not isinstance: for a Struct of another class that takes 0.15 us, 3 % of a row of `benchmarks rules`.
     if event.__class__ is Draft and event.value is not msgspec.UNSET:
         return event.value
     if not event.is_json:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -146,13 +145,11 @@ def _misfit(text: str, member: str) -> MessageError:
     return MessageError("event", path.lstrip("."), reason)
 
 
-@lru_cache(maxsize=256)  # devices say the same again and again
 def media_type_of(content_type: str | None) -> str:
     """The media type without its parameters; none is JSON."""
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
 
 
-@lru_cache(maxsize=256)  # as above
 def charset_of(content_type: str | None) -> str:
     """The charset that a content type names, in lower case; "" when it names none."""
     for parameter in (content_type or "").lower().split(";")[1:]:

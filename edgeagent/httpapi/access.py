@@ -9,7 +9,6 @@ import functools
 import hmac
 import ipaddress
 import logging
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +41,7 @@ class TokenFile:
         Raises:
             ConfigError: it cannot be read, or holds no token.
         """
-        self._path = path
+        self._path = Path(path)
         self._stale = False
         try:
             self._stamp = self._read_stamp()
@@ -67,18 +66,18 @@ class TokenFile:
                     "the token file %s cannot be used any more (%s): the token before stays valid",
                     self._path,
                     _reason(exc),
-                    extra={"event": "http_token_unreadable", "path": self._path},
+                    extra={"event": "http_token_unreadable", "path": str(self._path)},
                 )
             self._stale = True
             return
         self._stamp, self._token, self._stale = stamp, token, False
 
     def _read_stamp(self) -> tuple[int, int, int]:
-        stat = os.stat(self._path)  # noqa: PTH116  for every request: Path costs several times as much
+        stat = self._path.stat()
         return stat.st_mtime_ns, stat.st_ino, stat.st_size
 
     def _read_token(self) -> bytes:
-        with Path(self._path).open("rb") as stream:
+        with self._path.open("rb") as stream:
             token = stream.read(_MAX_TOKEN_BYTES + 1).strip()
         if not token:
             raise ValueError("it is empty")
@@ -126,7 +125,7 @@ class Admission:
                 )
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=64)  # 1 us less a request, 6 with an address (`benchmarks http`, single POSTs)
 def _is_known_host(host: bytes, names: frozenset[str]) -> bool:
     match = _HOST.fullmatch(host.decode("latin-1").lower())
     if match is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
@@ -33,13 +32,8 @@ class Request(msgspec.Struct, frozen=True):
         Raises:
             MessageError: it is not UTF-8.
         """
-        value = self.headers.get(_key(name))
+        value = self.headers.get(name.lower().encode())
         return None if value is None else utf8(value, name)
-
-
-@lru_cache(maxsize=64)
-def _key(name: str) -> bytes:
-    return name.lower().encode()
 
 
 def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Request:

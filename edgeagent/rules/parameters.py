@@ -210,7 +210,7 @@ def _reader(name: str, path: Path, text: str, default: str | None, *, use_raw: b
 
     def read(seen: dict[str, Any]) -> Any:
         value = find(seen)
-        kind = value.__class__
+        kind = value.__class__  # exactly: true and false are no numbers here
         if kind is str:
             return value
         if kind is int:

