@@ -70,7 +70,7 @@ class Clients:
         self._admitted: set[HttpClient] = set()  # without those that were turned away, or gave way, and have not ended
         self._tasks: set[asyncio.Task[Any]] = set()
         self._quiet = asyncio.Event()
-        self._told: set[str] = set()
+        self._full: set[str] = set()  # the limits that are reached, and that the log has named
         self.is_draining = False
 
     def add(self, client: HttpClient) -> bool:
@@ -94,7 +94,7 @@ class Clients:
         self._connections.discard(client)
         self._admitted.discard(client)
         if len(self._admitted) < self._max_of_address:
-            self._told.discard(_CONNECTIONS)
+            self._full.discard(_CONNECTIONS)
         self._note_quiet()
 
     def reserve(self, client: HttpClient, total_bytes: int) -> bool:
@@ -112,7 +112,7 @@ class Clients:
                 [one for one in self._admitted if one is not client and one.held_bytes > SMALL_BYTES]
             )
             if slowest is None:
-                self._tell_memory()
+                self._note_memory_full()
                 return False
             self._admitted.discard(slowest)
             slowest.give_way()
@@ -128,8 +128,8 @@ class Clients:
         """Give back all that a connection has reserved."""
         self._budget.give_back(client.held_bytes)
         client.held_bytes = 0
-        if self._told and not self._budget.used_bytes:
-            self._told.discard(_MEMORY)
+        if self._full and not self._budget.used_bytes:
+            self._full.discard(_MEMORY)
 
     def start(self, work: Coroutine[Any, Any, T], done: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
         """Run a request's work, and hold it until it is done; then `done` is called."""
@@ -179,8 +179,8 @@ class Clients:
             self._admitted.discard(oldest)
             oldest.give_way()
             return True
-        if _CONNECTIONS not in self._told:
-            self._told.add(_CONNECTIONS)
+        if _CONNECTIONS not in self._full:
+            self._full.add(_CONNECTIONS)
             _log.warning(
                 "%d HTTP connections %s, which is the limit, and all of them are busy: further ones are refused",
                 len(others),
@@ -195,9 +195,9 @@ class Clients:
         slow = [one for one in others if one.receiving_since is not None and one.receiving_since <= late]
         return min(slow, key=lambda one: one.receiving_since or 0.0, default=None)
 
-    def _tell_memory(self) -> None:
-        if _MEMORY not in self._told:
-            self._told.add(_MEMORY)
+    def _note_memory_full(self) -> None:
+        if _MEMORY not in self._full:
+            self._full.add(_MEMORY)
             _log.warning(
                 "requests hold %d bytes of memory, which is the limit: further ones are answered 503",
                 self._budget.used_bytes,
@@ -227,7 +227,7 @@ def outcome(task: asyncio.Task[Answer]) -> Answer:
     if isinstance(error, EdgeAgentError):
         return problem_for(error)
     _log.error(
-        "a request failed in a way that is not foreseen",
+        "a request failed in an unexpected way, which is a fault of this program: please report it with what follows",
         exc_info=error,
         extra={"event": "http_request_failed"},
     )

@@ -104,7 +104,7 @@ class HttpServer:
             except (OSError, UnicodeError) as exc:
                 if name != host and _is_missing(exc) and (self._servers or name != _BOTH_LOOPBACKS[-1]):
                     _log.info(
-                        '%s is not there: "localhost" is listened on at the other loopback address only',
+                        'this machine has no %s: "localhost" is its other loopback address only',
                         name,
                         extra={"event": "http_loopback_missing", "address": name},
                     )

@@ -1,7 +1,7 @@
 """One entry of `filters.data`: a path, a type, a comparator, and values of which one must hold.
 
-The event's value is made one of the type as Argo Events does it: a numeric string is a number, `true` is 1, anything
-else 0. A path that the event does not have is an error, not `false`.
+The event's value is converted to the type as Argo Events does it: a numeric string is a number, `true` is 1, anything
+else 0. When the event has no value at the path, that is an error and not `false`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def value_at(path: Path, envelope: Any) -> Any:
 
 
 def later_problems(condition: DataFilter) -> Iterator[str]:
-    """Why values behind the first, which only some events come to, are errors then; the condition compiles."""
+    """What is wrong with values behind the first, which only some events reach. The condition itself compiles."""
     make = _maker(condition)
     for value in condition.value[1:]:
         try:
@@ -93,8 +93,8 @@ def _maker(condition: DataFilter) -> Callable[[str], Test]:
 def _tests(path: Path, condition: DataFilter) -> list[Test]:
     """A test for each entry of `value`.
 
-    Argo Events comes to an entry only when no earlier one holds, and only then minds that it is wrong. What is right
-    there and not taken here is refused at once.
+    Argo Events evaluates an entry only when no earlier one holds, and only then a wrong one is an error: so it is here.
+    An entry that Argo Events accepts and this program does not is refused at once.
     """
     make = _maker(condition)
     tests = [make(condition.value[0])]
@@ -113,7 +113,7 @@ def _wrong(path: str, reason: str, _: Any) -> bool:
 
 
 def _number(path: Path, condition: DataFilter) -> Condition:
-    if len(condition.value) == 1:
+    if len(condition.value) == 1:  # nearly always; for the first row of `benchmarks rules`
         compare, only, read = (
             _NUMBER_COMPARATORS[condition.comparator],
             _parse_number(condition.value[0]),
@@ -142,7 +142,7 @@ def _number_test(compare: Callable[[float, float], bool], text: str) -> Test:
 
 
 def _bool(path: Path, condition: DataFilter) -> Condition:
-    """The comparator means nothing here, as in Argo Events: `!=` is `=`."""
+    """The comparator has no effect on a bool, as in Argo Events: `!=` is `=`."""
     tests = _tests(path, condition)
 
     def holds(envelope: Any) -> bool:

@@ -1,4 +1,4 @@
-"""A rule as it is written in the configuration (contract section 8, `[[rule]]`). Pure data; `rules` compiles it."""
+"""A rule as it is written in the configuration (contract section 8, `[[rule]]`). Pure data; `ruleset` compiles it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_RULES = 0xFFFF
 class DataFilter(msgspec.Struct, frozen=True):
     """One condition on the event's envelope, with the fields of an Argo Events Sensor's `filters.data`.
 
-    `refused`, here and below: keys of a Sensor that are known and not taken, with the reason.
+    `refused`, here and below: keys of a Sensor that this program knows and does not support, with the reason.
     """
 
     refused: ClassVar[dict[str, str]] = {
@@ -122,9 +122,9 @@ class ParameterSpec(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Many events, one trigger: it closes `time` after its first event, or with `count` events, whichever is first.
+    """A window makes one trigger of many events. It closes `time` after its first event, or with `count` events.
 
-    `by`: whose events go together, those of one source, or all that the rule matched.
+    `by`: "source" puts the events of one source together, "rule" all that the rule matched.
     """
 
     time: Duration | None = None
@@ -137,7 +137,7 @@ class RuleSpec(
     frozen=True,
     rename={"filters_logical_operator": "filtersLogicalOperator"},
 ):
-    """Which events start which workflow. Exactly one of `template`, `workflow` and `workflow_file` is given."""
+    """A rule: these events start this workflow. Exactly one of `template`, `workflow`, `workflow_file` is given."""
 
     name: str
     namespace: str

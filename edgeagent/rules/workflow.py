@@ -1,4 +1,4 @@
-"""What is wrong with the workflow that a rule starts, as it will be sent: its text with the rule's arguments in it."""
+"""Checks the workflow that a rule starts as it will be sent: its text with the rule's arguments in it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from edgeagent.workflows.templates import Templates
 from edgeagent.workflows.types import join, texts
 
 _ANY_ID = "0" * 32
-# In the place of what an event brings. The check says nothing of a text with an expression in it.
+# Stands for a value that an event brings: the check passes every text with an expression in it.
 _FROM_EVENT = "{{=event}}"
-# Where the check says nothing of such a text. Elsewhere (a template's name) it decides about other places.
+# The members in which it passes such a text. Elsewhere (a template's name) the text decides about other places.
 _OPEN_MEMBERS = frozenset({"args", "command", "image", "source", "value"})
 _TABLES = ("labels", "annotations")
 _OVERWRITES = ("", "overwrite")

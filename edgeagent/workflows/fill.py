@@ -1,9 +1,9 @@
-"""What Argo puts into a template before it looks at it: the values of variables that it knows by then.
+"""Fills templates with the variables whose values are known, as Argo's validator does before it checks them.
 
-Argo's validator fills every template first and judges what comes out: names, targets and timeouts as they then read,
-and the variables that are left. Twice it goes over the texts: first with what the workflow has, then with the
-template's inputs too, so that a value which names another one brings that one's value. What it only learns when
-something calls the template it fills with a placeholder, and so does this module.
+The validator judges the filled template: its names, targets and timeouts, and the variables that are left. It goes over
+the texts twice: first with the workflow's own values, then with the template's inputs too, so that a value may name
+another variable. Where the value is known only when something calls the template, the validator puts a placeholder, and
+so does this module.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Values = tuple[Mapping[str, str], ...]
 
 
 class Given:
-    """The arguments with which Argo looks at a template for the first time.
+    """The arguments with which Argo first validates a template.
 
-    `arguments` None: those of a caller, of which only the names are known, whatever they are.
+    `arguments` None: a caller gives them, so only the names of the inputs are known.
     """
 
     def __init__(self, arguments: dict[str, Any] | None) -> None:
@@ -61,7 +61,7 @@ class Given:
 
 
 def filled(template: dict[str, Any], known: Values, given: Given) -> dict[str, Any]:
-    """A template as Argo looks at it; the given one is not changed.
+    """A copy of a template, filled as Argo validates it.
 
     Args:
         template: without `type_problems`.

@@ -1,4 +1,4 @@
-"""Templates that do something themselves: run a container, apply a resource, wait. And what all templates have."""
+"""Checks templates that do work themselves (run a container, apply a resource, wait), and what all templates have."""
 
 from __future__ import annotations
 

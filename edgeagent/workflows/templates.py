@@ -45,7 +45,7 @@ _OF_A_RETRY = ("retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.d
 
 
 class Templates:
-    """The templates that a workflow brings itself."""
+    """Owns the templates that a workflow defines itself, with what calls of them need to know."""
 
     def __init__(self, workflow: dict[str, Any]) -> None:
         """Read the templates of a workflow that has no `type_problems`."""
@@ -57,7 +57,7 @@ class Templates:
         }
         self.refers = any(call.get("templateRef") is not None for call in _calls_in(self._templates))
         self._globals = global_scope(workflow, self._templates, references=self.refers)
-        # The exit handler runs last and may ask what failed; what the entrypoint calls too is looked at without that.
+        # The exit handler runs last and may ask what failed; a template that the entrypoint calls too may not.
         self._at_exit = Scope(self._globals)
         if spec.get("onExit"):
             self._at_exit.names.add("workflow.failures")

@@ -1,7 +1,7 @@
 """The types of a workflow's members, as far as Argo's decoder insists on them.
 
-Argo decodes a workflow before it looks at it: one number where a text belongs, and the whole is refused. Members that
-it does not know are dropped without a word, and `null` is as good as nothing.
+Argo decodes a workflow before it validates it, and refuses all of it for one number where a text belongs. It drops
+unknown members silently, and `null` counts as absent.
 
 Each structure below is a text `kind: members; kind: members`. A kind is one of the plain ones in `_PLAIN`, the name of
 another structure, or one of those in brackets: `[kind]` is a list, `{kind}` an object with any member names.

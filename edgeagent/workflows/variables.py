@@ -1,8 +1,8 @@
 """The variables in a workflow's texts, `{{inputs.parameters.temp}}`: which there are, and which are in scope.
 
-Argo resolves a variable only when it begins with one of `_ROOTS`; every other, and every expression `{{=...}}`, it
-passes on. Scopes are asked, never copied, and a step's outputs are looked up in what is known of its template: so the
-work grows with the length of the workflow and not with its square.
+Argo resolves a variable only when it begins with one of `_ROOTS`, and passes on every other one and every expression
+`{{=...}}`. Scopes are never copied, and a step's outputs are looked up in the outline of its template, so that the work
+grows with the length of the workflow and not with its square.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The syntax: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
 
 A path is a chain of parts joined by dots, perhaps followed by a pipe. Behind a pipe, a modifier, a literal or a
 multipath a new path begins, on the result of the former. Behind `#` and `#(…)` the rest up to the pipe is a path of
-its own for each element. What gjson would read in a way that nobody means is refused, with the reason.
+its own for each element. What gjson would read in a way that nobody expects is refused, with the reason.
 
 The functions recurse with the path's parts, which are limited, never with the data. Each part looks at each value at
 most once, so the time is linear in the data.

@@ -1,7 +1,7 @@
 r"""Paths in gjson's syntax (docs/paths.md), compiled.
 
-`body.temp`, `body.readings.0.value`, `body.a\.b` (a dot in a name), `body.readings.#(value>5)#.name`. Names and
-indexes, which nearly every path consists of, are walked here; all else is compiled by `gjson`.
+`body.temp`, `body.readings.0.value`, `body.a\.b` (a dot in a name), `body.readings.#(value>5)#.name`. Paths of names
+and indexes only, which nearly all are, are followed here; all others are compiled by `gjson.compiler`.
 """
 
 from __future__ import annotations

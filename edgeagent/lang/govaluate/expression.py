@@ -19,7 +19,7 @@ Operators, each line of one precedence, the loosest first; all group from the le
 `a ? b` is b, or null when a is false; `a : b` and `a ?? b` are a, or b when a is null: so `a ? null : b` is b, and
 `a ? b : c ? d : e` means `(a ? b : c) ? d : e`. What govaluate refuses is refused. Refused besides, with the reason:
 functions and members (`a.b`), empty parentheses, a list without parentheses, anything behind a complete expression, a
-pattern that comes from data, and what `expression_tokens` and `expression_dates` name.
+pattern that comes from data, and what `tokens` and `dates` name.
 
 Sources: https://github.com/Knetic/govaluate, revision 9aa49832a739, the one that Argo Events is built with:
 stagePlanner.go (precedence, grouping), lexerState.go (what may follow what), EvaluableExpression.go (short circuits).

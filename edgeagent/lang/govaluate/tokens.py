@@ -4,9 +4,9 @@ Three of its habits surprise and are kept, because a Sensor's expression must ke
 
 * signs that touch are one sign: `a==-1` and `a&&!b` are refused, `a == -1` is right;
 * a backslash stands for the character behind it: the text `'\d'` is `d`, a regular expression's digit is `'\\d'`;
-* a text that looks like a date is a number (`expression_dates`).
+* a text that looks like a date is a number (`dates`).
 
-What govaluate reads in a way that nobody can mean is refused: a text that begins with `'` and ends with `"`, a
+What govaluate reads in a way that nobody expects is refused: a text that begins with `'` and ends with `"`, a
 backslash outside of texts and names, `0x` and a blank before the digits.
 Source: https://github.com/Knetic/govaluate (parsing.go), revision 9aa49832a739.
 """
@@ -34,7 +34,7 @@ _HINTS = {"=": "==", "<>": "!="}
 
 
 class TokenKind(Enum):
-    """What a token is."""
+    """The kinds of tokens."""
 
     VALUE = "value"  # a number or true or false
     TEXT = "text"

@@ -1,11 +1,11 @@
 r"""Searching a text for a pattern, in time linear in the text whatever text and pattern are.
 
 A position is one set of characters in the pattern, its repetitions written out; a set of positions is the bits of an
-integer: those that the last character was taken for. What may follow a set is worked out once for each kind of gap
-between two characters (Glushkov's construction, with the conditions `^ $ \b` decided by the gap). The sets that a
-search comes through become states of a deterministic automaton, remembered with their transitions: where a text was
-seen before, a character costs one look into a dict, and where it was not, some steps that depend on the pattern only.
-What is remembered is bounded; when it is full, it is forgotten.
+integer: those that the last character matched. What may follow a set is computed once for each kind of gap between two
+characters (Glushkov's construction, with the assertions `^ $ \b` decided by the gap). The sets that a search passes
+become states of a deterministic automaton, remembered with their transitions: for a character that was seen before in a
+state the cost is one look-up in a dict, for a new one it depends on the pattern only. The memory of transitions is
+bounded; when it is full it is cleared.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _WORD_SIGNS = frozenset(chr(code) for low, high in WORD for code in range(low, h
 
 
 class _State(dict[str, "_State"]):
-    """Where a search stands: by the next character, the state that it leads to; by "", what the text's end decides."""
+    """A state of a search: maps the next character to the next state, and "" (the text's end) to the result."""
 
     __slots__ = ("_step", "before", "positions")
 
@@ -50,7 +50,7 @@ _NEVER: Final = _State(_stay, 0, "other")
 
 
 class Automaton:
-    """A pattern, ready to search texts for it."""
+    """Owns a compiled pattern and the transitions that searches have found. It never takes more than linear time."""
 
     def __init__(self, node: Node) -> None:
         """Prepare a parsed pattern.
@@ -212,13 +212,13 @@ class _Links:
             self._following[lowest.bit_length() - 1] |= following
             positions ^= lowest
 
-    def _holds(self, gap: Assertion) -> bool:
-        """Whether a condition holds in this gap."""
-        if gap.kind in {"start", "line start"}:
-            return self._before == "edge" or (gap.kind == "line start" and self._before == "newline")
-        if gap.kind in {"end", "line end"}:
-            return self._after == "edge" or (gap.kind == "line end" and self._after == "newline")
-        return ((self._before == "word") != (self._after == "word")) is (gap.kind == "word")
+    def _holds(self, assertion: Assertion) -> bool:
+        """Whether an assertion holds in this gap."""
+        if assertion.kind in {"start", "line start"}:
+            return self._before == "edge" or (assertion.kind == "line start" and self._before == "newline")
+        if assertion.kind in {"end", "line end"}:
+            return self._after == "edge" or (assertion.kind == "line end" and self._after == "newline")
+        return ((self._before == "word") != (self._after == "word")) is (assertion.kind == "word")
 
 
 def _gaps_in(node: Node) -> set[str]:

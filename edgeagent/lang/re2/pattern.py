@@ -1,8 +1,8 @@
 r"""Patterns of string filters: regular expressions with RE2's meaning, searched in linear time.
 
 Argo Events compiles them with Go's `regexp`, which is RE2. Python's `re` reads some of them otherwise (`$`, `\d`, `\Z`,
-`(?i)`) and can take for ever; so they are parsed and searched here. What is only text, perhaps anchored by `^` and `$`,
-as most are, is compared as text.
+`(?i)`) and can take for ever, so they are parsed and searched here. A pattern that is only text, perhaps anchored by
+`^` and `$`, is compared as text; most patterns are.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 r"""The syntax of patterns: RE2, as Go's `regexp` reads it and so Argo Events (https://github.com/google/re2/wiki/Syntax).
 
 `parse` turns a text into a tree of the five nodes below, or says what is wrong with it. What only matters for where
-a match begins and ends (greed, capturing, names of groups) is read and left out of the tree: a filter asks whether
-there is one.
+a match begins and ends (greed, capturing, names of groups) is read and left out of the tree: a filter only asks
+whether there is a match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from edgeagent.lang.re2.classes import (
 
 
 class PatternRefused(ValueError):
-    """A pattern that RE2 may well take, and that is not taken here. Its text says why."""
+    """A pattern that RE2 may accept and this program does not. The text says why."""
 
 
 _MAX_REPEAT = 1000  # RE2's own bound
@@ -45,31 +45,31 @@ _LOOK_AROUND = ("?=", "?!", "?<=", "?<!", "?>")
 
 
 class Signs(NamedTuple):
-    """One character out of a set."""
+    """Matches one character out of a set."""
 
     ranges: Ranges
 
 
 class Assertion(NamedTuple):
-    """A condition on the place between two characters; it takes none."""
+    """Matches between two characters, where a condition holds."""
 
     kind: Literal["start", "end", "line start", "line end", "word", "no word"]
 
 
 class Sequence(NamedTuple):
-    """One after the other; without parts it is the empty text."""
+    """Matches its parts one after the other; without parts, the empty text."""
 
     parts: tuple[Node, ...]
 
 
 class Alternation(NamedTuple):
-    """Any one of them."""
+    """Matches any one of its parts."""
 
     parts: tuple[Node, ...]
 
 
 class Repeat(NamedTuple):
-    """`least` to `most` times; None: without end."""
+    """Matches its part `least` to `most` times; None: any number of times."""
 
     part: Node
     least: int
