@@ -10,7 +10,8 @@ import msgspec
 from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.body import Body
 from edgeagent.httpapi.clients import Clients, limited_address, outcome
-from edgeagent.httpapi.framing import CONTINUE, Framing, Malformed, Mark, Whole
+from edgeagent.httpapi.framing import CONTINUE, Framing, Malformed, Mark
+from edgeagent.httpapi.plain import PlainRequest
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request
@@ -175,7 +176,7 @@ class HttpConnection(asyncio.Protocol):
             except Malformed as exc:
                 self._send(problem(exc.status, str(exc)))
                 return
-            if isinstance(part, Whole):
+            if isinstance(part, PlainRequest):
                 self._begin(part.head)
                 self._take(part.body)
                 self._complete()

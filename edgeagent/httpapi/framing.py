@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from enum import Enum, auto
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, TypeAlias
 
 import h11
 
 from edgeagent.errors import EdgeAgentError
-from edgeagent.httpapi.plain import plain_request
+from edgeagent.httpapi.plain import PlainRequest, plain_request
 from edgeagent.httpapi.problem import Answer, answer_bytes
 from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request, request_head
 
@@ -73,15 +73,8 @@ class Mark(Enum):
     CLOSED = auto()
 
 
-class Whole(NamedTuple):
-    """A plain request, head and body: no `END` follows."""
-
-    head: Request
-    body: bytes
-
-
-# `Whole`; or a request's head, then pieces of its body, then `END`.
-Part: TypeAlias = Whole | Request | bytes | bytearray | Mark
+# All of a plain request; or a request's head, then pieces of its body, then `END`.
+Part: TypeAlias = PlainRequest | Request | bytes | bytearray | Mark
 
 
 class Framing:
@@ -163,7 +156,7 @@ class Framing:
         self._is_complete = False
         return answer_bytes(answer, has_body=not is_head, is_last=is_last), is_last
 
-    def _next_head(self) -> Whole | Request | Mark:
+    def _next_head(self) -> PlainRequest | Request | Mark:
         waiting = self._waiting
         if not waiting:
             return Mark.CLOSED if self._is_eof else Mark.NEED_DATA
@@ -171,7 +164,7 @@ class Framing:
             waiting.clear()
             self._empty_lines = 0
             self._is_complete = self._is_kept = True
-            return Whole(*plain)
+            return plain
         while waiting.startswith(b"\r\n"):
             del waiting[:2]
             self._empty_lines += 1

@@ -9,6 +9,7 @@ property test puts both side by side.
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request, request_head
 
@@ -20,8 +21,15 @@ _NEVER_PLAIN = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 _KEEP_ALIVE = b"keep-alive"
 
 
-def plain_request(data: bytes) -> tuple[Request, bytes] | None:
-    """The head and the body of a plain request that is all of `data`; None when it is anything else."""
+class PlainRequest(NamedTuple):
+    """A plain request, complete."""
+
+    head: Request
+    body: bytes
+
+
+def plain_request(data: bytes) -> PlainRequest | None:
+    """The plain request that is all of `data`; None when it is anything else."""
     match = _HEAD.match(data)
     if match is None or match.end() > MAX_HEAD_BYTES:
         return None
@@ -34,4 +42,4 @@ def plain_request(data: bytes) -> tuple[Request, bytes] | None:
         return None
     if headers.get(b"connection", _KEEP_ALIVE).lower() != _KEEP_ALIVE:
         return None
-    return request, data[match.end() :]
+    return PlainRequest(request, data[match.end() :])

@@ -17,14 +17,12 @@ class Request(msgspec.Struct, frozen=True):
     """Method, target and headers. `path` and `query` are as sent, still percent-encoded.
 
     `headers`: names in lower case; the values of a header that came several times are joined with a comma.
-    `size_bytes`: of the whole head, about as sent.
     """
 
     method: str
     path: str
     query: str
     headers: Mapping[bytes, bytes]
-    size_bytes: int
 
     def text(self, name: str) -> str | None:
         """A header's value as text, None when it is absent.
@@ -40,15 +38,13 @@ def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, by
     """Build a request's head from what h11 parsed (the target is visible ASCII, header names are in any case)."""
     path, _, query = target.decode("latin-1").partition("?")
     values: dict[bytes, bytes] = {}
-    size_bytes = len(method) + len(target)
-    for raw_name, value in headers:
-        name = raw_name.lower()
-        values[name] = values[name] + b", " + value if name in values else value
-        size_bytes += len(name) + len(value) + 4  # ": " and the line's end
+    for name, value in headers:
+        key = name.lower()
+        values[key] = values[key] + b", " + value if key in values else value
     if path[:7].lower() == "http://":  # the absolute form, as sent to proxies: RFC 9112 3.2.2 wants it understood,
         authority, _, path = path[7:].partition("/")  # and that it counts, not Host
         values[b"host"], path = authority.encode("latin-1"), "/" + path
-    return Request(method.decode("latin-1"), path, query, values, size_bytes)
+    return Request(method.decode("latin-1"), path, query, values)
 
 
 def percent_decoded(text: str, member: str) -> str:

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from edgeagent.httpapi.framing import Framing, Malformed, Mark, Part, Whole
+from edgeagent.httpapi.framing import Framing, Malformed, Mark, Part
+from edgeagent.httpapi.plain import PlainRequest
 from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request
 
@@ -58,7 +59,7 @@ def parts(framing: Framing) -> list[Part]:
     found: list[Part] = []
     while (part := framing.next_part()) is not Mark.NEED_DATA:
         found.append(part)
-        if isinstance(part, Mark | Whole):
+        if isinstance(part, Mark | PlainRequest):
             break
     return found
 
@@ -124,8 +125,8 @@ def test_requests_behind_one_another_are_found_wherever_the_reads_end() -> None:
         for start in itertools.chain(range(0, len(data), size), [len(data)]):
             framing.receive(data[start : start + size])
             while found := parts(framing):
-                heads += isinstance(found[0], Request | Whole)
-                if found[-1] is Mark.END or isinstance(found[-1], Whole):
+                heads += isinstance(found[0], Request | PlainRequest)
+                if found[-1] is Mark.END or isinstance(found[-1], PlainRequest):
                     framing.answer(Answer(200, b""))
         assert heads == len(requests), size
         assert not framing.is_receiving
