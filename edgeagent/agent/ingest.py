@@ -96,11 +96,16 @@ class Ingest:
                 counts.refused += len(drafts)
             raise
         try:
-            await self.store(prepared)
+            unfounded = await self.store(prepared)
         except OutboxError:
             counts.received += len(drafts)
             counts.refused += len(drafts)
             raise
+        if unfounded is not None:  # those that are stored count as stored; the sender is told that it was refused
+            refused = sum(event.record is None for event in prepared)
+            counts.received += refused
+            counts.refused += refused
+            raise unfounded
         return [self._accepted(event) for event in prepared]
 
     def prepare(self, draft: Draft, moment: Moment) -> Prepared:
@@ -141,14 +146,16 @@ class Ingest:
                 self._dedupe.add(key, digest, rules if rules != match.rules else ())
         return Prepared(draft.id, draft.source, rules, stored, key, digest, high, duplicate, decision)
 
-    async def store(self, prepared: Sequence[Prepared]) -> None:
+    async def store(self, prepared: Sequence[Prepared]) -> OutboxError | None:
         """Store what was prepared, all or nothing; synced when it returns. Counts what became of the events.
 
         It is submitted before anything is waited for: who comes after it finds it at the outbox's barrier.
 
+        Returns an error when one of the events stands on an earlier one that was refused: then the others are stored
+        and counted as such, and known when they come again; what is not stored is the caller's to count.
+
         Raises:
-            OutboxError: nothing is stored, and all of it is taken back. Or one of the events stands on an earlier one
-                that was refused: then the others are stored, and known as such when they come again.
+            OutboxError: nothing is stored, and all of it is taken back.
         """
         group, duplicates, because = self._group(prepared)
         if self._refuse_when_dead_full and group.keys and (full := self._outbox.dead_full):
@@ -166,11 +173,16 @@ class Ingest:
 
             self._outbox.submit(group, told)
             await waiter
-        if duplicates:
-            await self._first_stored(duplicates)
-        if because:
-            await self._swallowed_rightly(because)
+        try:
+            if duplicates:
+                await self._first_stored(duplicates)
+            if because:
+                await self._swallowed_rightly(because)
+        except OutboxError as exc:
+            self._count_stored(prepared)
+            return exc
         self._count(prepared, len(duplicates))
+        return None
 
     def _group(self, prepared: Sequence[Prepared]) -> tuple[Group, list[Prepared], list[Step]]:
         """What is to be stored; the duplicates among the events; and the steps by which others did not fire."""
@@ -273,8 +285,7 @@ class Ingest:
 
     def _count(self, prepared: Sequence[Prepared], duplicates: int) -> None:
         counts = self._outbox.events
-        times = Counter([event.rules for event in prepared if event.record is not None])
-        stored, throttled = times.total(), 0
+        stored, throttled = self._count_stored(prepared), 0
         for event in prepared:
             if event.decision is not None and event.decision.swallowed:
                 self.guarded.count(event.decision)
@@ -283,6 +294,11 @@ class Ingest:
         counts.throttled += throttled
         counts.filtered += len(prepared) - duplicates - throttled - stored
         counts.received += len(prepared) - stored  # the outbox counts what it stores itself
+
+    def _count_stored(self, prepared: Sequence[Prepared]) -> int:
+        """Count for the rules what is stored; returns how many events that are."""
+        times = Counter([event.rules for event in prepared if event.record is not None])
         for rules, matched in times.items():
             for rule in rules:
                 self.rule_counts[rule].matched += matched
+        return times.total()

@@ -220,7 +220,7 @@ class LocalBroker:
                 except (MessageError, EventConflict, RecordTooLarge) as exc:
                     drafts.remove((message, draft))
                     self._refuse(message, exc)
-            await self._ingest.store(prepared)
+            await self._store(prepared)
         except RecordTooLarge as exc:  # one segment must take them: fewer of them, or this one never
             self._together = len(prepared) // 2
             if not self._together:
@@ -245,6 +245,11 @@ class LocalBroker:
                 add(delivery[1], event.digest, event.event_id)
         del drafts[: len(prepared)]
         return True
+
+    async def _store(self, prepared: Sequence[Prepared]) -> None:
+        unfounded = await self._ingest.store(prepared)
+        if unfounded is not None:
+            raise unfounded
 
     def _draft(self, message: Message) -> Draft | None:
         """The message as an event; None when it is none (then it is counted, told, and acknowledged)."""

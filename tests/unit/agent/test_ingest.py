@@ -27,6 +27,7 @@ from edgeagent.outbox.files import File, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, REPLAYED, DeadLimits, Leased
 from edgeagent.outbox.search import find
+from edgeagent.ports.account import event_problems
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
@@ -276,3 +277,20 @@ async def test_while_dead_letters_are_full_events_that_a_rule_wants_are_refused_
         await outbox.beside(lambda store: store.move(letter, NORMAL, REPLAYED, reason="", code=0, attempts=0))
         (again,) = await ingest.accept([event(id="2")])
         assert not again.duplicate
+
+
+async def test_a_batch_of_which_a_part_stands_on_a_refused_event_is_counted_once(outbox: Outbox) -> None:
+    ingest = make(outbox)
+    filler = b'{"temp": 95, "x": "%s"}' % (b"x" * 15_000)
+    no_segment_holds_them = [event(id="7"), *(event(filler, id=f"f{number}") for number in range(5))]
+    mixed = [event(id="7"), event(id="8"), event(b'{"temp": 20}', id="9")]
+    outcomes = await asyncio.gather(ingest.accept(no_segment_holds_them), ingest.accept(mixed), return_exceptions=True)
+    assert isinstance(outcomes[0], RecordTooLarge)
+    assert "the first event with id 7 was refused" in str(outcomes[1])
+    assert [trigger.record.id for trigger in await leased(outbox)] == ["8"]
+    counts = outbox.events
+    assert (counts.received, counts.stored, counts.refused) == (9, 1, 8)
+    assert list(event_problems(counts)) == []
+    assert ingest.rule_counts["overheat"].matched == 1
+    again = await ingest.accept([event(id="7"), event(id="8")])
+    assert [one.duplicate for one in again] == [False, True]
