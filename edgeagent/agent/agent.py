@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
@@ -21,8 +20,9 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.downlink import Downlink
 from edgeagent.agent.forwarder import Forwarder
-from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.local import LocalBroker
+from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
@@ -52,6 +52,7 @@ from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
+from edgeagent.ports.event_topics import EventTopics
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
@@ -60,7 +61,6 @@ _HTTP_CLOSE_S = 2.0
 # No answer and no status may have more than `messages.MAX_MESSAGE_BYTES`. What is a little larger is still received, so
 # that it is told; what is larger than this the broker discards.
 _MAX_PACKET_BYTES = 2 << 20
-_SESSION_BYTES = 4
 
 _log = logging.getLogger(__name__)
 
@@ -187,16 +187,22 @@ class _Agent:
         dedupe = Dedupe(config.outbox.dedupe_events)
         for key, digest in outbox.recent_keys:
             dedupe.add(key, digest)
-        self._ingest = Ingest(
+        deliveries = Deliveries()
+        self._session = LocalSession(self._filesystem, self._directory)
+        for delivery in outbox.recent_deliveries:
+            if delivery.session == self._session.token:
+                deliveries.add(delivery.session, delivery.packet_id, delivery.digest, delivery.event_id)
+        self._intake = EventIntake(
             self._id,
             self._rules,
             outbox,
             dedupe,
             clock,
             max_event_bytes=config.outbox.max_event_bytes,
+            deliveries=deliveries,
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
-        self._reloader = Reloader(self._path, config, self._rules, self._ingest.rule_counts)
+        self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts)
         uplink = config.uplink
         addressing = Addressing(self._id, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
         self._forwarder = Forwarder(
@@ -210,8 +216,8 @@ class _Agent:
             max_age_s=config.outbox.max_age,
             max_event_bytes=config.outbox.max_event_bytes,
             park_after=config.outbox.park_after,
-            rule_counts=self._ingest.rule_counts,
-            guard=self._ingest.guarded.guard,
+            rule_counts=self._intake.rule_counts,
+            firing_limits=self._intake.firing_limits,
         )
         self._asking = Asking(
             self._id,
@@ -239,14 +245,14 @@ class _Agent:
         )
         self._local = self._make_local(config.local) if config.local is not None else None
         device = DeviceApi(
-            self._ingest, outbox, ledger, self._rules, ends_published=uplink.settle == "broker", stats=self._stats
+            self._intake, outbox, ledger, self._rules, ends_published=uplink.settle == "broker", stats=self._stats
         )
         operator = OperatorService(
             outbox,
             self._directory / "outbox",
             now_ms=clock.now_ms,
             wake=outbox.on_change,  # the forwarder's, made above
-            is_draining=lambda: self._ingest.draining,
+            is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
         )
         self._http = HttpServer(
@@ -260,31 +266,16 @@ class _Agent:
         )
 
     def _make_local(self, local: Local) -> LocalBroker:
-        kept = self._directory / "local-session"
-        session = self._filesystem.read(kept).decode("ascii", "replace") if self._filesystem.exists(kept) else ""
-        deliveries = Deliveries(session)
-        for delivery in self._outbox.recent_deliveries:
-            if delivery.session == session:
-                deliveries.add(delivery.packet_id, delivery.digest, delivery.event_id)
-
-        async def new_session() -> str:
-            token = secrets.token_hex(_SESSION_BYTES)
-            await asyncio.to_thread(self._filesystem.replace, kept, token.encode())
-            return token
-
         up = self._config.uplink
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._local_told = ConnectionTold("local broker", local.addresses, "devices reach us by HTTP only, retrying")
+        own = own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
         return LocalBroker(
-            local.subscribe,
-            self._ingest,
-            self._outbox,
+            EventTopics(local.subscribe, own),
+            self._intake,
             self._relay,
             self._local_told,
-            self._clock,
-            deliveries=deliveries,
-            new_session=new_session,
-            own_topics=own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics),
+            self._session,
         )
 
     async def _listen(self) -> None:
@@ -357,7 +348,7 @@ class _Agent:
     async def _drain(self) -> None:
         """Refuse new events, let what is in flight be acknowledged, say that we go."""
         systemd.stopping()
-        self._ingest.draining = True
+        self._intake.draining = True
         await self._http.close(_HTTP_CLOSE_S)
         await self._forwarder.drain()
         await self._chores.idle()
@@ -388,7 +379,7 @@ class _Agent:
                 "certificate_days_left": self._rotation.days_left,
             },
             "ledger": self._ledger.stats()._asdict(),
-            "rules": msgspec.to_builtins(self._ingest.rule_counts),
+            "rules": msgspec.to_builtins(self._intake.rule_counts),
         }
         if self._local is not None:
             stats["local"] = {

@@ -1,4 +1,4 @@
-"""What the agent offers to devices, over ingest, ledger and outbox."""
+"""What the agent offers to devices, over intake, ledger and outbox."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.lookup import BUFFERED_LOGS, Lookup
 from edgeagent.common.times import rfc3339
@@ -22,14 +22,14 @@ from edgeagent.wire.messages import Report, State
 
 
 class DeviceApi:
-    """`DevicePort`: events are handed to ingest; questions are answered from the ledger, and from the outbox.
+    """`DevicePort`: events are handed to the intake; questions are answered from the ledger, and from the outbox.
 
     It owns nothing and changes nothing by itself.
     """
 
     def __init__(
         self,
-        ingest: Ingest,
+        intake: EventIntake,
         outbox: Outbox,
         ledger: Ledger,
         rules: RuleSet,
@@ -38,7 +38,7 @@ class DeviceApi:
         stats: Callable[[], dict[str, Any]],
     ) -> None:
         """`ends_published`: settle = "broker". `stats` puts all parts' figures together."""
-        self._ingest = ingest
+        self._intake = intake
         self._outbox = outbox
         self._ledger = ledger
         self._rules = rules
@@ -48,7 +48,7 @@ class DeviceApi:
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events; see `DevicePort`."""
-        return await self._ingest.accept(drafts)
+        return await self._intake.accept(drafts)
 
     async def trigger(self, correlation_id: str, wait_s: float) -> Report | None:
         """A trigger's report; see `DevicePort`."""
@@ -81,7 +81,7 @@ class DeviceApi:
 
     def not_ready(self) -> str | None:
         """Why no event can be accepted now; see `DevicePort`."""
-        if self._ingest.draining:
+        if self._intake.draining:
             return "the agent is stopping"
         if self._outbox.health.failure:
             return self._outbox.health.failure

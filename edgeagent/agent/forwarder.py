@@ -37,7 +37,7 @@ from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.link import SUCCESS, Ack, Link, Publication
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import PARKED, SETTLED, WINDOWS, Leased
-from edgeagent.rules.firing_limits import Guard
+from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import Rule, RuleSet
 from edgeagent.rules.trigger import correlation_id
 
@@ -61,7 +61,7 @@ class Forwarder:
         max_event_bytes: int,
         park_after: int,
         rule_counts: dict[str, RuleCounts],
-        guard: Guard,
+        firing_limits: FiringLimits,
     ) -> None:
         self.counts = ForwarderCounts()
         self.trouble = Trouble()
@@ -72,7 +72,7 @@ class Forwarder:
         self._clock = clock
         self._max_age_s = max_age_s
         self._park_after = park_after
-        self._guard = guard
+        self._firing_limits = firing_limits
         self._pace = Pace(uplink.max_inflight)
         self._suspicion = Suspicion()
         by_broker = uplink.settle == "broker"
@@ -347,7 +347,7 @@ class Forwarder:
     def _newer(self, leased: Leased) -> str:
         """The correlation id of the trigger that stands for this one, which was never published; empty if none does."""
         record = leased.record
-        newest = self._guard.newest(leased.rule, record.source)
+        newest = self._firing_limits.newest(leased.rule, record.source)
         if newest is None or newest.event_id == record.id or leased.moved is not None:
             return ""
         accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)

@@ -6,8 +6,9 @@ import ipaddress
 from collections.abc import Iterator
 
 from edgeagent.config.addresses import split_broker_url
-from edgeagent.config.tables import AgentConfig, Connection, LocalSubscription, Uplink
+from edgeagent.config.tables import AgentConfig, Connection, Uplink
 from edgeagent.errors import Problem
+from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.wire import topics
 
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104  nothing listens here
@@ -70,7 +71,7 @@ def _place(host: str) -> str:
     return "localhost" if str(mapped) in _THIS_MACHINE else str(mapped)
 
 
-def _overlaps(uplink: Uplink, subscriptions: list[LocalSubscription]) -> Iterator[tuple[str, str, str]]:
+def _overlaps(uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterator[tuple[str, str, str]]:
     """Path of the subscription, key and topic of ours, for each topic of ours that is not reserved anyway."""
     own = [("uplink.trigger_topic", uplink.trigger_topic), ("uplink.response_topic", uplink.response_topic)]
     own += [(f"uplink.status_topics[{index}]", topic) for index, topic in enumerate(uplink.status_topics)]
@@ -84,7 +85,7 @@ def _overlaps(uplink: Uplink, subscriptions: list[LocalSubscription]) -> Iterato
                 yield f"local.subscribe[{index}].topic", key, topic
 
 
-def _levels_left_out(subscription: LocalSubscription) -> str:
+def _levels_left_out(subscription: EventSubscription) -> str:
     """Which `+` of the topic the source does not tell apart, in words; "" when none is."""
     source = subscription.source
     if source is None:

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from edgeagent.common.units import Duration, Size
-from edgeagent.events.payload import Form
+from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.wire import topics
 
@@ -65,23 +65,12 @@ class Uplink(Connection, frozen=True, kw_only=True):
     accept_dry_run: bool = False
 
 
-class LocalSubscription(_Table, frozen=True, kw_only=True):
-    """`[[local.subscribe]]`: which local messages are events."""
-
-    topic: str
-    source: str | None = None
-    type: str = "event"
-    id: str = ""
-    data: Form = "auto"
-    nan: Literal["refuse", "null"] = "refuse"
-
-
 class Local(Connection, frozen=True, kw_only=True):
     """`[local]`: the broker that devices publish to."""
 
     url: str = "mqtt://127.0.0.1:1883"
     client_id: str = "edgeagent-{agent}-local"
-    subscribe: list[LocalSubscription] = []
+    subscribe: list[EventSubscription] = []
 
 
 class AgentTable(_Table, frozen=True, kw_only=True):

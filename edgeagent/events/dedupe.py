@@ -21,7 +21,7 @@ _KEY = blake2b(digest_size=KEY_BYTES)
 _DIGEST = blake2b(digest_size=DIGEST_BYTES)
 
 
-class Verdict(Enum):
+class DedupeVerdict(Enum):
     """What an event is, compared with those before it."""
 
     NEW = "new"
@@ -59,12 +59,12 @@ class Dedupe:
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
         self._rules: dict[bytes, tuple[str, ...]] = {}
 
-    def check(self, key: bytes, digest: bytes) -> Verdict:
+    def check(self, key: bytes, digest: bytes) -> DedupeVerdict:
         """Compare an event with those that were added."""
         known = self._digests.get(key)
         if known is None:
-            return Verdict.NEW
-        return Verdict.DUPLICATE if known == digest else Verdict.CONFLICT
+            return DedupeVerdict.NEW
+        return DedupeVerdict.DUPLICATE if known == digest else DedupeVerdict.CONFLICT
 
     def rules(self, key: bytes) -> tuple[str, ...]:
         """Of which rules an event has a trigger, where that is known; else empty."""
@@ -88,26 +88,32 @@ class Dedupe:
 
 
 class Deliveries:
-    """The last MQTT deliveries of one session that became events, by packet id.
+    """MQTT deliveries that became events without an id of their own, by session and packet id.
 
-    Only those that a broker has open can come again (`OPEN_DELIVERIES`). A packet id that comes without DUP is a new
-    message and takes the place of the old one.
+    What a sender delivers again is the same event. A packet id that comes without DUP is a new message and takes the
+    place of the old one. Of each session the last `OPEN_DELIVERIES` are kept, since only those that the sender has open
+    can come again; whoever opens sessions says when they end (`forget`), or their deliveries stay here.
     """
 
-    def __init__(self, session: str) -> None:
-        """No deliveries yet, for the session that this token names."""
-        self.session = session
-        self._known: OrderedDict[int, tuple[bytes, str]] = OrderedDict()
+    def __init__(self) -> None:
+        self._sessions: dict[str, OrderedDict[int, tuple[bytes, str]]] = {}
 
-    def event_id(self, packet_id: int, digest: bytes) -> str | None:
+    def event_id(self, session: str, packet_id: int, digest: bytes) -> str | None:
         """The id of the event that this very delivery became when it came before."""
-        known = self._known.get(packet_id)
-        return known[1] if known is not None and known[0] == digest else None
+        known = self._sessions.get(session)
+        delivery = known.get(packet_id) if known is not None else None
+        return delivery[1] if delivery is not None and delivery[0] == digest else None
 
-    def add(self, packet_id: int, digest: bytes, event_id: str) -> None:
+    def add(self, session: str, packet_id: int, digest: bytes, event_id: str) -> None:
         """Take up a delivery."""
-        known = self._known
+        known = self._sessions.get(session)
+        if known is None:
+            known = self._sessions[session] = OrderedDict()
         known.pop(packet_id, None)
         known[packet_id] = (digest, event_id)
         if len(known) > OPEN_DELIVERIES:
             known.popitem(last=False)
+
+    def forget(self, session: str) -> None:
+        """The session has ended: its packet ids begin anew."""
+        self._sessions.pop(session, None)

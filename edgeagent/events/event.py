@@ -26,8 +26,9 @@ _CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
 class Draft(msgspec.Struct, gc=False, kw_only=True):
     """An event as a device sent it. `data` is JSON text where `is_json`, else opaque bytes.
 
-    `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own.
-    `repeated`: that very delivery came before and was stored; `id` is then that event's.
+    `delivery` names the MQTT delivery that brought it, as (session token, packet id), when it has no id of its own;
+    `redelivered`: the sender says that it sent it before (DUP).
+    `repeated`: the intake found that this very delivery was taken before; `id` is then that event's.
     `value`: the data, decoded, where that was needed to see that it is JSON; else `UNSET`.
     """
 
@@ -43,6 +44,7 @@ class Draft(msgspec.Struct, gc=False, kw_only=True):
     traceparent: str | None = None
     topic: str | None = None
     delivery: tuple[str, int] | None = None
+    redelivered: bool = False
     repeated: bool = False
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.events.event import Draft
 from edgeagent.wire.messages import Report, State
 
@@ -29,6 +30,21 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
     triggers: tuple[TriggerRef, ...]
 
 
+class RefusedEvent(msgspec.Struct, frozen=True):
+    """One event that is not taken, and why.
+
+    `later`: it may be taken when it is offered again, because the outbox is full, the disk fails or the agent stops;
+    nothing is kept or counted of it. Otherwise it is refused for good, and counted.
+    """
+
+    error: MessageError | EventConflict | OutboxError | Draining
+
+    @property
+    def later(self) -> bool:
+        """Whether it may be offered again."""
+        return isinstance(self.error, (OutboxError, Draining)) and not isinstance(self.error, RecordTooLarge)
+
+
 class TriggerQuery(msgspec.Struct, frozen=True):
     """Which triggers to list; empty members do not restrict."""
 
@@ -36,6 +52,26 @@ class TriggerQuery(msgspec.Struct, frozen=True):
     rule: str = ""
     state: State | None = None
     limit: int = 100
+
+
+class EventPort(Protocol):
+    """Takes the events that messages bring: each is acknowledged, or refused, for itself."""
+
+    async def take(self, drafts: Sequence[Draft]) -> Mapping[int, RefusedEvent]:
+        """Take events, each for itself, in the order given. Returns which are not taken, by their place in `drafts`.
+
+        All others are synced to disk, or nothing needs to be stored of them; their `id` and `time` are filled in.
+        `repeated` is set in those of which the very delivery was stored before.
+
+        Offer again, in their order, those that are to be taken later. Cancelling the call does not undo it: the events
+        may be stored.
+        """
+
+    def refuse(self, error: MessageError) -> None:
+        """Count a message that should have brought an event, and of which no draft can be made."""
+
+    def end_session(self, session: str) -> None:
+        """The packet ids of an MQTT session begin anew: no delivery in it (`Draft.delivery`) is known any more."""
 
 
 class DevicePort(Protocol):
@@ -49,7 +85,7 @@ class DevicePort(Protocol):
         Raises:
             MessageError: an event breaks the contract; names the member.
             EventConflict: an id came before with other data.
-            RecordTooLarge: an event is larger than `outbox.max_event_bytes`.
+            RecordTooLarge: an event is larger than `outbox.max_event_bytes`, or all of them are than a segment.
             OutboxFull, StorageFailed, Draining: try again later.
         """
 

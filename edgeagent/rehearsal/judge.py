@@ -14,7 +14,7 @@ from edgeagent.common.elapsed import Instant
 from edgeagent.errors import MessageError
 from edgeagent.events.dedupe import event_key
 from edgeagent.events.event import Draft, Record, envelope, gathered, member_size, record
-from edgeagent.rules.firing_limits import Guard, Verdict
+from edgeagent.rules.firing_limits import FiringLimits, FiringVerdict
 from edgeagent.rules.firings import Firing
 from edgeagent.rules.gathering import Closed, Gathering
 from edgeagent.rules.ruleset import Rule, RuleSet
@@ -51,7 +51,7 @@ class Ruling(NamedTuple):
 
 
 PASSED = Ruling(Outcome.PASSED, matched=False)
-_VERDICTS = {Verdict.THROTTLED: Outcome.THROTTLED, Verdict.DISARMED: Outcome.DISARMED}
+_VERDICTS = {FiringVerdict.THROTTLED: Outcome.THROTTLED, FiringVerdict.DISARMED: Outcome.DISARMED}
 
 
 class Seen(NamedTuple):
@@ -87,7 +87,7 @@ class Judge:
         self.names = tuple(rule.name for rule in self._rules)
         self.ended: list[Ended] = []
         self._wanting = lru_cache(_MAX_WANTING)(self._want)
-        self._guard = Guard()
+        self._limits = FiringLimits()
         self._gathering: Gathering[_Member] = Gathering(max_event_bytes)
 
     def rulings(self, agent: str, seen: Seen, at_ms: int) -> dict[str, Ruling]:
@@ -104,9 +104,9 @@ class Judge:
                 ruling = self._matched(rule, _Member(seen, stored), Instant(at_ms, at_ms, _BOOT))
             result[rule.name] = ruling._replace(unarmed=unarmed.get(rule.name, ""))
         for name in armed:
-            step = self._guard.arm(name, event.source)
+            step = self._limits.arm(name, event.source)
             if step is not None:
-                self._guard.stored(step)
+                self._limits.stored(step)
         return result
 
     def end(self) -> None:
@@ -118,7 +118,7 @@ class Judge:
         unarmed: dict[str, str] = {}
         armed: list[str] = []
         for rule in self._rules.rearming(event.source):
-            if self._guard.waits(rule, event.source):
+            if self._limits.waits(rule, event.source):
                 try:
                     armed += [rule.name] if rule.rearm is not None and rule.rearm(envelope(event)) else []
                 except MessageError as exc:
@@ -128,10 +128,10 @@ class Judge:
     def _matched(self, rule: Rule, member: _Member, at: Instant) -> Ruling:
         source = member.record.source
         if rule.remembers:
-            verdict = self._guard.ask(rule, source, at).verdict
-            if verdict is not Verdict.FIRES:
+            verdict = self._limits.ask(rule, source, at).verdict
+            if verdict is not FiringVerdict.FIRES:
                 return Ruling(_VERDICTS[verdict], matched=True)
-            self._guard.stored(self._guard.fire(Firing(rule.name, source, member.record.id, *at)))
+            self._limits.stored(self._limits.fire(Firing(rule.name, source, member.record.id, *at)))
         if rule.window is not None:
             return self._gathered(rule, rule.window, member, at)
         return _rendered(rule, member.record)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from edgeagent.common.elapsed import is_set
 from edgeagent.common.times import instant
 from edgeagent.errors import MessageError
-from edgeagent.events.dedupe import Dedupe, Verdict, data_digest, event_key
+from edgeagent.events.dedupe import Dedupe, DedupeVerdict, data_digest, event_key
 from edgeagent.events.event import Draft, check
 from edgeagent.rehearsal.judge import PASSED, Ended, Judge, Outcome, Ruling, Seen
 from edgeagent.rules.spec import RuleSpec
@@ -208,8 +208,8 @@ class Rehearsal:
             return
         if len(event.data) > self._max_event_bytes:
             self.reject(where, f"data: has {len(event.data)} bytes, more than outbox.max_event_bytes")
-        elif event.id and (known := self._known(event)) is not Verdict.NEW:
-            if known is Verdict.DUPLICATE:
+        elif event.id and (known := self._known(event)) is not DedupeVerdict.NEW:
+            if known is DedupeVerdict.DUPLICATE:
                 self.duplicates += 1
             else:
                 self.reject(where, "id: came before, with other data")
@@ -233,10 +233,10 @@ class Rehearsal:
             self._before.end()
         self._end_windows()
 
-    def _known(self, event: Draft) -> Verdict:
+    def _known(self, event: Draft) -> DedupeVerdict:
         key, digest = event_key(event.source, event.id), data_digest(event.data)
         known = self._dedupe.check(key, digest)
-        if known is Verdict.NEW:
+        if known is DedupeVerdict.NEW:
             self._dedupe.add(key, digest)
         return known
 

@@ -1,8 +1,9 @@
-"""The guard says whether a rule that matched fires for this source now (contract section 11: `throttle`, `rearm`).
+"""Firing limits: whether a rule that matched fires for this source now (contract section 11: `throttle`, `rearm`).
 
-It decides when an event is accepted, which is before its trigger is stored, and events go on coming until it is. So a
-firing is a step that may be taken back: then the rule stands for that source as it did before. A step is over when it
-is stored or taken back; who was refused because of a step that is taken back must not stay refused (`Answer.because`).
+That is decided when an event is accepted, which is before its trigger is stored, and events go on coming until it is.
+So a firing is a step that may be taken back: then the rule stands for that source as it did before. A step is over when
+it is stored or taken back. An event that did not fire because of a step that is taken back must be decided about again
+(`FiringAnswer.because`).
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ from edgeagent.rules.firings import Firing, Firings
 from edgeagent.rules.ruleset import Rule
 
 
-class Verdict(StrEnum):
-    """What the guard says."""
+class FiringVerdict(StrEnum):
+    """Whether a rule fires, and if not, which of its keys holds it back."""
 
     FIRES = "fires"
     THROTTLED = "throttled"
     DISARMED = "disarmed"
 
 
-class Step:
+class FiringStep:
     """What a rule does for a source: it fires (`firing`), or is armed (None). `stored`, or `void`, or neither yet."""
 
     __slots__ = ("firing", "rule", "source", "stored", "void")
@@ -39,36 +40,40 @@ class Step:
         self.void = False
 
 
-class Answer(NamedTuple):
-    """What the guard says of one rule and one event.
+class FiringAnswer(NamedTuple):
+    """Whether one rule fires for one event.
 
     `because`: the step after which it does not fire, if that is not over.
     """
 
-    verdict: Verdict
-    because: Step | None = None
+    verdict: FiringVerdict
+    because: FiringStep | None = None
 
 
 class _Standing(NamedTuple):
     """Where a rule stands for a source: its last firing, and the step that it was, if that is not over."""
 
     firing: Firing | None
-    step: Step | None
+    step: FiringStep | None
 
 
-class Guard:
-    """See the module. What is stored counts in the order in which it was stored; on top of it what is not over yet."""
+class FiringLimits:
+    """Where each rule stands for each source, by its last firing: what `throttle`, `rearm` and `coalesce` go by.
+
+    It owns the firings that are stored, in the order in which they were stored, and on top of them the steps that are
+    not over yet. It never counts a step as stored before it is told so, and one that is taken back leaves no trace.
+    """
 
     def __init__(self, known: Iterable[Firing] = ()) -> None:
         """`known`: what was stored before."""
         self._stored = Firings(known)
-        self._open: dict[tuple[str, str], dict[Step, None]] = {}  # in the order in which they were taken
+        self._open: dict[tuple[str, str], dict[FiringStep, None]] = {}  # in the order in which they were taken
 
-    def ask(self, rule: Rule, source: str, now: Instant) -> Answer:
+    def ask(self, rule: Rule, source: str, now: Instant) -> FiringAnswer:
         """Whether a rule that matched an event of this source fires."""
         firing, step = self._standing(rule.name, source)
-        verdict = _verdict(rule, firing, now) if firing is not None else Verdict.FIRES
-        return Answer(verdict, step if verdict is not Verdict.FIRES else None)
+        verdict = _verdict(rule, firing, now) if firing is not None else FiringVerdict.FIRES
+        return FiringAnswer(verdict, step if verdict is not FiringVerdict.FIRES else None)
 
     def waits(self, rule: Rule, source: str) -> bool:
         """Whether the rule fires for this source only after its `rearm` filters held."""
@@ -82,16 +87,16 @@ class Guard:
         """
         return self._stored.get(rule, source)
 
-    def fire(self, firing: Firing) -> Step:
+    def fire(self, firing: Firing) -> FiringStep:
         """The rule fires."""
-        return self._begin(Step(firing.rule, firing.source, firing))
+        return self._begin(FiringStep(firing.rule, firing.source, firing))
 
-    def arm(self, rule: str, source: str) -> Step | None:
+    def arm(self, rule: str, source: str) -> FiringStep | None:
         """The rule's `rearm` filters held; None if there is nothing to arm."""
         firing, _ = self._standing(rule, source)
-        return self._begin(Step(rule, source, None)) if firing is not None and not firing.armed else None
+        return self._begin(FiringStep(rule, source, None)) if firing is not None and not firing.armed else None
 
-    def stored(self, step: Step) -> None:
+    def stored(self, step: FiringStep) -> None:
         """A step is stored."""
         self._end(step)
         step.stored = True
@@ -100,17 +105,17 @@ class Guard:
         else:
             self._stored.armed(step.rule, step.source)
 
-    def take_back(self, step: Step) -> None:
+    def take_back(self, step: FiringStep) -> None:
         """A step was not stored; again is harmless, also after it was stored."""
         if not step.stored and not step.void:
             self._end(step)
             step.void = True
 
-    def _begin(self, step: Step) -> Step:
+    def _begin(self, step: FiringStep) -> FiringStep:
         self._open.setdefault((step.rule, step.source), {})[step] = None
         return step
 
-    def _end(self, step: Step) -> None:
+    def _end(self, step: FiringStep) -> None:
         key = step.rule, step.source
         steps = self._open[key]
         del steps[step]
@@ -132,11 +137,11 @@ def _as(firing: Firing, armed: bool) -> Firing:
     return msgspec.structs.replace(firing, armed=True) if armed else firing
 
 
-def _verdict(rule: Rule, firing: Firing, now: Instant) -> Verdict:
+def _verdict(rule: Rule, firing: Firing, now: Instant) -> FiringVerdict:
     if rule.throttle_s:
         since = elapsed(firing.at, now)
         if since.certain and since.s < rule.throttle_s:
-            return Verdict.THROTTLED
+            return FiringVerdict.THROTTLED
     if rule.rearm is not None and not firing.armed:
-        return Verdict.DISARMED
-    return Verdict.FIRES
+        return FiringVerdict.DISARMED
+    return FiringVerdict.FIRES

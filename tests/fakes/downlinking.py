@@ -19,7 +19,7 @@ from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.downlink import Downlink
 from edgeagent.agent.forwarder import Forwarder
-from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.uplink import Addressing
 from edgeagent.config.tables import Uplink
 from edgeagent.events.dedupe import Dedupe
@@ -52,7 +52,7 @@ class Scene:
         self.chores = Chores()
         self.failed: list[BaseException] = []  # what ended a task
         rules = RuleSet([_RULE])
-        self._ingest = Ingest(AGENT, rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
+        self._intake = EventIntake(AGENT, rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
         addressing = Addressing(AGENT, "argo/workflows/trigger", "argo/workflows/response/{agent}")
         self.forwarder = Forwarder(
             addressing,
@@ -65,8 +65,8 @@ class Scene:
             max_age_s=1e9,
             max_event_bytes=16 << 10,
             park_after=20,
-            rule_counts=self._ingest.rule_counts,
-            guard=self._ingest.guarded.guard,
+            rule_counts=self._intake.rule_counts,
+            firing_limits=self._intake.firing_limits,
         )
         self.asking = Asking(
             AGENT,
@@ -105,7 +105,7 @@ class Scene:
             Draft(source="boiler-1", data=b'{"n": %d}' % number, is_json=True, id=f"e-{number}")
             for number in itertools.islice(self._numbers, count)
         ]
-        accepted = await self._ingest.accept(drafts)
+        accepted = await self._intake.accept(drafts)
         names = [one.triggers[0].correlation_id for one in accepted]
         await self.until(lambda: self._take() >= {*names}, "the triggers")
         await self.chores.idle()

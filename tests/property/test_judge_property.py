@@ -8,13 +8,16 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeagent.agent.clock import Moment
-from edgeagent.agent.counts import RuleCounts
-from edgeagent.agent.guarded import Guarded
+from edgeagent.agent.event_account import EventAccount
+from edgeagent.agent.prepared import Prepared
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.times import rfc3339
 from edgeagent.common.units import Duration
 from edgeagent.events.event import Draft
+from edgeagent.ports.account import EventCounts
 from edgeagent.rehearsal.judge import Judge, Outcome, Seen
+from edgeagent.rules.firing_decisions import decide
+from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 
@@ -53,24 +56,28 @@ EVENTS = st.lists(
 @given(EVENTS)
 def test_a_rehearsal_decides_as_the_agent_does(events: list[tuple[str, str, bytes, int]]) -> None:
     rules = RuleSet(SPECS)
-    counts = {rule.name: RuleCounts() for rule in rules}
-    guarded = Guarded(rules, counts, b"boot", [])
+    account = EventAccount(rules, EventCounts())
+    counts = account.rule_counts
+    limits = FiringLimits()
     judge = Judge(SPECS, max_event_bytes=1000)
     made = {outcome: dict.fromkeys(judge.names, 0) for outcome in Outcome}
     at_ms = START_MS
     for number, (source, kind, data, gap_ms) in enumerate(events):
         at_ms += gap_ms
         draft = Draft(source=source, data=data, is_json=True, id=str(number), type=kind, time=rfc3339(at_ms))
-        decision = guarded.decide(draft, rules.match(draft).rules, Moment(at_ms, at_ms, draft.time))
-        guarded.stored(decision)
-        guarded.count(decision)
+        match = rules.match(draft)
+        decision = decide(limits, rules, draft, match.rules, Instant(at_ms, at_ms, b"boot"))
+        for step in decision.steps:
+            limits.stored(step)
+        account.taken(
+            [Prepared(draft.id, source, decision.rules, None, b"", b"", decision.high, False, match.errors, decision)]
+        )
         rulings = judge.rulings("gw-1", Seen(str(number), draft), at_ms)
         fired = [name for name, ruling in rulings.items() if ruling.outcome is Outcome.TRIGGERED]
         assert fired == list(decision.rules)
         for name, ruling in rulings.items():
             made[ruling.outcome][name] += 1
             made[Outcome.FAILED][name] += bool(ruling.unarmed)
-            counts[name].errors += any(name == failed for failed, _ in rules.match(draft).errors)  # as ingest counts it
     assert made[Outcome.THROTTLED] == {name: each.throttled for name, each in counts.items()}
     assert made[Outcome.DISARMED] == {name: each.disarmed for name, each in counts.items()}
     assert made[Outcome.FAILED] == {name: each.errors for name, each in counts.items()}

@@ -15,7 +15,7 @@ import pytest
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.forwarder import Forwarder
-from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.uplink import Addressing
 from edgeagent.common.units import Duration
@@ -54,7 +54,7 @@ class Scene:
         self.ledger = ledger
         self.rules = RuleSet(specs)
         self.chores = Chores()
-        self.ingest = Ingest("gw-1", self.rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
+        self.intake = EventIntake("gw-1", self.rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
         self.forwarder = Forwarder(
             Addressing("gw-1", "argo/workflows/trigger", "argo/workflows/response/{agent}"),
             Uplink(settle="broker", max_inflight=window),
@@ -66,8 +66,8 @@ class Scene:
             max_age_s=1e9,
             max_event_bytes=16 << 10,
             park_after=20,
-            rule_counts=self.ingest.rule_counts,
-            guard=self.ingest.guarded.guard,
+            rule_counts=self.intake.rule_counts,
+            firing_limits=self.intake.firing_limits,
         )
         self.link = FakeLink()
         self.told: list[Publication] = []  # what the broker took
@@ -76,7 +76,7 @@ class Scene:
     async def accept(self, *numbers: int, source: str = "boiler-1") -> list[str]:
         """Take events; returns their correlation ids."""
         drafts = [Draft(source=source, data=b'{"n": %d}' % n, is_json=True, id=f"e-{n}") for n in numbers]
-        return [one.triggers[0].correlation_id for one in await self.ingest.accept(drafts)]
+        return [one.triggers[0].correlation_id for one in await self.intake.accept(drafts)]
 
     def up(self) -> None:
         """The uplink is there."""
@@ -214,7 +214,7 @@ async def test_windows_that_closed_before_a_stop_are_sent_after_it_and_their_mem
     async with scene(tmp_path, GATHERED) as made:
         promised = await made.accept(1, 2, 3, 4)
         made.up()
-        await made.until(lambda: made.ingest.rule_counts["many"].gathered == 3, "a window")
+        await made.until(lambda: made.intake.rule_counts["many"].gathered == 3, "a window")
         made.forwarder.down()
     async with scene(tmp_path, GATHERED) as made:
         assert made.outbox.health.account.pending == 2
@@ -343,7 +343,7 @@ async def test_a_new_event_that_is_heard_wakes_those_that_were_not(
 
 async def bad(made: Scene, *numbers: int) -> None:
     """Events that match and have no value for the rule's parameter."""
-    await made.ingest.accept(
+    await made.intake.accept(
         [Draft(source="boiler-1", data=b"{}", is_json=True, id=f"bad-{number}") for number in numbers]
     )
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from errno import EIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,37 @@ from typing import Any
 import pytest
 
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.ingest import Ingest, Prepared
+from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.local import LocalBroker
+from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.uplink import ConnectionTold
-from edgeagent.config.tables import LocalSubscription
-from edgeagent.errors import OutboxError, Unavailable
-from edgeagent.events.dedupe import Dedupe, Deliveries
+from edgeagent.errors import RecordTooLarge, Unavailable
+from edgeagent.events.dedupe import Dedupe
+from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Group
+from edgeagent.ports.event_topics import EventSubscription, EventTopics
 from edgeagent.rules.ruleset import RuleSet
-from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
+from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.link import FakeLink, delivery
 from tests.fakes.outbox import running_outbox
 from tests.waiting import until
 
 SUBSCRIPTIONS = [
-    LocalSubscription(topic="sensors/+/data", source="{1}"),
-    LocalSubscription(topic="meters/#", id="body.seq", type="reading"),
-    LocalSubscription(topic="edgeagent/#"),
-    LocalSubscription(topic="clouds"),
-    LocalSubscription(topic="clouds/+"),
-    LocalSubscription(topic="switches/+", source="{1}", data="text"),
-    LocalSubscription(topic="gauges/+", source="{1}", data="json", nan="null"),
-    LocalSubscription(topic="strict/+", source="{1}", data="json"),
-    LocalSubscription(topic="blobs/+", source="{1}", data="bytes"),
+    EventSubscription(topic="sensors/+/data", source="{1}"),
+    EventSubscription(topic="meters/#", id="body.seq", type="reading"),
+    EventSubscription(topic="edgeagent/#"),
+    EventSubscription(topic="clouds"),
+    EventSubscription(topic="clouds/+"),
+    EventSubscription(topic="switches/+", source="{1}", data="text"),
+    EventSubscription(topic="gauges/+", source="{1}", data="json", nan="null"),
+    EventSubscription(topic="strict/+", source="{1}", data="json"),
+    EventSubscription(topic="blobs/+", source="{1}", data="bytes"),
 ]
 
 
@@ -47,8 +52,9 @@ ALL = [RuleSpec("all", "plant", template="t")]
 class Bench:
     """A local broker's owner with a link that the test plays."""
 
-    def __init__(self, broker: LocalBroker, outbox: Outbox) -> None:
+    def __init__(self, broker: LocalBroker, intake: EventIntake, outbox: Outbox) -> None:
         self.broker = broker
+        self.intake = intake
         self.outbox = outbox
         self.link = FakeLink()
         broker.on_up(self.link, session_present=True)
@@ -59,6 +65,12 @@ class Bench:
         self.broker.on_messages([delivery(topic, payload, packet_id, **fields)])
         await until(lambda: len(self.link.acknowledged) > before)
 
+    async def refuse_whole(self, *drafts: Draft) -> None:
+        """Somebody sends these events by HTTP, with so much beside them that no segment takes all of it."""
+        beside = [Draft(source="wide", data=b'"%b"' % (b"x" * 900), is_json=True) for _ in range(80)]
+        with pytest.raises(RecordTooLarge):
+            await self.intake.accept([*drafts, *beside])
+
     async def stored(self) -> list[tuple[str, str, str, bytes]]:
         """Source, type, id and data of what is stored and was not asked for before."""
         leased = await self.outbox.lease(NORMAL)
@@ -66,28 +78,23 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(directory: Path, session: str = "s1", rules: Sequence[RuleSpec] = ALL) -> AsyncIterator[Bench]:
-    async with running_outbox(directory) as outbox:
+async def bench(
+    directory: Path, rules: Sequence[RuleSpec] = ALL, filesystem: Filesystem | None = None
+) -> AsyncIterator[Bench]:
+    async with running_outbox(directory, filesystem=filesystem) as outbox:
         ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=True)
-        ingest = Ingest("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=1000)
-
-        async def new_session() -> str:
-            return "s2"
+        intake = EventIntake("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=1000)
 
         broker = LocalBroker(
-            SUBSCRIPTIONS,
-            ingest,
-            outbox,
+            EventTopics(SUBSCRIPTIONS, ["blobs/triggers", "meters/+/status"]),
+            intake,
             LocalRelay(ledger, "edgeagent/status/{source}", retain=True),
             ConnectionTold("local broker", ["mqtt://127.0.0.1"], "retrying"),
-            Clock(),
-            deliveries=Deliveries(session),
-            new_session=new_session,
-            own_topics=["blobs/triggers", "meters/+/status"],
+            LocalSession(OsFilesystem(), directory),
         )
         running = asyncio.create_task(broker.run())
         try:
-            yield Bench(broker, outbox)
+            yield Bench(broker, intake, outbox)
         finally:
             running.cancel()
             await asyncio.wait([running])
@@ -113,23 +120,6 @@ async def test_more_messages_than_one_segment_takes_are_stored_in_order_in_parts
             found += [data for _, _, _, data in stored]
         assert found == payloads
         assert local.outbox.events.duplicate == 0
-
-
-async def test_what_was_stored_beside_a_refused_event_is_a_duplicate_when_it_is_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with bench(tmp_path) as local:
-        ingest = local.broker._ingest
-        store, refused = ingest.store, iter([True])
-
-        async def refused_once(prepared: Sequence[Prepared]) -> OutboxError | None:
-            await store(prepared)
-            return OutboxError("an earlier event was refused") if next(refused, False) else None
-
-        monkeypatch.setattr(ingest, "store", refused_once)
-        await local.take("meters/a/b", b'{"seq": 17}')
-        assert [event_id for _, _, event_id, _ in await local.stored()] == ["17"]
-        assert local.outbox.events.duplicate == 1
 
 
 async def test_under_load_what_the_next_turns_bring_shares_a_commit(
@@ -316,3 +306,40 @@ async def test_an_event_without_a_value_that_its_rule_demands_is_acknowledged_co
         assert [data for _, _, _, data in await local.stored()] == [b'{"temp": 95}']
         assert (local.broker.counts.malformed, local.outbox.events.refused) == (1, 1)
         assert "rule inspect: parameter temp: the event has no body.temp" in caplog.text
+
+
+async def test_an_event_beside_one_that_stands_on_a_refused_event_is_stored_and_counted_once(tmp_path: Path) -> None:
+    async with bench(tmp_path) as local:
+        first = Draft(source="meters/a", id="17", data=b'{"seq": 17}', is_json=True, topic="meters/a")
+        sending = asyncio.create_task(local.refuse_whole(first))
+        await asyncio.sleep(0)
+        local.broker.on_messages([delivery("meters/a", b'{"seq": 17}', 1), delivery("sensors/b/data", b"8", 2)])
+        await until(lambda: len(local.link.acknowledged) == 2)
+        await sending
+        assert sorted(data for _, _, _, data in await local.stored()) == [b"8", b'{"seq": 17}']
+        counts = local.outbox.events
+        assert (counts.received, counts.stored, counts.refused, counts.duplicate) == (83, 2, 81, 0)
+
+
+async def test_what_a_rule_cannot_decide_about_a_held_message_is_counted_once(tmp_path: Path) -> None:
+    hot = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
+    disk = FaultyFilesystem()
+    rules = [*ALL, RuleSpec("hot", "plant", template="t", filters=hot)]
+    async with bench(tmp_path, rules=rules, filesystem=disk) as local:
+        disk.fail(EIO, *CHANGES)
+        local.broker.on_messages([delivery("sensors/b/data", b"{}")])
+        await until(lambda: bool(local.broker.held))
+        disk.heal()
+        await until(lambda: len(local.link.acknowledged) == 1)
+        assert local.intake.rule_counts["hot"].errors == 1
+
+
+async def test_what_a_rule_cannot_decide_about_a_message_is_counted_once_although_it_is_stored_in_parts(
+    tmp_path: Path,
+) -> None:
+    hot = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
+    async with bench(tmp_path, rules=[*ALL, RuleSpec("hot", "plant", template="t", filters=hot)]) as local:
+        payload = b'{"filler": "%b"}' % (b"x" * 900)
+        local.broker.on_messages([delivery("sensors/b/data", payload, n) for n in range(1, 101)])
+        await until(lambda: len(local.link.acknowledged) == 100)
+        assert local.intake.rule_counts["hot"].errors == 100

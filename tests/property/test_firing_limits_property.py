@@ -1,4 +1,4 @@
-"""The guard under any interleaving of what may be asked of it and of what becomes of it, beside a naive one."""
+"""The limits under any interleaving of what may be asked of it and of what becomes of it, beside a naive one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from edgeagent.common.elapsed import Instant
 from edgeagent.common.units import Duration
-from edgeagent.rules.firing_limits import Guard, Step, Verdict
+from edgeagent.rules.firing_limits import FiringLimits, FiringStep, FiringVerdict
 from edgeagent.rules.firings import Firing
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import Filters, RuleSpec, TimeFilter
@@ -59,10 +59,10 @@ class GuardLife(RuleBasedStateMachine):
         super().__init__()
         self.now_ms = 0
         self.fired = 0
-        self.guard = Guard()
+        self.limits = FiringLimits()
         self.naive = Naive()
-        self.open: list[Step] = []
-        self.refused_for_now: list[Step] = []
+        self.open: list[FiringStep] = []
+        self.refused_for_now: list[FiringStep] = []
 
     @rule(ms=st.integers(0, THROTTLE_MS))
     def pass_time(self, ms: int) -> None:
@@ -74,11 +74,11 @@ class GuardLife(RuleBasedStateMachine):
         """An event matched the rule."""
         now = Instant(self.now_ms, self.now_ms, BOOT)
         open_before = [step for step in self.open if (step.rule, step.source) == (asked.name, source)]
-        verdict, because = self.guard.ask(asked, source, now)
-        if verdict is Verdict.FIRES:
+        verdict, because = self.limits.ask(asked, source, now)
+        if verdict is FiringVerdict.FIRES:
             assert because is None
             self.fired += 1
-            self.open.append(self.guard.fire(Firing(asked.name, source, f"{self.fired}", *now)))
+            self.open.append(self.limits.fire(Firing(asked.name, source, f"{self.fired}", *now)))
         elif because is None:
             assert not self.naive.fires(asked, source, self.now_ms), "refused by nothing that is stored"
         else:
@@ -86,16 +86,16 @@ class GuardLife(RuleBasedStateMachine):
             assert because.firing is not None
             self.refused_for_now.append(because)
         if not open_before:
-            assert (verdict is Verdict.FIRES) == self.naive.fires(asked, source, self.now_ms)
+            assert (verdict is FiringVerdict.FIRES) == self.naive.fires(asked, source, self.now_ms)
 
     @rule(asked=st.sampled_from(RULES), source=st.sampled_from(SOURCES))
     def arming_event(self, asked: Rule, source: str) -> None:
         """An event met the filters after which the rule fires again."""
-        if self.guard.waits(asked, source):
-            step = self.guard.arm(asked.name, source)
+        if self.limits.waits(asked, source):
+            step = self.limits.arm(asked.name, source)
             assert step is not None
             self.open.append(step)
-            assert not self.guard.waits(asked, source)
+            assert not self.limits.waits(asked, source)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data(), stored=st.booleans())
@@ -103,12 +103,12 @@ class GuardLife(RuleBasedStateMachine):
         """A step is over."""
         step = self.open.pop(data.draw(st.integers(0, len(self.open) - 1)))
         if stored:
-            self.guard.stored(step)
+            self.limits.stored(step)
             self.naive.steps.append((step.rule, step.source, step.firing))
-            self.guard.take_back(step)  # comes too late
+            self.limits.take_back(step)  # comes too late
             assert (step.stored, step.void) == (True, False)
         else:
-            self.guard.take_back(step)
+            self.limits.take_back(step)
             assert (step.stored, step.void) == (False, True)
 
     @invariant()
@@ -116,23 +116,23 @@ class GuardLife(RuleBasedStateMachine):
         """Steps that are not over are no triggers yet."""
         for asked in RULES:
             for source in SOURCES:
-                assert self.guard.newest(asked.name, source) == self.naive.last(asked.name, source)
+                assert self.limits.newest(asked.name, source) == self.naive.last(asked.name, source)
 
     def teardown(self) -> None:
         """With everything over it answers as one does that begins with what was stored, and holds nothing more."""
         while self.open:
-            self.guard.take_back(self.open.pop())
+            self.limits.take_back(self.open.pop())
         assert all(step.stored != step.void for step in self.refused_for_now)
         stored = [self.naive.last(asked.name, source) for asked in RULES for source in SOURCES]
-        fresh = Guard(firing for firing in stored if firing is not None)
+        fresh = FiringLimits(firing for firing in stored if firing is not None)
         for asked in RULES:
             for source in SOURCES:
                 for later_ms in (0, THROTTLE_MS):
                     now = Instant(0, self.now_ms + later_ms, BOOT)
-                    answer = self.guard.ask(asked, source, now)
+                    answer = self.limits.ask(asked, source, now)
                     assert answer == fresh.ask(asked, source, now)
                     assert answer.because is None
-                assert self.guard.waits(asked, source) == fresh.waits(asked, source)
+                assert self.limits.waits(asked, source) == fresh.waits(asked, source)
 
 
 TestGuardLife = GuardLife.TestCase

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.ingest import Ingest
+from edgeagent.agent.intake import EventIntake
 from edgeagent.common.units import Duration
 from edgeagent.errors import (
     DeadLettersFull,
@@ -55,8 +55,8 @@ class FailingDisk(OsFilesystem):
         return super().create(path, size)
 
 
-def make(outbox: Outbox, rules: Sequence[RuleSpec] = RULES) -> Ingest:
-    return Ingest("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=16 << 10)
+def make(outbox: Outbox, rules: Sequence[RuleSpec] = RULES) -> EventIntake:
+    return EventIntake("gw-1", RuleSet(rules), outbox, Dedupe(1000), Clock(), max_event_bytes=16 << 10)
 
 
 @pytest.fixture
@@ -95,8 +95,8 @@ def test_an_id_says_nothing_about_the_others_of_its_millisecond() -> None:
 
 
 async def test_the_same_event_twice_in_one_batch_is_stored_once(outbox: Outbox) -> None:
-    ingest = make(outbox)
-    first, second = await ingest.accept([event(id="7"), event(id="7")])
+    intake = make(outbox)
+    first, second = await intake.accept([event(id="7"), event(id="7")])
     assert (first.duplicate, second.duplicate) == (False, True)
     assert first.triggers == second.triggers
     assert len(await leased(outbox)) == 1
@@ -104,28 +104,28 @@ async def test_the_same_event_twice_in_one_batch_is_stored_once(outbox: Outbox) 
 
 
 async def test_a_batch_with_one_wrong_event_is_refused_whole_and_may_come_again(outbox: Outbox) -> None:
-    ingest = make(outbox)
+    intake = make(outbox)
     with pytest.raises(MessageError, match="source"):
-        await ingest.accept([event(id="1"), event(source="no#hash")])
-    await ingest.accept([event(id="1")])
+        await intake.accept([event(id="1"), event(source="no#hash")])
+    await intake.accept([event(id="1")])
     assert [trigger.record.id for trigger in await leased(outbox)] == ["1"]
     assert (outbox.events.received, outbox.events.stored, outbox.events.refused) == (3, 1, 2)
 
 
 async def test_a_conflict_is_counted_as_one_and_stores_nothing(outbox: Outbox) -> None:
-    ingest = make(outbox)
-    await ingest.accept([event(id="1")])
+    intake = make(outbox)
+    await intake.accept([event(id="1")])
     with pytest.raises(EventConflict):
-        await ingest.accept([event(id="2"), event(b'{"temp": 96}', id="1")])
+        await intake.accept([event(id="2"), event(b'{"temp": 96}', id="1")])
     assert len(await leased(outbox)) == 1
     assert (outbox.events.conflict, outbox.events.refused) == (1, 1)
-    (again,) = await ingest.accept([event(id="2")])
+    (again,) = await intake.accept([event(id="2")])
     assert not again.duplicate
 
 
 async def test_a_batch_stays_in_one_log_and_in_order_if_any_of_it_is_high(outbox: Outbox) -> None:
-    ingest = make(outbox)
-    await ingest.accept([event(id="1"), event(id="2", type="alarm"), event(id="3")])
+    intake = make(outbox)
+    await intake.accept([event(id="1"), event(id="2", type="alarm"), event(id="3")])
     assert await leased(outbox) == []
     high = await leased(outbox, HIGH)
     assert [(trigger.record.id, trigger.rule) for trigger in high] == [
@@ -139,16 +139,16 @@ async def test_a_batch_stays_in_one_log_and_in_order_if_any_of_it_is_high(outbox
 async def test_an_event_refused_by_a_full_outbox_is_no_duplicate_when_it_comes_again(tmp_path: Path) -> None:
     filler = b'{"temp": 95, "x": "%s"}' % (b"x" * 15_000)
     async with running_outbox(tmp_path, max_bytes=4 * SEGMENT_BYTES) as outbox:
-        ingest = make(outbox)
+        intake = make(outbox)
         number = 0
         with pytest.raises(OutboxFull):  # noqa: PT012  which one is refused depends on the segments
             while True:
-                await ingest.accept([event(filler, id=str(number))])
+                await intake.accept([event(filler, id=str(number))])
                 number += 1
         while triggers := await leased(outbox):
             for trigger in triggers:
                 outbox.release([trigger], "settled")
-        (again,) = await ingest.accept([event(filler, id=str(number))])  # settling has made room
+        (again,) = await intake.accept([event(filler, id=str(number))])  # settling has made room
         assert not again.duplicate
         counts = outbox.events
         assert counts.received == counts.stored + counts.refused
@@ -156,22 +156,22 @@ async def test_an_event_refused_by_a_full_outbox_is_no_duplicate_when_it_comes_a
 
 async def test_a_rule_in_error_is_counted_and_does_not_stop_the_others(outbox: Outbox) -> None:
     rules = [*RULES, RuleSpec("all", "plant", template="keep")]
-    ingest = make(outbox, rules)
-    (accepted,) = await ingest.accept([event(b'{"pressure": 1}')])
+    intake = make(outbox, rules)
+    (accepted,) = await intake.accept([event(b'{"pressure": 1}')])
     assert [trigger.rule for trigger in accepted.triggers] == ["all"]
-    assert ingest.rule_counts["overheat"].errors == 1
-    assert ingest.rule_counts["all"].matched == 1
+    assert intake.rule_counts["overheat"].errors == 1
+    assert intake.rule_counts["all"].matched == 1
 
 
 async def test_what_a_rule_cannot_decide_is_logged_once_for_each_reason_and_the_last_example_is_told(
     outbox: Outbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ingest = make(outbox)
+    intake = make(outbox)
     for number in range(50):
-        await ingest.accept([event(b'{"pressure": 1}', id=f"p{number}"), event(b'{"temp": "ON"}', id=f"t{number}")])
+        await intake.accept([event(b'{"pressure": 1}', id=f"p{number}"), event(b'{"temp": "ON"}', id=f"t{number}")])
     logged = [record.getMessage() for record in caplog.records if record.__dict__.get("event") == "rule_error"]
     assert len(logged) == len(set(logged)) <= 2
-    counts = ingest.rule_counts["overheat"]
+    counts = intake.rule_counts["overheat"]
     assert counts.errors >= 50
     assert counts.last_error.startswith(("event p49 of boiler-1: ", "event t49 of boiler-1: "))
 
@@ -182,10 +182,10 @@ async def test_too_large_an_event_is_refused_by_its_own_limit(outbox: Outbox) ->
 
 
 async def test_a_draining_agent_takes_nothing(outbox: Outbox) -> None:
-    ingest = make(outbox)
-    ingest.draining = True
+    intake = make(outbox)
+    intake.draining = True
     with pytest.raises(Draining):
-        await ingest.accept([event()])
+        await intake.accept([event()])
     assert outbox.events.refused == 1
 
 
@@ -199,15 +199,15 @@ async def test_events_that_no_rule_wants_are_acknowledged_and_not_stored(outbox:
 async def test_an_event_whose_sender_went_away_before_a_refusal_is_no_duplicate_later(tmp_path: Path) -> None:
     disk = FailingDisk()
     async with running_outbox(tmp_path, filesystem=disk) as outbox:
-        ingest = make(outbox)
+        intake = make(outbox)
         disk.failing = True
-        sender = asyncio.create_task(ingest.accept([event(id="7")]))
+        sender = asyncio.create_task(intake.accept([event(id="7")]))
         await asyncio.sleep(0)
         sender.cancel()
         await asyncio.wait([sender])
         await outbox.barrier()
         disk.failing = False
-        (again,) = await ingest.accept([event(id="7")])
+        (again,) = await intake.accept([event(id="7")])
         assert not again.duplicate
         assert len(await leased(outbox)) == 1
 
@@ -219,14 +219,14 @@ DEMANDING = [
 
 
 async def test_an_event_without_a_value_for_a_parameter_is_refused_when_the_rule_says_so(outbox: Outbox) -> None:
-    ingest = make(outbox, DEMANDING)
+    intake = make(outbox, DEMANDING)
     with pytest.raises(MessageError, match=r"rule inspect: parameter temp: the event has no body\.temp"):
-        await ingest.accept([event(id="1"), event(b'{"unit": "C"}', id="2")])
+        await intake.accept([event(id="1"), event(b'{"unit": "C"}', id="2")])
     assert await leased(outbox) == []
     assert (outbox.events.received, outbox.events.refused) == (2, 2)
-    assert ingest.rule_counts["inspect"].errors == 1
-    (first,) = await ingest.accept([event(id="1")])
-    (second,) = await ingest.accept([event(id="2")])
+    assert intake.rule_counts["inspect"].errors == 1
+    (first,) = await intake.accept([event(id="1")])
+    (second,) = await intake.accept([event(id="2")])
     assert not first.duplicate
     assert not second.duplicate, "what was refused left nothing behind"
     assert len(await leased(outbox)) == 4, "the other rule's parameter is looked at when it is sent"
@@ -234,11 +234,11 @@ async def test_an_event_without_a_value_for_a_parameter_is_refused_when_the_rule
 
 async def test_an_event_that_is_refused_for_a_parameter_does_not_throttle_the_next_one(outbox: Outbox) -> None:
     throttled = msgspec.structs.replace(DEMANDING[0], throttle=Duration(3600))
-    ingest = make(outbox, [throttled])
+    intake = make(outbox, [throttled])
     with pytest.raises(MessageError):
-        await ingest.accept([event(b"{}")])
-    await ingest.accept([event()])
-    await ingest.accept([event(b"{}")])
+        await intake.accept([event(b"{}")])
+    await intake.accept([event()])
+    await intake.accept([event(b"{}")])
     assert len(await leased(outbox)) == 1, "one that would not have fired is not asked for its parameters"
 
 
@@ -246,7 +246,7 @@ async def test_nothing_is_rendered_for_a_rule_that_does_not_ask_for_it(
     outbox: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rendered: list[str] = []
-    monkeypatch.setattr("edgeagent.agent.ingest.render", lambda rule, *_: rendered.append(rule.name))
+    monkeypatch.setattr("edgeagent.agent.intake.render", lambda rule, *_: rendered.append(rule.name))
     await make(outbox, [DEMANDING[1]]).accept([event(b"{}")])
     assert rendered == []
     await make(outbox, DEMANDING).accept([event(b"{}")])
@@ -257,7 +257,7 @@ async def test_while_dead_letters_are_full_events_that_a_rule_wants_are_refused_
     tmp_path: Path,
 ) -> None:
     async with running_outbox(tmp_path, dead=DeadLimits(max_count=1, when_full="refuse")) as outbox:
-        ingest = Ingest(
+        intake = EventIntake(
             "gw-1",
             RuleSet(RULES),
             outbox,
@@ -266,31 +266,82 @@ async def test_while_dead_letters_are_full_events_that_a_rule_wants_are_refused_
             max_event_bytes=16 << 10,
             refuse_when_dead_full=True,
         )
-        await ingest.accept([event(id="1")])
+        await intake.accept([event(id="1")])
         (first,) = await leased(outbox)
         await outbox.bury(first, reason="no", code=400, attempts=1)
         with pytest.raises(DeadLettersFull, match="there are 1 dead letters; discard or replay"):
-            await ingest.accept([event(id="2")])
-        await ingest.accept([event(source="valve-1", id="3")])
+            await intake.accept([event(id="2")])
+        await intake.accept([event(source="valve-1", id="3")])
         assert (outbox.events.refused, outbox.events.filtered, outbox.events.stored) == (1, 1, 1)
         (letter,) = await find(outbox, DEAD, lambda _: True, 1)
         await outbox.beside(lambda store: store.move(letter, NORMAL, REPLAYED, reason="", code=0, attempts=0))
-        (again,) = await ingest.accept([event(id="2")])
+        (again,) = await intake.accept([event(id="2")])
         assert not again.duplicate
 
 
-async def test_a_batch_of_which_a_part_stands_on_a_refused_event_is_counted_once(outbox: Outbox) -> None:
-    ingest = make(outbox)
+def wide(*events: Draft) -> list[Draft]:
+    """These events, with so much beside them that no segment takes all of it."""
     filler = b'{"temp": 95, "x": "%s"}' % (b"x" * 15_000)
-    no_segment_holds_them = [event(id="7"), *(event(filler, id=f"f{number}") for number in range(5))]
+    return [*events, *(event(filler, id=f"f{number}") for number in range(5))]
+
+
+async def test_a_batch_with_the_repetition_of_a_refused_event_is_stored_whole_and_counted_once(outbox: Outbox) -> None:
+    intake = make(outbox)
     mixed = [event(id="7"), event(id="8"), event(b'{"temp": 20}', id="9")]
-    outcomes = await asyncio.gather(ingest.accept(no_segment_holds_them), ingest.accept(mixed), return_exceptions=True)
+    outcomes = await asyncio.gather(intake.accept(wide(event(id="7"))), intake.accept(mixed), return_exceptions=True)
     assert isinstance(outcomes[0], RecordTooLarge)
-    assert "the first event with id 7 was refused" in str(outcomes[1])
-    assert [trigger.record.id for trigger in await leased(outbox)] == ["8"]
+    assert isinstance(outcomes[1], list)
+    assert [one.duplicate for one in outcomes[1]] == [False, False, False]
+    assert [trigger.record.id for trigger in await leased(outbox)] == ["7", "8"]
     counts = outbox.events
-    assert (counts.received, counts.stored, counts.refused) == (9, 1, 8)
+    assert (counts.received, counts.stored, counts.refused, counts.filtered) == (9, 2, 6, 1)
     assert list(event_problems(counts)) == []
-    assert ingest.rule_counts["overheat"].matched == 1
-    again = await ingest.accept([event(id="7"), event(id="8")])
-    assert [one.duplicate for one in again] == [False, True]
+    assert intake.rule_counts["overheat"].matched == 2
+
+
+async def test_an_id_that_a_refused_event_had_is_free_for_other_data(outbox: Outbox) -> None:
+    intake = make(outbox)
+    outcomes = await asyncio.gather(
+        intake.accept(wide(event(id="7"))),
+        intake.accept([event(id="8"), event(b'{"temp": 99}', id="7")]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[1], list)
+    assert [trigger.record.data for trigger in await leased(outbox)] == [b'{"temp": 95}', b'{"temp": 99}']
+    assert (outbox.events.conflict, outbox.events.stored, outbox.events.refused) == (0, 2, 6)
+
+
+async def test_an_id_that_a_stored_event_has_is_a_conflict_even_while_that_is_on_its_way(outbox: Outbox) -> None:
+    intake = make(outbox)
+    outcomes = await asyncio.gather(
+        intake.accept([event(id="7")]),
+        intake.accept([event(id="8"), event(b'{"temp": 99}', id="7")]),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[1], EventConflict)
+    assert [trigger.record.id for trigger in await leased(outbox)] == ["7"]
+    assert (outbox.events.conflict, outbox.events.stored, outbox.events.refused) == (1, 1, 1)
+
+
+async def test_a_repetition_is_not_acknowledged_because_of_another_one_that_is_not_synced(tmp_path: Path) -> None:
+    """The first one is refused; another one is on its way before the second hears of it, and is refused too."""
+    disk = FailingDisk()
+    async with running_outbox(tmp_path, filesystem=disk) as outbox:
+        intake = make(outbox)
+        disk.failing = True
+        again: list[asyncio.Task[Any]] = []
+        barrier = outbox.barrier
+
+        async def crossed() -> None:
+            await barrier()
+            again.append(asyncio.create_task(intake.accept([event(id="7")])))
+            await asyncio.sleep(0)
+            outbox.barrier = barrier  # type: ignore[method-assign]
+
+        outbox.barrier = crossed  # type: ignore[method-assign]
+        outcomes = await asyncio.gather(
+            intake.accept([event(id="7")]), intake.accept([event(id="7")]), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [StorageFailed, StorageFailed]
+        await asyncio.wait(again)
+        assert (outbox.events.received, outbox.events.refused, outbox.events.duplicate) == (3, 3, 0)

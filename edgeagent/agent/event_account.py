@@ -1,0 +1,108 @@
+"""The account of events: what became of each, for the agent and for every rule (promise P2)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+
+from edgeagent.agent.counts import RuleCounts
+from edgeagent.agent.prepared import Prepared
+from edgeagent.common.foreign import shown
+from edgeagent.errors import EventConflict, MessageError
+from edgeagent.ports.account import EventCounts
+from edgeagent.rules.firing_limits import FiringVerdict
+from edgeagent.rules.ruleset import RuleSet
+
+# A reason may have a part of the event in it: after so many different ones of a rule none is logged any more.
+_MAX_LOGGED_REASONS = 16
+
+_log = logging.getLogger(__name__)
+
+
+class EventAccount:
+    """Counts every event once, when it is known what becomes of it: stored, duplicate, filtered, throttled, refused.
+
+    It owns the counters of the rules for events. Those in `EventCounts` it shares with the outbox, which alone counts
+    what is stored, in the moment in which it is. An event that is to be offered again must not be counted here.
+    """
+
+    def __init__(self, rules: RuleSet, events: EventCounts) -> None:
+        self.rule_counts = {rule.name: RuleCounts() for rule in rules}
+        self._events = events
+        self._logged: dict[str, set[tuple[str, str]]] = {}  # by rule, the reasons that were logged
+
+    def stored(self, prepared: Sequence[Prepared]) -> None:
+        """These are synced, as far as there is anything to store of them: count their triggers."""
+        for rules, matched in Counter([event.rules for event in prepared if event.record is not None]).items():
+            for rule in rules:
+                self.rule_counts[rule].matched += matched
+
+    def taken(self, prepared: Sequence[Prepared]) -> None:
+        """These are acknowledged."""
+        duplicate = throttled = filtered = 0
+        for event in prepared:
+            if event.undecided or event.decision is not None:
+                self._judged(event)
+            if event.record is not None:
+                continue
+            if event.duplicate:
+                duplicate += 1
+            elif event.decision is not None and event.decision.swallowed:
+                throttled += 1
+            else:
+                filtered += 1
+        self._events.duplicate += duplicate
+        self._events.throttled += throttled
+        self._events.filtered += filtered
+        self._events.received += duplicate + throttled + filtered
+
+    def refused(self, error: Exception, events: int = 1) -> None:
+        """So many events are refused together, for the sake of one of them."""
+        conflicts = isinstance(error, EventConflict)
+        self._events.received += events
+        self._events.conflict += conflicts
+        self._events.refused += events - conflicts
+
+    def undecided(self, event_id: str, source: str, errors: Sequence[tuple[str, MessageError]]) -> None:
+        """Rules cannot be decided on an event; each rule's reason is logged once, since a mixed topic has it often."""
+        for rule, error in errors:
+            counts = self.rule_counts[rule]
+            counts.errors += 1
+            counts.last_error = shown(f"event {event_id} of {source}: {error}")
+            logged = self._logged.setdefault(rule, set())
+            if len(logged) >= _MAX_LOGGED_REASONS or (reason := (error.member, error.reason)) in logged:
+                continue
+            logged.add(reason)
+            _log.warning(
+                "rule %s cannot decide about %s; taken as no match; more of the kind are only counted (/v1/stats)",
+                rule,
+                counts.last_error,
+                extra=_about(rule, source, event_id),
+            )
+
+    def _judged(self, event: Prepared) -> None:
+        """Count for the rules what they said of an event beside what is stored."""
+        self.undecided(event.event_id, event.source, event.undecided)
+        if event.decision is None:
+            return
+        for name, verdict in event.decision.swallowed:
+            counts = self.rule_counts[name]
+            if verdict is FiringVerdict.THROTTLED:
+                counts.throttled += 1
+            else:
+                counts.disarmed += 1
+        for rule, error in event.decision.unarmed:
+            self.rule_counts[rule].errors += 1
+            _log.warning(
+                "rule %s cannot tell whether event %s of %s rearms it, taken as no: %s",
+                rule,
+                event.event_id,
+                event.source,
+                error,
+                extra=_about(rule, event.source, event.event_id),
+            )
+
+
+def _about(rule: str, source: str, event_id: str) -> dict[str, str | bool]:
+    return {"event": "rule_error", "foreign": True, "rule": rule, "source": source, "event_id": event_id}

@@ -1,0 +1,38 @@
+"""The name of the MQTT session at the local broker, kept across restarts (contract section 2, DUP)."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+from edgeagent.outbox.files import Filesystem
+
+_TOKEN_BYTES = 4
+
+
+class LocalSession:
+    """Tells deliveries of the present MQTT session from those of earlier ones, whose packet ids mean nothing any more.
+
+    It owns the file `local-session` in the state directory. `token`: empty until there was a session.
+    """
+
+    def __init__(self, filesystem: Filesystem, directory: Path) -> None:
+        """Read the file.
+
+        Raises:
+            StorageFailed: it is there and cannot be read.
+        """
+        self._filesystem = filesystem
+        self._path = directory / "local-session"
+        self.token = filesystem.read(self._path).decode("ascii", "replace") if filesystem.exists(self._path) else ""
+
+    async def renew(self) -> None:
+        """A new session has begun: it has another token from now on, synced.
+
+        Raises:
+            StorageFailed: the token is the one that it was.
+        """
+        token = secrets.token_hex(_TOKEN_BYTES)
+        await asyncio.to_thread(self._filesystem.replace, self._path, token.encode())
+        self.token = token

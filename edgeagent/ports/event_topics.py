@@ -1,0 +1,120 @@
+"""From a device's message to an event: which topics bring events, and what a message on one of them says. Pure.
+
+What is subscribed to at the local broker goes this way, and whatever devices publish to the agent itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from edgeagent.errors import MessageError
+from edgeagent.events.event import Draft, body
+from edgeagent.events.formats import cloudevent
+from edgeagent.events.payload import Form, read
+from edgeagent.lang.gjson.path import MISSING, Path, compile_path, lookup, text_of
+from edgeagent.wire.topics import is_reserved, matches, source_from_topic
+
+# Topics whose subscription is remembered; a device that makes up ever new ones costs time, never memory.
+_MAX_ROUTES = 4096
+_CLOUDEVENT_FORMS = frozenset({"auto", "json"})
+
+
+class EventSubscription(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[local.subscribe]]`: which messages are events, and what is made of them (contract section 8).
+
+    `source`: None for the whole topic, or a text with `{1}` for level 1 of the topic. `id`: the path of the event's id
+    in its data, such as `body.seq`; empty for none.
+    """
+
+    topic: str
+    source: str | None = None
+    type: str = "event"
+    id: str = ""
+    data: Form = "auto"
+    nan: Literal["refuse", "null"] = "refuse"
+
+
+class EventRoute(NamedTuple):
+    """What becomes of the messages on one topic.
+
+    `id_path`: where in the data the event's id is, None if it has none. `is_own`: edgeagent itself publishes on this
+    topic or listens to it, so that no message on it is an event, and there is no source.
+    """
+
+    subscription: EventSubscription
+    id_path: Path | None
+    source: str = ""
+    is_own: bool = False
+
+    def draft(self, topic: str, payload: bytes) -> Draft:
+        """The event that a message brings.
+
+        Raises:
+            MessageError: it can be no event.
+        """
+        subscription = self.subscription
+        draft = cloudevent(payload, self.source) if subscription.data in _CLOUDEVENT_FORMS else None
+        if draft is None:
+            data, is_json, value = read(payload, subscription.data, nan_is_null=subscription.nan == "null")
+            draft = Draft(
+                source=self.source,
+                data=data,
+                is_json=is_json,
+                value=value,
+                type=subscription.type,
+                topic=topic,
+            )
+        else:
+            draft.topic = topic
+        if self.id_path is not None:
+            draft.id = _id(draft, self.id_path)
+        return draft
+
+
+class EventTopics:
+    """The topics that bring events, by the subscriptions of a configuration."""
+
+    def __init__(self, subscriptions: Sequence[EventSubscription], own_topics: Sequence[str] = ()) -> None:
+        """`own_topics`: filters of what the agent publishes on or listens to for itself, as configured."""
+        self._subscriptions = [
+            (subscription, compile_path(subscription.id) if subscription.id else None) for subscription in subscriptions
+        ]
+        self._own_topics = own_topics
+        self._routes: dict[str, EventRoute] = {}
+
+    def route(self, topic: str) -> EventRoute | None:
+        """Where a topic's messages go; None when they are no events: no subscription has it, or it is reserved.
+
+        Raises:
+            MessageError: no source can be made of it.
+        """
+        return self._routes.get(topic) or self._find(topic)
+
+    def _find(self, topic: str) -> EventRoute | None:
+        found = next((found for found in self._subscriptions if matches(found[0].topic, topic)), None)
+        if found is None or is_reserved(topic):
+            return None
+        template = found[0].source
+        try:
+            if any(matches(own, topic) for own in self._own_topics):
+                route = EventRoute(*found, is_own=True)
+            else:
+                route = EventRoute(*found, source_from_topic(template, topic))
+        except IndexError:
+            raise MessageError("event", "source", f"the topic has no such level for {template!r}") from None
+        if len(self._routes) >= _MAX_ROUTES:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
+
+
+def _id(draft: Draft, path: Path) -> str:
+    value = MISSING
+    if draft.is_json:
+        value = lookup(path, {"body": body(draft)})
+    if value is MISSING or not isinstance(value, (str, int, float)):
+        raise MessageError("event", "id", f"the data has no text or number at {path.text}")
+    return text_of(value)
