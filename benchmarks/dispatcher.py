@@ -33,8 +33,8 @@ import msgspec
 from benchmarks.measure import Checked, resident_mib, show_checked
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.link import SUCCESS, Ack, Link, Message, Publication, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.ports.link import TAKEN, Ack, Link, Message, Publication, Subscription
 from edgeagent.wire import messages, topics
 from edgeagent.wire.messages import Trigger
 from tests.fakes.mosquitto import free_port
@@ -255,8 +255,8 @@ class _Gateway:
     def on_acks(self, acks: Sequence[Ack]) -> None:
         """See `LinkOwner`."""
         for ack in acks:
-            if ack.reason_code != SUCCESS:
-                self._fail(f"the broker did not deliver a trigger: reason code {ack.reason_code:#04x} {ack.reason}")
+            if ack.outcome is not TAKEN:
+                self._fail(f"the broker did not deliver a trigger: {ack.outcome}")
         self._publish()
 
     def on_room(self) -> None:

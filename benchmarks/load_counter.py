@@ -19,8 +19,8 @@ import mqtt5
 
 from benchmarks.load import answer, number_in, requests
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
-from edgeagent.mqtt.link import Subscription
 from edgeagent.mqtt.packets import PacketReader, Received, subscribe_packet
+from edgeagent.ports.link import Subscription
 
 _CLIENT_ID = "counter"
 _PUBACK = bytes([0x40, 0x02])

@@ -20,7 +20,7 @@ import mqtt5
 
 from benchmarks.load import TOPIC, answer, event, requests
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, RECEIVE_MAX
-from edgeagent.mqtt.packets import LARGEST_PACKET_ID, PacketReader, Received, Successes
+from edgeagent.mqtt.packets import LARGEST_PACKET_ID, PacketReader, PubackRun, Received
 
 _AT_LEAST_ONCE = mqtt5.QoS.AT_LEAST_ONCE
 _GRANTED = mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE
@@ -97,7 +97,7 @@ class _Link(asyncio.Protocol):
             sys.exit(f"received {fault.text}")
         acked = self._acked
         for packet in packets:
-            if type(packet) is Successes:
+            if type(packet) is PubackRun:
                 self._take_acks(packet.packet_ids)
             else:
                 self._take_other(packet)

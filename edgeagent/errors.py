@@ -12,8 +12,7 @@
     │   └── DiskThreadDied            a defect ended a thread of ours; the process ends too
     ├── UplinkError
     │   ├── Unavailable               exit 69  the broker cannot be reached, or the connection ended
-    │   ├── Denied                    exit 69  the broker refused us (password, client id, policy)
-    │   └── PublishRefused            the broker answered a publish with a reason code of failure
+    │   └── Denied                    exit 69  the broker refused us (password, client id, policy)
     ├── EngineError
     │   ├── EngineUnavailable         exit 69  the engine cannot be reached, or is not able to answer now
     │   ├── EngineRefused             the engine answered with an error that the same request would bring again
@@ -186,19 +185,6 @@ class Denied(UplinkError):
 
     def __str__(self) -> str:
         return f"{self.address}: refused: {self.reason}"
-
-
-class PublishRefused(UplinkError):
-    """A publish came back with a failing reason code. `permanent`: the same message can never pass."""
-
-    def __init__(self, reason_code: int, text: str, *, permanent: bool) -> None:
-        super().__init__(reason_code, text, permanent)
-        self.reason_code = reason_code
-        self.text = text
-        self.permanent = permanent
-
-    def __str__(self) -> str:
-        return f"the broker refused the message: {self.text}"
 
 
 class EngineError(EdgeAgentError):

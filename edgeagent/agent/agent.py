@@ -39,10 +39,9 @@ from edgeagent.host.memory import give_back_free_memory
 from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.httpapi.server import HttpServer, ListenFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.kept import Kept
-from edgeagent.mqtt.link import Subscription, Will
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.mqtt.subscribed import SubscribedTopics
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
@@ -53,6 +52,7 @@ from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
 from edgeagent.ports.event_topics import EventTopics
+from edgeagent.ports.link import Subscription, Will
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
@@ -311,7 +311,7 @@ class _Agent:
                 exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
                 needs_acks=uplink.settle == "broker",
                 mark=self._id,
-                kept=self._kept("uplink-subscriptions"),
+                subscribed=self._subscribed("uplink-subscriptions"),
                 will=Will(state_topic(self._id), b"offline", delay_s=_WILL_DELAY_S),
                 rotation=self._rotation,
                 max_packet_bytes=_MAX_PACKET_BYTES,
@@ -327,13 +327,13 @@ class _Agent:
                 client_id=with_agent(self._config.local.client_id, self._id),
                 subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
                 mark=self._id,
-                kept=self._kept("local-subscriptions"),
+                subscribed=self._subscribed("local-subscriptions"),
             )
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
 
-    def _kept(self, name: str) -> Kept:
+    def _subscribed(self, name: str) -> SubscribedTopics:
         """What is subscribed to at a broker, as the state directory remembers it under this name."""
         path = self._directory / name
 
@@ -343,7 +343,7 @@ class _Agent:
         text = b""
         with contextlib.suppress(StorageFailed):  # then what the configuration no longer has may stay subscribed
             text = self._filesystem.read(path) if self._filesystem.exists(path) else b""
-        return Kept(text, write)
+        return SubscribedTopics(text, write)
 
     async def _drain(self) -> None:
         """Refuse new events, let what is in flight be acknowledged, say that we go."""

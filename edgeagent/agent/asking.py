@@ -20,8 +20,7 @@ from edgeagent.agent.inquiry import Inquiry
 from edgeagent.common.foreign import shown
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import FAILURE, Ack, Link, Publication
-from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.ports.link import Ack, Link, Publication, PublishRefused
 from edgeagent.wire import lifecycle
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import State, StatusQuery
@@ -90,13 +89,13 @@ class Asking:
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications; a query that it did not pass on is asked again with the next round."""
         for ack in acks:
-            if ack.token == TOKEN and ack.reason_code >= FAILURE:
+            if ack.token == TOKEN and isinstance(ack.outcome, PublishRefused):
                 if not self._refused:
                     _log.warning(
                         "statuses cannot be asked for: %s on %s",
-                        shown(str(publish_refused(ack.reason_code, ack.reason))),
+                        shown(str(ack.outcome)),
                         STATUS_QUERY,
-                        extra={"event": "status_query_refused", "code": ack.reason_code},
+                        extra={"event": "status_query_refused", "code": ack.outcome.code},
                     )
                 self._refused = True
             elif ack.token == TOKEN:

@@ -24,10 +24,10 @@ from edgeagent.agent.uplink import Addressing
 from edgeagent.common.foreign import shown
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import Link, Message, Publication
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, Leased
 from edgeagent.outbox.search import find
+from edgeagent.ports.link import Link, Message, Publication
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire import lifecycle
 from edgeagent.wire.lifecycle import Life

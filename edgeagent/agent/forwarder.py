@@ -34,9 +34,9 @@ from edgeagent.common.elapsed import Instant, is_later
 from edgeagent.config.tables import Uplink
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import SUCCESS, Ack, Link, Publication
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import PARKED, SETTLED, WINDOWS, Leased
+from edgeagent.ports.link import Ack, Link, Publication
 from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import Rule, RuleSet
 from edgeagent.rules.trigger import correlation_id
@@ -315,7 +315,7 @@ class Forwarder:
     def _written(self, link: Link, publications: Sequence[Publication]) -> None:
         """At QoS 0 the broker says nothing: what is written is published, if the connection is still there."""
         if link is self._link:
-            self.acknowledged([Ack(publication.token, SUCCESS) for publication in publications])
+            self.acknowledged([Ack(publication.token) for publication in publications])
 
     def _publication(self, entry: Out, moment: Moment) -> Publication | None:
         """The trigger as a publication; None when it ends here instead."""

@@ -20,9 +20,9 @@ from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.common.foreign import shown
 from edgeagent.errors import EdgeAgentError, MessageError, StorageFailed, UplinkError
 from edgeagent.events.event import Draft
-from edgeagent.mqtt.link import Ack, Link, Message
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventRoute, EventTopics
+from edgeagent.ports.link import Ack, Link, Message
 
 # While the outbox refuses, the held messages are offered again this often.
 _HELD_RETRY_S = 1.0
@@ -197,8 +197,8 @@ class LocalBroker:
             self._events.refuse(exc)
             self._refuse(message, exc)
             return None
-        if message.qos and not draft.id:
-            draft.delivery = (self._session.token, message.packet_id)
+        if message.delivery_id and not draft.id:
+            draft.delivery = (self._session.token, message.delivery_id)
             draft.redelivered = message.duplicate
         return draft
 

@@ -15,14 +15,11 @@ from edgeagent.agent.lives import Lives, Out
 from edgeagent.agent.parking import ParkedLane
 from edgeagent.agent.route import Route
 from edgeagent.agent.trouble import Trouble
-from edgeagent.mqtt.link import FAILURE, NO_MATCHING_SUBSCRIBERS, Ack
-from edgeagent.mqtt.reasons import publish_refused
 from edgeagent.outbox.records import Leased
+from edgeagent.ports.link import TAKEN, Ack, PublishRefused
 
 # The operator is told this often, not for each trigger, that nobody subscribes.
 _TOLD_AGAIN_S = 600.0
-# Not authorized, topic name invalid: what is wrong is where a trigger went.
-_TOPIC_REFUSED = frozenset({0x87, 0x90})
 
 _log = logging.getLogger(__name__)
 
@@ -61,13 +58,14 @@ class BrokerAnswers:
             if entry is None:
                 continue
             answered += 1
-            if not ack.reason_code or (ack.reason_code < FAILURE and ack.reason_code != NO_MATCHING_SUBSCRIBERS):
+            outcome = ack.outcome
+            if outcome is TAKEN:
                 taken.append(entry)
-            elif ack.reason_code < FAILURE:
+            elif isinstance(outcome, PublishRefused):
+                self._refused(entry, outcome, now)
+            else:
                 unheard += 1
                 self._unheard(entry, now)
-            else:
-                self._refused(entry, ack, now)
         if taken:
             if not self._route.is_proven:
                 self._route.taken(entry.topic for entry in taken)
@@ -116,15 +114,14 @@ class BrokerAnswers:
                 extra={"event": "uplink_unheard", "topic": self._route.topic},
             )
 
-    def _refused(self, entry: Out, ack: Ack, now: float) -> None:
-        refused = publish_refused(ack.reason_code, ack.reason)
+    def _refused(self, entry: Out, refused: PublishRefused, now: float) -> None:
         self._counts.refused += 1
-        if ack.reason_code in _TOPIC_REFUSED and self._route.refused(entry.topic, now):
+        if refused.over_topic and self._route.refused(entry.topic, now):
             told.topic_refused(entry, refused, self._route.topic)
             self._window.resend(entry)
             return
         if refused.permanent:
-            self._endings.give_up(entry, str(refused), ack.reason_code)
+            self._endings.give_up(entry, str(refused), refused.code)
             return
         delay_s = self._window.rest(entry, now, cause=BUSY)
-        told.refused(entry, refused, ack.reason_code, delay_s)
+        told.refused(entry, refused, refused.code, delay_s)

@@ -14,8 +14,7 @@ import msgspec
 
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import Ack, Link, Publication
-from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.ports.link import Ack, Link, Publication, PublishRefused
 from edgeagent.wire.topics import report_topic
 
 # How many reports may wait for the broker's acknowledgement.
@@ -60,16 +59,16 @@ class LocalRelay:
             told = self._out.pop(ack.token, None)
             if told is None:
                 continue
-            if ack.reason_code >= 0x80:  # noqa: PLR2004  MQTT 5, 2.4: failures begin at 0x80
+            if isinstance(ack.outcome, PublishRefused):
                 _log.error(
                     "report of trigger %s: %s",
                     told[0],
-                    publish_refused(ack.reason_code, ack.reason),
+                    ack.outcome,
                     extra={
                         "event": "report_refused",
                         "foreign": True,
                         "correlation_id": told[0],
-                        "code": ack.reason_code,
+                        "code": ack.outcome.code,
                     },
                 )
             self._ledger.relayed(*told)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from edgeagent.agent.lives import Out
-from edgeagent.errors import DeadLettersFull, OutboxError, PublishRefused
+from edgeagent.errors import DeadLettersFull, OutboxError
+from edgeagent.ports.link import PublishRefused
 
 _log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from edgeagent.agent.route import Route
 from edgeagent.common.elapsed import Instant, elapsed
 from edgeagent.config.tables import Uplink
 from edgeagent.errors import Denied, UplinkError
-from edgeagent.mqtt.link import Publication, Subscription
 from edgeagent.outbox.records import Leased
+from edgeagent.ports.link import Publication, Subscription
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.trigger import render, traceparent
 from edgeagent.wire.topics import RESPONSE, is_below, status_topics, with_agent

@@ -10,7 +10,7 @@ from edgeagent.agent.downlink import Downlink
 from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.link import Ack, Link, Message, Publication
+from edgeagent.ports.link import Ack, Link, Message, Publication
 
 # Tokens of triggers count from 1; these are the state's, and below them is a query's (`asking`).
 _ONLINE, _OFFLINE = -1, -2

@@ -10,8 +10,8 @@ from edgeagent.config.tables import Connection
 from edgeagent.demo import tally
 from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import CommandFailed, MessageError, UplinkError
-from edgeagent.mqtt.link import Ack, Link, Message, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.ports.link import Ack, Link, Message, Subscription
 
 
 class Monitor:

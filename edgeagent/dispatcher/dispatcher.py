@@ -35,11 +35,10 @@ from edgeagent.dispatcher.policy import Policy
 from edgeagent.dispatcher.shares import Shares
 from edgeagent.dispatcher.starter import Starter
 from edgeagent.dispatcher.stats import DispatcherStats
-from edgeagent.dispatcher.troubles import FAILURE, Troubles
+from edgeagent.dispatcher.troubles import Troubles
 from edgeagent.dispatcher.validate import Checked, check, sender
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.handshake import RECEIVE_MAX
-from edgeagent.mqtt.link import Ack, Link, Message
+from edgeagent.ports.link import PREFETCH, Ack, Link, Message, PublishOutcome, PublishRefused
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
@@ -47,7 +46,7 @@ MAX_CONCURRENT = 16
 # About 400 bytes each. From half of it on no trigger is taken; the other half is for workflows already on their way.
 MAX_STATUSES = 50_000
 # Of one agent, for room in a namespace: half of what the broker gives us, so that others' triggers still come.
-MAX_WAITING_OF_ONE = RECEIVE_MAX // 2
+MAX_WAITING_OF_ONE = PREFETCH // 2
 
 _encoder = msgspec.json.Encoder()
 log = logging.getLogger(__name__)
@@ -171,16 +170,18 @@ class Dispatcher:
         done: list[Message] = []
         for ack in acks:
             item = self._outgoing.taken_by_broker(ack.token)
-            self._stats.refused += ack.reason_code >= FAILURE
+            outcome = ack.outcome
+            is_refused = isinstance(outcome, PublishRefused)
+            self._stats.refused += is_refused
             match item:
                 case QueuedResponse():
-                    self._stats.response_taken(item.response, ack.reason_code)
+                    self._stats.response_taken(item.response, outcome)
                     done.append(item.trigger)
                 case QueuedStatus():
-                    self._stats.statuses_published += ack.reason_code < FAILURE
+                    self._stats.statuses_published += not is_refused
                 case QueuedMessage(on_taken=on_taken) if on_taken is not None:
-                    on_taken(ack.reason_code)
-            self._troubles.published(item.publication.topic, ack, is_response=isinstance(item, QueuedResponse))
+                    on_taken(outcome)
+            self._troubles.published(item.publication.topic, outcome, is_response=isinstance(item, QueuedResponse))
         if self._link is not None and done:
             self._link.acknowledge(done)
         self._publish()
@@ -198,7 +199,7 @@ class Dispatcher:
         payload: bytes,
         *,
         retain: bool = False,
-        on_taken: Callable[[int], None] | None = None,
+        on_taken: Callable[[PublishOutcome], None] | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> None:
         """Publish a message at QoS 1, behind the responses, on this connection or on the next ones.
@@ -209,7 +210,7 @@ class Dispatcher:
             topic: where to.
             payload: JSON; or nothing, which clears what is retained on the topic.
             retain: whether the broker keeps it.
-            on_taken: called once with the reason code of the broker's answer, which may be a refusal (from 0x80 on).
+            on_taken: called once with the broker's answer, which may be a refusal.
             wanted: asked each time before it goes out; once it has said False, nothing is published and nothing told.
         """
         self._outgoing.add_message(topic, payload, retain=retain, on_taken=on_taken, wanted=wanted)

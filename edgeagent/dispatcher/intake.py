@@ -13,7 +13,7 @@ import msgspec
 
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.validate import Checked
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 
 _T = TypeVar("_T")
 

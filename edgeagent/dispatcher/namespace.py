@@ -13,6 +13,7 @@ from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.dispatcher.progress import FINAL, WorkflowProgress
 from edgeagent.dispatcher.publisher import Send
+from edgeagent.ports.link import PublishOutcome
 from edgeagent.wire.messages import Status
 
 
@@ -222,6 +223,6 @@ class Namespace:
         if self._configmaps is not None:
             self._configmaps.clear()
 
-    def _cursor_taken(self, _: int) -> None:
+    def _cursor_taken(self, _: PublishOutcome) -> None:
         self._cursors_out -= 1
         self._settled()

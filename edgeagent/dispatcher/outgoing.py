@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from edgeagent.mqtt.link import Message, Publication
+from edgeagent.ports.link import Message, Publication, PublishOutcome
 from edgeagent.wire.messages import Response
 
 _CONTENT_TYPE = "application/json"
@@ -29,13 +29,13 @@ class QueuedResponse(msgspec.Struct, frozen=True, gc=False):
 
 
 class QueuedMessage(msgspec.Struct, frozen=True):
-    """Any other message; `on_taken` is called with the reason code of the broker's answer.
+    """Any other message; `on_taken` is called with the broker's answer.
 
     `wanted` is asked each time before it goes out. Once it says False the message is forgotten, `on_taken` not called.
     """
 
     publication: Publication
-    on_taken: Callable[[int], None] | None
+    on_taken: Callable[[PublishOutcome], None] | None
     wanted: Callable[[], bool] | None
 
 
@@ -90,7 +90,7 @@ class SendQueue:
         payload: bytes,
         *,
         retain: bool,
-        on_taken: Callable[[int], None] | None,
+        on_taken: Callable[[PublishOutcome], None] | None,
         wanted: Callable[[], bool] | None,
     ) -> None:
         """Queue any other message; an empty payload clears what is retained."""

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from edgeagent.dispatcher.progress import FINAL
-from edgeagent.dispatcher.troubles import FAILURE
+from edgeagent.ports.link import PublishOutcome, PublishRefused
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
@@ -25,7 +25,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Send(Protocol):
-    """Publishes at QoS 1, again on each connection until a broker has answered; then `on_taken(reason_code)`.
+    """Publishes at QoS 1, again on each connection until a broker has answered; then `on_taken(outcome)`.
 
     `wanted` is asked each time before it goes out: if it says False, nothing is published and nothing told.
     """
@@ -36,7 +36,7 @@ class Send(Protocol):
         payload: bytes,
         *,
         retain: bool = False,
-        on_taken: Callable[[int], None] | None = None,
+        on_taken: Callable[[PublishOutcome], None] | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> None:
         """Queue a publication."""
@@ -122,10 +122,11 @@ class Publisher:
     def _wanted(self, job: _Job) -> Callable[[], bool]:
         return lambda: job.term == self._term
 
-    def _answer(self, job: _Job) -> Callable[[int], None]:
-        def answered(reason_code: int) -> None:
-            self.published += reason_code < FAILURE
-            self.refused += reason_code >= FAILURE
+    def _answer(self, job: _Job) -> Callable[[PublishOutcome], None]:
+        def answered(outcome: PublishOutcome) -> None:
+            is_refused = isinstance(outcome, PublishRefused)
+            self.published += not is_refused
+            self.refused += is_refused
             if job.term != self._term:
                 return
             self._unanswered -= 1

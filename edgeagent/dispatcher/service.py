@@ -26,9 +26,9 @@ from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import Ender, supervise
-from edgeagent.mqtt.leave import Leave
-from edgeagent.mqtt.link import Subscription
+from edgeagent.mqtt.drain import SessionDrain
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.ports.link import Subscription
 from edgeagent.wire import topics
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class _Parts(NamedTuple):
     """A dispatcher and what must run with it, the link first: it is the last to be cancelled."""
 
     dispatcher: Dispatcher
-    leave: Leave
+    session_drain: SessionDrain
     probes: Probes
     tasks: Tasks
 
@@ -81,14 +81,16 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
         ListenFailed: the probes' address cannot be listened on.
     """
     async with contextlib.AsyncExitStack() as stack:
-        dispatcher, leave, probes, tasks = await _compose(config, stack)
+        dispatcher, session_drain, probes, tasks = await _compose(config, stack)
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
 
         async def drain() -> None:
             systemd.stopping()
             probes.stop_being_ready()
-            await leave.unsubscribe()  # while triggers are still taken: those that are left in the session nobody gets
+            await (
+                session_drain.unsubscribe()
+            )  # while triggers are still taken: those that are left in the session nobody gets
             await dispatcher.drain()
 
         systemd.ready()
@@ -139,7 +141,7 @@ def _joined(
     config: DispatcherConfig, dispatcher: Dispatcher, probes: Probes, tasks: Tasks, statuses: Statuses | None = None
 ) -> _Parts:
     """Everything, and the link for it."""
-    leave = Leave()
+    session_drain = SessionDrain()
     subscriptions = [Subscription(topic_filter) for topic_filter in topics.trigger_filters(config.broker.group)]
     link = keep_connected(
         config.broker,
@@ -147,11 +149,11 @@ def _joined(
         client_id=client_id(config, socket.gethostname()),
         subscriptions=subscriptions if statuses is None else subscriptions + statuses.subscriptions,
         will=None if statuses is None else statuses.will,
-        leave=leave,
+        drain=session_drain,
         answers_first=True,
         mark=f"dispatch {config.broker.group}",
     )
-    return _Parts(dispatcher, leave, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
+    return _Parts(dispatcher, session_drain, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
 
 
 def argo_engine(config: DispatcherConfig, client: ArgoClient) -> ArgoEngine:

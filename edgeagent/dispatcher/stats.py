@@ -5,8 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edgeagent.dispatcher.gate import GateState
-from edgeagent.dispatcher.troubles import FAILURE
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS
+from edgeagent.ports.link import UNHEARD, PublishOutcome, PublishRefused
 from edgeagent.wire.messages import Response
 
 
@@ -32,9 +31,9 @@ class DispatcherStats(msgspec.Struct):
     gate: GateState = GateState.OPEN
     waiting: int = 0
 
-    def response_taken(self, response: Response, reason_code: int) -> None:
+    def response_taken(self, response: Response, outcome: PublishOutcome) -> None:
         """The broker has answered the publication of a response."""
-        if reason_code < FAILURE:
+        if not isinstance(outcome, PublishRefused):
             self.answered[response.code] = self.answered.get(response.code, 0) + 1
             self.duplicates += bool(response.duplicate)
-        self.unheard += reason_code == NO_MATCHING_SUBSCRIBERS
+        self.unheard += outcome is UNHEARD

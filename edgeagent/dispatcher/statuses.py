@@ -35,7 +35,7 @@ from edgeagent.dispatcher.presence import GONE, Presence
 from edgeagent.dispatcher.publisher import Publisher, Send
 from edgeagent.dispatcher.queries import Queries
 from edgeagent.dispatcher.watcher import DEFAULT_TIMING, Timing, Watcher, Workflows
-from edgeagent.mqtt.link import Message, Subscription, Will
+from edgeagent.ports.link import Message, PublishOutcome, Subscription, Will
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
@@ -304,7 +304,7 @@ class Statuses:
         topic = topics.presence_topic(self._group, self._instance)
         self._send(topic, payload, retain=True, on_taken=self._presence_taken)
 
-    def _presence_taken(self, _: int) -> None:
+    def _presence_taken(self, _: PublishOutcome) -> None:
         self._presences_out -= 1
         self._settle()
 

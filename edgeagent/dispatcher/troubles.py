@@ -6,9 +6,8 @@ import logging
 
 from edgeagent.common.foreign import shown
 from edgeagent.errors import Denied, UplinkError
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack
+from edgeagent.ports.link import UNHEARD, PublishOutcome, PublishRefused
 
-FAILURE = 0x80  # reason codes from here on say that the broker did not take the publication
 # How many topics in trouble are remembered, so that each is logged once and not with every message.
 _MAX_TOPICS = 1000
 # Senders choose the agents that they name: after so many different ones the log has said enough.
@@ -60,10 +59,10 @@ class Troubles:
         extra = {"event": "trigger_unbound", "topic": trigger_topic}
         log.info("a gateway is told to publish on its own topic, %s (engine.bind_agent)", trigger_topic, extra=extra)
 
-    def published(self, topic: str, ack: Ack, *, is_response: bool) -> None:
+    def published(self, topic: str, outcome: PublishOutcome, *, is_response: bool) -> None:
         """Log the first of several publications on a topic that are refused or, for responses, heard by nobody."""
-        refused = ack.reason_code >= FAILURE
-        if not refused and not (is_response and ack.reason_code == NO_MATCHING_SUBSCRIBERS):
+        refused = outcome if isinstance(outcome, PublishRefused) else None
+        if refused is None and not (is_response and outcome is UNHEARD):
             self._topics.discard(topic)
             return
         if topic in self._topics:
@@ -71,9 +70,10 @@ class Troubles:
         if len(self._topics) >= _MAX_TOPICS:
             self._topics.clear()
         self._topics.add(topic)
-        event = "publish_refused" if refused else "response_unheard"
-        extra = {"event": event, "topic": topic, "reason_code": f"0x{ack.reason_code:02x}", "reason": ack.reason}
-        if refused:
-            log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
-        else:
+        if refused is None:
+            extra = {"event": "response_unheard", "topic": topic}
             log.warning("nobody subscribes to the topic of a response", extra=extra)
+            return
+        extra = {"event": "publish_refused", "topic": topic, "reason_code": f"0x{refused.code:02x}"}
+        extra["reason"] = refused.reason
+        log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)

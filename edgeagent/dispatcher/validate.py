@@ -16,7 +16,7 @@ from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.workflow import API_VERSION, KIND, workflow_problems
 from edgeagent.errors import MessageError
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from edgeagent.wire import messages, topics
 from edgeagent.wire.messages import Trigger
 from edgeagent.workflows.names import is_label_value, quoted

@@ -21,8 +21,8 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt import engines
-from edgeagent.mqtt.link import Abilities, Ack, Link, Message, Publication, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.ports.link import Abilities, Ack, Link, Message, Publication, Subscription
 
 # How long a message may take to the broker and back.
 ECHO_S = 3.0
@@ -86,7 +86,7 @@ async def _shared_finding(table: str, connection: Connection, address: str, clie
     return warn(subject, found, remedy)
 
 
-def _engine_finding(table: str, connection: Connection, choice: engines.Choice) -> Finding:
+def _engine_finding(table: str, connection: Connection, choice: engines.EngineChoice) -> Finding:
     subject, found = f"{table} MQTT engine", str(choice)
     if isinstance(connection, Uplink) and (problem := engines.qos_problem(connection)):
         return fail(

@@ -12,15 +12,15 @@ import functools
 import importlib
 import ipaddress
 import ssl
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from edgeagent.config.addresses import split_broker_url, split_proxy_url, websocket_path
 from edgeagent.config.tables import Connection, Uplink
-from edgeagent.errors import Denied, Problem, UplinkError
-from edgeagent.mqtt.farewell import Farewell
+from edgeagent.errors import Denied, Problem
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.link import Link, LinkOwner
-from edgeagent.mqtt.terms import Attempt
+from edgeagent.mqtt.link_driver import LinkDriver
+from edgeagent.ports.link import LinkOwner
 
 MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 
@@ -31,31 +31,7 @@ _HAPPY_EYEBALLS_DELAY_S = 0.25
 _EXACTLY_ONCE = 2
 
 
-class EngineLink(Link, Protocol):
-    """What a session needs of a link beside what its owner needs."""
-
-    up: asyncio.Future[UplinkError | None]
-    ended: asyncio.Future[UplinkError]
-    lost: asyncio.Future[None]
-    taken_over: bool
-    farewell: Farewell
-    given_up: asyncio.Future[bool]
-
-    @property
-    def attempt(self) -> Attempt:
-        """How it ended, for what the next connection asks; `up` must be done."""
-
-    def unsubscribe(self) -> None:
-        """Give up all subscriptions, as soon as the link is up."""
-
-    def close(self) -> None:
-        """End it gracefully."""
-
-    def abort(self) -> None:
-        """End it at once and without a word."""
-
-
-class Choice(NamedTuple):
+class EngineChoice(NamedTuple):
     """The engine for a connection, by the name of the package that it stands on, and why it is this one.
 
     `is_fallback`: `MQTT5` would be used, if it could be imported on this machine.
@@ -79,21 +55,21 @@ def codec_fault() -> str:
     return ""
 
 
-def choose(connection: Connection, address: str) -> Choice:
+def choose(connection: Connection, address: str) -> EngineChoice:
     """Which engine connects to this address."""
     scheme, _, _ = split_broker_url(address)
     if connection.version != "5":
-        return Choice(AIOMQTT, f"MQTT {connection.version}")
+        return EngineChoice(AIOMQTT, f"MQTT {connection.version}")
     if scheme in {"ws", "wss"}:
-        return Choice(AIOMQTT, f"MQTT 5 by {scheme}://")
+        return EngineChoice(AIOMQTT, f"MQTT 5 by {scheme}://")
     if connection.proxy:
-        return Choice(AIOMQTT, "MQTT 5 through a proxy")
+        return EngineChoice(AIOMQTT, "MQTT 5 through a proxy")
     if fault := codec_fault():
-        return Choice(AIOMQTT, f"mqtt5 cannot be imported on this machine ({fault})", is_fallback=True)
-    return Choice(MQTT5, f"MQTT 5 by {scheme}://")
+        return EngineChoice(AIOMQTT, f"mqtt5 cannot be imported on this machine ({fault})", is_fallback=True)
+    return EngineChoice(MQTT5, f"MQTT 5 by {scheme}://")
 
 
-def choices(connection: Connection) -> list[Choice]:
+def choices(connection: Connection) -> list[EngineChoice]:
     """The engines for its addresses: one, or one for each scheme where they differ."""
     return [*dict.fromkeys(choose(connection, address) for address in connection.addresses)]
 
@@ -112,7 +88,7 @@ async def begin(
     owner: LinkOwner,
     context: ssl.SSLContext | None,
     password: bytes | None,
-) -> EngineLink:
+) -> LinkDriver:
     """A link that has begun to connect, with TLS when there is a context; its `up` tells what comes of it.
 
     Raises:
@@ -155,12 +131,12 @@ def _begin_by_aiomqtt(
     owner: LinkOwner,
     context: ssl.SSLContext | None,
     password: bytes | None,
-) -> EngineLink:
+) -> LinkDriver:
     import aiomqtt  # noqa: PLC0415  most configurations do without
 
     from edgeagent.mqtt import v311_packets  # noqa: PLC0415  as above
     from edgeagent.mqtt.v311 import V311Link  # noqa: PLC0415  as above
-    from edgeagent.mqtt.v311_client import Client  # noqa: PLC0415  as above
+    from edgeagent.mqtt.v311_client import AiomqttClient  # noqa: PLC0415  as above
 
     scheme, host, port = split_broker_url(handshake.address)
     is_v5 = connection.version == "5"
@@ -188,8 +164,8 @@ def _begin_by_aiomqtt(
             properties = v311_packets.will_properties(will) if is_v5 else None
             settings["will"] = aiomqtt.Will(will.topic, will.payload, will.qos, will.retain, properties)
         if connection.proxy:
-            settings["proxy"] = _proxy(handshake.address, connection.proxy)
-        client = Client(
+            settings["dial"] = _through_proxy(handshake.address, connection.proxy)
+        client = AiomqttClient(
             link,
             max_packet_bytes=handshake.max_packet_bytes,
             connect_timeout_s=connection.connect_timeout,
@@ -206,13 +182,14 @@ def _not_made(handshake: Handshake, exc: Exception) -> Denied:
     return Denied(handshake.address, f"no CONNECT can be made of client id, user name, password and will ({exc})")
 
 
-def _proxy(address: str, url: str) -> Any:
-    import aiomqtt  # noqa: PLC0415  most configurations do without
-
+def _through_proxy(address: str, url: str) -> Callable[..., Any]:
+    """What connects through this proxy, which resolves the broker's name."""
     try:
         import socks  # noqa: PLC0415  an extra
     except ImportError as exc:
         raise Denied(address, "proxy needs PySocks: install edgeagent[proxy]") from exc
     scheme, host, port = split_proxy_url(url)
     kind = {"http": socks.HTTP, "socks4": socks.SOCKS4, "socks5": socks.SOCKS5}[scheme]
-    return aiomqtt.ProxySettings(proxy_type=kind, proxy_addr=host, proxy_port=port, proxy_rdns=True)
+    return functools.partial(
+        socks.create_connection, proxy_type=kind, proxy_addr=host, proxy_port=port, proxy_rdns=True
+    )

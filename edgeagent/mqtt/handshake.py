@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeagent.mqtt.exchanges import Exchanges
-from edgeagent.mqtt.link import Subscription, Will
+from edgeagent.mqtt.qos2 import Qos2Handshakes
+from edgeagent.ports.link import PREFETCH, Subscription, Will
 
-# How many unacknowledged QoS 1 messages the broker may send before it waits (contract section 2).
-RECEIVE_MAX = 256
+# What CONNECT names as our receive maximum.
+RECEIVE_MAX = PREFETCH
 # The protocol ends at 2**28 bytes, where the codec panics; half of it leaves room for properties beside the payload.
 LARGEST_PACKET_BYTES = 1 << 27
 
@@ -16,8 +16,8 @@ LARGEST_PACKET_BYTES = 1 << 27
 class Handshake(msgspec.Struct, frozen=True):
     """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
 
-    `address` only names the broker in errors. `exchanges`: the session's QoS 2; None: nothing is published at QoS 2.
-    `answers_first`: see `session.keep_connected`.
+    `address` only names the broker in errors. `qos2`: the session's QoS 2 handshakes; None: nothing is published at
+    QoS 2. `answers_first`: see `session.keep_connected`.
     `unwanted`: topic filters that a session which the broker kept may still have, to be given up. `mark`: put as the
     user property `MARK` on everything that is published, over MQTT 5. `needs_acks`: a broker that takes only QoS 0 is
     of no use. `plain`: the broker is taken for one that keeps no retained messages.
@@ -31,7 +31,7 @@ class Handshake(msgspec.Struct, frozen=True):
     username: str | None = None
     will: Will | None = None
     subscriptions: tuple[Subscription, ...] = ()
-    exchanges: Exchanges | None = None
+    qos2: Qos2Handshakes | None = None
     answers_first: bool = False
     unwanted: tuple[str, ...] = ()
     mark: str = ""
@@ -44,4 +44,4 @@ class Handshake(msgspec.Struct, frozen=True):
 
         Packet ids that the broker still holds at QoS 2, and we do not, would make it swallow what comes under them.
         """
-        return self.session_expiry_s == 0 or (self.exchanges is not None and not self.exchanges.begun)
+        return self.session_expiry_s == 0 or (self.qos2 is not None and not self.qos2.begun)

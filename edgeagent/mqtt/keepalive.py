@@ -21,7 +21,7 @@ class KeepAlive:
         give_up: called once, with the reason, when the broker does not answer; the timer is stopped then.
 
     Attributes:
-        deaf: nothing is read at present, so that silence tells nothing.
+        is_reading_paused: nothing is read at present, so that silence tells nothing.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class KeepAlive:
         self._period_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._sent_s = self._received_s = loop.time()
-        self.deaf = False
+        self.is_reading_paused = False
         self._asked_s: float | None = None  # when the first PINGREQ went out that nothing came after
 
     def start(self, period_s: float) -> None:
@@ -50,10 +50,10 @@ class KeepAlive:
         """Something was written."""
         self._sent_s = self._loop.time()
 
-    def listen(self, *, deaf: bool) -> None:
+    def pause_reading(self, *, paused: bool) -> None:
         """From now on nothing is read, or it is again."""
-        self.deaf = deaf
-        if not deaf:
+        self.is_reading_paused = paused
+        if not paused:
             self.received()
 
     def received(self) -> None:
@@ -63,7 +63,7 @@ class KeepAlive:
 
     def _look(self) -> None:
         now_s, period_s = self._loop.time(), self._period_s
-        if self.deaf:
+        if self.is_reading_paused:
             self.received()
         if self._asked_s is not None and now_s >= self._heard_by_s(self._asked_s):
             silent_s = now_s - self._received_s

@@ -14,8 +14,11 @@ from typing import Final, NamedTuple
 import mqtt5
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
-from edgeagent.mqtt.link import FAILURE, Message, Publication, Subscription, mark_of
-from edgeagent.mqtt.texts import body_of, fault_in
+from edgeagent.mqtt.link_state import ProtocolFault
+from edgeagent.mqtt.mark import mark_of
+from edgeagent.mqtt.reason_codes import FAILURE, MALFORMED, PACKET_TOO_LARGE
+from edgeagent.mqtt.utf8 import end_of_readable
+from edgeagent.ports.link import Message, Publication, Subscription
 
 LARGEST_PACKET_ID = 65535
 # By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
@@ -33,12 +36,11 @@ _PACKET_ID_OF_EACH = Struct(">2xH")
 _REFUSAL_BYTES = 5  # the shortest one: first byte, length, packet id, reason code
 _MAX_SHORT_LENGTH = 0x7F
 
-_MALFORMED = mqtt5.DisconnectReasonCode.MALFORMED_PACKET
 # A remaining length is written in one to four bytes, seven bits in each.
 _MAX_LENGTH_BYTES = 4
 
 
-class Refusal(NamedTuple):
+class RefusedAnswer(NamedTuple):
     """A PUBACK, PUBREC or PUBCOMP (`kind` is its first byte) with a reason code that the codec does not take.
 
     Mosquitto says 0x95 (packet too large) in a PUBACK, although MQTT 5 has no such code there.
@@ -49,20 +51,13 @@ class Refusal(NamedTuple):
     reason_code: int
 
 
-class Successes(NamedTuple):
+class PubackRun(NamedTuple):
     """PUBACKs without a reason that came one behind the other: their packet ids."""
 
     packet_ids: list[int]
 
 
-class Fault(NamedTuple):
-    """What is wrong with received bytes: the reason code to disconnect with, and what the broker sent."""
-
-    reason_code: mqtt5.DisconnectReasonCode
-    text: str
-
-
-Received = mqtt5.Packet | Refusal | Successes
+Received = mqtt5.Packet | RefusedAnswer | PubackRun
 
 
 class PacketReader:
@@ -80,9 +75,9 @@ class PacketReader:
         self._partial = bytearray()
         self._wanted_bytes = 0
 
-    def take(self, data: bytes) -> tuple[list[Received], Fault | None]:  # noqa: C901  calls would be felt here
+    def take(self, data: bytes) -> tuple[list[Received], ProtocolFault | None]:  # noqa: C901, PLR0911  see below
         """The packets that these bytes complete, and the fault behind them; after a fault nothing more can be read."""
-        packets: list[Received] = []
+        packets: list[Received] = []  # all in one, because calls for each packet would be felt (`benchmarks path`)
         if self._partial:
             data = self._completed(data)
         view, end_bytes, max_packet_bytes, read = memoryview(data), len(data), self._max_packet_bytes, mqtt5.read
@@ -90,16 +85,21 @@ class PacketReader:
         position = 0
         while position < end_bytes:
             if data[position] == PUBACK and (run := _SUCCESSES.match(data, position)):
-                packets.append(Successes([packet_id for (packet_id,) in _PACKET_ID_OF_EACH.iter_unpack(run[0])]))
+                packets.append(PubackRun([packet_id for (packet_id,) in _PACKET_ID_OF_EACH.iter_unpack(run[0])]))
                 position = run.end()
                 continue
-            stop = None if is_ascii else self._stop_over_texts(data, position)
-            if stop is not None:
-                return packets, stop[0]
             try:
-                packet, packet_bytes = read(view[position:])
-            except IndexError:
+                end = end_bytes if is_ascii else end_of_readable(data, position)
+            except ValueError as exc:
+                return packets, _fault(view[position:], str(exc))
+            if not end:
                 return packets, self._keep(view[position:])
+            try:
+                packet, packet_bytes = read(view[position:end])
+            except IndexError:
+                if is_ascii:
+                    return packets, self._keep(view[position:])
+                return packets, _fault(view[position:], "it ends too soon")
             except ValueError as exc:
                 refusal = _refusal(view[position:])
                 if refusal is None:
@@ -118,16 +118,6 @@ class PacketReader:
             position += packet_bytes
         return packets, None
 
-    def _stop_over_texts(self, data: bytes, position: int) -> tuple[Fault | None] | None:
-        """None when the codec may read on; else what `take` returns: a fault in the texts, or none while bytes miss."""
-        body, end = body_of(data, position)
-        if end is None:
-            return None if body else (self._keep(memoryview(data)[position:]),)
-        if end > len(data):
-            return (self._keep(memoryview(data)[position:]),)
-        text = fault_in(data, position, body, end)
-        return (_fault(memoryview(data)[position:], text),) if text else None
-
     def _completed(self, data: bytes) -> bytes:
         """The data with what was kept before it; nothing while the packet that was begun is not complete."""
         self._partial += data
@@ -137,7 +127,7 @@ class PacketReader:
         self._partial.clear()
         return data
 
-    def _keep(self, rest: memoryview) -> Fault | None:
+    def _keep(self, rest: memoryview) -> ProtocolFault | None:
         packet_bytes = _packet_bytes(rest)
         if packet_bytes is not None and packet_bytes > self._max_packet_bytes:
             return self._too_large(packet_bytes)
@@ -145,9 +135,9 @@ class PacketReader:
         self._partial += rest
         return None
 
-    def _too_large(self, packet_bytes: int) -> Fault:
+    def _too_large(self, packet_bytes: int) -> ProtocolFault:
         text = f"a packet of {packet_bytes} bytes, where {self._max_packet_bytes} were allowed"
-        return Fault(mqtt5.DisconnectReasonCode.PACKET_TOO_LARGE, text)
+        return ProtocolFault(text, PACKET_TOO_LARGE)
 
 
 def connect_packet(handshake: Handshake, password: bytes | None) -> bytes:
@@ -235,15 +225,14 @@ def pubrel_packet(packet_id: int, *, known: bool = True) -> bytes:
     return mqtt5.PubRelPacket(packet_id, reason_code=codes.SUCCESS if known else codes.PACKET_ID_NOT_FOUND).write()
 
 
-def message_from(packet: mqtt5.PublishPacket, connection: int) -> Message:
-    """The message that a received PUBLISH at QoS 0 or 1 carries."""
+def message_from(packet: mqtt5.PublishPacket, receipts: int) -> Message:
+    """The message that a received PUBLISH carries; `receipts`: of its connection (`unacknowledged.receipts_of`)."""
     packet_id = packet.packet_id
     return Message(
         packet.topic,
         packet.payload,
-        0 if packet_id is None else 1,
+        None if packet_id is None else receipts | packet_id,
         packet_id or 0,
-        connection,
         packet.retain,
         packet.duplicate,
         packet.response_topic,
@@ -262,7 +251,7 @@ def _packet_bytes(start: memoryview) -> int | None:
     return None
 
 
-def _refusal(start: memoryview) -> Refusal | None:
+def _refusal(start: memoryview) -> RefusedAnswer | None:
     """The complete answer that begins here, if it is one, and a refusal."""
     packet_bytes = _packet_bytes(start)
     # A length of one byte is enough for everything but a very long reason in words, which no broker is known to give.
@@ -271,11 +260,11 @@ def _refusal(start: memoryview) -> Refusal | None:
     kind, _, high, low, reason_code = start[:_REFUSAL_BYTES]
     if kind not in _ANSWERS or reason_code < FAILURE:
         return None
-    return Refusal(kind, high << 8 | low, reason_code)
+    return RefusedAnswer(kind, high << 8 | low, reason_code)
 
 
-def _fault(start: memoryview, text: str) -> Fault:
+def _fault(start: memoryview, text: str) -> ProtocolFault:
     # In MQTT 5 a CONNACK is longer: this is how a broker of MQTT 3.1.1 says that it does not know our version.
     if start[:2].tobytes() == b"\x20\x02":
-        return Fault(_MALFORMED, "an answer of MQTT 3.1.1: it does not speak MQTT 5")
-    return Fault(_MALFORMED, f"a malformed packet ({text})")
+        return ProtocolFault("an answer of MQTT 3.1.1: it does not speak MQTT 5", MALFORMED)
+    return ProtocolFault(f"a malformed packet ({text})", MALFORMED)

@@ -20,14 +20,14 @@ from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Unavailable, UplinkError
 from edgeagent.mqtt import engines, reasons, tls
-from edgeagent.mqtt.engines import EngineLink
-from edgeagent.mqtt.exchanges import Exchanges
+from edgeagent.mqtt.drain import SessionDrain
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.kept import Kept
-from edgeagent.mqtt.leave import Leave
-from edgeagent.mqtt.link import Ack, Link, LinkOwner, Message, Subscription, Will
+from edgeagent.mqtt.link_driver import LinkDriver
+from edgeagent.mqtt.negotiation import Attempt, Negotiation
+from edgeagent.mqtt.qos2 import Qos2Handshakes
 from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.terms import Attempt, Terms
+from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.ports.link import Ack, Link, LinkOwner, Message, Subscription, Will
 
 # A thousand gateways that lost one broker in one second come back over five and more (docs/operations.md shows how).
 # A broker on this machine has no such crowd, and is back within a second or two when it restarts.
@@ -61,9 +61,9 @@ class _Ending(NamedTuple):
 class _Watched(NamedTuple):
     """What is looked after while a connection is up. `told`: the sentences about what the broker lacks, once each."""
 
-    leave: Leave
+    drain: SessionDrain
     rotation: Rotation
-    kept: Kept | None
+    subscribed: SubscribedTopics | None
     told: set[str]
     look_s: float
 
@@ -94,13 +94,13 @@ async def keep_connected(
     client_id: str,
     subscriptions: Sequence[Subscription] = (),
     will: Will | None = None,
-    leave: Leave | None = None,
+    drain: SessionDrain | None = None,
     rotation: Rotation | None = None,
     exactly_once: bool = False,
     answers_first: bool = False,
     needs_acks: bool = False,
     mark: str = "",
-    kept: Kept | None = None,
+    subscribed: SubscribedTopics | None = None,
     max_packet_bytes: int = MAX_PACKET_BYTES,
     first_wait_s: float = 0.0,
     base_s: float | None = None,
@@ -115,10 +115,10 @@ async def keep_connected(
     each ending or failure `owner.on_down` says why, and the next attempt comes after a random wait of up to `base_s`,
     doubling up to `cap_s`, and from the start again once a connection lasted `stable_s`. When another client took the
     session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker discards the
-    will) and tells the owner nothing more. The broker keeps the session, unless `leave` was used to empty it.
+    will) and tells the owner nothing more. The broker keeps the session, unless `drain` emptied it.
 
     A broker that refuses our will because it keeps no retained messages, or takes only QoS 0, is asked again at once
-    without that; what it lacks is told once (`terms`).
+    without that; what it lacks is told once (`negotiation`).
 
     Certificates that change while connected are tried on a second connection, which has a client id and a session of
     its own and neither subscriptions nor a will. Only when the broker lets it in, the first is ended, and the next
@@ -130,7 +130,7 @@ async def keep_connected(
         client_id: the id to connect with, `{agent}` replaced.
         subscriptions: made on every connect and confirmed before `owner.on_up`.
         will: what the broker publishes when the connection ends without a DISCONNECT.
-        leave: the owner's way to give up the subscriptions and the session.
+        drain: the owner's way to give up the subscriptions and the session.
         rotation: which certificates are used, for an owner that wants to know until when they are valid.
         exactly_once: the owner publishes at QoS 2. The first connection then starts clean, so that packet ids of an
             earlier process are free; later ones go on with what was not completed (`Link.carried`).
@@ -139,7 +139,7 @@ async def keep_connected(
             acknowledgements stand behind what a broker sends too much of.
         needs_acks: a broker that takes only QoS 0 is of no use.
         mark: the name of who publishes, for the user property `MARK` of everything that is published.
-        kept: which subscriptions the session may still have from before; what is no longer among them is given up.
+        subscribed: which subscriptions the session may still have from before; what is no longer wanted is given up.
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
         first_wait_s: how long to wait before the first attempt of all (`common.backoff.boot_spread`).
         base_s: the longest first wait after an ending; by default 5 s, and 1 s when the broker is on this machine.
@@ -149,7 +149,7 @@ async def keep_connected(
         look_s: how often the files of certificates are looked at while connected.
     """
     _tell_engines(connection)
-    leave, rotation = leave or Leave(), rotation or Rotation(connection)
+    drain, rotation = drain or SessionDrain(), rotation or Rotation(connection)
     if base_s is None:
         base_s = _backoff_base_s(connection)
     if first_wait_s:
@@ -159,12 +159,12 @@ async def keep_connected(
         )
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
-    exchanges = Exchanges() if exactly_once else None
-    terms, told = Terms(connection.version, will), set[str]()
+    qos2 = Qos2Handshakes() if exactly_once else None
+    negotiation, told = Negotiation(connection.version, will), set[str]()
     failures = 0
     while True:
         address = next(addresses)
-        wanted = () if leave.begun else tuple(subscriptions)
+        wanted = () if drain.begun else tuple(subscriptions)
         filters = [subscription.topic_filter for subscription in wanted]
         handshake = Handshake(
             address=address,
@@ -173,17 +173,17 @@ async def keep_connected(
             session_expiry_s=int(connection.session_expiry),
             max_packet_bytes=max_packet_bytes,
             username=connection.username or None,
-            will=terms.will,
+            will=negotiation.will,
             subscriptions=wanted,
-            exchanges=exchanges,
+            qos2=qos2,
             answers_first=answers_first,
-            unwanted=await kept.begin(address, client_id, filters) if kept is not None else (),
+            unwanted=await subscribed.begin(address, client_id, filters) if subscribed is not None else (),
             mark=mark,
             needs_acks=needs_acks,
-            plain=terms.plain,
+            plain=negotiation.plain,
         )
-        ending = await _connect_once(connection, handshake, owner, _Watched(leave, rotation, kept, told, look_s))
-        if terms.ended(ending.attempt):
+        ending = await _connect_once(connection, handshake, owner, _Watched(drain, rotation, subscribed, told, look_s))
+        if negotiation.ended(ending.attempt):
             extra = {"event": "mqtt_other_terms", "address": address}
             _log.info("%s; trying again with a plainer last will", ending.error, extra=extra)
             continue
@@ -216,13 +216,13 @@ def _backoff_base_s(connection: Connection) -> float:
 async def _connect_once(connection: Connection, handshake: Handshake, owner: LinkOwner, watched: _Watched) -> _Ending:
     """One connection's life, or an attempt at one."""
     loop = asyncio.get_running_loop()
-    link: EngineLink | None = None
-    leave, rotation = watched.leave, watched.rotation
+    link: LinkDriver | None = None
+    drain, rotation = watched.drain, watched.rotation
     try:
         async with asyncio.timeout(connection.connect_timeout):
             context = (await rotation.choose(handshake.address)).context if _has_tls(handshake) else None
             link = await _open(connection, handshake, owner, context)
-            leave.follow(link)
+            drain.follow(link)
             failed = await link.up
         if failed is not None:
             rotation.failed(failed)
@@ -230,8 +230,8 @@ async def _connect_once(connection: Connection, handshake: Handshake, owner: Lin
         rotation.worked()
         since_s = loop.time()
         _tell_lacks(link, handshake, watched.told)
-        if watched.kept is not None and handshake.unwanted:
-            await _see_given_up(link, handshake, watched.kept)
+        if watched.subscribed is not None and handshake.unwanted:
+            await _see_given_up(link, handshake, watched.subscribed)
         if (
             _has_tls(handshake)
             and rotation.has_files
@@ -246,12 +246,12 @@ async def _connect_once(connection: Connection, handshake: Handshake, owner: Lin
         rotation.failed(failure)
         return _Ending(failure)
     finally:
-        leave.follow(None)
+        drain.follow(None)
         if link is not None:
             await _shut(link)
 
 
-def _tell_lacks(link: EngineLink, handshake: Handshake, told: set[str]) -> None:
+def _tell_lacks(link: LinkDriver, handshake: Handshake, told: set[str]) -> None:
     """What the broker lacks, once."""
     for sentence in link.abilities.lacks():
         if sentence not in told:
@@ -261,18 +261,18 @@ def _tell_lacks(link: EngineLink, handshake: Handshake, told: set[str]) -> None:
             _log.warning("%s: %s%s", handshake.address, sentence, guessed, extra=extra)
 
 
-async def _see_given_up(link: EngineLink, handshake: Handshake, kept: Kept) -> None:
+async def _see_given_up(link: LinkDriver, handshake: Handshake, subscribed: SubscribedTopics) -> None:
     """Wait for the answer to the UNSUBSCRIBE that went out with the connection."""
-    either: set[asyncio.Future[Any]] = {link.given_up, link.ended}
+    either: set[asyncio.Future[Any]] = {link.unwanted_given_up, link.ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not link.given_up.done():
+    if not link.unwanted_given_up.done():
         return
     extra = {"event": "mqtt_unsubscribed", "address": handshake.address, "topic_filters": list(handshake.unwanted)}
     filters = ", ".join(map(shown, handshake.unwanted))
-    if link.given_up.result():
+    if link.unwanted_given_up.result():
         _log.info("%s: no longer subscribed to %s", handshake.address, filters, extra=extra)
         wanted = [subscription.topic_filter for subscription in handshake.subscriptions]
-        await kept.given_up(handshake.address, handshake.client_id, wanted)
+        await subscribed.given_up(handshake.address, handshake.client_id, wanted)
     else:
         _log.warning("%s: it refuses to unsubscribe from %s", handshake.address, filters, extra=extra)
 
@@ -293,7 +293,7 @@ def _failure(connection: Connection, address: str, exc: Exception) -> UplinkErro
 
 
 async def _rotated(
-    link: EngineLink, connection: Connection, handshake: Handshake, rotation: Rotation, look_s: float
+    link: LinkDriver, connection: Connection, handshake: Handshake, rotation: Rotation, look_s: float
 ) -> bool:
     """Watch the certificates until the connection ends (False), or until there are new ones that work (True)."""
     while not link.ended.done():
@@ -324,10 +324,10 @@ async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotat
         session_expiry_s=0,
         will=None,
         subscriptions=(),
-        exchanges=None,
+        qos2=None,
         unwanted=(),
     )
-    link: EngineLink | None = None
+    link: LinkDriver | None = None
     try:
         async with asyncio.timeout(connection.connect_timeout):
             identity = await rotation.load(handshake.address)
@@ -345,7 +345,7 @@ async def _open(
     handshake: Handshake,
     owner: LinkOwner,
     context: ssl.SSLContext | None,
-) -> EngineLink:
+) -> LinkDriver:
     """Begin to connect, with TLS when there is a context; the link's `up` tells what comes of it."""
     password = None
     if connection.password_file:
@@ -355,7 +355,7 @@ async def _open(
     return await engines.begin(connection, handshake, owner, context, password)
 
 
-async def _shut(link: EngineLink) -> None:
+async def _shut(link: LinkDriver) -> None:
     """Disconnect when it is still connected, and see the socket gone, by force when the broker takes its time."""
     try:
         link.close()

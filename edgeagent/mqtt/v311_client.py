@@ -1,11 +1,9 @@
-"""The `aiomqtt` client below `v311`, with the traps of its socket closed.
+"""The `aiomqtt` client below `v311`, with the traps of its socket closed (docs/adr/0011).
 
-aiomqtt makes the connection in a thread, waits for the answers to CONNECT and SUBSCRIBE and looks after the keep-alive;
-`paho` below it knows the packets. What is changed here:
+aiomqtt makes the connection in a thread and waits for the answers to CONNECT and SUBSCRIBE; `paho` below it knows the
+packets, and calls us by its own public callbacks. What is changed here:
 
-* Reads are whole: paho asks for single bytes, and would be called once for each packet.
-* A packet that is too large is refused when its length is known; paho would keep up to 256 MB.
-* What a WebSocket takes only in part is kept; paho would forget the packet and break the stream.
+* paho is given a `GuardedSocket`, which reads as much as there is and refuses what is too large.
 * Bytes that no packet can be made of end the connection; aiomqtt would keep it and read on.
 * Reading can be held up: a broker may send more than it is allowed to, and aiomqtt keeps all of it.
 * A connection that nobody wants any more is closed while it is being made; paho leaves failed ones open.
@@ -15,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
-import ssl
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import aiomqtt
@@ -24,20 +23,21 @@ import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edgeagent.mqtt.link import MALFORMED
+from edgeagent.mqtt.reason_codes import MALFORMED
 from edgeagent.mqtt.v311_packets import FORMAT_ERRORS, half_open_keepalive_s
+from edgeagent.mqtt.v311_socket import GuardedSocket
 
-_READ_BYTES = 1 << 16
-# As much is read before others have their turn, when TLS holds more than the socket shows.
-_READ_MAX_BYTES = 1 << 18
-
-_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 # What paho raises over bytes that are no packet.
 _PACKET_ERRORS = (*FORMAT_ERRORS, LookupError, TypeError, AttributeError)
 
 
-class Listener(Protocol):
-    """Who is told what the client hears; always in the loop's thread."""
+# The listener tells everything that an operator needs, in our own words.
+_silent = logging.getLogger(f"{__name__}.aiomqtt")
+_silent.disabled = True
+
+
+class ClientListener(Protocol):
+    """Hears what the client hears; always in the loop's thread."""
 
     def on_connack(self, reason_code: int, properties: Properties | None, *, session_present: bool) -> None:
         """The broker answered CONNECT."""
@@ -64,131 +64,57 @@ class Listener(Protocol):
         """The socket is gone."""
 
 
-class Guard:
-    """Stands between paho and its socket.
-
-    Attributes:
-        error: what the socket raised, None while it has not.
-        fault: what the broker sent that is not allowed, "" while it has not.
-        ended: whether nothing more can be read from the socket.
-    """
-
-    def __init__(self, sock: Any, max_packet_bytes: int) -> None:
-        self.error: OSError | None = None
-        self.fault = ""
-        self.ended = False
-        self._sock = sock
-        self._max_packet_bytes = max_packet_bytes
-        self._data = b""
-        self._position = 0
-
-    def refill(self) -> bool:
-        """Read what there is; whether TLS holds more, which the socket will not show."""
-        parts: list[bytes] = []
-        more = True
-        while more and sum(map(len, parts)) < _READ_MAX_BYTES:
-            data = self._read()
-            parts.append(data)
-            more = bool(data) and hasattr(self._sock, "pending") and self._sock.pending() > 0
-        self._data, self._position = self._data[self._position :] + b"".join(parts), 0
-        return more
-
-    def _read(self) -> bytes:
-        try:
-            data: bytes = self._sock.recv(_READ_BYTES)
-        except _NOT_NOW:
-            return b""
-        except OSError as exc:
-            self.error = exc
-            data = b""
-        self.ended = not data
-        return data
-
-    def pending(self) -> int:
-        """How many bytes wait for paho."""
-        return len(self._data) - self._position
-
-    def recv(self, wanted_bytes: int) -> bytes:
-        """At most so many bytes. What paho wants at once is what its packet is long."""
-        if wanted_bytes > self._max_packet_bytes:
-            self.fault = f"a packet of {wanted_bytes} bytes, where {self._max_packet_bytes} were allowed"
-            raise ConnectionAbortedError(self.fault)
-        if self._position < len(self._data):
-            data = self._data[self._position : self._position + wanted_bytes]
-            self._position += len(data)
-            return data
-        if self.ended:
-            return b""
-        raise BlockingIOError
-
-    def send(self, data: bytes | bytearray) -> int:
-        """Write; how much went out, which is all or a part, never nothing."""
-        try:
-            sent_bytes: int = self._sock.send(data)
-        except _NOT_NOW:
-            raise
-        except OSError as exc:
-            self.error = exc
-            raise
-        if not sent_bytes:  # a part of a WebSocket frame: paho must offer the same packet again, as it does for this
-            raise BlockingIOError
-        return sent_bytes
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._sock.close()
-
-    def fileno(self) -> int:
-        """The socket's number, -1 when it is closed."""
-        number: int = self._sock.fileno()
-        return number
-
-    def setblocking(self, flag: bool) -> None:
-        """As the socket's."""
-        self._sock.setblocking(flag)
-
-
-class Client(aiomqtt.Client):
+class AiomqttClient(aiomqtt.Client):
     """One connection: enter it once, and build a new one for the next. paho never sends anything of an earlier one.
 
+    It owns the socket, the reading and writing in the loop, and the keep-alive. After `abandon` it tells nothing more
+    but that the socket is gone.
+
     Args:
-        listener: who is told.
+        listener: hears what comes.
         max_packet_bytes: the largest packet to receive.
         connect_timeout_s: the most that each step of connecting may take in its thread, which cannot be stopped.
         password: beside aiomqtt's own, because it may be any bytes.
+        dial: makes the TCP connection to (host, port) within `timeout` seconds; blocking. By default `socket`'s.
         **settings: aiomqtt's own.
 
     Attributes:
         paho: the client underneath.
         guard: the socket, None before there is one.
         closed: whether the socket is gone.
-        deaf: nothing is read at present; see `listen`.
+        is_reading_paused: nothing is read at present; see `pause_reading`.
     """
 
     def __init__(
         self,
-        listener: Listener,
+        listener: ClientListener,
         *,
         max_packet_bytes: int,
         connect_timeout_s: float,
         password: bytes | None,
+        dial: Callable[..., Any] = socket.create_connection,
         **settings: Any,
     ) -> None:
-        super().__init__(**settings)
+        super().__init__(logger=_silent, **settings)
         self.paho = self._client
-        self.guard: Guard | None = None
+        self.guard: GuardedSocket | None = None
         self.closed = False
-        self.deaf = False
+        self.is_reading_paused = False
         self._listener = listener
+        self._running_loop = asyncio.get_running_loop()
         self._max_packet_bytes = max_packet_bytes
         self._abandoned = False
-        self._reading = False
+        self._is_reading = False
+        self._is_subscribing = False
+        self._host, self._broker_port = settings["hostname"], settings["port"]
+        self._dial = dial
         self._context = settings.get("tls_context")
         self._path = settings.get("websocket_path")
         self._making: socket.socket | None = None
-        self.paho._create_socket = self._make_socket  # type: ignore[method-assign]  # noqa: SLF001  see there
+        self._keep_alive_task: asyncio.Task[None] | None = None
+        self._hear(self.paho)
         self.paho.connect_timeout = connect_timeout_s
-        self.paho.disable_logger()  # the listener tells everything that an operator needs, in our own words
+        self.paho.disable_logger()
         self.paho.manual_ack_set(True)
         # The window is ours: paho must send at once, or what waits with it would be sent when nobody expects it.
         self.paho.max_inflight_messages_set(0)
@@ -197,102 +123,134 @@ class Client(aiomqtt.Client):
             secret: Any = password
             self.paho.username_pw_set(self.paho.username, secret)
 
+    def _hear(self, client: paho.Client) -> None:
+        """Put our callbacks in the place of aiomqtt's, except for what `__aenter__` and `subscribe` wait for."""
+        self._connected_for_aiomqtt: Any = client.on_connect
+        self._subscribed_for_aiomqtt: Any = client.on_subscribe
+        client.on_connect = self._take_connack
+        client.on_subscribe = self._take_suback
+        client.on_unsubscribe = self._take_unsuback
+        client.on_disconnect = self._take_end
+        client.on_message = self._take_message
+        client.on_publish = self._take_puback
+        client.on_socket_open = self._socket_opened
+        client.on_socket_close = self._socket_closed
+        client.on_socket_register_write = self._register_write
+        client.on_socket_unregister_write = self._unregister_write
+        # paho has no public way to be given a socket.
+        client._create_socket = self._make_socket  # type: ignore[method-assign]  # noqa: SLF001
+
     def abandon(self) -> None:
         """Close the socket at once, also one that is still being made; nothing more is told of what it brings."""
         self._abandoned = True
         if self._making is not None:
             with contextlib.suppress(OSError):
                 self._making.shutdown(socket.SHUT_RDWR)  # wakes the thread
-        if not self._reading:  # in a callback paho holds a lock that closing takes too; `_readable` closes then
-            self.paho._sock_close()  # noqa: SLF001  paho has no other way that does not write
+        if not self._is_reading:  # in a callback paho holds a lock that closing takes too; `_readable` closes then
+            self._close_socket()
 
-    def keep_alive(self, period_s: int) -> None:
+    def _close_socket(self) -> None:
+        """Make paho close its socket without writing: it does when it reads the end."""
+        if self.guard is not None:
+            self.guard.end()
+            self.paho.loop_read()
+
+    def set_keep_alive(self, period_s: int) -> None:
         """Use this keep-alive period from now on; paho itself takes the broker's as it is, and ends with 0."""
-        self.paho._keepalive = half_open_keepalive_s(period_s)  # noqa: SLF001  paho's own setter is for before
+        self.paho._keepalive = half_open_keepalive_s(period_s)  # noqa: SLF001  its public setter is for before only
 
-    def listen(self, *, deaf: bool) -> None:
-        """Read no more while `deaf`, then go on; silence ends no connection meanwhile."""
-        self.deaf = deaf
+    def pause_reading(self, *, paused: bool) -> None:
+        """Read no more while `paused`, then go on; silence ends no connection meanwhile."""
+        self.is_reading_paused = paused
         if self.guard is None or self.closed:
             return
-        if deaf:
-            self._loop.remove_reader(self.guard.fileno())
+        if paused:
+            self._running_loop.remove_reader(self.guard.fileno())
         else:
-            self._loop.add_reader(self.guard.fileno(), self._readable)
-            self._loop.call_soon(self._readable)  # TLS may hold some already
+            self._running_loop.add_reader(self.guard.fileno(), self._readable)
+            self._running_loop.call_soon(self._readable)  # TLS may hold some already
+
+    async def subscribe_to(self, topic_filters: Any) -> list[int]:
+        """Subscribe, and wait for the broker's answer: a reason code for each."""
+        self._is_subscribing = True
+        granted = await self.subscribe(topic_filters)
+        return [code if isinstance(code, int) else code.value for code in granted]
 
     def unsubscribe_from(self, topic_filters: list[str]) -> int:
         """Write UNSUBSCRIBE; returns its packet id. The answer comes to the listener."""
         _, packet_id = self.paho.unsubscribe(topic_filters)
         return packet_id or 0
 
-    # What paho calls, by way of aiomqtt.
+    # Connecting, in aiomqtt's thread.
 
-    async def _misc_loop(self) -> None:
-        """Look after the keep-alive."""
-        while self.paho.loop_misc() == paho.MQTT_ERR_SUCCESS:
-            await asyncio.sleep(1)
-            if self.deaf:
-                self.paho._ping_t = 0.0  # noqa: SLF001  as if the last PINGREQ was answered: the answer is not read
-
-    def _make_socket(self) -> Any:
-        """As paho does it, in the connecting thread, except that `abandon` reaches it and that a failure closes it."""
-        client = self.paho
-        sock = client._create_socket_connection()  # noqa: SLF001  by the proxy, if there is one
+    def _make_socket(self) -> GuardedSocket:
+        """As paho does it, except that `abandon` reaches it and that a failure closes it."""
+        timeout_s = self.paho.connect_timeout
+        sock: Any = self._dial((self._host, self._broker_port), timeout=timeout_s)
         self._making = sock
         try:
             if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_hostname=self._hostname, do_handshake_on_connect=False)
+                sock = self._context.wrap_socket(sock, server_hostname=self._host, do_handshake_on_connect=False)
                 self._making = sock
-                sock.settimeout(client.connect_timeout)
+                sock.settimeout(timeout_s)
                 sock.do_handshake()
-            if self._path is None:
-                return sock
-            sock.settimeout(client.connect_timeout)
-            return paho._WebsocketWrapper(sock, self._hostname, self._port, self._context is not None, self._path, None)  # noqa: SLF001  paho's own
+            if self._path is not None:
+                sock.settimeout(timeout_s)
+                is_tls = self._context is not None
+                # paho's WebSocket has no public name; another one would be a library more.
+                sock = paho._WebsocketWrapper(sock, self._host, self._broker_port, is_tls, self._path, None)  # noqa: SLF001
         except BaseException:
             sock.close()
             raise
         finally:
             self._making = None
+        return GuardedSocket(sock, self._max_packet_bytes)
 
-    def _on_socket_open(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        """In the connecting thread: from here on paho sees the guard."""
-        del userdata
-        self.guard = Guard(sock, self._max_packet_bytes)
-        client._sock = self.guard  # noqa: SLF001  the only place where a socket can be given to paho
-        self._loop.call_soon_threadsafe(self._begin)
+    def _socket_opened(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+        del client, userdata
+        self.guard = sock
+        self._running_loop.call_soon_threadsafe(self._begin)
+
+    # In the loop's thread.
 
     def _begin(self) -> None:
         if self._abandoned:
-            self.paho._sock_close()  # noqa: SLF001  as in `abandon`
+            self._close_socket()
         elif self.guard is not None and not self.closed:
-            self._loop.add_reader(self.guard.fileno(), self._readable)
-            self._misc_task = self._loop.create_task(self._misc_loop())
+            self._running_loop.add_reader(self.guard.fileno(), self._readable)
+            self._keep_alive_task = self._running_loop.create_task(self._keep_alive())
 
-    def _on_socket_close(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+    async def _keep_alive(self) -> None:
+        """Let paho ping, and end a connection that is dead."""
+        while self.paho.loop_misc() == paho.MQTT_ERR_SUCCESS:
+            await asyncio.sleep(1)
+            if self.is_reading_paused:
+                # As if the last PINGREQ was answered, for the answer is not read; paho has no public way to say so.
+                self.paho._ping_t = 0.0  # noqa: SLF001
+
+    def _socket_closed(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         del client, userdata
         self.closed = True
         if sock.fileno() >= 0:
-            self._loop.remove_reader(sock.fileno())
-            self._loop.remove_writer(sock.fileno())
-        if self._misc_task is not None:
-            self._misc_task.cancel()
+            self._running_loop.remove_reader(sock.fileno())
+            self._running_loop.remove_writer(sock.fileno())
+        if self._keep_alive_task is not None:
+            self._keep_alive_task.cancel()
         self._listener.on_closed()
 
-    def _on_socket_register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+    def _register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         """Also in the connecting thread; a turn later the socket may be gone."""
         del client, userdata, sock
-        self._loop.call_soon_threadsafe(self._want_write)
+        self._running_loop.call_soon_threadsafe(self._want_write)
 
     def _want_write(self) -> None:
         if self.guard is not None and not self.closed and not self._abandoned:
-            self._loop.add_writer(self.guard.fileno(), self._writable)
+            self._running_loop.add_writer(self.guard.fileno(), self._writable)
 
-    def _on_socket_unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
+    def _unregister_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
         del client, userdata
         if sock.fileno() >= 0:
-            self._loop.remove_writer(sock.fileno())
+            self._running_loop.remove_writer(sock.fileno())
 
     def _writable(self) -> None:
         self.paho.loop_write()
@@ -300,11 +258,11 @@ class Client(aiomqtt.Client):
             self._listener.on_drained()
 
     def _readable(self) -> None:
-        if self.guard is None or self.closed or self.deaf:
+        if self.guard is None or self.closed or self.is_reading_paused:
             return
         guard = self.guard
         more = guard.refill()
-        self._reading = True
+        self._is_reading = True
         try:
             while self._may_read(guard):
                 self.paho.loop_read()
@@ -313,17 +271,17 @@ class Client(aiomqtt.Client):
             self._abandoned = True
             self._listener.on_disconnect(MALFORMED, "", by_broker=False)
         finally:
-            self._reading = False
+            self._is_reading = False
         if self._abandoned:
-            self.paho._sock_close()  # noqa: SLF001  as in `abandon`
+            self._close_socket()
         if more:
-            self._loop.call_soon(self._readable)
+            self._running_loop.call_soon(self._readable)
         self._listener.on_read()
 
-    def _may_read(self, guard: Guard) -> bool:
+    def _may_read(self, guard: GuardedSocket) -> bool:
         return (guard.pending() > 0 or guard.ended) and not self.closed and not self._abandoned
 
-    def _on_connect(
+    def _take_connack(
         self,
         client: paho.Client,
         userdata: Any,
@@ -334,9 +292,9 @@ class Client(aiomqtt.Client):
         code = reason_code.value
         self._listener.on_connack(code, properties, session_present=flags.session_present)
         if not code:
-            super()._on_connect(client, userdata, flags, reason_code, properties)
+            self._connected_for_aiomqtt(client, userdata, flags, reason_code, properties)
 
-    def _on_disconnect(
+    def _take_end(
         self,
         client: paho.Client,
         userdata: Any,
@@ -348,19 +306,19 @@ class Client(aiomqtt.Client):
         said = getattr(properties, "ServerReference", "") or getattr(properties, "ReasonString", "")
         self._listener.on_disconnect(reason_code.value, said, by_broker=flags.is_disconnect_packet_from_server)
 
-    def _on_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
+    def _take_message(self, client: paho.Client, userdata: Any, message: paho.MQTTMessage) -> None:
         del client, userdata
         self._listener.on_message(message)
 
-    def _on_publish(
+    def _take_puback(
         self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
     ) -> None:
         del client, userdata
-        if not self._reading:  # a message at QoS 0 was written; its number may be that of another in flight
+        if not self._is_reading:  # a message at QoS 0 was written; its number may be that of another in flight
             return
         self._listener.on_puback(mid, reason_code.value, getattr(properties, "ReasonString", ""))
 
-    def _on_subscribe(
+    def _take_suback(
         self,
         client: paho.Client,
         userdata: Any,
@@ -368,10 +326,10 @@ class Client(aiomqtt.Client):
         reason_codes: list[ReasonCode],
         properties: Properties | None = None,
     ) -> None:
-        if mid in self._pending_subscribes:  # else it answers nothing that was asked
-            super()._on_subscribe(client, userdata, mid, reason_codes, properties)
+        if self._is_subscribing:  # else it answers nothing that was asked
+            self._subscribed_for_aiomqtt(client, userdata, mid, reason_codes, properties)
 
-    def _on_unsubscribe(
+    def _take_unsuback(
         self,
         client: paho.Client,
         userdata: Any,

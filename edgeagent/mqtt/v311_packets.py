@@ -12,7 +12,8 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
-from edgeagent.mqtt.link import Message, Publication, Subscription, Will, mark_of
+from edgeagent.mqtt.mark import mark_of
+from edgeagent.ports.link import Message, Publication, Subscription, Will
 
 # What paho raises over a text or a number that does not fit the format.
 FORMAT_ERRORS = (ValueError, OverflowError, struct.error, MQTTException)
@@ -92,8 +93,8 @@ def subscribe_list(subscriptions: tuple[Subscription, ...], *, v5: bool) -> Any:
     ]
 
 
-def message_from(packet: MQTTMessage, connection: int) -> Message:
-    """A received PUBLISH.
+def message_from(packet: MQTTMessage, receipts: int) -> Message:
+    """A received PUBLISH; `receipts`: of its connection (`unacknowledged.receipts_of`).
 
     Raises:
         ValueError: its topic is not UTF-8.
@@ -102,9 +103,8 @@ def message_from(packet: MQTTMessage, connection: int) -> Message:
     return Message(
         packet.topic,
         bytes(packet.payload),
-        packet.qos,
+        receipts | packet.mid if packet.qos else None,
         packet.mid if packet.qos else 0,
-        connection,
         packet.retain,
         packet.dup,
         getattr(properties, "ResponseTopic", None),

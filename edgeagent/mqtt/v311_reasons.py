@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.v311_client import Guard
+from edgeagent.mqtt.reason_codes import PROTOCOL_ERROR
+from edgeagent.mqtt.v311_socket import GuardedSocket
 
 _log = logging.getLogger(__name__)
 
 # Reason codes with which paho says itself why it ended a connection.
-_PROTOCOL_ERROR = 0x82
 _KEEP_ALIVE_TIMEOUT = 0x8D
 _UNSUPPORTED_VERSION = 0x84
 
@@ -41,13 +41,13 @@ def suback_error(handshake: Handshake, codes: Sequence[int], most_qos: int) -> U
 
 
 def ending(
-    handshake: Handshake, version: str, guard: Guard | None, reason_code: int, *, connecting: bool
+    handshake: Handshake, version: str, guard: GuardedSocket | None, reason_code: int, *, connecting: bool
 ) -> UplinkError:
     """Why the connection ended, when the broker did not say it; `connecting`: before it answered CONNECT."""
     address = handshake.address
     if guard is not None and guard.fault:
         return Unavailable(address, f"the broker sent {guard.fault}")
-    if reason_code == _PROTOCOL_ERROR:  # while connecting also what paho makes of an unknown version
+    if reason_code == PROTOCOL_ERROR:  # while connecting also what paho makes of an unknown version
         malformed = Unavailable(address, "the broker sent a malformed packet")
         return connack_error(address, version, _UNSUPPORTED_VERSION, "") if connecting else malformed
     if reason_code == _KEEP_ALIVE_TIMEOUT:

@@ -7,7 +7,8 @@ import mqtt5
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.link import Subscription
+from edgeagent.mqtt.reason_codes import words
+from edgeagent.ports.link import Subscription
 
 
 def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
@@ -20,7 +21,7 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
         return error
     for subscription in handshake.subscriptions:
         if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
-            return reasons.subscription_refused(address, subscription.topic_filter, reasons.words(0x9E))
+            return reasons.subscription_refused(address, subscription.topic_filter, words(0x9E))
     return None
 
 

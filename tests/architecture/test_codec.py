@@ -8,7 +8,7 @@ from tests.architecture.source import Module, modules
 
 CODEC = "mqtt5"
 # The engine that stands on it, which `engines.begin` imports when a connection is made by it.
-ENGINE = ("edgeagent.mqtt.v5", "edgeagent.mqtt.packets", "edgeagent.mqtt.outgoing")
+ENGINE = ("edgeagent.mqtt.v5", "edgeagent.mqtt.packets", "edgeagent.mqtt.publishing")
 PACKAGE = {module.name: module for module in modules("edgeagent")}
 
 
@@ -43,8 +43,8 @@ def test_only_its_engine_imports_the_codec_when_it_is_imported(name: str) -> Non
 
 def test_the_codec_is_found_where_it_is() -> None:
     assert way_to_codec(PACKAGE["edgeagent.mqtt.v5"])[-1] == CODEC
-    assert way_to_codec(PACKAGE["edgeagent.mqtt.outgoing"]) == [
-        "edgeagent.mqtt.outgoing",
+    assert way_to_codec(PACKAGE["edgeagent.mqtt.publishing"]) == [
+        "edgeagent.mqtt.publishing",
         "edgeagent.mqtt.packets",
         CODEC,
     ]

@@ -22,7 +22,10 @@ BESIDE_THEIR_DRIVERS = {
     ),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request"),
-    "mqtt": ("exchanges", "handshake", "held", "link", "outgoing", "terms", "texts"),
+    "mqtt": (
+        *("handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
+        *("unacknowledged", "unsubscribing", "utf8"),
+    ),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
         *("retention", "steps", "tail", "unfinished"),

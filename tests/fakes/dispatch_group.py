@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from edgeagent.mqtt.link import Message, Subscription
+from edgeagent.ports.link import Message, Subscription
 from edgeagent.wire import topics
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Program

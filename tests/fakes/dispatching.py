@@ -14,7 +14,8 @@ from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.errors import EngineError, Unavailable
-from edgeagent.mqtt.link import Abilities, Ack, Message, Publication
+from edgeagent.mqtt.reason_codes import answer
+from edgeagent.ports.link import Abilities, Message, Publication
 from edgeagent.wire.messages import Status
 
 DOWN = Unavailable("mqtt://broker.example", "the connection failed")
@@ -40,7 +41,7 @@ class FakeLink:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """See `Link`."""
-        self.acknowledged += [message.packet_id for message in messages]
+        self.acknowledged += [message.delivery_id for message in messages]
 
 
 class FakeEngine:
@@ -123,7 +124,7 @@ class Stage:
     def answer(self, publication: Publication, reason_code: int = 0) -> None:
         """The broker answers one publication."""
         self.link.room += 1
-        self.dispatcher.on_acks([Ack(publication.token, reason_code)])
+        self.dispatcher.on_acks([answer(publication.token, reason_code)])
 
     def contents(self) -> list[dict[str, Any]]:
         """What was published, decoded."""
@@ -140,4 +141,4 @@ def trigger(
     """A trigger of an agent; `fields` are the message's."""
     workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
     content = {"namespace": namespace, "agent": agent, "attempt": attempt, "workflow": workflow}
-    return Message(f"argo/workflows/trigger/{agent}", msgspec.json.encode(content), 1, packet_id, 1, **fields)
+    return Message(f"argo/workflows/trigger/{agent}", msgspec.json.encode(content), packet_id, packet_id, **fields)

@@ -25,9 +25,9 @@ from edgeagent.config.tables import Uplink
 from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import Ack, Message
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.ports.link import Ack, Message
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.wire.messages import Report
@@ -114,7 +114,7 @@ class Scene:
     def _take(self) -> set[str]:
         """Let the broker take the triggers that it was sent; returns which those are."""
         triggers = self.of("argo/workflows/trigger")
-        self.forwarder.acknowledged([Ack(publication.token, 0) for publication in triggers])
+        self.forwarder.acknowledged([Ack(publication.token) for publication in triggers])
         return {publication.correlation_data.decode() for publication in triggers}
 
     def of(self, topic: str) -> list[Any]:
@@ -128,7 +128,8 @@ class Scene:
     def message(self, topic: str, payload: bytes | Mapping[str, Any], **members: Any) -> Message:
         """A message of the broker at QoS 1."""
         text = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return Message(topic, text, 1, next(self._packets), 1, **members)
+        number = next(self._packets)
+        return Message(topic, text, number, number, **members)
 
     def response(self, correlation_id: str, **members: Any) -> Message:
         """The engine's answer to a trigger."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.mqtt.link import Ack, Message, Publication
+from edgeagent.ports.link import Ack, Message, Publication
 from tests.fakes.mosquitto import MqttClient
 
 _ANSWER = -1  # the token of answers: nobody waits for their acknowledgement

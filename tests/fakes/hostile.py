@@ -15,7 +15,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
-from edgeagent.mqtt.link import Publication
+from edgeagent.ports.link import Publication
 from tests.fakes.mosquitto import MqttClient
 
 AGENT = "gw-1"

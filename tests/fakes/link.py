@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeagent.mqtt.link import Abilities, Message, Publication
+from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, SUCCESS
+from edgeagent.ports.link import UNHEARD, Abilities, Ack, Message, Publication, PublishRefused
 
 
 class FakeLink:
@@ -28,6 +29,13 @@ class FakeLink:
         self.acknowledged += messages
 
 
+def code_of(ack: Ack) -> int:
+    """The MQTT reason code that this outcome comes from; 0 for all successes but 0x10."""
+    if isinstance(ack.outcome, PublishRefused):
+        return ack.outcome.code
+    return NO_MATCHING_SUBSCRIBERS if ack.outcome is UNHEARD else SUCCESS
+
+
 def delivery(
     topic: str,
     payload: bytes,
@@ -38,4 +46,4 @@ def delivery(
     mark: str | None = None,
 ) -> Message:
     """A message from the local broker at QoS 1."""
-    return Message(topic, payload, 1, packet_id, 1, retain, duplicate, mark=mark)
+    return Message(topic, payload, packet_id, packet_id, retain, duplicate, mark=mark)

@@ -27,10 +27,10 @@ from typing import Any, Self
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.kept import Kept
-from edgeagent.mqtt.leave import Leave
-from edgeagent.mqtt.link import Ack, Link, Message, Publication, Subscription, Will
+from edgeagent.mqtt.drain import SessionDrain
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.ports.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.wire import topics
 from tests.waiting import DEADLINE_S, until_accepting, until_told
 
@@ -175,9 +175,9 @@ class MqttClient:
         will: Will | None = None,
         exactly_once: bool = False,
         answers_first: bool = False,
-        kept: Kept | None = None,
+        subscribed: SubscribedTopics | None = None,
         mark: str = "",
-        leave: Leave | None = None,
+        drain: SessionDrain | None = None,
         **connection: Any,
     ) -> None:
         self.messages: list[Message] = []
@@ -195,9 +195,9 @@ class MqttClient:
         self._will = will
         self._exactly_once = exactly_once
         self._answers_first = answers_first
-        self._kept = kept
+        self._subscribed = subscribed
         self._mark = mark
-        self._leave = leave
+        self._drain = drain
         self._session: asyncio.Task[None] | None = None
 
     async def publish(self, topic: str, payload: bytes = b"", **properties: Any) -> Ack:
@@ -269,9 +269,9 @@ class MqttClient:
             will=self._will,
             exactly_once=self._exactly_once,
             answers_first=self._answers_first,
-            kept=self._kept,
+            subscribed=self._subscribed,
             mark=self._mark,
-            leave=self._leave,
+            drain=self._drain,
             base_s=0.02,
             cap_s=0.2,
             taken_over_s=0.5,

@@ -9,9 +9,9 @@ from typing import Any
 import mqtt5
 
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.link import Ack, Link, Message, Subscription
 from edgeagent.mqtt.packets import connect_packet
 from edgeagent.mqtt.v5 import V5Link
+from edgeagent.ports.link import Ack, Link, Message, Subscription
 
 ADDRESS = "mqtt://broker.example:1883"
 

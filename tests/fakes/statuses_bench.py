@@ -20,7 +20,8 @@ from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
 from edgeagent.dispatcher.namespace import WatchTimes
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
-from edgeagent.mqtt.link import Message
+from edgeagent.mqtt.reason_codes import publish_outcome
+from edgeagent.ports.link import Message, PublishOutcome
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.waiting import until
@@ -41,7 +42,7 @@ class Sent(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
-    answer: Callable[[int], None]
+    answer: Callable[[PublishOutcome], None]
     wanted: Callable[[], bool] | None
 
 
@@ -59,7 +60,7 @@ class Wire:
         payload: bytes,
         *,
         retain: bool = False,
-        on_taken: Callable[[int], None] | None = None,
+        on_taken: Callable[[PublishOutcome], None] | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> None:
         """Keep it."""
@@ -72,7 +73,7 @@ class Wire:
         """The broker answers the oldest publication."""
         sent = self.waiting.pop(0)
         self.taken.append(sent)
-        sent.answer(reason_code if reason_code is not None else self.automatic or 0)
+        sent.answer(publish_outcome(reason_code if reason_code is not None else self.automatic or 0))
 
     def statuses(self, topic: str = topics.STATUS) -> list[tuple[str, str]]:
         """What was published on a topic, answered or not."""
@@ -203,7 +204,7 @@ class Bench:
 
     def hear(self, topic: str, payload: bytes) -> None:
         """The broker delivers a message."""
-        assert self.statuses.on_messages([Message(topic, payload, 0, 0, 1)]) == []
+        assert self.statuses.on_messages([Message(topic, payload)]) == []
 
     def lead(self) -> None:
         """Connect, and bring the own presence back."""

@@ -12,6 +12,7 @@ import pytest
 from edgeagent.config.tables import Allow
 from edgeagent.wire.messages import Response, Status, parse_response, parse_status
 from tests.fakes.dispatch_rehearsal import CutEngine, dispatching
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import DEADLINE_S
 
@@ -50,7 +51,7 @@ async def statuses(client: MqttClient, topic: str, count: int) -> list[Status]:
 async def test_a_trigger_is_answered_and_its_walk_is_told_to_both_topics(broker: Mosquitto) -> None:
     async with dispatching(broker) as dispatcher, MqttClient(broker.url, "gw-1", RESPONSES, STATUSES) as gateway:
         ack = await gateway.publish(OWN, trigger(), correlation_data=b"c-overheat-1")
-        assert ack.reason_code == 0, "the dispatcher must count as a subscriber"
+        assert code_of(ack) == 0, "the dispatcher must count as a subscriber"
         message = await gateway.message("argo/workflows/response/gw-1")
         assert message.correlation_data == b"c-overheat-1"
         answer = parse_response(message.payload, None)

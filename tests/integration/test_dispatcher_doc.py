@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.mqtt.link import Subscription
+from edgeagent.ports.link import Subscription
 from edgeagent.wire import topics
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 
 PAGE = Path(__file__).parents[2] / "docs" / "dispatcher.md"
@@ -51,18 +52,18 @@ def gateway(broker: Mosquitto, agent: str) -> MqttClient:
 async def test_a_dispatcher_may_do_all_that_it_does(guarded: Mosquitto) -> None:
     own = [topics.presence_topic("edgeagent", "dispatcher-0"), topics.cursor_topic("edgeagent", "plant")]
     async with gateway(guarded, "gw-1") as gw, dispatcher(guarded) as dispatch:
-        assert (await gw.publish(f"{topics.TRIGGER}/gw-1", b"{}")).reason_code == 0
+        assert code_of(await gw.publish(f"{topics.TRIGGER}/gw-1", b"{}")) == 0
         assert (await dispatch.message(f"{topics.TRIGGER}/gw-1")).payload == b"{}"
-        assert (await gw.publish(topics.STATUS_QUERY, b"{}")).reason_code == 0
+        assert code_of(await gw.publish(topics.STATUS_QUERY, b"{}")) == 0
         assert (await dispatch.message(topics.STATUS_QUERY)).payload == b"{}"
         for topic in own:
-            assert (await dispatch.publish(topic, b"{}", retain=True)).reason_code == 0
+            assert code_of(await dispatch.publish(topic, b"{}", retain=True)) == 0
             assert (await dispatch.message(topic)).payload == b"{}"
         for topic in (topics.response_topic("gw-1"), topics.status_topics("gw-1")[1]):
-            assert (await dispatch.publish(topic, b"{}")).reason_code == 0
+            assert code_of(await dispatch.publish(topic, b"{}")) == 0
             assert (await gw.message(topic)).payload == b"{}"
         for topic in (topics.response_topic(None), f"{topics.RESPONSE}/planner/7", topics.STATUS):
-            assert (await dispatch.publish(topic, b"{}")).reason_code < 0x80
+            assert code_of(await dispatch.publish(topic, b"{}")) < 0x80
 
 
 async def test_a_gateway_can_neither_speak_for_another_nor_answer_nor_hear_what_is_not_its_own(
@@ -78,7 +79,7 @@ async def test_a_gateway_can_neither_speak_for_another_nor_answer_nor_hear_what_
     ]
     async with gateway(guarded, "gw-1") as gw, dispatcher(guarded) as dispatch:
         for topic in forbidden:
-            assert (await gw.publish(topic, b"forged")).reason_code == NOT_AUTHORIZED, topic
+            assert code_of(await gw.publish(topic, b"forged")) == NOT_AUTHORIZED, topic
         for topic in (topics.response_topic("gw-2"), topics.response_topic(None), *topics.status_topics("gw-2")):
             await dispatch.publish(topic, b"not for gw-1")
         await dispatch.publish(topics.response_topic("gw-1"), b"for gw-1")

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from edgeagent.wire.messages import parse_response
 from tests.fakes.dispatch_rehearsal import dispatching
 from tests.fakes.mosquitto import Mosquitto, MqttClient

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from edgeagent.mqtt.link import Ack, Link, Publication
+from edgeagent.ports.link import Ack, Link, Publication
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.tcp_proxy import TcpProxy
 
@@ -54,7 +55,7 @@ class Publisher(MqttClient):
 async def until_all(publisher: MqttClient, subscriber: MqttClient) -> None:
     await publisher.until(lambda: len(publisher.acks) >= MESSAGES, "everything to be acknowledged")
     await subscriber.until(lambda: len(numbers(subscriber)) == MESSAGES, "everything to arrive")
-    assert {ack.reason_code for ack in publisher.acks} == {0}
+    assert {code_of(ack) for ack in publisher.acks} == {0}
 
 
 def numbers(subscriber: MqttClient) -> Counter[int]:

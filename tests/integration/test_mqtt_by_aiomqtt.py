@@ -15,17 +15,16 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath, Uplink
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.mqtt import engines
-from edgeagent.mqtt.link import (
+from edgeagent.mqtt.reason_codes import (
     MALFORMED,
     NO_MATCHING_SUBSCRIBERS,
     QOS_NOT_SUPPORTED,
     RECEIVE_MAXIMUM_EXCEEDED,
     SUCCESS,
-    Publication,
-    Subscription,
-    Will,
 )
 from edgeagent.mqtt.v311 import V311Link
+from edgeagent.ports.link import Publication, Subscription, Will
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient, free_port
 from tests.fakes.tcp_proxy import TcpProxy
 from tests.waiting import until_accepting
@@ -75,12 +74,12 @@ async def broker(tmp_path: Path, way: str) -> AsyncIterator[Broker]:
 async def test_a_publish_is_acknowledged_by_its_token_and_arrives(broker: Broker) -> None:
     async with MqttClient(broker.url, "watcher", "a/+") as watcher, broker.client("gw", "b") as gateway:
         assert isinstance(gateway.link, V311Link)
-        assert (await gateway.publish("a/b", b"up")).reason_code == SUCCESS
+        assert code_of(await gateway.publish("a/b", b"up")) == SUCCESS
         assert (await watcher.message()).payload == b"up"
         await watcher.publish("b", b"down")
         message = await gateway.message()
-    assert (message.topic, message.payload, message.qos, message.retain, message.duplicate) == (
-        ("b", b"down", 1, False, False)
+    assert (message.topic, message.payload, message.receipt is not None, message.retain, message.duplicate) == (
+        ("b", b"down", True, False, False)
     )
 
 
@@ -98,7 +97,7 @@ async def test_mqtt_5_carries_its_properties_and_reason_codes_by_websocket_too(t
         unheard = await gateway.publish("nobody/listens")
         log = broker.log_file.read_text("utf-8")
     assert (message.response_topic, message.correlation_data) == ("answer", b"9f2c")
-    assert unheard.reason_code == NO_MATCHING_SUBSCRIBERS
+    assert code_of(unheard) == NO_MATCHING_SUBSCRIBERS
     assert "PUBLISH from gw" in log
 
 
@@ -124,7 +123,7 @@ async def test_what_goes_beyond_the_window_or_cannot_be_written_comes_back_as_su
         gateway.link.publish([Publication(21, "a", b"", qos=2), Publication(22, "a/#", b"", qos=0)])
         await gateway.until(lambda: len(gateway.acks) == 23, "all answers")
         assert gateway.link.room == 20
-    refused = {ack.token: ack.reason_code for ack in gateway.acks if ack.reason_code >= 0x80}
+    refused = {ack.token: code_of(ack) for ack in gateway.acks if code_of(ack) >= 0x80}
     assert refused == {20: RECEIVE_MAXIMUM_EXCEEDED, 21: QOS_NOT_SUPPORTED, 22: MALFORMED}
 
 
@@ -248,7 +247,7 @@ async def test_an_acl_denies_silently_over_3_1_1_and_with_a_reason_over_5(tmp_pa
         denied = await gateway.publish("forbidden")
         await gateway.publish("allowed/x", b"1")
         await gateway.message()
-    assert denied.reason_code == (0x87 if way.startswith("5") else SUCCESS)
+    assert code_of(denied) == (0x87 if way.startswith("5") else SUCCESS)
     assert gateway.downs == []
 
 
@@ -293,8 +292,8 @@ async def test_a_session_is_emptied_before_its_owner_leaves(broker: Broker) -> N
         await device.publish("a", b"1")
         await gateway.message()
         gateway.link.unsubscribe()
-        await asyncio.wait_for(asyncio.shield(gateway.link.farewell.emptied), 5)
-        assert gateway.link.farewell.is_complete
+        await asyncio.wait_for(asyncio.shield(gateway.link.emptied), 5)
+        assert gateway.link.is_emptied
         await device.publish("a", b"2")
     async with broker.client("gw", session_expiry_s=100) as again:
         await again.publish("elsewhere")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.mqtt.kept import Kept
-from edgeagent.mqtt.link import Publication, Will
+from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.ports.link import Publication, Will
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import until
 
@@ -47,7 +48,7 @@ async def test_over_3_1_1_a_retained_publication_that_ends_the_connection_is_not
         await gateway.wait_down()
         await gateway.wait_up(2)
         assert not gateway.link.abilities.retains
-        assert (await gateway.publish("report", b"1", retain=gateway.link.abilities.retains)).reason_code == 0
+        assert code_of(await gateway.publish("report", b"1", retain=gateway.link.abilities.retains)) == 0
 
 
 async def test_a_broker_that_takes_only_qos_0_is_used_at_qos_0(
@@ -59,9 +60,13 @@ async def test_a_broker_that_takes_only_qos_0_is_used_at_qos_0(
         MqttClient(broker.url, "gw", will=WILL) as gateway,
     ):
         for number in range(3):
-            assert (await gateway.publish("a/b", b"%d" % number)).reason_code == 0
+            assert code_of(await gateway.publish("a/b", b"%d" % number)) == 0
         messages = [await watcher.message("a/b") for _ in range(3)]
-        assert [(message.payload, message.qos) for message in messages] == [(b"0", 0), (b"1", 0), (b"2", 0)]
+        assert [(message.payload, message.receipt) for message in messages] == [
+            (b"0", None),
+            (b"1", None),
+            (b"2", None),
+        ]
         assert gateway.downs == watcher.downs == []
     assert "it takes only QoS 0" in caplog.text
 
@@ -76,7 +81,14 @@ async def test_a_topic_that_was_removed_is_unsubscribed_in_the_session_that_the_
         texts.append(text)
 
     def client(*topics: str) -> MqttClient:
-        return MqttClient(broker.url, "gw", *topics, version=version, session_expiry_s=60, kept=Kept(texts[-1], write))
+        return MqttClient(
+            broker.url,
+            "gw",
+            *topics,
+            version=version,
+            session_expiry_s=60,
+            subscribed=SubscribedTopics(texts[-1], write),
+        )
 
     async with MqttClient(broker.url, "device") as device:
         async with client("old/#", "stays"):
@@ -91,4 +103,4 @@ async def test_a_topic_that_was_removed_is_unsubscribed_in_the_session_that_the_
         async with client():
             await until(lambda: b"stays" not in texts[-1])
             ack = await device.publish("stays", b"x")
-            assert ack.reason_code == 0x10, "nobody subscribes"
+            assert code_of(ack) == 0x10, "nobody subscribes"

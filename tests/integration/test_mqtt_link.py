@@ -7,7 +7,9 @@ from pathlib import Path
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath
 from edgeagent.errors import Denied, Unavailable
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Publication, Subscription, Will
+from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, SUCCESS
+from edgeagent.ports.link import Publication, Subscription, Will
+from tests.fakes.link import code_of
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 
@@ -16,15 +18,15 @@ async def test_a_message_arrives_with_what_a_reply_needs(broker: Mosquitto) -> N
     async with MqttClient(broker.url, "device") as device, MqttClient(broker.url, "gw", "a/+") as gateway:
         ack = await device.publish("a/b", b"1", response_topic="answer", correlation_data=b"9f2c")
         message = await gateway.message()
-    assert ack.reason_code == SUCCESS
-    assert (message.topic, message.payload, message.qos) == ("a/b", b"1", 1)
+    assert code_of(ack) == SUCCESS
+    assert (message.topic, message.payload, message.receipt is not None) == ("a/b", b"1", True)
     assert (message.response_topic, message.correlation_data) == ("answer", b"9f2c")
     assert (message.retain, message.duplicate) == (False, False)
 
 
 async def test_a_publish_that_nobody_hears_comes_back_as_such(broker: Mosquitto) -> None:
     async with MqttClient(broker.url, "gw") as gateway:
-        assert (await gateway.publish("argo/workflows/trigger", b"{}")).reason_code == NO_MATCHING_SUBSCRIBERS
+        assert code_of(await gateway.publish("argo/workflows/trigger", b"{}")) == NO_MATCHING_SUBSCRIBERS
 
 
 async def test_retained_messages_come_only_to_who_asks_for_them(broker: Mosquitto) -> None:
@@ -55,7 +57,7 @@ async def test_what_was_not_acknowledged_comes_again_with_dup_and_its_packet_id(
             repeated = [await again.message() for _ in range(2)]
     assert again.ups == [True]
     assert [message.payload for message in repeated] == [b"1", b"2"]
-    assert [message.packet_id for message in repeated] == [message.packet_id for message in taken[1:]]
+    assert [message.delivery_id for message in repeated] == [message.delivery_id for message in taken[1:]]
     assert all(message.duplicate for message in repeated)
 
 
@@ -98,8 +100,8 @@ async def test_a_publish_that_the_acl_forbids_is_refused_and_the_connection_live
         Mosquitto(tmp_path, config=[f"acl_file {acl}"]) as broker,
         MqttClient(broker.url, "gw") as gateway,
     ):
-        assert (await gateway.publish("forbidden")).reason_code == 0x87
-        assert (await gateway.publish("allowed/x")).reason_code < 0x80
+        assert code_of(await gateway.publish("forbidden")) == 0x87
+        assert code_of(await gateway.publish("allowed/x")) < 0x80
     assert gateway.downs == []
 
 

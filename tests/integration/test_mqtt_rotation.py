@@ -12,10 +12,11 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied
-from edgeagent.mqtt.link import Subscription, Will
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.ports.link import Subscription, Will
 from tests.fakes.certificates import Certificates
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import until
 
@@ -81,7 +82,7 @@ async def test_a_new_certificate_is_tried_beside_the_first_connection_and_then_u
     async with kept(tls_broker, **certificates.client) as (client, _):
         certificates.issue("client", common_name="second")
         await client.wait_up(2)
-        assert (await client.publish("a", b"1")).reason_code == 0
+        assert code_of(await client.publish("a", b"1")) == 0
         await client.message("a")
     assert [str(error).partition(": ")[2] for error in client.downs] == [
         "the certificates were changed, connecting again with the new ones"
@@ -117,7 +118,7 @@ async def test_a_certificate_that_the_broker_does_not_take_changes_nothing_but_i
         certificates.issue("client", common_name="stranger", trusted=False)
         await until(lambda: bool(told(caplog)))
         assert client.downs == []
-        assert (await client.publish("a", b"1")).reason_code == 0
+        assert code_of(await client.publish("a", b"1")) == 0
         assert "the old ones stay in use" in told(caplog)[0]
         assert "check cert_file and key_file" in told(caplog)[0]
 

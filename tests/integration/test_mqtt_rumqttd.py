@@ -30,8 +30,10 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath
 from edgeagent.errors import Unavailable
-from edgeagent.mqtt.link import SUCCESS, Publication, Subscription, Will
+from edgeagent.mqtt.reason_codes import SUCCESS
+from edgeagent.ports.link import Publication, Subscription, Will
 from tests.fakes.engine import Engine, success
+from tests.fakes.link import code_of
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent, Dispatcher
 from tests.fakes.rumqttd import MAX_PAYLOAD_BYTES, Rumqttd
@@ -62,11 +64,11 @@ async def broker(tmp_path: Path, version: str) -> AsyncIterator[Broker]:
 
 async def test_messages_pass_in_both_directions_and_are_acknowledged(broker: Broker) -> None:
     async with broker.client("watcher", "a/+") as watcher, broker.client("gw", "b") as gateway:
-        assert (await gateway.publish("a/b", b"up")).reason_code == SUCCESS
+        assert code_of(await gateway.publish("a/b", b"up")) == SUCCESS
         assert (await watcher.message()).payload == b"up"
         await watcher.publish("b", b"down")
         message = await gateway.message()
-    assert (message.topic, message.payload, message.qos, message.retain) == ("b", b"down", 1, False)
+    assert (message.topic, message.payload, message.receipt is not None, message.retain) == ("b", b"down", True, False)
 
 
 async def test_a_trigger_comes_with_its_properties_and_expires(tmp_path: Path) -> None:
@@ -88,7 +90,7 @@ async def test_a_trigger_comes_with_its_properties_and_expires(tmp_path: Path) -
 
 async def test_that_nobody_subscribes_is_not_told_and_neither_are_limits(broker: Broker) -> None:
     async with broker.client("gw") as gateway:
-        assert (await gateway.publish("nobody/listens")).reason_code == SUCCESS
+        assert code_of(await gateway.publish("nobody/listens")) == SUCCESS
         assert gateway.link is not None
         assert gateway.link.max_packet_bytes > 100 * MAX_PAYLOAD_BYTES
 
@@ -286,7 +288,7 @@ async def test_a_session_with_one_subscription_is_left_empty_and_one_with_two_is
         async with broker.client("one", "a", session_expiry_s=100) as one:
             link: Any = one.link
             link.unsubscribe()
-            await asyncio.wait_for(asyncio.shield(link.farewell.emptied), 5)
+            await asyncio.wait_for(asyncio.shield(link.emptied), 5)
         async with broker.client("two", "a", "b", session_expiry_s=100) as two:
             link = two.link
             link.unsubscribe()

@@ -20,8 +20,8 @@ from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import Timing
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.link import Link, Subscription
 from edgeagent.mqtt.session import keep_connected
+from edgeagent.ports.link import Link, Subscription
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo

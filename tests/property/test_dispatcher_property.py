@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from edgeagent.wire import topics
 from tests.fakes.dispatching import Stage, trigger
 from tests.fakes.statuses_bench import Engine, running
@@ -35,7 +35,7 @@ async def answer_all(payloads: list[bytes]) -> None:
     stage = Stage()
     task = asyncio.create_task(stage.dispatcher.run())
     link = stage.connect(room=1000)
-    messages = [Message(topics.TRIGGER, payload, 1, number, 1) for number, payload in enumerate(payloads, 1)]
+    messages = [Message(topics.TRIGGER, payload, number, number) for number, payload in enumerate(payloads, 1)]
     stage.dispatcher.on_messages([*messages, trigger("last", len(messages) + 1)])
 
     def done() -> bool:

@@ -17,7 +17,7 @@ import pytest
 
 from edgeagent.cli.client import AgentRefused
 from edgeagent.errors import AgentUnreachable
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Agent

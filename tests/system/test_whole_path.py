@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edgeagent.cli.client import AgentRefused
-from edgeagent.mqtt.link import Subscription
+from edgeagent.ports.link import Subscription
 from edgeagent.rules.trigger import correlation_id
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto, MqttClient

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.agent import asking as asking_module
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Ack
+from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, answer
 from edgeagent.wire.messages import State, parse_status_query
 from tests.fakes.downlinking import Scene, scene
 from tests.fakes.ledgers import life
@@ -129,7 +129,7 @@ async def test_who_may_not_ask_is_told_once_and_goes_on(tmp_path: Path, caplog: 
         await triggered(here, 1)
         await here.until(lambda: len(here.asked()) >= 2, "queries")
         for code in (NOT_AUTHORIZED, NOT_AUTHORIZED, NO_MATCHING_SUBSCRIBERS, 0):
-            here.asking.acknowledged([Ack(asking_module.TOKEN, code, "not you"), Ack(1, NOT_AUTHORIZED)])
+            here.asking.acknowledged([answer(asking_module.TOKEN, code, "not you"), answer(1, NOT_AUTHORIZED)])
     assert [vars(entry)["event"] for entry in caplog.records].count("status_query_refused") == 1
 
 

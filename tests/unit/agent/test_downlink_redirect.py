@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from edgeagent.mqtt.link import Ack, Message
+from edgeagent.mqtt.reason_codes import answer
+from edgeagent.ports.link import Ack, Message
 from edgeagent.wire.messages import State
 from tests.fakes.downlinking import Scene, scene
 
@@ -41,7 +42,7 @@ async def test_all_that_were_out_on_the_base_topic_go_to_the_own_one_at_once_and
         assert [publication.correlation_data.decode() for publication in here.of(OWN)] == names
         assert attempts(here, OWN) == [2, 2, 2]
         assert here.forwarder.stats()["trigger_topic"] == OWN
-        here.forwarder.acknowledged([Ack(publication.token, 0) for publication in here.of(OWN)])
+        here.forwarder.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
         await here.hear(*[here.response(name, code=200, workflowId=f"all-{name}") for name in names])
         assert here.outbox.health.account.settled == 3
         counts = here.downlink.counts
@@ -56,7 +57,7 @@ async def test_what_a_stranger_provokes_in_its_name_costs_an_agent_on_its_own_to
         [name] = await here.published(1)
         await here.hear(redirect(here, name))
         await here.until(lambda: len(here.of(OWN)) == 1, "the trigger, again")
-        here.forwarder.acknowledged([Ack(publication.token, 0) for publication in here.of(OWN)])
+        here.forwarder.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
         entry = here.forwarder.window.find(name)
         assert entry is not None
         before = (entry.phase, entry.tries, entry.free, entry.deadline)
@@ -100,7 +101,7 @@ async def test_where_the_broker_refuses_the_own_topic_triggers_go_back_and_none_
         names = await here.published(2)
         await here.hear(*[redirect(here, name) for name in names])
         await here.until(lambda: len(here.of(OWN)) == 2, "the triggers, again")
-        here.forwarder.acknowledged([Ack(publication.token, 0x87, "not authorized") for publication in here.of(OWN)])
+        here.forwarder.acknowledged([answer(publication.token, 0x87, "not authorized") for publication in here.of(OWN)])
         await here.until(lambda: len(here.of(BASE)) == 4, "the triggers on the base topic")
         await here.hear(*[redirect(here, name) for name in names])
         await here.chores.idle()
@@ -116,7 +117,7 @@ async def test_what_was_learned_stays_over_a_new_connection(tmp_path: Path) -> N
         [name] = await here.published(1)
         await here.hear(redirect(here, name))
         await here.until(lambda: len(here.of(OWN)) == 1, "the trigger, again")
-        here.forwarder.acknowledged([Ack(publication.token, 0) for publication in here.of(OWN)])
+        here.forwarder.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
         here.asking.down()
         here.forwarder.down()
         here.up()

@@ -23,12 +23,13 @@ from edgeagent.config.tables import Uplink
 from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import Ack, Publication
+from edgeagent.mqtt.reason_codes import answer
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, DISCARDED, PARKED, DeadLimits
 from edgeagent.outbox.search import find
+from edgeagent.ports.link import Ack, Publication
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec, Window
 from edgeagent.wire.messages import State
@@ -87,14 +88,14 @@ class Scene:
         published, self.link.published = self.link.published, []
         self.told += published
         self.link.room += len(published)
-        self.forwarder.acknowledged([Ack(one.token, 0) for one in published])
+        self.forwarder.acknowledged([Ack(one.token) for one in published])
 
     def refuse(self, reason_code: int) -> None:
         """The broker does not take what was published."""
         published, self.link.published = self.link.published, []
         self.refused += len(published)
         self.link.room += len(published)
-        self.forwarder.acknowledged([Ack(one.token, reason_code) for one in published])
+        self.forwarder.acknowledged([answer(one.token, reason_code) for one in published])
 
     async def published(self, count: int) -> None:
         """Wait until so much is published that the broker did not take yet."""

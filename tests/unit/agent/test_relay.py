@@ -11,8 +11,9 @@ import msgspec
 
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.link import Ack
+from edgeagent.mqtt.reason_codes import answer
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.ports.link import Ack
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 from tests.fakes.link import FakeLink
@@ -61,7 +62,7 @@ async def test_a_report_goes_to_its_source_and_is_told_once(tmp_path: Path) -> N
         assert report["state"] == "triggered"
         assert report["id"] == "e-a"
         assert retained
-        local.relay.acknowledged([Ack(local.link.published[0].token, 0)])
+        local.relay.acknowledged([Ack(local.link.published[0].token)])
         local.ledger.begin(life("b", 2))
         await local.reports(2)
         assert [json.loads(item.payload)["correlation_id"] for item in local.link.published] == ["a", "b"]
@@ -99,7 +100,7 @@ async def test_what_devices_were_not_told_survives_a_restart(tmp_path: Path) -> 
         before.ledger.begin(life("b", 2))
         before.relay.up(before.link)
         await before.reports(2)
-        before.relay.acknowledged([Ack(before.link.published[0].token, 0)])
+        before.relay.acknowledged([Ack(before.link.published[0].token)])
     async with bench(tmp_path) as after:
         after.relay.up(after.link)
         ((report, _),) = await after.reports(1)
@@ -117,7 +118,7 @@ async def test_a_report_changed_while_it_was_under_way_is_told_again(tmp_path: P
             return msgspec.structs.replace(known, report=msgspec.structs.replace(known.report, state=State.SUCCEEDED))
 
         await local.ledger.change("a", succeed)
-        local.relay.acknowledged([Ack(local.link.published[0].token, 0)])
+        local.relay.acknowledged([Ack(local.link.published[0].token)])
         reports = await local.reports(2)
         assert [report["state"] for report, _ in reports] == ["triggered", "succeeded"]
 
@@ -128,7 +129,7 @@ async def test_a_refused_report_is_not_repeated_for_ever(tmp_path: Path) -> None
         local.ledger.begin(life("a", 1))
         ((_, retained),) = await local.reports(1)
         assert not retained
-        local.relay.acknowledged([Ack(local.link.published[0].token, 0x87)])
+        local.relay.acknowledged([answer(local.link.published[0].token, 0x87)])
         local.ledger.begin(life("b", 2))
         await local.reports(2)
         assert [json.loads(item.payload)["correlation_id"] for item in local.link.published] == ["a", "b"]

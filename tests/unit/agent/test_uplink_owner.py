@@ -6,7 +6,7 @@ from typing import Any
 from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.errors import Unavailable
-from edgeagent.mqtt.link import Ack
+from edgeagent.ports.link import Ack
 from tests.fakes.link import FakeLink
 
 TRIGGER = 7
@@ -69,7 +69,7 @@ def test_online_is_said_on_each_connection_before_any_trigger() -> None:
     for _ in range(2):
         link = FakeLink(room=5)
         owner.on_up(link, session_present=True)
-        owner.on_acks([Ack(TRIGGER, 0)])
+        owner.on_acks([Ack(TRIGGER)])
         assert said(link) == [b"online"]
         owner.on_down(Unavailable("mqtt://b", "gone"))
     assert forwarder.room == [4, 4, 4, 4]
@@ -79,10 +79,10 @@ def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() ->
     owner, forwarder = make()
     link = FakeLink(room=0)
     owner.on_up(link, session_present=True)
-    owner.on_acks([Ack(TRIGGER, 0)])
+    owner.on_acks([Ack(TRIGGER)])
     assert said(link) == []
     link.room = 1
-    owner.on_acks([Ack(TRIGGER, 0)])
-    owner.on_acks([Ack(TRIGGER, 0)])
+    owner.on_acks([Ack(TRIGGER)])
+    owner.on_acks([Ack(TRIGGER)])
     assert said(link) == [b"online"]
     assert forwarder.room == [0, 0, 0, 0]

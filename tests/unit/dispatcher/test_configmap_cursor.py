@@ -7,6 +7,7 @@ import msgspec
 from edgeagent.dispatcher.configmaps import ConfigMaps, Patience
 from edgeagent.dispatcher.namespace import Namespace, WatchTimes
 from edgeagent.errors import EngineUnavailable
+from edgeagent.ports.link import TAKEN, PublishOutcome
 from edgeagent.wire.messages import Status
 from tests.fakes.configmaps import CORRELATION_ID, URL, Api, applying, configmap_name, ended
 from tests.fakes.statuses_bench import Counted
@@ -27,7 +28,7 @@ class Told:
         payload: bytes,
         *,
         retain: bool = False,
-        on_taken: Callable[[int], None] | None = None,
+        on_taken: Callable[[PublishOutcome], None] | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> None:
         """See `Send`; the broker answers at once."""
@@ -35,7 +36,7 @@ class Told:
         assert on_taken is not None
         assert wanted is None, "a cursor is always right to publish"
         self.cursors.append(msgspec.json.decode(payload)["finished"])
-        on_taken(0)
+        on_taken(TAKEN)
 
     def settle(self) -> None:
         """Something is done."""

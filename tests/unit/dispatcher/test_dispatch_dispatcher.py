@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from edgeagent.errors import Denied
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, Message
+from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, publish_outcome
+from edgeagent.ports.link import TAKEN, Message, PublishOutcome
 from edgeagent.wire.messages import Status, parse_status
 from tests.fakes.dispatching import DOWN, Stage, trigger
 from tests.waiting import turns, until
@@ -194,7 +195,7 @@ async def test_a_message_that_nobody_can_be_told_about_is_logged_and_acknowledge
     stage: Stage, caplog: pytest.LogCaptureFixture
 ) -> None:
     link = stage.connect()
-    stage.dispatcher.on_messages([Message("argo/workflows/trigger", b"no json", 1, 9, 1)])
+    stage.dispatcher.on_messages([Message("argo/workflows/trigger", b"no json", 9, 9)])
     await until(lambda: link.acknowledged == [9])
     assert link.published == []
     assert stage.dispatcher.stats().unanswerable == 1
@@ -277,7 +278,7 @@ async def test_a_message_delivered_again_is_no_first_attempt_whatever_it_says(st
 
 async def test_a_message_is_sent_behind_the_responses_and_told_when_the_broker_has_it(stage: Stage) -> None:
     link = stage.connect(room=0)
-    taken: list[int] = []
+    taken: list[PublishOutcome] = []
     stage.dispatcher.send("edgeagent/dispatch/edgeagent/a", b"{}", retain=True, on_taken=taken.append)
     stage.dispatcher.on_messages([trigger("a", 1)])
     await until(lambda: len(stage.engine.orders) == 1)
@@ -294,12 +295,12 @@ async def test_a_message_is_sent_behind_the_responses_and_told_when_the_broker_h
     )
     assert taken == []
     stage.answer(message, NOT_AUTHORIZED)
-    assert taken == [NOT_AUTHORIZED]
+    assert taken == [publish_outcome(NOT_AUTHORIZED)]
     assert link.acknowledged == []
 
 
 async def test_a_message_is_sent_again_until_a_broker_has_answered_it(stage: Stage) -> None:
-    taken: list[int] = []
+    taken: list[PublishOutcome] = []
     for number in range(3):
         stage.dispatcher.send(f"topic/{number}", b"{}", on_taken=taken.append)
     first = stage.connect(room=2)
@@ -309,7 +310,7 @@ async def test_a_message_is_sent_again_until_a_broker_has_answered_it(stage: Sta
     assert [publication.topic for publication in second.published] == ["topic/1", "topic/2"]
     for publication in list(second.published):
         stage.answer(publication)
-    assert taken == [0, 0, 0]
+    assert taken == [TAKEN] * 3
 
 
 async def test_the_drain_waits_for_messages_that_the_broker_has_not_answered(stage: Stage) -> None:
@@ -352,7 +353,7 @@ async def test_who_shares_the_connection_gets_its_messages_and_has_the_last_word
     listener = Listener(stage)
     stage.dispatcher.share_with(listener)
     link = stage.connect()
-    stage.dispatcher.on_messages([trigger("a", 1), Message("edgeagent/x", b"", 0, 0, 1), trigger("b", 3)])
+    stage.dispatcher.on_messages([trigger("a", 1), Message("edgeagent/x", b""), trigger("b", 3)])
     await until(lambda: len(link.published) == 3)
     draining = asyncio.create_task(stage.dispatcher.drain())
     for publication in list(link.published):
@@ -362,7 +363,7 @@ async def test_who_shares_the_connection_gets_its_messages_and_has_the_last_word
     assert not draining.done()
     stage.answer(link.published[-1])
     await asyncio.wait_for(draining, 5)
-    stage.dispatcher.on_messages([Message("edgeagent/y", b"", 0, 0, 1)])
+    stage.dispatcher.on_messages([Message("edgeagent/y", b"")])
     stage.dispatcher.on_down(DOWN)
     assert listener.told == ["up", "edgeagent/x", "edgeagent/y", "down"]
     assert link.acknowledged == [1, 3]

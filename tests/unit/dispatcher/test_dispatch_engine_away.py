@@ -14,7 +14,7 @@ from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.errors import EngineRefused, EngineUnavailable
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from tests.fakes.dispatching import DOWN, FakeEngine, Stage, trigger
 from tests.waiting import turns, until
 
@@ -158,7 +158,7 @@ async def test_a_generated_name_is_not_tried_again_because_that_could_start_a_se
     stage.engine.failures = [AWAY]
     workflow = {"metadata": {"generateName": "gen-"}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
     payload = msgspec.json.encode({"namespace": "plant", "workflow": workflow})
-    stage.dispatcher.on_messages([Message("argo/workflows/trigger", payload, 1, 1, 1)])
+    stage.dispatcher.on_messages([Message("argo/workflows/trigger", payload, 1, 1)])
     await until(lambda: len(stage.link.published) == 1)
     assert len(stage.engine.orders) == 1
     assert stage.contents()[0]["code"] == 503

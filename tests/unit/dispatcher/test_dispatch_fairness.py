@@ -7,7 +7,7 @@ import asyncio
 from edgeagent.common.names import is_agent_id
 from edgeagent.dispatcher.dispatcher import MAX_WAITING_OF_ONE
 from edgeagent.dispatcher.validate import sender
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from tests.fakes.dispatching import Stage, trigger
 from tests.waiting import turns, until
 
@@ -49,8 +49,8 @@ async def test_one_gateway_waiting_for_room_leaves_the_broker_room_for_others() 
 def test_an_order_of_turns_needs_only_to_know_who_seems_to_send() -> None:
     own = trigger("a", 1, agent="gw-2")
     assert sender(own, bind_agent=True) == sender(own, bind_agent=False) == "gw-2"
-    base = Message("argo/workflows/trigger", own.payload, 1, 1, 1)
+    base = Message("argo/workflows/trigger", own.payload, 1, 1)
     assert (sender(base, bind_agent=True), sender(base, bind_agent=False)) == ("", "gw-2")
     for payload in (b"", b"no json", b'{"agent": 5}', b'{"agent": "' + b"x" * 100_000 + b'"}'):
-        found = sender(Message("argo/workflows/trigger", payload, 1, 1, 1), bind_agent=False)
+        found = sender(Message("argo/workflows/trigger", payload, 1, 1), bind_agent=False)
         assert found == "" or is_agent_id(found)

@@ -13,7 +13,7 @@ from edgeagent.dispatcher import starter
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.errors import EngineUnavailable
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from tests.fakes.dispatching import DOWN, FakeEngine, Stage, trigger
 
 NAMES = ("a", "b", "c")
@@ -39,7 +39,7 @@ class Broker:
     """Answers what a dispatcher publishes, one turn later, and knows what it has acknowledged."""
 
     def __init__(self, messages: list[Message]) -> None:
-        self.unacknowledged = {message.packet_id: message for message in messages}
+        self.unacknowledged = {message.delivery_id: message for message in messages}
         self.answered: list[str] = []
 
     def deliver(self, stage: Stage, *, again: bool) -> None:

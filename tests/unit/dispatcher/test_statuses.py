@@ -6,7 +6,7 @@ import pytest
 
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.errors import EngineUnavailable
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from edgeagent.wire import topics
 from tests.fakes.statuses_bench import NOON_S, QUICK, Engine, at, running
 from tests.waiting import DEADLINE_S
@@ -190,7 +190,7 @@ async def test_messages_of_others_are_given_back_in_order() -> None:
     async with running(Engine()) as bench:
         mine = [topics.presence_topic("g", "b"), topics.cursor_topic("g", "plant"), topics.STATUS_QUERY]
         others = [topics.TRIGGER, topics.presence_topic("other-group", "b"), f"{topics.TRIGGER}/gw-1"]
-        mixed = [Message(topic, b"{}", 1, 1, 1) for pair in zip(mine, others, strict=True) for topic in pair]
+        mixed = [Message(topic, b"{}", 1, 1) for pair in zip(mine, others, strict=True) for topic in pair]
         assert [message.topic for message in bench.statuses.on_messages(mixed)] == others
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Invalid, Unbound
 from edgeagent.dispatcher.validate import Checked, check
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from edgeagent.wire.messages import MAX_TRIGGER_BYTES
 
 CORRELATION = "9f2c" * 8
@@ -77,7 +77,7 @@ def checked(
     correlation_data: bytes | None = None,
 ) -> Checked:
     payload = content if isinstance(content, bytes) else msgspec.json.encode(content)
-    message = Message(topic, payload, 1, 1, 1, response_topic=response_topic, correlation_data=correlation_data)
+    message = Message(topic, payload, 1, 1, response_topic=response_topic, correlation_data=correlation_data)
     return check(message, bind_agent=bind_agent)
 
 
@@ -105,7 +105,7 @@ def test_a_template_of_the_whole_cluster_is_known_as_one() -> None:
 
 
 def test_a_message_that_was_delivered_before_is_no_first_attempt() -> None:
-    message = Message(TRIGGER, msgspec.json.encode(trigger(attempt=1)), 1, 1, 1, duplicate=True)
+    message = Message(TRIGGER, msgspec.json.encode(trigger(attempt=1)), 1, 1, duplicate=True)
     order = check(message, bind_agent=False).result
     assert isinstance(order, Order)
     assert order.attempt == 0

@@ -9,7 +9,7 @@ import pytest
 
 from edgeagent.dispatcher.outcome import Unbound, response_to
 from edgeagent.dispatcher.validate import Checked, check
-from edgeagent.mqtt.link import Message
+from edgeagent.ports.link import Message
 from edgeagent.wire.messages import parse_response
 
 CORRELATION = "9f2c" * 8
@@ -25,7 +25,7 @@ def checked(topic: str = "argo/workflows/trigger", **changes: Any) -> Checked:
         **changes,
     }
     payload = msgspec.json.encode({key: value for key, value in whole.items() if value is not None})
-    message = Message(topic, payload, 1, 1, 1, response_topic="argo/workflows/response/gw-9")
+    message = Message(topic, payload, 1, 1, response_topic="argo/workflows/response/gw-9")
     return check(message, bind_agent=True)
 
 

@@ -4,8 +4,9 @@ import mqtt5
 import pytest
 
 from edgeagent.errors import Denied, Unavailable
-from edgeagent.mqtt.exchanges import Exchanges
-from edgeagent.mqtt.link import MARK, Publication, Subscription, Will
+from edgeagent.mqtt.qos2 import Qos2Handshakes
+from edgeagent.ports.link import MARK, Publication, Subscription, Will
+from tests.fakes.link import code_of
 from tests.fakes.mqtt_peer import ADDRESS, Peer, message
 
 TWO = (Subscription("devices/#"), Subscription("state/+", qos=0, retained=True))
@@ -66,7 +67,7 @@ def test_messages_that_come_before_the_subscriptions_are_confirmed_follow_the_ow
     assert peer.owner.calls == []
     peer.feed(mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode(1)]), message(9))
     assert peer.owner.calls == ["up", "messages"]
-    assert [received.packet_id for received in peer.owner.messages] == [7, 8, 9]
+    assert [received.delivery_id for received in peer.owner.messages] == [7, 8, 9]
 
 
 def test_a_flood_of_qos_0_before_the_subscriptions_are_confirmed_does_not_fill_the_memory() -> None:
@@ -75,7 +76,7 @@ def test_a_flood_of_qos_0_before_the_subscriptions_are_confirmed_does_not_fill_t
     for _ in range(20):
         peer.feed(*[message()] * 500)
     peer.feed(mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode(1)]))
-    assert peer.owner.messages[0].packet_id == 7
+    assert peer.owner.messages[0].delivery_id == 7
     assert len(peer.owner.messages) < 2000
 
 
@@ -149,7 +150,7 @@ def test_a_broker_without_qos_1_is_used_at_qos_0_unless_acknowledgements_are_nee
     lacking = {"max_qos": mqtt5.QoS.AT_MOST_ONCE}
     peer = Peer(connack=lacking, needs_acks=True)
     assert isinstance(peer.link.ended.result(), Denied)
-    peer = Peer(connack=lacking, exchanges=Exchanges())
+    peer = Peer(connack=lacking, qos2=Qos2Handshakes())
     assert "it takes no QoS 2; set qos = 0" in (peer.error or "")
     peer = Peer(up=False, subscriptions=TWO)
     peer.feed(mqtt5.ConnAckPacket(max_qos=mqtt5.QoS.AT_MOST_ONCE))
@@ -161,7 +162,7 @@ def test_a_broker_without_qos_1_is_used_at_qos_0_unless_acknowledgements_are_nee
     (publish,) = peer.transport.packets()
     assert publish.qos == mqtt5.QoS.AT_MOST_ONCE
     peer.loop.turn()
-    assert [(ack.token, ack.reason_code) for ack in peer.owner.acks] == [(7, 0)]
+    assert [(ack.token, code_of(ack)) for ack in peer.owner.acks] == [(7, 0)]
 
 
 def test_what_is_no_longer_wanted_is_unsubscribed_in_a_session_that_was_kept() -> None:
@@ -174,12 +175,12 @@ def test_what_is_no_longer_wanted_is_unsubscribed_in_a_session_that_was_kept() -
     peer.feed(mqtt5.UnsubAckPacket(unsubscribe.packet_id, gone))
     peer.feed(mqtt5.SubAckPacket(subscribe.packet_id, [mqtt5.SubAckReasonCode(1)]))
     assert peer.owner.calls == ["up"]
-    assert peer.link.given_up.result()
+    assert peer.link.unwanted_given_up.result()
     peer = Peer(up=False, subscriptions=TWO[:1], unwanted=("old/#",))
     peer.transport.writes.clear()
     peer.feed(mqtt5.ConnAckPacket())
     assert len(peer.transport.packets()) == 1
-    assert peer.link.given_up.result()
+    assert peer.link.unwanted_given_up.result()
 
 
 def test_everything_that_is_published_carries_the_mark_and_a_marked_message_is_known() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.mqtt.link import Publication
 from edgeagent.mqtt.packets import PacketReader
+from edgeagent.ports.link import Publication
 from tests.fakes.mqtt_peer import ADDRESS, Peer, message, parse
 
 PROPERTIES = {  # with a text that is not UTF-8
@@ -171,7 +171,7 @@ def test_a_broker_that_would_fill_our_memory_is_followed_part_by_part() -> None:
     assert disconnect_code(peer) == 0x93
     assert "the rest comes on the next connection" in (peer.error or "")
     acknowledged = parse(b"".join(peer.transport.writes[:-1]))
-    assert [packet.packet_id for packet in acknowledged] == [received.packet_id for received in taken]
+    assert [packet.packet_id for packet in acknowledged] == [received.delivery_id for received in taken]
 
 
 def test_a_large_packet_that_trickles_in_is_read_by_the_codec_only_when_it_is_whole() -> None:

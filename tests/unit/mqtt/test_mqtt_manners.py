@@ -6,8 +6,9 @@ import mqtt5
 import pytest
 
 from edgeagent.errors import Denied
-from edgeagent.mqtt.exchanges import Exchanges
-from edgeagent.mqtt.link import Ack, Publication, Subscription
+from edgeagent.mqtt.qos2 import Qos2Handshakes
+from edgeagent.mqtt.reason_codes import answer
+from edgeagent.ports.link import Ack, Publication, Subscription
 from tests.fakes.mqtt_peer import Peer
 
 ANSWERS = (Subscription("argo/workflows/response/gw-042"), Subscription("argo/workflows/status/gw-042", required=False))
@@ -44,10 +45,10 @@ def test_a_publication_that_is_not_written_makes_no_alias() -> None:
 
 
 def test_what_is_repeated_at_qos_2_goes_whole_because_aliases_end_with_their_connection() -> None:
-    session = Exchanges()
-    first = Peer(exchanges=session, connack={"topic_alias_max": 5})
+    session = Qos2Handshakes()
+    first = Peer(qos2=session, connack={"topic_alias_max": 5})
     first.link.publish(triggers(3, qos=2))
-    peer = Peer(up=False, exchanges=session)
+    peer = Peer(up=False, qos2=session)
     peer.transport.writes.clear()
     peer.feed(mqtt5.ConnAckPacket(session_present=True, topic_alias_max=5))
     assert told(peer) == [("argo/workflows/trigger", None)] * 3
@@ -109,16 +110,16 @@ def test_a_refusal_with_any_code_is_that_publications_and_not_the_connections(co
     peer.link.publish(triggers(3))
     first, second = b"\x40\x03\x00\x01%c" % code, b"\x40\x04\x00\x02%c\x00" % code
     peer.link.data_received(first + second + mqtt5.PubAckPacket(3).write())
-    assert peer.owner.acks == [Ack(0, code), Ack(1, code), Ack(2, 0)]
+    assert peer.owner.acks == [answer(0, code), answer(1, code), Ack(2)]
     assert peer.error is None
 
 
 def test_a_refusal_with_any_code_ends_a_qos_2_handshake_too() -> None:
-    peer = Peer(exchanges=Exchanges())
+    peer = Peer(qos2=Qos2Handshakes())
     peer.link.publish(triggers(2, qos=2))
     peer.feed(mqtt5.PubRecPacket(2))
     peer.link.data_received(b"\x50\x03\x00\x01\x95" + b"\x70\x03\x00\x02\x97")
-    assert peer.owner.acks == [Ack(0, 0x95), Ack(1, 0x97)]
+    assert peer.owner.acks == [answer(0, 0x95), answer(1, 0x97)]
 
 
 @pytest.mark.parametrize("data", [b"\x40\x03\x00\x01\x11", b"\x41\x03\x00\x01\x95", b"\x60\x03\x00\x01\x95"])

@@ -3,8 +3,9 @@ from __future__ import annotations
 import mqtt5
 import pytest
 
-from edgeagent.mqtt.link import Ack, Publication, Subscription
-from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.mqtt.reason_codes import answer
+from edgeagent.ports.link import Ack, Publication, Subscription
+from tests.fakes.link import code_of
 from tests.fakes.mqtt_peer import Peer, message
 
 
@@ -43,9 +44,9 @@ def test_acks_come_back_with_the_owners_tokens_and_the_brokers_reasons_in_one_ba
         mqtt5.PubAckPacket(1),
         mqtt5.PubAckPacket(3, reason_code=codes.NOT_AUTHORIZED, reason_str="acl"),
     )
-    assert peer.owner.acks == [Ack(71, 0x10), Ack(70, 0), Ack(72, 0x87, "acl")]
+    assert peer.owner.acks == [answer(71, 0x10), Ack(70), answer(72, 0x87, "acl")]
     assert peer.owner.calls == ["up", "acks"]
-    assert type(peer.owner.acks[0].reason_code) is int
+    assert type(code_of(peer.owner.acks[0])) is int
 
 
 def test_room_is_the_brokers_receive_maximum_less_what_is_not_acknowledged() -> None:
@@ -70,7 +71,7 @@ def test_packet_ids_wrap_around_and_pass_over_those_in_flight() -> None:
     peer = Peer()
     peer.link.publish(publications(2))
     peer.feed(mqtt5.PubAckPacket(2))
-    peer.link._outgoing.last_packet_id = 65534
+    peer.link._publishing.last_packet_id = 65534
     peer.link.publish(publications(3, first=2))
     assert [packet.packet_id for packet in peer.transport.packets()] == [1, 2, 65535, 2, 3]
     peer.feed(mqtt5.PubAckPacket(65535), mqtt5.PubAckPacket(1))
@@ -86,10 +87,9 @@ def test_a_publication_larger_than_the_broker_takes_is_not_written_and_told_in_t
     assert [packet.payload for packet in peer.transport.packets()] == [b"x"]
     assert peer.owner.acks == []
     peer.loop.turn()
-    assert [(ack.token, ack.reason_code) for ack in peer.owner.acks] == [(1, 0x95), (2, 0x95)]
+    assert [(ack.token, code_of(ack)) for ack in peer.owner.acks] == [(1, 0x95), (2, 0x95)]
     assert not peer.transport.closed
-    refused = publish_refused(peer.owner.acks[0].reason_code, peer.owner.acks[0].reason)
-    assert str(refused) == (
+    assert str(peer.owner.acks[0].outcome) == (
         "the broker refused the message: the packet is larger than it takes (0x95): it has 101 bytes, "
         "at most 100 are taken"
     )
@@ -113,7 +113,7 @@ def test_what_the_broker_would_end_the_connection_over_is_never_written(
     peer.link.publish([publication])
     peer.loop.turn()
     assert peer.transport.writes == []
-    assert [(ack.token, ack.reason_code) for ack in peer.owner.acks] == [(1, reason_code)]
+    assert [(ack.token, code_of(ack)) for ack in peer.owner.acks] == [(1, reason_code)]
     assert peer.link.room == 65535
 
 
@@ -122,7 +122,7 @@ def test_more_than_the_brokers_receive_maximum_is_never_in_flight() -> None:
     peer.link.publish(publications(3))
     peer.loop.turn()
     assert len(peer.transport.packets()) == 2
-    assert [(ack.token, ack.reason_code) for ack in peer.owner.acks] == [(2, 0x93)]
+    assert [(ack.token, code_of(ack)) for ack in peer.owner.acks] == [(2, 0x93)]
 
 
 def test_after_the_end_nothing_is_written_and_nothing_more_is_told() -> None:
@@ -148,10 +148,12 @@ def test_a_message_carries_what_a_reply_needs() -> None:
         message(None, "c"),
     )
     first, second = peer.owner.messages
-    assert (first.topic, first.payload, first.qos, first.packet_id) == ("a/b", b"1", 1, 5)
+    assert (first.topic, first.payload, first.delivery_id) == ("a/b", b"1", 5)
     assert (first.retain, first.duplicate, first.response_topic, first.correlation_data) == (True, True, "r", b"c")
-    assert (second.topic, second.qos, second.packet_id) == ("c", 0, 0)
-    assert first.connection == second.connection == peer.link.connection
+    assert (second.topic, second.receipt, second.delivery_id) == ("c", None, 0)
+    another = Peer()
+    another.feed(message(5, "a/b", b"1"))
+    assert first.receipt not in {None, another.owner.messages[0].receipt}, "unique in the process"
 
 
 def test_acks_are_told_before_messages_of_the_same_read() -> None:
@@ -215,7 +217,7 @@ def test_the_same_bytes_mean_the_same_however_they_are_cut() -> None:
         data = b"".join(packet.write() for packet in script)
         for start in range(0, len(data), size_bytes):
             peer.link.data_received(data[start : start + size_bytes])
-        told = [(received.topic, received.payload, received.packet_id) for received in peer.owner.messages]
+        told = [(received.topic, received.payload, received.delivery_id) for received in peer.owner.messages]
         return told, peer.error, peer.owner.session_present
 
     whole = outcome(1 << 20)

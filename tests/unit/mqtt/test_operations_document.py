@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from edgeagent.mqtt import reasons
-from edgeagent.mqtt.reasons import publish_refused
+from edgeagent.mqtt import reason_codes, reasons
+from edgeagent.mqtt.reason_codes import publish_outcome
+from edgeagent.ports.link import PublishRefused
 
 ROOT = Path(__file__).parents[3]
 TEXT = (ROOT / "docs" / "operations.md").read_text("utf-8")
@@ -31,24 +32,26 @@ ROWS = {
 
 
 def test_every_code_is_in_the_document_and_no_other() -> None:
-    assert sorted(ROWS) == sorted(reasons._WORDS)
+    assert sorted(ROWS) == sorted(reason_codes.WORDS)
 
 
 @pytest.mark.parametrize("code", ROWS)
 def test_the_words_are_those_of_the_log(code: int) -> None:
-    assert ROWS[code].words == reasons._WORDS[code]
+    assert ROWS[code].words == reason_codes.WORDS[code]
     assert ROWS[code].remedy
 
 
 @pytest.mark.parametrize("code", ROWS)
 def test_the_document_says_who_must_act(code: int) -> None:
-    acts = code in reasons._DENYING or code == reasons.SESSION_TAKEN_OVER
+    acts = code in reasons._DENYING or code == reason_codes.SESSION_TAKEN_OVER
     assert ROWS[code].told_as == ("ERROR" if acts else "WARNING")
 
 
 @pytest.mark.parametrize("code", ROWS)
 def test_the_document_says_which_refusals_make_a_dead_letter(code: int) -> None:
-    assert ("(final)" in ROWS[code].comes_in) == publish_refused(code).permanent
+    refused = publish_outcome(code)
+    assert isinstance(refused, PublishRefused)
+    assert ("(final)" in ROWS[code].comes_in) == refused.permanent
 
 
 def test_the_readme_leads_to_it() -> None:

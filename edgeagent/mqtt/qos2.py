@@ -12,11 +12,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from edgeagent.mqtt.link import FAILURE, SUCCESS, Ack, Publication
+from edgeagent.mqtt.reason_codes import FAILURE, SUCCESS, answer
+from edgeagent.ports.link import Ack, Publication
 
 
-class Exchanges:
-    """The QoS 2 publications of one session that are not completed.
+class Qos2Handshakes:
+    """The QoS 2 publications of one session that are not completed, over all its connections.
+
+    It never gives a packet id free that a broker may still know, and repeats nothing in a session that is new.
 
     Attributes:
         begun: whether a broker has answered CONNECT, so that its session holds only what is known here.
@@ -89,7 +92,7 @@ class Exchanges:
         """
         if packet_id in self._released:
             return None  # repeated, and so is PUBREL
-        ack = Ack(self._unreceived.pop(packet_id).token, reason_code, reason)
+        ack = answer(self._unreceived.pop(packet_id).token, reason_code, reason)
         if reason_code >= FAILURE:
             return ack
         self._released[packet_id] = ack
@@ -105,4 +108,4 @@ class Exchanges:
             KeyError: nothing under this packet id waits for it.
         """
         ack = self._released.pop(packet_id)
-        return ack if reason_code == SUCCESS else Ack(ack.token, reason_code, reason)
+        return ack if reason_code == SUCCESS else answer(ack.token, reason_code, reason)

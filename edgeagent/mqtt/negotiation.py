@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from edgeagent.mqtt.link import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED, Abilities, Will
+from edgeagent.mqtt.reason_codes import QOS_NOT_SUPPORTED, RETAIN_NOT_SUPPORTED
+from edgeagent.ports.link import Abilities, Will
 
 
 class Attempt(NamedTuple):
@@ -25,7 +26,7 @@ class Attempt(NamedTuple):
     over_retained: bool = False
 
 
-class Terms:
+class Negotiation:
     """On which terms the next attempt to connect is made. `version`: of MQTT."""
 
     def __init__(self, version: str, will: Will | None) -> None:

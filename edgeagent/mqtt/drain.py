@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from edgeagent.mqtt.engines import EngineLink
+from edgeagent.mqtt.link_driver import LinkDriver
 
 # The most that `unsubscribe` takes by default, and how much of it is given to the broker's first answer.
 LEAVE_TIMEOUT_S = 5.0
@@ -15,7 +15,7 @@ UNSUBACK_TIMEOUT_S = 2.0
 _log = logging.getLogger(__name__)
 
 
-class Leave:
+class SessionDrain:
     """The way out of a session that outlives its connections. Give it to one `keep_connected`.
 
     A broker goes on to put messages into the session of a client that is away. With a shared subscription these are
@@ -32,14 +32,14 @@ class Leave:
 
     def __init__(self) -> None:
         self._begun = False
-        self._link: EngineLink | None = None
+        self._link: LinkDriver | None = None
 
     @property
     def begun(self) -> bool:
         """Whether `unsubscribe` was called: no connection makes a subscription any more."""
         return self._begun
 
-    def follow(self, link: EngineLink | None) -> None:
+    def follow(self, link: LinkDriver | None) -> None:
         """Told by the session: the connection that there is now, up or not yet; None: there is none."""
         self._link = link
 
@@ -62,10 +62,10 @@ class Leave:
             return _stays("there is no connection")
         deadline_s = loop.time() + timeout_s
         link.unsubscribe()
-        await _first_of(link.farewell.unsubscribed, link.ended, timeout_s=min(timeout_s, UNSUBACK_TIMEOUT_S))
-        if link.farewell.unsubscribed.done() and link.farewell.unsubscribed.result():
-            await _first_of(link.farewell.emptied, link.ended, timeout_s=deadline_s - loop.time())
-        if link.farewell.is_complete and not link.ended.done():
+        await _first_of(link.unsubscribed, link.ended, timeout_s=min(timeout_s, UNSUBACK_TIMEOUT_S))
+        if link.unsubscribed.done() and link.unsubscribed.result():
+            await _first_of(link.emptied, link.ended, timeout_s=deadline_s - loop.time())
+        if link.is_emptied and not link.ended.done():
             return True
         return _stays(_obstacle(link))
 
@@ -74,12 +74,12 @@ async def _first_of(*futures: asyncio.Future[Any], timeout_s: float) -> None:
     await asyncio.wait(futures, timeout=max(0.0, timeout_s), return_when=asyncio.FIRST_COMPLETED)
 
 
-def _obstacle(link: EngineLink) -> str:
+def _obstacle(link: LinkDriver) -> str:
     if link.ended.done():
         return str(link.ended.result())
-    if not link.farewell.unsubscribed.done():
+    if not link.unsubscribed.done():
         return "the broker has not answered UNSUBSCRIBE"
-    if not link.farewell.unsubscribed.result():
+    if not link.unsubscribed.result():
         return "the broker refuses UNSUBSCRIBE"
     return "messages of it are not acknowledged yet"
 

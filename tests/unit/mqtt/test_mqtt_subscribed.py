@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from edgeagent.errors import StorageFailed
-from edgeagent.mqtt.kept import Kept
+from edgeagent.mqtt.subscribed import SubscribedTopics
 
 ONE, TWO = "mqtt://one", "mqtt://two"
 
@@ -23,9 +23,9 @@ class Disk:
             raise StorageFailed("write", "subscriptions", "no space left")
         self.text, self.writes = text, self.writes + 1
 
-    def kept(self) -> Kept:
+    def kept(self) -> SubscribedTopics:
         """As after a restart."""
-        return Kept(self.text, self.write)
+        return SubscribedTopics(self.text, self.write)
 
 
 async def test_what_the_configuration_no_longer_has_is_unwanted_until_the_broker_has_given_it_up() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 import mqtt5
 import pytest
 
-from edgeagent.mqtt.leave import Leave
-from edgeagent.mqtt.link import NO_MATCHING_SUBSCRIBERS, SUCCESS, Publication, Will
+from edgeagent.mqtt.drain import SessionDrain
+from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, SUCCESS
+from edgeagent.ports.link import Publication, Will
+from tests.fakes.link import code_of
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mqtt_peer import message, parse
@@ -22,8 +24,8 @@ class Member(MqttClient):
     """A member of a share group, with a session that outlives its connections and a way to leave."""
 
     def __init__(self, url: str, client_id: str, *, will: Will | None = None) -> None:
-        self.leave = Leave()
-        super().__init__(url, client_id, SHARED, session_expiry_s=1000, will=will, leave=self.leave)
+        self.drain = SessionDrain()
+        super().__init__(url, client_id, SHARED, session_expiry_s=1000, will=will, drain=self.drain)
 
     def take(self) -> None:
         """Acknowledge what has come, and from now on what comes."""
@@ -51,7 +53,7 @@ async def test_every_message_reaches_somebody_when_a_member_leaves_while_they_fl
             publish(gateway, range(1200))
             await leaving.until(lambda: len(leaving.messages) >= 256, "as much as may be in flight")
             await gateway.until(lambda: len(gateway.acks) == 1200, "the first acknowledgements")
-            left = asyncio.create_task(leaving.leave.unsubscribe())
+            left = asyncio.create_task(leaving.drain.unsubscribe())
             publish(gateway, range(1200, 1800))
             leaving.take()
             publish(gateway, range(1800, 2400))
@@ -62,7 +64,7 @@ async def test_every_message_reaches_somebody_when_a_member_leaves_while_they_fl
             await staying.until(lambda: len(staying.messages) + len(leaving.messages) == 3000, "everything")
         taken = [int(taken.payload) for taken in staying.messages + leaving.messages]
         assert sorted(taken) == list(range(3000))
-        assert {ack.reason_code for ack in gateway.acks} == {SUCCESS}
+        assert {code_of(ack) for ack in gateway.acks} == {SUCCESS}
         assert len(leaving.messages) >= 600
         assert set(range(2400, 3000)) <= {int(taken.payload) for taken in staying.messages}
         assert await ups_of_next(broker.url, "leaving") == [False]
@@ -72,11 +74,11 @@ async def test_every_message_reaches_somebody_when_a_member_leaves_while_they_fl
 async def test_when_the_last_member_has_left_the_publisher_is_told_that_nobody_hears_it(broker: Mosquitto) -> None:
     async with MqttClient(broker.url, "gw") as gateway:
         async with Member(broker.url, "alone") as alone:
-            assert (await gateway.publish("trigger")).reason_code == SUCCESS
-            assert await alone.leave.unsubscribe()
-            assert (await gateway.publish("trigger")).reason_code == NO_MATCHING_SUBSCRIBERS
-            assert (await alone.publish("elsewhere")).reason_code == NO_MATCHING_SUBSCRIBERS
-        assert (await gateway.publish("trigger")).reason_code == NO_MATCHING_SUBSCRIBERS
+            assert code_of(await gateway.publish("trigger")) == SUCCESS
+            assert await alone.drain.unsubscribe()
+            assert code_of(await gateway.publish("trigger")) == NO_MATCHING_SUBSCRIBERS
+            assert code_of(await alone.publish("elsewhere")) == NO_MATCHING_SUBSCRIBERS
+        assert code_of(await gateway.publish("trigger")) == NO_MATCHING_SUBSCRIBERS
     assert await ups_of_next(broker.url, "alone") == [False]
 
 
@@ -88,8 +90,8 @@ async def test_what_a_member_does_not_acknowledge_in_time_waits_for_its_return(
             slow.auto_acknowledge = False
             await gateway.publish("trigger", b"not answered yet")
             await slow.message()
-            assert not await slow.leave.unsubscribe(timeout_s=0.2)
-            assert (await gateway.publish("trigger")).reason_code == NO_MATCHING_SUBSCRIBERS
+            assert not await slow.drain.unsubscribe(timeout_s=0.2)
+            assert code_of(await gateway.publish("trigger")) == NO_MATCHING_SUBSCRIBERS
         async with Member(broker.url, "slow") as again:
             assert (await again.message()).payload == b"not answered yet"
         assert again.ups == [True]
@@ -99,7 +101,7 @@ async def test_what_a_member_does_not_acknowledge_in_time_waits_for_its_return(
 async def test_leaving_does_not_publish_the_will(broker: Mosquitto) -> None:
     async with MqttClient(broker.url, "watcher", "state/+") as watcher:
         async with Member(broker.url, "polite", will=Will("state/polite", b"offline", retain=False)) as polite:
-            assert await polite.leave.unsubscribe()
+            assert await polite.drain.unsubscribe()
         assert await ups_of_next(broker.url, "polite") == [False]
         async with MqttClient(broker.url, "brutal", will=Will("state/brutal", b"offline", retain=False)) as brutal:
             await brutal.die()
@@ -170,7 +172,7 @@ async def test_unsubscribe_goes_before_the_last_messages_and_disconnect_is_the_l
         scripted(free_port, {mqtt5.UnsubscribePacket: with_a_message}) as broker,
         Member(broker.url, "leaving") as leaving,
     ):
-        assert await leaving.leave.unsubscribe()
+        assert await leaving.drain.unsubscribe()
     assert broker.kinds() == ["Connect", "Subscribe", "Unsubscribe", "PubAck", "Unsubscribe", "Disconnect"]
     assert broker.heard[2].patterns == [SHARED]
     assert broker.heard[-1].session_expiry_interval == 0
@@ -196,7 +198,7 @@ async def test_a_broker_that_does_not_confirm_is_not_waited_for_and_keeps_the_se
         Member(broker.url, "leaving") as leaving,
         asyncio.timeout(5),
     ):
-        assert not await leaving.leave.unsubscribe(timeout_s=0.1 if not answer else 60)
+        assert not await leaving.drain.unsubscribe(timeout_s=0.1 if not answer else 60)
     assert broker.kinds() == ["Connect", "Subscribe", "Unsubscribe", "Disconnect"]
     assert broker.heard[-1].session_expiry_interval is None
     assert reasons(caplog) == [reason]
@@ -208,7 +210,7 @@ async def test_an_answer_that_never_comes_is_waited_for_no_longer_than_two_secon
         Member(broker.url, "leaving") as leaving,
         asyncio.timeout(4),
     ):
-        assert not await leaving.leave.unsubscribe(timeout_s=60)
+        assert not await leaving.drain.unsubscribe(timeout_s=60)
 
 
 async def test_when_the_connection_ends_meanwhile_it_is_not_waited_for_and_none_subscribes_again(
@@ -219,7 +221,7 @@ async def test_when_the_connection_ends_meanwhile_it_is_not_waited_for_and_none_
         Member(broker.url, "leaving") as leaving,
         asyncio.timeout(5),
     ):
-        assert not await leaving.leave.unsubscribe(timeout_s=60)
+        assert not await leaving.drain.unsubscribe(timeout_s=60)
         await leaving.wait_up(2)
     assert broker.kinds() == ["Connect", "Subscribe", "Unsubscribe", "Connect", "Disconnect"]
     assert broker.heard[-1].session_expiry_interval is None
@@ -231,6 +233,6 @@ async def test_without_a_connection_leaving_ends_at_once(free_port: int, caplog:
     leaving.start()
     await leaving.wait_down()
     async with asyncio.timeout(2):
-        assert not await leaving.leave.unsubscribe(timeout_s=60)
+        assert not await leaving.drain.unsubscribe(timeout_s=60)
     await leaving.stop()
     assert len(reasons(caplog)) == 1

@@ -5,7 +5,7 @@ from typing import Any
 import mqtt5
 import pytest
 
-from edgeagent.mqtt.link import Publication, Subscription
+from edgeagent.ports.link import Publication, Subscription
 from tests.fakes.mqtt_peer import Peer, message
 
 TWO = (Subscription("$share/g/t"), Subscription("state/+", qos=0))
@@ -36,14 +36,14 @@ def test_with_nothing_to_take_one_answer_is_enough_to_end_the_session() -> None:
     peer.link.unsubscribe()
     (unsubscribe,) = peer.transport.packets()
     assert (type(unsubscribe), unsubscribe.patterns) == (mqtt5.UnsubscribePacket, ["$share/g/t", "state/+"])
-    assert not peer.link.farewell.emptied.done()
+    assert not peer.link.emptied.done()
     peer.feed(unsuback(unsubscribe.packet_id, NO_SUBSCRIPTION))
-    assert peer.link.farewell.emptied.done()
+    assert peer.link.emptied.done()
     assert peer.transport.writes == []
     assert disconnect(peer).session_expiry_interval == 0
 
 
-def test_without_a_farewell_the_session_stays() -> None:
+def test_without_unsubscribing_first_the_session_stays() -> None:
     assert disconnect(Peer(subscriptions=TWO)).session_expiry_interval is None
 
 
@@ -61,9 +61,9 @@ def test_what_the_broker_kept_back_is_taken_before_the_session_is_called_empty()
     assert written(peer) == []
     peer.link.acknowledge(peer.owner.messages[2:])
     assert written(peer) == [("PubAck", 3), ("Unsubscribe", 4)]
-    assert not peer.link.farewell.emptied.done()
+    assert not peer.link.emptied.done()
     peer.feed(unsuback(4, NO_SUBSCRIPTION))
-    assert peer.link.farewell.emptied.done()
+    assert peer.link.emptied.done()
     assert disconnect(peer).session_expiry_interval == 0
 
 
@@ -74,7 +74,7 @@ def test_a_message_that_was_acknowledged_between_question_and_answer_makes_it_as
     peer.link.acknowledge(peer.owner.messages)
     assert written(peer) == [("Unsubscribe", 2), ("PubAck", 1)]
     peer.feed(unsuback(2))
-    assert not peer.link.farewell.emptied.done()
+    assert not peer.link.emptied.done()
     assert written(peer) == [("Unsubscribe", 3)]
 
 
@@ -88,7 +88,7 @@ def test_a_broker_that_refuses_is_not_asked_again_and_keeps_the_session(acknowle
     if acknowledged:
         peer.link.acknowledge(peer.owner.messages)
         assert written(peer) == [("PubAck", 1)]
-    assert peer.link.farewell.unsubscribed.result() is False
+    assert peer.link.unsubscribed.result() is False
     assert disconnect(peer).session_expiry_interval is None
 
 
@@ -111,12 +111,12 @@ def test_a_session_with_something_in_it_stays() -> None:
 def test_publishing_goes_on_and_no_publication_gets_the_packet_id_of_the_question() -> None:
     peer = Peer(subscriptions=TWO)
     peer.link.unsubscribe()
-    peer.link._outgoing.last_packet_id = 1
+    peer.link._publishing.last_packet_id = 1
     peer.link.publish([Publication(7, "t", b"")])
     assert written(peer) == [("Unsubscribe", 2), ("Publish", 3)]
     peer.feed(unsuback(2), mqtt5.PubAckPacket(3))
     assert [ack.token for ack in peer.owner.acks] == [7]
-    assert peer.link.farewell.emptied.done()
+    assert peer.link.emptied.done()
 
 
 def test_a_link_that_is_not_up_yet_unsubscribes_when_it_is() -> None:
@@ -150,7 +150,7 @@ def test_an_answer_that_does_not_fit_the_question_ends_the_connection(answer: mq
     (packet,) = peer.transport.packets()
     assert packet.reason_code == mqtt5.DisconnectReasonCode.PROTOCOL_ERROR
     assert "an answer that does not fit our UNSUBSCRIBE" in (peer.error or "")
-    assert not peer.link.farewell.emptied.done()
+    assert not peer.link.emptied.done()
 
 
 @pytest.mark.parametrize("packet_id", [0, 1])

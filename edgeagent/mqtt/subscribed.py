@@ -31,7 +31,7 @@ class _Session(msgspec.Struct):
 _DECODER = msgspec.json.Decoder(list[_Session])
 
 
-class Kept:
+class SubscribedTopics:
     """See the module.
 
     Args:

@@ -2,7 +2,8 @@
 
 Invariants:
 
-* A packet id stands in `tokens` (QoS 1) or in the session's `Exchanges` (QoS 2) while the broker may still answer it.
+* A packet id stands in `tokens` (QoS 1) or in the session's `Qos2Handshakes` (QoS 2) while the broker may still answer
+  it.
 * No more of both are on the way than the broker's receive maximum.
 * A topic alias is used only on the connection on which a PUBLISH with the whole topic made it.
 """
@@ -10,23 +11,8 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
-from edgeagent.mqtt import reasons
-from edgeagent.mqtt.exchanges import Exchanges
-from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
-from edgeagent.mqtt.link import (
-    FAILURE,
-    MALFORMED,
-    PACKET_TOO_LARGE,
-    QOS_NOT_SUPPORTED,
-    RECEIVE_MAXIMUM_EXCEEDED,
-    RETAIN_NOT_SUPPORTED,
-    SUCCESS,
-    Abilities,
-    Ack,
-    Publication,
-)
+from edgeagent.mqtt.limits import BrokerLimits
 from edgeagent.mqtt.packets import (
     LARGEST_PACKET_ID,
     PUBACK,
@@ -35,87 +21,86 @@ from edgeagent.mqtt.packets import (
     pubrel_packet,
     repeated,
 )
+from edgeagent.mqtt.qos2 import Qos2Handshakes
+from edgeagent.mqtt.reason_codes import (
+    FAILURE,
+    MALFORMED,
+    PACKET_TOO_LARGE,
+    answer,
+    too_large,
+)
+from edgeagent.ports.link import Ack, Publication
 
 _EXACTLY_ONCE = 2
 # An agent publishes on two or three topics again and again; a broker pays for each alias that we make.
 _MOST_ALIASES = 8
 
 
-class Limits(NamedTuple):
-    """What a broker takes, from its CONNACK; `max_packet_bytes` None: the protocol's limit."""
+class Publishing:
+    """The publications of one connection, from PUBLISH to the broker's last word.
 
-    receive_max: int
-    max_packet_bytes: int | None
-    most_aliases: int
-    abilities: Abilities
-
-
-class Outgoing:
-    """The publications of one connection.
+    It gives packet ids and topic aliases, and answers itself what cannot be written. It never has more on the way than
+    the broker takes, and never repeats a publication at QoS 1: that is the owner's to do, on the next connection.
 
     Args:
-        exchanges: the session's QoS 2; None: nothing is published at QoS 2.
+        qos2: the session's QoS 2 handshakes; None: nothing is published at QoS 2.
         mark: user properties of every publication, beside its own.
 
     Attributes:
         tokens: the publications at QoS 1 without PUBACK, by packet id; the link takes them out.
         last_packet_id: the packet id given out last.
         reserved_id: a packet id that is in use for something else than a publication; 0: none.
-        max_packet_bytes: the largest packet that the broker takes.
+        limits: what the broker takes; nothing before `begin`.
         carried: the tokens of earlier connections' QoS 2 publications that this one goes on with.
         answers: the link's own, to what was not written and to what no broker will answer; the link takes them out.
         replies: PUBRELs to be written; the link takes them out.
     """
 
-    def __init__(self, exchanges: Exchanges | None, mark: tuple[tuple[str, str], ...] = ()) -> None:
-        self.max_packet_bytes = LARGEST_PACKET_BYTES
+    def __init__(self, qos2: Qos2Handshakes | None, mark: tuple[tuple[str, str], ...] = ()) -> None:
+        self.limits = BrokerLimits(receive_max=0)
         self.carried: frozenset[int] = frozenset()
         self.answers: list[Ack] = []
         self.replies: list[bytes] = []
-        self.last_packet_id = exchanges.last_packet_id if exchanges is not None else 0
+        self.last_packet_id = qos2.last_packet_id if qos2 is not None else 0
         self.reserved_id = 0
-        self._exchanges = exchanges
-        self._highest_qos = 1 if exchanges is None else _EXACTLY_ONCE
+        self._qos2 = qos2
+        self._highest_qos = 1 if qos2 is None else _EXACTLY_ONCE
         self.tokens: dict[int, int] = {}
-        self._receive_max = 0
         self._mark = mark
-        self._abilities = Abilities()
         self._aliases: dict[str, int] = {}
         self._most_aliases = 0
         self._last_topic = ""
 
-    def begin(self, limits: Limits, *, session_present: bool) -> None:
+    def begin(self, limits: BrokerLimits, *, session_present: bool) -> None:
         """The broker has answered CONNECT; go on with the session's QoS 2, or forget it."""
-        self._receive_max = limits.receive_max
-        self.max_packet_bytes = min(limits.max_packet_bytes or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
-        self._abilities = limits.abilities
-        self._most_aliases = min(limits.most_aliases, _MOST_ALIASES)
-        if self._exchanges is not None:
-            self._exchanges.begin(session_present=session_present)
-            self.carried = self._exchanges.tokens
+        self.limits = limits
+        self._most_aliases = min(limits.aliases, _MOST_ALIASES)
+        if self._qos2 is not None:
+            self._qos2.begin(session_present=session_present)
+            self.carried = self._qos2.tokens
 
     @property
     def room(self) -> int:
         """How many more may go out at QoS 1 and 2."""
-        exchanges = self._exchanges
-        out = len(self.tokens) if exchanges is None else len(self.tokens) + len(exchanges)
-        return self._receive_max - out if out < self._receive_max else 0
+        qos2, receive_max = self._qos2, self.limits.receive_max
+        out = len(self.tokens) if qos2 is None else len(self.tokens) + len(qos2)
+        return receive_max - out if out < receive_max else 0
 
     def first(self) -> list[bytes]:
         """What a resumed session begins with: the PUBRELs again, then the PUBLISHes without PUBREC."""
-        if self._exchanges is None:
+        if self._qos2 is None:
             return []
-        return [pubrel_packet(packet_id) for packet_id in self._exchanges.released()] + self.again()
+        return [pubrel_packet(packet_id) for packet_id in self._qos2.released()] + self.again()
 
     def again(self) -> list[bytes]:
         """Publications of earlier connections, whole and marked as repeated; as many as the broker takes now."""
-        if self._exchanges is None:
+        if self._qos2 is None:
             return []
         packets = []
-        for packet_id, publication in self._exchanges.again(self._receive_max - len(self.tokens)):
+        for packet_id, publication in self._qos2.again(self.limits.receive_max - len(self.tokens)):
             packet = repeated(publish_packet(publication, packet_id, publication.topic, mark=self._mark))
-            if len(packet) > self.max_packet_bytes:
-                self._exchanges.give_up(packet_id)
+            if len(packet) > self.limits.max_packet_bytes:
+                self._qos2.give_up(packet_id)
                 self._too_large(publication, len(packet))
             else:
                 packets.append(packet)
@@ -127,7 +112,7 @@ class Outgoing:
         room = self.room
         for publication in publications:
             if publication.qos != 1 or room <= 0 or publication.retain:  # else only its size may be in the way
-                reason_code = self._obstacle(publication, room)
+                reason_code = self.limits.obstacle(publication, room=room, highest_qos=self._highest_qos)
                 if reason_code:
                     self._refuse(publication, reason_code)
                     continue
@@ -139,12 +124,8 @@ class Outgoing:
 
     def free_packet_id(self) -> int:
         """A packet id that nothing waits for, taken by the caller."""
-        packet_id, exchanges = self.last_packet_id % LARGEST_PACKET_ID + 1, self._exchanges
-        while (
-            packet_id in self.tokens
-            or packet_id == self.reserved_id
-            or (exchanges is not None and packet_id in exchanges)
-        ):
+        packet_id, qos2 = self.last_packet_id % LARGEST_PACKET_ID + 1, self._qos2
+        while packet_id in self.tokens or packet_id == self.reserved_id or (qos2 is not None and packet_id in qos2):
             packet_id = packet_id % LARGEST_PACKET_ID + 1
         self.last_packet_id = packet_id
         return packet_id
@@ -156,13 +137,13 @@ class Outgoing:
             KeyError: nothing under this packet id waits for it.
         """
         if kind == PUBACK:
-            return Ack(self.tokens.pop(packet_id), reason_code, reason)
-        if self._exchanges is None:
+            return answer(self.tokens.pop(packet_id), reason_code, reason)
+        if self._qos2 is None:
             raise KeyError(packet_id)
         if kind == PUBCOMP:
-            return self._exchanges.completed(packet_id, reason_code, reason)
+            return self._qos2.completed(packet_id, reason_code, reason)
         try:
-            ack = self._exchanges.received(packet_id, reason_code, reason)
+            ack = self._qos2.received(packet_id, reason_code, reason)
         except KeyError:
             if reason_code < FAILURE:  # no error while a session is recovered (MQTT 5, 3.6.2.1)
                 self.replies.append(pubrel_packet(packet_id, known=False))
@@ -173,10 +154,10 @@ class Outgoing:
 
     def _packet(self, publication: Publication) -> bytes | None:
         topic, alias, packet_id = publication.topic, None, None
-        if len(publication.payload) > self.max_packet_bytes:
+        if len(publication.payload) > self.limits.max_packet_bytes:
             self._too_large(publication, len(publication.payload))
             return None
-        if publication.qos and self._abilities.most_qos:
+        if publication.qos and self.limits.abilities.most_qos:
             packet_id = self.free_packet_id()
         if self._most_aliases:
             alias = self._aliases.get(topic)
@@ -189,7 +170,7 @@ class Outgoing:
         except (ValueError, OverflowError) as exc:
             self._refuse(publication, MALFORMED, str(exc))
             return None
-        if len(packet) > self.max_packet_bytes:
+        if len(packet) > self.limits.max_packet_bytes:
             self._too_large(publication, len(packet))
             return None
         if alias is not None and topic:
@@ -200,27 +181,19 @@ class Outgoing:
     def _wait_for_answer(self, publication: Publication, packet_id: int | None) -> None:
         if packet_id is None:
             if publication.qos:  # the broker takes only QoS 0, and says nothing
-                self.answers.append(Ack(publication.token, SUCCESS))
+                self.answers.append(Ack(publication.token))
         elif publication.qos == 1:
             self.tokens[packet_id] = publication.token
-        elif self._exchanges is not None:
-            self._exchanges.add(packet_id, publication)
+        elif self._qos2 is not None:
+            self._qos2.add(packet_id, publication)
 
     def _new_alias(self, topic: str) -> int | None:
         """The alias to give to a topic that comes twice in a row, if there are any left."""
         again, self._last_topic = topic == self._last_topic, topic
         return len(self._aliases) + 1 if again and len(self._aliases) < self._most_aliases else None
 
-    def _obstacle(self, publication: Publication, room: int) -> int:
-        """The reason code for what the broker would end the connection over, 0 when there is none."""
-        if publication.qos and room <= 0:
-            return RECEIVE_MAXIMUM_EXCEEDED
-        if publication.retain and not self._abilities.retains:
-            return RETAIN_NOT_SUPPORTED
-        return 0 if publication.qos <= self._highest_qos else QOS_NOT_SUPPORTED
-
     def _refuse(self, publication: Publication, reason_code: int, reason: str = "") -> None:
-        self.answers.append(Ack(publication.token, reason_code, reason))
+        self.answers.append(answer(publication.token, reason_code, reason))
 
     def _too_large(self, publication: Publication, size_bytes: int) -> None:
-        self._refuse(publication, PACKET_TOO_LARGE, reasons.too_large(size_bytes, self.max_packet_bytes))
+        self._refuse(publication, PACKET_TOO_LARGE, too_large(size_bytes, self.limits.max_packet_bytes))

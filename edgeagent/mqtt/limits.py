@@ -1,0 +1,32 @@
+"""What a broker takes at most, and what keeps a publication from being written because of it: pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES
+from edgeagent.mqtt.reason_codes import QOS_NOT_SUPPORTED, RECEIVE_MAXIMUM_EXCEEDED, RETAIN_NOT_SUPPORTED
+from edgeagent.ports.link import Abilities, Publication
+
+
+class BrokerLimits(NamedTuple):
+    """What a broker takes, from its CONNACK or assumed.
+
+    `receive_max`: how many publications at QoS 1 and 2 may wait for it. `aliases`: how many topic aliases it allows.
+    """
+
+    receive_max: int
+    max_packet_bytes: int = LARGEST_PACKET_BYTES
+    aliases: int = 0
+    abilities: Abilities = Abilities()
+
+    def obstacle(self, publication: Publication, *, room: int, highest_qos: int) -> int:
+        """The reason code for what the broker would end the connection over, beside the size; 0: there is none.
+
+        `highest_qos`: what the session is made for.
+        """
+        if publication.qos > highest_qos:
+            return QOS_NOT_SUPPORTED
+        if publication.qos and room <= 0:
+            return RECEIVE_MAXIMUM_EXCEEDED
+        return RETAIN_NOT_SUPPORTED if publication.retain and not self.abilities.retains else 0

@@ -1,0 +1,215 @@
+"""What both engines do alike: one connection's state is driven, its owner told, the session's questions answered."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.mqtt.handshake import Handshake
+from edgeagent.mqtt.link_state import ENDED, UP, LinkState, ProtocolFault
+from edgeagent.mqtt.mark import mark_property
+from edgeagent.mqtt.negotiation import Attempt
+from edgeagent.mqtt.reason_codes import RECEIVE_MAXIMUM_EXCEEDED
+from edgeagent.ports.link import Abilities, Ack, LinkOwner, Message, Publication
+
+
+class LinkDriver(ABC):
+    """One MQTT connection; a `ports.link.Link`, and what the session needs beside it. An engine adds the packets.
+
+    It owns the connection's `LinkState`, and calls the owner for all of `LinkOwner` but `on_down`, which is the
+    session's to call. After the connection ended it writes nothing, and takes nothing more from the broker.
+
+    Args:
+        owner: whom to tell.
+        handshake: what to ask of the broker.
+        connection: this connection's number, unique in the process.
+        loop: the running loop.
+
+    Attributes:
+        up: done when connected and subscribed (None, just before `on_up`), or when that failed (the error).
+        ended: done with the reason when the connection has ended, whoever ended it.
+        lost: done when the socket is gone.
+        unsubscribed: done when the broker has answered `unsubscribe`: whether it gave up all subscriptions.
+        emptied: done when nothing that they brought is left to take. Not done when the connection ends before.
+        unwanted_given_up: done when the broker has answered for `Handshake.unwanted`: whether it gave all of them up.
+    """
+
+    def __init__(
+        self, owner: LinkOwner, handshake: Handshake, connection: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
+        self.ended: asyncio.Future[UplinkError] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.unsubscribed: asyncio.Future[bool] = loop.create_future()
+        self.emptied: asyncio.Future[None] = loop.create_future()
+        self.unwanted_given_up: asyncio.Future[bool] = loop.create_future()
+        self._owner = owner
+        self._handshake = handshake
+        self._mark = mark_property(handshake.mark)
+        self._loop = loop
+        self._state = LinkState(handshake, connection)
+
+    # What the owner calls.
+
+    @property
+    @abstractmethod
+    def room(self) -> int:
+        """See `Link.room`."""
+
+    @property
+    @abstractmethod
+    def max_packet_bytes(self) -> int:
+        """See `Link.max_packet_bytes`."""
+
+    @property
+    @abstractmethod
+    def carried(self) -> frozenset[int]:
+        """See `Link.carried`."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """See `Link.abilities`."""
+        return self._state.abilities
+
+    @abstractmethod
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """See `Link.publish`."""
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """See `Link.acknowledge`."""
+        state = self._state
+        if state.phase is ENDED:
+            return
+        packet_ids = state.unacknowledged.acknowledge(messages)
+        if packet_ids:
+            self._write_pubacks(packet_ids)
+            self._read_or_not()
+        if state.unacknowledged.only_untaken_are_left:
+            text = "the broker sent more at once than it may; the rest comes on the next connection"
+            self._disconnect(Unavailable(self._handshake.address, text), RECEIVE_MAXIMUM_EXCEEDED)
+        self._unsubscribe_when_due()
+
+    # What the session calls.
+
+    @property
+    def attempt(self) -> Attempt:
+        """How it ended, for what the next connection asks."""
+        return self._state.attempt
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether it ended because another client took the session."""
+        return self._state.taken_over
+
+    @property
+    def is_emptied(self) -> bool:
+        """Whether the session has nothing that would be lost with it, after `unsubscribe`."""
+        return self._state.unsubscribing.is_complete
+
+    def unsubscribe(self) -> None:
+        """Give up all subscriptions, as soon as the link is up; `unsubscribed` and `emptied` tell how far that is."""
+        self._state.unsubscribing.begin()
+        self._unsubscribe_when_due()
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it gracefully: the broker discards the will, and over MQTT 5 the session too when it `is_emptied`."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End it at once and without a word: the broker publishes the will."""
+
+    # What an engine calls.
+
+    def _accepted(self, *, session_present: bool, abilities: Abilities | None = None) -> None:
+        """CONNACK lets us in; what is unwanted is unsubscribed from."""
+        if self._state.accepted(session_present=session_present, abilities=abilities):
+            self._state.asked_for_unwanted(self._write_unsubscribe(self._handshake.unwanted))
+        self._tell_unsubscribed()
+
+    def _go_up(self) -> None:
+        """The subscriptions are confirmed. What came meanwhile is told by the next `_tell_owner`."""
+        self._state.subscribed()
+        if not self.up.done():
+            self.up.set_result(None)
+        self._begin_publishing()
+        self._owner.on_up(self, session_present=self._state.session_present)
+        self._unsubscribe_when_due()
+
+    def _tell_owner(self) -> None:
+        """Tell what one read of the socket brought: acks first, then messages."""
+        state = self._state
+        if state.acks and (acks := state.acks_to_tell()):
+            self._owner.on_acks(acks)
+        if messages := state.messages_to_tell():
+            self._owner.on_messages(messages)
+        self._read_or_not()
+
+    def _tell_later(self, acks: list[Ack]) -> None:
+        """Tell in the next turn of the loop what no broker will answer; now the owner is in `publish`."""
+        if acks:
+            self._loop.call_soon(self._tell_acks, acks)
+
+    def _tell_acks(self, acks: list[Ack]) -> None:
+        if self._state.phase is UP:  # else `on_down` speaks for them
+            self._owner.on_acks(acks)
+
+    def _take_unsuback(self, packet_id: int, reason_codes: Sequence[int]) -> None:
+        fault = self._state.take_unsuback(packet_id, reason_codes)
+        if fault is not None:
+            self._against_protocol(fault)
+            return
+        self._tell_unsubscribed()
+        self._unsubscribe_when_due()
+
+    def _tell_unsubscribed(self) -> None:
+        state, unsubscribing = self._state, self._state.unsubscribing
+        if state.unwanted_given_up is not None and not self.unwanted_given_up.done():
+            self.unwanted_given_up.set_result(state.unwanted_given_up)
+        if unsubscribing.granted is not None and not self.unsubscribed.done():
+            self.unsubscribed.set_result(unsubscribing.granted)
+        if unsubscribing.emptied and not self.emptied.done():
+            self.emptied.set_result(None)
+
+    def _unsubscribe_when_due(self) -> None:
+        unsubscribing = self._state.unsubscribing
+        if self._state.phase is UP and unsubscribing.is_due:
+            filters = [subscription.topic_filter for subscription in self._handshake.subscriptions]
+            unsubscribing.asked(self._write_unsubscribe(filters))
+
+    def _finish(self, error: UplinkError) -> bool:
+        """The connection has ended; False: it had before. The socket is the engine's matter."""
+        if not self._state.end():
+            return False
+        for future in (self.up, self.ended):
+            if not future.done():
+                future.set_result(error)
+        return True
+
+    # What an engine adds.
+
+    @abstractmethod
+    def _begin_publishing(self) -> None:
+        """Go on with what the session has from before, ahead of what the owner publishes."""
+
+    @abstractmethod
+    def _write_pubacks(self, packet_ids: list[int]) -> None:
+        """Write a PUBACK for each."""
+
+    @abstractmethod
+    def _write_unsubscribe(self, topic_filters: Sequence[str]) -> int:
+        """Write an UNSUBSCRIBE; its packet id."""
+
+    @abstractmethod
+    def _read_or_not(self) -> None:
+        """Read from the socket, or stop reading, as `LinkState.must_not_read` says."""
+
+    @abstractmethod
+    def _disconnect(self, error: UplinkError, reason_code: int) -> None:
+        """End the connection behind what is written, with a DISCONNECT that says why where the protocol lets it."""
+
+    @abstractmethod
+    def _against_protocol(self, fault: ProtocolFault) -> None:
+        """End the connection over what the broker sent."""

@@ -1,0 +1,181 @@
+"""The state of one connection, the same for both engines: pure. `link_driver` is its driver."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
+from edgeagent.mqtt.negotiation import Attempt
+from edgeagent.mqtt.reason_codes import FAILURE, PROTOCOL_ERROR, QOS_NOT_SUPPORTED, TOPIC_ALIAS_INVALID
+from edgeagent.mqtt.unacknowledged import Unacknowledged, receipts_of
+from edgeagent.mqtt.unsubscribing import Unsubscribing
+from edgeagent.ports.link import Abilities, Ack, Message
+
+# QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
+EARLY_QOS0_MAX = 1024
+
+
+class LinkPhase(enum.Enum):
+    """Where a connection stands: CONNECT sent, SUBSCRIBE sent, in use, over."""
+
+    CONNECTING = enum.auto()
+    SUBSCRIBING = enum.auto()
+    UP = enum.auto()
+    ENDED = enum.auto()
+
+
+CONNECTING, SUBSCRIBING, UP, ENDED = LinkPhase
+
+
+class ProtocolFault(NamedTuple):
+    """What a broker sent that is not allowed, and the reason code to disconnect with."""
+
+    text: str
+    reason_code: int = PROTOCOL_ERROR
+
+
+_TOO_EARLY = ProtocolFault("a message before it answered CONNECT")
+_ALIAS = ProtocolFault("a topic alias, which was not offered", TOPIC_ALIAS_INVALID)
+_EXACTLY_ONCE = ProtocolFault("a message at QoS 2, which was not asked for", QOS_NOT_SUPPORTED)
+
+
+class LinkState:
+    """What is known of one connection, from CONNECT to its end.
+
+    It owns the phase, the messages that wait for their acknowledgement, what was received and not told yet, the
+    UNSUBSCRIBEs, and how the connection ended. It decides what the owner may be told when, and when to read no more. It
+    tells the owner of no message before the connection is up, and never forgets one at QoS 1 that the owner was told
+    of; it writes nothing.
+
+    Args:
+        handshake: what is asked of the broker.
+        connection: this connection's number, unique in the process.
+
+    Attributes:
+        phase: where it stands. Only `accepted`, `subscribed` and `end` change it.
+        session_present: whether the broker kept the session.
+        abilities: what the broker takes, as far as it is known.
+        taken_over: whether the connection ended because another client took the session.
+        refused_with, unanswered, over_retained: see `Attempt`.
+        receipts: see `receipts_of`.
+        unacknowledged: the messages that wait for their acknowledgement.
+        unsubscribing: how the subscriptions are given up.
+        acks: what was received about publications and not told yet.
+        unwanted_given_up: whether the broker gave up what is unwanted (`Handshake.unwanted`); None: no answer yet.
+    """
+
+    def __init__(self, handshake: Handshake, connection: int) -> None:
+        self.phase = CONNECTING
+        self.session_present = False
+        self.abilities = Abilities(retains=not handshake.plain)
+        self.taken_over = False
+        self.refused_with = 0
+        self.unanswered = self.over_retained = False
+        self.receipts = receipts_of(connection)
+        self.unacknowledged = Unacknowledged(RECEIVE_MAX)
+        self.unsubscribing = Unsubscribing(handshake.subscriptions, self.unacknowledged)
+        self.acks: list[Ack] = []
+        self.unwanted_given_up: bool | None = None
+        self._answers_first = handshake.answers_first
+        self._has_unwanted = bool(handshake.unwanted)
+        self._unwanted_packet_id = 0
+        self._was_up = False
+        self._messages: list[Message] = []
+
+    @property
+    def attempt(self) -> Attempt:
+        """How it ended, for what the next connection asks."""
+        return Attempt(self.refused_with, self.unanswered, self.abilities if self._was_up else None, self.over_retained)
+
+    # Phases.
+
+    def accepted(self, *, session_present: bool, abilities: Abilities | None = None) -> bool:
+        """The broker lets us in. True: an UNSUBSCRIBE for what is unwanted is due; a new session has nothing of it."""
+        self.phase = SUBSCRIBING
+        self.session_present = session_present
+        if abilities is not None:
+            self.abilities = abilities
+        if self._has_unwanted and not session_present:
+            self.unwanted_given_up = True
+        return self._has_unwanted and session_present
+
+    def subscribed(self) -> None:
+        """The subscriptions are confirmed: the connection is up."""
+        self.phase = UP
+        self._was_up = True
+
+    def end(self) -> bool:
+        """The connection ends; False: it had ended before."""
+        if self.phase is ENDED:
+            return False
+        if self.phase is not UP:
+            self._messages.clear()  # the owner never heard of this connection
+        self.phase = ENDED
+        return True
+
+    # Receiving.
+
+    def take(self, message: Message, *, exactly_once: bool, is_unwanted: bool = False) -> ProtocolFault | None:
+        """A message came, `exactly_once` at QoS 2. Says what is wrong with it.
+
+        `is_unwanted`: the owner is not told, and the driver acknowledges it.
+        """
+        if self.phase is CONNECTING:
+            return _TOO_EARLY
+        if not message.topic:
+            return _ALIAS
+        if exactly_once:
+            return _EXACTLY_ONCE
+        receipt, packet_id = message.receipt, message.delivery_id
+        if type(receipt) is not int:  # at QoS 0
+            is_taken = True
+        else:
+            is_taken = packet_id > 0 and self.unacknowledged.take(receipt, len(message.payload))
+        if is_taken:
+            if not is_unwanted:
+                self._messages.append(message)
+        elif not packet_id or (receipt in self.unacknowledged and not self.unacknowledged.is_full):
+            return ProtocolFault(f"a message with packet id {packet_id}, which is 0 or in use")
+        return None
+
+    def acks_to_tell(self) -> list[Ack]:
+        """What the owner may be told about its publications now; each once."""
+        if not self.acks or self.phase is SUBSCRIBING:
+            return []
+        acks, self.acks = self.acks, []
+        return acks
+
+    def messages_to_tell(self) -> list[Message]:
+        """What the owner may be told of now; each once. While subscribing most of QoS 0 is dropped."""
+        if self.phase is not SUBSCRIBING:
+            messages, self._messages = self._messages, []
+            return messages
+        if len(self._messages) > RECEIVE_MAX + EARLY_QOS0_MAX:
+            self._messages = [message for message in self._messages if message.receipt is not None]
+        return []
+
+    def must_not_read(self, *, is_waiting_for_acks: bool) -> bool:
+        """Whether to read no more until something is acknowledged. `is_waiting_for_acks`: the broker owes us some.
+
+        While subscribing nothing can be acknowledged, and what an owner that answers first waits for stands behind the
+        messages.
+        """
+        return self.unacknowledged.is_full and self.phase is UP and not (self._answers_first and is_waiting_for_acks)
+
+    # Unsubscribing.
+
+    def asked_for_unwanted(self, packet_id: int) -> None:
+        """The UNSUBSCRIBE for what is unwanted is written."""
+        self._unwanted_packet_id = packet_id
+
+    def take_unsuback(self, packet_id: int, reason_codes: Sequence[int]) -> ProtocolFault | None:
+        """The broker answered UNSUBSCRIBE. Says what is wrong with it."""
+        if self._unwanted_packet_id and packet_id == self._unwanted_packet_id:
+            self._unwanted_packet_id = 0
+            self.unwanted_given_up = max(reason_codes, default=0) < FAILURE
+            return None
+        if self.phase is UP and self.unsubscribing.take(packet_id, reason_codes):
+            return None
+        return ProtocolFault("an answer that does not fit our UNSUBSCRIBE")

@@ -1,0 +1,17 @@
+"""The mark on what edgeagent publishes (contract section 1), as a user property of MQTT 5."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeagent.ports.link import MARK
+
+
+def mark_property(name: str) -> tuple[tuple[str, str], ...]:
+    """The user properties that say who publishes: one, or none without a name."""
+    return ((MARK, name),) if name else ()
+
+
+def mark_of(user_properties: Sequence[tuple[str, str]]) -> str | None:
+    """Who published it, None when no edgeagent did."""
+    return next((value for name, value in user_properties if name == MARK), None) if user_properties else None

@@ -1,0 +1,125 @@
+"""Whether the texts of an MQTT 5 packet are UTF-8, which the codec cannot be asked: it panics, and prints how.
+
+Where all bytes that were received are ASCII there is nothing to ask. That is rare: packet ids are not, nor is the
+length of a packet over 127 bytes. So the look at a PUBLISH calls nothing as a rule (`python -m benchmarks path`).
+
+What is wrong with a packet otherwise is left to the codec.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_PUBLISH: Final = 0x30
+_TYPE: Final = 0xF0
+_QOS: Final = 0x06
+# What stands between the first length and the properties (MQTT 5, section 3), by type of packet.
+_BEFORE_PROPERTIES = {0x20: 2, 0x40: 3, 0x50: 3, 0x60: 3, 0x70: 3, 0x90: 2, 0xB0: 2, 0xE0: 1, 0xF0: 1}
+_WITHOUT_TEXTS = frozenset({0x00, 0xC0, 0xD0})
+# Properties (MQTT 5, 2.2.2.2) by what they hold: so many bytes (above 0), or one of these.
+_TEXT, _PAIR, _BINARY, _NUMBER, _UNKNOWN = 0, -1, -2, -3, -4
+_HOLDS = [_UNKNOWN] * 256
+for _names, _kind in (
+    ((0x01, 0x17, 0x19, 0x24, 0x25, 0x28, 0x29, 0x2A), 1),
+    ((0x13, 0x21, 0x22, 0x23), 2),
+    ((0x02, 0x11, 0x18, 0x27), 4),
+    ((0x03, 0x08, 0x12, 0x15, 0x1A, 0x1C, 0x1F), _TEXT),
+    ((0x26,), _PAIR),
+    ((0x09, 0x16), _BINARY),
+    ((0x0B,), _NUMBER),
+):
+    for _name in _names:
+        _HOLDS[_name] = _kind
+_MORE = 0x80  # in a number of one to four bytes: another byte follows
+_MAX_NUMBER_BYTES = 4
+_NOT_UTF_8 = "text that is not UTF-8"
+_CUT = "it ends within its properties"
+
+
+def end_of_readable(data: bytes, position: int) -> int:
+    """Where the packet that begins there ends; 0 while it is not complete. The codec may then read up to there.
+
+    Raises:
+        ValueError: what is wrong with its texts. One that does not end within its place is a fault too: the codec would
+            read on behind it.
+    """
+    try:
+        first, size = data[position], data[position + 1]
+        place = position + 2
+        if size >= _MORE:
+            size, place = _number(data, position + 1)
+    except IndexError:
+        return 0
+    end = place + size
+    if end > len(data):
+        return 0
+    try:
+        if first & _TYPE == _PUBLISH:
+            topic_end = place + 2 + (data[place] << 8 | data[place + 1])
+            if topic_end > end:
+                raise ValueError(_CUT)
+            topic = data[place + 2 : topic_end]
+            if not topic.isascii():
+                _decode(topic)
+            place = topic_end + 2 if first & _QOS else topic_end
+        else:
+            place += _before_properties(first & _TYPE, size)
+        if place < end and data[place]:
+            _check_properties(data, place, end)
+    except IndexError:
+        raise ValueError(_CUT) from None
+    return end
+
+
+def _before_properties(kind: int, size: int) -> int:
+    """How many bytes stand before the properties in another packet than PUBLISH, which has `size`."""
+    if kind in _WITHOUT_TEXTS:
+        return size
+    if kind not in _BEFORE_PROPERTIES:
+        raise ValueError("a packet that no broker sends")
+    return _BEFORE_PROPERTIES[kind]
+
+
+def _check_properties(data: bytes, place: int, packet_end: int) -> None:
+    """Raises `ValueError` or `IndexError` over what is wrong."""
+    size, place = _number(data, place)
+    end = place + size
+    if end > packet_end:
+        raise ValueError(_CUT)
+    if data[place:packet_end].isascii():
+        return  # no text can be wrong, wherever it ends
+    while place < end:
+        kind = _HOLDS[data[place]]
+        place += 1
+        if kind > 0:
+            place += kind
+        elif kind == _NUMBER:
+            _, place = _number(data, place)
+        elif kind == _UNKNOWN:
+            raise ValueError("an unknown property")
+        else:
+            for _ in range(2 if kind == _PAIR else 1):
+                start = place + 2
+                place = start + (data[place] << 8 | data[place + 1])
+                if kind != _BINARY:
+                    _decode(data[start:place])
+    if place > end:
+        raise ValueError(_CUT)
+
+
+def _decode(text: bytes) -> None:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        raise ValueError(_NOT_UTF_8) from None
+
+
+def _number(packet: bytes, place: int) -> tuple[int, int]:
+    """The number of one to four bytes that stands there, and where it ends."""
+    number = 0
+    for index in range(_MAX_NUMBER_BYTES):
+        byte = packet[place + index]
+        number |= (byte & ~_MORE) << 7 * index
+        if byte < _MORE:
+            return number, place + index + 1
+    raise ValueError("a number of more than four bytes")
