@@ -1,4 +1,4 @@
-"""How an owner leaves: its subscriptions are given up, what they still bring is taken, and the session ends."""
+"""Draining a session before it ends: no more subscriptions, and everything that they brought is acknowledged."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from edgeagent.mqtt.link_driver import LinkDriver
 
 # The most that `unsubscribe` takes by default, and how much of it is given to the broker's first answer.
-LEAVE_TIMEOUT_S = 5.0
+DRAIN_TIMEOUT_S = 5.0
 UNSUBACK_TIMEOUT_S = 2.0
 
 _log = logging.getLogger(__name__)
 
 
 class SessionDrain:
-    """The way out of a session that outlives its connections. Give it to one `keep_connected`.
+    """Empties a session that outlives its connections, so that it may end. Give it to one `keep_connected`.
 
     A broker goes on to put messages into the session of a client that is away. With a shared subscription these are
     messages that another member could have had: Mosquitto passes none of them on, neither while it keeps the session
-    nor when it ends, and what is in a session that ends is lost. So a member that goes for good empties it first:
+    nor when it ends, and what is in a session that ends is lost. So a member that goes for good drains it first:
 
-        if await leave.unsubscribe():   # while the owner still takes and acknowledges what comes
+        if await drain.unsubscribe():   # while the owner still takes and acknowledges what comes
             ...                         # the last things can be published
         session.cancel()                # DISCONNECT, which ends the session if it is empty, and only then
 
     A session that is not empty stays, with what was not acknowledged, until its expiry or until the same client id
-    connects again.
+    connects again. It is never ended with a message in it.
     """
 
     def __init__(self) -> None:
@@ -40,13 +40,13 @@ class SessionDrain:
         return self._begun
 
     def follow(self, link: LinkDriver | None) -> None:
-        """Told by the session: the connection that there is now, up or not yet; None: there is none."""
+        """The session calls this with the connection that there is now, up or not yet; None: there is none."""
         self._link = link
 
-    async def unsubscribe(self, timeout_s: float = LEAVE_TIMEOUT_S) -> bool:
+    async def unsubscribe(self, timeout_s: float = DRAIN_TIMEOUT_S) -> bool:
         """Give up all subscriptions, and wait until everything that they brought is taken and acknowledged.
 
-        The owner goes on to be told of messages, also of those that the broker had kept back so far. Publishing is
+        The owner goes on receiving messages, also those that the broker had kept back so far. Publishing is
         not affected. May be cancelled; what has begun then goes on without being waited for.
 
         Args:

@@ -24,7 +24,7 @@ from edgeagent.ports.link import LinkOwner
 
 MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 
-# How many publications wait for a broker that does not tell its limit, where the configuration has no `max_inflight`.
+# How many publications wait for a broker that does not say its limit, where the configuration has no `max_inflight`.
 WINDOW = 20
 # A name with a dead IPv6 address must not eat the whole connect_timeout (RFC 8305 recommends this wait).
 _HAPPY_EYEBALLS_DELAY_S = 0.25
@@ -89,7 +89,7 @@ async def begin(
     context: ssl.SSLContext | None,
     password: bytes | None,
 ) -> LinkDriver:
-    """A link that has begun to connect, with TLS when there is a context; its `up` tells what comes of it.
+    """A link that has begun to connect, with TLS when there is a context; its `up` says how that ended.
 
     Raises:
         Denied: the connection cannot be made with this configuration; the text says what to change.

@@ -1,4 +1,4 @@
-"""Finding out that a connection is dead, and telling the broker that ours is not."""
+"""Keep-alive: finds out that a connection is dead, and pings so that the broker does not take ours for dead."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _PATIENCE = 1.5
 
 
 class KeepAlive:
-    """The one timer of a connection: it looks at when something was last sent and received.
+    """The one timer of a connection: it compares the time with when something was last sent and received.
 
-    So a message need not touch the timer. Nothing happens before `start`.
+    So a message need not touch the timer. Nothing happens before `start`. It gives up no connection on which something
+    came within a keep-alive period, or on which nothing is read because we paused.
 
     Args:
         loop: the running loop.
@@ -21,7 +22,7 @@ class KeepAlive:
         give_up: called once, with the reason, when the broker does not answer; the timer is stopped then.
 
     Attributes:
-        is_reading_paused: nothing is read at present, so that silence tells nothing.
+        is_reading_paused: nothing is read at present, so that silence means nothing.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class KeepAlive:
         now_s, period_s = self._loop.time(), self._period_s
         if self.is_reading_paused:
             self.received()
-        if self._asked_s is not None and now_s >= self._heard_by_s(self._asked_s):
+        if self._asked_s is not None and now_s >= self._deadline_s(self._asked_s):
             silent_s = now_s - self._received_s
             self._give_up(f"nothing came from the broker for {silent_s:.0f} s, not even an answer to a ping")
             return
@@ -74,9 +75,9 @@ class KeepAlive:
             if self._asked_s is None:
                 self._asked_s = now_s
             self._ping()
-        look_s = self._received_s + period_s if self._asked_s is None else self._heard_by_s(self._asked_s)
+        look_s = self._received_s + period_s if self._asked_s is None else self._deadline_s(self._asked_s)
         self._timer = self._loop.call_at(min(self._sent_s + period_s, look_s), self._look)
 
-    def _heard_by_s(self, asked_s: float) -> float:
+    def _deadline_s(self, asked_s: float) -> float:
         """When the broker counts as gone; one that was asked late, because this process stood still, gets its time."""
         return max(self._received_s + _PATIENCE * self._period_s, asked_s + (_PATIENCE - 1) * self._period_s)

@@ -1,4 +1,4 @@
-"""What both engines do alike: one connection's state is driven, its owner told, the session's questions answered."""
+"""What both engines have in common: one connection's state is driven, and its owner called."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LinkDriver(ABC):
     session's to call. After the connection ended it writes nothing, and takes nothing more from the broker.
 
     Args:
-        owner: whom to tell.
+        owner: whose callbacks are called.
         handshake: what to ask of the broker.
         connection: this connection's number, unique in the process.
         loop: the running loop.
@@ -33,7 +33,7 @@ class LinkDriver(ABC):
         lost: done when the socket is gone.
         unsubscribed: done when the broker has answered `unsubscribe`: whether it gave up all subscriptions.
         emptied: done when nothing that they brought is left to take. Not done when the connection ends before.
-        unwanted_given_up: done when the broker has answered for `Handshake.unwanted`: whether it gave all of them up.
+        unwanted_unsubscribed: done when the broker has answered for `Handshake.unwanted`: whether it gave up all.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class LinkDriver(ABC):
         self.lost: asyncio.Future[None] = loop.create_future()
         self.unsubscribed: asyncio.Future[bool] = loop.create_future()
         self.emptied: asyncio.Future[None] = loop.create_future()
-        self.unwanted_given_up: asyncio.Future[bool] = loop.create_future()
+        self.unwanted_unsubscribed: asyncio.Future[bool] = loop.create_future()
         self._owner = owner
         self._handshake = handshake
         self._mark = mark_property(handshake.mark)
@@ -109,7 +109,7 @@ class LinkDriver(ABC):
         return self._state.unsubscribing.is_complete
 
     def unsubscribe(self) -> None:
-        """Give up all subscriptions, as soon as the link is up; `unsubscribed` and `emptied` tell how far that is."""
+        """Give up all subscriptions, as soon as the link is up; `unsubscribed` and `emptied` say how far that is."""
         self._state.unsubscribing.begin()
         self._unsubscribe_when_due()
 
@@ -119,7 +119,7 @@ class LinkDriver(ABC):
 
     @abstractmethod
     def abort(self) -> None:
-        """End it at once and without a word: the broker publishes the will."""
+        """End it at once, without a DISCONNECT: the broker publishes the will."""
 
     # What an engine calls.
 
@@ -127,10 +127,10 @@ class LinkDriver(ABC):
         """CONNACK lets us in; what is unwanted is unsubscribed from."""
         if self._state.accepted(session_present=session_present, abilities=abilities):
             self._state.asked_for_unwanted(self._write_unsubscribe(self._handshake.unwanted))
-        self._tell_unsubscribed()
+        self._resolve_unsubscribed()
 
     def _go_up(self) -> None:
-        """The subscriptions are confirmed. What came meanwhile is told by the next `_tell_owner`."""
+        """The subscriptions are confirmed. What came meanwhile is handed over by the next `_call_owner`."""
         self._state.subscribed()
         if not self.up.done():
             self.up.set_result(None)
@@ -138,21 +138,21 @@ class LinkDriver(ABC):
         self._owner.on_up(self, session_present=self._state.session_present)
         self._unsubscribe_when_due()
 
-    def _tell_owner(self) -> None:
-        """Tell what one read of the socket brought: acks first, then messages."""
+    def _call_owner(self) -> None:
+        """Hand over what one read of the socket brought: acks first, then messages."""
         state = self._state
-        if state.acks and (acks := state.acks_to_tell()):
+        if state.acks and (acks := state.acks_to_hand_over()):
             self._owner.on_acks(acks)
-        if messages := state.messages_to_tell():
+        if messages := state.messages_to_hand_over():
             self._owner.on_messages(messages)
         self._read_or_not()
 
-    def _tell_later(self, acks: list[Ack]) -> None:
-        """Tell in the next turn of the loop what no broker will answer; now the owner is in `publish`."""
+    def _ack_later(self, acks: list[Ack]) -> None:
+        """Hand over what no broker will answer, in the next turn of the loop: now the owner is in `publish`."""
         if acks:
-            self._loop.call_soon(self._tell_acks, acks)
+            self._loop.call_soon(self._hand_over_acks, acks)
 
-    def _tell_acks(self, acks: list[Ack]) -> None:
+    def _hand_over_acks(self, acks: list[Ack]) -> None:
         if self._state.phase is UP:  # else `on_down` speaks for them
             self._owner.on_acks(acks)
 
@@ -161,13 +161,13 @@ class LinkDriver(ABC):
         if fault is not None:
             self._against_protocol(fault)
             return
-        self._tell_unsubscribed()
+        self._resolve_unsubscribed()
         self._unsubscribe_when_due()
 
-    def _tell_unsubscribed(self) -> None:
+    def _resolve_unsubscribed(self) -> None:
         state, unsubscribing = self._state, self._state.unsubscribing
-        if state.unwanted_given_up is not None and not self.unwanted_given_up.done():
-            self.unwanted_given_up.set_result(state.unwanted_given_up)
+        if state.unwanted_unsubscribed is not None and not self.unwanted_unsubscribed.done():
+            self.unwanted_unsubscribed.set_result(state.unwanted_unsubscribed)
         if unsubscribing.granted is not None and not self.unsubscribed.done():
             self.unsubscribed.set_result(unsubscribing.granted)
         if unsubscribing.emptied and not self.emptied.done():

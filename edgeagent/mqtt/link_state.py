@@ -44,10 +44,10 @@ _EXACTLY_ONCE = ProtocolFault("a message at QoS 2, which was not asked for", QOS
 class LinkState:
     """What is known of one connection, from CONNECT to its end.
 
-    It owns the phase, the messages that wait for their acknowledgement, what was received and not told yet, the
-    UNSUBSCRIBEs, and how the connection ended. It decides what the owner may be told when, and when to read no more. It
-    tells the owner of no message before the connection is up, and never forgets one at QoS 1 that the owner was told
-    of; it writes nothing.
+    It owns the phase, the messages that wait for their acknowledgement, what was received and not handed over yet, the
+    UNSUBSCRIBEs, and how the connection ended. It decides when the owner gets what, and when to read no more. The owner
+    gets nothing before the connection is up, and each message once. One at QoS 1 that the owner has got is never
+    forgotten before it is acknowledged. It writes nothing.
 
     Args:
         handshake: what is asked of the broker.
@@ -62,8 +62,8 @@ class LinkState:
         receipts: see `receipts_of`.
         unacknowledged: the messages that wait for their acknowledgement.
         unsubscribing: how the subscriptions are given up.
-        acks: what was received about publications and not told yet.
-        unwanted_given_up: whether the broker gave up what is unwanted (`Handshake.unwanted`); None: no answer yet.
+        acks: what was received about publications and not handed over yet.
+        unwanted_unsubscribed: whether the broker gave up what is unwanted (`Handshake.unwanted`); None: no answer yet.
     """
 
     def __init__(self, handshake: Handshake, connection: int) -> None:
@@ -77,7 +77,7 @@ class LinkState:
         self.unacknowledged = Unacknowledged(RECEIVE_MAX)
         self.unsubscribing = Unsubscribing(handshake.subscriptions, self.unacknowledged)
         self.acks: list[Ack] = []
-        self.unwanted_given_up: bool | None = None
+        self.unwanted_unsubscribed: bool | None = None
         self._answers_first = handshake.answers_first
         self._has_unwanted = bool(handshake.unwanted)
         self._unwanted_packet_id = 0
@@ -98,7 +98,7 @@ class LinkState:
         if abilities is not None:
             self.abilities = abilities
         if self._has_unwanted and not session_present:
-            self.unwanted_given_up = True
+            self.unwanted_unsubscribed = True
         return self._has_unwanted and session_present
 
     def subscribed(self) -> None:
@@ -111,7 +111,7 @@ class LinkState:
         if self.phase is ENDED:
             return False
         if self.phase is not UP:
-            self._messages.clear()  # the owner never heard of this connection
+            self._messages.clear()  # the owner does not know of this connection
         self.phase = ENDED
         return True
 
@@ -120,7 +120,7 @@ class LinkState:
     def take(self, message: Message, *, exactly_once: bool, is_unwanted: bool = False) -> ProtocolFault | None:
         """A message came, `exactly_once` at QoS 2. Says what is wrong with it.
 
-        `is_unwanted`: the owner is not told, and the driver acknowledges it.
+        `is_unwanted`: the owner does not get it, and the driver acknowledges it.
         """
         if self.phase is CONNECTING:
             return _TOO_EARLY
@@ -140,15 +140,15 @@ class LinkState:
             return ProtocolFault(f"a message with packet id {packet_id}, which is 0 or in use")
         return None
 
-    def acks_to_tell(self) -> list[Ack]:
-        """What the owner may be told about its publications now; each once."""
+    def acks_to_hand_over(self) -> list[Ack]:
+        """The acks that the owner may get now; each once."""
         if not self.acks or self.phase is SUBSCRIBING:
             return []
         acks, self.acks = self.acks, []
         return acks
 
-    def messages_to_tell(self) -> list[Message]:
-        """What the owner may be told of now; each once. While subscribing most of QoS 0 is dropped."""
+    def messages_to_hand_over(self) -> list[Message]:
+        """The messages that the owner may get now; each once. While subscribing, a flood at QoS 0 is dropped."""
         if self.phase is not SUBSCRIBING:
             messages, self._messages = self._messages, []
             return messages
@@ -174,7 +174,7 @@ class LinkState:
         """The broker answered UNSUBSCRIBE. Says what is wrong with it."""
         if self._unwanted_packet_id and packet_id == self._unwanted_packet_id:
             self._unwanted_packet_id = 0
-            self.unwanted_given_up = max(reason_codes, default=0) < FAILURE
+            self.unwanted_unsubscribed = max(reason_codes, default=0) < FAILURE
             return None
         if self.phase is UP and self.unsubscribing.take(packet_id, reason_codes):
             return None

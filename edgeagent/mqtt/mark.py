@@ -8,10 +8,10 @@ from edgeagent.ports.link import MARK
 
 
 def mark_property(name: str) -> tuple[tuple[str, str], ...]:
-    """The user properties that say who publishes: one, or none without a name."""
+    """The user properties that name us as the publisher: one, or none without a name."""
     return ((MARK, name),) if name else ()
 
 
 def mark_of(user_properties: Sequence[tuple[str, str]]) -> str | None:
-    """Who published it, None when no edgeagent did."""
+    """The name of the edgeagent that published it, None when none did."""
     return next((value for name, value in user_properties if name == MARK), None) if user_properties else None

@@ -1,7 +1,7 @@
-"""What a broker lacks, how its connections live with it, and how that is found out where it does not say it.
+"""How a connection asks less of a broker that lacks retained messages or QoS 1: pure.
 
-MQTT 5 tells: CONNACK refuses a will that the broker cannot keep, by a code, and says what else it takes. A broker of
-MQTT 3.1.1 only closes the connection, over such a will as over such a publication.
+MQTT 5 has answers for it: CONNACK refuses a will that the broker cannot keep, by a code, and says what else it takes.
+A broker of MQTT 3.1.1 only closes the connection, over such a will as over such a publication, and has to be found out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class Attempt(NamedTuple):
     """How one connection, or the attempt at one, ended.
 
     `refused_with`: the reason code of a CONNACK that refused us, 0 for none. `unanswered`: the broker closed before
-    it answered CONNECT. `abilities`: None when it was never up. `over_retained`: the broker ended it, without a word,
+    it answered CONNECT. `abilities`: None when it was never up. `over_retained`: the broker ended it, without a reason,
     while a retained publication waited for its acknowledgement.
     """
 
@@ -27,10 +27,14 @@ class Attempt(NamedTuple):
 
 
 class Negotiation:
-    """On which terms the next attempt to connect is made. `version`: of MQTT."""
+    """What the next attempt to connect asks of the broker, by how those before it ended. `version`: of MQTT.
+
+    It owns the will and what is assumed of the broker. It asks for less only after the broker has refused more, and
+    what it only guesses (`plain`) it gives up again after one attempt.
+    """
 
     def __init__(self, version: str, will: Will | None) -> None:
-        self._says_why = version == "5"
+        self._has_codes = version == "5"
         self._will = will
         self._retained, self._qos = True, True  # whether the will may have what it asks for
         self._plain = False
@@ -50,9 +54,9 @@ class Negotiation:
         return will._replace(retain=will.retain and retained, qos=will.qos if qos else 0)
 
     def ended(self, attempt: Attempt) -> bool:
-        """Learn from how an attempt ended; True: the next one is made on other terms, and at once."""
-        if self._says_why:
-            return self._told(attempt)
+        """Learn from how an attempt ended; True: the next one asks for less, and is made at once."""
+        if self._has_codes:
+            return self._learn_from_codes(attempt)
         plain, self._plain = self._plain, False  # what was only guessed is tried again each time
         if plain or self._will is None or self._will == self._will._replace(retain=False, qos=0):
             self._plain = not plain and attempt.over_retained
@@ -60,7 +64,7 @@ class Negotiation:
         self._plain = attempt.unanswered or attempt.over_retained
         return attempt.unanswered
 
-    def _told(self, attempt: Attempt) -> bool:
+    def _learn_from_codes(self, attempt: Attempt) -> bool:
         will = self.will
         if will is None:
             return False

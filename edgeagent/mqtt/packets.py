@@ -67,7 +67,7 @@ class PacketReader:
     the work is proportional to the bytes, however they are cut. Nothing that is fed to it raises.
 
     Args:
-        max_packet_bytes: a larger packet is a fault, told as soon as its length is known.
+        max_packet_bytes: a larger packet is a fault, found as soon as its length is known.
     """
 
     def __init__(self, max_packet_bytes: int) -> None:
@@ -186,7 +186,7 @@ def publish_packet(
     alias: int | None = None,
     mark: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """PUBLISH; `packet_id` is None at QoS 0. `topic` is the publication's, or "" when `alias` alone tells it.
+    """PUBLISH; `packet_id` is None at QoS 0. `topic` is the publication's, or "" when `alias` alone stands for it.
 
     `mark`: user properties beside the publication's own.
 

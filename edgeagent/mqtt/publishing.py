@@ -1,4 +1,4 @@
-"""What one connection publishes, from PUBLISH to the broker's last word: pure bookkeeping.
+"""What one connection publishes, from PUBLISH to the broker's final answer: pure bookkeeping.
 
 Invariants:
 
@@ -37,7 +37,7 @@ _MOST_ALIASES = 8
 
 
 class Publishing:
-    """The publications of one connection, from PUBLISH to the broker's last word.
+    """The publications of one connection, from PUBLISH to the broker's final answer.
 
     It gives packet ids and topic aliases, and answers itself what cannot be written. It never has more on the way than
     the broker takes, and never repeats a publication at QoS 1: that is the owner's to do, on the next connection.
@@ -131,7 +131,7 @@ class Publishing:
         return packet_id
 
     def answered(self, kind: int, packet_id: int, reason_code: int, reason: str) -> Ack | None:
-        """Take a PUBACK, PUBREC or PUBCOMP (its first byte); None: it is not the last word. `replies` has the PUBREL.
+        """Take a PUBACK, PUBREC or PUBCOMP (its first byte); None: not the final answer. `replies` has the PUBREL.
 
         Raises:
             KeyError: nothing under this packet id waits for it.

@@ -15,9 +15,9 @@ from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.tls import FileState, Identity, certificate_files, load_identity, state_of_files
 
-# Below so many days the operator is told, once in this time.
+# Below so many days the operator is warned, once in this time.
 WARN_DAYS = 30
-_TOLD_AGAIN_S = 86_400.0
+_WARN_AGAIN_S = 86_400.0
 _DAY_S = 86_400.0
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ class Rotation:
     """The certificates of one session; give it to one `keep_connected`.
 
     While there is no connection, the ones on disk and those that worked take turns (only when they differ), so that
-    neither a bad exchange nor an old one that ran out keeps us away. While there is one, `changed` tells that others
+    neither a bad exchange nor an old one that ran out keeps us away. While there is one, `changed` says that others
     are on disk; the session tries them on a connection of its own, and comes back with them only if that works.
     """
 
@@ -39,7 +39,7 @@ class Rotation:
         self._seen: tuple[FileState, ...] = ()
         self._old_is_next: bool | None = None  # whose turn it is; None: no attempt since the last that worked
         self._warned = ""
-        self._told_at = -_TOLD_AGAIN_S
+        self._warned_at = -_WARN_AGAIN_S
 
     @property
     def has_files(self) -> bool:
@@ -68,7 +68,7 @@ class Rotation:
             self._chosen = proven
         else:
             self._chosen = await asyncio.to_thread(load_identity, address, self._connection)
-        self.tell_days_left(address)
+        self.warn_when_due(address)
         return self._chosen
 
     def worked(self) -> None:
@@ -97,7 +97,7 @@ class Rotation:
         return await asyncio.to_thread(load_identity, address, self._connection)
 
     def refuse(self, error: UplinkError) -> None:
-        """The trial of what `changed` saw failed: the operator is told, once for each reason.
+        """The trial of what `changed` saw failed: the operator is warned, once for each reason.
 
         A refusal counts until the files change again; after a trial that came to nothing there is another.
         """
@@ -111,12 +111,12 @@ class Rotation:
                 extra={"event": "certificate_refused", "reason": str(error)},
             )
 
-    def tell_days_left(self, address: str) -> None:
-        """Tell the operator once a day when the client certificate ends soon."""
+    def warn_when_due(self, address: str) -> None:
+        """Warn the operator, once a day, when the client certificate ends soon."""
         days_left, now_s = self.days_left, time.monotonic()
-        if days_left is None or days_left >= WARN_DAYS or now_s - self._told_at < _TOLD_AGAIN_S:
+        if days_left is None or days_left >= WARN_DAYS or now_s - self._warned_at < _WARN_AGAIN_S:
             return
-        self._told_at = now_s
+        self._warned_at = now_s
         _log.warning(
             "%s: the client certificate %s %s: put a new one in its place, it is taken up without a restart",
             address,

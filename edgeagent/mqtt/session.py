@@ -1,4 +1,4 @@
-"""Keeping a connection: connect, subscribe, tell the owner, wait, again, until cancelled."""
+"""Keeps an owner connected to a broker: connects, subscribes, and connects again after each ending."""
 
 from __future__ import annotations
 
@@ -59,17 +59,21 @@ class _Ending(NamedTuple):
 
 
 class _Watched(NamedTuple):
-    """What is looked after while a connection is up. `told`: the sentences about what the broker lacks, once each."""
+    """What is looked after while a connection is up.
+
+    `reported`: the sentences about what the broker lacks that are in the log already. `look_s`: how often the files of
+    certificates are looked at.
+    """
 
     drain: SessionDrain
     rotation: Rotation
     subscribed: SubscribedTopics | None
-    told: set[str]
+    reported: set[str]
     look_s: float
 
 
-class _Nobody:
-    """The owner of a connection that is only tried: nothing comes on it."""
+class _NoOwner:
+    """The owner of a connection that is only tried: it has no subscriptions, and publishes nothing."""
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """The session closes it."""
@@ -115,10 +119,10 @@ async def keep_connected(
     each ending or failure `owner.on_down` says why, and the next attempt comes after a random wait of up to `base_s`,
     doubling up to `cap_s`, and from the start again once a connection lasted `stable_s`. When another client took the
     session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker discards the
-    will) and tells the owner nothing more. The broker keeps the session, unless `drain` emptied it.
+    will), and calls the owner no more. The broker keeps the session, unless `drain` emptied it.
 
     A broker that refuses our will because it keeps no retained messages, or takes only QoS 0, is asked again at once
-    without that; what it lacks is told once (`negotiation`).
+    without that; what it lacks is logged once (`negotiation`).
 
     Certificates that change while connected are tried on a second connection, which has a client id and a session of
     its own and neither subscriptions nor a will. Only when the broker lets it in, the first is ended, and the next
@@ -126,7 +130,7 @@ async def keep_connected(
 
     Args:
         connection: the configured keys; `client_id` in it is not looked at.
-        owner: who is told.
+        owner: whose callbacks are called.
         client_id: the id to connect with, `{agent}` replaced.
         subscriptions: made on every connect and confirmed before `owner.on_up`.
         will: what the broker publishes when the connection ends without a DISCONNECT.
@@ -138,7 +142,7 @@ async def keep_connected(
             the answer. So reading goes on while some are not acknowledged, however many messages are held: their
             acknowledgements stand behind what a broker sends too much of.
         needs_acks: a broker that takes only QoS 0 is of no use.
-        mark: the name of who publishes, for the user property `MARK` of everything that is published.
+        mark: our name, for the user property `MARK` of everything that is published.
         subscribed: which subscriptions the session may still have from before; what is no longer wanted is given up.
         max_packet_bytes: the largest packet to receive; the broker discards what is larger.
         first_wait_s: how long to wait before the first attempt of all (`common.backoff.boot_spread`).
@@ -148,7 +152,7 @@ async def keep_connected(
         taken_over_s: the shortest wait after another client took the session.
         look_s: how often the files of certificates are looked at while connected.
     """
-    _tell_engines(connection)
+    _log_engines(connection)
     drain, rotation = drain or SessionDrain(), rotation or Rotation(connection)
     if base_s is None:
         base_s = _backoff_base_s(connection)
@@ -160,7 +164,7 @@ async def keep_connected(
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
     qos2 = Qos2Handshakes() if exactly_once else None
-    negotiation, told = Negotiation(connection.version, will), set[str]()
+    negotiation, reported = Negotiation(connection.version, will), set[str]()
     failures = 0
     while True:
         address = next(addresses)
@@ -182,7 +186,9 @@ async def keep_connected(
             needs_acks=needs_acks,
             plain=negotiation.plain,
         )
-        ending = await _connect_once(connection, handshake, owner, _Watched(drain, rotation, subscribed, told, look_s))
+        ending = await _connect_once(
+            connection, handshake, owner, _Watched(drain, rotation, subscribed, reported, look_s)
+        )
         if negotiation.ended(ending.attempt):
             extra = {"event": "mqtt_other_terms", "address": address}
             _log.info("%s; trying again with a plainer last will", ending.error, extra=extra)
@@ -201,8 +207,8 @@ async def keep_connected(
         await asyncio.sleep(wait_s)
 
 
-def _tell_engines(connection: Connection) -> None:
-    """Tell once which engine is used, and why."""
+def _log_engines(connection: Connection) -> None:
+    """Log which engine is used, and why."""
     for choice in engines.choices(connection):
         extra = {"event": "mqtt_engine", "engine": choice.engine, "reason": choice.why}
         _log.info("%s by the MQTT engine %s", ", ".join(connection.addresses), choice, extra=extra)
@@ -229,9 +235,9 @@ async def _connect_once(connection: Connection, handshake: Handshake, owner: Lin
             return _Ending(failed, attempt=link.attempt)
         rotation.worked()
         since_s = loop.time()
-        _tell_lacks(link, handshake, watched.told)
+        _log_lacks(link, handshake, watched.reported)
         if watched.subscribed is not None and handshake.unwanted:
-            await _see_given_up(link, handshake, watched.subscribed)
+            await _await_unsubscribed(link, handshake, watched.subscribed)
         if (
             _has_tls(handshake)
             and rotation.has_files
@@ -251,28 +257,28 @@ async def _connect_once(connection: Connection, handshake: Handshake, owner: Lin
             await _shut(link)
 
 
-def _tell_lacks(link: LinkDriver, handshake: Handshake, told: set[str]) -> None:
-    """What the broker lacks, once."""
+def _log_lacks(link: LinkDriver, handshake: Handshake, reported: set[str]) -> None:
+    """Log what the broker lacks, each sentence once."""
     for sentence in link.abilities.lacks():
-        if sentence not in told:
-            told.add(sentence)
+        if sentence not in reported:
+            reported.add(sentence)
             extra = {"event": "mqtt_broker_lacks", "address": handshake.address}
             guessed = " (so it seems: it ended connections over them)" if handshake.plain else ""
             _log.warning("%s: %s%s", handshake.address, sentence, guessed, extra=extra)
 
 
-async def _see_given_up(link: LinkDriver, handshake: Handshake, subscribed: SubscribedTopics) -> None:
+async def _await_unsubscribed(link: LinkDriver, handshake: Handshake, subscribed: SubscribedTopics) -> None:
     """Wait for the answer to the UNSUBSCRIBE that went out with the connection."""
-    either: set[asyncio.Future[Any]] = {link.unwanted_given_up, link.ended}
+    either: set[asyncio.Future[Any]] = {link.unwanted_unsubscribed, link.ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not link.unwanted_given_up.done():
+    if not link.unwanted_unsubscribed.done():
         return
     extra = {"event": "mqtt_unsubscribed", "address": handshake.address, "topic_filters": list(handshake.unwanted)}
     filters = ", ".join(map(shown, handshake.unwanted))
-    if link.unwanted_given_up.result():
+    if link.unwanted_unsubscribed.result():
         _log.info("%s: no longer subscribed to %s", handshake.address, filters, extra=extra)
         wanted = [subscription.topic_filter for subscription in handshake.subscriptions]
-        await subscribed.given_up(handshake.address, handshake.client_id, wanted)
+        await subscribed.unsubscribed(handshake.address, handshake.client_id, wanted)
     else:
         _log.warning("%s: it refuses to unsubscribe from %s", handshake.address, filters, extra=extra)
 
@@ -300,7 +306,7 @@ async def _rotated(
         await asyncio.wait({link.ended}, timeout=look_s)
         if link.ended.done():
             break
-        rotation.tell_days_left(handshake.address)
+        rotation.warn_when_due(handshake.address)
         if not await rotation.changed():
             continue
         async with asyncio.TaskGroup() as group:
@@ -331,7 +337,7 @@ async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotat
     try:
         async with asyncio.timeout(connection.connect_timeout):
             identity = await rotation.load(handshake.address)
-            link = await _open(connection, handshake, _Nobody(), identity.context)
+            link = await _open(connection, handshake, _NoOwner(), identity.context)
             return await link.up
     except (UplinkError, OSError, UnicodeError) as exc:
         return _failure(connection, handshake.address, exc)
@@ -346,7 +352,7 @@ async def _open(
     owner: LinkOwner,
     context: ssl.SSLContext | None,
 ) -> LinkDriver:
-    """Begin to connect, with TLS when there is a context; the link's `up` tells what comes of it."""
+    """Begin to connect, with TLS when there is a context; the link's `up` says how that ended."""
     password = None
     if connection.password_file:
         password = await asyncio.to_thread(

@@ -32,7 +32,10 @@ _DECODER = msgspec.json.Decoder(list[_Session])
 
 
 class SubscribedTopics:
-    """See the module.
+    """The topic filters that may be subscribed in our sessions, by broker and client id.
+
+    It owns the list and keeps it durable: what is about to be subscribed to is in it before the broker hears of it, and
+    leaves it only when the broker has confirmed that it is unsubscribed. So a power cut in between forgets none.
 
     Args:
         text: what `write` wrote last, empty the first time. What cannot be read counts as nothing.
@@ -47,14 +50,14 @@ class SubscribedTopics:
         self._write = write
 
     async def begin(self, address: str, client_id: str, wanted: Sequence[str]) -> tuple[str, ...]:
-        """A connection with these subscriptions is to be made: the filters to unsubscribe from on it."""
+        """Returns the filters to unsubscribe from on a connection that is to be made with these subscriptions."""
         known = self._filters(address, client_id)
         unwanted = [topic_filter for topic_filter in known if topic_filter not in wanted]
         await self._keep(address, client_id, [*wanted, *unwanted])
         return tuple(unwanted)
 
-    async def given_up(self, address: str, client_id: str, wanted: Sequence[str]) -> None:
-        """The broker has no others any more."""
+    async def unsubscribed(self, address: str, client_id: str, wanted: Sequence[str]) -> None:
+        """The broker has confirmed that it has only these any more."""
         await self._keep(address, client_id, list(wanted))
 
     def _filters(self, address: str, client_id: str) -> list[str]:

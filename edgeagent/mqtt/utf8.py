@@ -1,7 +1,7 @@
 """Whether the texts of an MQTT 5 packet are UTF-8, which the codec cannot be asked: it panics, and prints how.
 
 Where all bytes that were received are ASCII there is nothing to ask. That is rare: packet ids are not, nor is the
-length of a packet over 127 bytes. So the look at a PUBLISH calls nothing as a rule (`python -m benchmarks path`).
+length of a packet over 127 bytes. So a PUBLISH is checked without a call, as a rule (`python -m benchmarks path`).
 
 What is wrong with a packet otherwise is left to the codec.
 """

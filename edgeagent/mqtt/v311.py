@@ -70,7 +70,7 @@ class V311Link(LinkDriver):
 
     @property
     def max_packet_bytes(self) -> int:
-        """See `Link.max_packet_bytes`; MQTT 3.1.1 does not tell it."""
+        """See `Link.max_packet_bytes`; MQTT 3.1.1 does not say it."""
         return self._limits.max_packet_bytes
 
     @property
@@ -86,7 +86,7 @@ class V311Link(LinkDriver):
                 break
             if (ack := self._publish(publication)) is not None:
                 answers.append(ack)
-        self._tell_later(answers)
+        self._ack_later(answers)
         self._read_or_not()
 
     # What the session calls.
@@ -139,9 +139,9 @@ class V311Link(LinkDriver):
             self._fail(Unavailable(address, "it does not speak WebSocket here"))
         else:
             self._go_up()
-            self._tell_owner()
+            self._call_owner()
 
-    # What the client tells.
+    # What the client calls.
 
     def on_connack(self, reason_code: int, properties: Properties | None, *, session_present: bool) -> None:
         """See `v311_client.ClientListener`."""
@@ -210,7 +210,7 @@ class V311Link(LinkDriver):
 
     def on_read(self) -> None:
         """See `v311_client.ClientListener`."""
-        self._tell_owner()
+        self._call_owner()
 
     def on_drained(self) -> None:
         """See `v311_client.ClientListener`."""

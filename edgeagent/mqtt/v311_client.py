@@ -31,13 +31,13 @@ from edgeagent.mqtt.v311_socket import GuardedSocket
 _PACKET_ERRORS = (*FORMAT_ERRORS, LookupError, TypeError, AttributeError)
 
 
-# The listener tells everything that an operator needs, in our own words.
+# For aiomqtt: what an operator needs to know is logged by us, with an event key.
 _silent = logging.getLogger(f"{__name__}.aiomqtt")
 _silent.disabled = True
 
 
 class ClientListener(Protocol):
-    """Hears what the client hears; always in the loop's thread."""
+    """Is called with what the client receives; always in the loop's thread."""
 
     def on_connack(self, reason_code: int, properties: Properties | None, *, session_present: bool) -> None:
         """The broker answered CONNECT."""
@@ -52,7 +52,7 @@ class ClientListener(Protocol):
         """The broker answered UNSUBSCRIBE; without reason codes in MQTT 3.1.1."""
 
     def on_read(self) -> None:
-        """Everything that one read brought has been told."""
+        """Everything that one read brought has been handed over."""
 
     def on_drained(self) -> None:
         """Everything is written."""
@@ -67,11 +67,11 @@ class ClientListener(Protocol):
 class AiomqttClient(aiomqtt.Client):
     """One connection: enter it once, and build a new one for the next. paho never sends anything of an earlier one.
 
-    It owns the socket, the reading and writing in the loop, and the keep-alive. After `abandon` it tells nothing more
-    but that the socket is gone.
+    It owns the socket, the reading and writing in the loop, and the keep-alive. After `abandon` its listener
+    hears only that the socket is gone.
 
     Args:
-        listener: hears what comes.
+        listener: is called with what comes.
         max_packet_bytes: the largest packet to receive.
         connect_timeout_s: the most that each step of connecting may take in its thread, which cannot be stopped.
         password: beside aiomqtt's own, because it may be any bytes.
@@ -141,7 +141,7 @@ class AiomqttClient(aiomqtt.Client):
         client._create_socket = self._make_socket  # type: ignore[method-assign]  # noqa: SLF001
 
     def abandon(self) -> None:
-        """Close the socket at once, also one that is still being made; nothing more is told of what it brings."""
+        """Close the socket at once, also one that is still being made; what it brings is ignored."""
         self._abandoned = True
         if self._making is not None:
             with contextlib.suppress(OSError):

@@ -26,7 +26,7 @@ def connack_error(address: str, version: str, reason_code: int, said: str) -> Up
 
 
 def suback_error(handshake: Handshake, codes: Sequence[int], most_qos: int) -> UplinkError | None:
-    """Why the connection cannot be used; a subscription that is refused and not required is only told."""
+    """Why the connection cannot be used; a refused subscription that is not required is only logged."""
     if len(codes) != len(handshake.subscriptions):
         return Unavailable(handshake.address, "the broker sent an answer that does not fit our SUBSCRIBE")
     for subscription, code in zip(handshake.subscriptions, codes, strict=True):

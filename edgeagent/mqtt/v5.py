@@ -47,7 +47,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
     """One MQTT 5 connection. Build a new one for each connection.
 
     It owns the socket, the keep-alive, and what is published (`Publishing`). After the connection ended it writes
-    nothing, looks at nothing that is received, and `room` is 0.
+    nothing, ignores what is received, and `room` is 0.
 
     Args:
         owner, handshake, loop: as `LinkDriver`'s.
@@ -108,7 +108,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         self._write(self._connect)
 
     def data_received(self, data: bytes) -> None:
-        """Take everything that is complete, then tell the owner."""
+        """Take everything that is complete, then call the owner."""
         state = self._state
         if state.phase is ENDED:
             return
@@ -133,7 +133,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
             self._publishing.replies.clear()
         if state.acks and state.phase is UP:  # they made room
             self._publish(self._publishing.again())
-        self._tell_owner()
+        self._call_owner()
 
     def pause_writing(self) -> None:
         """The socket takes no more: no room."""
@@ -265,7 +265,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
             self._write(b"".join(packets))
         if self._publishing.answers:
             answers, self._publishing.answers = self._publishing.answers, []
-            self._tell_later(answers)
+            self._ack_later(answers)
 
     def _write_pubacks(self, packet_ids: list[int]) -> None:
         self._write(puback_packets(packet_ids))

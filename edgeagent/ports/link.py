@@ -74,7 +74,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     acknowledgement. `delivery_id`: the number under which the broker delivers this message, the same when it delivers
     it again in the same session (MQTT: the packet id); 0: it has none. `retain`: it was published before we subscribed.
     `duplicate`: it may have been delivered before. `mark`: which edgeagent published it, if one did and the protocol
-    tells.
+    says so.
     """
 
     topic: str
@@ -91,7 +91,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 class Publication(msgspec.Struct, frozen=True, gc=False):
     """One message to publish. `token` is the owner's name for it and comes back in `Ack`.
 
-    At QoS 0 nothing comes back, except when the link could not write it; at QoS 2 when the broker's last word is
+    At QoS 0 nothing comes back, except when the link could not write it; at QoS 2 when the broker's final answer is
     there. QoS 2 needs a session made for it: `keep_connected(exactly_once=True)`. `expiry_s`: after so long the broker
     may drop it.
     """
@@ -177,7 +177,7 @@ class Link(Protocol):
 
     @property
     def abilities(self) -> Abilities:
-        """What the broker takes; where the protocol does not tell (MQTT 3.1.1), everything is assumed."""
+        """What the broker takes; where the protocol does not say it (MQTT 3.1.1), everything is assumed."""
 
     @property
     def carried(self) -> frozenset[int]:

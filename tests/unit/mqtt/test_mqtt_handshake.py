@@ -175,12 +175,12 @@ def test_what_is_no_longer_wanted_is_unsubscribed_in_a_session_that_was_kept() -
     peer.feed(mqtt5.UnsubAckPacket(unsubscribe.packet_id, gone))
     peer.feed(mqtt5.SubAckPacket(subscribe.packet_id, [mqtt5.SubAckReasonCode(1)]))
     assert peer.owner.calls == ["up"]
-    assert peer.link.unwanted_given_up.result()
+    assert peer.link.unwanted_unsubscribed.result()
     peer = Peer(up=False, subscriptions=TWO[:1], unwanted=("old/#",))
     peer.transport.writes.clear()
     peer.feed(mqtt5.ConnAckPacket())
     assert len(peer.transport.packets()) == 1
-    assert peer.link.unwanted_given_up.result()
+    assert peer.link.unwanted_unsubscribed.result()
 
 
 def test_everything_that_is_published_carries_the_mark_and_a_marked_message_is_known() -> None:

@@ -53,10 +53,10 @@ def test_the_owner_hears_of_messages_when_the_connection_is_up_and_of_each_once(
     link = state()
     link.accepted(session_present=True)
     early = received(link, 1)
-    assert link.messages_to_tell() == []
+    assert link.messages_to_hand_over() == []
     link.subscribed()
-    assert link.messages_to_tell() == [early]
-    assert link.messages_to_tell() == []
+    assert link.messages_to_hand_over() == [early]
+    assert link.messages_to_hand_over() == []
 
 
 def test_what_the_owner_never_heard_of_is_forgotten_at_the_end_and_comes_again() -> None:
@@ -64,24 +64,24 @@ def test_what_the_owner_never_heard_of_is_forgotten_at_the_end_and_comes_again()
     link.accepted(session_present=True)
     received(link, 1)
     link.end()
-    assert link.messages_to_tell() == []
+    assert link.messages_to_hand_over() == []
 
 
 def test_what_came_with_the_end_of_a_connection_that_was_up_is_told() -> None:
     link = up()
     message = received(link, 1)
     link.end()
-    assert link.messages_to_tell() == [message]
+    assert link.messages_to_hand_over() == [message]
 
 
 def test_acknowledgements_that_come_while_subscribing_wait_for_it() -> None:
     link = state()
     link.accepted(session_present=True)
     link.acks.append(Ack(7))
-    assert link.acks_to_tell() == []
+    assert link.acks_to_hand_over() == []
     link.subscribed()
-    assert link.acks_to_tell() == [Ack(7)]
-    assert link.acks_to_tell() == []
+    assert link.acks_to_hand_over() == [Ack(7)]
+    assert link.acks_to_hand_over() == []
 
 
 def test_of_a_flood_before_the_connection_is_up_only_qos_0_is_dropped() -> None:
@@ -90,9 +90,9 @@ def test_of_a_flood_before_the_connection_is_up_only_qos_0_is_dropped() -> None:
     kept = [received(link, packet_id) for packet_id in range(1, 11)]
     for _ in range(RECEIVE_MAX + EARLY_QOS0_MAX):
         received(link, 0)
-    assert link.messages_to_tell() == []
+    assert link.messages_to_hand_over() == []
     link.subscribed()
-    assert link.messages_to_tell() == kept
+    assert link.messages_to_hand_over() == kept
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_a_message_that_is_not_wanted_is_acknowledged_like_any_other_and_never_t
     link = up()
     message = Message("a", b"old", link.receipts | 1, 1, retain=True)
     assert link.take(message, exactly_once=False, is_unwanted=True) is None
-    assert link.messages_to_tell() == []
+    assert link.messages_to_hand_over() == []
     assert link.unacknowledged.acknowledge([message]) == [1]
 
 
@@ -160,13 +160,13 @@ def test_everything_is_read_while_subscribing_since_nothing_can_be_acknowledged(
 def test_what_is_unwanted_is_unsubscribed_from_only_in_a_session_that_was_kept() -> None:
     link = state(unwanted=("old/#",))
     assert not link.accepted(session_present=False)
-    assert link.unwanted_given_up is True
+    assert link.unwanted_unsubscribed is True
     link = state(unwanted=("old/#",))
     assert link.accepted(session_present=True)
     link.asked_for_unwanted(1)
-    assert link.unwanted_given_up is None
+    assert link.unwanted_unsubscribed is None
     assert link.take_unsuback(1, [0x87]) is None
-    assert link.unwanted_given_up is False
+    assert link.unwanted_unsubscribed is False
 
 
 def test_a_session_counts_as_emptied_only_when_nothing_came_since_it_was_asked() -> None:

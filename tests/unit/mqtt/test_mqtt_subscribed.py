@@ -34,7 +34,7 @@ async def test_what_the_configuration_no_longer_has_is_unwanted_until_the_broker
     assert await disk.kept().begin(ONE, "gw", ["a", "c"]) == ("b/#",)
     kept = disk.kept()  # ended before the broker answered
     assert await kept.begin(ONE, "gw", ["a", "c"]) == ("b/#",)
-    await kept.given_up(ONE, "gw", ["a", "c"])
+    await kept.unsubscribed(ONE, "gw", ["a", "c"])
     assert await disk.kept().begin(ONE, "gw", ["a", "c"]) == ()
 
 

@@ -106,7 +106,7 @@ async def test_a_certificate_that_ends_soon_is_told_once_a_day(
     with mock.patch("edgeagent.mqtt.rotation.time.monotonic") as now_s:
         for hour in range(72):
             now_s.return_value = 1e9 + 3600 * hour
-            rotation.tell_days_left(ADDRESS)
+            rotation.warn_when_due(ADDRESS)
     told = [record for record in caplog.records if vars(record)["event"] == "certificate_ends"]
     assert [record.levelno for record in told[1:]] == ([level] * 3 if level else [])
     assert all("client.pem" in record.message and "without a restart" in record.message for record in told)
