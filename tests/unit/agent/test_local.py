@@ -26,6 +26,7 @@ from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Group
 from edgeagent.ports.event_topics import EventSubscription, EventTopics
+from edgeagent.ports.link import Message
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
@@ -120,6 +121,16 @@ async def test_more_messages_than_one_segment_takes_are_stored_in_order_in_parts
             found += [data for _, _, _, data in stored]
         assert found == payloads
         assert local.outbox.events.duplicate == 0
+
+
+async def test_a_link_without_delivery_ids_has_its_messages_stored_and_acknowledged_by_its_receipts(
+    tmp_path: Path,
+) -> None:
+    async with bench(tmp_path) as local:
+        receipts = ["projects/p/1", "projects/p/2"]
+        local.broker.on_messages([Message("sensors/b/data", b"{}", receipt) for receipt in receipts])
+        await until(lambda: [message.receipt for message in local.link.acknowledged] == receipts)
+        assert len(await local.stored()) == 2
 
 
 async def test_under_load_what_the_next_turns_bring_shares_a_commit(

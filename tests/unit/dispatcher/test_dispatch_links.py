@@ -1,0 +1,42 @@
+"""A link of any protocol will do: what is MQTT's alone is never looked at."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent.ports.link import UNHEARD, Ack, Message, PublishRefused
+from tests.fakes.dispatching import FakeLink, Stage, trigger
+from tests.waiting import until
+
+
+class ReceiptLink(FakeLink):
+    """Names its messages by texts, as Pub/Sub does, and delivers without packet ids, as AMQP does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.receipts: list[int | str | None] = []
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """See `Link`."""
+        self.receipts += [message.receipt for message in messages]
+
+
+async def test_a_trigger_is_acknowledged_by_whatever_receipt_its_link_gave_it() -> None:
+    stage, link = Stage(), ReceiptLink()
+    running = asyncio.create_task(stage.dispatcher.run())
+    stage.dispatcher.on_up(link, session_present=False)
+    names = ("a", "b", "c")
+    stage.dispatcher.on_messages(
+        [msgspec.structs.replace(trigger(name, 0), receipt=f"projects/p/{name}") for name in names]
+    )
+    await until(lambda: len(link.published) == len(names))
+    taken, refused, unheard = (publication.token for publication in link.published)
+    answers = [Ack(taken), Ack(refused, PublishRefused(404, "no such topic (404)")), Ack(unheard, UNHEARD)]
+    stage.dispatcher.on_acks(answers)
+    assert link.receipts == ["projects/p/a", "projects/p/b", "projects/p/c"]
+    stats = stage.dispatcher.stats()
+    assert (stats.answered, stats.refused, stats.unheard) == ({200: 2}, 1, 1)
+    running.cancel()
