@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link_state import ENDED, UP, LinkState, ProtocolFault
 from edgeagent.mqtt.mark import mark_property
 from edgeagent.mqtt.negotiation import Attempt
-from edgeagent.mqtt.reason_codes import RECEIVE_MAXIMUM_EXCEEDED
+from edgeagent.mqtt.reason_codes import RECEIVE_MAXIMUM_EXCEEDED, SUCCESS
 from edgeagent.ports.link import Abilities, Ack, LinkOwner, Message, Publication
+
+_log = logging.getLogger(__name__)
 
 
 class LinkDriver(ABC):
@@ -128,6 +132,21 @@ class LinkDriver(ABC):
         if self._state.accepted(session_present=session_present, abilities=abilities):
             self._state.asked_for_unwanted(self._write_unsubscribe(self._handshake.unwanted))
         self._resolve_unsubscribed()
+
+    def _take_granted(self, codes: Sequence[int], said: str | None = None) -> None:
+        """SUBACK: the connection is up, unless a subscription that is required was refused."""
+        handshake = self._handshake
+        if len(codes) != len(handshake.subscriptions):
+            self._against_protocol(ProtocolFault("an answer that does not fit our SUBSCRIBE"))
+            return
+        refusals = reasons.subscription_refusals(handshake, codes, self.abilities.most_qos, said)
+        if error := next((error for subscription, error in refusals if subscription.required), None):
+            self._disconnect(error, SUCCESS)
+            return
+        for subscription, refused in refusals:
+            extra = {"event": "mqtt_subscription_refused", "topic_filter": subscription.topic_filter}
+            _log.warning("%s; the connection is used all the same", refused, extra=extra)
+        self._go_up()
 
     def _go_up(self) -> None:
         """The subscriptions are confirmed. What came meanwhile is handed over by the next `_call_owner`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt.handshake import Handshake
@@ -48,6 +49,17 @@ def subscription_refusal(
     return subscription_refused(handshake.address, subscription.topic_filter, text)
 
 
+def subscription_refusals(
+    handshake: Handshake, codes: Sequence[int], most_qos: int, said: str | None
+) -> list[tuple[Subscription, Denied]]:
+    """The subscriptions that were refused, or granted with less than asked and possible, by the codes of a SUBACK."""
+    return [
+        (subscription, subscription_refusal(handshake, subscription, code, said))
+        for subscription, code in zip(handshake.subscriptions, codes, strict=True)
+        if code != min(subscription.qos, most_qos)
+    ]
+
+
 def lacking(handshake: Handshake, most_qos: int) -> Denied | None:
     """Why a broker that lets us in is of no use, by the highest QoS that it takes; None when it is."""
     if handshake.qos2 is not None and most_qos < EXACTLY_ONCE:
@@ -66,6 +78,14 @@ def ended_by_broker(handshake: Handshake, code: int, said: str | None) -> Uplink
     if code:
         return _refusal(handshake.address, code, said)
     return Unavailable(handshake.address, "the broker ended the connection")
+
+
+def closed_by_broker(handshake: Handshake, version: str, *, connecting: bool) -> Unavailable:
+    """Why the broker closed the connection without a reason; `connecting`: before it answered CONNECT."""
+    text = f"the broker closed the connection: it was stopped, or another client uses the id {handshake.client_id}"
+    if connecting:
+        text = f"it closed the connection without an answer; does it speak MQTT {version} here?"
+    return Unavailable(handshake.address, text)
 
 
 def _refusal(address: str, reason_code: int, said: str | None) -> UplinkError:

@@ -117,12 +117,10 @@ class V311Link(LinkDriver):
         address = self._handshake.address
         try:
             await self._client.__aenter__()  # never left: the socket is ours to close, and paho is used once
+            codes = list[int]()
             if subscriptions := self._handshake.subscriptions:
                 wanted = v311_packets.subscribe_list(subscriptions, v5=self._version == "5")
                 codes = await self._client.subscribe_to(wanted)
-                if error := v311_reasons.suback_error(self._handshake, codes, self.abilities.most_qos):
-                    self._disconnect(error)
-                    return
         except aiomqtt.MqttError as exc:
             cause = exc.__context__
             self._fail(
@@ -138,7 +136,7 @@ class V311Link(LinkDriver):
         except LookupError:
             self._fail(Unavailable(address, "it does not speak WebSocket here"))
         else:
-            self._go_up()
+            self._take_granted(codes)
             self._call_owner()
 
     # What the client calls.
@@ -294,7 +292,7 @@ class V311Link(LinkDriver):
     def _against_protocol(self, fault: ProtocolFault) -> None:
         self._give_up(f"the broker sent {fault.text}")
 
-    def _disconnect(self, error: UplinkError, reason_code: int = 0) -> None:
+    def _disconnect(self, error: UplinkError, reason_code: int) -> None:
         del reason_code  # MQTT 3.1.1 cannot say it
         self._end(error)
         self._client.paho.disconnect()  # behind what is written

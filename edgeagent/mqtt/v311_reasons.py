@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.reason_codes import PROTOCOL_ERROR
 from edgeagent.mqtt.v311_socket import GuardedSocket
-
-_log = logging.getLogger(__name__)
 
 # Reason codes with which paho says itself why it ended a connection.
 _KEEP_ALIVE_TIMEOUT = 0x8D
@@ -23,21 +18,6 @@ def connack_error(address: str, version: str, reason_code: int, said: str) -> Up
     if reason_code == _UNSUPPORTED_VERSION:
         return Denied(address, f"it does not speak MQTT {version}")
     return reasons.connack_refusal(address, reason_code, said)
-
-
-def suback_error(handshake: Handshake, codes: Sequence[int], most_qos: int) -> UplinkError | None:
-    """Why the connection cannot be used; a refused subscription that is not required is only logged."""
-    if len(codes) != len(handshake.subscriptions):
-        return Unavailable(handshake.address, "the broker sent an answer that does not fit our SUBSCRIBE")
-    for subscription, code in zip(handshake.subscriptions, codes, strict=True):
-        if code == min(subscription.qos, most_qos):
-            continue
-        error = reasons.subscription_refusal(handshake, subscription, code)
-        if subscription.required:
-            return error
-        extra = {"event": "mqtt_subscription_refused", "topic_filter": subscription.topic_filter}
-        _log.warning("%s; the connection is used all the same", error, extra=extra)
-    return None
 
 
 def ending(
@@ -52,10 +32,6 @@ def ending(
         return connack_error(address, version, _UNSUPPORTED_VERSION, "") if connecting else malformed
     if reason_code == _KEEP_ALIVE_TIMEOUT:
         return Unavailable(address, "nothing came from the broker, not even an answer to a ping")
-    if connecting:
-        text = f"it closed the connection without an answer; does it speak MQTT {version} here?"
-        return Unavailable(address, text)
-    if guard is not None and guard.error is not None:
+    if not connecting and guard is not None and guard.error is not None:
         return reasons.connection_failure(address, guard.error)
-    text = f"the broker closed the connection: it was stopped, or another client uses the id {handshake.client_id}"
-    return Unavailable(address, text)
+    return reasons.closed_by_broker(handshake, version, connecting=connecting)

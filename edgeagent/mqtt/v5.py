@@ -152,11 +152,8 @@ class V5Link(LinkDriver, asyncio.Protocol):
         if exc is not None and not (is_connecting and isinstance(exc, ConnectionError)):
             self._end(reasons.connection_failure(address, exc))
             return
-        text = "it closed the connection without an answer; does it speak MQTT 5 here?"
-        if not is_connecting:  # Mosquitto 2.0 gives no reason in either case
-            client_id = self._handshake.client_id
-            text = f"the broker closed the connection: it was stopped, or another client uses the id {client_id}"
-        self._end(Unavailable(address, text))
+        # Mosquitto 2.0 gives no reason, neither when it stops nor when another client takes the session.
+        self._end(reasons.closed_by_broker(self._handshake, "5", connecting=is_connecting))
 
     # Receiving.
 
@@ -238,18 +235,8 @@ class V5Link(LinkDriver, asyncio.Protocol):
             self._go_up()
 
     def _take_suback(self, packet: mqtt5.SubAckPacket) -> None:
-        if packet.packet_id != self._subscribe_id or len(packet.reason_codes) != len(self._handshake.subscriptions):
-            self._against_protocol(ProtocolFault("an answer that does not fit our SUBSCRIBE"))
-            return
-        refusals = v5_reasons.suback_refusals(self._handshake, packet, self._state.abilities.most_qos)
-        for subscription, error in refusals:
-            if subscription.required:
-                self._end(error, SUCCESS)
-                return
-        for subscription, error in refusals:
-            extra = {"event": "mqtt_subscription_refused", "topic_filter": subscription.topic_filter}
-            _log.warning("%s; the connection is used all the same", error, extra=extra)
-        self._go_up()
+        is_ours = packet.packet_id == self._subscribe_id
+        self._take_granted([int(code) for code in packet.reason_codes] if is_ours else [], packet.reason_str)
 
     # Sending.
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import mqtt5
 
-from edgeagent.errors import Denied, UplinkError
+from edgeagent.errors import UplinkError
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.reason_codes import words
-from edgeagent.ports.link import Subscription
 
 
 def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
@@ -23,18 +22,6 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
         if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
             return reasons.subscription_refused(address, subscription.topic_filter, words(0x9E))
     return None
-
-
-def suback_refusals(
-    handshake: Handshake, packet: mqtt5.SubAckPacket, most_qos: int
-) -> list[tuple[Subscription, Denied]]:
-    """The subscriptions that were refused, or granted with less than asked and possible, each with what was said."""
-    refusals = []
-    for subscription, code in zip(handshake.subscriptions, map(int, packet.reason_codes), strict=True):
-        if code == min(subscription.qos, most_qos):
-            continue
-        refusals.append((subscription, reasons.subscription_refusal(handshake, subscription, code, packet.reason_str)))
-    return refusals
 
 
 def disconnect_error(handshake: Handshake, packet: mqtt5.DisconnectPacket) -> UplinkError:
