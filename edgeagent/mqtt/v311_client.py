@@ -150,10 +150,11 @@ class AiomqttClient(aiomqtt.Client):
             self._close_socket()
 
     def _close_socket(self) -> None:
-        """Make paho close its socket without writing: it does when it reads the end."""
+        """Make paho close its socket without a word: it does when it cannot write, whatever it was reading."""
         if self.guard is not None:
             self.guard.end()
-            self.paho.loop_read()
+            self.paho.disconnect()
+            self.paho.loop_write()
 
     def set_keep_alive(self, period_s: int) -> None:
         """Use this keep-alive period from now on; paho itself takes the broker's as it is, and ends with 0."""

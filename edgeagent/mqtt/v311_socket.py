@@ -33,14 +33,16 @@ class GuardedSocket:
         self.error: OSError | None = None
         self.fault = ""
         self.ended = False
+        self._is_ended_by_us = False
         self._sock = sock
         self._max_packet_bytes = max_packet_bytes
         self._data = b""
         self._position = 0
 
     def end(self) -> None:
-        """Nothing more is read, not even what is here: paho closes the socket when it reads next."""
+        """Nothing more is written, nor read, not even what is here: paho closes the socket when it writes next."""
         self.ended, self._data, self._position = True, b"", 0
+        self._is_ended_by_us = True
 
     def refill(self) -> bool:
         """Read what there is; whether TLS holds more, which the socket will not show."""
@@ -83,6 +85,8 @@ class GuardedSocket:
 
     def send(self, data: bytes | bytearray) -> int:
         """Write; how much went out, which is all or a part, never nothing."""
+        if self._is_ended_by_us:
+            raise ConnectionAbortedError
         try:
             sent_bytes: int = self._sock.send(data)
         except _NOT_NOW:

@@ -93,7 +93,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
 
     At QoS 0 nothing comes back, except when the link could not write it; at QoS 2 when the broker's final answer is
     there. QoS 2 needs a session made for it: `keep_connected(exactly_once=True)`. `expiry_s`: after so long the broker
-    may drop it.
+    may drop it. `user_properties`: names and values that go beside the payload (AMQP: headers; Pub/Sub: attributes).
     """
 
     token: int

@@ -13,7 +13,8 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath
 from edgeagent.errors import Denied, Unavailable
-from edgeagent.mqtt import engines
+from edgeagent.mqtt import engines, v311_packets
+from edgeagent.mqtt.session import CLOSE_TIMEOUT_S
 from tests.fakes.certificates import Certificates
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
@@ -101,6 +102,34 @@ async def test_a_subscription_granted_with_less_is_refused(free_port: int) -> No
 async def test_bytes_that_no_broker_sends_end_the_connection_and_nothing_else(free_port: int, sent: bytes) -> None:
     async with scripted_broker(free_port, OK, SUBSCRIBED + sent) as url:
         assert url in await first_down(url, "a")
+
+
+async def test_a_connection_over_a_packet_that_cannot_be_taken_is_closed_at_once_and_raises_nothing(
+    free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays the packet that paho is in the middle of: reading on, it would take it again."""
+
+    def fail(*_: object) -> None:
+        raise LookupError("an unknown property")
+
+    monkeypatch.setattr(v311_packets, "message_from", fail)
+    raised: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: raised.append(context))
+    connected_s: list[float] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (OK, SUBSCRIBED + b"\x30\x04\x00\x01ax"):
+            await reader.read(1024)
+            writer.write(answer)
+        began_s = asyncio.get_running_loop().time()
+        while await reader.read(1024):
+            pass
+        connected_s.append(asyncio.get_running_loop().time() - began_s)
+
+    async with Listener(serve, free_port):
+        assert "an unknown property" in await first_down(f"mqtt://127.0.0.1:{free_port}", "a")
+    assert raised == []
+    assert connected_s[0] < CLOSE_TIMEOUT_S, "not only when the session saw to it"
 
 
 @pytest.mark.parametrize("sent", [b"\x30\x04\x00\x01ax", b"\xff" * 8, SUBSCRIBED])
