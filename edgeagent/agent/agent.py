@@ -13,22 +13,20 @@ from typing import Any
 import msgspec
 
 import edgeagent
+from edgeagent.agent.addressing import uplink_subscriptions
 from edgeagent.agent.api import DeviceApi
-from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
-from edgeagent.agent.downlink import Downlink
-from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
+from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
-from edgeagent.agent.uplink import Addressing, ConnectionTold, uplink_subscriptions
-from edgeagent.agent.uplink_owner import UplinkOwner
+from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.common.backoff import boot_spread
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import AgentConfig, Local, Uplink
@@ -203,55 +201,31 @@ class _Agent:
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
         self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts)
-        uplink = config.uplink
-        addressing = Addressing(self._id, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
-        self._forwarder = Forwarder(
-            addressing,
-            config.uplink,
-            self._rules,
-            outbox,
-            ledger,
-            self._chores,
-            clock,
-            max_age_s=config.outbox.max_age,
-            max_event_bytes=config.outbox.max_event_bytes,
-            park_after=config.outbox.park_after,
+        self._uplink = make_uplink(
+            config,
+            self._id,
+            rules=self._rules,
+            outbox=outbox,
+            ledger=ledger,
+            chores=self._chores,
+            clock=clock,
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
         )
-        self._asking = Asking(
-            self._id,
-            ledger,
-            self._chores,
-            clock,
-            status_timeout_s=config.relay.status_timeout,
-            give_up_after_s=config.relay.give_up_after,
-            max_age_s=config.outbox.max_age,
-        )
-        self._downlink = Downlink(
-            addressing,
-            self._forwarder,
-            self._rules,
-            outbox,
-            ledger,
-            self._chores,
-            clock,
-            heard=self._asking.heard,
-            accept_dry_run=config.uplink.accept_dry_run,
-        )
-        self._uplink_told = ConnectionTold("uplink", config.uplink.addresses, "events are kept on disk, retrying")
-        self._uplink = UplinkOwner(
-            self._forwarder, self._downlink, self._asking, self._uplink_told, state_topic(self._id)
-        )
         self._local = self._make_local(config.local) if config.local is not None else None
         device = DeviceApi(
-            self._intake, outbox, ledger, self._rules, ends_published=uplink.settle == "broker", stats=self._stats
+            self._intake,
+            outbox,
+            ledger,
+            self._rules,
+            ends_published=config.uplink.settle == "broker",
+            stats=self._stats,
         )
         operator = OperatorService(
             outbox,
             self._directory / "outbox",
             now_ms=clock.now_ms,
-            wake=outbox.on_change,  # the forwarder's, made above
+            wake=outbox.on_change,  # connected by `make_uplink`, above
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
         )
@@ -268,13 +242,16 @@ class _Agent:
     def _make_local(self, local: Local) -> LocalBroker:
         up = self._config.uplink
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
-        self._local_told = ConnectionTold("local broker", local.addresses, "devices reach us by HTTP only, retrying")
+        self._ledger.listen(self._relay.changed)
+        self._local_notices = ConnectionNotices(
+            "local broker", local.addresses, "devices reach us by HTTP only, retrying"
+        )
         own = own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
         return LocalBroker(
             EventTopics(local.subscribe, own),
             self._intake,
             self._relay,
-            self._local_told,
+            self._local_notices,
             self._session,
         )
 
@@ -300,12 +277,12 @@ class _Agent:
             "outbox": self._outbox.run(),
             "ledger": self._ledger.run(),
             "chores": self._chores.run(),
-            "forwarder": self._forwarder.run(),
-            "asking": self._asking.run(),
+            "sender": self._uplink.sender.run(),
+            "asking": self._uplink.asking.run(),
             "reload": self._reloader.run(self._hangup),
             "uplink": keep_connected(
                 uplink,
-                self._uplink,
+                self._uplink.owner,
                 client_id=with_agent(uplink.client_id, self._id),
                 subscriptions=uplink_subscriptions(uplink, self._id),
                 exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
@@ -350,11 +327,11 @@ class _Agent:
         systemd.stopping()
         self._intake.draining = True
         await self._http.close(_HTTP_CLOSE_S)
-        await self._forwarder.drain()
+        await self._uplink.sender.drain()
         await self._chores.idle()
         with contextlib.suppress(StorageFailed):  # then what was answered comes again
             await self._ledger.committed()
-        await self._uplink.leave()
+        await self._uplink.owner.leave()
 
     async def _close(self) -> None:
         await self._http.close(0.0)
@@ -372,10 +349,7 @@ class _Agent:
             "rescue": self._rescue is not None,
             **outbox_stats(self._outbox),
             "uplink": {
-                **self._uplink_told.stats(),
-                **self._forwarder.stats(),
-                **msgspec.to_builtins(self._downlink.counts),
-                **msgspec.to_builtins(self._asking.counts),
+                **self._uplink.stats(),
                 "certificate_days_left": self._rotation.days_left,
             },
             "ledger": self._ledger.stats()._asdict(),
@@ -383,7 +357,7 @@ class _Agent:
         }
         if self._local is not None:
             stats["local"] = {
-                **self._local_told.stats(),
+                **self._local_notices.stats(),
                 **msgspec.to_builtins(self._local.counts),
                 "held": self._local.held,
             }

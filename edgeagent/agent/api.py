@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.lookup import BUFFERED_LOGS, Lookup
+from edgeagent.agent.notes import correlation_of
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import DeadLettersFull
 from edgeagent.events.event import Draft

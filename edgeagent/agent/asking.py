@@ -1,4 +1,4 @@
-"""Asks the dispatcher for statuses that did not come, and gives up triggers of which nobody tells (contract section 5).
+"""Asks the dispatcher for statuses that did not come, and gives up what nobody answers for (contract section 5).
 
 Decisions are `agent.inquiry`'s; here they meet the ledger, the link and the clock. What is followed is read from the
 ledger at the start, in parts, and then kept up by its changes.
@@ -43,7 +43,11 @@ class AskingCounts(msgspec.Struct):
 
 
 class Asking:
-    """See the module. `run` must be running; the link's callbacks come through `agent.uplink_owner`."""
+    """Asks for the statuses of triggers of which nothing is heard. `run` must be running.
+
+    Owns who is followed and when the next query is due. Promises that a trigger which the outbox may still send is not
+    given up. Must never end a trigger of the outbox: it changes only what the ledger says.
+    """
 
     def __init__(
         self,
@@ -72,10 +76,9 @@ class Asking:
         self._loading = True
         self._refused = False
         self._work = asyncio.Event()
-        ledger.listen(self._changed)
 
     def up(self, link: Link, *, session_present: bool) -> None:
-        """The uplink is there. Without a session the broker kept nothing of what was told meanwhile."""
+        """The uplink is there. Without a session the broker kept no status that came meanwhile."""
         self._link = link
         self._session_lost = self._session_lost or not session_present
         if not self._loading:
@@ -120,7 +123,7 @@ class Asking:
         try:
             if not self._whole and self._inquiry.is_half_empty:
                 await self._load()
-        except StorageFailed:  # the ledger tells it
+        except StorageFailed:  # the ledger logs it
             return self._now() + _RETRY_S
         link, now = self._link, self._now()
         if link is None:
@@ -159,8 +162,8 @@ class Asking:
         self._inquiry.connected(self._now(), session_lost=self._session_lost)
         self._session_lost = False
 
-    def _changed(self, life: Life) -> None:
-        """A trigger's life went on."""
+    def changed(self, life: Life) -> None:
+        """A trigger's life went on, as the ledger tells its listeners."""
         correlation_id = life.report.correlation_id
         if life.final:
             self._inquiry.ended(correlation_id)

@@ -18,8 +18,8 @@ _AWAY = frozenset({408, 429})
 _SERVER_ERRORS = 500
 
 
-class Kind(Enum):
-    """Kinds of causes."""
+class CauseKind(Enum):
+    """What kind of reason a trigger rests for."""
 
     UNHEARD = "nobody subscribes to the triggers"
     BUSY = "the broker refuses for now"
@@ -34,12 +34,12 @@ class Kind(Enum):
 class Cause(NamedTuple):
     """A kind, and whom it concerns: a namespace (`FORBIDDEN`), a rule (`MISSING`, `OTHER`), or everybody ("")."""
 
-    kind: Kind
+    kind: CauseKind
     scope: str = ""
 
 
 UNHEARD, BUSY, SILENT, REHEARSAL, ENGINE = map(
-    Cause, (Kind.UNHEARD, Kind.BUSY, Kind.SILENT, Kind.REHEARSAL, Kind.ENGINE)
+    Cause, (CauseKind.UNHEARD, CauseKind.BUSY, CauseKind.SILENT, CauseKind.REHEARSAL, CauseKind.ENGINE)
 )
 
 
@@ -48,8 +48,8 @@ def of_answer(code: int, namespace: str, rule: str) -> Cause:
     if _is_away(code):
         return ENGINE
     if code == _FORBIDDEN:
-        return Cause(Kind.FORBIDDEN, namespace)
-    return Cause(Kind.MISSING if code == _MISSING else Kind.OTHER, rule)
+        return Cause(CauseKind.FORBIDDEN, namespace)
+    return Cause(CauseKind.MISSING if code == _MISSING else CauseKind.OTHER, rule)
 
 
 def disproved_by(code: int, namespace: str, rule: str, *, rehearsal: bool = False) -> Iterator[Cause]:
@@ -64,9 +64,9 @@ def disproved_by(code: int, namespace: str, rule: str, *, rehearsal: bool = Fals
     if not _is_away(code):
         yield ENGINE
     if code == _SUCCESS:
-        yield Cause(Kind.FORBIDDEN, namespace)
-        yield Cause(Kind.MISSING, rule)
-        yield Cause(Kind.OTHER, rule)
+        yield Cause(CauseKind.FORBIDDEN, namespace)
+        yield Cause(CauseKind.MISSING, rule)
+        yield Cause(CauseKind.OTHER, rule)
 
 
 def _is_away(code: int) -> bool:

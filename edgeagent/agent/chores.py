@@ -21,8 +21,8 @@ class Chores:
     """A queue of chores; `run` must be running.
 
     Order matters: a trigger's life is carried on by one chore at a time, in the order in which things happened. The
-    queue is bounded by the windows of the links that fill it. A chore that the disk refuses is told and dropped:
-    whoever leaves one says in it what to do then, when dropping is not right.
+    queue is bounded by what may be unacknowledged on the links that fill it. A chore that the disk refuses is logged
+    and dropped: a chore for which that is not right catches the error itself.
     """
 
     def __init__(self) -> None:

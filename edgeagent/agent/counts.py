@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -30,8 +30,8 @@ class RuleCounts(msgspec.Struct):
     expired: int = 0
 
 
-class ForwarderCounts(msgspec.Struct):
-    """Since the agent started, in triggers."""
+class TriggerCounts(msgspec.Struct):
+    """What became of triggers since the agent started."""
 
     published: int = 0
     republished: int = 0
@@ -42,6 +42,33 @@ class ForwarderCounts(msgspec.Struct):
     expired: int = 0
     merged: int = 0
     parked: int = 0
+
+
+class AnswerCounts(msgspec.Struct):
+    """Since the agent started, in messages. `replies_refused`: statuses that wanted an answer where none may go.
+
+    `redirected`: answers that asked for triggers on our own topic; `redirects_ignored` of them were to messages that
+    are not ours.
+    """
+
+    responses: int = 0
+    statuses: int = 0
+    malformed: int = 0
+    dry_run: int = 0
+    replies_refused: int = 0
+    redirected: int = 0
+    redirects_ignored: int = 0
+
+
+class TriggerCounters(NamedTuple):
+    """What is counted of triggers: all together, and for each rule beside what is counted of its events."""
+
+    total: TriggerCounts
+    by_rule: dict[str, RuleCounts]
+
+    def of(self, rule: str) -> RuleCounts:
+        """The counts of a rule; new ones for a rule that is gone while triggers of it are not."""
+        return self.by_rule.get(rule) or self.by_rule.setdefault(rule, RuleCounts())
 
 
 def outbox_stats(outbox: Outbox) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The window: which triggers are out, what each waits for, and what to do next. A state machine without I/O.
+"""Which triggers are in flight, what each waits for, and what to do next. A state machine without I/O.
 
 A trigger is added when it was leased. It is `ready` until it is sent, `sent` until the broker acknowledges it,
 `waiting` until the engine answers (`settle = "engine"` only), `resting` until it is tried again, `ending` while the
@@ -6,7 +6,7 @@ caller puts it away. Each method takes the time and returns what the caller must
 monotonic clock.
 
 Invariants
-* At most `limit` triggers are in the window; the caller leases no more than `vacancy`.
+* At most `limit` triggers are in flight; the caller takes up no more than `vacancy`.
 * First sends leave in the order of `add`; a trigger that is tried again does not hold the others back, except those
   of the same rule and source when the rule's order is strict.
 * The response time-out runs only while connected.
@@ -28,6 +28,7 @@ import msgspec
 from edgeagent.agent.causes import SILENT, Cause
 from edgeagent.agent.resting import Resting
 from edgeagent.common.backoff import full_jitter
+from edgeagent.outbox.records import Leased
 
 T = TypeVar("T")
 
@@ -40,8 +41,8 @@ PROBE_S = 60.0
 _WAKE_CAP_S = 600.0
 
 
-class Phase(Enum):
-    """What a trigger in the window waits for."""
+class FlightPhase(Enum):
+    """What a trigger in flight waits for."""
 
     READY = "ready"
     SENT = "sent"
@@ -51,7 +52,7 @@ class Phase(Enum):
 
 
 class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
-    """One trigger in the window. `item` is the caller's. `attempt` is 0 when earlier tries are not known.
+    """One trigger in flight. `item` is the caller's. `attempt` is 0 when earlier tries are not known.
 
     `free`: how many of the `tries` do not count. `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in
     `resting.Sleeper`. `probing`: it is tried for its group; its own time is `due` all the same. `topic`: the caller's,
@@ -65,7 +66,7 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     attempt: int
     patience: int
     tries: int = 0
-    phase: Phase = Phase.READY
+    phase: FlightPhase = FlightPhase.READY
     deadline: float = 0.0
     free: int = 0
     wakes: int = 0
@@ -76,13 +77,20 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     topic: str = ""
 
 
-class Window(Generic[T]):
-    """See the module."""
+TriggerInFlight = InFlight[Leased]
+
+
+class InFlightSet(Generic[T]):
+    """The set of what is in flight, and the one place that decides when each is tried again (`rest`).
+
+    Owns each one's phase, tries and timers. Promises the invariants of the module. Must never do what it decides: it
+    returns what is due, and the caller publishes, parks and releases.
+    """
 
     def __init__(
         self, limit: int, *, wait_for_engine: bool, response_timeout_s: float, random: Callable[[], float]
     ) -> None:
-        """An empty window. `random` gives the jitter's fractions, 0 to 1."""
+        """Nothing is in flight. `random` gives the jitter's fractions, 0 to 1."""
         self._limit = limit
         self._wait_for_engine = wait_for_engine
         self._response_timeout_s = response_timeout_s
@@ -100,7 +108,7 @@ class Window(Generic[T]):
         self.sent = 0  # how many wait for the broker's acknowledgement
 
     def __len__(self) -> int:
-        """How many triggers are out."""
+        """How many are in flight."""
         return len(self._by_token)
 
     def __iter__(self) -> Iterator[InFlight[T]]:
@@ -112,11 +120,11 @@ class Window(Generic[T]):
         return self._limit - len(self._by_token)
 
     def find(self, correlation_id: str) -> InFlight[T] | None:
-        """The trigger with this correlation id, if it is out."""
+        """The trigger with this correlation id, if it is in flight."""
         return self._by_correlation.get(correlation_id)
 
     def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool, patience: int) -> InFlight[T] | None:
-        """Take up a trigger, ready to be sent; None when the very same one is out already.
+        """Take up a trigger, ready to be sent; None when the very same one is in flight already.
 
         `lane`: what its strict order is kept by, None for none. `known`: it was never sent before this process.
         `patience`: after so many tries it is `tired` instead of resting.
@@ -140,10 +148,10 @@ class Window(Generic[T]):
             self._probe(now)
         result: list[InFlight[T]] = []
         held: list[InFlight[T]] = []
-        ready, by_token, sent = self._ready, self._by_token, Phase.SENT
+        ready, by_token, sent = self._ready, self._by_token, FlightPhase.SENT
         while room > 0 and ready:
             entry = ready.popleft()
-            if entry.phase is not Phase.READY or entry.token not in by_token:
+            if entry.phase is not FlightPhase.READY or entry.token not in by_token:
                 continue
             if entry.lane is not None and self._lanes[entry.lane][0] is not entry:
                 held.append(entry)
@@ -160,16 +168,16 @@ class Window(Generic[T]):
 
     def acknowledged(self, entry: InFlight[T], now: float) -> bool:
         """The broker took it; False if it was not waited for. With settle = "broker" it is final: `remove` it."""
-        if entry.phase is not Phase.SENT:
+        if entry.phase is not FlightPhase.SENT:
             return False
         if self._wait_for_engine:
-            self._enter(entry, Phase.WAITING)
+            self._enter(entry, FlightPhase.WAITING)
             self._set_timer(entry, now + self._response_timeout_s)
         return True
 
     def out(self) -> list[InFlight[T]]:
         """Those that wait for the broker's acknowledgement."""
-        return [entry for entry in self._by_token.values() if entry.phase is Phase.SENT]
+        return [entry for entry in self._by_token.values() if entry.phase is FlightPhase.SENT]
 
     def by_token(self, token: int) -> InFlight[T] | None:
         """The trigger of a publication."""
@@ -191,10 +199,10 @@ class Window(Generic[T]):
                 full_jitter(entry.tries - entry.free, fraction, base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S),
             )
             if entry.tries - entry.free >= entry.patience:
-                self._enter(entry, Phase.ENDING)
+                self._enter(entry, FlightPhase.ENDING)
                 self._tired.append(entry)
                 return delay
-        self._enter(entry, Phase.RESTING)
+        self._enter(entry, FlightPhase.RESTING)
         entry.probing, entry.cause = False, cause
         entry.wake_at = now + min(_RETRY_BASE_S * 2.0**entry.wakes, _WAKE_CAP_S) if entry.wakes else now
         entry.due = now + delay
@@ -204,10 +212,10 @@ class Window(Generic[T]):
 
     def resend(self, entry: InFlight[T]) -> None:
         """Its last try went where it cannot be taken, and does not count: send it again at once, in its old place."""
-        if entry.phase in {Phase.READY, Phase.ENDING}:
+        if entry.phase in {FlightPhase.READY, FlightPhase.ENDING}:
             return
         entry.free += 1
-        self._enter(entry, Phase.READY)
+        self._enter(entry, FlightPhase.READY)
         place = next((at for at, other in enumerate(self._ready) if other.token > entry.token), len(self._ready))
         self._ready.insert(place, entry)
 
@@ -218,7 +226,7 @@ class Window(Generic[T]):
         woken = list(self._resting.heard(cause, now, successes))
         for entry in woken:
             entry.wakes += 1
-            self._enter(entry, Phase.READY)
+            self._enter(entry, FlightPhase.READY)
         self._ready.extend(woken)
         return len(woken)
 
@@ -234,13 +242,13 @@ class Window(Generic[T]):
 
     def ending(self, entry: InFlight[T]) -> None:
         """The caller is putting it away, which takes time: nothing else happens to it until `remove` or `rest`."""
-        self._enter(entry, Phase.ENDING)
+        self._enter(entry, FlightPhase.ENDING)
 
     def remove(self, entry: InFlight[T]) -> None:
         """It is final: let the next one of its lane go. Again is harmless."""
         if self._by_token.pop(entry.token, None) is None:
             return
-        self._enter(entry, Phase.ENDING)
+        self._enter(entry, FlightPhase.ENDING)
         del self._by_correlation[entry.correlation_id]
         if entry.lane is not None:
             lane = self._lanes[entry.lane]
@@ -255,10 +263,10 @@ class Window(Generic[T]):
         self.connected = False
         again = self.out()
         for entry in again:
-            self._enter(entry, Phase.READY)
+            self._enter(entry, FlightPhase.READY)
         self._ready.extendleft(reversed(again))
         for entry in self._by_token.values():
-            if entry.phase is Phase.WAITING:
+            if entry.phase is FlightPhase.WAITING:
                 entry.deadline = max(entry.deadline - now, 0.0)  # what is left of it, until `reconnected`
 
     def reconnected(self, now: float, carried: Iterable[int] = ()) -> None:
@@ -268,10 +276,10 @@ class Window(Generic[T]):
         self.connected = True
         for token in carried:
             entry = self._by_token.get(token)
-            if entry is not None and entry.phase is Phase.READY:
-                self._enter(entry, Phase.SENT)
+            if entry is not None and entry.phase is FlightPhase.READY:
+                self._enter(entry, FlightPhase.SENT)
         for entry in self._by_token.values():
-            if entry.phase is Phase.WAITING:
+            if entry.phase is FlightPhase.WAITING:
                 self._set_timer(entry, now + entry.deadline)
 
     def next_deadline(self) -> float | None:
@@ -288,9 +296,9 @@ class Window(Generic[T]):
             heappop(self._timers)
         return None
 
-    def _enter(self, entry: InFlight[T], phase: Phase) -> None:
-        self.sent += (phase is Phase.SENT) - (entry.phase is Phase.SENT)
-        if entry.phase is Phase.RESTING:
+    def _enter(self, entry: InFlight[T], phase: FlightPhase) -> None:
+        self.sent += (phase is FlightPhase.SENT) - (entry.phase is FlightPhase.SENT)
+        if entry.phase is FlightPhase.RESTING:
             self._resting.leave(entry)
         entry.phase = phase
 
@@ -303,20 +311,20 @@ class Window(Generic[T]):
         """Whether a timer still means something: it is the entry's last one, and its clock runs."""
         if entry.deadline != deadline:
             return False
-        return entry.phase is Phase.RESTING or (entry.phase is Phase.WAITING and self.connected)
+        return entry.phase is FlightPhase.RESTING or (entry.phase is FlightPhase.WAITING and self.connected)
 
     def _expire(self, now: float) -> None:
         while (deadline := self._next_timer()) is not None and deadline <= now:
             _, _, token = heappop(self._timers)
             entry = self._by_token[token]
-            if entry.phase is Phase.WAITING:
+            if entry.phase is FlightPhase.WAITING:
                 self.rest(entry, now, cause=SILENT)
             else:
-                self._enter(entry, Phase.READY)
+                self._enter(entry, FlightPhase.READY)
                 self._ready.append(entry)
 
     def _probe(self, now: float) -> None:
         for entry in self._resting.probes(now, PROBE_S):
             entry.probing = True
-            self._enter(entry, Phase.READY)
+            self._enter(entry, FlightPhase.READY)
             self._ready.append(entry)

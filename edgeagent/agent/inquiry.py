@@ -52,7 +52,11 @@ class _Silence(msgspec.Struct, gc=False):
 
 
 class Inquiry:
-    """See the module."""
+    """Which triggers are followed, and of which nothing was heard for how long.
+
+    Owns the order of silences and the rate of queries. Promises at most `MAX_FOLLOWED` triggers and
+    `MAX_QUERIES_A_MINUTE`. Must never give one up that was not asked for often enough.
+    """
 
     def __init__(self, status_timeout_s: float, give_up_after_s: float) -> None:
         """Nothing is followed."""

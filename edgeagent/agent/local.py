@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import msgspec
 
 from edgeagent.agent.local_session import LocalSession
+from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.relay import LocalRelay
-from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.common.foreign import shown
 from edgeagent.errors import EdgeAgentError, MessageError, StorageFailed, UplinkError
 from edgeagent.events.event import Draft
@@ -60,7 +60,7 @@ class LocalBroker:
         topics: EventTopics,
         events: EventPort,
         relay: LocalRelay,
-        told: ConnectionTold,
+        told: ConnectionNotices,
         session: LocalSession,
     ) -> None:
         self.counts = LocalCounts()

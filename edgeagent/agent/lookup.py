@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from edgeagent.agent.lives import correlation_of
+from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.sieve import ROOMY, Sieve, is_correlation_id
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, PARKED, WINDOWS, Leased

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from edgeagent.agent.lives import correlation_of
+from edgeagent.agent.notes import correlation_of
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import NotFound
 from edgeagent.outbox.files import Filesystem

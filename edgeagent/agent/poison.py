@@ -1,7 +1,8 @@
 """Which publication is it that ends the connection? Without I/O.
 
-A broker that tells no limits, or speaks MQTT 3.1.1, closes the connection over a packet that it does not take, and says
-nothing. Sent again with all the others, such a publication would end every connection, and nothing would get through.
+A broker that announces no limits, or speaks MQTT 3.1.1, closes the connection over a packet that it does not take, and
+says nothing. Sent again with all the others, such a publication would end every connection, and nothing else would get
+through.
 
 So, when two connections in a row ended with publications out and none of them acknowledged, the next one begins with a
 single publication. If that connection ends over it too, it is the suspect: it rests, and another one goes first. A line
@@ -18,8 +19,12 @@ T = TypeVar("T")
 _FRUITLESS = 2
 
 
-class Suspicion:
-    """See the module."""
+class Poison:
+    """Whether a publication is suspected of ending connections, and which.
+
+    Owns how many connections in a row ended without an acknowledgement. Promises to name a suspect only when it was the
+    only one out. Must never be taken for proof: a suspect rests and is tried again.
+    """
 
     def __init__(self) -> None:
         self._fruitless = 0  # connections in a row that ended without an acknowledgement

@@ -1,6 +1,6 @@
 """The relay to the local broker: reports about triggers, each at least once, surviving restarts (contract section 6).
 
-What devices were not told yet is marked in the ledger; the mark goes when the broker has acknowledged the report.
+A report that devices do not have yet is marked in the ledger, until the broker has acknowledged it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ports.link import Ack, Link, Publication, PublishRefused
+from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.topics import report_topic
 
 # How many reports may wait for the broker's acknowledgement.
@@ -27,7 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class LocalRelay:
-    """See the module. `run` publishes; the link's callbacks come through `agent.local`."""
+    """Publishes reports to the local broker, retained where that is configured. `run` must be running.
+
+    Owns which reports are out. Promises that each report is marked as relayed only when the broker has answered it.
+    Must never change what a report says: it is the ledger's. The link's callbacks come through `agent.local`.
+    """
 
     def __init__(self, ledger: Ledger, topic: str, *, retain: bool) -> None:
         self._ledger = ledger
@@ -37,7 +42,10 @@ class LocalRelay:
         self._tokens = itertools.count(1)
         self._out: dict[int, tuple[str, int]] = {}
         self._work = asyncio.Event()
-        ledger.listen(lambda _: self._work.set())
+
+    def changed(self, _: Life) -> None:
+        """A trigger's life went on, as the ledger tells its listeners: there may be a report."""
+        self._work.set()
 
     def up(self, link: Link) -> None:
         """The local broker is there."""
@@ -54,24 +62,24 @@ class LocalRelay:
         self._work.set()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
-        """The broker answered reports. One that it refuses would be refused again: it is told and not repeated."""
+        """The broker answered reports. One that it refuses would be refused again: it is logged, not repeated."""
         for ack in acks:
-            told = self._out.pop(ack.token, None)
-            if told is None:
+            report = self._out.pop(ack.token, None)
+            if report is None:
                 continue
             if isinstance(ack.outcome, PublishRefused):
                 _log.error(
                     "report of trigger %s: %s",
-                    told[0],
+                    report[0],
                     ack.outcome,
                     extra={
                         "event": "report_refused",
                         "foreign": True,
-                        "correlation_id": told[0],
+                        "correlation_id": report[0],
                         "code": ack.outcome.code,
                     },
                 )
-            self._ledger.relayed(*told)
+            self._ledger.relayed(*report)
         self._work.set()
 
     async def run(self) -> None:

@@ -47,7 +47,11 @@ class _Group(Generic[S]):
 
 
 class Resting(Generic[S]):
-    """See the module. Times are seconds of one monotonic clock. False when nobody rests for a cause."""
+    """Those that rest, by cause. False when nobody does. Times are seconds of one monotonic clock.
+
+    Owns the groups, not the members' own times. Promises that one which left is neither woken nor tried. Must never
+    wake one before its `wake_at`.
+    """
 
     def __init__(self) -> None:
         self._groups: dict[Cause, _Group[S]] = {}

@@ -31,7 +31,15 @@ class Asked(Enum):
 
 
 class Route:
-    """See the module. `topic`: where triggers go now."""
+    """The topic on which triggers go out.
+
+    Owns what was learned of it, until the process ends. Promises that an answer moves an agent at most from the base
+    topic to its own one. Must never lead anywhere that the configuration or the agent's name does not.
+
+    Attributes:
+        topic: where triggers go now.
+        is_proven: whether the broker has taken something there.
+    """
 
     def __init__(self, configured: str, agent: str) -> None:
         """Take `uplink.trigger_topic`, with `{agent}` in it."""

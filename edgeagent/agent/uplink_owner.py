@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from edgeagent.agent.answers import Answers
 from edgeagent.agent.asking import Asking
-from edgeagent.agent.downlink import Downlink
-from edgeagent.agent.forwarder import Forwarder
-from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.agent.notices import ConnectionNotices
+from edgeagent.agent.sender import Sender
 from edgeagent.errors import UplinkError
 from edgeagent.ports.link import Ack, Link, Message, Publication
 
@@ -17,15 +17,20 @@ _ONLINE, _OFFLINE = -1, -2
 
 
 class UplinkOwner:
-    """See the module."""
+    """The owner of the uplink's connection (`mqtt.link.LinkOwner`).
+
+    Owns the retained state, `online` and `offline`. Promises that `online` is said on each connection before any
+    trigger, and that each callback reaches every part that it concerns, in one order. Must never decide anything about
+    triggers.
+    """
 
     def __init__(
-        self, forwarder: Forwarder, downlink: Downlink, asking: Asking, told: ConnectionTold, state_topic: str
+        self, sender: Sender, answers: Answers, asking: Asking, notices: ConnectionNotices, state_topic: str
     ) -> None:
-        self._forwarder = forwarder
-        self._downlink = downlink
+        self._sender = sender
+        self._answers = answers
         self._asking = asking
-        self._told = told
+        self._notices = notices
         self._state_topic = state_topic
         self._link: Link | None = None
         self._left = asyncio.Event()
@@ -34,25 +39,25 @@ class UplinkOwner:
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """Connected; see `LinkOwner`."""
-        self._told.up()
+        self._notices.up()
         self._link = link
         self._online_said = False
         self._say_online()
-        self._forwarder.up(link)
+        self._sender.up(link)
         self._asking.up(link, session_present=session_present)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected; see `LinkOwner`."""
-        self._told.down(error)
+        self._notices.down(error)
         self._link = None
         self._left.set()
         self._asking.down()
-        self._forwarder.down()
+        self._sender.down()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """Answers and status updates; see `LinkOwner`."""
         if self._link is not None:
-            self._downlink.received(self._link, messages)
+            self._answers.received(self._link, messages)
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
         """The broker answered triggers; see `LinkOwner`."""
@@ -61,11 +66,11 @@ class UplinkOwner:
         if not self._online_said:
             self._say_online()
         self._asking.acknowledged(acks)
-        self._forwarder.acknowledged(acks)
+        self._sender.acknowledged(acks)
 
     def on_room(self) -> None:
         """The link takes more; see `LinkOwner`."""
-        self._forwarder.room()
+        self._sender.room()
 
     async def leave(self) -> None:
         """Say that we are going, and wait until the broker knows it or the connection ends."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from functools import partial
 
 import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
-from edgeagent.agent.counts import ForwarderCounts, RuleCounts
-from edgeagent.agent.lives import Lives, correlation_of
-from edgeagent.agent.supply import Supply
+from edgeagent.agent.leases import Leases
+from edgeagent.agent.triggers import Triggers
 from edgeagent.common.elapsed import Instant
 from edgeagent.errors import OutboxError
 from edgeagent.events.event import gathered, member_size
@@ -35,29 +33,30 @@ _log = logging.getLogger(__name__)
 
 
 class Windows:
-    """See the module. `closing`: how many windows have closed and are not in the log yet."""
+    """The open windows of rules, and those that have closed and are not synced yet.
+
+    Owns the members of a window until it closes; meanwhile each stands in the outbox for itself, leased. Promises that
+    the members are released only when the trigger that they make is synced. Must never publish: what closed is leased
+    from the log `windows` like any other trigger.
+    """
 
     def __init__(
         self,
         outbox: Outbox,
-        supply: Supply,
+        leases: Leases,
+        triggers: Triggers,
         rules: RuleSet,
-        lives: Lives,
         chores: Chores,
         clock: Clock,
         *,
         max_event_bytes: int,
-        counts: ForwarderCounts,
-        rule_counts: dict[str, RuleCounts],
     ) -> None:
         self._outbox = outbox
-        self._supply = supply
+        self._leases = leases
+        self._triggers = triggers
         self._rules = rules
-        self._lives = lives
         self._chores = chores
         self._clock = clock
-        self._counts = counts
-        self._rule_counts = rule_counts
         # Each log is leased in the order of acceptance, but `high` overtakes `normal`.
         self._gatherings: dict[str, Gathering[Leased]] = {name: Gathering(max_event_bytes) for name in EVENT_LOGS}
         self._closed: list[Closed[Leased]] = []
@@ -65,7 +64,7 @@ class Windows:
 
     @property
     def closing(self) -> int:
-        """See the class."""
+        """How many have closed and are not in the log `windows` yet: each will need a place in flight."""
         return len(self._closed)
 
     def take(self, leased: Leased, rule: Rule, window: Window, moment: Moment) -> None:
@@ -77,7 +76,7 @@ class Windows:
         self._close(gathering.add(rule.name, window, record.source, leased, member_size(record), at, now))
 
     def resumed(self, leased: Leased) -> None:
-        """A window was leased: if it closed before this process, a crash may have kept its end from being told."""
+        """A window was leased: if it closed before this process, a crash may have come before the ledger knew."""
         record = leased.record
         rule = self._rules.get(leased.rule)
         if leased.seq >= self._outbox.reopened_seq[WINDOWS] or rule is None or rule.window is None:
@@ -85,7 +84,7 @@ class Windows:
         if rule.window.by == "source":  # else it is not known of which sources its events were
             others = [msgspec.structs.replace(record, id=event_id) for event_id in record.events]
             members = [msgspec.structs.replace(leased, record=other) for other in others]
-            self._chores.leave(partial(self._tell, members))
+            self._triggers.note_gathered(members)
 
     def passed(self, leased: Leased) -> None:
         """Everything that was accepted before this trigger, in its log, was leased."""
@@ -106,7 +105,7 @@ class Windows:
         for one in closed:
             rule = self._rules.get(one.rule)
             if rule is None or rule.window is None:  # since a reload
-                self._supply.put_back(one.members)
+                self._leases.put_back(one.members)
                 continue
             self._closed.append(one)
             if len(self._closed) == 1:
@@ -132,15 +131,5 @@ class Windows:
         if self._closed:
             self._chores.leave(self._store)
         for one in closed:
-            counts = self._rule_counts.setdefault(one.rule, RuleCounts())
-            counts.gathered += len(one.members)
-            counts.merged += len(one.members) - 1
-            self._counts.merged += len(one.members) - 1
-            self._chores.leave(partial(self._tell, one.members))
-        self._supply.closed()
-
-    async def _tell(self, members: Sequence[Leased]) -> None:
-        """The members of a window ended in the trigger that bears the first one's name."""
-        into = correlation_of(members[0])
-        for leased in members[1:]:
-            await self._lives.merged(leased, into)
+            self._triggers.gathered(one.members)
+        self._leases.closed()

@@ -1,6 +1,6 @@
 """Making room: the oldest triggers that nobody holds go, by whole segments, because they are too old or must give way.
 
-What was leased is never touched: the forwarder has it, and it may be at the broker. Segments are the unit, because
+What was leased is never touched: the sender has it, and it may be at the broker. Segments are the unit, because
 only a segment's end gives space back; the newest segment of a log always stays.
 """
 

@@ -29,6 +29,7 @@ _HEADING = re.compile(r"^#{1,6} (.+)$", re.MULTILINE)
 _PATH = re.compile(
     r"`((?:\.ci|\.github|benchmarks|deploy|docs|edgeagent|requirements|systemd|tests)/[\w./-]*)(?:::(\w+))?`"
 )
+_MODULE = re.compile(r"`((?:\w+/)?\w+\.py)`")
 _TARGET = re.compile(r"`?\bmake ([a-z]+)\b`")
 
 
@@ -95,4 +96,11 @@ def test_what_the_guides_name_is_there() -> None:
             if not file.exists() or (test and f"def {test}(" not in file.read_text("utf-8")):
                 lost.append(f"{guide.name}: {path}{'::' if test else ''}{test}")
         lost += [f"{guide.name}: make {name}" for name in _TARGET.findall(text) if name not in targets]
+    assert lost == []
+
+
+def test_the_modules_that_the_architecture_names_are_there() -> None:
+    files = [path.relative_to(ROOT / "edgeagent").as_posix() for path in (ROOT / "edgeagent").rglob("*.py")]
+    named = _MODULE.findall((DOCS / "architecture.md").read_text("utf-8"))
+    lost = [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
     assert lost == []

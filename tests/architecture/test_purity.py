@@ -13,7 +13,9 @@ from tests.architecture.source import modules
 PACKAGES = ("common", "events", "lang", "ports", "rehearsal", "rules", "wire", "workflows")
 # Pure modules of packages that also do I/O.
 BESIDE_THEIR_DRIVERS = {
-    "agent": ("causes", "congestion", "inflight", "inquiry", "poison", "resting", "route", "sieve"),
+    "agent": (
+        *("causes", "congestion", "inflight", "inquiry", "lifetime", "poison", "resting", "route", "sieve", "trouble"),
+    ),
     "argo": ("stream", "wire"),
     "config": ("addresses", "checks", "loops", "meant", "tables"),
     "dispatcher": (

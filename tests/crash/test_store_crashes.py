@@ -41,7 +41,7 @@ class StoreLife(RuleBasedStateMachine):
 
     @rule(log=st.sampled_from(LEASED_LOGS))
     def read(self, log: str) -> None:
-        """The forwarder leases."""
+        """The sender leases."""
         self.model.read(log)
 
     @precondition(lambda self: self.model.leased)

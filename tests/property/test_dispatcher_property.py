@@ -14,7 +14,7 @@ from edgeagent.ports.link import Message
 from edgeagent.wire import topics
 from tests.fakes.dispatching import Stage, trigger
 from tests.fakes.statuses_bench import Engine, running
-from tests.property.test_downlink_property import ANYTHING, EXTREMES, encoded
+from tests.property.test_answers_property import ANYTHING, EXTREMES, encoded
 from tests.waiting import until
 
 WORKFLOW = {"metadata": {"name": "w"}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}

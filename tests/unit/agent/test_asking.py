@@ -8,7 +8,7 @@ import pytest
 from edgeagent.agent import asking as asking_module
 from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, answer
 from edgeagent.wire.messages import State, parse_status_query
-from tests.fakes.downlinking import Scene, scene
+from tests.fakes.answering import Scene, scene
 from tests.fakes.ledgers import life
 
 QUERY = "argo/workflows/status/query"

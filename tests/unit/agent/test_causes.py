@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.agent.causes import BUSY, ENGINE, REHEARSAL, SILENT, UNHEARD, Cause, Kind, disproved_by, of_answer
+from edgeagent.agent.causes import BUSY, ENGINE, REHEARSAL, SILENT, UNHEARD, Cause, CauseKind, disproved_by, of_answer
 
-PLANT = Cause(Kind.FORBIDDEN, "plant")
-INSPECT = Cause(Kind.MISSING, "inspect")
+PLANT = Cause(CauseKind.FORBIDDEN, "plant")
+INSPECT = Cause(CauseKind.MISSING, "inspect")
 
 
 @pytest.mark.parametrize(
@@ -17,7 +17,7 @@ INSPECT = Cause(Kind.MISSING, "inspect")
         (408, ENGINE),
         (403, PLANT),
         (404, INSPECT),
-        (409, Cause(Kind.OTHER, "inspect")),
+        (409, Cause(CauseKind.OTHER, "inspect")),
     ],
 )
 def test_an_answer_that_asks_for_another_try_says_what_to_wait_for(code: int, cause: Cause) -> None:
@@ -26,8 +26,8 @@ def test_an_answer_that_asks_for_another_try_says_what_to_wait_for(code: int, ca
 
 def test_a_success_disproves_what_it_says_something_about_and_nothing_of_other_namespaces_and_rules() -> None:
     disproved = set(disproved_by(200, "plant", "inspect"))
-    assert disproved == {SILENT, REHEARSAL, ENGINE, PLANT, INSPECT, Cause(Kind.OTHER, "inspect")}
-    assert not disproved & {UNHEARD, BUSY, Cause(Kind.FORBIDDEN, "mill"), Cause(Kind.MISSING, "other")}
+    assert disproved == {SILENT, REHEARSAL, ENGINE, PLANT, INSPECT, Cause(CauseKind.OTHER, "inspect")}
+    assert not disproved & {UNHEARD, BUSY, Cause(CauseKind.FORBIDDEN, "mill"), Cause(CauseKind.MISSING, "other")}
 
 
 @pytest.mark.parametrize("code", [400, 403, 404, 409])

@@ -4,29 +4,31 @@ from itertools import pairwise
 
 import pytest
 
-from edgeagent.agent.causes import BUSY, ENGINE, UNHEARD, Cause, Kind
-from edgeagent.agent.inflight import PROBE_S, InFlight, Phase, Window
+from edgeagent.agent.causes import BUSY, ENGINE, UNHEARD, Cause, CauseKind
+from edgeagent.agent.inflight import PROBE_S, FlightPhase, InFlight, InFlightSet
 
 
-def window(limit: int = 10, *, wait_for_engine: bool = True) -> Window[str]:
-    """A connected window whose rests take 1.5 s after the first try."""
-    made: Window[str] = Window(limit, wait_for_engine=wait_for_engine, response_timeout_s=60.0, random=lambda: 0.5)
+def in_flight(limit: int = 10, *, wait_for_engine: bool = True) -> InFlightSet[str]:
+    """A connected set whose rests take 1.5 s after the first try."""
+    made: InFlightSet[str] = InFlightSet(
+        limit, wait_for_engine=wait_for_engine, response_timeout_s=60.0, random=lambda: 0.5
+    )
     made.reconnected(0.0)
     return made
 
 
-def add(made: Window[str], name: str, lane: str | None = None, *, known: bool = True) -> InFlight[str]:
+def add(made: InFlightSet[str], name: str, lane: str | None = None, *, known: bool = True) -> InFlight[str]:
     entry = made.add(name, name, lane=lane, known=known, patience=1000)
     assert entry is not None
     return entry
 
 
-def sent(made: Window[str], now: float = 0.0, room: int = 100) -> list[str]:
+def sent(made: InFlightSet[str], now: float = 0.0, room: int = 100) -> list[str]:
     return [entry.item for entry in made.due(now, room)]
 
 
 def test_first_sends_leave_in_the_order_in_which_they_were_added() -> None:
-    made = window()
+    made = in_flight()
     for name in "abcd":
         add(made, name)
     assert sent(made, room=3) == ["a", "b", "c"]
@@ -35,7 +37,7 @@ def test_first_sends_leave_in_the_order_in_which_they_were_added() -> None:
 
 
 def test_the_caller_is_told_how_many_more_may_be_out() -> None:
-    made = window(2)
+    made = in_flight(2)
     first = add(made, "a")
     assert (made.vacancy, len(made)) == (1, 1)
     add(made, "b")
@@ -45,7 +47,7 @@ def test_the_caller_is_told_how_many_more_may_be_out() -> None:
 
 
 def test_the_same_trigger_is_out_once() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     assert made.add("a", "again", lane=None, known=True, patience=1000) is None
     made.remove(entry)
@@ -53,18 +55,18 @@ def test_the_same_trigger_is_out_once() -> None:
 
 
 def test_with_an_engine_an_acknowledged_trigger_waits_for_its_answer() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     assert not made.acknowledged(entry, 0.0), "it was not sent"
     sent(made)
     assert made.sent == 1
     assert made.acknowledged(entry, 1.0)
-    assert (entry.phase, made.sent, made.next_deadline()) == (Phase.WAITING, 0, 61.0)
+    assert (entry.phase, made.sent, made.next_deadline()) == (FlightPhase.WAITING, 0, 61.0)
     assert made.find("a") is entry
 
 
 def test_with_a_broker_an_acknowledged_trigger_is_final() -> None:
-    made = window(wait_for_engine=False)
+    made = in_flight(wait_for_engine=False)
     entry = add(made, "a")
     sent(made)
     assert made.acknowledged(entry, 0.0)
@@ -74,13 +76,13 @@ def test_with_a_broker_an_acknowledged_trigger_is_final() -> None:
 
 
 def test_one_that_nobody_answers_is_sent_again_after_the_time_out_and_a_rest() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     sent(made)
     made.acknowledged(entry, 0.0)
     assert sent(made, 59.9) == []
     assert sent(made, 60.0) == []
-    assert entry.phase is Phase.RESTING
+    assert entry.phase is FlightPhase.RESTING
     deadline = made.next_deadline()
     assert deadline == pytest.approx(63.0)  # three quarters of the ceiling of 4 s
     assert sent(made, 63.0) == ["a"]
@@ -88,7 +90,7 @@ def test_one_that_nobody_answers_is_sent_again_after_the_time_out_and_a_rest() -
 
 
 def test_rests_grow_up_to_an_hour_and_are_never_shorter_than_asked_for() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     rests: list[float] = []
     now = 0.0
@@ -106,7 +108,7 @@ def test_rests_grow_up_to_an_hour_and_are_never_shorter_than_asked_for() -> None
 
 
 def test_one_that_is_tried_again_does_not_hold_the_others_back() -> None:
-    made = window()
+    made = in_flight()
     first = add(made, "a")
     add(made, "b")
     sent(made, room=1)
@@ -116,7 +118,7 @@ def test_one_that_is_tried_again_does_not_hold_the_others_back() -> None:
 
 
 def test_a_strict_lane_has_one_out_and_the_others_wait_until_it_is_final() -> None:
-    made = window()
+    made = in_flight()
     first, second = add(made, "a1", "a"), add(made, "a2", "a")
     add(made, "b1", "b")
     add(made, "free")
@@ -133,7 +135,7 @@ def test_a_strict_lane_has_one_out_and_the_others_wait_until_it_is_final() -> No
 
 
 def test_removing_twice_is_harmless() -> None:
-    made = window()
+    made = in_flight()
     first = add(made, "a1", "a")
     add(made, "a2", "a")
     sent(made)
@@ -143,7 +145,7 @@ def test_removing_twice_is_harmless() -> None:
 
 
 def test_after_a_lost_connection_what_was_not_acknowledged_is_sent_again_first_and_in_order() -> None:
-    made = window()
+    made = in_flight()
     for name in "abcd":
         add(made, name)
     assert sent(made, room=3) == ["a", "b", "c"]
@@ -157,7 +159,7 @@ def test_after_a_lost_connection_what_was_not_acknowledged_is_sent_again_first_a
 
 
 def test_the_response_time_out_stands_still_while_the_connection_is_lost() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     sent(made)
     made.acknowledged(entry, 0.0)
@@ -170,11 +172,11 @@ def test_the_response_time_out_stands_still_while_the_connection_is_lost() -> No
     assert sent(made, 1009.9) == []
     assert made.next_deadline() == 1010.0
     made.due(1010.0, 1)
-    assert entry.phase is Phase.RESTING
+    assert entry.phase is FlightPhase.RESTING
 
 
 def test_a_connection_that_is_lost_at_once_stops_the_time_out_too() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     sent(made)
     made.acknowledged(entry, 0.0)
@@ -185,7 +187,7 @@ def test_a_connection_that_is_lost_at_once_stops_the_time_out_too() -> None:
 
 
 def test_what_may_have_been_sent_before_a_restart_has_no_known_attempt() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a", known=False)
     for tries in (1, 2, 3):
         made.due(1e6 * tries, 1)
@@ -194,7 +196,7 @@ def test_what_may_have_been_sent_before_a_restart_has_no_known_attempt() -> None
 
 
 def test_nothing_happens_to_one_that_is_being_put_away() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     sent(made)
     made.acknowledged(entry, 0.0)
@@ -209,7 +211,7 @@ def test_nothing_happens_to_one_that_is_being_put_away() -> None:
     assert sent(made, 3e6) == ["a"]
 
 
-def resting(made: Window[str], count: int, cause: Cause, tries: int = 1) -> list[InFlight[str]]:
+def resting(made: InFlightSet[str], count: int, cause: Cause, tries: int = 1) -> list[InFlight[str]]:
     """So many that were tried in vain."""
     entries = [add(made, f"r{number}") for number in range(count)]
     for entry in entries:
@@ -220,7 +222,7 @@ def resting(made: Window[str], count: int, cause: Cause, tries: int = 1) -> list
 
 
 def test_a_success_wakes_two_and_each_of_their_successes_two_more() -> None:
-    made = window()
+    made = in_flight()
     resting(made, 7, UNHEARD, tries=11)
     assert made.heard(UNHEARD, 1.0) == 2
     assert sent(made, 1.0) == ["r0", "r1"]
@@ -231,7 +233,7 @@ def test_a_success_wakes_two_and_each_of_their_successes_two_more() -> None:
 
 
 def test_one_that_fails_in_spite_of_a_success_is_not_woken_by_the_next_one() -> None:
-    made = window()
+    made = in_flight()
     (entry,) = resting(made, 1, ENGINE, tries=11)
     woken: list[float] = []
     for tenth in range(1, 10_000):  # others succeed ten times a second
@@ -244,7 +246,7 @@ def test_one_that_fails_in_spite_of_a_success_is_not_woken_by_the_next_one() -> 
 
 
 def test_the_tries_for_a_group_cost_nobody_its_patience_and_leave_its_own_time_as_it_was() -> None:
-    made = window()
+    made = in_flight()
     entries = resting(made, 3, UNHEARD, tries=11)
     for entry in entries:
         entry.patience = 12
@@ -267,16 +269,16 @@ def test_the_tries_for_a_group_cost_nobody_its_patience_and_leave_its_own_time_a
 
 
 def test_the_tries_for_a_group_heed_what_the_engine_asked_for() -> None:
-    made = window()
+    made = in_flight()
     entry = add(made, "a")
     sent(made)
     entry.tries = 11
-    made.rest(entry, 0.0, 300.0, Cause(Kind.FORBIDDEN, "plant"))
+    made.rest(entry, 0.0, 300.0, Cause(CauseKind.FORBIDDEN, "plant"))
     assert made.next_deadline() == 300.0
 
 
 def test_one_that_went_astray_is_sent_again_at_once_in_its_old_place_and_keeps_its_patience() -> None:
-    made = window()
+    made = in_flight()
     for name in "abc":
         entry = made.add(name, name, lane=None, known=True, patience=1)
         assert entry is not None

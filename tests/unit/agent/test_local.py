@@ -15,8 +15,8 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
+from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.relay import LocalRelay
-from edgeagent.agent.uplink import ConnectionTold
 from edgeagent.errors import RecordTooLarge, Unavailable
 from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
@@ -90,7 +90,7 @@ async def bench(
             EventTopics(SUBSCRIPTIONS, ["blobs/triggers", "meters/+/status"]),
             intake,
             LocalRelay(ledger, "edgeagent/status/{source}", retain=True),
-            ConnectionTold("local broker", ["mqtt://127.0.0.1"], "retrying"),
+            ConnectionNotices("local broker", ["mqtt://127.0.0.1"], "retrying"),
             LocalSession(OsFilesystem(), directory),
         )
         running = asyncio.create_task(broker.run())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.agent.lives import correlation_of
 from edgeagent.agent.lookup import Lookup
+from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.sieve import ROOMY, Sieve
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, SETTLED, Leased

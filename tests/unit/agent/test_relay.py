@@ -43,6 +43,7 @@ async def bench(directory: Path, *, retain: bool = True) -> AsyncIterator[Bench]
     ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=True)
     await ledger.open()
     relay = LocalRelay(ledger, "edgeagent/status/{source}", retain=retain)
+    ledger.listen(relay.changed)
     tasks = [asyncio.create_task(ledger.run()), asyncio.create_task(relay.run())]
     try:
         yield Bench(ledger, relay)

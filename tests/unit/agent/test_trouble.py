@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.agent.trouble import Trouble
-from tests.fakes.downlinking import Scene, scene
+from tests.fakes.answering import Scene, scene
 
 
 def test_a_subscriber_ends_only_the_trouble_that_nobody_subscribes() -> None:
@@ -30,7 +30,7 @@ def test_what_an_engine_wrote_is_shown_short_and_on_one_line() -> None:
 
 
 def stated(here: Scene) -> str:
-    return str(here.forwarder.stats()["trouble"])
+    return str(here.stats()["trouble"])
 
 
 async def test_a_dry_run_dispatcher_is_the_trouble_until_a_real_engine_answers(tmp_path: Path) -> None:
@@ -40,11 +40,11 @@ async def test_a_dry_run_dispatcher_is_the_trouble_until_a_real_engine_answers(t
         assert stated(here) == ""
         await here.hear(here.response(first, code=200, dry_run=True))
         assert "only a dry-run dispatcher answers" in stated(here)
-        assert "accept_dry_run" in here.forwarder.stats()["remedy"]
+        assert "accept_dry_run" in here.stats()["remedy"]
         await here.hear(here.response(second, code=503, retryable=True, error="engine away"))
         assert stated(here) == "the engine puts triggers off (503 engine away)"
         await here.hear(here.response(second, code=200))
-        assert (stated(here), here.forwarder.stats()["remedy"]) == ("", "")
+        assert (stated(here), here.stats()["remedy"]) == ("", "")
 
 
 async def test_a_late_answer_of_a_dry_run_to_a_trigger_that_was_taken_is_no_trouble(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from edgeagent.agent.agent import first_wait_s
-from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied
 from edgeagent.mqtt import session
@@ -65,7 +65,7 @@ async def test_the_first_attempt_comes_after_the_wait_and_the_next_ones_do_not_w
 
 
 def test_what_somebody_must_correct_is_an_error_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    told = ConnectionTold("uplink", ["mqtts://broker.example"], "retrying")
+    told = ConnectionNotices("uplink", ["mqtts://broker.example"], "retrying")
     for _ in range(3):
         told.down(Denied("mqtts://broker.example", "another client uses the id gw-042: give each its own client_id"))
     (record,) = caplog.records

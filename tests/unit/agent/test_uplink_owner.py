@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgeagent.agent.uplink import ConnectionTold
+from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.errors import Unavailable
 from edgeagent.ports.link import Ack
@@ -12,7 +12,7 @@ from tests.fakes.link import FakeLink
 TRIGGER = 7
 
 
-class FakeForwarder:
+class FakeSender:
     """Notes how much room it was left when it was told."""
 
     def __init__(self) -> None:
@@ -51,13 +51,13 @@ class FakeAsking:
         """Nothing was asked."""
 
 
-def make() -> tuple[UplinkOwner, FakeForwarder]:
-    forwarder: Any = FakeForwarder()
-    downlink: Any = None
+def make() -> tuple[UplinkOwner, FakeSender]:
+    sender: Any = FakeSender()
+    answers: Any = None
     asking: Any = FakeAsking()
     return UplinkOwner(
-        forwarder, downlink, asking, ConnectionTold("uplink", ["mqtt://b"], "kept"), "edgeagent/state/gw"
-    ), forwarder
+        sender, answers, asking, ConnectionNotices("uplink", ["mqtt://b"], "kept"), "edgeagent/state/gw"
+    ), sender
 
 
 def said(link: FakeLink) -> list[bytes]:
@@ -65,18 +65,18 @@ def said(link: FakeLink) -> list[bytes]:
 
 
 def test_online_is_said_on_each_connection_before_any_trigger() -> None:
-    owner, forwarder = make()
+    owner, sender = make()
     for _ in range(2):
         link = FakeLink(room=5)
         owner.on_up(link, session_present=True)
         owner.on_acks([Ack(TRIGGER)])
         assert said(link) == [b"online"]
         owner.on_down(Unavailable("mqtt://b", "gone"))
-    assert forwarder.room == [4, 4, 4, 4]
+    assert sender.room == [4, 4, 4, 4]
 
 
 def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() -> None:
-    owner, forwarder = make()
+    owner, sender = make()
     link = FakeLink(room=0)
     owner.on_up(link, session_present=True)
     owner.on_acks([Ack(TRIGGER)])
@@ -85,4 +85,4 @@ def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() ->
     owner.on_acks([Ack(TRIGGER)])
     owner.on_acks([Ack(TRIGGER)])
     assert said(link) == [b"online"]
-    assert forwarder.room == [0, 0, 0, 0]
+    assert sender.room == [0, 0, 0, 0]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeagent.ports.device import TriggerQuery
-from tests.fakes.downlinking import RESPONSE, STATUS, Scene, scene
+from tests.fakes.answering import RESPONSE, STATUS, Scene, scene
 
 OURS = "<ours>"  # stands for the correlation id of the message's trigger
 EXTREMES: list[Any] = [10**30, -1, 0, 2**31, 2**63, 2**64, 1e308, float("inf"), float("nan"), "", OURS, "x" * 70_000]
@@ -108,7 +108,7 @@ async def still_works(here: Scene) -> None:
     json.dumps([str(report) for report in reports]).encode()
     account = here.outbox.health.account
     assert not [*account.problems()]
-    counts = here.downlink.counts
+    counts = here.answers.counts
     assert counts.malformed + counts.responses + counts.statuses >= 1
 
 

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from edgeagent.errors import StorageFailed
 from edgeagent.outbox.records import DEAD
 from edgeagent.outbox.search import find
 from edgeagent.wire.messages import State
-from tests.fakes.downlinking import RESPONSE, STATUS, Scene, scene
+from tests.fakes.answering import RESPONSE, STATUS, Scene, scene
 
 BEYOND = 10**30
 
@@ -41,7 +43,7 @@ async def test_an_answer_with_a_number_beyond_every_machine_is_one_bad_message_a
         await here.until(lambda: here.outbox.health.account.dead == 1, "a dead letter")
         assert (await here.report(first)).state is State.PUBLISHED
         assert (await here.report(second)).state is State.REJECTED
-        assert (here.downlink.counts.malformed, here.downlink.counts.responses) == (1, 1)
+        assert (here.answers.counts.malformed, here.answers.counts.responses) == (1, 1)
         [dead] = await find(here.outbox, DEAD, lambda _: True, 10)
         assert dead.moved is not None
         assert (dead.moved.code, dead.moved.reason) == (400, "no")
@@ -63,7 +65,7 @@ async def test_statuses_with_a_megabyte_of_text_leave_the_state_directory_small(
         ]
         await here.hear(*long)
         await here.hear(*refused)
-        assert here.downlink.counts.malformed == len(refused)
+        assert here.answers.counts.malformed == len(refused)
         assert (await here.report(names[0])).message == "x" * 1024
     assert size_of(tmp_path) < 3 << 20
 
@@ -75,7 +77,7 @@ async def test_an_answer_is_given_below_the_prefix_once_at_qos_0_after_the_ackno
         here.link.published.clear()
         asking: dict[str, Any] = {"response_topic": "argo/workflows/response/monitor", "correlation_data": b"7"}
         told = here.status(name, "Running", **asking)
-        here.downlink.received(here.link, [told])
+        here.answers.received(here.link, [told])
         await here.chores.idle()
         assert replies(here) == [], "it is not acknowledged yet"
         await here.ledger.committed()
@@ -84,7 +86,7 @@ async def test_an_answer_is_given_below_the_prefix_once_at_qos_0_after_the_ackno
         assert here.link.published[0].correlation_data == b"7"
         await here.hear(here.status(name, "Running", duplicate=True, **asking))
         assert len(replies(here)) == 1
-        assert here.downlink.counts.replies_refused == 0
+        assert here.answers.counts.replies_refused == 0
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ async def test_no_other_topic_is_obeyed_and_that_is_counted_and_told_once(
         for status in ("Running", "Succeeded", "nonsense"):
             await here.hear(here.status(name, status, response_topic=topic))
         assert replies(here) == []
-        assert here.downlink.counts.replies_refused == 3
+        assert here.answers.counts.replies_refused == 3
         assert (await here.report(name)).state is State.SUCCEEDED
     assert [vars(entry)["event"] for entry in caplog.records].count("reply_refused") == 1
 
@@ -140,7 +142,7 @@ async def test_an_agents_answer_to_a_status_that_comes_to_another_agent_ends_not
         [name] = await here.published(1)
         for content in (RECEIVED, {"code": 400, "error": "Invalid status update format"}):
             await here.hear(here.message(RESPONSE, content, correlation_data=name.encode()))
-        assert here.downlink.counts.malformed == 2
+        assert here.answers.counts.malformed == 2
         assert (await here.report(name)).state is State.PUBLISHED
         assert here.outbox.health.account.pending == 1
 
@@ -153,3 +155,30 @@ async def test_when_the_link_has_no_room_an_answer_is_left_out(tmp_path: Path) -
         link.room = 0
         await here.hear(here.status(name, response_topic="argo/workflows/response/monitor"))
         assert link.published == []
+
+
+async def test_while_the_ledger_fails_there_is_one_retry_however_many_answers_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        names = await here.published(4)
+        retries: list[asyncio.TimerHandle] = []
+        loop = asyncio.get_running_loop()
+        call_later = loop.call_later
+
+        def noted(delay_s: float, *call: Any) -> asyncio.TimerHandle:
+            retries.append(call_later(delay_s, *call))
+            return retries[-1]
+
+        async def refuse(_: str) -> None:
+            raise StorageFailed("read", "ledger.db", "no answer")
+
+        with monkeypatch.context() as failing:
+            failing.setattr(loop, "call_later", noted)
+            failing.setattr(here.ledger, "get", refuse)
+            for name in names:
+                here.answers.received(here.link, [here.response(name, code=200)])
+                await here.chores.idle()
+        assert len([retry for retry in retries if not retry.cancelled()]) == 1
+        await here.until(lambda: len(here.link.acknowledged) == 4, "all of them, when it works again")

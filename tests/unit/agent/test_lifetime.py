@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgeagent.agent.clock import Moment
-from edgeagent.agent.uplink import age_s
+from edgeagent.agent.lifetime import age_s
 from edgeagent.common.times import rfc3339
 from edgeagent.events.event import Draft, record
 from edgeagent.outbox.records import NORMAL, Leased

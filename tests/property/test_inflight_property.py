@@ -1,4 +1,4 @@
-"""The window's invariants, over any sequence of what may happen to it."""
+"""The invariants of the set in flight, over any sequence of what may happen to it."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgeagent.agent.causes import SILENT, UNHEARD, Cause, Kind
-from edgeagent.agent.inflight import PROBE_S, InFlight, Phase, Window
+from edgeagent.agent.causes import SILENT, UNHEARD, Cause, CauseKind
+from edgeagent.agent.inflight import PROBE_S, FlightPhase, InFlight, InFlightSet
 from edgeagent.agent.resting import WOKEN_BY_SUCCESS
 
 LIMIT = 6
 TIMEOUT_S = 60.0
 SLACK_S = 1e-6
-CAUSES = [UNHEARD, SILENT, Cause(Kind.FORBIDDEN, "plant"), Cause(Kind.FORBIDDEN, "mill")]
+CAUSES = [UNHEARD, SILENT, Cause(CauseKind.FORBIDDEN, "plant"), Cause(CauseKind.FORBIDDEN, "mill")]
 
 
-class WindowLife(RuleBasedStateMachine):
-    """What the forwarder and the downlink do to a window, in any order; `item` is the place in the order of `add`."""
+class InFlightLife(RuleBasedStateMachine):
+    """What the sender and the answers do to the set, in any order; `item` is the place in the order of `add`."""
 
     wait_for_engine = True
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 1000.0
-        self.window: Window[int] = Window(
+        self.in_flight: InFlightSet[int] = InFlightSet(
             LIMIT, wait_for_engine=self.wait_for_engine, response_timeout_s=TIMEOUT_S, random=lambda: 0.5
         )
         self.entries: dict[int, InFlight[int]] = {}
@@ -34,24 +34,24 @@ class WindowLife(RuleBasedStateMachine):
         self.pause_s: dict[Cause, float] = {}
         self.added = 0
 
-    @precondition(lambda self: self.window.vacancy > 0)
+    @precondition(lambda self: self.in_flight.vacancy > 0)
     @rule(lane=st.sampled_from([None, None, "a", "b"]), known=st.booleans())
     def add(self, lane: str | None, known: bool) -> None:
         """Take up a trigger that was leased."""
         self.added += 1
-        entry = self.window.add(f"c{self.added}", self.added, lane=lane, known=known, patience=1000)
+        entry = self.in_flight.add(f"c{self.added}", self.added, lane=lane, known=known, patience=1000)
         assert entry is not None
-        assert self.window.find(f"c{self.added}") is entry
-        assert self.window.by_token(entry.token) is entry
+        assert self.in_flight.find(f"c{self.added}") is entry
+        assert self.in_flight.by_token(entry.token) is entry
         self.entries[entry.token] = entry
-        assert self.window.add(f"c{self.added}", 0, lane=lane, known=known, patience=1000) is None
+        assert self.in_flight.add(f"c{self.added}", 0, lane=lane, known=known, patience=1000) is None
 
-    @precondition(lambda self: self.window.connected)
+    @precondition(lambda self: self.in_flight.connected)
     @rule(room=st.integers(0, LIMIT + 1))
     def due(self, room: int) -> None:
         """Send what is due: strict lanes hold their order, nothing ready is left while there is room."""
-        resting = {token: entry.due for token, entry in self.entries.items() if entry.phase is Phase.RESTING}
-        sent = self.window.due(self.now, room)
+        resting = {token: entry.due for token, entry in self.entries.items() if entry.phase is FlightPhase.RESTING}
+        sent = self.in_flight.due(self.now, room)
         self.see_who_was_tried_early(resting)
         assert len(sent) <= room
         for entry in sent:
@@ -63,36 +63,36 @@ class WindowLife(RuleBasedStateMachine):
                 self.first_sends.append(entry)
         if len(sent) < room:
             for entry in self.entries.values():
-                if entry.phase is Phase.READY:
+                if entry.phase is FlightPhase.READY:
                     assert entry.lane is not None, "there was room, and it was ready"
         for token, entry in self.entries.items():
-            if entry.phase is Phase.RESTING and token not in resting:
+            if entry.phase is FlightPhase.RESTING and token not in resting:
                 assert self.waited_s.pop(token) >= TIMEOUT_S - SLACK_S, "timed out before its time"
                 self.rests(entry, 0.0)
-            elif entry.phase is Phase.WAITING:
+            elif entry.phase is FlightPhase.WAITING:
                 assert self.waited_s[token] < TIMEOUT_S + SLACK_S, "its time-out is over"
-        deadline = self.window.next_deadline()
+        deadline = self.in_flight.next_deadline()
         assert deadline is None or deadline > self.now
 
-    @precondition(lambda self: any(entry.phase is Phase.SENT for entry in self.entries.values()))
+    @precondition(lambda self: any(entry.phase is FlightPhase.SENT for entry in self.entries.values()))
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
         """The broker takes one, once."""
-        entry = self.choose(data, Phase.SENT)
-        assert self.window.acknowledged(entry, self.now)
+        entry = self.choose(data, FlightPhase.SENT)
+        assert self.in_flight.acknowledged(entry, self.now)
         if self.wait_for_engine:
             self.waited_s[entry.token] = 0.0
         else:
-            self.window.remove(entry)
+            self.in_flight.remove(entry)
             del self.entries[entry.token]
-        assert not self.window.acknowledged(entry, self.now)
+        assert not self.in_flight.acknowledged(entry, self.now)
 
     @precondition(lambda self: any(entry.tries for entry in self.entries.values()))
     @rule(data=st.data(), at_least_s=st.sampled_from([0.0, 30.0, 7200.0]), cause=st.sampled_from([None, *CAUSES]))
     def rest(self, data: st.DataObject, at_least_s: float, cause: Cause | None) -> None:
         """One that was sent is to be tried again later."""
         entry = data.draw(st.sampled_from([entry for entry in self.entries.values() if entry.tries]))
-        delay_s = self.window.rest(entry, self.now, at_least_s, cause)
+        delay_s = self.in_flight.rest(entry, self.now, at_least_s, cause)
         assert delay_s >= min(at_least_s, 3600.0)
         assert entry.cause == cause
         self.rests(entry, min(at_least_s, 3600.0))
@@ -101,10 +101,10 @@ class WindowLife(RuleBasedStateMachine):
     @rule(cause=st.sampled_from(CAUSES), successes=st.integers(1, 2))
     def heard(self, cause: Cause, successes: int) -> None:
         """Something shows that a cause is gone: it wakes the first of those who rest for it, no more than it may."""
-        before = [entry for entry in self.entries.values() if entry.phase is Phase.RESTING]
+        before = [entry for entry in self.entries.values() if entry.phase is FlightPhase.RESTING]
         mine = [entry for entry in before if entry.cause == cause and entry.wake_at <= self.now]
-        count = self.window.heard(cause, self.now, successes)
-        woken = [entry for entry in before if entry.phase is Phase.READY]
+        count = self.in_flight.heard(cause, self.now, successes)
+        woken = [entry for entry in before if entry.phase is FlightPhase.READY]
         assert woken == sorted(mine, key=lambda entry: entry.token)[: successes * WOKEN_BY_SUCCESS]
         assert count == len(woken)
 
@@ -118,7 +118,7 @@ class WindowLife(RuleBasedStateMachine):
         early = [
             self.entries[token]
             for token, due in resting.items()
-            if self.entries[token].phase is not Phase.RESTING and due > self.now
+            if self.entries[token].phase is not FlightPhase.RESTING and due > self.now
         ]
         causes = [entry.cause for entry in early]
         assert len(causes) == len(set(causes)), "one of each"
@@ -130,51 +130,51 @@ class WindowLife(RuleBasedStateMachine):
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
         """One is being put away."""
-        entry = self.choose(data, *Phase)
-        self.window.ending(entry)
+        entry = self.choose(data, *FlightPhase)
+        self.in_flight.ending(entry)
         self.waited_s.pop(entry.token, None)
 
     @precondition(lambda self: self.entries)
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         """One is final; removing it again changes nothing."""
-        entry = self.choose(data, *Phase)
+        entry = self.choose(data, *FlightPhase)
         for _ in range(2):
-            self.window.remove(entry)
-            assert self.window.find(entry.correlation_id) is None
-            assert self.window.by_token(entry.token) is None
+            self.in_flight.remove(entry)
+            assert self.in_flight.find(entry.correlation_id) is None
+            assert self.in_flight.by_token(entry.token) is None
         self.waited_s.pop(entry.token, None)
         del self.entries[entry.token]
 
     @rule()
     def disconnect(self) -> None:
         """The connection ends; nothing stays sent."""
-        self.window.disconnected(self.now)
-        assert not any(entry.phase is Phase.SENT for entry in self.entries.values())
+        self.in_flight.disconnected(self.now)
+        assert not any(entry.phase is FlightPhase.SENT for entry in self.entries.values())
 
     @rule()
     def reconnect(self) -> None:
         """The connection is there."""
-        self.window.reconnected(self.now)
+        self.in_flight.reconnected(self.now)
 
     @rule(seconds=st.sampled_from([0.5, 10.0, 59.0, 61.0, 4000.0]))
     def wait(self, seconds: float) -> None:
         """Time passes."""
         self.now += seconds
-        if self.window.connected:
+        if self.in_flight.connected:
             self.waited_s = {token: waited + seconds for token, waited in self.waited_s.items()}
 
-    def choose(self, data: st.DataObject, *phases: Phase) -> InFlight[int]:
+    def choose(self, data: st.DataObject, *phases: FlightPhase) -> InFlight[int]:
         """One that is in one of these phases."""
         return data.draw(st.sampled_from([entry for entry in self.entries.values() if entry.phase in phases]))
 
     @invariant()
     def nothing_is_lost_or_doubled(self) -> None:
-        """Every trigger that was added is in the window until it is removed."""
-        assert {entry.token: entry for entry in self.window} == self.entries
-        assert len(self.window) == len(self.entries) <= LIMIT
-        assert self.window.vacancy == LIMIT - len(self.entries)
-        assert self.window.sent == sum(entry.phase is Phase.SENT for entry in self.entries.values())
+        """Every trigger that was added is in flight until it is removed."""
+        assert {entry.token: entry for entry in self.in_flight} == self.entries
+        assert len(self.in_flight) == len(self.entries) <= LIMIT
+        assert self.in_flight.vacancy == LIMIT - len(self.entries)
+        assert self.in_flight.sent == sum(entry.phase is FlightPhase.SENT for entry in self.entries.values())
 
     @invariant()
     def first_sends_leave_in_the_order_of_add(self) -> None:
@@ -191,25 +191,25 @@ class WindowLife(RuleBasedStateMachine):
         running = [
             entry.deadline
             for entry in self.entries.values()
-            if entry.phase is Phase.RESTING or (entry.phase is Phase.WAITING and self.window.connected)
+            if entry.phase is FlightPhase.RESTING or (entry.phase is FlightPhase.WAITING and self.in_flight.connected)
         ]
-        deadline = self.window.next_deadline()
+        deadline = self.in_flight.next_deadline()
         assert (deadline is None) == (not running)
         if deadline is not None:
             assert deadline <= min(running)
         for entry in self.entries.values():
-            if entry.phase is Phase.RESTING and entry.cause is not None:
+            if entry.phase is FlightPhase.RESTING and entry.cause is not None:
                 assert deadline is not None
                 assert deadline <= max(self.now, self.seen_at[entry.cause]) + max(PROBE_S, self.pause_s[entry.cause])
 
 
-class WindowOfABroker(WindowLife):
+class WindowOfABroker(InFlightLife):
     """With `settle = "broker"` an acknowledgement is the end."""
 
     wait_for_engine = False
 
 
-TestWindowForAnEngine = WindowLife.TestCase
+TestWindowForAnEngine = InFlightLife.TestCase
 TestWindowForABroker = WindowOfABroker.TestCase
 TestWindowForAnEngine.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
 TestWindowForABroker.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)

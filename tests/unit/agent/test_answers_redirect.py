@@ -11,7 +11,7 @@ import pytest
 from edgeagent.mqtt.reason_codes import answer
 from edgeagent.ports.link import Ack, Message
 from edgeagent.wire.messages import State
-from tests.fakes.downlinking import Scene, scene
+from tests.fakes.answering import Scene, scene
 
 BASE = "argo/workflows/trigger"
 OWN = f"{BASE}/gw-1"
@@ -41,11 +41,11 @@ async def test_all_that_were_out_on_the_base_topic_go_to_the_own_one_at_once_and
         await here.until(lambda: len(here.of(OWN)) == 3, "the triggers, again")
         assert [publication.correlation_data.decode() for publication in here.of(OWN)] == names
         assert attempts(here, OWN) == [2, 2, 2]
-        assert here.forwarder.stats()["trigger_topic"] == OWN
-        here.forwarder.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
+        assert here.stats()["trigger_topic"] == OWN
+        here.sender.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
         await here.hear(*[here.response(name, code=200, workflowId=f"all-{name}") for name in names])
         assert here.outbox.health.account.settled == 3
-        counts = here.downlink.counts
+        counts = here.answers.counts
         assert (counts.redirected, counts.redirects_ignored) == (3, 0)
     assert events(caplog).count("trigger_topic_learned") == 1
     assert "trigger_deferred" not in events(caplog)
@@ -57,14 +57,14 @@ async def test_what_a_stranger_provokes_in_its_name_costs_an_agent_on_its_own_to
         [name] = await here.published(1)
         await here.hear(redirect(here, name))
         await here.until(lambda: len(here.of(OWN)) == 1, "the trigger, again")
-        here.forwarder.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
-        entry = here.forwarder.window.find(name)
+        here.sender.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
+        entry = here.triggers.find(name)
         assert entry is not None
         before = (entry.phase, entry.tries, entry.free, entry.deadline)
         await here.hear(*[redirect(here, name, dry_run=number % 2 == 0) for number in range(100)])
         assert (entry.phase, entry.tries, entry.free, entry.deadline) == before
         assert len(here.of(OWN)) == 1
-        counts = here.downlink.counts
+        counts = here.answers.counts
         assert (counts.redirected, counts.redirects_ignored, counts.dry_run) == (101, 100, 0)
         await here.hear(here.response(name, code=200, workflowId="w"))
         assert (await here.report(name)).state is State.TRIGGERED
@@ -80,8 +80,8 @@ async def test_another_topic_is_not_followed_and_the_trigger_waits_like_after_an
         [name] = await here.published(1)
         await here.hear(redirect(here, name, topic))
         assert {publication.topic for publication in here.link.published} == {BASE}
-        assert here.forwarder.stats()["trigger_topic"] == BASE
-        assert here.downlink.counts.redirected == 0
+        assert here.stats()["trigger_topic"] == BASE
+        assert here.answers.counts.redirected == 0
     assert "trigger_deferred" in events(caplog)
 
 
@@ -90,7 +90,7 @@ async def test_a_topic_longer_than_any_is_one_bad_message(tmp_path: Path) -> Non
         here.up()
         [name] = await here.published(1)
         await here.hear(redirect(here, name, f"{BASE}/" + "x" * 300))
-        assert here.downlink.counts.malformed == 1
+        assert here.answers.counts.malformed == 1
 
 
 async def test_where_the_broker_refuses_the_own_topic_triggers_go_back_and_none_is_a_dead_letter(
@@ -101,7 +101,7 @@ async def test_where_the_broker_refuses_the_own_topic_triggers_go_back_and_none_
         names = await here.published(2)
         await here.hear(*[redirect(here, name) for name in names])
         await here.until(lambda: len(here.of(OWN)) == 2, "the triggers, again")
-        here.forwarder.acknowledged([answer(publication.token, 0x87, "not authorized") for publication in here.of(OWN)])
+        here.sender.acknowledged([answer(publication.token, 0x87, "not authorized") for publication in here.of(OWN)])
         await here.until(lambda: len(here.of(BASE)) == 4, "the triggers on the base topic")
         await here.hear(*[redirect(here, name) for name in names])
         await here.chores.idle()
@@ -117,8 +117,8 @@ async def test_what_was_learned_stays_over_a_new_connection(tmp_path: Path) -> N
         [name] = await here.published(1)
         await here.hear(redirect(here, name))
         await here.until(lambda: len(here.of(OWN)) == 1, "the trigger, again")
-        here.forwarder.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
+        here.sender.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
         here.asking.down()
-        here.forwarder.down()
+        here.sender.down()
         here.up()
-        assert here.forwarder.stats()["trigger_topic"] == OWN
+        assert here.stats()["trigger_topic"] == OWN

@@ -1,4 +1,4 @@
-"""The supply: triggers that are leased and wait for a place in the window, from both priorities, in order."""
+"""Leased triggers: they wait, from both priorities and in order, until they can be in flight."""
 
 from __future__ import annotations
 
@@ -19,18 +19,25 @@ _UNREADABLE_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-class Supply:
-    """See the module. One of the logs may be unreadable: the other one goes on."""
+class Leases:
+    """The triggers that are leased from the outbox and not in flight yet.
 
-    def __init__(self, outbox: Outbox, more: Callable[[], None]) -> None:
-        """`more` is called when there may be something to lease that was not there, or not readable, before."""
+    Owns the order in which they are taken: windows first, then `high` before `normal` without starving it. Promises
+    that a log which cannot be read holds up no other one, and is tried again. Must never drop one: what is leased is
+    taken, or put back and taken again.
+
+    Attributes:
+        more_to_send: the hook that is called when there may be something to take that was not there, or not readable,
+            before. The composition root connects it with `Sender.look_soon`.
+    """
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.more_to_send: Callable[[], None] = lambda: None
         self._outbox = outbox
-        self._more = more
         self._leased: dict[str, deque[Leased]] = {name: deque() for name in (WINDOWS, *EVENT_LOGS)}
         self._empty = dict.fromkeys(self._leased, False)
         self._unreadable = False
         self._taken = 0
-        outbox.on_change = self.changed
 
     def changed(self) -> None:
         """The outbox has new triggers."""
@@ -44,10 +51,10 @@ class Supply:
         """These triggers, of one rule, are to be taken once more, in their order and before the others."""
         for leased in reversed(members):
             self._leased[leased.log].appendleft(leased)
-        self._more()
+        self.more_to_send()
 
     def unreadable(self, error: StorageFailed) -> None:
-        """The disk refused to be read: told once, and tried again."""
+        """The disk refused to be read: logged once, and tried again."""
         if not self._unreadable:
             _log.warning("cannot read the outbox, trying again: %s", error, extra={"event": "outbox_unreadable"})
         self._unreadable = True
@@ -96,4 +103,4 @@ class Supply:
 
     def _look_again(self, names: Iterable[str]) -> None:
         self._empty.update(dict.fromkeys(names, False))
-        self._more()
+        self.more_to_send()

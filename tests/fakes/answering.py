@@ -1,4 +1,4 @@
-"""What hears the engine's answers and statuses: downlink, forwarder and asking over a real outbox and a real ledger.
+"""What hears the engine's answers and statuses: answers, sender and asking over a real outbox and a real ledger.
 
 async with scene(tmp_path) as here:
     [correlation_id] = await here.published(1)
@@ -15,13 +15,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
-from edgeagent.agent.downlink import Downlink
-from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.uplink import Addressing
-from edgeagent.config.tables import Uplink
+from edgeagent.agent.uplink_parts import make_uplink
+from edgeagent.common.units import Duration, Size
+from edgeagent.config.tables import AgentConfig, OutboxTable, Relay, Uplink
 from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
@@ -45,7 +43,15 @@ _RULE = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 class Scene:
     """See the module. The link only keeps what is published; the test says what the broker does."""
 
-    def __init__(self, outbox: Outbox, ledger: Ledger, *, status_timeout_s: float, give_up_after_s: float) -> None:
+    def __init__(
+        self,
+        outbox: Outbox,
+        ledger: Ledger,
+        *,
+        status_timeout_s: float,
+        give_up_after_s: float,
+        max_unanswered: int,
+    ) -> None:
         self.clock = TurnedClock()
         self.outbox = outbox
         self.ledger = ledger
@@ -53,41 +59,24 @@ class Scene:
         self.failed: list[BaseException] = []  # what ended a task
         rules = RuleSet([_RULE])
         self._intake = EventIntake(AGENT, rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
-        addressing = Addressing(AGENT, "argo/workflows/trigger", "argo/workflows/response/{agent}")
-        self.forwarder = Forwarder(
-            addressing,
-            Uplink(),
-            rules,
-            outbox,
-            ledger,
-            self.chores,
-            self.clock,
-            max_age_s=1e9,
-            max_event_bytes=16 << 10,
-            park_after=20,
+        config = AgentConfig(
+            uplink=Uplink(max_unanswered=max_unanswered),
+            outbox=OutboxTable(max_age=Duration(1e9), max_event_bytes=Size(16 << 10)),
+            relay=Relay(status_timeout=Duration(status_timeout_s), give_up_after=Duration(give_up_after_s)),
+        )
+        parts = make_uplink(
+            config,
+            AGENT,
+            rules=rules,
+            outbox=outbox,
+            ledger=ledger,
+            chores=self.chores,
+            clock=self.clock,
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
         )
-        self.asking = Asking(
-            AGENT,
-            ledger,
-            self.chores,
-            self.clock,
-            status_timeout_s=status_timeout_s,
-            give_up_after_s=give_up_after_s,
-            max_age_s=1e9,
-        )
-        self.downlink = Downlink(
-            addressing,
-            self.forwarder,
-            rules,
-            outbox,
-            ledger,
-            self.chores,
-            self.clock,
-            heard=self.asking.heard,
-            accept_dry_run=False,
-        )
+        self.triggers, self.sender, self.answers, self.asking = parts[:4]
+        self.stats = parts.stats
         self.link = FakeLink()
         self._numbers = itertools.count(1)
         self._packets = itertools.count(1)
@@ -95,26 +84,29 @@ class Scene:
     def up(self, *, session_present: bool = True) -> FakeLink:
         """The uplink is there."""
         self.link = FakeLink()
-        self.forwarder.up(self.link)
+        self.sender.up(self.link)
         self.asking.up(self.link, session_present=session_present)
         return self.link
 
-    async def published(self, count: int) -> list[str]:
-        """Take events, and let the broker take their triggers; returns the correlation ids."""
+    async def accept(self, count: int) -> list[str]:
+        """Take events; returns the correlation ids of their triggers."""
         drafts = [
             Draft(source="boiler-1", data=b'{"n": %d}' % number, is_json=True, id=f"e-{number}")
             for number in itertools.islice(self._numbers, count)
         ]
-        accepted = await self._intake.accept(drafts)
-        names = [one.triggers[0].correlation_id for one in accepted]
-        await self.until(lambda: self._take() >= {*names}, "the triggers")
+        return [one.triggers[0].correlation_id for one in await self._intake.accept(drafts)]
+
+    async def published(self, count: int) -> list[str]:
+        """Take events, and let the broker take their triggers; returns the correlation ids."""
+        names = await self.accept(count)
+        await self.until(lambda: self.take() >= {*names}, "the triggers")
         await self.chores.idle()
         return names
 
-    def _take(self) -> set[str]:
+    def take(self) -> set[str]:
         """Let the broker take the triggers that it was sent; returns which those are."""
         triggers = self.of("argo/workflows/trigger")
-        self.forwarder.acknowledged([Ack(publication.token) for publication in triggers])
+        self.sender.acknowledged([Ack(publication.token) for publication in triggers])
         return {publication.correlation_data.decode() for publication in triggers}
 
     def of(self, topic: str) -> list[Any]:
@@ -142,7 +134,7 @@ class Scene:
 
     async def hear(self, *messages: Message) -> None:
         """The broker brings messages in one read; returns when they are acknowledged."""
-        self.downlink.received(self.link, messages)
+        self.answers.received(self.link, messages)
         await self.chores.idle()
         await self.ledger.committed()
         await self.until(lambda: all(message in self.link.acknowledged for message in messages), "acknowledgements")
@@ -165,14 +157,24 @@ class Scene:
 
 @asynccontextmanager
 async def scene(
-    directory: Path, *, status_timeout_s: float = 3600.0, give_up_after_s: float = 86400.0
+    directory: Path,
+    *,
+    status_timeout_s: float = 3600.0,
+    give_up_after_s: float = 86400.0,
+    max_unanswered: int = 100,
 ) -> AsyncIterator[Scene]:
     """A scene that runs. A task that ends before it is told to fails the test."""
     ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=True)
     await ledger.open()
     async with running_outbox(directory) as outbox:
-        made = Scene(outbox, ledger, status_timeout_s=status_timeout_s, give_up_after_s=give_up_after_s)
-        running = (ledger.run(), made.chores.run(), made.forwarder.run(), made.asking.run())
+        made = Scene(
+            outbox,
+            ledger,
+            status_timeout_s=status_timeout_s,
+            give_up_after_s=give_up_after_s,
+            max_unanswered=max_unanswered,
+        )
+        running = (ledger.run(), made.chores.run(), made.sender.run(), made.asking.run())
         tasks = [asyncio.create_task(run) for run in running]
         for task in tasks:
             task.add_done_callback(
@@ -183,7 +185,7 @@ async def scene(
             assert not made.failed, made.failed
         finally:
             made.asking.down()
-            made.forwarder.down()
+            made.sender.down()
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)

@@ -1,4 +1,4 @@
-"""The forwarder over a real outbox and ledger, with a link that only keeps what is published."""
+"""The sender over a real outbox and ledger, with a link that only keeps what is published."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ import msgspec
 import pytest
 
 from edgeagent.agent.chores import Chores
-from edgeagent.agent.forwarder import Forwarder
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.lives import correlation_of
-from edgeagent.agent.uplink import Addressing
-from edgeagent.common.units import Duration
-from edgeagent.config.tables import Uplink
+from edgeagent.agent.notes import correlation_of
+from edgeagent.agent.uplink_parts import make_uplink
+from edgeagent.common.units import Duration, Size
+from edgeagent.config.tables import AgentConfig, OutboxTable, Uplink
 from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
@@ -49,27 +48,29 @@ GATHERED = RuleSpec(
 class Scene:
     """Everything that an event meets from its acceptance to the broker, settled by the broker."""
 
-    def __init__(self, outbox: Outbox, ledger: Ledger, specs: Sequence[RuleSpec], window: int) -> None:
+    def __init__(self, outbox: Outbox, ledger: Ledger, specs: Sequence[RuleSpec], max_inflight: int) -> None:
         self.clock = TurnedClock()
         self.outbox = outbox
         self.ledger = ledger
         self.rules = RuleSet(specs)
         self.chores = Chores()
         self.intake = EventIntake("gw-1", self.rules, outbox, Dedupe(1000), self.clock, max_event_bytes=16 << 10)
-        self.forwarder = Forwarder(
-            Addressing("gw-1", "argo/workflows/trigger", "argo/workflows/response/{agent}"),
-            Uplink(settle="broker", max_inflight=window),
-            self.rules,
-            outbox,
-            ledger,
-            self.chores,
-            self.clock,
-            max_age_s=1e9,
-            max_event_bytes=16 << 10,
-            park_after=20,
+        config = AgentConfig(
+            uplink=Uplink(settle="broker", max_inflight=max_inflight),
+            outbox=OutboxTable(max_age=Duration(1e9), max_event_bytes=Size(16 << 10)),
+        )
+        parts = make_uplink(
+            config,
+            "gw-1",
+            rules=self.rules,
+            outbox=outbox,
+            ledger=ledger,
+            chores=self.chores,
+            clock=self.clock,
             rule_counts=self.intake.rule_counts,
             firing_limits=self.intake.firing_limits,
         )
+        self.triggers, self.sender = parts.triggers, parts.sender
         self.link = FakeLink()
         self.told: list[Publication] = []  # what the broker took
         self.refused = 0
@@ -81,28 +82,28 @@ class Scene:
 
     def up(self) -> None:
         """The uplink is there."""
-        self.forwarder.up(self.link)
+        self.sender.up(self.link)
 
     def take(self) -> None:
         """The broker takes everything that was published."""
         published, self.link.published = self.link.published, []
         self.told += published
         self.link.room += len(published)
-        self.forwarder.acknowledged([Ack(one.token) for one in published])
+        self.sender.acknowledged([Ack(one.token) for one in published])
 
     def refuse(self, reason_code: int) -> None:
         """The broker does not take what was published."""
         published, self.link.published = self.link.published, []
         self.refused += len(published)
         self.link.room += len(published)
-        self.forwarder.acknowledged([answer(one.token, reason_code) for one in published])
+        self.sender.acknowledged([answer(one.token, reason_code) for one in published])
 
     async def published(self, count: int) -> None:
         """Wait until so much is published that the broker did not take yet."""
         await until(lambda: len(self.link.published) >= count, f"{count} triggers")
 
-    async def forwarder_reads(self) -> None:
-        """Let the forwarder lease what it wants from the disk."""
+    async def sender_reads(self) -> None:
+        """Let the sender lease what it wants from the disk."""
         await self.outbox.barrier()
         await turns(5)
 
@@ -135,7 +136,7 @@ class Scene:
 async def scene(
     directory: Path,
     *specs: RuleSpec,
-    window: int = 100,
+    max_inflight: int = 100,
     filesystem: Filesystem | None = None,
     dead: DeadLimits | None = None,
 ) -> AsyncIterator[Scene]:
@@ -144,12 +145,12 @@ async def scene(
     await ledger.open()
     remembered = RuleSet(specs).remembered
     async with running_outbox(directory, filesystem=filesystem, remembered=remembered, dead=dead) as outbox:
-        made = Scene(outbox, ledger, specs, window)
-        tasks = [asyncio.create_task(run) for run in (ledger.run(), made.chores.run(), made.forwarder.run())]
+        made = Scene(outbox, ledger, specs, max_inflight)
+        tasks = [asyncio.create_task(run) for run in (ledger.run(), made.chores.run(), made.sender.run())]
         try:
             yield made
         finally:
-            made.forwarder.down()
+            made.sender.down()
             await made.chores.idle()
             for task in tasks:
                 task.cancel()
@@ -158,7 +159,7 @@ async def scene(
 
 
 async def test_a_backlog_that_expired_leaves_without_anything_else_happening(tmp_path: Path) -> None:
-    async with scene(tmp_path, msgspec.structs.replace(PLAIN, ttl=Duration(60)), window=10) as made:
+    async with scene(tmp_path, msgspec.structs.replace(PLAIN, ttl=Duration(60)), max_inflight=10) as made:
         for start in range(0, 300, 50):
             await made.accept(*range(start, start + 50))
         made.clock.ms += 61_000
@@ -197,7 +198,7 @@ async def test_windows_of_a_backlog_are_those_that_there_would_have_been(tmp_pat
 async def test_what_overtakes_by_priority_closes_no_window_of_a_backlog_early(tmp_path: Path) -> None:
     normal = msgspec.structs.replace(GATHERED, source="boiler-*")
     high = msgspec.structs.replace(PLAIN, source="pump-*", priority="high")
-    async with scene(tmp_path, normal, high, window=4) as made:
+    async with scene(tmp_path, normal, high, max_inflight=4) as made:
         for number in range(9):
             await made.accept(number)
             made.clock.ms += 1
@@ -216,7 +217,7 @@ async def test_windows_that_closed_before_a_stop_are_sent_after_it_and_their_mem
         promised = await made.accept(1, 2, 3, 4)
         made.up()
         await made.until(lambda: made.intake.rule_counts["many"].gathered == 3, "a window")
-        made.forwarder.down()
+        made.sender.down()
     async with scene(tmp_path, GATHERED) as made:
         assert made.outbox.health.account.pending == 2
         await made.accept(5, 6)
@@ -257,7 +258,7 @@ async def test_windows_that_the_disk_refuses_are_kept_and_closed_later(
 
 async def test_a_newer_trigger_takes_the_place_of_those_that_were_not_sent(tmp_path: Path) -> None:
     latest = msgspec.structs.replace(PLAIN, coalesce="latest")
-    async with scene(tmp_path, latest, window=2) as made:
+    async with scene(tmp_path, latest, max_inflight=2) as made:
         made.link.room = 1
         first = await made.accept(1, source="boiler-2")
         promised = await made.accept(2, 3, 4)
@@ -279,7 +280,7 @@ async def test_what_was_published_is_not_merged_into_a_newer_one(tmp_path: Path)
         await made.accept(1)
         await made.published(1)
         await made.accept(2)
-        made.forwarder.down()
+        made.sender.down()
         made.link = FakeLink()
         made.up()
         await made.account(settled=2, merged=0, pending=0)
@@ -318,7 +319,7 @@ async def test_a_backlog_that_nobody_heard_flows_within_a_minute_when_somebody_d
         while len(made.told) < 150:
             made.take()
             await time.turn(0.5)
-            await made.forwarder_reads()
+            await made.sender_reads()
             waited_s += 0.5
             assert waited_s < 75, f"{len(made.told)} of 150"
         assert sorted(map(int, made.arguments())) == list(range(150))
@@ -350,13 +351,13 @@ async def bad(made: Scene, *numbers: int) -> None:
 
 
 async def test_what_has_no_place_among_the_dead_letters_holds_up_nothing_and_gets_one_later(tmp_path: Path) -> None:
-    async with scene(tmp_path, PLAIN, window=10, dead=DeadLimits(max_count=5)) as made:
+    async with scene(tmp_path, PLAIN, max_inflight=10, dead=DeadLimits(max_count=5)) as made:
         made.up()
         await bad(made, *range(30))
         await made.accept(1)
         await made.account(dead=5, pending=25, settled=1)
         assert made.arguments() == [1]
-        await made.until(lambda: len(made.forwarder.window) == 0, "an empty window")
+        await made.until(lambda: len(made.triggers) == 0, "nothing in flight")
         parked = await find(made.outbox, PARKED, lambda _: True, 100)
         assert {leased.moved.reason for leased in parked if leased.moved} == {"parameter: n: the event has no body.n"}
         assert (await made.ledger.get(correlation_of(parked[0]))).report.state is State.REJECTED  # type: ignore[union-attr]
@@ -368,11 +369,11 @@ async def test_what_has_no_place_among_the_dead_letters_holds_up_nothing_and_get
 
 
 async def test_a_restart_knows_which_parked_ones_are_final(tmp_path: Path) -> None:
-    async with scene(tmp_path, PLAIN, window=10, dead=DeadLimits(max_count=1)) as made:
+    async with scene(tmp_path, PLAIN, max_inflight=10, dead=DeadLimits(max_count=1)) as made:
         made.up()
         await bad(made, *range(4))
         await made.account(dead=1, pending=3)
-    async with scene(tmp_path, PLAIN, window=10) as again:
+    async with scene(tmp_path, PLAIN, max_inflight=10) as again:
         again.up()
         await again.account(dead=4, pending=0)
         assert again.told == []
@@ -381,7 +382,7 @@ async def test_a_restart_knows_which_parked_ones_are_final(tmp_path: Path) -> No
 
 
 async def test_dead_letters_may_give_way_to_newer_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    async with scene(tmp_path, PLAIN, window=10, dead=DeadLimits(max_count=40, when_full="drop_oldest")) as made:
+    async with scene(tmp_path, PLAIN, max_inflight=10, dead=DeadLimits(max_count=40, when_full="drop_oldest")) as made:
         made.up()
         await bad(made, *range(60))
         await made.accept(1)

@@ -1,7 +1,7 @@
-"""The downlink: the engine's answers and status updates, from the uplink's broker (contract sections 4 and 5).
+"""The engine's answers and its status updates, as they come from the uplink's broker (contract sections 4 and 5).
 
 Messages are worked off in order, as chores, and acknowledged to the broker when the ledger has committed what they
-said, which may be a moment later. A malformed one is told, counted and acknowledged: it loses nothing else.
+said, which may be a moment later. A malformed one is logged, counted and acknowledged: nothing else is lost by it.
 """
 
 from __future__ import annotations
@@ -12,21 +12,19 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import msgspec
-
-from edgeagent.agent import causes
+from edgeagent.agent import causes, notices
+from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.forwarder import Forwarder
-from edgeagent.agent.lives import Out
+from edgeagent.agent.counts import AnswerCounts
+from edgeagent.agent.inflight import TriggerInFlight
+from edgeagent.agent.replies import Replies
 from edgeagent.agent.route import Asked
-from edgeagent.agent.uplink import Addressing
+from edgeagent.agent.triggers import Triggers
+from edgeagent.agent.trouble import Trouble
 from edgeagent.common.foreign import shown
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, Leased
-from edgeagent.outbox.search import find
 from edgeagent.ports.link import Link, Message, Publication
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire import lifecycle
@@ -34,9 +32,7 @@ from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import (
     STATUS_INVALID,
     STATUS_RECEIVED,
-    Report,
     Response,
-    State,
     Status,
     StatusReply,
     cut,
@@ -51,51 +47,41 @@ _RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
-class DownlinkCounts(msgspec.Struct):
-    """Since the agent started, in messages. `replies_refused`: statuses that wanted an answer where none may go.
+class Answers:
+    """What the engine says of triggers: responses, statuses, and our replies to statuses that ask for one.
 
-    `redirected`: answers that asked for triggers on our own topic; `redirects_ignored` of them were to messages that
-    are not ours.
+    Owns the messages that are not worked off yet. Promises that a message is acknowledged to the broker only when the
+    ledger has committed what it said, and that a trigger which the engine has taken leaves the outbox although the
+    ledger fails. Must never publish anything but replies: what is to be sent again becomes ready, and the sender is
+    told by the hook of `Triggers`.
     """
-
-    responses: int = 0
-    statuses: int = 0
-    malformed: int = 0
-    dry_run: int = 0
-    replies_refused: int = 0
-    redirected: int = 0
-    redirects_ignored: int = 0
-
-
-class Downlink:
-    """See the module."""
 
     def __init__(
         self,
         addressing: Addressing,
-        forwarder: Forwarder,
+        triggers: Triggers,
         rules: RuleSet,
-        outbox: Outbox,
         ledger: Ledger,
         chores: Chores,
         clock: Clock,
+        trouble: Trouble,
         *,
         heard: Callable[[str], None],
         accept_dry_run: bool,
     ) -> None:
         """`heard` is called with the correlation id of each status of ours, also of one that changes nothing."""
-        self.counts = DownlinkCounts()
+        self.counts = AnswerCounts()
+        self._replies = Replies(addressing, self.counts)
         self._addressing = addressing
-        self._forwarder = forwarder
+        self._triggers = triggers
         self._rules = rules
-        self._outbox = outbox
         self._ledger = ledger
         self._chores = chores
         self._clock = clock
+        self._trouble = trouble
         self._heard = heard
         self._accept_dry_run = accept_dry_run
-        self._dry_run_told: set[bool] = set()  # of answers that take a trigger, and of those that refuse one
-        self._reply_told = False
+        self._dry_run_noticed: set[bool] = set()  # of answers that take a trigger, and of those that refuse one
         self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not worked off: at most the receive maximum
         self._early: dict[str, Life] = {}  # lives of triggers that held messages settled before the ledger knew
         self._failing = False
@@ -113,7 +99,9 @@ class Downlink:
 
     async def _work_off(self) -> None:
         """Work off what is held, in order. While the ledger fails it stays held, and what it settles is settled."""
-        self._retry = None
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
         try:
             while self._held:
                 link, messages = self._held[0]
@@ -122,7 +110,7 @@ class Downlink:
                     if message.topic == self._addressing.response_topic:
                         await self._response(message)
                     elif (reply := await self._status(message)) is not None:
-                        replies += self._reply(message, reply)
+                        replies += self._replies.to(message, reply)
                 self._held.popleft()
                 self._ledger.when_kept(len(messages), partial(_done, link, messages, replies))
         except StorageFailed as exc:
@@ -130,9 +118,7 @@ class Downlink:
                 _log.warning("answers cannot be kept, trying again: %s", exc, extra={"event": "downlink_unkept"})
             self._failing = True
             self._settle_held()
-            if self._retry is None:
-                loop = asyncio.get_running_loop()
-                self._retry = loop.call_later(_RETRY_S, self._chores.leave, self._work_off)
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._chores.leave, self._work_off)
         else:
             self._failing = False
             self._early.clear()
@@ -153,13 +139,13 @@ class Downlink:
                         status = parse_status(message.payload)
                         correlation, taken, dry_run = status.correlation_id, True, status.dry_run
                 except MessageError:
-                    continue  # told when it is worked off
-                entry = self._forwarder.window.find(correlation)
+                    continue  # logged when it is worked off
+                entry = self._triggers.find(correlation)
                 if entry is not None and taken and (self._accept_dry_run or not dry_run):
-                    life = self._forwarder.lives.begun(entry)
+                    life = self._triggers.begun(entry)
                     if life is not None:
                         self._early[correlation] = life
-                    self._forwarder.settled(entry)
+                    self._triggers.settle(entry)
 
     async def _response(self, message: Message) -> None:
         try:
@@ -168,18 +154,20 @@ class Downlink:
             self._malformed(message, exc)
             return
         self.counts.responses += 1
-        entry = self._forwarder.window.find(response.correlation_id)
+        entry = self._triggers.find(response.correlation_id)
         if response.trigger_topic and self._redirected(entry, response):
             return
         rehearsal = response.dry_run and not self._accept_dry_run
         rule, namespace = self._concerns(entry)
-        self._forwarder.answered(response.code, rule, namespace, rehearsal=rehearsal)
+        if not rehearsal:
+            self._trouble.over()
+        self._triggers.answered(response.code, rule, namespace, rehearsal=rehearsal)
         if rehearsal:
             refusal = _reason(response) if response.code != _SUCCESS else ""
             self._rehearsal(response.correlation_id, refusal)
             if entry is not None:
-                self._forwarder.trouble.rehearsed(refusal)
-                self._forwarder.again(entry, response.retry_after_s, causes.REHEARSAL)
+                self._trouble.rehearsed(refusal)
+                self._triggers.rest(entry, causes.REHEARSAL, response.retry_after_s)
         elif response.code == _SUCCESS:
             await self._taken(response)
         elif entry is None:
@@ -197,33 +185,38 @@ class Downlink:
                     "code": response.code,
                 },
             )
-            self._forwarder.trouble.deferred(_reason(response))
-            cause = causes.of_answer(response.code, namespace, rule)
-            self._forwarder.again(entry, response.retry_after_s, cause)
+            self._trouble.deferred(_reason(response))
+            self._triggers.rest(entry, causes.of_answer(response.code, namespace, rule), response.retry_after_s)
         else:
             reason = cut(": ".join(text for text in (response.error, response.detail) if text))
-            self._forwarder.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
+            self._triggers.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
 
-    def _redirected(self, entry: Out | None, response: Response) -> bool:
+    def _redirected(self, entry: TriggerInFlight | None, response: Response) -> bool:
         """Whether an answer says where to publish, and no more: anybody may have provoked it in our name."""
         if response.code != _FORBIDDEN or not response.retryable:
             return False
-        asked = self._forwarder.redirected(entry, response.trigger_topic)
+        route = self._addressing.route
+        sent_on = entry.topic if entry is not None else ""
+        asked = route.asked(response.trigger_topic, sent_on, asyncio.get_running_loop().time())
+        if asked is Asked.MOVED:
+            notices.topic_learned(route.topic)
+        if entry is not None and asked in {Asked.MOVED, Asked.LATE}:
+            self._triggers.resend(entry)
         self.counts.redirected += asked is not Asked.NOTHING
         self.counts.redirects_ignored += asked is Asked.NOT_OURS
         return asked is not Asked.NOTHING
 
-    def _concerns(self, entry: Out | None) -> tuple[str, str]:
+    def _concerns(self, entry: TriggerInFlight | None) -> tuple[str, str]:
         """The rule and the namespace that an answer to this trigger says something about; empty when it is not out."""
         name = entry.item.rule if entry is not None else ""
         rule = self._rules.get(name)
         return name, rule.namespace if rule is not None else ""
 
     async def _taken(self, response: Response) -> None:
-        entry = self._forwarder.window.find(response.correlation_id)
-        begun = self._early.get(response.correlation_id) or self._forwarder.lives.begun(entry)
+        entry = self._triggers.find(response.correlation_id)
+        begun = self._early.get(response.correlation_id) or self._triggers.begun(entry)
         if entry is not None:
-            self._forwarder.settled(entry)
+            self._triggers.settle(entry)
         before = await self._ledger.get(response.correlation_id)
         at = self._clock.now()
 
@@ -233,7 +226,7 @@ class Downlink:
 
         await self._ledger.change(response.correlation_id, step)
         if before is not None:
-            await self._late(before)
+            await self._triggers.late(before.report)
 
     async def _status(self, message: Message) -> StatusReply | None:
         """Take a status; returns the answer to it, if its sender wants one, None when it is not for us to answer."""
@@ -256,13 +249,14 @@ class Downlink:
         if known is None:
             known = await self._ledger.by_workflow(status.workflow_id)
         correlation = known.report.correlation_id if known is not None else status.correlation_id
-        entry = self._forwarder.window.find(correlation)
+        entry = self._triggers.find(correlation)
         if known is None and entry is None and correlation not in self._early:
             return False
-        begun = self._early.get(correlation) or self._forwarder.lives.begun(entry)
+        begun = self._early.get(correlation) or self._triggers.begun(entry)
         if entry is not None:
-            self._forwarder.answered(_SUCCESS, *self._concerns(entry))
-            self._forwarder.settled(entry)
+            self._trouble.over()
+            self._triggers.answered(_SUCCESS, *self._concerns(entry), rehearsal=False)
+            self._triggers.settle(entry)
         at = self._clock.now()
 
         def step(life: Life | None) -> Life | None:
@@ -272,56 +266,15 @@ class Downlink:
         await self._ledger.change(correlation, step)
         self._heard(correlation)
         if known is not None:
-            await self._late(known)
+            await self._triggers.late(known.report)
         return True
-
-    async def _late(self, before: Life) -> None:
-        """A trigger that had been given up came to something after all: the account is put right."""
-        report = before.report
-        if report.state in {State.EXPIRED, State.MERGED}:
-            await self._outbox.late(EXPIRED if report.state is State.EXPIRED else MERGED)
-        elif report.state is State.REJECTED:
-            for log in (DEAD, PARKED):  # parked: it has no place among the dead letters
-                found = await find(self._outbox, log, lambda leased: _is(leased, report), 1)
-                self._outbox.release(found, SETTLED)
-
-    def _reply(self, message: Message, reply: StatusReply) -> Sequence[Publication]:
-        """The answer to a status update that asks for one: at QoS 0, and none when it comes a second time.
-
-        So one that a broker takes offence at costs a connection at most once. Where it goes the sender chose: only
-        below `uplink.reply_prefix`, or he could have us speak in anybody's name.
-        """
-        topic = message.response_topic
-        if not topic or message.duplicate:
-            return ()
-        if not self._addressing.may_reply_on(topic):
-            self.counts.replies_refused += 1
-            if not self._reply_told:
-                self._reply_told = True
-                _log.warning(
-                    "a status update wants its answer on %s, which is not below uplink.reply_prefix: it gets none, and "
-                    "others like it are only counted",
-                    shown(topic),
-                    extra={"event": "reply_refused"},
-                )
-            return ()
-        return (
-            Publication(
-                token=0,
-                topic=topic,
-                payload=msgspec.json.encode(reply),
-                qos=0,
-                content_type="application/json",
-                correlation_data=message.correlation_data,
-            ),
-        )
 
     def _rehearsal(self, correlation: str, refusal: str = "") -> None:
         """A dry-run dispatcher spoke. `refusal`: the code and the reason for which it does not take the trigger."""
         self.counts.dry_run += 1
-        if bool(refusal) in self._dry_run_told:
+        if bool(refusal) in self._dry_run_noticed:
             return
-        self._dry_run_told.add(bool(refusal))
+        self._dry_run_noticed.add(bool(refusal))
         _log.warning(
             "a dry-run dispatcher %s, which does not count: triggers are kept until a real engine takes them; "
             "for a rehearsal set uplink.accept_dry_run = true",
@@ -349,8 +302,3 @@ def _done(link: Link, messages: Sequence[Message], replies: Sequence[Publication
 def _reason(response: Response) -> str:
     """The code and the reason of an answer, in the engine's words."""
     return " ".join([str(response.code), ": ".join(text for text in (response.error, response.detail) if text)]).strip()
-
-
-def _is(leased: Leased, report: Report) -> bool:
-    record = leased.record
-    return (record.source, record.id, leased.rule) == (report.source, report.event_id, report.rule)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from edgeagent.agent.lives import Out
+from edgeagent.agent.inflight import TriggerInFlight
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import Leased
 
@@ -26,8 +26,12 @@ _WOKEN_S = 2.0
 _MOST_DOUBLINGS = 7
 
 
-class ParkedLane:
-    """See the module. Times are seconds of the loop's clock."""
+class ParkedTriggers:
+    """The log of parked triggers, and when the next of them is tried. Times are seconds of the loop's clock.
+
+    Owns which one is in flight: at most one. Promises that each gets its turn before one is tried again. Must never let
+    one go that is final: that waits here for a place among the dead letters.
+    """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
@@ -35,7 +39,7 @@ class ParkedLane:
         self._round_over = True
         self._tried = 0  # how many of this round
         self._waits_for_place = False  # some were passed over
-        self._out: Out | None = None
+        self._out: TriggerInFlight | None = None
         self._next_at = 0.0
         self._ended_at = 0.0
         self._in_vain = 0  # how often one was tried because others were answered, and was not answered itself
@@ -84,18 +88,18 @@ class ParkedLane:
         if woken_at < self._next_at:
             self._next_at, self._is_woken = woken_at, True
 
-    def sent(self, entry: Out) -> None:
-        """It is in the window."""
+    def sent(self, entry: TriggerInFlight) -> None:
+        """It is in flight."""
         self._out, self._is_suspect = entry, False
 
-    def suspected(self, entry: Out) -> None:
+    def suspected(self, entry: TriggerInFlight) -> None:
         """The connection ended over a trigger; if it is the parked one, wait ever longer until the next."""
         if entry is self._out:
             self._suspected += 1
             self._is_suspect = True
 
-    def ended(self, entry: Out, now: float, *, answered: bool) -> None:
-        """A trigger left the window; if it was the parked one, see when the next is tried."""
+    def ended(self, entry: TriggerInFlight, now: float, *, answered: bool) -> None:
+        """A trigger is no longer in flight; if it was the parked one, see when the next is tried."""
         if entry is not self._out:
             return
         self._out = None

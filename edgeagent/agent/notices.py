@@ -1,17 +1,58 @@
-"""What the operator is told of triggers that do not go their way."""
+"""What the operator is told of connections, and of triggers that do not go their way."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from typing import Any
 
-from edgeagent.agent.lives import Out
-from edgeagent.errors import DeadLettersFull, OutboxError
+from edgeagent.agent.inflight import TriggerInFlight
+from edgeagent.errors import DeadLettersFull, Denied, OutboxError, UplinkError
 from edgeagent.ports.link import PublishRefused
 
 _log = logging.getLogger(__name__)
 
 
-def suspected(entry: Out, delay_s: float) -> None:
+class ConnectionNotices:
+    """What the operator is told of a connection: its ups and downs, once each, not at every attempt.
+
+    Owns what was wrong last, for the statistics. Must never tell the same error twice in a row.
+    """
+
+    def __init__(self, name: str, addresses: Sequence[str], consequence: str) -> None:
+        """`consequence`: what a lost connection means, in a few words."""
+        self._connected = False
+        self._error = ""
+        self._name = name
+        self._address = ", ".join(addresses)
+        self._consequence = consequence
+
+    def up(self) -> None:
+        """It is there."""
+        self._connected, self._error = True, ""
+        _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
+
+    def down(self, error: UplinkError) -> None:
+        """It ended, or an attempt failed."""
+        is_known = str(error) == self._error
+        self._connected, self._error = False, str(error)
+        if is_known:
+            return
+        _log.log(
+            logging.ERROR if isinstance(error, Denied) else logging.WARNING,
+            "%s: %s; %s",
+            self._name,
+            error,
+            self._consequence,
+            extra={"event": "link_down", "link": self._name},
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Whether it is there, and what was wrong last, ready for JSON."""
+        return {"address": self._address, "connected": self._connected, "error": self._error}
+
+
+def suspected(entry: TriggerInFlight, delay_s: float) -> None:
     """Connections end over it."""
     _log.warning(
         "the connection ended again when only trigger %s was out: others go first, it is sent again in %.0f s",
@@ -21,7 +62,7 @@ def suspected(entry: Out, delay_s: float) -> None:
     )
 
 
-def refused(entry: Out, error: PublishRefused, code: int, delay_s: float) -> None:
+def refused(entry: TriggerInFlight, error: PublishRefused, code: int, delay_s: float) -> None:
     """The broker does not take it now."""
     _log.warning(
         "%s; trigger %s is sent again in %.0f s",
@@ -41,7 +82,7 @@ def topic_learned(topic: str) -> None:
     )
 
 
-def topic_refused(entry: Out, error: PublishRefused, topic: str) -> None:
+def topic_refused(entry: TriggerInFlight, error: PublishRefused, topic: str) -> None:
     """The broker does not take triggers on the topic that was learned."""
     _log.warning(
         "%s on %s, where the dispatcher asks for this gateway's triggers: allow it in the broker's access list; "
@@ -53,7 +94,7 @@ def topic_refused(entry: Out, error: PublishRefused, topic: str) -> None:
     )
 
 
-def expired(entry: Out) -> None:
+def expired(entry: TriggerInFlight) -> None:
     """It is too old."""
     leased = entry.item
     _log.error(
@@ -66,7 +107,7 @@ def expired(entry: Out) -> None:
     )
 
 
-def buried(entry: Out, reason: str, code: int) -> None:
+def buried(entry: TriggerInFlight, reason: str, code: int) -> None:
     """It is a dead letter."""
     _log.error(
         "trigger %s of %s is a dead letter: %s (see `edgeagent dead ls`)",
@@ -77,7 +118,7 @@ def buried(entry: Out, reason: str, code: int) -> None:
     )
 
 
-def not_buried(entry: Out, error: OutboxError) -> None:
+def not_buried(entry: TriggerInFlight, error: OutboxError) -> None:
     """It ought to be a dead letter, and the disk is against it."""
     _log.warning(
         "trigger %s stays in the outbox, its dead letter cannot be written: %s",
@@ -87,7 +128,7 @@ def not_buried(entry: Out, error: OutboxError) -> None:
     )
 
 
-def no_place(entry: Out, reason: str, error: DeadLettersFull, *, loud: bool) -> None:
+def no_place(entry: TriggerInFlight, reason: str, error: DeadLettersFull, *, loud: bool) -> None:
     """It ought to be a dead letter, and there are as many as are kept. `loud`: somebody must act."""
     _log.log(
         logging.ERROR if loud else logging.INFO,
@@ -100,7 +141,7 @@ def no_place(entry: Out, reason: str, error: DeadLettersFull, *, loud: bool) -> 
     )
 
 
-def parked(entry: Out) -> None:
+def parked(entry: TriggerInFlight) -> None:
     """Nobody answered it."""
     _log.warning(
         "trigger %s of %s is parked after %d tries: it is tried again from time to time until its ttl",

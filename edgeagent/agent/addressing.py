@@ -1,16 +1,9 @@
-"""The uplink's messages: a trigger as a publication, and who is told what about the connection."""
+"""Where messages of the uplink go: a trigger as a publication, what is subscribed to, and where answers may go."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-from typing import Any
-
-from edgeagent.agent.clock import Moment
 from edgeagent.agent.route import Route
-from edgeagent.common.elapsed import Instant, elapsed
 from edgeagent.config.tables import Uplink
-from edgeagent.errors import Denied, UplinkError
 from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication, Subscription
 from edgeagent.rules.ruleset import Rule
@@ -18,11 +11,13 @@ from edgeagent.rules.trigger import render, traceparent
 from edgeagent.wire.topics import RESPONSE, is_below, status_topics, with_agent
 
 _JSON = "application/json"
-_log = logging.getLogger(__name__)
 
 
 class Addressing:
-    """Where this agent's triggers go, where their answers come, and where it may answer itself."""
+    """Where this agent's triggers go, where their answers come, and where it may answer itself.
+
+    Owns the agent's topics as they are configured; where triggers go now is `route`'s. Must never publish.
+    """
 
     def __init__(self, agent: str, trigger_topic: str, response_topic: str, reply_prefix: str = RESPONSE) -> None:
         """Take the configured topics, with `{agent}` in them."""
@@ -66,52 +61,6 @@ class Addressing:
                 ("traceparent", traceparent(record, correlation)),
             ),
         )
-
-
-def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:
-    """How long ago the event was accepted, at least: the time switched off counts where both clocks were right."""
-    record = leased.record
-    if leased.boot == boot:  # nearly always, and then one clock says all that `elapsed` would
-        age_ms = moment.uptime_ms - record.uptime_ms
-        return age_ms / 1000 if age_ms > 0 else 0.0
-    accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
-    return elapsed(accepted, Instant(moment.now_ms, moment.uptime_ms, boot)).s
-
-
-class ConnectionTold:
-    """Tells the operator of a connection's ups and downs, once each, not at every attempt."""
-
-    def __init__(self, name: str, addresses: Sequence[str], consequence: str) -> None:
-        """`consequence`: what a lost connection means, in a few words."""
-        self._connected = False
-        self._error = ""
-        self._name = name
-        self._address = ", ".join(addresses)
-        self._consequence = consequence
-
-    def up(self) -> None:
-        """It is there."""
-        self._connected, self._error = True, ""
-        _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
-
-    def down(self, error: UplinkError) -> None:
-        """It ended, or an attempt failed."""
-        told = str(error) == self._error
-        self._connected, self._error = False, str(error)
-        if told:
-            return
-        _log.log(
-            logging.ERROR if isinstance(error, Denied) else logging.WARNING,
-            "%s: %s; %s",
-            self._name,
-            error,
-            self._consequence,
-            extra={"event": "link_down", "link": self._name},
-        )
-
-    def stats(self) -> dict[str, Any]:
-        """Whether it is there, and what was wrong last, ready for JSON."""
-        return {"address": self._address, "connected": self._connected, "error": self._error}
 
 
 def uplink_subscriptions(uplink: Uplink, agent: str) -> list[Subscription]:

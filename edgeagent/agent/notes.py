@@ -1,10 +1,10 @@
-"""What the ledger is told of triggers that are out: how each life begins, and how it ends without an answer."""
+"""What the ledger is told of triggers in flight: how each life begins, and how it ends without an answer."""
 
 from __future__ import annotations
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.inflight import InFlight
+from edgeagent.agent.inflight import TriggerInFlight
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.records import Leased
 from edgeagent.rules.ruleset import RuleSet
@@ -13,11 +13,13 @@ from edgeagent.wire import lifecycle
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
-Out = InFlight[Leased]
 
+class LedgerNotes:
+    """What the ledger is told of triggers without an answer of the engine.
 
-class Lives:
-    """See the module."""
+    Owns no state. Promises that of a rule that is not followed (`track = false`) nothing is written, and that what the
+    ledger knows already is carried on, never begun anew. Must never end a trigger: it writes down what others decided.
+    """
 
     def __init__(self, ledger: Ledger, rules: RuleSet, clock: Clock, chores: Chores, *, ends_published: bool) -> None:
         """`ends_published`: with settle = "broker" nothing comes after `published`."""
@@ -32,13 +34,13 @@ class Lives:
         rule = self._rules.get(name)
         return rule is None or rule.track
 
-    def begun(self, entry: Out | None, state: State = State.PUBLISHED, error: str = "") -> Life | None:
+    def begun(self, entry: TriggerInFlight | None, state: State = State.PUBLISHED, error: str = "") -> Life | None:
         """A life that begins with this state; None for a trigger that is not out, or not followed."""
         if entry is None or not self.tracks(entry.item.rule):
             return None
         return self._life(entry.item, entry.correlation_id, state, error)
 
-    def published(self, entry: Out) -> None:
+    def published(self, entry: TriggerInFlight) -> None:
         """The broker took one that is followed (`tracks`)."""
         life = self.begun(entry)
         if life is None:
@@ -67,7 +69,7 @@ class Lives:
 
         await self._ledger.change(correlation, merge)
 
-    async def ended(self, entry: Out, state: State, reason: str) -> None:
+    async def ended(self, entry: TriggerInFlight, state: State, reason: str) -> None:
         """It was given up, with the reason."""
         begun = self.begun(entry, state, reason)
         if begun is None:

@@ -1,0 +1,107 @@
+"""Where triggers come from before they are in flight: the leased ones, through the windows of rules, and the parked."""
+
+from __future__ import annotations
+
+import asyncio
+
+from edgeagent.agent.clock import Moment
+from edgeagent.agent.leases import Leases
+from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.parked import ParkedTriggers
+from edgeagent.agent.triggers import Triggers
+from edgeagent.agent.windows import Windows
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.records import WINDOWS, Leased
+from edgeagent.rules.ruleset import RuleSet
+
+
+class Feed:
+    """Takes up what may be in flight, as far as there are places.
+
+    Owns when to look again for a window that closes by itself. Promises that each leased trigger goes one way: in
+    flight, or into a window of its rule. Must never take up more than there are places, less those that closed windows
+    will need.
+    """
+
+    def __init__(
+        self,
+        triggers: Triggers,
+        leases: Leases,
+        windows: Windows,
+        parked: ParkedTriggers,
+        rules: RuleSet,
+        lifetime: Lifetime,
+    ) -> None:
+        self._triggers = triggers
+        self._leases = leases
+        self._windows = windows
+        self._parked = parked
+        self._rules = rules
+        self._lifetime = lifetime
+        self._window_due_at: float | None = None  # when an open window closes, if nothing comes before
+        self._now = asyncio.get_running_loop().time
+
+    @property
+    def is_short(self) -> bool:
+        """Whether there are places, and `read` may bring something for them."""
+        return self._places > 0 and self._leases.unread
+
+    @property
+    def _places(self) -> int:
+        return self._triggers.vacancy - self._windows.closing
+
+    def fill(self, now: float, moment: Moment) -> None:
+        """Take up what is leased, as far as there are places, and close the windows that are due."""
+        leased: Leased | None = None
+        while (places := self._places) > 0 and (taken := self._leases.take(places)):
+            for leased in taken:
+                self._take(leased, moment)
+        if leased is not None:
+            self._windows.passed(leased)
+        self._window_due_at = None
+        if self._places > 0 and not self._leases.unread:
+            left_s = self._windows.caught_up(moment)
+            self._window_due_at = now + left_s if left_s is not None else None
+
+    async def read(self) -> None:
+        """Lease from the disk what is not in memory. A disk that cannot be read is tried again later."""
+        await self._leases.read()
+
+    def wants_parked(self, now: float) -> bool:
+        """Whether it is time to try the next parked trigger."""
+        return self._parked.wanted(now)
+
+    async def take_parked(self) -> None:
+        """Take up the next parked trigger; one that is final goes to the dead letters instead of being sent."""
+        try:
+            leased = await self._parked.next()
+        except StorageFailed as exc:
+            self._leases.unreadable(exc)
+            return
+        entry = self._triggers.take_up(leased, self._rules.get(leased.rule)) if leased is not None else None
+        if entry is None:
+            self._parked.wait(self._now())
+            return
+        self._parked.sent(entry)
+        if entry.item.is_doomed and entry.item.moved is not None:
+            self._triggers.give_up(entry, entry.item.moved.reason, entry.item.moved.code)
+
+    def next_deadline(self, now: float) -> float | None:
+        """When there is something to do without anything else happening; a parked one that is due is being read."""
+        parked_at = self._parked.next_deadline()
+        if parked_at is None or parked_at <= now:
+            return self._window_due_at
+        return parked_at if self._window_due_at is None else min(parked_at, self._window_due_at)
+
+    def _take(self, leased: Leased, moment: Moment) -> None:
+        """Take up a leased trigger: on its own, or into a window of its rule."""
+        rule = self._rules.get(leased.rule)
+        if rule is not None and rule.window is not None and not leased.record.events:
+            if self._lifetime.left_s(leased, rule, moment) > 0:
+                self._windows.take(leased, rule, rule.window, moment)
+            else:
+                self._triggers.take_up(leased, rule)  # it expires, alone
+            return
+        if leased.log == WINDOWS:
+            self._windows.resumed(leased)
+        self._triggers.take_up(leased, rule)

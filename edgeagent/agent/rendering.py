@@ -1,0 +1,91 @@
+"""Triggers that are due become publications, from their rules' present text; some end here instead of being sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgeagent.agent.addressing import Addressing
+from edgeagent.agent.clock import Moment
+from edgeagent.agent.counts import TriggerCounts
+from edgeagent.agent.inflight import TriggerInFlight
+from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.triggers import Triggers
+from edgeagent.common.elapsed import Instant, is_later
+from edgeagent.errors import MessageError
+from edgeagent.outbox.records import Leased
+from edgeagent.ports.link import Publication
+from edgeagent.rules.firing_limits import FiringLimits
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.trigger import correlation_id
+
+
+class Renderer:
+    """Makes the publications of triggers that are due.
+
+    Owns nothing. Promises that of each trigger that is due there is a publication, or its end: its rule is gone, it is
+    too old, a newer one stands for it, or it cannot be rendered. Must never publish.
+    """
+
+    def __init__(
+        self,
+        triggers: Triggers,
+        addressing: Addressing,
+        rules: RuleSet,
+        firing_limits: FiringLimits,
+        lifetime: Lifetime,
+        counts: TriggerCounts,
+        *,
+        qos: int,
+    ) -> None:
+        self._triggers = triggers
+        self._addressing = addressing
+        self._rules = rules
+        self._firing_limits = firing_limits
+        self._lifetime = lifetime
+        self._counts = counts
+        self._qos = qos
+
+    def render(self, due: Sequence[TriggerInFlight], moment: Moment) -> list[Publication]:
+        """The publications, in the order of the triggers; fewer than those where some end instead."""
+        publications: list[Publication] = []
+        for entry in due:
+            publication = self._publication(entry, moment)
+            if publication is not None:
+                publications.append(publication)
+                if entry.tries > 1:
+                    self._counts.republished += 1
+        return publications
+
+    def _publication(self, entry: TriggerInFlight, moment: Moment) -> Publication | None:
+        """The trigger as a publication; None when it ends here instead."""
+        leased = entry.item
+        rule = self._rules.get(leased.rule)
+        if rule is None:
+            self._triggers.give_up(entry, "rule removed", 0)
+            return None
+        left_s = self._lifetime.left_s(leased, rule, moment)
+        if left_s <= 0:
+            self._triggers.expire(entry)
+            return None
+        if rule.coalesce and entry.tries == 1 and (newer := self._newer(leased)):
+            self._triggers.merge(entry, newer)
+            return None
+        entry.topic = self._addressing.route.topic
+        try:
+            return self._addressing.publication(
+                entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s, self._qos
+            )
+        except MessageError as exc:
+            self._triggers.give_up(entry, str(exc), 0)
+            return None
+
+    def _newer(self, leased: Leased) -> str:
+        """The correlation id of the trigger that stands for this one, which was never published; empty if none does."""
+        record, boot = leased.record, self._lifetime.boot
+        newest = self._firing_limits.newest(leased.rule, record.source)
+        if newest is None or newest.event_id == record.id or leased.moved is not None:
+            return ""
+        accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
+        if not is_later(newest.at, accepted, boot):
+            return ""
+        return correlation_id(record.agent, record.source, newest.event_id, leased.rule)

@@ -1,0 +1,57 @@
+"""What is replied to a status update whose sender asks for it (contract section 5)."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import msgspec
+
+from edgeagent.agent.addressing import Addressing
+from edgeagent.agent.counts import AnswerCounts
+from edgeagent.common.foreign import shown
+from edgeagent.ports.link import Message, Publication
+from edgeagent.wire.messages import StatusReply
+
+_log = logging.getLogger(__name__)
+
+
+class Replies:
+    """Addresses the replies to status updates.
+
+    Owns whether the operator knows that one was refused. Promises one reply at most, at QoS 0, so that one at which a
+    broker takes offence costs a connection at most once. Must never send one elsewhere than below
+    `uplink.reply_prefix`: the sender chooses the topic, and could have us speak in anybody's name.
+    """
+
+    def __init__(self, addressing: Addressing, counts: AnswerCounts) -> None:
+        self._addressing = addressing
+        self._counts = counts
+        self._refusal_noticed = False
+
+    def to(self, message: Message, reply: StatusReply) -> Sequence[Publication]:
+        """The publication of a reply; none if nobody asks for it, if the message came before, or where none may go."""
+        topic = message.response_topic
+        if not topic or message.duplicate:
+            return ()
+        if not self._addressing.may_reply_on(topic):
+            self._counts.replies_refused += 1
+            if not self._refusal_noticed:
+                self._refusal_noticed = True
+                _log.warning(
+                    "a status update wants its answer on %s, which is not below uplink.reply_prefix: it gets none, and "
+                    "others like it are only counted",
+                    shown(topic),
+                    extra={"event": "reply_refused"},
+                )
+            return ()
+        return (
+            Publication(
+                token=0,
+                topic=topic,
+                payload=msgspec.json.encode(reply),
+                qos=0,
+                content_type="application/json",
+                correlation_data=message.correlation_data,
+            ),
+        )

@@ -1,0 +1,277 @@
+"""Triggers in flight, from their lease out of the outbox to their end (contract section 3).
+
+The sender and the answers are equals over this owner. Beside it stand the set of what is in flight (`agent.inflight`,
+without I/O), the ways out of it (`agent.releases`), the pace of parked triggers (`agent.parked`) and what the ledger is
+told (`agent.notes`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from edgeagent.agent import causes, notices
+from edgeagent.agent.causes import Cause
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.counts import TriggerCounters
+from edgeagent.agent.inflight import FlightPhase, InFlightSet, TriggerInFlight
+from edgeagent.agent.notes import LedgerNotes, correlation_of
+from edgeagent.agent.parked import ParkedTriggers
+from edgeagent.agent.releases import Releases
+from edgeagent.common.foreign import line
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, WINDOWS, Leased
+from edgeagent.outbox.search import find
+from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.trigger import correlation_id
+from edgeagent.wire.lifecycle import Life
+from edgeagent.wire.messages import Report, State
+
+_SUCCESS = 200
+# What is kept of why a trigger was given up, in the dead letter and in the ledger: an answer's error and its detail.
+_MAX_REASON_CHARS = 2100
+
+
+class Triggers:
+    """Every trigger that is in flight. What ends one, or lets it rest, goes through here.
+
+    Owns the set of them, how they are released from the outbox, what is counted of them for each rule, and what the
+    ledger is told of them. Promises that a trigger is in flight once, that it is released once, and only when what
+    stands for it is synced. What must wait for the disk is left as a chore; until that is done the trigger is neither
+    sent nor put off, and may only be settled. Must never publish: it knows of the connection only whether there is one.
+
+    Attributes:
+        more_to_send: the hook that is called when something else than sending made room, or made a trigger ready. The
+            composition root connects it with `Sender.look_soon`.
+    """
+
+    def __init__(
+        self,
+        in_flight: InFlightSet[Leased],
+        releases: Releases,
+        parked: ParkedTriggers,
+        notes: LedgerNotes,
+        outbox: Outbox,
+        chores: Chores,
+        counts: TriggerCounters,
+        *,
+        park_after: int,
+        ends_published: bool,
+    ) -> None:
+        """`park_after`: tries without an answer. `ends_published`: the broker's acknowledgement settles a trigger."""
+        self.more_to_send: Callable[[], None] = lambda: None
+        self._in_flight = in_flight
+        self._releases = releases
+        self._parked = parked
+        self._notes = notes
+        self._outbox = outbox
+        self._chores = chores
+        self._counts = counts
+        self._park_after = park_after
+        self._ends_published = ends_published
+        self._now = asyncio.get_running_loop().time
+
+    def __len__(self) -> int:
+        """How many are in flight."""
+        return len(self._in_flight)
+
+    @property
+    def vacancy(self) -> int:
+        """How many more may be in flight."""
+        return self._in_flight.vacancy
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many wait for the broker's acknowledgement."""
+        return self._in_flight.sent
+
+    def find(self, correlation_id: str) -> TriggerInFlight | None:
+        """The one with this correlation id, if it is in flight."""
+        return self._in_flight.find(correlation_id)
+
+    def begun(self, entry: TriggerInFlight | None) -> Life | None:
+        """The life of one that was published; None if it is not in flight, or not followed in the ledger."""
+        return self._notes.begun(entry)
+
+    def stats(self) -> dict[str, Any]:
+        """What is counted, ready for JSON."""
+        return {**msgspec.to_builtins(self._counts.total), "in_flight": len(self._in_flight)}
+
+    # For the sender, which looks for more to send by itself afterwards.
+
+    def take_up(self, leased: Leased, rule: Rule | None) -> TriggerInFlight | None:
+        """Take up a leased trigger; None if the very same one is in flight already."""
+        record, log = leased.record, leased.log
+        entry = self._in_flight.add(
+            correlation_id(record.agent, record.source, record.id, leased.rule),
+            leased,
+            lane=f"{leased.rule}\0{record.source}" if rule is not None and rule.strict and log != PARKED else None,
+            known=(leased.moved is None or log == WINDOWS) and leased.seq >= self._outbox.reopened_seq[log],
+            patience=1 if log == PARKED else self._park_after,
+        )
+        if entry is None:
+            # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
+            self._outbox.release([leased], SETTLED)
+        return entry
+
+    def due(self, now: float, room: int) -> list[TriggerInFlight]:
+        """What to send now, at most `room`; they count as sent. Those whose patience is over are put away."""
+        due = self._in_flight.due(now, room)
+        for entry in self._in_flight.tired():
+            if entry.item.log == PARKED:
+                self._releases.put_back(entry)
+            else:
+                self._put_away(entry)
+        return due
+
+    def next_deadline(self) -> float | None:
+        """When `due` has something new to say without anything else happening; None: never."""
+        return self._in_flight.next_deadline()
+
+    def connected(self, carried: Iterable[int]) -> None:
+        """There is a connection. `carried`: tokens whose first publication still goes on."""
+        self._in_flight.reconnected(self._now(), carried)
+
+    def disconnected(self) -> None:
+        """The connection is gone: what was not acknowledged is ready again."""
+        self._in_flight.disconnected(self._now())
+
+    def without_acknowledgement(self) -> list[TriggerInFlight]:
+        """Those that wait for the broker's acknowledgement, oldest first."""
+        return self._in_flight.out()
+
+    def suspected(self, entry: TriggerInFlight) -> None:
+        """Connections end over it: others go first."""
+        self._parked.suspected(entry)
+        notices.suspected(entry, self._in_flight.rest(entry, self._now()))
+
+    def by_tokens(self, tokens: Iterable[int]) -> list[TriggerInFlight | None]:
+        """The triggers of these publications, None for each that is not in flight."""
+        return [*map(self._in_flight.by_token, tokens)]
+
+    def published(self, entries: Collection[TriggerInFlight]) -> None:
+        """The broker took these, and gave them to somebody. With settle = "broker" that is their end."""
+        now = self._now()
+        acknowledged = self._in_flight.acknowledged
+        published = [entry for entry in entries if acknowledged(entry, now)]
+        self._counts.total.published += len(published)
+        rules = Counter([entry.item.rule for entry in published])
+        for rule, count in rules.items():
+            self._counts.of(rule).published += count
+        if any(map(self._notes.tracks, rules)):
+            for entry in published:
+                self._notes.published(entry)
+        if self._ends_published:
+            self._releases.settle(published)
+            self._parked.heard(now)
+
+    def disproved(self, cause: Cause, successes: int) -> None:
+        """So many successes show that a cause is gone: some of those that rest for it are ready."""
+        self._in_flight.heard(cause, self._now(), successes)
+
+    def expire(self, entry: TriggerInFlight) -> None:
+        """It is too old to be sent."""
+        self._releases.expire(entry)
+        self._chores.leave(lambda: self._notes.ended(entry, State.EXPIRED, "older than its ttl"))
+
+    def merge(self, entry: TriggerInFlight, into: str) -> None:
+        """A newer one, with this correlation id, stands for it."""
+        self._releases.merge(entry)
+        self._chores.leave(lambda: self._notes.merged(entry.item, into))
+
+    # For the sender and the answers.
+
+    def settle(self, entry: TriggerInFlight) -> None:
+        """The engine has it: it leaves the outbox."""
+        self._releases.settle([entry])
+        self.more_to_send()
+
+    def rest(self, entry: TriggerInFlight, cause: Cause, at_least_s: float = 0.0) -> float | None:
+        """Try it again later, for this cause; returns after how many seconds, None if it is being put away."""
+        if entry.phase is FlightPhase.ENDING:
+            return None
+        delay_s = self._in_flight.rest(entry, self._now(), at_least_s, cause)
+        self.more_to_send()
+        return delay_s
+
+    def resend(self, entry: TriggerInFlight) -> None:
+        """Its last try went where it cannot be taken: send it again at once, in its old place."""
+        self._in_flight.resend(entry)
+        self.more_to_send()
+
+    def give_up(self, entry: TriggerInFlight, reason: str, code: int) -> None:
+        """Make it a dead letter, with the reason; it stays in flight until that is synced."""
+        if entry.phase is FlightPhase.ENDING:
+            return
+        self._in_flight.ending(entry)
+        cut = line(reason, _MAX_REASON_CHARS)
+
+        async def bury() -> None:
+            try:
+                if await self._releases.bury(entry, cut, code):
+                    await self._notes.ended(entry, State.REJECTED, cut)
+            finally:
+                self.more_to_send()
+
+        self._chores.leave(bury)
+
+    # For the answers.
+
+    def answered(self, code: int, rule: str, namespace: str, *, rehearsal: bool) -> None:
+        """The engine answered a trigger of this rule: that may wake others, which waited for what it shows to be over.
+
+        `rehearsal`: it was a dry-run dispatcher, whose answers do not count.
+        """
+        now = self._now()
+        heard = self._in_flight.heard
+        woken = sum([heard(cause, now) for cause in causes.disproved_by(code, namespace, rule, rehearsal=rehearsal)])
+        if code == _SUCCESS and not rehearsal:
+            self._parked.heard(now)
+            woken += self._parked.wanted(now)
+        if woken:
+            self.more_to_send()
+
+    async def late(self, report: Report) -> None:
+        """One that had ended without a workflow came to something after all: the account is put right."""
+        if report.state in {State.EXPIRED, State.MERGED}:
+            await self._outbox.late(EXPIRED if report.state is State.EXPIRED else MERGED)
+        elif report.state is State.REJECTED:
+            for log in (DEAD, PARKED):  # parked: it has no place among the dead letters
+                found = await find(self._outbox, log, lambda leased: _is(leased, report), 1)
+                self._outbox.release(found, SETTLED)
+
+    # For the windows of rules.
+
+    def gathered(self, members: Sequence[Leased]) -> None:
+        """Members of a window were released: they ended in the trigger that bears the first one's name."""
+        counts = self._counts.of(members[0].rule)
+        counts.gathered += len(members)
+        counts.merged += len(members) - 1
+        self._counts.total.merged += len(members) - 1
+        self.note_gathered(members)
+
+    def note_gathered(self, members: Sequence[Leased]) -> None:
+        """Tell the ledger of members of a window, which were counted before."""
+
+        async def note() -> None:
+            into = correlation_of(members[0])
+            for leased in members[1:]:
+                await self._notes.merged(leased, into)
+
+        self._chores.leave(note)
+
+    def _put_away(self, entry: TriggerInFlight) -> None:
+        async def park() -> None:
+            await self._releases.park(entry)
+            self.more_to_send()
+
+        self._chores.leave(park)
+
+
+def _is(leased: Leased, report: Report) -> bool:
+    record = leased.record
+    return (record.source, record.id, leased.rule) == (report.source, report.event_id, report.rule)

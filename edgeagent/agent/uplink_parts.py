@@ -1,0 +1,169 @@
+"""The uplink's side of the agent: its parts made and joined (half of the composition root, `agent.agent`).
+
+`UplinkOwner` is what the link calls. It hands on to three equals, none of which calls another's inside: `Sender`,
+`Answers`, `Asking`. The first two stand over `Triggers`, which owns what is in flight.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import msgspec
+
+from edgeagent.agent.addressing import Addressing
+from edgeagent.agent.answers import Answers
+from edgeagent.agent.asking import Asking
+from edgeagent.agent.chores import Chores
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.congestion import Congestion
+from edgeagent.agent.counts import RuleCounts, TriggerCounters, TriggerCounts
+from edgeagent.agent.feed import Feed
+from edgeagent.agent.inflight import InFlightSet
+from edgeagent.agent.leases import Leases
+from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.notes import LedgerNotes
+from edgeagent.agent.notices import ConnectionNotices
+from edgeagent.agent.parked import ParkedTriggers
+from edgeagent.agent.poison import Poison
+from edgeagent.agent.puback import Pubacks
+from edgeagent.agent.releases import Releases
+from edgeagent.agent.rendering import Renderer
+from edgeagent.agent.sender import Sender
+from edgeagent.agent.triggers import Triggers
+from edgeagent.agent.trouble import Trouble
+from edgeagent.agent.uplink_owner import UplinkOwner
+from edgeagent.agent.windows import Windows
+from edgeagent.config.tables import AgentConfig
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import Leased
+from edgeagent.rules.firing_limits import FiringLimits
+from edgeagent.rules.ruleset import RuleSet
+from edgeagent.wire.topics import state_topic
+
+
+class UplinkParts(NamedTuple):
+    """The parts that somebody beside them speaks to."""
+
+    triggers: Triggers
+    sender: Sender
+    answers: Answers
+    asking: Asking
+    addressing: Addressing
+    notices: ConnectionNotices
+    trouble: Trouble
+    owner: UplinkOwner
+
+    def stats(self) -> dict[str, Any]:
+        """What is counted, and how things stand, ready for JSON."""
+        return {
+            **self.notices.stats(),
+            **self.triggers.stats(),
+            "trigger_topic": self.addressing.route.topic,
+            "trouble": self.trouble.what,
+            "remedy": self.trouble.remedy,
+            **msgspec.to_builtins(self.answers.counts),
+            **msgspec.to_builtins(self.asking.counts),
+        }
+
+
+def make_uplink(
+    config: AgentConfig,
+    agent: str,
+    *,
+    rules: RuleSet,
+    outbox: Outbox,
+    ledger: Ledger,
+    chores: Chores,
+    clock: Clock,
+    rule_counts: dict[str, RuleCounts],
+    firing_limits: FiringLimits,
+) -> UplinkParts:
+    """Make the parts and join them. `rule_counts` and `firing_limits` are shared with who takes events.
+
+    The sender, the asking and the outbox, ledger and chores must be run by the caller.
+    """
+    uplink = config.uplink
+    addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
+    trouble, counts = Trouble(), TriggerCounters(TriggerCounts(), rule_counts)
+    lifetime = Lifetime(config.outbox.max_age, clock.boot)
+    parked = ParkedTriggers(outbox)
+    triggers = _make_triggers(
+        config,
+        parked,
+        outbox,
+        LedgerNotes(ledger, rules, clock, chores, ends_published=uplink.settle == "broker"),
+        chores,
+        counts,
+    )
+    leases = Leases(outbox)
+    windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
+    sender = Sender(
+        triggers,
+        Feed(triggers, leases, windows, parked, rules, lifetime),
+        Renderer(triggers, addressing, rules, firing_limits, lifetime, counts.total, qos=uplink.qos),
+        Pubacks(triggers, addressing.route, trouble, counts.total),
+        Congestion(uplink.max_inflight),
+        Poison(),
+        addressing.route,
+        clock,
+        at_qos_0=uplink.qos == 0,
+    )
+    asking = Asking(
+        agent,
+        ledger,
+        chores,
+        clock,
+        status_timeout_s=config.relay.status_timeout,
+        give_up_after_s=config.relay.give_up_after,
+        max_age_s=config.outbox.max_age,
+    )
+    answers = Answers(
+        addressing,
+        triggers,
+        rules,
+        ledger,
+        chores,
+        clock,
+        trouble,
+        heard=asking.heard,
+        accept_dry_run=uplink.accept_dry_run,
+    )
+    notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying")
+    owner = UplinkOwner(sender, answers, asking, notices, state_topic(agent))
+
+    # Who hears of what happens elsewhere.
+    outbox.on_change = leases.changed
+    leases.more_to_send = triggers.more_to_send = sender.look_soon
+    ledger.listen(asking.changed)
+    return UplinkParts(triggers, sender, answers, asking, addressing, notices, trouble, owner)
+
+
+def _make_triggers(
+    config: AgentConfig,
+    parked: ParkedTriggers,
+    outbox: Outbox,
+    notes: LedgerNotes,
+    chores: Chores,
+    counts: TriggerCounters,
+) -> Triggers:
+    uplink = config.uplink
+    by_broker = uplink.settle == "broker"
+    in_flight: InFlightSet[Leased] = InFlightSet(
+        uplink.max_inflight if by_broker else uplink.max_unanswered,
+        wait_for_engine=not by_broker,
+        response_timeout_s=uplink.response_timeout,
+        random=random.random,
+    )
+    return Triggers(
+        in_flight,
+        Releases(in_flight, outbox, parked, counts),
+        parked,
+        notes,
+        outbox,
+        chores,
+        counts,
+        park_after=config.outbox.park_after,
+        ends_published=by_broker,
+    )
