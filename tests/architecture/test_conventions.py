@@ -81,6 +81,17 @@ def test_tests_wait_by_the_helpers_for_it() -> None:
             assert not lines, f"{module.file}:{lines}: polls; tests/waiting.py waits with a deadline and a reason"
 
 
+def test_no_two_public_classes_share_a_name() -> None:
+    homes: dict[str, str] = {}
+    for module in PACKAGE:
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                other = homes.setdefault(node.name, module.file)
+                assert other == module.file, (
+                    f"{module.file}:{node.lineno}: {node.name} is a class of {other} too; say in the name what it is"
+                )
+
+
 def catches_all(node: ast.AST) -> bool:
     """`except:`, `except Exception`, in a tuple too, and `suppress(Exception)`; but not what only cleans up."""
     broad = {"Exception", "BaseException"}
