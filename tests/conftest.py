@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import profiles
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
 from tests.fakes.programs import end_programs
 
+profiles.register()
 # In debug mode asyncio warns of slow callbacks, which a busy machine has; tests look at what edgeagent logs.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 

@@ -20,6 +20,7 @@ from edgeagent.outbox.frame import HEADER_BYTES, Frame, FrameKind, SegmentHeader
 from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED, WINDOWS, Armed, OutboxLimits
 from edgeagent.outbox.store import Store
 from tests.fakes.stores import blocks_of, closing, everything, group, record
+from tests.profiles import examples
 
 LIMITS = OutboxLimits(max_bytes=64 << 10, segment_bytes=2048, dedupe_events=50)
 REMEMBERED = frozenset({"a"})
@@ -238,7 +239,7 @@ def intact(sample: Sample, directory: Path, place: Place) -> bool:
     )
 
 
-QUIET = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+QUIET = settings(max_examples=examples(80), suppress_health_check=list(HealthCheck))
 
 
 @QUIET

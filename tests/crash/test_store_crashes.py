@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 from edgeagent.outbox.records import EVENT_LOGS, EXPIRED, HIGH, LEASED_LOGS, NORMAL, SETTLED, Leased
 from tests.crash.model import Model
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate, PowerCut
+from tests.profiles import examples
 
 GROUPS = st.lists(
     st.tuples(st.sampled_from([NORMAL, HIGH]), st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=4
@@ -100,12 +101,11 @@ class StoreLife(RuleBasedStateMachine):
         self.model.check()
 
 
+@pytest.mark.hypothesis
 def test_whatever_happens_every_acknowledged_trigger_is_in_one_place_and_the_account_adds_up() -> None:
     run_state_machine_as_test(
         StoreLife,
-        settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=examples(60), stateful_step_count=40, suppress_health_check=list(HealthCheck)),
     )
 
 

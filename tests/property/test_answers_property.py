@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edgeagent.ports.device import TriggerQuery
 from tests.fakes.answering import RESPONSE, STATUS, Scene, scene
+from tests.profiles import examples
 
 OURS = "<ours>"  # stands for the correlation id of the message's trigger
 EXTREMES: list[Any] = [10**30, -1, 0, 2**31, 2**63, 2**64, 1e308, float("inf"), float("nan"), "", OURS, "x" * 70_000]
@@ -123,7 +124,7 @@ def test_each_member_may_be_anything(right: dict[str, Any]) -> None:
             asyncio.run(hear_all(told[start : start + 60], Path(directory)))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(st.lists(MESSAGES, min_size=20, max_size=60))
 def test_whatever_comes_from_the_wire_ends_no_thread_and_no_task(told: list[Told]) -> None:
     with tempfile.TemporaryDirectory() as directory:

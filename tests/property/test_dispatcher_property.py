@@ -50,7 +50,7 @@ async def answer_all(payloads: list[bytes]) -> None:
     await asyncio.wait([task])
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(suppress_health_check=list(HealthCheck))
 @given(st.lists(PAYLOADS, min_size=1, max_size=20))
 def test_whatever_comes_as_a_trigger_is_answered_or_acknowledged(payloads: list[bytes]) -> None:
     asyncio.run(answer_all(payloads))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from edgeagent.errors import MessageError
 from edgeagent.rules.filters import compile_filters, filter_problems
 from edgeagent.rules.spec import ContextFilter, DataFilter, ExprFilter, Filters, TimeFilter
+from tests.profiles import examples
 
 COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "": operator.eq,
@@ -161,7 +162,7 @@ ENVELOPES = st.builds(
 )
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(FILTERS, OPERATORS, ENVELOPES)
 def test_compiled_filters_agree_with_the_naive_interpreter(
     filters: Filters, joined_by: str, envelope: dict[str, Any]

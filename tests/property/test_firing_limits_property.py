@@ -136,4 +136,4 @@ class GuardLife(RuleBasedStateMachine):
 
 
 TestGuardLife = GuardLife.TestCase
-TestGuardLife.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestGuardLife.settings = settings(stateful_step_count=50)

@@ -11,6 +11,7 @@ from edgeagent.common.elapsed import Instant
 from edgeagent.common.units import Duration
 from edgeagent.rules.gathering import Gathering
 from edgeagent.rules.spec import Window
+from tests.profiles import examples
 
 MAX_DATA_BYTES = 200
 MAX_HELD_BYTES = 8_000
@@ -78,7 +79,7 @@ def fed(events: list[Event], late_ms: list[int], *, looks: bool) -> list[tuple[s
     return windows
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(event_lists())
 def test_every_event_is_in_one_window_that_keeps_its_limits(events: list[Event]) -> None:
     windows = fed(events, [0] * len(events), looks=False)
@@ -105,7 +106,7 @@ def test_every_event_is_in_one_window_that_keeps_its_limits(events: list[Event])
             assert order == sorted(order), "windows of a rule and source close in the order of their events"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(event_lists(), st.data())
 def test_windows_do_not_depend_on_when_their_events_are_leased(events: list[Event], data: st.DataObject) -> None:
     waits_ms = st.lists(st.integers(0, 10**8), min_size=len(events), max_size=len(events))

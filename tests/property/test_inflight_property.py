@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from edgeagent.agent.causes import SILENT, UNHEARD, Cause, CauseKind
 from edgeagent.agent.inflight import PROBE_S, FlightPhase, InFlight, InFlightSet
 from edgeagent.agent.resting import WOKEN_BY_SUCCESS
+from tests.profiles import examples
 
 LIMIT = 6
 TIMEOUT_S = 60.0
@@ -211,5 +212,5 @@ class WindowOfABroker(InFlightLife):
 
 TestWindowForAnEngine = InFlightLife.TestCase
 TestWindowForABroker = WindowOfABroker.TestCase
-TestWindowForAnEngine.settings = settings(max_examples=80, stateful_step_count=60, deadline=None)
-TestWindowForABroker.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestWindowForAnEngine.settings = settings(max_examples=examples(80), stateful_step_count=60)
+TestWindowForABroker.settings = settings(max_examples=examples(40), stateful_step_count=40)

@@ -20,6 +20,7 @@ from edgeagent.rules.firing_decisions import decide
 from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
+from tests.profiles import examples
 
 START_MS = 1_800_000_000_000
 
@@ -52,7 +53,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(EVENTS)
 def test_a_rehearsal_decides_as_the_agent_does(events: list[tuple[str, str, bytes, int]]) -> None:
     rules = RuleSet(SPECS)

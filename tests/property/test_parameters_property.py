@@ -19,6 +19,7 @@ from edgeagent.rules.spec import ParameterSpec, RuleSpec
 from edgeagent.rules.template import Document, Target
 from edgeagent.rules.trigger import render
 from tests.fakes.naive_trigger import CannotRender, naive_message
+from tests.profiles import examples
 
 CORRELATION = "979cfca95dc3c254bdde65b3b9ab74a5"
 REPLY_TO = "r/\x006\x00"
@@ -134,7 +135,7 @@ def outcome(work: Callable[[], Any]) -> Any:
         return None
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.lists(PARAMETER.map(allowed).filter(bool), max_size=4), ARGUMENTS, st.booleans(), EVENT)
 def test_whatever_the_parameters_and_the_event_both_render_the_same_or_both_refuse(
     parameters: list[dict[str, Any]], arguments: dict[str, Any], inline: bool, event: Record

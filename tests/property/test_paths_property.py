@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeagent.lang.gjson.path import MISSING, compile_path, lookup
+from tests.profiles import examples
 
 
 class Name(NamedTuple):
@@ -139,7 +140,7 @@ def same(found: Any, expected: Any) -> bool:
     return repr(found) == repr(expected)
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(DATA, PATHS)
 @example([{"a": [1, 2]}, {"a": []}], (All(), Name("a"), All()))
 def test_a_path_finds_what_its_words_say(data: Any, path: tuple[Any, ...]) -> None:

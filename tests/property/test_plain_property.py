@@ -12,6 +12,7 @@ from edgeagent.httpapi.framing import Framing, Mark
 from edgeagent.httpapi.plain import plain_request
 from edgeagent.httpapi.problem import Answer, answer_bytes
 from edgeagent.httpapi.request import Request
+from tests.profiles import examples
 
 NAMES = [b"Host", b"host", b"Content-Type", b"Content-Length", b"Connection", b"Expect", b"Transfer-Encoding", b"x-1"]
 VALUES = [
@@ -82,7 +83,7 @@ def by_h11(data: bytes) -> tuple[Request, bytes] | None:
     return head, body
 
 
-@settings(max_examples=1000)
+@settings(max_examples=examples(1000))
 @given(requests())
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1")
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n1")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from edgeagent.dispatcher.shares import Shares
+from tests.profiles import examples
 
 AGENTS = ["", "gw-1", "gw-2", "gw-3", "gw-4"]
 
@@ -86,4 +87,4 @@ class Site(RuleBasedStateMachine):
 
 
 TestSite = Site.TestCase
-TestSite.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+TestSite.settings = settings(max_examples=examples(200), stateful_step_count=40)

@@ -16,6 +16,7 @@ from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError
 from edgeagent.outbox.frame import MAX_COUNT
 from edgeagent.rules.spec import RuleSpec
+from tests.profiles import examples
 
 ROOT = Path(__file__).parents[3]
 RULE = '[[rule]]\nname = "r"\nnamespace = "plant"\ntemplate = "t"\n'
@@ -346,7 +347,7 @@ def test_a_file_that_cannot_be_read_is_refused_with_what_to_do(tmp_path: Path) -
     assert "cannot be read" in problems(tmp_path)[""]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(200))
 @given(st.data())
 def test_whatever_happens_to_a_configuration_it_is_loaded_or_refused_with_a_config_error(
     tmp_path: Path, data: st.DataObject

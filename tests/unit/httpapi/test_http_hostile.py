@@ -17,6 +17,7 @@ from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.routes import Routes
 from tests.fakes.device_port import FakeDevice
+from tests.profiles import examples
 from tests.waiting import DEADLINE_S
 
 EVENT = b'{"source":"s","data":{"a":[1,2]}}'
@@ -111,14 +112,14 @@ def check(runner: asyncio.Runner, chunks: list[bytes]) -> bytes:
     return received
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(chunks=st.lists(st.binary(max_size=200), max_size=4))
 def test_any_bytes_end_in_an_answer_or_a_close(runner: asyncio.Runner, chunks: list[bytes]) -> None:
     received = check(runner, chunks)
     assert not received or received.startswith(b"HTTP/1.1 4")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(data=mutated(), cuts=st.lists(st.integers(0, 400), max_size=4))
 def test_damaged_requests_end_in_answers_and_a_close(runner: asyncio.Runner, data: bytes, cuts: list[int]) -> None:
     borders = [0, *sorted(cut for cut in cuts if cut < len(data)), len(data)]
