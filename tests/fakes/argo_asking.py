@@ -13,7 +13,7 @@ import msgspec
 
 from tests.fakes.argo_rules import Json
 from tests.fakes.argo_server import FakeArgo
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 WORKFLOWS = "/api/v1/workflows/plant"
 EVENTS = "/api/v1/workflow-events/plant"
@@ -67,7 +67,7 @@ class Watching:
 
     async def ended(self) -> None:
         """Wait for the end."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await self._task
 
     def cancel(self) -> None:

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -36,11 +38,27 @@ from tests.waiting import DEADLINE_S, until_accepting, until_told
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that nobody listens on at the moment.
+
+    No two calls of one test run give the same one soon, and nobody gets one of these from the kernel meanwhile.
+    """
+    for port in _ports:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("the ports never end")
+
+
+def _own_ports() -> Iterator[int]:
+    """Ports below those that the kernel gives out by itself, of a part that no other test process of a run has."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PARTS
+    first, count = _FIRST_PORT + worker * _PART, _PART
+    start = random.SystemRandom().randrange(count)
+    return (first + (start + number) % count for number in itertools.count())
+
+
+_FIRST_PORT, _PARTS, _PART = 10_000, 16, 1_400  # up to 32,400; Linux gives out 32,768 and more
+_ports = _own_ports()
 
 
 class Mosquitto:

@@ -14,7 +14,7 @@ from edgeagent.errors import EngineRefused, EngineUnavailable
 from tests.fakes.argo_examples import answering, workflow
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.listener import Listener
-from tests.waiting import until_answer
+from tests.waiting import DEADLINE_S, until_answer
 
 
 async def test_the_check_tells_the_version(argo: FakeArgo, client: ArgoClient) -> None:
@@ -135,5 +135,5 @@ async def test_a_server_that_never_answers_the_handshake_is_given_up_and_its_con
         async with ArgoClient(settings) as client:
             with pytest.raises(EngineUnavailable, match="no connection could be made in time"):
                 await client.check()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE_S):
                 await ended.wait()

@@ -12,7 +12,7 @@ from edgeagent.argo.wire import WatchEvent
 from edgeagent.errors import EngineUnavailable, WatchExpired
 from tests.fakes.argo_examples import LABEL, workflow
 from tests.fakes.argo_server import FakeArgo
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 
 async def test_a_list_follows_its_pages_and_keeps_the_first_ones_version(argo: FakeArgo, client: ArgoClient) -> None:
@@ -95,10 +95,10 @@ async def test_a_watch_tells_what_there_is_and_every_change(argo: FakeArgo, clie
 async def test_keep_alives_hold_a_quiet_watch_open_beyond_the_read_timeout(
     argo: FakeArgo, client: ArgoClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "WATCH_READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(client_module, "WATCH_READ_TIMEOUT_S", 1.0)
     async with aclosing(client.watch("plant", labels=LABEL)) as events:
         coming = asyncio.ensure_future(anext(events))
-        await asyncio.wait([coming], timeout=1.0)  # nothing happens for longer than the timeout
+        await asyncio.wait([coming], timeout=1.5)  # nothing happens for longer than the timeout
         assert not coming.done()
         argo.put(workflow())
         assert (await coming).object.metadata.name == "overheat"
@@ -125,7 +125,7 @@ async def ended(argo: FakeArgo, client: ArgoClient, how: Any) -> list[WatchEvent
     task = asyncio.create_task(follow())
     await until(lambda: argo.watches == 1)
     argo.break_watches(how)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await task
     return told
 

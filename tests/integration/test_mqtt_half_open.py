@@ -14,14 +14,14 @@ from tests.fakes.tcp_proxy import TcpProxy
 
 async def test_a_half_open_connection_is_found_within_one_and_a_half_keep_alive_periods(broker: Mosquitto) -> None:
     loop = asyncio.get_running_loop()
-    async with TcpProxy(broker.port) as proxy, MqttClient(proxy.url, "gw", keepalive=Duration(1)) as client:
+    async with TcpProxy(broker.port) as proxy, MqttClient(proxy.url, "gw", keepalive=Duration(2)) as client:
         await client.publish("a")
         heard_s = loop.time()
         proxy.stalled = True
         error = await client.wait_down()
         found_s = loop.time() - heard_s
     assert "nothing came from the broker for" in str(error)
-    assert 1.4 <= found_s <= 2.3  # 1.5, and what a busy machine adds
+    assert 2.9 <= found_s <= 4.5  # 3, and what a busy machine adds
 
 
 async def test_after_a_half_open_connection_the_agent_comes_back_over_a_new_one(broker: Mosquitto) -> None:

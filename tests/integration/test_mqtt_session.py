@@ -16,6 +16,7 @@ from edgeagent.errors import Denied
 from edgeagent.mqtt.session import keep_connected
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
+from tests.waiting import DEADLINE_S
 
 OK = mqtt5.ConnAckPacket().write()
 TAKEN_OVER = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER).write()
@@ -112,7 +113,7 @@ async def test_cancellation_ends_it_promptly_even_when_the_broker_says_nothing(f
         await arrived.wait()
         if answer:
             await client.wait_up()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await client.stop()
             await gone.wait()
     assert client.downs == []

@@ -37,7 +37,7 @@ class Demo:
     async def until(self, pattern: str) -> re.Match[str]:
         """Read on until a line of the output matches."""
         assert self.process.stdout is not None
-        found = await until_line(self.process.stdout, pattern)
+        found = await until_line(self.process.stdout, pattern, deadline_s=DEADLINE_S)
         self.text += found.string
         return found
 

@@ -86,6 +86,7 @@ async def test_a_device_cannot_fill_the_log_and_what_it_sent_is_counted_exactly(
         MqttClient(broker.url, "device") as device,
     ):
         config = agent.config_file.read_text("utf-8")
+        await agent.logged("link_up")
         await agent.stop()
         agent.config_file.write_text(config.replace("sensors/+/data", "sensors/#").replace('source = "{1}"', ""))
         await agent.start()

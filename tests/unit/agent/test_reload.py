@@ -16,7 +16,7 @@ from edgeagent.config import load_agent
 from edgeagent.errors import ConfigError
 from edgeagent.events.event import Draft
 from edgeagent.rules.ruleset import RuleSet
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 EVENT = Draft(source="boiler-1", data=b'{"temp": 91}', is_json=True)
 
@@ -138,7 +138,7 @@ async def test_systemd_hears_of_the_reload_and_that_the_agent_is_ready_again_eve
 ) -> None:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(5)
+        manager.settimeout(DEADLINE_S)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         scene.write(text)
         await asyncio.gather(scene.reloader.reload(), return_exceptions=True)

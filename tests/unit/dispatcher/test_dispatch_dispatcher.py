@@ -11,7 +11,7 @@ from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, publish_outcome
 from edgeagent.ports.link import TAKEN, Message, PublishOutcome
 from edgeagent.wire.messages import Status, parse_status
 from tests.fakes.dispatching import DOWN, Stage, trigger
-from tests.waiting import turns, until
+from tests.waiting import DEADLINE_S, turns, until
 
 NOT_AUTHORIZED = 0x87
 
@@ -234,7 +234,7 @@ async def test_the_drain_answers_what_was_received_and_takes_nothing_more(stage:
         await turns()
         assert not draining.done()
         stage.answer(publication)
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, DEADLINE_S)
     assert link.acknowledged == [1]
     assert [order.name for order in stage.engine.orders] == ["a"]
 
@@ -245,7 +245,7 @@ async def test_the_drain_does_not_wait_for_a_broker_that_is_gone(stage: Stage) -
     draining = asyncio.create_task(stage.dispatcher.drain())
     await turns()
     stage.dispatcher.on_down(DOWN)
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, DEADLINE_S)
 
 
 async def test_triggers_are_taken_to_the_engine_side_by_side_up_to_the_limit() -> None:
@@ -320,7 +320,7 @@ async def test_the_drain_waits_for_messages_that_the_broker_has_not_answered(sta
     await turns()
     assert not draining.done()
     stage.answer(link.published[0])
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, DEADLINE_S)
 
 
 class Listener:
@@ -362,7 +362,7 @@ async def test_who_shares_the_connection_gets_its_messages_and_has_the_last_word
     assert link.published[-1].payload == b""
     assert not draining.done()
     stage.answer(link.published[-1])
-    await asyncio.wait_for(draining, 5)
+    await asyncio.wait_for(draining, DEADLINE_S)
     stage.dispatcher.on_messages([Message("edgeagent/y", b"")])
     stage.dispatcher.on_down(DOWN)
     assert listener.told == ["up", "edgeagent/x", "edgeagent/y", "down"]

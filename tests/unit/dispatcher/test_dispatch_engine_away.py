@@ -83,7 +83,7 @@ async def test_an_engine_that_is_back_in_time_has_kept_nobody_waiting_for_long(
 async def test_what_was_held_long_enough_is_given_back_to_be_tried_later(
     start: Start, failure: EngineUnavailable, retry_after_s: float
 ) -> None:
-    stage = await start()
+    stage = await start(hold_s=0.3)
     stage.engine.failures = [failure]
     stage.dispatcher.on_messages([trigger("a", 1)])
     await until(lambda: len(stage.link.published) == 1)

@@ -12,6 +12,7 @@ import pytest
 
 from edgeagent.errors import ConfigError
 from edgeagent.host import systemd
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def manager(tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
     """A socket as systemd's, and the environment that names it."""
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(5)
+        sock.settimeout(DEADLINE_S)
         yield sock, {"NOTIFY_SOCKET": str(tmp_path / "notify")}
 
 
@@ -52,7 +53,7 @@ def test_an_abstract_socket_is_reached_too() -> None:
     name = f"edgeagent-test-{os.getpid()}"
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as sock:
         sock.bind("\0" + name)
-        sock.settimeout(5)
+        sock.settimeout(DEADLINE_S)
         systemd.ready({"NOTIFY_SOCKET": "@" + name})
         assert sock.recv(1024) == b"READY=1"
 

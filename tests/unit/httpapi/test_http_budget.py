@@ -10,6 +10,7 @@ from edgeagent.httpapi.clients import PATIENCE_S, Clients, limited_address
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
 from tests.fakes.device_port import FakeDevice, FakeOperator
+from tests.waiting import DEADLINE_S
 
 LARGE = 100 << 10
 
@@ -61,7 +62,7 @@ async def test_much_that_was_freed_is_given_back_to_the_system_once_and_small_re
     assert budget._timer is None
     budget.reserve(20 << 20, 20 << 20, is_local=False)
     budget.give_back(20 << 20)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         await tidied.wait()
     budget.close()
 

@@ -17,6 +17,7 @@ from edgeagent.ports.device import TriggerQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 from tests.fakes.ledgers import life, on_disk, running, to
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -148,7 +149,7 @@ async def test_who_waits_for_a_trigger_is_woken_by_its_next_change(path: Path) -
         other = asyncio.create_task(ledger.wait("b", 10))
         await asyncio.sleep(0)
         await to(ledger, "a", State.RUNNING)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(DEADLINE_S):
             await asyncio.gather(*waiting)
         assert not other.done()
         other.cancel()

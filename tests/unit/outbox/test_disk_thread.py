@@ -9,6 +9,7 @@ import pytest
 
 from edgeagent.errors import DiskThreadDied, StorageFailed
 from edgeagent.outbox.disk import DiskThread
+from tests.waiting import DEADLINE_S
 
 DEFECTS = [ValueError("no such thing"), MemoryError(), SystemExit(3), KeyboardInterrupt(), StopIteration()]
 # What a defect is told by outside of a test: `threading.excepthook`.
@@ -32,7 +33,7 @@ async def test_a_defect_fails_the_job_those_that_wait_and_all_later_ones_at_once
     await asyncio.sleep(0)
     gate.set()
     assert await held is True
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         for died in await asyncio.gather(*jobs, thread.call(lambda: 2), return_exceptions=True):
             assert isinstance(died, DiskThreadDied)
             assert str(died).startswith(f"the disk thread has died, and the process ends: {type(defect).__name__}")
