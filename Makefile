@@ -11,8 +11,12 @@ BIN := $(VENV)/bin
 PYTHON :=
 # Tests that need no broker and no time.
 QUICK := tests/unit tests/architecture tests/property tests/golden
+# System tests mostly wait, for processes and brokers: so many for each core keep it busy.
+WORKERS = $$((3 * $$(nproc)))
 # Mosquitto lives in /usr/sbin, which is not on everybody's PATH.
 export PATH := $(PATH):/usr/sbin
+# Tests start hundreds of agents and dispatchers: each would compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -21,7 +25,7 @@ demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with 
 	$(BIN)/python -m edgeagent demo
 
 test: $(VENV)/.dev brokers ## run all tests but the soak; installs the brokers if it can
-	$(BIN)/python -m pytest -m "not soak" --numprocesses auto
+	$(BIN)/python -m pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
 
 check: lint ## lint, and the quick tests, in under a minute
 	$(BIN)/python -m pytest -q -m "not soak" --numprocesses auto $(QUICK)
@@ -39,8 +43,8 @@ bench: $(VENV)/.dev brokers ## measure every figure beside its reference
 	$(BIN)/python -m benchmarks
 
 # pytest fails (5) when it finds no soak test, and so does this.
-soak: $(VENV)/.dev brokers ## kill, cut power and cut the line a thousand times; takes long
-	$(BIN)/python -m pytest -m soak --timeout 14400
+soak: $(VENV)/.dev brokers ## kill, cut power and cut the line a thousand times, draw many examples; takes long
+	$(BIN)/python -m pytest -m "soak or hypothesis" --hypothesis-profile soak --timeout 14400
 
 # Locked versions stay where pyproject.toml still allows them. For newer ones: make lock UPGRADE=--upgrade
 LOCK = $(BIN)/uv pip compile --quiet --no-config --no-header --universal --python-version 3.11 --generate-hashes \
