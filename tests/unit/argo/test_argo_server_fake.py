@@ -18,6 +18,7 @@ from tests.fakes import argo_server
 from tests.fakes.argo_asking import EVENT_STREAM, EVENTS, WORKFLOWS, Watching, asking, creating, workflow
 from tests.fakes.argo_rules import Json
 from tests.fakes.argo_server import Failure, FakeArgo
+from tests.waiting import DEADLINE_S
 
 CONFIGMAP = "/api/v1/namespaces/plant/configmaps/pipeline-status-1"
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
@@ -139,7 +140,7 @@ async def test_a_dropped_request_is_done_only_if_it_is_dropped_after(
 async def test_a_request_that_hangs_has_no_answer_and_is_not_done(argo: FakeArgo, client: httpx.AsyncClient) -> None:
     argo.fail_next(argo_server.hang())
     with pytest.raises(httpx.ReadTimeout):
-        await client.post(WORKFLOWS, json=creating("a"), timeout=0.1)
+        await client.post(WORKFLOWS, json=creating("a"), timeout=httpx.Timeout(DEADLINE_S, read=0.1))
     assert argo.workflows() == []
 
 
