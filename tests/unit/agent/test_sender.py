@@ -250,7 +250,7 @@ async def test_windows_that_the_disk_refuses_are_kept_and_closed_later(
         disk.fail(EIO, "create", where="windows")
         made.up()
         await made.until(lambda: "windows stay open" in caplog.text, "a refusal")
-        assert made.outbox.health.account.pending == 3
+        await made.until(lambda: made.outbox.health.account.pending == 3, "three that wait")
         disk.heal()
         await made.account(settled=1, merged=2, pending=0)
         assert made.arguments() == [[1, 2, 3]]
