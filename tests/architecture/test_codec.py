@@ -45,7 +45,7 @@ def one_step(module: Module, to: set[str]) -> bool:
 
 def test_only_its_engine_imports_the_codec_when_it_is_imported() -> None:
     found = with_codec()
-    assert "edgeagent.mqtt.outgoing" in found
+    assert "edgeagent.mqtt.v5" in found
     for name in sorted(found):
         assert name.startswith(ENGINE), (
             f"{' imports '.join(way_to_codec(PACKAGE[name]))}: so nothing starts where {CODEC} does not exist; "
