@@ -71,7 +71,8 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
+        # Go's strconv.FormatFloat(value, 'f', -1, 64), by which -0.0 is -0.
+        return format(value, ".0f") if value.is_integer() else format(Decimal(repr(value)), "f")
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from edgeagent.errors import MessageError
@@ -90,8 +90,8 @@ ARGUMENTS = st.dictionaries(
 )
 
 
-EVENT = st.builds(
-    lambda body, subject, source: Record(
+def event_of(body: Any, subject: str | None = None, source: str = "boiler-1") -> Record:
+    return Record(
         agent="gw-042",
         source=source,
         id="018f-7",
@@ -104,11 +104,10 @@ EVENT = st.builds(
         uptime_ms=5,
         subject=subject,
         topic="plant/\u00e9",
-    ),
-    st.dictionaries(st.sampled_from("ab"), JSON, max_size=2) | JSON,
-    st.none() | TEXT,
-    TEXT,
-)
+    )
+
+
+EVENT = st.builds(event_of, st.dictionaries(st.sampled_from("ab"), JSON, max_size=2) | JSON, st.none() | TEXT, TEXT)
 
 
 def allowed(parameter: dict[str, Any]) -> dict[str, Any] | None:
@@ -137,6 +136,7 @@ def outcome(work: Callable[[], Any]) -> Any:
 
 @settings(max_examples=examples(300))
 @given(st.lists(PARAMETER.map(allowed).filter(bool), max_size=4), ARGUMENTS, st.booleans(), EVENT)
+@example([], {"temp": "body.a"}, False, event_of({"a": -0.0}))
 def test_whatever_the_parameters_and_the_event_both_render_the_same_or_both_refuse(
     parameters: list[dict[str, Any]], arguments: dict[str, Any], inline: bool, event: Record
 ) -> None:
