@@ -14,10 +14,10 @@ import msgspec
 
 import edgeagent
 from edgeagent.agent.addressing import uplink_subscriptions
-from edgeagent.agent.api import DeviceApi
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
+from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
@@ -213,7 +213,7 @@ class _Agent:
             firing_limits=self._intake.firing_limits,
         )
         self._local = self._make_local(config.local) if config.local is not None else None
-        device = DeviceApi(
+        device = DeviceService(
             self._intake,
             outbox,
             ledger,
@@ -278,7 +278,7 @@ class _Agent:
             "ledger": self._ledger.run(),
             "chores": self._chores.run(),
             "sender": self._uplink.sender.run(),
-            "asking": self._uplink.asking.run(),
+            "status queries": self._uplink.queries.run(),
             "reload": self._reloader.run(self._hangup),
             "uplink": keep_connected(
                 uplink,

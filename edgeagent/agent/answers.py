@@ -19,7 +19,7 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import AnswerCounts
 from edgeagent.agent.inflight import TriggerInFlight
 from edgeagent.agent.replies import Replies
-from edgeagent.agent.route import Asked
+from edgeagent.agent.route import RedirectVerdict
 from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.trouble import Trouble
 from edgeagent.common.foreign import shown
@@ -198,13 +198,13 @@ class Answers:
         route = self._addressing.route
         sent_on = entry.topic if entry is not None else ""
         asked = route.asked(response.trigger_topic, sent_on, asyncio.get_running_loop().time())
-        if asked is Asked.MOVED:
+        if asked is RedirectVerdict.MOVED:
             notices.topic_learned(route.topic)
-        if entry is not None and asked in {Asked.MOVED, Asked.LATE}:
+        if entry is not None and asked in {RedirectVerdict.MOVED, RedirectVerdict.LATE}:
             self._triggers.resend(entry)
-        self.counts.redirected += asked is not Asked.NOTHING
-        self.counts.redirects_ignored += asked is Asked.NOT_OURS
-        return asked is not Asked.NOTHING
+        self.counts.redirected += asked is not RedirectVerdict.NOTHING
+        self.counts.redirects_ignored += asked is RedirectVerdict.NOT_OURS
+        return asked is not RedirectVerdict.NOTHING
 
     def _concerns(self, entry: TriggerInFlight | None) -> tuple[str, str]:
         """The rule and the namespace that an answer to this trigger says something about; empty when it is not out."""

@@ -29,7 +29,7 @@ _MAX_PLACES = 1000
 T = TypeVar("T")
 
 
-class Lookup:
+class TriggerLookup:
     """Searches of the logs in `BUFFERED_LOGS`, beside the outbox's work; it changes nothing there."""
 
     def __init__(self, outbox: Outbox) -> None:

@@ -21,7 +21,7 @@ from edgeagent.wire.topics import AGENTS_TRIGGER, TRIGGER, with_agent
 RELEARN_S = 300.0
 
 
-class Asked(Enum):
+class RedirectVerdict(Enum):
     """What an answer with `trigger_topic` means for its trigger."""
 
     MOVED = "the topic is new: send it again there"
@@ -48,18 +48,18 @@ class Route:
         self._not_before = -inf
         self.is_proven = True  # the broker has taken something on `topic`; the configured one needs no proof
 
-    def asked(self, wanted: str, sent_on: str, now: float) -> Asked:
+    def asked(self, wanted: str, sent_on: str, now: float) -> RedirectVerdict:
         """An answer wants a trigger on this topic. `sent_on`: where that trigger went last, "" if it is not out."""
         if wanted != self._own:
-            return Asked.NOTHING
+            return RedirectVerdict.NOTHING
         if sent_on != TRIGGER:
-            return Asked.NOT_OURS
+            return RedirectVerdict.NOT_OURS
         if self.topic == self._own:
-            return Asked.LATE
+            return RedirectVerdict.LATE
         if now < self._not_before:
-            return Asked.NOTHING
+            return RedirectVerdict.NOTHING
         self.topic, self.is_proven = self._own, False
-        return Asked.MOVED
+        return RedirectVerdict.MOVED
 
     def taken(self, sent_on: Iterable[str]) -> None:
         """The broker has taken triggers that went there."""

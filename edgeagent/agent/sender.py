@@ -9,7 +9,7 @@ from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.congestion import FIRST_ALLOWED, Congestion
 from edgeagent.agent.feed import Feed
 from edgeagent.agent.poison import Poison
-from edgeagent.agent.puback import Pubacks
+from edgeagent.agent.publish_outcomes import PublishOutcomes
 from edgeagent.agent.rendering import Renderer
 from edgeagent.agent.route import Route
 from edgeagent.agent.triggers import Triggers
@@ -21,7 +21,7 @@ class Sender:
 
     Owns the link and the time at which to look again. Promises that there are never more publications unacknowledged
     than the link has room for and congestion allows, and that nothing new goes out while it is drained. Must never
-    decide what becomes of a trigger: `Renderer` and `Pubacks` do, and `Triggers` brings it about.
+    decide what becomes of a trigger: `Renderer` and `PublishOutcomes` do, and `Triggers` brings it about.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Sender:
         triggers: Triggers,
         feed: Feed,
         renderer: Renderer,
-        pubacks: Pubacks,
+        pubacks: PublishOutcomes,
         congestion: Congestion,
         poison: Poison,
         route: Route,

@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 from edgeagent.agent.answers import Answers
-from edgeagent.agent.asking import Asking
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.sender import Sender
+from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.errors import UplinkError
 from edgeagent.ports.link import Ack, Link, Message, Publication
 
-# Tokens of triggers count from 1; these are the state's, and below them is a query's (`asking`).
+# Tokens of triggers count from 1; these are the state's, and below them is a query's (`status_queries`).
 _ONLINE, _OFFLINE = -1, -2
 
 
@@ -25,11 +25,11 @@ class UplinkOwner:
     """
 
     def __init__(
-        self, sender: Sender, answers: Answers, asking: Asking, notices: ConnectionNotices, state_topic: str
+        self, sender: Sender, answers: Answers, queries: StatusQueries, notices: ConnectionNotices, state_topic: str
     ) -> None:
         self._sender = sender
         self._answers = answers
-        self._asking = asking
+        self._queries = queries
         self._notices = notices
         self._state_topic = state_topic
         self._link: Link | None = None
@@ -44,14 +44,14 @@ class UplinkOwner:
         self._online_said = False
         self._say_online()
         self._sender.up(link)
-        self._asking.up(link, session_present=session_present)
+        self._queries.up(link, session_present=session_present)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected; see `LinkOwner`."""
         self._notices.down(error)
         self._link = None
         self._left.set()
-        self._asking.down()
+        self._queries.down()
         self._sender.down()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
@@ -65,7 +65,7 @@ class UplinkOwner:
             self._left.set()
         if not self._online_said:
             self._say_online()
-        self._asking.acknowledged(acks)
+        self._queries.acknowledged(acks)
         self._sender.acknowledged(acks)
 
     def on_room(self) -> None:

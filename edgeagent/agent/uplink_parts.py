@@ -1,7 +1,7 @@
 """The uplink's side of the agent: its parts made and joined (half of the composition root, `agent.agent`).
 
 `UplinkOwner` is what the link calls. It hands on to three equals, none of which calls another's inside: `Sender`,
-`Answers`, `Asking`. The first two stand over `Triggers`, which owns what is in flight.
+`Answers`, `StatusQueries`. The first two stand over `Triggers`, which owns what is in flight.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import msgspec
 
 from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.answers import Answers
-from edgeagent.agent.asking import Asking
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.congestion import Congestion
@@ -26,10 +25,11 @@ from edgeagent.agent.notes import LedgerNotes
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.parked import ParkedTriggers
 from edgeagent.agent.poison import Poison
-from edgeagent.agent.puback import Pubacks
+from edgeagent.agent.publish_outcomes import PublishOutcomes
 from edgeagent.agent.releases import Releases
 from edgeagent.agent.rendering import Renderer
 from edgeagent.agent.sender import Sender
+from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.trouble import Trouble
 from edgeagent.agent.uplink_owner import UplinkOwner
@@ -49,7 +49,7 @@ class UplinkParts(NamedTuple):
     triggers: Triggers
     sender: Sender
     answers: Answers
-    asking: Asking
+    queries: StatusQueries
     addressing: Addressing
     notices: ConnectionNotices
     trouble: Trouble
@@ -64,7 +64,7 @@ class UplinkParts(NamedTuple):
             "trouble": self.trouble.what,
             "remedy": self.trouble.remedy,
             **msgspec.to_builtins(self.answers.counts),
-            **msgspec.to_builtins(self.asking.counts),
+            **msgspec.to_builtins(self.queries.counts),
         }
 
 
@@ -82,7 +82,7 @@ def make_uplink(
 ) -> UplinkParts:
     """Make the parts and join them. `rule_counts` and `firing_limits` are shared with who takes events.
 
-    The sender, the asking and the outbox, ledger and chores must be run by the caller.
+    The sender, the status queries and the outbox, ledger and chores must be run by the caller.
     """
     uplink = config.uplink
     addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
@@ -103,14 +103,14 @@ def make_uplink(
         triggers,
         Feed(triggers, leases, windows, parked, rules, lifetime),
         Renderer(triggers, addressing, rules, firing_limits, lifetime, counts.total, qos=uplink.qos),
-        Pubacks(triggers, addressing.route, trouble, counts.total),
+        PublishOutcomes(triggers, addressing.route, trouble, counts.total),
         Congestion(uplink.max_inflight),
         Poison(),
         addressing.route,
         clock,
         at_qos_0=uplink.qos == 0,
     )
-    asking = Asking(
+    queries = StatusQueries(
         agent,
         ledger,
         chores,
@@ -127,17 +127,17 @@ def make_uplink(
         chores,
         clock,
         trouble,
-        heard=asking.heard,
+        heard=queries.heard,
         accept_dry_run=uplink.accept_dry_run,
     )
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying")
-    owner = UplinkOwner(sender, answers, asking, notices, state_topic(agent))
+    owner = UplinkOwner(sender, answers, queries, notices, state_topic(agent))
 
     # Who hears of what happens elsewhere.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = sender.look_soon
-    ledger.listen(asking.changed)
-    return UplinkParts(triggers, sender, answers, asking, addressing, notices, trouble, owner)
+    ledger.listen(queries.changed)
+    return UplinkParts(triggers, sender, answers, queries, addressing, notices, trouble, owner)
 
 
 def _make_triggers(

@@ -20,7 +20,6 @@ import msgspec
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.cursor import LogState, distances
-from edgeagent.outbox.ending import Ending, Recovered, ending_of, open_end
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.frame import (
     HEADER_BYTES,
@@ -33,6 +32,7 @@ from edgeagent.outbox.frame import (
 from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.released import Released
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
+from edgeagent.outbox.segment_end import Ending, Recovered, ending_of, open_end
 
 _BATCH_BYTES = 128  # more than a batch ever takes: ten integers of nine bytes
 _BATCH_KIND = bytes((FrameKind.BATCH,))

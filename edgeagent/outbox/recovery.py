@@ -14,7 +14,6 @@ from itertools import chain
 import msgspec
 
 from edgeagent.outbox.cursor import Checkpoint, LogState
-from edgeagent.outbox.ending import Recovered
 from edgeagent.outbox.frame import Batch, Frame, FrameKind, decode_batch
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.losses import Losses
@@ -30,6 +29,7 @@ from edgeagent.outbox.records import (
     VOID,
     decode,
 )
+from edgeagent.outbox.segment_end import Recovered
 from edgeagent.outbox.unfinished import Unfinished, gone_way
 from edgeagent.ports.account import Account, EventCounts, event_problems
 

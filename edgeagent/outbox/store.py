@@ -24,7 +24,7 @@ from edgeagent.outbox.deadletters import TOO_OLD, DeadLetters
 from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.frame import Batch, Frame, FrameKind
-from edgeagent.outbox.intake import store_groups
+from edgeagent.outbox.group_append import store_groups
 from edgeagent.outbox.leasing import triggers_of
 from edgeagent.outbox.log import Entries, Log
 from edgeagent.outbox.losses import Losses

@@ -14,7 +14,18 @@ PACKAGES = ("common", "events", "lang", "ports", "rehearsal", "rules", "wire", "
 # Pure modules of packages that also do I/O.
 BESIDE_THEIR_DRIVERS = {
     "agent": (
-        *("causes", "congestion", "inflight", "inquiry", "lifetime", "poison", "resting", "route", "sieve", "trouble"),
+        *(
+            "causes",
+            "congestion",
+            "inflight",
+            "query_schedule",
+            "lifetime",
+            "poison",
+            "resting",
+            "route",
+            "sieve",
+            "trouble",
+        ),
     ),
     "argo": ("stream", "wire"),
     "config": ("addresses", "checks", "loops", "meant", "tables"),

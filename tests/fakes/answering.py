@@ -1,4 +1,4 @@
-"""What hears the engine's answers and statuses: answers, sender and asking over a real outbox and a real ledger.
+"""What hears the engine's answers and statuses: answers, sender and queries over a real outbox and a real ledger.
 
 async with scene(tmp_path) as here:
     [correlation_id] = await here.published(1)
@@ -75,7 +75,7 @@ class Scene:
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
         )
-        self.triggers, self.sender, self.answers, self.asking = parts[:4]
+        self.triggers, self.sender, self.answers, self.queries = parts[:4]
         self.stats = parts.stats
         self.link = FakeLink()
         self._numbers = itertools.count(1)
@@ -85,7 +85,7 @@ class Scene:
         """The uplink is there."""
         self.link = FakeLink()
         self.sender.up(self.link)
-        self.asking.up(self.link, session_present=session_present)
+        self.queries.up(self.link, session_present=session_present)
         return self.link
 
     async def accept(self, count: int) -> list[str]:
@@ -174,7 +174,7 @@ async def scene(
             give_up_after_s=give_up_after_s,
             max_unanswered=max_unanswered,
         )
-        running = (ledger.run(), made.chores.run(), made.sender.run(), made.asking.run())
+        running = (ledger.run(), made.chores.run(), made.sender.run(), made.queries.run())
         tasks = [asyncio.create_task(run) for run in running]
         for task in tasks:
             task.add_done_callback(
@@ -184,7 +184,7 @@ async def scene(
             yield made
             assert not made.failed, made.failed
         finally:
-            made.asking.down()
+            made.queries.down()
             made.sender.down()
             for task in tasks:
                 task.cancel()

@@ -118,7 +118,7 @@ async def test_what_was_learned_stays_over_a_new_connection(tmp_path: Path) -> N
         await here.hear(redirect(here, name))
         await here.until(lambda: len(here.of(OWN)) == 1, "the trigger, again")
         here.sender.acknowledged([Ack(publication.token) for publication in here.of(OWN)])
-        here.asking.down()
+        here.queries.down()
         here.sender.down()
         here.up()
         assert here.stats()["trigger_topic"] == OWN

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.agent.lookup import Lookup
+from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.sieve import ROOMY, Sieve
 from edgeagent.outbox.outbox import Outbox
@@ -54,7 +54,7 @@ async def test_ids_that_no_trigger_has_cost_one_reading_of_the_backlog_together(
     async with running_outbox(tmp_path, max_bytes=16 << 20) as outbox:
         await add(outbox, 0, 2000)
         reads = Reads(monkeypatch)
-        lookup = Lookup(outbox)
+        lookup = TriggerLookup(outbox)
         for nowhere in NOWHERE:
             assert await lookup.trigger(nowhere) is None
         assert reads.since() == 2000
@@ -72,7 +72,7 @@ async def test_each_trigger_is_found_where_it_is_and_again_without_a_search(
     async with running_outbox(tmp_path, max_bytes=16 << 20) as outbox:
         await add(outbox, 0, 1000)
         await add(outbox, 1000, 100, HIGH)
-        lookup = Lookup(outbox)
+        lookup = TriggerLookup(outbox)
         for number in (999, 0, 1050, 500):
             found = await lookup.trigger(name(number))
             assert found is not None

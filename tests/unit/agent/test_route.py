@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.agent.route import RELEARN_S, Asked, Route
+from edgeagent.agent.route import RELEARN_S, RedirectVerdict, Route
 
 BASE = "argo/workflows/trigger"
 OWN = "argo/workflows/trigger/gw-1"
@@ -10,22 +10,22 @@ OWN = "argo/workflows/trigger/gw-1"
 
 def learned() -> Route:
     route = Route(BASE, "gw-1")
-    assert route.asked(OWN, BASE, 0.0) is Asked.MOVED
+    assert route.asked(OWN, BASE, 0.0) is RedirectVerdict.MOVED
     assert route.topic == OWN
     return route
 
 
 def test_an_agent_on_the_base_topic_moves_to_its_own_once_and_knows_late_answers() -> None:
     route = learned()
-    assert route.asked(OWN, BASE, 1.0) is Asked.LATE
-    assert route.asked(OWN, OWN, 2.0) is Asked.NOT_OURS
+    assert route.asked(OWN, BASE, 1.0) is RedirectVerdict.LATE
+    assert route.asked(OWN, OWN, 2.0) is RedirectVerdict.NOT_OURS
     assert route.topic == OWN
 
 
 @pytest.mark.parametrize("wanted", ["", BASE, f"{BASE}/gw-2", f"{OWN}/x", f"{OWN} ", "plant/pumps/stop", f"{BASE}/+"])
 def test_no_other_topic_is_followed(wanted: str) -> None:
     route = Route(BASE, "gw-1")
-    assert route.asked(wanted, BASE, 0.0) is Asked.NOTHING
+    assert route.asked(wanted, BASE, 0.0) is RedirectVerdict.NOTHING
     assert route.topic == BASE
 
 
@@ -33,14 +33,14 @@ def test_no_other_topic_is_followed(wanted: str) -> None:
 def test_who_is_not_on_the_base_topic_did_not_cause_the_answer(configured: str) -> None:
     route = Route(configured, "gw-1")
     before = route.topic
-    assert route.asked(OWN, before, 0.0) is Asked.NOT_OURS
-    assert route.asked(OWN, "", 0.0) is Asked.NOT_OURS
+    assert route.asked(OWN, before, 0.0) is RedirectVerdict.NOT_OURS
+    assert route.asked(OWN, "", 0.0) is RedirectVerdict.NOT_OURS
     assert route.topic == before
 
 
 def test_a_trigger_that_is_not_out_moves_nobody() -> None:
     route = Route(BASE, "gw-1")
-    assert route.asked(OWN, "", 0.0) is Asked.NOT_OURS
+    assert route.asked(OWN, "", 0.0) is RedirectVerdict.NOT_OURS
     assert route.topic == BASE
 
 
@@ -49,8 +49,8 @@ def test_where_the_broker_refuses_the_learned_topic_it_goes_back_and_tries_again
     assert route.refused(OWN, 10.0)
     assert route.topic == BASE
     assert route.refused(OWN, 10.0), "others were on their way there"
-    assert route.asked(OWN, BASE, 10.0 + RELEARN_S - 1) is Asked.NOTHING
-    assert route.asked(OWN, BASE, 10.0 + RELEARN_S) is Asked.MOVED
+    assert route.asked(OWN, BASE, 10.0 + RELEARN_S - 1) is RedirectVerdict.NOTHING
+    assert route.asked(OWN, BASE, 10.0 + RELEARN_S) is RedirectVerdict.MOVED
 
 
 def test_a_configured_topic_that_is_refused_is_nothing_to_go_back_from() -> None:
@@ -62,7 +62,7 @@ def test_a_connection_that_ends_before_the_broker_took_anything_there_counts_as_
     route = learned()
     route.disconnected(5.0)
     assert route.topic == BASE
-    assert route.asked(OWN, BASE, 6.0) is Asked.NOTHING
+    assert route.asked(OWN, BASE, 6.0) is RedirectVerdict.NOTHING
 
 
 def test_a_connection_that_ends_later_changes_nothing() -> None:

@@ -6,11 +6,11 @@ from random import Random
 import pytest
 
 from edgeagent.errors import StorageFailed
-from edgeagent.outbox.ending import Recovered
 from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, FrameKind, SegmentHeader
 from edgeagent.outbox.log import Entries, Log, room_of
 from edgeagent.outbox.reader import Damage, LogReader
 from edgeagent.outbox.segment import Segment, number_of, segment_path
+from edgeagent.outbox.segment_end import Recovered
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 
 DIRECTORY = Path("/log")

@@ -24,7 +24,7 @@ _REPEATED_AFTER_S = 600.0
 _log = logging.getLogger(__name__)
 
 
-class Pubacks:
+class PublishOutcomes:
     """What the broker's acknowledgements mean for triggers in flight.
 
     Owns whether the operator knows that nobody subscribes. Promises that each acknowledgement of a trigger in flight is

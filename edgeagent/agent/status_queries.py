@@ -1,7 +1,7 @@
 """Asks the dispatcher for statuses that did not come, and gives up what nobody answers for (contract section 5).
 
-Decisions are `agent.inquiry`'s; here they meet the ledger, the link and the clock. What is followed is read from the
-ledger at the start, in parts, and then kept up by its changes.
+`agent.query_schedule` decides; here its decisions meet the ledger, the link and the clock. What is followed is read
+from the ledger at the start, in parts, and then kept up by its changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.inquiry import Inquiry
+from edgeagent.agent.query_schedule import QuerySchedule
 from edgeagent.common.foreign import shown
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
@@ -35,14 +35,14 @@ _REASON = "nothing was heard of it, although it was asked for (relay.give_up_aft
 _log = logging.getLogger(__name__)
 
 
-class AskingCounts(msgspec.Struct):
+class StatusQueryCounts(msgspec.Struct):
     """Since the agent started: triggers that were asked for, each time, and those whose state became `unknown`."""
 
     asked: int = 0
     unknown: int = 0
 
 
-class Asking:
+class StatusQueries:
     """Asks for the statuses of triggers of which nothing is heard. `run` must be running.
 
     Owns who is followed and when the next query is due. Promises that a trigger which the outbox may still send is not
@@ -61,13 +61,13 @@ class Asking:
         max_age_s: float,
     ) -> None:
         """`max_age_s`: a trigger that is older is in no outbox any more."""
-        self.counts = AskingCounts()
+        self.counts = StatusQueryCounts()
         self._agent = agent
         self._ledger = ledger
         self._chores = chores
         self._clock = clock
         self._max_age_ms = max_age_s * 1000
-        self._inquiry = Inquiry(status_timeout_s, give_up_after_s)
+        self._schedule = QuerySchedule(status_timeout_s, give_up_after_s)
         self._reply_to = status_topics(agent)[-1]
         self._now = asyncio.get_running_loop().time
         self._link: Link | None = None
@@ -106,7 +106,7 @@ class Asking:
 
     def heard(self, correlation_id: str) -> None:
         """A status of a trigger came, whether or not it changed anything."""
-        if self._inquiry.heard(correlation_id, self._now()):
+        if self._schedule.heard(correlation_id, self._now()):
             self._ledger.asked({correlation_id: 0})
 
     async def run(self) -> None:
@@ -121,7 +121,7 @@ class Asking:
     async def _step(self) -> float:
         """Do what is due; returns when to look again, if nothing else happens."""
         try:
-            if not self._whole and self._inquiry.is_half_empty:
+            if not self._whole and self._schedule.is_half_empty:
                 await self._load()
         except StorageFailed:  # the ledger logs it
             return self._now() + _RETRY_S
@@ -130,14 +130,14 @@ class Asking:
             return math.inf
         if link.room < 1:
             return now + _RETRY_S
-        due = self._inquiry.due(now)
+        due = self._schedule.due(now)
         if due.ask:
             self._publish(link, due.ask)
         if due.asks:
             self._ledger.asked(due.asks)
         if due.give_up:
             self._chores.leave(lambda: self._end(due.give_up))
-        return self._inquiry.next_due(now)
+        return self._schedule.next_due(now)
 
     async def _load(self) -> None:
         """Follow what is unfinished in the ledger, as far as there is room."""
@@ -150,8 +150,8 @@ class Asking:
                 self._whole = False
                 raise
             for correlation_id, asks in page.triggers:
-                if not self._inquiry.is_followed(correlation_id):
-                    self._whole = self._inquiry.follow(correlation_id, self._now(), asks) and self._whole
+                if not self._schedule.is_followed(correlation_id):
+                    self._whole = self._schedule.follow(correlation_id, self._now(), asks) and self._whole
             place = page.next_place
         if self._loading:
             self._loading = False
@@ -159,17 +159,17 @@ class Asking:
                 self._connected()
 
     def _connected(self) -> None:
-        self._inquiry.connected(self._now(), session_lost=self._session_lost)
+        self._schedule.connected(self._now(), session_lost=self._session_lost)
         self._session_lost = False
 
     def changed(self, life: Life) -> None:
         """A trigger's life went on, as the ledger tells its listeners."""
         correlation_id = life.report.correlation_id
         if life.final:
-            self._inquiry.ended(correlation_id)
-        elif not self._inquiry.follow(correlation_id, self._now()):
+            self._schedule.ended(correlation_id)
+        elif not self._schedule.follow(correlation_id, self._now()):
             self._whole = False
-        elif len(self._inquiry) == 1:  # else it is not the first that is due
+        elif len(self._schedule) == 1:  # else it is not the first that is due
             self._work.set()
 
     def _publish(self, link: Link, correlation_ids: Sequence[str]) -> None:
@@ -207,7 +207,7 @@ class Asking:
         if life is None or life.final:
             return False
         if life.report.state is State.PUBLISHED and self._clock.now_ms() - life.accepted_ms < self._max_age_ms:
-            self._inquiry.follow(correlation_id, self._now())
+            self._schedule.follow(correlation_id, self._now())
             self._ledger.asked({correlation_id: 0})
             self._work.set()
             return False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.lookup import BUFFERED_LOGS, Lookup
+from edgeagent.agent.lookup import BUFFERED_LOGS, TriggerLookup
 from edgeagent.agent.notes import correlation_of
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import DeadLettersFull
@@ -21,7 +21,7 @@ from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
 
-class DeviceApi:
+class DeviceService:
     """`DevicePort`: events are handed to the intake; questions are answered from the ledger, and from the outbox.
 
     It owns nothing and changes nothing by itself.
@@ -44,7 +44,7 @@ class DeviceApi:
         self._rules = rules
         self._ends_published = ends_published
         self._stats = stats
-        self._lookup = Lookup(outbox)
+        self._lookup = TriggerLookup(outbox)
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events; see `DevicePort`."""

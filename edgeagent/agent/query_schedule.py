@@ -33,7 +33,7 @@ _SETTLING_S: Final = 10.0
 _MINUTE_S: Final = 60.0
 
 
-class Due(NamedTuple):
+class DueQueries(NamedTuple):
     """What to do now. `ask`: correlation ids for one query. `asks`: how often those were asked for in vain, to be kept.
 
     `give_up`: nobody answered for these.
@@ -51,7 +51,7 @@ class _Silence(msgspec.Struct, gc=False):
     asks: int
 
 
-class Inquiry:
+class QuerySchedule:
     """Which triggers are followed, and of which nothing was heard for how long.
 
     Owns the order of silences and the rate of queries. Promises at most `MAX_FOLLOWED` triggers and
@@ -109,7 +109,7 @@ class Inquiry:
             self._again_at = deque(now + wait_s for wait_s in _AGAIN_S)
             self._at_once.clear()
 
-    def due(self, now: float) -> Due:
+    def due(self, now: float) -> DueQueries:
         """What to do now, while there is a connection. Those to ask for count as asked."""
         self._begin_round(now)
         ask: list[str] = []
@@ -125,7 +125,7 @@ class Inquiry:
             self._take_silent(now, MAX_QUERY_IDS - len(ask) if may_ask else 0, ask, asks, give_up)
         if ask:
             self._queries.append(now)
-        return Due(ask, asks, give_up)
+        return DueQueries(ask, asks, give_up)
 
     def next_due(self, now: float) -> float:
         """When `due` has something to say, if nothing else happens; infinity: never."""
