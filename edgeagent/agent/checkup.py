@@ -26,7 +26,7 @@ from edgeagent.host.checkup import connection_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
 from edgeagent.mqtt.checkup import broker_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem
-from edgeagent.outbox.lock import looking_lock
+from edgeagent.outbox.lock import reading_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import acting_as_owner, user_name
 from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, with_agent
@@ -166,7 +166,7 @@ def directory_finding(directory: Path, place: Path) -> Finding:
     if place != directory:
         return ok(subject, "is not there yet; `edgeagent run` makes it")
     try:
-        with looking_lock(directory):
+        with reading_lock(directory):
             return ok(subject, "can be written to; no agent runs on it")
     except OutboxLocked as exc:
         return ok(subject, f"can be written to; in use by {exc.holder}")

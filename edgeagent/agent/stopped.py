@@ -12,7 +12,7 @@ from edgeagent.agent.state import agent_id, make_store, state_directory
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed, DiskReadOnly, StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
-from edgeagent.outbox.lock import looking_lock, state_lock
+from edgeagent.outbox.lock import reading_lock, state_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.steps import finished
@@ -54,7 +54,7 @@ def looked_at(config: AgentConfig) -> Iterator[StoppedOutbox]:
         StorageFailed: the disk refuses.
     """
     directory, overlay, clock = _existing(config), Overlay(), Clock()
-    with looking_lock(directory):
+    with reading_lock(directory):
         hide_unreadable(directory, overlay, tell=True)
         store = make_store(config, directory, clock, overlay)
         with _closing(config, directory, clock, overlay, store) as outbox:

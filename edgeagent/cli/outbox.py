@@ -174,8 +174,8 @@ def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int
     say(f"{counted(records, 'good record')} in {len(overview.logs)} logs; {overview.cursor}")
     for torn in overview.torn:
         say(
-            f"{torn.file}: {counted(torn.bytes, 'half-written byte')} at the end, as a power cut leaves them: nobody "
-            "was promised them, unless the disk lost what it had synced, which cannot be told"
+            f"{torn.file}: {counted(torn.bytes, 'half-written byte')} at the end, as a power cut leaves them; no "
+            "acknowledged event was in them, unless the disk lost data that it had synced, which cannot be detected"
         )
     for damage in damaged:
         where = f"{damage.file}, bytes {damage.offset} to {damage.end}" if damage.file else "missing from the disk"

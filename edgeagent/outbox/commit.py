@@ -1,4 +1,4 @@
-"""A group commit: what it does on the disk thread, what comes of it, and the health of the store after it."""
+"""A group commit: the work on the disk thread, its result, and the health of the store afterwards."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgeagent.outbox.store import Store
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.ports.verification import DeadHealth
 
-# A group, and the callback that gets the seq of its first trigger, or the error for which nothing of it is stored.
+# A group, and the callback that receives the seq of its first trigger, or the error for which none of it was stored.
 Append = tuple[Group, Callable[[int | BaseException], None]]
 
-# While the disk fails it is probed this often, even when no event comes: a device that waits for /readyz sends none.
+# A failing disk is probed this often even when no event arrives: a device that waits for /readyz sends none.
 _PROBE_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ _log = logging.getLogger(__name__)
 class Health(msgspec.Struct, frozen=True):
     """The state of the outbox at one moment.
 
-    `accepting`: False while it refuses events for want of space. `failure`: the disk's last error, until the disk takes
-    again what it refused; empty while the disk works.
+    `accepting`: False while events are refused for lack of space. `failure`: the disk's last error, until the disk
+    accepts the same write again; empty while the disk works.
     """
 
     account: Account
@@ -46,9 +46,9 @@ class Commit(NamedTuple):
     """The work of one group commit. `store` documents the order in which it is done.
 
     `appends`: groups to store. `releases`: log, seq and way of each trigger that ended. `handed_out`: for each log, the
-    seq below which every trigger was leased. `counts`: the events' account to write with it. `keep`: write a
-    checkpoint. `probe`: try a failing disk again. `with_health`: report the health after it. `put_back`: for each log,
-    the seq to read on from, because triggers that were held in memory are left to the disk.
+    seq below which every trigger was leased. `counts`: the event counters to write with it. `keep`: write a
+    checkpoint. `probe`: try a failing disk again. `with_health`: report the health afterwards. `put_back`: for each
+    log, the seq at which reading continues, because the triggers held in memory are left to the disk.
     """
 
     appends: list[Append]
@@ -62,7 +62,7 @@ class Commit(NamedTuple):
 
 
 class Commits:
-    """Counts the commits that were begun and that ended, one at a time, and wakes those who wait for one to end."""
+    """Counts the commits that have begun and ended, one at a time, and wakes the callers that wait for one to end."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.begun = 0
@@ -72,11 +72,11 @@ class Commits:
 
     @property
     def under_way(self) -> bool:
-        """Whether a commit was begun that has not ended."""
+        """Whether a commit has begun and not yet ended."""
         return self._ended < self.begun
 
     def end(self) -> None:
-        """End the commit that is under way, and wake everybody who waits."""
+        """End the commit that is under way, and wake every waiting caller."""
         self._ended += 1
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
@@ -96,7 +96,7 @@ class Done(NamedTuple):
 
     `outcomes`: for each append the seq of its first trigger, or its error. `ends`: the next seq of each log of events.
     `kept`: whether a checkpoint with the releases was synced. `failure`: the disk's error, if it failed. `dead_full`:
-    why no dead letter is taken, if none is. `health`: only if it was asked for.
+    why no dead letter is accepted; empty if they are. `health`: only if it was requested.
     """
 
     outcomes: list[int | OutboxError]
@@ -108,7 +108,7 @@ class Done(NamedTuple):
 
 
 class DiskAlert:
-    """Logs once that the disk began to fail, and once that it recovered.
+    """Logs once when the disk begins to fail, and once when it recovers.
 
     `probe_at`: when to try a failing disk again, in the caller's clock; None while it works.
     """
@@ -119,10 +119,10 @@ class DiskAlert:
         self.probe_at: float | None = None
 
     def update(self, failure: str, now: float) -> None:
-        """Take the disk's present error, empty while it works."""
+        """Record the disk's current error, empty while it works."""
         if failure and not self._failure:
             _log.error(
-                "the disk fails: what it refuses is not acknowledged, and is tried again: %s",
+                "the disk fails; events are not acknowledged until it accepts them: %s",
                 failure,
                 extra={"event": "outbox_storage_failed"},
             )
@@ -163,7 +163,7 @@ def commit(store: Store, work: Commit) -> Done:
 
 
 def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:
-    """Release triggers, each given by log, seq and the way it ended; consecutive seqs are released as one range."""
+    """Release triggers, each given by log, seq and way; consecutive seqs are released as one range."""
     run_name, run_way, start, end = "", "", 0, 0
     for name, seq, way in releases:
         if seq == end and name == run_name and way == run_way:
@@ -192,7 +192,7 @@ def health_of(store: Store) -> Health:
 
 
 def pass_on(waiter: asyncio.Future[int], outcome: int | BaseException) -> None:
-    """Give the outcome of a `submit` to the future of a caller that may have been cancelled meanwhile."""
+    """Give the outcome of a `submit` to the future of a caller that may have been cancelled in the meantime."""
     if waiter.done():
         return
     if isinstance(outcome, BaseException):
@@ -210,6 +210,6 @@ def failure_of(store: Store) -> str:
 def _try(work: Callable[[], None]) -> bool:
     try:
         work()
-    except StorageFailed:  # the store keeps it in `failures`
+    except StorageFailed:  # the store records it in `failures`
         return False
     return True

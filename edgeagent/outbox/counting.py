@@ -1,7 +1,7 @@
-"""The account over all logs, and what a checkpoint holds of them.
+"""The account summed over all logs, and the state of each log that a checkpoint keeps.
 
-Triggers that came in an export file were in no log of ours before. A checkpoint counts them as a log of their own,
-`import`, that has no files and all of whose seqs went on to other logs; in memory the logs that took them count them.
+Triggers imported from an export file were never in a log of this outbox. A checkpoint counts them as a log of their
+own, `import`, which has no files and whose seqs all moved on to other logs; in memory each log counts those it took.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from edgeagent.ports.account import Account
 
 
 def account_of(logs: Mapping[str, Log]) -> Account:
-    """The account as the logs have it now."""
+    """The current account over these logs."""
     ways: Counter[str] = Counter()
     for log in logs.values():
         ways.update(log.ways)
@@ -49,7 +49,7 @@ def account_of(logs: Mapping[str, Log]) -> Account:
 
 
 def states_of(logs: Mapping[str, Log]) -> dict[str, LogState]:
-    """What a checkpoint holds of the logs."""
+    """The state of each log as a checkpoint keeps it."""
     states = {name: log.state() for name, log in logs.items()}
     if count := _imported(logs):
         states[IMPORT] = LogState(count + 1, count + 1, [], {IMPORTED: count}, 0, 1, 0)

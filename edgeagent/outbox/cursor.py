@@ -1,7 +1,7 @@
-"""The cursor file: what is released in every log, and the account, in two slots written in place in turn.
+"""The cursor file: the released seqs of every log, and the account, in two slots written in place alternately.
 
-Settling needs no free space, because the slots were preallocated; a slot torn by a power cut leaves the other one,
-which is one checkpoint older. A slot is
+A release needs no free space, because the slots are preallocated. If a power cut tears one slot, the other one is
+still good and is one checkpoint older. A slot is
 
     0  8   magic
     8  u32 payload length
@@ -28,14 +28,15 @@ _HEAD = Struct("<8sII")
 
 
 class LogState(msgspec.Struct, array_like=True, frozen=True):
-    """What is kept of one log. Frames with a seq of `next_seq` or above came after the checkpoint.
+    """What a checkpoint keeps of one log. Frames with a seq of `next_seq` or above were written after it.
 
-    `ranges`: the released ranges above `cursor`, as distances: from the end of the one before (the cursor for the
-    first), then its length, and so on. `released`: how many seqs went which way. `moved_in`: how many came from
-    another log. `next_number`: of the next segment; `last_number`: of the newest one that there was, 0 for none. A
-    segment whose removal was not synced may come back after a power cut: one between the two is of no account.
-    `active_number`: the segment that holds the newest records and may have got more since, 0 if there was none, or if
-    it was about to be removed. One that is missing, or ends below `next_seq`, has lost what nobody can count.
+    `ranges`: the released ranges above `cursor`, as distances: the gap since the end of the range before it (the cursor
+    for the first), then the range's length, and so on. `released`: how many seqs were released each way. `moved_in`:
+    how many came from another log. `next_number`: the number of the next segment; `last_number`: that of the newest
+    segment, 0 for none. A segment whose removal was not synced may reappear after a power cut: one numbered between the
+    two is ignored. `active_number`: the segment that holds the newest records and may have grown since, 0 if there was
+    none or it was about to be removed. If that segment is missing, or ends below `next_seq`, an unknown number of
+    records is lost.
     """
 
     next_seq: int
@@ -48,7 +49,7 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
     active_number: int = 0
 
     def to_released(self) -> Released:
-        """The set that `ranges` stands for."""
+        """The set that `ranges` encodes."""
         position, result = self.cursor, Released(self.cursor)
         for distance, length in zip(self.ranges[::2], self.ranges[1::2], strict=True):
             result.add(position + distance, length)
@@ -65,7 +66,7 @@ class Checkpoint(msgspec.Struct, array_like=True, frozen=True):
 
 
 def distances(released: Released) -> list[int]:
-    """The ranges above the cursor in the form of `LogState.ranges`."""
+    """The ranges above the cursor, encoded as in `LogState.ranges`."""
     result: list[int] = []
     position = released.cursor
     for start, end in released.ranges:
@@ -75,20 +76,20 @@ def distances(released: Released) -> list[int]:
 
 
 class CursorFile:
-    """The two slots."""
+    """Owns the two slots. The last good checkpoint is never overwritten before a newer one is synced."""
 
     def __init__(self, filesystem: Filesystem, file: File, path: Path, slot: int) -> None:
-        self._file: File | None = file  # None after a failure: it may have been removed, and another put there
+        self._file: File | None = file  # None after a failure: the file may have been removed and replaced
         self._filesystem = filesystem
         self._path = path
-        self._slot = slot  # the one to write next: never the last good one
+        self._slot = slot  # the slot to write next: never the last good one
 
     @classmethod
     def open(cls, filesystem: Filesystem, path: Path) -> tuple[CursorFile, Checkpoint | None]:
-        """The file (made if it is not there) and its newest good checkpoint, synced.
+        """Open the file, created if absent; returns it with its newest good checkpoint, which is synced.
 
-        It is written anew: it may be in the cache only, left there by a sync that failed, and the other slot, which
-        is on the disk, is the next one to be written.
+        The checkpoint is written again because it may be only in the cache, left there by a failed sync. The other
+        slot, which is on the disk, is the next one to be written.
         """
         if not filesystem.exists(path):
             return cls(filesystem, filesystem.create(path, 2 * SLOT_BYTES), path, 0), None
@@ -102,7 +103,7 @@ class CursorFile:
         return cursor, newest
 
     def write(self, checkpoint: Checkpoint) -> None:
-        """Write and sync. When it fails the older slot stays good, and the next call writes this one anew.
+        """Write and sync a checkpoint. If that fails, the older slot stays good and the next call retries this one.
 
         Raises:
             StorageFailed: the disk refused, or the checkpoint is larger than a slot.
@@ -121,7 +122,7 @@ class CursorFile:
         self._slot = 1 - self._slot
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -133,7 +134,7 @@ class CursorFile:
 
 
 def read_slots(file: File) -> tuple[Checkpoint | None, Checkpoint | None]:
-    """What both slots hold, None where one is not good."""
+    """The content of both slots, None for a slot that is not good."""
     return _read(file, 0), _read(file, 1)
 
 

@@ -1,7 +1,7 @@
-"""The bounds of the log of dead letters: how many, how many bytes, how old; and which of them go first.
+"""The limits on the log of dead letters: how many, how many bytes, how old; and which of them are dropped first.
 
-Dead letters wait for somebody to decide about them. Where nobody comes, they must neither fill the disk nor keep other
-triggers from leaving. What is dropped is the oldest, some at a time, so that one line of the log tells of many.
+Dead letters wait for an operator's decision. If nobody decides, they must neither fill the disk nor stop other
+triggers from leaving. The oldest are dropped, several at a time, so that one log line covers many.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from edgeagent.outbox.records import DEAD, DROPPED, EXPIRED, DeadLimits, Leased
 from edgeagent.outbox.retention import Cut
 from edgeagent.ports.verification import DeadHealth
 
-# This part of them goes together when there are too many.
+# When there are too many, one in this many is dropped, all of them together.
 _DROPPED_PART = 20
 _USUAL_BYTES = 4096
 TOO_OLD = "older than outbox.dead_max_age"
 
 
 class DeadLetters:
-    """See the module. The store asks, releases and keeps."""
+    """Decides whether a dead letter fits and which old ones give way. The store does the logging and the writing."""
 
     def __init__(
         self, log: Log, limits: DeadLimits, segment_bytes: int, peek: Callable[[], Iterator[list[Leased]]]
     ) -> None:
-        """`peek` gives the dead letters in parts, oldest first."""
+        """`peek` yields the dead letters in parts, oldest first."""
         self._log = log
         self._limits = limits
         self._segment_bytes = segment_bytes
@@ -37,14 +37,14 @@ class DeadLetters:
         self._moving_seq: int | None = None
 
     def full(self, room: int = _USUAL_BYTES) -> str:
-        """Why one that takes this room is not taken; empty when it is."""
+        """Why a dead letter of this many bytes would be refused; empty if it would not."""
         if self._log.pending >= self._limits.max_count:
             return f"there are {self._log.pending} dead letters"
         return f"dead letters take {self._log.used_bytes} bytes (outbox.dead_max_bytes)" if self._is_large(room) else ""
 
     @contextmanager
     def moving(self, leased: Leased) -> Iterator[None]:
-        """Let no age end a dead letter while it is written to another log, nor those behind it, which may be next."""
+        """While a dead letter is written to another log, neither it nor any behind it expires by age."""
         self._moving_seq = leased.seq if leased.log == DEAD else None
         try:
             yield
@@ -52,27 +52,29 @@ class DeadLetters:
             self._moving_seq = None
 
     def refusing(self) -> str:
-        """Why none is taken now; empty when there is room, or the oldest make it."""
+        """Why dead letters are refused now; empty if there is room, or if dropping the oldest makes room."""
         return "" if self._limits.when_full == "drop_oldest" else self.full()
 
-    def make_room(self, room: int, now_ms: int, lose: Callable[[Cut, str, str], None]) -> None:
-        """Make room for one that takes so much: `lose` tells and keeps what is released for it, how, and why.
+    def make_room(self, room: int, now_ms: int, drop: Callable[[Cut, str, str], None]) -> None:
+        """Make room for a dead letter of this many bytes.
+
+        `drop` takes what was released for it, the way, and the reason; it logs the loss and writes it to disk.
 
         Raises:
-            DeadLettersFull: there is none.
-            StorageFailed: `lose` does.
+            DeadLettersFull: there is no room.
+            StorageFailed: `drop` raised it.
         """
         while reason := self.full(room):
             older = self.cut_older(now_ms) if is_set(now_ms) else None
             if older is not None:
-                lose(older, EXPIRED, TOO_OLD)
+                drop(older, EXPIRED, TOO_OLD)
                 continue
             if self._limits.when_full != "drop_oldest" or not self._log.pending:
                 raise DeadLettersFull(reason)
-            lose(self._cut_oldest(room), DROPPED, f"{reason} (outbox.dead_when_full)")
+            drop(self._cut_oldest(room), DROPPED, f"{reason} (outbox.dead_when_full)")
 
     def _cut_oldest(self, room: int) -> Cut:
-        """Release the oldest: those of a segment when bytes are short, else a number of them."""
+        """Release the oldest: those of one segment if bytes are short, otherwise a fixed fraction."""
         first_seq = self._log.released.cursor
         ends = (segment.first_seq for segment in self._log.segments if segment.first_seq > first_seq)
         end_seq = (
@@ -83,9 +85,9 @@ class DeadLetters:
         return Cut(first_seq, end_seq, self._log.release(first_seq, end_seq - first_seq, DROPPED))
 
     def cut_older(self, now_ms: int) -> Cut | None:
-        """Release what has been one for longer than the largest age; None when there is nothing of that.
+        """Release dead letters older than the maximum age; None if there are none.
 
-        What a clock said that was not set is no time: such a one is as young as the next one of which a time is known.
+        A time from a clock that was not set is unknown: that dead letter counts as young as the next with a known time.
         """
         first_seq = end_seq = self._log.released.cursor
         try:
@@ -98,13 +100,13 @@ class DeadLetters:
                         break
                     end_seq = leased.seq + 1
         except StorageFailed:
-            return None  # nothing is given up because the disk cannot be read now
+            return None  # nothing is dropped because the disk cannot be read now
         if end_seq == first_seq:
             return None
         return Cut(first_seq, end_seq, self._log.release(first_seq, end_seq - first_seq, EXPIRED))
 
     def health(self) -> DeadHealth:
-        """How they are; of the disk only the oldest one is read, and only when it is another than the last time."""
+        """The dead letters' health. Only the oldest one is read from disk, and only when it has changed."""
         limits, log = self._limits, self._log
         full = self.refusing()
         return DeadHealth(
@@ -120,7 +122,7 @@ class DeadLetters:
         return not self._log.fits(room) and self._log.used_bytes + self._segment_bytes > self._limits.max_bytes
 
     def _seq_after(self, count: int) -> int:
-        """The seq behind so many of the oldest."""
+        """The seq after this many of the oldest."""
         log = self._log
         for start, end in log.released.missing(log.released.cursor, log.next_seq - log.released.cursor):
             if end - start >= count:

@@ -1,10 +1,10 @@
-"""What the cursor file says of how far the logs were synced, and when it must say more.
+"""Evidence in the cursor file of how far the logs were synced, and when a checkpoint must add to it.
 
-An opening reads the checkpoint and the newest segment of each log. So before a segment is begun, a checkpoint has to
-hold what stands only in the one before it (`needed`); and when a segment of events has its first records, one has to
-say that they are there (`missing`), because a log that ends before it is then known to have lost its end. In the steady
-state this is one checkpoint for a segment. A log of copies needs no such thing: what was copied is released by the
-checkpoint that knows the copy, and without one it is where it was.
+Opening reads the checkpoint and the newest segment of each log. So before a segment is begun, a checkpoint must hold
+what only the segment before it holds (`needed`). And when a segment of events has its first records, a checkpoint must
+say that they exist (`missing`), so that a log which ends before them is known to have lost its end. In the steady state
+this costs one checkpoint per segment. A log of copies needs no such evidence: the original is released only by the
+checkpoint that knows the copy, and without that checkpoint the original is still in its log.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from edgeagent.outbox.records import EVENT_LOGS
 
 
 class Evidence:
-    """See the module."""
+    """Tracks what the last checkpoint does not yet prove about each log. It writes nothing itself."""
 
     def __init__(self, logs: Mapping[str, Log]) -> None:
-        """Of logs that were just opened: no checkpoint has yet what that found."""
+        """Begin with logs that were just opened: no checkpoint covers yet what opening found."""
         self._logs = logs
         self._unkept = set(logs)
         self._active: dict[str, int] = {}
 
     def changed(self, name: str) -> None:
-        """A log has what only its newest segment and the next checkpoint tell: a move, or what a failure left."""
+        """Note that only a log's newest segment records something: a move, or what a failure left."""
         self._unkept.add(name)
 
     def kept(self, states: Mapping[str, LogState]) -> None:
-        """A checkpoint with these states is synced."""
+        """Note that a checkpoint with these states is synced."""
         self._unkept.clear()
         self._active = {name: state.active_number for name, state in states.items()}
 
@@ -39,11 +39,11 @@ class Evidence:
         return name in self._unkept or self._is_missing(name)
 
     def missing(self) -> bool:
-        """Whether a log of events has records in a segment of which no checkpoint knows."""
+        """Whether a log of events has records in a segment that no checkpoint knows."""
         return any(map(self._is_missing, EVENT_LOGS))
 
     def outlived(self) -> bool:
-        """Whether a segment is about to be removed that the last checkpoint expects to be there."""
+        """Whether a segment is about to be removed that the last checkpoint expects to exist."""
         return any(log.spent and self._active.get(name) for name, log in self._logs.items())
 
     def _is_missing(self, name: str) -> bool:

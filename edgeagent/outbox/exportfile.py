@@ -1,6 +1,6 @@
-"""The export file on a disk: written beside its name, synced and only then named; read line by line.
+"""The export file on disk: written under a temporary name, synced, and only then renamed; read line by line.
 
-Only one trigger at a time is in memory. The lines are those of `ports.transfer`.
+Only one trigger at a time is in memory. The format of the lines is in `ports.transfer`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgeagent.errors import CommandFailed, MessageError, StorageFailed
 from edgeagent.outbox.files import create_anew, keep_as
 from edgeagent.ports.transfer import MAX_LINE_BYTES, Checker, ExportedTrigger, Lines
 
-_FILE_MODE = 0o600  # the data of devices, wherever the operator puts it
+_FILE_MODE = 0o600  # it holds the devices' data, wherever the operator puts it
 
 
 @contextmanager
@@ -27,14 +27,14 @@ def _translated(operation: str, path: Path) -> Iterator[None]:
 
 
 class ExportWriter:
-    """A new export file. Without `finish` nothing of it is left."""
+    """Writes a new export file. Unless `finish` returned, nothing of it is left; an existing file is never replaced."""
 
     def __init__(self, path: Path, agent: str, created: str) -> None:
-        """Begin it; `created` is RFC 3339.
+        """Begin the file; `created` is an RFC 3339 time.
 
         Raises:
-            CommandFailed: there is such a file.
-            StorageFailed: it cannot be made.
+            CommandFailed: a file of this name exists.
+            StorageFailed: the file cannot be created.
         """
         self._path = path
         self._temporary = path.with_name(path.name + ".part")
@@ -47,7 +47,7 @@ class ExportWriter:
 
     @property
     def triggers(self) -> int:
-        """How many are in it."""
+        """How many triggers were added."""
         return self._lines.triggers
 
     def add(self, trigger: ExportedTrigger) -> None:
@@ -59,10 +59,10 @@ class ExportWriter:
         self._write(self._lines.trigger(trigger))
 
     def finish(self) -> None:
-        """Write the end, sync, and give it its name. When it returns, file and name survive a power cut.
+        """Write the last line, sync, and give the file its name. When it returns, both survive a power cut.
 
         Raises:
-            CommandFailed: there is such a file by now.
+            CommandFailed: a file of this name exists by now.
             StorageFailed: the disk refuses.
         """
         self._write(self._lines.end())
@@ -77,7 +77,7 @@ class ExportWriter:
         self.close()
 
     def close(self) -> None:
-        """Remove what was not finished."""
+        """Close the file, and remove it unless it was finished."""
         with suppress(OSError):
             self._stream.close()
         with suppress(OSError):
@@ -93,13 +93,13 @@ class ExportWriter:
 
 
 class ExportReader:
-    """An export file that is read, from its beginning each time. A context manager."""
+    """Reads an export file, from its beginning on each call of `triggers`. A context manager."""
 
     def __init__(self, path: Path) -> None:
-        """Open it.
+        """Open the file.
 
         Raises:
-            StorageFailed: it cannot be.
+            StorageFailed: it cannot be opened.
         """
         self._path = path
         self._checker = Checker()
@@ -111,24 +111,24 @@ class ExportReader:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
 
     @property
     def digest(self) -> str:
-        """The file's digest, once all of it was read."""
+        """The file's digest; valid once all of the file was read."""
         return self._checker.digest
 
     @property
     def size_bytes(self) -> int:
-        """How large it is."""
+        """The file's size."""
         return os.fstat(self._stream.fileno()).st_size
 
     def triggers(self) -> Iterator[ExportedTrigger]:
-        """Every trigger in it. Only when the last one was taken is it known that the file is whole.
+        """Every trigger in the file. Only when the last one was read is the file known to be complete.
 
         Raises:
-            CommandFailed: it is cut off or altered, or no export; names the line and the reason.
+            CommandFailed: the file is cut off, altered, or no export file; names the line and the reason.
             StorageFailed: it cannot be read.
         """
         self._checker = Checker()

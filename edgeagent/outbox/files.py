@@ -1,11 +1,11 @@
-"""The outbox's view of a disk: the only place that syncs, renames, or preallocates.
+"""The outbox's view of a disk: the only module that syncs, renames, or preallocates.
 
-`Filesystem` and `File` are what the outbox asks of a disk; tests put a model of one behind them that loses or tears
-what was not synced. `OsFilesystem` is the real one. Every `OSError` becomes `StorageFailed` here.
+`Filesystem` and `File` are the operations that the outbox needs of a disk; tests put a model of a disk behind them that
+loses or tears unsynced bytes. `OsFilesystem` is the real one. Every `OSError` becomes `StorageFailed` here.
 
-What is promised: after `File.sync` returned, the bytes written before survive a power cut. After `create`, `replace`
-and `remove` returned, so does the directory entry. A failed sync says nothing about the bytes: they may be gone from
-the cache, so that syncing again would succeed without them. After that only bytes that are written anew can be synced.
+The guarantee: once `File.sync` has returned, the bytes written before survive a power cut. Once `create`, `replace` or
+`remove` has returned, so does the directory entry. After a failed sync the bytes may be gone from the cache, so that
+syncing again would succeed without them; only bytes that are written again can then be synced.
 """
 
 from __future__ import annotations
@@ -27,53 +27,53 @@ class File(Protocol):
     """An open file. Any method may raise `StorageFailed`."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes; fewer at the end of the file."""
+        """Read up to `size` bytes; fewer at the end of the file."""
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Write all of `data`."""
 
     def sync(self) -> None:
-        """Make what was written survive a power cut. After it raised, what was not written anew never does.
+        """Make the bytes written survive a power cut. If it raises, bytes that are not written again never do.
 
-        It raises also when the file is no longer found at its path: nobody would find what was written either.
+        It also raises when the file is no longer at its path: after a restart nobody would find the bytes either.
         """
 
     def size(self) -> int:
         """The file's length in bytes."""
 
     def truncate(self, size: int) -> None:
-        """Cut the file; not synced."""
+        """Cut the file to `size` bytes; not synced."""
 
     def close(self) -> None:
-        """Let go of the file; never raises."""
+        """Close the file; never raises."""
 
 
 class Filesystem(Protocol):
     """Files by path. Any method may raise `StorageFailed`."""
 
     def make_directory(self, path: Path) -> None:
-        """Create a directory and its parents, their entries synced; fine if it is there."""
+        """Create a directory and its parents, their entries synced; does nothing if it exists."""
 
     def list(self, directory: Path) -> list[str]:
         """The names in a directory, sorted."""
 
     def exists(self, path: Path) -> bool:
-        """Whether there is such a file."""
+        """Whether this file exists."""
 
     def create(self, path: Path, size: int) -> File:
-        """A new file of `size` zeros with its space reserved; the entry is synced. Fails if it exists."""
+        """A new file of `size` zeros with its space reserved; the entry is synced. Fails if the file exists."""
 
     def open(self, path: Path) -> File:
-        """An existing file, for reading and writing."""
+        """Open an existing file for reading and writing."""
 
     def read(self, path: Path) -> bytes:
-        """A whole small file."""
+        """The content of a small file."""
 
     def replace(self, path: Path, data: bytes) -> None:
-        """Write a whole small file, atomically and synced: after a crash it is the old one or the new one."""
+        """Write a small file, atomically and synced: after a crash it has the old content or the new one."""
 
     def remove(self, path: Path) -> None:
-        """Remove a file; the entry's end is synced. Fine if it is not there."""
+        """Remove a file, synced; does nothing if it does not exist."""
 
 
 @contextmanager
@@ -89,21 +89,21 @@ def _failed(operation: str, path: object, error: OSError) -> StorageFailed:
 
 
 class OsFile:
-    """A real file."""
+    """A file on a real disk."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
         self._descriptor = descriptor
         self._link = f"/proc/self/fd/{descriptor}"
         with _translated("find", self._link):
-            self._place = os.readlink(self._link)  # noqa: PTH115  it is compared with another text
+            self._opened_at = os.readlink(self._link)  # noqa: PTH115  it is compared with another text
 
     def read_at(self, offset: int, size: int) -> bytes:
         """Read; see `File`."""
         with _translated("read", self._path):
             return os.pread(self._descriptor, size, offset)
 
-    # The next two are on the path of every commit, where a context manager is felt.
+    # The next two are on the path of every commit, where a context manager's cost shows.
 
     def write_at(self, offset: int, data: bytes) -> None:
         """Write; see `File`."""
@@ -118,13 +118,13 @@ class OsFile:
         """Sync; see `File`."""
         try:
             os.fdatasync(self._descriptor)
-            # A file that was removed or moved away, with its directory perhaps, takes writes and syncs as before. Its
-            # name in /proc tells; a stat would too, and make the next sync write the inode for a finer time of change.
-            place = os.readlink(self._link)  # noqa: PTH115  a path object for each commit is not needed
+            # A file that was removed or moved away, perhaps with its directory, takes writes and syncs as before. Its
+            # name in /proc shows it; a stat would too, but makes the next sync write the inode for its finer ctime.
+            now_at = os.readlink(self._link)  # noqa: PTH115  a path object for each commit is not needed
         except OSError as exc:
             raise _failed("sync", self._path, exc) from exc
-        if place != self._place:
-            raise StorageFailed("sync", str(self._path), f"the file is no longer there, but {place}")
+        if now_at != self._opened_at:
+            raise StorageFailed("sync", str(self._path), f"the file is no longer there, but {now_at}")
 
     def size(self) -> int:
         """Length; see `File`."""
@@ -143,13 +143,13 @@ class OsFile:
 
 
 class OsFilesystem:
-    """The real disk."""
+    """The real disk; every directory entry that it makes or removes is synced before it returns."""
 
     def make_directory(self, path: Path) -> None:
         """Create a directory; see `Filesystem`."""
         with _translated("create directory", path):
             missing = [made for made in (path, *path.parents) if not made.exists()]
-            for made in reversed(missing):  # one by one, so that each is closed to others
+            for made in reversed(missing):  # one by one, so that each gets the mode that keeps others out
                 made.mkdir(_DIRECTORY_MODE, exist_ok=True)
                 self.sync_directory(made.parent)
 
@@ -159,7 +159,7 @@ class OsFilesystem:
             return sorted(os.listdir(directory))  # noqa: PTH208  names are wanted, not paths
 
     def exists(self, path: Path) -> bool:
-        """Look; see `Filesystem`."""
+        """Check; see `Filesystem`."""
         with _translated("stat", path):
             return path.exists()
 
@@ -225,7 +225,7 @@ class OsFilesystem:
 
 
 def keep_as(stream: BinaryIO, temporary: Path, path: Path) -> None:
-    """Sync what was written to a temporary file beside `path`, close it and give it that name, which is synced too.
+    """Sync and close a temporary file beside `path`, then rename it to `path`, which is synced too.
 
     Raises:
         StorageFailed: the disk refuses.
@@ -240,44 +240,44 @@ def keep_as(stream: BinaryIO, temporary: Path, path: Path) -> None:
 
 
 def create_anew(path: Path, mode: int = _FILE_MODE) -> int:
-    """A new file to write to, in place of what lies there: a link that somebody planted is not followed.
+    """Create a file to write to, replacing any that exists; a planted link is not followed.
 
-    Closed to others, whatever the umask says. Raises `OSError`.
+    Others have no access, whatever the umask says. Returns the descriptor. Raises `OSError`.
     """
     path.unlink(missing_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
 
 def may_not_open(path: Path) -> bool:
-    """Whether this user may not read and write a file, or list and change a directory, that is there.
+    """Whether this user lacks the right to read and write an existing file, or to list and change a directory.
 
-    Nor is a link a file of ours, wherever it leads to.
+    A symbolic link counts as such a file, wherever it leads.
     """
     try:
         if path.is_dir():
-            os.listdir(path)  # noqa: PTH208  only whether it may
-            read_only = os.statvfs(path).f_flag & os.ST_RDONLY  # then nobody may write to it
+            os.listdir(path)  # noqa: PTH208  only to see whether it is permitted
+            read_only = os.statvfs(path).f_flag & os.ST_RDONLY  # then no user may write to it
             return not read_only and not os.access(path, os.W_OK | os.X_OK, effective_ids=True)
         os.close(os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
     except OSError as exc:
-        return exc.errno in {errno.EACCES, errno.EPERM, errno.ELOOP}  # else it is not there, or its user tells it
+        return exc.errno in {errno.EACCES, errno.EPERM, errno.ELOOP}  # others: absent, or reported where it is used
     return False
 
 
 def may_not_read(path: Path) -> bool:
-    """As `may_not_open`, of a disk that can only be read."""
+    """Like `may_not_open`, for a disk that can only be read."""
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         os.close(os.open(path, flags))
         if path.is_dir():
-            os.close(os.open(path / ".", flags))  # what is in it is reached
+            os.close(os.open(path / ".", flags))  # its content can be reached
     except OSError as exc:
         return exc.errno in {errno.EACCES, errno.EPERM, errno.ELOOP}
     return False
 
 
 def rename(path: Path, target: Path) -> None:
-    """Give a file or a directory another name, in place of what has it; both entries are synced.
+    """Rename a file or a directory, replacing the target; both entries are synced.
 
     Raises:
         StorageFailed: the disk refuses.
@@ -289,7 +289,7 @@ def rename(path: Path, target: Path) -> None:
 
 
 def put_aside(path: Path, target: Path) -> Path:
-    """As `rename`, in a directory that is made if need be, and under a name that is free: this one returned.
+    """Like `rename`, creating the target's directory if needed and choosing a free name, which is returned.
 
     Raises:
         StorageFailed: the disk refuses.

@@ -1,8 +1,8 @@
-"""The file `firings`: the last firings of rules, kept where the segments of their events may be gone.
+"""The file `firings`: the last firings of rules, kept because the segments of their events may be gone.
 
-As `recent`, it is replaced whenever a segment is begun, and before the newest one of a log is removed; what came after
-stands in the active segments, which opening scans: in batches with a higher number than `batch`. An agent none of
-whose rules asks for its firings has no such file.
+Like `recent`, it is replaced whenever a segment is begun, and before the newest segment of a log is removed. Later
+firings are in the active segments, which opening scans: in batches with a number above `batch`. The file does not exist
+if no rule of the agent needs its firings.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ class _Content(msgspec.Struct, array_like=True, frozen=True):
 
 
 class KeptFirings:
-    """The firings as they are stored. `changed`: the file does not know the newest."""
+    """Owns the firings as they are stored. `changed`: the file lacks the newest."""
 
     def __init__(self, firings: Iterable[Firing] = (), batch: int = 0) -> None:
-        """What the file says. `batch`: the last group commit that was in it."""
+        """Begin with the file's content. `batch`: the last group commit that it covers."""
         self.firings = Firings(firings)
         self.batch = batch
         self.changed = False
 
     @classmethod
     def load(cls, filesystem: Filesystem, path: Path, rules: frozenset[str]) -> KeptFirings:
-        """Read the file, as far as it is about these rules; an absent or unreadable one counts as empty."""
+        """Read the file's entries for these rules; an absent or unreadable file counts as empty."""
         if not filesystem.exists(path):
             return cls()
         try:
@@ -61,7 +61,7 @@ class KeptFirings:
         self.changed = False
 
     def take_up(self, entries: Iterable[Record | Armed], rules: frozenset[str], boot: bytes) -> None:
-        """Take up what was stored, in order, as far as it is about these rules. `boot`: in which `uptime_ms` counts."""
+        """Add stored entries for these rules, in order. `boot`: the boot in which their `uptime_ms` counts."""
         for entry in entries:
             for rule in entry.rules:
                 if rule not in rules:

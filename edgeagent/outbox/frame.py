@@ -1,8 +1,8 @@
-r"""The bytes of the outbox: segment headers and blocks of frames (docs/format.md). All integers are little-endian.
+r"""The byte format of the outbox: segment headers and blocks of frames (docs/format.md). All integers little-endian.
 
 A segment is a header of 96 bytes, then blocks, then zeros (preallocated space). A group commit writes one block, or
-several if it is large. A block is an index, the payloads of its frames, one behind the other, and, if it has more than
-two frames, the index once more; each of the three is padded with zeros to a multiple of 8. An index of n frames is
+several if it is large. A block is an index, the payloads of its frames back to back, and, if it has more than two
+frames, a copy of the index; each of the three is padded with zeros to a multiple of 8. An index of n frames is
 
     0       u32  CRC-32 (IEEE) of the rest of the index, begun with the segment's salt (the copy: with its complement)
     4       u32  n
@@ -14,13 +14,13 @@ two frames, the index once more; each of the three is padded with zeros to a mul
     20+10n  u8   kind of each frame: 1 event, 2 batch, 3 moved, 4 armed
 
 The salt keeps old bytes from ever being taken for an index. Each group commit begins with a batch frame that names the
-highest seq that was synced before it: a bad frame below that number is damage, one above it is a torn tail that nobody
-was promised. Blocks begin at multiples of 8, so that the next good one is found behind a damaged one. The second index
-is why a block whose first one is damaged still loses nothing but the frames whose own bytes are.
+highest seq synced before it: a bad frame below that number is damage, one above it is a torn tail that nobody was
+promised. Blocks begin at multiples of 8, so that the next good one can be found behind a damaged one. Thanks to the
+copy, a block with a damaged first index loses only the frames whose own bytes are damaged.
 
-One index for many frames, and not a header for each, because it is written by a few calls for all of them (ADR 5).
+One index serves many frames, instead of a header for each, because a few calls then write all of them (ADR 5).
 
-Invariant, held by property tests: any bytes give frames, gaps and a tail, nothing else.
+Invariant, held by property tests: any bytes decode to frames, gaps and a tail, and never raise.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ VERSION = 1
 HEADER_BYTES = 96
 ALIGNMENT = 8
 MAX_COUNT = 0xFFFF
-# What one block holds at most, unless a single frame is larger: reading takes a block as a whole into memory.
+# The limits of one block, unless a single frame is larger: reading loads a whole block into memory.
 MAX_BLOCK_FRAMES = 4096
 MAX_BLOCK_BYTES = 256 << 10
 
@@ -53,7 +53,7 @@ _BLOCK_OVERHEAD_BYTES = 2 * (_INDEX_HEAD.size + ALIGNMENT) + ALIGNMENT
 
 
 class FrameKind(IntEnum):
-    """What a frame's payload is."""
+    """The kind of a frame: what its payload is."""
 
     EVENT = 1  # an events.event.Record: its rules are its triggers
     BATCH = 2  # a Batch; count 0
@@ -62,15 +62,15 @@ class FrameKind(IntEnum):
 
 
 _KINDS = bytes(FrameKind)
-_KIND_OF = {int(kind): kind for kind in FrameKind}  # found faster than made
+_KIND_OF = {int(kind): kind for kind in FrameKind}  # a lookup is faster than a constructor call
 
 
 class SegmentHeader(NamedTuple):
     """The start of a segment.
 
     `previous_number`: the segment before it, 0 if there was none; `previous_bytes`: how many bytes of it are valid.
-    `boot` is the boot id of the kernel that wrote it: a record's `uptime_ms` counts in that boot only.
-    `reserved_bytes`: how long the file was made, and synced, before anything was written to it; 0 if that is unknown.
+    `boot`: the boot id of the kernel that wrote it; a record's `uptime_ms` counts in that boot only. `reserved_bytes`:
+    the file's synced length before anything was written to it; 0 if that is unknown.
     """
 
     salt: int
@@ -101,7 +101,7 @@ class SegmentHeader(NamedTuple):
 
     @classmethod
     def decode(cls, data: bytes | memoryview) -> SegmentHeader | None:
-        """Read a header; None when these bytes are none of this version."""
+        """Read a header; None if these bytes are no header of this version."""
         if len(data) < HEADER_BYTES:
             return None
         head = bytes(data[: HEADER_BYTES - _CRC.size])
@@ -114,7 +114,7 @@ class SegmentHeader(NamedTuple):
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """The start of one group commit. The counters are in events and stand as they were before this batch."""
+    """The start of one group commit. The counters are in events, as they were before this batch."""
 
     number: int
     synced_seq: int
@@ -131,7 +131,7 @@ _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
-    """A good frame. `offset` and `end` are where its payload lies in the segment."""
+    """A good frame. `offset` and `end` bound its payload in the segment, in bytes."""
 
     offset: int
     end: int
@@ -142,16 +142,16 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
 
 
 class NoFrame(NamedTuple):
-    """Bytes that are no frame where one was, with good frames behind them."""
+    """Bytes that hold no valid frame and have good frames behind them."""
 
     offset: int
     end: int
 
 
 class FramesEnd(NamedTuple):
-    """Where the frames of a segment end. `torn`: what follows is not just zeros.
+    """Where the frames of a segment end. `torn`: bytes other than zeros follow.
 
-    `written_seq`: what comes behind the last seq that an index names, whether its frame is there or not.
+    `written_seq`: the seq after the last one that an index names, whether its frame is good or not.
     """
 
     offset: int
@@ -160,7 +160,7 @@ class FramesEnd(NamedTuple):
 
 
 class Block(NamedTuple):
-    """What an index says: where the block begins, where its payloads do, where the next block does; and each frame."""
+    """A decoded index: the offsets of the block, of its payloads and of the next block; and each frame's fields."""
 
     start: int
     offset: int
@@ -173,22 +173,22 @@ class Block(NamedTuple):
 
     @property
     def next_seq(self) -> int:
-        """The seq that comes behind its last frame."""
+        """The seq after the block's last frame."""
         return self.seq + sum(self.counts)
 
     def moved(self, distance: int) -> Block:
-        """The same block with all places so many bytes further on."""
+        """The same block with every offset increased by `distance` bytes."""
         return self._replace(start=self.start + distance, offset=self.offset + distance, end=self.end + distance)
 
 
 def blocks_bytes(frames: int, payload_bytes: int) -> int:
-    """At most so much room do so many frames take, in however many blocks."""
+    """An upper bound, in bytes, for this many frames, in however many blocks they are written."""
     blocks = 1 + frames // MAX_BLOCK_FRAMES + 2 * payload_bytes // MAX_BLOCK_BYTES
     return payload_bytes + 2 * _INDEX_BYTES_A_FRAME * frames + _BLOCK_OVERHEAD_BYTES * blocks
 
 
 def encode_blocks(salt: int, seq: int, kinds: bytes, counts: Sequence[int], payloads: Sequence[bytes]) -> bytes:
-    """Frames, each of a kind, a count and a payload; the first one has this seq."""
+    """Encode frames, given by kind, count and payload; `seq` is that of the first."""
     sizes = list(map(len, payloads))
     if len(sizes) <= MAX_BLOCK_FRAMES and sum(sizes) <= MAX_BLOCK_BYTES:
         return _encode_block(salt, seq, kinds, counts, payloads, sizes)
@@ -201,22 +201,25 @@ def encode_blocks(salt: int, seq: int, kinds: bytes, counts: Sequence[int], payl
 
 
 def read_block(data: memoryview, offset: int, salt: int) -> Block | None:
-    """The block that begins at an offset; None when there is no good index. Its payloads may be beyond the data."""
+    """The block that begins at an offset, None without a good index there. Its payloads may extend beyond the data."""
     found = _read_index(data, offset, salt)
     return found[0].moved(offset) if found is not None else None
 
 
 def find_block(data: memoryview, offset: int, salt: int, min_seq: int) -> Block | None:
-    """The first block from an offset on, by the index before its payloads or by the one behind them."""
-    for place in range(offset, len(data), ALIGNMENT):
-        block = read_block(data, place, salt) or _block_before_copy(data, place, salt, offset)
+    """The first block from an offset on, found by the index before its payloads or by the copy behind them."""
+    for position in range(offset, len(data), ALIGNMENT):
+        block = read_block(data, position, salt) or _block_before_copy(data, position, salt, offset)
         if block is not None and block.seq >= min_seq:
             return block
     return None
 
 
 def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame | NoFrame]:
-    """The frames of a block as far as the data goes, a gap for each that is damaged. `base`: where the data begins."""
+    """The frames of a block, up to the end of the data; a `NoFrame` stands for a damaged one.
+
+    `base`: the offset at which the data begins.
+    """
     offset, seq = block.offset, block.seq
     for size, crc, count, kind in zip(block.sizes, block.crcs, block.counts, block.kinds, strict=True):
         end = offset + size
@@ -228,7 +231,7 @@ def frames_of(block: Block, data: memoryview, base: int = 0) -> Iterator[Frame |
 
 
 def decode_batch(frame: Frame) -> Batch | None:
-    """What a batch frame holds; None when that is no batch."""
+    """The content of a batch frame; None if it cannot be decoded."""
     try:
         return _decode_batch(frame.payload)
     except ValueError:  # msgspec's errors are ValueErrors
@@ -238,12 +241,12 @@ def decode_batch(frame: Frame) -> Batch | None:
 def scan(
     data: memoryview, salt: int, min_seq: int, offset: int = HEADER_BYTES
 ) -> Iterator[Frame | NoFrame | FramesEnd]:
-    """Everything in a segment from the block at `offset` on, in order; a `FramesEnd` is the last thing.
+    """Everything in a segment from the block at `offset` on, in order; the last item is a `FramesEnd`.
 
-    A block whose seq is below what came before it (`min_seq` at first) is none: nothing is ever read twice.
+    A block with a seq below the end of the block before it (`min_seq` at first) is ignored: nothing is read twice.
     """
-    used_end: int | None = None  # where the zeros begin; looked for once, since it costs a pass over everything
-    gap_offset: int | None = None  # where the bytes begin that are no frames, if there are any before `offset`
+    used_end: int | None = None  # where the zeros begin; determined once, since it costs a pass over all bytes
+    gap_offset: int | None = None  # where the damaged bytes begin, if there are any before `offset`
     while True:
         block = read_block(data, offset, salt)
         if block is None or block.seq < min_seq:
@@ -254,9 +257,9 @@ def scan(
             break
         if gap_offset is None and block.start > offset:
             gap_offset = offset
-        for place, item in enumerate(frames_of(block, data)):
+        for index, item in enumerate(frames_of(block, data)):
             if isinstance(item, NoFrame):
-                gap_offset = gap_offset or _gap_start(block, item, place)
+                gap_offset = gap_offset or _gap_start(block, item, index)
                 continue
             if gap_offset is not None:
                 yield NoFrame(gap_offset, item.offset)
@@ -271,21 +274,21 @@ def scan(
     yield FramesEnd(end, bool(bytes(data[end:used_end]).strip(b"\0")), min_seq)
 
 
-def _gap_start(block: Block, gap: NoFrame, place: int) -> int:
-    """Where a gap begins that is item `place` of a block: with the index, if no good frame comes before it.
+def _gap_start(block: Block, gap: NoFrame, index: int) -> int:
+    """Where the gap begins that is item `index` of a block: at the index, if no good frame precedes it.
 
-    So a file that is cut there does not end with an index whose frames are gone, which would look like a loss.
+    So a file that is cut there does not end with an index without frames, which would look like a loss.
     """
-    return gap.offset if place else block.start
+    return gap.offset if index else block.start
 
 
 def _cuts(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Where to cut frames of these sizes, so that no part is larger than a block may be."""
+    """The bounds of parts, each within the limits of a block, that frames of these sizes are divided into."""
     start, total = 0, 0
-    for place, size in enumerate(sizes):
-        if place > start and (total + size > MAX_BLOCK_BYTES or place - start >= MAX_BLOCK_FRAMES):
-            yield start, place
-            start, total = place, 0
+    for index, size in enumerate(sizes):
+        if index > start and (total + size > MAX_BLOCK_BYTES or index - start >= MAX_BLOCK_FRAMES):
+            yield start, index
+            start, total = index, 0
         total += size
     yield start, len(sizes)
 
@@ -304,7 +307,7 @@ def _encode_block(
 
 
 def _read_index(data: memoryview, offset: int, salt: int) -> tuple[Block, int] | None:
-    """The index at an offset as a block at 0, and how long it is with its padding; None when it is not good."""
+    """The index at an offset, as a block at 0, and the index's padded length in bytes; None if it is not good."""
     if offset + _INDEX_HEAD.size > len(data):
         return None
     crc, frames, payload_bytes, seq = _INDEX_HEAD.unpack_from(data, offset)
@@ -323,13 +326,13 @@ def _read_index(data: memoryview, offset: int, salt: int) -> tuple[Block, int] |
     return Block(0, size, size + _aligned(payload_bytes) + copy_bytes, seq, sizes, crcs, counts, kinds), size
 
 
-def _block_before_copy(data: memoryview, place: int, salt: int, offset: int) -> Block | None:
-    """The block whose second index begins at a place, if it begins at `offset` or behind it."""
-    found = _read_index(data, place, _complement(salt))
+def _block_before_copy(data: memoryview, position: int, salt: int, offset: int) -> Block | None:
+    """The block whose second index begins at `position`, if the block begins at or after `offset`."""
+    found = _read_index(data, position, _complement(salt))
     if found is None:
         return None
     block, size = found
-    start = place - (block.end - size)
+    start = position - (block.end - size)
     if len(block.sizes) <= _FRAMES_WITHOUT_COPY or start < offset:
         return None
     return block.moved(start)

@@ -1,4 +1,4 @@
-"""Groups on their way into a log of events: those that come together share a sync, as far as they fit one segment."""
+"""Storing groups in a log of events: groups that arrive together share a sync if they fit one segment."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Store(Protocol):
-    """Where they are stored."""
+    """The operations that `store_groups` needs of the store."""
 
     failures: dict[str, str]
 
     def log(self, name: str) -> Log:
-        """One of its logs."""
+        """The log of this name."""
 
     def make_room(self) -> bool:
         """Whether another segment may be begun for events."""
@@ -34,11 +34,11 @@ class _Store(Protocol):
         """Write to a log and sync; returns the seq of the first trigger."""
 
     def stored(self, groups: Sequence[Group]) -> None:
-        """These groups are stored."""
+        """Count and remember groups that were stored."""
 
 
 class _Part:
-    """Groups that share a sync: their places in a call, and the frames of all of them."""
+    """Groups that share a sync: their indexes in a call, and the frames of all of them."""
 
     __slots__ = ("counts", "indexes", "kinds", "payloads", "room", "size")
 
@@ -48,10 +48,10 @@ class _Part:
         self.counts: list[int] = []
         self.payloads: list[bytes] = []
         self.size = 0  # bytes of the payloads
-        self.room = 0  # what all frames take
+        self.room = 0  # an upper bound for the bytes of all frames
 
     def add(self, index: int, group: Group, payloads: list[bytes], size: int, room: int) -> None:
-        """Take up a group. `size`: bytes of its payloads; `room`: what all frames take with it."""
+        """Add a group. `size`: bytes of its payloads; `room`: the bound for all frames including it."""
         self.indexes.append(index)
         if len(group.keys) == len(payloads):  # nearly always: there are only events
             self.kinds += _EVENT * len(payloads)
@@ -67,12 +67,12 @@ class _Part:
 
 
 def store_groups(
-    store: _Store, name: str, groups: Sequence[Group], mine: Sequence[int], outcomes: dict[int, int | OutboxError]
+    store: _Store, name: str, groups: Sequence[Group], wanted: Sequence[int], outcomes: dict[int, int | OutboxError]
 ) -> None:
-    """Store those groups, by their places, that go to this log. Those for which there is no room get no outcome."""
+    """Store the groups with these indexes in a log, and set their outcomes. Groups that find no room get none."""
     log = store.log(name)
     part = _Part()
-    for index in mine:
+    for index in wanted:
         payloads = [_encode(record) for record in groups[index].records]
         size = sum(map(len, payloads))
         alone = room_of(len(payloads), size)

@@ -1,23 +1,23 @@
-"""How long the outbox lasts at the present rate: how fast what waits has grown lately, and the room that is left."""
+"""How long the outbox lasts: the free space, divided by the recent growth of what is waiting."""
 
 from __future__ import annotations
 
 from collections import deque
 
-# Growth is seen over the last hour, in steps of a minute: a burst of seconds says nothing about hours.
+# Growth is measured over the last hour, in steps of a minute: a burst of seconds says nothing about hours.
 _WINDOW_S = 3600.0
 _STEP_S = 60.0
 _HOUR_S = 3600.0
 
 
 class Headroom:
-    """Samples of how many triggers wait. Times are seconds of one monotonic clock."""
+    """Owns samples of how many triggers are waiting. Times are seconds of one monotonic clock."""
 
     def __init__(self) -> None:
         self._samples: deque[tuple[float, int]] = deque()
 
     def sample(self, now: float, pending: int) -> None:
-        """So many wait now; one sample a minute is kept."""
+        """Record how many triggers are waiting; one sample a minute is kept."""
         if self._samples and now - self._samples[-1][0] < _STEP_S:
             return
         self._samples.append((now, pending))
@@ -25,7 +25,7 @@ class Headroom:
             self._samples.popleft()
 
     def hours_left(self, now: float, pending: int, free_bytes: int, bytes_per_trigger: float) -> float | None:
-        """After how many hours the room is used up; None while what waits does not grow, or too little is known."""
+        """The hours until the space is used up; None while nothing grows, or too little is known."""
         if not self._samples or now - self._samples[0][0] < _STEP_S:
             return None
         since, before = self._samples[0]

@@ -1,4 +1,4 @@
-"""What was read of a log, as the triggers that it stands for."""
+"""Converts the frames read from a log into the triggers that they hold."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def triggers_of(
     boot_of: Callable[[int], bytes],
     damaged: Callable[[Damage], None],
 ) -> Iterator[Leased]:
-    """The triggers of a log that are not released, in order.
+    """The triggers in these items that are not released, in order.
 
-    `boot_of` says in which boot the clock of the record with a seq counts; `damaged` is told what cannot be read.
+    `boot_of` gives the boot of the record with a seq; `damaged` is called with each range that cannot be read.
     """
     for item in items:
         content = decode(item) if isinstance(item, Frame) else None

@@ -1,4 +1,4 @@
-"""One owner: a lock on the state directory that the kernel gives back when its holder dies."""
+"""A lock on the state directory, so that it has one owner; the kernel frees it when the owner dies."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LOCKS = Path("/proc/locks")
 
 @contextmanager
 def state_lock(directory: Path) -> Iterator[None]:
-    """Own a state directory (created if it is not there), also one on a disk that can only be read.
+    """Own a state directory, created if absent; it may be on a disk that can only be read.
 
     Raises:
-        OutboxLocked: another process owns it; names that process.
+            OutboxLocked: another process owns it; names that process.
         StorageFailed: the directory cannot be created or locked.
     """
     path = directory / "lock"
@@ -41,7 +41,7 @@ def state_lock(directory: Path) -> Iterator[None]:
             raise OutboxLocked(str(directory), _holder(descriptor)) from exc
         except OSError as exc:
             raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
-        with suppress(OSError):  # who holds it is a courtesy: on a full disk the lock itself still works
+        with suppress(OSError):  # the name is only a courtesy: on a full disk the lock itself still works
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()}\n".encode(), 0)
         yield
@@ -50,8 +50,8 @@ def state_lock(directory: Path) -> Iterator[None]:
 
 
 @contextmanager
-def looking_lock(directory: Path) -> Iterator[None]:
-    """Keep an agent from owning a state directory while somebody only reads it; nothing is written, not even a name.
+def reading_lock(directory: Path) -> Iterator[None]:
+    """Keep every agent from owning a state directory while it is read; writes nothing.
 
     Raises:
         OutboxLocked: a process owns it.
@@ -61,7 +61,7 @@ def looking_lock(directory: Path) -> Iterator[None]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
-        yield  # no agent ever ran here, and one that begins now makes the file
+        yield  # no agent ever ran here, and one that starts now creates the file
         return
     except OSError as exc:
         raise StorageFailed("lock", str(path), exc.strerror or str(exc)) from exc
@@ -76,7 +76,7 @@ def looking_lock(directory: Path) -> Iterator[None]:
 
 
 def _opened(path: Path) -> int:
-    """The lock file, made if it is not there. On a disk that can only be read the directory stands in for it."""
+    """Open the lock file, created if absent. On a disk that can only be read, the directory stands in for it."""
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as exc:
@@ -84,16 +84,16 @@ def _opened(path: Path) -> int:
             raise
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except (FileNotFoundError, PermissionError):  # root's, of when it could be written
+    except (FileNotFoundError, PermissionError):  # absent, or made by root while the disk could still be written
         return os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _replace_foreign(path: Path) -> None:
-    """Make way for a lock of our own where somebody else left one, root as a rule, that nobody holds any more."""
+    """Remove a lock file that another user (usually root) left behind and nobody holds, to make way for our own."""
     try:
         found = path.lstat()
         held = _LOCKS.read_text("ascii", "replace")
-        if f":{found.st_ino} " in held:  # `MAJOR:MINOR:INODE`; another disk's of this number is told the same
+        if f":{found.st_ino} " in held:  # `MAJOR:MINOR:INODE`; the same number on another disk is refused too
             raise OutboxLocked(str(path.parent), "a process of another user")
         path.unlink()
     except OSError as exc:
@@ -102,7 +102,7 @@ def _replace_foreign(path: Path) -> None:
 
 def _holder(descriptor: int) -> str:
     if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
-        return "another process"  # what is written there is of an earlier one
+        return "another process"  # the name in the file is that of an earlier owner
     text = b""
     with suppress(IsADirectoryError):
         text = os.pread(descriptor, 64, 0)

@@ -1,10 +1,10 @@
-"""One log: a directory of segments, appended to at the end and removed from at the front by whole segments.
+"""One log: a directory of segments, appended to at the end and removed from the front in whole segments.
 
 Invariants
 * Only synced frames are read, counted or acknowledged. A batch whose sync failed is written again, from memory, into
-  a new segment, whose header says where the one before it ends; if that fails too, the caller is told.
-* A segment is removed only after a checkpoint that holds the release of its last record is synced (`remove_settled`
-  is called by who wrote the checkpoint).
+  a new segment whose header says where the previous one ends; if that fails too, the caller gets the error.
+* A segment is removed only once a checkpoint with the release of its last record is synced (`remove_front` is called
+  by the code that wrote the checkpoint).
 * A process never appends to a segment that another process began: what a crash left is cut at its last good frame.
 * A file that is not understood is left alone, and its number is never used again.
 """
@@ -34,13 +34,13 @@ from edgeagent.outbox.released import Released
 from edgeagent.outbox.segment import Segment, SegmentWriter, number_of
 from edgeagent.outbox.segment_end import Ending, Recovered, ending_of, open_end
 
-_BATCH_BYTES = 128  # more than a batch ever takes: ten integers of nine bytes
+_BATCH_BYTES = 128  # an upper bound for a batch: ten integers of nine bytes
 _BATCH_KIND = bytes((FrameKind.BATCH,))
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class Entries(NamedTuple):
-    """Frames to append: of each its kind, how many triggers it holds, its payload; the room for all (`room_of`)."""
+    """Frames to append: the kind, trigger count and payload of each; `room`: bytes for all of them (`room_of`)."""
 
     kinds: bytes
     counts: Sequence[int]
@@ -49,12 +49,16 @@ class Entries(NamedTuple):
 
 
 def room_of(frames: int, payload_bytes: int) -> int:
-    """How much room so many frames take at most, with the batch that they are written in."""
+    """An upper bound, in bytes, for this many frames and the batch frame before them."""
     return blocks_bytes(frames + 1, payload_bytes + _BATCH_BYTES)
 
 
 class Log:
-    """See the module."""
+    """Owns one log's segments and the record of what is released in it.
+
+    Appended frames are synced before their seq is returned. It never removes a record that is not released, and never
+    appends to a segment after a failed write or sync.
+    """
 
     def __init__(
         self,
@@ -64,48 +68,48 @@ class Log:
         new_header: Callable[[int, int, Segment | None], SegmentHeader],
         before_roll: Callable[[], None],
     ) -> None:
-        """A log that must be opened by `recover`.
+        """A log that must be opened by `recover` before anything else.
 
         `new_header` takes a segment's number, its first seq and its predecessor. `before_roll` is called before a
-        segment is begun: what must be kept of those before it is kept then. It may raise `StorageFailed`.
+        segment is begun, to write down what only the earlier segments hold; it may raise `StorageFailed`.
         """
         self.filesystem = filesystem
         self.next_seq = 1
         self.released = Released(1)
         self.ways: dict[str, int] = {}
         self.moved_in = 0
-        self.imported = 0  # how many of them were in no log of ours; the sum over all logs counts
+        self.imported = 0  # how many of them came from export files; meaningful as the sum over all logs
         self.segments: list[Segment] = []
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._new_header = new_header
         self._before_roll = before_roll
         self._writer: SegmentWriter | None = None
-        self.torn = False  # opening found bytes behind the last frame that belong to nobody
-        self._doubtful: tuple[int, bytes] | None = None  # what opening read behind this offset, and may be in the cache
+        self.torn = False  # opening found bytes behind the last frame that nobody was promised
+        self._doubtful: tuple[int, bytes] | None = None  # bytes read at this offset that may be only in the cache
         self._sealed = False
-        self._next_number = 1  # never used twice: segments are told apart and ordered by it
+        self._next_number = 1  # never reused: segments are identified and ordered by their number
 
     @property
     def used_bytes(self) -> int:
-        """What the segments take on disk."""
+        """The size of the segments on disk, in bytes."""
         return sum(segment.size for segment in self.segments)
 
     @property
     def bytes_per_trigger(self) -> float:
-        """What a trigger takes in the segments that there are; 0 if there is none."""
+        """The average size of a trigger in the present segments, in bytes; 0 without any."""
         first_seq = self.segments[0].first_seq if self.segments else self.next_seq
         return sum(segment.valid_bytes for segment in self.segments) / max(self.next_seq - first_seq, 1)
 
     @property
     def spent(self) -> bool:
-        """Whether the newest segment may go too, because all of its records are released and it is largely used."""
+        """Whether the newest segment may be removed too: all its records are released and it is largely used."""
         used_up = self._writer is None or self._writer.room < self._segment_bytes // 2
         return bool(self.segments) and used_up and self.released.cursor == self.next_seq
 
     @property
     def active_number(self) -> int:
-        """The segment that has records and may get more; 0 if there is none, or if it may go now."""
+        """The number of the segment that holds records and may grow; 0 if there is none, or if it may be removed."""
         if self._writer is None or self._sealed or self.spent:
             return 0
         segment = self._writer.segment
@@ -117,10 +121,10 @@ class Log:
         return self.next_seq - 1 - self.released.count()
 
     def recover(self, state: LogState | None, *, gone_way: str) -> Recovered:
-        """Open the log: read the headers, and scan the last segment. `settle_tail` is to follow.
+        """Open the log: read the headers, and scan the last segment. `secure_tail` must follow.
 
-        `state`: what the checkpoint holds of this log. Without one everything on disk is unreleased, and what is gone
-        from the front counts as `gone_way`. Opening the same bytes again finds the same (the cut aside).
+        `state`: what the checkpoint holds of this log. Without one, everything on disk is unreleased, and what is gone
+        from the front counts as `gone_way`. Opening the same bytes again gives the same result (apart from the cut).
 
         Raises:
             StorageFailed: the directory or a segment cannot be read.
@@ -142,11 +146,12 @@ class Log:
         damages = [Damage(self.released.cursor, self.next_seq, None, 0, 0)] if missing else []
         return Recovered([], damages, 0, foreign, open_end(state, None, None))
 
-    def settle_tail(self) -> None:
-        """Cut what is torn from the last segment, and sync the rest, when all was read that is cut.
+    def secure_tail(self) -> None:
+        """Cut the torn bytes from the last segment and sync the rest; called once everything was read.
 
-        What was read may be in the cache only, left there by a process that was killed before its sync or whose sync
-        failed. It is taken for stored from now on, so what the checkpoint does not vouch for is written anew.
+        The frames may be only in the cache, left there by a process that was killed before its sync or whose sync
+        failed. From now on they count as stored, so what the checkpoint does not vouch for is written again.
+
 
         Raises:
             StorageFailed: the disk refuses.
@@ -169,20 +174,20 @@ class Log:
 
     @property
     def capacity(self) -> int:
-        """The most room (`room_of`) that one call of `append` can take."""
+        """The largest `room` (`room_of`) that one call of `append` accepts."""
         return self._segment_bytes - HEADER_BYTES
 
     def fits(self, room: int) -> bool:
-        """Whether so much goes into the active segment, so that appending begins no new one."""
+        """Whether this many bytes fit into the active segment, so that appending begins no new one."""
         return self._writer is not None and room <= self._writer.room
 
     def append(self, entries: Entries, batch: Batch) -> int:
-        """Write entries, at most `capacity` of them, and sync them; returns the seq of the first.
+        """Write entries (`room` at most `capacity`) and sync them; returns the seq of the first.
 
-        `batch.synced_seq` is filled in here.
+        `batch.synced_seq` is set here.
 
         Raises:
-            StorageFailed: nothing of them is stored.
+            StorageFailed: none of them is stored.
         """
         first_seq = self.next_seq
         if not self.fits(entries.room):
@@ -190,14 +195,14 @@ class Log:
         try:
             self._write(entries, batch)
         except StorageFailed:
-            self._roll()  # after a failed write or sync the old file is never trusted with new records
+            self._roll()  # after a failed write or sync the old file never receives records again
             self._write(entries, batch)
         self.next_seq += sum(entries.counts)
         self.moved_in += entries.kinds.count(FrameKind.MOVED)
         return first_seq
 
     def prepare(self) -> None:
-        """Begin a segment if none is active.
+        """Begin a segment unless one is active.
 
         Raises:
             StorageFailed: the disk refuses.
@@ -221,31 +226,31 @@ class Log:
         return True
 
     def skip_to(self, seq: int, gone_way: str) -> None:
-        """Give out no seq below this one: they were given out, and their records are gone, as `gone_way`."""
+        """Never assign a seq below this one: they were assigned before; their lost records count as `gone_way`."""
         if seq > self.next_seq:
             self.release(self.next_seq, seq - self.next_seq, gone_way)
             self.next_seq = seq
 
     def boot_of(self, seq: int) -> bytes:
-        """The boot in which the record with this seq was written; empty when its segment is gone."""
+        """The boot in which the record with this seq was written; empty if its segment is gone."""
         return next((segment.header.boot for segment in reversed(self.segments) if segment.first_seq <= seq), b"")
 
     def state(self) -> LogState:
-        """What a checkpoint holds of this log."""
+        """The log's state as a checkpoint keeps it."""
         ranges = distances(self.released)
         ways = dict(self.ways)
         last_number = self.segments[-1].number if self.segments else 0
         numbers = self._next_number, last_number, self.active_number
         return LogState(self.next_seq, self.released.cursor, ranges, ways, self.moved_in, *numbers)
 
-    def remove_settled(self, may_forget: Callable[[], bool]) -> None:
-        """Remove segments all of whose records were released in the last checkpoint.
+    def remove_front(self, may_forget: Callable[[], bool]) -> None:
+        """Remove segments at the front all of whose records were released in the last checkpoint.
 
-        The active one goes too when more than half of it is used: what is settled must not take room from the rest.
-        `may_forget` is asked before the newest one goes: it is what an opening reads.
+        The active segment is removed too if more than half of it is used, so that released records do not take space.
+        `may_forget` is called before the newest segment is removed, because opening reads that one; False keeps it.
 
         Raises:
-            StorageFailed: a file cannot be removed; it is tried again at the next call.
+            StorageFailed: a file cannot be removed; the next call tries again.
         """
         while len(self.segments) > 1 and self.segments[1].first_seq <= self.released.cursor:
             self.filesystem.remove(self.segments[0].path)
@@ -259,7 +264,7 @@ class Log:
         """Remove segments in the middle too, if all of their records were released in the last checkpoint.
 
         Raises:
-            StorageFailed: a file cannot be removed; it is tried again at the next call.
+            StorageFailed: a file cannot be removed; the next call tries again.
         """
         for segment, following in tuple(pairwise(self.segments)):
             if not self.released.missing(segment.first_seq, following.first_seq - segment.first_seq):
@@ -267,20 +272,20 @@ class Log:
                 self.segments.remove(segment)
 
     def seal(self) -> None:
-        """Nothing is appended any more: what a checkpoint says of the end is all there is."""
+        """Declare that nothing more is appended: the next checkpoint is final about the log's end."""
         self._sealed = True
 
     def close(self) -> None:
-        """Let go of the active segment."""
+        """Close the active segment."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def _load_segments(self, state: LogState | None) -> list[Path]:
-        """Read the headers; returns the files that are no segments of ours.
+        """Read the headers; returns the files that are not segments of this log.
 
-        A segment that was removed since its only sync had failed may be back after a crash: nothing in it was
-        promised. The segment that follows tells, or, if it is the last one, the checkpoint.
+        A segment removed after its only sync failed may reappear after a crash: nothing in it was promised. The
+        segment that follows identifies it, or, if it is the last one, the checkpoint does.
         """
         foreign: list[Path] = []
         found: list[Segment] = []
@@ -314,9 +319,9 @@ class Log:
         return foreign
 
     def _load(self, path: Path, number: int) -> tuple[Segment | None, bool]:
-        """A segment file, None when its header is not good; and whether there are only zeros in it.
+        """A segment file, None if its header is not good; and whether the file holds only zeros.
 
-        A crash leaves such zeros when it comes between the making of a segment and the sync of its first frames.
+        A crash between the creation of a segment and the sync of its first frames leaves such zeros.
         """
         file = self.filesystem.open(path)
         try:
@@ -329,7 +334,7 @@ class Log:
             file.close()
 
     def _read_last(self, state: LogState | None) -> Ending:
-        """Read the last segment; what is to be done to it waits for `settle_tail`."""
+        """Read the last segment; `secure_tail` makes the changes."""
         segment = self.segments[-1]
         file = self.filesystem.open(segment.path)
         try:
@@ -362,6 +367,6 @@ class Log:
             self.filesystem.remove(self.segments[-1].path)
             del self.segments[-1]
         header = self._new_header(self._next_number, self.next_seq, self.segments[-1] if self.segments else None)
-        self._next_number += 1  # even if it fails: it may have left a file
+        self._next_number += 1  # even if creating it fails: a file may have been left
         self._writer = SegmentWriter.create(self.filesystem, self._directory, header, self._segment_bytes)
         self.segments.append(self._writer.segment)

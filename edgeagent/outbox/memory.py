@@ -1,7 +1,7 @@
 """What the outbox remembers of events whose segments may be gone: their keys, and the last firings of rules.
 
-Two files, `recent` and `firings`, hold it as it was when a segment was begun, or before the newest one of a log went;
-what came after stands in the newest segments, which opening reads.
+Two files, `recent` and `firings`, are written when a segment is begun, and before the newest segment of a log is
+removed; anything later is in the newest segments, which opening reads.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from edgeagent.outbox.records import (
 
 
 class Memory:
-    """See the module. `number`: the last group commit that was in one of the files."""
+    """Owns the files `recent` and `firings` and their content in memory. `number`: the last group commit in a file."""
 
     def __init__(self, filesystem: Filesystem, directory: Path, events: int, rules: frozenset[str]) -> None:
-        """Read the files. `events`: how many are remembered; `rules`: those whose firings are."""
+        """Read the files. `events`: how many events are remembered; `rules`: the rules whose firings are."""
         self._filesystem = filesystem
         self._directory = directory
         self._rules = rules
@@ -46,14 +46,14 @@ class Memory:
         self.number = max(self.recent.batch, self._firings.batch)
 
     def stored(self, groups: Sequence[Group], boot: bytes) -> None:
-        """Groups were committed, in this boot."""
+        """Remember groups that were committed in this boot."""
         for group in groups:
             self.recent.add_all(group.keys, deliveries_of(group))
             if group.remembered:
                 self._firings.take_up(group.records, group.remembered, boot)
 
     def take_up(self, segments: Iterable[tuple[bytes, Sequence[Frame]]]) -> None:
-        """Take up what the files do not know, in the order in which it was stored: of segments, each with its boot."""
+        """Add what the files lack, in the order in which it was stored, from segments, each with its boot."""
         later: list[tuple[int, bytes, Frame]] = []
         for boot, frames in segments:
             later += [(number, boot, frame) for number, frame in numbered(frames) if isinstance(frame, Frame)]
@@ -67,7 +67,7 @@ class Memory:
                 self._take_up(number, boot, *content)
 
     def save(self, number: int) -> None:
-        """Keep it, synced, if it changed. `number`: the last group commit.
+        """Write the files, synced, if they changed. `number`: the last group commit.
 
         Raises:
             StorageFailed: the disk refuses.
@@ -78,9 +78,9 @@ class Memory:
             self._saved_number = number
 
     def may_forget(self, number: int) -> bool:
-        """Whether the newest segment of a log may go: it is kept what the files have to know of it.
+        """Whether a log's newest segment may be removed: the files hold what they must know of it.
 
-        A full disk must not keep what is settled for the sake of `recent`, which is a convenience.
+        A full disk must not keep released records for the sake of `recent`, which is only a convenience.
         """
         try:
             self.save(number)

@@ -1,7 +1,7 @@
 """Files that were put aside because this user could not open them, and that can be opened by now (`unreadable`).
 
-Their triggers are imported, as from an export file, so that it does not matter what the log has given their seqs to by
-now. What came to an end before is sent once more, under the name that starts nothing twice.
+Their triggers are imported as if from an export file, since the log may have assigned their seqs again by now. A
+trigger that had ended before is sent once more, under the workflow name that keeps it from starting twice.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _log = logging.getLogger(__name__)
 
 
 def with_mended(store: Store, state: Path, now_ms: int) -> Store:
-    """The store, after what lies aside and can be opened by now was imported, synced, and removed there.
+    """Import the files put aside that can be opened by now, synced, and remove them; returns the store.
 
-    Whatever fails is left for later.
+    A file that cannot be imported is left for a later start.
     """
     for path in list(files_aside(state)):
         if may_not_open(path) or path.name.startswith(BELOW):
@@ -40,7 +40,7 @@ def with_mended(store: Store, state: Path, now_ms: int) -> Store:
         try:
             segment = _segment(path)
             count = _import(store, segment, log, now_ms) if segment is not None and log in LOGS else 0
-            if segment is not None and log in LOGS:  # it may be long until the log is read to where this was
+            if segment is not None and log in LOGS:  # it may be long until the log is read up to this point
                 OsFilesystem().replace(path.with_name(f"{BELOW}{store.log(log).next_seq}"), b"")
             OsFilesystem().remove(path)
         except (OutboxError, MessageError) as exc:
@@ -56,7 +56,7 @@ def with_mended(store: Store, state: Path, now_ms: int) -> Store:
 
 
 def _segment(path: Path) -> Segment | None:
-    """The segment in a file, None where it is another file, or is not whole enough."""
+    """The segment in a file; None if it is another kind of file, or is not complete enough."""
     if number_of(path.name[:SEGMENT_NAME_CHARS]) is None:
         return None
     file = OsFilesystem().open(path)
@@ -68,7 +68,7 @@ def _segment(path: Path) -> Segment | None:
 
 
 class _Source:
-    """One segment alone, for a reader."""
+    """A single segment as a log for a reader."""
 
     def __init__(self, segment: Segment) -> None:
         self.filesystem: Filesystem = OsFilesystem()

@@ -1,4 +1,4 @@
-"""Triggers on their way from one log to another: the frames that are written of them where they go."""
+"""Moving triggers from one log to another: the frames that are written to the log they move to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MovedPart(NamedTuple):
 
 
 def moved_entries(leased: Leased, reason: str, code: int, attempts: int, now_ms: int) -> Entries:
-    """The frame that is written of one trigger, and why it was moved."""
+    """The frame for one trigger and the reason it was moved."""
     record = msgspec.structs.replace(leased.record, rules=(leased.rule,))
     moved = Moved(leased.log, leased.seq, record, reason, code, attempts, now_ms, leased.boot)
     payload = _encode(moved)
@@ -32,10 +32,10 @@ def moved_entries(leased: Leased, reason: str, code: int, attempts: int, now_ms:
 
 
 def parts_of(moves: Iterable[Moved], capacity: int) -> Iterator[MovedPart]:
-    """Moves in parts that fit a segment each, whose capacity this is.
+    """Divide moves into parts that each fit a segment of this capacity, in bytes.
 
     Raises:
-        RecordTooLarge: one of them fits none.
+        RecordTooLarge: one of them fits no segment.
     """
     part: list[Moved] = []
     payloads: list[bytes] = []
@@ -55,18 +55,18 @@ def parts_of(moves: Iterable[Moved], capacity: int) -> Iterator[MovedPart]:
 
 
 def windows_of(closings: Iterable[Closing], is_released: Callable[[Leased], bool], now_ms: int) -> Iterator[Moved]:
-    """What is written of windows that closed. What is released by now is in none of them, and nothing is in two."""
+    """The records of windows that closed. A trigger released by now is in none of them, and none is in two."""
     taken: set[tuple[str, int]] = set()
     for closing in closings:
-        places: list[tuple[str, int]] = []
+        positions: list[tuple[str, int]] = []
         for member in closing.members:
-            place = member.log, member.seq
-            if place not in taken and not is_released(member):
-                taken.add(place)
-                places.append(place)
-        if places:
+            position = member.log, member.seq
+            if position not in taken and not is_released(member):
+                taken.add(position)
+                positions.append(position)
+        if positions:
             record = msgspec.structs.replace(closing.record, rules=(closing.rule,))
-            yield Moved(*places[0], record, "", 0, 0, now_ms, closing.members[0].boot, places[1:])
+            yield Moved(*positions[0], record, "", 0, 0, now_ms, closing.members[0].boot, positions[1:])
 
 
 def _part(moves: list[Moved], payloads: list[bytes], total: int) -> MovedPart:

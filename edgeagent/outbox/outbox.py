@@ -1,9 +1,9 @@
-"""The outbox as the agent uses it: group commit on one worker thread, in front of the store.
+"""The outbox as the agent uses it: group commit on one disk thread, in front of the store.
 
-Producers append to a batch in memory; the disk thread writes it and syncs once; then all of them are answered. While
-one batch is being synced the next one grows, so under load durability costs one sync per batch, not per event.
+Producers append to a batch in memory; the disk thread writes the batch and syncs once; then every producer is answered.
+While one batch is being synced the next one grows, so under load durability costs one sync per batch, not per event.
 
-All methods are called in the loop's thread. `run` must be running. Cancelling a waiting call does not undo it.
+All methods must be called in the event loop's thread, while `run` is running. Cancelling a waiting call undoes nothing.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from edgeagent.outbox.records import (
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
 
-# Releases are kept at the latest after this time, or after so many: what a crash forgets is sent again, for nothing.
+# Releases are written after this time at the latest, or after so many: a crash forgets the rest, which are sent again.
 _CHECKPOINT_S = 5.0
 _CHECKPOINT_RELEASES = 1000
-_HEALTH_S = 0.1  # under load `health` is at most this old, and one commit
+_HEALTH_S = 0.1  # under load `health` is at most this old, plus one commit
 
 T = TypeVar("T")
 
 
 class Outbox:
-    """Owns the store, its disk thread, and the batch that grows. A seq that it answers is a promise: it is synced."""
+    """Owns the store, its disk thread, and the growing batch. A seq that it returns is a promise: it is synced."""
 
     def __init__(self, store: Store, disk: DiskThread, *, commit_delay_s: float = 0.0) -> None:
-        """An outbox over an open store, which only the disk thread uses from now on, while it has anything to do."""
+        """Create an outbox over an open store, which from now on only the disk thread may use while it has jobs."""
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._disk = disk
@@ -67,15 +67,15 @@ class Outbox:
         self.events = msgspec.structs.replace(store.events)
         self._health = health_of(store)
         self._alert = DiskAlert(self._health.failure)
-        self.dead_full = self._health.dead.full  # why no dead letter is taken; cheap to read, as of the last commit
-        self.parked = self._health.parked  # cheap to read, at worst a little older than `health`
+        self.dead_full = self._health.dead.full  # why no dead letter is accepted; cheap to read, as of the last commit
+        self.parked = self._health.parked  # cheap to read, at worst slightly older than `health`
         self._health_at = self._loop.time()
         self._changed = False
         self.on_change: Callable[[], None] = lambda: None
 
     @classmethod
     async def open(cls, make_store: Callable[[], Store], *, commit_delay_s: float = 0.0) -> Self:
-        """Open the store on a thread of its own.
+        """Open the store on a disk thread of its own.
 
         Raises:
             StorageFailed: the disk refuses to be read or written.
@@ -98,25 +98,25 @@ class Outbox:
         return self._health
 
     def hours_left(self) -> float | None:
-        """After how many hours the outbox is full at the rate of the last hour; None while it does not grow."""
+        """The hours until the outbox is full, at the rate of the last hour; None while it does not grow."""
         health, now = self.health, self._loop.time()
         free_bytes = health.max_bytes - health.used_bytes
         return self._headroom.hours_left(now, health.account.pending, free_bytes, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
-        """Store a group, all or nothing; synced when it returns. Returns the seq of its first trigger.
+        """Store a group, all or nothing; it is synced when this returns. Returns the seq of its first trigger.
 
         Groups are stored in the order of the calls.
 
         Raises:
-            RecordTooLarge, OutboxFull, StorageFailed: nothing of it is stored.
+            RecordTooLarge, OutboxFull, StorageFailed: none of it is stored.
         """
         waiter: asyncio.Future[int] = self._loop.create_future()
         self.submit(group, lambda outcome: pass_on(waiter, outcome))
         return await waiter
 
     def submit(self, group: Group, on_outcome: Callable[[int | BaseException], None]) -> None:
-        """Like `append`, for a caller that must learn the outcome even if it is cancelled: `on_outcome` gets it."""
+        """Like `append`, but `on_outcome` receives the outcome even if the caller is cancelled."""
         self._appends.append((group, on_outcome))
         self._begin_soon()
 
@@ -125,7 +125,7 @@ class Outbox:
         await self._commits.until_ended(self._commits.begun + bool(self._appends))
 
     async def lease(self, name: str) -> list[Leased]:
-        """The next triggers of a log, in order, each once; empty when there are none for now.
+        """The next triggers of a log, in order, each once; empty if there are none for now.
 
         Raises:
             StorageFailed: the disk cannot be read now.
@@ -147,11 +147,11 @@ class Outbox:
         return leased
 
     def lease_newest(self, name: str) -> list[Leased] | None:
-        """As `lease`, without the disk: None if the next ones have to be read."""
+        """Like `lease`, from memory only: None if the next triggers must be read from the disk."""
         return self._tails.take(name)
 
     def release(self, leased: Sequence[Leased], way: str) -> None:
-        """Release leased triggers: they are final, and `way` says how. Kept with the next checkpoint."""
+        """Release leased triggers: they are final, and `way` says how they ended. Written with the next checkpoint."""
         releases = [(one.log, one.seq, way) for one in leased]
         self._releases += releases
         self.parked -= sum([log == PARKED for log, _, _ in releases])
@@ -164,22 +164,23 @@ class Outbox:
             self._begin_soon()
 
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
-        """Move a leased trigger to the dead letters: synced there before it is released here.
+        """Move a leased trigger to the dead letters: synced there before it is released in its own log.
 
         Raises:
-            DeadLettersFull, StorageFailed: it is where it was; try again later.
+            DeadLettersFull, StorageFailed: it stays in its own log; try again later.
         """
         await self._when_released(
             lambda: self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
         )
 
     async def park(self, leased: Leased, *, attempts: int, reason: str = UNANSWERED, code: int = 0) -> None:
-        """Move a leased trigger to the parked ones: synced there before it is released here.
+        """Move a leased trigger to the parked ones: synced there before it is released in its own log.
 
-        Nobody answers it, or it is final (then say why) and has no place among the dead letters.
+        A trigger is parked because nobody answers it, or because it is final (`reason` then says why) and the dead
+        letters have no room for it.
 
         Raises:
-            StorageFailed: it is where it was; try again later.
+            StorageFailed: it stays in its own log; try again later.
         """
         await self._when_released(
             lambda: self._store.move(leased, PARKED, PARKED_WAY, reason=reason, code=code, attempts=attempts)
@@ -187,17 +188,17 @@ class Outbox:
         self.parked += leased.log != PARKED
 
     async def gather(self, closings: Sequence[Closing]) -> None:
-        """Make the leased triggers of each window one in the log `windows`: synced there before they are released here.
+        """Merge the leased triggers of each window into one in the log `windows`, synced before they are released.
 
         Raises:
             RecordTooLarge: a window fits no segment of the outbox; nothing was done.
-            StorageFailed: try again later, with the same windows; what is done by then is left out.
+            StorageFailed: try again later, with the same windows; the part already done is left out.
         """
         await self._when_released(lambda: self._store.gather(closings))
         self.on_change()
 
     async def lease_parked(self, *, again: bool) -> list[Leased]:
-        """The next parked triggers; `again`: from the oldest one on.
+        """The next parked triggers; with `again`, from the oldest one on.
 
         Raises:
             StorageFailed: the disk cannot be read now.
@@ -211,22 +212,22 @@ class Outbox:
         return await self._on_disk(work)
 
     async def beside(self, work: Callable[[Store], T]) -> T:
-        """Do some work on the store between two commits, while triggers are leased from memory as ever.
+        """Do some work on the store between two commits, while triggers are leased from memory as usual.
 
-        It must leave alone what is leased or waits to be leased, and learns of neither.
+        The work must not touch triggers that are leased or waiting to be leased, and cannot tell which those are.
 
         Raises:
-            OutboxError: the work does.
+            OutboxError: the work raised it.
         """
         return await self._on_disk(lambda: work(self._store))
 
     async def alone(self, work: Callable[[Store], T]) -> T:
         """Do some work on the store between two commits, while nothing is leased from memory.
 
-        So it may release what waits to be leased, and `leased_seq` says what was handed out.
+        The work may therefore release triggers that wait to be leased; `leased_seq` says which were handed out.
 
         Raises:
-            OutboxError: the work does.
+            OutboxError: the work raised it.
         """
         handed_out = self._tails.put_back()
 
@@ -239,11 +240,11 @@ class Outbox:
             return await self._on_disk(rewound)
 
     async def late(self, way: str) -> None:
-        """A trigger that ended as `way` was settled after all: put the account right."""
+        """Correct the account: a trigger that ended as `way` was settled after all."""
         await self._on_disk(lambda: self._store.late(way))
 
     async def run(self) -> None:
-        """Commit batches until cancelled. An outbox that is not running answers nobody."""
+        """Commit batches until cancelled. Calls to an outbox that is not running are not answered."""
         self._running = self._loop.create_future()
         self._begin_soon()
         try:
@@ -252,10 +253,10 @@ class Outbox:
             self._running = None
 
     async def close(self) -> None:
-        """Keep everything and let go of the files. `run` must have ended.
+        """Write everything, and close the files. `run` must have ended.
 
         Raises:
-            StorageFailed: what was released last may be sent again.
+            StorageFailed: the latest releases are lost, and their triggers may be sent again.
         """
         try:
             await self._commits.until_ended(self._commits.begun)  # of a cancelled `run`
@@ -267,17 +268,17 @@ class Outbox:
             self._disk.close()
 
     def _begin_soon(self) -> None:
-        """Begin a commit in the loop's next turn, with everything that has come by then, or after `commit_delay`."""
+        """Begin a commit in the loop's next turn, with everything appended by then, or after `commit_delay`."""
         if self._commit_delay_s:
             self._alarm.at(self._loop.time() + self._commit_delay_s)
         else:
             self._alarm.soon()
 
     def _begin(self) -> None:
-        """Begin a commit if there is something to do, and set the alarm for what is due later."""
+        """Begin a commit if there is something to do; otherwise set the alarm for what is due later."""
         self._alarm.cancel()
         if self._running is None or self._commits.under_way:
-            return  # the end of that commit comes here again
+            return  # the end of that commit calls this again
         now = self._loop.time()
         keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
         probe = self._alert.probe_at is not None and now >= self._alert.probe_at
@@ -311,7 +312,7 @@ class Outbox:
         elif rest := self._answer(work, done):
             self._try_again(rest)
             return
-        self._commits.end()  # after the callbacks: what they do is done before those at a barrier resume
+        self._commits.end()  # after the callbacks: their work is done before the waiters at a barrier resume
         if done is None:
             return
         if work.appends:
@@ -322,21 +323,21 @@ class Outbox:
             self._begin()
 
     def _fall_over(self, appends: Sequence[Append], error: BaseException) -> None:
-        """Fail everybody who waits, and `run`: a defect ended a commit, or the disk thread."""
+        """Fail every waiting caller, and `run`: a defect ended a commit or the disk thread."""
         for _, on_outcome in appends:
             on_outcome(error)
         if self._running is not None and not self._running.done():
             self._running.set_exception(error)
 
     def _try_again(self, rest: list[Append]) -> None:
-        """Commit these again after the tails were put back: what stood in them may be dropped to make room."""
+        """Commit these again with the tails put back: the triggers in them may be dropped to make room."""
         self._tails.close()
         counts = msgspec.structs.replace(self.events)
         work = Commit(rest, [], {}, counts, keep=False, probe=False, with_health=False, put_back=self._tails.put_back())
         self._disk.begin(lambda: commit(self._store, work), lambda done, error: self._end_commit(work, done, error))
 
     def _answer(self, work: Commit, done: Done) -> list[Append]:
-        """Answer the appends; returns those that were refused for want of room which the tails may have to make."""
+        """Answer the appends; returns those refused for lack of space which the tails may have to free."""
         self._changed = True
         if done.health is not None:
             self._take_up(done.health)
@@ -359,7 +360,7 @@ class Outbox:
         return rest
 
     async def _when_released(self, move: Callable[[], None]) -> None:
-        """Move triggers, all but those that were released by now: they are final and stay so."""
+        """Move triggers, except those that were released by now: they are final."""
         releases = tuple(self._releases)
 
         def work() -> None:

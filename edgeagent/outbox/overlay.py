@@ -1,7 +1,7 @@
-"""A disk that is only read: what is written stays in memory. So an outbox can be opened, and nothing of it changes.
+"""A file system that is only read: writes stay in memory. So an outbox can be opened without being changed on disk.
 
-Opening cuts a torn tail and writes a checkpoint; whoever only wants to look opens it over this, and sees exactly what
-an agent would see. In memory is what opening writes: at most the newest segment of each log, and the cursor file.
+Opening cuts a torn tail and writes a checkpoint. A reader that opens the outbox over this overlay sees exactly what an
+agent would see. Memory holds what opening writes: at most the newest segment of each log, and the cursor file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgeagent.outbox.files import File, OsFile, OsFilesystem
 
 
 class Overlay:
-    """A `Filesystem` over the real one."""
+    """A `Filesystem` over the real one. It owns the files written or removed so far, and never changes the disk."""
 
     def __init__(self) -> None:
         self._disk = OsFilesystem()
@@ -22,11 +22,11 @@ class Overlay:
 
     @property
     def written_bytes(self) -> int:
-        """What is in memory."""
+        """The size of the files in memory."""
         return sum(len(content) for content in self._written.values() if content is not None)
 
     def make_directory(self, path: Path) -> None:
-        """Nothing to do: a directory that is not there is an empty one."""
+        """Do nothing: an absent directory is listed as empty."""
 
     def list(self, directory: Path) -> list[str]:
         """The names in a directory, sorted."""
@@ -38,7 +38,7 @@ class Overlay:
         return sorted(names)
 
     def exists(self, path: Path) -> bool:
-        """Whether there is such a file."""
+        """Whether this file exists."""
         if path in self._written:
             return self._written[path] is not None
         if any(content is not None and other.parent == path for other, content in self._written.items()):
@@ -46,40 +46,40 @@ class Overlay:
         return not self._is_hidden(path) and self._disk.exists(path)
 
     def create(self, path: Path, size: int) -> File:
-        """A new file of zeros, in memory."""
+        """Create a file of zeros, in memory."""
         if self.exists(path):
             raise StorageFailed("create", str(path), "exists")
         self._written[path] = bytearray(size)
         return _File(self, path, None)
 
     def open(self, path: Path) -> File:
-        """An existing file."""
+        """Open an existing file."""
         if path in self._written:
             return _File(self, path, None)
         return _File(self, path, open_read_only(path))
 
     def read(self, path: Path) -> bytes:
-        """A whole small file."""
+        """The content of a small file."""
         content = self.written(path)
         return bytes(content) if content is not None else self._disk.read(path)
 
     def replace(self, path: Path, data: bytes) -> None:
-        """Keep a whole small file in memory."""
+        """Write a small file, in memory."""
         self._written[path] = bytearray(data)
 
     def remove(self, path: Path) -> None:
-        """Forget a file."""
+        """Remove a file, in memory."""
         self._written[path] = None
 
     def hide(self, path: Path, target: Path) -> None:
-        """A file or a directory is not there, and one of no bytes is there as `target`."""
+        """Make a file or directory appear absent, and an empty file appear as `target`."""
         self._written[path], self._written[target] = None, bytearray()
 
     def _is_hidden(self, path: Path) -> bool:
         return any(each in self._written and self._written[each] is None for each in (path, *path.parents))
 
     def written(self, path: Path) -> bytearray | None:
-        """A file's content in memory, None when it is as on the disk."""
+        """A file's content in memory; None if it is as on the disk."""
         if path in self._written and self._written[path] is None:
             raise StorageFailed("open", str(path), "no such file")
         return self._written.get(path)
@@ -93,7 +93,7 @@ class Overlay:
 
 
 class _File:
-    """An open file: the real one until something is written."""
+    """An open file: the real one until the first write."""
 
     def __init__(self, overlay: Overlay, path: Path, real: File | None) -> None:
         self._overlay = overlay
@@ -142,7 +142,7 @@ class _File:
 
 
 def open_read_only(path: Path) -> File:
-    """A real file that cannot be written.
+    """Open a real file for reading only.
 
     Raises:
         StorageFailed: it cannot be opened.

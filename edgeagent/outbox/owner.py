@@ -1,7 +1,7 @@
 """Acting as the owner of the state directory, for commands that run as root.
 
-What root makes there its owner cannot read, and the agent of a service is that owner. Only the effective ids change:
-what an operator named (a file to export to, say) is opened as the operator, by `as_ourselves`.
+The agent's service user owns that directory and cannot read files that root creates there. Only the effective ids
+change: a file that the operator named, for an export say, is opened as the operator, by `as_ourselves`.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from pathlib import Path
 import edgeagent
 from edgeagent.errors import CommandFailed
 
-# What the standard library loads only when it is used.
+# Modules that the standard library imports only on first use.
 _LATE = ("encodings.ascii", "encodings.idna", "encodings.latin_1", "encodings.utf_8_sig", "concurrent.futures.thread")
 
 _log = logging.getLogger(__name__)
 
 
 def act_as_owner(directory: Path) -> None:
-    """From now on act as the owner of this directory, if we are root and it is somebody else's.
+    """Act as the owner of this directory from now on, if this is root and the directory belongs to another user.
 
-    Nothing happens where the directory is not there yet. All threads are meant, so this comes before any is begun.
+    Does nothing if the directory does not exist yet. Call this before any thread is started: it applies to all threads.
 
     Raises:
         CommandFailed: root may not change its ids here.
     """
     try:
         found = directory.stat()
-    except OSError:  # told by who uses it
+    except OSError:  # reported where the directory is used
         return
     if os.geteuid() != 0 or found.st_uid == 0:
         return
@@ -52,11 +52,11 @@ def act_as_owner(directory: Path) -> None:
 
 
 def load_everything() -> None:
-    """Load what is else loaded when it is used: from now on the program's own files may not be readable."""
+    """Import every module now: later the program's own files may not be readable."""
     names = [found.name for found in pkgutil.walk_packages(edgeagent.__path__, "edgeagent.")]
     for name in (*names, *_LATE):
         if not name.endswith("__main__"):
-            with suppress(ImportError):  # an extra that is not installed: nobody will use it
+            with suppress(ImportError):  # an extra that is not installed will not be used
                 import_module(name)
 
 
@@ -67,7 +67,7 @@ def _is_open_to_others(path: Path) -> bool:
 
 
 def user_name(uid: int) -> str:
-    """The name of a user, or the number of one that has none."""
+    """The name of a user, or the number if it has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -75,14 +75,14 @@ def user_name(uid: int) -> str:
 
 
 def remedy(directory: Path) -> str:
-    """What to do about a directory that this user may not use: a sentence for an error."""
+    """What to do about a directory that this user may not use: a clause for an error message."""
     me, owner = user_name(os.geteuid()), user_name(directory.stat().st_uid)
     return f"it belongs to {owner}, and this runs as {me}: run it as {owner}, or `chown -R {me}: {directory}`"
 
 
 @contextmanager
 def as_ourselves() -> Iterator[None]:
-    """Act as who began the process, for what an operator named."""
+    """Act as the user who started the process, for files that the operator named."""
     uid, gid = os.geteuid(), os.getegid()
     if uid == os.getuid():
         yield
@@ -98,7 +98,7 @@ def as_ourselves() -> Iterator[None]:
 
 @contextmanager
 def acting_as_owner(directory: Path) -> Iterator[None]:
-    """As `act_as_owner`, for a while.
+    """Like `act_as_owner`, until the context ends.
 
     Raises:
         CommandFailed: root may not change its ids here.

@@ -21,7 +21,7 @@ from edgeagent.outbox.frame import (
 )
 from edgeagent.outbox.segment import Segment
 
-# A read brings at least one block, unless that holds a large frame. The buffer is all that reading costs in memory.
+# A read takes in at least one block, unless a large frame exceeds it. The buffer is all the memory that reading needs.
 _CHUNK_BYTES = 384 << 10
 
 
@@ -39,7 +39,7 @@ class Damage(NamedTuple):
 
 
 def numbered(items: Iterable[Frame | Damage]) -> Iterator[tuple[int, Frame | Damage]]:
-    """Each with the number of the group commit that it belongs to; 0 where the marks of commits are left out."""
+    """Each item with the number of its group commit; 0 if batch frames are left out."""
     number = 0
     for item in items:
         if isinstance(item, Frame) and item.kind is FrameKind.BATCH:
@@ -49,7 +49,7 @@ def numbered(items: Iterable[Frame | Damage]) -> Iterator[tuple[int, Frame | Dam
 
 
 class _Source(Protocol):
-    """The log that is read."""
+    """The operations that a reader needs of its log."""
 
     filesystem: Filesystem
     next_seq: int
@@ -60,27 +60,27 @@ class _Source(Protocol):
 
 
 class LogReader:
-    """A place in a log that moves forward. Only what is synced is seen. `seq` is the next one expected."""
+    """Owns a position in a log that only moves forward, and sees only what is synced. `seq`: the next one expected."""
 
     def __init__(self, log: _Source, seq: int) -> None:
-        """Begin at the first record that holds `seq` or comes after it."""
+        """Begin at the first record that contains `seq` or follows it."""
         self._log = log
         self.seq = seq
         self._segment: Segment | None = None
         self._file: File | None = None
         self._offset = 0  # where the next block begins
-        self._min_seq = 0  # a block below it is none
+        self._min_seq = 0  # a block below it is ignored
         self._items: Iterator[Frame | Damage] = iter(())  # the rest of the block that is being read
         self._chunk = memoryview(b"")
         self._chunk_offset = 0
 
     def read(self, max_frames: int, max_bytes: int) -> list[Frame | Damage]:
-        """The next records, at most so many and about so many bytes; empty when there are no more for now.
+        """The next records, at most this many and about this many bytes; empty if there are no more for now.
 
         Frames without triggers are left out.
 
         Raises:
-            StorageFailed: the disk refused; the place is kept. What was read before it is returned first.
+            StorageFailed: the disk refused; the position is unchanged. Records read before the error come first.
         """
         result: list[Frame | Damage] = []
         size = 0
@@ -105,12 +105,12 @@ class LogReader:
         return result
 
     def skip_to(self, seq: int) -> None:
-        """Go on at `seq`."""
+        """Continue at `seq`."""
         self.close()
         self.seq = max(self.seq, seq)
 
     def close(self) -> None:
-        """Let go of the open file; reading may go on."""
+        """Close the open file; reading may continue."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -119,7 +119,7 @@ class LogReader:
         self._chunk = memoryview(b"")
 
     def _next(self) -> Frame | Damage | None:
-        while self.seq < self._log.next_seq:  # else there may be an empty segment, or one that is half removed
+        while self.seq < self._log.next_seq:  # beyond it there may be an empty or a half-removed segment
             segment = self._segment
             if segment is None:
                 damage = self._enter(self._segment_of(self.seq))
@@ -141,7 +141,7 @@ class LogReader:
         return None
 
     def _segment_of(self, seq: int) -> Segment | None:
-        """The segment to begin in: the last one whose first seq is not above the wanted one, else the first."""
+        """The segment to begin in: the last one whose first seq is not above `seq`, otherwise the first."""
         segments = self._log.segments
         candidates = [segment for segment in segments if segment.first_seq <= seq]
         return candidates[-1] if candidates else next(iter(segments), None)
@@ -153,7 +153,7 @@ class LogReader:
         try:
             self._file = filesystem.open(segment.path)
         except StorageFailed:
-            if segment.path.name in filesystem.list(segment.path.parent):  # refused too while the directory is away
+            if segment.path.name in filesystem.list(segment.path.parent):  # raises too if the directory is away
                 raise
             return Damage(self.seq, self._seq_after(segment), None, 0, 0)
         self._segment, self._offset, self._min_seq = segment, HEADER_BYTES, segment.first_seq
@@ -162,7 +162,7 @@ class LogReader:
         return None
 
     def _read_on(self, segment: Segment) -> Iterator[Frame | Damage]:
-        """Go to the next block of the segment, and give what lies before it and in it."""
+        """Move to the next block of the segment; returns the damage before it and its items."""
         offset = self._offset
         block = self._block_at_hand(segment.header.salt)
         if block is None:
@@ -184,7 +184,7 @@ class LogReader:
         return chain(before, items)
 
     def _block_at_hand(self, salt: int) -> Block | None:
-        """The block at the offset, by what is in memory."""
+        """The block at the offset, if it is in memory."""
         position = self._offset - self._chunk_offset
         if not 0 <= position < len(self._chunk):
             return None
@@ -198,7 +198,7 @@ class LogReader:
         self._chunk_offset = self._offset
 
     def _items_of(self, block: Block, segment: Segment) -> Iterator[Frame | Damage]:
-        """The frames of a block, and what is lost between them."""
+        """The frames of a block, and the damage between them."""
         gap: NoFrame | None = None
         for item in frames_of(block, self._chunk, self._chunk_offset):
             if isinstance(item, NoFrame):

@@ -1,7 +1,7 @@
-"""The file `recent`: the keys of the last events, kept where their segments may be gone.
+"""The file `recent`: the keys of the last events, kept because their segments may be gone.
 
-It is replaced whenever a segment is begun; what came after stands in the active segments, which opening scans: in
-batches with a higher number than `batch`.
+It is replaced whenever a segment is begun. Later keys are in the active segments, which opening scans: in batches with
+a number above `batch`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ENTRY_BYTES = KEY_BYTES + DIGEST_BYTES
 
 
 class Delivery(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """An MQTT delivery that became an event without an id of its own."""
+    """An MQTT delivery whose event had no id of its own."""
 
     session: str
     packet_id: int
@@ -34,10 +34,10 @@ class _Content(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Recent:
-    """The last events in the order they were stored: key and digest, 24 bytes each; and the last deliveries."""
+    """Owns the last events in the order they were stored: key and digest, 24 bytes each; and the last deliveries."""
 
     def __init__(self, capacity: int) -> None:
-        """Nothing yet; at most `capacity` events are kept."""
+        """Begin empty; at most `capacity` events are kept."""
         self._limit_bytes = capacity * _ENTRY_BYTES
         self._keys = bytearray()
         self._deliveries: list[Delivery] = []
@@ -45,13 +45,13 @@ class Recent:
 
     @classmethod
     def load(cls, filesystem: Filesystem, path: Path, capacity: int) -> Recent:
-        """Read the file; an absent or unreadable one counts as empty, since this is a convenience (contract P3)."""
+        """Read the file; an absent or unreadable one counts as empty, since it is a convenience (contract P3)."""
         recent = cls(capacity)
         if not filesystem.exists(path):
             return recent
         try:
             content = msgspec.msgpack.decode(filesystem.read(path), type=_Content)
-        except (ValueError, StorageFailed):  # msgspec's errors are ValueErrors; a bad sector here must not stop a start
+        except (ValueError, StorageFailed):  # msgspec's errors are ValueErrors; a bad sector must not prevent a start
             return recent
         recent._keys = bytearray(content.keys)
         recent._deliveries = content.deliveries
@@ -60,23 +60,23 @@ class Recent:
         return recent
 
     def save(self, filesystem: Filesystem, path: Path, batch: int) -> None:
-        """Replace the file, synced. `batch`: the number of the last group commit whose events are here."""
+        """Replace the file, synced. `batch`: the number of the last group commit that it covers."""
         self._trim()
         filesystem.replace(path, msgspec.msgpack.encode(_Content(bytes(self._keys), self._deliveries, batch)))
 
     def add(self, key: bytes, digest: bytes, delivery: Delivery | None) -> None:
-        """Take up an event that was stored."""
+        """Add an event that was stored."""
         self.add_all([(key, digest)], [] if delivery is None else [delivery])
 
     def add_all(self, keys: Iterable[tuple[bytes, bytes]], deliveries: Iterable[Delivery]) -> None:
-        """Take up events that were stored: key (if it has one) and digest of each, and the deliveries of the others."""
+        """Add events that were stored: the key (may be empty) and digest of each, and the other events' deliveries."""
         self._keys += b"".join([key + digest for key, digest in keys if key])
         self._deliveries += deliveries
         if len(self._keys) > self._limit_bytes * 2 or len(self._deliveries) > OPEN_DELIVERIES * 2:
             self._trim()
 
     def keys(self) -> list[tuple[bytes, bytes]]:
-        """Key and digest of each event, oldest first."""
+        """The key and digest of each event, oldest first."""
         self._trim()
         return [
             (bytes(self._keys[start : start + KEY_BYTES]), bytes(self._keys[start + KEY_BYTES : start + _ENTRY_BYTES]))

@@ -1,7 +1,7 @@
-"""Events that are still on disk, whatever became of them: what a rehearsal of rules runs over.
+"""Events that are still on disk, however they ended: the input of a rehearsal of rules.
 
-A log keeps records until their whole segment is done with, so that the last events of a gateway on which everything is
-settled are there too, as far back as its segment goes.
+A log keeps records until every record of their segment is released. So a gateway on which everything is settled still
+has its last events, back to the start of the oldest segment.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from edgeagent.outbox.store import Store
 from edgeagent.ports.operator import RecordedPage
 from edgeagent.ports.transfer import ExportedTrigger, exported_trigger
 
-# What one page reads: it fits an answer, and bounds for how long a running agent's commits wait.
+# The limits of one page: it fits into a response, and bounds how long a running agent's commits wait.
 _PAGE_FRAMES = 1000
 _PAGE_BYTES = 1 << 20
 
 
 def recorded_page(store: Store, name: str, seq: int) -> RecordedPage:
-    """Events of a log from `seq` on, oldest first. What is damaged is passed over; `verify` tells of it.
+    """Events of a log from `seq` on, oldest first. Damaged records are skipped; `verify` reports them.
 
     Raises:
         StorageFailed: the disk refuses to be read.
@@ -37,7 +37,7 @@ def recorded_page(store: Store, name: str, seq: int) -> RecordedPage:
         content = decode(item) if isinstance(item, Frame) and item.count else None
         if content is not None:
             record, _ = content
-            if record.events:  # of a window, put back from the dead letters: no event
+            if record.events:  # a window, put back from the dead letters, is no event
                 continue
             found.append(exported_trigger(record, record.rules[0], name))
     return RecordedPage(found, reader.seq if items and reader.seq < log.next_seq else None)

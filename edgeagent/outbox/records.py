@@ -1,4 +1,4 @@
-"""What the outbox keeps and hands out, and the names of its logs."""
+"""The records that the outbox stores and hands out, and the names of its logs."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edgeagent.outbox.recent import Delivery
 
 NORMAL, HIGH, DEAD, PARKED, WINDOWS = "normal", "high", "dead", "parked", "windows"
 EVENT_LOGS = (HIGH, NORMAL)
-# Logs of triggers that were moved there: copies, until they are released where they came from.
+# Logs of triggers that were moved there: copies, until the originals are released in their own logs.
 COPY_LOGS = (DEAD, PARKED, WINDOWS)
 LEASED_LOGS = (*EVENT_LOGS, PARKED, WINDOWS)
 LOGS = (NORMAL, HIGH, DEAD, PARKED, WINDOWS)
-# What came in an export file was in no log of ours: its moved record names this, and its number in the file.
+# Triggers from an export file were in no log of this outbox: their moved records name this, and their number in it.
 IMPORT = "import"
 
 # The ways in which a seq of a log is released.
@@ -32,26 +32,26 @@ SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
     "damaged",
 )
 DROPPED, PARKED_WAY, EXPORTED, IMPORTED = "dropped", "parked", "exported", "imported"
-# Of a window: its first trigger became the window's, the others ended in it.
+# The ways of a window's triggers: the first became the window's trigger, the others were merged into it.
 GATHERED, MERGED = "gathered", "merged"
-# Why a trigger is parked that somebody may still answer. One that is parked for another reason is final, and waits for
-# a place among the dead letters.
+# Why a trigger is parked that may still be answered. A trigger parked for another reason is final, and waits for room
+# among the dead letters.
 UNANSWERED = "nobody answered"
-VOID = "void"  # a copy that is gone and counts nowhere: what it was copied from counts
+VOID = "void"  # a lost copy, counted nowhere: its original is counted
 
-# Dead letters are listed whole; so many fit the memory of a small gateway.
+# Dead letters are listed in full; this many fit into the memory of a small gateway.
 MAX_DEAD_LETTERS = 10_000
 
 _decode_record = msgspec.msgpack.Decoder(Record).decode
 
 
 class Moved(msgspec.Struct, array_like=True, frozen=True):
-    """One trigger in another log than the one that accepted it: `record.rules` has the one rule.
+    """One trigger in another log than the one that accepted it: `record.rules` holds its one rule.
 
-    `origin` and `origin_seq` say where it was before; `reason`, `code`, `attempts` and `at_ms` (wall clock) why and
-    when it was moved. `boot`: the boot in which `record.uptime_ms` counts. With origin `import` it came in an export
-    file: `origin_seq` is its number in it, `reason` the file's digest, and no boot counts. `merged`: log and seq of
-    each trigger that ended in this one, because a window closed over them.
+    `origin` and `origin_seq`: where it was before. `reason`, `code`, `attempts` and `at_ms` (wall clock): why and when
+    it was moved. `boot`: the boot in which `record.uptime_ms` counts. With origin `import`, it came from an export
+    file: `origin_seq` is its number in the file, `reason` the file's digest, and `boot` is empty. `merged`: log and seq
+    of each other trigger that was merged into this one when a window closed.
     """
 
     origin: str
@@ -77,7 +77,7 @@ _decode_armed = msgspec.msgpack.Decoder(Armed).decode
 
 
 def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
-    """What a frame of kind event or moved holds; None when its bytes are good and yet no record of ours."""
+    """The content of an event or moved frame; None if its bytes are good but hold no record of this format."""
     try:
         moved = _decode_moved(frame.payload) if frame.kind is FrameKind.MOVED else None
         record = moved.record if moved is not None else _decode_record(frame.payload)
@@ -87,7 +87,7 @@ def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
 
 
 def decode_armed(frame: Frame) -> Armed | None:
-    """What a frame of kind armed holds; None when its bytes are good and yet nothing of ours."""
+    """The content of an armed frame; None if its bytes are good but hold no record of this format."""
     try:
         return _decode_armed(frame.payload)
     except ValueError:  # msgspec's errors are ValueErrors
@@ -95,9 +95,9 @@ def decode_armed(frame: Frame) -> Armed | None:
 
 
 class DeadLimits(NamedTuple):
-    """The bounds of the dead letters.
+    """The limits on dead letters.
 
-    `when_full`: the oldest make room (`drop_oldest`), or none is taken, and the agent sees to what follows.
+    `when_full`: whether the oldest make room (`drop_oldest`), or none is accepted and the agent parks or refuses.
     """
 
     max_bytes: int = 64 << 20
@@ -107,9 +107,9 @@ class DeadLimits(NamedTuple):
 
 
 class OutboxLimits(NamedTuple):
-    """How large and how old the outbox may become, and its segments.
+    """The limits on the size and age of the outbox and on its segments.
 
-    `drop_oldest`: when it is full, the oldest triggers make room instead of new ones being refused.
+    `drop_oldest`: if it is full, the oldest triggers make room, instead of new ones being refused.
     """
 
     max_bytes: int
@@ -121,10 +121,10 @@ class OutboxLimits(NamedTuple):
 
 
 class Group(msgspec.Struct, frozen=True):
-    """What one caller stores, all or none, in `log`: events, and what armed rules, in the order in which it happened.
+    """The records that one caller stores in `log`, all or none: events and re-armings of rules, in order.
 
-    `keys`: of each event its key and digest for deduplication. `remembered`: the rules whose firings are kept; what is
-    in `records` counts for those.
+    `keys`: the key and digest of each event, for deduplication. `remembered`: the rules for which `records` count as
+    firings to be kept.
     """
 
     log: str
@@ -141,10 +141,10 @@ class Group(msgspec.Struct, frozen=True):
 
 
 class Loss(msgspec.Struct, frozen=True):
-    """Triggers that are lost: `first_seq` to `last_seq` of a log, why, and when (wall clock, Unix milliseconds).
+    """Triggers that are lost: `first_seq` to `last_seq` of a log, the reason, and when (wall clock, Unix milliseconds).
 
-    `last_seq` is None where nothing tells how many there were, if any: what was stored from `first_seq` on. `count` is
-    0 then, and the account does not have them.
+    `last_seq` is None if the extent is unknown: then everything stored from `first_seq` on is lost, if there was any,
+    `count` is 0, and the account does not include it.
     """
 
     log: str
@@ -156,7 +156,7 @@ class Loss(msgspec.Struct, frozen=True):
 
 
 class Leased(msgspec.Struct, frozen=True, gc=False):
-    """One trigger handed out: where it is, and what it is. `record.uptime_ms` counts in `boot`."""
+    """One trigger that was handed out: its position and its content. `record.uptime_ms` counts in `boot`."""
 
     log: str
     seq: int
@@ -167,7 +167,7 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_doomed(self) -> bool:
-        """Whether it is parked because there was no place among the dead letters; never to be sent again."""
+        """Whether it is parked because the dead letters had no room for it; it is never sent again."""
         return self.log == PARKED and self.moved is not None and self.moved.reason != UNANSWERED
 
 
@@ -180,14 +180,14 @@ class Closing(NamedTuple):
 
 
 def digest_of(record: Draft | Record) -> bytes:
-    """The digest by which a repetition of this record's event is told from a conflict."""
+    """The digest that distinguishes a repetition of this record's event from a conflict."""
     if record.delivery is None:
         return data_digest(record.data)
     return data_digest(record.data, record.topic or "")
 
 
 def delivery_of(record: Record, digest: bytes) -> Delivery | None:
-    """The MQTT delivery that brought a record, None when its event had an id of its own."""
+    """The MQTT delivery that brought a record, None if its event had an id of its own."""
     if record.delivery is None:
         return None
     session, packet_id = record.delivery
@@ -195,19 +195,19 @@ def delivery_of(record: Record, digest: bytes) -> Delivery | None:
 
 
 def deliveries_of(group: Group) -> list[Delivery]:
-    """The deliveries that brought a group's records, as far as their events had no id of their own."""
+    """The deliveries that brought those of a group's records whose events had no id of their own."""
     return [
-        Delivery(*record.delivery, group.keys[place][1], record.id)
-        for place, record in enumerate(group.events)
+        Delivery(*record.delivery, group.keys[index][1], record.id)
+        for index, record in enumerate(group.events)
         if record.delivery is not None
     ]
 
 
 def import_key(digest: str, number: int) -> bytes:
-    """The identity of a place in an export file: a trigger that went out and came back in another file is new."""
+    """The key of a line in an export file. A trigger exported and returned in another file has a new one."""
     return blake2b(f"{IMPORT}\0{digest}\0{number}".encode(), digest_size=KEY_BYTES).digest()
 
 
 def import_marks(moved: Moved) -> tuple[bytes, bytes]:
-    """Key and digest by which an imported trigger is recognised when the same file comes again."""
+    """The key and digest by which an imported trigger is recognised if the same file is imported again."""
     return import_key(moved.reason, moved.origin_seq), data_digest(moved.record.data)

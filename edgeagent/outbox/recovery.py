@@ -1,8 +1,8 @@
-"""Opening the logs: what the checkpoint says, what stands behind it, and what a crash left between two logs.
+"""Opening the logs: reading the checkpoint and what was written after it, and repairing what a crash left.
 
 A trigger moves by being appended to one log and synced, and only then released in the other. What a crash left in
-between is made good here (`unfinished`). Moves come before damage: what was moved away is not lost with the bytes that
-it was moved from.
+between is completed here (`unfinished`). Moves are handled before damage, because a trigger that was moved away is not
+lost with the bytes of its old record.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memory, losses: Losses) -> Batch:
-    """Open every log and take up what came after the checkpoint; what is lost or cut is told.
+    """Open every log and apply what was written after the checkpoint; everything lost or cut is logged.
 
     Without a checkpoint all logs are read from end to end, and every trigger on disk is pending again.
 
@@ -52,36 +52,36 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
     """
     states = checkpoint.logs if checkpoint is not None else {}
     if IMPORT in states:
-        logs[NORMAL].imported = states[IMPORT].next_seq - 1  # whichever log took them: the sum counts
+        logs[NORMAL].imported = states[IMPORT].next_seq - 1  # for any log: only the sum counts
     found = {name: log.recover(states.get(name), gone_way=gone_way(name)) for name, log in logs.items()}
-    _tell(found)
+    _report(found)
     if checkpoint is None and (memory.number or any(log.segments for log in logs.values())):
         _log.error(
             "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew; "
-            "whether newer ones are lost cannot be told",
+            "whether newer triggers were lost is unknown",
             extra={"event": "outbox_cursor_lost"},
         )
     moves = Unfinished(logs, checkpoint=checkpoint is not None)
-    damages = _look_through(logs, states, found, moves)
+    damages = _scan(logs, states, found, moves)
     damages += [(name, damage, _known_seq(states, name)) for name, damage in moves.lost_origins()]
     moves.finish()
     for name, damage, known_seq in damages:
         release_damaged(name, logs[name], damage, losses, known_seq)
     for name in EVENT_LOGS:
-        if found[name].open_end and not losses.end_lies_aside(name, _first_missing(states, name, logs[name])):
-            losses.tell_open(name, logs[name].next_seq, found[name].open_end)
+        if found[name].open_end and not losses.end_in_file_aside(name, _first_missing(states, name, logs[name])):
+            losses.report_open_end(name, logs[name].next_seq, found[name].open_end)
     for log in logs.values():
-        log.settle_tail()
+        log.secure_tail()
     memory.take_up((logs[name].boot_of(logs[name].next_seq), opened.frames) for name, opened in found.items())
     batches = [batch for opened in found.values() for batch in _last_batch(opened.frames)]
     newest = max([checkpoint.events, *batches] if checkpoint is not None else batches, key=_number, default=Batch(0, 0))
     return msgspec.structs.replace(newest, number=max(newest.number, memory.number))
 
 
-def _look_through(
+def _scan(
     logs: Mapping[str, Log], states: Mapping[str, LogState], found: Mapping[str, Recovered], moves: Unfinished
 ) -> list[tuple[str, Damage, int]]:
-    """Find what was moved since the checkpoint; returns what is damaged: log, what, and where the checkpoint ends."""
+    """Find the moves since the checkpoint; returns the damage: log, range, and the seq where the checkpoint ends."""
     damages: list[tuple[str, Damage, int]] = []
     first_seqs = {name: log.released.cursor for name, log in logs.items()}  # before moves release anything
     for name, log in logs.items():
@@ -100,32 +100,32 @@ def _look_through(
 
 
 def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_seq: int | None = None) -> bool:
-    """Count damaged records, and tell them; False if all of them were released before.
+    """Release and report damaged records; False if all of them were released before.
 
-    `known_seq`: the checkpoint knows the log below it (all of it if None). A damaged copy beyond that is no loss:
-    its original was not released.
+    `known_seq`: the checkpoint covers the log below it (all of it if None). A damaged copy beyond it is no loss,
+    because its original was not released.
     """
     void_seq = damage.end_seq if name not in COPY_LOGS or known_seq is None else max(damage.first_seq, known_seq)
     void = log.release(void_seq, max(damage.end_seq - void_seq, 0), VOID)
     known = min(damage.end_seq, void_seq) - damage.first_seq
     missing = log.released.missing(damage.first_seq, known)
-    aside = losses.lie_aside(name, damage)
+    aside = losses.in_file_aside(name, damage)
     lost = log.release(damage.first_seq, known, EXPORTED if aside else DAMAGED)
     if lost and not aside:
         where = str(damage.segment.path) if damage.segment is not None else "a missing segment or record"
-        losses.tell(name, missing[0][0], missing[-1][1], lost, DAMAGED, f"damaged records in {where}")
+        losses.report(name, missing[0][0], missing[-1][1], lost, DAMAGED, f"damaged records in {where}")
         losses.quarantine(name, damage)
     if void:
         _log.warning(
-            "%d copies are damaged that were being written; their triggers are still pending",
+            "%d copies that were being written are damaged; their triggers are still pending",
             void,
             extra={"event": "outbox_copy_damaged", "log": name, "first_seq": void_seq, "last_seq": damage.end_seq - 1},
         )
     return bool(lost or void)
 
 
-def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts) -> None:
-    """Tell where the account does not add up; it is a defect if it ever does not."""
+def report_problems(logs: Mapping[str, Log], account: Account, events: EventCounts) -> None:
+    """Log every discrepancy in the account; any is a defect of the program."""
     problems = [*event_problems(events), *account.problems()]
     for name, log in logs.items():
         if sum(log.ways.values()) != log.released.count():
@@ -135,12 +135,12 @@ def tell_problems(logs: Mapping[str, Log], account: Account, events: EventCounts
 
 
 def _known_seq(states: Mapping[str, LogState], name: str) -> int:
-    """The checkpoint knows a log below this seq."""
+    """The seq below which the checkpoint covers a log."""
     return states[name].next_seq if name in states else 1
 
 
 def _first_missing(states: Mapping[str, LogState], name: str, log: Log) -> int:
-    """The number of the first segment that may be missing at the end of a log, of those that had records."""
+    """The number of the first segment that may be missing at the end of a log, counting only those with records."""
     active_number = states[name].active_number if name in states else 0
     return max(active_number, log.segments[-1].number + 1 if log.segments else 1)
 
@@ -155,7 +155,7 @@ def _everything(log: Log, first_seq: int) -> Iterator[Frame | Damage]:
 
 
 def _last_batch(frames: Sequence[Frame]) -> list[Batch]:
-    """The last batch's counters with the events that stand behind it added; empty when there is none."""
+    """The last batch, its counters increased by the events stored after it; empty if there is no batch."""
     events = 0
     for frame in reversed(frames):
         if frame.kind is FrameKind.EVENT:
@@ -169,18 +169,18 @@ def _number(batch: Batch) -> int:
     return batch.number
 
 
-def _tell(found: Mapping[str, Recovered]) -> None:
+def _report(found: Mapping[str, Recovered]) -> None:
     for name, opened in found.items():
         if opened.torn_bytes:
             _log.warning(
-                "cut %d half-written bytes, as a power cut leaves them: nobody was promised them, unless the disk lost "
-                "what it had synced, which cannot be told",
+                "cut %d half-written bytes, as a power cut leaves them; no acknowledged event was in them, "
+                "unless the disk lost data that it had synced, which cannot be detected",
                 opened.torn_bytes,
                 extra={"event": "outbox_tail_cut", "log": name, "bytes": opened.torn_bytes},
             )
         for path in opened.foreign:
             _log.warning(
-                "%s is no segment of this outbox; it is left alone",
+                "%s is not a segment of this outbox; it is left alone",
                 path,
                 extra={"event": "outbox_foreign_file", "path": str(path)},
             )

@@ -1,4 +1,4 @@
-"""Which seqs of a log are released, when they come in any order: a cursor and the ranges beyond it."""
+"""The released seqs of a log, in whatever order they are released: a cursor, and the ranges beyond it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class Released:
-    """The set of released seqs. Everything below `cursor` is released, and so are the ranges above it.
+    """Owns the set of released seqs: everything below `cursor`, and the ranges above it. It never shrinks.
 
-    Invariants: the ranges are sorted, apart from each other, and begin above `cursor`; each is (start, end), end
-    excluded. Its size is bounded by what is unsettled below the highest released seq, that is by what is in flight.
+    Invariants: the ranges are sorted, do not touch, and begin above `cursor`; each is (start, end), end excluded. The
+    number of ranges is bounded by the unreleased seqs below the highest released one, that is by those in flight.
     """
 
     def __init__(self, cursor: int, ranges: Iterable[tuple[int, int]] = ()) -> None:
-        """Take up a set that was kept: `cursor` is the smallest unsettled seq."""
+        """Restore a stored set: `cursor` is the smallest seq that is not released."""
         self.cursor = cursor
         self._starts: list[int] = []
         self._ends: list[int] = []

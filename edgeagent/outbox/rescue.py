@@ -1,8 +1,8 @@
-"""The outbox on a disk that can only be read: what is there is handed out, and what becomes of it stays in memory.
+"""The outbox on a disk that can only be read: its triggers are handed out, and all changes stay in memory.
 
-A card that wears out turns read-only for good, with triggers on it that were acknowledged. They are forwarded as ever.
-What is settled is not kept, so it is sent again when the agent starts on a disk that can be written: under the same
-names, so that nothing starts twice. What would be lost is refused: new events, and everything that an operator changes.
+A worn-out card turns read-only for good while it holds acknowledged triggers. They are forwarded as usual. Settlements
+cannot be written, so settled triggers are sent again when the agent starts on a writable disk: under the same names, so
+that nothing starts twice. What would be lost is refused: new events, and every change by an operator.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from edgeagent.outbox.records import EVENT_LOGS, Group, Leased, OutboxLimits
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable
 
-# Dead letters, parked triggers and windows that come up are in memory too; beyond this they stay where they are.
+# Moves to the dead, parked and window logs are in memory too; beyond this size they are refused.
 _MEMORY_BYTES = 64 << 20
 
 
 class _Memory(Overlay):
-    """Files of the disk as they are read, and as they would be if it could be written."""
+    """The disk's files, with all changes kept in memory up to a limit."""
 
     def __init__(self, reason: DiskReadOnly) -> None:
         super().__init__()
         self._reason = reason
 
     def create(self, path: Path, size: int) -> File:
-        """A new file of zeros, in memory, while there is room."""
+        """Create a file of zeros, in memory, while there is room."""
         if self.written_bytes + size > _MEMORY_BYTES:
             raise self._reason
         return super().create(path, size)
 
 
 class RescueStore(Store):
-    """See the module."""
+    """A store whose changes stay in memory. It refuses everything that would be lost with the process."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class RescueStore(Store):
         now_ms: Callable[[], int],
         remembered: frozenset[str] = frozenset(),
     ) -> None:
-        """Open the outbox in a directory of a disk that refused to be written with this `reason`; see `Store`."""
+        """Open the outbox on a disk that refused to be written with this `reason`; see `Store`."""
         memory = _Memory(reason)
         hide_unreadable(directory.parent, memory, tell=True)
         super().__init__(memory, directory, limits, boot=boot, new_salt=new_salt, now_ms=now_ms, remembered=remembered)
@@ -58,17 +58,17 @@ class RescueStore(Store):
         self.failures["disk"] = str(reason)
 
     def append(self, groups: Sequence[Group]) -> list[int | OutboxError]:
-        """Store nothing."""
+        """Refuse every group: the disk cannot be written."""
         return [self._reason for _ in groups]
 
     def move(self, leased: Leased, target: str, way: str, *, reason: str, code: int, attempts: int) -> None:
-        """As `Store.move`, in memory. A trigger that is put back among the events would be lost."""
+        """Like `Store.move`, in memory. A trigger that would return to the events is refused: it would be lost."""
         if target in EVENT_LOGS:
             raise self._reason
         super().move(leased, target, way, reason=reason, code=code, attempts=attempts)
 
     def take_in(self, name: str, entries: Entries) -> None:  # noqa: ARG002  as `Store.take_in`
-        """Store nothing."""
+        """Refuse the triggers: the disk cannot be written."""
         raise self._reason
 
     @property
@@ -78,7 +78,7 @@ class RescueStore(Store):
 
 
 def must_keep(store: Store) -> None:
-    """See that what somebody is about to change in a store will be kept.
+    """Check that a change to a store will survive the process.
 
     Raises:
         DiskReadOnly: it would not.

@@ -1,7 +1,7 @@
-"""Making room: the oldest triggers that nobody holds go, by whole segments, because they are too old or must give way.
+"""Making room: the oldest triggers that were never leased go, in whole segments, because of their age or of new ones.
 
-What was leased is never touched: the sender has it, and it may be at the broker. Segments are the unit, because
-only a segment's end gives space back; the newest segment of a log always stays.
+Leased triggers are never touched: the sender holds them, and they may be at the broker. Segments are the unit,
+because only removing a whole one frees space; the newest segment of a log always stays.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgeagent.outbox.segment import Segment
 
 
 class Cut(NamedTuple):
-    """Released here: `released` of the seqs from `first_seq` to `end_seq` (excluded)."""
+    """What was released: `released` of the seqs from `first_seq` to `end_seq` (excluded)."""
 
     first_seq: int
     end_seq: int
@@ -26,7 +26,7 @@ class Cut(NamedTuple):
 
 
 def release_oldest(log: Log, reader: LogReader, way: str) -> Cut | None:
-    """Release what was never leased of the oldest segment that has such; None when there is none."""
+    """Release the never-leased triggers of the oldest segment that has any; None if there is none."""
     for segment, following in pairwise(log.segments):
         if following.first_seq > reader.seq:
             return _release(log, reader, segment, following, way)
@@ -36,7 +36,7 @@ def release_oldest(log: Log, reader: LogReader, way: str) -> Cut | None:
 def release_expired(
     logs: Mapping[str, Log], readers: Mapping[str, LogReader], now_ms: int, max_age_ms: int
 ) -> Iterator[tuple[str, Cut]]:
-    """Release what was accepted so long ago in the logs that have a reader; nothing while the clock is not set."""
+    """Release what exceeds `max_age_ms` in the logs that have a reader; nothing while the clock is not set."""
     if is_set(now_ms):
         for name, reader in readers.items():
             for cut in _release_older(logs[name], reader, now_ms - max_age_ms, EXPIRED):
@@ -44,9 +44,9 @@ def release_expired(
 
 
 def _release_older(log: Log, reader: LogReader, before_ms: int, way: str) -> Iterator[Cut]:
-    """Release what was never leased in segments all of whose records were accepted before a time (wall clock).
+    """Release never-leased triggers in segments all of whose records were accepted before a time (wall clock).
 
-    What a clock said that was not set is no time: such a segment is as young as the next one of which a time is known.
+    A time from a clock that was not set is unknown: such a segment counts as young as the next with a known time.
     """
     for segment, following in tuple(pairwise(log.segments))[: _older(log, before_ms)]:
         if following.first_seq > reader.seq:
@@ -56,11 +56,11 @@ def _release_older(log: Log, reader: LogReader, before_ms: int, way: str) -> Ite
 def _older(log: Log, before_ms: int) -> int:
     """How many segments, from the oldest on, are followed by one that was begun before this time."""
     count = 0
-    for place, segment in enumerate(log.segments[1:], 1):
+    for index, segment in enumerate(log.segments[1:], 1):
         if is_set(segment.header.created_ms):
             if segment.header.created_ms >= before_ms:
                 break
-            count = place
+            count = index
     return count
 
 

@@ -1,4 +1,4 @@
-"""Looking for triggers in a log, beside its work."""
+"""Searching a log for triggers while the outbox is running."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgeagent.outbox.records import Leased
 
 
 async def walk(outbox: Outbox, name: str, seq: int = 0) -> AsyncGenerator[list[Leased], None]:
-    """Every trigger of a log that is not released, from `seq` on, in parts, so that commits go on in between.
+    """Every trigger of a log that is not released, from `seq` on, in parts, so that commits continue in between.
 
     Raises:
         StorageFailed: the disk cannot be read now.
@@ -24,7 +24,7 @@ async def walk(outbox: Outbox, name: str, seq: int = 0) -> AsyncGenerator[list[L
 
 
 async def find(outbox: Outbox, name: str, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
-    """The last `limit` triggers of a log that are not released and are wanted, oldest first. Reads all of the log.
+    """The last `limit` unreleased triggers of a log for which `wanted` is true, oldest first. Reads the whole log.
 
     Raises:
         StorageFailed: the disk cannot be read now.

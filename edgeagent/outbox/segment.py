@@ -1,4 +1,4 @@
-"""One segment file: its header, its bounds, and writing to it."""
+"""One segment file: its header, its bounds, and the writer that appends to it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.frame import HEADER_BYTES, SegmentHeader
 
 _SUFFIX = ".seg"
-_MAX_NUMBER = 1 << 63  # so that what comes after any number fits its field
+_MAX_NUMBER = 1 << 63  # so that the number after any other fits its field
 _NAME_DIGITS = 20  # any u64, so that names sort as numbers do
 _NAME = re.compile(rf"([0-9]{{{_NAME_DIGITS}}}){re.escape(_SUFFIX)}", re.ASCII)
 
 
 def number_of(name: str) -> int | None:
-    """The number in a segment's file name, None when it is no such name, or a number that none of ours ever has."""
+    """The number in a segment's file name; None if the name has another form or the number is out of range."""
     match = _NAME.fullmatch(name)
     number = int(match[1]) if match else _MAX_NUMBER
     return number if number < _MAX_NUMBER else None
 
 
 def segment_path(directory: Path, number: int) -> Path:
-    """Where a segment of this number lies."""
+    """The path of the segment with this number."""
     return directory / f"{number:0{_NAME_DIGITS}d}{_SUFFIX}"
 
 
@@ -40,19 +40,19 @@ class Segment:
 
     @property
     def number(self) -> int:
-        """Its place in the log."""
+        """The segment's number, which orders it in the log."""
         return self.header.number
 
     @property
     def first_seq(self) -> int:
-        """The seq that its first record has."""
+        """The seq of its first record."""
         return self.header.first_seq
 
 
 def header_maker(
     new_salt: Callable[[], int], now_ms: Callable[[], int], boot: bytes, reserved_bytes: int
 ) -> Callable[[int, int, Segment | None], SegmentHeader]:
-    """Makes headers from a segment's number, its first seq, and the segment that it follows, if there is one."""
+    """Make a function that builds headers from a segment's number, its first seq and its predecessor, if any."""
 
     def header(number: int, first_seq: int, previous: Segment | None) -> SegmentHeader:
         before = (previous.number, previous.valid_bytes) if previous is not None else (0, 0)
@@ -62,7 +62,7 @@ def header_maker(
 
 
 class SegmentWriter:
-    """The active segment: frames are added at the end of what is synced."""
+    """Owns the active segment's file. It appends behind what is synced, and never after a failed write or sync."""
 
     def __init__(self, segment: Segment, file: File) -> None:
         self.segment = segment
@@ -89,15 +89,15 @@ class SegmentWriter:
         return self.segment.size - self.segment.valid_bytes
 
     def append(self, frames: bytes) -> None:
-        """Write frames behind the others and sync. After it raised, the segment takes no more.
+        """Append frames and sync. After an error the segment must not be written again.
 
         Raises:
-            StorageFailed: what was written is not valid; `valid_bytes` stands where it stood.
+            StorageFailed: the bytes written are not valid; `valid_bytes` is unchanged.
         """
         self._file.write_at(self.segment.valid_bytes, frames)
         self._file.sync()
         self.segment.valid_bytes += len(frames)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()

@@ -1,16 +1,16 @@
-"""How the newest segment of a log ends: what of it was promised to somebody, what a crash tore, and what is lost.
+"""How the newest segment of a log ends: which frames were promised, what a crash tore, and what is lost.
 
 What each kind of evidence proves:
 
 * A batch: everything before it in its segment was synced, because a commit begins after the sync of the one before it.
 * The checkpoint's `next_seq`: everything below it was synced, in whichever segment it was.
-* The checkpoint's `active_number`: this segment has records that were synced, and nobody removed it. One that is
-  missing, or ends before `next_seq`, may have had more, and nothing tells how much.
-* The header's `reserved_bytes`: the file was synced at this length. Opening cuts a file where its last frame ends, when
-  that is synced; a shorter one with bytes behind its last frame was cut by something else.
+* The checkpoint's `active_number`: this segment has records that were synced, and nobody removed it. If it is missing,
+  or ends before `next_seq`, it may have held more, and nothing says how much.
+* The header's `reserved_bytes`: the file was synced at this length. Opening cuts a file where its last frame ends, once
+  that frame is synced; a shorter file with bytes behind its last frame was cut by something else.
 
-Without any of these, bytes behind the last frame are what a power cut in a write leaves, and no loss. A disk that lost
-what it had synced leaves the same bytes: that cannot be told.
+Without any of these, bytes behind the last frame are what a power cut leaves in the middle of a write, and no loss. A
+disk that lost synced bytes leaves the same pattern: the two cases cannot be distinguished.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from edgeagent.outbox.segment import Segment
 
 
 class Recovered(NamedTuple):
-    """What opening a log found: the last segment's frames, records lost, and torn bytes that are cut.
+    """What opening a log found: the last segment's frames, records lost, and torn bytes to be cut.
 
-    `open_end`: why more may be lost behind all that is known than anything tells; empty if not.
+    `open_end`: why an unknown number of records may be lost at the end, beyond the known ones; empty if none is.
     """
 
     frames: list[Frame]
@@ -40,9 +40,9 @@ class Recovered(NamedTuple):
 class Ending(NamedTuple):
     """What the last segment holds.
 
-    `end`: behind its last frame, in bytes; `vouched_end`: behind the last one that the checkpoint knows. `tail_seq`:
-    the seq behind its last frame. `torn_bytes`: what follows there and belongs to nobody. `damages`: what is lost.
-    `cut_short`: something took bytes from the file that had been part of it.
+    `end`: the offset behind its last frame, in bytes; `vouched_end`: behind the last frame that the checkpoint covers.
+    `tail_seq`: the seq behind its last frame. `torn_bytes`: half-written bytes there that were never promised.
+    `damages`: what is lost. `cut_short`: something removed bytes that had been part of the file.
     """
 
     frames: list[Frame]
@@ -55,9 +55,9 @@ class Ending(NamedTuple):
 
 
 def ending_of(data: memoryview, segment: Segment, known_seq: int, state: LogState | None) -> Ending:
-    """How a segment ends that has these bytes and is the last one there is.
+    """Determine how the last segment of a log ends, from its bytes.
 
-    `state`: what the checkpoint holds of this log; all below `known_seq` was synced.
+    `state`: what the checkpoint keeps of this log; everything below `known_seq` was synced.
     """
     last_number = state.last_number if state is not None else 0
     had_more = state is None or segment.number == state.active_number or segment.number > last_number
@@ -78,7 +78,7 @@ def ending_of(data: memoryview, segment: Segment, known_seq: int, state: LogStat
 
 
 def open_end(state: LogState | None, newest: Segment | None, ending: Ending | None) -> str:
-    """Why records may be lost that nothing counts; empty where everything is known. `newest`: the last segment."""
+    """Why an unknown number of records may be lost; empty if everything is known. `newest`: the last segment."""
     if newest is not None and ending is not None and ending.cut_short:
         return f"{newest.path} was cut short"
     if state is None or not state.active_number:
@@ -93,10 +93,10 @@ def open_end(state: LogState | None, newest: Segment | None, ending: Ending | No
 def _promised(
     data: memoryview, segment: Segment, known_seq: int
 ) -> tuple[list[Frame], list[tuple[NoFrame, int, int]], int, int]:
-    """The frames that may have been promised to somebody, the damage among them, their end, and the tail's written seq.
+    """The frames that may have been promised, the damage among them, their end, and the tail's written seq.
 
-    A gap is damage only if a later batch says that what was there had been synced, or the checkpoint does, by its
-    `known_seq` and a later record below it. Otherwise it is where a crash tore the last commit.
+    A gap is damage only if a later batch proves that its bytes had been synced, or the checkpoint does, by its
+    `known_seq` and a later record below it. Otherwise the gap is where a crash tore the last commit.
     """
     frames: list[Frame] = []
     gaps: list[tuple[NoFrame, int, int]] = []
@@ -125,7 +125,7 @@ def _promised(
 
 
 def _shows_synced(frame: Frame, known_seq: int) -> bool:
-    """Whether everything before this frame had been synced."""
+    """Whether this frame proves that everything before it had been synced."""
     if _is_before(frame, known_seq):
         return True
     batch = decode_batch(frame) if frame.kind is FrameKind.BATCH else None
@@ -133,5 +133,5 @@ def _shows_synced(frame: Frame, known_seq: int) -> bool:
 
 
 def _is_before(frame: Frame, known_seq: int) -> bool:
-    """Whether this is a record below `known_seq`; a frame without triggers has the seq of what comes after it."""
+    """Whether this is a record below `known_seq`; a frame without triggers carries the seq of the next record."""
     return frame.count > 0 and frame.seq < known_seq

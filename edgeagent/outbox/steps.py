@@ -1,7 +1,7 @@
-"""Blocking work on a store in steps, so that a running agent commits between two of them.
+"""Blocking work on a store, divided into steps, so that a running agent commits between two of them.
 
-The work is written once, as a generator. Who owns the store alone runs it with `finished`; a running agent takes one
-step after the other on its disk thread.
+The work is written once, as a generator. The sole owner of a store runs it with `finished`; a running agent runs one
+step after another on its disk thread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class NextStep(Enum):
-    """What the next step needs of a running agent; the first one runs `ALONE`. See `Outbox`."""
+    """What the next step needs of a running agent; the first step runs `ALONE`. See `Outbox`."""
 
     BESIDE = auto()
     ALONE = auto()
@@ -25,7 +25,7 @@ Steps: TypeAlias = Generator[NextStep, None, T]
 
 
 def finished(steps: Steps[T]) -> T:
-    """Do all steps, one behind the other; returns the result."""
+    """Run all steps in order; returns the result."""
     while True:
         try:
             next(steps)

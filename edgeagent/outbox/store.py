@@ -1,12 +1,11 @@
 """The store: the outbox's logs, cursor file and account behind blocking calls, for one thread.
 
-Logs: `normal` and `high` take events; `dead` takes triggers that were given up, `parked` those that nobody answers,
+Logs: `normal` and `high` receive events; `dead` those triggers that were given up, `parked` those that nobody answers,
 `windows` those that stand for many. A trigger moves between logs by being appended to one and synced, and only then
-released in the other; opening (`recovery`) finds what a crash left between the two by the origin that a moved record
-names.
+released in the other; opening (`recovery`) completes what a crash left, by the origin that a moved record names.
 
-The order of a commit: releases in memory; frames written and synced (the callers are acknowledged after that); then,
-if it is due, a checkpoint; then the removal of segments that the checkpoint settled.
+The order of a commit: releases in memory; frames written and synced (the callers are acknowledged after that); then, if
+it is due, a checkpoint; then the removal of segments whose records the checkpoint has as released.
 """
 
 from __future__ import annotations
@@ -50,21 +49,21 @@ from edgeagent.outbox.records import (
     Leased,
     OutboxLimits,
 )
-from edgeagent.outbox.recovery import recover, release_damaged, tell_problems
+from edgeagent.outbox.recovery import recover, release_damaged, report_problems
 from edgeagent.outbox.retention import Cut, release_expired, release_oldest
 from edgeagent.outbox.segment import header_maker
 from edgeagent.ports.account import Account, EventCounts
 
-# What one read brings at most: it bounds what a lease holds in memory.
+# The limits of one read: they bound what a lease holds in memory.
 _READ_FRAMES = 256
 _READ_BYTES = 1 << 20
 _USUAL_BYTES = 4096
 
 
 class Store:
-    """See the module. `read_only`: why nothing that is done here is kept; None if it is."""
+    """Owns an outbox's logs, cursor file and account. It reports nothing stored, and releases nothing moved, unsynced."""
 
-    read_only: DiskReadOnly | None = None
+    read_only: DiskReadOnly | None = None  # why no change is kept on disk; None if changes are
 
     def __init__(
         self,
@@ -79,7 +78,7 @@ class Store:
     ) -> None:
         """Open the outbox in a directory that the caller owns (`lock.state_lock`), and recover it.
 
-        `remembered`: the rules whose last firings are wanted.
+        `remembered`: the rules whose last firings are kept.
 
         Raises:
             StorageFailed: the disk refuses to be read or written.
@@ -87,8 +86,8 @@ class Store:
         self.limits = limits
         self.boot = boot
         self._now_ms = now_ms
-        self.failures: dict[str, str] = {}  # what the disk refused last and has not taken since: a log, or "cursor"
-        self._dirty = True  # what recovery finds is kept with the first checkpoint
+        self.failures: dict[str, str] = {}  # by log, or "cursor": the last write refused and not yet accepted
+        self._dirty = True  # the first checkpoint records what recovery finds
         filesystem.make_directory(directory)
         self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
         self.recent, self.firings = self._memory.recent, self._memory.firings
@@ -104,14 +103,14 @@ class Store:
         self._generation = checkpoint.generation if checkpoint is not None else 0
         self._batch_number = newest.number
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
-        tell_problems(self._logs, self.account(), self.events)
+        report_problems(self._logs, self.account(), self.events)
         self._readers = {name: LogReader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
         self.dead = DeadLetters(self._logs[DEAD], limits.dead, limits.segment_bytes, lambda: self.peek(DEAD))
         self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
 
     @property
     def used_bytes(self) -> int:
-        """What the segments of all logs take on disk."""
+        """The size of all logs' segments on disk."""
         return sum(log.used_bytes for log in self._logs.values())
 
     @property
@@ -121,12 +120,12 @@ class Store:
 
     @property
     def _room(self) -> bool:
-        """Whether another segment may be begun for events. One segment stays free for dead letters."""
+        """Whether another segment may be begun for events. One segment is reserved for dead letters."""
         return self.used_bytes + 2 * self.limits.segment_bytes <= self.limits.max_bytes
 
     @property
     def bytes_per_trigger(self) -> float:
-        """What a trigger takes on disk, in the log that takes most."""
+        """The average size of a trigger on disk, in the log where it is largest; in bytes."""
         return max(self._logs[name].bytes_per_trigger for name in EVENT_LOGS)
 
     @property
@@ -135,20 +134,20 @@ class Store:
         return self._logs[PARKED].pending
 
     def account(self) -> Account:
-        """The account as it is on disk and, for releases since the last checkpoint, in memory."""
+        """The account as it is on disk, with the releases since the last checkpoint."""
         return account_of(self._logs)
 
     def append(self, groups: Sequence[Group]) -> list[int | OutboxError]:
-        """Store groups; for each the seq of its first trigger, or why nothing of it is stored.
+        """Store groups; returns for each the seq of its first trigger, or why none of it is stored.
 
-        Groups of one log share a sync as far as they fit one segment. Synced when it returns. Once there is no room
-        for one, the later ones of its log are refused too, so that their order holds when they are tried again.
+        Groups of one log share a sync if they fit one segment. All are synced when this returns. Once one finds no
+        room, the later ones of its log are refused too, so that their order holds when they are tried again.
         """
         outcomes: dict[int, int | OutboxError] = {}
         for name in EVENT_LOGS:
-            mine = [index for index, group in enumerate(groups) if group.log == name]
-            if mine:
-                store_groups(self, name, groups, mine, outcomes)
+            indexes = [index for index, group in enumerate(groups) if group.log == name]
+            if indexes:
+                store_groups(self, name, groups, indexes, outcomes)
         self._keep_evidence()
         if len(outcomes) < len(groups):
             full = OutboxFull(self.used_bytes, self.limits.max_bytes)
@@ -156,15 +155,15 @@ class Store:
         return [outcomes[index] for index in range(len(groups))]
 
     def read(self, name: str) -> list[Leased]:
-        """The next triggers of a log that are not released, in order. Damaged records are skipped, counted and told.
+        """The next unreleased triggers of a log, in order. Damaged records are skipped, counted and reported.
 
         Raises:
-            StorageFailed: the disk refused; the place is kept.
+            StorageFailed: the disk refused; the position is unchanged.
         """
         return self._leased(name, self._readers[name].read(_READ_FRAMES, _READ_BYTES))
 
     def peek(self, name: str, seq: int = 0) -> Generator[list[Leased], None, None]:
-        """Every trigger of a log that is not released, from `seq` on, in parts, without moving its reader."""
+        """Every unreleased trigger of a log, from `seq` on, in parts, without moving the log's reader."""
         log = self._logs[name]
         reader = LogReader(log, max(log.released.cursor, seq))
         try:
@@ -174,7 +173,7 @@ class Store:
             reader.close()
 
     def rewind(self, name: str, seq: int = 0) -> None:
-        """Read a log on from `seq` or its first trigger that is not released: what was leased there is leased again."""
+        """Read a log from `seq` or its first unreleased trigger: what was leased there is leased again."""
         self._readers[name].close()
         self._readers[name] = LogReader(self._logs[name], max(self._logs[name].released.cursor, seq))
 
@@ -185,39 +184,39 @@ class Store:
         return new
 
     def late(self, way: str) -> None:
-        """A trigger that ended as `way` was settled after all: the account says so with the next checkpoint."""
+        """Correct the account, with the next checkpoint: a trigger that ended as `way` was settled after all."""
         if any(log.recount(way, SETTLED) for log in self._logs.values()):
             self._dirty = True
 
     def move(self, leased: Leased, target: str, way: str, *, reason: str, code: int, attempts: int) -> None:
-        """Move a trigger to another log: synced there, then released here as `way`. Nothing if it is released already.
+        """Move a trigger to another log, synced, then release it in its own as `way`. No effect if already released.
 
         Raises:
-            OutboxFull: events may not take more room, and it goes back to them.
-            DeadLettersFull: it goes to the dead letters, which have no place.
-            StorageFailed: it stays where it is.
+            OutboxFull: it returns to the events, which may not take more space.
+            DeadLettersFull: the dead letters have no room for it.
+            StorageFailed: it stays in its own log.
         """
         if leased.seq in self._logs[leased.log].released:
             return
         entries = moved_entries(leased, reason, code, attempts, self._now_ms())
         if target == DEAD:
-            self.dead.make_room(entries.room, self._now_ms(), self._lose_dead)
+            self.dead.make_room(entries.room, self._now_ms(), self._drop_dead)
         if target in EVENT_LOGS and not self._logs[target].fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
-        with self.dead.moving(leased):  # a segment may be begun for it, and then what is too old expires
+        with self.dead.moving(leased):  # a segment may be begun for it, which expires what is too old
             self.commit(target, entries)
         self.release(leased.log, leased.seq, way)
         self._keep_evidence()
 
     def gather(self, closings: Sequence[Closing]) -> None:
-        """Make the triggers of each window one in the log `windows`: synced there, then released where they were.
+        """Merge the triggers of each window into one in the log `windows`: synced there, then released in their own.
 
-        A trigger that is released already is in no window. So the same call again, after a failure, does the rest.
-        `max_bytes` is not heeded, as for what is parked: nothing is gathered but what is out of the logs of events.
+        A trigger that is already released joins no window. So the same call after a failure does the rest. `max_bytes`
+        does not apply, as for parked triggers: all that is gathered leaves the logs of events.
 
         Raises:
             RecordTooLarge: a window fits no segment; nothing was done.
-            StorageFailed: the triggers of some windows, or of all, are where they were.
+            StorageFailed: the triggers of some windows, or of all, are still in their own logs.
         """
         moves = windows_of(closings, lambda leased: leased.seq in self._logs[leased.log].released, self._now_ms())
         for part in list(parts_of(moves, self._logs[WINDOWS].capacity)):
@@ -228,25 +227,25 @@ class Store:
                     self.release(name, seq, MERGED)
 
     def log(self, name: str) -> Log:
-        """One of the logs, to look at."""
+        """The log of this name, for reading."""
         return self._logs[name]
 
     def hand_out(self, next_seqs: Mapping[str, int]) -> None:
-        """What is below these seqs of the logs was handed out, by `read` or without it."""
+        """Record that everything below these seqs of the logs was handed out, by `read` or from memory."""
         for name, seq in next_seqs.items():
             if seq > self._readers[name].seq:
                 self._readers[name].skip_to(seq)
 
     def ends(self) -> dict[str, int]:
-        """The seq that comes next in each log of events."""
+        """The next seq of each log of events."""
         return {name: self._logs[name].next_seq for name in EVENT_LOGS}
 
     def leased_seq(self, name: str) -> int:
-        """Triggers of a log below this seq were handed out by `read`."""
+        """The seq below which a log's triggers were handed out by `read`."""
         return self._readers[name].seq if name in self._readers else 1
 
     def take_in(self, name: str, entries: Entries) -> None:
-        """Store triggers (each a `Moved`) that came from another outbox, in a log of events. Synced when it returns.
+        """Store triggers (each a `Moved`) from another outbox in a log of events. They are synced when this returns.
 
         Raises:
             OutboxFull, StorageFailed: none of them is stored.
@@ -262,7 +261,7 @@ class Store:
         """Write frames to a log and sync; returns the seq of the first trigger.
 
         Raises:
-            StorageFailed: nothing of them is stored.
+            StorageFailed: none of them is stored.
         """
         number = self._batch_number + 1
         try:
@@ -271,7 +270,7 @@ class Store:
             self._evidence.changed(name)
             raise
         finally:
-            self._batch_number = number  # also of what failed: it may be on the disk all the same
+            self._batch_number = number  # even if it failed: it may be on the disk all the same
         if FrameKind.MOVED in entries.kinds:
             self._evidence.changed(name)
         return seq
@@ -299,26 +298,26 @@ class Store:
         return self._room
 
     def checkpoint(self) -> None:
-        """Keep what was released, synced, and remove segments that are done with. Does nothing if nothing changed.
+        """Write what was released, synced, and remove segments no longer needed. Does nothing if nothing changed.
 
         Raises:
-            StorageFailed: what was released since the last checkpoint would be sent again after a crash.
+            StorageFailed: a crash would forget the releases since the last checkpoint, and send those triggers again.
         """
         try:
             if self._dirty or self._evidence.outlived():
                 self._write_checkpoint()
             for log in self._logs.values():
-                log.remove_settled(lambda: self._memory.may_forget(self._batch_number))
+                log.remove_front(lambda: self._memory.may_forget(self._batch_number))
         except StorageFailed as exc:
             self.failures["cursor"] = str(exc)
             raise
         self.failures.pop("cursor", None)
 
     def probe(self) -> None:
-        """See whether the disk takes again what it refused: do what the next append needs, without an event.
+        """Try whether the disk accepts again what it refused: do what the next append needs, without an event.
 
         Raises:
-            StorageFailed: it does not.
+            StorageFailed: it still refuses.
         """
         self.checkpoint()  # which may make room
         for name in EVENT_LOGS:
@@ -328,10 +327,10 @@ class Store:
                 del self.failures[name]
 
     def close(self) -> None:
-        """Keep everything and let go of the files.
+        """Write everything, and close the files.
 
         Raises:
-            StorageFailed: as in `checkpoint`; the files are let go all the same.
+            StorageFailed: as in `checkpoint`; the files are closed all the same.
         """
         for log in self._logs.values():
             log.seal()
@@ -346,23 +345,23 @@ class Store:
             self._cursor.close()
 
     def _expire_old(self) -> None:
-        """What nobody could take for `max_age` expires, by whole segments, even while the uplink is away."""
+        """Release, as expired, whole segments older than `max_age`, even while the uplink is away."""
         now_ms = self._now_ms()
         for name, cut in release_expired(self._logs, self._readers, now_ms, self.limits.max_age_ms):
             self._cut(name, cut, EXPIRED, "older than outbox.max_age")
         if (older := self.dead.cut_older(now_ms)) is not None:
             self._cut(DEAD, older, EXPIRED, TOO_OLD)
 
-    def _lose_dead(self, cut: Cut, way: str, reason: str) -> None:
+    def _drop_dead(self, cut: Cut, way: str, reason: str) -> None:
         self._cut(DEAD, cut, way, reason)
         self._write_checkpoint()
-        self._logs[DEAD].remove_settled(lambda: self._memory.may_forget(self._batch_number))
+        self._logs[DEAD].remove_front(lambda: self._memory.may_forget(self._batch_number))
         self._logs[DEAD].remove_released()
 
     def _cut(self, name: str, cut: Cut, way: str, reason: str) -> None:
         self._dirty = True
         if cut.released:
-            self.losses.tell(name, cut.first_seq, cut.end_seq, cut.released, way, reason)
+            self.losses.report(name, cut.first_seq, cut.end_seq, cut.released, way, reason)
 
     def _before_roll(self, name: str) -> None:
         self._expire_old()
@@ -371,7 +370,7 @@ class Store:
             self._write_checkpoint()
 
     def _keep_evidence(self) -> None:
-        """Say with a checkpoint that a new segment has records. They are acknowledged even if that fails."""
+        """Write a checkpoint that a new segment has records. These are acknowledged even if it fails."""
         if self._evidence.missing():
             try:
                 self._write_checkpoint()

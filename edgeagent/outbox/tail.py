@@ -1,8 +1,8 @@
-"""The tail: triggers that were just committed, kept in memory until they are leased, so that no disk is read for them.
+"""The tail: triggers just committed, kept in memory until they are leased, so that they need not be read from the disk.
 
-Only what comes right behind everything that was leased goes in; so triggers are handed out in the order of their log,
-whether they come from here or from the disk. When it is full, or when the reader of the log is not at its end, the
-rest is left to the disk. What is in it counts as leased: nothing else touches it.
+Only triggers that directly follow everything leased are added, so they are handed out in the order of their log,
+whether from memory or from the disk. If the tail is full, or the log's reader is not at its end, the rest is read from
+the disk. Triggers in the tail count as leased: nothing else touches them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _MAX_BYTES = 1 << 20
 
 
 class LogTail:
-    """Of one log. `next_seq`: what was leased and what is here ends there."""
+    """Owns the tail of one log. `next_seq`: the seq after everything leased and everything in the tail."""
 
     def __init__(self, log: str, next_seq: int, boot: bytes) -> None:
-        """Nothing yet. `boot`: in which the records' `uptime_ms` count that will come."""
+        """Begin empty. `boot`: the boot in which the records' `uptime_ms` counts."""
         self.next_seq = next_seq
         self._log = log
         self._boot = boot
@@ -29,7 +29,7 @@ class LogTail:
         self._bytes = 0
 
     def add(self, seq: int, records: Sequence[Record]) -> None:
-        """Take up records that were committed, the first one with this seq, as far as they fit."""
+        """Add records that were committed, the first one with this seq, as far as they fit."""
         if seq != self.next_seq:
             return
         log, boot, triggers = self._log, self._boot, self._triggers
@@ -43,41 +43,41 @@ class LogTail:
         self.next_seq = seq
 
     def take(self) -> list[Leased]:
-        """Lease what is here."""
+        """Lease everything in the tail."""
         taken, self._triggers, self._bytes = self._triggers, [], 0
         return taken
 
     def put_back(self) -> int:
-        """Leave what is here to the disk; returns the seq from where on it has to be read."""
+        """Empty the tail; returns the seq from which the disk must be read."""
         taken = self.take()
         self.next_seq = taken[0].seq if taken else self.next_seq
         return self.next_seq
 
 
 class Tails:
-    """Of all logs of events, and how far those reach."""
+    """Owns the tails of all logs of events, and knows how far each log reaches."""
 
     def __init__(self, next_seqs: Mapping[str, int], ends: Mapping[str, int], boot: bytes) -> None:
-        """`next_seqs`: where leasing goes on; `ends`: the seq that comes next in each log."""
+        """`next_seqs`: where leasing continues; `ends`: the next seq of each log."""
         self._tails = {name: LogTail(name, seq, boot) for name, seq in next_seqs.items()}
         self._ends = dict(ends)
         self._closed = 0
 
     def added(self, group: Group, seq: int, ends: Mapping[str, int]) -> None:
-        """A group was committed with this seq."""
+        """Add a group that was committed with this seq."""
         self.reach(ends)
         if not self._closed:
             self._tails[group.log].add(seq, group.events)
 
     def reach(self, ends: Mapping[str, int]) -> None:
-        """The logs reach so far, or further: this may be told later than what came after it."""
+        """Note that the logs reach at least this far; an older report than the last one does no harm."""
         for name, end in ends.items():
             self._ends[name] = max(self._ends[name], end)
 
     def take(self, name: str) -> list[Leased] | None:
-        """The next triggers of a log if they are here, or none if there are none; None: look on the disk.
+        """The next triggers of a log if they are in memory; empty if there are none, None if the disk must be read.
 
-        Of a log that takes no events nothing is ever here.
+        It is always None for a log that receives no events.
         """
         tail = self._tails.get(name)
         if tail is None:
@@ -87,20 +87,20 @@ class Tails:
         return [] if tail.next_seq >= self._ends[name] else None
 
     def leased(self, name: str, next_seq: int) -> None:
-        """The disk was read up to this seq."""
+        """Note that the disk was read up to this seq."""
         self._tails[name].next_seq = next_seq
 
     def handed_out(self) -> dict[str, int]:
-        """Below which seq everything of a log was leased, or is here."""
+        """The seq of each log below which everything was leased or is in the tail."""
         return {name: tail.next_seq for name, tail in self._tails.items()}
 
     def put_back(self) -> dict[str, int]:
-        """Leave everything that is here to the disk; returns as `handed_out`."""
+        """Empty all tails; returns the same as `handed_out` afterwards."""
         return {name: tail.put_back() for name, tail in self._tails.items()}
 
     @contextmanager
     def closed(self) -> Iterator[None]:
-        """Take up nothing meanwhile: a job reads or releases what was not leased, and must find all on the disk."""
+        """Add nothing meanwhile: a job reads or releases unleased triggers, and must find all of them on the disk."""
         self.close()
         try:
             yield
@@ -108,9 +108,9 @@ class Tails:
             self.open()
 
     def close(self) -> None:
-        """Take up nothing until `open`."""
+        """Add nothing until `open` was called as often as this."""
         self._closed += 1
 
     def open(self) -> None:
-        """See `close`; as often as that."""
+        """Undo one call of `close`."""
         self._closed -= 1

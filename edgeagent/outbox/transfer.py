@@ -1,8 +1,8 @@
-"""Moves triggers between outboxes: pages of what waits, the release of what was exported, and what is imported.
+"""Moves triggers between outboxes: pages of waiting triggers, the release of exported ones, and the import.
 
-An export reads pages, writes them to a file, syncs it, and only then releases the triggers here; a checkpoint keeps the
-release before it returns. An import is synced before it returns. A crash in between leaves a trigger in both outboxes
-and never in none. In both it has the same name, so it starts one workflow.
+An export reads pages, writes them to a file, syncs it, and only then releases the triggers here; the release is in a
+checkpoint before it returns. An import is synced before it returns. A crash in between leaves a trigger in both
+outboxes and never in none. It has the same name in both, so it starts one workflow.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from edgeagent.outbox.store import Store
 from edgeagent.ports.operator import Imported, Waiting, WaitingPage
 from edgeagent.ports.transfer import ExportedTrigger, exported_trigger, imported_record
 
-# A page ends after about this much data, so that it fits an answer and does not hold up a running agent's commits.
+# A page ends after about this much data, so that it fits a response and does not hold up a running agent's commits.
 _PAGE_BYTES = 1 << 20
 
 
 def waiting_page(store: Store, name: str, seq: int, limit: int) -> WaitingPage:
-    """Triggers of a log that are not released, oldest first, from `seq` on, at most `limit`.
+    """Unreleased triggers of a log, oldest first, from `seq` on, at most `limit`.
 
     Raises:
         StorageFailed: the disk refuses to be read.
@@ -50,7 +50,7 @@ def waiting_page(store: Store, name: str, seq: int, limit: int) -> WaitingPage:
 
 
 def waiting(leased: Leased, leased_seq: int) -> Waiting:
-    """A trigger as an operator sees it. `leased_seq`: those below it were handed out to be sent."""
+    """A trigger as an operator sees it. `leased_seq`: the triggers below it were handed out to be sent."""
     trigger = exported_trigger(leased.record, leased.rule, leased.log)
     reason = leased.moved.reason if leased.moved is not None and leased.moved.origin != IMPORT else ""
     in_flight, size = leased.seq < leased_seq, len(leased.record.data)
@@ -58,10 +58,10 @@ def waiting(leased: Leased, leased_seq: int) -> Waiting:
 
 
 def release_exported(store: Store, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
-    """Release the triggers that an export file holds, each range with its end excluded; kept when it returns.
+    """Release the triggers that an export file holds, each range with its end excluded; synced when it returns.
 
-    Those handed out to be sent in the meantime stay, and are sent from here too, under the same name. Returns how many
-    were released.
+    Triggers handed out to be sent in the meantime are kept, and are sent from here too, under the same name. Returns
+    how many were released.
 
     Raises:
         StorageFailed: they may still be sent from here as well.
@@ -79,10 +79,10 @@ def release_exported(store: Store, ranges: Mapping[str, Sequence[tuple[int, int]
 
 
 def take_in(store: Store, digest: str, first_number: int, triggers: Sequence[ExportedTrigger], now_ms: int) -> Imported:
-    """Store triggers of the export file with this digest: number `first_number` (from 1) and those that follow it.
+    """Store triggers of the export file with this digest, numbered from `first_number` on (the file's first is 1).
 
-    Those that came before from the same file are left out, as far back as `outbox.dedupe_events` reaches. Synced when
-    it returns. When it raises, some of them may be stored; the same call again leaves those out.
+    Those imported before from the same file are left out, as far back as `outbox.dedupe_events` reaches. Synced when it
+    returns. If it raises, some of them may be stored; the same call again leaves those out.
 
     Raises:
         MessageError, RecordTooLarge: one of them can never be stored.

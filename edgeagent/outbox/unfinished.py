@@ -1,9 +1,9 @@
-"""Moves that a crash left between two logs: a moved record is there, and nothing says that its origin is released.
+"""Moves that a crash interrupted: the moved record exists, and no checkpoint says that its origin is released.
 
-A checkpoint holds both or neither. So what is behind the checkpoint is made good: the origin is released. Of a move
-that was refused because the disk failed there may be bytes all the same, and the trigger may have come to something
-else since; then its origin is released by the checkpoint, or by a move that was committed later, and what is here was
-never promised. That is why the last moves are finished first.
+A checkpoint has both or neither. So a move after the checkpoint is completed: the origin is released. A move that was
+refused because the disk failed may have left bytes all the same, and the trigger may since have ended another way. Its
+origin is then released by the checkpoint, or by a move committed later, and the bytes left were never promised. That is
+why the latest moves are completed first.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ _WAYS = {DEAD: DEAD_WAY, PARKED: PARKED_WAY, WINDOWS: GATHERED}
 
 
 def gone_way(name: str) -> str:
-    """How seqs count that are gone and of which nothing is known. A copy is of a trigger that counts elsewhere."""
+    """How lost seqs of which nothing is known are counted. A copy's original is counted in its own log."""
     return VOID if name in COPY_LOGS else SETTLED
 
 
 class Unfinished:
-    """See the module. Without a checkpoint nothing was known to be released: moves are finished as they are found."""
+    """Owns the moves found on opening, until they are completed. Without a checkpoint each is completed at once."""
 
     def __init__(self, logs: Mapping[str, Log], *, checkpoint: bool) -> None:
-        """The logs as they are opened, before anything of them is released."""
+        """Begin with logs just opened, before anything in them is released."""
         self._logs = logs
         self._checkpoint = checkpoint
         self._ends = {name: log.next_seq for name, log in logs.items()}
         self._found: list[tuple[int, str, int, Moved]] = []
 
     def found(self, number: int, name: str, seq: int, moved: Moved) -> None:
-        """A moved record stands in a log with this seq; it was written by the group commit with this number."""
+        """Note a moved record with this seq in a log, written by the group commit with this number."""
         if moved.origin == IMPORT:
             self._logs[name].moved_in += 1
             self._logs[name].imported += 1
@@ -60,9 +60,9 @@ class Unfinished:
             self._finish(name, moved)
 
     def lost_origins(self) -> list[tuple[str, Damage]]:
-        """What is missing at the ends of logs of which later triggers were moved: log, and what.
+        """The ranges missing at the ends of logs from which later triggers were moved: log and range.
 
-        A trigger was synced where it came from before it was moved, and so was everything before it there.
+        A trigger was synced in its origin before it was moved, and so was everything before it there.
         """
         lost: list[tuple[str, Damage]] = []
         for name, seq in sorted(self._origin_ends().items()):
@@ -73,15 +73,15 @@ class Unfinished:
         return lost
 
     def finish(self) -> None:
-        """All were found."""
+        """Complete or void every move; called once all were found."""
         for _, name, seq, moved in sorted(self._found, key=itemgetter(0), reverse=True):
-            if name in COPY_LOGS and self._came_to_something_else(moved):
+            if name in COPY_LOGS and self._ended_another_way(moved):
                 self._logs[name].release(seq, 1, VOID)
             else:
                 self._finish(name, moved)
 
     def _origin_ends(self) -> dict[str, int]:
-        """The seq behind the last one of each log that a moved record names."""
+        """For each log, the seq after the last one that a moved record names as its origin."""
         ends: dict[str, int] = {}
         for _, _, _, moved in self._found:
             for name, seq in ((moved.origin, moved.origin_seq), *moved.merged):
@@ -89,12 +89,12 @@ class Unfinished:
                     ends[name] = max(ends.get(name, 0), seq + 1)
         return ends
 
-    def _came_to_something_else(self, moved: Moved) -> bool:
-        places = [(moved.origin, moved.origin_seq), *moved.merged]
-        return any(name in self._logs and seq in self._logs[name].released for name, seq in places)
+    def _ended_another_way(self, moved: Moved) -> bool:
+        origins = [(moved.origin, moved.origin_seq), *moved.merged]
+        return any(name in self._logs and seq in self._logs[name].released for name, seq in origins)
 
     def _finish(self, name: str, moved: Moved) -> None:
-        """Release what a moved record was moved from."""
+        """Release the origins of a moved record."""
         ways = [(moved.origin, moved.origin_seq, _WAYS.get(name, REPLAYED))]
         ways += [(log, seq, MERGED) for log, seq in moved.merged]
         for origin_name, seq, way in ways:
@@ -106,21 +106,21 @@ class Unfinished:
                 self._logs[name].moved_in += way != MERGED
                 if self._checkpoint and origin_name in COPY_LOGS and seq >= self._ends[origin_name]:
                     self._count_twice()
-            elif name in COPY_LOGS:  # a replayed one counts as accepted anew
+            elif name in COPY_LOGS:  # a replayed trigger counts as accepted anew
                 self._count_gone(origin_name, way)
 
     def _count_twice(self) -> None:
-        """A copy is lost that no checkpoint knows, and it was moved on: the trigger is there, and where it first was.
+        """Count a trigger as accepted twice: a copy that no checkpoint knows is lost, and it had been moved on.
 
-        Either may be the only one that can be read, so both stay, and it is as if it had been accepted twice.
+        The trigger is now in its new log and in its first one. Either may be the only readable record, so both stay.
         """
         log = self._logs[NORMAL]
         log.skip_to(log.next_seq + 1, VOID)
 
     def _count_gone(self, name: str, way: str) -> None:
-        """A trigger of a log is gone from there: count as released this way what counts as settled.
+        """Count a lost trigger of a log, released this way, which so far counts as settled.
 
-        That is where it was accepted, if this log has copies. If nothing is known of that, it had a seq there.
+        It is counted in the log that accepted it, if this log holds copies. If that is unknown, it had a seq there.
         """
         if not any(self._logs[each].recount(SETTLED, way) for each in dict.fromkeys((name, *EVENT_LOGS))):
             log = self._logs[NORMAL]

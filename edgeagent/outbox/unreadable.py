@@ -1,7 +1,7 @@
-"""Files of the state directory that this user may not open: root's, as a rule. The agent starts all the same.
+"""Files of the state directory that this user may not open, usually root's. The agent starts all the same.
 
-They are put aside and told with the command that mends them. What the log misses then counts as exported, not as lost:
-it is in these files, until a later start can open them (`mended`).
+They are put aside, and the log names the command that repairs them. Triggers in them count as exported, not as lost: a
+later start imports them once the files can be opened (`mended`).
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ _AGENT_ID = "agent-id"
 _LEDGER = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
 _FILES = (_AGENT_ID, "local-session", "outbox/cursor", "outbox/recent", "outbox/firings")
 _DIRECTORIES = ("outbox", *(f"outbox/{name}" for name in LOGS))
-# An empty file of this name, and the seq where the log ended when a segment of it was taken up.
+# An empty file named by this prefix and a log's end seq at the time when a segment of it was imported.
 BELOW = "below-"
-SEGMENT_NAME_CHARS = 24  # what stands behind them tells it from another one of this name
+SEGMENT_NAME_CHARS = 24  # a suffix after these distinguishes it from another file of the same name
 
 _log = logging.getLogger(__name__)
 
 
 def put_unreadable_aside(state: Path) -> None:
-    """Put aside what cannot be opened in a state directory that the caller owns; tell it, and what still lies there.
+    """Put aside the files that cannot be opened in a state directory that the caller owns; log them and earlier ones.
 
     Raises:
         StorageFailed: the disk refuses.
     """
     for path in list(files_aside(state)):
         if may_not_open(path):
-            _tell(path, path, state)
-        elif path.name.startswith(_AGENT_ID):  # who we are: what was used meanwhile gives way
+            _report(path, path, state)
+        elif path.name.startswith(_AGENT_ID):  # the agent's id: the one used meanwhile gives way
             rename(path, state / _AGENT_ID)
     for path in (state / name for name in _DIRECTORIES):
         if os.path.isdir(path) and may_not_open(path):  # noqa: PTH112  as below
-            _tell(path, put_aside(path, path.with_name(f"{path.name}.{ASIDE}")), state)
+            _report(path, put_aside(path, path.with_name(f"{path.name}.{ASIDE}")), state)
     names = [*_FILES, *(f"outbox/{log}/{name}" for log in LOGS for name in _segments(state / "outbox" / log))]
     if any(may_not_open(state / name) for name in _LEDGER):
         names += [name for name in _LEDGER if os.path.lexists(state / name)]
     for path in (state / name for name in names):
         if path.name in _LEDGER or may_not_open(path):
-            _tell(path, put_aside(path, state / ASIDE / path.relative_to(state)), state)
+            _report(path, put_aside(path, state / ASIDE / path.relative_to(state)), state)
 
 
 def hide_unreadable(state: Path, overlay: Overlay, *, tell: bool = False) -> Overlay:
-    """As `put_unreadable_aside`, in memory: of a disk that can only be read, where a file may be read or not.
+    """Like `put_unreadable_aside`, in memory, for a disk that can only be read; returns the overlay.
 
-    Returns the overlay.
+    `tell`: log each such file.
     """
     directories = [state / name for name in _DIRECTORIES]
     closed = [path for path in directories if os.path.isdir(path) and may_not_read(path)]  # noqa: PTH112  as below
@@ -66,7 +66,7 @@ def hide_unreadable(state: Path, overlay: Overlay, *, tell: bool = False) -> Ove
         overlay.hide(path, aside / path.name if path in closed else aside)
         if tell:
             _log.error(
-                "%s may not be read by %s: what is in it is not forwarded, and not lost",
+                "%s may not be read by %s: its content is not forwarded, and not lost",
                 path,
                 user_name(os.geteuid()),
                 extra={"event": "unreadable_file", "path": str(path)},
@@ -74,8 +74,8 @@ def hide_unreadable(state: Path, overlay: Overlay, *, tell: bool = False) -> Ove
     return overlay
 
 
-def lies_aside(filesystem: Filesystem, outbox: Path, log: str, seq: int) -> bool:
-    """Whether segments of a log lie aside, or did when it ended behind `seq`: what is missing of it is not lost."""
+def is_aside(filesystem: Filesystem, outbox: Path, log: str, seq: int) -> bool:
+    """Whether segments of a log are put aside, or were when it ended after `seq`: what it misses is then not lost."""
     for name in _names_aside(filesystem, outbox, log):
         below = name.removeprefix(BELOW)
         if below == name or (below.isdecimal() and seq < int(below)):
@@ -83,8 +83,8 @@ def lies_aside(filesystem: Filesystem, outbox: Path, log: str, seq: int) -> bool
     return False
 
 
-def newest_lies_aside(filesystem: Filesystem, outbox: Path, log: str, number: int) -> bool:
-    """Whether the segment of a log with this number, or a later one, lies aside."""
+def newest_is_aside(filesystem: Filesystem, outbox: Path, log: str, number: int) -> bool:
+    """Whether the segment of a log with this number, or a later one, is put aside."""
     for name in _names_aside(filesystem, outbox, log):
         found = number_of(name[:SEGMENT_NAME_CHARS])
         if not name.startswith(BELOW) and (found is None or found >= number):
@@ -93,16 +93,16 @@ def newest_lies_aside(filesystem: Filesystem, outbox: Path, log: str, number: in
 
 
 def _names_aside(filesystem: Filesystem, outbox: Path, log: str) -> Iterator[str]:
-    """The names of what lies aside of a log; that of a directory where nobody can see what is in it."""
-    for place in (outbox.parent / ASIDE / outbox.name / log, outbox / f"{log}.{ASIDE}"):
+    """The names of a log's files put aside; the directory's name if its content cannot be listed."""
+    for parent in (outbox.parent / ASIDE / outbox.name / log, outbox / f"{log}.{ASIDE}"):
         try:
-            yield from filesystem.list(place) if filesystem.exists(place) else []
+            yield from filesystem.list(parent) if filesystem.exists(parent) else []
         except StorageFailed:  # it cannot be opened itself
             yield log
 
 
 def files_aside(state: Path) -> Iterator[Path]:
-    """Every file that lies aside, and every directory there that cannot be opened."""
+    """Every file that is put aside, and every directory there that cannot be opened."""
     roots = [state / ASIDE, state / f"outbox.{ASIDE}", *(state / "outbox" / f"{log}.{ASIDE}" for log in LOGS)]
     for root in roots:
         if os.path.isdir(root) and may_not_open(root):  # noqa: PTH112  Path's raises in what is closed to us
@@ -113,10 +113,10 @@ def files_aside(state: Path) -> Iterator[Path]:
             yield from (below / name for name in sorted(names))
 
 
-def _tell(path: Path, aside: Path, state: Path) -> None:
+def _report(path: Path, aside: Path, state: Path) -> None:
     found, owner = aside.lstat(), user_name(state.stat().st_uid)
     _log.error(
-        "%s cannot be opened (it belongs to %s, mode %04o): nothing of it is lost, it is put aside as %s, and taken up "
+        "%s cannot be opened (it belongs to %s, mode %04o): nothing in it is lost. It is put aside as %s, and restored "
         "at the first start after `chown -R %s: %s`",
         path,
         user_name(found.st_uid),
@@ -131,5 +131,5 @@ def _tell(path: Path, aside: Path, state: Path) -> None:
 def _segments(directory: Path) -> list[str]:
     try:
         return [name for name in sorted(os.listdir(directory)) if number_of(name) is not None]  # noqa: PTH208  names
-    except OSError:  # there is none yet, or it is told by who uses it
+    except OSError:  # the directory does not exist yet, or the error is reported where it is used
         return []

@@ -1,6 +1,6 @@
-"""Reading an outbox from end to end: what is good, what is damaged, and whether everything fits together.
+"""Reading an outbox from end to end: what is good, what is damaged, and whether everything is consistent.
 
-Nothing is changed. A log is read in parts, so that a running agent commits in between; who asks puts them together.
+Nothing is changed. A log is read in parts, so that a running agent commits in between; the caller combines the parts.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from edgeagent.outbox.store import Store
 from edgeagent.ports.account import event_problems
 from edgeagent.ports.verification import DamagedRange, LogExtent, Overview, TornTail, VerifiedPart
 
-# What one part reads: it bounds for how long a running agent's commits wait.
+# The limits of one part: they bound how long a running agent's commits wait.
 _PART_FRAMES = 2000
 _PART_BYTES = 2 << 20
 
 
 def overview(store: Store, filesystem: Filesystem, directory: Path) -> Overview:
-    """What is known before any log is read: of a store on this filesystem, in this directory."""
+    """The findings available before any log is read, for a store on this filesystem in this directory."""
     logs = {name: store.log(name) for name in LOGS}
     account = store.account()
     generations = _generations(directory / "cursor")
@@ -53,7 +53,7 @@ def overview(store: Store, filesystem: Filesystem, directory: Path) -> Overview:
 
 
 def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
-    """Read on in a log from `seq` on.
+    """Continue verifying a log at `seq`.
 
     Raises:
         StorageFailed: the disk refuses to be read.
@@ -75,7 +75,7 @@ def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
             triggers += item.count
             continue
         found = _range(log, name, item)
-        if found.pending or found.file:  # whole segments go when all in them came to an end
+        if found.pending or found.file:  # whole segments are removed once all their records are released
             damaged.append(found)
     next_seq = reader.seq if reader.seq < log.next_seq else None
     return VerifiedPart(records, triggers, tuple(damaged), next_seq)
@@ -83,14 +83,14 @@ def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
 
 def _lost(loss: Loss) -> str:
     if loss.last_seq is None:
-        what = f"what was stored from seq {loss.first_seq} on is lost, and whether that was anything cannot be told"
+        what = f"everything stored from seq {loss.first_seq} on is lost; how much that was, if anything, is unknown"
         return f"log {loss.log}: {what}: {loss.reason}"
     seqs = f"seq {loss.first_seq} to {loss.last_seq}"
     return f"log {loss.log}: {counted(loss.count, 'trigger is', 'triggers are')} lost, {seqs}: {loss.reason}"
 
 
 def _range(log: Log, name: str, item: Frame | Damage) -> DamagedRange:
-    """What is told of damage, or of a frame whose bytes are good and that yet holds no record of ours."""
+    """The report of a damaged range, or of a frame whose bytes are good but hold no record of this format."""
     if isinstance(item, Frame):
         damage = Damage(item.seq, item.seq + item.count, _segment_of(log, item.seq), item.offset, item.end)
     else:
@@ -105,7 +105,7 @@ def _range(log: Log, name: str, item: Frame | Damage) -> DamagedRange:
 
 
 def _is_gone(log: Log, damage: Damage, segment: Segment) -> bool:
-    """Whether the records are not there because the segment behind this one is missing."""
+    """Whether records are missing because the segment after this one is missing."""
     following = next((other for other in log.segments if other.number > segment.number), None)
     if following is None or following.header.previous_number == segment.number:
         return False
@@ -117,13 +117,13 @@ def _segment_of(log: Log, seq: int) -> Segment | None:
 
 
 def _first_seq(log: Log) -> int:
-    """Where reading begins: at the first segment, or before it where what is pending should be."""
+    """The seq to begin at: that of the first segment, or the first pending one if it is below."""
     first_seq = log.segments[0].first_seq if log.segments else log.next_seq
     return min(first_seq, log.released.cursor)
 
 
 def _generations(path: Path) -> list[int | None]:
-    """The generation of each slot's checkpoint, None where it is not good."""
+    """The generation of each slot's checkpoint, None for a slot that is not good."""
     try:
         file = open_read_only(path)
     except StorageFailed:
@@ -149,12 +149,12 @@ def _torn(logs: dict[str, Log]) -> Iterator[TornTail]:
 
 
 def _used_bytes(file: File, offset: int) -> int:
-    """How many bytes there are behind an offset, the zeros at the end left out."""
+    """How many bytes follow an offset, without the zeros at the end."""
     return len(file.read_at(offset, max(file.size() - offset, 0)).rstrip(b"\0"))
 
 
 def _foreign(filesystem: Filesystem, directory: Path, logs: dict[str, Log]) -> Iterator[str]:
-    """Files in the logs' directories that are no segments of theirs."""
+    """Files in the logs' directories that are not segments of theirs."""
     for name, log in logs.items():
         known = {segment.path.name for segment in log.segments}
         for file in filesystem.list(directory / name):

@@ -28,7 +28,7 @@ class Kept:
     def recover(self) -> Recovered:
         """Open it, without a checkpoint."""
         recovered = self.log.recover(None, gone_way="settled")
-        self.log.settle_tail()
+        self.log.secure_tail()
         return recovered
 
     def append(self, *payloads: bytes) -> int:
@@ -220,10 +220,10 @@ def test_segments_are_removed_from_the_front_as_far_as_everything_in_them_is_rel
         made.append(bytes(200))
     last = made.log.segments[-1]
     made.log.release(1, last.first_seq - 2, "settled")
-    made.log.remove_settled(lambda: True)
+    made.log.remove_front(lambda: True)
     assert made.log.segments[0].first_seq < last.first_seq
     made.log.release(last.first_seq - 1, 1, "settled")
-    made.log.remove_settled(lambda: True)
+    made.log.remove_front(lambda: True)
     assert made.log.segments == [last]
     assert made.numbers() == [last.number]
 

@@ -96,7 +96,7 @@ def test_a_newest_segment_that_is_gone_is_a_loss_from_its_first_records_on(
     assert account(after) == (9, 8, 1)
     told = [(vars(entry)["event"], entry.levelname) for entry in caplog.records if entry.levelno > logging.WARNING]
     assert told == [("outbox_damaged", "ERROR"), ("outbox_end_lost", "ERROR")]
-    assert "cannot be told" in caplog.text
+    assert "how much that was, if anything, is unknown" in caplog.text
     assert "was acknowledged" not in caplog.text
     goes_on_above(after, after_cut, 10)
 
@@ -199,7 +199,7 @@ def test_what_a_power_cut_tears_from_the_last_commit_is_no_loss_and_the_words_cl
     assert (losses(after), account(after)) == ([], (2, 2, 0))
     [told] = caplog.records
     assert (vars(told)["event"], told.levelname) == ("outbox_tail_cut", "WARNING")
-    assert "unless the disk lost what it had synced, which cannot be told" in told.getMessage()
+    assert "unless the disk lost data that it had synced, which cannot be detected" in told.getMessage()
 
 
 def test_opening_twice_in_a_row_after_a_power_cut_is_no_loss() -> None:

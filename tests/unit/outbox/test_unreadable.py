@@ -10,7 +10,7 @@ from edgeagent.agent.checkup import files_finding
 from edgeagent.common.finding import Level
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.overlay import Overlay
-from edgeagent.outbox.unreadable import ASIDE, lies_aside, newest_lies_aside, put_unreadable_aside
+from edgeagent.outbox.unreadable import ASIDE, is_aside, newest_is_aside, put_unreadable_aside
 
 
 def test_the_agents_name_comes_back_when_it_can_be_read_again(tmp_path: Path) -> None:
@@ -49,13 +49,13 @@ def test_what_is_missing_of_a_log_is_not_lost_while_a_file_of_it_lies_aside_nor_
     outbox, filesystem = tmp_path / "outbox", OsFilesystem()
     aside = tmp_path / ASIDE / "outbox" / "normal"
     aside.mkdir(parents=True)
-    assert not lies_aside(filesystem, outbox, "normal", 1)
+    assert not is_aside(filesystem, outbox, "normal", 1)
     (aside / "00000000000000000001.seg").touch()
-    assert lies_aside(filesystem, outbox, "normal", 1_000_000)
-    assert not lies_aside(filesystem, outbox, "high", 1)
+    assert is_aside(filesystem, outbox, "normal", 1_000_000)
+    assert not is_aside(filesystem, outbox, "high", 1)
     (aside / "00000000000000000001.seg").rename(aside / "below-100")
-    assert lies_aside(filesystem, outbox, "normal", 99)
-    assert not lies_aside(filesystem, outbox, "normal", 100)
+    assert is_aside(filesystem, outbox, "normal", 99)
+    assert not is_aside(filesystem, outbox, "normal", 100)
 
 
 def test_the_doctor_looks_at_the_mode_of_every_file(tmp_path: Path) -> None:
@@ -80,12 +80,12 @@ def test_the_end_of_a_log_lies_aside_with_its_newest_segment_or_a_directory_that
     aside.mkdir(parents=True)
     (aside / "00000000000000000002.seg").touch()
     (aside / "below-100").touch()
-    assert newest_lies_aside(filesystem, outbox, "normal", 2)
-    assert not newest_lies_aside(filesystem, outbox, "normal", 3), "an older one says nothing of the end"
+    assert newest_is_aside(filesystem, outbox, "normal", 2)
+    assert not newest_is_aside(filesystem, outbox, "normal", 3), "an older one says nothing of the end"
     (aside / "00000000000000000003.seg.2").touch()
-    assert newest_lies_aside(filesystem, outbox, "normal", 3)
-    assert not newest_lies_aside(filesystem, outbox, "high", 1)
+    assert newest_is_aside(filesystem, outbox, "normal", 3)
+    assert not newest_is_aside(filesystem, outbox, "high", 1)
     overlay = Overlay()
     overlay.hide(outbox / "high", tmp_path / "outbox" / f"high.{ASIDE}" / "high")
-    assert newest_lies_aside(overlay, outbox, "high", 1)
+    assert newest_is_aside(overlay, outbox, "high", 1)
     assert overlay.list(outbox / "high") == []

@@ -10,7 +10,7 @@ import pytest
 
 from edgeagent.errors import OutboxLocked
 from edgeagent.outbox.files import Filesystem, OsFilesystem
-from edgeagent.outbox.lock import looking_lock, state_lock
+from edgeagent.outbox.lock import reading_lock, state_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.records import DEAD, DEAD_WAY, HIGH, LOGS, NORMAL, SETTLED
 from edgeagent.outbox.segment import segment_path
@@ -124,7 +124,7 @@ def test_an_end_that_is_missing_after_a_crash_is_a_loss_that_nobody_can_count(tm
     with looked_at(directory) as (_, found):
         exact, more = found.faults()
     assert "log normal: 1 trigger is lost, seq 5 to 5" in exact
-    assert "log normal: what was stored from seq 6 on is lost, and whether that was anything cannot be told" in more
+    assert "log normal: everything stored from seq 6 on is lost; how much that was, if anything, is unknown" in more
 
 
 def test_a_segment_that_was_cut_is_a_loss_and_no_torn_tail(tmp_path: Path) -> None:
@@ -185,13 +185,13 @@ def test_a_running_store_is_verified_while_it_works(tmp_path: Path) -> None:
 
 
 def test_whoever_looks_keeps_an_agent_out_and_writes_nothing(tmp_path: Path) -> None:
-    with looking_lock(tmp_path):  # nobody was ever here
+    with reading_lock(tmp_path):  # nobody was ever here
         assert list(tmp_path.iterdir()) == []
     with state_lock(tmp_path):
         before = content(tmp_path)
-        with pytest.raises(OutboxLocked, match="process"), looking_lock(tmp_path):
+        with pytest.raises(OutboxLocked, match="process"), reading_lock(tmp_path):
             raise AssertionError
-    with looking_lock(tmp_path), looking_lock(tmp_path):
+    with reading_lock(tmp_path), reading_lock(tmp_path):
         with pytest.raises(OutboxLocked), state_lock(tmp_path):
             raise AssertionError
         assert content(tmp_path) == before
