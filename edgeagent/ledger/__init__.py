@@ -1,3 +1,3 @@
-"""The index of triggers and their states (SQLite), to look up, list and relay."""
+"""The index of triggers and their states (SQLite), for look-ups, lists and relaying."""
 
 from __future__ import annotations

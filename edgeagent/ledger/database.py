@@ -1,4 +1,4 @@
-"""What the ledger keeps, in SQL: written, read and bounded. On one thread only."""
+"""The ledger's rows in SQL: reading, writing and bounding them, on one thread only."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from edgeagent.ledger.schema import (
 )
 from edgeagent.wire.lifecycle import FINAL, Life
 
-# Final triggers beyond this number are forgotten, oldest first: about 40 MB of flash.
+# Final triggers beyond this number are deleted, oldest first: about 40 MB of flash.
 _MAX_ROWS = 100_000
 _PRUNE_EVERY_COMMITS = 200
-# What the rows may take, whatever is in them; then so much of it is freed, final ones first.
+# The size limit of all rows, in bytes. Above it, this fraction is freed, final triggers first.
 MAX_BYTES = 64 << 20
 _FREED = 0.1
 
@@ -33,15 +33,15 @@ _log = logging.getLogger(__name__)
 
 
 class Database:
-    """See the module. What sqlite3 raises comes out, for `Ledger` to translate.
+    """Owns the rows and their bounds; `Ledger` translates the exceptions of sqlite3, which are passed on.
 
     Attributes:
-        used_bytes: what the rows take, as of the last commit.
-        forgotten: unfinished triggers that had to give way since the start.
+        used_bytes: the size of the rows, as of the last commit.
+        forgotten: how many unfinished triggers were deleted for lack of space since the start.
     """
 
     def __init__(self, path: Path) -> None:
-        """A database that is opened when it is first used."""
+        """A database that is opened on first use."""
         self.used_bytes = 0
         self.forgotten = 0
         self._file = DatabaseFile(path)
@@ -50,37 +50,37 @@ class Database:
 
     @property
     def path(self) -> Path:
-        """Where the file is."""
+        """The path of the file."""
         return self._file.path
 
     def open(self) -> None:
-        """Open the file, and count what is in it."""
+        """Open the file and measure its content."""
         self.used_bytes = self._count_bytes()
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
-        """Run one statement; the database is opened when it is not yet, or no longer."""
+        """Run one statement; the database is opened first if it is closed."""
         return self._file.connection.execute(sql, values)
 
     def get(self, correlation_id: str) -> tuple[Life, int] | None:
-        """A trigger's life and its version."""
+        """A trigger's life and its version; None if it is unknown."""
         query = f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ?"  # noqa: S608  COLUMNS is ours
         row = self.execute(query, (correlation_id,)).fetchone()
         return from_row(row) if row is not None else None
 
     def by_workflow(self, workflow_id: str) -> Life | None:
-        """The trigger that started this workflow."""
+        """The life of the trigger that started this workflow; None if it is unknown."""
         names = (workflow_id[-CORRELATION_CHARS:], workflow_id, workflow_id)
         rows = self.execute(BY_WORKFLOW, names).fetchmany(1)
         return from_row(rows[0])[0] if rows else None
 
     def newest(self, where: Mapping[str, str], limit: int) -> list[Life]:
-        """Triggers whose columns have these values, newest event first."""
+        """The lives of triggers whose columns have these values, newest event first."""
         conditions = " AND ".join(["1", *(f"{column} = ?" for column in where)])
         sql = f"SELECT {COLUMNS} FROM trigger WHERE {conditions} ORDER BY accepted_ms DESC LIMIT ?"  # noqa: S608  columns are constants
         return [from_row(row)[0] for row in self.execute(sql, (*where.values(), limit))]
 
     def unrelayed(self, limit: int, sources: Iterable[str]) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
-        """The oldest that are marked, and when the newest event of each source was accepted, of those and `sources`."""
+        """The oldest marked lives by correlation id, and the newest event's time for their sources and `sources`."""
         sql = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"  # noqa: S608  COLUMNS is ours
         found = [from_row(row) for row in self.execute(sql, (limit,))]
         newest_ms = {
@@ -92,10 +92,10 @@ class Database:
         return {life.report.correlation_id: (life, version) for life, version in found}, newest_ms
 
     def unfinished(self, after: tuple[int, int], rows: int) -> tuple[list[tuple[str, int]], tuple[int, int] | None]:
-        """Look at the next `rows` triggers behind a place, in the order of their events.
+        """Read the next `rows` triggers after a position, in the order of their events.
 
-        Returns the unfinished ones, each with how often it was asked for in vain, and the place of the last one that
-        was looked at; None when nothing comes after it.
+        Returns the unfinished ones, each with how often the dispatcher was asked about it in vain, and the position of
+        the last row read; None if no row follows it.
         """
         found: list[tuple[str, int]] = []
         looked = self.execute(UNFINISHED_PAGE, (*after, rows)).fetchall()
@@ -112,13 +112,13 @@ class Database:
         *,
         relay: bool,
     ) -> None:
-        """Commit changes; see `Ledger`. A row that cannot be written is left out and told, the others are written."""
+        """Commit changes; see `Ledger`. A row that cannot be written is logged and left out; the others are written."""
         database = self._file.connection
         with database:
             rows = [to_row(life, version, relay=relay) for life, version in lives]
             try:
                 database.executemany(UPSERT, rows)
-            except (OverflowError, UnicodeError):  # not SQLite's: a value that it cannot hold
+            except (OverflowError, UnicodeError):  # raised by the sqlite3 module: a value that SQLite cannot hold
                 self._write_each(rows)
             database.executemany("UPDATE trigger SET unrelayed = 0 WHERE correlation_id = ? AND version = ?", relayed)
             counts = [(asks, correlation_id) for correlation_id, asks in asked.items()]

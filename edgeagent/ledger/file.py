@@ -1,4 +1,4 @@
-"""The ledger's database file: opened when it is needed, begun anew when it is damaged, in memory when it must be."""
+"""The ledger's database file: opened on first use, started again if damaged, in memory if the disk is read-only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeagent.ledger.schema import PAGE_BYTES, SCHEMA, UPGRADES, VERSION
 
 _CACHE_KIB = 1024
 _FILE_MODE = 0o640
-# The log of what is not yet in the file itself is cut to this when it begins anew.
+# The write-ahead log is cut to this size when it starts again.
 _JOURNAL_BYTES = 1 << 20
 
 T = TypeVar("T")
@@ -24,17 +24,17 @@ _log = logging.getLogger(__name__)
 
 
 class DatabaseFile:
-    """See the module. All calls are made on one thread."""
+    """Owns the connection to the database file, on one thread. A damaged file is put aside, never deleted or used."""
 
     def __init__(self, path: Path) -> None:
-        """A file that is opened, or made, with its first use."""
+        """A file that is opened, or created, on first use."""
         self.path = path
         self._connection: sqlite3.Connection | None = None
         self._in_memory = False
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """The open database; opened here when it is not yet, or no longer."""
+        """The open database; opened here if it is closed."""
         if self._connection is None:
             try:
                 self._connection = self._connect()
@@ -45,10 +45,10 @@ class DatabaseFile:
         return self._connection
 
     def use(self, work: Callable[[], T]) -> T:
-        """Do something with the database, in memory if the disk can only be read.
+        """Do some work on the database, in memory if the disk can only be read.
 
         Raises:
-            StorageFailed: it cannot be used now; if it was damaged, there is a new one for the next use.
+            StorageFailed: it cannot be used now; if it was damaged, the next use finds a new one.
         """
         try:
             try:
@@ -62,7 +62,7 @@ class DatabaseFile:
             raise StorageFailed("use", str(self.path), str(exc)) from exc
 
     def close(self) -> None:
-        """Let go of it.
+        """Close the database.
 
         Raises:
             StorageFailed: the disk refuses.
@@ -86,8 +86,8 @@ class DatabaseFile:
 
     def _go_on_in_memory(self, error: Exception) -> None:
         _log.warning(
-            "%s is on a disk that can only be read: the states of triggers are in memory until the agent stops, and "
-            "those from before are not seen: %s",
+            "%s is on a disk that can only be read: new states of triggers are kept in memory until the agent stops, "
+            "and earlier ones are not available: %s",
             self.path,
             error,
             extra={"event": "ledger_in_memory"},
@@ -99,7 +99,7 @@ class DatabaseFile:
     def _begun_anew(self) -> sqlite3.Connection:
         aside = self.path.with_name(self.path.name + ".damaged")
         _log.error(
-            "the ledger is damaged: put aside as %s and begun anew; states of earlier triggers are gone",
+            "the ledger is damaged: put aside as %s and started again empty; the states of earlier triggers are lost",
             aside,
             extra={"event": "ledger_damaged"},
         )
@@ -110,10 +110,10 @@ class DatabaseFile:
         return self._connect()
 
     def _make_own(self) -> None:
-        """See that the file is one of our own, closed to others whatever the umask says.
+        """Ensure that the file is a regular file of our own, without access for others whatever the umask says.
 
-        A link is not followed, but put aside as damage is. SQLite gives the files beside it the same mode, and follows
-        no link to them.
+        A link is not followed, but put aside as a damaged file is. SQLite gives the files beside it the same mode, and
+        follows no link to them.
         """
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _FILE_MODE)
@@ -132,7 +132,7 @@ class DatabaseFile:
             self._make_own()
         database = sqlite3.connect(":memory:" if self._in_memory else self.path)
         try:
-            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # of one that is begun anew
+            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # applies to a new file only
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
@@ -151,7 +151,7 @@ class DatabaseFile:
 
 
 def _is_read_only(directory: Path) -> bool:
-    """Whether a file system can only be read: it says so, or refuses a file without a name, as one does that failed."""
+    """Whether a file system is read-only: by its flags, or because it refuses an unnamed file, as a failed one does."""
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
         return True
     try:

@@ -1,12 +1,12 @@
-"""The ledger: where each trigger stands, from its first publish on, to look up, list and relay.
+"""The ledger: the state of each trigger from its first publish on, for look-ups, lists and relaying.
 
-SQLite on a thread of its own. Changes are taken in memory, seen by every read at once, and committed in batches
-(`synchronous = FULL`), because each commit wears the flash: after a while, or when many changes or many messages wait
-for it, or at once for who calls `committed`. It is an index, not a promise: what it forgets in a crash comes again from
-the outbox, whose triggers are sent again, or from the engine, whose messages are acknowledged after the commit.
+It is SQLite on a thread of its own. Changes are held in memory, where every read sees them at once, and committed in
+batches (`synchronous = FULL`), because each commit wears the flash: after a delay, or when many changes or messages
+wait, or at once on a call of `committed`. The ledger is an index, not a promise: what a crash makes it forget comes
+again from the outbox, which resends its triggers, or from the broker, whose messages are acknowledged after the commit.
 
-A damaged database is put aside and begun anew: the agent always starts. On a disk that can only be read the states are
-in memory from then on, until the agent stops: the broker waits for what it is to acknowledge.
+A damaged database is put aside and a new one started, so that the agent always starts. On a disk that can only be read
+the states are in memory until the agent stops. While the disk fails, the broker waits for its acknowledgements.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from edgeagent.ports.threads import JobThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report
 
-# How long a change may wait for company before it is committed, and how much company is enough. Few messages are: a
-# broker such as Mosquitto sends no more than 20 that are not acknowledged.
+# How long a change waits before it is committed, and how many changes or messages are committed without waiting. Few
+# messages suffice: a broker such as Mosquitto sends no more than 20 that are not acknowledged.
 _COMMIT_DELAY_S = 2.0
 _COMMIT_CHANGES = 64
 _COMMIT_MESSAGES = 8
-# How many triggers one look for unfinished ones passes: about 400 KiB.
+# How many triggers one page of the search for unfinished ones reads: about 400 KiB.
 _PAGE_ROWS = 1000
 
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class Unrelayed(NamedTuple):
-    """A report that local devices were not told yet. `newest`: no later event of its source is known."""
+    """A report not yet relayed to local devices. `newest`: no later event of its source is known."""
 
     report: Report
     version: int
@@ -46,7 +46,7 @@ class Unrelayed(NamedTuple):
 
 
 class LedgerStats(NamedTuple):
-    """What the ledger takes of the disk, and how many unfinished triggers it had to forget since the start."""
+    """The ledger's size on disk, and how many unfinished triggers it deleted for lack of space since the start."""
 
     used_bytes: int
     max_bytes: int
@@ -54,19 +54,23 @@ class LedgerStats(NamedTuple):
 
 
 class UnfinishedPage(NamedTuple):
-    """Triggers that are not final, each with how often it was asked for in vain. `next_place`: None at the end."""
+    """Unfinished triggers, each with how often it was asked about in vain. `next_place`: None at the end."""
 
     triggers: Sequence[tuple[str, int]]
     next_place: tuple[int, int] | None
 
 
 class Ledger:
-    """See the module. All methods are called in the loop's thread; `run` must be running."""
+    """Owns the database and the changes not yet committed. Call it in the loop's thread, while `run` is running.
+
+    A read sees every change made before it. Changes that the disk refuses stay in memory and are tried again; a message
+    is never acknowledged before the changes made for it are on disk.
+    """
 
     def __init__(self, path: Path, thread: JobThread, *, relay: bool) -> None:
-        """A ledger that must be opened. `thread`: its own from now on, for all that touches the database.
+        """A ledger that must be opened. `thread` is used for every access to the database, and for nothing else.
 
-        `relay`: reports are marked for local devices (`unrelayed`).
+        `relay`: whether reports are marked for relaying to local devices (`unrelayed`).
         """
         self._relay = relay
         self._thread = thread
@@ -91,32 +95,32 @@ class Ledger:
         self._listeners.append(changed)
 
     def stats(self) -> LedgerStats:
-        """Figures, as of the last commit."""
+        """The ledger's figures, as of the last commit."""
         return LedgerStats(self._database.used_bytes, MAX_BYTES, self._database.forgotten)
 
     async def open(self) -> None:
-        """Open the database, or begin a new one. On a disk that refuses both it is tried again with each use."""
+        """Open the database, or create one. On a disk that refuses both, each use tries again."""
         try:
             await self._on_thread(self._database.open)
         except StorageFailed as exc:
-            self._tell_failing(exc)
+            self._report_failing(exc)
 
     async def get(self, correlation_id: str) -> Life | None:
-        """A trigger's life, None when it was never published or is forgotten."""
+        """A trigger's life; None if it was never published or has been deleted."""
         known = await self._known(correlation_id)
         return known[0] if known is not None else None
 
     async def by_workflow(self, workflow_id: str) -> Life | None:
-        """The trigger that started this workflow."""
+        """The life of the trigger that started this workflow; None if it is unknown."""
         for life, _ in (*self._changed.values(), *self._committing.values()):
             if life.report.workflow_id == workflow_id:
                 return life
         return await self._on_thread(lambda: self._database.by_workflow(workflow_id))
 
     async def change(self, correlation_id: str, step: Callable[[Life | None], Life | None]) -> Life | None:
-        """Carry a trigger's life on: `step` takes the present one and returns the new one, None for no change.
+        """Advance a trigger's life: `step` takes the present one and returns the new one, or None for no change.
 
-        Returns the new life. Changes of one trigger must not be made at the same time.
+        Returns the new life. Changes of one trigger must not be made concurrently.
         """
         known = await self._known(correlation_id)
         life = step(known[0] if known is not None else None)
@@ -126,7 +130,7 @@ class Ledger:
         return life
 
     def begin(self, life: Life) -> None:
-        """Take up a trigger that is known to be new. Nothing is read, so this may stand on the hot path."""
+        """Add a trigger known to be new. Nothing is read, so this is cheap enough for the hot path."""
         self._put(life, 1)
 
     async def wait(self, correlation_id: str, timeout_s: float) -> None:
@@ -145,9 +149,9 @@ class Ledger:
                 del self._waiters[correlation_id]
 
     def when_kept(self, messages: int, kept: Callable[[], None]) -> None:
-        """Call `kept` when every change made before this call is on disk: then so many messages may be acknowledged.
+        """Call `kept` once every change made before this call is on disk; `messages` may be acknowledged then.
 
-        Calls come in the order of these calls. Nothing is committed just for them, unless many messages wait.
+        The calls of `kept` come in the order of these calls. A commit is made for them only if many messages wait.
         """
         self._kept.append(kept)
         self._waiting_messages += messages
@@ -168,7 +172,7 @@ class Ledger:
             await asyncio.shield(self._done)
 
     async def find(self, query: TriggerQuery) -> list[Report]:
-        """Reports, newest event first."""
+        """The reports that match a query, newest event first."""
         columns = (("source", query.source), ("rule", query.rule), ("state", query.state))
         where = {column: str(value) for column, value in columns if value}
         overlay = {**self._committing, **self._changed}
@@ -181,7 +185,7 @@ class Ledger:
         return [life.report for life in found[: query.limit]]
 
     async def unrelayed(self, limit: int) -> Sequence[Unrelayed]:
-        """Reports that local devices were not told yet, oldest event first."""
+        """The reports not yet relayed to local devices, oldest event first."""
         if not self._relay:
             return []
         overlay = {**self._committing, **self._changed}
@@ -189,7 +193,7 @@ class Ledger:
         sources = {life.report.source for life, _ in overlay.values()}
         limit_on_disk = limit + len(marked) + len(overlay)
         lives, newest_ms = await self._on_thread(lambda: self._database.unrelayed(limit_on_disk, sources))
-        overlay |= {**self._committing, **self._changed}  # of what came meanwhile; what was committed meanwhile stays
+        overlay |= {**self._committing, **self._changed}  # changes made meanwhile; those committed meanwhile stay
         marked |= {*self._relayed, *self._relaying}
         lives |= overlay
         for life, _ in overlay.values():
@@ -205,22 +209,22 @@ class Ledger:
         ]
 
     def relayed(self, correlation_id: str, version: int) -> None:
-        """Local devices were told this version of a report. Kept with the next commit."""
+        """Note that this version of a report was relayed to local devices. Written with the next commit."""
         self._relayed.append((correlation_id, version))
         self._commit_soon()
 
     async def unfinished(self, place: tuple[int, int]) -> UnfinishedPage:
-        """Triggers that are not final, behind a place in the order of their events; (0, 0) is before all of them.
+        """The unfinished triggers after a position in the order of their events; (0, 0) is before the first.
 
-        Those that are not committed yet are left out: `listen` tells them.
+        Triggers not committed yet are left out: listeners (`listen`) receive them.
         """
-        told = {*self._changed, *self._committing}
+        uncommitted = {*self._changed, *self._committing}
         found, next_place = await self._on_thread(lambda: self._database.unfinished(place, _PAGE_ROWS))
-        told |= {*self._changed, *self._committing}
-        return UnfinishedPage([each for each in found if each[0] not in told], next_place)
+        uncommitted |= {*self._changed, *self._committing}
+        return UnfinishedPage([each for each in found if each[0] not in uncommitted], next_place)
 
     def asked(self, asks: Mapping[str, int]) -> None:
-        """Keep, with the next commit, how often triggers were asked for in vain. A change sets it to 0 by itself."""
+        """Write, with the next commit, how often triggers were asked about in vain. Any change resets it to 0."""
         self._asked.update(asks)
         self._commit_soon()
 
@@ -236,7 +240,7 @@ class Ledger:
                 await asyncio.shield(asyncio.ensure_future(self._commit()))
 
     async def close(self) -> None:
-        """Commit what is there and let go of the database. `run` must have ended."""
+        """Commit all changes and close the database. `run` must have ended."""
         try:
             await self._commit()
             await self._thread.call(self._database.close)
@@ -244,10 +248,10 @@ class Ledger:
             self._thread.close()
 
     def _fail(self, _: DiskThreadDied) -> None:
-        """The thread is dead: the next commit says so, and `run` ends with it."""
+        """Fail the next commit, and so `run`, because the thread has died."""
         self._commit_now()
 
-    def _tell_failing(self, error: StorageFailed) -> None:
+    def _report_failing(self, error: StorageFailed) -> None:
         if not self._failing:
             _log.warning("%s; kept in memory and tried again", error, extra={"event": "ledger_failing"})
         self._failing = True
@@ -298,11 +302,11 @@ class Ledger:
             self._kept = kept + self._kept
             if done is not None and not done.done():
                 done.set_exception(exc)
-                done.exception()  # seen here: whoever waited may be gone
+                done.exception()  # marks it as retrieved: the callers may have been cancelled
             if not isinstance(exc, StorageFailed):
                 raise
             self._commit_soon()
-            self._tell_failing(exc)
+            self._report_failing(exc)
         else:
             self._failing = False
             for tell in kept:

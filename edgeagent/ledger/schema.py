@@ -1,4 +1,4 @@
-"""The ledger's tables and how a row becomes a `Life`."""
+"""The ledger's tables, and the conversion between a row and a `Life`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from edgeagent.wire.messages import Report, State, cut
 
 VERSION: Final = 3
 
-# Written in the order of the events, so that what changes at the same time lies together, and in small pages: each
+# Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
 PAGE_BYTES: Final = 1024
 
-# A workflow that bears its trigger's correlation id at the end of its name, as ours do, is found by that.
+# A workflow whose name ends with its trigger's correlation id, as ours do, is found by that id.
 CORRELATION_CHARS: Final = 32
 
 SCHEMA: Final = """
@@ -46,7 +46,7 @@ CREATE INDEX trigger_by_workflow ON trigger (workflow_id)
 CREATE INDEX trigger_unrelayed ON trigger (accepted_ms) WHERE unrelayed;
 """
 
-# What makes a database of an earlier version one of this. Before version 3 nothing bounded the texts of the engine.
+# The upgrades from earlier versions. Before version 3 the engine's texts were not bounded.
 _TO_3: Final = """
 ALTER TABLE trigger ADD COLUMN asks INTEGER NOT NULL DEFAULT 0;
 UPDATE trigger
@@ -66,7 +66,7 @@ UPSERT: Final = (
     "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
     "ends_published = excluded.ends_published, version = excluded.version, unrelayed = excluded.unrelayed, asks = 0"
 )
-# Nothing more is expected of these: they are forgotten before the others.
+# No further change is expected of these triggers: they are deleted before the others.
 PRUNED_FIRST: Final = f"(state IN ({', '.join(repr(str(state)) for state in sorted(FINAL))}) OR ends_published)"
 UNFINISHED_PAGE: Final = (
     "SELECT accepted_ms, rowid, correlation_id, state, ends_published, asks FROM trigger "
@@ -80,7 +80,7 @@ BY_WORKFLOW: Final = (
 
 
 def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
-    """The values of `UPSERT`."""
+    """The values for `UPSERT`."""
     report = life.report
     return (
         report.correlation_id,
@@ -104,7 +104,7 @@ def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
 
 
 def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
-    """The life and its version from a row of `COLUMNS`."""
+    """The life and its version, from a row of `COLUMNS`."""
     correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, *rest = row
     into, accepted_ms, run, ends_published, version = rest
     report = Report(

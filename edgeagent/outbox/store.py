@@ -61,7 +61,7 @@ _USUAL_BYTES = 4096
 
 
 class Store:
-    """Owns an outbox's logs, cursor file and account. It reports nothing stored, and releases nothing moved, unsynced."""
+    """Owns an outbox's logs, cursor file and account; it reports nothing stored and releases nothing moved unsynced."""
 
     read_only: DiskReadOnly | None = None  # why no change is kept on disk; None if changes are
 

@@ -1,3 +1,3 @@
-"""The interfaces through which the parts of one process meet, and the data that passes."""
+"""The interfaces between the parts of one process, and the data that they exchange."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The account of promise P2: what became of every event and every trigger."""
+"""The account of promise P2: how many events and triggers there were, and how each of them ended."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _CAME = ("accepted", "imported")
 
 
 class EventCounts(msgspec.Struct):
-    """In events: `received = stored + duplicate + filtered + throttled + refused + conflict`."""
+    """Counters in events: `received = stored + duplicate + filtered + throttled + refused + conflict`."""
 
     received: int = 0
     stored: int = 0
@@ -22,9 +22,9 @@ class EventCounts(msgspec.Struct):
 
 
 class Account(msgspec.Struct, frozen=True):
-    """In triggers, since the outbox was made. `merged`: each ended in another one, which stands for it too.
+    """Counters in triggers, since the outbox was created. `merged`: ended in another trigger, which stands for both.
 
-    `accepted + imported` is what came in, and the sum of the others is what became of it.
+    `accepted + imported` is the total, and equals the sum of the others.
     """
 
     accepted: int
@@ -40,7 +40,7 @@ class Account(msgspec.Struct, frozen=True):
     damaged: int
 
     def problems(self) -> Iterator[str]:
-        """Where the account does not add up: a sentence each, none if it does."""
+        """Where the account does not add up: a sentence for each discrepancy."""
         came = self.accepted + self.imported
         ended = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _CAME}
         if came != sum(ended.values()):
@@ -48,7 +48,7 @@ class Account(msgspec.Struct, frozen=True):
 
 
 def event_problems(events: EventCounts) -> Iterator[str]:
-    """Where the counters in events do not add up."""
+    """Where the counters in events do not add up: a sentence for each discrepancy."""
     parts = events.stored + events.duplicate + events.filtered + events.throttled + events.refused + events.conflict
     if events.received != parts:
         yield f"received {events.received} is not the sum of what became of the events = {parts}"

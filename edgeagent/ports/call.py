@@ -1,6 +1,6 @@
-"""A call of the operator's interface: what it takes, what it returns, and how it travels over HTTP.
+"""A call of the operator's interface: its arguments, its result, and its form as an HTTP request.
 
-The server reads requests, and the client writes them, by the same `Call`, so that neither has a form of its own.
+The server decodes requests and the client encodes them from the same `Call`, so that they cannot differ.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ R = TypeVar("R", bound=msgspec.Struct)
 
 
 class Call(NamedTuple, Generic[A, R]):
-    """One call. `A` is the Struct of its arguments, `R` the one of its result.
+    """One call. `A` is the Struct of its arguments, `R` that of its result.
 
-    The members of `A` travel as follows: one that `path` names in braces stands there; those of a GET are parameters
-    of the query; those of a POST are the members of a JSON object, its body. `lines` names the member, a list, that
-    is the body of its own, one JSON value a line; then the others are parameters. In `A` the `description` of a
-    member's `Meta` is the sentence that somebody reads who sent something else.
+    The members of `A` are sent as follows: a member that `path` names in braces is part of the path; those of a GET are
+    query parameters; those of a POST form a JSON object, the body. `lines` names a list that is the body alone, one
+    JSON value a line; the other members are then query parameters. The `description` in a member's `Meta` is the
+    sentence for a caller who sent an invalid value.
 
-    `changes`: it changes the outbox. `max_body_bytes`: of a request.
+    `changes`: whether it changes the outbox. `max_body_bytes`: the largest request body.
     """
 
     name: str
@@ -39,22 +39,22 @@ class Call(NamedTuple, Generic[A, R]):
 
     @property
     def prefix(self) -> str:
-        """The path as far as it is the same for all arguments."""
+        """The part of the path before the argument in it."""
         return self.path.partition("{")[0]
 
     def in_path(self) -> msgspec.structs.FieldInfo | None:
-        """The argument that is the end of the path."""
+        """The argument that ends the path, if any."""
         return next((field for field in msgspec.structs.fields(self.arguments) if self._is_in_path(field)), None)
 
     def in_query(self) -> list[msgspec.structs.FieldInfo]:
-        """The arguments that are parameters of the query."""
+        """The arguments that are query parameters."""
         if self.method == "POST" and not self.lines:
             return []
         fields = msgspec.structs.fields(self.arguments)
         return [field for field in fields if field.name != self.lines and not self._is_in_path(field)]
 
     def in_body(self) -> list[msgspec.structs.FieldInfo]:
-        """The arguments that are the body: one whose lines they are, or the members of a JSON object."""
+        """The arguments in the body: the list given by `lines`, or the members of a JSON object."""
         if self.method == "GET":
             return []
         return [field for field in msgspec.structs.fields(self.arguments) if self.lines in {"", field.name}]
@@ -64,7 +64,7 @@ class Call(NamedTuple, Generic[A, R]):
 
 
 class CallRequest(NamedTuple):
-    """A call on its way. `target`: path and query. `body`: None where there is none."""
+    """An encoded call. `target`: path and query. `body`: None if there is none."""
 
     target: str
     body: bytes | None
@@ -72,7 +72,7 @@ class CallRequest(NamedTuple):
 
 
 def request_of(call: Call[A, Any], arguments: A) -> CallRequest:
-    """The request that brings these arguments."""
+    """Encode a call with these arguments."""
     target, in_path = call.path, call.in_path()
     if in_path is not None:
         target = call.prefix + quote(str(getattr(arguments, in_path.name)), safe="")

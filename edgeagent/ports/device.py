@@ -1,4 +1,4 @@
-"""What the agent offers to devices, whatever protocol they speak."""
+"""The interface that the agent offers to devices, whatever protocol they speak."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ T = TypeVar("T")
 
 
 class TriggerRef(msgspec.Struct, frozen=True, gc=False):
-    """A trigger that an accepted event promises."""
+    """A trigger promised for an accepted event."""
 
     rule: str
     correlation_id: str
 
 
 class Accepted(msgspec.Struct, frozen=True, gc=False):
-    """The answer to one event: it is synced to disk (or no rule wants it: then `triggers` is empty)."""
+    """The answer to one event: it is synced to disk, or matches no rule, and then `triggers` is empty."""
 
     id: str
     source: str
@@ -75,28 +75,28 @@ class EventPort(Protocol):
 
 
 class DevicePort(Protocol):
-    """What the agent offers to devices, whatever protocol they speak."""
+    """What the agent offers to devices, whatever protocol they speak. Accepting an event is a promise: it is synced."""
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
-        """Take events, all or none; returns when they are synced to disk, in the order given.
+        """Store events, all or none; returns once they are synced to disk, the answers in the order given.
 
         Cancelling the call does not undo it: the events may be stored.
 
         Raises:
             MessageError: an event breaks the contract; names the member.
-            EventConflict: an id came before with other data.
-            RecordTooLarge: an event is larger than `outbox.max_event_bytes`, or all of them are than a segment.
+            EventConflict: an earlier event had the same id and other data.
+            RecordTooLarge: an event is larger than `outbox.max_event_bytes`, or all together are larger than a segment.
             OutboxFull, StorageFailed, Draining: try again later.
         """
 
     async def trigger(self, correlation_id: str, wait_s: float) -> Report | None:
-        """A trigger's present report, after at most `wait_s` seconds or as soon as its state is final."""
+        """A trigger's report, once its state is final or after `wait_s` seconds; None if the trigger is unknown."""
 
     async def triggers(self, query: TriggerQuery) -> list[Report]:
-        """Reports, newest first."""
+        """The reports that match, newest event first."""
 
     def stats(self) -> dict[str, Any]:
         """The account, the outbox, the uplink and the rules, ready for JSON."""
 
     def not_ready(self) -> str | None:
-        """Why no event can be accepted now, None when one can."""
+        """Why no event can be accepted now; None if events can."""

@@ -1,7 +1,7 @@
-"""What the agent offers to the operator of its machine: the table of calls, and the data that passes.
+"""The interface that the agent offers to the operator of its machine: the table of calls, and their data.
 
-`CALLS` is all that the HTTP server, its client, the running agent and the commands on a stopped one know of a call.
-What a call does is a method of its name: of `Operator`, or of `OperatorService` when only a running agent can do it.
+`CALLS` is everything that the HTTP server, its client, the running agent and the commands on a stopped one share about
+a call. A method of the same name does the work: of `Operator`, or of `OperatorService` if it needs a running agent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import Overview, VerifiedPart
 
-# Many correlation ids, or ranges of seqs; and a part of an export file, of which one line may be as large as an event.
+# The limits of a body: a list of correlation ids or of ranges of seqs; a part of an export file, a line of which may
+# be as large as an event.
 _MAX_LIST_BYTES = 1 << 20
 _MAX_IMPORT_BYTES = 16 << 20
 _MAX_PAGE = 1000
@@ -37,27 +38,27 @@ _EventLog = Annotated[str, _one_of(_EVENT_LOG_NAMES)]
 
 
 class NoArguments(msgspec.Struct, frozen=True):
-    """For calls that take none."""
+    """The arguments of calls without any."""
 
 
 class NamedTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Triggers by their correlation ids."""
+    """Triggers named by their correlation ids."""
 
     correlation_ids: Annotated[list[str], Meta(description="must be a list of correlation ids")]
 
 
 class NamedTrigger(msgspec.Struct, frozen=True):
-    """One trigger by its correlation id."""
+    """One trigger named by its correlation id."""
 
     correlation_id: str
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
-    """A trigger that was given up, kept with everything needed to send it again.
+    """A trigger that was given up, with everything needed to send it again.
 
-    `reason`: why, for a person. `code`: the answer's code, 0 where there was none. `attempts`: how often it was
-    published by the process that gave it up. `at`: when, RFC 3339 UTC. `data`: the event's data as text
-    (JSON as it is, anything else as base64).
+    `reason`: why, in words. `code`: the answer's code, 0 without an answer. `attempts`: how often it was published by
+    the process that gave it up. `at`: when, RFC 3339 UTC. `data`: the event's data as text (JSON unchanged, anything
+    else as base64).
     """
 
     correlation_id: str
@@ -80,19 +81,19 @@ class DeadLetterList(msgspec.Struct, frozen=True):
 
 
 class DeadReplayed(msgspec.Struct, frozen=True):
-    """The correlation ids of the dead letters that were found and put back."""
+    """The correlation ids of the dead letters that were found and put back to be sent."""
 
     replayed: list[str]
 
 
 class DeadDiscarded(msgspec.Struct, frozen=True):
-    """The correlation ids of the dead letters that were found and let go of."""
+    """The correlation ids of the dead letters that were found and discarded."""
 
     discarded: list[str]
 
 
 class WaitingQuery(msgspec.Struct, frozen=True):
-    """Which triggers that wait: of `log`, from `seq` on, at most `limit`."""
+    """Which waiting triggers to list: those of `log`, from `seq` on, at most `limit`."""
 
     log: _AnyLog = "normal"
     seq: _From = msgspec.field(default=0, name="from")
@@ -112,7 +113,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class WaitingPage(msgspec.Struct, frozen=True):
-    """Some of the triggers that wait in a log; `waiting` is how many there are. `next_seq`: the next page's, if any."""
+    """Some waiting triggers of a log; `waiting`: how many there are. `next_seq`: the next page's, None at the end."""
 
     log: str
     waiting: int
@@ -121,7 +122,7 @@ class WaitingPage(msgspec.Struct, frozen=True):
 
 
 class FindQuery(msgspec.Struct, frozen=True):
-    """What a person knows of a trigger: its correlation id or the beginning of it, or its event's id."""
+    """What a person knows of a trigger: its correlation id, the beginning of that, or its event's id."""
 
     id: Annotated[
         str, Meta(min_length=1, description="is missing: a correlation id, the beginning of one, or an event's id")
@@ -129,30 +130,30 @@ class FindQuery(msgspec.Struct, frozen=True):
 
 
 class FoundTriggers(msgspec.Struct, frozen=True):
-    """The triggers that a person may mean: a few at most, of all logs."""
+    """The triggers that match, from all logs: a few at most."""
 
     found: list[Waiting]
 
 
 class ExportedRanges(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What an export file holds: for each log ranges of seqs, ends excluded."""
+    """The content of an export file: for each log ranges of seqs, ends excluded."""
 
     ranges: Annotated[Mapping[str, Sequence[tuple[_Seq, _Seq]]], Meta(description="must be ranges of seqs by log")]
 
     def __post_init__(self) -> None:
-        """Raises `MessageError` for a log that there is not."""
+        """Raises `MessageError` for a log that does not exist."""
         if not self.ranges.keys() <= set(_LOG_NAMES):
             raise MessageError("exported", "ranges", f"the logs are {', '.join(_LOG_NAMES)}")
 
 
 class ExportReleased(msgspec.Struct, frozen=True):
-    """How many exported triggers were released; those that were handed out to be sent meanwhile are not."""
+    """How many exported triggers were released; those handed out to be sent in the meantime are not."""
 
     released: int
 
 
 class ImportPart(msgspec.Struct, frozen=True):
-    """Triggers of the export file with this digest: number `number` (from 1) and on."""
+    """Consecutive triggers of the export file with this digest; `number` is the first one's, counted from 1."""
 
     digest: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="must be the digest of the export file")]
     number: Annotated[int, Meta(ge=1, le=_MAX_SEQ, description="must be the number of the first trigger, from 1 on")]
@@ -160,30 +161,30 @@ class ImportPart(msgspec.Struct, frozen=True):
 
 
 class Imported(msgspec.Struct, frozen=True):
-    """What was taken in: `stored` triggers, and how many came before from the same file (`known`)."""
+    """`stored`: how many triggers were stored; `known`: how many had been imported from the same file before."""
 
     stored: int
     known: int
 
 
 class LogPlace(msgspec.Struct, frozen=True):
-    """Where to read on: in `log`, from `seq` on."""
+    """A position in a log to read from: `log`, from `seq` on."""
 
     log: _AnyLog = "normal"
     seq: _From = msgspec.field(default=0, name="from")
 
 
 class EventPlace(msgspec.Struct, frozen=True):
-    """Where to read on in a log of events."""
+    """A position in a log of events to read from."""
 
     log: _EventLog = "normal"
     seq: _From = msgspec.field(default=0, name="from")
 
 
 class RecordedPage(msgspec.Struct, frozen=True):
-    """Events that are still in a log, whatever became of them: each as the trigger of the first rule it matched.
+    """Events that are still in a log, however they ended: each as the trigger of the first rule it matched.
 
-    `next_seq`: the next page's, None when this is the last one.
+    `next_seq`: the next page's first seq; None on the last page.
     """
 
     triggers: Sequence[ExportedTrigger]
@@ -191,9 +192,9 @@ class RecordedPage(msgspec.Struct, frozen=True):
 
 
 class Reloaded(msgspec.Struct, frozen=True):
-    """What a reload took over from `file`: how many rules are enabled now, and the names of those that differ.
+    """What a reload changed: how many rules of `file` are enabled now, and the names of those that differ.
 
-    `restart`: the tables that were changed as well and count only after a restart.
+    `restart`: the tables that changed as well and take effect only after a restart.
     """
 
     file: str
@@ -246,14 +247,14 @@ CALLS: tuple[Call[Any, Any], ...] = (
 
 
 class OperatorPort(Protocol):
-    """What the agent offers to the operator of its machine, on the Unix socket only."""
+    """What the agent offers to the operator of its machine, on the Unix socket only. A change is synced on return."""
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
-        """Do what a call of `CALLS` says. What it changes is synced when it returns.
+        """Perform a call of `CALLS`. Its changes are synced when this returns.
 
         Raises:
-            NotFound: there is no such trigger.
-            MessageError, RecordTooLarge: a trigger that is imported can never be stored.
-            OutboxFull, StorageFailed, Draining: try again later; what is imported by then is recognised.
-            ConfigError: the configuration to be reloaded cannot be used; the old rules go on.
+            NotFound: the trigger does not exist.
+            MessageError, RecordTooLarge: an imported trigger can never be stored.
+            OutboxFull, StorageFailed, Draining: try again later; triggers already imported are recognised then.
+            ConfigError: the configuration to be loaded is invalid; the old rules stay in force.
         """

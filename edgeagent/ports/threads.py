@@ -1,4 +1,4 @@
-"""A thread for blocking work, as the parts that are given one see it."""
+"""The interface of a thread for blocking work, for the parts that are given one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ T = TypeVar("T")
 
 
 class JobThread(Protocol):
-    """A thread for what blocks on the disk, one job after another (`outbox.disk`)."""
+    """A thread for work that blocks on the disk, one job after another (implemented by `outbox.disk`)."""
 
     died: Callable[[DiskThreadDied], None]
 
     async def call(self, job: Callable[[], T]) -> T:
-        """Run a job there, in any case, and return what it returns; raises what it raises, or `DiskThreadDied`."""
+        """Run a job and return its result, even if cancelled; raises the job's error, or `DiskThreadDied`."""
 
     def close(self) -> None:
-        """End the thread when the jobs that were begun are done."""
+        """End the thread when the jobs already begun are done."""

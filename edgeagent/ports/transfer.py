@@ -1,7 +1,7 @@
 """The export file, line by line and without I/O: triggers on their way between outboxes (docs/format.md).
 
 Each line is a JSON object: a header, the triggers, and an end with their number and the digest of all lines before it.
-A file is whole only if its end fits; otherwise `Checker` names the line that is wrong, and why.
+A file is complete only if its end matches; otherwise `Checker` names the line that is wrong, and why.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgeagent.rules.spec import MAX_WINDOW_COUNT
 from edgeagent.rules.trigger import correlation_id
 
 VERSION = 1
-# The largest event that can be configured is smaller; a longer line is no trigger of ours.
+# The largest event that can be configured is smaller; a longer line is not from an export.
 MAX_LINE_BYTES = 64 << 20
 _DIGEST_BYTES = 32
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, where RFC 3339 ends too
@@ -31,8 +31,8 @@ _MAX_TOPIC_CHARS = 65_535  # MQTT's own limit is in bytes
 class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """One trigger: an event and one rule that it matched, with everything that another agent needs to send it.
 
-    `data`: JSON or other text as it came; `data_base64` instead where the bytes are not UTF-8. `is_json`: whether the
-    data is rendered as JSON. `accepted_ms`: Unix milliseconds. `log`: where it waited. `events`: the ids of a window's
+    `data`: JSON or other text, unchanged; `data_base64` instead if the bytes are not UTF-8. `is_json`: whether the data
+    is rendered as JSON. `accepted_ms`: Unix milliseconds. `log`: the log it waited in. `events`: the ids of a window's
     events, empty for a single event.
     """
 
@@ -55,7 +55,7 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
     @property
     def correlation_id(self) -> str:
-        """Its identity, the same in every outbox."""
+        """The trigger's identity, the same in every outbox."""
         return correlation_id(self.agent, self.source, self.id, self.rule)
 
 
@@ -72,7 +72,7 @@ class _End(msgspec.Struct, frozen=True):
 
 
 def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
-    """The trigger of a record and one of its rules, as the file holds it."""
+    """Convert a record and one of its rules into a line of the file."""
     try:
         text, encoded = stored.data.decode() if stored.is_json else None, None
     except UnicodeDecodeError:
@@ -100,14 +100,14 @@ def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
 
 
 def imported_record(trigger: ExportedTrigger) -> Record:
-    """The record under which another outbox stores the trigger. Its uptime is 0: no boot of that machine saw it.
+    """The record that another outbox stores for the trigger. Its uptime is 0: the other machine's boot never saw it.
 
     Raises:
-        MessageError: a member breaks the contract; names it.
+        MessageError: a member breaks the contract; names the member.
     """
     for name in ("agent", "rule"):
         if not is_dns_label(getattr(trigger, name)):
-            raise MessageError("trigger", name, f"{shown(getattr(trigger, name))} is no name of that kind")
+            raise MessageError("trigger", name, f"{shown(getattr(trigger, name))} is not a valid name")
     if not trigger.id:
         raise MessageError("trigger", "id", "is empty")
     if trigger.topic is not None and len(trigger.topic) > _MAX_TOPIC_CHARS:
@@ -140,11 +140,11 @@ def _data(trigger: ExportedTrigger) -> bytes:
     try:
         return base64.b64decode(trigger.data_base64 or "", validate=True)
     except (binascii.Error, ValueError) as exc:
-        raise MessageError("trigger", "data_base64", "is no base64") from exc
+        raise MessageError("trigger", "data_base64", "is not base64") from exc
 
 
 class Lines:
-    """Makes the lines of a file, each with its line feed, and counts the triggers."""
+    """Encodes the lines of a file, each with its line feed, and owns the running count and digest."""
 
     def __init__(self) -> None:
         self.triggers = 0
@@ -155,7 +155,7 @@ class Lines:
         return self._counted(_Header(VERSION, agent, created))
 
     def trigger(self, trigger: ExportedTrigger) -> bytes:
-        """One trigger's line."""
+        """The line of one trigger."""
         self.triggers += 1
         return self._counted(trigger)
 
@@ -170,9 +170,9 @@ class Lines:
 
 
 class Checker:
-    """Takes the lines of a file in order, each with its line feed.
+    """Checks the lines of a file, given in order, each with its line feed.
 
-    `number`: of the last line, from 1 on. `triggers`: how many came. `digest`: the file's, once `finish` returned.
+    `number`: of the last line, from 1 on. `triggers`: how many were read. `digest`: the file's, once `finish` returned.
     """
 
     def __init__(self) -> None:
@@ -189,9 +189,9 @@ class Checker:
         """
         self.number += 1
         if self.digest:
-            raise self._wrong("there is something behind the end")
+            raise self._wrong("there is a line after the end")
         if not line.endswith(b"\n"):
-            raise self._wrong("the line is cut off, or longer than any of ours")
+            raise self._wrong("the line is cut off, or longer than any line of an export")
         if self.number == 1:
             self._take_header(line)
         elif line.startswith(b'{"end":'):
@@ -214,9 +214,9 @@ class Checker:
         try:
             header = msgspec.json.decode(line, type=_Header)
         except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-            raise self._wrong("this is no export of edgeagent") from exc
+            raise self._wrong("the file is not an export of edgeagent") from exc
         if header.edgeagent_export != VERSION:
-            raise self._wrong(f"this is an export of version {header.edgeagent_export}; version {VERSION} is read here")
+            raise self._wrong(f"the export is of version {header.edgeagent_export}; only version {VERSION} can be read")
         self._hash.update(line)
 
     def _take_end(self, line: bytes) -> None:
@@ -225,9 +225,9 @@ class Checker:
         except (ValueError, RecursionError) as exc:
             raise self._wrong(f"the end cannot be read: {exc}") from exc
         if end.triggers != self.triggers:
-            raise self._wrong(f"{end.triggers} triggers were written, {self.triggers} are here")
+            raise self._wrong(f"{end.triggers} triggers were written, but {self.triggers} are here")
         if end.blake2b != self._hash.hexdigest():
-            raise self._wrong("the digest does not fit: something in the file was altered")
+            raise self._wrong("the digest does not match: the file was altered")
         self.digest = end.blake2b
 
     def _take_trigger(self, line: bytes) -> ExportedTrigger:

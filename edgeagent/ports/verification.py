@@ -1,4 +1,4 @@
-"""What verifying an outbox finds, as data that passes from the disk to the operator."""
+"""The findings of verifying an outbox, as data that passes from the disk to the operator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeagent.ports.account import Account
 class DamagedRange(msgspec.Struct, frozen=True):
     """Records that cannot be read: seqs `first_seq` to `last_seq` of a log, bytes `offset` to `end` of `file`.
 
-    `file` is empty where the bytes are missing from the disk. `pending`: how many of the seqs were not released.
+    `file` is empty if the bytes are missing from the disk. `pending`: how many of the seqs were not released.
     """
 
     log: str
@@ -40,9 +40,9 @@ class LogExtent(msgspec.Struct, frozen=True):
 
 
 class DeadHealth(msgspec.Struct, frozen=True):
-    """How many dead letters there are, and their bounds. `full`: why no more are taken, empty while there is room.
+    """How many dead letters there are, and their limits. `full`: why no more are accepted, empty while there is room.
 
-    `oldest_ms`: when the oldest became one (wall clock, Unix milliseconds), 0 when there is none.
+    `oldest_ms`: when the oldest became a dead letter (wall clock, Unix milliseconds), 0 if there is none.
     """
 
     count: int = 0
@@ -54,7 +54,7 @@ class DeadHealth(msgspec.Struct, frozen=True):
 
 
 class VerifiedPart(msgspec.Struct, frozen=True):
-    """What a part of a log holds: good records, triggers in them, damage. `next_seq`: the next part's, None: done."""
+    """A part of a log: good records, triggers in them, damage. `next_seq`: the next part's, None at the end."""
 
     records: int
     triggers: int
@@ -66,9 +66,9 @@ class Overview(msgspec.Struct, frozen=True):
     """What is known before any log is read.
 
     `cursor`: the cursor file's state, a sentence; `cursor_good`: a checkpoint can be read, or none was ever needed.
-    `foreign`: files in the logs' directories that the outbox did not write. `lost`: what opening the outbox found lost,
-    a sentence each. `problems`: where the account does not add up. `read_only`: why nothing can be changed there, empty
-    if it can.
+    `foreign`: files in the logs' directories that the outbox did not write. `lost`: the losses found on opening the
+    outbox, a sentence each. `problems`: where the account does not add up. `read_only`: why nothing can be changed;
+    empty if it can.
     """
 
     cursor: str
@@ -83,7 +83,7 @@ class Overview(msgspec.Struct, frozen=True):
     dead: DeadHealth = DeadHealth()
 
     def faults(self) -> Iterator[str]:
-        """What is wrong, a sentence each. A torn tail is not a fault: every crash may leave one."""
+        """Everything that is wrong, a sentence each. A torn tail is not a fault: every crash may leave one."""
         if not self.cursor_good:
             yield f"cursor file: {self.cursor}"
         for path in self.foreign:

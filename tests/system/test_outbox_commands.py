@@ -135,9 +135,9 @@ async def test_an_altered_export_is_refused_before_anything_is_stored(tmp_path: 
     for content, reason in (
         ("".join(lines[:-1]), "line 7: the end is missing"),
         (whole[:-10], "line 7: the line is cut off"),
-        (whole.replace("97.1", "17.1", 1), "line 7: the digest does not fit"),
+        (whole.replace("97.1", "17.1", 1), "line 7: the digest does not match"),
         (whole.replace('"boiler-1"', '"boiler#1"', 1), "line 2: "),
-        ("hello\n", "line 1: this is no export"),
+        ("hello\n", "line 1: the file is not an export"),
     ):
         file.write_text(content, "utf-8")
         code, out, err = await agent.command("outbox", "import", str(file))

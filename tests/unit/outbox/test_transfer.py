@@ -140,18 +140,18 @@ def altered(number: int, old: bytes, new: bytes) -> list[bytes]:
 @pytest.mark.parametrize(
     ("given", "reason"),
     [
-        (altered(1, b":1,", b":2,"), "line 1: this is an export of version 2"),
-        (altered(1, b"edgeagent_export", b"other"), "line 1: this is no export"),
-        (altered(2, b"97.1", b"17.1"), "line 5: the digest does not fit"),
+        (altered(1, b":1,", b":2,"), "line 1: the export is of version 2"),
+        (altered(1, b"edgeagent_export", b"other"), "line 1: the file is not an export"),
+        (altered(2, b"97.1", b"17.1"), "line 5: the digest does not match"),
         (altered(3, b'"rule":"log"', b'"rule":"l g"'), "line 3: .*rule"),
         (altered(3, b'"boiler-1"', b'"boiler#1"'), "line 3: .*source"),
         (altered(3, b'"boiler-1"', b"1"), "line 3: .*source"),
         (altered(4, b'"AP8="', b'"AP8"'), "line 4: .*data_base64"),
         (altered(4, b'"data_base64"', b'"other"'), "line 4: .*data"),
         (altered(4, b'"accepted_ms":1', b'"accepted_ms":-1'), "line 4: .*accepted_ms"),
-        (altered(5, b'"triggers":3', b'"triggers":4'), "line 5: 4 triggers were written, 3 are here"),
-        ([*golden_lines(), b"\n"], "line 6: there is something behind the end"),
-        ([golden_lines()[0], *golden_lines()[2:]], "line 4: 3 triggers were written, 2 are here"),
+        (altered(5, b'"triggers":3', b'"triggers":4'), "line 5: 4 triggers were written, but 3 are here"),
+        ([*golden_lines(), b"\n"], "line 6: there is a line after the end"),
+        ([golden_lines()[0], *golden_lines()[2:]], "line 4: 3 triggers were written, but 2 are here"),
     ],
 )
 def test_an_altered_file_is_refused_with_line_and_reason(given: list[bytes], reason: str) -> None:
