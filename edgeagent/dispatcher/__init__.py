@@ -1,3 +1,3 @@
-"""The engine's side of the interface: triggers in, workflows started, answers and status out."""
+"""The engine's side of the interface: it takes triggers, starts workflows, and publishes responses and statuses."""
 
 from __future__ import annotations

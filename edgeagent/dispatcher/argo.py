@@ -2,15 +2,15 @@
 
 What is created once, and what is not:
 
-* A workflow with a name is started once, however often its order comes: the name is the identity, and Kubernetes gives
-  each name once. An order that may not be the first asks before it creates, because the workflow of the first may have
-  finished and been deleted, and then only the archive knows it. Another order's workflow there is no hindrance: its
-  name may be free again, and only the creation tells.
-* 409 does not prove that the workflow exists: a write conflict of a quota arrives under the same status. So it is asked
-  for, and its labels tell whose it is.
-* A workflow with `generateName` alone is at least once: Argo gives each request another name, so a request whose answer
-  was lost, and is made again, starts a second one. It is therefore made once for each time that the trigger comes, and
-  again only after a 409, which proves that nothing was created.
+* A workflow with a name is started once, however often its order arrives: the name is the identity, and Kubernetes
+  assigns each name once. An order that may not be the first is looked up before it is created, because the first one's
+  workflow may have finished and been deleted, and then only the archive knows it. If the lookup finds another order's
+  workflow, the creation is tried all the same: the name may be free again, and only the creation shows that.
+* 409 does not prove that the workflow exists: a quota's write conflict has the same status. So the workflow is looked
+  up, and its labels say whose it is.
+* A workflow with `generateName` alone is started at least once: Argo gives each request another name, so a request
+  whose answer was lost, and is repeated, starts a second workflow. The request is therefore made once for each arrival
+  of the trigger, and repeated only after a 409, which proves that nothing was created.
 """
 
 from __future__ import annotations
@@ -27,44 +27,44 @@ from edgeagent.dispatcher.progress import status_of
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 
-# A quota that many workflows count against at once settles within a second.
+# A quota against which many workflows count at once settles within a second.
 _CONFLICT_PAUSES_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-# A workflow that nobody has: asking for it needs the token, Kubernetes behind the server, and nothing else.
+# The name of no workflow: looking it up needs a valid token and Kubernetes behind the server, and nothing else.
 _PROBED_NAME = "edgeagent-probe"
 
 
 class ArgoApi(Protocol):
-    """The part of `edgeagent.argo.client.ArgoClient` that is needed here."""
+    """The part of `edgeagent.argo.client.ArgoClient` that this engine uses."""
 
     async def create(self, namespace: str, workflow: Mapping[str, Any]) -> Workflow:
-        """Create a workflow and return it as it is then."""
+        """Create a workflow and return it as created."""
 
     async def get(self, namespace: str, name: str) -> Workflow | None:
-        """The workflow of this name, from the archive too; None when there is none."""
+        """The workflow of this name, in the archive too; None if there is none."""
 
     async def check(self) -> str:
         """The server's version."""
 
 
 class ArgoEngine:
-    """An `Engine` that starts workflows on an Argo Server. Many orders may be created at once."""
+    """An `Engine` that starts workflows on an Argo Server. Orders may be created concurrently."""
 
     dry_run = False
 
     def __init__(self, client: ArgoApi, *, probe_namespace: str, token_file: str = "") -> None:
-        """An engine over a client that somebody else opens and closes.
+        """An engine over a client that the caller opens and closes.
 
         Args:
-            client: what speaks to the server.
-            probe_namespace: where `probe` looks whether the token is good: one in which we have rights.
-            token_file: named to the operator when the server refuses the token.
+            client: the connection to the server.
+            probe_namespace: where `probe` tests the token: a namespace in which the dispatcher has rights.
+            token_file: named to the operator if the server refuses the token.
         """
         self._client = client
         self._probe_namespace = probe_namespace
         self._token_file = token_file
 
     async def create(self, order: Order) -> Created | Duplicate | NameTaken:
-        """See `Engine`; the top of this module says what is created once."""
+        """See `Engine`; the module's docstring says what is created once."""
         try:
             return await self._create(order)
         except EngineRefused as exc:
@@ -72,7 +72,7 @@ class ArgoEngine:
             raise
 
     async def probe(self) -> None:
-        """See `Engine`. That we may not look into the namespace (403) is as good as success: the token was accepted."""
+        """See `Engine`. A 403 for the namespace is as good as success: the token was accepted."""
         try:
             await self._client.check()
             try:
@@ -85,7 +85,7 @@ class ArgoEngine:
             raise
 
     async def drain(self) -> None:
-        """Nothing is known only here: Argo keeps the workflows, and the next dispatcher finds them."""
+        """Do nothing: Argo keeps the workflows, and the next dispatcher finds them."""
 
     async def _create(self, order: Order) -> Created | Duplicate | NameTaken:
         if order.attempt != 1 and isinstance(known := await self._known(order), Duplicate):
@@ -106,7 +106,7 @@ class ArgoEngine:
             conflicts += 1
 
     async def _known(self, order: Order) -> Duplicate | NameTaken | None:
-        """What the workflow of this name is to the order; None when there is none, or the name is not fixed."""
+        """How an existing workflow of this name relates to the order; None if there is none, or no fixed name."""
         if not order.name:
             return None
         workflow = await self._client.get(order.namespace, order.name)
@@ -117,29 +117,29 @@ class ArgoEngine:
         return Duplicate(order.name, status_of(order.namespace, workflow))
 
     def _explain(self, error: EngineRefused) -> None:
-        """Raise a refusal of the token anew with the file that it is in, for the operator."""
+        """Raise a refusal of the token again, naming the token's file for the operator."""
         if error.status == verdict.UNAUTHORIZED:
             token = f"the token in {self._token_file}" if self._token_file else "a request without a token_file"
             raise EngineRefused(error.url, error.status, f"{token} was refused: {error.message}") from error
 
 
 def _created(order: Order, workflow: Workflow) -> Created:
-    """What the server says it has created.
+    """The result for a workflow that the server reports as created.
 
     Raises:
-        EngineUnavailable: it answered something else: a proxy in front of it perhaps.
+        EngineUnavailable: the answer is about something else; perhaps a proxy answered.
     """
     name = workflow.metadata.name
     if not name or (order.name and name != order.name):
-        raise EngineUnavailable("engine.url", f"the answer to a creation is no such workflow: it is named {name!r}")
+        raise EngineUnavailable("engine.url", f"the answer to a creation is about another workflow: {name!r}")
     return Created(name)
 
 
 def _is_of(workflow: Workflow, order: Order) -> bool:
-    """Whether a workflow that was found was started for this order.
+    """Whether an existing workflow was started for this order.
 
-    A sender without an agent and without correlation data is known by the workflow's name alone. So whoever created
-    the workflow of that name, by other means than ours, has done what is asked for.
+    A sender without an agent and without correlation data is known by the workflow's name alone. So if a workflow of
+    that name exists, whoever created it, the order is done.
     """
     if workflow.metadata.is_copy:
         return False

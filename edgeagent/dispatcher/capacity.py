@@ -1,8 +1,8 @@
 """How many unfinished workflows each namespace has, and whether it may have one more (`engine.max_active`). Pure.
 
-What counts: the workflows that the watcher has listed or seen, those that were created here and it has not told of yet,
-and those whose creation is under way. It is a brake, not a lock: another dispatcher's workflows count from when the
-watcher tells of them.
+The count includes the workflows that the watcher has listed or seen, those created here that it has not reported yet,
+and creations under way. The limit is a brake, not a lock: another dispatcher's workflows count once the watcher has
+reported them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import msgspec
 
 
 class _Namespace(msgspec.Struct):
-    """One namespace's workflows.
+    """The workflows of one namespace.
 
-    `created`: names that the watcher has not told of yet, each with how many lists there were when it was created.
-    `reserved`: creations under way; `early`: workflows that the watcher saw end while some were.
+    `created`: names that the watcher has not reported yet, each with the number of lists there were at its creation.
+    `reserved`: creations under way; `early`: workflows that the watcher saw end while some were under way.
     """
 
     watched: set[str] = set()
@@ -31,24 +31,24 @@ class _Namespace(msgspec.Struct):
 
 
 class Capacity:
-    """Counts by namespace. The watcher calls `started`, `finished` and `listed`, the dispatcher the rest."""
+    """Owns the counts by namespace. The watcher calls `started`, `finished` and `listed`, the dispatcher the rest."""
 
     def __init__(self, max_active: int | None, watched: Collection[str], *, changed: Callable[[], None]) -> None:
-        """Nothing is active.
+        """Begin with no active workflow.
 
         Args:
-            max_active: the limit of each namespace; None: there is none, and nothing is counted.
-            watched: the namespaces that the watcher tells of. Another one has no limit: it would be full for ever.
-            changed: called after a namespace may have got room.
+            max_active: the limit of each namespace; None for no limit, and no counting.
+            watched: the namespaces that the watcher reports on. Others have no limit: they would be full for ever.
+            changed: called after a namespace may have gained room.
         """
         self._max_active = max_active or 0
         self._changed = changed
         self._namespaces = {name: _Namespace() for name in watched} if max_active else {}
 
-    # What the watcher tells.
+    # Called by the watcher.
 
     def started(self, namespace: str, name: str) -> None:
-        """This workflow is there and has not finished; told once or often."""
+        """Note that this workflow exists and has not finished; may be called repeatedly."""
         counted = self._namespaces.get(namespace)
         if counted is None:
             return
@@ -56,7 +56,7 @@ class Capacity:
         counted.watched.add(name)
 
     def finished(self, namespace: str, name: str) -> None:
-        """This workflow has finished or was deleted."""
+        """Note that this workflow has finished or was deleted."""
         counted = self._namespaces.get(namespace)
         if counted is None:
             return
@@ -67,7 +67,7 @@ class Capacity:
         self._changed()
 
     def listed(self, namespace: str, names: Collection[str]) -> None:
-        """Exactly these were unfinished a moment ago. What was created since the list before this one stays counted."""
+        """Set the unfinished workflows to these; one created since the list before this one stays counted."""
         counted = self._namespaces.get(namespace)
         if counted is None:
             return
@@ -80,20 +80,20 @@ class Capacity:
         counted.lists += 1
         self._changed()
 
-    # What the dispatcher asks and tells.
+    # Called by the dispatcher.
 
     def has_room(self, namespace: str) -> bool:
-        """Whether one more workflow may be created there."""
+        """Whether one more workflow may be created in the namespace."""
         counted = self._namespaces.get(namespace)
         return counted is None or counted.active < self._max_active
 
     def is_relaxed(self, namespace: str) -> bool:
-        """Whether half of the limit is free: time to say that it is no longer reached."""
+        """Whether half of the limit is free: then the end of the shortage is logged."""
         counted = self._namespaces.get(namespace)
         return counted is None or 2 * counted.active <= self._max_active
 
     def reserve(self, namespace: str) -> bool:
-        """Count a creation that is about to begin, to be ended by `release`; False: there is no room for it."""
+        """Count a creation that is about to begin, until `release`; False if there is no room for it."""
         if not self.has_room(namespace):
             return False
         if namespace in self._namespaces:
@@ -101,7 +101,7 @@ class Capacity:
         return True
 
     def release(self, namespace: str, created: str | None) -> None:
-        """A creation has ended: with this workflow, or with None."""
+        """Note that a creation has ended: with this workflow, or with None."""
         counted = self._namespaces.get(namespace)
         if counted is None:
             return

@@ -1,6 +1,6 @@
-"""What `edgeagent doctor --dispatch` looks at: broker, engine, files and clock of a dispatcher, running or not.
+"""The checks of `edgeagent doctor --dispatch`: the broker, engine, files and clock of a dispatcher, running or not.
 
-Nothing is created, and nobody who runs is disturbed.
+Nothing is created, and a running dispatcher is not disturbed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from edgeagent.host.checkup import certificate_findings, connection_findings, se
 from edgeagent.mqtt.checkup import broker_findings
 from edgeagent.wire import topics
 
-# Tokens and certificates are judged by clocks: half a minute apart, those just issued are not valid yet.
+# Tokens and certificates depend on clocks: with half a minute between them, new ones are not valid yet.
 MAX_SKEW = timedelta(seconds=30)
 
 
 async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
-    """Everything about a dispatcher, as it is found; what cannot be reached takes its time-out."""
+    """All findings about a dispatcher, as they are made; an unreachable server takes its full time-out."""
     engine = config.engine
     for finding in connection_findings("broker", config.broker):
         yield finding
@@ -59,7 +59,7 @@ async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
     try:
         async with ArgoClient(settings) as client:
             await argo_engine(config, client).probe()
-            yield ok(subject, f"Argo Server {await client.check()}, and it takes our credentials")
+            yield ok(subject, f"Argo Server {await client.check()}, and it accepts our credentials")
             async for finding in workflow_findings(client, config.watched_namespaces):
                 yield finding
             async for finding in template_findings(client, config):
@@ -67,7 +67,7 @@ async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
         if skew := await _skew(settings):
             yield skew
     except EngineUnavailable as exc:
-        yield fail(subject, exc.reason, "start the server, or correct what it names in [engine]")
+        yield fail(subject, exc.reason, "start the server, or correct the setting at fault in [engine]")
     except EngineRefused as exc:
         yield fail(
             subject, f"{exc.status}: {exc.message}", "correct engine.url, or renew the token in engine.token_file"
@@ -75,7 +75,7 @@ async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
 
 
 async def _configmap_findings(config: DispatcherConfig) -> AsyncIterator[Finding]:
-    """Whether results may be written, when they are wanted; the rights are the pod's."""
+    """Whether results may be written as ConfigMaps, if that is configured; the rights are those of the pod."""
     if not config.status.configmap:
         return
     try:
@@ -91,7 +91,7 @@ async def _configmap_findings(config: DispatcherConfig) -> AsyncIterator[Finding
 
 
 async def _skew(settings: ArgoSettings) -> Finding | None:
-    """How far apart the clocks are; None when the server does not tell its time."""
+    """How far apart the clocks are; None if the server does not send its time."""
     theirs = await server_time(settings)
     if theirs is None:
         return None
@@ -99,4 +99,4 @@ async def _skew(settings: ArgoSettings) -> Finding | None:
     if apart > MAX_SKEW:
         found = f"this machine and the engine are {apart.total_seconds():.0f} s apart"
         return warn("clock", found, "have NTP set both clocks")
-    return ok("clock", "as the engine's")
+    return ok("clock", "agrees with the engine's")

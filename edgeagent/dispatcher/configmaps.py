@@ -1,15 +1,15 @@
-"""The results of workflows as ConfigMaps, for what waits for them in the cluster (contract section 7).
+"""The results of workflows as ConfigMaps, for programs in the cluster that wait for them (contract section 7).
 
 `configmap_of` makes the object. `ConfigMaps` applies those of one namespace, a few at a time, each until it is applied
-or can never be. What that means:
+or can never be:
 
 * unreachable, 401, 409, 429, 5xx: tried again with backoff, for `give_up_s` after the workflow has ended;
-* 403: the service account may not, so that another try is of no use before an operator acts;
-* 404: the namespace is gone, and the workflow with it: there is nothing left to do;
-* any other refusal: this object is not taken, the next one may be.
+* 403: the service account lacks the right, so that another try is useless before an operator acts;
+* 404: the namespace is gone, and the workflow with it: nothing is left to do;
+* any other refusal: this object is given up; the next one may be accepted.
 
-Two runs of a workflow, or two workflows with one correlation id, have the same ConfigMap: what came later is applied
-last. To apply one again does no harm: a new leader does so with those that the leader before may not have applied.
+Two runs of a workflow, or two workflows with one correlation id, share one ConfigMap: the later result is applied last.
+Applying one again does no harm: a new leader does so with those that the leader before may not have applied.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, LABEL_RUL
 
 NAME_PREFIX = "pipeline-status-"
 ARTIFACT_URL = "artifact-url"
-# About 1.5 KB each. So many may end while the API server is away, or may be new to a leader that finds no cursor.
+# The limit of what waits, at about 1.5 KB each: so many may end while the API server is away, or be new to a leader.
 MAX_WAITING = 20_000
 
 _MAX_MESSAGE_CHARS = 2000
 _MAX_URL_CHARS = 4000
-_MAX_RETRY_AFTER_S = 60.0  # nobody may put us off for longer
+_MAX_RETRY_AFTER_S = 60.0  # a server may not ask for a longer wait
 _RESULTS: Final = {"Succeeded": "success", "Failed": "failure", "Error": "error"}
 _LABELS = (LABEL_AGENT, LABEL_RULE, LABEL_CORRELATION_ID)
-# Argo marks so what it reads from its archive. The workflow itself is gone, and Kubernetes would collect the ConfigMap.
+# Argo's mark on a workflow from its archive. The workflow itself is gone, and Kubernetes would collect its ConfigMap.
 _LABEL_ARCHIVING, _ARCHIVED = "workflows.argoproj.io/workflow-archiving-status", "Persisted"
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _CONFLICT = 401, 403, 404, 409
 _WORTH_ANOTHER_TRY = frozenset({_UNAUTHORIZED, _CONFLICT})
@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 
 
 def configmap_name(workflow: Workflow) -> str:
-    """The name of a workflow's ConfigMap; "" when its correlation id cannot be a part of one."""
+    """The name of a workflow's ConfigMap; "" if its correlation id cannot be part of a name."""
     name = NAME_PREFIX + (workflow.metadata.labels or {}).get(LABEL_CORRELATION_ID, "")
     return name if is_dns_subdomain(name) else ""
 
@@ -64,12 +64,12 @@ def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
 
     Args:
         namespace: of both.
-        workflow: as the engine tells it.
+        workflow: as reported by the engine.
 
     Returns:
-        None for a workflow that has not ended, that can own nothing (archived, without a uid), that is a copy of
-        another one, whose ConfigMap it would replace, or without a name for its ConfigMap. There is no `artifact-url`
-        without an output parameter of that name, or with one longer than 4,000 characters.
+        None for a workflow that has not ended, that cannot be an owner (archived, or without a uid), that is a copy of
+        another one, whose ConfigMap it would replace, or whose ConfigMap can have no name. `artifact-url` is absent
+        without an output parameter of that name, or if its value is longer than 4,000 characters.
     """
     metadata, state = workflow.metadata, workflow.status or WorkflowStatus()
     labels = metadata.labels or {}
@@ -105,7 +105,7 @@ def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
 
 
 def _text(parameter: ArgoParameter) -> str:
-    """The value as text: a text as it is, anything else as its JSON; "" when there is none."""
+    """The value as text: a string unchanged, anything else as JSON; "" without a value."""
     value = parameter.value
     if value is None or isinstance(value, str):
         return value or ""
@@ -113,14 +113,14 @@ def _text(parameter: ArgoParameter) -> str:
 
 
 class Apply(Protocol):
-    """What is needed of the Kubernetes API's client; it raises `EngineUnavailable` or `EngineRefused`."""
+    """The operation needed of the Kubernetes client; it raises `EngineUnavailable` or `EngineRefused`."""
 
     async def apply_configmap(self, namespace: str, name: str, configmap: bytes) -> None:
-        """Create it, or make it what it is here; the whole object, as JSON."""
+        """Create the ConfigMap or update it to this; the whole object, as JSON."""
 
 
 class Patience(NamedTuple):
-    """In seconds. `base_s`, `cap_s`: the longest first and the longest wait of the backoff. `give_up_s`: see above."""
+    """In seconds. `base_s`, `cap_s`: the first and the largest bound of the backoff. `give_up_s`: see the module."""
 
     base_s: float = 1.0
     cap_s: float = 30.0
@@ -140,7 +140,7 @@ class _Job(NamedTuple):
 
 
 class _Busy:
-    """One that is being applied. `stop`: no other try is wanted. `forgotten`: nobody is to be told of its end."""
+    """A ConfigMap being applied. `stop`: make no further try. `forgotten`: do not report its end."""
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
@@ -148,10 +148,12 @@ class _Busy:
 
 
 class ConfigMaps:
-    """Those of one namespace. `run` must be running for any to be applied.
+    """Owns the ConfigMaps of one namespace that wait to be applied; `run` must be running to apply them.
+
+    The end of each is reported once, whether it was applied or given up. One that is given up is counted and logged.
 
     Attributes:
-        applied: how many the API server took.
+        applied: how many the API server accepted.
         lost: how many were given up.
     """
 
@@ -164,13 +166,13 @@ class ConfigMaps:
         max_waiting: int = MAX_WAITING,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing waits.
+        """Begin with nothing waiting.
 
         Args:
-            client: the Kubernetes API's.
-            namespace: where the workflows are.
+            client: the Kubernetes client.
+            namespace: of the workflows.
             patience: how long to try.
-            max_waiting: when more wait, the oldest is given up.
+            max_waiting: if more wait, the oldest is given up.
             now: monotonic seconds.
         """
         self.applied = 0
@@ -183,7 +185,7 @@ class ConfigMaps:
         self._waiting: OrderedDict[str, _Job] = OrderedDict()  # by name; taken from its front, as no dict likes it
         self._busy: dict[str, _Busy] = {}
         self._wanted = asyncio.Event()
-        self._told: set[str] = set()  # the troubles since something was applied
+        self._reported: set[str] = set()  # the kinds of trouble logged since a ConfigMap was last applied
 
     @property
     def pending(self) -> int:
@@ -194,15 +196,15 @@ class ConfigMaps:
         """Apply the result of a workflow that has ended.
 
         Args:
-            workflow: as the engine tells it.
-            done: called once, when nothing is left to do: it is applied, given up, or a later one has its place; at
-                once if the workflow can have no ConfigMap. Never after `clear`.
+            workflow: as reported by the engine.
+            done: called once, when nothing is left to do: the ConfigMap is applied, given up, or replaced by a later
+                one; at once if the workflow can have none. Never called after `clear`.
         """
         configmap = configmap_of(self._namespace, workflow)
         if configmap is None:
             if not configmap_name(workflow):
-                what = f"{workflow.metadata.name} gets no ConfigMap: its correlation id can be no part of a name"
-                self._tell(logging.WARNING, _UNNAMED, what)
+                what = f"{workflow.metadata.name} gets no ConfigMap: its correlation id cannot be part of a name"
+                self._report(logging.WARNING, _UNNAMED, what)
             done()
             return
         name = configmap_name(workflow)
@@ -219,7 +221,7 @@ class ConfigMaps:
         self._wanted.set()
 
     def clear(self) -> None:
-        """Forget what waits, and call no `done` of before any more: who leads next applies it."""
+        """Forget everything that waits, and call none of the earlier `done`: the next leader applies it."""
         self._waiting.clear()
         for busy in self._busy.values():
             busy.forgotten = True
@@ -233,7 +235,7 @@ class ConfigMaps:
 
     async def _work(self) -> None:
         while True:
-            # Two of one name one after another: the API server may answer in any order.
+            # Two of the same name are applied one after another: the API server may answer in any order.
             job = next((job for name, job in self._waiting.items() if name not in self._busy), None)
             if job is None:
                 self._wanted.clear()
@@ -248,7 +250,7 @@ class ConfigMaps:
                 job.done()
 
     async def _apply(self, job: _Job, stop: asyncio.Event) -> None:
-        """Try until it is applied, given up or not wanted any more."""
+        """Try until the ConfigMap is applied, given up or no longer wanted."""
         failures = 0
         while True:
             try:
@@ -268,7 +270,7 @@ class ConfigMaps:
                 return
 
     def _wait_s(self, job: _Job, error: EngineUnavailable | EngineRefused, failures: int) -> float | None:
-        """The time to the next try, None when there is none."""
+        """The seconds until the next try; None if there is none."""
         status = error.status if isinstance(error, EngineRefused) else None
         if status == _NOT_FOUND:
             return None
@@ -280,7 +282,7 @@ class ConfigMaps:
             return None
         level = logging.ERROR if status == _UNAUTHORIZED else logging.WARNING
         what = f"cannot write the results of workflows in {self._namespace!r} as ConfigMaps, retrying: {error}"
-        self._tell(level, "configmap_unavailable", what)
+        self._report(level, "configmap_unavailable", what)
         fraction = random.random()  # noqa: S311  jitter is no secret
         wait_s = full_jitter(failures, fraction, base_s=self._patience.base_s, cap_s=self._patience.cap_s)
         asked_s = error.retry_after_s if isinstance(error, EngineUnavailable) else None
@@ -289,19 +291,19 @@ class ConfigMaps:
     def _give_up(self, job: _Job, reason: str) -> None:
         self.lost += 1
         what = f"the ConfigMap {job.name} in {self._namespace!r}, and maybe others, will not be written: {reason}"
-        self._tell(logging.ERROR, "configmap_lost", what)
+        self._report(logging.ERROR, "configmap_lost", what)
 
     def _works(self) -> None:
         self.applied += 1
-        if self._told - {_UNNAMED}:
+        if self._reported - {_UNNAMED}:
             extra = {"event": "configmap_works", "namespace": self._namespace}
             log.info("results of workflows in %r are written as ConfigMaps again", self._namespace, extra=extra)
-        self._told &= {_UNNAMED}
+        self._reported &= {_UNNAMED}
 
-    def _tell(self, level: int, event: str, what: str) -> None:
-        """The first of several troubles of a kind."""
-        if event not in self._told:
-            self._told.add(event)
+    def _report(self, level: int, event: str, what: str) -> None:
+        """Log the first of several troubles of a kind."""
+        if event not in self._reported:
+            self._reported.add(event)
             log.log(level, "%s", what, extra={"event": event, "namespace": self._namespace})
 
 

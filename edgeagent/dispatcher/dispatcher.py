@@ -2,16 +2,16 @@
 
 What it promises:
 
-* A trigger is acknowledged to the broker only when the broker has taken its response. If the connection ends before,
-  the broker brings the trigger again and the engine says `duplicate`.
-* So a dispatcher may end at any moment, cancelled or killed: what it had in hand is acknowledged nowhere, and whoever
-  takes it next finds the workflow that was started, or starts it.
-* Not to take a trigger means to leave it here, unacknowledged. The broker then stops by itself, at the receive maximum.
-  So it is while the engine is away, while it does not let us in, and for those whose namespace has `max_active`
-  workflows; those of other namespaces go on until the waiting ones are all that the broker gives us.
-* A response that the broker refuses is logged, counted, and its trigger acknowledged all the same. Kept back, it would
-  not come again before the connection ends, and every later trigger would wait behind it, because acknowledgements go
-  in order. The agent, which has no response, sends it again by itself.
+* A trigger is acknowledged to the broker only after the broker has accepted its response. If the connection ends before
+  that, the broker delivers the trigger again and the engine answers `duplicate`.
+* So a dispatcher may end at any moment, cancelled or killed: triggers in progress are not acknowledged, and the next
+  dispatcher that receives one finds the workflow that was started, or starts it.
+* A trigger that cannot be started now stays here, unacknowledged. The broker then stops by itself, at the receive
+  maximum. This is so while the engine is away or refuses our credentials, and for triggers whose namespace has
+  `max_active` workflows; those of other namespaces continue until the waiting ones fill the receive maximum.
+* If the broker refuses a response, that is logged and counted, and the trigger is acknowledged all the same. Otherwise
+  it would not be delivered again before the connection ends, and every later trigger would wait behind it, because
+  acknowledgements go in order. The agent, which got no response, sends it again by itself.
 * Messages given to `send` are published again on the next connection until a broker has answered them, as long as they
   are wanted. So are the statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken.
 """
@@ -43,9 +43,9 @@ from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
 MAX_CONCURRENT = 16
-# About 400 bytes each. From half of it on no trigger is taken; the other half is for workflows already on their way.
+# About 400 bytes each. Above half of it no trigger is taken; the other half is for workflows already on their way.
 MAX_STATUSES = 50_000
-# Of one agent, for room in a namespace: half of what the broker gives us, so that others' triggers still come.
+# The limit for one agent's triggers that wait for room: half of the receive maximum, so that others' still arrive.
 MAX_WAITING_OF_ONE = PREFETCH // 2
 
 _encoder = msgspec.json.Encoder()
@@ -53,26 +53,26 @@ log = logging.getLogger(__name__)
 
 
 class LinkSharer(Protocol):
-    """Who shares the dispatcher's connection: the publisher of statuses. None of the first three may block or raise."""
+    """A part that shares the dispatcher's connection: the publisher of statuses. Only `drain` may block or raise."""
 
     def on_up(self) -> None:
-        """Connected and subscribed."""
+        """Note that the connection is up and subscribed."""
 
     def on_down(self) -> None:
-        """The connection ended, or an attempt at one failed."""
+        """Note that the connection ended, or that an attempt failed."""
 
     def on_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Take one's own, which must be at QoS 0, and return the others.
+        """Take the messages that are for this part, which must be at QoS 0, and return the others.
 
-        At QoS 1 they would wait while as many triggers are here as the broker may send.
+        At QoS 1 they would wait while the dispatcher holds as many triggers as the broker may send.
         """
 
     async def drain(self) -> None:
-        """Hand over to `Dispatcher.send` what is still to be told."""
+        """Pass what is still to be published to `Dispatcher.send`."""
 
 
 class Dispatcher:
-    """One dispatcher; the `LinkOwner` of its broker connection. `run` must be running for anything to be answered."""
+    """Owns the triggers received and not acknowledged; the `LinkOwner` of its connection. `run` must be running."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class Dispatcher:
         """A dispatcher without a connection.
 
         Args:
-            engine: what starts the workflows.
-            policy: who may start what.
-            bind_agent: take the agent from the topic and refuse every other.
-            max_concurrent: how many triggers are in hand at once; see `Shares` for who has them.
-            max_active: how many unfinished workflows a namespace may have, as far as `capacity` is told of them.
-            watched: the namespaces of which it is told.
-            max_statuses: how many status messages of `report` are kept for a broker that does not take them.
+            engine: the engine that starts the workflows.
+            policy: decides who may start what.
+            bind_agent: take the agent from the topic and refuse a message that names another one.
+            max_concurrent: how many triggers are in progress at once; `Shares` divides them among the agents.
+            max_active: how many unfinished workflows a namespace may have, as far as `capacity` knows of them.
+            watched: the namespaces that `capacity` is kept up to date for.
+            max_statuses: how many status messages of `report` are kept for a broker that does not accept them.
             hold_s: how long a trigger is held while the engine does not answer.
         """
         self._engine = engine
@@ -103,9 +103,9 @@ class Dispatcher:
         self._bind_agent = bind_agent
         self._shares = Shares(max_concurrent)
         self._max_statuses = max_statuses
-        self._starter = Starter(engine, opened=self._look_again, hold_s=hold_s)
-        self.capacity = Capacity(max_active, watched, changed=self._look_again)
-        self._told_full: set[str] = set()
+        self._starter = Starter(engine, opened=self._recheck, hold_s=hold_s)
+        self.capacity = Capacity(max_active, watched, changed=self._recheck)
+        self._reported_full: set[str] = set()
         self._intake = Intake()
         self._numbered = 0
         self._outgoing = SendQueue(max_statuses)
@@ -120,11 +120,11 @@ class Dispatcher:
         self._stats = DispatcherStats()
 
     def share_with(self, listener: LinkSharer) -> None:
-        """Tell this one, too, what the link tells. To be called before the connection is made."""
+        """Notify this part of the link's events too. Must be called before the connection is made."""
         self._listener = listener
 
     def stats(self) -> DispatcherStats:
-        """The counters at this moment; a copy."""
+        """A copy of the counters at this moment."""
         return msgspec.structs.replace(
             self._stats,
             answered=dict(self._stats.answered),
@@ -133,7 +133,7 @@ class Dispatcher:
             waiting=self._intake.waiting,
         )
 
-    # What the link tells.
+    # Called by the link.
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """See `LinkOwner`."""
@@ -159,7 +159,7 @@ class Dispatcher:
         if self._listener is not None:
             messages = self._listener.on_messages(messages)
         if self._draining:
-            return  # not acknowledged, so that they come again, to us or to another dispatcher
+            return  # not acknowledged, so they are delivered again, here or to another dispatcher
         self._stats.received += len(messages)
         for message in messages:
             self._intake.add(sender(message, bind_agent=self._bind_agent), message)
@@ -185,13 +185,13 @@ class Dispatcher:
         if self._link is not None and done:
             self._link.acknowledge(done)
         self._publish()
-        self._look_again()
+        self._recheck()
 
     def on_room(self) -> None:
         """See `LinkOwner`."""
         self._publish()
 
-    # What is to be told.
+    # Publishing for other parts.
 
     def send(
         self,
@@ -202,27 +202,27 @@ class Dispatcher:
         on_taken: Callable[[PublishOutcome], None] | None = None,
         wanted: Callable[[], bool] | None = None,
     ) -> None:
-        """Publish a message at QoS 1, behind the responses, on this connection or on the next ones.
+        """Publish a message at QoS 1, behind the responses, on this connection or on a later one.
 
-        It is dropped only when it is not wanted any more: who calls bounds what is outstanding.
+        It is dropped only when it is no longer wanted: the caller must bound the number of messages outstanding.
 
         Args:
-            topic: where to.
-            payload: JSON; or nothing, which clears what is retained on the topic.
+            topic: the topic.
+            payload: JSON; empty to clear the topic's retained message.
             retain: whether the broker keeps it.
             on_taken: called once with the broker's answer, which may be a refusal.
-            wanted: asked each time before it goes out; once it has said False, nothing is published and nothing told.
+            wanted: called before each publication; after a False nothing is published and `on_taken` is not called.
         """
         self._outgoing.add_message(topic, payload, retain=retain, on_taken=on_taken, wanted=wanted)
         self._publish_soon()
 
     def report(self, changes: Sequence[Status]) -> None:
-        """Publish changes of status, for monitoring and for the gateway that each workflow belongs to."""
+        """Publish status changes, for monitoring and for the gateway that each workflow belongs to."""
         self._add_statuses((topic, change) for change in changes for topic in topics.status_topics(change.agent))
         self._publish()
 
-    def _add_statuses(self, told: Iterable[tuple[str, Status]]) -> None:
-        dropped = sum(not self._outgoing.add_status(topic, _encoder.encode(status)) for topic, status in told)
+    def _add_statuses(self, statuses: Iterable[tuple[str, Status]]) -> None:
+        dropped = sum(not self._outgoing.add_status(topic, _encoder.encode(status)) for topic, status in statuses)
         if dropped:
             self._stats.statuses_dropped += dropped
             log.error(
@@ -232,25 +232,26 @@ class Dispatcher:
                 extra={"event": "status_dropped", "dropped": dropped},
             )
 
-    # Life.
+    # Running and stopping.
 
     async def run(self) -> None:
-        """Take triggers to the engine, each agent's in order, at most `max_concurrent` at once, until cancelled."""
+        """Start the triggers' workflows until cancelled: each agent's in order, at most `max_concurrent` at once."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._starter.run())
             while True:
                 while (trigger := self._next()) is not None:
                     if ready := trigger if isinstance(trigger, Ready) else self._checked(trigger):
-                        self._take_in_hand(ready, group)
+                        self._take(ready, group)
                 self._work.clear()
                 self._settled.set()
                 await self._work.wait()
 
     async def drain(self) -> None:
-        """Take no more triggers; return when those received are answered and the broker has everything.
+        """Take no more triggers; return when those received are answered and the broker has accepted everything.
 
-        What cannot be answered now, because the engine is away or the namespace is full, is left to the broker. Without
-        a connection it returns as soon as the engine has nothing more to tell: nothing can be delivered then.
+        Triggers that cannot be answered now, because the engine is away or the namespace is full, are left to the
+        broker. Without a connection it returns as soon as the engine has nothing left to report, since nothing can be
+        delivered.
         """
         self._draining = True
         self._starter.stop_holding()
@@ -270,20 +271,20 @@ class Dispatcher:
             self._settled.clear()
             await self._settled.wait()
 
-    def _look_again(self) -> None:
-        """Something has changed: more may be taken, or be done."""
+    def _recheck(self) -> None:
+        """Check again whether triggers may be taken or `drain` is done, because something has changed."""
         self._work.set()
         self._settled.set()
-        for namespace in [name for name in self._told_full if self.capacity.is_relaxed(name)]:
+        for namespace in [name for name in self._reported_full if self.capacity.is_relaxed(name)]:
             if not self._intake.waits_in(namespace):
-                self._told_full.discard(namespace)
+                self._reported_full.discard(namespace)
                 extra = {"event": "namespace_relaxed", "namespace": namespace}
                 log.info("namespace %s has room for more workflows again", namespace, extra=extra)
 
-    # One trigger.
+    # Handling one trigger.
 
     def _next(self) -> Message | Ready | None:
-        """What is to be taken now, if anything may be."""
+        """The next trigger to handle, if one may be handled now."""
         if self._shares.full or not self._starter.takes or 2 * self._outgoing.statuses >= self._max_statuses:
             return None
         found = self._intake.next(self.capacity.has_room, self._shares.next)
@@ -294,7 +295,7 @@ class Dispatcher:
         return trigger
 
     def _checked(self, message: Message) -> Ready | None:
-        """Check one message; None when it is answered, or left unanswered, without the engine."""
+        """Check one message; None if it was answered, or left unanswered, without the engine."""
         checked = check(message, bind_agent=self._bind_agent)
         decided = self._policy.decide(checked.result) if isinstance(checked.result, Order) else checked.result
         if isinstance(decided, Unbound) and decided.trigger_topic:
@@ -307,7 +308,7 @@ class Dispatcher:
         self._answer(message, checked, decided)
         return None
 
-    def _take_in_hand(self, trigger: Ready, group: asyncio.TaskGroup) -> None:
+    def _take(self, trigger: Ready, group: asyncio.TaskGroup) -> None:
         if self.capacity.reserve(trigger.order.namespace):
             self._shares.take(trigger.order.agent)
             group.create_task(self._start(trigger, self._connections))
@@ -315,7 +316,7 @@ class Dispatcher:
             self._wait_for_room(trigger)
 
     async def _start(self, trigger: Ready, connection: int) -> None:
-        """Have the engine decide and answer, unless the trigger's connection has ended since."""
+        """Start the trigger's workflow and answer, unless the trigger's connection has ended since."""
         order = trigger.order
         outcome: Outcome | None = None
         try:
@@ -323,9 +324,9 @@ class Dispatcher:
         finally:
             self._shares.give_back(order.agent)
             self.capacity.release(order.namespace, outcome.workflow_id if isinstance(outcome, Created) else None)
-            self._look_again()
+            self._recheck()
         if not self._is_up(connection):
-            return  # the broker brings it again, and the engine knows it then
+            return  # the broker delivers it again, and by then the engine knows the workflow
         if outcome is not None:
             self._answer(trigger.message, trigger.checked, outcome)
         elif not self._draining:
@@ -343,8 +344,8 @@ class Dispatcher:
             self._answer(trigger.message, trigger.checked, Crowded(f"{full}, and {MAX_WAITING_OF_ONE} triggers wait"))
             return
         self._intake.wait(trigger)
-        if namespace not in self._told_full:
-            self._told_full.add(namespace)
+        if namespace not in self._reported_full:
+            self._reported_full.add(namespace)
             log.warning(
                 "namespace %s has engine.max_active unfinished workflows: its triggers wait until some end",
                 namespace,
@@ -371,8 +372,8 @@ class Dispatcher:
         log.debug("trigger on %s answered", message.topic, extra=extra)
         self._outgoing.add_response(checked.reply_topic, response, message)
         if isinstance(outcome, Duplicate) and outcome.status is not None:
-            # What was told of it meanwhile the sender may have missed. It goes to him alone: it was read some time ago,
-            # and the leader may have told more by now. An agent knows that a run only goes forward.
+            # The sender may have missed earlier statuses. This one goes to the sender alone: it was read a while ago,
+            # and the leader may have published newer ones by now. An agent ignores a status that goes back.
             self._add_statuses([(topics.status_topics(outcome.status.agent)[-1], outcome.status)])
         self._publish_soon()
 
@@ -388,7 +389,7 @@ class Dispatcher:
     # Publishing.
 
     def _publish_soon(self) -> None:
-        """Publish when the loop comes round: in one write what an engine that does not suspend has answered."""
+        """Publish in the loop's next turn: one write for all the answers of an engine that does not suspend."""
         if not self._publish_scheduled:
             self._publish_scheduled = True
             asyncio.get_running_loop().call_soon(self._publish)

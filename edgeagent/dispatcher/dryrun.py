@@ -1,7 +1,7 @@
-"""The dry-run engine: answers and walks the states of a workflow without starting anything.
+"""The dry-run engine: it answers and reports a workflow's states without starting anything.
 
-For commissioning a gateway and for the demo. What it knows is in the memory of this process: after a restart, and for
-another dispatcher, every name is free.
+It serves to commission a gateway, and the demo. Its state is in this process's memory: after a restart, and for another
+dispatcher, every name is free.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ STEP_S = 0.3
 MAX_NAMES = 100_000
 _MAX_PROBLEMS = 3  # as many as a sender reads at once
 
-# What Kubernetes makes of generateName: the base cut to 58 characters, and 5 of these.
+# How Kubernetes completes generateName: the base is cut to 58 characters, and 5 of these are added.
 GENERATED_BASE_CHARS = 58
 GENERATED_SUFFIX_CHARS = 5
 _SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
@@ -36,7 +36,7 @@ _STEPS: tuple[tuple[_Phase, str], ...] = (("Pending", "0%"), ("Running", "50%"),
 
 
 class _Walk(msgspec.Struct, gc=False):
-    """A workflow on its way, or at its end: whose it is and the step that comes next."""
+    """A simulated workflow: its identity, and the step that comes next."""
 
     namespace: str
     workflow_id: str
@@ -48,7 +48,7 @@ class _Walk(msgspec.Struct, gc=False):
 
 
 class Walks:
-    """All workflows on their way, in one heap. Pure: the time comes in, the changes of status come out."""
+    """Owns all simulated workflows that have not ended. Pure: takes times, returns the status changes."""
 
     def __init__(self, step_s: float) -> None:
         self._step_s = step_s
@@ -60,17 +60,17 @@ class Walks:
 
     @property
     def next_due_s(self) -> float | None:
-        """The monotonic time of the next change, None when there is none."""
+        """The monotonic time of the next change; None if there is none."""
         return self._heap[0][0] if self._heap else None
 
     def start(self, order: Order, workflow_id: str, now_s: float) -> _Walk:
-        """Begin a walk: its first change comes one step from now."""
+        """Begin a simulated workflow: its first change is due in one step."""
         walk = _Walk(order.namespace, workflow_id, order.agent, order.correlation_id)
         self._push(walk, now_s)
         return walk
 
     def due(self, now_s: float, wall_s: float) -> list[Status]:
-        """The changes that are due at the monotonic time `now_s`; `wall_s` (Unix time) is written into them."""
+        """The changes due at the monotonic time `now_s`; `wall_s` (Unix seconds) is written into them."""
         changes: list[Status] = []
         while self._heap and self._heap[0][0] <= now_s:
             due_s, _, walk = heapq.heappop(self._heap)
@@ -80,12 +80,12 @@ class Walks:
         return changes
 
     def _push(self, walk: _Walk, now_s: float) -> None:
-        self._count += 1  # a tie-breaker: of two that are due at once the older goes first
+        self._count += 1  # a tie-breaker: of two due at the same time the older goes first
         heapq.heappush(self._heap, (now_s + self._step_s, self._count, walk))
 
 
 class DryRun:
-    """An `Engine` that starts nothing."""
+    """An `Engine` that simulates workflows. It never starts anything."""
 
     dry_run = True
 
@@ -96,8 +96,8 @@ class DryRun:
 
         Args:
             step_s: seconds from one state to the next.
-            max_names: how many workflow names are remembered; the oldest is forgotten, and then free again.
-            wall: the wall clock, Unix time in seconds.
+            max_names: how many workflow names are remembered; the oldest is forgotten, and is free again.
+            wall: the wall clock, Unix seconds.
         """
         self._walks = Walks(step_s)
         self._max_names = max_names
@@ -108,7 +108,7 @@ class DryRun:
         self._finished.set()
 
     async def create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
-        """Remember the workflow and start its walk, unless the engine would refuse it."""
+        """Remember the workflow and begin its simulation, unless a real engine would refuse it."""
         if problems := [f"{path or 'workflow'} {reason}" for path, reason in _first_problems(order)]:
             return Invalid("; ".join(problems))
         workflow_id = order.name or _generated(order.generate_name)
@@ -126,14 +126,14 @@ class DryRun:
         return Created(workflow_id)
 
     async def run(self, report: Callable[[Sequence[Status]], None]) -> None:
-        """Report every walk's changes when they are due, until cancelled. Sleeps while there is no walk."""
+        """Report every change when it is due, until cancelled. Sleeps while no workflow is simulated."""
         loop = asyncio.get_running_loop()
         while True:
             if changes := self._walks.due(loop.time(), self._wall()):
                 report(changes)
             next_due_s = self._walks.next_due_s
             if next_due_s is not None:
-                # Every walk takes the same steps, so one that starts now is never due before those on their way.
+                # Every workflow takes the same steps, so a new one is never due before those already begun.
                 await asyncio.sleep(max(0.0, next_due_s - loop.time()))
                 continue
             self._finished.set()
@@ -141,10 +141,10 @@ class DryRun:
             await self._started.wait()
 
     async def probe(self) -> None:
-        """It is always there."""
+        """Return at once: this engine is always available."""
 
     async def drain(self) -> None:
-        """Return when every walk has come to its end: nobody else could tell it."""
+        """Return when every simulated workflow has ended: no other process could report its end."""
         await self._finished.wait()
 
 
@@ -164,7 +164,7 @@ def _advance(walk: _Walk, wall_s: float) -> Status:
 
 
 def _status(walk: _Walk) -> Status:
-    """How it is after its last step."""
+    """The status after the walk's last step."""
     phase, progress = _STEPS[walk.step - 1]
     return Status(
         namespace=walk.namespace,

@@ -1,4 +1,4 @@
-"""The engine's interface: what the dispatcher needs of whatever starts workflows."""
+"""The engine's interface: the operations that the dispatcher needs of anything that starts workflows."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 class Order(msgspec.Struct, frozen=True):
     """A checked trigger: one workflow to start.
 
-    `name` is empty when only `generate_name` is given; then each call starts another workflow. `attempt` is 1 when
-    this is known to be the first, 0 when it is not known. `template` is the name of the workflow template referred to,
-    empty for an inline workflow; `cluster_scope`: it belongs to no namespace. `workflow` carries namespace, name and
-    the labels of agent and correlation id; it is shared, not to be changed.
+    `name` is empty if only `generate_name` is given; each call then starts another workflow. `attempt` is 1 if this is
+    known to be the first, 0 if that is not known. `template` is the name of the workflow template referred to, empty
+    for an inline workflow; `cluster_scope`: that template belongs to no namespace. `workflow` has the namespace, the
+    name, and the labels of agent and correlation id; it is shared and must not be changed.
     """
 
     namespace: str
@@ -30,7 +30,7 @@ class Order(msgspec.Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """Starts workflows."""
+    """Starts workflows: a named one once, however often its order comes."""
 
     @property
     def dry_run(self) -> bool:
@@ -39,8 +39,8 @@ class Engine(Protocol):
     async def create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
         """Start the workflow, or find that it was started before.
 
-        When the call is cancelled, or raises `EngineUnavailable`, the workflow may have been started; the same order
-        again tells, unless it has no name.
+        If the call is cancelled or raises `EngineUnavailable`, the workflow may have been started; the same order
+        again shows whether it was, unless it has no name.
 
         Raises:
             EngineUnavailable: the engine cannot be reached or cannot answer now.
@@ -48,12 +48,12 @@ class Engine(Protocol):
         """
 
     async def probe(self) -> None:
-        """Return when the engine is there and lets us in.
+        """Return if the engine is available and accepts our credentials.
 
         Raises:
             EngineUnavailable: it cannot be reached or cannot answer now.
-            EngineRefused: it does not let us in (401), or what answers is no engine.
+            EngineRefused: it refuses our credentials (401), or the server is not an engine.
         """
 
     async def drain(self) -> None:
-        """Return when everything that only this process knows has been reported."""
+        """Return when everything known only to this process has been reported."""

@@ -1,16 +1,16 @@
-"""Whether triggers are taken to the engine: a state machine. Pure: values and a time in, the new state out.
+"""Whether triggers are taken to the engine: a state machine. Pure: takes values and a time, returns the new state.
 
     open ──unavailable──▶ holding ──unavailable for hold_s──▶ closed
      ▲                       │ answered                          │ unauthorized, from any state
      ├───────────────────────┘                                   ▼
      └──────── answered, or a probe succeeds ◀── closed    unauthorized ── only a probe that succeeds ──▶ open
 
-* **open**, **holding**: triggers are taken. While holding, those in hand are tried again.
-* **closed**: none is taken. Those that were in hand have been answered with 503, or soon are.
-* **unauthorized**: none is taken and none is answered. An answer to a request that was on its way does not open it:
-  it may have gone out with the old token.
+* **open**, **holding**: triggers are taken. While holding, those in progress are tried again.
+* **closed**: no trigger is taken. Those that were in progress have been answered with 503, or soon are.
+* **unauthorized**: no trigger is taken or answered. An answer to a request that was already under way does not open the
+  gate: the request may have used the old token.
 
-An order whose creation always fails, while those of others succeed, never closes the gate: each success begins anew.
+An order whose creation always fails, while those of others succeed, never closes the gate: each success resets it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from enum import StrEnum
 
 from edgeagent.common.backoff import full_jitter
 
-# Contract section 7: how long an order is tried again before it is given back, and before no more are taken.
+# Contract section 7: how long an order is tried again before it is given back, and before the gate closes.
 HOLD_S = 30.0
 PROBE_BASE_S = 1.0
 PROBE_CAP_S = 30.0
 
 
 class GateState(StrEnum):
-    """Where the gate stands."""
+    """The states of the gate."""
 
     OPEN = "open"
     HOLDING = "holding"
@@ -35,9 +35,9 @@ class GateState(StrEnum):
 
 
 class Gate:
-    """The gate before one engine. Each method that may change the state returns the new one, or None when it stays.
+    """The gate before one engine. Each method that may change the state returns the new one, or None if it stays.
 
-    `now_s` is a monotonic time, `fraction` a random number from 0 to 1 that spreads the probes of many dispatchers.
+    `now_s` is a monotonic time; `fraction`, a random number from 0 to 1, spreads the probes of many dispatchers.
     """
 
     def __init__(self, hold_s: float = HOLD_S) -> None:
@@ -50,7 +50,7 @@ class Gate:
 
     @property
     def state(self) -> GateState:
-        """Where it stands."""
+        """The present state."""
         return self._state
 
     @property
@@ -60,20 +60,20 @@ class Gate:
 
     @property
     def next_probe_s(self) -> float | None:
-        """When the engine is to be probed next, None while triggers are taken: they are the probe."""
+        """When to probe the engine next; None while triggers are taken, which serve as probes."""
         return self._next_probe_s
 
     def answered(self) -> GateState | None:
-        """The engine has answered an order, whatever it said."""
+        """Note that the engine has answered an order, whatever the answer."""
         if self._state in {GateState.OPEN, GateState.UNAUTHORIZED}:
             return None
         return self._to(GateState.OPEN)
 
     def unavailable(self, now_s: float, fraction: float) -> GateState | None:
-        """The engine has not answered an order, or not as an engine does."""
+        """Note that the engine has not answered an order, or not as an engine does."""
         if not self.takes:
             return None
-        # Between two failures so far apart nobody asked: the first does not tell how long the second has lasted.
+        # No order was tried between two failures so far apart: the first does not show how long the second has lasted.
         if self._state is GateState.OPEN or now_s - self._unavailable_last_s > self._hold_s:
             self._unavailable_since_s = now_s
         self._unavailable_last_s = now_s
@@ -82,20 +82,20 @@ class Gate:
         return self._close(GateState.CLOSED, now_s, fraction)
 
     def unauthorized(self, now_s: float, fraction: float) -> GateState | None:
-        """The engine refused our credentials, of an order or of a probe."""
+        """Note that the engine refused our credentials, for an order or for a probe."""
         if self._state is GateState.CLOSED:
-            return self._to(GateState.UNAUTHORIZED)  # the probes go on as they were
+            return self._to(GateState.UNAUTHORIZED)  # the probes continue as scheduled
         if self._state is GateState.UNAUTHORIZED:
             return None
         return self._close(GateState.UNAUTHORIZED, now_s, fraction)
 
     def probe_failed(self, now_s: float, fraction: float) -> None:
-        """A probe was in vain: the next one comes later."""
+        """Note that a probe failed: the next one comes later."""
         self._probes_failed += 1
         self._next_probe_s = now_s + full_jitter(self._probes_failed, fraction, base_s=PROBE_BASE_S, cap_s=PROBE_CAP_S)
 
     def probe_succeeded(self) -> GateState | None:
-        """The engine is there and lets us in."""
+        """Note that the engine is available and accepts our credentials."""
         return self._to(GateState.OPEN)
 
     def _close(self, state: GateState, now_s: float, fraction: float) -> GateState | None:

@@ -1,6 +1,6 @@
-"""The triggers that were received and are not yet in hand. Pure bookkeeping of one connection.
+"""The triggers of one connection that were received and are not yet in progress. Pure bookkeeping.
 
-Nothing here is acknowledged: the broker sends no more once as many as the receive maximum are here or in hand.
+None of them is acknowledged: the broker sends no more once the receive maximum is reached, here and in progress.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _T = TypeVar("_T")
 
 
 class Ready(msgspec.Struct, frozen=True, gc=False):
-    """A trigger that was checked and allowed, and waits until the engine or its namespace takes it.
+    """A trigger that was checked and allowed, and waits until the engine or its namespace can take it.
 
-    `number` rises from one trigger to the next that is received.
+    `number` rises from each received trigger to the next.
     """
 
     number: int
@@ -31,7 +31,7 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
 
 
 class Intake:
-    """By agent and in order of arrival: messages, and those that wait for the engine or their namespace."""
+    """Owns, by agent and in order of arrival, the messages not yet checked and the triggers that wait."""
 
     def __init__(self) -> None:
         self._received: dict[str, deque[Message]] = {}
@@ -42,42 +42,42 @@ class Intake:
 
     @property
     def waiting(self) -> int:
-        """How many wait for the engine or for room in their namespace."""
+        """How many triggers wait for the engine or for room in their namespace."""
         return sum(len(queue) for queues in self._waiting.values() for queue in queues.values())
 
     def waiting_of(self, agent: str) -> int:
-        """How many of them are this agent's."""
+        """How many of them belong to this agent."""
         return sum(len(queues[agent]) for queues in self._waiting.values() if agent in queues)
 
     def waits_in(self, namespace: str) -> bool:
-        """Whether some wait for room there."""
+        """Whether any trigger waits for room in this namespace."""
         return namespace in self._waiting
 
     def add(self, agent: str, message: Message) -> None:
-        """This was received, as it seems from this agent."""
+        """Add a message that was received, apparently from this agent."""
         self._received.setdefault(agent, deque()).append(message)
 
     def wait(self, trigger: Ready) -> None:
-        """Keep one for later. What was in hand already goes before what was received after it."""
+        """Keep a trigger for later. One that was in progress before goes ahead of those received after it."""
         queue = self._waiting.setdefault(trigger.order.namespace, {}).setdefault(trigger.order.agent, deque())
-        place = len(queue)
-        while place and queue[place - 1].number > trigger.number:
-            place -= 1
-        queue.insert(place, trigger)
+        index = len(queue)
+        while index and queue[index - 1].number > trigger.number:
+            index -= 1
+        queue.insert(index, trigger)
 
     def next(
         self, has_room: Callable[[str], bool], choose: Callable[[Iterable[str]], str | None]
     ) -> tuple[str, Message | Ready] | None:
-        """The next to take in hand, with its agent: one that has waited and may go on now, else the one received first.
+        """The next one to handle, with its agent: a waiting trigger that may go on now, otherwise a received message.
 
         Args:
             has_room: whether a namespace takes one more.
-            choose: whose turn it is among these agents, None: nobody's.
+            choose: picks one of these agents, or None if none may have another trigger in progress.
         """
         open_to = {
             agent: namespace for namespace, queues in self._waiting.items() if has_room(namespace) for agent in queues
         }
-        agent = choose(dict.fromkeys((*open_to, *self._received)))  # in order of arrival: of equals the first goes
+        agent = choose(dict.fromkeys((*open_to, *self._received)))  # in order of arrival, which decides between equals
         if agent is None:
             return None
         if (namespace := open_to.get(agent)) is None:
@@ -89,11 +89,11 @@ class Intake:
         return agent, trigger
 
     def forget_waiting(self) -> None:
-        """Those that wait are left to the broker."""
+        """Leave the waiting triggers to the broker."""
         self._waiting.clear()
 
     def clear(self) -> None:
-        """The connection has ended: the broker brings all of them again."""
+        """Forget everything: the connection has ended, and the broker delivers all of it again."""
         self._received.clear()
         self._waiting.clear()
 

@@ -1,4 +1,4 @@
-"""The dispatcher's counters as Prometheus reads them (text format 0.0.4). Pure."""
+"""The dispatcher's counters in Prometheus's text format 0.0.4. Pure."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ PREFIX = "edgeagent_dispatch_"
 
 
 class _Metric(NamedTuple):
-    """`name` stands behind `PREFIX`; one that ends in `_total` is a counter, any other a gauge."""
+    """`name` follows `PREFIX`; a name that ends in `_total` is a counter's, any other a gauge's."""
 
     name: str
     help: str
 
 
-# By the fields of the two Structs; those not here have labels.
+# By the names of the two Structs' fields; fields that are not here have labels.
 _DISPATCHER = {
     "received": _Metric("received_total", "Messages received as triggers."),
-    "unanswerable": _Metric("unanswerable_total", "Messages that are no triggers and tell nobody to answer."),
+    "unanswerable": _Metric("unanswerable_total", "Messages that are no triggers and name no sender to answer."),
     "duplicates": _Metric("duplicates_total", "Responses that say that the workflow was there already."),
     "unheard": _Metric("unheard_total", "Responses to whose topic nobody subscribed."),
     "refused": _Metric("refused_total", "Messages that the broker refused."),
@@ -48,7 +48,7 @@ _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are
 
 
 def metrics_text(stats: DispatcherStats, statuses: StatusesStats | None) -> str:
-    """Everything that is counted; without `statuses` what the dispatcher itself counts."""
+    """Every counter; without `statuses`, only those of the dispatcher itself."""
     lines = [*_plain(_DISPATCHER, stats)]
     lines += _family(_ANSWERED, ((f'{{code="{code}"}}', count) for code, count in sorted(stats.answered.items())))
     lines += _family(_GATE, ((f'{{state="{state}"}}', state is stats.gate) for state in GateState))

@@ -1,4 +1,4 @@
-"""What is known and told of one namespace: between its watcher and the publisher."""
+"""What is known and published of one namespace: the link between its watcher and the publisher."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from edgeagent.wire.messages import Status
 
 
 class Active(Protocol):
-    """Who counts the unfinished workflows of each namespace."""
+    """Counts the unfinished workflows of each namespace."""
 
     def started(self, namespace: str, name: str) -> None:
-        """This one is unfinished; it was not known before, or runs again."""
+        """Note that this workflow is unfinished: newly seen, or running again."""
 
     def finished(self, namespace: str, name: str) -> None:
-        """This one has ended or is gone. It may be told more than once."""
+        """Note that this workflow has ended or is gone. May be called more than once."""
 
     def listed(self, namespace: str, names: Collection[str]) -> None:
-        """These are all unfinished ones: the engine has just been asked."""
+        """Note that these are all unfinished workflows: the engine has just listed them."""
 
 
 class WatchTimes(NamedTuple):
     """In seconds.
 
-    `tick_s`: between two looks at what is due. `cursor_s`: between two cursors. `hold_s`: how long the cursor stands
-    still after everything was listed. A watch that begins brings what exists in no order: until it has done so, a
-    leader that comes after us must not take for told what had not yet come to us. `deleted_kept_s`: how long a follower
-    remembers a deleted workflow; whoever leads has told it by then. `blind_s`: how long the engine may tell nothing
-    before somebody else is to lead.
+    `tick_s`: between two checks of what is due. `cursor_s`: between two cursors. `hold_s`: how long the cursor does not
+    move after everything was listed. A new watch first sends every existing workflow, in no order: until it is done,
+    the cursor must not make the next leader believe that a workflow not yet seen was published. `deleted_kept_s`: how
+    long a follower remembers a deleted workflow; the leader has published it by then. `blind_s`: how long the engine
+    may be silent before another dispatcher should lead.
     """
 
     tick_s: float = 1.0
@@ -51,7 +51,7 @@ DEFAULT_PACE = WatchTimes()
 
 
 class _Part(Enum):
-    """What is to be done about the end of a run before the cursor may pass it."""
+    """What must be done about the end of a run before the cursor may pass it."""
 
     STATUS = "published"
     CONFIGMAP = "applied"
@@ -61,7 +61,10 @@ _Run = tuple[str, str | None]  # the workflow's name and when the run began
 
 
 class Namespace:
-    """One namespace, the `Sink` of its watcher."""
+    """Owns one namespace's progress and cursor; the `Sink` of its watcher.
+
+    While it leads, the cursor never passes a final status that the broker has not answered for.
+    """
 
     def __init__(
         self,
@@ -77,19 +80,19 @@ class Namespace:
         settled: Callable[[], None],
         configmaps: ConfigMaps | None = None,
     ) -> None:
-        """Nothing known.
+        """Begin with no workflow known.
 
         Args:
-            name: of the namespace.
+            name: the namespace.
             put: takes each status that is due.
             send: publishes the cursor.
-            cursor_topic: where it is kept.
-            active: counts what is unfinished.
+            cursor_topic: the cursor's topic.
+            active: counts the unfinished workflows.
             pace: how often and how long.
             now: monotonic seconds.
             wall: Unix seconds.
-            settled: told when the broker has answered a cursor, and when a ConfigMap is done.
-            configmaps: applies the result of each workflow that ends while we lead; None: nobody wants them.
+            settled: called when the broker has answered a cursor, and when a ConfigMap is done.
+            configmaps: applies the result of each workflow that ends while we lead; None if that is not configured.
         """
         self.name = name
         self._progress = WorkflowProgress(name)
@@ -110,10 +113,10 @@ class Namespace:
 
     @property
     def cursor_is_out(self) -> bool:
-        """Whether the broker has a cursor to answer."""
+        """Whether the broker has not yet answered a cursor."""
         return self._cursors_out > 0
 
-    # What the watcher tells; see `Sink`.
+    # Called by the watcher; see `Sink`.
 
     def seen(self, workflow: Workflow) -> None:
         """See `Sink`."""
@@ -154,16 +157,16 @@ class Namespace:
         """See `Sink`."""
         self._whole_from_s = math.inf
 
-    def looked(self, *, everything: bool) -> None:
+    def listed(self, *, everything: bool) -> None:
         """See `Sink`."""
         if everything:
             self._whole_from_s = self._now() + self._pace.hold_s
         self._active.listed(self.name, tuple(self._progress.unfinished()))
 
-    # What the leader does.
+    # Called by the leader.
 
     def lead(self, cursor_s: float | None) -> None:
-        """Put the status of everything unfinished; what finished since the cursor follows when it is seen again."""
+        """Put the status of every unfinished workflow; those finished since the cursor follow as they are seen."""
         self._forget_configmaps()
         self._whole_from_s = math.inf
         self._kept_s = cursor_s
@@ -171,24 +174,24 @@ class Namespace:
             self._put(status)
 
     def follow(self) -> None:
-        """Put nothing any more."""
+        """Put no status any more."""
         self._forget_configmaps()
         self._progress.follow()
 
     def taken(self, status: Status) -> None:
-        """The broker has answered for a status that was put."""
+        """Note that the broker has answered for a status that was put."""
         if status.status in FINAL:
             self._part_done((status.workflow_id, status.started_at), _Part.STATUS)
 
     def tick(self) -> None:
-        """While we lead: put what had to wait, and publish the cursor when it is time."""
+        """As the leader, put the statuses that had to wait, and publish the cursor when it is due."""
         for status in self._progress.due(self._now()):
             self._put(status)
         if self._now() - self._moved_s >= self._pace.cursor_s:
             self.keep_cursor()
 
     def keep_cursor(self) -> None:
-        """Publish the cursor if it has moved, and if nothing that finished before it can be missing."""
+        """Publish the cursor if it has moved, and if no workflow that finished before it can be missing."""
         if self._now() < self._whole_from_s or self._cursors_out:
             return
         self._moved_s = self._now()
@@ -199,7 +202,7 @@ class Namespace:
             self._send(self._cursor_topic, cursor_payload(cursor_s), retain=True, on_taken=self._cursor_taken)
 
     def forget_deleted(self) -> None:
-        """While somebody else leads: forget the deleted workflows that it has told."""
+        """As a follower, forget the deleted workflows that the leader has published."""
         self._progress.forget_deleted(self._now() - self._pace.deleted_kept_s)
 
     def _apply(self, configmaps: ConfigMaps, workflow: Workflow, run: _Run) -> None:
@@ -211,7 +214,7 @@ class Namespace:
         self._settled()
 
     def _part_done(self, run: _Run, part: _Part) -> None:
-        """One more thing is done about the end of a run; after the last one the cursor may pass it."""
+        """Note that one more thing is done about the end of a run; after the last one the cursor may pass it."""
         left = self._parts.get(run, set())
         left.discard(part)
         if not left:

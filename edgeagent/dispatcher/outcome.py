@@ -1,4 +1,4 @@
-"""What becomes of a trigger, as data, and the response that each outcome gets (the table of contract section 7)."""
+"""How a trigger can end, as data, and the response to each outcome (the table of contract section 7)."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import msgspec
 
 from edgeagent.wire.messages import Response, Status
 
-# A detail quotes what came from outside; the response must stay far below every broker's packet limit.
+# A detail quotes foreign text; the response must stay far below every broker's packet limit.
 _MAX_DETAIL_CHARS = 500
-# What somebody must change first (a template, a right, a quota) is not there a moment later. A sender that is told
-# nothing would ask again within seconds, and each time the engine would look it all up.
+# How long a sender waits if somebody must first change something (a template, a right, a quota). With no such hint it
+# would try again within seconds, and each time the engine would look everything up.
 SLOW_S = 300.0
 CROWDED_S = 30.0
 
@@ -21,14 +21,14 @@ class Created(msgspec.Struct, frozen=True):
 
 
 class Duplicate(msgspec.Struct, frozen=True):
-    """The workflow was there before, with the agent and the correlation id of this trigger; `status`: how it is now."""
+    """The workflow existed already, with this trigger's agent and correlation id; `status`: its present status."""
 
     workflow_id: str
     status: Status | None = None
 
 
 class NameTaken(msgspec.Struct, frozen=True):
-    """Another workflow, of another trigger, has this name."""
+    """Another trigger's workflow has this name."""
 
     workflow_id: str
 
@@ -40,16 +40,17 @@ class Invalid(msgspec.Struct, frozen=True):
 
 
 class Forbidden(msgspec.Struct, frozen=True):
-    """Our own policy does not allow it; `detail` names the member at fault."""
+    """The dispatcher's own policy does not allow it; `detail` names the member at fault."""
 
     detail: str
 
 
 class Unbound(msgspec.Struct, frozen=True):
-    """The message names an agent that its topic does not bind it to; `detail` says where that agent's belong.
+    """The message names an agent that its topic does not bind it to; `detail` says where that agent must publish.
 
-    `trigger_topic`: it came on the base topic, and that agent is told to publish there instead. A stranger can have an
-    agent told so, which therefore must neither settle nor reject its trigger. Empty: a refusal, to nobody's cost.
+    `trigger_topic`: the message came on the base topic, and the agent is asked to publish there instead. A stranger
+    can cause such an answer, so an agent must neither settle nor reject its trigger for it. Empty: a refusal, which
+    harms no agent.
     """
 
     detail: str
@@ -57,15 +58,15 @@ class Unbound(msgspec.Struct, frozen=True):
 
 
 class Missing(msgspec.Struct, frozen=True):
-    """What the workflow refers to does not exist, yet: its template or its namespace."""
+    """Something that the workflow refers to does not exist yet: its template or its namespace."""
 
     detail: str
 
 
 class EngineForbade(msgspec.Struct, frozen=True):
-    """The engine does not let us: rights, a quota or an admission rule, which somebody may change.
+    """The engine forbids it by rights, a quota or an admission rule, which somebody may change.
 
-    `by_quota`: what is used up is not there again a moment later, as rights are after an API server has started.
+    `by_quota`: a used-up quota does not recover a moment later, as rights do after an API server has started.
     """
 
     detail: str
@@ -74,13 +75,13 @@ class EngineForbade(msgspec.Struct, frozen=True):
 
 
 class TooLarge(msgspec.Struct, frozen=True):
-    """The workflow does not fit the engine, and never will."""
+    """The workflow is too large for the engine, and always will be."""
 
     detail: str
 
 
 class Crowded(msgspec.Struct, frozen=True):
-    """So many triggers of this sender wait here already that others would not get through; try again later."""
+    """So many of this sender's triggers wait here that others would not get through; try again later."""
 
     detail: str
 
@@ -99,7 +100,7 @@ Outcome = (
 
 
 def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
-    """The response to a trigger. `dry_run` is told in every one, so that no rehearsal is taken for the real thing."""
+    """The response to a trigger. Each one says whether it is a `dry_run`, so that none is taken for the real thing."""
     retry_after_s: float = 0
     trigger_topic = outcome.trigger_topic if isinstance(outcome, Unbound) else ""
     match outcome:

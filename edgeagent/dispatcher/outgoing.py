@@ -1,8 +1,8 @@
-"""What is to be published and what is on its way. Pure: no clock, no connection.
+"""Messages that are to be published or are in flight. Pure: no clock, no connection.
 
-A response belongs to the connection that brought its trigger: when that ends it is forgotten, because the broker brings
-the trigger again. Everything else belongs to no connection: it is kept, in order, until a broker has answered it, or
-until whoever queued it does not want it any more.
+A response belongs to the connection that brought its trigger: it is forgotten when that ends, because the broker
+delivers the trigger again. Every other message is independent of connections: it is kept, in order, until a broker has
+answered it, or until the part that queued it no longer wants it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class QueuedResponse(msgspec.Struct, frozen=True, gc=False):
-    """A response to be published, and the trigger that may be acknowledged when the broker has taken it."""
+    """A response to be published, and the trigger to be acknowledged once the broker has accepted it."""
 
     publication: Publication
     trigger: Message
@@ -31,7 +31,7 @@ class QueuedResponse(msgspec.Struct, frozen=True, gc=False):
 class QueuedMessage(msgspec.Struct, frozen=True):
     """Any other message; `on_taken` is called with the broker's answer.
 
-    `wanted` is asked each time before it goes out. Once it says False the message is forgotten, `on_taken` not called.
+    `wanted` is called before each publication. Once it returns False the message is forgotten without `on_taken`.
     """
 
     publication: Publication
@@ -40,20 +40,20 @@ class QueuedMessage(msgspec.Struct, frozen=True):
 
 
 class QueuedStatus(msgspec.Struct, frozen=True, gc=False):
-    """A status that the engine itself tells of, to be published on one topic."""
+    """A status reported by the engine itself, to be published on one topic."""
 
     publication: Publication
 
 
 class SendQueue:
-    """The queues of responses, of messages and of statuses, and those in flight, by token."""
+    """Owns the queues of responses, messages and statuses, and those in flight, by token."""
 
     def __init__(self, max_statuses: int) -> None:
-        """Empty queues.
+        """Create empty queues.
 
         Args:
-            max_statuses: how many statuses may wait or be in flight; of more the oldest that waits is dropped. Who adds
-                messages bounds them: they are never dropped.
+            max_statuses: how many statuses may wait or be in flight; beyond it the oldest waiting one is dropped. The
+                callers of `add_message` must bound their messages, which are never dropped.
         """
         self._max_statuses = max_statuses
         self._responses: deque[QueuedResponse] = deque()
@@ -66,12 +66,12 @@ class SendQueue:
 
     @property
     def responses(self) -> int:
-        """How many responses the broker has not taken yet."""
+        """How many responses the broker has not accepted yet."""
         return len(self._responses) + self._responses_in_flight
 
     @property
     def statuses(self) -> int:
-        """How many statuses the broker has not taken yet."""
+        """How many statuses the broker has not accepted yet."""
         return len(self._statuses) + self._statuses_in_flight
 
     @property
@@ -93,11 +93,11 @@ class SendQueue:
         on_taken: Callable[[PublishOutcome], None] | None,
         wanted: Callable[[], bool] | None,
     ) -> None:
-        """Queue any other message; an empty payload clears what is retained."""
+        """Queue any other message; an empty payload clears the topic's retained message."""
         self._messages.append(QueuedMessage(self._publication(topic, payload, retain=retain), on_taken, wanted))
 
     def add_status(self, topic: str, payload: bytes) -> bool:
-        """Queue a status, encoded once for all its topics; False when the oldest one had to be dropped for it."""
+        """Queue a status, encoded once for all its topics; False if the oldest one had to be dropped for it."""
         kept = self.statuses < self._max_statuses or not self._statuses
         if not kept:
             self._statuses.popleft()
@@ -105,7 +105,7 @@ class SendQueue:
         return kept
 
     def take(self, room: int) -> list[Publication]:
-        """At most `room` publications, from now on in flight; responses first, because somebody waits for them."""
+        """At most `room` publications, now in flight; responses come first, because their senders wait for them."""
         taken: list[Publication] = []
         while len(taken) < room:
             item: QueuedResponse | QueuedMessage | QueuedStatus
@@ -126,14 +126,14 @@ class SendQueue:
         return taken
 
     def taken_by_broker(self, token: int) -> QueuedResponse | QueuedMessage | QueuedStatus:
-        """The broker has answered this publication, whatever it said: it is no longer in flight."""
+        """Remove a publication that the broker has answered, whatever the answer, and return its item."""
         item = self._in_flight.pop(token)
         self._responses_in_flight -= isinstance(item, QueuedResponse)
         self._statuses_in_flight -= isinstance(item, QueuedStatus)
         return item
 
     def connection_ended(self) -> None:
-        """Forget the responses; put everything else in flight back to the front of its queue, in order."""
+        """Forget the responses; return everything else in flight to the front of its queue, in order."""
         self._responses.clear()
         for item in reversed(self._in_flight.values()):
             if isinstance(item, QueuedMessage):

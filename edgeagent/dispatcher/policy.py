@@ -1,19 +1,19 @@
 """Who may start what: `[[allow]]` (contract section 7). Pure.
 
-The first entry decides that fits agent, namespace and template (or is `inline`, for a workflow that brings its own
-templates). No entry: forbidden, also when there are no entries at all.
+The first entry that matches agent, namespace and template (or that is `inline`, for a workflow with its own templates)
+decides. A trigger that no entry matches is forbidden, also if there are no entries at all.
 
-With `inline = false` the workflow is built anew from the members listed in the Structs below, and anything else in the
-received one is refused: there is no list of dangerous members that could be incomplete. With `inline = true` the
-workflow passes as it is. It can then run any code and refer to any other template; only the service account is held,
-and what is Argo's, Kubernetes' or ours to say of a workflow (`_CLAIMS`): it could pass for finished, outlive its
-deletion, or have its status told to another gateway.
+With `inline = false` the workflow is rebuilt from the members in the Structs below, and one with any other member is
+refused: so there is no list of dangerous members that could be incomplete. With `inline = true` the workflow
+passes unchanged. It can then run any code and refer to any other template; only the service account is restricted, and
+statements that are reserved to Argo, Kubernetes or the dispatcher (`_CLAIMS`): with them a workflow could pass for
+finished, outlive its deletion, or have its status sent to another gateway.
 
-What devices sent stands in the arguments and in our annotations. Argo replaces `{{…}}` wherever it is found, in values
-too: so it is refused there (`expressions = false`), or a device could read what the workflow can.
+Data from devices is in the arguments and in our annotations. Argo replaces `{{…}}` wherever it finds it, in values too:
+so it is refused there (`expressions = false`), or a device could read what the workflow can read.
 
-Finished workflows and their pods would stay for ever. So each one that does not say how long gets a time (and the pods
-of each one go when they end): long enough for a trigger that comes late to find the workflow of its name.
+Finished workflows and their pods would stay for ever. So a workflow without a time to live is given one (and its pods
+are removed when they end): long enough for a late trigger to find the workflow of its name.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ TTL_STRATEGY = {"secondsAfterCompletion": 7 * 86400}  # as long as a gateway kee
 POD_GC = {"strategy": "OnPodCompletion"}
 
 _ARGOS = "workflows.argoproj.io/"
-# Members that only Argo's controller or Kubernetes may write; they are found in whatever case, as Argo does.
+# Members that only Argo's controller or Kubernetes may write; matched in any letter case, as Argo does.
 _CLAIMS = {"": frozenset({"status"}), "metadata": frozenset({"finalizers", "ownerreferences"})}
 _UNKNOWN_MEMBER = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 
 
 class _Listed(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True, omit_defaults=True):
-    """Only members written here are passed on."""
+    """Only the members listed here are passed on."""
 
 
 class _TemplateRef(_Listed, frozen=True):
@@ -109,13 +109,13 @@ class _Entry:
 
 
 class Policy:
-    """The entries of `[[allow]]`, in their order."""
+    """Owns the entries of `[[allow]]`, in order; the first match decides, and no match forbids."""
 
     def __init__(self, allows: Sequence[Allow]) -> None:
         self._entries = tuple(_Entry(allow) for allow in allows)
 
     def decide(self, order: Order) -> Order | Forbidden | Invalid:
-        """The order with the workflow that may be passed on, or why there is none."""
+        """The order with the workflow that may be passed on, or why it is refused."""
         entry = self._entry_for(order)
         if isinstance(entry, Forbidden):
             return entry
@@ -152,7 +152,7 @@ class Policy:
 
 
 def _listed_members(workflow: dict[str, Any]) -> dict[str, Any] | Forbidden | Invalid:
-    """The workflow built from the listed members only; anything else in it is refused by name."""
+    """The workflow rebuilt from the listed members only; any other member is refused by name."""
     try:
         listed = msgspec.convert(workflow, _Workflow)
     except msgspec.ValidationError as exc:
@@ -166,7 +166,7 @@ def _listed_members(workflow: dict[str, Any]) -> dict[str, Any] | Forbidden | In
 
 
 def _claims(workflow: dict[str, Any]) -> Iterator[str]:
-    """What a workflow says of itself and may not."""
+    """The members by which a workflow claims what only Argo, Kubernetes or the dispatcher may state."""
     metadata, spec = workflow["metadata"], workflow["spec"]
     for path, members in (("", workflow), ("metadata", metadata)):
         for member, value in members.items():
@@ -217,7 +217,7 @@ def _with_service_account(order: Order, entry: _Entry) -> Order | Forbidden:
 
 
 def _with_an_end(order: Order) -> Order:
-    """What an inline workflow says stays, `null` excepted: to Argo that is as good as nothing."""
+    """Give an inline workflow the default time to live and pod collection unless it has its own; null is no value."""
     spec: dict[str, Any] = order.workflow["spec"]
     absent = {
         member: default
@@ -228,7 +228,7 @@ def _with_an_end(order: Order) -> Order:
 
 
 def _account_members(spec: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """Every member, at any depth, that names a service account or, as a patch of the pod's text, might name one."""
+    """Every member, at any depth, that names a service account, or might, as a textual patch of the pod does."""
     waiting: list[Any] = [spec]
     while waiting:
         value = waiting.pop()

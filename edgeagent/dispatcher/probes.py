@@ -1,7 +1,7 @@
-"""The dispatcher's own HTTP listener, for whoever supervises it: `/healthz`, `/readyz` and `/metrics`.
+"""The dispatcher's own HTTP listener, for a supervisor: `/healthz`, `/readyz` and `/metrics`.
 
-Nobody needs a token: it shows the dispatcher's health and counts, and takes nothing. It names no workflow, no gateway
-and no address, so that it may be reached from other machines; a firewall or a NetworkPolicy keeps it inside.
+No token is needed: it shows the dispatcher's health and counters, and changes nothing. It names no workflow, gateway or
+address, so that it may be reached from other machines; a firewall or a NetworkPolicy keeps it inside.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
 from edgeagent.httpapi.server import ListenFailed
 
-# Few ask, each a short question: who is slower than this is no supervisor.
+# Supervisors are few and send short requests: a slower client is none.
 PROBE_TIMEOUTS = Timeouts(request_s=5, idle_s=30, write_s=5, linger_s=1)
 MAX_CONNECTIONS = 32
 _CLOSE_S = 1.0
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class Probes:
-    """Answers the probes of one dispatcher. What it tells is read at the moment of the question."""
+    """Answers the probes of one dispatcher, with the values at the moment of the request. It changes nothing."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class Probes:
         timeouts: Timeouts = PROBE_TIMEOUTS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
-        """Listens nowhere yet.
+        """Create the listener; it listens after `start`.
 
         Args:
-            stats: the dispatcher's counters.
-            statuses: those of its statuses; None with an engine that has none.
+            stats: returns the dispatcher's counters.
+            statuses: returns those of its statuses; None for an engine without any.
             timeouts: how long a connection may take.
-            max_connections: further ones are answered 503, or closed when very many come.
+            max_connections: further ones are answered 503, or closed if very many come.
         """
         self._stats = stats
         self._statuses = statuses
@@ -82,18 +82,18 @@ class Probes:
         return bound
 
     def stop_being_ready(self) -> None:
-        """From now on `/readyz` says that the dispatcher is stopping."""
+        """From now on `/readyz` answers that the dispatcher is stopping."""
         self._stopping = True
 
     async def close(self) -> None:
-        """Stop listening and close every connection; questions that are being answered get a second."""
+        """Stop listening and close every connection; requests being answered get a second."""
         if self._server is not None:
             self._server.close()
             self._server = None
         await self._clients.close(_CLOSE_S)
 
     def plan(self, request: Request) -> Plan:
-        """How a request is answered.
+        """How to answer a request.
 
         Raises:
             Refused: 404 or 405.
@@ -106,7 +106,7 @@ class Probes:
         return plan
 
     async def _healthz(self, _request: Request, _body: bytes) -> Answer:
-        """The loop turns, or nobody would answer."""
+        """Answer that the process is alive: if the event loop hung, no answer would come."""
         return json_answer({"status": "live"})
 
     async def _readyz(self, _request: Request, _body: bytes) -> Answer:
@@ -128,7 +128,7 @@ def not_ready(stats: DispatcherStats) -> str | None:
         case GateState.CLOSED:
             return "the workflow engine does not answer: no triggers are taken until it does"
         case GateState.UNAUTHORIZED:
-            return "the workflow engine does not let us in: no triggers are taken until the token is right"
+            return "the workflow engine refuses our credentials: no triggers are taken until the token is corrected"
         case _:
             return None
 
@@ -138,6 +138,6 @@ def _shown(host: str, port: int) -> str:
 
 
 def _reason(exc: OSError | UnicodeError) -> str:
-    """The system's words: asyncio wraps them in its own. Names that do not resolve have negative numbers."""
+    """The operating system's message, without asyncio's wrapping. Resolver errors have negative numbers."""
     number = exc.errno if isinstance(exc, OSError) else None
     return os.strerror(number).lower() if number is not None and number > 0 else str(exc)

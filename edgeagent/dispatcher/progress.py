@@ -1,13 +1,13 @@
-"""What is known of a namespace's workflows, and which statuses are due. Pure: workflows and a time in, statuses out.
+"""The state of a namespace's workflows, and which statuses are due. Pure: takes workflows and a time, returns statuses.
 
 * A change of phase, and a new run, is due at once. A change of only progress or message is due `MIN_GAP_S` after the
-  last status of that workflow; the newest one always gets out.
-* A final status is due once for each run. A deleted workflow that was not finished ends as `Error`.
-* After a final phase, `Running` with a later `startedAt` (argo retry) is a new run. What was read before the workflow
-  finished, and comes in late, is told by its older version or by its `startedAt`.
+  last status of that workflow; the newest one is always published.
+* A final status is due once for each run. A deleted workflow that had not finished ends as `Error`.
+* After a final phase, `Running` with a later `startedAt` (argo retry) is a new run. A workflow that was read before it
+  finished, and arrives late, is recognised by its older version or by its `startedAt`.
 
-Only the leader tells (`lead`, `follow`). Everyone else follows, and so knows the unfinished ones when it takes over.
-The memory holds the unfinished workflows, and what `Finished` needs of the others.
+Only the leader reports (`lead`, `follow`). A follower keeps track, and so knows the unfinished workflows when it takes
+over. The memory holds the unfinished workflows, and what `Finished` needs of the others.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ FINAL: Final = frozenset({"Succeeded", "Failed", "Error"})
 
 
 def status_of(namespace: str, workflow: Workflow) -> Status | None:
-    """The status that a workflow is in; None when it has no name, or a phase that nobody knows.
+    """The status of a workflow; None if it has no name, or an unknown phase.
 
-    A copy of a gateway's workflow (`argo resubmit`) is a run that no trigger has asked for: its status is nobody's.
+    A copy of a gateway's workflow (`argo resubmit`) is a run that no trigger asked for: its status names no agent.
     """
     metadata, state = workflow.metadata, workflow.status or WorkflowStatus()
     phase = _PHASES.get(state.phase)
@@ -63,7 +63,7 @@ def status_of(namespace: str, workflow: Workflow) -> Status | None:
 
 
 def percent(progress: str) -> str:
-    """`50%` of Argo's `1/2`, rounded down; `0%` of `0/0`; nothing of what is no such text."""
+    """`50%` for Argo's `1/2`, rounded down; `0%` for `0/0`; empty for any other text."""
     done, slash, total = progress.partition("/")
     if not slash or not _is_count(done) or not _is_count(total):
         return ""
@@ -77,35 +77,38 @@ def _is_count(text: str) -> bool:
 
 
 class _Open(msgspec.Struct, gc=False):
-    """An unfinished workflow: its newest status, and the one told last. `deleted_s`: it is gone, and nobody told it."""
+    """An unfinished workflow: its newest status, and the last one reported. `deleted_s`: when it was found deleted."""
 
     uid: str
     version: str
     latest: Status
-    told: Status | None = None
-    told_s: float = 0.0
+    reported: Status | None = None
+    reported_s: float = 0.0
     deleted_s: float | None = None
 
     def is_newer_than(self, version: str) -> bool:
-        """Whether a resource version is older than what is known. Kubernetes counts up; other texts do not compare."""
+        """Whether a resource version is older than the known one. Kubernetes counts up; other texts do not compare."""
         if not (version.isdecimal() and self.version.isdecimal()):
             return False
         return int(version) < int(self.version) or (self.deleted_s is not None and int(version) == int(self.version))
 
 
 class WorkflowProgress:
-    """The workflows of one namespace. Times are monotonic seconds, but for those of the cursor (Unix seconds)."""
+    """Owns the state of one namespace's workflows. A follower's reports nothing; a leader's, each due status once.
+
+    Times are monotonic seconds, except those of the cursor (Unix seconds).
+    """
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
         self._open: dict[str, _Open] = {}
-        self._waiting: dict[str, None] = {}  # names of those whose newest status is told later, in order
+        self._waiting: dict[str, None] = {}  # names of those whose newest status is reported later, in order
         self._finished = Finished(None)
         self._leading = False
 
     @property
     def finished(self) -> Finished:
-        """What was told of ended runs since we lead."""
+        """The ended runs reported since this dispatcher leads."""
         return self._finished
 
     def unfinished(self) -> dict[str, str]:
@@ -113,15 +116,15 @@ class WorkflowProgress:
         return {name: known.uid for name, known in self._open.items() if known.deleted_s is None}
 
     def is_unfinished(self, name: str) -> bool:
-        """Whether this workflow is known, and not to be finished or gone."""
+        """Whether this workflow is known and has not finished or gone."""
         known = self._open.get(name)
         return known is not None and known.deleted_s is None
 
     def lead(self, cursor_s: float | None, now_s: float) -> list[Status]:
-        """From now on we tell; returns the status of each unfinished workflow, and of those that went untold.
+        """Report from now on; returns the status of each unfinished workflow, and of those deleted unreported.
 
         Args:
-            cursor_s: what ended before it, less a margin, is told already; None: nothing is.
+            cursor_s: a run that ended before it, less a margin, was reported already; None: none was.
             now_s: the time.
         """
         self._leading = True
@@ -129,20 +132,20 @@ class WorkflowProgress:
         self._waiting.clear()
         statuses = [known.latest for known in self._open.values()]
         for name, known in tuple(self._open.items()):
-            known.told, known.told_s = known.latest, now_s
+            known.reported, known.reported_s = known.latest, now_s
             if known.deleted_s is not None:
-                self._finished.tell_deleted(name, known.uid, known.latest.started_at)
+                self._finished.report_deleted(name, known.uid, known.latest.started_at)
                 del self._open[name]
         return statuses
 
     def follow(self) -> None:
-        """Somebody else tells, or nobody."""
+        """Report nothing from now on: another dispatcher does, or none."""
         self._leading = False
         self._finished = Finished(None)
         self._waiting.clear()
 
     def seen(self, workflow: Workflow, now_s: float) -> Status | None:
-        """A workflow was listed or has changed; returns the status to publish now, None for none."""
+        """Note that a workflow was listed or has changed; returns the status to publish now, or None."""
         status = status_of(self._namespace, workflow)
         if status is None:
             return None
@@ -158,24 +161,24 @@ class WorkflowProgress:
         if known is None or known.uid != uid:
             known = self._open[name] = _Open(uid, version, status)
         known.version, known.latest, known.deleted_s = version or known.version, status, None
-        return self._tell(name, known, now_s) if self._leading else None
+        return self._report(name, known, now_s) if self._leading else None
 
     def deleted(self, workflow: Workflow, now_s: float) -> Status | None:
-        """A workflow was deleted, with this as its last state; returns the status to publish now."""
+        """Note that a workflow was deleted, with this as its last state; returns the status to publish now."""
         status = status_of(self._namespace, workflow)
         if status is None or status.status in FINAL:
             return self.seen(workflow, now_s)
         name, uid = status.workflow_id, workflow.metadata.uid
         known, ended = self._open.get(name), self._finished.run(name)
         if known is not None and known.uid != uid:
-            return None  # its name lives on in another one
+            return None  # another workflow has its name now
         if ended is not None and not ended.is_later(uid, status.started_at):
-            return None  # its end is told
+            return None  # its end was reported
         self._open[name] = _Open(uid, workflow.metadata.resource_version, status)
         return self.gone(name, now_s)
 
     def gone(self, name: str, now_s: float) -> Status | None:
-        """An unfinished workflow is found nowhere any more; returns the status to publish now."""
+        """Note that an unfinished workflow is not found any more; returns the status to publish now."""
         known = self._open[name]
         status = msgspec.structs.replace(known.latest, status="Error", message=DELETED_MESSAGE)
         self._waiting.pop(name, None)
@@ -183,19 +186,19 @@ class WorkflowProgress:
             known.latest, known.deleted_s = status, now_s
             return None
         del self._open[name]
-        self._finished.tell_deleted(name, known.uid, status.started_at)
+        self._finished.report_deleted(name, known.uid, status.started_at)
         return status
 
     def forget_deleted(self, before_s: float) -> None:
-        """Forget the deleted ones from before this time: the leader has told them."""
+        """Forget the workflows deleted before this time: the leader has reported them."""
         for name, known in tuple(self._open.items()):
             if known.deleted_s is not None and known.deleted_s < before_s:
                 del self._open[name]
 
     def due(self, now_s: float) -> list[Status]:
         """The statuses that had to wait and are due now."""
-        ready = [name for name in self._waiting if now_s - self._open[name].told_s >= MIN_GAP_S]
-        return [status for name in ready if (status := self._tell(name, self._open[name], now_s))]
+        ready = [name for name in self._waiting if now_s - self._open[name].reported_s >= MIN_GAP_S]
+        return [status for name in ready if (status := self._report(name, self._open[name], now_s))]
 
     def _end(self, status: Status, uid: str, ended_s: float, *, known: bool) -> Status | None:
         name = status.workflow_id
@@ -206,27 +209,31 @@ class WorkflowProgress:
         ended = self._finished.run(name)
         if ended is not None and not ended.is_later(uid, status.started_at):
             return None
-        if not known and self._finished.is_told(ended_s):
+        if not known and self._finished.is_reported(ended_s):
             return None
-        self._finished.tell(name, uid, status.started_at, ended_s)
+        self._finished.report(name, uid, status.started_at, ended_s)
         return status
 
-    def _tell(self, name: str, known: _Open, now_s: float) -> Status | None:
-        told, latest = known.told, known.latest
-        if latest == told:
+    def _report(self, name: str, known: _Open, now_s: float) -> Status | None:
+        reported, latest = known.reported, known.latest
+        if latest == reported:
             self._waiting.pop(name, None)
             return None
-        at_once = told is None or latest.status != told.status or (latest.started_at or "") > (told.started_at or "")
-        if not at_once and now_s - known.told_s < MIN_GAP_S:
+        at_once = (
+            reported is None
+            or latest.status != reported.status
+            or (latest.started_at or "") > (reported.started_at or "")
+        )
+        if not at_once and now_s - known.reported_s < MIN_GAP_S:
             self._waiting[name] = None
             return None
         self._waiting.pop(name, None)
-        known.told, known.told_s = latest, now_s
+        known.reported, known.reported_s = latest, now_s
         return latest
 
 
 def _ended_s(workflow: Workflow) -> float:
-    """When it ended. A final phase always comes with `finishedAt`; if it should not, what is nearest stands for it."""
+    """When a workflow ended. A final phase always comes with `finishedAt`; otherwise the nearest time stands for it."""
     state = workflow.status or WorkflowStatus()
     times = (unix_s(text) for text in (state.finished_at, state.started_at, workflow.metadata.creation_timestamp))
     return next((time_s for time_s in times if time_s is not None), 0.0)

@@ -1,10 +1,10 @@
-"""Statuses on their way to the broker: the newest of each workflow, and never more than a window of them at once.
+"""Statuses on their way to the broker: the newest of each workflow, with a limit on those in flight.
 
-What waits is replaced by what is newer, so that a slow broker costs memory for each workflow, not for each change. A
-final status is never replaced: what comes after it (a retry) waits behind it.
+A waiting status is replaced by a newer one, so that a slow broker costs memory for each workflow, not for each change.
+A final status is never replaced: a later one (after a retry) waits behind it.
 
-What was put in one time as a leader does not go out in another, nor on a later connection: by then somebody else may
-have told what came after it, and a workflow that has ended must not be told as running.
+A status put during one term as the leader is not sent in another, nor on a later connection: by then another dispatcher
+may have published a newer one, and a workflow that has ended must not be reported as running.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from edgeagent.ports.link import PublishOutcome, PublishRefused
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
-WINDOW = 200  # publications that the broker has not answered; enough for a far broker, little to send again
+WINDOW = 200  # publications that the broker has not answered; enough for a distant broker, little to send again
 
 _encoder = msgspec.json.Encoder()
 
 
 class Send(Protocol):
-    """Publishes at QoS 1, again on each connection until a broker has answered; then `on_taken(outcome)`.
+    """Publishes at QoS 1, again on each connection until a broker has answered; then calls `on_taken(outcome)`.
 
-    `wanted` is asked each time before it goes out: if it says False, nothing is published and nothing told.
+    `wanted` is called before each publication: if it returns False, nothing is published and nothing called.
     """
 
     def __call__(
@@ -43,7 +43,7 @@ class Send(Protocol):
 
 
 class _Job(msgspec.Struct):
-    """A status that is out: how many of its publications are not answered, and in whose time as a leader it began."""
+    """A status in flight: how many of its publications are unanswered, and the term as the leader in which it began."""
 
     status: Status
     unanswered: int
@@ -51,21 +51,21 @@ class _Job(msgspec.Struct):
 
 
 class Publisher:
-    """Keeps statuses until the broker has answered for each of their topics, and tells then.
+    """Owns statuses until the broker has answered for each of their topics, and then reports them as done.
 
     Attributes:
-        published: publications that the broker took; a status counts for each of its topics.
-        refused: publications that the broker refused, as the dispatcher logs. They count as done: it would refuse them
-            again.
+        published: publications that the broker accepted; a status counts for each of its topics.
+        refused: publications that the broker refused, as the dispatcher logs. They count as done: the broker would
+            refuse them again.
     """
 
     def __init__(self, send: Send, taken: Callable[[Status], None], window: int = WINDOW) -> None:
-        """Nothing waits.
+        """Begin with nothing waiting.
 
         Args:
             send: queues one publication.
-            taken: told when a status is done on all its topics.
-            window: how many publications may be unanswered at once, of one time as a leader; at least 2.
+            taken: called when a status is done on all its topics.
+            window: how many publications of one term may be unanswered at once; at least 2.
         """
         self.published = 0
         self.refused = 0
@@ -79,11 +79,11 @@ class Publisher:
 
     @property
     def pending(self) -> int:
-        """How many statuses are not done: those that wait and those that are out."""
+        """How many statuses are not done: those that wait and those in flight."""
         return self._jobs + sum(map(len, self._waiting.values()))
 
     def put(self, status: Status) -> None:
-        """Publish this when there is room, unless a newer one of the same workflow comes first."""
+        """Publish a status when there is room, unless a newer one of the same workflow comes first."""
         waiting = self._waiting.setdefault((status.namespace, status.workflow_id), [])
         if waiting and waiting[-1].status not in FINAL:
             waiting.pop()
@@ -91,12 +91,12 @@ class Publisher:
         self._fill()
 
     def repeat(self, status: Status) -> None:
-        """Publish a status that was asked for. When one of the same workflow waits, that is newer and does as well."""
+        """Publish a requested status. If one of the same workflow waits, it is newer and serves as well."""
         if (status.namespace, status.workflow_id) not in self._waiting:
             self.put(status)
 
     def clear(self) -> None:
-        """Forget what waits, and what is out if it was not written yet: another time as a leader begins, or none."""
+        """Forget what waits, and what is queued but not yet written: another term begins, or none."""
         self._waiting.clear()
         self._term += 1
         self._jobs = 0

@@ -1,8 +1,8 @@
 """Answers gateways that ask for the present statuses of their workflows (contract section 5).
 
-A gateway asks when its session was lost, or when it heard nothing for long. What is found is published on the topics of
-every status; what is not found is not answered. Whoever asks gets only the statuses of the agent in the query, on that
-agent's own topic: a query in another's name tells the asker nothing.
+A gateway asks when its session was lost, or when it has heard nothing for long. A status that is found is published on
+the usual topics; one that is not found is not answered. A query yields only statuses of the agent that it names, on
+that agent's own topic: a query in another's name reveals nothing to its sender.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from edgeagent.dispatcher.watcher import Workflows
 from edgeagent.errors import EngineRefused, EngineUnavailable, MessageError
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status, StatusQuery, parse_status_query
 
-# Each id has 32 characters: the address of a list stays below what proxies take (8 KiB).
+# Each id has 32 characters: the URL of a list stays below what proxies accept (8 KiB).
 CHUNK_IDS = 100
-# A query that finds no place is asked again by its gateway after an hour.
+# A gateway repeats a query that was dropped after an hour.
 MAX_QUERIES = 1000
 _BASE_S, _CAP_S = 1.0, 30.0
 
@@ -29,20 +29,20 @@ log = logging.getLogger(__name__)
 
 
 class Queries:
-    """The queries that wait, answered one after another while we lead.
+    """Owns the waiting queries, which are answered one after another while this dispatcher leads.
 
     Attributes:
         answered: queries that were looked up.
-        dropped: queries that found no place, or could not be read.
+        dropped: queries for which there was no room, or that could not be read.
     """
 
     def __init__(self, client: Workflows, namespaces: Sequence[str], publish: Callable[[Status], None]) -> None:
-        """No query waits.
+        """Begin with no query waiting.
 
         Args:
-            client: the engine's.
-            namespaces: where to look.
-            publish: told each status that was asked for.
+            client: the engine's client.
+            namespaces: where to look workflows up.
+            publish: called with each status that was asked for.
         """
         self.answered = 0
         self.dropped = 0
@@ -59,7 +59,7 @@ class Queries:
         return len(self._waiting)
 
     def ask(self, payload: bytes) -> None:
-        """Take in a query as it came from the broker."""
+        """Add a query as it came from the broker."""
         try:
             query = parse_status_query(payload)
         except MessageError as exc:
@@ -79,7 +79,7 @@ class Queries:
         self._asked.set()
 
     def lead(self, leads: bool) -> None:
-        """We answer queries, from those that came before this was known on; or somebody else does, and ours go."""
+        """Answer queries from now on, with those that came before the leader was known; or else forget them all."""
         self._leads = leads
         if leads:
             self._asked.set()
@@ -94,7 +94,7 @@ class Queries:
             while self._waiting and self._leads:
                 query = self._waiting[0]
                 await self._answer(query)
-                if self._waiting and self._waiting[0] is query:  # else they were forgotten
+                if self._waiting and self._waiting[0] is query:  # otherwise they were forgotten
                     self._waiting.popleft()
                     self.answered += 1
 
@@ -110,13 +110,13 @@ class Queries:
                             self._publish(status)
 
     async def _find(self, query: StatusQuery, namespace: str, ids: Sequence[str]) -> list[Status]:
-        """The statuses of a chunk, tried until the engine answers or the query is forgotten."""
+        """The statuses of a chunk of ids; tried until the engine answers or the query is forgotten."""
         labels = f"{LABEL_AGENT}={query.agent},{LABEL_CORRELATION_ID} in ({','.join(ids)})"
         failures = 0
         while self._waiting and self._waiting[0] is query:
             try:
                 workflows, _ = await self._client.list(namespace, labels=labels)
-            except EngineUnavailable:  # the namespace's watcher has told it
+            except EngineUnavailable:  # the namespace's watcher has logged it
                 fraction = random.random()  # noqa: S311  jitter is no secret
                 await asyncio.sleep(full_jitter(failures, fraction, base_s=_BASE_S, cap_s=_CAP_S))
                 failures += 1

@@ -1,9 +1,9 @@
-"""How soon a trigger that the engine forbade (403) is to be sent again. Pure: values and a time in, seconds out.
+"""How soon a trigger that the engine forbade (403) is to be sent again. Pure: takes values and a time, returns seconds.
 
 An API server that has just started answers 403 for a second, until it has read its rules; rights and admission rules
-that somebody must change first stay as they are for hours. The two look the same, but for one thing: what was allowed a
-moment ago is most likely allowed again a moment later. So the refusals that begin after a success are answered with a
-short wait; those that come later than `SOON_WINDOW_S` after the first of them, with a long one.
+that somebody must change stay as they are for hours. The two look the same, except that what was allowed a moment ago
+is most likely allowed again a moment later. So refusals that begin after a success are answered with a short wait;
+those later than `SOON_WINDOW_S` after the first of them, with a long one.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from edgeagent.dispatcher.outcome import SLOW_S
 
 SOON_S = 5.0
 SOON_WINDOW_S = 15.0
-# What is refused is remembered for so many pairs of namespace and template; the oldest pair is forgotten first, and
-# then its next refusal counts as a first one.
+# Refusals are remembered for so many pairs of namespace and template; the oldest pair is forgotten first, and its next
+# refusal counts as a first one.
 _MAX_KEYS = 1000
 
 Key = tuple[str, str]
 
 
 class Refusals:
-    """Since when each kind of order is refused. A kind is a namespace and the template in it."""
+    """Owns, for each kind of order, the time since when it is refused. A kind is a namespace and a template in it."""
 
     def __init__(self) -> None:
         self._since_s: OrderedDict[Key, float] = OrderedDict()
 
     def allowed(self, key: Key) -> None:
-        """The engine has started one: the next refusal is the first again."""
+        """Note that the engine has started such an order: the next refusal is a first one again."""
         self._since_s.pop(key, None)
 
     def refused(self, key: Key, now_s: float) -> float:
-        """The engine has forbidden one; returns after how many seconds it is to be sent again."""
+        """Note that the engine has forbidden such an order; returns after how many seconds to send it again."""
         since_s = self._since_s.setdefault(key, now_s)
         self._since_s.move_to_end(key)
         if len(self._since_s) > _MAX_KEYS:

@@ -1,7 +1,7 @@
-"""Whether the engine lets a dispatcher do what it does: asked of the Argo Server itself, by trying; nothing is created.
+"""Whether the engine permits what a dispatcher does, found out from the Argo Server by trying; nothing is created.
 
-A creation is tried as a server-side dry run, in which Kubernetes looks at rights, quota and admission rules and then
-stores nothing. A watch that is forbidden is refused at once; one that is allowed says nothing until something changes.
+A creation is tried as a server-side dry run, in which Kubernetes checks rights, quota and admission rules and then
+stores nothing. A forbidden watch is refused at once; an allowed one is silent until something changes.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from edgeagent.dispatcher.verdict import FORBIDDEN
 from edgeagent.errors import EngineRefused
 from edgeagent.wire.messages import LABEL_CORRELATION_ID
 
-# No workflow has this name, and none this label.
+# No workflow has this name, and none has this label.
 _NAME = "edgeagent-doctor"
 _SELECTOR = f"{LABEL_CORRELATION_ID}={_NAME}"
-# How long a watch must not be refused.
+# A watch that is not refused for this long is allowed.
 _WATCH_S = 1.5
 _WORKFLOW_RIGHTS = "create, get, list and watch of workflows"
 
 
 class ConfigMapClient(Protocol):
-    """What is needed of the Kubernetes API's client."""
+    """The operation needed of the Kubernetes client."""
 
     async def apply_configmap(self, namespace: str, name: str, configmap: bytes, *, dry_run: bool = False) -> None:
         """Apply a ConfigMap; as a dry run nothing is stored."""
 
 
 async def workflow_findings(client: ArgoClient, namespaces: Sequence[str]) -> AsyncIterator[Finding]:
-    """One finding for each namespace: which of the four verbs are allowed there."""
+    """One finding for each namespace: which of the four verbs are allowed in it."""
     for namespace in namespaces:
         asked = {
             "create": await _refusal(client.create(namespace, _workflow(namespace), dry_run=True)),
@@ -49,14 +49,12 @@ async def workflow_findings(client: ArgoClient, namespaces: Sequence[str]) -> As
             yield ok(subject, f"{_WORKFLOW_RIGHTS} are allowed")
             continue
         first = next(iter(refused.values()))
-        remedy = (
-            f"grant {_WORKFLOW_RIGHTS} in it to the account of the token, and look at its quota and admission rules"
-        )
+        remedy = f"grant {_WORKFLOW_RIGHTS} in it to the token's account, and check its quota and admission rules"
         yield fail(subject, f"may not {', '.join(refused)} workflows: {first.status}: {first.message}", remedy)
 
 
 async def template_findings(client: ArgoClient, config: DispatcherConfig) -> AsyncIterator[Finding]:
-    """One finding for each template that `[[allow]]` spells out; a glob names none."""
+    """One finding for each template that `[[allow]]` names in full; globs are skipped."""
     seen: set[tuple[str, tuple[str, ...]]] = set()
     for allow in config.allow:
         namespaces = _namespaces(allow, config.watched_namespaces)
@@ -70,7 +68,7 @@ async def template_findings(client: ArgoClient, config: DispatcherConfig) -> Asy
 
 
 async def configmap_finding(client: ConfigMapClient, namespace: str) -> Finding:
-    """Whether results may be written as ConfigMaps there."""
+    """Whether results may be written as ConfigMaps in this namespace."""
     subject = f"configmaps in {namespace}"
     body = b'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s"}}' % _NAME.encode()
     refused = await _refusal(client.apply_configmap(namespace, _NAME, body, dry_run=True))
@@ -90,7 +88,7 @@ async def _template_finding(client: ArgoClient, name: str, namespaces: Sequence[
             if exc.status != FORBIDDEN:
                 raise
             remedy = "grant get of workflowtemplates in it: without it no workflow that refers to one can be started"
-            return fail(subject, f"may not be looked at in {namespace}: {exc.message}", remedy)
+            return fail(subject, f"may not be read in {namespace}: {exc.message}", remedy)
     if missing and not found:
         remedy = "create the WorkflowTemplate, or correct its name in [[allow]]"
         return fail(subject, f"does not exist in {', '.join(missing)}", remedy)
@@ -109,7 +107,7 @@ async def _cluster_template_finding(client: ArgoClient, name: str) -> Finding:
         if exc.status != FORBIDDEN:
             raise
         remedy = "grant get of clusterworkflowtemplates: without it no workflow that refers to one can be started"
-        return fail(subject, f"may not be looked at: {exc.message}", remedy)
+        return fail(subject, f"may not be read: {exc.message}", remedy)
     return fail(subject, "does not exist", "create the ClusterWorkflowTemplate, or correct its name in [[allow]]")
 
 
@@ -128,7 +126,7 @@ def _workflow(namespace: str) -> dict[str, Any]:
 
 
 async def _watch(client: ArgoClient, namespace: str) -> None:
-    """Return when a watch was not refused for a while."""
+    """Return if a watch is not refused for a while."""
     try:
         async with asyncio.timeout(_WATCH_S), aclosing(client.watch(namespace, labels=_SELECTOR)) as events:
             async for _ in events:
@@ -138,7 +136,7 @@ async def _watch(client: ArgoClient, namespace: str) -> None:
 
 
 async def _refusal(attempt: Awaitable[object]) -> EngineRefused | None:
-    """Why it was refused; None when it was not. That it exists, or does not, is no refusal."""
+    """The refusal of an attempt; None if it was not refused. An existing or a missing object is no refusal."""
     try:
         await attempt
     except EngineRefused as exc:

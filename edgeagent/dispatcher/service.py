@@ -1,4 +1,4 @@
-"""The dispatcher as a process: its parts put together and run until it is told to stop."""
+"""The dispatcher as a process: its parts are put together and run until it is asked to stop."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from edgeagent.wire import topics
 
 log = logging.getLogger(__name__)
 
-# Beside the creations: looking up workflows for statuses and queries, and the probe.
+# In addition to the creations: lookups of workflows for statuses and queries, and the probe.
 _MORE_CONNECTIONS = 4
 
 Tasks = dict[str, Coroutine[Any, Any, None]]
 
 
 class _Parts(NamedTuple):
-    """A dispatcher and what must run with it, the link first: it is the last to be cancelled."""
+    """A dispatcher and everything that runs with it, the link first: it is the last to be cancelled."""
 
     dispatcher: Dispatcher
     session_drain: SessionDrain
@@ -49,17 +49,17 @@ class _Parts(NamedTuple):
 
 
 def instance(config: DispatcherConfig, host: str) -> str:
-    """This dispatcher's name in its group; the same at every start."""
+    """This dispatcher's name in its group; the same after a restart."""
     return config.broker.instance or agent_id_from_host(host)
 
 
 def client_id(config: DispatcherConfig, host: str) -> str:
-    """The configured client id with `{instance}` replaced; the same at every start, so that the session is found."""
+    """The configured client id with `{instance}` replaced; the same after a restart, so that the session is found."""
     return config.broker.client_id.replace("{instance}", instance(config, host))
 
 
 def argo_settings(engine: EngineTable) -> ArgoSettings:
-    """How to reach the Argo Server that `[engine]` names."""
+    """The settings for reaching the Argo Server that `[engine]` names."""
     return ArgoSettings(
         url=engine.url,
         token_file=engine.token_file,
@@ -74,10 +74,10 @@ def argo_settings(engine: EngineTable) -> ArgoSettings:
 async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ender | None = None) -> int:
     """Run a dispatcher until a signal or `stop`, and return the process's exit code. Main thread only.
 
-    `deadline`: is told when the process should end.
+    `deadline`: receives the time by which the process should end.
 
     Raises:
-        ConfigError: `status.configmap` is set, and this is no pod of a cluster.
+        ConfigError: `status.configmap` is set, but this process is not in a cluster's pod.
         ListenFailed: the probes' address cannot be listened on.
     """
     async with contextlib.AsyncExitStack() as stack:
@@ -88,9 +88,8 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
         async def drain() -> None:
             systemd.stopping()
             probes.stop_being_ready()
-            await (
-                session_drain.unsubscribe()
-            )  # while triggers are still taken: those that are left in the session nobody gets
+            # While triggers are still taken: nobody gets those left in the session.
+            await session_drain.unsubscribe()
             await dispatcher.drain()
 
         systemd.ready()
@@ -125,12 +124,12 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
     )
     dispatcher.share_with(statuses)
     probes = await _listening(config, Probes(dispatcher.stats, statuses.stats), stack)
-    tasks = {"engine": _look_at(client, engine, config.engine.url), "statuses": statuses.run()}
+    tasks = {"engine": _check(client, engine, config.engine.url), "statuses": statuses.run()}
     return _joined(config, dispatcher, probes, tasks, statuses)
 
 
 async def _listening(config: DispatcherConfig, probes: Probes, stack: contextlib.AsyncExitStack) -> Probes:
-    """The probes, answered from before the connection is made until after it has ended, if they are configured."""
+    """The probes, if configured, listening from before the connection is made until after it has ended."""
     if config.http.listen:
         stack.push_async_callback(probes.close)
         await probes.start(*split_address(config.http.listen))
@@ -140,7 +139,7 @@ async def _listening(config: DispatcherConfig, probes: Probes, stack: contextlib
 def _joined(
     config: DispatcherConfig, dispatcher: Dispatcher, probes: Probes, tasks: Tasks, statuses: Statuses | None = None
 ) -> _Parts:
-    """Everything, and the link for it."""
+    """All parts, with the link for them."""
     session_drain = SessionDrain()
     subscriptions = [Subscription(topic_filter) for topic_filter in topics.trigger_filters(config.broker.group)]
     link = keep_connected(
@@ -157,42 +156,42 @@ def _joined(
 
 
 def argo_engine(config: DispatcherConfig, client: ArgoClient) -> ArgoEngine:
-    """The engine over a client, as `[engine]` and the watched namespaces have it."""
+    """The engine over a client, as configured in `[engine]` and by the watched namespaces."""
     probed, *_ = config.watched_namespaces
     return ArgoEngine(client, probe_namespace=probed, token_file=config.engine.token_file)
 
 
-async def _look_at(client: ArgoClient, engine: ArgoEngine, url: str) -> None:
-    """Tell the operator once whether the engine is there and lets us in, while everything else begins.
+async def _check(client: ArgoClient, engine: ArgoEngine, url: str) -> None:
+    """Log once whether the engine is available and accepts our credentials, while everything else starts.
 
-    What it finds changes nothing: the first trigger finds it too. Then it waits, as a supervised task never returns.
+    The result changes nothing: the first trigger finds out too. Then it waits, as a supervised task never returns.
     """
     try:
         await engine.probe()
         version = await client.check()
     except EngineUnavailable as exc:
         log.warning(
-            "the workflow engine cannot be reached yet, and nothing is lost meanwhile; "
-            "look at engine.url, the network, and whether the server runs: %s",
+            "the workflow engine cannot be reached yet; nothing is lost meanwhile. Check engine.url, the network, and "
+            "whether the server is running: %s",
             exc,
             extra={"event": "engine_unreachable", "url": url},
         )
     except EngineRefused as exc:
         log.error(  # noqa: TRY400  no fault of the program, so its traceback tells nothing
-            "the workflow engine refuses us; look at engine.url and engine.token_file: %s",
+            "the workflow engine refuses our credentials; check engine.url and engine.token_file: %s",
             exc,
             extra={"event": "engine_refuses", "url": url, "status": exc.status},
         )
     else:
         extra = {"event": "engine_found", "url": url, "version": version}
-        log.info("the workflow engine is there and lets us in: Argo Server %s at %s", version, url, extra=extra)
+        log.info("the workflow engine accepts our credentials: Argo Server %s at %s", version, url, extra=extra)
     await asyncio.Event().wait()
 
 
 def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:
     return Dispatcher(
         engine,
-        # Only a dry run may come without [[allow]].
+        # Only a dry run may be configured without [[allow]].
         Policy(config.allow or [EVERYTHING]),
         bind_agent=config.engine.bind_agent,
         max_concurrent=config.engine.max_concurrent,

@@ -1,4 +1,4 @@
-"""Brings orders to the engine through the gate: holds them while it is away a moment, probes it when it is gone."""
+"""Brings orders to the engine through the gate: holds them during a short outage, and probes during a long one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeagent.dispatcher.refusals import Refusals
 from edgeagent.dispatcher.verdict import UNAUTHORIZED, verdict
 from edgeagent.errors import EngineRefused, EngineUnavailable
 
-# The waits between the attempts of one order. It is tried a last time when it has been held for as long as it may.
+# The waits between the attempts of one order. The last attempt is made when the order may be held no longer.
 _RETRY_BASE_S = 0.5
 _RETRY_CAP_S = 5.0
 
@@ -26,16 +26,19 @@ log = logging.getLogger(__name__)
 
 
 class Starter:
-    """One engine and the gate before it. `run` must be running, or a gate that has closed never opens again."""
+    """Owns one engine's gate. `run` must be running, or a gate that has closed never opens again.
+
+    An order without a name is tried once only, since a second attempt could start a second workflow.
+    """
 
     def __init__(self, engine: Engine, *, opened: Callable[[], None], hold_s: float = HOLD_S) -> None:
         """A starter with an open gate.
 
         Args:
-            engine: what starts the workflows.
+            engine: the engine that starts the workflows.
             opened: called when orders are taken again.
             hold_s: how long an order is tried again while the engine does not answer, and how long that must have
-                lasted before none is taken.
+                lasted before the gate closes.
         """
         self._engine = engine
         self._opened = opened
@@ -43,36 +46,36 @@ class Starter:
         self._gate = Gate(hold_s)
         self._refusals = Refusals()
         self._closed = asyncio.Event()
-        self._told_closed = False
-        self._told_off = asyncio.Event()
+        self._reported_closed = False
+        self._stop_holding = asyncio.Event()
 
     @property
     def state(self) -> GateState:
-        """Where the gate stands."""
+        """The gate's state."""
         return self._gate.state
 
     @property
     def takes(self) -> bool:
-        """Whether orders may be brought now."""
+        """Whether orders are taken now."""
         return self._gate.takes
 
     def stop_holding(self) -> None:
-        """From now on an order that the engine does not answer is given back at once: the process is about to end."""
-        self._told_off.set()
+        """From now on give back at once an order that the engine does not answer: the process is about to end."""
+        self._stop_holding.set()
 
     async def start(self, order: Order, wanted: Callable[[], bool]) -> Outcome | None:
         """Start the order's workflow, trying again for `hold_s` while the engine does not answer.
 
-        Without a name it is tried once only: the request whose answer was lost may have started the workflow, and a
-        second one would start another.
+        An order without a name is tried once only: the request whose answer was lost may have started the workflow, and
+        another request would start a second one.
 
         Args:
             order: what to start.
-            wanted: whether somebody still waits for the answer; asked before each further attempt.
+            wanted: whether the answer is still wanted; called before each further attempt.
 
         Returns:
-            What became of it; None when it gets no answer now, because the engine does not let us in, or because
-            nobody wants it any more. It may then have been started.
+            The outcome; None if there is no answer now, because the engine refuses our credentials or because the
+            answer is no longer wanted. The workflow may then have been started.
         """
         loop = asyncio.get_running_loop()
         give_up_s: float | None = None
@@ -88,7 +91,7 @@ class Starter:
                 return outcome
             wait_s = full_jitter(failures, _fraction(), base_s=_RETRY_BASE_S, cap_s=_RETRY_CAP_S)
             await self._pause(min(wait_s, give_up_s - now_s))
-            if self._told_off.is_set() or not wanted():
+            if self._stop_holding.is_set() or not wanted():
                 return None
             failures += 1
             order = msgspec.structs.replace(order, attempt=0)  # the attempt that failed may have started it
@@ -114,16 +117,16 @@ class Starter:
             outcome = verdict(exc, order)
             now_s = asyncio.get_running_loop().time()
             if outcome is None:
-                self._tell(self._gate.unauthorized(now_s, _fraction()), exc)
+                self._report(self._gate.unauthorized(now_s, _fraction()), exc)
                 return None
             if isinstance(outcome, Overloaded):
-                self._tell(self._gate.unavailable(now_s, _fraction()), exc)
+                self._report(self._gate.unavailable(now_s, _fraction()), exc)
                 return outcome
-        self._tell(self._gate.answered())
+        self._report(self._gate.answered())
         return self._with_wait(order, outcome)
 
     def _with_wait(self, order: Order, outcome: Outcome) -> Outcome:
-        """A refusal gets the wait that suits what came before it."""
+        """The outcome, with the wait that fits if it is a refusal."""
         key = order.namespace, order.template
         if isinstance(outcome, Created):
             self._refusals.allowed(key)
@@ -140,19 +143,19 @@ class Starter:
             self._gate.probe_failed(loop.time(), _fraction())
             log.debug("a probe of the engine failed: %s", exc, extra={"event": "engine_probe_failed"})
             if isinstance(exc, EngineRefused) and exc.status == UNAUTHORIZED:
-                self._tell(self._gate.unauthorized(loop.time(), _fraction()), exc)
+                self._report(self._gate.unauthorized(loop.time(), _fraction()), exc)
         else:
-            self._tell(self._gate.probe_succeeded())
+            self._report(self._gate.probe_succeeded())
 
     async def _pause(self, wait_s: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(wait_s):
-                await self._told_off.wait()
+                await self._stop_holding.wait()
 
-    def _tell(self, state: GateState | None, error: EngineRefused | EngineUnavailable | None = None) -> None:
-        """Act on a change of the gate. Holding is not told: most often it ends after one more attempt."""
+    def _report(self, state: GateState | None, error: EngineRefused | EngineUnavailable | None = None) -> None:
+        """Act on a change of the gate. Holding is not logged: it usually ends after one more attempt."""
         if state in {GateState.CLOSED, GateState.UNAUTHORIZED}:
-            self._told_closed = True
+            self._reported_closed = True
             self._closed.set()
         match state:
             case GateState.CLOSED:
@@ -163,15 +166,15 @@ class Starter:
                 )
             case GateState.UNAUTHORIZED:
                 log.error(
-                    "the workflow engine does not let us in, so no triggers are taken and none is answered until the "
-                    "token is right: %s",
+                    "the workflow engine refuses our credentials, so no triggers are taken and none is answered until "
+                    "the token is corrected: %s",
                     error,
                     extra={"event": "engine_unauthorized"},
                 )
             case GateState.OPEN:
-                if self._told_closed:
+                if self._reported_closed:
                     log.info("the workflow engine is back, triggers are taken", extra={"event": "engine_available"})
-                self._told_closed = False
+                self._reported_closed = False
                 self._opened()
             case _:
                 pass

@@ -1,4 +1,4 @@
-"""What a dispatcher counts."""
+"""The dispatcher's counters."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from edgeagent.wire.messages import Response
 
 
 class DispatcherStats(msgspec.Struct):
-    """What was done since the start, and how things stand.
+    """What was done since the start, and the present state.
 
-    `answered`: responses that the broker took, by their code; `duplicates` of them said so, and to the topics of
-    `unheard` of them nobody subscribed. `unanswerable`: messages that told nobody to answer. `refused`: responses and
-    statuses that the broker refused. `statuses_published` and `statuses_dropped`: of a dry run; a status counts for
-    each of its two topics. Now: `connected` to the broker, the `gate` to the engine, and how many triggers are
-    `waiting` for it or for room in their namespace.
+    `answered`: responses that the broker accepted, by their code; `duplicates`: those of them that reported a
+    duplicate; `unheard`: those of them whose topic nobody subscribed to. `unanswerable`: messages that name no sender
+    to answer. `refused`: responses and statuses that the broker refused. `statuses_published` and `statuses_dropped`:
+    of a dry run; a status counts for each of its two topics. Present state: `connected` to the broker, the `gate` to
+    the engine, and how many triggers are `waiting` for it or for room in their namespace.
     """
 
     received: int = 0
@@ -32,7 +32,7 @@ class DispatcherStats(msgspec.Struct):
     waiting: int = 0
 
     def response_taken(self, response: Response, outcome: PublishOutcome) -> None:
-        """The broker has answered the publication of a response."""
+        """Count a response that the broker has answered."""
         if not isinstance(outcome, PublishRefused):
             self.answered[response.code] = self.answered.get(response.code, 0) + 1
             self.duplicates += bool(response.duplicate)

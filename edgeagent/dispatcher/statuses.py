@@ -2,19 +2,20 @@
 
 What it promises: each change of phase is published, and the final status of every run at least once, whatever happens
 to dispatchers, broker and engine, as long as the engine or its archive still knows the workflow. A workflow that is
-deleted unfinished while no dispatcher runs is known to nobody: nothing can be told of it.
+deleted unfinished while no dispatcher runs leaves no trace, and nothing can be reported of it.
 
-`presence` decides who leads. Whoever cannot see the engine in any namespace for a while takes his presence back, so
-that one who can see it leads. A `watcher` follows each namespace, always, so that whoever takes the lead knows what is
-unfinished. `progress` decides what is due, `publisher` brings it to the broker, `cursor` says what is done. A leader
-that loses its connection forgets what it has not sent: who leads next publishes that, from the cursor on.
+`presence` decides who leads. A dispatcher that cannot see the engine in any namespace for a while withdraws its
+presence, so that another one leads. A `watcher` follows each namespace, always, so that a new leader knows which
+workflows are unfinished. `progress` decides what is due, `publisher` brings it to the broker, `cursor` records what is
+done. A leader that loses its connection forgets what it has not sent: the next leader publishes that, from the cursor
+on.
 
-Where the configuration wants it, the leader also writes the end of each workflow down as a ConfigMap (`configmaps`).
-The cursor waits for that too, the statuses do not.
+If so configured, the leader also writes the result of each workflow to a ConfigMap (`configmaps`). The cursor waits for
+that too; the statuses do not.
 
-Its own subscriptions are at QoS 0. Messages at QoS 1 wait while the dispatcher holds as many triggers unacknowledged as
-the broker may send, and who leads must be decided just then. What is lost at QoS 0 comes again: presence and cursor
-are repeated, a query is asked again.
+Its own subscriptions are at QoS 0. Messages at QoS 1 would wait while the dispatcher holds as many unacknowledged
+triggers as the broker may send, and the leader must be decided just then. A message lost at QoS 0 comes again: presence
+and cursor are repeated, and a query is asked again.
 """
 
 from __future__ import annotations
@@ -41,16 +42,16 @@ from edgeagent.wire.messages import Status
 
 log = logging.getLogger(__name__)
 
-# A clean stop waits so long for ConfigMaps that are not applied; after that they are the next leader's.
+# A clean stop waits this long for ConfigMaps that are not applied; after that the next leader applies them.
 _CONFIGMAPS_WAIT_S = 3.0
 
 
 class StatusesStats(msgspec.Struct, frozen=True):
-    """What was done since the start, and how it is now.
+    """What was done since the start, and the present state.
 
-    `published` and `refused` count for each of a status's topics; `pending` are the statuses that the broker has not
-    answered; `unfinished` are the workflows that are not known to be finished or gone. `configmaps_pending` are not yet
-    applied, `configmaps_lost` were given up.
+    `published` and `refused` count each topic of a status; `pending`: the statuses that the broker has not answered;
+    `unfinished`: the workflows not known to have finished or gone. `configmaps_pending`: not yet applied;
+    `configmaps_lost`: given up.
     """
 
     leading: bool
@@ -66,7 +67,10 @@ class StatusesStats(msgspec.Struct, frozen=True):
 
 
 class Statuses:
-    """Statuses of all namespaces. `run` must be running for anything to be published."""
+    """Owns the watchers, the lead and the statuses of all namespaces; `run` must be running.
+
+    Only the leader publishes. A final status counts as published only once the broker has answered for it.
+    """
 
     def __init__(
         self,
@@ -83,16 +87,16 @@ class Statuses:
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """Follows nothing yet, leads nobody.
+        """Begin without watching or leading.
 
         Args:
-            client: the engine's.
-            namespaces: which to follow.
-            group: of dispatchers, one of which leads.
-            instance: who we are in it; a level of a topic.
+            client: the engine's client.
+            namespaces: those to follow.
+            group: the group of dispatchers, one of which leads.
+            instance: this dispatcher's name in the group; a level of a topic.
             send: publishes one message.
-            active: told which workflows are unfinished.
-            configmaps: where the result of each workflow is applied as a ConfigMap; None: nowhere.
+            active: is notified which workflows are unfinished.
+            configmaps: applies the result of each workflow as a ConfigMap; None if that is not configured.
             pace: how often to publish.
             timing: how often to ask the engine.
             now: monotonic seconds.
@@ -133,7 +137,7 @@ class Statuses:
 
     @property
     def subscriptions(self) -> list[Subscription]:
-        """What must be subscribed to on every connection."""
+        """The subscriptions that every connection needs."""
         return [
             Subscription(topics.presence_filter(self._group), qos=0, retained=True),
             Subscription(topics.cursor_filter(self._group), qos=0, retained=True),
@@ -142,7 +146,7 @@ class Statuses:
 
     @property
     def will(self) -> Will:
-        """Takes our presence back when the connection is lost."""
+        """The last will, which withdraws our presence when the connection is lost."""
         return Will(topics.presence_topic(self._group, self._instance), GONE)
 
     def stats(self) -> StatusesStats:
@@ -160,28 +164,28 @@ class Statuses:
             configmaps_lost=sum(configmaps.lost for configmaps in self._configmaps.values()),
         )
 
-    # What the broker's connection tells.
+    # Called by the broker's connection.
 
     def on_up(self) -> None:
-        """Connected and subscribed."""
+        """Note that the connection is up and subscribed."""
         self._connected = True
         if not self._draining and not self._blind:
             self._send_presence(self._presence.connected(secrets.token_hex(8), self._now()))
 
     def on_down(self) -> None:
-        """The connection ended, or an attempt to connect failed."""
+        """Note that the connection ended, or that an attempt failed."""
         self._connected = False
         self._presence.disconnected()
-        self._weigh()
+        self._update_lead()
         self._settle()
 
     def on_messages(self, messages: Sequence[Message]) -> list[Message]:
-        """Take in what is ours, which is at QoS 0 and needs no acknowledgement; returns the others."""
+        """Process our own messages, which are at QoS 0 and need no acknowledgement; returns the others."""
         others: list[Message] = []
         for message in messages:
             topic, payload = message.topic, message.payload
             if topic == topics.STATUS_QUERY:
-                # Gateways ask when the broker has come back, and then it may not be known yet who leads.
+                # Gateways ask when the broker has come back, when the leader may not be known yet.
                 if not self._draining and (self._leading or self._presence.leader(self._now()) is None):
                     self._queries.ask(payload)
             elif (instance := topics.instance_of_presence(self._group, topic)) is not None:
@@ -192,10 +196,10 @@ class Statuses:
                 others.append(message)
         return others
 
-    # Life.
+    # Running and stopping.
 
     async def run(self) -> None:
-        """Follow the namespaces and publish while we lead, until cancelled."""
+        """Follow the namespaces, and publish while this dispatcher leads, until cancelled."""
         async with asyncio.TaskGroup() as group:
             for watcher in self._watchers:
                 group.create_task(watcher.run())
@@ -205,7 +209,7 @@ class Statuses:
             group.create_task(self._tick())
 
     async def drain(self) -> None:
-        """Bring what is pending to the broker, keep the cursors and hand over the lead; needs `run` to be running.
+        """Bring what is pending to the broker, keep the cursors and hand over the lead; `run` must be running.
 
         Without a connection it returns at once: the will has handed over the lead, and the next leader publishes from
         the kept cursors.
@@ -218,11 +222,11 @@ class Statuses:
                     await self._until(lambda: not self._configmaps_pending())
             for namespace in self._namespaces.values():
                 namespace.keep_cursor()
-            # Before our presence goes: the next leader must find the cursors.
+            # Before our presence is withdrawn: the next leader must find the cursors.
             await self._until(lambda: not self._is_cursor_out())
         if self._connected:
             self._send_presence(self._presence.leave())
-        self._weigh()
+        self._update_lead()
         await self._until(lambda: not self._presences_out)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
@@ -233,11 +237,11 @@ class Statuses:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(self._pace.tick_s)
-            # One that the broker has not answered yet is as good.
+            # A presence message that the broker has not answered yet serves as well.
             if (payload := self._presence.due(self._now())) is not None and not self._presences_out:
                 self._send_presence(payload)
-            self._see()
-            self._weigh()
+            self._update_presence()
+            self._update_lead()
             for namespace in self._namespaces.values():
                 if self._leading:
                     namespace.tick()
@@ -245,10 +249,10 @@ class Statuses:
                     self._queries.lead(False)
                     namespace.forget_deleted()
 
-    # Who leads.
+    # The lead.
 
-    def _see(self) -> None:
-        """Take our presence back while we cannot tell anything, and be present again when we can."""
+    def _update_presence(self) -> None:
+        """Withdraw our presence while no namespace can be watched, and restore it when one can."""
         blind = all(watcher.failing_s() >= self._pace.blind_s for watcher in self._watchers)
         if blind == self._blind:
             return
@@ -264,10 +268,10 @@ class Statuses:
         answer = self._presence.heard(instance, payload, self._now())
         if answer is not None and not self._presences_out:
             self._send_presence(answer)
-        self._weigh()
+        self._update_lead()
 
     def _hear_cursor(self, namespace: str, payload: bytes) -> None:
-        """Keep it for the time when we lead. An empty one takes it back: everything is published again then."""
+        """Keep a cursor for the time when we lead. An empty one withdraws it: everything is then published again."""
         if namespace not in self._namespaces:
             return
         self._cursors.pop(namespace, None)
@@ -276,12 +280,12 @@ class Statuses:
         cursor_s = parse_cursor(payload)
         if cursor_s is None:
             extra = {"event": "status_cursor_malformed", "namespace": namespace}
-            log.warning("the kept cursor of %r cannot be read; it counts as none", namespace, extra=extra)
+            log.warning("the kept cursor of %r cannot be read and is ignored", namespace, extra=extra)
         else:
             self._cursors[namespace] = cursor_s
 
-    def _weigh(self) -> None:
-        """Take the lead, or give it up, as presence says."""
+    def _update_lead(self) -> None:
+        """Take or give up the lead, as presence says."""
         leads = self._presence.leads(self._now())
         if leads == self._leading:
             return
@@ -308,10 +312,10 @@ class Statuses:
         self._presences_out -= 1
         self._settle()
 
-    # What is published.
+    # Publishing.
 
     def _put(self, status: Status) -> None:
-        if not self._draining:  # what is due from now on is the next leader's
+        if not self._draining:  # the next leader publishes what is due from now on
             self._publisher.put(status)
 
     def _taken(self, status: Status) -> None:

@@ -1,4 +1,4 @@
-"""What the operator is told about the broker: once when something begins, not with every message."""
+"""Logs trouble with the broker: once when it begins, not with every message."""
 
 from __future__ import annotations
 
@@ -10,54 +10,54 @@ from edgeagent.ports.link import UNHEARD, PublishOutcome, PublishRefused
 
 # How many topics in trouble are remembered, so that each is logged once and not with every message.
 _MAX_TOPICS = 1000
-# Senders choose the agents that they name: after so many different ones the log has said enough.
+# Senders choose the agents that they name: after so many different ones the log is informative enough.
 _MAX_UNBOUND = 100
 
 log = logging.getLogger(__name__)
 
 
 class Troubles:
-    """Remembers what was told."""
+    """Owns the record of what was logged, so that each trouble is logged once until it is over."""
 
     def __init__(self) -> None:
         self._topics: set[str] = set()
         self._unbound: set[str] = set()
         self._redirected: set[str] = set()
-        self._told_unreachable = False
+        self._reported_unreachable = False
 
     def connected(self, *, session_present: bool) -> None:
-        """The connection is up."""
+        """Log that the connection is up."""
         log.info("connected to the broker", extra={"event": "broker_connected", "session_present": session_present})
-        self._told_unreachable = False
+        self._reported_unreachable = False
 
     def down(self, error: UplinkError, *, was_up: bool) -> None:
-        """One line when a connection ends, and one when no other can be had, not one for each attempt."""
+        """Log when a connection ends, and once when no other can be made, not each attempt."""
         if was_up:
             log.info("disconnected: %s", error, extra={"event": "broker_disconnected"})
-        elif not self._told_unreachable:
-            self._told_unreachable = True
+        elif not self._reported_unreachable:
+            self._reported_unreachable = True
             level = logging.ERROR if isinstance(error, Denied) else logging.WARNING
             log.log(level, "cannot reach the broker, retrying: %s", error, extra={"event": "broker_unreachable"})
 
     def unbound(self, topic: str, detail: str) -> None:
         """Log the first of several triggers that name an agent which their topic does not bind.
 
-        Nobody is told on that agent's own topic: the message is not known to be its.
+        No response goes to that agent's own topic: the message may not be that agent's.
         """
-        told = f"{shown(topic)}: {detail}"
-        if told in self._unbound or len(self._unbound) >= _MAX_UNBOUND:
+        logged = f"{shown(topic)}: {detail}"
+        if logged in self._unbound or len(self._unbound) >= _MAX_UNBOUND:
             return
-        self._unbound.add(told)
+        self._unbound.add(logged)
         extra = {"event": "trigger_unbound", "topic": shown(topic)}
         log.warning("a trigger is refused, and others like it: %s", detail, extra=extra)
 
     def redirected(self, trigger_topic: str) -> None:
-        """Log the first of an agent's triggers on the base topic: it is told to publish on its own."""
+        """Log the first of an agent's triggers on the base topic: the agent is asked to publish on its own."""
         if trigger_topic in self._redirected or len(self._redirected) >= _MAX_UNBOUND:
             return
         self._redirected.add(trigger_topic)
         extra = {"event": "trigger_unbound", "topic": trigger_topic}
-        log.info("a gateway is told to publish on its own topic, %s (engine.bind_agent)", trigger_topic, extra=extra)
+        log.info("a gateway is asked to publish on its own topic, %s (engine.bind_agent)", trigger_topic, extra=extra)
 
     def published(self, topic: str, outcome: PublishOutcome, *, is_response: bool) -> None:
         """Log the first of several publications on a topic that are refused or, for responses, heard by nobody."""

@@ -1,6 +1,6 @@
-"""A received trigger message, checked: who is to be answered, and what to start or why not (contract sections 3, 7).
+"""Checks a received trigger message: whom to answer, and what to start or why not (contract sections 3, 7).
 
-Pure: a message in, data out. Whatever the bytes are, nothing is raised.
+Pure: takes a message, returns data. Whatever the bytes are, nothing is raised.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from edgeagent.workflows.names import is_label_value, quoted
 class Checked(msgspec.Struct, frozen=True):
     """A trigger message after the check.
 
-    `reply_topic` is where the answer goes, None when nothing tells who sent it and what he would know it by; then the
-    result is `Invalid`.
+    `reply_topic`: the topic of the answer; None if the message does not identify its sender and a correlation id, and
+    then the result is `Invalid`.
     """
 
     reply_topic: str | None
@@ -36,7 +36,7 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 class _Claim(msgspec.Struct, frozen=True):
-    """The members that say who sent a message and what he calls it, when the rest cannot be read."""
+    """The members that identify the sender and its correlation id, when the rest of a message cannot be read."""
 
     agent: str = ""
     correlation_id: str = ""
@@ -47,10 +47,10 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
 
     Args:
         message: as received on one of the trigger topics.
-        bind_agent: take the agent from the last level of the topic, where the broker's access rules bind it, and
-            refuse every other. On the base topic, where nothing binds it, none is taken: the agent that is named is
-            told its own topic, which is all that anybody can have an agent told that he is not. Without an agent a
-            message is another producer's.
+        bind_agent: take the agent from the topic's last level, to which the broker's access rules bind it, and refuse a
+            message that names another one. On the base topic nothing binds an agent, so none is accepted: the agent
+            that is named is answered with its own topic, which is all that a stranger can make an agent hear. A message
+            without an agent is another producer's.
     """
     sent_by = topics.agent_of_trigger(message.topic)
     try:
@@ -82,7 +82,7 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
 
 
 def sender(message: Message, *, bind_agent: bool) -> str:
-    """Whose trigger this seems to be, for an order of turns: found without reading the whole; "" for no agent."""
+    """The apparent sender, for fair scheduling; found without parsing everything. "" for no agent."""
     agent = topics.agent_of_trigger(message.topic) or ""
     if not bind_agent:
         agent = _claim(message.payload).agent or agent
@@ -99,10 +99,10 @@ def _claim(payload: bytes) -> _Claim:
 
 
 def _correlation_id(given: str, message: Message, name: str) -> str:
-    """The message's own, else its MQTT 5 correlation data, else the workflow's name; always the value of a label.
+    """The message's own id, else its MQTT 5 correlation data, else the workflow's name; always valid as a label value.
 
-    Correlation data may be any bytes: what no label can hold is known by its hash. (The bytes themselves are sent back
-    beside every answer.)
+    Correlation data may be any bytes: if a label cannot hold them, their hash stands for them. (The bytes themselves
+    are returned with every answer.)
     """
     if is_label_value(given):
         return given
@@ -118,9 +118,9 @@ def _correlation_id(given: str, message: Message, name: str) -> str:
 
 
 def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bind_agent: bool) -> str:
-    """Where the answer goes, whatever `reply_to` says: an agent's own topic, or for others one below the base topic.
+    """The topic of the answer, whatever `reply_to` says: an agent's own topic, for others one below the base topic.
 
-    A topic that could be an agent's own is none of another's: an agent believes what it hears there.
+    Another sender never gets a topic that could be an agent's own: an agent trusts what it receives there.
     """
     if bind_agent:
         agent = sent_by
@@ -146,7 +146,7 @@ def _binding_problem(claimed: str, sent_by: str | None) -> str | None:
         remedy = f'set uplink.trigger_topic = "{topics.AGENTS_TRIGGER}" in its configuration'
         return f"agent {quoted(claimed)} may send triggers on its own topic only (engine.bind_agent): {remedy}"
     if not names.is_agent_id(sent_by):
-        return f"the topic's last level {quoted(sent_by)} is no agent id"
+        return f"the topic's last level {quoted(sent_by)} is not an agent id"
     if claimed and claimed != sent_by:
         return f"agent {quoted(claimed)} is not allowed on the topic of agent {quoted(sent_by)}"
     return None
@@ -170,10 +170,10 @@ def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bo
     metadata: dict[str, Any] = trigger.workflow["metadata"]
     spec: dict[str, Any] = trigger.workflow["spec"]
     labels = dict(metadata.get("labels") or {})
-    # By these two a workflow is found again and told from another one of the same name.
+    # These two labels find a workflow again and distinguish it from another of the same name.
     if agent:
         labels[messages.LABEL_AGENT] = agent
-    labels[messages.LABEL_CORRELATION_ID] = correlation_id  # an empty one too: whoever has the label is followed
+    labels[messages.LABEL_CORRELATION_ID] = correlation_id  # also if empty: workflows with the label are followed
     reference: dict[str, Any] = spec.get("workflowTemplateRef") or {}
     return Order(
         namespace=trigger.namespace,
@@ -181,8 +181,8 @@ def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bo
         generate_name=metadata.get("generateName") or "",
         agent=agent,
         correlation_id=correlation_id,
-        # A message that was delivered before may have been taken to the engine then, by us or by a dispatcher that is
-        # gone, whatever attempt of the agent's it is.
+        # A message that was delivered before may have reached the engine then, from here or from a dispatcher that is
+        # gone, whichever attempt of the agent's it is.
         attempt=0 if redelivered else max(0, trigger.attempt or 0),
         template=reference.get("name", ""),
         cluster_scope=reference.get("clusterScope", False),

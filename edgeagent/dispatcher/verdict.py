@@ -1,7 +1,6 @@
 """What an error of the engine means for a trigger (the table of contract section 7). Pure.
 
-Each detail begins with what a person can do about it and ends with the engine's own words, so that a long answer is cut
-at its end.
+Each detail begins with advice for a person and ends with the engine's own words, so that a long one is cut at the end.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ _INVALID = 400
 _MISSING = 404
 _TOO_LARGE = 413
 
-# When an engine that cannot answer does not say for how long. The gate's probes come no less often than this.
+# Used if an unavailable engine does not say how long it will be. The gate probes at least this often.
 RETRY_AFTER_S = 30.0
 
-# Kubernetes' limits arrive under other codes: etcd's as a 500, the API server's 413 as Argo's 400.
+# Kubernetes' limits arrive with other codes: etcd's as a 500, the API server's 413 as Argo's 400.
 _TOO_LARGE_TEXT = re.compile(
     r"request (?:entity )?(?:is )?too large|trying to send message larger than max", re.IGNORECASE
 )
-# A template that refers to a missing one is Argo's 400, although it may be created in the next minute.
+# A template that refers to a missing one gets Argo's 400, although that one may be created a minute later.
 _MISSING_TEMPLATE_TEXT = re.compile(
     r'template reference \S+ not found|workflowtemplates\.argoproj\.io "[^"]*" not found'
 )
@@ -36,10 +35,10 @@ _RIGHTS_TEXT = re.compile(r'cannot \w+ resource "?([\w./]+)"?', re.IGNORECASE)
 
 
 def verdict(error: EngineRefused | EngineUnavailable, order: Order) -> Outcome | None:
-    """What becomes of the order; None when it gets no answer, because the engine did not let us in at all (401).
+    """The outcome for the order; None if it gets no answer, because the engine refused our credentials (401).
 
-    `Overloaded` is worth holding the order for a while. It stands for every answer that no engine in order would give,
-    an unexpected status of a proxy or a login page in front of it too.
+    `Overloaded` means that the order is worth holding for a while. It also stands for every answer that a working
+    engine would not give, such as an unexpected status or a login page from a proxy.
     """
     if isinstance(error, EngineUnavailable):
         return _not_available(error)
@@ -57,7 +56,7 @@ def _refused(status: int, said: str, order: Order) -> Outcome:
         return Invalid(said)
     if status == FORBIDDEN:
         return _forbidden(said, order)
-    advice = "no answer of a workflow engine: look at the dispatcher's engine.url and what stands in front of it"
+    advice = "the answer is not a workflow engine's: check the dispatcher's engine.url and any proxy in front of it"
     return Overloaded(f"{advice}. It said {status}: {said}", RETRY_AFTER_S)
 
 

@@ -1,16 +1,16 @@
-"""Follows the workflows of one namespace: a watch that is kept open, and a list now and then.
+"""Follows the workflows of one namespace: by a watch that is kept open, and by an occasional list.
 
-The watch begins with no resource version: the engine then sends every workflow there is (as ADDED) and after that the
-changes. It ends normally when Kubernetes closes it, and is opened again at once. What happens between two watches comes
-with the next one's beginning, except for workflows that are gone by then. For these the namespace is listed:
+The watch begins without a resource version: the engine then sends every existing workflow (as ADDED) and after that the
+changes. It ends normally when Kubernetes closes it, and is reopened at once. Changes between two watches arrive with
+the next one's beginning, except for workflows that are gone by then. For these the namespace is listed:
 
-* everything, also what only the archive still has, at the start, when we take the lead, and after a time without a
-  watch: what finished and went away in that time is found nowhere else;
-* the unfinished ones every `look_s`: what a watch lost, for whatever reason, is noticed by that.
+* everything, also what is only in the archive, at the start, when we take the lead, and after a time without a watch:
+  a workflow that finished and was removed in that time is found nowhere else;
+* the unfinished ones every `list_s`, which reveals what a watch lost, for whatever reason.
 
-An unfinished workflow that a list does not have is asked for by name, and is gone when it is not found.
+An unfinished workflow that a list lacks is listed up by name, and is gone if it is not found.
 
-Both go on for ever, whatever the engine says: unreachable is tried again with backoff, refused after `refused_s`.
+Both go on for ever, whatever the engine says: if it is unreachable, with backoff; if it refuses, after `refused_s`.
 """
 
 from __future__ import annotations
@@ -29,66 +29,66 @@ from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable, Watc
 from edgeagent.wire.messages import LABEL_CORRELATION_ID
 
 OWN = LABEL_CORRELATION_ID
-# The controller sets the label when it has finished a workflow; before, it is "false" or not there.
+# The controller sets the label when it has finished a workflow; before that, it is "false" or absent.
 UNFINISHED = f"{OWN},workflows.argoproj.io/completed!=true"
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
-_MAX_RETRY_AFTER_S = 60.0  # nobody may put us off for longer
-# The client takes a bounded number of pages: small ones bound the memory that an archive of years would need.
+_MAX_RETRY_AFTER_S = 60.0  # a server may not ask for a longer wait
+# The client reads a bounded number of pages: small ones bound the memory that a long archive would need.
 _PAGE = 100
 _MAX_VAIN = 3
-_BATCH = 500  # workflows that are taken in without letting others work
+_BATCH = 500  # workflows processed before other tasks get a turn
 
 log = logging.getLogger(__name__)
 
 
 class Workflows(Protocol):
-    """What is needed of the engine's client; its methods raise `EngineUnavailable` or `EngineRefused`."""
+    """The operations needed of the engine's client; they raise `EngineUnavailable` or `EngineRefused`."""
 
     async def get(self, namespace: str, name: str) -> Workflow | None:
-        """The workflow, from the archive too; None when there is none."""
+        """The workflow, in the archive too; None if there is none."""
 
     async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[list[Workflow], str]:
-        """All workflows that the label selector selects."""
+        """All workflows that a label selector matches."""
 
     def watch(self, namespace: str, *, labels: str, resource_version: str = "") -> AsyncGenerator[WatchEvent, None]:
-        """Every change. Ends when the engine closes it; may raise `WatchExpired` too."""
+        """Every change. Ends when the engine closes the watch; may also raise `WatchExpired`."""
 
 
 class Sink(Protocol):
-    """Who is told what was seen. None of these may await or raise."""
+    """Receives what a watcher sees. Its methods neither await nor raise."""
 
     def seen(self, workflow: Workflow) -> None:
-        """It was listed or has changed. May be older than what was told before."""
+        """The workflow was listed or has changed. It may be older than one seen before."""
 
     def deleted(self, workflow: Workflow) -> None:
-        """It was deleted, with this as its last state."""
+        """The workflow was deleted, with this as its last state."""
 
     def gone(self, name: str) -> None:
-        """It was unfinished, and is found nowhere any more."""
+        """The workflow was unfinished, and is not found any more."""
 
     def unfinished(self) -> dict[str, str]:
-        """The uid of each workflow that is not known to be finished or gone, by name."""
+        """The uid, by name, of each workflow not known to have finished or gone."""
 
     def interrupted(self) -> None:
-        """For some time nothing was watched: until `looked(everything=True)` there may be finished ones not seen."""
+        """The watch was interrupted: until `listed(everything=True)` some finished workflows may not have been seen."""
 
-    def looked(self, *, everything: bool) -> None:
-        """A list has been taken in, of everything or of the unfinished ones."""
+    def listed(self, *, everything: bool) -> None:
+        """A list was processed: of everything, or of the unfinished workflows."""
 
 
 class Timing(NamedTuple):
     """In seconds.
 
-    `gap_s`: a watch that is opened again sooner has missed nothing that its beginning does not bring. `look_s`: between
-    two lists of the unfinished. `refused_s`: until something refused is tried again; `forbidden_s`: when it
-    is forbidden (403) for the first time since it worked. `base_s` and `cap_s`: the longest
-    first and the longest wait of the backoff. `stable_s`: a watch that lasts longer ends the backoff. `answered_s`: one
-    that lasts longer was answered, also when it told nothing: the engine sends at least comments, every 15 s.
+    `gap_s`: a watch that is reopened sooner has missed nothing that its beginning does not send. `list_s`: between two
+    lists of the unfinished. `refused_s`: until a refused request is tried again; `forbidden_s`: the same for the first
+    403 since it last worked. `base_s` and `cap_s`: the first and the largest bound of the backoff. `stable_s`: a watch
+    that lasts longer resets the backoff. `answered_s`: a watch that lasts longer was answered even if silent: the
+    engine sends at least a comment every 15 s.
     """
 
     gap_s: float = 10.0
-    look_s: float = 600.0
+    list_s: float = 600.0
     refused_s: float = 30.0
     forbidden_s: float = 5.0
     base_s: float = 1.0
@@ -101,17 +101,17 @@ DEFAULT_TIMING = Timing()
 
 
 class _Trouble:
-    """Tells the first of several failures of one kind of request, and that they are over."""
+    """Logs the first of several failures of one kind of request, and when they are over."""
 
     def __init__(self, namespace: str, verb: str, timing: Timing) -> None:
         self._namespace = namespace
         self._verb = verb
         self._timing = timing
-        self._told: type[EngineError] | None = None
-        self._worked = True  # since the last failure; at first we hope so
+        self._reported: type[EngineError] | None = None
+        self._worked = True  # since the last failure; assumed at the start
 
-    def tell(self, error: EngineError, failures: int) -> float:
-        """Log the error when it is another kind than the last one; returns the seconds to wait."""
+    def report(self, error: EngineError, failures: int) -> float:
+        """Log the error if it is of another kind than the last one; returns the seconds to wait."""
         if self._worked and isinstance(error, EngineRefused) and error.status == _FORBIDDEN:
             # An API server that has just started forbids everything for a second.
             self._worked = False
@@ -119,7 +119,7 @@ class _Trouble:
             log.warning("may not %s workflows in %r, asking again: %s", self._verb, self._namespace, error, extra=extra)
             return self._timing.forbidden_s
         self._worked = False
-        new, self._told = type(error) is not self._told, type(error)
+        new, self._reported = type(error) is not self._reported, type(error)
         if isinstance(error, EngineRefused):
             if new:
                 log.error("%s", self._refusal(error), extra={"event": "engine_watch_refused", "status": error.status})
@@ -133,11 +133,11 @@ class _Trouble:
         return max(wait_s, min(asked_s or 0.0, _MAX_RETRY_AFTER_S))
 
     def over(self) -> None:
-        """It works."""
-        if self._told is not None:
+        """Log that requests work again, if they had failed."""
+        if self._reported is not None:
             extra = {"event": "engine_watch_works", "namespace": self._namespace}
             log.info("can %s workflows in %r again", self._verb, self._namespace, extra=extra)
-        self._told = None
+        self._reported = None
         self._worked = True
 
     def _refusal(self, error: EngineRefused) -> str:
@@ -150,15 +150,15 @@ class _Trouble:
 
 
 class Watcher:
-    """Follows one namespace. `run` must be running for anything to be told."""
+    """Follows one namespace and notifies its sink; `run` must be running."""
 
     def __init__(self, client: Workflows, namespace: str, sink: Sink, timing: Timing = DEFAULT_TIMING) -> None:
-        """Nothing is asked yet.
+        """Create a watcher; it asks nothing before `run`.
 
         Args:
-            client: the engine's.
-            namespace: which one.
-            sink: who is told.
+            client: the engine's client.
+            namespace: the namespace to follow.
+            sink: is notified of what is seen.
             timing: how often, and how long to wait.
         """
         self._client = client
@@ -171,11 +171,11 @@ class Watcher:
         self._everything_wanted.set()
 
     def failing_s(self) -> float:
-        """For how long the engine has told nothing of this namespace, in seconds; 0 while it does."""
+        """For how many seconds the engine has reported nothing of this namespace; 0 while it does."""
         return asyncio.get_running_loop().time() - self._failing_since if self._failing_since is not None else 0.0
 
     def list_everything(self) -> None:
-        """List everything as soon as possible; one that is under way does not count."""
+        """List everything as soon as possible; a list already under way does not count."""
         self._everything_wanted.set()
 
     async def run(self) -> None:
@@ -204,14 +204,14 @@ class Watcher:
             if error is not None and not isinstance(error, WatchExpired):
                 if self._failing_since is None:
                     self._failing_since = ended_s
-                await asyncio.sleep(trouble.tell(error, failures))
-            elif failures > 1:  # closed by the engine is opened at once, but not again and again
+                await asyncio.sleep(trouble.report(error, failures))
+            elif failures > 1:  # a watch that the engine closes is reopened at once, but not again and again
                 fraction = random.random()  # noqa: S311  jitter is no secret
                 base_s, cap_s = self._timing.base_s, self._timing.cap_s
                 await asyncio.sleep(full_jitter(failures - 2, fraction, base_s=base_s, cap_s=cap_s))
 
     async def _follow(self, trouble: _Trouble) -> tuple[EngineError | None, bool]:
-        """One watch, to its end; why it ended (None: the engine closed it), and whether anything came."""
+        """One watch, to its end; returns why it ended (None: the engine closed it), and whether anything arrived."""
         heard = False
         try:
             async with aclosing(self._client.watch(self._namespace, labels=OWN)) as events:
@@ -228,39 +228,39 @@ class Watcher:
         return None, heard
 
     async def _list(self) -> None:
-        """List everything when it is wanted, else the unfinished ones every `look_s`."""
+        """List everything if requested, otherwise the unfinished workflows every `list_s`."""
         trouble = _Trouble(self._namespace, "list", self._timing)
         failures = 0
         while True:
             everything = self._everything_wanted.is_set()
             self._everything_wanted.clear()
             try:
-                await (self._look_at_everything() if everything else self._look(UNFINISHED))
+                await (self._list_everything_once() if everything else self._process(UNFINISHED))
             except (EngineUnavailable, EngineRefused) as exc:
                 if everything:
                     self._everything_wanted.set()
-                await asyncio.sleep(trouble.tell(exc, failures))
+                await asyncio.sleep(trouble.report(exc, failures))
                 failures += 1
                 continue
             trouble.over()
             self._failing_since = None
             failures = 0
-            self._sink.looked(everything=everything and not self._everything_wanted.is_set())
+            self._sink.listed(everything=everything and not self._everything_wanted.is_set())
             await self._until_wanted()
 
     async def _until_wanted(self) -> None:
         try:
-            async with asyncio.timeout(self._timing.look_s):
+            async with asyncio.timeout(self._timing.list_s):
                 await self._everything_wanted.wait()
         except TimeoutError:
             return
 
-    async def _look_at_everything(self) -> None:
-        """Take in a list of everything; of the unfinished ones only, when everything cannot be had again and again."""
+    async def _list_everything_once(self) -> None:
+        """Process a list of everything; of the unfinished only, once everything has failed several times."""
         try:
-            await self._look(OWN)
+            await self._process(OWN)
         except EngineUnavailable as exc:
-            await self._look(UNFINISHED)  # which fails too when it is the engine that is away
+            await self._process(UNFINISHED)  # which fails too if the engine is away
             self._vain += 1
             if self._vain < _MAX_VAIN:
                 raise
@@ -277,8 +277,8 @@ class Watcher:
             extra={"event": "status_list_failed", "namespace": self._namespace},
         )
 
-    async def _look(self, labels: str) -> None:
-        """Take in one list, and what has become of those that should be in it and are not."""
+    async def _process(self, labels: str) -> None:
+        """Process one list, and look up each unfinished workflow that it lacks."""
         missing = self._sink.unfinished()
         workflows, _ = await self._client.list(self._namespace, labels=labels, limit=_PAGE)
         for number, workflow in enumerate(workflows, 1):
@@ -288,9 +288,9 @@ class Watcher:
                 await asyncio.sleep(0)
         for name, uid in missing.items():
             if self._sink.unfinished().get(name) != uid:
-                continue  # in the meantime the watch has told
+                continue  # the watch has reported it in the meantime
             workflow_now = await self._client.get(self._namespace, name)
-            # The archive answers with any earlier workflow of that name.
+            # The archive may return an earlier workflow of that name.
             if workflow_now is not None and workflow_now.metadata.uid == uid:
                 self._sink.seen(workflow_now)
             elif self._sink.unfinished().get(name) == uid:

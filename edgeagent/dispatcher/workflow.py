@@ -1,10 +1,10 @@
-"""What is wrong with a received Workflow, as far as its own text shows it (argo's basic rules, and Kubernetes' names).
+"""What is wrong with a received Workflow, as far as its own text shows it (Argo's basic rules, and Kubernetes' names).
 
-Pure. Each function yields texts for a person, the first problem first; none of them changes anything. What only the
-engine can know (does the template exist, what does it need) is the engine's to say.
+Pure. Each function yields texts for a person, the first problem first; none changes anything. What only the engine can
+know (does the template exist, which parameters does it need) is left to the engine.
 
-Argo reads member names without regard to case and lets the last of several win. A member such as `spec.Templates` is
-therefore refused wherever this module or the policy looks at `templates`: it would be overlooked here and obeyed there.
+Argo reads member names without regard to case, and the last of several wins. A member such as `spec.Templates` is
+therefore refused wherever this module or the policy reads `templates`: it would be overlooked here and obeyed there.
 """
 
 from __future__ import annotations

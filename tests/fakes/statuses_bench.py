@@ -28,7 +28,7 @@ from tests.waiting import until
 
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
 QUICK = WatchTimes(tick_s=0.005, cursor_s=0.0, hold_s=0.0)
-TIMING = Timing(look_s=1000.0, refused_s=0.01, forbidden_s=0.01, base_s=0.01, cap_s=0.01)
+TIMING = Timing(list_s=1000.0, refused_s=0.01, forbidden_s=0.01, base_s=0.01, cap_s=0.01)
 
 
 def at(second: int) -> str:

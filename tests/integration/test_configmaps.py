@@ -29,7 +29,7 @@ from tests.waiting import DEADLINE_S, until
 NAMESPACE = "plant"
 CONFIGMAPS = "/configmaps/"
 PACE = WatchTimes(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
-TIMING = Timing(look_s=1000.0, base_s=0.02, cap_s=0.05)
+TIMING = Timing(list_s=1000.0, base_s=0.02, cap_s=0.05)
 
 
 class Node:

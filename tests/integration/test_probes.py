@@ -85,7 +85,7 @@ async def test_a_dispatcher_is_ready_when_broker_and_engine_let_it_in_and_says_w
         await _says(dispatch, f'{PREFIX}answered_total{{code="200"}} 1', f"{PREFIX}connected 1", f"{PREFIX}leading 1")
         argo.token = "renewed"  # noqa: S105  a test's
         await gateway.publish("argo/workflows/trigger/gw-1", TRIGGER.replace(b"a-1", b"a-2"))
-        assert "does not let us in" in await dispatch.is_ready(503)
+        assert "refuses our credentials" in await dispatch.is_ready(503)
         assert (await dispatch.ask("/healthz")).status_code == 200
         await _says(dispatch, f'{PREFIX}gate{{state="unauthorized"}} 1')
         (dispatch.directory / "token").write_text("renewed")

@@ -30,7 +30,7 @@ from tests.waiting import DEADLINE_S, until
 
 NAMESPACE = "plant"
 PACE = WatchTimes(tick_s=0.01, cursor_s=0.0, hold_s=0.0)
-TIMING = Timing(look_s=0.3, base_s=0.02, cap_s=0.05)
+TIMING = Timing(list_s=0.3, base_s=0.02, cap_s=0.05)
 
 Told = tuple[str, str]
 

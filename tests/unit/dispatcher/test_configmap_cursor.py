@@ -63,7 +63,7 @@ def leading(told: Told, configmaps: ConfigMaps | None) -> Namespace:
 
 def lead(namespace: Namespace) -> None:
     namespace.lead(None)
-    namespace.looked(everything=True)
+    namespace.listed(everything=True)
 
 
 async def test_the_cursor_passes_a_workflow_when_its_status_is_published_and_its_configmap_applied() -> None:

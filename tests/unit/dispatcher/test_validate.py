@@ -191,8 +191,8 @@ def test_the_topic_names_the_agent_when_the_message_does_not() -> None:
     [
         (TRIGGER, "GW 1", 'set uplink.trigger_topic = "argo/workflows/trigger/{agent}"', "argo/workflows/response"),
         (f"{TRIGGER}/gw-1", "gw-2", "agent 'gw-2' is not allowed", "argo/workflows/response/gw-1"),
-        (f"{TRIGGER}/", None, "is no agent id", "argo/workflows/response"),
-        (f"{TRIGGER}/GW 1", "gw-1", "is no agent id", "argo/workflows/response"),
+        (f"{TRIGGER}/", None, "is not an agent id", "argo/workflows/response"),
+        (f"{TRIGGER}/GW 1", "gw-1", "is not an agent id", "argo/workflows/response"),
     ],
 )
 def test_with_bind_agent_nobody_speaks_for_another_and_nobody_has_him_answered(

@@ -30,7 +30,7 @@ async def test_a_workflow_that_a_list_misses_and_nobody_finds_was_deleted() -> N
     earlier = engine.made("replaced", "Succeeded", ended=at(1), uid="an earlier one")
     for name in ("lost", "ended", "replaced"):
         engine.put(name, "Running")
-    async with running(engine, timing=TIMING._replace(look_s=0.02)) as bench:
+    async with running(engine, timing=TIMING._replace(list_s=0.02)) as bench:
         bench.lead()
         running_ones = [(name, "Running") for name in ("lost", "ended", "replaced")]
         await bench.published(*running_ones)
@@ -143,7 +143,7 @@ async def test_a_list_during_which_another_was_wanted_does_not_count_as_everythi
         def interrupted(self) -> None:
             pass
 
-        def looked(self, *, everything: bool) -> None:
+        def listed(self, *, everything: bool) -> None:
             self.looks.append(everything)
             if len(self.looks) == 2:
                 self.done.set()
