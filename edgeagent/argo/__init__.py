@@ -1,3 +1,3 @@
-"""The Argo Server's REST interface: requests, answers, the watch. Knows nothing of triggers or MQTT."""
+"""The Argo Server's REST interface: requests, answers and watches. It is independent of triggers and MQTT."""
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How the Argo Server is to be reached: the token and the TLS context, made again when their files change.
+"""Access to the Argo Server: the token and the TLS context, renewed when their files change.
 
-Kubernetes rotates a mounted token by swapping a symlink, certificates are renewed: a file is looked at (time, size,
-inode) before a request, at most once a second. A change that cannot be used stops every request with its reason until
-the file is right again; what was read before is not used any longer, so that a mistake is seen at once.
+Kubernetes rotates a mounted token by swapping a symlink, and certificates are renewed: so a file is checked (time,
+size, inode) before a request, at most once a second. After a change that cannot be used, every request fails with the
+reason until the file is corrected; the earlier content is not used any longer, so that a mistake shows at once.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from edgeagent.errors import EngineUnavailable
 
 T = TypeVar("T")
 
-_LOOK_EVERY_S = 1.0
+_CHECK_EVERY_S = 1.0
 _MAX_TOKEN_BYTES = 16 * 1024  # tokens of a single sign-on are some KB
-# What may stand in front of the token, as Argo wants it written.
+# The schemes that may precede the token, as Argo expects them written.
 _SCHEMES = {b"bearer": b"Bearer", b"basic": b"Basic"}
-# The letters of a header's value, without the space: RFC 9110, section 5.5.
+# The characters of a header's value, without the space: RFC 9110, section 5.5.
 _FIRST_VISIBLE, _LAST_VISIBLE = 0x21, 0x7E
 
 
 class ArgoAccess:
-    """The token and the TLS context for one server. Not thread-safe."""
+    """Owns the token and the TLS context for one server, always those of the present files. Not thread-safe."""
 
     def __init__(
         self,
@@ -40,15 +40,15 @@ class ArgoAccess:
         insecure: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Nothing is read yet.
+        """Create the access; no file is read yet.
 
         Args:
             url: names the server in errors.
-            token_file: holds the token, with or without `Bearer ` (or `Basic `) in front; "": no token is sent.
+            token_file: holds the token, optionally after `Bearer ` (or `Basic `); "": no token is sent.
             ca_file: the only authorities that are trusted; "": the system's.
-            cert_file: the client's certificate and those between it and its authority; "": none.
-            key_file: its key; "": it is in `cert_file`.
-            insecure: neither the server's certificate nor its host name is checked.
+            cert_file: the client's certificate and the intermediate ones; "": none.
+            key_file: the certificate's key; "": it is in `cert_file`.
+            insecure: check neither the server's certificate nor its host name.
             clock: monotonic seconds.
         """
         self._token = _FromFiles(url, [token_file] if token_file else [], lambda: _read_token(token_file), clock)
@@ -60,7 +60,7 @@ class ArgoAccess:
         )
 
     def authorization(self) -> bytes:
-        """The value of the Authorization header; empty: send none.
+        """The value of the Authorization header; empty if none is sent.
 
         Raises:
             EngineUnavailable: the token file cannot be used.
@@ -77,33 +77,33 @@ class ArgoAccess:
 
 
 class _FromFiles(Generic[T]):
-    """A value made from files, made again when one of them changes."""
+    """A value made from files, and made again when one of them changes."""
 
     def __init__(self, url: str, files: list[str], make: Callable[[], T], clock: Callable[[], float]) -> None:
         self._url = url
         self._files = files
         self._make = make
         self._clock = clock
-        self._look_at_s = float("-inf")
+        self._check_at_s = float("-inf")
         self._stamp: list[tuple[int, int, int]] | None = None
         self._value: T | None = None
         self._problem = ""
 
     def get(self) -> T:
-        """The value for the files as they are, or were a second ago.
+        """The value for the files as they are, or were up to a second ago.
 
         Raises:
             EngineUnavailable: it cannot be made.
         """
         now = self._clock()
-        if now >= self._look_at_s:
-            self._look_at_s = now + _LOOK_EVERY_S
-            self._look()
+        if now >= self._check_at_s:
+            self._check_at_s = now + _CHECK_EVERY_S
+            self._check()
         if self._value is None:
             raise EngineUnavailable(self._url, self._problem)
         return self._value
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         try:
             stamp = [_stamp(file) for file in self._files]
             if stamp == self._stamp:
@@ -120,12 +120,12 @@ class _FromFiles(Generic[T]):
 
 
 def _stamp(file: str) -> tuple[int, int, int]:
-    found = os.stat(file)  # noqa: PTH116  between requests: Path costs several times as much
+    found = os.stat(file)  # noqa: PTH116  before each request: Path costs several times as much
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read_token(file: str) -> bytes:
-    """The header's value for the token in a file; empty without a file. No error tells a part of the token."""
+    """The header's value for the token in a file; empty without a file. No error reveals any part of the token."""
     if not file:
         return b""
     with Path(file).open("rb") as stream:
@@ -139,7 +139,7 @@ def _read_token(file: str) -> bytes:
         raise ValueError(f"token_file {file} holds no token")
     if not all(_FIRST_VISIBLE <= letter <= _LAST_VISIBLE for letter in token):
         raise ValueError(
-            f"token_file {file} has a line break, a space or another sign inside that no token has: "
+            f"token_file {file} has a line break, a space or another character that no token contains: "
             "it must hold the token alone"
         )
     return (scheme or b"Bearer") + b" " + token
@@ -160,7 +160,7 @@ def _client_context(ca_file: str, cert_file: str, key_file: str, *, insecure: bo
         raise ValueError(f"ca_file {ca_file} cannot be used ({_reason(exc)})") from exc
     if cert_file:
         try:
-            # Always a callback: without one OpenSSL would ask for the password of an encrypted key on the terminal.
+            # Always a callback: without one OpenSSL would ask on the terminal for the password of an encrypted key.
             context.load_cert_chain(cert_file, key_file or None, password=lambda: b"")
         except (OSError, ValueError) as exc:
             files = f"cert_file {cert_file}" + (f" and key_file {key_file}" if key_file else "")

@@ -1,7 +1,7 @@
-"""The Argo Server's client: create, get, list and watch workflows.
+"""The Argo Server's client: creates, gets, lists and watches workflows.
 
-Nothing is tried a second time here: who calls knows whether a request may come twice, and how long to wait. A request
-that failed or was cancelled may have been done all the same.
+Nothing is retried here: the caller knows whether a request may be repeated, and how long to wait. A request that failed
+or was cancelled may have taken effect all the same.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ T = TypeVar("T")
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
 MAX_PAGE_BYTES = 32 * 1024 * 1024
 MAX_PAGES = 400
-# Argo sends something at least every 15 s, the headers not before.
+# Argo sends something at least every 15 s, but the headers only with the first of it.
 WATCH_READ_TIMEOUT_S = 45.0
 
-# Of a request's time, what the TCP connection and what the TLS handshake may take: each ends with its own time-out,
-# because httpcore leaves the connection open when it is cancelled in the handshake, as the time-out over all would do.
+# The share of a request's time for the TCP connection and for the TLS handshake. Each has its own time-out, because
+# httpcore leaks the connection if it is cancelled in the handshake, as by a time-out for the whole request.
 _CONNECT_SHARE = 0.4
 _MAX_VERSION_CHARS = 100
 _MAX_PORT = 65535
-# What `wire` reads of a workflow. Without a choice of fields each answer carries the workflow's every node.
+# The fields that `wire` reads of a workflow. Without this selection each answer has every node of the workflow.
 _FIELDS = (
     "metadata.name",
     "metadata.namespace",
@@ -58,11 +58,11 @@ _GET_FIELDS = ",".join(_FIELDS)
 _LIST_FIELDS = ",".join(["metadata", *(f"items.{field}" for field in _FIELDS)])
 _WATCH_FIELDS = ",".join(["result.type", *(f"result.object.{field}" for field in _FIELDS)])
 
-# A URL is not valid when it is too long: a server may say where a list goes on in as many letters as it likes.
+# InvalidURL: a URL may be too long, since a server chooses the length of the text that continues a list.
 _FAILED = (httpx.HTTPError, httpx.InvalidURL, OSError)
 
 _encoder = msgspec.json.Encoder()
-# Without it a server that has no archive never says that a list goes on; with it, it counts what remains, and does.
+# Without this, a server that has no archive never says that a list continues; with it, it counts the rest, and says so.
 _COUNTED = "ext.showRemainingItemCount=true"
 _WORKFLOW = msgspec.json.Decoder(Workflow)
 _LIST = msgspec.json.Decoder(WorkflowList)
@@ -70,13 +70,13 @@ _VERSION = msgspec.json.Decoder(Version)
 
 
 class ArgoSettings(NamedTuple):
-    """Where the Argo Server is and how to get in.
+    """The Argo Server's address and credentials.
 
     Attributes:
-        url: `http` or `https`, host, port, and the path below which a proxy shows the server.
-        token_file: see `ArgoAccess`, as for the files and `insecure`.
-        timeout_s: how long a request may take, waiting for a free connection included; a watch only to connect.
-        max_connections: how many requests run at a time; a watch has a connection of its own.
+        url: `http` or `https`, host, port, and the path below which a proxy publishes the server.
+        token_file: see `ArgoAccess`, as for the other files and `insecure`.
+        timeout_s: how long a request may take, including the wait for a free connection; for a watch, the connecting.
+        max_connections: how many requests run at a time; each watch has a connection of its own in addition.
     """
 
     url: str
@@ -90,27 +90,27 @@ class ArgoSettings(NamedTuple):
 
 
 class ArgoClient:
-    """A client of one Argo Server: `async with ArgoClient(settings) as client`.
+    """A client of one Argo Server: `async with ArgoClient(settings) as client`. It retries nothing.
 
     Every method raises `EngineUnavailable` (network, TLS, time-out, 408, 429, 5xx, an answer that is not Argo's) or
-    `EngineRefused` (any other error of Argo's, and 401, 403 and 413 whoever answers so).
+    `EngineRefused` (any other error of Argo's, and 401, 403 and 413 from any server).
     """
 
     def __init__(self, settings: ArgoSettings) -> None:
-        """Nothing is read or connected yet.
+        """Create a client; nothing is read or connected yet.
 
         Raises:
-            EngineUnavailable: the URL is none of an Argo Server.
+            EngineUnavailable: the URL cannot be that of an Argo Server.
         """
         url = _base_url(settings.url)
         self._base = str(url).rstrip("/")
         self._headers = [
             (b"Host", url.netloc),
             (b"User-Agent", f"edgeagent/{__version__}".encode()),
-            (b"Accept-Encoding", b"identity"),  # a small body may grow without limit when it is unpacked
+            (b"Accept-Encoding", b"identity"),  # decompression could make a small body arbitrarily large
         ]
         self._timeout_s = settings.timeout_s
-        self._counts = True  # until a server says that it does not know that selector
+        self._counts = True  # until a server turns out not to know that selector
         self._access = ArgoAccess(
             self._base,
             token_file=settings.token_file,
@@ -131,9 +131,9 @@ class ArgoClient:
         """Create a workflow; the server validates it first.
 
         Args:
-            namespace: must be that of the workflow's metadata too.
+            namespace: must equal the namespace in the workflow's metadata.
             workflow: the whole object.
-            dry_run: Kubernetes too looks at it, its rights and its quota, and stores nothing.
+            dry_run: Kubernetes also checks rights and quota, and stores nothing.
 
         Raises:
             EngineUnavailable: it may have been created.
@@ -145,7 +145,7 @@ class ArgoClient:
         return _workflow(url, await self._ask("POST", url, body=body))
 
     async def get(self, namespace: str, name: str) -> Workflow | None:
-        """A workflow, or the newest of this name in the archive; None when neither knows it.
+        """A workflow, or the newest of this name in the archive; None if neither has it.
 
         Raises:
             EngineUnavailable, EngineRefused: as for every method.
@@ -165,9 +165,9 @@ class ArgoClient:
         Raises:
             EngineUnavailable, EngineRefused: as for every method.
         """
-        place = ("workflow-templates", namespace) if namespace else ("cluster-workflow-templates",)
+        segments = ("workflow-templates", namespace) if namespace else ("cluster-workflow-templates",)
         try:
-            await self._ask("GET", self._url(*place, name))
+            await self._ask("GET", self._url(*segments, name))
         except EngineRefused as exc:
             if exc.status == httpx.codes.NOT_FOUND:
                 return False
@@ -177,16 +177,16 @@ class ArgoClient:
     async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[builtins.list[Workflow], str]:
         """Every workflow with these labels, archived ones too, and the resource version to watch from.
 
-        A workflow that comes or goes between two pages may be there twice or be missing; a watch from the resource
-        version, which is the first page's, tells of it.
+        A workflow that appears or disappears between two pages may be listed twice or not at all; a watch from the
+        resource version, which is the first page's, reports it.
 
         Args:
-            namespace: where to look.
+            namespace: the namespace to list.
             labels: a Kubernetes label selector.
-            limit: how many a page has.
+            limit: workflows per page.
 
         Raises:
-            EngineUnavailable: also when there are more than `MAX_PAGES` pages.
+            EngineUnavailable: as for every method; also if there are more than `MAX_PAGES` pages.
             EngineRefused: as for every method.
         """
         url = self._url("workflows", namespace)
@@ -206,7 +206,7 @@ class ArgoClient:
     async def _page(self, url: str, query: Mapping[str, str]) -> WorkflowList:
         """One page of a list.
 
-        Older servers hand field selectors to Kubernetes, which refuses this one; they page without it.
+        Older servers pass field selectors on to Kubernetes, which refuses this one; they page without it.
         """
         if self._counts:
             counted = {**query, "listOptions.fieldSelector": _COUNTED}
@@ -221,18 +221,18 @@ class ArgoClient:
     async def watch(
         self, namespace: str, *, labels: str, resource_version: str = ""
     ) -> AsyncGenerator[WatchEvent, None]:
-        """The changes of every workflow with these labels, until the server ends the watch, as it does now and then.
+        """The changes of every workflow with these labels, until the server ends the watch, as it regularly does.
 
-        A watch can end at once and each time: wait a little before the next when it gave nothing. Who stops reading
-        earlier closes it (`contextlib.aclosing`), so that its connection ends then.
+        A watch may end at once, time and again: after an empty one wait a little before the next. A caller that stops
+        reading earlier must close it (`contextlib.aclosing`), so that its connection ends then.
 
         Args:
-            namespace: where to look.
+            namespace: the namespace to watch.
             labels: a Kubernetes label selector.
-            resource_version: changes after it; "": first an ADDED for each workflow that there is.
+            resource_version: the version after which changes are sent; "": an ADDED for each existing workflow first.
 
         Raises:
-            WatchExpired: the changes since `resource_version` are no longer known, or no longer will be.
+            WatchExpired: the changes since `resource_version` are no longer available, or soon will not be.
             EngineUnavailable, EngineRefused: as for every method; the watch is over.
         """
         url = self._url("workflow-events", namespace)
@@ -256,7 +256,7 @@ class ArgoClient:
             parser.finish()
 
     async def check(self) -> str:
-        """The server's version: it is there, and it is an Argo Server.
+        """The server's version, which shows that it is reachable and an Argo Server.
 
         Raises:
             EngineUnavailable, EngineRefused: as for every method.
@@ -266,8 +266,8 @@ class ArgoClient:
 
     def _url(self, *segments: str) -> str:
         for segment in segments:
-            if segment in {"", ".", ".."}:  # in a path they would lead elsewhere, however they are encoded
-                raise EngineRefused(self._base, httpx.codes.BAD_REQUEST, f"{segment!r} is no name")
+            if segment in {"", ".", ".."}:  # these would change the path, however they are encoded
+                raise EngineRefused(self._base, httpx.codes.BAD_REQUEST, f"{segment!r} is not a valid name")
         return "/".join([self._base, "api/v1", *(quote(segment, safe="") for segment in segments)])
 
     def _request(
@@ -280,7 +280,7 @@ class ArgoClient:
         body: bytes | None = None,
         read_timeout_s: float | None = None,
     ) -> httpx.Request:
-        """A request as the transports take it, with every header in place; quicker than httpx builds one."""
+        """A request as the transports take it, with all headers; faster than httpx builds one."""
         headers = [*self._headers, (b"Accept", accept)]
         authorization = self._access.authorization()
         if authorization:
@@ -328,7 +328,7 @@ class ArgoClient:
             await connection.aclose()
 
     async def _end_early(self, url: str, response: httpx.Response) -> None:
-        """Read why a watch ended before its first item, and raise that unless the end is a normal one."""
+        """Raise the reason why a watch ended before its first item, unless it was a normal end."""
         async with asyncio.timeout(self._timeout_s):
             answer = await read(url, response, MAX_ANSWER_BYTES)
         error = watch_failure(url, answer.status, answer.body, **_hints(answer))
@@ -338,7 +338,7 @@ class ArgoClient:
 
 @functools.lru_cache(maxsize=256)
 def _parsed(url: str) -> httpx.URL:
-    """Workflows are created in few namespaces, and taking a URL apart costs as much as much of the rest."""
+    """Parse a URL, cached: workflows are created in few namespaces, and parsing is a large part of a request's cost."""
     return httpx.URL(url)
 
 
@@ -346,12 +346,12 @@ def _base_url(text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as exc:
-        raise EngineUnavailable("the engine's URL", "it is none") from exc
+        raise EngineUnavailable("the engine's URL", "it is not a URL") from exc
     if url.port is not None and not 0 < url.port <= _MAX_PORT:
-        raise EngineUnavailable("the engine's URL", f"{url.port} is no port")
+        raise EngineUnavailable("the engine's URL", f"{url.port} is not a port")
     if url.scheme not in {"http", "https"} or not url.host:
         raise EngineUnavailable("the engine's URL", "it must begin with http:// or https:// and a host")
-    if url.userinfo or url.query or url.fragment:  # none of it is shown, it may be a password
+    if url.userinfo or url.query or url.fragment:  # not shown, since it may be a password
         raise EngineUnavailable(
             "the engine's URL", "it has more than host, port and path; a token goes into token_file"
         )
@@ -368,10 +368,10 @@ def _decoded(url: str, body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 def _workflow(url: str, body: bytes) -> Workflow:
     workflow = _decoded(url, body, _WORKFLOW)
     if not workflow.metadata.name:
-        raise not_json(url, body, "it holds no workflow")
+        raise not_json(url, body, "it contains no workflow")
     return workflow
 
 
 def _hints(answer: HttpAnswer) -> dict[str, str]:
-    """What two headers of a failure say."""
+    """Two headers that explain a failure."""
     return {name.replace("-", "_"): answer.headers.get(name, "") for name in ("retry-after", "location")}

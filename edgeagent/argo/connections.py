@@ -1,9 +1,9 @@
-"""HTTP/1.1 connections to one server, over httpx's transports, and what their errors mean.
+"""HTTP/1.1 connections to one server, over httpx's transports, and the meaning of their errors.
 
-An `httpx.AsyncClient` with its pool takes 1.4 to 1.7 ms of CPU for a request with sixteen at a time: its pool looks at
-every connection for every request. Here each connection is a transport of its own, used by one request at a time, and
-requests are built once for what does not change: 0.4 ms. Redirects, cookies and proxies from the environment, which
-only the client knows, are not wanted.
+An `httpx.AsyncClient` takes 1.4 to 1.7 ms of CPU for a request with sixteen in parallel, because its pool scans every
+connection for every request. Here each connection is a transport of its own, used by one request at a time, and the
+constant parts of requests are built once: 0.4 ms. The client's redirects, cookies and proxies from the environment are
+not wanted.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ import httpx
 from edgeagent.common.foreign import line
 from edgeagent.errors import EngineUnavailable
 
-# Longer than the pause between two bursts of triggers, shorter than what proxies allow an idle connection.
+# Longer than the pause between two bursts of triggers, shorter than proxies keep an idle connection.
 _KEEPALIVE_EXPIRY_S = 30.0
 _LIMITS = httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=_KEEPALIVE_EXPIRY_S)
 _MAX_REASON_CHARS = 300
 
 if importlib.util.find_spec("sniffio") is None:
-    # httpcore tries to import it several times a request; each time Python searches every directory anew, a third of
-    # the whole cost. Marked as missing, the import fails at once, with the same error.
+    # httpcore tries to import it several times a request, and each time Python searches every directory again: a third
+    # of the whole cost. Marked as missing, the import fails at once, with the same error.
     sys.modules["sniffio"] = cast("Any", None)
 
 
 class HttpAnswer(NamedTuple):
-    """An HTTP answer, read to its end."""
+    """A complete HTTP answer."""
 
     status: int
     headers: httpx.Headers
@@ -43,7 +43,7 @@ class HttpAnswer(NamedTuple):
 
 
 class Connections:
-    """Connections that are kept open between requests, at most `max_connections`. To be closed by `aclose`."""
+    """Owns connections kept open between requests, at most `max_connections`. Must be closed with `aclose`."""
 
     def __init__(self, max_connections: int) -> None:
         self._free = asyncio.Semaphore(max_connections)
@@ -51,7 +51,7 @@ class Connections:
 
     @asynccontextmanager
     async def borrow(self, context: ssl.SSLContext) -> AsyncIterator[httpx.AsyncHTTPTransport]:
-        """A connection for one request, as soon as there is one. After an error or a cancellation it is closed."""
+        """A connection for one request, once one is free. It is closed after an error or a cancellation."""
         async with self._free:
             transport = await self._take(context)
             try:
@@ -62,7 +62,7 @@ class Connections:
             self._idle.append((context, transport))
 
     async def aclose(self) -> None:
-        """Close those that are idle; those in use close with their requests."""
+        """Close the idle connections; those in use close with their requests."""
         while self._idle:
             await self._idle.pop()[1].aclose()
 
@@ -71,20 +71,20 @@ class Connections:
             made_with, transport = self._idle.pop()
             if made_with is context:
                 return transport
-            await transport.aclose()  # the certificates have changed since
+            await transport.aclose()  # the certificates have changed since it was made
         return new_connection(context)
 
 
 def new_connection(context: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
-    """A connection of one's own, made with the first request; to be closed."""
+    """A separate connection, opened with its first request; the caller must close it."""
     return httpx.AsyncHTTPTransport(verify=context, trust_env=False, limits=_LIMITS)
 
 
 async def read(url: str, response: httpx.Response, max_bytes: int) -> HttpAnswer:
-    """The whole answer.
+    """Read the whole answer.
 
     Raises:
-        EngineUnavailable: the body is larger than `max_bytes`; the connection is then of no more use.
+        EngineUnavailable: the body is larger than `max_bytes`; the connection cannot be used again.
         httpx.HTTPError, OSError: the connection broke.
     """
     body = bytearray()
@@ -96,7 +96,7 @@ async def read(url: str, response: httpx.Response, max_bytes: int) -> HttpAnswer
 
 
 def unavailable(url: str, exc: Exception, timeout_s: float) -> EngineUnavailable:
-    """What a failed exchange means to a person. `timeout_s` is how long was waited for an answer."""
+    """The error for a failed exchange, in words for a person. `timeout_s`: how long an answer was waited for."""
     if isinstance(exc, httpx.ConnectTimeout):
         reason = "no connection could be made in time"
     elif isinstance(exc, (TimeoutError, httpx.TimeoutException)):
@@ -107,7 +107,7 @@ def unavailable(url: str, exc: Exception, timeout_s: float) -> EngineUnavailable
 
 
 def _reason(cause: BaseException) -> str:
-    """What is known of the cause itself; "" when that is nothing."""
+    """The cause itself in words; "" if nothing is known of it."""
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({cause.verify_message}): check ca_file and the host name in the URL"
     if isinstance(cause, ssl.SSLError):
@@ -120,7 +120,7 @@ def _reason(cause: BaseException) -> str:
 
 
 def _first_cause(exc: BaseException) -> BaseException:
-    """What everything else was raised from; several attempts to connect stand for the first of them."""
+    """The exception at the root of a chain; the first one stands for several attempts to connect."""
     while True:
         earlier = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__ or exc.__context__
         if earlier is None:

@@ -1,4 +1,4 @@
-"""What time the server has: its `Date` header, for `edgeagent doctor`."""
+"""The server's time: its `Date` header, for `edgeagent doctor`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CONNECT_SHARE = 0.4
 
 
 async def server_time(settings: ArgoSettings) -> datetime | None:
-    """The server's time to the second, whatever else it answers; None when it does not say.
+    """The server's time to the second, whatever its answer; None if it sends no time.
 
     Raises:
-        EngineUnavailable: it cannot be reached.
+        EngineUnavailable: the server cannot be reached.
     """
     url = settings.url.rstrip("/") + "/api/v1/version"
     access = ArgoAccess(
@@ -29,7 +29,7 @@ async def server_time(settings: ArgoSettings) -> datetime | None:
         key_file=settings.key_file,
         insecure=settings.insecure,
     )
-    # The connection's part of the time ends by itself: see `client`.
+    # The time for connecting is limited separately: see `client`.
     timeout = {"connect": _CONNECT_SHARE * settings.timeout_s}
     connection = new_connection(access.context())
     try:

@@ -1,9 +1,9 @@
-"""What an answer that is no success means: worth another try, a refusal, or the end of a watch.
+"""The meaning of an unsuccessful answer: worth another try, a refusal, or the end of a watch.
 
 Argo's own errors are JSON with a gRPC code. An answer without one comes from something in between: a rate limiter, a
-proxy, a login page, a TLS port that was spoken to in plain. Such an answer says nothing of the workflow, so that only
-what everybody on the way may say (401, 403, 413) is taken for a refusal; a 400 or 404 of a proxy must not make a
-workflow invalid or missing.
+proxy, a login page, a TLS port addressed in plain text. It says nothing about the workflow, so only the statuses that
+any intermediary may return (401, 403, 413) count as a refusal; a proxy's 400 or 404 must not make a workflow invalid or
+missing.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def failure(
     """The error for an answer whose status is not 2xx.
 
     Args:
-        url: what was asked for; names the request in the error.
+        url: the request's URL; names the request in the error.
         status: the HTTP status.
         body: the answer's body, JSON or not.
-        retry_after: the Retry-After header; only seconds are understood.
+        retry_after: the Retry-After header; only a number of seconds is understood.
         location: the Location header.
     """
     if status < HTTPStatus.BAD_REQUEST:
@@ -54,16 +54,17 @@ def failure(
     if ours or status in _REFUSED_BY_ANYBODY:
         return EngineRefused(url, status, message)
     return EngineUnavailable(
-        url, f"{status} from something that is no Argo Server: {message}; check scheme, host, port and path of the URL"
+        url,
+        f"{status} from a server that is not an Argo Server: {message}; check scheme, host, port and path of the URL",
     )
 
 
 def watch_failure(
     url: str, status: int, body: bytes, *, retry_after: str = "", location: str = ""
 ) -> EngineError | None:
-    """As `failure`, for a watch that ends before its first item. None: a normal end, watch again.
+    """Like `failure`, for a watch that ends before its first item. None: a normal end, watch again.
 
-    Argo answers then as it would within the watch, with an error item for a body.
+    Argo then answers as it would within the watch, with an error item as the body.
     """
     try:
         item = _ITEM.decode(body.strip().removeprefix(b"data:"))
@@ -75,8 +76,8 @@ def watch_failure(
 
 
 def stream_failure(url: str, error: StreamError) -> EngineError | None:
-    """The error for an error within a watch; None: a normal end, watch again."""
-    # Without one nothing is known but that the watch failed.
+    """The exception for an error within a watch; None: a normal end, watch again."""
+    # Without a status nothing is known except that the watch failed.
     status = error.http_code if error.http_code >= HTTPStatus.BAD_REQUEST else int(HTTPStatus.INTERNAL_SERVER_ERROR)
     if _is_normal_end(status, error.message):
         return None
@@ -89,10 +90,10 @@ def stream_failure(url: str, error: StreamError) -> EngineError | None:
 
 
 def not_json(url: str, body: bytes, reason: str) -> EngineUnavailable:
-    """The error for a success that is not what it should be, such as the page of a login."""
+    """The error for a successful answer with an unexpected body, such as a login page."""
     begin = line(_text(body), _MAX_FOREIGN_CHARS)
     return EngineUnavailable(
-        url, f"this is no answer of an Argo Server ({reason}): check the URL and its path; it begins: {begin}"
+        url, f"the answer is not an Argo Server's ({reason}): check the URL and its path; it begins: {begin}"
     )
 
 
@@ -104,12 +105,12 @@ def _is_temporary(status: int) -> bool:
 
 
 def _is_normal_end(status: int, message: str) -> bool:
-    """Kubernetes closes each watch after a while; Argo passes that on as if it were a rate limit."""
+    """Whether a watch ended normally: Kubernetes closes each after a while, which Argo reports like a rate limit."""
     return status == HTTPStatus.TOO_MANY_REQUESTS and message.strip() == "EOF"
 
 
 def _is_expired(status: int, message: str) -> bool:
-    """Kubernetes's 410 Gone, which Argo makes a 400 of."""
+    """Whether it is Kubernetes's 410 Gone, which Argo turns into a 400."""
     return status == HTTPStatus.GONE or (status == HTTPStatus.BAD_REQUEST and "too old" in message)
 
 
@@ -125,25 +126,25 @@ def _text(body: bytes) -> str:
 
 
 def _without_frame(body: bytes) -> str:
-    """The text of a body; nothing of the frame of an event stream, and nothing when it is an object without members."""
+    """The text of a body, without the framing of an event stream; empty for an object without members."""
     text = _text(body).strip()
     said = text.removeprefix("data:").strip()
     return "" if said in _NOTHING else said
 
 
 def _phrase(status: int) -> str:
-    """For a server that gives no reason: what its status means, and where the reason is to be found."""
+    """For a server that gives no reason: the meaning of its status, and where the reason can be found."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:
         phrase = "an unknown status"
-    return f"{phrase}, without a reason: the log of the Argo Server has it"
+    return f"{phrase}, without a reason: see the log of the Argo Server"
 
 
 def _seconds(retry_after: str) -> float | None:
     try:
         seconds = float(retry_after)
-    except ValueError:  # absent, or a date, which is worth nothing where clocks differ
+    except ValueError:  # absent, or a date, which is useless where clocks differ
         return None
     if not math.isfinite(seconds) or seconds < 0:
         return None

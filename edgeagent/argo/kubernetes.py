@@ -1,4 +1,4 @@
-"""The little that is needed of the Kubernetes API itself: ConfigMaps, applied with the service account of the pod."""
+"""The one operation needed of the Kubernetes API itself: applying ConfigMaps, with the pod's service account."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgeagent.argo.connections import Connections, read, unavailable
 from edgeagent.argo.failures import failure
 from edgeagent.errors import ConfigError, EngineRefused, Problem
 
-# Who owns the fields that are applied, as Kubernetes keeps it: the same for every dispatcher, so that one may go on
+# The owner of the applied fields, as Kubernetes records it: the same for every dispatcher, so that one can continue
 # where another has stopped.
 FIELD_MANAGER = "edgeagent-dispatch"
 # Where Kubernetes mounts the service account of a pod.
@@ -26,20 +26,20 @@ SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _KEY = "status.configmap"
 _MAX_ANSWER_BYTES = 8 * 1024 * 1024
 _MAX_PORT = 65535
-# Of a request's time, what the TCP connection and what the TLS handshake may take: each ends with its own time-out,
-# because httpcore leaves the connection open when it is cancelled in the handshake, as the time-out over all would do.
+# The share of a request's time for the TCP connection and for the TLS handshake. Each has its own time-out, because
+# httpcore leaks the connection if it is cancelled in the handshake, as by a time-out for the whole request.
 _CONNECT_SHARE = 0.4
 _APPLY = urlencode({"fieldManager": FIELD_MANAGER, "force": "true"})
 
 
 class KubernetesSettings(NamedTuple):
-    """Where the API server is and how to get in.
+    """The API server's address and credentials.
 
     Attributes:
         url: scheme, host and port.
         token_file: see `ArgoAccess`.
         ca_file: see `ArgoAccess`.
-        timeout_s: how long a request may take, from the moment that it has a connection.
+        timeout_s: how long a request may take once it has a connection.
         max_connections: how many requests run at a time.
     """
 
@@ -51,21 +51,21 @@ class KubernetesSettings(NamedTuple):
 
 
 def in_pod(environ: Mapping[str, str] = os.environ, account: Path = SERVICE_ACCOUNT) -> KubernetesSettings:
-    """How a pod reaches the API server, from what Kubernetes gives every pod.
+    """The settings for reaching the API server from a pod, from what Kubernetes provides in every pod.
 
     Args:
         environ: the environment.
         account: the directory with `token` and `ca.crt`.
 
     Raises:
-        ConfigError: this is no pod, or one without the token of a service account.
+        ConfigError: this is not a pod, or one without a service account's token.
     """
     host = environ.get("KUBERNETES_SERVICE_HOST", "")
     port = environ.get("KUBERNETES_SERVICE_PORT", "")
     if not host:
-        raise _unusable("KUBERNETES_SERVICE_HOST is not set: this is no pod; take the key out, or run in the cluster")
+        raise _unusable("KUBERNETES_SERVICE_HOST is not set: this is not a pod; remove the key, or run in the cluster")
     if not (port.isascii() and port.isdecimal() and 0 < int(port) <= _MAX_PORT):
-        raise _unusable(f"KUBERNETES_SERVICE_PORT is {port!r}, which is no port")
+        raise _unusable(f"KUBERNETES_SERVICE_PORT is {port!r}, which is not a port")
     token, authority = account / "token", account / "ca.crt"
     for file in (token, authority):
         if not file.is_file():
@@ -79,16 +79,16 @@ def _unusable(reason: str) -> ConfigError:
 
 
 class KubernetesClient:
-    """A client of the API server: `async with KubernetesClient(settings) as client`. Nothing is tried a second time."""
+    """A client of the API server: `async with KubernetesClient(settings) as client`. It retries nothing."""
 
     def __init__(self, settings: KubernetesSettings) -> None:
-        """Nothing is read or connected yet."""
+        """Create a client; nothing is read or connected yet."""
         self._base = settings.url
         self._headers = [
             (b"Host", httpx.URL(settings.url).netloc),
             (b"User-Agent", f"{FIELD_MANAGER}/{__version__}".encode()),
             (b"Accept", b"application/json"),
-            (b"Accept-Encoding", b"identity"),  # a small body may grow without limit when it is unpacked
+            (b"Accept-Encoding", b"identity"),  # decompression could make a small body arbitrarily large
             (b"Content-Type", b"application/apply-patch+yaml"),  # JSON is YAML
         ]
         self._timeout_s = settings.timeout_s
@@ -102,17 +102,17 @@ class KubernetesClient:
         await self._connections.aclose()
 
     async def apply_configmap(self, namespace: str, name: str, configmap: bytes, *, dry_run: bool = False) -> None:
-        """Create a ConfigMap, or make its fields what they are here (server-side apply). Twice is as once.
+        """Create a ConfigMap, or update its fields to these (server-side apply). Repeating it changes nothing.
 
         Args:
-            namespace: where it belongs.
-            name: of the ConfigMap.
+            namespace: the ConfigMap's namespace.
+            name: the ConfigMap's name.
             configmap: the whole object, as JSON.
-            dry_run: nothing is stored.
+            dry_run: store nothing.
 
         Raises:
-            EngineUnavailable: the API server cannot be reached, or cannot answer now (408, 429, 5xx); nobody knows
-                whether it is applied.
+            EngineUnavailable: the API server cannot be reached, or cannot answer now (408, 429, 5xx); the ConfigMap may
+                have been applied.
             EngineRefused: any other error; it is not applied.
         """
         url = self._url(namespace, name)
@@ -129,8 +129,8 @@ class KubernetesClient:
 
     def _url(self, namespace: str, name: str) -> str:
         for segment in (namespace, name):
-            if segment in {"", ".", ".."}:  # in a path they would lead elsewhere, however they are encoded
-                raise EngineRefused(self._base, httpx.codes.BAD_REQUEST, f"{segment!r} is no name")
+            if segment in {"", ".", ".."}:  # these would change the path, however they are encoded
+                raise EngineRefused(self._base, httpx.codes.BAD_REQUEST, f"{segment!r} is not a valid name")
         return f"{self._base}/api/v1/namespaces/{quote(namespace, safe='')}/configmaps/{quote(name, safe='')}"
 
     def _request(self, url: str, body: bytes) -> httpx.Request:

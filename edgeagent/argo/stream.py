@@ -1,7 +1,7 @@
-"""The body of a watch, parsed as it comes.
+"""An incremental parser for the body of a watch.
 
 Argo writes server-sent events: `data: {"result": ...} ` and three line ends for a change, `:` and a line end to keep
-the connection alive. Asked without the right Accept header, which a proxy may take away, it writes one JSON object a
+the connection alive. If the right Accept header is missing, perhaps removed by a proxy, it writes one JSON object a
 line instead; both are understood.
 """
 
@@ -17,32 +17,32 @@ from edgeagent.errors import EngineUnavailable
 
 MAX_ITEM_BYTES = 4 * 1024 * 1024
 
-_IGNORED_FIELDS = frozenset({b"event", b"id", b"retry"})  # server-sent events have them, Argo gives them no meaning
+_IGNORED_FIELDS = frozenset({b"event", b"id", b"retry"})  # part of server-sent events; Argo gives them no meaning
 _ITEM = msgspec.json.Decoder(StreamItem)
 
 
 class WatchParser:
-    """Bytes in, items out, however the bytes are cut. After an error it is of no more use."""
+    """Turns bytes into items, however the bytes are cut. After an error it must not be used again."""
 
     def __init__(self, url: str, max_item_bytes: int = MAX_ITEM_BYTES) -> None:
-        """At the beginning of a body.
+        """Begin a body.
 
         Args:
             url: names the watch in errors.
-            max_item_bytes: what an item may have at most, its lines and field names counted.
+            max_item_bytes: the largest item, including its line ends and field names.
         """
         self._url = url
         self._max_item_bytes = max_item_bytes
-        self._line = bytearray()  # and what follows it
-        self._scanned_bytes = 0  # so much of it holds no line end
+        self._line = bytearray()  # the incomplete line, and whatever follows it
+        self._scanned_bytes = 0  # the part of it known to contain no line end
         self._data: list[bytes] = []  # the lines of an item that is not complete
         self._data_bytes = 0
 
     def feed(self, data: bytes) -> Iterator[StreamItem]:
-        """Every item that these bytes complete.
+        """The items that these bytes complete.
 
         Raises:
-            EngineUnavailable: this is no watch, or an item is too large.
+            EngineUnavailable: the body is not a watch, or an item is too large.
         """
         self._line += data
         while (end := self._line.find(b"\n", self._scanned_bytes)) >= 0:
@@ -57,17 +57,17 @@ class WatchParser:
         self._check_size(len(self._line))
 
     def finish(self) -> None:
-        """The body has ended.
+        """Check that the body may end here.
 
         Raises:
-            EngineUnavailable: in the middle of an item, or of something else that is none.
+            EngineUnavailable: it ends in the middle of an item, or of something else.
         """
         rest = b"".join([*self._data, self._line])
         if rest.strip():
             raise not_json(self._url, rest, "it ends in the middle of an item")
 
     def _take(self, line: bytes) -> StreamItem | None:
-        """The item that this line completes."""
+        """The item that this line completes, if any."""
         if not line:
             return self._complete()
         if line.startswith(b":"):
@@ -79,7 +79,7 @@ class WatchParser:
             self._data.append(value)
             self._data_bytes += len(line)
         elif name not in _IGNORED_FIELDS:
-            raise not_json(self._url, line, "no line of a watch")
+            raise not_json(self._url, line, "not a line of a watch")
         return None
 
     def _complete(self) -> StreamItem | None:

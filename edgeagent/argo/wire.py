@@ -1,7 +1,7 @@
-"""What edgeagent reads of Argo's answers, as Structs. Members that it does not need are skipped.
+"""The parts of Argo's answers that edgeagent reads, as Structs. Other members are skipped.
 
-Argo leaves out what is zero, writes unset times and empty lists as null, and a server asked for few `fields` leaves
-out the rest, so that every member has a default.
+Every member has a default: Argo leaves out zero values, writes unset times and empty lists as null, and leaves out
+fields that were not requested.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import msgspec
 
 
 class _Answer(msgspec.Struct, frozen=True, rename="camel", gc=False):
-    """Argo's member names are in camel case."""
+    """The base: Argo's member names are in camel case."""
 
 
 LABEL_RESUBMITTED = "workflows.argoproj.io/resubmitted-from-workflow"
 
 
 class Metadata(_Answer, frozen=True):
-    """Of a workflow. `labels` and `annotations` are null where there are none."""
+    """A workflow's metadata. `labels` and `annotations` are null if there are none."""
 
     name: str = ""
     namespace: str = ""
@@ -31,19 +31,19 @@ class Metadata(_Answer, frozen=True):
 
     @property
     def is_copy(self) -> bool:
-        """Whether `argo resubmit` made it: labels and annotations that it did not earn are those of the original."""
+        """Whether `argo resubmit` created it: then its labels and annotations are those of the original workflow."""
         return LABEL_RESUBMITTED in (self.labels or {})
 
 
 class ArgoParameter(_Answer, frozen=True):
-    """An output parameter. `value` is any JSON: Argo keeps the text of whatever was given."""
+    """An output parameter. `value` is any JSON: Argo keeps whatever was given."""
 
     name: str = ""
     value: Any = None
 
 
 class Outputs(_Answer, frozen=True):
-    """What a workflow has put out."""
+    """A workflow's outputs."""
 
     parameters: list[ArgoParameter] | None = None
 
@@ -67,21 +67,21 @@ class Workflow(_Answer, frozen=True):
 
 
 class ListMetadata(_Answer, frozen=True):
-    """Of a list. `continue_` is empty on the last page."""
+    """A list's metadata. `continue_` is empty on the last page."""
 
     resource_version: str = ""
     continue_: str = msgspec.field(default="", name="continue")
 
 
 class WorkflowList(_Answer, frozen=True):
-    """One page of a list; `items` is null when it is empty."""
+    """One page of a list; `items` is null if it is empty."""
 
     metadata: ListMetadata = ListMetadata()
     items: list[Workflow] | None = None
 
 
 class WatchEvent(_Answer, frozen=True):
-    """One change: `type` is ADDED, MODIFIED, DELETED or BOOKMARK; `object` the workflow as it is then."""
+    """One change: `type` is ADDED, MODIFIED, DELETED or BOOKMARK; `object` is the workflow after it."""
 
     type: str
     object: Workflow = Workflow()
@@ -96,20 +96,20 @@ class StreamError(_Answer, frozen=True):
 
 
 class StreamItem(_Answer, frozen=True):
-    """What one line of a watch holds: a result or an error."""
+    """The content of one line of a watch: a result or an error."""
 
     result: WatchEvent | None = None
     error: StreamError | None = None
 
 
 class ErrorBody(_Answer, frozen=True):
-    """The body of a refusal, when it is JSON at all: the gRPC code and a text."""
+    """The body of a refusal, if it is JSON at all: the gRPC code and a text."""
 
     code: int = 0
     message: str = ""
 
 
 class Version(_Answer, frozen=True):
-    """Who answers: `version` is a text such as `v4.1.2`."""
+    """The server's version, a text such as `v4.1.2`."""
 
     version: str

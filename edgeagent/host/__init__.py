@@ -1,3 +1,3 @@
-"""What the operating system sees of the process: supervision, systemd, logging."""
+"""The process as the operating system sees it: supervision, systemd, logging."""
 
 from __future__ import annotations

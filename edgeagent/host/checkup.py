@@ -1,4 +1,4 @@
-"""What `edgeagent doctor` sees in the files that a configuration names: who may read secrets, when certificates end."""
+"""The checks of `edgeagent doctor` on a configuration's files: who may read secrets, when certificates end."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.tables import Connection
 
-# As long as it takes to renew a certificate without haste.
+# Enough time to renew a certificate without haste.
 WARN_BEFORE = timedelta(days=30)
 _MAX_PEM_BYTES = 4 << 20
 
 
 def connection_findings(table: str, connection: Connection) -> Iterator[Finding]:
-    """The secrets and certificates of a broker connection; `table` is its table of the configuration."""
+    """Findings on a broker connection's secrets and certificates; `table`: its table in the configuration."""
     yield from secret_findings(
         {
             f"{table}.password_file": connection.password_file,
@@ -31,7 +31,7 @@ def connection_findings(table: str, connection: Connection) -> Iterator[Finding]
 
 
 def secret_findings(files: Mapping[str, str]) -> Iterator[Finding]:
-    """Whether everybody on this machine may read or change a secret. `files`: by key, "" for those not configured."""
+    """Whether every user of this machine may read or change a secret. `files`: by key, "" for those not configured."""
     for key, file in files.items():
         if not file:
             continue
@@ -42,13 +42,13 @@ def secret_findings(files: Mapping[str, str]) -> Iterator[Finding]:
             continue
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             found = f"{file} is open to everybody on this machine (mode {stat.S_IMODE(mode):04o})"
-            yield warn(key, found, f"chmod o= {file}, and give it to the user or the group of the service")
+            yield warn(key, found, f"chmod o= {file}, and give it to the service's user or group")
         else:
             yield ok(key, f"{file} is closed to others (mode {stat.S_IMODE(mode):04o})")
 
 
 def certificate_findings(files: Mapping[str, str], now: datetime | None = None) -> Iterator[Finding]:
-    """When the certificates in each file end. `files`: by key, "" for those not configured; `now`: with a time zone."""
+    """When the certificates in each file end. `files`: by key, "" if not configured; `now`: with a time zone."""
     for key, file in files.items():
         if not file:
             continue
@@ -58,25 +58,25 @@ def certificate_findings(files: Mapping[str, str], now: datetime | None = None) 
         except OSError as exc:
             yield _unreadable(key, file, exc)
         except ValueError as exc:
-            yield fail(key, f"{file}: {exc}", "put certificates in PEM into it")
+            yield fail(key, f"{file}: {exc}", "put PEM certificates into it")
         else:
             yield _certificate_finding(key, file, ends, now or datetime.now(UTC))
 
 
 def _certificate_finding(key: str, file: str, ends: list[datetime], now: datetime) -> Finding:
-    """Of several the first to end counts: it is not known which of them is needed, so one that has ended is a warning.
+    """The finding for a file. Of several certificates, the first to end counts.
 
-    Except when all have ended.
+    It is not known which of them is needed, so one that has ended is a warning, unless all have.
     """
     if not ends:
-        return fail(key, f"{file} holds no certificate", "put certificates in PEM into it")
+        return fail(key, f"{file} holds no certificate", "put PEM certificates into it")
     first = min(ends)
     which = "its certificate" if len(ends) == 1 else f"the first of its {len(ends)} certificates"
     when = f"{first:%Y-%m-%d}, {_days(first - now)}"
     if max(ends) <= now:
         return fail(key, f"{file}: {which} ended on {when}", "renew it")
     if first <= now:
-        return warn(key, f"{file}: {which} ended on {when}", "take it out, or renew it")
+        return warn(key, f"{file}: {which} ended on {when}", "remove it, or renew it")
     if first - now < WARN_BEFORE:
         return warn(key, f"{file}: {which} ends on {when}", "renew it before then")
     return ok(key, f"{file}: {which} ends on {when}")
@@ -87,5 +87,5 @@ def _days(left: timedelta) -> str:
 
 
 def _unreadable(key: str, file: str, exc: OSError) -> Finding:
-    remedy = "let the user of the service read it, and run the doctor as that user"
+    remedy = "let the service's user read it, and run the doctor as that user"
     return fail(key, f"{file} cannot be read: {exc.strerror}", remedy)

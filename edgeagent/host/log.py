@@ -1,10 +1,10 @@
 """Log lines: for journald, for a person, for a machine. One record is one line, whatever a message contains.
 
-Every record carries a stable key, `event` (from `extra`, else the logger's name), to search and to alarm by.
+Every record has a stable key, `event` (from `extra`, otherwise the logger's name), for searches and alarms.
 
-What somebody far away wrote cannot fill the log. Each value is cut, and so is each part of a message. Of records with
-`extra={"foreign": True}`, which somebody far away can bring about as often as they like, one of each kind (logger,
-level, event) is written a minute, and how many more there were. Nothing that is told of a loss is such a record.
+A remote peer cannot fill the log. Each value is cut, and so is each part of a message. Records with
+`extra={"foreign": True}`, which a remote peer can cause as often as it likes, are written once a minute for each kind
+(logger, level, event), with the number of further ones. A record that reports a loss is never marked so.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from edgeagent.host.repeats import PERIOD_S, More, Repeats
 Format = Literal["auto", "journal", "text", "json"]
 
 _PACKAGE = "edgeagent."
-# What every record has; whatever else is found in one was given as `extra`. Python 3.12 added taskName.
+# The attributes of every record; any other was given as `extra`. Python 3.12 added taskName.
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 # syslog(3); systemd reads `<N>` at the start of a line (sd-daemon(3)).
 _PRIORITIES = {logging.CRITICAL: 2, logging.ERROR: 3, logging.WARNING: 4, logging.INFO: 6, logging.DEBUG: 7}
 _DEBUG_PRIORITY = 7
-# What is put into a message: our own errors are this long where they name files and reasons, or hold Argo's words.
+# The limit for a value in a message: our own errors, which name files and reasons or quote Argo, are at most this long.
 MAX_PART_CHARS: Final = 1000
 _FOREIGN = "foreign"
 
 
 def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = os.environ) -> None:
-    """Send everything that is logged in this process, asyncio's own records too, to `stream`.
+    """Send everything logged in this process, asyncio's own records too, to `stream`.
 
     Args:
-        level: the least level that is written: `debug`, `info`, `warning`, `error`.
+        level: the lowest level that is written: `debug`, `info`, `warning`, `error`.
         fmt: `journal` (priority, no time), `text` (for a person), `json` (one object a line), or `auto`: `journal`
-            when `$JOURNAL_STREAM` says that the stream is connected to the journal, else `text`.
-        stream: where the lines go, stderr as a rule. A second call replaces what the first one set.
+            if `$JOURNAL_STREAM` says that the stream is connected to the journal, otherwise `text`.
+        stream: where the lines go, usually stderr. A second call replaces the effect of the first.
         env: the environment.
     """
     if fmt == "auto":
@@ -60,7 +60,7 @@ def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = 
 
 
 class _Kind(NamedTuple):
-    """What is told once a minute."""
+    """The kind of a record; one of each is written a minute."""
 
     logger: str
     level: int
@@ -68,7 +68,7 @@ class _Kind(NamedTuple):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """Our own handler, so that a second `configure` finds it again. Called with its lock held, as handlers are."""
+    """Our own handler, so that a second `configure` finds it. Its methods are called with its lock held, as usual."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
@@ -79,18 +79,18 @@ class _Handler(logging.StreamHandler[TextIO]):
         """Write a record, or count it."""
         if getattr(record, _FOREIGN, False):
             now = time.monotonic()
-            self._tell(self._repeats.due(now))
+            self._write_counts(self._repeats.due(now))
             kind = _Kind(record.name, record.levelno, getattr(record, "event", record.name))
-            if not self._repeats.is_told(kind, now):
+            if not self._repeats.is_logged(kind, now):
                 self._wake_when_due(now)
                 return
         super().emit(record)
 
     def close(self) -> None:
-        """Write what was only counted, at the end of the process."""
+        """Write the counts that are left, at the end of the process."""
         self.acquire()
         try:
-            self._tell(self._repeats.rest())
+            self._write_counts(self._repeats.rest())
             if self._timer is not None:
                 self._timer.cancel()
         finally:
@@ -108,12 +108,12 @@ class _Handler(logging.StreamHandler[TextIO]):
         self.acquire()
         try:
             now, self._timer = time.monotonic(), None
-            self._tell(self._repeats.due(now))
+            self._write_counts(self._repeats.due(now))
             self._wake_when_due(now)
         finally:
             self.release()
 
-    def _tell(self, counts: list[More[_Kind]]) -> None:
+    def _write_counts(self, counts: list[More[_Kind]]) -> None:
         for (name, level, event), count in counts:
             text, period = "and %d more like it within %.0f s", PERIOD_S
             record = logging.LogRecord(name, level, "", 0, text, (count, period), None)
@@ -122,16 +122,16 @@ class _Handler(logging.StreamHandler[TextIO]):
 
 
 def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
-    """Whether this very stream goes to the journal; the variable alone is inherited by everything started below."""
+    """Whether this very stream goes to the journal; the variable alone is inherited by every child process."""
     try:
         found = os.fstat(stream.fileno())
-    except OSError:  # no file behind it
+    except OSError:  # the stream is not a file
         return False
     return env.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
-    """What was given as `extra`, with `event` first."""
+    """The record's `extra` values, with `event` first."""
     given = {key: _cut(value) for key, value in record.__dict__.items() if key not in _STANDARD and key != _FOREIGN}
     return {"event": given.pop("event", record.name), **given}
 
@@ -141,7 +141,7 @@ def _cut(value: Any) -> Any:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The message, with each of its parts cut; those of a foreign record are short ones."""
+    """The message, with each of its parts cut; more tightly in a foreign record."""
     if not isinstance(record.args, tuple):
         return record.getMessage()
     most = MAX_SHOWN_CHARS if getattr(record, _FOREIGN, False) else MAX_PART_CHARS
@@ -149,7 +149,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _part(arg: Any, most: int) -> Any:
-    if not isinstance(arg, str | Exception) or isinstance(arg, ConfigError):  # every problem of a file is told
+    if not isinstance(arg, str | Exception) or isinstance(arg, ConfigError):  # a file's problems are all shown
         return arg
     text = str(arg)
     return shown(text, most) if len(text) > most else text
@@ -163,12 +163,12 @@ def _pair(key: str, value: object) -> str:
 
 
 def _journal_beginning(record: logging.LogRecord) -> str:
-    """The priority, which the journal takes off the line; it adds the time itself."""
+    """The priority, which the journal removes from the line; it adds the time itself."""
     return f"<{_PRIORITIES.get(record.levelno, _DEBUG_PRIORITY)}>"
 
 
 def _text_beginning(record: logging.LogRecord) -> str:
-    """Local time with its offset, so that a line says the same wherever it is read."""
+    """Local time with its offset, so that a line is unambiguous wherever it is read."""
     time = datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(timespec="milliseconds")
     return f"{time} {record.levelname:<8} "
 

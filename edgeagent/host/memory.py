@@ -1,4 +1,4 @@
-"""Memory that the process has freed, given back to the system."""
+"""Returns memory that the process has freed to the operating system."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 
 
 def give_back_free_memory() -> None:
-    """Return what is free inside the C library's heaps; where it has no such call (musl), its allocator does it itself.
+    """Return the free memory in the C library's heaps. Without such a call (musl), the allocator does so by itself.
 
-    glibc keeps what was freed between pieces that are still used: after a flood of batches of 3.5 MiB it kept 600 of
-    700 MiB, and one such call returned them. It takes some milliseconds.
+    glibc keeps freed memory that lies between pieces in use: after a flood of 3.5 MiB batches it kept 600 of 700 MiB,
+    and one such call returned them. It takes some milliseconds.
     """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)

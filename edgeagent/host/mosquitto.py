@@ -1,4 +1,4 @@
-"""What `edgeagent doctor` sees in the configuration of a Mosquitto on this machine, which devices publish to."""
+"""The checks of `edgeagent doctor` on the configuration of a Mosquitto on this machine, to which devices publish."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _KEY = re.compile(r"^[ \t]*(\w+)[ \t]+(.*?)[ \t]*$", re.MULTILINE)
 
 
 def mosquitto_findings(local: Connection, config: Path = CONFIG) -> Iterator[Finding]:
-    """Whether it keeps for the agent what devices publish while the agent is away, and what it loses when killed.
+    """Whether it keeps devices' messages for the agent while the agent is away, and what it loses when killed.
 
-    Nothing is found where the local broker is not on this machine, or has no configuration at the usual place.
+    There are no findings if the local broker is on another machine, or has no configuration file at the usual path.
     """
     if not any(is_loopback(split_broker_url(address)[1]) for address in local.addresses):
         return
@@ -51,7 +51,7 @@ def mosquitto_findings(local: Connection, config: Path = CONFIG) -> Iterator[Fin
 
 
 def _keys(config: Path) -> dict[str, str] | None:
-    """The last value of each key in the file and those of its `include_dir`; None when it cannot be read."""
+    """The last value of each key in the file and those of its `include_dir`; None if it cannot be read."""
     text = _text(config)
     if text is None:
         return None

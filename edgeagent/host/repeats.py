@@ -1,7 +1,7 @@
-"""One line of each kind a minute: what somebody far away can bring about as often as they like must not fill a log.
+"""One log line of each kind a minute, so that a remote peer cannot fill a log with a line it can cause at will.
 
-The first of a kind is told, then the others of that minute are counted; the count is told when the minute is over.
-Kinds are made by the program, so there are only so many.
+The first of a kind is logged, and the others of that minute are counted; the count is logged when the minute is over.
+Kinds are defined by the program, so their number is bounded.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ T = TypeVar("T")
 
 
 class More(NamedTuple, Generic[T]):
-    """So many of a kind that were not told."""
+    """How many of a kind were not logged."""
 
     kind: T
     more: int
 
 
 class Repeats(Generic[T]):
-    """See the module. Times are seconds of any clock that does not go back."""
+    """Owns the counts of each kind. Times are seconds of any clock that does not go back."""
 
     def __init__(self) -> None:
-        """Nothing was told yet."""
+        """Begin with nothing logged."""
         self._ends: dict[T, float] = {}
         self._counts: dict[T, int] = {}
 
-    def is_told(self, kind: T, now: float) -> bool:
-        """Whether one of this kind is told now; else it is counted. What is `due` must be told first."""
+    def is_logged(self, kind: T, now: float) -> bool:
+        """Whether to log one of this kind now; otherwise it is counted. Log what is `due` first."""
         if now < self._ends.get(kind, now):
             self._counts[kind] = self._counts.get(kind, 0) + 1
             return False
@@ -41,11 +41,11 @@ class Repeats(Generic[T]):
         return self._take([kind for kind in self._counts if self._ends[kind] <= now])
 
     def rest(self) -> list[More[T]]:
-        """All counts, at the end."""
+        """All counts that are left, for the end of the process."""
         return self._take(list(self._counts))
 
     def due_at(self) -> float | None:
-        """When the next count is due; None while there is none."""
+        """When the next count is due; None if there is none."""
         return min((self._ends[kind] for kind in self._counts), default=None)
 
     def _take(self, kinds: list[T]) -> list[More[T]]:

@@ -1,12 +1,12 @@
-"""Runs the long-running coroutines of a process until it is told to stop, or until one of them fails.
+"""Runs the long-running coroutines of a process until it is asked to stop, or until one of them fails.
 
-Nothing dies quietly here. The process ends, loudly, when a task raises, when a task returns or is cancelled before the
-stop, and when a callback of the loop raises (a protocol's `data_received`, a timer, a task that nobody watches): after
-any of these nobody knows what is no longer done. systemd starts the process again, and what was accepted is on disk.
+No part dies unnoticed. The process ends, with a log line, if a task raises, if a task returns or is cancelled before
+the stop, or if a callback of the loop raises (a protocol's `data_received`, a timer, a task that nobody awaits): after
+any of these it is unknown what no longer works. systemd starts the process again, and what was accepted is on disk.
 
 The order at the end: SIGTERM, SIGINT or `stop` → the drain, with a deadline; a second signal or a failure ends it at
 once → the tasks are cancelled one after another, the last of the mapping first → the exit code. After a failure there
-is no drain: the state in memory is not to be trusted any more.
+is no drain, because the state in memory can no longer be trusted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from edgeagent.errors import EdgeAgentError
 
-# Together they are how long a process may take to end (`host.ending`), less than systemd's TimeoutStopSec (30 s).
+# Their sum is how long a process may take to end (`host.ending`); less than systemd's TimeoutStopSec (30 s).
 DRAIN_TIMEOUT_S = 10.0
 CANCEL_TIMEOUT_S = 5.0
 
@@ -29,10 +29,10 @@ log = logging.getLogger(__name__)
 
 
 class Ender(Protocol):
-    """What ends the process if it does not end by itself (`host.ending.Deadline`)."""
+    """Ends the process if it does not exit by itself (`host.ending.Deadline`)."""
 
     def begin(self, exit_code: int = 1) -> None:
-        """The process should end from now on."""
+        """Note that the process should end from now on."""
 
 
 async def supervise(
@@ -48,11 +48,12 @@ async def supervise(
     Must run in the main thread: it takes over SIGTERM, SIGINT and the loop's exception handler until it returns.
 
     Args:
-        tasks: what runs for the process's life, by name. What others depend on stands first: it is cancelled last.
-        stop: set by the first signal; whoever else sets it asks for the same orderly end. Tasks may return after it.
-        drain: hands over what is in flight while all tasks still run; is cancelled at its deadline.
-        drain_timeout_s: the most that the drain may take, in seconds.
-        deadline: is told when the stop or a failure begins.
+        tasks: the coroutines that run for the process's life, by name. One that others depend on comes first: it is
+            cancelled last.
+        stop: set by the first signal; setting it elsewhere requests the same orderly end. Tasks may return after it.
+        drain: hands over what is in flight while all tasks still run; it is cancelled at its deadline.
+        drain_timeout_s: the longest time that the drain may take, in seconds.
+        deadline: is notified when the stop or a failure begins.
 
     Returns:
         0 after a clean stop; after a failure the `exit_code` of the `EdgeAgentError` that came first, else 1.
@@ -81,7 +82,7 @@ async def supervise(
 
 
 class _Supervision:
-    """What is known about the end of the process: who asked for it, what failed first, how it is told."""
+    """The state of the process's end: who asked for it, what failed first, and how it is reported."""
 
     def __init__(self, stop: asyncio.Event) -> None:
         self.exit_code = 0
@@ -106,9 +107,9 @@ class _Supervision:
             self._fail(f"task {task.get_name()} returned, although it should run until the stop", None)
 
     def loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Told by the loop: an error that no task and no caller can receive."""
+        """Called by the loop for an error that no task and no caller can receive."""
         error = context.get("exception")
-        # The loop goes on by itself after an accept() that failed, for want of file descriptors for example.
+        # After a failed accept(), for lack of file descriptors for example, the loop continues by itself.
         if error is None or (isinstance(error, OSError) and "socket" in context):
             log.error("%s: %s", context["message"], error, extra={"event": "loop_error"})
         else:
@@ -128,7 +129,7 @@ class _Supervision:
             self._fail("the drain failed", error)
 
     async def cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Cancel the tasks one after another, the last first, and wait for each; all in `CANCEL_TIMEOUT_S`."""
+        """Cancel the tasks one after another, the last first, and await each; all within `CANCEL_TIMEOUT_S`."""
         self._cancelling = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CANCEL_TIMEOUT_S
@@ -139,7 +140,7 @@ class _Supervision:
                 self._fail(f"task {task.get_name()} did not end when it was cancelled", None)
 
     def _fail(self, what: str, error: BaseException | None) -> None:
-        # A fault of the program needs its traceback; an error of our own tree says what, where and what to do.
+        # A defect needs its traceback; an error of our own tree says what, where and what to do.
         trace = None if isinstance(error, EdgeAgentError) else error
         text = what if error is None else f"{what}: {str(error) or type(error).__name__}"
         log.critical("%s", text, extra={"event": "failed"}, exc_info=trace)

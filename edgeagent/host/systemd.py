@@ -1,4 +1,4 @@
-"""What systemd is told (sd_notify) and what it tells us (directories, watchdog). Silent where there is no systemd."""
+"""Messages to systemd (sd_notify) and settings from it (directories, watchdog). Does nothing without systemd."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 from edgeagent.errors import ConfigError, Problem
 
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/edgeagent")
-# A READY=1 must not be lost because systemd is busy; a stuck systemd must not stop the loop for long.
+# READY=1 must not be lost because systemd is busy; a hanging systemd must not block the loop for long.
 _SEND_TIMEOUT_S = 1.0
 
 log = logging.getLogger(__name__)
 
 
 def notify(state: str, env: Mapping[str, str] = os.environ) -> None:
-    """Send a state such as `READY=1` to `$NOTIFY_SOCKET`; do nothing where there is none.
+    """Send a state such as `READY=1` to `$NOTIFY_SOCKET`; do nothing if that is not set.
 
-    A manager that cannot be reached is logged and no error: a notification never stops the work.
+    If the manager cannot be reached, that is logged and ignored: a notification never stops the work.
     """
     address = env.get("NOTIFY_SOCKET")
     if not address:
@@ -42,42 +42,42 @@ def notify(state: str, env: Mapping[str, str] = os.environ) -> None:
 
 
 def ready(env: Mapping[str, str] = os.environ) -> None:
-    """Say that the start is complete: events are taken from now on."""
+    """Report that the start is complete: events are accepted from now on."""
     notify("READY=1", env)
 
 
 def reloading(env: Mapping[str, str] = os.environ) -> None:
-    """Say that the configuration is being read again; `ready` must follow, whether it was taken or not."""
-    microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000  # systemd tells old notices from new ones by it
+    """Report that the configuration is being read again; `ready` must follow, whether it was accepted or not."""
+    microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000  # by it systemd tells new notices from old ones
     notify(f"RELOADING=1\nMONOTONIC_USEC={microseconds}", env)
 
 
 def stopping(env: Mapping[str, str] = os.environ) -> None:
-    """Say that the process is on its way down."""
+    """Report that the process is stopping."""
     notify("STOPPING=1", env)
 
 
 def status(text: str, env: Mapping[str, str] = os.environ) -> None:
-    """Say in one line, for `systemctl status`, what goes on."""
+    """Report what the process is doing, in one line for `systemctl status`."""
     notify("STATUS=" + " ".join(text.split()), env)
 
 
 def watchdog(env: Mapping[str, str] = os.environ) -> None:
-    """Say that the process is alive; to be called every `watchdog_interval_s()`."""
+    """Report that the process is alive; to be called every `watchdog_interval_s()`."""
     notify("WATCHDOG=1", env)
 
 
 async def keep_watchdog(interval_s: float) -> None:
-    """Say every `interval_s` that the loop turns, until cancelled."""
+    """Report every `interval_s` that the event loop is running, until cancelled."""
     while True:
         watchdog()
         await asyncio.sleep(interval_s)
 
 
 def watchdog_interval_s(env: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
-    """How often to call `watchdog`, in seconds: half of the time after which systemd gives up on this process.
+    """How often to call `watchdog`, in seconds: half of the time after which systemd considers the process hung.
 
-    None when systemd does not watch it, or watches another process (`$WATCHDOG_PID`, inherited by mistake).
+    None if systemd does not watch it, or watches another process (`$WATCHDOG_PID`, inherited by mistake).
     """
     usec = env.get("WATCHDOG_USEC", "")
     watched = env.get("WATCHDOG_PID", "")
@@ -89,7 +89,7 @@ def watchdog_interval_s(env: Mapping[str, str] = os.environ, pid: int | None = N
 
 
 def state_directory(configured: str, env: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:
-    """Where the state is kept: `agent.state_dir`, `$STATE_DIRECTORY`, `/var/lib/edgeagent` as root, else the user's.
+    """The state directory: `agent.state_dir`, `$STATE_DIRECTORY`, `/var/lib/edgeagent` for root, else the user's own.
 
     Raises:
         ConfigError: none is configured and the environment names no home directory.
@@ -100,17 +100,17 @@ def state_directory(configured: str, env: Mapping[str, str] = os.environ, uid: i
         return given
     if (os.getuid() if uid is None else uid) == 0:
         return SYSTEM_STATE_DIRECTORY
-    if os.path.isabs(state_home := env.get("XDG_STATE_HOME", "")):  # noqa: PTH117  a relative one is to be ignored (XDG)
+    if os.path.isabs(state_home := env.get("XDG_STATE_HOME", "")):  # noqa: PTH117  XDG says to ignore a relative one
         return Path(state_home) / "edgeagent"
     if home := env.get("HOME"):
         return Path(home) / ".local/state/edgeagent"
     raise ConfigError(
-        "environment", [Problem("HOME", "is not set, so there is no place for the state; set agent.state_dir")]
+        "environment", [Problem("HOME", "is not set, so there is no directory for the state; set agent.state_dir")]
     )
 
 
 def runtime_directory(state_dir: Path, env: Mapping[str, str] = os.environ) -> Path:
-    """Where the agent's socket is: `$RUNTIME_DIRECTORY`, else the state directory."""
+    """The directory of the agent's socket: `$RUNTIME_DIRECTORY`, otherwise the state directory."""
     return _first_directory(env, "RUNTIME_DIRECTORY") or state_dir
 
 

@@ -74,9 +74,9 @@ async def test_a_name_is_one_segment_of_the_path_whatever_it_holds(argo: FakeArg
 async def test_a_name_that_would_lead_to_another_path_is_not_sent(
     argo: FakeArgo, client: ArgoClient, name: str
 ) -> None:
-    with pytest.raises(EngineRefused, match="is no name"):
+    with pytest.raises(EngineRefused, match="is not a valid name"):
         await client.get("plant", name)
-    with pytest.raises(EngineRefused, match="is no name"):
+    with pytest.raises(EngineRefused, match="is not a valid name"):
         await client.create(name, workflow())
     assert not argo.requests
 
@@ -182,7 +182,7 @@ async def test_below_a_path_the_server_is_found_and_beside_it_the_url_is_named_a
                 assert await client.check()
                 assert await client.get("plant", "overheat") is None
         async with ArgoClient(ArgoSettings(argo.url.removesuffix("/argo"))) as client:
-            with pytest.raises(EngineUnavailable, match="404 from something that is no Argo Server"):
+            with pytest.raises(EngineUnavailable, match="404 from a server that is not an Argo Server"):
                 await client.get("plant", "overheat")
 
 
@@ -192,8 +192,8 @@ async def test_below_a_path_the_server_is_found_and_beside_it_the_url_is_named_a
         ("argo.example:2746", "must begin with"),
         ("mqtt://argo.example", "must begin with"),
         ("http://", "must begin with"),
-        ("https://argo:99999999", "is no port"),
-        ("https://argo:x", "is none"),
+        ("https://argo:99999999", "is not a port"),
+        ("https://argo:x", "is not a URL"),
         ("https://user:s3cret@argo.example", "more than host, port and path"),
         ("https://argo.example?token=s3cret", "more than host, port and path"),
     ],

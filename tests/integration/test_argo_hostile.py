@@ -29,12 +29,15 @@ def ok(body: bytes, content_type: bytes = b"application/json") -> bytes:
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
-        ([ok(b"<!doctype html><title>Argo</title>", b"text/html")], "no answer of an Argo Server .* begins: <!doctype"),
-        ([ok(b"{}")], "it holds no workflow"),
-        ([ok(b'{"metadata": {"name": 5}}')], "no answer of an Argo Server"),
-        ([ok(b'{"spec":' + b"[" * 100_000)], "no answer of an Argo Server"),
+        (
+            [ok(b"<!doctype html><title>Argo</title>", b"text/html")],
+            "answer is not an Argo Server's .* begins: <!doctype",
+        ),
+        ([ok(b"{}")], "it contains no workflow"),
+        ([ok(b'{"metadata": {"name": 5}}')], "answer is not an Argo Server's"),
+        ([ok(b'{"spec":' + b"[" * 100_000)], "answer is not an Argo Server's"),
         ([b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n"], "302, redirected to /login"),
-        ([b"HTTP/1.1 204 No Content\r\n\r\n"], "no answer of an Argo Server"),
+        ([b"HTTP/1.1 204 No Content\r\n\r\n"], "answer is not an Argo Server's"),
         ([b"SSH-2.0-OpenSSH_9.2\r\n"], "/api/v1/workflows/plant: "),
         ([b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"], "/api/v1/workflows/plant: "),
         ([b"HTTP/1.1 200 OK\r\nX: " + b"x" * 200_000], "/api/v1/workflows/plant: "),
@@ -58,9 +61,9 @@ async def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        (b"<!doctype html>\n<title>Argo</title>\n", "no line of a watch"),
+        (b"<!doctype html>\n<title>Argo</title>\n", "not a line of a watch"),
         (b"<!doctype html><title>Argo</title>", "ends in the middle of an item"),
-        (b"data: {} \n\n\ndata: {\n\n", "no answer of an Argo Server"),
+        (b"data: {} \n\n\ndata: {\n\n", "answer is not an Argo Server's"),
         (b"data: " + b"x" * 5_000_000, "more than 4194304 bytes"),
     ],
 )

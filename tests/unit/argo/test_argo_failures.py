@@ -64,7 +64,7 @@ def test_the_pause_that_was_asked_for_is_kept_within_reason(retry_after: str, ex
 def test_what_something_in_between_says_makes_no_workflow_invalid_or_missing(status: int, body: bytes) -> None:
     error = failure(URL, status, body)
     assert isinstance(error, EngineUnavailable)
-    assert f"{status} from something that is no Argo Server" in error.reason
+    assert f"{status} from a server that is not an Argo Server" in error.reason
     assert "check scheme, host, port and path" in error.reason
 
 
@@ -152,4 +152,4 @@ def test_a_page_in_place_of_an_answer_is_shown_by_its_beginning() -> None:
 @pytest.mark.parametrize("body", [b"", b"{}", b"data: {}\n\n", b"data: {} \n\n\n", b":\n", b"null"])
 def test_an_answer_that_says_nothing_is_told_in_words(body: bytes) -> None:
     error = watch_failure(URL, 500, body)
-    assert str(error) == f"{URL}: 500: Internal Server Error, without a reason: the log of the Argo Server has it"
+    assert str(error) == f"{URL}: 500: Internal Server Error, without a reason: see the log of the Argo Server"

@@ -110,7 +110,7 @@ def test_the_members_that_a_status_is_made_of_are_read() -> None:
     ],
 )
 def test_what_is_no_watch_is_no_silent_one(body: bytes) -> None:
-    with pytest.raises(EngineUnavailable, match="this is no answer of an Argo Server"):
+    with pytest.raises(EngineUnavailable, match="the answer is not an Argo Server's"):
         list(WatchParser(URL).feed(body))
 
 

@@ -108,7 +108,7 @@ async def test_an_api_server_that_is_not_there_is_unavailable(api: FakeArgo, cli
 async def test_a_name_that_would_lead_elsewhere_is_never_asked_for(
     api: FakeArgo, client: KubernetesClient, namespace: str, name: str
 ) -> None:
-    with pytest.raises(EngineRefused, match="is no name"):
+    with pytest.raises(EngineRefused, match="is not a valid name"):
         await client.apply_configmap(namespace, name, configmap())
     assert api.requests == []
 
@@ -171,9 +171,9 @@ def test_an_address_of_ipv6_is_put_in_brackets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "gone", "reason"),
     [
-        ({"KUBERNETES_SERVICE_HOST": ""}, "", "this is no pod"),
-        ({"KUBERNETES_SERVICE_PORT": "tcp://10.0.0.1:443"}, "", "which is no port"),
-        ({"KUBERNETES_SERVICE_PORT": "65536"}, "", "which is no port"),
+        ({"KUBERNETES_SERVICE_HOST": ""}, "", "this is not a pod"),
+        ({"KUBERNETES_SERVICE_PORT": "tcp://10.0.0.1:443"}, "", "which is not a port"),
+        ({"KUBERNETES_SERVICE_PORT": "65536"}, "", "which is not a port"),
         ({}, "token", "token is missing"),
         ({}, "ca.crt", "ca.crt is missing"),
     ],

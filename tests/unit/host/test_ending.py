@@ -100,4 +100,4 @@ sys.exit(ending.run(serve))
 """)
     assert code == 0
     (line,) = error.splitlines()
-    assert "the thread disk has died of a defect: ZeroDivisionError('division by zero') event=thread_died" in line
+    assert "the thread disk died of a defect: ZeroDivisionError('division by zero') event=thread_died" in line

@@ -8,13 +8,13 @@ from edgeagent.host.repeats import PERIOD_S, Repeats
 
 def test_the_first_of_a_minute_is_told_and_the_others_are_counted() -> None:
     repeats: Repeats[str] = Repeats()
-    assert [repeats.is_told("a", 100 + at) for at in (0, 1, 59.9)] == [True, False, False]
-    assert repeats.is_told("b", 101)
+    assert [repeats.is_logged("a", 100 + at) for at in (0, 1, 59.9)] == [True, False, False]
+    assert repeats.is_logged("b", 101)
     assert (repeats.due(101), repeats.due_at()) == ([], 100 + PERIOD_S)
     assert repeats.due(160) == [("a", 2)]
     assert (repeats.due(161), repeats.due_at()) == ([], None)
-    assert repeats.is_told("a", 161)
-    assert not repeats.is_told("a", 162)
+    assert repeats.is_logged("a", 161)
+    assert not repeats.is_logged("a", 162)
     assert repeats.rest() == [("a", 1)]
 
 
@@ -26,7 +26,7 @@ def test_what_is_told_and_what_is_counted_is_everything(steps: list[tuple[str, f
     for kind, later_s in steps:
         now += later_s
         counted += sum(more.more for more in repeats.due(now))
-        if repeats.is_told(kind, now):
+        if repeats.is_logged(kind, now):
             assert now >= last.get(kind, -PERIOD_S) + PERIOD_S
             last[kind] = now
             told += 1
