@@ -1,7 +1,7 @@
-"""Configuration: TOML 1.1 into Structs, every problem found at once (contract section 8).
+"""Configuration: TOML 1.1 decoded into Structs, with all problems found at once (contract section 8).
 
-`load_agent` and `load_dispatcher` read a file and return a checked Struct, or raise one `ConfigError` that names
-file, key path and reason of everything that is wrong. Nothing here opens a socket or creates a file.
+`load_agent` and `load_dispatcher` read a file and return a checked Struct, or raise one `ConfigError` that names file,
+key path and reason for everything that is wrong. Nothing here opens a socket or creates a file.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def load_dispatcher(path: Path, env: Mapping[str, str] = os.environ) -> Dispatch
 
 
 def agent_config_path(option: str | None, env: Mapping[str, str] = os.environ) -> Path:
-    """`-c`, else `$EDGEAGENT_CONFIG`, else the file in /etc."""
+    """The path given by `-c`, else `$EDGEAGENT_CONFIG`, else the file in /etc."""
     return Path(option or env.get("EDGEAGENT_CONFIG") or AGENT_CONFIG)
 
 
 def dispatcher_config_path(option: str | None) -> Path:
-    """`-c`, else the file in /etc."""
+    """The path given by `-c`, else the file in /etc."""
     return Path(option or DISPATCHER_CONFIG)
 
 
@@ -72,7 +72,7 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
     except tomli.TOMLDecodeError as exc:
         hint = toml_hint(text, exc.lineno, exc.colno)
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}" + (f"; {hint}" if hint else ""))]) from exc
-    except (ValueError, RecursionError) as exc:  # a number of 5,000 digits, 400 levels
+    except (ValueError, RecursionError) as exc:  # a number of 5,000 digits, or 400 levels
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
     if problem := _of_the_other_kind(cls, document):
         raise ConfigError(str(path), [problem])
@@ -87,7 +87,7 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
 
 
 def _of_the_other_kind(cls: type[msgspec.Struct], document: Mapping[str, object]) -> Problem | None:
-    """One problem instead of an unknown key for each table, when an agent's file is given for a dispatcher's, or so."""
+    """One problem, instead of an unknown key for each table, if an agent's file is given for a dispatcher's or so."""
     of_agent, of_dispatcher = set(AgentConfig.__struct_fields__), set(DispatcherConfig.__struct_fields__)
     own, others = of_agent - of_dispatcher, of_dispatcher - of_agent
     whose, usage = "a dispatcher's", "add --dispatch to `check` or `doctor`; `edgeagent dispatch` runs it"

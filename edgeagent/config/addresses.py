@@ -1,4 +1,4 @@
-"""Addresses as the configuration writes them."""
+"""Parsers for addresses in the configuration."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PROXY_PORTS = {"http": 3128, "socks4": 1080, "socks5": 1080}
 
 
 def split_address(listen: str) -> tuple[str, int]:
-    """`"127.0.0.1:8745"` or `"[::1]:8745"` as host and port.
+    """Split `"127.0.0.1:8745"` or `"[::1]:8745"` into host and port.
 
     Raises:
         ValueError: it is not of that form.
@@ -25,36 +25,36 @@ def split_address(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004  the largest port
-        raise ValueError(f'{listen!r} is no address: write "127.0.0.1:8745"')
+        raise ValueError(f'{listen!r} is not an address: write "127.0.0.1:8745"')
     return host, int(port)
 
 
 def split_broker_url(url: str) -> tuple[str, str, int]:
-    """`"mqtts://broker.example"` as scheme, host and port (the scheme's default where absent).
+    """Split `"mqtts://broker.example"` into scheme, host and port (by default the scheme's).
 
     Raises:
-        ValueError: it is not of that form; the text says what is expected.
+        ValueError: it does not have that form; the text says what is expected.
     """
     try:
         parts = urlsplit(url)
         port, usable = parts.port, parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and not _BLANK.search(url)
-    except ValueError:  # a port that is no number or too large, or an IPv6 address without its end
+    except ValueError:  # a port that is not a number or too large, or an unterminated IPv6 address
         usable = False
     if not usable:
         url = _SECRETS.sub("", url)
         meant = broker_url_hint(url)
-        raise ValueError(f"{url!r} is no broker address: " + (f'did you mean "{meant}"?' if meant else _FORMS))
+        raise ValueError(f"{url!r} is not a broker address: " + (f'did you mean "{meant}"?' if meant else _FORMS))
     if parts.scheme in _WEBSOCKET_SCHEMES and parts.username is None and not parts.fragment:
         pass  # a path and a query may be part of it
     elif parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a broker address; use username and password_file")
     if port == 0:
-        raise ValueError(f"{url!r}: 0 is no port of a broker")
+        raise ValueError(f"{url!r}: a broker's port cannot be 0")
     return parts.scheme, str(parts.hostname), port or _DEFAULT_PORTS[parts.scheme]
 
 
 def websocket_path(url: str) -> str | None:
-    """What is asked for at a WebSocket address, `/mqtt` where it names nothing; None for other addresses."""
+    """The path and query of a WebSocket address, by default `/mqtt`; None for other addresses."""
     parts = urlsplit(url)
     if parts.scheme not in _WEBSOCKET_SCHEMES:
         return None
@@ -63,21 +63,23 @@ def websocket_path(url: str) -> str | None:
 
 
 def split_proxy_url(url: str) -> tuple[str, str, int]:
-    """`"socks5://10.0.0.1:1080"` as scheme, host and port (the scheme's usual one where absent).
+    """Split `"socks5://10.0.0.1:1080"` into scheme, host and port (by default the scheme's usual one).
 
     Raises:
-        ValueError: it is not of that form; the text says what is expected.
+        ValueError: it does not have that form; the text says what is expected.
     """
     parts = urlsplit(url)
     if parts.scheme not in _PROXY_PORTS or not parts.hostname or parts.port == 0:
-        raise ValueError(f'{url!r} is no proxy: write "http://host:3128", "socks5://host:1080" or "socks4://host:1080"')
+        raise ValueError(
+            f'{url!r} is not a proxy: write "http://host:3128", "socks5://host:1080" or "socks4://host:1080"'
+        )
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a proxy's address; a password is not supported")
     return parts.scheme, parts.hostname, parts.port or _PROXY_PORTS[parts.scheme]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a listener on this host."""
+    """Whether a listener on this host can be reached from this machine only."""
     if host == "localhost":
         return True
     try:

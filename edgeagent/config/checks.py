@@ -1,4 +1,4 @@
-"""What cannot be right in a configuration whose types are: impossible combinations, bounds, addresses."""
+"""Checks of a configuration beyond its types: impossible combinations, bounds, addresses."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from edgeagent.rules.ruleset import rule_problems
 from edgeagent.rules.spec import MAX_RULES, RuleSpec
 from edgeagent.wire import topics
 
-# A frame's length has 32 bits, but one event must fit memory several times over on a 512 MB gateway.
+# A frame's length has 32 bits, but an event must fit into memory several times over on a gateway with 512 MB.
 MAX_EVENT_BYTES_LIMIT = 8 << 20
-# The state of what is settled out of order must fit a slot of the cursor file (docs/format.md).
+# The record of triggers released out of order must fit a slot of the cursor file (docs/format.md).
 WINDOW_LIMIT = 1000
 _MIN_SEGMENT_BYTES = 64 << 10
 _MIN_SEGMENTS = 4
@@ -35,7 +35,7 @@ _MAX_KEEPALIVE_S = 65535
 _EXACTLY_ONCE = 2
 _MAX_SESSION_EXPIRY_S = 0xFFFFFFFF
 _MAX_CLIENT_ID_BYTES = 65535
-# More triggers than this a dispatcher never has in hand: the broker sends no more before some are acknowledged.
+# A dispatcher never has more triggers than this in progress: the broker sends no more before some are acknowledged.
 _MAX_CONCURRENT = 256
 
 
@@ -76,7 +76,7 @@ def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:
             yield Problem(f"rule[{index}].name", f"{rule.name!r} is the name of an earlier rule")
         seen.add(rule.name)
         problems = list(rule_problems(rule))
-        if not problems and not rule.workflow_file:  # a file is read, and checked, when all else is right
+        if not problems and not rule.workflow_file:  # a file is read, and checked, once everything else is right
             problems = list(workflow_of_rule_problems(rule))
         yield from (Problem(f"rule[{index}].{key}", reason) for key, reason in problems)
 
@@ -155,7 +155,7 @@ def _topic_problems(uplink: Uplink) -> Iterator[Problem]:
 
 
 def _resumes_exactly_once(uplink: Uplink) -> bool:
-    """Whether the engine for this connection goes on with QoS 2 after a reconnect."""
+    """Whether the engine for this connection resumes QoS 2 handshakes after a reconnect."""
     return (
         uplink.version == "5"
         and not uplink.proxy
@@ -187,9 +187,7 @@ def _http_problems(http: Http) -> Iterator[Problem]:
         yield Problem("http.max_connections", "must be at least 1")
     for index, name in enumerate(http.hosts):
         if not names.is_dns_subdomain(name.lower()):
-            yield Problem(
-                f"http.hosts[{index}]", f'{name!r} is no name of a host: write "gateway.local", without a port'
-            )
+            yield Problem(f"http.hosts[{index}]", f'{name!r} is not a host name: write "gateway.local", without a port')
     if not http.listen:
         return
     try:
@@ -259,7 +257,7 @@ def _engine_problems(engine: EngineTable) -> Iterator[Problem]:
 
 
 def _argo_problems(config: DispatcherConfig) -> Iterator[Problem]:
-    """What only matters when workflows are really started."""
+    """Problems that matter only if workflows are really started."""
     yield from _engine_url_problems(config.engine)
     if not config.allow:
         yield Problem("allow", 'is missing: kind = "argo" starts nothing that no [[allow]] table allows')
@@ -270,7 +268,7 @@ def _argo_problems(config: DispatcherConfig) -> Iterator[Problem]:
             yield Problem(f"allow[{index}].namespaces", reason)
         for name in allow.namespaces:
             if name not in globs and not names.is_dns_label(name):
-                yield Problem(f"allow[{index}].namespaces", f"{name!r} can be no namespace")
+                yield Problem(f"allow[{index}].namespaces", f"{name!r} cannot be a namespace")
 
 
 def _engine_url_problems(engine: EngineTable) -> Iterator[Problem]:
@@ -280,10 +278,10 @@ def _engine_url_problems(engine: EngineTable) -> Iterator[Problem]:
     try:
         parts = urlsplit(engine.url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # no port, or an IPv6 address without its end
+    except ValueError:  # not a port, or an unterminated IPv6 address
         usable = False
     if not usable:
-        yield Problem("engine.url", f'{engine.url!r} is no address of an Argo Server: write "https://host:2746"')
+        yield Problem("engine.url", f'{engine.url!r} is not an Argo Server\'s address: write "https://host:2746"')
     elif parts.username is not None or parts.query or parts.fragment:
         yield Problem("engine.url", "only scheme, host, port and path belong in it; use token_file")
     elif parts.scheme == "http" and (engine.ca_file or engine.cert_file or engine.insecure):

@@ -1,4 +1,4 @@
-"""Topics of our own among those of devices: where they meet on one broker, each trigger makes the next event."""
+"""Our own topics among those subscribed to for devices: on one broker, each trigger would become another event."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ANY_AGENT = "+"
 
 
 def own_topic_problems(config: AgentConfig) -> Iterator[Problem]:
-    """Subscriptions for devices' events that our own messages would come in by: both brokers are one."""
+    """Subscriptions for devices' events that would receive our own messages, because both brokers are the same."""
     if config.local is None or not is_one_broker(config.uplink, config.local):
         return
     for path, key, topic in _overlaps(config.uplink, config.local.subscribe):
@@ -25,7 +25,7 @@ def own_topic_problems(config: AgentConfig) -> Iterator[Problem]:
 
 
 def topic_warnings(config: AgentConfig) -> Iterator[Problem]:
-    """What is right in the subscriptions for devices' events, and may still not be what was meant."""
+    """Subscriptions for devices' events that are valid, but perhaps not what was intended."""
     if config.local is None:
         return
     if not is_one_broker(config.uplink, config.local):
@@ -43,23 +43,23 @@ def topic_warnings(config: AgentConfig) -> Iterator[Problem]:
 
 
 def is_one_broker(one: Connection, other: Connection) -> bool:
-    """Whether two connections have an address in common, however it is spelled. No name is resolved."""
-    return not _places(one).isdisjoint(_places(other))
+    """Whether two connections share an address, however it is written. No name is resolved."""
+    return not _endpoints(one).isdisjoint(_endpoints(other))
 
 
-def _places(connection: Connection) -> set[tuple[str, int]]:
-    places = set()
+def _endpoints(connection: Connection) -> set[tuple[str, int]]:
+    endpoints = set()
     for address in connection.addresses:
         try:
             _, host, port = split_broker_url(address)
-        except ValueError:  # told elsewhere
+        except ValueError:  # reported by `checks`
             continue
-        places.add((_place(host), port))
-    return places
+        endpoints.add((_normalized(host), port))
+    return endpoints
 
 
-def _place(host: str) -> str:
-    """A host in one spelling: this machine has several. Not all of 127.0.0.0/8 is one: each may have its own broker."""
+def _normalized(host: str) -> str:
+    """A host in one spelling: this machine has several. Other 127.0.0.0/8 addresses may have brokers of their own."""
     host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost") or host.startswith("localhost."):
         return "localhost"
@@ -72,7 +72,7 @@ def _place(host: str) -> str:
 
 
 def _overlaps(uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterator[tuple[str, str, str]]:
-    """Path of the subscription, key and topic of ours, for each topic of ours that is not reserved anyway."""
+    """The subscription's path, and the key and topic of ours, for each of our topics that is not reserved anyway."""
     own = [("uplink.trigger_topic", uplink.trigger_topic), ("uplink.response_topic", uplink.response_topic)]
     own += [(f"uplink.status_topics[{index}]", topic) for index, topic in enumerate(uplink.status_topics)]
     own.append(("uplink.reply_prefix", topics.below(uplink.reply_prefix)))
@@ -86,7 +86,7 @@ def _overlaps(uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterato
 
 
 def _levels_left_out(subscription: EventSubscription) -> str:
-    """Which `+` of the topic the source does not tell apart, in words; "" when none is."""
+    """The levels with a `+` in the topic that the source does not include, in words; "" if there are none."""
     source = subscription.source
     if source is None:
         return ""

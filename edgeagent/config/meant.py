@@ -1,4 +1,4 @@
-"""What somebody meant who wrote a configuration that cannot be read: a hint beside each error, never a repair."""
+"""Guesses what was meant in a configuration that cannot be read: a hint with each error, never a correction."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ _MAX_QUOTED_CHARS = 60
 
 
 def encoding_hint(data: bytes) -> str:
-    """What a file that is not UTF-8 is, as far as its first bytes tell; "" when they do not."""
+    """What a file that is not UTF-8 probably is, judging by its first bytes; "" if unknown."""
     if data[:2] in {b"\xff\xfe", b"\xfe\xff"}:
         return "it is UTF-16, as some editors write it: save it as UTF-8"
     return "save it as UTF-8"
 
 
 def toml_hint(text: str, line_number: int, column: int) -> str:
-    """What was meant in a line (from 1) that the TOML reader cannot take at that column (from 1); "" if not known."""
+    """What was meant in a line that TOML cannot parse at that column (both from 1); "" if unknown."""
     if text.startswith(_BYTE_ORDER_MARK):
         return "the file begins with a byte-order mark, as some editors write it: save it as UTF-8 without one"
     lines = text.split("\n")
@@ -72,9 +72,9 @@ def toml_hint(text: str, line_number: int, column: int) -> str:
 
 
 def _sign_hint(line: str, column: int) -> str:
-    """Signs that only look like those of TOML, where the line went wrong or outside of plain quotes before it."""
+    """Characters that only look like those of TOML, where the error is or outside plain quotes before it."""
     for match in _TYPOGRAPHIC.finditer(line):
-        if match[0] in _PLAIN_QUOTES:  # what follows is a text, in which every sign may stand
+        if match[0] in _PLAIN_QUOTES:  # a string follows, in which every character is allowed
             break
         return f'{match[0]} is a typographic quote: write "'
     if blank := _BLANKS.search(line[: column + 1]):
@@ -89,27 +89,27 @@ def _value_hint(value: str) -> str:
     if word:
         return f"write {word}"
     if word == "":
-        return "TOML has no such value: leave the key out"
+        return "TOML has no such value: remove the key"
     if '"' in value and "\\" in value:
-        return "\\ has a meaning of its own between double quotes: write single quotes, or \\\\"
+        return "\\ is special between double quotes: write single quotes, or \\\\"
     if value and value[0] not in "\"'[{" and not value[0].isdigit() and len(value) <= _MAX_QUOTED_CHARS:
-        return f'a text stands in quotes: write "{value}"'
+        return f'a text needs quotes: write "{value}"'
     return ""
 
 
 def number_hint(text: str) -> str:
-    """What to add to an error about a number with a unit, such as "1,5s"; "" when it is not a comma for a point."""
+    """An addition to an error about a number with a unit, such as "1,5s"; "" unless it has a decimal comma."""
     return f'; a decimal point is a point: write "{text.replace(",", ".")}"' if re.search(r"\d,\d", text) else ""
 
 
 def key_hint(key: str, known: Iterable[str]) -> str:
-    """A known key that this one is like, as a question; "" when there is none."""
+    """A known key that this one resembles, as a question; "" if there is none."""
     meant = nearest(key.replace("-", "_"), known)
     return f", did you mean {meant}?" if meant is not None else ""
 
 
 def broker_url_hint(url: str) -> str:
-    """The address that was probably meant by one that is none, "" when nobody can tell."""
+    """The address that an invalid one was probably meant to be; "" if unknown."""
     for quote in ('"', "'"):
         url = url.removeprefix(quote).removesuffix(quote)
     inner = _TYPOGRAPHIC.sub("", _BLANKS.sub("", url)).strip()

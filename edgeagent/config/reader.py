@@ -1,4 +1,4 @@
-"""From a decoded TOML document to Structs, with every problem found instead of the first (contract section 8)."""
+"""Converts a decoded TOML document into Structs, finding every problem instead of the first (contract section 8)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_SHOWN_CHARS = 60
 
 
 class ConfigReader:
-    """Turns a decoded document into Structs, collecting problems instead of stopping at the first."""
+    """Converts one document; owns the problems found so far. It raises for none of them."""
 
     def __init__(self, base_dir: Path, credentials_dir: str | None) -> None:
         self.problems: list[Problem] = []
@@ -29,12 +29,12 @@ class ConfigReader:
         self._credentials_dir = credentials_dir
 
     def table(self, cls: type[T], data: object, path: str) -> T | None:
-        """Build one Struct; None when any part of it cannot be built (the problems say why)."""
+        """Build one Struct; None if any part of it cannot be built (`problems` says why)."""
         if not isinstance(data, dict):
             self._wrong(path, f"must be a table, is {_toml_type(data)}")
             return None
         fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
-        refused: dict[str, str] = getattr(cls, "refused", {})  # keys that are known, and why they are not taken
+        refused: dict[str, str] = getattr(cls, "refused", {})  # known keys that are refused, and why
         for key in sorted(data.keys() - fields.keys()):
             self._wrong(_join(path, key), refused.get(key) or _unknown(key, fields))
         values: dict[str, Any] = {}
@@ -118,7 +118,7 @@ def _list_in(kind: Any) -> Any:
 
 
 def _choices_in(kind: Any) -> tuple[Any, ...]:
-    """The values in `Literal[...]`, none for other types."""
+    """The values in `Literal[...]`; empty for other types."""
     return get_args(kind) if get_origin(kind) is Literal else ()
 
 

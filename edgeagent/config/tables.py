@@ -13,17 +13,17 @@ from edgeagent.wire import topics
 
 
 class FilePath(str):
-    """An absolute path of a file named in the configuration; a relative name was looked up when it was read."""
+    """The absolute path of a file named in the configuration, which was found when the configuration was read."""
 
     __slots__ = ()
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of the configuration. Unknown keys are errors: `reader.Reader` sees to it."""
+    """A table of the configuration. `reader.ConfigReader` reports unknown keys as errors."""
 
 
 class Connection(_Table, frozen=True, kw_only=True):
-    """How to reach a broker: the connection keys that `[uplink]`, `[local]` and `[broker]` share."""
+    """A connection to a broker: the keys that `[uplink]`, `[local]` and `[broker]` share."""
 
     url: str = ""
     urls: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Connection(_Table, frozen=True, kw_only=True):
 
     @property
     def addresses(self) -> tuple[str, ...]:
-        """The broker's addresses as URLs, to be tried in this order."""
+        """The broker's addresses as URLs, in the order in which to try them."""
         return self.urls or (self.url,)
 
 
@@ -74,14 +74,14 @@ class Local(Connection, frozen=True, kw_only=True):
 
 
 class AgentTable(_Table, frozen=True, kw_only=True):
-    """`[agent]`."""
+    """`[agent]`: the agent's identity and its state directory."""
 
     id: str = ""  # "": the host's name at the first start, then kept in the state directory
     state_dir: str = ""  # "": $STATE_DIRECTORY, else /var/lib/edgeagent as root, else $XDG_STATE_HOME/edgeagent
 
 
 class OutboxTable(_Table, frozen=True, kw_only=True):
-    """`[outbox]`."""
+    """`[outbox]`: the limits of what is stored on disk."""
 
     max_bytes: Size = Size(256 << 20)
     when_full: Literal["refuse", "drop_oldest"] = "refuse"
@@ -97,17 +97,17 @@ class OutboxTable(_Table, frozen=True, kw_only=True):
 
 
 class Http(_Table, frozen=True, kw_only=True):
-    """`[http]`."""
+    """`[http]`: the agent's HTTP listener and its Unix socket."""
 
-    listen: str = "127.0.0.1:8745"  # "": none
+    listen: str = "127.0.0.1:8745"  # "": no listener
     socket: str = ""  # "": agent.sock in $RUNTIME_DIRECTORY, else in the state directory
     token_file: FilePath = FilePath()
-    hosts: tuple[str, ...] = ()  # as callers write this machine's name in Host, beside what `listen` says
+    hosts: tuple[str, ...] = ()  # names of this machine that callers write in Host, besides the address in `listen`
     max_connections: int = 64
 
 
 class Relay(_Table, frozen=True, kw_only=True):
-    """`[relay]`."""
+    """`[relay]`: how reports are published to devices."""
 
     topic: str = "edgeagent/status/{source}"
     retain: bool = True
@@ -116,14 +116,14 @@ class Relay(_Table, frozen=True, kw_only=True):
 
 
 class LogTable(_Table, frozen=True, kw_only=True):
-    """`[log]`."""
+    """`[log]`: the level and format of log lines."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "journal", "text", "json"] = "auto"
 
 
 class AgentConfig(_Table, frozen=True, kw_only=True):
-    """Everything in `config.toml`."""
+    """The whole of `config.toml`."""
 
     agent: AgentTable = AgentTable()
     uplink: Uplink = Uplink()
@@ -136,7 +136,7 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
 
 
 class Broker(Connection, frozen=True, kw_only=True):
-    """`[broker]` of the dispatcher."""
+    """`[broker]` of the dispatcher: its connection and its group."""
 
     url: str = "mqtt://127.0.0.1:1883"
     client_id: str = "edgeagent-dispatch-{instance}"
@@ -146,7 +146,7 @@ class Broker(Connection, frozen=True, kw_only=True):
 
 
 class EngineTable(_Table, frozen=True, kw_only=True):
-    """`[engine]` of the dispatcher. `kind` has no default: what starts workflows is said, never guessed."""
+    """`[engine]` of the dispatcher. `kind` has no default: whether workflows are started must be stated."""
 
     kind: Literal["dry-run", "argo"]
     url: str = ""
@@ -161,7 +161,7 @@ class EngineTable(_Table, frozen=True, kw_only=True):
 
 
 class Allow(_Table, frozen=True, kw_only=True):
-    """`[[allow]]`: who may start what. All are globs."""
+    """`[[allow]]`: who may start what. All members except the last three are lists of globs."""
 
     agents: tuple[str, ...] = ("*",)
     namespaces: tuple[str, ...] = ()
@@ -173,20 +173,20 @@ class Allow(_Table, frozen=True, kw_only=True):
 
 
 class StatusTable(_Table, frozen=True, kw_only=True):
-    """`[status]` of the dispatcher: whose progress is told, and where else it is written down."""
+    """`[status]` of the dispatcher: which namespaces' statuses are published, and whether ConfigMaps are written."""
 
     namespaces: tuple[str, ...] = ()
     configmap: bool = False
 
 
 class ProbeHttp(_Table, frozen=True, kw_only=True):
-    """`[http]` of the dispatcher: the probes only, which tell nothing but its health."""
+    """`[http]` of the dispatcher: the probes only, which reveal nothing but its health."""
 
-    listen: str = ""  # "": none
+    listen: str = ""  # "": no listener
 
 
 class DispatcherConfig(_Table, frozen=True, kw_only=True):
-    """Everything in `dispatch.toml`."""
+    """The whole of `dispatch.toml`."""
 
     broker: Broker = Broker()
     engine: EngineTable
@@ -197,9 +197,9 @@ class DispatcherConfig(_Table, frozen=True, kw_only=True):
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:
-        """The namespaces whose workflows are watched, sorted: those of `[status]` and those spelled out in `[[allow]]`.
+        """The namespaces whose workflows are watched, sorted: those in `[status]`, and in `[[allow]]` if not globs.
 
-        A glob is no name to watch; the checks see to it that with one in `[[allow]]` there is a list in `[status]`.
+        A glob names no namespace to watch; the checks require a list in `[status]` if `[[allow]]` has one.
         """
         spelled = {name for allow in self.allow for name in allow.namespaces if "*" not in name}
         return tuple(sorted(spelled.union(self.status.namespaces)))

@@ -1,4 +1,4 @@
-"""The workflows of rules: those in a file of their own (JSON, or YAML with the `yaml` extra), and the check of all."""
+"""The workflows of rules: reads those in files of their own (JSON, or YAML with the `yaml` extra), and checks all."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from edgeagent.errors import ConfigError, Problem
 from edgeagent.rules.ruleset import dest_problems, rule_notes, workflow_problems
 from edgeagent.rules.spec import RuleSpec
 
-# A workflow must fit etcd; nothing larger can ever be sent.
+# A workflow must fit into etcd; a larger one can never be started.
 _MAX_FILE_BYTES = 1 << 20
 _MAX_PROBLEMS = 20
 
 
 def workflow_of_rule_problems(rule: RuleSpec) -> Iterator[tuple[str, str]]:
-    """What the engine would refuse in a rule's workflow: key path below the rule, and reason; the first ones.
+    """What the engine would refuse in a rule's workflow: key path below the rule, and reason; the first ones only.
 
     Args:
-        rule: has no `rule_problems`; its `workflow_file`, if it has one, was read.
+        rule: a rule without `rule_problems`; its `workflow_file`, if it has one, was read.
     """
-    from edgeagent.rules.workflow import rule_workflow_problems  # noqa: PLC0415  for those who have rules
+    from edgeagent.rules.workflow import rule_workflow_problems  # noqa: PLC0415  only for configurations with rules
 
     problems = rule_workflow_problems(rule)
     yield from islice(problems, _MAX_PROBLEMS)
@@ -37,7 +37,7 @@ def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
     """The configuration with each rule's `workflow_file` read into `workflow`.
 
     Raises:
-        ConfigError: names each rule whose file cannot be used.
+        ConfigError: names each rule whose file cannot be used, and why.
     """
     problems: list[Problem] = []
     rules: list[RuleSpec] = []
@@ -53,7 +53,7 @@ def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
             continue
         found = [(f"workflow.{part}", why) for part, why in workflow_problems(workflow)]
         if not found:
-            rule = msgspec.structs.replace(rule, workflow=workflow)  # noqa: PLW2901  the rule, with what it names
+            rule = msgspec.structs.replace(rule, workflow=workflow)  # noqa: PLW2901  the rule with its file's content
             found = [*dest_problems(rule)] or [*workflow_of_rule_problems(rule)]
         problems.extend(_located(index, rule.workflow_file, where, why) for where, why in found)
         rules.append(rule)
@@ -63,10 +63,10 @@ def with_workflow_files(config: AgentConfig, path: Path) -> AgentConfig:
 
 
 def config_notes(config: AgentConfig) -> Iterator[Problem]:
-    """What is no error in the rules of a configuration, and yet not what somebody may think.
+    """Notes on the rules of a configuration that are no errors, but may surprise.
 
     Args:
-        config: as `load_agent` returns it.
+        config: as returned by `load_agent`.
     """
     for index, rule in enumerate(config.rule):
         for where, why in rule_notes(rule):
@@ -77,9 +77,9 @@ def config_notes(config: AgentConfig) -> Iterator[Problem]:
 
 
 def _located(index: int, file: str, where: str, why: str) -> Problem:
-    """A problem of a rule, where it can be found: what `workflow` names stands in a file."""
-    place, _, part = where.partition(".")
-    if place != "workflow":
+    """A rule's problem, with the path where it can be found: a path below `workflow` refers to the file."""
+    head, _, part = where.partition(".")
+    if head != "workflow":
         return Problem(f"rule[{index}].{where}", why)
     return Problem(f"rule[{index}].workflow_file", f"{file}: {part}: {why}" if part else f"{file}: {why}")
 
@@ -100,11 +100,11 @@ def _read(file: Path) -> Any:
 
 def _yaml(text: bytes) -> Any:
     try:
-        import yaml  # noqa: PLC0415  an optional extra, wanted only by those who use it
+        import yaml  # noqa: PLC0415  an optional extra, only for those who use it
     except ModuleNotFoundError as exc:
         raise ValueError("YAML needs the extra: pip install 'edgeagent[yaml]'; or write it as JSON") from exc
     try:
         # Through JSON, so that dates and other YAML types cannot hide in a workflow: JSON has none.
         return msgspec.json.decode(msgspec.json.encode(yaml.safe_load(text)))
     except (yaml.YAMLError, TypeError) as exc:
-        raise ValueError(f"is no YAML that JSON can hold: {exc}".replace("\n", " ")) from exc
+        raise ValueError(f"is not YAML that JSON can represent: {exc}".replace("\n", " ")) from exc

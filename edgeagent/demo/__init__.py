@@ -1,6 +1,6 @@
-"""The demo: a broker, a dry-run dispatcher and an agent on this machine, a sensor, and an uplink that breaks.
+"""The demo: a broker, a dispatcher in dry run and an agent on this machine, a sensor, and an uplink that fails.
 
-`show.play` is the whole of it; `series` and `tally` are what it plays and what it checks, both pure.
+`show.show` runs all of it; `series` is what it plays and `tally` what it checks, both pure.
 """
 
 from __future__ import annotations

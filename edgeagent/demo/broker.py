@@ -1,4 +1,4 @@
-"""The demo's broker: Mosquitto if it is there, else the one that the `demo` extra installs (rumqttd, by `iotcore`)."""
+"""The demo's broker: Mosquitto if it is installed, else the one that the `demo` extra installs (rumqttd, `iotcore`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeagent.errors import CommandFailed
 MOSQUITTO, IOTCORE = "mosquitto", "iotcore"
 BROKERS = (MOSQUITTO, IOTCORE)
 
-# Debian puts Mosquitto where only root's PATH looks.
+# Debian installs Mosquitto in a directory that is only in root's PATH.
 _SYSTEM_PROGRAMS = "/usr/sbin"
 
 _RUMQTTD = """\
@@ -45,37 +45,37 @@ max_inflight_count = 100
 
 
 class BrokerChoice(NamedTuple):
-    """Which broker, and the program that it is. `name` is for a person."""
+    """A broker and the program that runs it. `name` is for a person."""
 
     name: str
     child: Child
 
 
 def choose(wanted: str | None, port: int, directory: Path) -> BrokerChoice:
-    """The broker that this machine has, configured for a port on loopback; nothing is started.
+    """The broker installed on this machine, configured for a port on loopback; nothing is started.
 
     Args:
-        wanted: one of `BROKERS`; None: the first of them that is here.
-        port: where it is to listen.
-        directory: where its configuration and its log go.
+        wanted: one of `BROKERS`; None: the first that is installed.
+        port: the port to listen on.
+        directory: for its configuration and its log.
 
     Raises:
-        CommandFailed: it is not here; says how to install one.
+        CommandFailed: it is not installed; says how to install one.
     """
     program = shutil.which("mosquitto", path=_search_path())
     if program is not None and wanted != IOTCORE:
         config = directory / "mosquitto.conf"
-        # As root it would become another user, who cannot read this directory.
+        # As root, Mosquitto would switch to another user, who cannot read this directory.
         user = pwd.getpwuid(os.geteuid()).pw_name
         config.write_text(f"user {user}\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n", "utf-8")
         return BrokerChoice("Mosquitto", Child("broker", [program, "-c", str(config)], directory))
     if find_spec("iotcore") is not None and wanted != MOSQUITTO:
         config = directory / "rumqttd.toml"
         config.write_text(_RUMQTTD.format(port=port), "utf-8")
-        # -P: a folder named iotcore, where we happen to be, is not the package. Below CRITICAL it logs every packet.
+        # -P: a folder `iotcore` in the working directory is not the package. Below CRITICAL it logs every packet.
         command = [sys.executable, "-P", "-m", "iotcore", "--config", str(config), "--log-level", "CRITICAL"]
         return BrokerChoice("rumqttd (iotcore)", Child("broker", command, directory))
-    missing = f"the broker {wanted} is not here" if wanted else "the demo needs a broker"
+    missing = f"the broker {wanted} is not installed" if wanted else "the demo needs a broker"
     raise CommandFailed(
         f"{missing}: install Mosquitto (Debian: apt-get install mosquitto), "
         "or the one of the demo extra (pip install 'edgeagent[demo]')"
@@ -83,7 +83,7 @@ def choose(wanted: str | None, port: int, directory: Path) -> BrokerChoice:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nobody listens on at the moment, all different."""
+    """Different ports on loopback on which nothing listens at the moment."""
     with ExitStack() as open_sockets:
         probes = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
         for probe in probes:
@@ -92,7 +92,7 @@ def free_ports(count: int) -> list[int]:
 
 
 async def accepts(port: int) -> bool:
-    """Whether somebody on loopback accepts connections on this port."""
+    """Whether a program on loopback accepts connections on this port."""
     try:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except OSError:

@@ -11,7 +11,7 @@ _CELL = 8
 
 
 def columns(samples: Sequence[Sample], expected: int, width: int) -> list[Sample]:
-    """At most `width` samples that stand for all: several moments in a column are the lowest flow and the worst state.
+    """At most `width` samples that stand for all: where several share a column, the lowest flow and the worst state.
 
     The scale is that of `expected` samples, until there are more.
     """
@@ -45,5 +45,5 @@ def bars(values: Sequence[float | None], top: float, height: int) -> list[str]:
 
 
 def marks(flags: Sequence[bool], yes: str, no: str) -> str:
-    """One sign a column."""
+    """One character a column."""
     return "".join(yes if flag else no for flag in flags)

@@ -1,4 +1,4 @@
-"""A program that the demo starts: its log in a file, ended by its own id, and nothing of it left behind."""
+"""A program that the demo starts, with its log in a file; it is ended by its process id and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TAIL_BYTES = 8 << 10
 
 
 class ChildFailed(CommandFailed):
-    """A program of the demo ended, or did not do what it should. `log` is its log, `tail` the end of it."""
+    """A program of the demo ended, or did not do what it should. `log`: its log file, `tail`: the last lines of it."""
 
     def __init__(self, name: str, what: str, log: Path, tail: Sequence[str]) -> None:
         super().__init__(name, what, log, tail)
@@ -32,10 +32,10 @@ class ChildFailed(CommandFailed):
 
 
 class Child:
-    """One program, which may be killed and started again. In a session of its own: Ctrl-C is the demo's alone."""
+    """Owns one program, which may be killed and started again, in a session of its own that Ctrl-C does not reach."""
 
     def __init__(self, name: str, command: Sequence[str], directory: Path) -> None:
-        """`name` for a person, also the log's; nothing is started yet."""
+        """Create it without starting it. `name`, for a person, also names the log."""
         self.name = name
         self.log = directory / f"{name}.log"
         self._command = list(command)
@@ -43,7 +43,7 @@ class Child:
         self._running = asyncio.Event()
 
     async def start(self) -> None:
-        """Start it; the log goes on where it was.
+        """Start the program; its log continues.
 
         Raises:
             ChildFailed: it cannot be started.
@@ -58,18 +58,18 @@ class Child:
         self._running.set()
 
     async def kill(self) -> int:
-        """End it like a power cut (SIGKILL); returns the id that the process had."""
+        """End it like a power cut (SIGKILL); returns the process id that it had."""
         process, self._process = self._process, None
         self._running.clear()
         if process is None:
-            raise self.failed("does not run, and should")
+            raise self.failed("is not running, but should be")
         if process.returncode is None:
             process.kill()
         await process.wait()
         return process.pid
 
     async def stop(self) -> None:
-        """Ask it to end (SIGTERM), and kill it when it takes too long. Nothing happens when it does not run."""
+        """Ask it to end (SIGTERM), and kill it if it takes too long. Does nothing if it is not running."""
         process, self._process = self._process, None
         self._running.clear()
         if process is None or process.returncode is not None:
@@ -83,10 +83,10 @@ class Child:
             await process.wait()
 
     async def watch(self) -> None:
-        """Return never.
+        """Wait for the program to end by itself; never returns.
 
         Raises:
-            ChildFailed: it ended without being told to.
+            ChildFailed: it ended without being asked to.
         """
         while True:
             await self._running.wait()
@@ -98,7 +98,7 @@ class Child:
                 raise self.failed(f"has ended by itself (exit code {code})")
 
     async def ready(self, condition: Callable[[], Coroutine[Any, Any, bool]], timeout_s: float) -> None:
-        """Wait until it is ready for use.
+        """Wait until the program is ready for use.
 
         Raises:
             ChildFailed: it has ended, or is not ready in time.
@@ -113,11 +113,11 @@ class Child:
             raise self.failed(f"is not ready after {timeout_s:g} s") from exc
 
     async def logged(self, text: str) -> bool:
-        """Whether its log has this text."""
+        """Whether its log contains this text."""
         return text.encode() in self.log.read_bytes()
 
     def failed(self, what: str) -> ChildFailed:
-        """The error that says what it did, with the end of its log."""
+        """The error that says what happened to it, with the end of its log."""
         return ChildFailed(self.name, what, self.log, self._tail())
 
     def _tail(self) -> list[str]:
@@ -130,5 +130,5 @@ class Child:
 
 
 def edgeagent(command: str, config: Path) -> list[str]:
-    """One of our own commands, run by this very interpreter."""
+    """The command line for one of our own commands, run by this interpreter."""
     return [sys.executable, "-m", "edgeagent", command, "-c", str(config)]

@@ -1,4 +1,4 @@
-"""The configurations that the demo writes: those of a real agent and a real dispatcher, in a directory of their own."""
+"""The configurations that the demo writes, for a real agent and a real dispatcher, into its own directory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def write_dispatcher(directory: Path, *, broker_port: int) -> Path:
 
 
 def _quoted(text: str) -> str:
-    """A TOML string: JSON's are the same."""
+    """A TOML string; JSON's strings have the same form."""
     return msgspec.json.encode(text).decode()
 
 

@@ -1,4 +1,4 @@
-"""How the demo speaks to the agent: as a device does, over HTTP, and again when nobody answered."""
+"""The demo's client of the agent: it acts as a device does, over HTTP, and repeats a request without an answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_REPORTS = 1000
 
 
 class DeviceStats(msgspec.Struct, frozen=True):
-    """What the demo reads of `GET /v1/stats`."""
+    """The part of `GET /v1/stats` that the demo reads."""
 
     class Accounts(msgspec.Struct, frozen=True):
         """Both accounts of promise P2."""
@@ -56,30 +56,30 @@ class _Reports(msgspec.Struct):
 
 
 class DeviceClient:
-    """One kept-alive connection to the agent on loopback, opened when it is first needed. One request at a time."""
+    """Owns one kept-alive connection to the agent on loopback, opened when first needed. One request at a time."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def stats(self) -> DeviceStats:
-        """The agent's figures.
+        """The agent's counters.
 
         Raises:
-            AgentUnreachable: nobody answers.
+            AgentUnreachable: the agent does not answer.
         """
         return msgspec.json.decode(await self._get("/v1/stats"), type=DeviceStats)
 
     async def reports(self, query: str = "", limit: int = _MAX_REPORTS) -> list[Report]:
-        """What the agent tells about the sensor's triggers, newest first; `query`: more conditions, `&state=...`.
+        """The agent's reports on the sensor's triggers, newest first; `query`: further conditions, `&state=...`.
 
         Raises:
-            AgentUnreachable: nobody answers.
+            AgentUnreachable: the agent does not answer.
         """
         return msgspec.json.decode(await self._get(f"/v1/triggers?limit={limit}{query}"), type=_Reports).triggers
 
     async def ready(self) -> bool:
-        """Whether the agent takes events."""
+        """Whether the agent accepts events."""
         try:
             status, _ = await self._request("GET", "/readyz")
         except AgentUnreachable:
@@ -87,9 +87,9 @@ class DeviceClient:
         return status == _OK
 
     async def send(self, reading: Reading) -> list[str]:
-        """Report a reading until it is acknowledged; returns the correlation ids promised.
+        """Send a reading until it is acknowledged; returns the correlation ids promised.
 
-        Sent again it has the same id, so that it stays one event whether or not the first one had arrived.
+        A repetition has the same id, so that it stays one event whether or not the first had arrived.
 
         Raises:
             CommandFailed: the agent refuses it.
@@ -116,7 +116,7 @@ class DeviceClient:
     async def close(self) -> None:
         """Close the connection; the next request opens another."""
         if (writer := self._drop()) is not None:
-            with contextlib.suppress(OSError):  # the agent had broken it
+            with contextlib.suppress(OSError):  # the agent had closed it
                 await writer.wait_closed()
 
     def _drop(self) -> asyncio.StreamWriter | None:
@@ -134,7 +134,7 @@ class DeviceClient:
         except AgentUnreachable:
             if not kept_alive:
                 raise
-            status, answer = await self._request("GET", path)  # the agent may be another one by now
+            status, answer = await self._request("GET", path)  # the agent may have been restarted
         if status != _OK:
             raise CommandFailed(f"the agent answers {path} with {status} {answer.decode()}")
         return answer
@@ -147,7 +147,7 @@ class DeviceClient:
             self._drop()
             raise AgentUnreachable(f"127.0.0.1:{self._port}", str(exc) or type(exc).__name__) from exc
         except asyncio.CancelledError:
-            self._drop()  # its answer would be taken for the next one's
+            self._drop()  # its answer would be taken for the next request's
             raise
 
     async def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""The line between gateway and cloud: a TCP relay in this process that can fail and be mended."""
+"""The line between gateway and cloud: a TCP relay in this process that can be cut and restored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _READ_BYTES = 64 << 10
 
 
 class Line:
-    """Relays connections from a port of its own to the broker's, both on loopback."""
+    """Relays connections from its own port to the broker's, both on loopback. It never changes the bytes."""
 
     def __init__(self, broker_port: int) -> None:
         self._broker_port = broker_port
@@ -20,27 +20,27 @@ class Line:
         self._connections: set[asyncio.Task[None]] = set()
 
     async def open(self) -> int:
-        """Begin to listen; returns the port."""
+        """Start to listen; returns the port."""
         self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
     def lose_answers(self) -> None:
-        """From now on nothing comes back: the broker still hears the agent, and the agent hears nothing."""
+        """Drop every answer from now on: the broker still receives from the agent, but the agent receives nothing."""
         self._loses_answers = True
 
     def cut(self) -> None:
-        """Break every connection in the middle of whatever it was doing, and each new one at once."""
+        """Break every connection, whatever it is doing, and each new one at once."""
         self._is_cut = True
         for writer in self._writers:
             writer.transport.abort()
 
     def heal(self) -> None:
-        """Work again."""
+        """Relay again."""
         self._is_cut = self._loses_answers = False
 
     async def close(self) -> None:
-        """Stop listening and break what is left."""
+        """Stop listening and close the connections that are left."""
         if self._server is not None:
             self._server.close()
         self.cut()
@@ -53,7 +53,7 @@ class Line:
         connection.add_done_callback(self._connections.discard)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, until either side ends it or the line is cut."""
+        """Relay one connection, until either side ends it or the line is cut."""
         self._writers.add(writer)
         try:
             if self._is_cut:
@@ -66,7 +66,7 @@ class Line:
             ]
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
             await self._end(writer, forth)
-            await asyncio.gather(*pumps, return_exceptions=True)  # either side may have broken it off
+            await asyncio.gather(*pumps, return_exceptions=True)  # either side may have broken the connection
         except OSError:
             pass  # the broker is gone
         finally:
@@ -77,7 +77,7 @@ class Line:
             writer.close()
             self._writers.discard(writer)
         for writer in writers:
-            with contextlib.suppress(OSError):  # it was cut
+            with contextlib.suppress(OSError):  # the connection was cut
                 await writer.wait_closed()
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, answers: bool) -> None:

@@ -1,4 +1,4 @@
-"""The demo's own ears on the broker, beside the line that fails: everything heard goes to the tally."""
+"""The demo's own subscription to the broker, beside the line that fails: everything received goes to the tally."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgeagent.ports.link import Ack, Link, Message, Subscription
 
 
 class Monitor:
-    """The `LinkOwner` of the demo's connection. `run` must be running for anything to be heard."""
+    """The `LinkOwner` of the demo's own connection. `run` must be running for anything to be received."""
 
     def __init__(self, broker_port: int, heard_by: DemoTally) -> None:
         self._connection = Connection(url=f"mqtt://127.0.0.1:{broker_port}", session_expiry=Duration(0))
@@ -24,10 +24,10 @@ class Monitor:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self) -> None:
-        """Listen until cancelled.
+        """Receive until cancelled.
 
         Raises:
-            CommandFailed: the connection ended, so that what passes is no longer known.
+            CommandFailed: the connection ended, so that the traffic is no longer known.
             MessageError: a message on the broker is malformed.
         """
         topics = (tally.TRIGGERS, tally.RESPONSES, tally.STATUSES)
@@ -57,7 +57,7 @@ class Monitor:
     def on_down(self, error: UplinkError) -> None:
         """See `LinkOwner`."""
         self._link = None
-        self._fail(CommandFailed(f"the demo cannot hear the broker: {error}"))
+        self._fail(CommandFailed(f"the demo lost its connection to the broker: {error}"))
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """See `LinkOwner`."""

@@ -1,4 +1,4 @@
-"""The demo as plain lines, one for each thing that happens: for logs, pipes, and terminals that are none."""
+"""The demo as plain lines, one for each thing that happens: for logs, pipes and simple terminals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PROGRESS_S = 5.0
 
 
 class Plain:
-    """A `Display` that needs nothing but a stream."""
+    """A `Display` that needs only a stream."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -21,7 +21,7 @@ class Plain:
         self._write(news)
 
     def refresh(self, scene: Scene) -> None:
-        """See `Display`: how far it is, now and then."""
+        """See `Display`: reports the progress every few seconds."""
         tally = scene.tally
         if scene.elapsed_s < self._progress_at_s or tally.events == len(scene.readings):
             return

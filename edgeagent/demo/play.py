@@ -1,4 +1,4 @@
-"""The play: the readings one after another, and in the midst of them a failing line, a killed agent, a mended line."""
+"""The play: the readings one after another, and in between a failing line, a killed agent, a restored line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from edgeagent.wire.messages import State
 
 DEADLINE_S = 90.0
 
-_LOOK_S = 0.2
-# So that a person can see it.
+_POLL_AGENT_S = 0.2
+# Long enough for a person to see it.
 _AGENT_LIES_S = 1.0
-# The line should fail between a trigger and its answer; when the trigger does not come, it fails all the same.
+# The line should fail between a trigger and its answer; without a trigger, it fails after this time.
 _MID_TRIGGER_S = 2.0
 _POLL_S = 0.02
 _MAX_LATE_S = 0.1
@@ -27,7 +27,7 @@ _REPORTS_SHOWN = 20
 
 
 class Play:
-    """See the module. `look` and `show` run beside `perform`, for as long as it does."""
+    """Owns the course of the demo; it ends with every promise checked. `poll` and `show` must run beside `perform`."""
 
     def __init__(self, stage: Stage, display: Display, scene: Scene) -> None:
         self._stage = stage
@@ -43,10 +43,10 @@ class Play:
         self._due_s = self._began_s
 
     async def perform(self) -> list[str]:
-        """Play everything and wait for its end; returns what is wrong then.
+        """Play everything and wait for the end; returns what is wrong then.
 
         Raises:
-            EdgeAgentError: something cannot go on.
+            EdgeAgentError: something cannot continue.
         """
         scene = self._scene
         self._scene.stats = await self._device.stats()
@@ -59,24 +59,24 @@ class Play:
                     await self._hour(index, reading)
                 self.tell(f"All {self._tally.events:,} readings are acknowledged.")
                 while not await self._all_done():  # noqa: ASYNC110  other processes set no event of ours
-                    await asyncio.sleep(_LOOK_S)
+                    await asyncio.sleep(_POLL_AGENT_S)
         except TimeoutError:
             return [f"it is not done after {DEADLINE_S:g} s", *await self._problems()]
         return await self._problems()
 
-    async def look(self) -> None:
-        """Ask the agent for its figures again and again, until cancelled."""
+    async def poll(self) -> None:
+        """Read the agent's counters and reports repeatedly, until cancelled."""
         while True:
             self._tell_drained()
             try:
                 self._scene.stats = await self._operator.stats()
                 self._scene.reports = await self._operator.reports(limit=_REPORTS_SHOWN)
             except AgentUnreachable:
-                pass  # it does not run yet, or was killed; if it should run, `Stage.watch` says so
-            await asyncio.sleep(_LOOK_S)
+                pass  # it is not running yet, or was killed; if it should be running, `Stage.watch` reports that
+            await asyncio.sleep(_POLL_AGENT_S)
 
     async def show(self) -> None:
-        """Have the scene shown as it changes, until cancelled."""
+        """Show the scene as it changes, until cancelled."""
         loop = asyncio.get_running_loop()
         next_s = loop.time()
         while True:
@@ -88,7 +88,7 @@ class Play:
             await asyncio.sleep(next_s - loop.time())
 
     def tell(self, text: str) -> None:
-        """Something happened."""
+        """Report something that happened to the display."""
         self._scene.elapsed_s = asyncio.get_running_loop().time() - self._began_s
         news = News(self._scene.elapsed_s, text)
         self._scene.news.append(news)
@@ -100,7 +100,7 @@ class Play:
         await self._operator.close()
 
     async def _hour(self, index: int, reading: Reading) -> None:
-        """One reading, and what happens with it."""
+        """Play one reading, and what happens with it."""
         self._scene.current = reading
         if loss := self._losses.get(index):
             self.tell(
@@ -120,13 +120,13 @@ class Play:
         await self._pace(reading.pace_s)
 
     async def _pace(self, pace_s: float) -> None:
-        """Wait until the next hour is due. What was late is made up for, but for an outage."""
+        """Wait until the next hour is due. Short delays are made up for; an outage is not."""
         now_s = asyncio.get_running_loop().time()
         self._due_s = max(self._due_s + pace_s, now_s - _MAX_LATE_S)
         await asyncio.sleep(max(0.0, self._due_s - now_s))
 
     async def _cut(self, promised: Sequence[str]) -> None:
-        """The line fails in the middle of a trigger: it has reached the dispatcher, and its answer is lost."""
+        """Cut the line in the middle of a trigger: it has reached the dispatcher, and its answer is lost."""
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + _MID_TRIGGER_S
         while not all(self._tally.was_created(one) for one in promised) and loop.time() < deadline_s:  # noqa: ASYNC110  it has a deadline
@@ -152,7 +152,7 @@ class Play:
         self._stage.line.heal()
         self._drains = True
         self._scene.line_works = True
-        self.tell(f"Uplink mended: {self._tally.waiting} triggers wait until the agent tries it again.")
+        self.tell(f"Uplink restored: {self._tally.waiting} triggers wait until the agent tries it again.")
 
     def _tell_drained(self) -> None:
         tally = self._tally
@@ -169,15 +169,15 @@ class Play:
             return False
         try:
             self._scene.stats = await self._device.stats()
-            told = await self._told()
+            reported = await self._reported()
         except AgentUnreachable:
             return False
-        return not self._scene.stats.account.triggers.pending and self._tally.promised <= told
+        return not self._scene.stats.account.triggers.pending and self._tally.promised <= reported
 
-    async def _told(self) -> set[str]:
-        """The triggers that the agent says have succeeded."""
+    async def _reported(self) -> set[str]:
+        """The triggers that the agent reports as succeeded."""
         return {report.correlation_id for report in await self._device.reports(f"&state={State.SUCCEEDED}")}
 
     async def _problems(self) -> list[str]:
         stats = self._scene.stats = await self._device.stats()
-        return list(self._tally.problems(stats.account.events, stats.account.triggers, await self._told()))
+        return list(self._tally.problems(stats.account.events, stats.account.triggers, await self._reported()))

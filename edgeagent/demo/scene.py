@@ -1,4 +1,4 @@
-"""What can be seen at a moment, and what has happened: filled by the play, shown by a display."""
+"""The state of the demo at a moment, and what has happened so far: filled by the play, shown by a display."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SAMPLE_S = 0.1
 
 
 class Sample(NamedTuple):
-    """One moment of the picture, `SAMPLE_S` long. `flow_l_s`: the lowest reading, None while nobody takes any.
+    """One moment of the picture, `SAMPLE_S` long. `flow_l_s`: the lowest reading, None while none is taken.
 
     `waiting`: promised triggers without a workflow yet.
     """
@@ -35,7 +35,7 @@ class News(NamedTuple):
 
 
 class Scene:
-    """See the module. `stats` are the agent's own, as of the last time it answered."""
+    """Owns what is shown: readings, samples and news. `stats`: the agent's own, as of its last answer."""
 
     def __init__(self, readings: Sequence[Reading], planned_s: float, tally: DemoTally) -> None:
         self.readings = readings
@@ -53,7 +53,7 @@ class Scene:
 
     @property
     def uplink(self) -> str:
-        """The uplink in a word; the line may work again before the agent has tried it."""
+        """The uplink's state in a word; the line may work again before the agent has tried it."""
         if not self.line_works:
             return "CUT"
         if self.stats is None:
@@ -62,11 +62,11 @@ class Scene:
 
     @property
     def agent(self) -> str:
-        """The agent in a word."""
+        """The agent's state in a word."""
         return "RUNNING" if self.agent_runs else "KILLED"
 
     def sample(self) -> None:
-        """Keep what has come since the last sample as one more moment."""
+        """Record what has come since the last sample as one more moment."""
         played = self.readings[self._sampled : self.tally.events]
         self._sampled = self.tally.events
         if not played and self.agent_runs:  # between two readings the last one holds
@@ -83,20 +83,20 @@ class Scene:
 
 
 class Display(Protocol):
-    """Who shows a scene to a person."""
+    """Shows a scene to a person. Its methods must not block."""
 
     def tell(self, scene: Scene, news: News) -> None:
-        """Something happened."""
+        """Show something that happened."""
 
     def refresh(self, scene: Scene) -> None:
-        """`SAMPLE_S` have passed."""
+        """Show the present state; called every `SAMPLE_S`."""
 
     def close(self, scene: Scene) -> None:
-        """The play is over, or has been broken off; nothing is shown any more."""
+        """Stop: the play is over, or was broken off."""
 
 
 def account_lines(events: EventCounts, account: Account) -> tuple[str, str]:
-    """The account of promise P2 as two sums, in events and in triggers; what is 0 and should be is left out."""
+    """The account of promise P2 as two sums, in events and in triggers; rare terms are left out if they are 0."""
     rare_events = ("duplicate", "throttled", "refused", "conflict")
     rare_ends = ("dead", "discarded", "expired", "merged", "damaged")
     return (
@@ -112,13 +112,13 @@ def _rare(counts: dict[str, int]) -> str:
 
 
 def summary(scene: Scene, problems: Sequence[str]) -> list[str]:
-    """The account at the end, line by line."""
+    """The summary at the end, line by line."""
     tally, stats = scene.tally, scene.stats
     rows = [
         ("events in", tally.events, "readings of the sensor, each acknowledged"),
         ("filtered", tally.filtered, "no loss: no rule wants them"),
         ("workflows triggered", len(tally.promised), "one for each hour of loss"),
-        ("workflows succeeded", len(tally.succeeded & tally.promised), "seen on the broker, and told by the agent"),
+        ("workflows succeeded", len(tally.succeeded & tally.promised), "seen on the broker, and reported by the agent"),
         ("sent again", tally.sent_again, "triggers whose answer was lost in the cut"),
         ("lost", tally.lost, "acknowledged, and not succeeded"),
         ("doubled", tally.doubled, "started twice"),

@@ -17,10 +17,10 @@ MIN_WIDTH, MIN_HEIGHT = 80, 24
 
 _TOP_L_S = 112.0
 _LABEL = 9
-# Lines beside the plot, the news and the reports.
+# The lines other than the plot, the news and the reports.
 _FIXED_ROWS = 13
 _MIN_PLOT_ROWS, _MAX_PLOT_ROWS = 4, 9
-# The start, the outage and the end are not in the readings' own time.
+# The start, the outage and the end take time beyond that of the readings.
 _EXTRA_S = 4.0
 _WORKS, _BROKEN = "━", "\N{BOX DRAWINGS LIGHT DIAGONAL CROSS}"
 _LOW, _AT_LEAST_HALF = "▒", "▄▅▆▇█"
@@ -36,7 +36,7 @@ _SHADES = {
 
 
 class Screen:
-    """A `Display` on the alternate screen of a terminal, which gets its last picture when the play is over."""
+    """A `Display` on a terminal's alternate screen; the last picture stays on the terminal after the end."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream, highlight=False)
@@ -71,7 +71,7 @@ class Screen:
 
 
 def picture(scene: Scene, width: int, height: int) -> Group:
-    """The whole screen: exactly `height` lines when it has at least `MIN_HEIGHT`."""
+    """The whole screen: exactly `height` lines if that is at least `MIN_HEIGHT`."""
     spare = max(height, MIN_HEIGHT) - _FIXED_ROWS
     plot_rows = min(_MAX_PLOT_ROWS, max(_MIN_PLOT_ROWS, spare // 3))
     report_rows = (spare - plot_rows) // 3
@@ -93,7 +93,7 @@ def picture(scene: Scene, width: int, height: int) -> Group:
 
 
 def _chart(scene: Scene, width: int, rows: int) -> list[Text]:
-    """The readings so far over the time of the demo, and below them what waited, and how uplink and agent were."""
+    """The readings over the demo's time, and below them the waiting triggers and the state of uplink and agent."""
     expected = int((scene.planned_s + _EXTRA_S) / SAMPLE_S)
     seen = chart.columns(scene.samples, expected, width - _LABEL)
     flows = chart.bars([sample.flow_l_s for sample in seen], _TOP_L_S, rows)
@@ -138,7 +138,7 @@ def _now(scene: Scene, width: int) -> Text:
 
 
 def _stations(scene: Scene, width: int) -> list[Text]:
-    """The way of an event, station by station, with what each has seen."""
+    """The path of an event, station by station, with the counts of each."""
     tally = scene.tally
     stations: list[tuple[str, list[tuple[str, int]]]] = [
         ("sensor", [("readings", tally.events), ("of", len(scene.readings))]),
@@ -159,7 +159,7 @@ def _stations(scene: Scene, width: int) -> list[Text]:
 
 
 def _account(scene: Scene) -> list[Text]:
-    """The agent's own account; while it does not run, the last one it gave."""
+    """The agent's own account; while it is not running, its last one."""
     if scene.stats is None:
         return [Text("account", _DIM), Text()]
     account = scene.stats.account

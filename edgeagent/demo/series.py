@@ -1,6 +1,6 @@
-"""What is played: the readings of a real flow sensor, and at which of them something happens. Pure, but for the file.
+"""The readings of a real flow sensor, and at which of them something happens. Pure, except for reading the file.
 
-The readings are hourly; an ordinary hour passes in a few milliseconds, an hour of loss slowly enough to be watched.
+The readings are hourly; an ordinary hour passes in a few milliseconds, an hour of loss slowly enough to watch.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
-# Usually about 102 l/s flow. A fifth less is no ordinary fluctuation: water is lost, or the main is being worked on.
+# The usual flow is about 102 l/s. A fifth less is not ordinary fluctuation: water is lost, or the main is repaired.
 LOSS_BELOW_L_S = 80.0
 
 PACE_S = 0.0085
 PACE_OF_LOSS_S = 0.3
 
-# Counted from the first reading of the second loss: two are forwarded as usual, the answer to the third gets lost.
+# Counted from the first reading of the second loss: two are forwarded as usual, and the third one's answer is lost.
 _LINE_FAILS_AFTER = 2
 _KILL_AFTER = 6
-# Counted from its end: hours that pass before the line is mended.
+# Counted from the end of that loss: how many hours pass before the line is restored.
 _HEAL_AFTER = 100
 _THE_LOSS_TO_CUT_IN = 1
 
 
 class Reading(NamedTuple):
-    """One hour: when, with its offset (RFC 3339), and the flow."""
+    """One hour: its time, with an offset (RFC 3339), and the flow."""
 
     time: str
     flow_l_s: float
@@ -47,7 +47,7 @@ class Reading(NamedTuple):
 
 
 class SeriesPlan(NamedTuple):
-    """What happens at which reading (index). The line fails and the agent is killed right after that one is taken."""
+    """What happens at which reading (index). The line fails, or the agent is killed, right after it is acknowledged."""
 
     line_fails: int
     kill: int
@@ -63,7 +63,7 @@ def load() -> list[Reading]:
 
 
 def losses(readings: Sequence[Reading]) -> list[range]:
-    """Where the flow is too low without a break, as indices."""
+    """The index ranges in which the flow is continuously too low."""
     found: list[range] = []
     for index, reading in enumerate(readings):
         if not reading.is_loss:
@@ -76,11 +76,11 @@ def losses(readings: Sequence[Reading]) -> list[range]:
 
 
 def plan(readings: Sequence[Reading]) -> SeriesPlan:
-    """When the line fails, the agent is killed, and the line is mended: in and after the second loss."""
+    """When the line fails, the agent is killed, and the line is restored: in and after the second loss."""
     loss = losses(readings)[_THE_LOSS_TO_CUT_IN]
     return SeriesPlan(loss.start + _LINE_FAILS_AFTER - 1, loss.start + _KILL_AFTER - 1, loss.stop + _HEAL_AFTER)
 
 
 def playing_time_s(readings: Sequence[Reading]) -> float:
-    """How long the readings take when nothing holds them up."""
+    """How long the readings take without delays."""
     return sum(reading.pace_s for reading in readings)

@@ -1,4 +1,4 @@
-"""The whole demo: a directory, a display, the stage, the play, the account; and nothing left behind."""
+"""The whole demo: a directory, a display, the stage, the play and the account; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_SOCKET_PATH_BYTES = 107  # unix(7), without the NUL
 
 
 class Options(NamedTuple):
-    """What the command line asks for. `broker`: None takes what is there."""
+    """The options of the command. `broker`: None uses whichever is installed."""
 
     plain: bool
     keep: bool
@@ -40,7 +40,7 @@ class Options(NamedTuple):
 
 
 async def show(options: Options) -> int:
-    """Give the demo, and return the process's exit code. Main thread only.
+    """Run the demo and return the process's exit code. Main thread only.
 
     Raises:
         EdgeAgentError: it could not be played to its end.
@@ -50,7 +50,7 @@ async def show(options: Options) -> int:
     task = asyncio.create_task(_show(options))
 
     def signalled(number: int) -> None:
-        if not signals:  # again, while everything is being ended already, says nothing new
+        if not signals:  # a second one, while everything is being ended, changes nothing
             task.cancel()
         signals.append(number)
 
@@ -76,7 +76,7 @@ async def _show(options: Options) -> int:
         keep_directory = bool(problems)
     except EdgeAgentError as exc:
         keep_directory = _has_logs(directory)
-        _tell_log(exc)
+        _write_log_tail(exc)
         raise
     finally:
         if keep_directory:
@@ -87,14 +87,14 @@ async def _show(options: Options) -> int:
 
 
 def _make_directory() -> Path:
-    """A directory of our own, for all that the demo writes, with a name short enough for a socket in it."""
+    """Create a directory for everything that the demo writes, with a path short enough for a socket in it."""
     name = f"{_PREFIX}12345678/{configs.SOCKET}"
     too_long = len(os.fsencode(Path(tempfile.gettempdir()) / name)) > _MAX_SOCKET_PATH_BYTES
     return Path(tempfile.mkdtemp(prefix=_PREFIX, dir="/tmp" if too_long else None))  # noqa: S108  mkdtemp is safe there
 
 
 async def _perform(options: Options, directory: Path) -> list[str]:
-    """Everything between the making and the removal of the directory; returns what is wrong in the end."""
+    """Play between the creation and the removal of the directory; returns what is wrong in the end."""
     readings = series.load()
     tally = DemoTally()
     scene = Scene(readings, series.playing_time_s(readings), tally)
@@ -105,13 +105,13 @@ async def _perform(options: Options, directory: Path) -> list[str]:
         try:
             play.tell("Starting a broker, a dispatcher and an agent.")
             await stage.open()
-            problems = await _beside(play.perform(), play.look(), play.show(), stage.watch())
+            problems = await _beside(play.perform(), play.poll(), play.show(), stage.watch())
         finally:
             await play.close()
             display.close(scene)
         _write(summary(scene, problems))
         if problems:
-            _tell_log(stage.agent.failed("has not kept every promise"))
+            _write_log_tail(stage.agent.failed("has not kept every promise"))
         if options.keep:
             await _keep(stage)
     finally:
@@ -120,7 +120,7 @@ async def _perform(options: Options, directory: Path) -> list[str]:
 
 
 async def _beside(main: Coroutine[Any, Any, list[str]], *others: Coroutine[Any, Any, None]) -> list[str]:
-    """Run all until `main` returns, or one of the others raises: they never return."""
+    """Run all until `main` returns or one of the others raises; those never return."""
     task = asyncio.create_task(main)
     tasks = [task, *(asyncio.create_task(other) for other in others)]
     try:
@@ -144,19 +144,19 @@ async def _keep(stage: Stage) -> None:
     _write(
         [
             "",
-            "Everything runs on, until Ctrl-C:",
+            "Everything keeps running, until Ctrl-C:",
             f"  the agent's figures   curl http://127.0.0.1:{stage.http_port}/v1/stats",
             f"  one more reading      edgeagent emit -c {stage.agent_config} --wait {SOURCE} '{reading}'",
             f"  the broker            mqtt://127.0.0.1:{stage.broker_port} (argo/workflows/#)",
             f"  the agent's log       {stage.agent.log}",
         ]
     )
-    with contextlib.suppress(asyncio.CancelledError):  # the signal that ends the waiting
+    with contextlib.suppress(asyncio.CancelledError):  # the signal cancels the wait
         await stage.watch()
 
 
 def choose_display(stream: TextIO, *, plain: bool) -> Display:
-    """The picture for a person at a terminal that can show it, else plain lines."""
+    """The picture if a person's terminal can show it, otherwise plain lines."""
     if plain or not stream.isatty():
         return Plain(stream)
     try:
@@ -171,8 +171,8 @@ def choose_display(stream: TextIO, *, plain: bool) -> Display:
     return Plain(stream)
 
 
-def _tell_log(error: EdgeAgentError) -> None:
-    """The end of the log of the program at fault."""
+def _write_log_tail(error: EdgeAgentError) -> None:
+    """Write the end of the log of the program at fault."""
     if isinstance(error, ChildFailed):
         sys.stderr.write(f"The end of {error.log}:\n" + "".join(f"  {line}\n" for line in error.tail))
 

@@ -1,4 +1,4 @@
-"""The stage: broker, dispatcher, line and agent, started and ended; and the demo's ears on the broker."""
+"""The stage: it starts and ends broker, dispatcher, line and agent, and the demo's own subscription."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _READY_TIMEOUT_S = 20.0
 
 
 class Stage:
-    """Everything that runs beside the play. `close` ends all of it, whatever state it is in."""
+    """Owns every program of the demo. `close` ends all of them, whatever their state."""
 
     def __init__(self, directory: Path, wanted_broker: str | None, tally: DemoTally) -> None:
-        """Nothing is started yet.
+        """Create the stage; nothing is started yet.
 
         Raises:
             CommandFailed: this machine has no broker.
@@ -36,7 +36,7 @@ class Stage:
         self._dispatcher = Child("dispatcher", edgeagent("dispatch", directory / "dispatch.toml"), directory)
 
     async def open(self) -> None:
-        """Start everything; return when the agent takes events and the dispatcher triggers.
+        """Start everything; return when the agent accepts events and the dispatcher triggers.
 
         Raises:
             EdgeAgentError: something did not start.
@@ -49,16 +49,16 @@ class Stage:
         await self._dispatcher.start()
         await self.agent.start()
         await self.broker.child.ready(self._hears, _READY_TIMEOUT_S)
-        # Not before it has subscribed: until then the broker would keep nothing for it.
+        # Not before it has subscribed: until then the broker keeps nothing for it.
         await self._dispatcher.ready(lambda: self._dispatcher.logged("event=broker_connected"), _READY_TIMEOUT_S)
         await self.agent_ready()
         await self.agent.ready(self._agent_connected, _READY_TIMEOUT_S)
 
     async def agent_ready(self) -> None:
-        """Wait until the agent takes events.
+        """Wait until the agent accepts events.
 
         Raises:
-            ChildFailed: it does not.
+            ChildFailed: it does not in time.
         """
         client = DeviceClient(self.http_port)
         try:
@@ -67,10 +67,10 @@ class Stage:
             await client.close()
 
     async def watch(self) -> None:
-        """Return never.
+        """Wait for a failure; never returns.
 
         Raises:
-            EdgeAgentError: one of the programs has ended, or the broker can no longer be heard.
+            EdgeAgentError: one of the programs ended, or the demo's own connection to the broker did.
         """
         if self._listening is None:
             raise CommandFailed("the demo has not been started")
@@ -78,7 +78,7 @@ class Stage:
         await asyncio.gather(asyncio.shield(self._listening), *(child.watch() for child in children))
 
     async def close(self) -> None:
-        """End everything that was started, the agent first, so that it can take its leave."""
+        """End everything that was started, the agent first, so that it can disconnect cleanly."""
         await self.agent.stop()
         await self._dispatcher.stop()
         if self._listening is not None:
@@ -88,7 +88,7 @@ class Stage:
         await self.broker.child.stop()
 
     async def _hears(self) -> bool:
-        """Whether the demo hears the broker."""
+        """Whether the demo's own subscription is in place."""
         if self._listening is not None and self._listening.done():
             self._listening.result()
         return self._monitor.listens

@@ -1,6 +1,6 @@
-"""What the demo itself saw, counted independently of the agent, and the verdict. Pure.
+"""What the demo itself observed, counted independently of the agent, and the verdict. Pure.
 
-Promises come from the agent's answers to the sensor; everything else from the broker, on which the demo listens.
+Promises come from the agent's answers to the sensor; everything else from the broker, to which the demo subscribes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from edgeagent.wire import topics
 from edgeagent.wire.messages import parse_response, parse_status, parse_trigger
 
 AGENT = "demo"
-# What the demo subscribes to.
+# The topics that the demo subscribes to.
 TRIGGERS = topics.with_agent(topics.AGENTS_TRIGGER, AGENT)
 RESPONSES, STATUSES = topics.response_topic(AGENT), topics.STATUS
 
@@ -24,8 +24,8 @@ _CREATED = 200
 class Counted(msgspec.Struct):
     """One trigger, by its correlation id: what passed over the broker about it.
 
-    `created`: how often the dispatcher said that it started this workflow, and not that it was there already.
-    `pending`: how often the workflow began. `started_at`: when its runs began; a second one is a second run.
+    `created`: how often the dispatcher said that it started this workflow, rather than that it existed already.
+    `pending`: how often the workflow began. `started_at`: when its runs began; a second time means a second run.
     """
 
     sent: int = 0
@@ -42,7 +42,7 @@ class Counted(msgspec.Struct):
 
 
 class DemoTally:
-    """See the module."""
+    """Owns the demo's counts of promises, messages and results. It relies on nothing that the agent counts."""
 
     def __init__(self) -> None:
         self.events = 0
@@ -51,14 +51,14 @@ class DemoTally:
         self.seen: dict[str, Counted] = {}
 
     def accepted(self, correlation_ids: Iterable[str]) -> None:
-        """The agent acknowledged one event and promised these triggers."""
+        """Note that the agent acknowledged one event and promised these triggers."""
         ids = set(correlation_ids)
         self.events += 1
         self.filtered += not ids
         self.promised |= ids
 
     def heard(self, topic: str, payload: bytes, correlation_data: bytes | None, *, duplicate: bool) -> None:
-        """The broker delivered a message; `duplicate`: it says that it may have done so before.
+        """Note a message that the broker delivered; `duplicate`: it may have been delivered before.
 
         Raises:
             MessageError: the message is malformed, which neither agent nor dispatcher may send.
@@ -90,7 +90,7 @@ class DemoTally:
 
     @property
     def sent_again(self) -> int:
-        """How many times a trigger came once more."""
+        """How many times a trigger was published again."""
         return sum(counted.sent - 1 for counted in self.seen.values() if counted.sent)
 
     @property
@@ -100,7 +100,7 @@ class DemoTally:
 
     @property
     def known_before(self) -> int:
-        """How many of them said that this workflow had been started before."""
+        """How many of the answers said that the workflow had been started before."""
         return sum(counted.answered - counted.created for counted in self.seen.values())
 
     @property
@@ -110,7 +110,7 @@ class DemoTally:
 
     @property
     def waiting(self) -> int:
-        """Promised triggers that no workflow has been started for yet."""
+        """Promised triggers for which no workflow has been started yet."""
         return sum(not self.was_created(one) for one in self.promised)
 
     def was_created(self, correlation_id: str) -> bool:
@@ -124,12 +124,12 @@ class DemoTally:
 
     @property
     def succeeded(self) -> set[str]:
-        """The correlation ids of the workflows that ended well."""
+        """The correlation ids of the workflows that succeeded."""
         return {one for one, counted in self.seen.items() if counted.status == "Succeeded"}
 
     @property
     def lost(self) -> int:
-        """Promised triggers whose workflow has not ended well."""
+        """Promised triggers whose workflow has not succeeded."""
         return len(self.promised - self.succeeded)
 
     @property
@@ -137,22 +137,22 @@ class DemoTally:
         """Workflows that were started twice."""
         return sum(counted.doubled for counted in self.seen.values())
 
-    def problems(self, events: EventCounts, account: Account, told: set[str]) -> Iterator[str]:
-        """Why the demo has failed: a sentence each, none when every promise was kept.
+    def problems(self, events: EventCounts, account: Account, reported: set[str]) -> Iterator[str]:
+        """Why the demo has failed: a sentence each; empty if every promise was kept.
 
         Args:
             events: the agent's own account, in events.
             account: the agent's own account, in triggers.
-            told: the correlation ids of which the agent tells its devices that they succeeded.
+            reported: the correlation ids that the agent reports to its devices as succeeded.
         """
         if self.lost:
             yield f"{self.lost} of {len(self.promised)} workflows that were promised have not succeeded"
         if self.doubled:
             yield f"{self.doubled} workflows were started twice"
         if strangers := self.seen.keys() - self.promised:
-            yield f"{len(strangers)} workflows were asked for that no event was promised"
-        if missing := self.promised - told:
-            yield f"of {len(missing)} workflows the agent does not tell the sensor that they succeeded"
+            yield f"{len(strangers)} workflows were requested that no event was promised"
+        if missing := self.promised - reported:
+            yield f"the agent does not report to the sensor that {len(missing)} workflows succeeded"
         yield from account.problems()
         yield from event_problems(events)
         if account.accepted != len(self.promised) or account.settled != account.accepted:

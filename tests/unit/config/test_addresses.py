@@ -22,7 +22,7 @@ def test_an_address_to_listen_on(listen: str, address: tuple[str, int]) -> None:
     "listen", ["", "8745", ":8745", "localhost", "localhost:", "localhost:http", "h:65536", "h:-1"]
 )
 def test_what_is_no_address_to_listen_on(listen: str) -> None:
-    with pytest.raises(ValueError, match=r'is no address: write "127\.0\.0\.1:8745"'):
+    with pytest.raises(ValueError, match=r'is not an address: write "127\.0\.0\.1:8745"'):
         split_address(listen)
 
 
@@ -63,7 +63,7 @@ def test_a_brokers_address(url: str, parts: tuple[str, str, int]) -> None:
     ],
 )
 def test_what_is_no_brokers_address(url: str) -> None:
-    with pytest.raises(ValueError, match=r"is no broker|only scheme|not in this version|is no port|[Pp]ort|IPv6"):
+    with pytest.raises(ValueError, match=r"is not a broker|only scheme|not in this version|[Pp]ort|IPv6"):
         split_broker_url(url)
 
 
@@ -106,6 +106,6 @@ def test_a_proxys_address_has_the_usual_port_of_its_kind() -> None:
     "url", ["", "p:1080", "https://p", "socks5://", "socks5://me:secret@p", "http://p/x", "http://p:0"]
 )
 def test_what_is_no_proxys_address_is_told_without_its_password(url: str) -> None:
-    with pytest.raises(ValueError, match=r"is no proxy|only scheme") as caught:
+    with pytest.raises(ValueError, match=r"is not a proxy|only scheme") as caught:
         split_proxy_url(url)
     assert "secret" not in str(caught.value)

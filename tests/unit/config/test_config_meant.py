@@ -42,7 +42,7 @@ def refusal(directory: Path, data: str | bytes) -> str:
     ],
 )
 def test_a_broker_address_of_another_kind_is_refused_with_the_one_that_was_meant(written: str, meant: str) -> None:
-    with pytest.raises(ValueError, match="is no broker address") as caught:
+    with pytest.raises(ValueError, match="is not a broker address") as caught:
         split_broker_url(written)
     assert f'did you mean "{meant}"?' in str(caught.value)
     split_broker_url(meant)
@@ -58,7 +58,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     "written", ["", "amqp://broker", "mqtt://", "mqtt://broker:99999", "mqtt://[::1", "mqtt://b:x", "a b", "://"]
 )
 def test_where_nobody_can_tell_what_was_meant_the_forms_are_named(written: str) -> None:
-    with pytest.raises(ValueError, match='is no broker address: write "mqtt://host:1883"'):
+    with pytest.raises(ValueError, match='is not a broker address: write "mqtt://host:1883"'):
         split_broker_url(written)
 
 
@@ -78,10 +78,10 @@ def test_where_nobody_can_tell_what_was_meant_the_forms_are_named(written: str) 
         ("[uplink]\nurl: mqtt://broker\n", "a value follows its key and =: write url = …"),
         ("[uplink]\nqos 1\n", "a value follows its key and =: write qos = …"),
         ("[uplink]\nqos\n", ""),
-        ("[uplink]\nurl = mqtt://broker\n", 'a text stands in quotes: write "mqtt://broker"'),
+        ("[uplink]\nurl = mqtt://broker\n", 'a text needs quotes: write "mqtt://broker"'),
         ("[uplink]\ninsecure = True\n", "write true"),
         ("[uplink]\ninsecure = off # for now\n", "write false"),
-        ("[uplink]\nusername = None\n", "leave the key out"),
+        ("[uplink]\nusername = None\n", "remove the key"),
         ('[uplink]\nca_file = "C:\\users"\n', "write single quotes"),
         ("[uplink]\nqos\u00a0= 1\n", "special space (U+00A0)"),
         ("[uplink]\rqos = 1\r", "CR alone"),

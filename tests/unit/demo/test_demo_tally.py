@@ -109,12 +109,12 @@ def test_a_redelivery_by_the_broker_is_no_second_message(done: DemoTally) -> Non
 
 def test_a_workflow_that_nobody_was_promised_is_a_problem(done: DemoTally) -> None:
     hear_trigger(done, "c9")
-    assert problems(done) == ["1 workflows were asked for that no event was promised"]
+    assert problems(done) == ["1 workflows were requested that no event was promised"]
 
 
 def test_an_agent_that_does_not_tell_of_the_success_is_a_problem(done: DemoTally) -> None:
     assert list(done.problems(EVENTS, ACCOUNT, set())) == [
-        "of 1 workflows the agent does not tell the sensor that they succeeded"
+        "the agent does not report to the sensor that 1 workflows succeeded"
     ]
 
 
