@@ -1,3 +1,3 @@
-"""The command line: one module a command, argparse, no logic of its own."""
+"""The command line: one module for each command, with argparse and no logic of its own."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where an operator's commands work: on a running agent over its Unix socket, else on its state directory."""
+"""Access of an operator's commands: to a running agent over its Unix socket, otherwise to its state directory."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from edgeagent.ports.call import A, Call, R
 
 
 class OutboxAccess(Protocol):
-    """An outbox, of an agent that runs or of a stopped one."""
+    """The outbox of a running agent or of a stopped one. A change is synced when `perform` returns."""
 
     @property
     def agent(self) -> str:
         """The agent's id."""
 
     def perform(self, call: Call[A, R], arguments: A) -> R:
-        """Do what a call of `ports/operator.py` says; what it changes is synced when it returns.
+        """Perform a call of `ports/operator.py`; its changes are synced when this returns.
 
         Raises:
-            AgentUnreachable, AgentRefused: a running agent does not answer, or says no.
-            EdgeAgentError: as `OperatorPort`, on a stopped one.
+            AgentUnreachable, AgentRefused: a running agent does not answer, or refuses.
+            EdgeAgentError: as for `OperatorPort`, on a stopped one.
         """
 
 
 def with_outbox(
-    args: argparse.Namespace, work: Callable[[argparse.Namespace, OutboxAccess], int], *, only_looks: bool
+    args: argparse.Namespace, work: Callable[[argparse.Namespace, OutboxAccess], int], *, read_only: bool
 ) -> int:
-    """Do some work where the outbox is. `only_looks`: on a stopped agent's directory nothing may change.
+    """Do some work with the outbox. `read_only`: change nothing in a stopped agent's directory.
 
     Raises:
         OutboxLocked: the agent runs, but its socket cannot be reached.
@@ -45,21 +45,21 @@ def with_outbox(
             running = None
         if running is not None:
             return work(args, running)
-    # Only here: it loads all of the agent.
+    # Imported only here: it loads the whole agent.
     from edgeagent.agent.stopped import looked_at, opened  # noqa: PLC0415
 
-    with looked_at(config) if only_looks else opened(config) as stopped:
+    with looked_at(config) if read_only else opened(config) as stopped:
         return work(args, stopped)
 
 
 class RunningOutbox:
-    """The outbox of a running agent, reached by a client that somebody else closes."""
+    """The outbox of a running agent. The caller opens and closes the client."""
 
     def __init__(self, client: AgentClient) -> None:
-        """Ask the agent for its name.
+        """Ask the agent for its id.
 
         Raises:
-            AgentUnreachable: none runs.
+            AgentUnreachable: no agent is running.
         """
         self._client = client
         self.agent = str(client.request("GET", "/v1/stats")[1]["agent"])

@@ -1,4 +1,4 @@
-"""Why triggers do not get through, by the statistics of the running agent."""
+"""Why triggers do not get through, according to the statistics of the running agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Account(msgspec.Struct):
 
 
 class _Uplink(msgspec.Struct):
-    """`trouble` and `remedy` come from the agent; one that is older than this program has neither."""
+    """`trouble` and `remedy` come from the agent; an agent older than this program has neither."""
 
     address: str
     connected: bool
@@ -28,14 +28,14 @@ class _Uplink(msgspec.Struct):
 
 
 class _Stats(msgspec.Struct):
-    """What is read of `GET /v1/stats`."""
+    """The part of `GET /v1/stats` that is read here."""
 
     account: _Account
     uplink: _Uplink
 
 
 def cause(stats: Any) -> tuple[str, str]:
-    """What keeps triggers from being taken, and what to do about it; both empty when the agent knows of nothing."""
+    """What keeps triggers from being accepted, and what to do about it; both empty if the agent knows of nothing."""
     uplink = msgspec.convert(stats, _Stats).uplink
     if not uplink.connected:
         return (
@@ -46,12 +46,12 @@ def cause(stats: Any) -> tuple[str, str]:
 
 
 def triggers_finding(stats: Any) -> Finding:
-    """Whether anything keeps the triggers of the running agent from being taken."""
+    """Whether anything keeps the running agent's triggers from being accepted."""
     read = msgspec.convert(stats, _Stats)
     pending = read.account.triggers.pending
     if not read.uplink.connected:
         found = f"{pending} wait: {cause(stats)[0]}"
-        return warn("triggers", found, "see what is found of the uplink, and the agent's log")
+        return warn("triggers", found, "see the findings on the uplink, and the agent's log")
     if pending and read.uplink.trouble:
         return warn("triggers", f"{pending} wait: {read.uplink.trouble}", read.uplink.remedy)
-    return ok("triggers", f"{pending} wait; the agent knows of nothing that keeps them from being taken")
+    return ok("triggers", f"{pending} wait; the agent knows of nothing that keeps them from being accepted")

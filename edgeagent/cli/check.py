@@ -1,4 +1,4 @@
-"""`edgeagent check`: is a configuration right, what does it say, and what would its rules do?"""
+"""`edgeagent check`: is a configuration valid, what does it mean, and what would its rules do?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgeagent.wire.messages import MAX_TRIGGER_BYTES
 from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, UNBOUND_AGENTS, is_unbound
 from edgeagent.workflows.placeholders import is_placeholder, placeholders
 
-# An event of so many bytes fits a trigger as base64, beside its workflow.
+# An event of this size fits into a trigger as base64, together with its workflow.
 _MAX_TAKEN_BYTES = MAX_TRIGGER_BYTES * 3 // 4 - (64 << 10)
 
 
@@ -28,7 +28,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser = subparsers.add_parser(
         "check",
         help="check a configuration",
-        description="Check a configuration: everything wrong is told at once, and nothing is started.",
+        description="Check a configuration: every problem is reported at once, and nothing is started.",
     )
     add_config(parser)
     parser.add_argument("--dispatch", action="store_true", help="it is a dispatcher's configuration")
@@ -38,7 +38,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check and tell what it found.
+    """Check and print the findings.
 
     Raises:
         ConfigError: with every problem found.
@@ -73,10 +73,10 @@ def _agent(config: AgentConfig) -> list[str]:
     lines.append(f"outbox    at most {config.outbox.max_bytes / (1 << 20):.0f} MiB, then {when_full}")
     for rule in config.rule:
         target = rule.template or rule.workflow_file or "its own workflow"
-        told = "".join(f", {term}" for term in _terms(rule))
+        terms = "".join(f", {term}" for term in _terms(rule))
         state = "" if rule.enabled else " (not enabled)"
         lines.append(
-            f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{told}{state}"
+            f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{terms}{state}"
         )
     lines += [line for rule in config.rule for line in _constants(rule)]
     lines += [f"WARN: {problem.path}: {problem.reason}" for problem in topic_warnings(config)]
@@ -104,7 +104,7 @@ def _agent(config: AgentConfig) -> list[str]:
 
 
 def _constants(rule: RuleSpec) -> Iterator[str]:
-    """What the rule's own text has for Argo to replace in the values of parameters, where a dispatcher looks for it."""
+    """Warnings about `{{` in the rule's own parameter values, where a dispatcher looks for it."""
     compiled = Rule(rule)
     constants = [argument.constant for argument in compiled.parameters.arguments]
     found = list(placeholders(compiled.workflow("", {}, {}, constants)))
@@ -119,7 +119,7 @@ def _constants(rule: RuleSpec) -> Iterator[str]:
 
 
 def _terms(rule: RuleSpec) -> Iterator[str]:
-    """What keeps a rule from starting a workflow for each event that it matches (docs/field.md)."""
+    """What keeps a rule from starting a workflow for every event that it matches (docs/field.md)."""
     if rule.window is not None:
         whose = "a source" if rule.window.by == "source" else "all sources"
         yield f"one for {rule.window.count} events of {whose} or {rule.window.time:g} s"
@@ -161,12 +161,12 @@ def _allowed(allow: Allow) -> Iterator[str]:
 
 
 def _engines(table: str, connection: Connection) -> list[str]:
-    """Which MQTT engine is used on this machine."""
+    """The MQTT engine that is used on this machine."""
     return [f"{table:<9} by the MQTT engine {choice}" for choice in engines.choices(connection)]
 
 
 def _limits(table: str, connection: Connection, settled_by_broker: bool = False) -> list[str]:
-    """What this way to a broker cannot do (docs/mqtt-3.1.1.md)."""
+    """The limits of this connection to a broker (docs/mqtt-3.1.1.md)."""
     lines = []
     if connection.version != "5":
         loss = "is then lost" if settled_by_broker else "is only seen because no answer comes"

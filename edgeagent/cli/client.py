@@ -1,4 +1,4 @@
-"""The commands' way to a running agent: a blocking HTTP client over its Unix socket, or over TCP."""
+"""The commands' connection to a running agent: a blocking HTTP client over its Unix socket, or over TCP."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeagent.errors import AgentUnreachable, CommandFailed
 from edgeagent.ports.call import A, Call, R, request_of
 
 _TIMEOUT_S = 30.0
-# A part of a log is read, or written and synced, in one answer: on a slow disk that takes its time.
+# For answers for which a part of a log is read, or written and synced: that takes long on a slow disk.
 _DISK_TIMEOUT_S = 300.0
 _MAX_ANSWER_BYTES = 256 << 20
 _READ_BYTES = 64 << 10
@@ -26,7 +26,7 @@ _MAX_BATCH_LINES = 100
 
 
 class AgentRefused(CommandFailed):
-    """The agent answered with an error. `status` is HTTP's, `retry_after_s` is 0 where the agent named no time.
+    """The agent answered with an error. `status`: the HTTP status; `retry_after_s`: 0 if the agent named no time.
 
     `document`: the whole answer (RFC 9457).
     """
@@ -43,7 +43,7 @@ class AgentRefused(CommandFailed):
 
 
 class AgentClient:
-    """One kept-alive connection to an agent, opened when it is first needed. To be used as a context manager."""
+    """Owns one kept-alive connection to an agent, opened on first use. To be used as a context manager."""
 
     def __init__(self, connection: http.client.HTTPConnection, address: str, token: str = "") -> None:
         self._connection = connection
@@ -81,12 +81,12 @@ class AgentClient:
     ) -> tuple[int, Any]:
         """Send a request and read its answer: the status (below 400) and the decoded JSON.
 
-        `timeout_s`: for each step; a request that waits on purpose needs more than it waits. A request that may be
-        sent twice (GET, or with an `Idempotency-Key`) is sent again once, when the agent had closed the kept-alive
+        `timeout_s`: for each step; a request that waits on purpose needs more than its waiting time. A request that may
+        be repeated (GET, or with an `Idempotency-Key`) is repeated once if the agent had closed the kept-alive
         connection.
 
         Raises:
-            AgentUnreachable: nobody answers.
+            AgentUnreachable: the agent does not answer.
             AgentRefused: the answer is an error.
         """
         sent = dict(headers or {})
@@ -104,11 +104,11 @@ class AgentClient:
         return status, self._decoded(status, retry_after, answer)
 
     def perform(self, call: Call[A, R], arguments: A) -> R:
-        """Make a call of the operator's; only the Unix socket offers them.
+        """Perform a call of the operator's; only the Unix socket offers them.
 
         Raises:
-            AgentUnreachable, AgentRefused: as `request`.
-            CommandFailed: the agent is of another version, and its answer has another form.
+            AgentUnreachable, AgentRefused: as for `request`.
+            CommandFailed: the agent is of another version, and answers in another form.
         """
         target, body, media_type = request_of(call, arguments)
         headers = {"Content-Type": media_type} if body is not None else {}
@@ -122,11 +122,11 @@ class AgentClient:
     def send_events(self, source: str, data: Sequence[bytes]) -> list[dict[str, Any]]:
         """Send JSON values as events of one source, all or none; returns one member of `accepted` for each.
 
-        Sent again after a broken connection they are the same events, by an `Idempotency-Key`.
+        Repeated after a broken connection they are the same events, because of an `Idempotency-Key`.
 
         Raises:
-            CommandFailed: a value is no JSON (counted from 1).
-            AgentUnreachable, AgentRefused: as `request`.
+            CommandFailed: a value is not JSON (counted from 1).
+            AgentUnreachable, AgentRefused: as for `request`.
         """
         name = msgspec.json.encode(source)
         lines = []
@@ -134,7 +134,7 @@ class AgentClient:
             try:
                 msgspec.json.decode(value)
             except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-                raise CommandFailed(f"event {number} of {len(data)} is no JSON: {exc}") from exc
+                raise CommandFailed(f"event {number} of {len(data)} is not JSON: {exc}") from exc
             lines.append(b'{"source":%b,"data":%b}' % (name, value.replace(b"\r", b" ").replace(b"\n", b" ")))
         headers = {"Content-Type": "application/x-ndjson", "Idempotency-Key": str(uuid.uuid4())}
         _, answer = self.request("POST", "/v1/events", b"\n".join(lines), headers)
@@ -142,10 +142,10 @@ class AgentClient:
         return accepted
 
     def trigger(self, correlation_id: str, wait_s: float = 0) -> dict[str, Any] | None:
-        """A trigger's report after at most `wait_s` seconds (at most 300), None when the agent knows none.
+        """A trigger's report after at most `wait_s` seconds (at most 300); None if the agent does not know it.
 
         Raises:
-            AgentUnreachable, AgentRefused: as `request`.
+            AgentUnreachable, AgentRefused: as for `request`.
         """
         path = f"/v1/triggers/{quote(correlation_id, safe='')}?wait={wait_s:.3f}"
         try:
@@ -168,7 +168,7 @@ class AgentClient:
             connection.request(method, path, body, dict(headers))
             response = connection.getresponse()
             answer = response.read(_MAX_ANSWER_BYTES + 1)
-            if response.length and len(answer) <= _MAX_ANSWER_BYTES:  # read(n) takes a short answer for a whole one
+            if response.length and len(answer) <= _MAX_ANSWER_BYTES:  # read(n) does not report a truncated answer
                 raise http.client.IncompleteRead(answer, response.length)
         except (OSError, http.client.HTTPException):
             connection.close()
@@ -182,7 +182,7 @@ class AgentClient:
         try:
             document = msgspec.json.decode(answer)
         except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
-            raise AgentUnreachable(self._address, f"something else answers there: {status} and no JSON") from exc
+            raise AgentUnreachable(self._address, f"another program answers there: {status}, not in JSON") from exc
         if status >= HTTPStatus.BAD_REQUEST:
             detail = document.get("detail") if isinstance(document, dict) else None
             seconds = int(retry_after) if retry_after.isdecimal() else 0
@@ -191,9 +191,9 @@ class AgentClient:
 
 
 def batches(fd: int, max_bytes: int) -> Iterator[list[bytes]]:
-    """The lines of a file, pipe or terminal as they come, without empty ones.
+    """The lines of a file, pipe or terminal as they arrive, without empty ones.
 
-    Each list has what was there when it was asked for, at most 100 lines and `max_bytes` bytes, so that a slow
+    Each list has what was available when it was requested, at most 100 lines and `max_bytes` bytes, so that a slow
     writer's events are sent at once and a fast one's together.
 
     Raises:

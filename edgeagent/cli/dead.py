@@ -1,4 +1,4 @@
-"""`edgeagent dead`: what was given up, putting it back, and letting go of it. On a running agent and a stopped one."""
+"""`edgeagent dead`: lists, replays and discards dead letters, on a running agent or a stopped one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgeagent.errors import CommandFailed
 from edgeagent.ports.operator import DEAD_LETTERS, DISCARD, REPLAY, DeadLetter, NamedTriggers, NoArguments
 
 _SHORT_ID = 12
-# What is shown of a reason on a terminal that is too narrow for it: beginning lines of its own.
+# The width kept for a reason on a narrow terminal, where lines wrap.
 _MIN_REASON = 60
 
 
@@ -34,7 +34,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             ("ls", "list them, oldest first", _ls),
             ("show", "print one with its data", _show),
             ("replay", "put them back into the outbox, to be sent again", _replay),
-            ("discard", "let go of them for good", _discard),
+            ("discard", "delete them for good", _discard),
         ),
     )
     actions["show"].add_argument("id", help="the correlation id, or its beginning")
@@ -45,13 +45,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it where the dead letters are.
+    """Perform the action where the dead letters are.
 
     Raises:
         OutboxLocked: the agent runs, but its socket cannot be reached.
-        CommandFailed: no such dead letter.
+        CommandFailed: there is no such dead letter.
     """
-    return with_outbox(args, args.action, only_looks=args.action in {_ls, _show})
+    return with_outbox(args, args.action, read_only=args.action in {_ls, _show})
 
 
 def _ls(args: argparse.Namespace, outbox: OutboxAccess) -> int:
@@ -113,7 +113,7 @@ def _ask(count: int) -> None:
 
 
 def _named(args: argparse.Namespace, outbox: OutboxAccess, action: str) -> list[str]:
-    """The correlation ids that the command line names."""
+    """The correlation ids named on the command line."""
     found = outbox.perform(DEAD_LETTERS, NoArguments()).dead
     if bool(args.id) == args.all:
         raise CommandFailed(f"dead {action}: name correlation ids, or give --all")

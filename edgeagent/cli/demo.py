@@ -1,4 +1,4 @@
-"""`edgeagent demo`: a sensor, a broken uplink, a killed agent, and the account, on this machine."""
+"""`edgeagent demo`: a sensor, a failing uplink, a killed agent, and the account, on this machine."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "demo",
         help="play a broken uplink on this machine, and end with the account",
         description="Start a broker, a dry-run dispatcher and an agent on loopback, in a temporary directory; play two "
-        "months of a real flow sensor to them in half a minute; cut the uplink and kill the agent in the midst of it. "
+        "months of a real flow sensor to them in half a minute; cut the uplink and kill the agent in between. "
         "Exit 0 only if no workflow was lost and none was started twice.",
     )
     parser.add_argument("--keep", action="store_true", help="leave everything running afterwards, until Ctrl-C")
     parser.add_argument("--plain", action="store_true", help="plain lines, on a terminal too")
-    parser.add_argument("--broker", choices=BROKERS, help="which broker (default: Mosquitto if it is there)")
+    parser.add_argument("--broker", choices=BROKERS, help="which broker (default: Mosquitto if it is installed)")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Give the demo.
+    """Run the demo.
 
     Raises:
         EdgeAgentError: it could not be played to its end.

@@ -29,15 +29,15 @@ from edgeagent.ports.operator import OVERVIEW, NoArguments
 from edgeagent.ports.verification import DeadHealth, Overview
 
 _MIB = 1 << 20
-_NEARLY = 0.9  # from this part of a bound on it is told
+_NEARLY = 0.9  # the part of a limit from which on a warning is given
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add this command to the command line."""
     parser = subparsers.add_parser(
         "doctor",
-        help="look at everything around an agent or a dispatcher: disk, brokers, engine, files, clock",
-        description="Look at everything around an agent or a dispatcher, running or not, and say what to do about it. "
+        help="check everything around an agent or a dispatcher: disk, brokers, engine, files, clock",
+        description="Check everything around an agent or a dispatcher, running or not, and say what to do about it. "
         "Nothing is changed. Exit code 1 when something fails.",
     )
     parser.add_argument(
@@ -46,23 +46,23 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         metavar="FILE",
         help=f"configuration (default: $EDGEAGENT_CONFIG, else {AGENT_CONFIG}; with --dispatch {DISPATCHER_CONFIG})",
     )
-    parser.add_argument("--dispatch", action="store_true", help="look at a dispatcher")
+    parser.add_argument("--dispatch", action="store_true", help="check a dispatcher")
     add_json(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Look and tell; 1 when something failed.
+    """Print the findings as they are made; returns 1 if a check failed.
 
     Raises:
         ConfigError: the configuration cannot be used.
     """
-    logging.getLogger("edgeagent").addHandler(logging.NullHandler())  # what a log would say is among the findings
-    return ending.run(lambda _: _tell(_findings(args), as_json=args.json))
+    logging.getLogger("edgeagent").addHandler(logging.NullHandler())  # log lines would repeat the findings
+    return ending.run(lambda _: _print(_findings(args), as_json=args.json))
 
 
 async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
-    # Each imports a whole program, which a configuration error does without.
+    # Each import loads a whole program, which is not needed to report a configuration error.
     if args.dispatch:
         path = dispatcher_config_path(args.config)
         dispatcher = load_dispatcher(path)
@@ -86,53 +86,53 @@ async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
 
 
 def _outbox(args: argparse.Namespace) -> Overview | None:
-    """What is known of the outbox, by the agent that runs or on its disk; None if there is none that can be seen."""
+    """The outbox's overview, from the running agent or from its disk; None if there is none that can be read."""
     found: list[Overview] = []
 
     def ask(_: argparse.Namespace, outbox: OutboxAccess) -> int:
         found.append(outbox.perform(OVERVIEW, NoArguments()))
         return 0
 
-    # What opening a stopped outbox finds is told as a finding, and not in the log of an agent.
+    # What opening a stopped outbox finds is reported as a finding, not as a log line.
     logging.getLogger("edgeagent").addHandler(logging.NullHandler())
     with suppress(EdgeAgentError):  # the state directory's finding says why
-        with_outbox(args, ask, only_looks=True)
+        with_outbox(args, ask, read_only=True)
     return found[0] if found else None
 
 
 def _stats(args: argparse.Namespace) -> Any:
-    """The statistics of the agent that runs; None if none does."""
+    """The statistics of the running agent; None if none is running."""
     with suppress(EdgeAgentError), agent_client(client_config(args)) as client:
         return client.request("GET", "/v1/stats")[1]
     return None
 
 
 def outbox_finding(outbox: Overview) -> Finding:
-    """Whether anything that was acknowledged is lost."""
+    """Whether anything acknowledged is lost."""
     if faults := list(outbox.faults()):
-        remedy = "see `edgeagent outbox verify`; have devices send again what they can, and look at the disk"
+        remedy = "see `edgeagent outbox verify`; have devices send again what they can, and check the disk"
         return fail("outbox", "; ".join(faults), remedy)
     damaged, pending = outbox.account.damaged, outbox.account.pending
     if damaged:
         lost = counted(damaged, "trigger was", "triggers were")
         found = f"{lost} lost with damaged records since this outbox was made; {counted(pending, 'waits', 'wait')}"
-        return warn("outbox", found, "look for outbox_damaged in the log, and at the disk")
+        return warn("outbox", found, "look for outbox_damaged in the log, and check the disk")
     return ok("outbox", f"{counted(pending, 'trigger waits', 'triggers wait')}; nothing is known to be lost")
 
 
 def dead_finding(dead: DeadHealth) -> Finding:
-    """How many dead letters wait for somebody, and whether there is a place for more."""
+    """How many dead letters await a decision, and whether there is room for more."""
     found = f"{dead.count} of at most {dead.max_count}, {dead.used_bytes / _MIB:.1f} of {dead.max_bytes / _MIB:.1f} MiB"
     found += f", the oldest of {rfc3339(dead.oldest_ms)}" if dead.oldest_ms else ""
-    remedy = "look at them (`edgeagent dead ls`), then discard or replay some"
+    remedy = "inspect them (`edgeagent dead ls`), then discard or replay some"
     if dead.full:
-        return fail("dead letters", f"{found}: there is no place for another one: {dead.full}", remedy)
+        return fail("dead letters", f"{found}: there is no room for another one: {dead.full}", remedy)
     if dead.count and (dead.count >= _NEARLY * dead.max_count or dead.used_bytes >= _NEARLY * dead.max_bytes):
-        return warn("dead letters", f"{found}: there is hardly any place left", remedy)
+        return warn("dead letters", f"{found}: there is hardly any room left", remedy)
     return ok("dead letters", found)
 
 
-async def _tell(findings: AsyncIterator[Finding], *, as_json: bool) -> int:
+async def _print(findings: AsyncIterator[Finding], *, as_json: bool) -> int:
     has_failed = False
     async for finding in findings:
         has_failed = has_failed or finding.level is Level.FAIL

@@ -1,4 +1,4 @@
-"""`edgeagent emit`: send events to the running agent, and follow what becomes of them."""
+"""`edgeagent emit`: sends events to the running agent, and follows their triggers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from edgeagent.wire.lifecycle import FINAL
 from edgeagent.wire.messages import State
 
 _DEFAULT_WAIT = "60s"
-# The agent holds a waiting request this long at most.
+# The longest time that the agent holds a waiting request.
 _MAX_WAIT_S = 30.0
 _UNTAKEN = frozenset({State.BUFFERED, State.PUBLISHED})
-_FINAL = FINAL - {State.MERGED}  # that one is followed into the trigger in which it ended
+_FINAL = FINAL - {State.MERGED}  # a merged trigger is followed into the one that it was merged into
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,7 +32,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="send an event to the running agent",
         description="Send an event to the running agent and print the correlation ids of its triggers.",
     )
-    parser.add_argument("source", help="what reports the event, such as boiler-1")
+    parser.add_argument("source", help="the source of the event, such as boiler-1")
     parser.add_argument("data", nargs="?", default="-", help="the data as JSON; -: one JSON value a line from stdin")
     parser.add_argument(
         "--wait",
@@ -47,11 +47,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Send, print, and follow if asked to.
+    """Send, print, and follow if requested.
 
     Raises:
-        AgentUnreachable: no agent runs.
-        CommandFailed: it refuses the event, or the data is no JSON; or triggers have not ended in time, and why.
+        AgentUnreachable: no agent is running.
+        CommandFailed: the agent refuses the event, the data is not JSON, or triggers have not ended in time; says why.
     """
     try:
         given = args.wait
@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
     with agent_client(config) as client:
         for data in _data(args.data, config.outbox.max_event_bytes):
             for event in client.send_events(args.source, data):
-                _tell_accepted(event, as_json=args.json)
+                _print_accepted(event, as_json=args.json)
                 triggers += event["triggers"]
         if wait_s is None:
             return 0
@@ -78,11 +78,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _why(client: AgentClient, states: Sequence[str], config: AgentConfig) -> str:
-    """What the agent knows of triggers that did not end in time."""
+    """Why triggers did not end in time, as far as the agent knows."""
     if not _UNTAKEN.intersection(states):
         return "the engine took them, and their workflows have not ended yet"
     if State.BUFFERED not in states and config.uplink.settle == "broker":
-        return 'the broker has them, and with uplink.settle = "broker" nothing tells what the engine does'
+        return 'the broker has them, and with uplink.settle = "broker" nothing reports what the engine does'
     what, remedy = cause(client.request("GET", "/v1/stats")[1])
     if what:
         return f"{what}; {remedy}"
@@ -97,7 +97,7 @@ def _data(argument: str, max_bytes: int) -> Iterator[list[bytes]]:
     return iter([[argument.encode("utf-8", "surrogateescape")]])
 
 
-def _tell_accepted(event: dict[str, Any], *, as_json: bool) -> None:
+def _print_accepted(event: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         say_json(event)
         return
@@ -111,9 +111,9 @@ def _tell_accepted(event: dict[str, Any], *, as_json: bool) -> None:
 def _follow(
     client: AgentClient, trigger: dict[str, str], deadline: float, ends: Collection[str], *, as_json: bool
 ) -> str:
-    """Wait for the end of a trigger, or of the one into which it was merged, and tell it; returns its state."""
+    """Wait for the end of a trigger, or of the one it was merged into, and print it; returns its state."""
     correlation_id = followed = trigger["correlation_id"]
-    while True:  # at least once, or of the last of many nothing would be known
+    while True:  # at least once, or nothing would be known of the last of many
         left_s = max(deadline - time.monotonic(), 0.0)
         report = client.trigger(followed, min(left_s, _MAX_WAIT_S))
         if report is None or report["state"] in ends or not left_s:

@@ -1,4 +1,4 @@
-"""Options that commands share, and how a command finds the agent that it speaks to."""
+"""Options that commands share, and how a command finds its agent."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edgeagent.config import AGENT_CONFIG, agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
 from edgeagent.host import systemd
 
-# Where the unit's agent listens: an operator's shell has no $RUNTIME_DIRECTORY.
+# The socket of the systemd unit's agent: an operator's shell has no $RUNTIME_DIRECTORY.
 _UNIT_SOCKET = Path("/run/edgeagent/agent.sock")
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
-    """`-c`: the agent's configuration."""
+    """Add `-c`: the agent's configuration."""
     parser.add_argument(
         "-c",
         "--config",
@@ -31,30 +31,30 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """`--json`: output for programs."""
+    """Add `--json`: output for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON, one value a line")
 
 
 def say(text: str) -> None:
-    """Print one line for a person: whatever is in it of somebody else's cannot steer the terminal or begin a line."""
+    """Print one line for a person; foreign text in it can neither control the terminal nor begin a line."""
     print(escaped(text), flush=True)
 
 
 def say_json(value: Any) -> None:
-    """Print one line for a program, which a terminal may show just as well."""
+    """Print one line for a program, safe to show on a terminal too."""
     print(json_line(value), flush=True)
 
 
 def terminal_width() -> int | None:
-    """How many columns a line on stdout may have, None where no terminal shows it."""
+    """How many columns a line on stdout may have; None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def client_config(args: argparse.Namespace) -> AgentConfig:
-    """The agent's configuration, for a command that only speaks to it: without a file, the defaults.
+    """The agent's configuration, for a command that only communicates with it; without a file, the defaults.
 
     Raises:
-        ConfigError: the file that is named, or is there, cannot be used.
+        ConfigError: the file that is named, or exists at the usual path, cannot be used.
     """
     path = agent_config_path(args.config)
     if not args.config and "EDGEAGENT_CONFIG" not in os.environ and not path.exists():
@@ -63,7 +63,7 @@ def client_config(args: argparse.Namespace) -> AgentConfig:
 
 
 def socket_path(config: AgentConfig) -> Path:
-    """Where the agent of this configuration listens for its operator."""
+    """The Unix socket on which this configuration's agent listens."""
     if config.http.socket:
         return Path(config.http.socket)
     path = systemd.runtime_directory(systemd.state_directory(config.agent.state_dir)) / "agent.sock"
@@ -71,7 +71,7 @@ def socket_path(config: AgentConfig) -> Path:
 
 
 def agent_client(config: AgentConfig) -> AgentClient:
-    """A client of the agent of this configuration, on its Unix socket."""
+    """A client of this configuration's agent, on its Unix socket."""
     return AgentClient.unix(socket_path(config))
 
 
@@ -83,7 +83,7 @@ def add_actions(
     run: Callable[[argparse.Namespace], int],
     actions: Sequence[tuple[str, str, Action]],
 ) -> dict[str, argparse.ArgumentParser]:
-    """Add a command's actions (name, help, what does it), each with `-c` and `--json`; returns their parsers."""
+    """Add a command's actions (name, help, function), each with `-c` and `--json`; returns their parsers."""
     adder = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     made: dict[str, argparse.ArgumentParser] = {}
     for name, text, action in actions:

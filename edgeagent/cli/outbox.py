@@ -1,4 +1,4 @@
-"""`edgeagent outbox`: what waits, whether it is sound, and moving it. On a running agent and on a stopped one."""
+"""`edgeagent outbox`: lists, verifies, exports and imports triggers, on a running agent or a stopped one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _LOGS = (*_SENT_LOGS, "dead")
 _SHORT_ID = 12
 _LISTED = 50
 _PAGE = 1000
-# What one import request brings: in triggers, and about in bytes.
+# The limits of one import request: in triggers, and roughly in bytes.
 _PART_TRIGGERS = 500
 _PART_BYTES = 1 << 20
 # How many ranges of seqs one request releases.
@@ -66,7 +66,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
             ("show", "print one trigger with its data", _show),
             ("verify", "read everything and report damage; exit 0 only if nothing is wrong", _verify),
             ("export", "move what is not in flight into a new file, to be imported elsewhere", _export),
-            ("import", "take in the triggers of an export file", _import),
+            ("import", "store the triggers of an export file", _import),
         ),
     )
     actions["ls"].add_argument("--log", choices=_LOGS, help="only this log (default: all that is still to be sent)")
@@ -77,16 +77,16 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do it where the outbox is.
+    """Perform the action on the outbox.
 
     Raises:
         OutboxLocked: the agent runs, but its socket cannot be reached.
         CommandFailed: there is no outbox, no such trigger, or the file cannot be used.
     """
-    only_looks = args.action in {_ls, _show, _verify}
-    if only_looks:  # what opening a stopped outbox finds is part of the answer, and not of the log of an agent
+    read_only = args.action in {_ls, _show, _verify}
+    if read_only:  # what opening a stopped outbox finds is part of the answer, not a log line
         logging.getLogger("edgeagent").addHandler(logging.NullHandler())
-    return with_outbox(args, args.action, only_looks=only_looks)
+    return with_outbox(args, args.action, read_only=read_only)
 
 
 def _limit(text: str) -> int:
@@ -166,11 +166,11 @@ def _verify(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     if args.json:
         say_json({"sound": sound, "records": records, "damaged": damaged, **msgspec.structs.asdict(overview)})
     else:
-        _tell_verified(overview, damaged, records)
+        _print_verified(overview, damaged, records)
     return 0 if sound else 1
 
 
-def _tell_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
+def _print_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
     say(f"{counted(records, 'good record')} in {len(overview.logs)} logs; {overview.cursor}")
     for torn in overview.torn:
         say(
@@ -207,24 +207,24 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
             with as_ourselves():
                 writer.finish()
     if not count:
-        _tell(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
+        _print(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
         return 0
     if read_only := outbox.perform(OVERVIEW, NoArguments()).read_only:
         text = f"{counted(count, 'trigger')} copied to {args.file}, and kept here too under the same name: {read_only}"
-        _tell(args, {"exported": 0, "in_file": count, "file": str(args.file), "read_only": True}, text)
+        _print(args, {"exported": 0, "in_file": count, "file": str(args.file), "read_only": True}, text)
         return 0
     released = _release(args.file, outbox, ranges)
     text = f"{counted(released, 'trigger')} moved to {args.file}; import the file on a gateway that can send"
     if released < count:
         more = counted(count - released, "more trigger that was", "more triggers that were")
         text += f"; it also holds {more} sent from here meanwhile, under the same name"
-    _tell(args, {"exported": released, "in_file": count, "file": str(args.file)}, text)
+    _print(args, {"exported": released, "in_file": count, "file": str(args.file)}, text)
     return 0
 
 
 @contextmanager
 def _writer(file: Path, agent: str, created: str) -> Iterator[ExportWriter]:
-    """The file that the operator named, made with the operator's rights, and removed if it is not finished."""
+    """A writer for the file that the operator named, with the operator's rights; an unfinished file is removed."""
     with ExitStack() as stack:
         with as_ourselves():
             writer = ExportWriter(file, agent, created)
@@ -261,7 +261,7 @@ def _extend(ranges: list[tuple[str, int, int]], log: str, seq: int) -> None:
 
 
 def _import(args: argparse.Namespace, outbox: OutboxAccess) -> int:
-    with as_ourselves():  # it may be the operator's alone
+    with as_ourselves():  # only the operator may be able to read it
         reader = ExportReader(args.file)
     with reader:
         return _take_in(args, outbox, reader)
@@ -282,7 +282,7 @@ def _take_in(args: argparse.Namespace, outbox: OutboxAccess, reader: ExportReade
             except EdgeAgentError as exc:
                 raise CommandFailed(
                     f"{stored + known} of {counted(total, 'trigger')} imported: {exc}; import the file again later: "
-                    "those that are here are recognised"
+                    "those already here are recognised"
                 ) from exc
             stored += taken.stored
             known += taken.known
@@ -290,7 +290,7 @@ def _take_in(args: argparse.Namespace, outbox: OutboxAccess, reader: ExportReade
     text = f"{counted(stored, 'trigger')} imported; triggers keep their names, so that none can start twice"
     if known:
         text += f"; {known} came before from the same file"
-    _tell(args, {"imported": stored, "known": known}, text)
+    _print(args, {"imported": stored, "known": known}, text)
     return 0
 
 
@@ -322,12 +322,12 @@ def _row(waiting: Waiting) -> dict[str, Any]:
     row: dict[str, Any] = msgspec.to_builtins(trigger)
     row.pop("data", None)
     row.pop("data_base64", None)
-    place = {"seq": waiting.seq, "log": waiting.log, "correlation_id": waiting.correlation_id}
-    told = {"accepted": rfc3339(trigger.accepted_ms), "data_bytes": waiting.data_bytes, "in_flight": waiting.in_flight}
-    return place | told | row | ({"reason": waiting.reason} if waiting.reason else {})
+    position = {"seq": waiting.seq, "log": waiting.log, "correlation_id": waiting.correlation_id}
+    facts = {"accepted": rfc3339(trigger.accepted_ms), "data_bytes": waiting.data_bytes, "in_flight": waiting.in_flight}
+    return position | facts | row | ({"reason": waiting.reason} if waiting.reason else {})
 
 
-def _tell(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
+def _print(args: argparse.Namespace, document: dict[str, Any], text: str) -> None:
     if args.json:
         say_json(document)
     else:

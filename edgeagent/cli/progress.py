@@ -1,4 +1,4 @@
-"""How far a long command is, for a person at a terminal; nothing where there is none."""
+"""The progress of a long command, for a person at a terminal; nothing is written if stderr is not one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _EVERY_S = 0.2
 
 
 class ProgressLine:
-    """A line on stderr that is written over: what is done, and how much of it in percent. A context manager."""
+    """A line on stderr that is overwritten: the task, and the percentage done. A context manager."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._shown = False
-        self._next_s = time.monotonic() + _EVERY_S  # what is quick says nothing
+        self._next_s = time.monotonic() + _EVERY_S  # a quick task writes nothing
 
     def at(self, done: int, total: int) -> None:
-        """So much of `total` is done."""
+        """Show that `done` of `total` is done."""
         now = time.monotonic()
         if now < self._next_s or not sys.stderr.isatty():
             return
@@ -31,7 +31,7 @@ class ProgressLine:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Leave an empty line for what comes."""
+        """Clear the line."""
         if self._shown:
             sys.stderr.write("\r\033[K")
             sys.stderr.flush()

@@ -1,6 +1,7 @@
-"""Where a rehearsal's events come from: files of JSON lines, of readings and of exports, and an agent's own outbox.
+"""The events of a rehearsal: from files of JSON lines, of readings or of exports, or from an agent's own outbox.
 
-A file is read line by line and never held; a line that cannot be used is told with its number, and the next is taken.
+A file is read line by line and never held in memory; a line that cannot be used is reported with its number, and
+reading continues.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _EVENT_LOGS = ("high", "normal")
 
 
 class Recorded(NamedTuple):
-    """One event, where it stands, and the agent that it came to and when ("" and 0 where nothing says so)."""
+    """One event, its position, and the agent that received it and when ("" and 0 if the recording does not say)."""
 
     where: str
     agent: str
@@ -36,21 +37,21 @@ class Recorded(NamedTuple):
 
 
 class Unusable(NamedTuple):
-    """What is no event, where it stands, and why."""
+    """A line that is not an event, its position, and why."""
 
     where: str
     reason: str
 
 
 class _RowTooLong(ValueError):
-    """A row of readings is larger than a line may be: over as many lines, because a quote was opened."""
+    """A row of readings exceeds the size of a line: it spans several lines, because a quote was not closed."""
 
 
 class Recording:
-    """A file of recorded events, read once. `read_bytes` of its `size_bytes` have been read. A context manager."""
+    """Owns a file of recorded events, read once. `read_bytes` of its `size_bytes` were read. A context manager."""
 
     def __init__(self, path: Path, *, mapping: Mapping[str, str], source: str, max_line_bytes: int) -> None:
-        """`mapping`: what the columns of readings are; `source`: of events that name none.
+        """`mapping`: the meaning of the columns of readings; `source`: the source of events that name none.
 
         Raises:
             CommandFailed: the file cannot be read.
@@ -73,14 +74,14 @@ class Recording:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._stream.close()
 
     def items(self) -> Iterator[Recorded | Unusable]:
-        """Every event in the file, and every line that is none.
+        """Every event in the file, and every line that is not one.
 
         Raises:
-            CommandFailed: its form is not known, a column that is mapped is not there, or the disk fails.
+            CommandFailed: the format is unknown, a mapped column is missing, or the disk fails.
         """
         head = self._stream.peek().removeprefix(_BYTE_ORDER_MARK).lstrip()
         suffix = self._path.suffix.lower()
@@ -100,7 +101,7 @@ class Recording:
                 try:
                     event = event_of_line(line, self._source)
                 except MessageError as exc:
-                    yield Unusable(self._where, _told(exc))
+                    yield Unusable(self._where, _reason(exc))
                 else:
                     yield Recorded(self._where, "", event)
 
@@ -140,7 +141,7 @@ class Recording:
                 return
             except (csv.Error, ValueError) as exc:
                 reason = self._reason_of(exc)
-                if isinstance(exc, _RowTooLong):  # which has ended the lines that the reader had
+                if isinstance(exc, _RowTooLong):  # it ended the generator of lines that the reader had
                     rows = csv.reader(self._texts(), delimiter=delimiter, strict=True)
                 if columns is None:
                     raise self._failed(f"{self._where}, which should name the columns, {reason}") from exc
@@ -152,7 +153,7 @@ class Recording:
                 raise self._failed(str(exc)) from exc
 
     def _reason_of(self, exc: csv.Error | ValueError) -> str:
-        """Why the row that was just read cannot be used."""
+        """Why the row just read cannot be used."""
         if isinstance(exc, UnicodeEncodeError):
             reason, self._too_long = self._too_long or "is not UTF-8", ""
             return reason
@@ -161,7 +162,7 @@ class Recording:
         return str(exc)
 
     def _texts(self) -> Iterator[str]:
-        """The lines for the reader of rows; one that is too long gives way to a text that is no UTF-8 either."""
+        """The lines for the CSV reader; one that is too long is replaced by a text that is not UTF-8 either."""
         for line in self._lines():
             self._row_bytes += len(line) if isinstance(line, bytes) else 0
             if self._row_bytes > self._max_line_bytes:
@@ -199,12 +200,12 @@ class Recording:
 
 
 def recent(outbox: OutboxAccess) -> Iterator[Recorded | Unusable]:
-    """The events that are still in an outbox, whatever became of them, oldest first."""
+    """The events that are still in an outbox, however they ended, oldest first."""
     for trigger in heapq.merge(*(_walk(outbox, log) for log in _EVENT_LOGS), key=lambda each: each.accepted_ms):
         try:
             event = event_of_trigger(trigger)
         except MessageError as exc:
-            yield Unusable(f"event {trigger.id}", _told(exc))
+            yield Unusable(f"event {trigger.id}", _reason(exc))
         else:
             yield Recorded(f"event {trigger.id}", trigger.agent, event, trigger.accepted_ms)
 
@@ -217,5 +218,5 @@ def _walk(outbox: OutboxAccess, log: str) -> Iterator[ExportedTrigger]:
         seq = page.next_seq
 
 
-def _told(error: MessageError) -> str:
+def _reason(error: MessageError) -> str:
     return f"{error.member}: {error.reason}" if error.member else error.reason

@@ -1,4 +1,4 @@
-"""`edgeagent reload`: have a running agent take over the rules of its configuration."""
+"""`edgeagent reload`: makes a running agent load the rules of its configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Problem(msgspec.Struct):
 
 
 class _Refused(msgspec.Struct):
-    """What the agent answers when its configuration cannot be used."""
+    """The agent's answer if its configuration cannot be used."""
 
     file: str
     problems: list[_Problem]
@@ -29,10 +29,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     """Add this command to the command line."""
     parser = subparsers.add_parser(
         "reload",
-        help="have the running agent take over the rules of its configuration",
-        description="Have the running agent read its configuration again and take over its rules. Nothing stops and "
-        "nothing is lost. A configuration with a mistake is refused, and the old rules go on. Other tables count only "
-        "after a restart.",
+        help="make the running agent load the rules of its configuration",
+        description="Make the running agent read its configuration again and load its rules. Nothing stops and "
+        "nothing is lost. A configuration with a mistake is refused, and the old rules stay in force. Other tables "
+        "take effect only after a restart.",
     )
     add_config(parser)
     add_json(parser)
@@ -40,11 +40,11 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Reload, and tell what is different.
+    """Reload, and print the differences.
 
     Raises:
         ConfigError: the configuration cannot be used; with every problem found.
-        AgentUnreachable: no agent runs.
+        AgentUnreachable: no agent is running.
     """
     with agent_client(client_config(args)) as client:
         try:
@@ -62,14 +62,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(told: Reloaded) -> list[str]:
-    lines = [f"{told.file}: rules from now on: {told.rules}"]
-    lines += [f"  added    {name}" for name in told.added]
-    lines += [f"  changed  {name}" for name in told.changed]
-    lines += [f"  removed  {name}: triggers of it that still wait become dead letters" for name in told.removed]
-    if not (told.added or told.changed or told.removed):
+def _lines(reloaded: Reloaded) -> list[str]:
+    lines = [f"{reloaded.file}: rules from now on: {reloaded.rules}"]
+    lines += [f"  added    {name}" for name in reloaded.added]
+    lines += [f"  changed  {name}" for name in reloaded.changed]
+    lines += [f"  removed  {name}: triggers of it that still wait become dead letters" for name in reloaded.removed]
+    if not (reloaded.added or reloaded.changed or reloaded.removed):
         lines.append("  none differs")
-    if told.restart:
-        tables = ", ".join(f"[{table}]" for table in told.restart)
+    if reloaded.restart:
+        tables = ", ".join(f"[{table}]" for table in reloaded.restart)
         lines.append(f"  warning: changed too, but needs a restart: {tables}")
     return lines

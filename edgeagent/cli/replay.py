@@ -19,10 +19,10 @@ from edgeagent.errors import CommandFailed
 from edgeagent.rehearsal.rehearsal import Rehearsal
 
 RECENT = "recent"
-# A line holds an event, of which the largest may be escaped or encoded, and its attributes.
+# A line has an event, the largest of which may be escaped or encoded, and its attributes.
 _LINE_FACTOR = 4
 _LINE_SPARE_BYTES = 64 << 10
-# Stands for the agent's id where none is configured: only correlation ids depend on it, and none is told.
+# The agent's id where none is configured: only correlation ids depend on it, and none is shown.
 _ANY_AGENT = "agent"
 
 
@@ -41,21 +41,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="COLUMN=NAME,...",
-        help="what columns of readings are: source, time, id, type, subject, or a member of the data; a column is "
-        "named as in the first line, or by its number",
+        help="the meaning of columns of readings: source, time, id, type, subject, or a member of the data; a column "
+        "is named as in the first line, or by its number",
     )
     group.add_argument("--source", default="", help="the source of events that name none (readings: the file's name)")
 
 
 def misuse(args: argparse.Namespace) -> str:
-    """What is wrong with how the options are put together; empty if nothing is."""
+    """What is wrong with the combination of options; empty if nothing is."""
     if args.replay is None:
         given = [name for name in ("against", "map", "source") if getattr(args, name)]
         return f"--{given[0]} belongs to --replay" if given else ""
     if args.dispatch:
-        return "--replay runs the rules of an agent: leave --dispatch out"
+        return "--replay runs the rules of an agent: remove --dispatch"
     if args.replay == RECENT and (args.map or args.source):
-        return "--map and --source belong to a file"
+        return "--map and --source apply to a file only"
     for text in _mappings(args.map):
         column, _, meaning = text.rpartition("=")
         if not (column and meaning):
@@ -64,11 +64,11 @@ def misuse(args: argparse.Namespace) -> str:
 
 
 def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
-    """Run the rules of a configuration over the events that `args` name, and print what they did.
+    """Run the rules of a configuration over the events named by `args`, and print what they did.
 
     Raises:
         ConfigError: the configuration to compare with cannot be used.
-        CommandFailed: the events cannot be read, or there is not one.
+        CommandFailed: the events cannot be read, or there are none.
         OutboxLocked: the agent runs, but its socket cannot be reached.
     """
     against = load_agent(Path(args.against)) if args.against else None
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
         dedupe_events=config.outbox.dedupe_events,
     )
     if args.replay == RECENT:
-        with_outbox(args, lambda _, outbox: _run_recent(rehearsal, outbox), only_looks=True)
+        with_outbox(args, lambda _, outbox: _run_recent(rehearsal, outbox), read_only=True)
     else:
         _run_file(rehearsal, args, config)
     rehearsal.end()
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace, path: Path, config: AgentConfig) -> None:
         fault = "".join(f": {where}: {reason}" for where, reason in rehearsal.faults[:1])
         raise CommandFailed(f"{args.replay}: there is no event in it{fault}")
     if args.json:
-        told = {"file": str(path), "ok": True, "replay": document(args.replay, rehearsal)}
-        say_json(told)
+        result = {"file": str(path), "ok": True, "replay": document(args.replay, rehearsal)}
+        say_json(result)
         return
     for line in lines(args.replay, rehearsal):
         say(line)
@@ -122,6 +122,6 @@ def _take(rehearsal: Rehearsal, item: Recorded | Unusable) -> None:
 
 
 def _mappings(texts: Sequence[str]) -> Iterator[str]:
-    """`--map a=b,c=d --map e=f` one by one."""
+    """The mappings in `--map a=b,c=d --map e=f`, one by one."""
     for text in texts:
         yield from text.split(",")

@@ -1,4 +1,4 @@
-"""How a rehearsal is told: a table and examples for people, a document for programs."""
+"""The results of a rehearsal: a table and examples for a person, a document for a program."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from edgeagent.rehearsal.rehearsal import Comparison, Examples, Rehearsal, RuleC
 
 _MAX_DATA_CHARS = 60
 _ALONG = ", FIRST TO LAST"
-_TOLD_SOURCES = 3
-# What only rules for the field do; a column of the table where one of the rules did.
+_SOURCES_SHOWN = 3
+# Outcomes of rules with limits (docs/field.md): a column in the table if one of the rules had it.
 _FIELD = (Outcome.THROTTLED, Outcome.DISARMED, Outcome.GATHERED)
 
 
 def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
-    """What a person reads."""
+    """The results as lines for a person."""
     span = f", {' to '.join(rehearsal.span)}" if rehearsal.span[0] else ""
     yield escaped(f"{name}: {counted(rehearsal.events, 'event')} from {_sources(rehearsal)}{span}")
     if rehearsal.duplicates:
@@ -34,8 +34,8 @@ def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
 
 
 def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
-    """What a program reads."""
-    told: dict[str, Any] = {
+    """The results as a document for a program."""
+    result: dict[str, Any] = {
         "from": name,
         "events": rehearsal.events,
         "duplicates": rehearsal.duplicates,
@@ -43,8 +43,8 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
         "faults": [{"where": where, "reason": reason} for where, reason in rehearsal.faults],
     }
     if rehearsal.comparison is None:
-        told["unwanted"] = rehearsal.tally.unwanted
-        told["rules"] = [
+        result["unwanted"] = rehearsal.tally.unwanted
+        result["rules"] = [
             {
                 "rule": rule,
                 "events": tally.events,
@@ -57,7 +57,7 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
             for rule, tally in rehearsal.tally.rules.items()
         ]
     else:
-        told["rules"] = [
+        result["rules"] = [
             {
                 "rule": rule,
                 "events": changes.events,
@@ -69,7 +69,7 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
             for rule, changes in rehearsal.comparison.rules.items()
             if changes.changed
         ]
-    return told
+    return result
 
 
 def _tally(tally: RulesTally) -> Iterator[str]:
@@ -120,7 +120,7 @@ def _examples(outcome: Outcome, examples: Examples) -> Iterator[str]:
 
 
 def _example(seen: Seen) -> str:
-    """One line: where, what, and why."""
+    """One line: the position, the event, and the reason."""
     event = seen.event
     data = _data(seen)
     if len(data) > _MAX_DATA_CHARS:
@@ -144,12 +144,12 @@ def _documents(examples: Examples) -> list[dict[str, str]]:
 
 def _data(seen: Seen) -> str:
     event = seen.event
-    return event.data.decode("utf-8", "replace") if event.is_json else f"{len(event.data)} bytes that are no JSON"
+    return event.data.decode("utf-8", "replace") if event.is_json else f"{len(event.data)} bytes that are not JSON"
 
 
 def _sources(rehearsal: Rehearsal) -> str:
-    told = rehearsal.sources[:_TOLD_SOURCES]
-    return ", ".join(told) + (", …" if len(rehearsal.sources) > len(told) else "")
+    shown = rehearsal.sources[:_SOURCES_SHOWN]
+    return ", ".join(shown) + (", …" if len(rehearsal.sources) > len(shown) else "")
 
 
 def _width(rules: dict[str, Any]) -> int:

@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT.
 
     Raises:
-        ConfigError, OutboxLocked, StorageFailed, ListenFailed: it cannot start.
+        ConfigError, OutboxLocked, StorageFailed, ListenFailed: the agent cannot start.
     """
-    # It waits until the agent can reload; by default it would end us, and ignored it could miss a change.
+    # SIGHUP waits until the agent can reload: its default would end the process, and ignoring it could miss a change.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     path = agent_config_path(args.config).absolute()
     config = load_agent(path)
@@ -44,6 +44,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _serve(config: AgentConfig, path: Path, deadline: ending.Deadline) -> int:
-    from edgeagent.agent.agent import serve  # noqa: PLC0415  a configuration error is told without loading it all
+    from edgeagent.agent.agent import serve  # noqa: PLC0415  not needed to report a configuration error
 
     return await serve(config, path, stop=asyncio.Event(), deadline=deadline)

@@ -1,4 +1,4 @@
-"""`edgeagent version`."""
+"""`edgeagent version`: prints the versions of the program and of what it runs on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the version, and what a report of a fault should name."""
+    """Print the version, and what a bug report should name."""
     parts = {"edgeagent": edgeagent.__version__, "python": platform.python_version()}
     parts |= {package: version(package) for package in ("aiomqtt", "msgspec", "h11")}
     fault = engines.codec_fault()

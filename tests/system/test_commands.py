@@ -91,7 +91,11 @@ async def test_emit_and_doctor_say_what_keeps_a_trigger_from_being_taken(broker:
     [
         ("engine", False, "the engine has not answered yet; see `edgeagent doctor`"),
         ("engine", True, "the engine took them, and their workflows have not ended yet"),
-        ("broker", False, 'the broker has them, and with uplink.settle = "broker" nothing tells what the engine does'),
+        (
+            "broker",
+            False,
+            'the broker has them, and with uplink.settle = "broker" nothing reports what the engine does',
+        ),
     ],
 )
 async def test_emit_says_how_far_a_trigger_came_that_did_not_end_in_time(

@@ -270,10 +270,10 @@ def test_what_a_device_said_cannot_steer_the_terminal(check: Check, tmp_path: Pa
         (("--against", "x"), "--against belongs to --replay"),
         (("--map", "a=b"), "--map belongs to --replay"),
         (("--source", "a"), "--source belongs to --replay"),
-        (("--replay", "x", "--dispatch"), "leave --dispatch out"),
+        (("--replay", "x", "--dispatch"), "remove --dispatch"),
         (("--replay", "x", "--map", "a"), "write COLUMN=NAME"),
         (("--replay", "x", "--map", "=a"), "write COLUMN=NAME"),
-        (("--replay", "recent", "--source", "a"), "belong to a file"),
+        (("--replay", "recent", "--source", "a"), "apply to a file only"),
     ],
 )
 def test_options_that_do_not_go_together_are_a_usage_error(

@@ -66,7 +66,7 @@ async def test_events_are_sent_as_one_batch_and_their_ids_come_back() -> None:
 async def test_a_line_cannot_smuggle_members_into_an_event() -> None:
     async with serving() as agent:
         client = AgentClient.tcp("127.0.0.1", agent.port)
-        with pytest.raises(CommandFailed, match="event 2 of 2 is no JSON"):
+        with pytest.raises(CommandFailed, match="event 2 of 2 is not JSON"):
             await call(client, lambda c: c.send_events("s", [b"1", b'1,"id":"x"']))
         assert agent.device.events == []
 

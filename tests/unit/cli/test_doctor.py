@@ -18,7 +18,7 @@ from edgeagent.agent import checkup
 from edgeagent.agent.checkup import clock_finding, directory_finding, space_finding, sync_finding
 from edgeagent.argo.client import ArgoSettings
 from edgeagent.argo.date import server_time
-from edgeagent.cli.doctor import _tell, outbox_finding
+from edgeagent.cli.doctor import _print, outbox_finding
 from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, Level, fail
 from edgeagent.config.tables import AgentConfig, AgentTable
@@ -260,8 +260,8 @@ async def test_what_a_server_says_cannot_steer_the_terminal(capsys: pytest.Captu
     async def findings() -> AsyncIterator[Finding]:
         yield fail("engine", "\x1b[2Jall is well\nok    broker", "look")
 
-    assert await _tell(findings(), as_json=False) == 1
-    assert await _tell(findings(), as_json=True) == 1
+    assert await _print(findings(), as_json=False) == 1
+    assert await _print(findings(), as_json=True) == 1
     line, written = capsys.readouterr().out.splitlines()
     assert line == "fail  engine: \\x1b[2Jall is well\\nok    broker; look"
     assert "\\u001b[2J" in written
