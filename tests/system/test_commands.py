@@ -65,7 +65,7 @@ async def test_emit_fails_when_a_trigger_does_not_succeed_in_time(tmp_path: Path
         assert (code, out.count("buffered"), err.count("2 of 2 triggers")) == (1, 2, 1)
         code, _, err = await agent.command("emit", "boiler-1", "{")
         assert code == 1
-        assert "is no JSON" in err
+        assert "is not JSON" in err
         assert "Traceback" not in err
 
 
