@@ -43,7 +43,7 @@ from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
 MAX_CONCURRENT = 16
-# About 400 bytes each. Above half of it no trigger is taken; the other half is for workflows already on their way.
+# About 400 bytes each. Above half of it no trigger is taken; the other half is for workflows already begun.
 MAX_STATUSES = 50_000
 # The limit for one agent's triggers that wait for room: half of the receive maximum, so that others' still arrive.
 MAX_WAITING_OF_ONE = PREFETCH // 2
@@ -250,8 +250,7 @@ class Dispatcher:
         """Take no more triggers; return when those received are answered and the broker has accepted everything.
 
         Triggers that cannot be answered now, because the engine is away or the namespace is full, are left to the
-        broker. Without a connection it returns as soon as the engine has nothing left to report, since nothing can be
-        delivered.
+        broker. Without a connection, nothing can be delivered: it returns once the engine has nothing left to report.
         """
         self._draining = True
         self._starter.stop_holding()

@@ -31,10 +31,10 @@ class Accepted(msgspec.Struct, frozen=True, gc=False):
 
 
 class RefusedEvent(msgspec.Struct, frozen=True):
-    """One event that is not taken, and why.
+    """An event that is not accepted, and why.
 
-    `later`: it may be taken when it is offered again, because the outbox is full, the disk fails or the agent stops;
-    nothing is kept or counted of it. Otherwise it is refused for good, and counted.
+    `later`: it may be accepted when it is offered again, because the outbox is full, the disk fails or the agent stops;
+    it is neither stored nor counted. Otherwise it is refused for good, and counted.
     """
 
     error: MessageError | EventConflict | OutboxError | Draining
@@ -55,23 +55,23 @@ class TriggerQuery(msgspec.Struct, frozen=True):
 
 
 class EventPort(Protocol):
-    """Takes the events that messages bring: each is acknowledged, or refused, for itself."""
+    """Accepts events from messages, each by itself. An event that is not refused is synced: that is a promise."""
 
     async def take(self, drafts: Sequence[Draft]) -> Mapping[int, RefusedEvent]:
-        """Take events, each for itself, in the order given. Returns which are not taken, by their place in `drafts`.
+        """Accept events individually, in the order given. Returns those not accepted, by their index in `drafts`.
 
-        All others are synced to disk, or nothing needs to be stored of them; their `id` and `time` are filled in.
-        `repeated` is set in those of which the very delivery was stored before.
+        All others are synced to disk, or need not be stored; their `id` and `time` are set, and `repeated` in those
+        whose very delivery was stored before.
 
-        Offer again, in their order, those that are to be taken later. Cancelling the call does not undo it: the events
-        may be stored.
+        The caller must offer again, in order, those that may be accepted later. Cancelling the call does not undo it:
+        the events may be stored.
         """
 
     def refuse(self, error: MessageError) -> None:
-        """Count a message that should have brought an event, and of which no draft can be made."""
+        """Count a message that should be an event but cannot be converted into a draft."""
 
     def end_session(self, session: str) -> None:
-        """The packet ids of an MQTT session begin anew: no delivery in it (`Draft.delivery`) is known any more."""
+        """Forget the deliveries (`Draft.delivery`) of an MQTT session, because its packet ids start again."""
 
 
 class DevicePort(Protocol):

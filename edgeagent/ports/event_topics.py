@@ -1,6 +1,6 @@
-"""From a device's message to an event: which topics bring events, and what a message on one of them says. Pure.
+"""From a device's message to an event: which topics carry events, and how a message on one becomes an event. Pure.
 
-What is subscribed to at the local broker goes this way, and whatever devices publish to the agent itself.
+It is used for messages from the local broker, and for those that devices publish to the agent itself.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from edgeagent.events.payload import Form, read
 from edgeagent.lang.gjson.path import MISSING, Path, compile_path, lookup, text_of
 from edgeagent.wire.topics import is_reserved, matches, source_from_topic
 
-# Topics whose subscription is remembered; a device that makes up ever new ones costs time, never memory.
+# How many topics' routes are cached; a device that invents ever new topics costs time, but not memory.
 _MAX_ROUTES = 4096
 _CLOUDEVENT_FORMS = frozenset({"auto", "json"})
 
 
 class EventSubscription(msgspec.Struct, frozen=True, kw_only=True):
-    """`[[local.subscribe]]`: which messages are events, and what is made of them (contract section 8).
+    """`[[local.subscribe]]`: which messages are events, and how they become events (contract section 8).
 
     `source`: None for the whole topic, or a text with `{1}` for level 1 of the topic. `id`: the path of the event's id
     in its data, such as `body.seq`; empty for none.
@@ -38,10 +38,10 @@ class EventSubscription(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class EventRoute(NamedTuple):
-    """What becomes of the messages on one topic.
+    """How the messages on one topic become events.
 
-    `id_path`: where in the data the event's id is, None if it has none. `is_own`: edgeagent itself publishes on this
-    topic or listens to it, so that no message on it is an event, and there is no source.
+    `id_path`: the path of the event's id in the data, None if it has none. `is_own`: the agent itself publishes on this
+    topic or subscribes to it, so that no message on it is an event, and there is no source.
     """
 
     subscription: EventSubscription
@@ -50,10 +50,10 @@ class EventRoute(NamedTuple):
     is_own: bool = False
 
     def draft(self, topic: str, payload: bytes) -> Draft:
-        """The event that a message brings.
+        """The event in a message.
 
         Raises:
-            MessageError: it can be no event.
+            MessageError: the message cannot be an event.
         """
         subscription = self.subscription
         draft = cloudevent(payload, self.source) if subscription.data in _CLOUDEVENT_FORMS else None
@@ -75,10 +75,10 @@ class EventRoute(NamedTuple):
 
 
 class EventTopics:
-    """The topics that bring events, by the subscriptions of a configuration."""
+    """Owns the routes of topics that carry events, by configured subscriptions; the first that matches counts."""
 
     def __init__(self, subscriptions: Sequence[EventSubscription], own_topics: Sequence[str] = ()) -> None:
-        """`own_topics`: filters of what the agent publishes on or listens to for itself, as configured."""
+        """`own_topics`: filters of the topics that the agent itself publishes on or subscribes to, as configured."""
         self._subscriptions = [
             (subscription, compile_path(subscription.id) if subscription.id else None) for subscription in subscriptions
         ]
@@ -86,10 +86,10 @@ class EventTopics:
         self._routes: dict[str, EventRoute] = {}
 
     def route(self, topic: str) -> EventRoute | None:
-        """Where a topic's messages go; None when they are no events: no subscription has it, or it is reserved.
+        """The route of a topic's messages; None if no subscription matches, or if the topic is reserved: no events.
 
         Raises:
-            MessageError: no source can be made of it.
+            MessageError: no source can be derived from the topic.
         """
         return self._routes.get(topic) or self._find(topic)
 

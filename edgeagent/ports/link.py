@@ -1,16 +1,16 @@
-"""A link: what the agent and the dispatcher see of a broker, whichever protocol it speaks.
+"""The interface of a link: a broker as the agent and the dispatcher see it, whichever protocol it speaks.
 
-The interface is made of batches and callbacks: no task and no future for a message. All calls happen in the loop's
-thread.
+It consists of batches and callbacks: no task and no future for a message. All calls happen in the loop's thread.
 
-The life of a link: whoever keeps the connection (`mqtt.session.keep_connected`) connects, subscribes and calls
-`owner.on_up(link, ...)`; the owner then calls `link.publish` and `link.acknowledge`; when the connection ends it calls
-`owner.on_down` and, after a backoff, starts again with a new `Link`. A link has no queue and never sends anything again
-by itself: what has no `Ack` when `on_down` comes is the owner's to publish again (the outbox is the only retry queue).
-The one exception is a handshake that goes on in a session which the broker kept (MQTT's QoS 2): `Link.carried`.
+The life cycle of a link: the session (`mqtt.session.keep_connected`) connects, subscribes and calls
+`owner.on_up(link, ...)`; the owner then calls `link.publish` and `link.acknowledge`; when the connection ends, the
+session calls `owner.on_down` and, after a backoff, starts again with a new `Link`. A link has no queue and never
+repeats anything by itself: the owner must publish again what has no `Ack` at `on_down` (the outbox is the only retry
+queue). The one exception is a handshake that continues in a session which the broker kept (MQTT's QoS 2):
+`Link.carried`.
 
-What a protocol calls its things stays behind the link. Its answer to a publication becomes a `PublishOutcome`, and the
-name under which it wants a message acknowledged becomes `Message.receipt`, which only the link understands.
+A protocol's own terms stay behind the link. Its answer to a publication becomes a `PublishOutcome`, and its identifier
+for acknowledging a message becomes `Message.receipt`, which only the link understands.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from edgeagent.errors import UplinkError
 # How many unacknowledged messages a broker may send before it waits (contract section 2). MQTT: the receive maximum;
 # AMQP: the prefetch count.
 PREFETCH = 256
-# The property that edgeagent puts on what it publishes (MQTT 5: a user property; AMQP: a header), with the name of the
-# publisher, so that it is never taken for what a device says.
+# The property that marks everything edgeagent publishes (MQTT 5: a user property; AMQP: a header), with the publisher's
+# name as its value, so that it is never taken for a device's message.
 MARK = "edgeagent"
 
 
 class Acceptance(enum.Enum):
-    """What became of a publication that was not refused.
+    """The outcome of a publication that was not refused.
 
-    `TAKEN`: the broker has it, and vouches for it. `UNHEARD`: the broker has thrown it away, because nobody subscribes
-    to its topic (MQTT 5: reason code 0x10; AMQP: returned with 312).
+    `TAKEN`: the broker has it, and vouches for it. `UNHEARD`: the broker has discarded it, because nobody subscribes to
+    its topic (MQTT 5: reason code 0x10; AMQP: returned with 312).
     """
 
     TAKEN = enum.auto()
     UNHEARD = enum.auto()
 
 
-# By these names, because looking a member up in its class costs as much as comparing it.
+# Module names, because looking a member up in its class costs as much as comparing it.
 TAKEN: Final = Acceptance.TAKEN
 UNHEARD: Final = Acceptance.UNHEARD
 
@@ -51,8 +51,8 @@ class PublishRefused(msgspec.Struct, frozen=True, gc=False):
     """A publication was refused, by the broker or by the link itself; as text, a sentence for the operator.
 
     `code`: the protocol's number for the reason, for logs and dead letters. `reason`: in plain words. `permanent`: the
-    same message would be refused again. `over_topic`: what is refused is where it was published, so that the same
-    message may pass on another topic.
+    same message would be refused again. `over_topic`: the topic is what is refused, so that the same message may pass
+    on another one.
     """
 
     code: int
@@ -68,13 +68,12 @@ PublishOutcome = Acceptance | PublishRefused
 
 
 class Message(msgspec.Struct, frozen=True, gc=False):
-    """One message received.
+    """A received message.
 
-    `receipt` is for `Link.acknowledge`, opaque, and unique in the process; None: the broker waits for no
-    acknowledgement. `delivery_id`: the number under which the broker delivers this message, the same when it delivers
-    it again in the same session (MQTT: the packet id); 0: it has none. `retain`: it was published before we subscribed.
-    `duplicate`: it may have been delivered before. `mark`: which edgeagent published it, if one did and the protocol
-    says so.
+    `receipt` is for `Link.acknowledge`, opaque, and unique in the process; None if the broker expects no
+    acknowledgement. `delivery_id`: the broker's number for this delivery, the same for a repetition in the same session
+    (MQTT: the packet id); 0 for none. `retain`: it was published before we subscribed. `duplicate`: it may have been
+    delivered before. `mark`: the agent or dispatcher that published it, if one did and the protocol says so.
     """
 
     topic: str
@@ -89,11 +88,11 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):
-    """One message to publish. `token` is the owner's name for it and comes back in `Ack`.
+    """A message to publish. `token` is the owner's name for it and is returned in `Ack`.
 
-    At QoS 0 nothing comes back, except when the link could not write it; at QoS 2 when the broker's final answer is
-    there. QoS 2 needs a session made for it: `keep_connected(exactly_once=True)`. `expiry_s`: after so long the broker
-    may drop it. `user_properties`: names and values that go beside the payload (AMQP: headers; Pub/Sub: attributes).
+    At QoS 0 no `Ack` comes unless the link could not write it; at QoS 2 it comes with the broker's final answer. QoS 2
+    needs a session made for it: `keep_connected(exactly_once=True)`. `expiry_s`: after this time the broker may drop
+    it. `user_properties`: names and values sent beside the payload (AMQP: headers; Pub/Sub: attributes).
     """
 
     token: int
@@ -109,17 +108,17 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
-    """What became of a publication, by its token: the broker's answer, or the link's own when it was not written."""
+    """The outcome of a publication, by its token: the broker's answer, or the link's own if it was not written."""
 
     token: int
     outcome: PublishOutcome = TAKEN
 
 
 class Subscription(NamedTuple):
-    """A topic filter and the QoS asked for. Retained messages are never asked for unless `retained`.
+    """A topic filter and the requested QoS. Retained messages are requested only if `retained`.
 
-    When the broker refuses one that is `required`, the connection ends and `on_up` is not called; when it refuses
-    another, that is a warning in the log.
+    If the broker refuses one that is `required`, the connection ends and `on_up` is not called; the refusal of another
+    is logged as a warning.
     """
 
     topic_filter: str
@@ -129,7 +128,7 @@ class Subscription(NamedTuple):
 
 
 class Will(NamedTuple):
-    """What the broker publishes for us when we are gone for `delay_s`."""
+    """The message that the broker publishes for us when we have been gone for `delay_s`."""
 
     topic: str
     payload: bytes
@@ -139,13 +138,13 @@ class Will(NamedTuple):
 
 
 class Abilities(NamedTuple):
-    """What a broker takes, as far as it is known: retained messages, and up to which QoS."""
+    """A broker's abilities, as far as they are known: retained messages, and the highest QoS."""
 
     retains: bool = True
     most_qos: int = 2
 
     def lacks(self) -> list[str]:
-        """What cannot be had from it and what that means, one sentence for each."""
+        """Each missing ability and its consequence, in a sentence."""
         sentences = []
         if not self.retains:
             sentences.append(
@@ -161,67 +160,68 @@ class Abilities(NamedTuple):
 
 
 class Link(Protocol):
-    """One connection to a broker, from `on_up` to `on_down`."""
+    """One connection to a broker, from `on_up` to `on_down`. It never repeats a publication by itself."""
 
     @property
     def room(self) -> int:
-        """How many publications that are answered may go out now: the broker's limit less those unanswered.
+        """How many publications that need an answer may be sent now: the broker's limit less those unanswered.
 
-        0 while nothing can be sent, because the socket takes no more or the broker asked us to wait (then `on_room`
-        follows), and after the connection ended.
+        0 while nothing can be sent, because the socket is full or the broker asked us to wait (`on_room` follows), and
+        after the connection ended.
         """
 
     @property
     def max_packet_bytes(self) -> int:
-        """The largest packet that the broker takes."""
+        """The largest packet that the broker accepts."""
 
     @property
     def abilities(self) -> Abilities:
-        """What the broker takes; where the protocol does not say it (MQTT 3.1.1), everything is assumed."""
+        """The broker's abilities; if the protocol does not announce them (MQTT 3.1.1), all are assumed."""
 
     @property
     def carried(self) -> frozenset[int]:
-        """Tokens of publications of earlier connections, with which the link goes on by itself (QoS 2 only).
+        """Tokens of publications of earlier connections that the link itself continues (QoS 2 only).
 
-        As of CONNACK; empty when the broker lost the session. Their `Ack`s come here, so they must not be published
+        As of CONNACK; empty if the broker lost the session. Their `Ack`s come here, so they must not be published
         again; all others without an `Ack` must.
         """
 
     def publish(self, publications: Sequence[Publication]) -> None:
-        """Write them in this order, in one write. At most `room` of them; after the connection ended: nothing happens.
+        """Write them in this order, in one write; at most `room` of them. After the connection ended, nothing happens.
 
-        One that cannot go out is not written, the others are; its `Ack` comes in the next turn of the loop with a
-        `PublishRefused`: larger than `max_packet_bytes`, more than `room`, no packet can be made of it (such as a
-        topic over 65535 bytes), retained where the broker keeps nothing, QoS 2 where the session is not made for it.
-        To a broker that takes only QoS 0 a publication at QoS 1 goes at QoS 0, and its `Ack` says only that it was
-        written.
+        One that cannot be sent is not written, but the others are; its `Ack` comes in the next turn of the loop with a
+        `PublishRefused`. This applies to one that is larger than `max_packet_bytes`, beyond `room`, impossible to
+        encode (such as a topic over 65535 bytes), retained although the broker keeps none, or at QoS 2 although the
+        session is not made for it. A publication at QoS 1 to a broker that accepts only QoS 0 is sent at QoS 0, and its
+        `Ack` says only that it was written.
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge received messages, in one write, in the order received.
 
-        Where the protocol demands that order (MQTT), one acknowledged before an earlier one waits for that one.
-        Messages of an earlier connection are ignored: the broker delivers those again. So are those without a receipt.
+        If the protocol demands that order (MQTT), a message acknowledged before an earlier one waits for that one.
+        Messages of an earlier connection are ignored, since the broker delivers them again, and so are those without a
+        receipt.
         """
 
 
 class LinkOwner(Protocol):
     """The part that a connection belongs to. None of these calls may block, await or raise.
 
-    When one read of the socket brought both, `on_acks` comes before `on_messages`.
+    If one read of the socket brought both, `on_acks` comes before `on_messages`.
     """
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
-        """Connected and subscribed. `session_present` False: the broker knows nothing of us from before."""
+        """Note that the connection is up and subscribed. `session_present`: whether the broker had kept a session."""
 
     def on_down(self, error: UplinkError) -> None:
-        """The connection ended, or an attempt to connect failed (then without an `on_up` before)."""
+        """Note that the connection ended, or that an attempt to connect failed (then without an earlier `on_up`)."""
 
     def on_messages(self, messages: Sequence[Message]) -> None:
-        """Everything that one read of the socket brought, in order. Each with a receipt must be acknowledged."""
+        """Process the messages of one read of the socket, in order. Each with a receipt must be acknowledged."""
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
-        """Everything that one read of the socket brought, in order."""
+        """Process the acks of one read of the socket, in order."""
 
     def on_room(self) -> None:
-        """More can be sent again."""
+        """Note that more can be sent again."""
