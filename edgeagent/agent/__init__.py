@@ -1,3 +1,3 @@
-"""The agent: intake, sender, answers and relay around one outbox; `agent` is the composition root."""
+"""The agent: intake, sender, answers and relay, built around one outbox. `agent` is the composition root."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where messages of the uplink go: a trigger as a publication, what is subscribed to, and where answers may go."""
+"""The topics of the uplink: where triggers are published, what is subscribed to, and where replies may go."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ _JSON = "application/json"
 
 
 class Addressing:
-    """Where this agent's triggers go, where their answers come, and where it may answer itself.
+    """The topics on which this agent publishes triggers, expects responses, and may reply.
 
-    Owns the agent's topics as they are configured; where triggers go now is `route`'s. Must never publish.
+    Owns the agent's topics as they are configured; `route` owns the topic that triggers go to now. Must never publish.
     """
 
     def __init__(self, agent: str, trigger_topic: str, response_topic: str, reply_prefix: str = RESPONSE) -> None:
-        """Take the configured topics, with `{agent}` in them."""
+        """The arguments are the configured topics; `{agent}` in them is replaced."""
         self.agent = agent
         self.route = Route(trigger_topic, agent)
         self.response_topic = with_agent(response_topic, agent)
-        self.status_topic = status_topics(agent)[-1]  # for this agent alone: it answers even malformed updates there
+        self.status_topic = status_topics(agent)[-1]  # only this agent's: on it even malformed updates get a reply
 
         self._reply_prefix = with_agent(reply_prefix, agent)
 
     def may_reply_on(self, topic: str) -> bool:
-        """Whether an answer to a status may go there.
+        """Whether a reply to a status may be published on this topic.
 
-        Never to where the engine's answers to this agent come: there it would be one of them.
+        False for the topics on which the engine answers this agent: there a reply would look like one of those answers.
         """
         return topic != self.response_topic and is_below(self._reply_prefix, topic)
 
     def publication(
         self, token: int, rule: Rule, leased: Leased, correlation: str, attempt: int, left_s: float, qos: int
     ) -> Publication:
-        """The trigger, rendered from the rule's present text.
+        """The publication of a trigger, rendered from the current text of its rule.
 
         Raises:
-            MessageError: it cannot be rendered from this event, now or later.
+            MessageError: the trigger cannot be rendered from this event, and never will be.
         """
         record, response_topic = leased.record, self.response_topic
         return Publication(
@@ -49,7 +49,7 @@ class Addressing:
             self.route.topic,
             render(rule, record, correlation, attempt, response_topic),
             qos,
-            False,  # not retained; all by place, because a call with names takes longer
+            False,  # not retained; positional arguments, because keywords take longer
             _JSON,
             correlation.encode(),
             response_topic,
@@ -64,7 +64,10 @@ class Addressing:
 
 
 def uplink_subscriptions(uplink: Uplink, agent: str) -> list[Subscription]:
-    """What the uplink brings. Without answers nothing is published that waits for them; statuses can be missed."""
+    """The subscriptions of the uplink. If `settle` waits for responses, nothing is published until they are granted.
+
+    The subscription to statuses is optional: an agent without it only misses them.
+    """
     statuses = [Subscription(with_agent(topic, agent), required=False) for topic in uplink.status_topics]
     if uplink.settle == "broker":
         return statuses

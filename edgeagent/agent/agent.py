@@ -1,4 +1,4 @@
-"""The agent: every part made and joined, run until it is told to stop, and drained (the composition root)."""
+"""The agent's composition root: it makes every part, connects them, runs them until a stop, and drains them."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
-# No answer and no status may have more than `messages.MAX_MESSAGE_BYTES`. What is a little larger is still received, so
-# that it is told; what is larger than this the broker discards.
+# No answer and no status may be larger than `messages.MAX_MESSAGE_BYTES`. One that is a little larger is still
+# received, so that it can be logged; the broker discards anything larger than this limit.
 _MAX_PACKET_BYTES = 2 << 20
 
 _log = logging.getLogger(__name__)
@@ -71,10 +71,10 @@ async def serve(
     filesystem: Filesystem | None = None,
     deadline: Ender | None = None,
 ) -> int:
-    """Run an agent until a signal or `stop`, and return the process's exit code. Main thread only.
+    """Run an agent until a signal or `stop`, and return the process's exit code. Call it in the main thread only.
 
-    `path`: the file that `config` was read from; SIGHUP reads it again. `filesystem`: what the outbox is kept on, the
-    real disk by default. `deadline`: is told when the process should end.
+    `path`: the file that `config` was read from; SIGHUP reads it again. `filesystem`: where the outbox is kept, the
+    real disk by default. `deadline`: is notified when the process should end.
 
     Raises:
         OutboxLocked: another process owns the state directory.
@@ -95,7 +95,7 @@ async def serve(
 
 
 async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem) -> _Agent:
-    """An agent with its outbox and ledger open; for rescue, if its disk can only be read."""
+    """Return an agent with its outbox and ledger open; in rescue mode if the disk can only be read."""
     try:
         put_unreadable_aside(directory)
         agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem))
@@ -111,14 +111,17 @@ async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: 
 
 
 def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
-    """How long to hold the uplink's first attempt back; not at all when its broker is on this machine, for us alone."""
+    """How long to delay the uplink's first attempt to connect; 0 if the broker runs on this machine."""
     if all(is_loopback(split_broker_url(address)[1]) for address in uplink.addresses):
         return 0.0
     return boot_spread(agent, uptime_s)
 
 
 class _Agent:
-    """One agent's parts."""
+    """All parts of one agent: owns them, opens them, runs them, and closes them in order.
+
+    Promises that nothing is accepted before the outbox is open, and that what was accepted is synced before it closes.
+    """
 
     def __init__(
         self,
@@ -129,7 +132,7 @@ class _Agent:
         agent: str,
         rescue: DiskReadOnly | None = None,
     ) -> None:
-        """`rescue`: the disk can only be read, and why; `filesystem` keeps in memory what is written then."""
+        """`rescue`: why the disk can only be read; then `filesystem` keeps in memory what is written."""
         self._config = config
         self._path = path
         self._directory = directory
@@ -158,7 +161,7 @@ class _Agent:
         await self._ledger.open()
 
     async def serve(self, stop: asyncio.Event, deadline: Ender | None) -> int:
-        """See the function."""
+        """Run until `stop` is set or a part fails; returns the exit code. See the function `serve`."""
         self._join()
         await self._listen()
         _log.info(
@@ -244,7 +247,7 @@ class _Agent:
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._ledger.listen(self._relay.changed)
         self._local_notices = ConnectionNotices(
-            "local broker", local.addresses, "devices reach us by HTTP only, retrying"
+            "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying"
         )
         own = own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
         return LocalBroker(
@@ -265,8 +268,8 @@ class _Agent:
             if self._rescue is None:
                 raise
             _log.warning(
-                "commands cannot reach this agent, which goes on without its socket: %s; set http.socket to a path "
-                "that can be written",
+                "commands cannot reach this agent, which runs without its socket: %s; set http.socket to a path "
+                "that can be written to",
                 exc,
                 extra={"event": "socket_unavailable"},
             )
@@ -311,25 +314,25 @@ class _Agent:
         return tasks
 
     def _subscribed(self, name: str) -> SubscribedTopics:
-        """What is subscribed to at a broker, as the state directory remembers it under this name."""
+        """The topics subscribed to at a broker, as the state directory remembers them under this name."""
         path = self._directory / name
 
         async def write(text: bytes) -> None:
             await asyncio.to_thread(self._filesystem.replace, path, text)
 
         text = b""
-        with contextlib.suppress(StorageFailed):  # then what the configuration no longer has may stay subscribed
+        with contextlib.suppress(StorageFailed):  # then a topic that left the configuration may stay subscribed
             text = self._filesystem.read(path) if self._filesystem.exists(path) else b""
         return SubscribedTopics(text, write)
 
     async def _drain(self) -> None:
-        """Refuse new events, let what is in flight be acknowledged, say that we go."""
+        """Refuse new events, wait until what is in flight is acknowledged, and publish that the agent goes offline."""
         systemd.stopping()
         self._intake.draining = True
         await self._http.close(_HTTP_CLOSE_S)
         await self._uplink.sender.drain()
         await self._chores.idle()
-        with contextlib.suppress(StorageFailed):  # then what was answered comes again
+        with contextlib.suppress(StorageFailed):  # then the answers that were not kept come again
             await self._ledger.committed()
         await self._uplink.owner.leave()
 

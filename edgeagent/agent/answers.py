@@ -1,7 +1,7 @@
-"""The engine's answers and its status updates, as they come from the uplink's broker (contract sections 4 and 5).
+"""Takes the engine's responses and status updates from the uplink's broker (contract sections 4 and 5).
 
-Messages are worked off in order, as chores, and acknowledged to the broker when the ledger has committed what they
-said, which may be a moment later. A malformed one is logged, counted and acknowledged: nothing else is lost by it.
+Messages are processed in order, as chores. Each is acknowledged to the broker when the ledger has committed what it
+says, which may be a moment later. A malformed message is logged, counted and acknowledged, so it holds up no other one.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ from edgeagent.wire.messages import (
 
 _SUCCESS = 200
 _FORBIDDEN = 403
-# While the ledger fails it is tried this often.
+# While the ledger fails, it is tried again this often.
 _RETRY_S = 1.0
 _log = logging.getLogger(__name__)
 
 
 class Answers:
-    """What the engine says of triggers: responses, statuses, and our replies to statuses that ask for one.
+    """Processes what the engine says about triggers: responses, statuses, and our replies to statuses that ask for one.
 
-    Owns the messages that are not worked off yet. Promises that a message is acknowledged to the broker only when the
-    ledger has committed what it said, and that a trigger which the engine has taken leaves the outbox although the
-    ledger fails. Must never publish anything but replies: what is to be sent again becomes ready, and the sender is
-    told by the hook of `Triggers`.
+    Owns the messages that are not processed yet. Promises that a message is acknowledged to the broker only when the
+    ledger has committed what it says, and that a trigger which the engine has taken leaves the outbox even while the
+    ledger fails. Must never publish anything but replies: a trigger that is to be sent again becomes ready, and the
+    hook of `Triggers` wakes the sender.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Answers:
         heard: Callable[[str], None],
         accept_dry_run: bool,
     ) -> None:
-        """`heard` is called with the correlation id of each status of ours, also of one that changes nothing."""
+        """`heard` is called with the correlation id of each status for this agent, changed or not."""
         self.counts = AnswerCounts()
         self._replies = Replies(addressing, self.counts)
         self._addressing = addressing
@@ -81,24 +81,24 @@ class Answers:
         self._trouble = trouble
         self._heard = heard
         self._accept_dry_run = accept_dry_run
-        self._dry_run_noticed: set[bool] = set()  # of answers that take a trigger, and of those that refuse one
-        self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not worked off: at most the receive maximum
-        self._early: dict[str, Life] = {}  # lives of triggers that held messages settled before the ledger knew
+        self._dry_run_noticed: set[bool] = set()  # True: logged for answers that take a trigger; False: that refuse one
+        self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not processed yet: at most the receive maximum
+        self._early: dict[str, Life] = {}  # lives of triggers that held messages settled while the ledger failed
         self._failing = False
         self._retry: asyncio.TimerHandle | None = None
 
     def received(self, link: Link, messages: Sequence[Message]) -> None:
-        """Messages came from the broker."""
+        """Take messages from the broker; they are processed in order by a chore."""
         self._chores.leave(lambda: self._take_up(link, messages))
 
     async def _take_up(self, link: Link, messages: Sequence[Message]) -> None:
-        # What came on an earlier connection and is not acknowledged comes again on this one.
+        # Messages of an earlier connection that are not acknowledged are delivered again on this one.
         self._held = deque(held for held in self._held if held[0] is link)
         self._held.append((link, messages))
         await self._work_off()
 
     async def _work_off(self) -> None:
-        """Work off what is held, in order. While the ledger fails it stays held, and what it settles is settled."""
+        """Process the held messages in order. While the ledger fails, only their triggers leave."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -124,7 +124,7 @@ class Answers:
             self._early.clear()
 
     def _settle_held(self) -> None:
-        """Let go of triggers that the held messages settle: the outbox does not wait for the ledger."""
+        """Settle the triggers that the held messages settle, so that the outbox does not wait for the ledger."""
         for _, messages in self._held:
             for message in messages:
                 try:
@@ -139,7 +139,7 @@ class Answers:
                         status = parse_status(message.payload)
                         correlation, taken, dry_run = status.correlation_id, True, status.dry_run
                 except MessageError:
-                    continue  # logged when it is worked off
+                    continue  # logged when it is processed
                 entry = self._triggers.find(correlation)
                 if entry is not None and taken and (self._accept_dry_run or not dry_run):
                     life = self._triggers.begun(entry)
@@ -171,7 +171,7 @@ class Answers:
         elif response.code == _SUCCESS:
             await self._taken(response)
         elif entry is None:
-            _log.debug("answer to a trigger that is not out", extra={"event": "response_unexpected"})
+            _log.debug("answer to a trigger that is not in flight", extra={"event": "response_unexpected"})
         elif response.retryable:
             _log.info(
                 "trigger %s is sent again: %d %s",
@@ -192,7 +192,7 @@ class Answers:
             self._triggers.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
 
     def _redirected(self, entry: TriggerInFlight | None, response: Response) -> bool:
-        """Whether an answer says where to publish, and no more: anybody may have provoked it in our name."""
+        """Whether an answer only says where to publish; anybody can provoke one in this agent's name."""
         if response.code != _FORBIDDEN or not response.retryable:
             return False
         route = self._addressing.route
@@ -207,7 +207,7 @@ class Answers:
         return asked is not RedirectVerdict.NOTHING
 
     def _concerns(self, entry: TriggerInFlight | None) -> tuple[str, str]:
-        """The rule and the namespace that an answer to this trigger says something about; empty when it is not out."""
+        """The rule and namespace that an answer to this trigger is about; empty if the trigger is not in flight."""
         name = entry.item.rule if entry is not None else ""
         rule = self._rules.get(name)
         return name, rule.namespace if rule is not None else ""
@@ -229,8 +229,8 @@ class Answers:
             await self._triggers.late(before.report)
 
     async def _status(self, message: Message) -> StatusReply | None:
-        """Take a status; returns the answer to it, if its sender wants one, None when it is not for us to answer."""
-        alone = message.topic == self._addressing.status_topic  # else others hear it too
+        """Process a status; returns the reply, which is sent if asked for, or None if others reply to it."""
+        alone = message.topic == self._addressing.status_topic  # otherwise other agents get it too
         try:
             status = parse_status(message.payload)
         except MessageError as exc:
@@ -244,7 +244,7 @@ class Answers:
         return StatusReply(_SUCCESS, status=STATUS_RECEIVED) if ours or alone else None
 
     async def _progress(self, status: Status) -> bool:
-        """Carry a trigger's life on; False when the status is of none of ours."""
+        """Advance a trigger's life; False if the status is about none of this agent's triggers."""
         known = await self._ledger.get(status.correlation_id) if status.correlation_id else None
         if known is None:
             known = await self._ledger.by_workflow(status.workflow_id)
@@ -270,7 +270,7 @@ class Answers:
         return True
 
     def _rehearsal(self, correlation: str, refusal: str = "") -> None:
-        """A dry-run dispatcher spoke. `refusal`: the code and the reason for which it does not take the trigger."""
+        """Count and log an answer of a dry-run dispatcher. `refusal`: code and reason, if it refuses the trigger."""
         self.counts.dry_run += 1
         if bool(refusal) in self._dry_run_noticed:
             return
@@ -293,7 +293,7 @@ class Answers:
 
 
 def _done(link: Link, messages: Sequence[Message], replies: Sequence[Publication]) -> None:
-    """What messages said is kept: acknowledge them, and answer those that asked for it."""
+    """Acknowledge messages whose content the ledger has kept, and send the replies that they asked for."""
     link.acknowledge(messages)
     if replies and link.room:
         link.publish(replies[: link.room])

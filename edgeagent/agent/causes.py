@@ -1,7 +1,7 @@
-"""Why a trigger rests, and what shows that this reason is gone. Without I/O.
+"""Why a trigger rests, and what shows that the reason is gone. Without I/O.
 
-A cause has a scope: that a namespace has room again says nothing about another one. What the broker or the engine does
-with one trigger disproves the causes for which others rest, as far as their scope goes.
+A cause has a scope: that one namespace has room again says nothing about another one. What the broker or the engine
+does with one trigger disproves the causes for which others rest, within its own scope.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import NamedTuple
 _SUCCESS = 200
 _FORBIDDEN = 403
 _MISSING = 404
-# The engine cannot be reached or is busy; whatever the trigger is (contract section 7).
+# These codes mean that the engine cannot be reached or is busy, whatever the trigger is (contract section 7).
 _AWAY = frozenset({408, 429})
 _SERVER_ERRORS = 500
 
 
 class CauseKind(Enum):
-    """What kind of reason a trigger rests for."""
+    """The kind of reason for which a trigger rests."""
 
     UNHEARD = "nobody subscribes to the triggers"
     BUSY = "the broker refuses for now"
@@ -32,7 +32,7 @@ class CauseKind(Enum):
 
 
 class Cause(NamedTuple):
-    """A kind, and whom it concerns: a namespace (`FORBIDDEN`), a rule (`MISSING`, `OTHER`), or everybody ("")."""
+    """A kind of cause and its scope: a namespace (`FORBIDDEN`), a rule (`MISSING`, `OTHER`), or "" for all triggers."""
 
     kind: CauseKind
     scope: str = ""
@@ -44,7 +44,7 @@ UNHEARD, BUSY, SILENT, REHEARSAL, ENGINE = map(
 
 
 def of_answer(code: int, namespace: str, rule: str) -> Cause:
-    """Why the engine asks for another try of a rule's trigger for this namespace."""
+    """The cause for which the engine asks to try a trigger of this rule and namespace again."""
     if _is_away(code):
         return ENGINE
     if code == _FORBIDDEN:
@@ -53,9 +53,9 @@ def of_answer(code: int, namespace: str, rule: str) -> Cause:
 
 
 def disproved_by(code: int, namespace: str, rule: str, *, rehearsal: bool = False) -> Iterator[Cause]:
-    """What an answer with this code, to a rule's trigger for this namespace, shows to be over.
+    """The causes that an answer with this code, to a trigger of this rule and namespace, shows to be gone.
 
-    `rehearsal`: it comes from a dry-run dispatcher, and does not count as the engine's.
+    `rehearsal`: the answer comes from a dry-run dispatcher, and says nothing about the engine.
     """
     yield SILENT
     if rehearsal:

@@ -1,6 +1,6 @@
-"""What `edgeagent doctor` looks at: state directory, disk, brokers, files and clock of an agent, running or not.
+"""The checks of `edgeagent doctor` for an agent, running or not: state directory, disk, brokers, files and clock.
 
-Nothing of the agent's is changed, and a running one is not disturbed: its lock stays its own, and the brokers are asked
+The checks change nothing of the agent's and do not disturb a running one: it keeps its lock, and the brokers are tried
 under other client ids.
 """
 
@@ -32,10 +32,10 @@ from edgeagent.outbox.owner import acting_as_owner, user_name
 from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, with_agent
 
 SYNCS = 20
-# The fastest disks that keep what they acknowledge take longer; memory takes a microsecond.
+# The fastest disks that really keep what they acknowledge take longer than this; memory takes a microsecond.
 REAL_SYNC_S = 30e-6
 _SYNC_BYTES = 512
-# There was no edgeagent before; a clock without a battery begins in 1970, or in the year of its firmware.
+# edgeagent is younger than this; a clock without a battery starts in 1970, or in the year of its firmware.
 _FIRST_YEAR = 2024
 _MIB = 1 << 20
 _OWN_BITS = stat.S_IRUSR | stat.S_IWUSR
@@ -43,7 +43,7 @@ _SHOWN_PATHS = 3
 
 
 async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
-    """Everything about an agent, as it is found; what cannot be reached takes its time-out."""
+    """Yield the findings about an agent as they are made; an unreachable broker takes its whole timeout."""
     directory = state_directory(config)
     for finding in _machine_findings(config, directory):
         yield finding
@@ -71,7 +71,7 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
 
 
 def _topic_findings(trigger_topic: str) -> Iterator[Finding]:
-    """Whether a dispatcher takes what comes on the configured topic."""
+    """Whether a dispatcher accepts triggers on the configured topic."""
     subject = f"uplink trigger topic {trigger_topic}"
     if trigger_topic == TRIGGER:
         yield ok(subject, ON_THE_BASE_TOPIC)
@@ -81,17 +81,17 @@ def _topic_findings(trigger_topic: str) -> Iterator[Finding]:
 
 
 def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]:
-    """What needs no connection."""
+    """The findings that need no connection."""
     yield clock_finding(datetime.now(UTC))
     yield from connection_findings("uplink", config.uplink)
     if config.local is not None:
         yield from connection_findings("local", config.local)
     yield from secret_findings({"http.token_file": config.http.token_file})
-    # What may not be looked at counts as not there: then its parent is what cannot be written to.
+    # A path that may not be inspected counts as missing: then its parent is what cannot be written to.
     places = (directory, *directory.absolute().parents)
     place = next(path for path in places if os.path.exists(path))  # noqa: PTH110  Path's raises there
     try:
-        with acting_as_owner(directory):  # so that it sees what the agent sees, and leaves nothing of root's
+        with acting_as_owner(directory):  # so that it sees what the agent sees, and leaves no files of root's behind
             findings = [*_state_findings(directory, place)]
     except CommandFailed as exc:
         findings = [fail(f"state directory {directory}", str(exc), "run the doctor as the user of the service")]
@@ -112,7 +112,7 @@ def _state_findings(directory: Path, place: Path) -> Iterator[Finding]:
 
 
 def files_finding(directory: Path) -> Finding:
-    """Whether everything in the state directory belongs to its owner, who may use it, and is closed to others."""
+    """Whether everything in the state directory belongs to its owner, is usable by it, and is closed to others."""
     subject, owner = "state files", directory.stat().st_uid
     foreign, closed, opened, count = [], [], [], 0
     for path in _paths(directory):
@@ -149,7 +149,7 @@ def _some(paths: list[Path]) -> str:
 
 
 def clock_finding(now: datetime) -> Finding:
-    """Whether the clock can be right."""
+    """Whether the clock can be right: it is not before edgeagent existed."""
     if now.year < _FIRST_YEAR:
         found = f"the clock says {now:%Y-%m-%d}: events get wrong times, and certificates look as if not yet valid"
         return warn("clock", found, "have NTP set it, or a real-time clock with a battery")
@@ -157,7 +157,10 @@ def clock_finding(now: datetime) -> Finding:
 
 
 def directory_finding(directory: Path, place: Path) -> Finding:
-    """Whether the state can be kept there, and who does. `place`: the directory, or what there is of its parents."""
+    """Whether state can be kept in the directory, and which process uses it.
+
+    `place`: the directory, or its nearest parent that exists.
+    """
     subject = f"state directory {directory}"
     if not place.is_dir():
         return fail(subject, f"{place} is no directory", "remove it, or choose another agent.state_dir")
@@ -183,7 +186,7 @@ def _unwritable_finding(subject: str, place: Path) -> Finding:
 
 
 def sync_finding(directory: Path, filesystem: Filesystem, now_s: Callable[[], float] = time.perf_counter) -> Finding:
-    """Whether a sync takes as long as it takes a disk to keep something; in a file that is removed again."""
+    """Whether a sync takes as long as a real disk needs; measured in a file that is removed again."""
     path = directory / f".doctor-{secrets.token_hex(4)}"
     try:
         median_s = statistics.median(_syncs_s(path, filesystem, now_s))
@@ -212,7 +215,7 @@ def _syncs_s(path: Path, filesystem: Filesystem, now_s: Callable[[], float]) -> 
 
 
 def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:
-    """Whether the outbox can grow to its limit; what it has already counts."""
+    """Whether the outbox can grow to its limit; the space that it uses already counts."""
     used_bytes = _size_bytes(directory / "outbox")
     missing_bytes = max_bytes - used_bytes - free_bytes
     found = f"{free_bytes // _MIB} MiB are free; the outbox has {used_bytes // _MIB} of {max_bytes // _MIB} MiB"
@@ -223,7 +226,7 @@ def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:
 
 
 def _size_bytes(directory: Path) -> int:
-    """What is in a directory and below it. A running agent removes files meanwhile: those are passed over."""
+    """The size of everything in a directory and below it. Files that a running agent removes meanwhile are skipped."""
     size_bytes = 0
     for parent, _, names in os.walk(directory):
         for name in names:

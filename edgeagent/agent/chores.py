@@ -1,4 +1,4 @@
-"""Chores: work that callbacks of the link leave behind because it must wait for the disk. One after the other."""
+"""Chores: work that the link's callbacks leave for later, because it must wait for the disk. Done one at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from edgeagent.errors import StorageFailed
 
-# While the disk refuses, the operator is told this often, not for each chore.
+# While the disk refuses, this is logged this often, not for each chore.
 _TOLD_AGAIN_S = 600.0
 
 _log = logging.getLogger(__name__)
@@ -18,11 +18,11 @@ Chore = Callable[[], Awaitable[None]]
 
 
 class Chores:
-    """A queue of chores; `run` must be running.
+    """A queue of chores, done one after the other by `run`, which must be running.
 
-    Order matters: a trigger's life is carried on by one chore at a time, in the order in which things happened. The
-    queue is bounded by what may be unacknowledged on the links that fill it. A chore that the disk refuses is logged
-    and dropped: a chore for which that is not right catches the error itself.
+    Owns the queue. Promises that chores are done in the order in which they were left, so that the life of a trigger
+    advances in the order in which things happened. The queue is bounded by what may be unacknowledged on the links that
+    fill it. A chore that the disk refuses is logged and dropped; one that must not be dropped catches the error itself.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Chores:
         self._idle.set()
 
     def leave(self, chore: Chore) -> None:
-        """Do this after what was left before."""
+        """Queue this chore behind those that were left before."""
         self._queue.append(chore)
         self._idle.clear()
         self._work.set()

@@ -1,4 +1,4 @@
-"""The agent's clocks, behind one object, so that tests can turn them."""
+"""The agent's clocks behind one object, so that tests can set them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from edgeagent.common.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _RANDOM_BYTES = 10
-_UUID_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # by a random digit: the first bits are 10
+_UUID_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # by a random digit; the top two bits are 10
 
 
 class Moment(NamedTuple):
-    """One reading of the clocks, for everything that is decided together. `time`: `now_ms` as RFC 3339."""
+    """One reading of all clocks, used for everything that is decided together. `time`: `now_ms` as RFC 3339."""
 
     now_ms: int
     uptime_ms: int
@@ -24,30 +24,30 @@ class Moment(NamedTuple):
 
 
 class Clock:
-    """Owns the readings of time. Wall time is for data only; `uptime_ms` counts from the boot that `boot` names."""
+    """The source of time. Wall time is for data only; `uptime_ms` counts from the boot that `boot` identifies."""
 
     def __init__(self) -> None:
         self.boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
 
     def now_ms(self) -> int:
-        """Wall clock, Unix milliseconds."""
+        """The wall clock, Unix milliseconds."""
         return time.time_ns() // 1_000_000
 
     def uptime_ms(self) -> int:
-        """Milliseconds since the machine's boot, those asleep included."""
+        """Milliseconds since the machine's boot, including time asleep."""
         return int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
 
     def now(self) -> str:
-        """Wall clock, RFC 3339 UTC."""
+        """The wall clock as RFC 3339 UTC."""
         return rfc3339(self.now_ms())
 
     def moment(self) -> Moment:
-        """Both clocks, read once."""
+        """One reading of both clocks."""
         now_ms = self.now_ms()
         return Moment(now_ms, self.uptime_ms(), rfc3339(now_ms))
 
     def new_id(self, now_ms: int) -> str:
-        """A UUIDv7 (RFC 9562, 5.7): sorts by its millisecond; its other 74 bits are random, so nobody can guess it."""
+        """A new UUIDv7 (RFC 9562, 5.7): it sorts by its millisecond, and 74 random bits make it impossible to guess."""
         digits = os.urandom(_RANDOM_BYTES).hex()
         return f"{_uuid7_start(now_ms)}{digits[:3]}-{_UUID_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
 

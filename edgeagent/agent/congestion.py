@@ -1,37 +1,39 @@
-"""How many publications may be out at once: a few after a connect, more while the broker stays quick. Without I/O.
+"""How many publications may be unacknowledged: few after a connect, more while the broker stays quick. Without I/O.
 
-A gateway that comes back with a day's backlog must neither fall on a broker that a thousand others come back to, nor
-fill a slow radio with messages that then stand before each answer. So the number is found as TCP finds its own:
+A gateway that comes back with a day's backlog must not flood a broker to which a thousand others come back at the same
+time, nor fill a slow radio link with messages that delay every answer. So the number is found as TCP finds its own:
 
-* It begins at a few, and doubles with each round while the acknowledgements stay quick (slow start).
-* A round that took long halves it. From then on it grows by one a round.
-* It never grows above `limit`, and only when it was what held publications back.
+* It starts at a few, and doubles with each round while the acknowledgements stay quick (slow start).
+* A slow round halves it. From then on it grows by one per round.
+* It never exceeds `limit`, and grows only when it was what held publications back.
 
-A round is the time from a publish to the acknowledgement of all that was out then. "Quick" is measured against the
-quickest round of the connection; a link that turned slow for good moves that mark, and is not held down for ever.
+A round is the time from a publish until everything that was unacknowledged then is acknowledged. "Quick" is measured
+against the quickest round of the connection. If a link becomes slow for good, that mark follows it, so the limit
+recovers.
 """
 
 from __future__ import annotations
 
-# Enough that a link of 100 ms carries 40 messages a second from the first round on.
+# Enough for a link of 100 ms to carry 40 messages a second from the first round on.
 FIRST_ALLOWED = 4
-# A round is slow beyond twice the quickest and this: a busy processor or one lost packet on the way is no sign yet.
+# A round is slow if it takes more than twice the quickest plus this: a busy processor or one lost packet is no sign.
 _TOLERANCE_S = 0.1
-# By which part of the difference the mark follows a slow round.
+# The fraction of the difference by which the mark follows a slow round.
 _DRIFT = 1 / 8
 
 
 class Congestion:
-    """How many publications may be unacknowledged at once. Times are seconds of one monotonic clock.
+    """The limit of unacknowledged publications. Times are seconds of one monotonic clock.
 
-    Owns what is learnt of the present connection, and forgets it with the next. Promises to allow at least one, and
-    never more than the limit. Must never be the only bound: the broker's receive maximum is the link's (`Link.room`).
+    Owns what was learned about the present connection, and forgets it with the next one. Promises to allow at least one
+    publication, and never more than the limit. Must never be the only bound: the link enforces the broker's receive
+    maximum (`Link.room`).
 
     Args:
         limit: the most that is ever allowed.
 
     Attributes:
-        allowed: how many may be out now.
+        allowed: how many may be unacknowledged now.
     """
 
     __slots__ = ("_best_s", "_held_back", "_left", "_limit", "_since", "_slow_start", "allowed")
@@ -41,16 +43,16 @@ class Congestion:
         self.begin()
 
     def begin(self, first: int = FIRST_ALLOWED) -> None:
-        """A new connection, with so many out at first: whatever was learnt on the last one does not count."""
+        """Start a new connection that allows `first` at first; what was learned about the last one is forgotten."""
         self.allowed = min(first, self._limit)
         self._slow_start = True
         self._best_s: float | None = None
-        self._left = 0  # acknowledgements until the round is over; 0: none is being measured
+        self._left = 0  # acknowledgements until the round is over; 0: no round is being measured
         self._since = 0.0
         self._held_back = False
 
     def sent(self, out: int, now: float) -> None:
-        """Something was published just now, and `out` publications wait for their acknowledgement."""
+        """Note that something was published just now, and that `out` publications are unacknowledged."""
         if self._left:
             self._held_back |= out >= self.allowed
         elif out:
@@ -59,7 +61,7 @@ class Congestion:
             self._held_back = out >= self.allowed
 
     def acknowledged(self, count: int, now: float) -> None:
-        """The broker acknowledged so many."""
+        """Note that the broker acknowledged `count` publications."""
         if not self._left:
             return
         self._left -= count

@@ -1,4 +1,4 @@
-"""What the parts of the agent count, for the statistics."""
+"""The counters of the agent's parts, for the statistics."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgeagent.outbox.outbox import Outbox
 
 
 class RuleCounts(msgspec.Struct):
-    """What a rule did since the agent started, in triggers (`errors`, `throttled` and `disarmed` in events).
+    """What happened to a rule's triggers since the agent started (`errors`, `throttled`, `disarmed` count events).
 
-    `throttled`, `disarmed`: it matched and did not fire, because of its `throttle`, or its `rearm`. `gathered`: went
-    into a window. `merged`: ended in another trigger, a window's or a newer one (`coalesce`).
-    `last_error`: the last event about which its filters could not decide, and why not.
+    `throttled`, `disarmed`: the rule matched but did not fire, because of its `throttle` or its `rearm`. `gathered`:
+    went into a window. `merged`: ended in another trigger, that of a window or a newer one (`coalesce`). `last_error`:
+    the last event for which its filters could not be decided, and why.
     """
 
     matched: int = 0
@@ -31,7 +31,7 @@ class RuleCounts(msgspec.Struct):
 
 
 class TriggerCounts(msgspec.Struct):
-    """What became of triggers since the agent started."""
+    """What happened to triggers since the agent started."""
 
     published: int = 0
     republished: int = 0
@@ -45,10 +45,10 @@ class TriggerCounts(msgspec.Struct):
 
 
 class AnswerCounts(msgspec.Struct):
-    """Since the agent started, in messages. `replies_refused`: statuses that wanted an answer where none may go.
+    """Messages since the agent started. `replies_refused`: statuses that asked for a reply on a topic not allowed.
 
-    `redirected`: answers that asked for triggers on our own topic; `redirects_ignored` of them were to messages that
-    are not ours.
+    `redirected`: answers that asked for triggers on our own topic; `redirects_ignored` of them answered messages that
+    are not this agent's.
     """
 
     responses: int = 0
@@ -61,18 +61,18 @@ class AnswerCounts(msgspec.Struct):
 
 
 class TriggerCounters(NamedTuple):
-    """What is counted of triggers: all together, and for each rule beside what is counted of its events."""
+    """The counters of triggers: one set for all, and one for each rule, beside the counts of the rule's events."""
 
     total: TriggerCounts
     by_rule: dict[str, RuleCounts]
 
     def of(self, rule: str) -> RuleCounts:
-        """The counts of a rule; new ones for a rule that is gone while triggers of it are not."""
+        """The counts of a rule; new ones if the rule is gone and triggers of it are still in flight."""
         return self.by_rule.get(rule) or self.by_rule.setdefault(rule, RuleCounts())
 
 
 def outbox_stats(outbox: Outbox) -> dict[str, Any]:
-    """The account and the outbox, ready for JSON."""
+    """The counts of events and the state of the outbox, ready for JSON."""
     health = outbox.health
     return {
         "account": {

@@ -1,4 +1,4 @@
-"""What the agent offers to devices, over intake, ledger and outbox."""
+"""The agent's device port, implemented by intake, ledger and outbox."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from edgeagent.wire.messages import Report, State
 
 
 class DeviceService:
-    """`DevicePort`: events are handed to the intake; questions are answered from the ledger, and from the outbox.
+    """The agent's `DevicePort`: events go to the intake; queries are answered from the ledger and the outbox.
 
-    It owns nothing and changes nothing by itself.
+    It owns nothing, and must never change anything by itself.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class DeviceService:
         ends_published: bool,
         stats: Callable[[], dict[str, Any]],
     ) -> None:
-        """`ends_published`: settle = "broker". `stats` puts all parts' figures together."""
+        """`ends_published`: settle = "broker". `stats` gives the figures of all parts."""
         self._intake = intake
         self._outbox = outbox
         self._ledger = ledger
@@ -61,7 +61,7 @@ class DeviceService:
         return life.report if life is not None else None
 
     async def triggers(self, query: TriggerQuery) -> list[Report]:
-        """Reports, newest first; see `DevicePort`. Those not yet published stand in the outbox only."""
+        """Reports, newest first; see `DevicePort`. Unpublished triggers are only in the outbox."""
         reports = await self._ledger.find(query) if query.state is not State.BUFFERED else []
         if query.state not in {None, State.BUFFERED}:
             return reports
@@ -71,12 +71,12 @@ class DeviceService:
         for life in reversed(waiting):
             if life.report.correlation_id in known or await self._ledger.get(life.report.correlation_id) is not None:
                 continue
-            known.add(life.report.correlation_id)  # one that was moved to another log meanwhile was found twice
+            known.add(life.report.correlation_id)  # one that moved to another log meanwhile was found twice
             buffered.append(life.report)
         return (buffered + reports)[: query.limit]
 
     def stats(self) -> dict[str, Any]:
-        """Figures; see `DevicePort`."""
+        """The figures; see `DevicePort`."""
         return self._stats()
 
     def not_ready(self) -> str | None:
@@ -96,10 +96,10 @@ class DeviceService:
         found = await self._lookup.trigger(correlation)
         if found is not None:
             return self._buffered(found)
-        return await self._ledger.get(correlation)  # published while we looked
+        return await self._ledger.get(correlation)  # it may have been published during the search
 
     async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Life]:
-        """The newest `limit` triggers in the outbox, in the order of their events; nothing is kept of their data."""
+        """The newest `limit` triggers in the outbox, in the order of their events; their data is not kept."""
         found = await self._lookup.search(
             BUFFERED_LOGS,
             lambda leased: self._buffered(leased) if wanted(leased) and not leased.is_doomed else None,

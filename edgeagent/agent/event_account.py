@@ -1,4 +1,4 @@
-"""The account of events: what became of each, for the agent and for every rule (promise P2)."""
+"""The account of events: what happened to each, for the agent and for every rule (promise P2)."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from edgeagent.ports.account import EventCounts
 from edgeagent.rules.firing_limits import FiringVerdict
 from edgeagent.rules.ruleset import RuleSet
 
-# A reason may have a part of the event in it: after so many different ones of a rule none is logged any more.
+# A reason may quote a part of the event: after this many different reasons a rule's further ones are not logged.
 _MAX_LOGGED_REASONS = 16
 
 _log = logging.getLogger(__name__)
 
 
 class EventAccount:
-    """Counts every event once, when it is known what becomes of it: stored, duplicate, filtered, throttled, refused.
+    """Counts every event once, when its fate is known: stored, duplicate, filtered, throttled or refused.
 
-    It owns the counters of the rules for events. Those in `EventCounts` it shares with the outbox, which alone counts
-    what is stored, in the moment in which it is. An event that is to be offered again must not be counted here.
+    It owns the rules' counters of events. It shares `EventCounts` with the outbox, which alone counts stored events, at
+    the moment when they are. An event that will be offered again must not be counted here.
     """
 
     def __init__(self, rules: RuleSet, events: EventCounts) -> None:
         self.rule_counts = {rule.name: RuleCounts() for rule in rules}
         self._events = events
-        self._logged: dict[str, set[tuple[str, str]]] = {}  # by rule, the reasons that were logged
+        self._logged: dict[str, set[tuple[str, str]]] = {}  # by rule: the reasons that were logged
 
     def stored(self, prepared: Sequence[Prepared]) -> None:
-        """These are synced, as far as there is anything to store of them: count their triggers."""
+        """Count the triggers of these events, which are synced as far as there was anything to store."""
         for rules, matched in Counter([event.rules for event in prepared if event.record is not None]).items():
             for rule in rules:
                 self.rule_counts[rule].matched += matched
 
     def taken(self, prepared: Sequence[Prepared]) -> None:
-        """These are acknowledged."""
+        """Count these events, which are acknowledged."""
         duplicate = throttled = filtered = 0
         for event in prepared:
             if event.undecided or event.decision is not None:
@@ -58,14 +58,17 @@ class EventAccount:
         self._events.received += duplicate + throttled + filtered
 
     def refused(self, error: Exception, events: int = 1) -> None:
-        """So many events are refused together, for the sake of one of them."""
+        """Count `events` that are refused together because of one of them."""
         conflicts = isinstance(error, EventConflict)
         self._events.received += events
         self._events.conflict += conflicts
         self._events.refused += events - conflicts
 
     def undecided(self, event_id: str, source: str, errors: Sequence[tuple[str, MessageError]]) -> None:
-        """Rules cannot be decided on an event; each rule's reason is logged once, since a mixed topic has it often."""
+        """Count and log rules that cannot be decided for an event.
+
+        Each reason is logged once per rule, because a topic with mixed messages gives it often.
+        """
         for rule, error in errors:
             counts = self.rule_counts[rule]
             counts.errors += 1
@@ -75,14 +78,14 @@ class EventAccount:
                 continue
             logged.add(reason)
             _log.warning(
-                "rule %s cannot decide about %s; taken as no match; more of the kind are only counted (/v1/stats)",
+                "rule %s cannot be decided, and so does not match: %s; more like it are only counted (/v1/stats)",
                 rule,
                 counts.last_error,
                 extra=_about(rule, source, event_id),
             )
 
     def _judged(self, event: Prepared) -> None:
-        """Count for the rules what they said of an event beside what is stored."""
+        """Count for the rules what they decided about an event, beside what is stored."""
         self.undecided(event.event_id, event.source, event.undecided)
         if event.decision is None:
             return
@@ -95,7 +98,7 @@ class EventAccount:
         for rule, error in event.decision.unarmed:
             self.rule_counts[rule].errors += 1
             _log.warning(
-                "rule %s cannot tell whether event %s of %s rearms it, taken as no: %s",
+                "rule %s cannot be rearmed by event %s of %s, because its rearm filters cannot be decided: %s",
                 rule,
                 event.event_id,
                 event.source,

@@ -1,4 +1,4 @@
-"""Where triggers come from before they are in flight: the leased ones, through the windows of rules, and the parked."""
+"""Brings triggers into flight: leased ones, through the windows of rules, and parked ones."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edgeagent.rules.ruleset import RuleSet
 
 
 class Feed:
-    """Takes up what may be in flight, as far as there are places.
+    """Takes up as many triggers as there are places in flight.
 
-    Owns when to look again for a window that closes by itself. Promises that each leased trigger goes one way: in
+    Owns the time at which the next window closes by itself. Promises that each leased trigger goes one way: into
     flight, or into a window of its rule. Must never take up more than there are places, less those that closed windows
     will need.
     """
@@ -38,12 +38,12 @@ class Feed:
         self._parked = parked
         self._rules = rules
         self._lifetime = lifetime
-        self._window_due_at: float | None = None  # when an open window closes, if nothing comes before
+        self._window_due_at: float | None = None  # when an open window closes, if no event closes it before
         self._now = asyncio.get_running_loop().time
 
     @property
     def is_short(self) -> bool:
-        """Whether there are places, and `read` may bring something for them."""
+        """Whether there are free places, and `read` may bring triggers for them."""
         return self._places > 0 and self._leases.unread
 
     @property
@@ -51,7 +51,7 @@ class Feed:
         return self._triggers.vacancy - self._windows.closing
 
     def fill(self, now: float, moment: Moment) -> None:
-        """Take up what is leased, as far as there are places, and close the windows that are due."""
+        """Take up leased triggers while there are places, and close the windows that are due."""
         leased: Leased | None = None
         while (places := self._places) > 0 and (taken := self._leases.take(places)):
             for leased in taken:
@@ -64,7 +64,7 @@ class Feed:
             self._window_due_at = now + left_s if left_s is not None else None
 
     async def read(self) -> None:
-        """Lease from the disk what is not in memory. A disk that cannot be read is tried again later."""
+        """Lease triggers from the disk that are not in memory. A disk that cannot be read is tried again later."""
         await self._leases.read()
 
     def wants_parked(self, now: float) -> bool:
@@ -72,7 +72,7 @@ class Feed:
         return self._parked.wanted(now)
 
     async def take_parked(self) -> None:
-        """Take up the next parked trigger; one that is final goes to the dead letters instead of being sent."""
+        """Take up the next parked trigger; one that is final is moved to the dead letters instead of being sent."""
         try:
             leased = await self._parked.next()
         except StorageFailed as exc:
@@ -87,20 +87,20 @@ class Feed:
             self._triggers.give_up(entry, entry.item.moved.reason, entry.item.moved.code)
 
     def next_deadline(self, now: float) -> float | None:
-        """When there is something to do without anything else happening; a parked one that is due is being read."""
+        """When there is something to do even if nothing happens; a parked trigger that is due is being read already."""
         parked_at = self._parked.next_deadline()
         if parked_at is None or parked_at <= now:
             return self._window_due_at
         return parked_at if self._window_due_at is None else min(parked_at, self._window_due_at)
 
     def _take(self, leased: Leased, moment: Moment) -> None:
-        """Take up a leased trigger: on its own, or into a window of its rule."""
+        """Take up a leased trigger: by itself, or into a window of its rule."""
         rule = self._rules.get(leased.rule)
         if rule is not None and rule.window is not None and not leased.record.events:
             if self._lifetime.left_s(leased, rule, moment) > 0:
                 self._windows.take(leased, rule, rule.window, moment)
             else:
-                self._triggers.take_up(leased, rule)  # it expires, alone
+                self._triggers.take_up(leased, rule)  # it expires by itself, outside a window
             return
         if leased.log == WINDOWS:
             self._windows.resumed(leased)

@@ -1,18 +1,18 @@
-"""Which triggers are in flight, what each waits for, and what to do next. A state machine without I/O.
+"""The triggers in flight: what each waits for, and what to do next. A state machine without I/O.
 
-A trigger is added when it was leased. It is `ready` until it is sent, `sent` until the broker acknowledges it,
-`waiting` until the engine answers (`settle = "engine"` only), `resting` until it is tried again, `ending` while the
-caller puts it away. Each method takes the time and returns what the caller must do; times are seconds of one
+A trigger is added when it has been leased. It is `ready` until it is sent, `sent` until the broker acknowledges it,
+`waiting` until the engine answers (`settle = "engine"` only), `resting` until it is tried again, and `ending` while the
+caller moves it elsewhere. Each method takes the time and returns what the caller must do; times are seconds of one
 monotonic clock.
 
 Invariants
 * At most `limit` triggers are in flight; the caller takes up no more than `vacancy`.
-* First sends leave in the order of `add`; a trigger that is tried again does not hold the others back, except those
-  of the same rule and source when the rule's order is strict.
-* The response time-out runs only while connected.
-* One that rests is tried when its own wait is over, when a success shows that its cause is gone, or when it is the
-  one of its cause's group that is tried while the others wait (`agent.resting`). That last try is no loss of patience:
-  nothing spoke for it.
+* Triggers are first sent in the order of `add`. A trigger that is tried again does not hold up others, except those of
+  the same rule and source when the rule's order is strict.
+* The response timeout runs only while connected.
+* A resting trigger is tried when its own wait is over, when a success shows that its cause is gone, or when it is the
+  one member of its cause's group that is tried while the others wait (`agent.resting`). That last kind of try does not
+  count against its patience, because nothing suggested that it would succeed.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from edgeagent.outbox.records import Leased
 
 T = TypeVar("T")
 
-# Between tries of one trigger: about 2 s at first, then longer, up to an hour (contract section 3).
+# The wait between tries of one trigger: about 2 s at first, then longer, up to an hour (contract section 3).
 _RETRY_BASE_S = 2.0
 _RETRY_CAP_S = 3600.0
-# Of those that rest for one cause somebody is tried at least this often.
+# Of the triggers that rest for one cause, one is tried at least this often.
 PROBE_S = 60.0
-# Who failed in spite of the success that woke it is not woken again at once: after 4 s, then longer, up to this.
+# A trigger that failed although a success woke it is not woken again at once: after 4 s, then longer, up to this.
 _WAKE_CAP_S = 600.0
 
 
@@ -52,10 +52,11 @@ class FlightPhase(Enum):
 
 
 class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
-    """One trigger in flight. `item` is the caller's. `attempt` is 0 when earlier tries are not known.
+    """One trigger in flight. `item` belongs to the caller. `attempt` is 0 when earlier tries are not known.
 
     `free`: how many of the `tries` do not count. `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in
-    `resting.Sleeper`. `probing`: it is tried for its group; its own time is `due` all the same. `topic`: the caller's,
+    `resting.Sleeper`. `probing`: it is tried for its group, while its own time stays `due`. `topic`: set by the caller,
+    the topic on which it was last sent.
     where it was sent last.
     """
 
@@ -81,16 +82,16 @@ TriggerInFlight = InFlight[Leased]
 
 
 class InFlightSet(Generic[T]):
-    """The set of what is in flight, and the one place that decides when each is tried again (`rest`).
+    """The set of triggers in flight, and the only code that decides when each is tried again (`rest`).
 
-    Owns each one's phase, tries and timers. Promises the invariants of the module. Must never do what it decides: it
-    returns what is due, and the caller publishes, parks and releases.
+    Owns the phase, tries and timers of each. Promises the invariants of the module. Must never carry out what it
+    decides: it returns what is due, and the caller publishes, parks and releases.
     """
 
     def __init__(
         self, limit: int, *, wait_for_engine: bool, response_timeout_s: float, random: Callable[[], float]
     ) -> None:
-        """Nothing is in flight. `random` gives the jitter's fractions, 0 to 1."""
+        """Start with nothing in flight. `random` gives fractions from 0 to 1 for the jitter."""
         self._limit = limit
         self._wait_for_engine = wait_for_engine
         self._response_timeout_s = response_timeout_s
@@ -124,10 +125,10 @@ class InFlightSet(Generic[T]):
         return self._by_correlation.get(correlation_id)
 
     def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool, patience: int) -> InFlight[T] | None:
-        """Take up a trigger, ready to be sent; None when the very same one is in flight already.
+        """Take up a trigger, ready to be sent; returns None if this very trigger is in flight already.
 
-        `lane`: what its strict order is kept by, None for none. `known`: it was never sent before this process.
-        `patience`: after so many tries it is `tired` instead of resting.
+        `lane`: the key of its strict order, None for no order. `known`: it was never sent before this process started.
+        `patience`: after this many tries it is `tired` instead of resting.
         """
         if correlation_id in self._by_correlation:
             return None
@@ -141,7 +142,7 @@ class InFlightSet(Generic[T]):
         return entry
 
     def due(self, now: float, room: int) -> list[InFlight[T]]:
-        """What to send now, at most `room`: they are `sent` from here on. Whose rest or time-out is over is ready."""
+        """Return what to send now, at most `room`, marked as `sent`; a rest or timeout that is over makes it due."""
         if self._timers:
             self._expire(now)
         if self._resting:
@@ -167,7 +168,7 @@ class InFlightSet(Generic[T]):
         return result
 
     def acknowledged(self, entry: InFlight[T], now: float) -> bool:
-        """The broker took it; False if it was not waited for. With settle = "broker" it is final: `remove` it."""
+        """The broker took it. Returns False if nothing waited for that. With settle = "broker", `remove` it then."""
         if entry.phase is not FlightPhase.SENT:
             return False
         if self._wait_for_engine:
@@ -180,15 +181,15 @@ class InFlightSet(Generic[T]):
         return [entry for entry in self._by_token.values() if entry.phase is FlightPhase.SENT]
 
     def by_token(self, token: int) -> InFlight[T] | None:
-        """The trigger of a publication."""
+        """The trigger whose publication has this token."""
         return self._by_token.get(token)
 
     def rest(self, entry: InFlight[T], now: float, at_least_s: float = 0.0, cause: Cause | None = None) -> float:
-        """Try it again later, at least after `at_least_s` (an hour at most counts); returns after how many seconds.
+        """Let a trigger rest, at least `at_least_s` (an hour at most counts); returns the seconds until its next try.
 
-        `cause`: what it waits for; None: for its own time only.
+        `cause`: what it waits for; None: only for its own time.
         """
-        fraction = 0.5 + self._random() / 2  # never at once: half of the wait is certain, the other half spreads
+        fraction = 0.5 + self._random() / 2  # never at once: half of the wait is certain, the other half is spread
         at_least_s = min(at_least_s, _RETRY_CAP_S)
         if entry.probing and entry.due > now:
             entry.free += 1
@@ -211,7 +212,7 @@ class InFlightSet(Generic[T]):
         return delay
 
     def resend(self, entry: InFlight[T]) -> None:
-        """Its last try went where it cannot be taken, and does not count: send it again at once, in its old place."""
+        """Send it again at once, in its old place: its last try went where nobody could take it, and does not count."""
         if entry.phase in {FlightPhase.READY, FlightPhase.ENDING}:
             return
         entry.free += 1
@@ -220,7 +221,7 @@ class InFlightSet(Generic[T]):
         self._ready.insert(place, entry)
 
     def heard(self, cause: Cause, now: float, successes: int = 1) -> int:
-        """So many successes disproved a cause: ready some of those that rest for it. Returns how many."""
+        """Make triggers ready that rest for a cause which `successes` disproved. Returns how many."""
         if not self._resting:
             return 0
         woken = list(self._resting.heard(cause, now, successes))
@@ -231,21 +232,21 @@ class InFlightSet(Generic[T]):
         return len(woken)
 
     def tired(self) -> list[InFlight[T]]:
-        """Those that were tried as often as their patience goes, each once; they are `ending`."""
+        """Those that used up their patience, each returned once; they are `ending`."""
         tired, self._tired = self._tired, []
         return tired
 
     def wake(self, entry: InFlight[T], now: float) -> None:
-        """It could not be put away: let it rest after all, and tire again after its next try."""
+        """Let a trigger rest after all, because it could not be moved; after its next try it is tired again."""
         entry.patience = entry.tries - entry.free + 1
         self.rest(entry, now)
 
     def ending(self, entry: InFlight[T]) -> None:
-        """The caller is putting it away, which takes time: nothing else happens to it until `remove` or `rest`."""
+        """Mark a trigger that the caller is moving, which takes time: it stays as it is until `remove` or `rest`."""
         self._enter(entry, FlightPhase.ENDING)
 
     def remove(self, entry: InFlight[T]) -> None:
-        """It is final: let the next one of its lane go. Again is harmless."""
+        """Remove a trigger that is final, and free the next one of its lane. Removing it again is harmless."""
         if self._by_token.pop(entry.token, None) is None:
             return
         self._enter(entry, FlightPhase.ENDING)
@@ -257,7 +258,7 @@ class InFlightSet(Generic[T]):
                 del self._lanes[entry.lane]
 
     def disconnected(self, now: float) -> None:
-        """The connection ended: what was sent and not acknowledged is ready again, in order; time-outs stand still."""
+        """The connection ended: what was sent and not acknowledged is ready again, in order; timeouts stand still."""
         if not self.connected:
             return
         self.connected = False
@@ -267,10 +268,10 @@ class InFlightSet(Generic[T]):
         self._ready.extendleft(reversed(again))
         for entry in self._by_token.values():
             if entry.phase is FlightPhase.WAITING:
-                entry.deadline = max(entry.deadline - now, 0.0)  # what is left of it, until `reconnected`
+                entry.deadline = max(entry.deadline - now, 0.0)  # the remaining time, until `reconnected`
 
     def reconnected(self, now: float, carried: Iterable[int] = ()) -> None:
-        """The connection is there: time-outs run on. `carried`: tokens whose first publication still goes on."""
+        """A new connection: timeouts go on. `carried`: tokens whose first publication is still being completed."""
         if self.connected:
             return
         self.connected = True
@@ -283,7 +284,7 @@ class InFlightSet(Generic[T]):
                 self._set_timer(entry, now + entry.deadline)
 
     def next_deadline(self) -> float | None:
-        """When `due` has something new to say without anything else happening; None: never."""
+        """When `due` will return something even if nothing happens; None: never."""
         timer, probe = self._next_timer(), self._resting.next_probe()
         return timer if probe is None or (timer is not None and timer <= probe) else probe
 
@@ -308,7 +309,7 @@ class InFlightSet(Generic[T]):
         heappush(self._timers, (deadline, self._timer_number, entry.token))
 
     def _timed(self, entry: InFlight[T], deadline: float) -> bool:
-        """Whether a timer still means something: it is the entry's last one, and its clock runs."""
+        """Whether a timer is still valid: it is the entry's last one, and its clock runs."""
         if entry.deadline != deadline:
             return False
         return entry.phase is FlightPhase.RESTING or (entry.phase is FlightPhase.WAITING and self.connected)

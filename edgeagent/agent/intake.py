@@ -1,7 +1,7 @@
 """Intake: from a device's event to a synced record (contract section 2).
 
-An event is checked, given an id and a time, compared with those before it, matched against the rules, and stored. Only
-when the outbox has synced it is it taken; that is the moment of acknowledgement (promise P1).
+An event is checked, given an id and a time, compared with earlier ones, matched against the rules, and stored. It is
+taken only when the outbox has synced it; that is the moment of acknowledgement (promise P1).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from edgeagent.rules.trigger import correlation_id, render
 
 
 class _Batch(NamedTuple):
-    """Events that are stored together, and the group that they make.
+    """Events that are stored together, as one group.
 
-    `places`: where each stands among the drafts. `conflicts`: the places of those whose id is known with other data.
-    `rests`: whether this would be decided otherwise if an event of another batch, which is on its way, is refused.
+    `places`: the index of each among the drafts. `conflicts`: the indexes of those whose id is known with other data.
+    `rests`: whether this would be decided otherwise if an event of another batch, not synced yet, were refused.
     """
 
     drafts: Sequence[Draft]
@@ -48,11 +48,11 @@ class _Batch(NamedTuple):
 class EventIntake:
     """The one way in for events: those of requests (`accept`), and those that messages bring (`take`; `EventPort`).
 
-    It owns which events are known (by id, and by MQTT delivery), where the firing limits stand, and the account of
-    events. An event is taken when it is synced, or when nothing is to be stored of it. It is never acknowledged before
-    that, never stored twice for one sending, and never counted twice. What rests on an event that is on its way to the
-    disk (its repetition, another one with its id, one that came too soon after it) is decided when that one is.
-    `draining`: it takes none any more.
+    It owns the known events (by id, and by MQTT delivery), the state of the firing limits, and the account of events.
+    An event is taken when it is synced, or when nothing of it is to be stored. It must never be acknowledged before
+    that, stored twice for one sending, or counted twice. What depends on an event that is not synced yet (its
+    repetition, another one with its id, one that came too soon after it) is decided when that event is. `draining`: it
+    takes no more events.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class EventIntake:
         deliveries: Deliveries | None = None,
         refuse_when_dead_full: bool = False,
     ) -> None:
-        """`dedupe`, `deliveries`: hold what was stored before the start; from now on they are the intake's.
+        """`dedupe`, `deliveries`: filled with what was stored before the start; from now on they belong to the intake.
 
-        `refuse_when_dead_full`: take no event that a rule wants while there is no place for a dead letter.
+        `refuse_when_dead_full`: refuse an event that a rule wants while there is no place for a dead letter.
         """
         self.draining = False
         self.firing_limits = FiringLimits(outbox.firings)
@@ -82,7 +82,7 @@ class EventIntake:
         self._max_event_bytes = max_event_bytes
         self._refuse_when_dead_full = refuse_when_dead_full
         self._account = EventAccount(rules, outbox.events)
-        self._under_way: dict[int, Sequence[Prepared]] = {}  # by `id`; what the outbox has and has not decided
+        self._under_way: dict[int, Sequence[Prepared]] = {}  # by `id`: submitted to the outbox, not decided yet
 
     @property
     def rule_counts(self) -> dict[str, RuleCounts]:
@@ -105,7 +105,7 @@ class EventIntake:
         """Take events, each for itself; see `EventPort.take`."""
         refused: dict[int, RefusedEvent] = {}
         left: Sequence[int] = range(len(drafts))
-        together = len(left)  # how many are tried to be stored in one group
+        together = len(left)  # how many are stored in one group, at most
         while left:
             try:
                 batch = self._prepare_each(drafts, left[:together], refused)
@@ -117,7 +117,7 @@ class EventIntake:
                     self._refuse(batch.conflicts, refused)
                     left = left[together:]
                     continue
-            except RecordTooLarge as exc:  # a segment must hold a group: fewer of them, or this one never
+            except RecordTooLarge as exc:  # a group must fit into a segment: try fewer, or refuse the only one
                 together = len(batch.prepared) // 2
                 if not together:
                     self._refuse([(batch.places[0], exc)], refused)
@@ -129,7 +129,7 @@ class EventIntake:
         return refused
 
     def refuse(self, error: MessageError) -> None:
-        """Count a message of which no draft can be made; see `EventPort`."""
+        """Count a message that cannot be made into a draft; see `EventPort`."""
         self._account.refused(error)
 
     def end_session(self, session: str) -> None:
@@ -140,14 +140,14 @@ class EventIntake:
         """Decide about all of these events.
 
         Raises:
-            MessageError, EventConflict, RecordTooLarge, Draining: one is not taken; nothing is left of the others.
+            MessageError, EventConflict, RecordTooLarge, Draining: one is not taken; none of the others leaves a trace.
         """
         prepared: list[Prepared] = []
         conflicts: list[tuple[int, EventConflict]] = []
         try:
             moment = self._moment()
             for draft in drafts:
-                prepared.append(self._prepare(draft, moment))  # noqa: PERF401  what came before a failure is taken back
+                prepared.append(self._prepare(draft, moment))  # noqa: PERF401  a failure takes back those before it
         except EventConflict as exc:
             conflicts.append((len(prepared), exc))
         except (MessageError, RecordTooLarge):
@@ -160,10 +160,10 @@ class EventIntake:
         return batch
 
     def _prepare_each(self, drafts: Sequence[Draft], places: Sequence[int], refused: dict[int, RefusedEvent]) -> _Batch:
-        """Decide about each of these events; one that is wrong in itself goes to `refused`.
+        """Decide about each of these events; one that is invalid by itself goes to `refused`.
 
         Raises:
-            Draining: none is taken any more.
+            Draining: no event is taken any more.
         """
         prepared: list[Prepared] = []
         conflicts: list[tuple[int, EventConflict]] = []
@@ -186,14 +186,14 @@ class EventIntake:
         """The moment at which events are decided about.
 
         Raises:
-            Draining: none is taken any more.
+            Draining: no event is taken any more.
         """
         if self.draining:
             raise Draining
         return self._clock.moment()
 
     def _prepare(self, draft: Draft, moment: Moment) -> Prepared:
-        """Decide about one event; fills in the draft's id and time. It counts as known until it is taken back.
+        """Decide about one event, and fill in its id and time. It counts as known until it is taken back.
 
         Raises:
             MessageError, EventConflict, RecordTooLarge: it is not taken.
@@ -220,7 +220,7 @@ class EventIntake:
             at = Instant(moment.now_ms, moment.uptime_ms, self._clock.boot)
             decision = decide(self.firing_limits, self._rules, draft, rules, at)
             rules, high = decision.rules, decision.high
-        draft.value = msgspec.UNSET  # many times as large as its text, and nobody asks for it again
+        draft.value = msgspec.UNSET  # many times as large as its text, and not needed again
         if rules and not duplicate:
             stored = self._record(draft, rules, moment, decision)
             if draft.delivery is None:
@@ -229,7 +229,7 @@ class EventIntake:
         return Prepared(draft.id, draft.source, rules, stored, key, digest, high, duplicate, match.errors, decision)
 
     def _came_before(self, draft: Draft, delivery: tuple[str, int], digest: bytes) -> bool:
-        """Whether this very delivery was taken before; then the draft gets that event's id."""
+        """Whether this very delivery was taken before; if so, the draft gets that event's id."""
         known = self._deliveries.event_id(*delivery, digest)
         if known is None:
             return False
@@ -237,10 +237,10 @@ class EventIntake:
         return True
 
     def _record(self, draft: Draft, rules: tuple[str, ...], moment: Moment, decision: FiringDecision | None) -> Record:
-        """What is stored of an event. Each rule that demands it must be able to make a trigger of it.
+        """The record to store for an event. Each rule that demands a trigger must be able to make one of it.
 
         Raises:
-            MessageError: one cannot; names rule and parameter.
+            MessageError: one rule cannot; the error names rule and parameter.
         """
         stored = record(draft, self._agent, rules, moment.now_ms, moment.uptime_ms)
         if not self._rules.demanding:
@@ -282,27 +282,26 @@ class EventIntake:
                 if event.decision.armed:
                     entries.append(Armed(event.source, event.decision.armed))
             if event.high and (event.record is not None or event.decision is not None):
-                log = HIGH  # one log for all of them, so that they are stored whole or not at all, and in order
+                log = HIGH  # one log for the whole group, so that it is stored whole or not at all, and in order
         rests = bool(known or because) and self._rests(known, because, prepared)
         group = Group(log, entries, keys, self._rules.remembered)
         return _Batch(drafts, places, prepared, conflicts, group, rests)
 
     def _rests(self, known: Sequence[bytes], because: Sequence[FiringStep], prepared: Sequence[Prepared]) -> bool:
-        """Whether one of these keys, or of the steps that are not over, is that of an event in another batch."""
+        """Whether one of these keys, or a key of the undecided steps, belongs to an event of another batch."""
         under_way = {event.key for batch in self._under_way.values() for event in batch if event.record is not None}
         own = {step for event in prepared if event.decision is not None for step in event.decision.steps}
         return any(key in under_way for key in known if key) or any(step not in own for step in because)
 
     async def _until_decided(self, batch: _Batch) -> None:
-        """What the batch rests on is stored or refused when this returns; the batch is to be prepared again then."""
+        """Wait until what the batch depends on is stored or refused; the batch must be prepared again then."""
         self._take_back(batch.prepared)
         await self._outbox.barrier()
 
     async def _store(self, batch: _Batch) -> None:
-        """Store what was prepared, all or nothing; synced when it returns.
+        """Store what was prepared, all or nothing; it is synced when this returns.
 
-        It is submitted before anything is waited for, so that groups are stored in the order in which they were
-        prepared.
+        It is submitted before the first `await`, so that groups are stored in the order in which they were prepared.
 
         Raises:
             OutboxError: nothing is stored, and all of it is taken back.
@@ -317,19 +316,19 @@ class EventIntake:
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._under_way[id(prepared)] = prepared
 
-        def told(outcome: int | BaseException) -> None:
+        def decided(outcome: int | BaseException) -> None:
             del self._under_way[id(prepared)]
-            if isinstance(outcome, BaseException):  # it decides about the keys even if the caller is gone by then
+            if isinstance(outcome, BaseException):  # handled here: the caller may have been cancelled by then
                 self._take_back(prepared)
             else:
                 self._stored(batch)
             pass_on(waiter, outcome)
 
-        self._outbox.submit(group, told)
+        self._outbox.submit(group, decided)
         await waiter
 
     def _stored(self, batch: _Batch) -> None:
-        """A batch is stored: it counts for the rules, and what comes again is known."""
+        """Note that a batch is stored: count it for the rules, and remember its deliveries and firings."""
         self._account.stored(batch.prepared)
         for place, event in zip(batch.places, batch.prepared, strict=True):
             delivery = batch.drafts[place].delivery
@@ -356,7 +355,7 @@ class EventIntake:
         errors: Sequence[tuple[int, MessageError | EventConflict | RecordTooLarge]],
         refused: dict[int, RefusedEvent],
     ) -> None:
-        """These events, by their places, are refused for good."""
+        """Count these events, given by their indexes, as refused for good."""
         for place, error in errors:
             self._account.refused(error)
             refused[place] = RefusedEvent(error)

@@ -1,4 +1,4 @@
-"""Leased triggers: they wait, from both priorities and in order, until they can be in flight."""
+"""Leased triggers: they wait, in order and from both priorities, until there is a place in flight."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from edgeagent.errors import StorageFailed
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Leased
 
-# When both logs have triggers, every so many-th comes from `normal`, so that `high` overtakes without starving it.
+# When both logs have triggers, one in this many comes from `normal`, so that `high` overtakes without starving it.
 _NORMAL_SHARE = 8
-# While the disk cannot be read it is tried this often.
+# While the disk cannot be read, it is tried again this often.
 _UNREADABLE_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ class Leases:
     """The triggers that are leased from the outbox and not in flight yet.
 
     Owns the order in which they are taken: windows first, then `high` before `normal` without starving it. Promises
-    that a log which cannot be read holds up no other one, and is tried again. Must never drop one: what is leased is
-    taken, or put back and taken again.
+    that a log which cannot be read holds up no other one, and is tried again. Must never drop a trigger: a leased one
+    is taken, or put back and taken again.
 
     Attributes:
-        more_to_send: the hook that is called when there may be something to take that was not there, or not readable,
+        more_to_send: the hook that is called when there may be triggers to take that were missing or unreadable
             before. The composition root connects it with `Sender.look_soon`.
     """
 
@@ -40,21 +40,21 @@ class Leases:
         self._taken = 0
 
     def changed(self) -> None:
-        """The outbox has new triggers."""
+        """Note that the outbox has new triggers."""
         self._look_again(EVENT_LOGS)
 
     def closed(self) -> None:
-        """The outbox has windows that closed."""
+        """Note that the outbox has windows that closed."""
         self._look_again([WINDOWS])
 
     def put_back(self, members: Sequence[Leased]) -> None:
-        """These triggers, of one rule, are to be taken once more, in their order and before the others."""
+        """Put back triggers of one rule: they are taken once more, in their order and before the others."""
         for leased in reversed(members):
             self._leased[leased.log].appendleft(leased)
         self.more_to_send()
 
     def unreadable(self, error: StorageFailed) -> None:
-        """The disk refused to be read: logged once, and tried again."""
+        """Note that the disk refused a read: it is logged once, and tried again."""
         if not self._unreadable:
             _log.warning("cannot read the outbox, trying again: %s", error, extra={"event": "outbox_unreadable"})
         self._unreadable = True
@@ -66,7 +66,7 @@ class Leases:
         return any(not leased and not self._empty[name] for name, leased in self._leased.items())
 
     async def read(self) -> None:
-        """Lease from the disk where nothing is left."""
+        """Lease from the disk, for each log of which nothing is left in memory."""
         for name, leased in self._leased.items():
             if leased or self._empty[name]:
                 continue
@@ -80,7 +80,7 @@ class Leases:
                 self._empty[name] = False
 
     def take(self, most: int) -> list[Leased]:
-        """The next triggers to send, at most so many; empty when none is leased, and none was just committed."""
+        """The next triggers to send, at most `most`; empty if nothing is leased and nothing was just committed."""
         for name in EVENT_LOGS:
             leased = self._leased[name]
             if leased or self._empty[name]:
@@ -90,15 +90,15 @@ class Leases:
                 leased.extend(newest)
                 self._empty[name] = not newest
         windows, high, normal = self._leased.values()
-        if windows:  # what is in them was accepted before
+        if windows:  # their events were accepted earlier
             return [windows.popleft() for _ in range(min(most, len(windows)))]
         if not high:
             return [normal.popleft() for _ in range(min(most, len(normal)))]
         taken: list[Leased] = []
         while len(taken) < most and (high or normal):
             self._taken += 1
-            turn = normal if normal and (not high or self._taken % _NORMAL_SHARE == 0) else high
-            taken.append(turn.popleft())
+            log = normal if normal and (not high or self._taken % _NORMAL_SHARE == 0) else high
+            taken.append(log.popleft())
         return taken
 
     def _look_again(self, names: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""How old an event is, and how long its trigger may still be sent: `ttl` of its rule, and `outbox.max_age`."""
+"""How old an event is, and how long its trigger may still be sent: the rule's `ttl`, and `outbox.max_age`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from edgeagent.rules.ruleset import Rule
 
 
 class Lifetime(NamedTuple):
-    """How long triggers may be sent. `boot`: the present boot of this machine, to which uptimes belong."""
+    """How long triggers may be sent. `boot`: the machine's present boot, to which uptimes belong."""
 
     max_age_s: float
     boot: bytes
 
     def left_s(self, leased: Leased, rule: Rule, moment: Moment) -> float:
-        """How long this one may still be sent; not at all from 0 on."""
+        """How many seconds this trigger may still be sent; it has expired at 0 or less."""
         return min(rule.ttl_s, self.max_age_s) - age_s(leased, self.boot, moment)
 
 
 def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:
-    """How long ago the event was accepted, at least: the time switched off counts where both clocks were right."""
+    """How long ago the event was accepted, at least; time switched off counts if both clocks were right."""
     record = leased.record
-    if leased.boot == boot:  # nearly always, and then one clock says all that `elapsed` would
+    if leased.boot == boot:  # nearly always true, and then one clock gives the same as `elapsed`
         age_ms = moment.uptime_ms - record.uptime_ms
         return age_ms / 1000 if age_ms > 0 else 0.0
     accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)

@@ -1,7 +1,7 @@
 """The local broker: device messages become events, and reports go back (contract sections 2 and 6).
 
-A message is acknowledged to the broker when its event is synced, or when it can be no event; in order. While the
-outbox refuses, messages are held unacknowledged, so that the broker stops at its receive maximum, and taken up in
+A message is acknowledged to the broker, in order, when its event is synced, or when it cannot be an event. While the
+outbox refuses, messages are held unacknowledged, so that the broker stops at its receive maximum; they are taken up in
 order when there is room again.
 """
 
@@ -26,11 +26,11 @@ from edgeagent.ports.link import Ack, Link, Message
 
 # While the outbox refuses, the held messages are offered again this often.
 _HELD_RETRY_S = 1.0
-# One group commit's worth: enough to fill a sync, little enough to answer soon.
+# The size of one group commit: enough to fill a sync, few enough to answer soon.
 _BATCH_MESSAGES = 128
 _BATCH_BYTES = 1 << 20
-# Under load, which is when the last commit had so many, a commit waits for what so many turns of the loop bring: with
-# `python -m benchmarks path` that is 4 % more events a second and 6 % less processor time.
+# Under load, when the last commit had this many, a commit first waits for what this many turns of the loop bring: with
+# `python -m benchmarks path` that gives 4 % more events a second and takes 6 % less processor time.
 _LOADED_MESSAGES = 8
 _PATIENT_TURNS = 4
 
@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 class LocalCounts(msgspec.Struct):
-    """Since the agent started, in messages. `own`: dropped, because edgeagent itself had published them."""
+    """Messages since the agent started. `own`: dropped, because edgeagent itself had published them."""
 
     received: int = 0
     ignored: int = 0
@@ -52,7 +52,7 @@ class LocalBroker:
 
     It owns the messages that are not acknowledged yet. It acknowledges none before its event is synced or refused for
     good, and offers none of a connection that has ended: the broker delivers those again. `run` takes messages up;
-    reports are the relay's. `held`: why messages wait, empty while they do not.
+    the relay sends the reports. `held`: why messages wait, empty while they do not.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class LocalBroker:
         topics: EventTopics,
         events: EventPort,
         relay: LocalRelay,
-        told: ConnectionNotices,
+        notices: ConnectionNotices,
         session: LocalSession,
     ) -> None:
         self.counts = LocalCounts()
@@ -68,7 +68,7 @@ class LocalBroker:
         self._topics = topics
         self._events = events
         self._relay = relay
-        self._told = told
+        self._notices = notices
         self._session = session
         self._session_lost = False
         self._link: Link | None = None
@@ -77,14 +77,14 @@ class LocalBroker:
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """Connected; see `LinkOwner`."""
-        self._told.up()
+        self._notices.up()
         self._link = link
         self._session_lost = self._session_lost or not session_present
         self._relay.up(link)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected; what was not acknowledged comes again. See `LinkOwner`."""
-        self._told.down(error)
+        self._notices.down(error)
         self._link = None
         self._inbox.clear()
         self._relay.down()
@@ -118,13 +118,16 @@ class LocalBroker:
                 await self._take(batch)
 
     async def _let_come(self) -> None:
-        """Let more messages come in before the next commit, since each commit costs as much as several events."""
+        """Let more messages arrive before the next commit, because a commit costs as much as several events."""
         for _ in range(_PATIENT_TURNS):
             if len(self._inbox) < _BATCH_MESSAGES:
                 await asyncio.sleep(0)
 
     async def _begin_session(self) -> bool:
-        """The packet ids began anew: tell what comes from now on from what came before. False if the disk refuses."""
+        """Start a session whose packet ids begin anew, so that its deliveries differ from earlier ones.
+
+        Returns False if the disk refuses.
+        """
         self._session_lost = False  # it may be lost again while we wait
         ended = self._session.token
         try:
@@ -137,7 +140,7 @@ class LocalBroker:
         return True
 
     def _hold(self, error: EdgeAgentError) -> None:
-        """Messages stay unacknowledged; it is told once."""
+        """Keep messages unacknowledged, and log that once."""
         if not self.held:
             _log.warning("local messages are held: %s", error, extra={"event": "local_held"})
         self.held = str(error)
@@ -183,7 +186,7 @@ class LocalBroker:
         return later
 
     def _draft(self, message: Message) -> Draft | None:
-        """The message as an event; None when it is none (then it is counted, told, and acknowledged)."""
+        """The message as an event, or None if it cannot be one; then it is counted, logged and acknowledged."""
         try:
             route = self._topics.route(message.topic)
             if route is None or message.retain:
@@ -203,7 +206,7 @@ class LocalBroker:
         return draft
 
     def _drop_own(self, message: Message, route: EventRoute) -> None:
-        """A message of edgeagent itself is no event: its trigger would come back as the next one, for ever."""
+        """Drop a message of edgeagent itself: as an event its trigger would come back as the next event, for ever."""
         self.counts.own += 1
         if self.counts.own == 1:
             _log.error(
@@ -216,7 +219,7 @@ class LocalBroker:
             )
 
     def _refuse(self, message: Message, error: EdgeAgentError) -> None:
-        """The message can be no event, or the intake refused it for good."""
+        """Count and log a message that cannot be an event, or that the intake refused for good."""
         self.counts.malformed += 1
         _log.error(
             "the message on %s is not taken: %s",

@@ -1,4 +1,4 @@
-"""The name of the MQTT session at the local broker, kept across restarts (contract section 2, DUP)."""
+"""The token of the MQTT session at the local broker, kept across restarts (contract section 2, DUP)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TOKEN_BYTES = 4
 
 
 class LocalSession:
-    """Tells deliveries of the present MQTT session from those of earlier ones, whose packet ids mean nothing any more.
+    """Distinguishes deliveries of the present MQTT session from those of earlier ones, whose packet ids are void.
 
     It owns the file `local-session` in the state directory. `token`: empty until there was a session.
     """
@@ -21,17 +21,17 @@ class LocalSession:
         """Read the file.
 
         Raises:
-            StorageFailed: it is there and cannot be read.
+            StorageFailed: the file exists and cannot be read.
         """
         self._filesystem = filesystem
         self._path = directory / "local-session"
         self.token = filesystem.read(self._path).decode("ascii", "replace") if filesystem.exists(self._path) else ""
 
     async def renew(self) -> None:
-        """A new session has begun: it has another token from now on, synced.
+        """Give a session that has just begun a new token, synced.
 
         Raises:
-            StorageFailed: the token is the one that it was.
+            StorageFailed: the token stays as it was.
         """
         token = secrets.token_hex(_TOKEN_BYTES)
         await asyncio.to_thread(self._filesystem.replace, self._path, token.encode())

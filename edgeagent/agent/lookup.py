@@ -1,8 +1,8 @@
-"""Finds triggers in the outbox, for devices that ask: a backlog may be long, so one search runs at a time.
+"""Finds triggers in the outbox for devices that ask. A backlog may be long, so one search runs at a time.
 
-A correlation id is a hash: it does not say where its trigger is. Ids that were read once are kept in a sieve of fixed
-size, so that asking for an id that no trigger has costs reading what was stored since the last search, not everything.
-The first search after a start reads everything; those that come meanwhile wait for it and share what it read.
+A correlation id is a hash: it does not tell where its trigger is. Ids that were read once are kept in a sieve of fixed
+size, so a question about an unknown id costs only reading what was stored since the last search. The first search after
+a start reads everything; those that arrive meanwhile wait for it and share its result.
 """
 
 from __future__ import annotations
@@ -19,25 +19,28 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, PARKED, WINDOWS, Leased
 from edgeagent.outbox.search import walk
 
-# Logs of triggers that may never have been published, so that the ledger does not know them. (A parked trigger may be
-# one that nobody subscribed to.) They stand in the order in which triggers move from one to the next, so that a trigger
-# which moves during a search is found where it went.
+# The logs of triggers that may never have been published, and so may be unknown to the ledger. (A parked trigger may be
+# one that nobody subscribed to.) They are in the order in which triggers move from one to the next, so that a trigger
+# which moves during a search is found in its new log.
 BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS, PARKED)
-# How many triggers that were found are found again without reading the log before them.
+# How many found triggers are remembered, so that they are found again without reading their log up to them.
 _MAX_PLACES = 1000
 
 T = TypeVar("T")
 
 
 class TriggerLookup:
-    """Searches of the logs in `BUFFERED_LOGS`, beside the outbox's work; it changes nothing there."""
+    """Searches the logs in `BUFFERED_LOGS` beside the outbox's work.
+
+    Owns the sieve of the ids that were read. Promises to find a trigger that waits there. Must never change a log.
+    """
 
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self._one_at_a_time = asyncio.Lock()
         self._sieve: Sieve | None = None
-        self._pending = 0  # how many triggers waited when the sieve was filled
-        self._next_seqs: dict[str, int] = {}  # of each log, below which seq everything is in the sieve
+        self._pending = 0  # how many triggers were waiting when the sieve was filled
+        self._next_seqs: dict[str, int] = {}  # for each log: every lower seq is in the sieve
         self._places: OrderedDict[str, tuple[str, int]] = OrderedDict()
 
     async def trigger(self, correlation_id: str) -> Leased | None:
@@ -62,7 +65,7 @@ class TriggerLookup:
             return found
 
     async def search(self, logs: Sequence[str], pick: Callable[[Leased], T | None], limit: int) -> list[T]:
-        """The last `limit` triggers of each log that `pick` does not turn into None, as what it makes of them.
+        """The last `limit` triggers of each log for which `pick` returns a value, as those values.
 
         Reads the logs from end to end.
 
@@ -89,9 +92,9 @@ class TriggerLookup:
         return None
 
     async def _filled(self) -> Sieve:
-        """The sieve, once it holds the ids of everything that was stored until now."""
+        """The sieve, once it holds the ids of everything stored until now."""
         sieve = self._sieve
-        if sieve is None or sieve.count > max(ROOMY, 2 * self._pending):  # mostly of triggers that are gone
+        if sieve is None or sieve.count > max(ROOMY, 2 * self._pending):  # most of these triggers are gone
             sieve, self._sieve, self._next_seqs = Sieve(), None, {}
         for log in BUFFERED_LOGS:
             async for part in walk(self._outbox, log, self._next_seqs.get(log, 0)):

@@ -1,4 +1,4 @@
-"""What the ledger is told of triggers in flight: how each life begins, and how it ends without an answer."""
+"""The ledger notes of triggers in flight: how each life begins, and how it ends without an answer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from edgeagent.wire.messages import Report, State
 
 
 class LedgerNotes:
-    """What the ledger is told of triggers without an answer of the engine.
+    """Writes to the ledger what happens to triggers without an answer of the engine.
 
-    Owns no state. Promises that of a rule that is not followed (`track = false`) nothing is written, and that what the
-    ledger knows already is carried on, never begun anew. Must never end a trigger: it writes down what others decided.
+    Owns no state. Promises to write nothing about a rule that is not followed (`track = false`), and to continue a life
+    that the ledger knows already instead of beginning it again. Must never end a trigger: it records what others
+    decide.
     """
 
     def __init__(self, ledger: Ledger, rules: RuleSet, clock: Clock, chores: Chores, *, ends_published: bool) -> None:
-        """`ends_published`: with settle = "broker" nothing comes after `published`."""
+        """`ends_published`: with settle = "broker" a published trigger is final."""
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
@@ -30,23 +31,23 @@ class LedgerNotes:
         self._ends_published = ends_published
 
     def tracks(self, name: str) -> bool:
-        """Whether the ledger follows a rule's triggers. A rule that is gone is followed to its end."""
+        """Whether the ledger follows a rule's triggers. The triggers of a removed rule are followed to their end."""
         rule = self._rules.get(name)
         return rule is None or rule.track
 
     def begun(self, entry: TriggerInFlight | None, state: State = State.PUBLISHED, error: str = "") -> Life | None:
-        """A life that begins with this state; None for a trigger that is not out, or not followed."""
+        """A new life in this state; None if the trigger is not in flight, or not followed."""
         if entry is None or not self.tracks(entry.item.rule):
             return None
         return self._life(entry.item, entry.correlation_id, state, error)
 
     def published(self, entry: TriggerInFlight) -> None:
-        """The broker took one that is followed (`tracks`)."""
+        """Note that the broker took a trigger that is followed (`tracks`)."""
         life = self.begun(entry)
         if life is None:
             return
         if entry.attempt == 1:
-            self._ledger.begin(life)  # never sent before: nobody else knows of it
+            self._ledger.begin(life)  # it was never sent before, so nothing else has written about it
             return
         at = self._clock.now()
 
@@ -58,7 +59,7 @@ class LedgerNotes:
         self._chores.leave(carry_on)
 
     async def merged(self, leased: Leased, into: str) -> None:
-        """A trigger ended in another one, with this correlation id."""
+        """Note that a trigger ended in another one, which has the correlation id `into`."""
         rule = self._rules.get(leased.rule)
         if rule is not None and not rule.track:
             return
@@ -70,7 +71,7 @@ class LedgerNotes:
         await self._ledger.change(correlation, merge)
 
     async def ended(self, entry: TriggerInFlight, state: State, reason: str) -> None:
-        """It was given up, with the reason."""
+        """Note that a trigger was given up, with the reason."""
         begun = self.begun(entry, state, reason)
         if begun is None:
             return
@@ -98,6 +99,6 @@ class LedgerNotes:
 
 
 def correlation_of(leased: Leased) -> str:
-    """A leased trigger's correlation id."""
+    """The correlation id of a leased trigger."""
     record = leased.record
     return correlation_id(record.agent, record.source, record.id, leased.rule)

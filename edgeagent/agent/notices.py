@@ -1,4 +1,4 @@
-"""What the operator is told of connections, and of triggers that do not go their way."""
+"""Log lines for the operator about connections, and about triggers that do not go through."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _log = logging.getLogger(__name__)
 
 
 class ConnectionNotices:
-    """What the operator is told of a connection: its ups and downs, once each, not at every attempt.
+    """Logs the ups and downs of a connection, each once and not at every attempt.
 
-    Owns what was wrong last, for the statistics. Must never tell the same error twice in a row.
+    Owns the last error, for the statistics. Must never log the same error twice in a row.
     """
 
     def __init__(self, name: str, addresses: Sequence[str], consequence: str) -> None:
-        """`consequence`: what a lost connection means, in a few words."""
+        """`consequence`: what a lost connection means to the operator, in a few words."""
         self._connected = False
         self._error = ""
         self._name = name
@@ -28,12 +28,12 @@ class ConnectionNotices:
         self._consequence = consequence
 
     def up(self) -> None:
-        """It is there."""
+        """Log that the connection is up."""
         self._connected, self._error = True, ""
         _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
 
     def down(self, error: UplinkError) -> None:
-        """It ended, or an attempt failed."""
+        """Log that the connection ended, or that an attempt failed, unless that was logged already."""
         is_known = str(error) == self._error
         self._connected, self._error = False, str(error)
         if is_known:
@@ -48,12 +48,12 @@ class ConnectionNotices:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Whether it is there, and what was wrong last, ready for JSON."""
+        """Whether the connection is up, and the last error, ready for JSON."""
         return {"address": self._address, "connected": self._connected, "error": self._error}
 
 
 def suspected(entry: TriggerInFlight, delay_s: float) -> None:
-    """Connections end over it."""
+    """Log that connections seem to end because of this trigger."""
     _log.warning(
         "the connection ended again when only trigger %s was out: others go first, it is sent again in %.0f s",
         entry.correlation_id,
@@ -63,7 +63,7 @@ def suspected(entry: TriggerInFlight, delay_s: float) -> None:
 
 
 def refused(entry: TriggerInFlight, error: PublishRefused, code: int, delay_s: float) -> None:
-    """The broker does not take it now."""
+    """Log that the broker does not take a trigger now."""
     _log.warning(
         "%s; trigger %s is sent again in %.0f s",
         error,
@@ -74,16 +74,16 @@ def refused(entry: TriggerInFlight, error: PublishRefused, code: int, delay_s: f
 
 
 def topic_learned(topic: str) -> None:
-    """The dispatcher binds this agent to its own topic."""
+    """Log that the dispatcher binds this agent to its own topic."""
     _log.info(
-        "the dispatcher asks for triggers on %s: they go there from now on",
+        "the dispatcher asks for triggers on %s: they are published there from now on",
         topic,
         extra={"event": "trigger_topic_learned", "topic": topic},
     )
 
 
 def topic_refused(entry: TriggerInFlight, error: PublishRefused, topic: str) -> None:
-    """The broker does not take triggers on the topic that was learned."""
+    """Log that the broker does not take triggers on the topic that was learned."""
     _log.warning(
         "%s on %s, where the dispatcher asks for this gateway's triggers: allow it in the broker's access list; "
         "meanwhile they go to %s again, and wait",
@@ -95,7 +95,7 @@ def topic_refused(entry: TriggerInFlight, error: PublishRefused, topic: str) -> 
 
 
 def expired(entry: TriggerInFlight) -> None:
-    """It is too old."""
+    """Log that a trigger is too old to be sent."""
     leased = entry.item
     _log.error(
         "trigger %s of %s expired: older than its ttl (log %s, seq %d)",
@@ -108,7 +108,7 @@ def expired(entry: TriggerInFlight) -> None:
 
 
 def buried(entry: TriggerInFlight, reason: str, code: int) -> None:
-    """It is a dead letter."""
+    """Log that a trigger has become a dead letter."""
     _log.error(
         "trigger %s of %s is a dead letter: %s (see `edgeagent dead ls`)",
         entry.correlation_id,
@@ -119,7 +119,7 @@ def buried(entry: TriggerInFlight, reason: str, code: int) -> None:
 
 
 def not_buried(entry: TriggerInFlight, error: OutboxError) -> None:
-    """It ought to be a dead letter, and the disk is against it."""
+    """Log that a trigger cannot become a dead letter, because the disk refuses."""
     _log.warning(
         "trigger %s stays in the outbox, its dead letter cannot be written: %s",
         entry.correlation_id,
@@ -129,7 +129,7 @@ def not_buried(entry: TriggerInFlight, error: OutboxError) -> None:
 
 
 def no_place(entry: TriggerInFlight, reason: str, error: DeadLettersFull, *, loud: bool) -> None:
-    """It ought to be a dead letter, and there are as many as are kept. `loud`: somebody must act."""
+    """Log that a final trigger finds no place among the dead letters. `loud`: as an ERROR, somebody must act."""
     _log.log(
         logging.ERROR if loud else logging.INFO,
         "trigger %s of %s is final (%s), and parked: %s",
@@ -142,7 +142,7 @@ def no_place(entry: TriggerInFlight, reason: str, error: DeadLettersFull, *, lou
 
 
 def parked(entry: TriggerInFlight) -> None:
-    """Nobody answered it."""
+    """Log that a trigger is parked because it got no answer."""
     _log.warning(
         "trigger %s of %s is parked after %d tries: it is tried again from time to time until its ttl",
         entry.correlation_id,
@@ -153,5 +153,5 @@ def parked(entry: TriggerInFlight) -> None:
 
 
 def not_parked(error: OutboxError) -> None:
-    """It ought to be parked, and the disk is against it."""
+    """Log that a trigger cannot be parked, because the disk refuses."""
     _log.warning("a trigger cannot be parked: %s", error, extra={"event": "park_failed"})

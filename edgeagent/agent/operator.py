@@ -1,7 +1,7 @@
-"""What the operator of a machine does with an outbox, once, for a running agent and for a stopped one.
+"""The operator's calls on an outbox, implemented once for a running agent and for a stopped one.
 
-Blocking, over the store: a running agent calls it on the disk thread (`agent/operator_service.py`), the commands on a
-stopped agent's directory call it directly (`agent/stopped.py`).
+They block, and work on the store: a running agent calls them on the disk thread (`agent/operator_service.py`), and the
+commands call them directly on a stopped agent's directory (`agent/stopped.py`).
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ from edgeagent.ports.operator import (
 )
 from edgeagent.ports.verification import Overview, VerifiedPart
 
-# A search returns so many; somebody who means one trigger must then give more of its id.
+# A search returns at most this many; a person who means one trigger must then give more of its id.
 _MAX_FOUND = 10
 
 T = TypeVar("T")
 
 
 class Operator:
-    """The calls of `ports/operator.py`, each a method of its name, on a store that somebody else opens and closes.
+    """The calls of `ports/operator.py`, each a method of its name, on a store that the caller opens and closes.
 
     What a call changes is synced when it returns; a store that would not keep the change (`must_keep`) refuses it. A
-    method that reads whole logs works in steps (`outbox/steps.py`), so that it never holds up a running agent's commits
+    method that reads whole logs works in steps (`outbox/steps.py`), so that it never delays a running agent's commits
     for long. Nothing here may depend on whether an agent runs.
     """
 
@@ -71,7 +71,7 @@ class Operator:
         """The steps of a call.
 
         Raises:
-            NotFound, MessageError, OutboxError: the call does.
+            NotFound, MessageError, OutboxError: as the call does.
         """
         result = getattr(self, call.name)(arguments)
         if isinstance(result, Generator):
@@ -87,7 +87,7 @@ class Operator:
         """One dead letter.
 
         Raises:
-            NotFound: there is none with this correlation id.
+            NotFound: no dead letter has this correlation id.
         """
         found = yield from self._dead([asked.correlation_id], limit=1)
         if not found:
@@ -95,10 +95,10 @@ class Operator:
         return _dead_letter(found[0])
 
     def replay(self, asked: NamedTriggers) -> Steps[DeadReplayed]:
-        """Put dead letters back among the triggers, each synced there before it is released here.
+        """Put dead letters back among the triggers; each is synced there before it is released from the dead letters.
 
         Raises:
-            OutboxFull, StorageFailed: some of them are where they were.
+            OutboxFull, StorageFailed: some of them are still dead letters.
         """
         found = yield from self._dead(asked.correlation_ids)
         for leased in found:
@@ -107,10 +107,10 @@ class Operator:
         return DeadReplayed(list(map(correlation_of, found)))
 
     def discard(self, asked: NamedTriggers) -> Steps[DeadDiscarded]:
-        """Let go of dead letters for good; a checkpoint keeps that before it returns.
+        """Discard dead letters for good; a checkpoint records that before this returns.
 
         Raises:
-            StorageFailed: they may be there again after a restart.
+            StorageFailed: they may be back after a restart.
         """
         must_keep(self._store)
         found = yield from self._dead(asked.correlation_ids)
@@ -124,37 +124,37 @@ class Operator:
         return waiting_page(self._store, asked.log, asked.seq, asked.limit)
 
     def find(self, asked: FindQuery) -> Steps[FoundTriggers]:
-        """Triggers in any log that a person may mean, at most `_MAX_FOUND`."""
+        """Triggers in any log that match what a person gave of an id, at most `_MAX_FOUND`."""
         found: list[Leased] = []
         for log in LOGS:
             left = _MAX_FOUND - len(found)
             found += yield from self._collected(log, lambda one: one if _is_meant(one, asked.id) else None, left)
-        yield NextStep.ALONE  # only then is it known what was handed out
+        yield NextStep.ALONE  # what was handed out is known only when nothing else runs
         return FoundTriggers([waiting(each, self._store.leased_seq(each.log)) for each in found])
 
     def release_exported(self, asked: ExportedRanges) -> ExportReleased:
-        """Release what an export file holds, but what was handed out to be sent meanwhile."""
+        """Release the triggers that an export file holds, except those handed out to be sent meanwhile."""
         return ExportReleased(release_exported(self._store, asked.ranges))
 
     def take_in(self, part: ImportPart) -> Imported:
-        """Take in triggers of an export file.
+        """Store triggers of an export file.
 
         Raises:
             MessageError, RecordTooLarge: one of them can never be stored.
-            OutboxFull, StorageFailed: try again later; what is stored by then is recognised.
+            OutboxFull, StorageFailed: try again later; those that are stored by then are recognised.
         """
         return take_in(self._store, part.digest, part.number, part.triggers, self._now_ms())
 
     def overview(self, _: NoArguments) -> Overview:
-        """What is known of the outbox on disk before its logs are read."""
+        """What is known of the outbox on disk without reading its logs."""
         return overview(self._store, self._filesystem, self._directory)
 
     def verify(self, asked: LogPlace) -> VerifiedPart:
-        """Read a part of a log."""
+        """Read and check a part of a log."""
         return verify_part(self._store, asked.log, asked.seq)
 
     def recorded(self, asked: EventPlace) -> RecordedPage:
-        """Events that are still in a log of events, oldest first, whatever became of them."""
+        """Events that are still in a log of events, oldest first, whatever happened to them."""
         return recorded_page(self._store, asked.log, asked.seq)
 
     def _dead(self, correlation_ids: Sequence[str], limit: int | None = None) -> Steps[list[Leased]]:
@@ -162,7 +162,7 @@ class Operator:
         return self._collected(DEAD, lambda one: one if correlation_of(one) in wanted else None, limit)
 
     def _collected(self, log: str, pick: Callable[[Leased], T | None], limit: int | None = None) -> Steps[list[T]]:
-        """Of a log's triggers that are not released the first `limit` that are picked, as what `pick` makes of them."""
+        """The first `limit` values that `pick` returns for a log's unreleased triggers."""
         found: list[T] = []
         with closing(self._store.peek(log)) as parts:
             while (limit is None or len(found) < limit) and (part := next(parts, None)) is not None:

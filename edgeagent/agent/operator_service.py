@@ -1,6 +1,6 @@
-"""The operator's calls on a running agent: those of `Operator` on the disk thread, and what only a running agent does.
+"""The operator's calls on a running agent: those of `Operator`, on the disk thread, and those of the agent itself.
 
-Whatever a running agent adds to a call stands here: it refuses an import while it stops, wakes the sender, and logs
+Everything that a running agent adds to a call is here: it refuses an import while it stops, wakes the sender, and logs
 what an operator took away.
 """
 
@@ -28,10 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class OperatorService:
-    """`OperatorPort` of a running agent.
+    """The `OperatorPort` of a running agent.
 
-    Calls that change the outbox go one after the other; commits and sending go on between their steps. A call that
-    needs the running agent is a coroutine of this class, of the call's name; every other one is `Operator`'s.
+    Owns the order of calls. Promises that calls which change the outbox run one after the other, while commits and
+    sending continue between their steps. A call that needs the running agent is a coroutine of this class, named like
+    the call; every other one is a method of `Operator`. Must never block the event loop.
     """
 
     def __init__(
@@ -44,9 +45,9 @@ class OperatorService:
         is_draining: Callable[[], bool],
         reload: Callable[[], Awaitable[Reloaded]],
     ) -> None:
-        """`directory`: the outbox's. `now_ms`: the wall clock. `wake`: tells the sender that triggers may have come.
+        """`directory`: the outbox's. `now_ms`: the wall clock. `wake`: is called when new triggers may have come.
 
-        `is_draining`: whether the agent stops. `reload`: reads the configuration again; see `OperatorPort`.
+        `is_draining`: whether the agent is stopping. `reload`: reads the configuration again; see `OperatorPort`.
         """
         self._outbox = outbox
         self._directory = directory
@@ -57,7 +58,7 @@ class OperatorService:
         self._one_change = asyncio.Lock()
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
-        """Do what a call says; see `OperatorPort`."""
+        """Perform a call; see `OperatorPort`."""
         if (own := getattr(self, call.name, None)) is not None:
             result: R = await own(arguments)
             return result
@@ -67,11 +68,11 @@ class OperatorService:
             if call.name == TAKE_IN.name and self._is_draining():
                 raise Draining
             result = await self._on_disk(call, arguments)
-        _tell(result)
+        _log_removal(result)
         return result
 
     async def reload(self, _: NoArguments) -> Reloaded:
-        """Take the configuration's rules over; see `OperatorPort`."""
+        """Load the rules of the configuration again; see `OperatorPort`."""
         return await self._reload()
 
     async def _on_disk(self, call: Call[A, R], arguments: A) -> R:
@@ -85,7 +86,7 @@ class OperatorService:
                 try:
                     needs = await lent(work.step)
                 finally:
-                    if call.changes:  # what failed may have been done in part
+                    if call.changes:  # even if it failed, a part may have been done
                         self._wake()
         except BaseException:
             await self._outbox.beside(work.give_up)
@@ -94,7 +95,7 @@ class OperatorService:
 
 
 class _Work(Generic[R]):
-    """Steps on the disk thread. `results`: one, when they have ended."""
+    """The steps of one call, done on the disk thread. `results`: the result, when the steps have ended."""
 
     def __init__(self, begin: Callable[[Store], Steps[R]]) -> None:
         self._begin = begin
@@ -102,7 +103,7 @@ class _Work(Generic[R]):
         self.results: list[R] = []
 
     def step(self, store: Store) -> NextStep | None:
-        """Do the next step; returns what the one behind it needs, None when there is none."""
+        """Do the next step; returns what the step after it needs, None if there is none."""
         if self._steps is None:
             self._steps = self._begin(store)
         try:
@@ -112,13 +113,13 @@ class _Work(Generic[R]):
             return None
 
     def give_up(self, _: Store) -> None:
-        """Let go of what the steps have open."""
+        """Close what the steps have open."""
         if self._steps is not None:
             self._steps.close()
 
 
-def _tell(result: msgspec.Struct) -> None:
-    """Log what an operator took away: nobody else would know later where it went."""
+def _log_removal(result: msgspec.Struct) -> None:
+    """Log what an operator took away, so that it can be found out later where it went."""
     if isinstance(result, DeadDiscarded) and result.discarded:
         _log.warning(
             "an operator discarded %s: %s",
@@ -128,7 +129,7 @@ def _tell(result: msgspec.Struct) -> None:
         )
     if isinstance(result, ExportReleased):
         _log.warning(
-            "an operator exported %s: whoever imports the file sends them",
+            "an operator exported %s: they are sent by the agent that imports the file",
             counted(result.released, "trigger"),
             extra={"event": "outbox_exported", "count": result.released},
         )

@@ -1,4 +1,4 @@
-"""An event between the decision what to store of it and the moment in which that is synced."""
+"""An event between the decision about what to store of it and the moment when that is synced."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from edgeagent.rules.firing_decisions import FiringDecision
 class Prepared(msgspec.Struct, frozen=True, gc=False):
     """An event on its way to the outbox.
 
-    `rules`: those of which it has a trigger. `record`: None when nothing is to be stored. `key`: empty when the event
-    has no id of its own to be recognised by. `undecided`: the rules whose filters cannot be decided on it, and why.
-    `decision`: None when no rule that goes by its last firing was asked.
+    `rules`: those that make a trigger of it. `record`: None when nothing is to be stored. `key`: empty when the event
+    has no id of its own. `undecided`: the rules whose filters cannot be decided for it, and why. `decision`: None when
+    no rule with firing limits matched.
     """
 
     event_id: str

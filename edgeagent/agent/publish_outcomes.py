@@ -1,7 +1,7 @@
-"""The broker's acknowledgements of triggers, and what follows from each.
+"""Handles the broker's acknowledgements of triggers.
 
-Taken: it waits for the engine's answer, or is settled. Nobody subscribes: it rests. Refused: it rests, goes back to the
-topic that is configured, or becomes a dead letter when the broker would refuse it again.
+A trigger that was taken waits for the engine's answer, or is settled. One that nobody subscribes to rests. One that was
+refused rests, goes back to the configured topic, or becomes a dead letter if the broker would refuse it again.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.trouble import Trouble
 from edgeagent.ports.link import TAKEN, Ack, PublishRefused
 
-# The operator hears this often, not for each trigger, that nobody subscribes.
+# That nobody subscribes is logged this often, not for each trigger.
 _REPEATED_AFTER_S = 600.0
 
 _log = logging.getLogger(__name__)
 
 
 class PublishOutcomes:
-    """What the broker's acknowledgements mean for triggers in flight.
+    """Applies the broker's acknowledgements to triggers in flight.
 
-    Owns whether the operator knows that nobody subscribes. Promises that each acknowledgement of a trigger in flight is
+    Owns whether it is logged that nobody subscribes. Promises that each acknowledgement of a trigger in flight is
     counted once: as taken, unheard or refused. Must never take an acknowledgement for the engine's answer.
     """
 
@@ -39,7 +39,7 @@ class PublishOutcomes:
         self._unheard_noticed_at: float | None = None  # None while somebody subscribes
 
     def take(self, acks: Sequence[Ack], now: float) -> int:
-        """Take acknowledgements; returns how many were for triggers that are in flight."""
+        """Apply acknowledgements; returns how many were for triggers in flight."""
         answered, unheard, taken = 0, 0, list[TriggerInFlight]()
         for ack, entry in zip(acks, self._triggers.by_tokens([ack.token for ack in acks]), strict=True):
             if entry is None:
@@ -63,19 +63,19 @@ class PublishOutcomes:
         return answered
 
     def _heard_again(self, successes: int) -> None:
-        """Somebody subscribes: that wakes those that were sent when nobody did."""
+        """Note that somebody subscribes, which wakes the triggers that were sent when nobody did."""
         self._triggers.disproved(UNHEARD, successes)
         self._trouble.heard()
         if self._unheard_noticed_at is not None:
             self._unheard_noticed_at = None
             _log.info(
-                "somebody subscribes to %s again: what waited for it is sent",
+                "somebody subscribes to %s again: the triggers that waited are sent",
                 self._route.topic,
                 extra={"event": "uplink_heard", "topic": self._route.topic},
             )
 
     def _unheard(self, entry: TriggerInFlight, now: float) -> None:
-        """The broker threw it away: nobody subscribes. Kept, and tried again."""
+        """The broker discarded it, because nobody subscribes: keep it, and try again."""
         self._counts.unheard += 1
         self._trouble.unheard(self._route.topic)
         self._triggers.rest(entry, UNHEARD)
@@ -88,7 +88,7 @@ class PublishOutcomes:
             )
 
     def _refused(self, entry: TriggerInFlight, refused: PublishRefused, now: float) -> None:
-        """The broker does not take it: on this topic, now, or ever."""
+        """The broker refused it: on this topic, for now, or for good."""
         self._counts.refused += 1
         if refused.over_topic and self._route.refused(entry.topic, now):
             notices.topic_refused(entry, refused, self._route.topic)

@@ -1,13 +1,14 @@
-"""Who is asked about, and when: triggers of which nothing is heard (contract section 5). A state machine without I/O.
+"""Decides about which silent triggers the engine is asked, and when (contract section 5). A state machine without I/O.
 
-A trigger is followed from its first publish until it is final. When nothing was heard of it for `interval_s` the engine
-is asked for it, and again after each further one; after so many questions in vain as make up `give_up_after` it is
-given up: its state is `unknown`. Time in which nothing can be asked, because there is no connection, does not count.
+A trigger is followed from its first publish until it is final. When nothing was heard of it for `interval_s`, the
+engine is asked about it, and again after each further `interval_s`. After as many unanswered questions as make up
+`give_up_after` it is given up: its state becomes `unknown`. Time without a connection does not count, because nothing
+can be asked then.
 
-When the broker has lost our session, what it kept for us is lost too: all are asked for at once, and those of which
-nothing was heard again a few times, because a dispatcher may come back later than we do.
+When the broker has lost our session, the messages that it kept for us are lost too. Then all triggers are asked about
+at once, and the silent ones a few times more, because a dispatcher may come back later than the agent.
 
-Times are seconds of one monotonic clock. How often a trigger was asked for in vain must be kept by the caller.
+Times are seconds of one monotonic clock. The caller must keep how often a trigger was asked about in vain.
 """
 
 from __future__ import annotations
@@ -21,22 +22,22 @@ import msgspec
 
 from edgeagent.wire.messages import MAX_QUERY_IDS
 
-# Each query makes the engine list workflows: a gateway with 10,000 unfinished ones takes five minutes to ask. With a
-# timeout of less than a minute so many may go in each timeout.
+# Each query makes the engine list workflows: a gateway with 10,000 unfinished ones takes five minutes to ask. If the
+# timeout is less than a minute, this many queries may go out in each timeout.
 MAX_QUERIES_A_MINUTE: Final = 4
-# What is followed at once: about 5 MB. The rest is taken up when there is room again.
+# How many are followed at once: about 5 MB. The rest is taken up when there is room again.
 MAX_FOLLOWED: Final = 20_000
-# After a lost session.
+# How often all are asked about after a lost session.
 _AGAIN_S: Final = (0.0, 5.0, 30.0, 300.0)
-# After a connection is made, the broker first brings what it has kept for us.
+# After a connect the broker first delivers what it has kept for us.
 _SETTLING_S: Final = 10.0
 _MINUTE_S: Final = 60.0
 
 
 class DueQueries(NamedTuple):
-    """What to do now. `ask`: correlation ids for one query. `asks`: how often those were asked for in vain, to be kept.
+    """What to do now. `ask`: correlation ids for one query. `asks`: how often each was asked about in vain, to be kept.
 
-    `give_up`: nobody answered for these.
+    `give_up`: those about which nobody answered.
     """
 
     ask: Sequence[str]
@@ -45,21 +46,21 @@ class DueQueries(NamedTuple):
 
 
 class _Silence(msgspec.Struct, gc=False):
-    """Since when nothing was heard of a trigger, or since it was asked for; and how often that was in vain."""
+    """Since when nothing was heard of a trigger, or since when it was asked about; and how often that was in vain."""
 
     since: float
     asks: int
 
 
 class QuerySchedule:
-    """Which triggers are followed, and of which nothing was heard for how long.
+    """The triggers that are followed, and how long nothing was heard of each.
 
-    Owns the order of silences and the rate of queries. Promises at most `MAX_FOLLOWED` triggers and
-    `MAX_QUERIES_A_MINUTE`. Must never give one up that was not asked for often enough.
+    Owns the order of silences and the rate of queries. Promises to follow at most `MAX_FOLLOWED` triggers and to ask at
+    most `MAX_QUERIES_A_MINUTE`. Must never give up a trigger that was not asked about often enough.
     """
 
     def __init__(self, status_timeout_s: float, give_up_after_s: float) -> None:
-        """Nothing is followed."""
+        """Start with nothing followed. Both arguments are in seconds."""
         self.interval_s = min(status_timeout_s, give_up_after_s)
         self._patience = max(1, math.ceil(give_up_after_s / self.interval_s))
         self._silent: dict[str, _Silence] = {}  # the longest silence first
@@ -75,22 +76,22 @@ class QuerySchedule:
 
     @property
     def is_half_empty(self) -> bool:
-        """Whether it is worth looking for others to follow."""
+        """Whether there is room enough to look for others to follow."""
         return 2 * len(self._silent) < MAX_FOLLOWED
 
     def follow(self, correlation_id: str, now: float, asks: int = 0) -> bool:
-        """Something was heard of a trigger that is not final, or it is one from before. False: there is no room."""
+        """Follow a trigger that is not final: it was heard of, or is an old one. False: there is no room."""
         if self._silent.pop(correlation_id, None) is None and len(self._silent) >= MAX_FOLLOWED:
             return False
         self._silent[correlation_id] = _Silence(now, asks)
         return True
 
     def is_followed(self, correlation_id: str) -> bool:
-        """Whether this one is followed already."""
+        """Whether this trigger is followed already."""
         return correlation_id in self._silent
 
     def heard(self, correlation_id: str, now: float) -> bool:
-        """Something was heard that changed nothing. True when it had been asked for: its count is 0 again."""
+        """Note that a trigger was heard of, unchanged. True if it had been asked about: its count is 0 again."""
         silence = self._silent.pop(correlation_id, None)
         if silence is None:
             return False
@@ -98,11 +99,11 @@ class QuerySchedule:
         return silence.asks > 0
 
     def ended(self, correlation_id: str) -> None:
-        """It is final, or given up."""
+        """Stop following a trigger that is final or given up."""
         self._silent.pop(correlation_id, None)
 
     def connected(self, now: float, *, session_lost: bool) -> None:
-        """There is a connection. What the broker kept for us comes first; if it kept nothing, all are asked for."""
+        """Start a connection. What the broker kept for us comes first; if it kept nothing, all are asked about."""
         self._quiet_until = now + min(_SETTLING_S, self.interval_s)
         if session_lost:
             self._lost_at = now
@@ -110,7 +111,7 @@ class QuerySchedule:
             self._at_once.clear()
 
     def due(self, now: float) -> DueQueries:
-        """What to do now, while there is a connection. Those to ask for count as asked."""
+        """What to do now, while connected. The triggers to ask about count as asked."""
         self._begin_round(now)
         ask: list[str] = []
         asks: dict[str, int] = {}
@@ -128,7 +129,7 @@ class QuerySchedule:
         return DueQueries(ask, asks, give_up)
 
     def next_due(self, now: float) -> float:
-        """When `due` has something to say, if nothing else happens; infinity: never."""
+        """When `due` will return something if nothing else happens; infinity: never."""
         times = [math.inf]
         if self._at_once:
             times.append(self._next_query(now))
@@ -150,7 +151,7 @@ class QuerySchedule:
                     self._at_once.append(correlation_id)
 
     def _take_silent(self, now: float, room: int, ask: list[str], asks: dict[str, int], give_up: list[str]) -> None:
-        """Take those whose silence has lasted: they are asked for once more, or given up."""
+        """Take those whose silence has lasted long enough: they are asked about once more, or given up."""
         while self._silent:
             correlation_id, silence = next(iter(self._silent.items()))
             if silence.since + self.interval_s > now:
@@ -172,7 +173,7 @@ class QuerySchedule:
                 return
 
     def _next_query(self, now: float) -> float:
-        """When one more query may go out."""
+        """When the next query may go out."""
         if len(self._queries) < MAX_QUERIES_A_MINUTE:
             return now
         return max(now, self._queries[0] + min(_MINUTE_S, self.interval_s))

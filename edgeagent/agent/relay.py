@@ -1,6 +1,6 @@
-"""The relay to the local broker: reports about triggers, each at least once, surviving restarts (contract section 6).
+"""The relay to the local broker: reports about triggers, each at least once, across restarts (contract section 6).
 
-A report that devices do not have yet is marked in the ledger, until the broker has acknowledged it.
+The ledger marks a report that devices do not have yet, until the broker has acknowledged it.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from edgeagent.wire.topics import report_topic
 # How many reports may wait for the broker's acknowledgement.
 _MAX_INFLIGHT = 64
 _RETRY_S = 5.0
-# A retained report of a source that reports no more is not kept by the broker for ever.
+# The broker need not keep a retained report for ever: its source may never report again.
 _RETAINED_S = 30 * 86_400
 
 _log = logging.getLogger(__name__)
 
 
 class LocalRelay:
-    """Publishes reports to the local broker, retained where that is configured. `run` must be running.
+    """Publishes reports to the local broker, retained if that is configured. `run` must be running.
 
-    Owns which reports are out. Promises that each report is marked as relayed only when the broker has answered it.
-    Must never change what a report says: it is the ledger's. The link's callbacks come through `agent.local`.
+    Owns which reports are unacknowledged. Promises that a report is marked as relayed only when the broker has answered
+    it. Must never change what a report says: that is the ledger's. The link's callbacks come through `agent.local`.
     """
 
     def __init__(self, ledger: Ledger, topic: str, *, retain: bool) -> None:
@@ -44,16 +44,16 @@ class LocalRelay:
         self._work = asyncio.Event()
 
     def changed(self, _: Life) -> None:
-        """A trigger's life went on, as the ledger tells its listeners: there may be a report."""
+        """Note that a trigger's life went on, so that there may be a report; the ledger calls this."""
         self._work.set()
 
     def up(self, link: Link) -> None:
-        """The local broker is there."""
+        """The local broker is connected: publish on this link."""
         self._link = link
         self._work.set()
 
     def down(self) -> None:
-        """The local broker is gone: what it did not acknowledge is published again."""
+        """The local broker is gone: what it did not acknowledge will be published again."""
         self._link = None
         self._out.clear()
 
@@ -62,7 +62,7 @@ class LocalRelay:
         self._work.set()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
-        """The broker answered reports. One that it refuses would be refused again: it is logged, not repeated."""
+        """Note which reports the broker answered. A refused one would be refused again: it is logged, not repeated."""
         for ack in acks:
             report = self._out.pop(ack.token, None)
             if report is None:
@@ -100,7 +100,7 @@ class LocalRelay:
     async def _publish(self) -> None:
         if self._link is None or len(self._out) >= _MAX_INFLIGHT:
             return
-        out = set(self._out.values())  # as of now too: what is acknowledged meanwhile may still be read as unrelayed
+        out = set(self._out.values())  # taken now: one acknowledged during the read may still be read as unrelayed
         waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT)
         link = self._link
         if link is None:

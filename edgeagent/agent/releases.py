@@ -1,4 +1,4 @@
-"""How triggers leave the set of those in flight: settled, expired, merged, as dead letters, or parked.
+"""The ways in which triggers leave the set of those in flight: settled, expired, merged, buried or parked.
 
 `agent.triggers` decides when. A dead letter and a parked copy are synced before the trigger is released from its log
 (`Outbox.bury`, `Outbox.park`).
@@ -18,16 +18,16 @@ from edgeagent.errors import DeadLettersFull, OutboxError, StorageFailed
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, MERGED, PARKED, SETTLED, Leased
 
-# The operator hears this often, not for each trigger, that the dead letters are full.
+# That the dead letters are full is logged this often, not for each trigger.
 _REPEATED_AFTER_S = 600.0
 
 
 class Releases:
-    """The ways out of the set of triggers in flight; `agent.triggers` is the only caller.
+    """Takes triggers out of the set of those in flight; only `agent.triggers` calls it.
 
-    Owns only when the operator last heard that the dead letters are full. Promises that a trigger is removed from the
-    set and from the outbox together, and counted once. Must never remove one whose copy is not synced: when the
-    disk refuses, the trigger rests and leaves later.
+    Owns only when it was last logged that the dead letters are full. Promises that a trigger is removed from the set
+    and from the outbox together, and counted once. Must never remove one whose copy is not synced: if the disk refuses,
+    the trigger rests and leaves later.
     """
 
     def __init__(
@@ -45,37 +45,37 @@ class Releases:
         self._now = asyncio.get_running_loop().time
 
     def settle(self, entries: Sequence[TriggerInFlight]) -> None:
-        """The engine has them, or the broker if nobody else answers."""
+        """Release triggers that the engine has, or the broker if no engine answers."""
         self._release(entries, SETTLED)
         self._counts.total.settled += len(entries)
         for rule, count in Counter([entry.item.rule for entry in entries]).items():
             self._counts.of(rule).settled += count
 
     def expire(self, entry: TriggerInFlight) -> None:
-        """It is too old to be sent."""
+        """Release a trigger that is too old to be sent."""
         self._release([entry], EXPIRED)
         self._counts.total.expired += 1
         self._counts.of(entry.item.rule).expired += 1
         notices.expired(entry)
 
     def merge(self, entry: TriggerInFlight) -> None:
-        """A newer one stands for it."""
+        """Release a trigger for which a newer one stands."""
         self._release([entry], MERGED)
         self._counts.total.merged += 1
         self._counts.of(entry.item.rule).merged += 1
 
     def put_back(self, entry: TriggerInFlight) -> None:
-        """One that was parked, and that nobody answered: it stays in its log and is tried again another time."""
+        """Return a parked trigger that got no answer: it stays in its log and is tried again another time."""
         self._in_flight.remove(entry)
         self._parked.ended(entry, self._now(), answered=False)
 
     async def bury(self, entry: TriggerInFlight, reason: str, code: int) -> bool:
-        """Make it a dead letter, or park it with its reason while there is no place for one.
+        """Make a trigger a dead letter, or park it with its reason while there is no place for one.
 
-        Returns whether it has left; False when it had left before, or when the disk refuses.
+        Returns whether it has left; False if it had left before, or if the disk refuses.
         """
         if self._in_flight.by_token(entry.token) is None:
-            return False  # settled after all, by an answer that came meanwhile
+            return False  # an answer settled it meanwhile
         attempts = entry.tries or (entry.item.moved.attempts if entry.item.moved is not None else 0)
         try:
             await self._outbox.bury(entry.item, reason=reason, code=code, attempts=attempts)
@@ -93,9 +93,9 @@ class Releases:
         return True
 
     async def park(self, entry: TriggerInFlight) -> None:
-        """Nobody answered it: move it to the log of parked triggers."""
+        """Move a trigger that got no answer to the log of parked triggers."""
         if self._in_flight.by_token(entry.token) is None:
-            return  # settled after all, by an answer that came meanwhile
+            return  # an answer settled it meanwhile
         try:
             await self._outbox.park(entry.item, attempts=entry.tries)
         except StorageFailed as exc:
@@ -107,7 +107,7 @@ class Releases:
         notices.parked(entry)
 
     async def _park_with_reason(self, entry: TriggerInFlight, reason: str, code: int, full: DeadLettersFull) -> bool:
-        """There is no place for its dead letter: it waits for one among the parked, and is not in flight meanwhile."""
+        """Park a final trigger while there is no place for its dead letter; it is not in flight meanwhile."""
         known = entry.item.is_doomed
         if not known:
             try:

@@ -1,4 +1,4 @@
-"""Triggers that are due become publications, from their rules' present text; some end here instead of being sent."""
+"""Renders due triggers as publications, from the current text of their rules; some end here instead of being sent."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from edgeagent.rules.trigger import correlation_id
 class Renderer:
     """Makes the publications of triggers that are due.
 
-    Owns nothing. Promises that of each trigger that is due there is a publication, or its end: its rule is gone, it is
-    too old, a newer one stands for it, or it cannot be rendered. Must never publish.
+    Owns nothing. Promises for each due trigger a publication, or its end: its rule is gone, it is too old, a newer one
+    stands for it, or it cannot be rendered. Must never publish.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Renderer:
         self._qos = qos
 
     def render(self, due: Sequence[TriggerInFlight], moment: Moment) -> list[Publication]:
-        """The publications, in the order of the triggers; fewer than those where some end instead."""
+        """The publications, in the order of the triggers; fewer if some triggers end here."""
         publications: list[Publication] = []
         for entry in due:
             publication = self._publication(entry, moment)
@@ -57,7 +57,7 @@ class Renderer:
         return publications
 
     def _publication(self, entry: TriggerInFlight, moment: Moment) -> Publication | None:
-        """The trigger as a publication; None when it ends here instead."""
+        """The trigger as a publication; None if it ends here instead."""
         leased = entry.item
         rule = self._rules.get(leased.rule)
         if rule is None:
@@ -80,7 +80,7 @@ class Renderer:
             return None
 
     def _newer(self, leased: Leased) -> str:
-        """The correlation id of the trigger that stands for this one, which was never published; empty if none does."""
+        """The correlation id of the trigger that stands for this one, never published before; "" if there is none."""
         record, boot = leased.record, self._lifetime.boot
         newest = self._firing_limits.newest(leased.rule, record.source)
         if newest is None or newest.event_id == record.id or leased.moved is not None:

@@ -1,4 +1,4 @@
-"""What is replied to a status update whose sender asks for it (contract section 5)."""
+"""The replies to status updates whose sender asks for one (contract section 5)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _log = logging.getLogger(__name__)
 class Replies:
     """Addresses the replies to status updates.
 
-    Owns whether the operator knows that one was refused. Promises one reply at most, at QoS 0, so that one at which a
-    broker takes offence costs a connection at most once. Must never send one elsewhere than below
-    `uplink.reply_prefix`: the sender chooses the topic, and could have us speak in anybody's name.
+    Owns whether a refused reply was logged. Promises at most one reply, at QoS 0, so that a reply over which a broker
+    ends connections does so only once. Must never address one outside `uplink.reply_prefix`: the sender chooses the
+    topic, and could make the agent speak in anybody's name.
     """
 
     def __init__(self, addressing: Addressing, counts: AnswerCounts) -> None:
@@ -30,7 +30,7 @@ class Replies:
         self._refusal_noticed = False
 
     def to(self, message: Message, reply: StatusReply) -> Sequence[Publication]:
-        """The publication of a reply; none if nobody asks for it, if the message came before, or where none may go."""
+        """The publication of a reply; empty if none is asked for, the message came before, or its topic is refused."""
         topic = message.response_topic
         if not topic or message.duplicate:
             return ()
@@ -39,7 +39,7 @@ class Replies:
             if not self._refusal_noticed:
                 self._refusal_noticed = True
                 _log.warning(
-                    "a status update wants its answer on %s, which is not below uplink.reply_prefix: it gets none, and "
+                    "a status update asks for a reply on %s, which is not below uplink.reply_prefix: it gets none, and "
                     "others like it are only counted",
                     shown(topic),
                     extra={"event": "reply_refused"},

@@ -1,10 +1,10 @@
-"""Triggers that rest for a reason, and which of them to try when it may be gone. A state machine without I/O.
+"""Triggers that rest for a cause, and which of them to try when it may be gone. A state machine without I/O.
 
-A backlog that waited for a dispatcher has long waits by the time it is back. So a success wakes those that rest for
-what it disproves: two for each, so that one success becomes two tries, then four, and so on while they succeed (slow
-start, as after a reconnect), and tries that fail again wake nobody.
+Triggers that waited long for a dispatcher have long waits left when it is back. So a success wakes two of those that
+rest for what it disproves: one success becomes two tries, then four, and so on while they succeed (slow start, as after
+a reconnect). A try that fails again wakes none.
 
-And somebody must be the first: of each group one is tried about every minute, however long its own wait is.
+One must be the first: of each group one is tried about every minute, however long its own wait is.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import Generic, Protocol, TypeVar
 
 from edgeagent.agent.causes import Cause
 
-# So many are woken by a success: with one, a try that ends in another way than by an answer would end the wave.
+# How many one success wakes. With 1, a try that ends without an answer would stop the wave.
 WOKEN_BY_SUCCESS = 2
 
 
 class Sleeper(Protocol):
-    """One that rests. `token` gives its place in the order; `due` is when its own wait ends.
+    """A trigger that rests. `token` gives its place in the order; `due` is when its own wait ends.
 
-    `wake_at`: before that no success wakes it, because it failed in spite of one not long ago.
+    `wake_at`: no success wakes it before this time, because it failed recently in spite of one.
     """
 
     token: int
@@ -35,7 +35,7 @@ S = TypeVar("S", bound=Sleeper)
 
 
 class _Group(Generic[S]):
-    """Those that rest for one cause. The heaps may name some that are gone, or rest anew since."""
+    """The triggers that rest for one cause. The heaps may name some that left, or that rest anew since."""
 
     __slots__ = ("later", "members", "now", "probe_at")
 
@@ -47,10 +47,10 @@ class _Group(Generic[S]):
 
 
 class Resting(Generic[S]):
-    """Those that rest, by cause. False when nobody does. Times are seconds of one monotonic clock.
+    """The triggers that rest, by cause. False if none rests. Times are seconds of one monotonic clock.
 
-    Owns the groups, not the members' own times. Promises that one which left is neither woken nor tried. Must never
-    wake one before its `wake_at`.
+    Owns the groups, not the members' own times. Promises that a trigger which left is neither woken nor tried. Must
+    never wake one before its `wake_at`.
     """
 
     def __init__(self) -> None:
@@ -60,9 +60,9 @@ class Resting(Generic[S]):
         return bool(self._groups)
 
     def join(self, sleeper: S, probe_at: float) -> None:
-        """It rests for its cause, if it has one, which was seen just now.
+        """Let a trigger rest for its cause, if it has one; the cause was seen just now.
 
-        Nobody of its group is tried before `probe_at`, unless by its own time or because of a success.
+        None of its group is tried before `probe_at`, unless its own time has come or a success wakes it.
         """
         if sleeper.cause is None:
             return
@@ -74,7 +74,7 @@ class Resting(Generic[S]):
         group.probe_at = probe_at
 
     def leave(self, sleeper: S) -> None:
-        """It rests no longer; again is harmless."""
+        """Remove a trigger that rests no longer; removing it again is harmless."""
         cause = sleeper.cause
         if cause is None or (group := self._groups.get(cause)) is None:
             return
@@ -83,7 +83,7 @@ class Resting(Generic[S]):
             del self._groups[cause]
 
     def heard(self, cause: Cause, now: float, successes: int) -> Iterator[S]:
-        """So many successes disproved a cause: whom they wake, in order. Take them all; each leaves."""
+        """Yield those that `successes` wake because a cause is disproved, in order. Exhaust it; each one leaves."""
         group = self._groups.get(cause)
         if group is None:
             return
@@ -98,11 +98,11 @@ class Resting(Generic[S]):
                 left -= 1
 
     def next_probe(self) -> float | None:
-        """When `probes` has something to say; None: never."""
+        """When `probes` will return something; None: never."""
         return min((group.probe_at for group in self._groups.values()), default=None)
 
     def probes(self, now: float, every_s: float) -> list[S]:
-        """Of each group of which nobody was tried for long: the one whose own time is next. It leaves."""
+        """The member with the nearest due time, for each group of which none was tried for long. Each one leaves."""
         result: list[S] = []
         for group in list(self._groups.values()):
             if group.probe_at <= now:

@@ -1,11 +1,12 @@
-"""Where an agent's triggers go: to the configured topic, or to its own one, where the engine asks for them there.
+"""Decides on which topic triggers go: the configured one, or the agent's own, if the engine asks for that.
 
 An agent that is configured with the base topic works with every engine. A dispatcher that binds agents to their topics
-(`engine.bind_agent`) starts nothing for one that names itself on the base topic, and answers where it may be heard:
-`trigger_topic`. Anybody can provoke that answer, in any agent's name and with the correlation ids of its triggers. So
-it moves an agent from the base topic to its own and does nothing else; who is there already does not mind it.
+(`engine.bind_agent`) starts nothing for an agent that names itself on the base topic, and answers where the real agent
+listens: `trigger_topic`. Anybody can provoke that answer, in any agent's name and with the correlation ids of its
+triggers. So the answer moves an agent from the base topic to its own and does nothing else; an agent that is there
+already ignores it.
 
-A state machine without I/O. Times are seconds of one monotonic clock. What was learned is learned anew after a restart.
+A state machine without I/O. Times are seconds of one monotonic clock. What was learned is lost with a restart.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from math import inf
 
 from edgeagent.wire.topics import AGENTS_TRIGGER, TRIGGER, with_agent
 
-# An agent whose broker does not let it publish on its own topic tries again after so long: the access list may be right
-# by then. Some brokers end the connection instead of refusing, so this also bounds how often that happens.
+# If the broker does not let an agent publish on its own topic, the agent tries again after this time: the access list
+# may be right by then. Some brokers end the connection instead of refusing, so this also bounds how often that happens.
 RELEARN_S = 300.0
 
 
@@ -33,8 +34,8 @@ class RedirectVerdict(Enum):
 class Route:
     """The topic on which triggers go out.
 
-    Owns what was learned of it, until the process ends. Promises that an answer moves an agent at most from the base
-    topic to its own one. Must never lead anywhere that the configuration or the agent's name does not.
+    Owns what was learned about it, until the process ends. Promises that an answer moves an agent at most from the base
+    topic to its own. Must never lead to a topic that does not follow from the configuration or the agent's name.
 
     Attributes:
         topic: where triggers go now.
@@ -42,14 +43,17 @@ class Route:
     """
 
     def __init__(self, configured: str, agent: str) -> None:
-        """Take `uplink.trigger_topic`, with `{agent}` in it."""
+        """`configured`: `uplink.trigger_topic`; `{agent}` in it is replaced."""
         self.topic = self._configured = with_agent(configured, agent)
         self._own = with_agent(AGENTS_TRIGGER, agent)
         self._not_before = -inf
         self.is_proven = True  # the broker has taken something on `topic`; the configured one needs no proof
 
     def asked(self, wanted: str, sent_on: str, now: float) -> RedirectVerdict:
-        """An answer wants a trigger on this topic. `sent_on`: where that trigger went last, "" if it is not out."""
+        """What it means that an answer wants triggers on topic `wanted`.
+
+        `sent_on`: the topic on which the answered trigger was last sent, "" if it is not in flight.
+        """
         if wanted != self._own:
             return RedirectVerdict.NOTHING
         if sent_on != TRIGGER:
@@ -62,18 +66,18 @@ class Route:
         return RedirectVerdict.MOVED
 
     def taken(self, sent_on: Iterable[str]) -> None:
-        """The broker has taken triggers that went there."""
+        """Note that the broker has taken triggers that were sent on these topics."""
         self.is_proven = self.is_proven or self.topic in sent_on
 
     def refused(self, sent_on: str, now: float) -> bool:
-        """The broker does not take triggers on this topic; whether it was learned, so that the trigger can go back."""
+        """Note that the broker refuses triggers on this topic; returns whether to use the configured one instead."""
         if sent_on != self._own or self._own == self._configured:
             return False
         self._back(now)
         return True
 
     def disconnected(self, now: float) -> None:
-        """The connection ended: perhaps that is how this broker refuses a topic on which it has taken nothing yet."""
+        """The connection ended; that may be how this broker refuses a topic on which it has taken nothing yet."""
         if not self.is_proven:
             self._back(now)
 

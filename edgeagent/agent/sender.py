@@ -1,4 +1,4 @@
-"""The sender: triggers that are due go to the uplink's broker, which acknowledges them."""
+"""The sender: it publishes due triggers to the uplink's broker, and takes the acknowledgements."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from edgeagent.ports.link import Ack, Link, Publication
 
 
 class Sender:
-    """Publishes triggers over the link that there is, and takes the broker's acknowledgements. `run` must be running.
+    """Publishes triggers over the current link, and takes the broker's acknowledgements. `run` must be running.
 
-    Owns the link and the time at which to look again. Promises that there are never more publications unacknowledged
-    than the link has room for and congestion allows, and that nothing new goes out while it is drained. Must never
-    decide what becomes of a trigger: `Renderer` and `PublishOutcomes` do, and `Triggers` brings it about.
+    Owns the link and the timer for the next trigger that is due. Promises that there are never more publications
+    unacknowledged than the link has room for and congestion allows, and that nothing new goes out while it drains. Must
+    never decide what happens to a trigger: `Renderer` and `PublishOutcomes` do, and `Triggers` carries it out.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Sender:
         *,
         at_qos_0: bool,
     ) -> None:
-        """`at_qos_0`: the broker acknowledges nothing, so what was written counts as acknowledged."""
+        """`at_qos_0`: the broker acknowledges nothing, so a written trigger counts as acknowledged."""
         self._triggers = triggers
         self._feed = feed
         self._renderer = renderer
@@ -56,14 +56,14 @@ class Sender:
         self._drained = asyncio.Event()
 
     def up(self, link: Link) -> None:
-        """The uplink is there: send again what was not acknowledged, then the rest."""
+        """The uplink is up: send again what was not acknowledged, then the rest."""
         self._link = link
         self._congestion.begin(1 if self._poison.is_raised else FIRST_ALLOWED)
         self._triggers.connected(link.carried)
         self._pump()
 
     def down(self) -> None:
-        """The uplink is gone; nothing is sent until `up`."""
+        """The uplink is down; nothing is sent until `up`."""
         if self._link is not None:
             suspect = self._poison.ended(self._triggers.without_acknowledgement())
             if suspect is not None:
@@ -89,12 +89,12 @@ class Sender:
         self._check_drained()
 
     def look_soon(self) -> None:
-        """Look for what is due in the next turn of the loop, once for all that is said until then."""
+        """Send what is due in the next turn of the loop; several calls until then have one effect."""
         if self._soon is None and self._link is not None:
             self._soon = asyncio.get_running_loop().call_soon(self._pump)
 
     async def run(self) -> None:
-        """Have read from the disk what is not in memory, until cancelled."""
+        """Have triggers read from the disk when none are left in memory, until cancelled."""
         while True:
             await self._work.wait()
             self._work.clear()
@@ -116,7 +116,7 @@ class Sender:
         return self._link is not None and not self._draining
 
     def _pump(self) -> None:
-        """Take up what is leased, send what is due, and see when to look again."""
+        """Take up leased triggers, send what is due, and set the timer for what is due later."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
@@ -130,7 +130,7 @@ class Sender:
                 link.publish(publications)
                 self._congestion.sent(self._triggers.unacknowledged, now)
                 if self._at_qos_0:
-                    # The link tells in the next turn what it could not write, which is before this.
+                    # In the next turn, before this, the link reports what it could not write.
                     asyncio.get_running_loop().call_soon(self._written, link, publications)
             if self._may_add and (self._feed.is_short or self._feed.wants_parked(now)):
                 self._work.set()
@@ -141,7 +141,7 @@ class Sender:
             self._feed.fill(now, moment)
 
     def _publications(self, link: Link, now: float, moment: Moment) -> list[Publication]:
-        """What is due and has room. What ends without being sent leaves its place to others."""
+        """What is due and has room. A trigger that ends without being sent leaves its place to another one."""
         publications: list[Publication] = []
         while True:
             room = min(link.room - len(publications), self._congestion.allowed - self._triggers.unacknowledged)
@@ -153,7 +153,7 @@ class Sender:
             self._fill(now, moment)
 
     def _written(self, link: Link, publications: Sequence[Publication]) -> None:
-        """At QoS 0 the broker says nothing: what is written is published, if the connection is still there."""
+        """Count written triggers as published at QoS 0, where the broker says nothing, if still connected."""
         if link is self._link:
             self.acknowledged([Ack(publication.token) for publication in publications])
 
@@ -162,7 +162,7 @@ class Sender:
             self._drained.set()
 
     def _set_timer(self, now: float) -> None:
-        """Look again when something is due without anything else happening; not while there is no link."""
+        """Set the timer for what will be due even if nothing else happens; without a link there is none."""
         deadline = None
         if self._link is not None:
             deadlines = [self._triggers.next_deadline()]

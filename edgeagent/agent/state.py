@@ -1,4 +1,4 @@
-"""What an agent keeps on its disk, and where: the state directory, the id, the socket, the outbox."""
+"""The state that an agent keeps on its disk, and where: the state directory, the id, the socket, the outbox."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ _SALT_BITS = 32
 
 
 def state_directory(config: AgentConfig) -> Path:
-    """Where this agent keeps its state."""
+    """The directory in which this agent keeps its state."""
     return systemd.state_directory(config.agent.state_dir)
 
 
 def socket_path(config: AgentConfig) -> Path:
-    """Where this agent's Unix socket is."""
+    """The path of this agent's Unix socket."""
     if config.http.socket:
         return Path(config.http.socket)
     return systemd.runtime_directory(state_directory(config)) / "agent.sock"
 
 
 def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> str:
-    """The configured id, else the one kept in the state directory, else the host's name, kept from now on."""
+    """The configured id, else the one kept in the state directory, else the host's name, which is then kept."""
     if config.agent.id:
         return config.agent.id
     path = directory / "agent-id"
@@ -51,7 +51,7 @@ def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> st
 def make_store(
     config: AgentConfig, directory: Path, clock: Clock, filesystem: Filesystem, rescue: DiskReadOnly | None = None
 ) -> Store:
-    """Open the outbox of a state directory that the caller owns. `rescue`: its disk can only be read, and why."""
+    """Open the outbox of a state directory that the caller owns. `rescue`: why its disk can only be read."""
     limits = OutboxLimits(
         int(config.outbox.max_bytes),
         int(config.outbox.segment_bytes),

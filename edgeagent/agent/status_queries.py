@@ -1,7 +1,7 @@
-"""Asks the dispatcher for statuses that did not come, and gives up what nobody answers for (contract section 5).
+"""Asks the dispatcher for statuses that did not come, and gives up triggers without any (contract section 5).
 
-`agent.query_schedule` decides; here its decisions meet the ledger, the link and the clock. What is followed is read
-from the ledger at the start, in parts, and then kept up by its changes.
+`agent.query_schedule` decides; this module connects it with the ledger, the link and the clock. Unfinished triggers are read
+from the ledger at the start, in parts, and from then on the ledger's changes keep the set up to date.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgeagent.wire.topics import STATUS_QUERY, status_topics
 
 # Tokens of triggers count from 1; -1 and -2 are the state's (`uplink_owner`).
 TOKEN = -3
-# The link has no room, or the ledger cannot be read.
+# The wait while the link has no room, or the ledger cannot be read.
 _RETRY_S = 5.0
 _REASON = "nothing was heard of it, although it was asked for (relay.give_up_after)"
 
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 
 class StatusQueryCounts(msgspec.Struct):
-    """Since the agent started: triggers that were asked for, each time, and those whose state became `unknown`."""
+    """Triggers since the agent started: how often one was asked about, and how many became `unknown`."""
 
     asked: int = 0
     unknown: int = 0
@@ -45,8 +45,8 @@ class StatusQueryCounts(msgspec.Struct):
 class StatusQueries:
     """Asks for the statuses of triggers of which nothing is heard. `run` must be running.
 
-    Owns who is followed and when the next query is due. Promises that a trigger which the outbox may still send is not
-    given up. Must never end a trigger of the outbox: it changes only what the ledger says.
+    Owns the set of followed triggers and the time of the next query. Promises that a trigger which the outbox may still
+    send is not given up. Must never end a trigger of the outbox: it changes only what the ledger says.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class StatusQueries:
         give_up_after_s: float,
         max_age_s: float,
     ) -> None:
-        """`max_age_s`: a trigger that is older is in no outbox any more."""
+        """`max_age_s`: a trigger older than this is in no outbox any more."""
         self.counts = StatusQueryCounts()
         self._agent = agent
         self._ledger = ledger
@@ -78,7 +78,7 @@ class StatusQueries:
         self._work = asyncio.Event()
 
     def up(self, link: Link, *, session_present: bool) -> None:
-        """The uplink is there. Without a session the broker kept no status that came meanwhile."""
+        """The uplink is up. Without a session the broker kept no status that came meanwhile."""
         self._link = link
         self._session_lost = self._session_lost or not session_present
         if not self._loading:
@@ -86,11 +86,11 @@ class StatusQueries:
         self._work.set()
 
     def down(self) -> None:
-        """The uplink is gone: nothing is asked until `up`."""
+        """The uplink is down: nothing is asked until `up`."""
         self._link = None
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
-        """The broker answered publications; a query that it did not pass on is asked again with the next round."""
+        """The broker answered publications; a query that it did not pass on is repeated with the next round."""
         for ack in acks:
             if ack.token == TOKEN and isinstance(ack.outcome, PublishRefused):
                 if not self._refused:
@@ -105,7 +105,7 @@ class StatusQueries:
                 self._refused = False
 
     def heard(self, correlation_id: str) -> None:
-        """A status of a trigger came, whether or not it changed anything."""
+        """Note that a status of a trigger came, whether or not it changed anything."""
         if self._schedule.heard(correlation_id, self._now()):
             self._ledger.asked({correlation_id: 0})
 
@@ -119,11 +119,11 @@ class StatusQueries:
                     await self._work.wait()
 
     async def _step(self) -> float:
-        """Do what is due; returns when to look again, if nothing else happens."""
+        """Do what is due; returns the time when there is more to do, if nothing else happens."""
         try:
             if not self._whole and self._schedule.is_half_empty:
                 await self._load()
-        except StorageFailed:  # the ledger logs it
+        except StorageFailed:  # logged by the ledger
             return self._now() + _RETRY_S
         link, now = self._link, self._now()
         if link is None:
@@ -140,7 +140,7 @@ class StatusQueries:
         return self._schedule.next_due(now)
 
     async def _load(self) -> None:
-        """Follow what is unfinished in the ledger, as far as there is room."""
+        """Follow the unfinished triggers in the ledger, as far as there is room."""
         place: tuple[int, int] | None = (0, 0)
         self._whole = True
         while place is not None and self._whole:
@@ -163,13 +163,13 @@ class StatusQueries:
         self._session_lost = False
 
     def changed(self, life: Life) -> None:
-        """A trigger's life went on, as the ledger tells its listeners."""
+        """Note that a trigger's life went on; the ledger calls this."""
         correlation_id = life.report.correlation_id
         if life.final:
             self._schedule.ended(correlation_id)
         elif not self._schedule.follow(correlation_id, self._now()):
             self._whole = False
-        elif len(self._schedule) == 1:  # else it is not the first that is due
+        elif len(self._schedule) == 1:  # otherwise it is not the first that is due
             self._work.set()
 
     def _publish(self, link: Link, correlation_ids: Sequence[str]) -> None:
@@ -184,7 +184,7 @@ class StatusQueries:
         )
 
     async def _end(self, correlation_ids: Sequence[str]) -> None:
-        """Nobody answered for these: their state is `unknown`."""
+        """Set the state of these triggers to `unknown`, since nobody answered about them."""
         try:
             lost = [each for each in correlation_ids if await self._give_up(each)]
         except StorageFailed:
@@ -194,7 +194,7 @@ class StatusQueries:
         if lost:
             self.counts.unknown += len(lost)
             _log.warning(
-                "the dispatcher tells nothing of %d triggers, so their state is unknown, the first is %s: is "
+                "nothing was heard of %d triggers, so their state is unknown, the first is %s: is "
                 "`edgeagent dispatch` running, and do their workflows still exist?",
                 len(lost),
                 lost[0],

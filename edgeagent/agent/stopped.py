@@ -1,4 +1,4 @@
-"""The outbox of an agent that does not run, for commands: opened, owned and closed again, or only looked at."""
+"""The outbox of a stopped agent, for commands: opened, owned and closed again, or only read."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from edgeagent.ports.call import A, Call, R
 
 @contextmanager
 def opened(config: AgentConfig) -> Iterator[StoppedOutbox]:
-    """The outbox in this configuration's state directory, owned; on a disk that can only be read nothing is changed.
+    """Open the outbox of this configuration, and own it; on a disk that can only be read nothing is changed.
 
     Raises:
         OutboxLocked: an agent runs.
-        CommandFailed: there is none.
+        CommandFailed: there is no outbox.
         StorageFailed: the disk refuses.
     """
     directory, clock = _existing(config), Clock()
@@ -46,11 +46,11 @@ def opened(config: AgentConfig) -> Iterator[StoppedOutbox]:
 
 @contextmanager
 def looked_at(config: AgentConfig) -> Iterator[StoppedOutbox]:
-    """The outbox in this configuration's state directory, to read: nothing in the directory changes.
+    """Open the outbox of this configuration for reading; nothing in the directory changes.
 
     Raises:
         OutboxLocked: an agent runs.
-        CommandFailed: there is none.
+        CommandFailed: there is no outbox.
         StorageFailed: the disk refuses.
     """
     directory, overlay, clock = _existing(config), Overlay(), Clock()
@@ -76,17 +76,17 @@ def _existing(config: AgentConfig) -> Path:
     directory = state_directory(config)
     if not (directory / "outbox").is_dir():
         raise CommandFailed(f"{directory}: no outbox is there, and no agent answers; name its configuration with -c")
-    act_as_owner(directory)  # what root makes there the agent cannot read
+    act_as_owner(directory)  # the agent could not read files that root creates there
     return directory
 
 
 class StoppedOutbox:
-    """The operator's calls on a store that nobody else uses. `agent`: the id of the agent whose it is."""
+    """The operator's calls on a store that nothing else uses. `agent`: the id of the agent to which it belongs."""
 
     def __init__(self, operator: Operator, agent: str) -> None:
         self._operator = operator
         self.agent = agent
 
     def perform(self, call: Call[A, R], arguments: A) -> R:
-        """Do what a call says, at once; raises as `OperatorPort`."""
+        """Perform a call at once; raises as `OperatorPort` does."""
         return finished(self._operator.perform(call, arguments))

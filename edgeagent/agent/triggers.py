@@ -1,8 +1,8 @@
 """Triggers in flight, from their lease out of the outbox to their end (contract section 3).
 
-The sender and the answers are equals over this owner. Beside it stand the set of what is in flight (`agent.inflight`,
-without I/O), the ways out of it (`agent.releases`), the pace of parked triggers (`agent.parked`) and what the ledger is
-told (`agent.notes`).
+The sender and the answers are equals over this owner. It uses the set of triggers in flight (`agent.inflight`, without
+I/O), the ways out of it (`agent.releases`), the timing of parked triggers (`agent.parked`) and the ledger notes
+(`agent.notes`).
 """
 
 from __future__ import annotations
@@ -32,20 +32,21 @@ from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
 _SUCCESS = 200
-# What is kept of why a trigger was given up, in the dead letter and in the ledger: an answer's error and its detail.
+# How much is kept of the reason for giving up a trigger, in the dead letter and in the ledger: an answer's error and
+# detail.
 _MAX_REASON_CHARS = 2100
 
 
 class Triggers:
-    """Every trigger that is in flight. What ends one, or lets it rest, goes through here.
+    """Every trigger in flight. Whatever ends a trigger, or lets it rest, goes through here.
 
-    Owns the set of them, how they are released from the outbox, what is counted of them for each rule, and what the
-    ledger is told of them. Promises that a trigger is in flight once, that it is released once, and only when what
-    stands for it is synced. What must wait for the disk is left as a chore; until that is done the trigger is neither
-    sent nor put off, and may only be settled. Must never publish: it knows of the connection only whether there is one.
+    Owns the set of them, their release from the outbox, the counts of each rule, and the ledger notes. Promises that a
+    trigger is in flight once, and that it is released once, only when what stands for it is synced. What must wait for
+    the disk is left as a chore; until that is done the trigger is neither sent nor moved, and may only be settled. Must
+    never publish: it knows of the connection only whether there is one.
 
     Attributes:
-        more_to_send: the hook that is called when something else than sending made room, or made a trigger ready. The
+        more_to_send: the hook that is called when something other than sending made room, or made a trigger ready. The
             composition root connects it with `Sender.look_soon`.
     """
 
@@ -90,18 +91,18 @@ class Triggers:
         return self._in_flight.sent
 
     def find(self, correlation_id: str) -> TriggerInFlight | None:
-        """The one with this correlation id, if it is in flight."""
+        """The trigger with this correlation id, if it is in flight."""
         return self._in_flight.find(correlation_id)
 
     def begun(self, entry: TriggerInFlight | None) -> Life | None:
-        """The life of one that was published; None if it is not in flight, or not followed in the ledger."""
+        """The life of a published trigger; None if it is not in flight, or not followed in the ledger."""
         return self._notes.begun(entry)
 
     def stats(self) -> dict[str, Any]:
-        """What is counted, ready for JSON."""
+        """The counts, ready for JSON."""
         return {**msgspec.to_builtins(self._counts.total), "in_flight": len(self._in_flight)}
 
-    # For the sender, which looks for more to send by itself afterwards.
+    # For the sender, which checks by itself afterwards whether there is more to send.
 
     def take_up(self, leased: Leased, rule: Rule | None) -> TriggerInFlight | None:
         """Take up a leased trigger; None if the very same one is in flight already."""
@@ -114,12 +115,12 @@ class Triggers:
             patience=1 if log == PARKED else self._park_after,
         )
         if entry is None:
-            # The same trigger twice (a replay of one that is out): one workflow, so one of the two is settled by it.
+            # The same trigger twice (a replay of one in flight): one workflow, so one of the two is settled here.
             self._outbox.release([leased], SETTLED)
         return entry
 
     def due(self, now: float, room: int) -> list[TriggerInFlight]:
-        """What to send now, at most `room`; they count as sent. Those whose patience is over are put away."""
+        """What to send now, at most `room`; it counts as sent. Triggers whose patience is used up are moved away."""
         due = self._in_flight.due(now, room)
         for entry in self._in_flight.tired():
             if entry.item.log == PARKED:
@@ -129,11 +130,11 @@ class Triggers:
         return due
 
     def next_deadline(self) -> float | None:
-        """When `due` has something new to say without anything else happening; None: never."""
+        """When `due` will return something even if nothing happens; None: never."""
         return self._in_flight.next_deadline()
 
     def connected(self, carried: Iterable[int]) -> None:
-        """There is a connection. `carried`: tokens whose first publication still goes on."""
+        """A new connection. `carried`: tokens whose first publication is still being completed."""
         self._in_flight.reconnected(self._now(), carried)
 
     def disconnected(self) -> None:
@@ -145,7 +146,7 @@ class Triggers:
         return self._in_flight.out()
 
     def suspected(self, entry: TriggerInFlight) -> None:
-        """Connections end over it: others go first."""
+        """Let a trigger rest over which connections seem to end; others go first."""
         self._parked.suspected(entry)
         notices.suspected(entry, self._in_flight.rest(entry, self._now()))
 
@@ -154,7 +155,7 @@ class Triggers:
         return [*map(self._in_flight.by_token, tokens)]
 
     def published(self, entries: Collection[TriggerInFlight]) -> None:
-        """The broker took these, and gave them to somebody. With settle = "broker" that is their end."""
+        """Note that the broker took these and has a subscriber for them. With settle = "broker" they end here."""
         now = self._now()
         acknowledged = self._in_flight.acknowledged
         published = [entry for entry in entries if acknowledged(entry, now)]
@@ -170,28 +171,28 @@ class Triggers:
             self._parked.heard(now)
 
     def disproved(self, cause: Cause, successes: int) -> None:
-        """So many successes show that a cause is gone: some of those that rest for it are ready."""
+        """Make some triggers ready that rest for a cause which `successes` show to be gone."""
         self._in_flight.heard(cause, self._now(), successes)
 
     def expire(self, entry: TriggerInFlight) -> None:
-        """It is too old to be sent."""
+        """End a trigger that is too old to be sent."""
         self._releases.expire(entry)
         self._chores.leave(lambda: self._notes.ended(entry, State.EXPIRED, "older than its ttl"))
 
     def merge(self, entry: TriggerInFlight, into: str) -> None:
-        """A newer one, with this correlation id, stands for it."""
+        """End a trigger for which a newer one, with the correlation id `into`, stands."""
         self._releases.merge(entry)
         self._chores.leave(lambda: self._notes.merged(entry.item, into))
 
     # For the sender and the answers.
 
     def settle(self, entry: TriggerInFlight) -> None:
-        """The engine has it: it leaves the outbox."""
+        """End a trigger that the engine has: it leaves the outbox."""
         self._releases.settle([entry])
         self.more_to_send()
 
     def rest(self, entry: TriggerInFlight, cause: Cause, at_least_s: float = 0.0) -> float | None:
-        """Try it again later, for this cause; returns after how many seconds, None if it is being put away."""
+        """Let a trigger rest for this cause; returns the seconds until its next try, None if it is being moved."""
         if entry.phase is FlightPhase.ENDING:
             return None
         delay_s = self._in_flight.rest(entry, self._now(), at_least_s, cause)
@@ -199,12 +200,12 @@ class Triggers:
         return delay_s
 
     def resend(self, entry: TriggerInFlight) -> None:
-        """Its last try went where it cannot be taken: send it again at once, in its old place."""
+        """Send a trigger again at once, in its old place: its last try went where nobody could take it."""
         self._in_flight.resend(entry)
         self.more_to_send()
 
     def give_up(self, entry: TriggerInFlight, reason: str, code: int) -> None:
-        """Make it a dead letter, with the reason; it stays in flight until that is synced."""
+        """Make a trigger a dead letter, with the reason; it stays in flight until that is synced."""
         if entry.phase is FlightPhase.ENDING:
             return
         self._in_flight.ending(entry)
@@ -222,9 +223,9 @@ class Triggers:
     # For the answers.
 
     def answered(self, code: int, rule: str, namespace: str, *, rehearsal: bool) -> None:
-        """The engine answered a trigger of this rule: that may wake others, which waited for what it shows to be over.
+        """Note that the engine answered a trigger of this rule: triggers whose causes that disproves may wake.
 
-        `rehearsal`: it was a dry-run dispatcher, whose answers do not count.
+        `rehearsal`: the answer is a dry-run dispatcher's, and disproves nothing about the engine.
         """
         now = self._now()
         heard = self._in_flight.heard
@@ -236,18 +237,18 @@ class Triggers:
             self.more_to_send()
 
     async def late(self, report: Report) -> None:
-        """One that had ended without a workflow came to something after all: the account is put right."""
+        """Correct the account for a trigger that had ended without a workflow, and has one after all."""
         if report.state in {State.EXPIRED, State.MERGED}:
             await self._outbox.late(EXPIRED if report.state is State.EXPIRED else MERGED)
         elif report.state is State.REJECTED:
-            for log in (DEAD, PARKED):  # parked: it has no place among the dead letters
+            for log in (DEAD, PARKED):  # parked: there was no place among the dead letters
                 found = await find(self._outbox, log, lambda leased: _is(leased, report), 1)
                 self._outbox.release(found, SETTLED)
 
     # For the windows of rules.
 
     def gathered(self, members: Sequence[Leased]) -> None:
-        """Members of a window were released: they ended in the trigger that bears the first one's name."""
+        """Count the members of a released window: they ended in the trigger that bears the first one's name."""
         counts = self._counts.of(members[0].rule)
         counts.gathered += len(members)
         counts.merged += len(members) - 1
@@ -255,7 +256,7 @@ class Triggers:
         self.note_gathered(members)
 
     def note_gathered(self, members: Sequence[Leased]) -> None:
-        """Tell the ledger of members of a window, which were counted before."""
+        """Write to the ledger about the members of a window, which were counted before."""
 
         async def note() -> None:
             into = correlation_of(members[0])

@@ -1,4 +1,4 @@
-"""What keeps triggers from being taken just now, for the statistics: `edgeagent emit --wait` and `doctor` tell it."""
+"""What keeps triggers from being taken now, for the statistics; `edgeagent emit --wait` and `doctor` show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgeagent.common.foreign import shown
 class Trouble:
     """The last thing that kept a trigger from being taken, until one is taken.
 
-    `what` is a sentence and `remedy` says what to do about it; both are empty when nothing is known to be wrong.
+    `what` is a sentence and `remedy` says what to do about it; both are empty while no trouble is known.
     """
 
     def __init__(self) -> None:
@@ -17,12 +17,12 @@ class Trouble:
         self._unheard = False
 
     def unheard(self, topic: str) -> None:
-        """The broker has nobody to give a trigger to."""
+        """Note that nobody subscribes to the topic of the triggers."""
         self._set(f"nobody subscribes to {topic}", "is `edgeagent dispatch` running?")
         self._unheard = True
 
     def rehearsed(self, refusal: str) -> None:
-        """A dry-run dispatcher answered, which counts for nothing. `refusal`: what it would refuse a trigger for."""
+        """Note that a dry-run dispatcher answered, which counts for nothing. `refusal`: why it refuses a trigger."""
         answer = f" ({shown(refusal)})" if refusal else ""
         self._set(
             f"only a dry-run dispatcher answers{answer}, and its answers do not count",
@@ -30,18 +30,18 @@ class Trouble:
         )
 
     def deferred(self, answer: str) -> None:
-        """The engine asked for another try. `answer`: its code and reason."""
+        """Note that the engine asked for another try. `answer`: its code and reason."""
         self._set(
-            f"the engine puts triggers off ({shown(answer)})", "look at the dispatcher: `edgeagent doctor --dispatch`"
+            f"the engine puts triggers off ({shown(answer)})", "check the dispatcher: `edgeagent doctor --dispatch`"
         )
 
     def heard(self) -> None:
-        """Somebody subscribes; what he makes of triggers is not known yet."""
+        """Note that somebody subscribes; what the subscriber makes of triggers is not known yet."""
         if self._unheard:
             self.over()
 
     def over(self) -> None:
-        """The engine settled a trigger."""
+        """Note that the engine settled a trigger: the trouble is over."""
         self._set("", "")
 
     def _set(self, what: str, remedy: str) -> None:

@@ -1,4 +1,4 @@
-"""The owner of the uplink's connection: hands each callback to the part it is for, and says that we are online."""
+"""The owner of the uplink's connection: it hands each callback to its part, and publishes that the agent is online."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.errors import UplinkError
 from edgeagent.ports.link import Ack, Link, Message, Publication
 
-# Tokens of triggers count from 1; these are the state's, and below them is a query's (`status_queries`).
+# Tokens of triggers count from 1; this one is the state message's, and those below it are the queries' (`status_queries`).
 _ONLINE, _OFFLINE = -1, -2
 
 
 class UplinkOwner:
-    """The owner of the uplink's connection (`mqtt.link.LinkOwner`).
+    """The owner of the uplink's connection (`ports.link.LinkOwner`).
 
-    Owns the retained state, `online` and `offline`. Promises that `online` is said on each connection before any
+    Owns the retained state, `online` or `offline`. Promises that `online` is published on each connection before any
     trigger, and that each callback reaches every part that it concerns, in one order. Must never decide anything about
     triggers.
     """
@@ -73,7 +73,7 @@ class UplinkOwner:
         self._sender.room()
 
     async def leave(self) -> None:
-        """Say that we are going, and wait until the broker knows it or the connection ends."""
+        """Publish that the agent goes offline, and wait until the broker has that or the connection ends."""
         if self._link is None:
             return
         self._left.clear()
@@ -82,7 +82,7 @@ class UplinkOwner:
         await self._left.wait()
 
     def _say_online(self) -> None:
-        """Once, and before any trigger; what the link goes on with from before can take all the room at first."""
+        """Publish `online` once, before any trigger; what the link still completes may take all the room at first."""
         if self._link is not None and not self._online_said and self._link.room > 0:
             self._online_said = True
             self._say(_ONLINE, b"online")

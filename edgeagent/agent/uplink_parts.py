@@ -1,7 +1,7 @@
-"""The uplink's side of the agent: its parts made and joined (half of the composition root, `agent.agent`).
+"""The uplink's side of the agent: its parts are made and connected here (half of the composition root, `agent.agent`).
 
-`UplinkOwner` is what the link calls. It hands on to three equals, none of which calls another's inside: `Sender`,
-`Answers`, `StatusQueries`. The first two stand over `Triggers`, which owns what is in flight.
+The link calls `UplinkOwner`. That hands on to three equals, none of which calls into another: `Sender`, `Answers` and
+`StatusQueries`. The first two stand over `Triggers`, which owns what is in flight.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from edgeagent.wire.topics import state_topic
 
 
 class UplinkParts(NamedTuple):
-    """The parts that somebody beside them speaks to."""
+    """The parts of the uplink that the rest of the agent uses."""
 
     triggers: Triggers
     sender: Sender
@@ -56,7 +56,7 @@ class UplinkParts(NamedTuple):
     owner: UplinkOwner
 
     def stats(self) -> dict[str, Any]:
-        """What is counted, and how things stand, ready for JSON."""
+        """The counts, and the state of the connection, ready for JSON."""
         return {
             **self.notices.stats(),
             **self.triggers.stats(),
@@ -80,9 +80,9 @@ def make_uplink(
     rule_counts: dict[str, RuleCounts],
     firing_limits: FiringLimits,
 ) -> UplinkParts:
-    """Make the parts and join them. `rule_counts` and `firing_limits` are shared with who takes events.
+    """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    The sender, the status queries and the outbox, ledger and chores must be run by the caller.
+    The caller must run the sender, the status queries, and the outbox, ledger and chores.
     """
     uplink = config.uplink
     addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
@@ -133,7 +133,7 @@ def make_uplink(
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying")
     owner = UplinkOwner(sender, answers, queries, notices, state_topic(agent))
 
-    # Who hears of what happens elsewhere.
+    # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = sender.look_soon
     ledger.listen(queries.changed)

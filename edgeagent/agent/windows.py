@@ -1,8 +1,8 @@
-"""Windows: triggers of a rule with `window` are gathered as they are leased, and go on as one (contract section 11).
+"""Windows: triggers of a rule with `window` are gathered as they are leased, and sent as one (contract section 11).
 
-Until a window closes its members stand in the outbox, each for itself. Then the trigger that they make together is
-synced, in the log `windows`, and only from there it is leased and published. So a crash before that finds the members,
-and one after it the very same window.
+Until a window closes, each member is kept in the outbox by itself. Then the trigger that they make together is synced
+in the log `windows`, and only from there it is leased and published. So after a crash before that the members are
+found, and after a later crash the very same window.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgeagent.rules.gathering import Closed, Gathering
 from edgeagent.rules.ruleset import Rule, RuleSet
 from edgeagent.rules.spec import Window
 
-# While the disk refuses what closed it is tried this often.
+# While the disk refuses closed windows, it is tried again this often.
 _RETRY_S = 1.0
 
 _log = logging.getLogger(__name__)
@@ -35,9 +35,9 @@ _log = logging.getLogger(__name__)
 class Windows:
     """The open windows of rules, and those that have closed and are not synced yet.
 
-    Owns the members of a window until it closes; meanwhile each stands in the outbox for itself, leased. Promises that
-    the members are released only when the trigger that they make is synced. Must never publish: what closed is leased
-    from the log `windows` like any other trigger.
+    Owns the members of a window until it closes; meanwhile each is kept in the outbox by itself, leased. Promises that
+    the members are released only when the trigger that they make is synced. Must never publish: a closed window is
+    leased from the log `windows` like any other trigger.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Windows:
         return len(self._closed)
 
     def take(self, leased: Leased, rule: Rule, window: Window, moment: Moment) -> None:
-        """Take up a leased trigger of an event that goes into a window of this rule."""
+        """Take up a leased trigger whose event goes into a window of this rule."""
         record = leased.record
         at = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
         now = Instant(moment.now_ms, moment.uptime_ms, self._clock.boot)
@@ -76,24 +76,24 @@ class Windows:
         self._close(gathering.add(rule.name, window, record.source, leased, member_size(record), at, now))
 
     def resumed(self, leased: Leased) -> None:
-        """A window was leased: if it closed before this process, a crash may have come before the ledger knew."""
+        """Note that a window was leased: one from an earlier process may be missing from the ledger after a crash."""
         record = leased.record
         rule = self._rules.get(leased.rule)
         if leased.seq >= self._outbox.reopened_seq[WINDOWS] or rule is None or rule.window is None:
             return
-        if rule.window.by == "source":  # else it is not known of which sources its events were
+        if rule.window.by == "source":  # otherwise the sources of its events are not known
             others = [msgspec.structs.replace(record, id=event_id) for event_id in record.events]
             members = [msgspec.structs.replace(leased, record=other) for other in others]
             self._triggers.note_gathered(members)
 
     def passed(self, leased: Leased) -> None:
-        """Everything that was accepted before this trigger, in its log, was leased."""
+        """Note that everything accepted before this trigger, in its log, was leased."""
         gathering = self._gatherings.get(leased.log)
         if gathering and leased.boot == self._clock.boot:
             self._close(gathering.due(leased.record.uptime_ms))
 
     def caught_up(self, moment: Moment) -> float | None:
-        """Nothing waits to be leased: close what is due; returns after how many seconds the next one is, if any."""
+        """Close the windows that are due, as no trigger waits to be leased; returns the seconds until the next."""
         deadlines_ms: list[int] = []
         for gathering in self._gatherings.values():
             self._close(gathering.due(moment.uptime_ms))
@@ -104,7 +104,7 @@ class Windows:
     def _close(self, closed: Sequence[Closed[Leased]]) -> None:
         for one in closed:
             rule = self._rules.get(one.rule)
-            if rule is None or rule.window is None:  # since a reload
+            if rule is None or rule.window is None:  # changed by a reload
                 self._leases.put_back(one.members)
                 continue
             self._closed.append(one)
@@ -112,7 +112,7 @@ class Windows:
                 self._chores.leave(self._store)
 
     async def _store(self) -> None:
-        """Sync what closed; then its members are released, and it is leased from the log `windows`."""
+        """Sync the closed windows; then their members are released, and they are leased from the log `windows`."""
         closed = self._closed[:]
         closings = [
             Closing(one.rule, one.members, gathered([leased.record for leased in one.members], one.rule))

@@ -193,7 +193,7 @@ async def test_what_an_operator_changes_wakes_the_sender_and_what_is_taken_away_
     told = [(each.__dict__["event"], each.getMessage()) for each in caplog.records]
     assert told == [
         ("dead_discarded", f"an operator discarded 1 dead letter: {name('e0')}"),
-        ("outbox_exported", "an operator exported 1 trigger: whoever imports the file sends them"),
+        ("outbox_exported", "an operator exported 1 trigger: they are sent by the agent that imports the file"),
     ]
 
 
