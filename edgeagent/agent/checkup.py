@@ -163,7 +163,7 @@ def directory_finding(directory: Path, place: Path) -> Finding:
     """
     subject = f"state directory {directory}"
     if not place.is_dir():
-        return fail(subject, f"{place} is no directory", "remove it, or choose another agent.state_dir")
+        return fail(subject, f"{place} is not a directory", "remove it, or choose another agent.state_dir")
     if not os.access(place, os.W_OK | os.X_OK, effective_ids=True):
         return _unwritable_finding(subject, place)
     if place != directory:

@@ -28,7 +28,7 @@ class Leases:
 
     Attributes:
         more_to_send: the hook that is called when there may be triggers to take that were missing or unreadable
-            before. The composition root connects it with `Sender.look_soon`.
+            before. The composition root connects it with `Sender.wake`.
     """
 
     def __init__(self, outbox: Outbox) -> None:
@@ -41,11 +41,11 @@ class Leases:
 
     def changed(self) -> None:
         """Note that the outbox has new triggers."""
-        self._look_again(EVENT_LOGS)
+        self._note_more(EVENT_LOGS)
 
     def closed(self) -> None:
         """Note that the outbox has windows that closed."""
-        self._look_again([WINDOWS])
+        self._note_more([WINDOWS])
 
     def put_back(self, members: Sequence[Leased]) -> None:
         """Put back triggers of one rule: they are taken once more, in their order and before the others."""
@@ -58,7 +58,7 @@ class Leases:
         if not self._unreadable:
             _log.warning("cannot read the outbox, trying again: %s", error, extra={"event": "outbox_unreadable"})
         self._unreadable = True
-        asyncio.get_running_loop().call_later(_UNREADABLE_S, self._look_again, list(self._leased))
+        asyncio.get_running_loop().call_later(_UNREADABLE_S, self._note_more, list(self._leased))
 
     @property
     def unread(self) -> bool:
@@ -101,6 +101,6 @@ class Leases:
             taken.append(log.popleft())
         return taken
 
-    def _look_again(self, names: Iterable[str]) -> None:
+    def _note_more(self, names: Iterable[str]) -> None:
         self._empty.update(dict.fromkeys(names, False))
         self.more_to_send()

@@ -88,7 +88,7 @@ class Sender:
         self._pump()
         self._check_drained()
 
-    def look_soon(self) -> None:
+    def wake(self) -> None:
         """Send what is due in the next turn of the loop; several calls until then have one effect."""
         if self._soon is None and self._link is not None:
             self._soon = asyncio.get_running_loop().call_soon(self._pump)
@@ -173,8 +173,8 @@ class Sender:
             if self._timer.when() == deadline:
                 return
             self._timer.cancel()
-        self._timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, self._look_again)
+        self._timer = None if deadline is None else asyncio.get_running_loop().call_at(deadline, self._wake_now)
 
-    def _look_again(self) -> None:
+    def _wake_now(self) -> None:
         self._timer = None
         self._pump()

@@ -47,7 +47,7 @@ class Triggers:
 
     Attributes:
         more_to_send: the hook that is called when something other than sending made room, or made a trigger ready. The
-            composition root connects it with `Sender.look_soon`.
+            composition root connects it with `Sender.wake`.
     """
 
     def __init__(

@@ -135,7 +135,7 @@ def make_uplink(
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
-    leases.more_to_send = triggers.more_to_send = sender.look_soon
+    leases.more_to_send = triggers.more_to_send = sender.wake
     ledger.listen(queries.changed)
     return UplinkParts(triggers, sender, answers, queries, addressing, notices, trouble, owner)
 

@@ -1,3 +1,3 @@
-"""The MQTT link: one interface (`link`), engines behind it. Only this package knows a packet."""
+"""The MQTT links: engines behind the one interface of `ports.link`. Only this package knows packets."""
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Whether a broker lets us in and grants what we subscribe to, tried once: for `edgeagent doctor`.
+"""The broker checks of `edgeagent doctor`: does the broker accept us, and grant what we subscribe to?
 
-Each trial has a client id of its own and a session that ends with it. Under the id of a running agent or dispatcher it
-would end that one's connection; in the share group of running dispatchers it would be sent a part of their triggers,
-and Mosquitto does not hand that on to the others.
+Each trial has a client id of its own and a session that ends with it. With the id of a running agent or dispatcher it
+would end that client's connection. In the share group of running dispatchers it would receive a part of their triggers,
+which Mosquitto does not hand on to the others.
 
-That a subscription is granted is not everything: Mosquitto with an `acl_file` grants each, and then delivers only what
-the file allows. Nobody can see that without a message on the topic.
+A granted subscription is not proof enough: Mosquitto with an `acl_file` grants every subscription, and then delivers
+only what the file allows. That cannot be seen without a message on the topic.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ _SHARED = "$share/"
 async def broker_findings(
     table: str, connection: Connection, client_id: str, topic_filters: Sequence[str]
 ) -> AsyncIterator[Finding]:
-    """Try each of a broker's addresses, and each subscription on the first that lets us in.
+    """Try each of a broker's addresses, and each subscription on the first address that accepts us.
 
-    While a subscription is tried, copies of what comes on it reach us and are thrown away; nobody misses them.
+    During a trial of a subscription, copies of its messages are received and thrown away; the real subscribers get
+    theirs.
 
     Args:
-        table: of the configuration, for the remedies.
-        connection: how to reach it.
-        client_id: of the agent or dispatcher; the trials' ids begin with it.
-        topic_filters: shared ones are tried in a group of their own.
+        table: the table of the configuration, for the remedies.
+        connection: how to connect.
+        client_id: the agent's or dispatcher's; the ids of the trials begin with it.
+        topic_filters: the subscriptions to try; shared ones are tried in a group of their own.
     """
     for choice in engines.choices(connection):
         yield _engine_finding(table, connection, choice)
@@ -50,11 +51,11 @@ async def broker_findings(
     for address, trial in trials.items():
         subject, error = f"{table} {address}", trial.ended
         if error is None:
-            yield ok(subject, "reached, and it lets us in")
+            yield ok(subject, "reached, and it accepts the connection")
             for lack in trial.abilities.lacks():
                 yield warn(subject, lack, "allow it in the broker's configuration, or live with it")
         else:
-            judge = warn if usable else fail  # another address does
+            judge = warn if usable else fail  # only a warning when another address works
             yield judge(subject, _without_address(error, address), _remedy(table, error, own_id))
     if not usable:
         return
@@ -72,7 +73,7 @@ async def broker_findings(
 
 
 async def _shared_finding(table: str, connection: Connection, address: str, client_id: str) -> Finding:
-    """Whether shared subscriptions deliver; over MQTT 3.1.1 a broker without them grants them like any other topic."""
+    """Whether shared subscriptions deliver: over MQTT 3.1.1 a broker without them grants them like any other topic."""
     topic = f"edgeagent/doctor/{secrets.token_hex(8)}"
     trial = await _try(connection, address, client_id, f"{_SHARED}{client_id}/{topic}", echo=topic)
     subject = f"{table} shared subscriptions"
@@ -99,14 +100,14 @@ def _engine_finding(table: str, connection: Connection, choice: engines.EngineCh
 
 
 class _Trial:
-    """The owner of one connection: remembers how the attempt ended.
+    """The owner of one trial connection: remembers how the attempt ended.
 
-    `echo`: a topic to publish on once, to hear it again by one of the subscriptions; "": none.
+    `echo`: a topic to publish on once, which one of the subscriptions should bring back; "": none.
 
     Attributes:
-        ended: why it failed, None when it did not.
+        ended: why the attempt failed, None if it did not.
         abilities: what the broker takes.
-        heard: whether the echo came.
+        heard: whether the echo came back.
     """
 
     def __init__(self, echo: str) -> None:
@@ -117,7 +118,7 @@ class _Trial:
         self._done = asyncio.Event()
 
     async def wait(self) -> None:
-        """Until it is decided; an echo that does not come is waited for `ECHO_S`."""
+        """Wait until the result is known; an echo that does not come is waited for `ECHO_S`."""
         await self._done.wait()
 
     def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  there is no session
@@ -130,26 +131,26 @@ class _Trial:
         asyncio.get_running_loop().call_later(ECHO_S, self._done.set)
 
     def on_down(self, error: UplinkError) -> None:
-        """It was not to be."""
+        """The attempt failed."""
         if not self._done.is_set():
             self.ended = error
             self._done.set()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
-        """Copies; those whom they are for have theirs."""
+        """Copies of messages; the real subscribers have theirs."""
         if any(message.topic == self._echo for message in messages):
             self.heard = True
             self._done.set()
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
-        """Nothing is waited for."""
+        """Ignored: no acknowledgement is waited for."""
 
     def on_room(self) -> None:
-        """Nothing more is published."""
+        """Ignored: nothing more is published."""
 
 
 async def _try(connection: Connection, address: str, client_id: str, *topic_filters: str, echo: str = "") -> _Trial:
-    """Connect and subscribe once, and disconnect; how that went, within `connect_timeout`."""
+    """Connect and subscribe once, and disconnect, within `connect_timeout`; the result says how that went."""
     alone = msgspec.structs.replace(connection, url=address, urls=(), session_expiry=Duration(0))
     trial = _Trial(echo)
     async with asyncio.TaskGroup() as group:
@@ -167,7 +168,7 @@ async def _try(connection: Connection, address: str, client_id: str, *topic_filt
 
 
 def _aside(topic_filter: str) -> str:
-    """A shared subscription's filter in a group that nobody else is in."""
+    """A shared subscription's filter in a group of its own."""
     if not topic_filter.startswith(_SHARED):
         return topic_filter
     group, _, rest = topic_filter.removeprefix(_SHARED).partition("/")

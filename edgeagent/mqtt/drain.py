@@ -1,4 +1,4 @@
-"""Draining a session before it ends: no more subscriptions, and everything that they brought is acknowledged."""
+"""Drains a session before it ends: it has no more subscriptions, and everything that they brought is acknowledged."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from edgeagent.mqtt.link_driver import LinkDriver
 
-# The most that `unsubscribe` takes by default, and how much of it is given to the broker's first answer.
+# The default time limit of `unsubscribe`, and how much of it the broker has for its first answer.
 DRAIN_TIMEOUT_S = 5.0
 UNSUBACK_TIMEOUT_S = 2.0
 
@@ -16,18 +16,18 @@ _log = logging.getLogger(__name__)
 
 
 class SessionDrain:
-    """Empties a session that outlives its connections, so that it may end. Give it to one `keep_connected`.
+    """Empties a session that outlives its connections, so that it may end. Pass it to one `keep_connected`.
 
-    A broker goes on to put messages into the session of a client that is away. With a shared subscription these are
-    messages that another member could have had: Mosquitto passes none of them on, neither while it keeps the session
-    nor when it ends, and what is in a session that ends is lost. So a member that goes for good drains it first:
+    A broker goes on to put messages into the session of an absent client. With a shared subscription these are messages
+    that another member could have had: Mosquitto passes none of them on, neither while it keeps the session nor when it
+    ends, and the messages of an ended session are lost. So a member that goes for good drains its session first:
 
         if await drain.unsubscribe():   # while the owner still takes and acknowledges what comes
             ...                         # the last things can be published
         session.cancel()                # DISCONNECT, which ends the session if it is empty, and only then
 
-    A session that is not empty stays, with what was not acknowledged, until its expiry or until the same client id
-    connects again. It is never ended with a message in it.
+    A session that is not empty stays with the broker, with the unacknowledged messages, until it expires or the same
+    client id connects again. It must never be ended with a message in it.
     """
 
     def __init__(self) -> None:
@@ -36,25 +36,25 @@ class SessionDrain:
 
     @property
     def begun(self) -> bool:
-        """Whether `unsubscribe` was called: no connection makes a subscription any more."""
+        """Whether `unsubscribe` was called; then no connection subscribes any more."""
         return self._begun
 
     def follow(self, link: LinkDriver | None) -> None:
-        """The session calls this with the connection that there is now, up or not yet; None: there is none."""
+        """Called by the session with the present connection, up or not yet; None: there is none."""
         self._link = link
 
     async def unsubscribe(self, timeout_s: float = DRAIN_TIMEOUT_S) -> bool:
         """Give up all subscriptions, and wait until everything that they brought is taken and acknowledged.
 
-        The owner goes on receiving messages, also those that the broker had kept back so far. Publishing is
-        not affected. May be cancelled; what has begun then goes on without being waited for.
+        The owner goes on to receive messages, including those that the broker had held back so far. Publishing is not
+        affected. If this is cancelled, what has begun goes on without being waited for.
 
         Args:
-            timeout_s: the most that this takes, in seconds; the broker's first answer must come within 2 s of it.
+            timeout_s: the time limit in seconds; the broker's first answer must come within 2 s.
 
         Returns:
-            Whether the session is empty, so that it ends when `keep_connected` is cancelled. False also when there is
-            no connection, or when it ends meanwhile; a warning in the log says why.
+            Whether the session is empty, so that it ends when `keep_connected` is cancelled. It is False, with a
+            warning in the log, also if there is no connection or it ends meanwhile.
         """
         self._begun = True
         link, loop = self._link, asyncio.get_running_loop()
@@ -81,7 +81,7 @@ def _obstacle(link: LinkDriver) -> str:
         return "the broker has not answered UNSUBSCRIBE"
     if not link.unsubscribed.result():
         return "the broker refuses UNSUBSCRIBE"
-    return "messages of it are not acknowledged yet"
+    return "some of its messages are not acknowledged yet"
 
 
 def _stays(why: str) -> bool:

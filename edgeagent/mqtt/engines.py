@@ -1,8 +1,8 @@
-"""Which engine makes a connection, and beginning one by it.
+"""Chooses the engine for a connection, and begins the connection with it.
 
-`v5`, on the codec `mqtt5`, makes those of MQTT 5 by mqtt:// and mqtts://; `v311`, on `aiomqtt`, makes all others, and
-these too where the codec cannot be imported: it is compiled, and not for every machine. Nothing here imports an
-engine, or what it stands on, before a connection needs it.
+`v5`, on the codec `mqtt5`, makes connections of MQTT 5 by mqtt:// and mqtts://. `v311`, on `aiomqtt`, makes all others,
+and these too where the codec cannot be imported: it is compiled, and not available for every machine. This module
+imports no engine, and none of its libraries, before a connection needs it.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from edgeagent.ports.link import LinkOwner
 
 MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 
-# How many publications wait for a broker that does not say its limit, where the configuration has no `max_inflight`.
-WINDOW = 20
-# A name with a dead IPv6 address must not eat the whole connect_timeout (RFC 8305 recommends this wait).
+# How many publications may be unacknowledged when neither the broker nor `max_inflight` sets a limit.
+DEFAULT_INFLIGHT = 20
+# A host name with a dead IPv6 address must not use up the whole connect_timeout (RFC 8305 recommends this wait).
 _HAPPY_EYEBALLS_DELAY_S = 0.25
 _EXACTLY_ONCE = 2
 
 
 class EngineChoice(NamedTuple):
-    """The engine for a connection, by the name of the package that it stands on, and why it is this one.
+    """The engine for a connection, named after the package it is built on, and the reason for the choice.
 
-    `is_fallback`: `MQTT5` would be used, if it could be imported on this machine.
+    `is_fallback`: `MQTT5` would be used if it could be imported on this machine.
     """
 
     engine: str
@@ -47,16 +47,16 @@ class EngineChoice(NamedTuple):
 
 @functools.cache
 def codec_fault() -> str:
-    """Why the codec cannot be imported on this machine; "" when it can."""
+    """Why the codec cannot be imported on this machine; "" if it can."""
     try:
         importlib.import_module("mqtt5")
-    except ImportError as exc:  # also over one that was compiled for another machine
+    except ImportError as exc:  # also raised by a codec that was compiled for another machine
         return " ".join(str(exc).split())
     return ""
 
 
 def choose(connection: Connection, address: str) -> EngineChoice:
-    """Which engine connects to this address."""
+    """The engine that connects to this address."""
     scheme, _, _ = split_broker_url(address)
     if connection.version != "5":
         return EngineChoice(AIOMQTT, f"MQTT {connection.version}")
@@ -70,12 +70,12 @@ def choose(connection: Connection, address: str) -> EngineChoice:
 
 
 def choices(connection: Connection) -> list[EngineChoice]:
-    """The engines for its addresses: one, or one for each scheme where they differ."""
+    """The engines for the connection's addresses: one, or one for each scheme if they differ."""
     return [*dict.fromkeys(choose(connection, address) for address in connection.addresses)]
 
 
 def qos_problem(uplink: Uplink) -> Problem | None:
-    """What keeps an agent from starting on this machine, although its configuration is right on others."""
+    """What keeps an agent from starting on this machine although its configuration is valid; None if nothing does."""
     for choice in choices(uplink):
         if choice.is_fallback and uplink.qos == _EXACTLY_ONCE:
             return Problem("uplink.qos", f"2 needs the MQTT engine mqtt5: {choice.why}; set it to 1")
@@ -89,11 +89,11 @@ async def begin(
     context: ssl.SSLContext | None,
     password: bytes | None,
 ) -> LinkDriver:
-    """A link that has begun to connect, with TLS when there is a context; its `up` says how that ended.
+    """Begin to connect, with TLS if a context is given; the link's `up` says how that ended.
 
     Raises:
-        Denied: the connection cannot be made with this configuration; the text says what to change.
-        OSError, UnicodeError: there is no connection to this address.
+        Denied: this configuration allows no connection; the text says what to change.
+        OSError, UnicodeError: the address cannot be reached.
     """
     if choose(connection, handshake.address).engine == AIOMQTT:
         return _begin_by_aiomqtt(connection, handshake, owner, context, password)
@@ -117,7 +117,7 @@ async def begin(
 
 
 def _is_address(host: str) -> bool:
-    """Whether there is nothing to choose from; asyncio's race of addresses may leave a socket open when cancelled."""
+    """Whether the host is an address; asyncio's race between addresses may leave a socket open when it is cancelled."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -140,8 +140,9 @@ def _begin_by_aiomqtt(
 
     scheme, host, port = split_broker_url(handshake.address)
     is_v5 = connection.version == "5"
-    window = connection.max_inflight if isinstance(connection, Uplink) else WINDOW
-    link = V311Link(owner, handshake, version=connection.version, window=window, loop=asyncio.get_running_loop())
+    limit = connection.max_inflight if isinstance(connection, Uplink) else DEFAULT_INFLIGHT
+    loop = asyncio.get_running_loop()
+    link = V311Link(owner, handshake, version=connection.version, max_inflight=limit, loop=loop)
     settings: dict[str, Any] = {
         "hostname": host,
         "port": port,
@@ -152,7 +153,7 @@ def _begin_by_aiomqtt(
         "tls_context": context,
         "transport": "websockets" if scheme in {"ws", "wss"} else "tcp",
         "websocket_path": websocket_path(handshake.address),
-        "timeout": float("inf"),  # the session has its own
+        "timeout": float("inf"),  # the session has its own timeout
     }
     if is_v5:
         settings["clean_start"] = handshake.clean_start
@@ -183,7 +184,7 @@ def _not_made(handshake: Handshake, exc: Exception) -> Denied:
 
 
 def _through_proxy(address: str, url: str) -> Callable[..., Any]:
-    """What connects through this proxy, which resolves the broker's name."""
+    """A function that connects through this proxy, which resolves the broker's name."""
     try:
         import socks  # noqa: PLC0415  an extra
     except ImportError as exc:

@@ -1,4 +1,4 @@
-"""What a connection asks of the broker, whichever engine makes it: no packet is known here."""
+"""What a connection asks of the broker, for every engine: this module knows no packets."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import msgspec
 from edgeagent.mqtt.qos2 import Qos2Handshakes
 from edgeagent.ports.link import PREFETCH, Subscription, Will
 
-# What CONNECT names as our receive maximum.
+# The receive maximum that we announce in CONNECT.
 RECEIVE_MAX = PREFETCH
-# The protocol ends at 2**28 bytes, where the codec panics; half of it leaves room for properties beside the payload.
+# The protocol allows 2**28 bytes, where the codec panics; half of that leaves room for properties beside the payload.
 LARGEST_PACKET_BYTES = 1 << 27
 
 
 class Handshake(msgspec.Struct, frozen=True):
-    """What CONNECT and SUBSCRIBE say, without the password, so that this may be printed.
+    """The content of CONNECT and SUBSCRIBE, without the password, so that it may be printed.
 
-    `address` only names the broker in errors. `qos2`: the session's QoS 2 handshakes; None: nothing is published at
-    QoS 2. `answers_first`: see `session.keep_connected`.
-    `unwanted`: topic filters that a session which the broker kept may still have, to be given up. `mark`: put as the
-    user property `MARK` on everything that is published, over MQTT 5. `needs_acks`: a broker that takes only QoS 0 is
-    of no use. `plain`: the broker is taken for one that keeps no retained messages.
+    `address` only names the broker in errors. `qos2`: the session's QoS 2 handshakes; None: nothing is published at QoS
+    2. `answers_first`: see `session.keep_connected`. `unwanted`: topic filters to unsubscribe from, which a session
+    that the broker kept may still have. `mark`: the value of the user property `MARK` on every publication, over MQTT
+    5. `needs_acks`: a broker that takes only QoS 0 is refused. `plain`: the broker is assumed to keep no retained
+    messages.
     """
 
     address: str
@@ -40,8 +40,8 @@ class Handshake(msgspec.Struct, frozen=True):
 
     @property
     def clean_start(self) -> bool:
-        """Whether to begin a new session: none is kept, or what was known of QoS 2 ended with an earlier process.
+        """Whether to begin a new session: none is kept, or the QoS 2 state was lost with an earlier process.
 
-        Packet ids that the broker still holds at QoS 2, and we do not, would make it swallow what comes under them.
+        Packet ids that the broker still holds at QoS 2, and we do not, would make it discard the messages under them.
         """
         return self.session_expiry_s == 0 or (self.qos2 is not None and not self.qos2.begun)

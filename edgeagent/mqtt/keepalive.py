@@ -1,28 +1,28 @@
-"""Keep-alive: finds out that a connection is dead, and pings so that the broker does not take ours for dead."""
+"""The keep-alive: it detects a dead connection, and pings so that the broker does not take ours for dead."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-# As long as brokers wait for us (MQTT 5, 3.1.2.10): after a whole period of silence a PINGREQ asks, and half of one is
+# Brokers wait as long for us (MQTT 5, 3.1.2.10): after one whole silent period a PINGREQ asks, and half a period is
 # left for the answer.
 _PATIENCE = 1.5
 
 
 class KeepAlive:
-    """The one timer of a connection: it compares the time with when something was last sent and received.
+    """The only timer of a connection: it compares the time with when something was last sent and received.
 
-    So a message need not touch the timer. Nothing happens before `start`. It gives up no connection on which something
-    came within a keep-alive period, or on which nothing is read because we paused.
+    So a message need not touch the timer. Nothing happens before `start`. It must never give up a connection on which
+    something came within a keep-alive period, or on which reading is paused.
 
     Args:
         loop: the running loop.
         ping: writes a PINGREQ, and calls `sent` as every write does.
-        give_up: called once, with the reason, when the broker does not answer; the timer is stopped then.
+        give_up: called once, with the reason, when the broker does not answer; the timer has stopped then.
 
     Attributes:
-        is_reading_paused: nothing is read at present, so that silence means nothing.
+        is_reading_paused: whether reading is paused, so that silence means nothing.
     """
 
     def __init__(
@@ -35,24 +35,24 @@ class KeepAlive:
         self._timer: asyncio.TimerHandle | None = None
         self._sent_s = self._received_s = loop.time()
         self.is_reading_paused = False
-        self._asked_s: float | None = None  # when the first PINGREQ went out that nothing came after
+        self._asked_s: float | None = None  # when the first PINGREQ went out that was not followed by anything received
 
     def start(self, period_s: float) -> None:
-        """Watch from now on: something is sent in every period, and something must come soon after it."""
+        """Start the timer: something is sent in every period, and something must be received soon after it."""
         self._period_s = period_s
-        self._timer = self._loop.call_later(period_s, self._look)
+        self._timer = self._loop.call_later(period_s, self._check)
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
     def sent(self) -> None:
-        """Something was written."""
+        """Note that something was written."""
         self._sent_s = self._loop.time()
 
     def pause_reading(self, *, paused: bool) -> None:
-        """From now on nothing is read, or it is again."""
+        """Note that reading is paused or goes on."""
         self.is_reading_paused = paused
         if not paused:
             self.received()
@@ -62,7 +62,7 @@ class KeepAlive:
         self._received_s = self._loop.time()
         self._asked_s = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now_s, period_s = self._loop.time(), self._period_s
         if self.is_reading_paused:
             self.received()
@@ -75,9 +75,9 @@ class KeepAlive:
             if self._asked_s is None:
                 self._asked_s = now_s
             self._ping()
-        look_s = self._received_s + period_s if self._asked_s is None else self._deadline_s(self._asked_s)
-        self._timer = self._loop.call_at(min(self._sent_s + period_s, look_s), self._look)
+        due_s = self._received_s + period_s if self._asked_s is None else self._deadline_s(self._asked_s)
+        self._timer = self._loop.call_at(min(self._sent_s + period_s, due_s), self._check)
 
     def _deadline_s(self, asked_s: float) -> float:
-        """When the broker counts as gone; one that was asked late, because this process stood still, gets its time."""
+        """When the broker counts as gone. If this process stood still and asked late, it still gets its time."""
         return max(self._received_s + _PATIENCE * self._period_s, asked_s + (_PATIENCE - 1) * self._period_s)

@@ -1,4 +1,4 @@
-"""What a broker takes at most, and what keeps a publication from being written because of it: pure."""
+"""The limits of a broker, and which of them keeps a publication from being written: pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from edgeagent.ports.link import Abilities, Publication
 
 
 class BrokerLimits(NamedTuple):
-    """What a broker takes, from its CONNACK or assumed.
+    """What a broker takes, as its CONNACK says or as we assume.
 
-    `receive_max`: how many publications at QoS 1 and 2 may wait for it. `aliases`: how many topic aliases it allows.
+    `receive_max`: how many publications at QoS 1 and 2 may be unacknowledged. `aliases`: how many topic aliases it
+    allows.
     """
 
     receive_max: int
@@ -21,9 +22,9 @@ class BrokerLimits(NamedTuple):
     abilities: Abilities = Abilities()
 
     def obstacle(self, publication: Publication, *, room: int, highest_qos: int) -> int:
-        """The reason code for what the broker would end the connection over, beside the size; 0: there is none.
+        """The reason code of the limit that a publication would break, other than its size; 0: none.
 
-        `highest_qos`: what the session is made for.
+        `highest_qos`: the highest QoS that the session is made for.
         """
         if publication.qos > highest_qos:
             return QOS_NOT_SUPPORTED

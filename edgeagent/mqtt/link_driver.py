@@ -1,4 +1,4 @@
-"""What both engines have in common: one connection's state is driven, and its owner called."""
+"""What both engines share: the driver of one connection's state, which also calls its owner."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _log = logging.getLogger(__name__)
 
 
 class LinkDriver(ABC):
-    """One MQTT connection; a `ports.link.Link`, and what the session needs beside it. An engine adds the packets.
+    """One MQTT connection: a `ports.link.Link`, and what the session needs beside it. An engine adds the packets.
 
-    It owns the connection's `LinkState`, and calls the owner for all of `LinkOwner` but `on_down`, which is the
-    session's to call. After the connection ended it writes nothing, and takes nothing more from the broker.
+    It owns the connection's `LinkState`, and makes every call of `LinkOwner` except `on_down`, which the session makes.
+    After the connection has ended it must never write anything, nor take anything from the broker.
 
     Args:
-        owner: whose callbacks are called.
+        owner: the owner to call.
         handshake: what to ask of the broker.
         connection: this connection's number, unique in the process.
         loop: the running loop.
@@ -34,9 +34,9 @@ class LinkDriver(ABC):
     Attributes:
         up: done when connected and subscribed (None, just before `on_up`), or when that failed (the error).
         ended: done with the reason when the connection has ended, whoever ended it.
-        lost: done when the socket is gone.
+        lost: done when the socket is closed.
         unsubscribed: done when the broker has answered `unsubscribe`: whether it gave up all subscriptions.
-        emptied: done when nothing that they brought is left to take. Not done when the connection ends before.
+        emptied: done when nothing that they brought is left to take. Not done if the connection ends before.
         unwanted_unsubscribed: done when the broker has answered for `Handshake.unwanted`: whether it gave up all.
     """
 
@@ -55,7 +55,7 @@ class LinkDriver(ABC):
         self._loop = loop
         self._state = LinkState(handshake, connection)
 
-    # What the owner calls.
+    # Called by the owner.
 
     @property
     @abstractmethod
@@ -95,46 +95,46 @@ class LinkDriver(ABC):
             self._disconnect(Unavailable(self._handshake.address, text), RECEIVE_MAXIMUM_EXCEEDED)
         self._unsubscribe_when_due()
 
-    # What the session calls.
+    # Called by the session.
 
     @property
     def attempt(self) -> Attempt:
-        """How it ended, for what the next connection asks."""
+        """How the connection ended, from which the next attempt learns what to ask."""
         return self._state.attempt
 
     @property
     def taken_over(self) -> bool:
-        """Whether it ended because another client took the session."""
+        """Whether the connection ended because another client took the session."""
         return self._state.taken_over
 
     @property
     def is_emptied(self) -> bool:
-        """Whether the session has nothing that would be lost with it, after `unsubscribe`."""
+        """Whether ending the session would lose nothing, after `unsubscribe`."""
         return self._state.unsubscribing.is_complete
 
     def unsubscribe(self) -> None:
-        """Give up all subscriptions, as soon as the link is up; `unsubscribed` and `emptied` say how far that is."""
+        """Give up all subscriptions as soon as the link is up; `unsubscribed` and `emptied` report the progress."""
         self._state.unsubscribing.begin()
         self._unsubscribe_when_due()
 
     @abstractmethod
     def close(self) -> None:
-        """End it gracefully: the broker discards the will, and over MQTT 5 the session too when it `is_emptied`."""
+        """End the connection gracefully: the broker discards the will, and in MQTT 5 the session if it `is_emptied`."""
 
     @abstractmethod
     def abort(self) -> None:
-        """End it at once, without a DISCONNECT: the broker publishes the will."""
+        """End the connection at once, without a DISCONNECT: the broker publishes the will."""
 
-    # What an engine calls.
+    # Called by an engine.
 
     def _accepted(self, *, session_present: bool, abilities: Abilities | None = None) -> None:
-        """CONNACK lets us in; what is unwanted is unsubscribed from."""
+        """CONNACK accepted us: unsubscribe from what is unwanted."""
         if self._state.accepted(session_present=session_present, abilities=abilities):
             self._state.asked_for_unwanted(self._write_unsubscribe(self._handshake.unwanted))
         self._resolve_unsubscribed()
 
     def _take_granted(self, codes: Sequence[int], said: str | None = None) -> None:
-        """SUBACK: the connection is up, unless a subscription that is required was refused."""
+        """SUBACK came: the connection is up, unless a required subscription was refused."""
         handshake = self._handshake
         if len(codes) != len(handshake.subscriptions):
             self._against_protocol(ProtocolFault("an answer that does not fit our SUBSCRIBE"))
@@ -149,7 +149,7 @@ class LinkDriver(ABC):
         self._go_up()
 
     def _go_up(self) -> None:
-        """The subscriptions are confirmed. What came meanwhile is handed over by the next `_call_owner`."""
+        """Report the link as up. Messages received meanwhile are handed over by the next `_call_owner`."""
         self._state.subscribed()
         if not self.up.done():
             self.up.set_result(None)
@@ -158,7 +158,7 @@ class LinkDriver(ABC):
         self._unsubscribe_when_due()
 
     def _call_owner(self) -> None:
-        """Hand over what one read of the socket brought: acks first, then messages."""
+        """Hand over what one read of the socket brought: acknowledgements first, then messages."""
         state = self._state
         if state.acks and (acks := state.acks_to_hand_over()):
             self._owner.on_acks(acks)
@@ -167,12 +167,12 @@ class LinkDriver(ABC):
         self._read_or_not()
 
     def _ack_later(self, acks: list[Ack]) -> None:
-        """Hand over what no broker will answer, in the next turn of the loop: now the owner is in `publish`."""
+        """Hand over, in the next turn of the loop, the acks that no broker will give: now the owner is in `publish`."""
         if acks:
             self._loop.call_soon(self._hand_over_acks, acks)
 
     def _hand_over_acks(self, acks: list[Ack]) -> None:
-        if self._state.phase is UP:  # else `on_down` speaks for them
+        if self._state.phase is UP:  # otherwise `on_down` covers them
             self._owner.on_acks(acks)
 
     def _take_unsuback(self, packet_id: int, reason_codes: Sequence[int]) -> None:
@@ -199,7 +199,7 @@ class LinkDriver(ABC):
             unsubscribing.asked(self._write_unsubscribe(filters))
 
     def _finish(self, error: UplinkError) -> bool:
-        """The connection has ended; False: it had before. The socket is the engine's matter."""
+        """Mark the connection as ended; False if it was. Closing the socket is left to the engine."""
         if not self._state.end():
             return False
         for future in (self.up, self.ended):
@@ -207,28 +207,28 @@ class LinkDriver(ABC):
                 future.set_result(error)
         return True
 
-    # What an engine adds.
+    # Implemented by an engine.
 
     @abstractmethod
     def _begin_publishing(self) -> None:
-        """Go on with what the session has from before, ahead of what the owner publishes."""
+        """Continue the session's earlier publications, before those of the owner."""
 
     @abstractmethod
     def _write_pubacks(self, packet_ids: list[int]) -> None:
-        """Write a PUBACK for each."""
+        """Write a PUBACK for each packet id."""
 
     @abstractmethod
     def _write_unsubscribe(self, topic_filters: Sequence[str]) -> int:
-        """Write an UNSUBSCRIBE; its packet id."""
+        """Write an UNSUBSCRIBE; returns its packet id."""
 
     @abstractmethod
     def _read_or_not(self) -> None:
-        """Read from the socket, or stop reading, as `LinkState.must_not_read` says."""
+        """Read from the socket, or pause reading, as `LinkState.must_not_read` says."""
 
     @abstractmethod
     def _disconnect(self, error: UplinkError, reason_code: int) -> None:
-        """End the connection behind what is written, with a DISCONNECT that says why where the protocol lets it."""
+        """End the connection after what is written, with a DISCONNECT that gives the reason if the protocol has one."""
 
     @abstractmethod
     def _against_protocol(self, fault: ProtocolFault) -> None:
-        """End the connection over what the broker sent."""
+        """End the connection because of what the broker sent."""

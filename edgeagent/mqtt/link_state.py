@@ -1,4 +1,4 @@
-"""The state of one connection, the same for both engines: pure. `link_driver` is its driver."""
+"""The state of one connection, the same for both engines: pure. `link_driver` drives it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from edgeagent.mqtt.unacknowledged import Unacknowledged, receipts_of
 from edgeagent.mqtt.unsubscribing import Unsubscribing
 from edgeagent.ports.link import Abilities, Ack, Message
 
-# QoS 0 messages kept while the subscriptions are being confirmed; beyond it they are dropped, as QoS 0 allows.
+# How many QoS 0 messages are kept until the subscriptions are confirmed; more are dropped, as QoS 0 allows.
 EARLY_QOS0_MAX = 1024
 
 
 class LinkPhase(enum.Enum):
-    """Where a connection stands: CONNECT sent, SUBSCRIBE sent, in use, over."""
+    """The phases of a connection: CONNECT sent, SUBSCRIBE sent, in use, ended."""
 
     CONNECTING = enum.auto()
     SUBSCRIBING = enum.auto()
@@ -30,7 +30,7 @@ CONNECTING, SUBSCRIBING, UP, ENDED = LinkPhase
 
 
 class ProtocolFault(NamedTuple):
-    """What a broker sent that is not allowed, and the reason code to disconnect with."""
+    """Something that the broker was not allowed to send, and the reason code to disconnect with."""
 
     text: str
     reason_code: int = PROTOCOL_ERROR
@@ -42,27 +42,27 @@ _EXACTLY_ONCE = ProtocolFault("a message at QoS 2, which was not asked for", QOS
 
 
 class LinkState:
-    """What is known of one connection, from CONNECT to its end.
+    """The state of one connection, from CONNECT to its end.
 
     It owns the phase, the messages that wait for their acknowledgement, what was received and not handed over yet, the
-    UNSUBSCRIBEs, and how the connection ended. It decides when the owner gets what, and when to read no more. The owner
-    gets nothing before the connection is up, and each message once. One at QoS 1 that the owner has got is never
-    forgotten before it is acknowledged. It writes nothing.
+    UNSUBSCRIBEs, and how the connection ended. It decides when the owner gets what, and when to stop reading. The owner
+    gets nothing before the connection is up, and each message once. A message at QoS 1 that the owner has got is never
+    forgotten before it is acknowledged. It must never write anything.
 
     Args:
         handshake: what is asked of the broker.
         connection: this connection's number, unique in the process.
 
     Attributes:
-        phase: where it stands. Only `accepted`, `subscribed` and `end` change it.
+        phase: the present phase. Only `accepted`, `subscribed` and `end` change it.
         session_present: whether the broker kept the session.
         abilities: what the broker takes, as far as it is known.
         taken_over: whether the connection ended because another client took the session.
         refused_with, unanswered, over_retained: see `Attempt`.
         receipts: see `receipts_of`.
         unacknowledged: the messages that wait for their acknowledgement.
-        unsubscribing: how the subscriptions are given up.
-        acks: what was received about publications and not handed over yet.
+        unsubscribing: the progress of giving up the subscriptions.
+        acks: acknowledgements of publications that were received and not handed over yet.
         unwanted_unsubscribed: whether the broker gave up what is unwanted (`Handshake.unwanted`); None: no answer yet.
     """
 
@@ -86,13 +86,13 @@ class LinkState:
 
     @property
     def attempt(self) -> Attempt:
-        """How it ended, for what the next connection asks."""
+        """How the connection ended, from which the next attempt learns what to ask."""
         return Attempt(self.refused_with, self.unanswered, self.abilities if self._was_up else None, self.over_retained)
 
     # Phases.
 
     def accepted(self, *, session_present: bool, abilities: Abilities | None = None) -> bool:
-        """The broker lets us in. True: an UNSUBSCRIBE for what is unwanted is due; a new session has nothing of it."""
+        """The broker accepts us. True: an UNSUBSCRIBE for what is unwanted is due; a new session needs none."""
         self.phase = SUBSCRIBING
         self.session_present = session_present
         if abilities is not None:
@@ -107,18 +107,18 @@ class LinkState:
         self._was_up = True
 
     def end(self) -> bool:
-        """The connection ends; False: it had ended before."""
+        """End the connection; False if it had ended before."""
         if self.phase is ENDED:
             return False
         if self.phase is not UP:
-            self._messages.clear()  # the owner does not know of this connection
+            self._messages.clear()  # the owner has never heard of this connection
         self.phase = ENDED
         return True
 
     # Receiving.
 
     def take(self, message: Message, *, exactly_once: bool, is_unwanted: bool = False) -> ProtocolFault | None:
-        """A message came, `exactly_once` at QoS 2. Says what is wrong with it.
+        """Take a message, `exactly_once` at QoS 2. Returns what is wrong with it, None if nothing is.
 
         `is_unwanted`: the owner does not get it, and the driver acknowledges it.
         """
@@ -141,14 +141,14 @@ class LinkState:
         return None
 
     def acks_to_hand_over(self) -> list[Ack]:
-        """The acks that the owner may get now; each once."""
+        """The acks that the owner may get now, each once."""
         if not self.acks or self.phase is SUBSCRIBING:
             return []
         acks, self.acks = self.acks, []
         return acks
 
     def messages_to_hand_over(self) -> list[Message]:
-        """The messages that the owner may get now; each once. While subscribing, a flood at QoS 0 is dropped."""
+        """The messages that the owner may get now, each once. Too many at QoS 0 while subscribing are dropped."""
         if self.phase is not SUBSCRIBING:
             messages, self._messages = self._messages, []
             return messages
@@ -157,9 +157,9 @@ class LinkState:
         return []
 
     def must_not_read(self, *, is_waiting_for_acks: bool) -> bool:
-        """Whether to read no more until something is acknowledged. `is_waiting_for_acks`: the broker owes us some.
+        """Whether to stop reading until something is acknowledged. `is_waiting_for_acks`: the broker owes us acks.
 
-        While subscribing nothing can be acknowledged, and what an owner that answers first waits for stands behind the
+        While subscribing nothing can be acknowledged. An owner that answers first waits for acks, which come after the
         messages.
         """
         return self.unacknowledged.is_full and self.phase is UP and not (self._answers_first and is_waiting_for_acks)
@@ -167,11 +167,11 @@ class LinkState:
     # Unsubscribing.
 
     def asked_for_unwanted(self, packet_id: int) -> None:
-        """The UNSUBSCRIBE for what is unwanted is written."""
+        """Note that the UNSUBSCRIBE for what is unwanted is written."""
         self._unwanted_packet_id = packet_id
 
     def take_unsuback(self, packet_id: int, reason_codes: Sequence[int]) -> ProtocolFault | None:
-        """The broker answered UNSUBSCRIBE. Says what is wrong with it."""
+        """Take the broker's answer to UNSUBSCRIBE. Returns what is wrong with it, None if nothing is."""
         if self._unwanted_packet_id and packet_id == self._unwanted_packet_id:
             self._unwanted_packet_id = 0
             self.unwanted_unsubscribed = max(reason_codes, default=0) < FAILURE

@@ -1,7 +1,8 @@
-"""How a connection asks less of a broker that lacks retained messages or QoS 1: pure.
+"""Asks less of a broker that lacks retained messages or QoS 1: pure.
 
-MQTT 5 has answers for it: CONNACK refuses a will that the broker cannot keep, by a code, and says what else it takes.
-A broker of MQTT 3.1.1 only closes the connection, over such a will as over such a publication, and has to be found out.
+MQTT 5 has answers for this: CONNACK refuses a will that the broker cannot keep, with a code, and says what else the
+broker takes. A broker of MQTT 3.1.1 only closes the connection over such a will or publication, so its limits are
+guessed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from edgeagent.ports.link import Abilities, Will
 
 
 class Attempt(NamedTuple):
-    """How one connection, or the attempt at one, ended.
+    """How one connection, or one attempt to connect, ended.
 
-    `refused_with`: the reason code of a CONNACK that refused us, 0 for none. `unanswered`: the broker closed before
-    it answered CONNECT. `abilities`: None when it was never up. `over_retained`: the broker ended it, without a reason,
-    while a retained publication waited for its acknowledgement.
+    `refused_with`: the reason code of a CONNACK that refused us, 0 for none. `unanswered`: the broker closed the
+    connection before it answered CONNECT. `abilities`: None if it was never up. `over_retained`: the broker ended it
+    without a reason while a retained publication was unacknowledged.
     """
 
     refused_with: int = 0
@@ -27,10 +28,10 @@ class Attempt(NamedTuple):
 
 
 class Negotiation:
-    """What the next attempt to connect asks of the broker, by how those before it ended. `version`: of MQTT.
+    """What the next attempt asks of the broker, given how earlier ones ended. `version`: of MQTT.
 
-    It owns the will and what is assumed of the broker. It asks for less only after the broker has refused more, and
-    what it only guesses (`plain`) it gives up again after one attempt.
+    It owns the will and the assumptions about the broker. It must never ask for less before the broker has refused
+    more, and it gives up a mere guess (`plain`) after one attempt.
     """
 
     def __init__(self, version: str, will: Will | None) -> None:
@@ -41,7 +42,7 @@ class Negotiation:
 
     @property
     def plain(self) -> bool:
-        """Whether the broker is taken for one without retained messages, though it did not say so."""
+        """Whether the broker is assumed to have no retained messages, though it did not say so."""
         return self._plain
 
     @property
@@ -54,10 +55,10 @@ class Negotiation:
         return will._replace(retain=will.retain and retained, qos=will.qos if qos else 0)
 
     def ended(self, attempt: Attempt) -> bool:
-        """Learn from how an attempt ended; True: the next one asks for less, and is made at once."""
+        """Learn from how an attempt ended. True: the next attempt asks for less, and is made at once."""
         if self._has_codes:
             return self._learn_from_codes(attempt)
-        plain, self._plain = self._plain, False  # what was only guessed is tried again each time
+        plain, self._plain = self._plain, False  # a mere guess is tried again each time
         if plain or self._will is None or self._will == self._will._replace(retain=False, qos=0):
             self._plain = not plain and attempt.over_retained
             return False

@@ -1,7 +1,7 @@
-"""Bytes of MQTT 5 into packets and back: everything about the `mqtt5` codec that holds no connection's state.
+"""Converts MQTT 5 packets to bytes and back: all use of the `mqtt5` codec that needs no connection's state.
 
-Beware: the codec's enums are no ints, whatever its stub says. They have no order and no hash, and 0 is true;
-compare them with `==` and turn them into numbers with `int()`.
+Beware: the codec's enums are no ints, although its stub says so. They have no order and no hash, and 0 is true;
+compare them with `==` and convert them to numbers with `int()`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgeagent.mqtt.utf8 import end_of_readable
 from edgeagent.ports.link import Message, Publication, Subscription
 
 LARGEST_PACKET_ID = 65535
-# By QoS as a number. Subscriptions use the first two: a message at QoS 2 is never asked for.
+# Indexed by the number of the QoS. Subscriptions use the first two: QoS 2 is never asked for.
 QOS = (mqtt5.QoS.AT_MOST_ONCE, mqtt5.QoS.AT_LEAST_ONCE, mqtt5.QoS.EXACTLY_ONCE)
 
 # The first byte of the broker's answers to a PUBLISH.
@@ -29,11 +29,11 @@ PUBACK: Final = 0x40
 PUBREC: Final = 0x50
 PUBCOMP: Final = 0x70
 _ANSWERS = frozenset({PUBACK, PUBREC, PUBCOMP})
-_DUPLICATE = 0x08  # in the first byte of a PUBLISH
-# PUBACKs that say success in the short form stand one behind the other when a broker is busy.
+_DUPLICATE = 0x08  # a bit in the first byte of a PUBLISH
+# Successful PUBACKs in the short form come one after the other from a busy broker.
 _SUCCESSES = re.compile(rb"(?:\x40\x02[\x00-\xff]{2})++")
 _PACKET_ID_OF_EACH = Struct(">2xH")
-_REFUSAL_BYTES = 5  # the shortest one: first byte, length, packet id, reason code
+_REFUSAL_BYTES = 5  # of the shortest one: first byte, length, packet id, reason code
 _MAX_SHORT_LENGTH = 0x7F
 
 # A remaining length is written in one to four bytes, seven bits in each.
@@ -41,9 +41,9 @@ _MAX_LENGTH_BYTES = 4
 
 
 class RefusedAnswer(NamedTuple):
-    """A PUBACK, PUBREC or PUBCOMP (`kind` is its first byte) with a reason code that the codec does not take.
+    """A PUBACK, PUBREC or PUBCOMP (`kind` is its first byte) with a reason code that the codec does not accept.
 
-    Mosquitto says 0x95 (packet too large) in a PUBACK, although MQTT 5 has no such code there.
+    Mosquitto sends 0x95 (packet too large) in a PUBACK, although MQTT 5 has no such code there.
     """
 
     kind: int
@@ -52,7 +52,7 @@ class RefusedAnswer(NamedTuple):
 
 
 class PubackRun(NamedTuple):
-    """PUBACKs without a reason that came one behind the other: their packet ids."""
+    """The packet ids of PUBACKs without a reason that came one after the other."""
 
     packet_ids: list[int]
 
@@ -61,13 +61,13 @@ Received = mqtt5.Packet | RefusedAnswer | PubackRun
 
 
 class PacketReader:
-    """Cuts a stream of bytes into packets.
+    """Splits a stream of bytes into packets.
 
-    It keeps the beginning of at most one packet and does not ask the codec again before the rest is there, so that
-    the work is proportional to the bytes, however they are cut. Nothing that is fed to it raises.
+    It keeps the beginning of at most one packet, and calls the codec only when the rest is there, so that the work is
+    proportional to the number of bytes, however they arrive. It must never raise, whatever it is fed.
 
     Args:
-        max_packet_bytes: a larger packet is a fault, found as soon as its length is known.
+        max_packet_bytes: a larger packet is a fault, detected as soon as its length is known.
     """
 
     def __init__(self, max_packet_bytes: int) -> None:
@@ -76,8 +76,8 @@ class PacketReader:
         self._wanted_bytes = 0
 
     def take(self, data: bytes) -> tuple[list[Received], ProtocolFault | None]:  # noqa: C901, PLR0911  see below
-        """The packets that these bytes complete, and the fault behind them; after a fault nothing more can be read."""
-        packets: list[Received] = []  # all in one, because calls for each packet would be felt (`benchmarks path`)
+        """The packets that these bytes complete, and the fault after them, after which nothing more can be read."""
+        packets: list[Received] = []  # one function, because a call for each packet would be slower (`benchmarks path`)
         if self._partial:
             data = self._completed(data)
         view, end_bytes, max_packet_bytes, read = memoryview(data), len(data), self._max_packet_bytes, mqtt5.read
@@ -108,7 +108,7 @@ class PacketReader:
                 position += _packet_bytes(view[position:]) or 0
                 continue
             except BaseException as exc:
-                # The codec panics over what it did not expect: no Exception, and of a class that cannot be imported.
+                # The codec panics over what it did not expect: that is no Exception, and its class cannot be imported.
                 if type(exc).__module__ != "pyo3_runtime":
                     raise
                 return packets, _fault(view[position:], "the codec cannot read it")
@@ -119,7 +119,7 @@ class PacketReader:
         return packets, None
 
     def _completed(self, data: bytes) -> bytes:
-        """The data with what was kept before it; nothing while the packet that was begun is not complete."""
+        """The data with what was kept before it; empty while the packet that was begun is not complete."""
         self._partial += data
         if len(self._partial) < self._wanted_bytes:
             return b""
@@ -141,7 +141,7 @@ class PacketReader:
 
 
 def connect_packet(handshake: Handshake, password: bytes | None) -> bytes:
-    """CONNECT. A session that outlives its connections is resumed, others start clean."""
+    """The CONNECT packet. A session that outlives its connections is resumed; others start clean."""
     will = handshake.will
     return mqtt5.ConnectPacket(
         handshake.client_id,
@@ -160,7 +160,7 @@ def connect_packet(handshake: Handshake, password: bytes | None) -> bytes:
 
 
 def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) -> bytes:
-    """SUBSCRIBE. The retain flag then marks only what came with the subscription."""
+    """The SUBSCRIBE packet. The retain flag then marks only messages that came with the subscription."""
     handling = mqtt5.RetainHandling
     filters = [
         mqtt5.TopicFilter(
@@ -186,9 +186,9 @@ def publish_packet(
     alias: int | None = None,
     mark: tuple[tuple[str, str], ...] = (),
 ) -> bytes:
-    """PUBLISH; `packet_id` is None at QoS 0. `topic` is the publication's, or "" when `alias` alone stands for it.
+    """The PUBLISH packet; `packet_id` is None at QoS 0. `topic` is the publication's, or "" if `alias` stands for it.
 
-    `mark`: user properties beside the publication's own.
+    `mark`: user properties in addition to the publication's own.
 
     Raises:
         ValueError: a text or the properties do not fit the format.
@@ -210,23 +210,23 @@ def publish_packet(
 
 
 def repeated(packet: bytes) -> bytes:
-    """The same PUBLISH, marked as one that may have come before."""
+    """The same PUBLISH, marked as a duplicate."""
     return bytes((packet[0] | _DUPLICATE,)) + packet[1:]
 
 
 def puback_packets(packet_ids: Iterable[int]) -> bytes:
-    """A PUBACK for each, all of them successes."""
+    """A PUBACK for each packet id, all of them successes."""
     return b"".join([b"\x40\x02" + packet_id.to_bytes(2, "big") for packet_id in packet_ids])
 
 
 def pubrel_packet(packet_id: int, *, known: bool = True) -> bytes:
-    """PUBREL; `known` False: nothing under this packet id waits for it."""
+    """The PUBREL packet; `known` False: nothing waits for this packet id."""
     codes = mqtt5.PubRelReasonCode
     return mqtt5.PubRelPacket(packet_id, reason_code=codes.SUCCESS if known else codes.PACKET_ID_NOT_FOUND).write()
 
 
 def message_from(packet: mqtt5.PublishPacket, receipts: int) -> Message:
-    """The message that a received PUBLISH carries; `receipts`: of its connection (`unacknowledged.receipts_of`)."""
+    """The message in a received PUBLISH; `receipts`: its connection's (`unacknowledged.receipts_of`)."""
     packet_id = packet.packet_id
     return Message(
         packet.topic,
@@ -242,7 +242,7 @@ def message_from(packet: mqtt5.PublishPacket, receipts: int) -> Message:
 
 
 def _packet_bytes(start: memoryview) -> int | None:
-    """How long the packet that begins here is, or None while its length is not complete."""
+    """The length of the packet that begins here, None while its length field is incomplete."""
     remaining_bytes = 0
     for index, byte in enumerate(start[1 : 1 + _MAX_LENGTH_BYTES]):
         remaining_bytes |= (byte & 0x7F) << 7 * index
@@ -252,9 +252,9 @@ def _packet_bytes(start: memoryview) -> int | None:
 
 
 def _refusal(start: memoryview) -> RefusedAnswer | None:
-    """The complete answer that begins here, if it is one, and a refusal."""
+    """The answer that begins here, if it is complete and a refusal."""
     packet_bytes = _packet_bytes(start)
-    # A length of one byte is enough for everything but a very long reason in words, which no broker is known to give.
+    # A length of one byte is enough except for a very long reason string, which no known broker sends.
     if packet_bytes is None or not _REFUSAL_BYTES <= packet_bytes <= len(start) or start[1] > _MAX_SHORT_LENGTH:
         return None
     kind, _, high, low, reason_code = start[:_REFUSAL_BYTES]
@@ -264,7 +264,7 @@ def _refusal(start: memoryview) -> RefusedAnswer | None:
 
 
 def _fault(start: memoryview, text: str) -> ProtocolFault:
-    # In MQTT 5 a CONNACK is longer: this is how a broker of MQTT 3.1.1 says that it does not know our version.
+    # A CONNACK of MQTT 5 is longer: a broker of MQTT 3.1.1 says in this way that it does not know our version.
     if start[:2].tobytes() == b"\x20\x02":
         return ProtocolFault("an answer of MQTT 3.1.1: it does not speak MQTT 5", MALFORMED)
     return ProtocolFault(f"a malformed packet ({text})", MALFORMED)

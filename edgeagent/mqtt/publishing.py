@@ -1,11 +1,10 @@
-"""What one connection publishes, from PUBLISH to the broker's final answer: pure bookkeeping.
+"""The publications of one connection, from PUBLISH to the broker's final answer: pure bookkeeping.
 
 Invariants:
 
-* A packet id stands in `tokens` (QoS 1) or in the session's `Qos2Handshakes` (QoS 2) while the broker may still answer
-  it.
-* No more of both are on the way than the broker's receive maximum.
-* A topic alias is used only on the connection on which a PUBLISH with the whole topic made it.
+* A packet id is in `tokens` (QoS 1) or in the session's `Qos2Handshakes` (QoS 2) as long as the broker may answer it.
+* Together these are never more than the broker's receive maximum.
+* A topic alias is used only on the connection on which a PUBLISH with the whole topic defined it.
 """
 
 from __future__ import annotations
@@ -32,33 +31,32 @@ from edgeagent.mqtt.reason_codes import (
 from edgeagent.ports.link import Ack, Publication
 
 _EXACTLY_ONCE = 2
-# An agent publishes on two or three topics again and again; a broker pays for each alias that we make.
+# An agent publishes on two or three topics again and again; each alias that we define costs the broker memory.
 _MOST_ALIASES = 8
 
 
 class Publishing:
     """The publications of one connection, from PUBLISH to the broker's final answer.
 
-    It gives packet ids and topic aliases, and answers itself what cannot be written. It never has more on the way than
-    the broker takes, and never repeats a publication at QoS 1: that is the owner's to do, on the next connection.
+    It assigns packet ids and topic aliases, and answers itself for what cannot be written. It must never have more
+    unacknowledged than the broker takes, and never repeat a publication at QoS 1: the owner does that, on the next
+    connection.
 
     Args:
         qos2: the session's QoS 2 handshakes; None: nothing is published at QoS 2.
-        mark: user properties of every publication, beside its own.
+        mark: user properties of every publication, in addition to its own.
 
     Attributes:
-        tokens: the publications at QoS 1 without PUBACK, by packet id; the link takes them out.
-        last_packet_id: the packet id given out last.
-        reserved_id: a packet id that is in use for something else than a publication; 0: none.
-        limits: what the broker takes; nothing before `begin`.
-        carried: the tokens of earlier connections' QoS 2 publications that this one goes on with.
-        answers: the link's own, to what was not written and to what no broker will answer; the link takes them out.
-        replies: PUBRELs to be written; the link takes them out.
+        tokens: the publications at QoS 1 without PUBACK, by packet id; the link removes them. last_packet_id: the
+        packet id assigned last. reserved_id: a packet id that is in use for something other than a publication; 0:
+        none. limits: what the broker takes; nothing before `begin`. carried: the tokens of earlier connections' QoS 2
+        publications that are still being completed. answers: the link's own answers, to what was not written and to
+        what no broker will answer; the link removes them. replies: PUBRELs to be written; the link removes them.
     """
 
     def __init__(self, qos2: Qos2Handshakes | None, mark: tuple[tuple[str, str], ...] = ()) -> None:
         self.limits = BrokerLimits(receive_max=0)
-        # Of `limits`, for each publication: a named tuple's members take longer (`benchmarks path`).
+        # Copied from `limits` for each publication: attributes of a named tuple are slower (`benchmarks path`).
         self._max_packet_bytes, self._has_acks = self.limits.max_packet_bytes, True
         self.carried: frozenset[int] = frozenset()
         self.answers: list[Ack] = []
@@ -74,7 +72,7 @@ class Publishing:
         self._last_topic = ""
 
     def begin(self, limits: BrokerLimits, *, session_present: bool) -> None:
-        """The broker has answered CONNECT; go on with the session's QoS 2, or forget it."""
+        """Note that the broker answered CONNECT; continue the session's QoS 2 handshakes, or forget them."""
         self.limits = limits
         self._max_packet_bytes, self._has_acks = limits.max_packet_bytes, limits.abilities.most_qos > 0
         self._most_aliases = min(limits.aliases, _MOST_ALIASES)
@@ -84,19 +82,19 @@ class Publishing:
 
     @property
     def room(self) -> int:
-        """How many more may go out at QoS 1 and 2."""
+        """How many more may be published at QoS 1 and 2."""
         qos2, receive_max = self._qos2, self.limits.receive_max
         out = len(self.tokens) if qos2 is None else len(self.tokens) + len(qos2)
         return receive_max - out if out < receive_max else 0
 
     def first(self) -> list[bytes]:
-        """What a resumed session begins with: the PUBRELs again, then the PUBLISHes without PUBREC."""
+        """The first packets of a resumed session: its PUBRELs again, then its PUBLISHes without PUBREC."""
         if self._qos2 is None:
             return []
         return [pubrel_packet(packet_id) for packet_id in self._qos2.released()] + self.again()
 
     def again(self) -> list[bytes]:
-        """Publications of earlier connections, whole and marked as repeated; as many as the broker takes now."""
+        """Publications of earlier connections, whole and marked as duplicates; as many as the broker takes now."""
         if self._qos2 is None:
             return []
         packets = []
@@ -110,11 +108,11 @@ class Publishing:
         return packets
 
     def packets(self, publications: Sequence[Publication]) -> list[bytes]:
-        """The PUBLISHes, their packet ids taken. What cannot go out is in `answers` instead."""
+        """The PUBLISH packets, with packet ids assigned. What cannot be sent is in `answers` instead."""
         packets: list[bytes] = []
         room = self.room
         for publication in publications:
-            if publication.qos != 1 or room <= 0 or publication.retain:  # else only its size may be in the way
+            if publication.qos != 1 or room <= 0 or publication.retain:  # otherwise only its size may be a problem
                 reason_code = self.limits.obstacle(publication, room=room, highest_qos=self._highest_qos)
                 if reason_code:
                     self._refuse(publication, reason_code)
@@ -126,7 +124,7 @@ class Publishing:
         return packets
 
     def free_packet_id(self) -> int:
-        """A packet id that nothing waits for, taken by the caller."""
+        """A packet id that is not in use; the caller has it from now on."""
         packet_id, qos2 = self.last_packet_id % LARGEST_PACKET_ID + 1, self._qos2
         while packet_id in self.tokens or packet_id == self.reserved_id or (qos2 is not None and packet_id in qos2):
             packet_id = packet_id % LARGEST_PACKET_ID + 1
@@ -134,10 +132,10 @@ class Publishing:
         return packet_id
 
     def answered(self, kind: int, packet_id: int, reason_code: int, reason: str) -> Ack | None:
-        """Take a PUBACK, PUBREC or PUBCOMP (its first byte); None: not the final answer. `replies` has the PUBREL.
+        """Take a PUBACK, PUBREC or PUBCOMP (its first byte). None: it is not final, and `replies` has the PUBREL.
 
         Raises:
-            KeyError: nothing under this packet id waits for it.
+            KeyError: nothing waits for this packet id.
         """
         if kind == PUBACK:
             return answer(self.tokens.pop(packet_id), reason_code, reason)
@@ -148,7 +146,7 @@ class Publishing:
         try:
             ack = self._qos2.received(packet_id, reason_code, reason)
         except KeyError:
-            if reason_code < FAILURE:  # no error while a session is recovered (MQTT 5, 3.6.2.1)
+            if reason_code < FAILURE:  # not an error while a session is recovered (MQTT 5, 3.6.2.1)
                 self.replies.append(pubrel_packet(packet_id, known=False))
             return None
         if ack is None:
@@ -183,7 +181,7 @@ class Publishing:
 
     def _wait_for_answer(self, publication: Publication, packet_id: int | None) -> None:
         if packet_id is None:
-            if publication.qos:  # the broker takes only QoS 0, and says nothing
+            if publication.qos:  # the broker takes only QoS 0, and does not answer
                 self.answers.append(Ack(publication.token))
         elif publication.qos == 1:
             self.tokens[packet_id] = publication.token
@@ -191,7 +189,7 @@ class Publishing:
             self._qos2.add(packet_id, publication)
 
     def _new_alias(self, topic: str) -> int | None:
-        """The alias to give to a topic that comes twice in a row, if there are any left."""
+        """The alias to assign to a topic that comes twice in a row, if one is left."""
         again, self._last_topic = topic == self._last_topic, topic
         return len(self._aliases) + 1 if again and len(self._aliases) < self._most_aliases else None
 

@@ -1,4 +1,4 @@
-"""MQTT's reason codes: what each means in plain words, and what a broker's answer to a publication comes to."""
+"""MQTT's reason codes in plain words, and what each means for a publication."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgeagent.ports.link import TAKEN, UNHEARD, Ack, PublishOutcome, PublishRef
 # MQTT 5, table 2-6.
 SUCCESS = 0x00
 NO_MATCHING_SUBSCRIBERS = 0x10
-FAILURE = 0x80  # this and all above are failures
+FAILURE = 0x80  # this code and all above are failures
 MALFORMED = 0x81
 PROTOCOL_ERROR = 0x82
 NOT_AUTHORIZED = 0x87
@@ -20,7 +20,7 @@ PACKET_TOO_LARGE = 0x95
 RETAIN_NOT_SUPPORTED = 0x9A
 QOS_NOT_SUPPORTED = 0x9B
 
-# Only codes of failure; several mean slightly different things in different packets.
+# Failures only; several codes mean slightly different things in different packets.
 WORDS = {
     0x80: "an unspecified error",
     MALFORMED: "it found a packet of ours malformed",
@@ -59,20 +59,20 @@ WORDS = {
     0xA2: "it does not support wildcards in topic filters",
 }
 
-# What is wrong is in the message or in what this client may publish: the same message would be refused again.
+# The fault is in the message, or in what this client may publish: the same message would be refused again.
 _PERMANENT = frozenset({NOT_AUTHORIZED, TOPIC_NAME_INVALID, PACKET_TOO_LARGE, 0x99})
-# What is wrong is where it was published.
+# The fault is in the topic.
 _OVER_TOPIC = frozenset({NOT_AUTHORIZED, TOPIC_NAME_INVALID})
 
 
 def words(reason_code: int, said: str | None = None) -> str:
-    """A reason code in plain words, with what the broker itself said behind it."""
+    """A reason code in plain words, followed by the broker's own words if it gave any."""
     text = f"{WORDS.get(reason_code, 'an unknown reason')} (0x{reason_code:02x})"
     return f"{text}: {line(said)}" if said else text
 
 
 def publish_outcome(reason_code: int, said: str | None = None) -> PublishOutcome:
-    """What the reason code of a PUBACK, PUBREC or PUBCOMP comes to, or of a publication that was not written."""
+    """The outcome of a publication, by the reason code of its PUBACK, PUBREC or PUBCOMP, or why it was not written."""
     if reason_code < FAILURE:
         return UNHEARD if reason_code == NO_MATCHING_SUBSCRIBERS else TAKEN
     return PublishRefused(
@@ -89,5 +89,5 @@ def answer(token: int, reason_code: int, said: str | None = None) -> Ack:
 
 
 def too_large(size_bytes: int, max_bytes: int) -> str:
-    """What a packet that is not written has too much."""
+    """The reason for which a packet is not written: its size."""
     return f"it has {size_bytes} bytes, at most {max_bytes} are taken"

@@ -1,4 +1,4 @@
-"""Why a connection or a subscription came to nothing: reason codes and foreign exceptions as errors for the owner."""
+"""Errors for the owner: reason codes and foreign exceptions as why a connection or subscription failed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from edgeagent.ports.link import Subscription
 
 EXACTLY_ONCE = 2
 
-# Nothing of these mends itself: somebody must change a password, an access rule, a limit or the configuration.
+# None of these goes away by itself: a password, an access rule, a limit or the configuration must be changed.
 _DENYING = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x95, 0x99, 0x9A, 0x9B, 0x9D, 0x9E, 0xA2})
 
-# How TLS says that the other side does not like our certificate.
+# The words of TLS when the other side does not accept our certificate.
 _CERTIFICATE_ALERTS = (
     "certificate required",
     "bad certificate",
@@ -32,8 +32,8 @@ _CERTIFICATE_ALERTS = (
 
 
 def connack_refusal(address: str, code: int, said: str | None) -> UplinkError:
-    """Why the broker does not let us in, by the reason code of its CONNACK."""
-    if code == NOT_AUTHORIZED:  # Mosquitto's answer to a wrong password too
+    """Why the broker refuses us, by the reason code of its CONNACK."""
+    if code == NOT_AUTHORIZED:  # also Mosquitto's answer to a wrong password
         said = said or "user name, password or certificate is not accepted"
     return _refusal(address, code, said)
 
@@ -41,7 +41,7 @@ def connack_refusal(address: str, code: int, said: str | None) -> UplinkError:
 def subscription_refusal(
     handshake: Handshake, subscription: Subscription, code: int, said: str | None = None
 ) -> Denied:
-    """Why a subscription is not granted as it was asked for: refused, or with less than its QoS."""
+    """Why a subscription is not granted as asked: it is refused, or granted with a lower QoS."""
     less = f"it grants only QoS {code}, which can lose messages"
     text = less if code < subscription.qos else words(code, said)
     if code == NOT_AUTHORIZED:
@@ -52,7 +52,7 @@ def subscription_refusal(
 def subscription_refusals(
     handshake: Handshake, codes: Sequence[int], most_qos: int, said: str | None
 ) -> list[tuple[Subscription, Denied]]:
-    """The subscriptions that were refused, or granted with less than asked and possible, by the codes of a SUBACK."""
+    """The subscriptions that were refused, or granted with a lower QoS than possible, by the codes of a SUBACK."""
     return [
         (subscription, subscription_refusal(handshake, subscription, code, said))
         for subscription, code in zip(handshake.subscriptions, codes, strict=True)
@@ -61,7 +61,7 @@ def subscription_refusals(
 
 
 def lacking(handshake: Handshake, most_qos: int) -> Denied | None:
-    """Why a broker that lets us in is of no use, by the highest QoS that it takes; None when it is."""
+    """Why a broker that accepts us is of no use, given the highest QoS that it takes; None if it is of use."""
     if handshake.qos2 is not None and most_qos < EXACTLY_ONCE:
         return Denied(handshake.address, f"it takes no QoS 2; set qos = {most_qos}")
     if handshake.needs_acks and not most_qos:
@@ -94,12 +94,12 @@ def _refusal(address: str, reason_code: int, said: str | None) -> UplinkError:
 
 
 def subscription_refused(address: str, topic_filter: str, text: str) -> Denied:
-    """Why a subscription is not granted, in words of ours."""
+    """A `Denied` for a subscription that is not granted, with a text of ours."""
     return Denied(address, f"subscription to {topic_filter}: {text}")
 
 
 def connection_failure(address: str, exc: Exception) -> UplinkError:
-    """Translate what a resolver, a socket or TLS raised."""
+    """Translate an exception of a resolver, a socket or TLS."""
     if isinstance(exc, ssl.SSLCertVerificationError):
         return Denied(
             address, f"its certificate is not trusted ({exc.verify_message}); check the name in url, and ca_file"

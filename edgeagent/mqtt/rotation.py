@@ -1,7 +1,7 @@
-"""Which certificates a session uses: those on disk, or those that worked last while the ones on disk do not.
+"""Chooses the certificates of a session: those on disk, or, while these do not work, those that worked last.
 
-The ones that worked stay in memory. A certificate that was exchanged for one that the broker does not take, or of
-which only half is written yet, therefore costs nothing as long as the old one is valid.
+The ones that worked stay in memory. So a new certificate that the broker does not accept, or that is only half written
+yet, does no harm as long as the old one is valid.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.tls import FileState, Identity, certificate_files, load_identity, state_of_files
 
-# Below so many days the operator is warned, once in this time.
+# With fewer days left than this, a warning is logged, once in this period.
 WARN_DAYS = 30
 _WARN_AGAIN_S = 86_400.0
 _DAY_S = 86_400.0
@@ -24,41 +24,41 @@ _log = logging.getLogger(__name__)
 
 
 class Rotation:
-    """The certificates of one session; give it to one `keep_connected`.
+    """The certificates of one session; pass it to one `keep_connected`.
 
-    While there is no connection, the ones on disk and those that worked take turns (only when they differ), so that
-    neither a bad exchange nor an old one that ran out keeps us away. While there is one, `changed` says that others
-    are on disk; the session tries them on a connection of its own, and comes back with them only if that works.
+    While there is no connection, the ones on disk and those that worked are tried alternately (if they differ), so that
+    neither a bad replacement nor an expired certificate keeps us offline. While connected, `changed` reports that
+    there are new ones on disk; the session tries them on a second connection, and uses them only if that works.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._proven: Identity | None = None
         self._chosen: Identity | None = None
-        self._refused: tuple[FileState, ...] | None = None  # the files that the broker did not take
+        self._refused: tuple[FileState, ...] | None = None  # the files that the broker did not accept
         self._seen: tuple[FileState, ...] = ()
-        self._old_is_next: bool | None = None  # whose turn it is; None: no attempt since the last that worked
+        self._old_is_next: bool | None = None  # whether the old ones are tried next; None: no attempt since they worked
         self._warned = ""
         self._warned_at = -_WARN_AGAIN_S
 
     @property
     def has_files(self) -> bool:
-        """Whether there is something that can be exchanged."""
+        """Whether there are certificate files, which can be replaced."""
         return bool(certificate_files(self._connection))
 
     @property
     def days_left(self) -> int | None:
-        """Whole days until the client certificate in use ends, negative when it has; None: there is none."""
+        """Whole days until the client certificate in use expires, negative after that; None: there is none."""
         used = self._proven or self._chosen
         if used is None or used.ends is None:
             return None
         return int((used.ends - datetime.now(UTC)).total_seconds() // _DAY_S)
 
     async def choose(self, address: str) -> Identity:
-        """What the next attempt to connect uses.
+        """The certificates for the next attempt to connect.
 
         Raises:
-            Denied: what is on disk cannot be used. The attempt after this one may get what worked last.
+            Denied: those on disk cannot be used. The attempt after this one may get those that worked last.
         """
         files = await asyncio.to_thread(state_of_files, self._connection)
         proven, self._chosen = self._proven, None
@@ -72,11 +72,11 @@ class Rotation:
         return self._chosen
 
     def worked(self) -> None:
-        """The attempt that `choose` was for has led to a connection."""
+        """Note that the attempt which `choose` was for succeeded."""
         self._proven, self._old_is_next = self._chosen, None
 
     def failed(self, error: UplinkError) -> None:
-        """It has not: others that are on disk and were refused are only taken up in turn from now on."""
+        """Note that it failed: refused files on disk are from now on only tried alternately."""
         chosen, proven = self._chosen, self._proven
         if isinstance(error, Denied) and chosen is not None and proven is not None and chosen.files != proven.files:
             self._refused = chosen.files
@@ -89,17 +89,17 @@ class Rotation:
         return self._seen not in {self._proven.files, self._refused}
 
     async def load(self, address: str) -> Identity:
-        """What is on disk, for a trial.
+        """Load those on disk, for a trial.
 
         Raises:
-            Denied: it cannot be used.
+            Denied: they cannot be used.
         """
         return await asyncio.to_thread(load_identity, address, self._connection)
 
     def refuse(self, error: UplinkError) -> None:
-        """The trial of what `changed` saw failed: the operator is warned, once for each reason.
+        """Note that the trial of new certificates failed; a warning is logged, once for each reason.
 
-        A refusal counts until the files change again; after a trial that came to nothing there is another.
+        A refusal holds until the files change again; a trial that was inconclusive is repeated.
         """
         if isinstance(error, Denied):
             self._refused = self._seen
@@ -112,7 +112,7 @@ class Rotation:
             )
 
     def warn_when_due(self, address: str) -> None:
-        """Warn the operator, once a day, when the client certificate ends soon."""
+        """Log a warning, once a day, if the client certificate expires soon."""
         days_left, now_s = self.days_left, time.monotonic()
         if days_left is None or days_left >= WARN_DAYS or now_s - self._warned_at < _WARN_AGAIN_S:
             return

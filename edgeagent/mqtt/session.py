@@ -1,4 +1,4 @@
-"""Keeps an owner connected to a broker: connects, subscribes, and connects again after each ending."""
+"""Keeps an owner connected to a broker: it connects, subscribes, and reconnects whenever the connection ends."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.subscribed import SubscribedTopics
 from edgeagent.ports.link import Ack, Link, LinkOwner, Message, Subscription, Will
 
-# A thousand gateways that lost one broker in one second come back over five and more (docs/operations.md shows how).
+# A thousand gateways that lost one broker in the same second come back over five seconds and more (docs/operations.md).
 # A broker on this machine has no such crowd, and is back within a second or two when it restarts.
 BACKOFF_BASE_S = 5.0
 BACKOFF_BASE_LOOPBACK_S = 1.0
 BACKOFF_CAP_S = 60.0
-# A connection that breaks sooner is as bad as none: a broker that drops us at once must not be tried each second.
+# A connection that breaks sooner is as bad as none: a broker that drops us at once must not be tried every second.
 STABLE_S = 30.0
-# Two clients with one id would otherwise end each other for ever, every second.
+# Otherwise two clients with one id would end each other's connections every second, for ever.
 TAKEN_OVER_S = 60.0
-# How often the files of certificates are looked at while connected.
-LOOK_S = 60.0
+# How often certificate files are checked for changes while connected.
+CHECK_S = 60.0
 # The largest event that can be configured, and 64 KiB each for topic, properties and the rest of the packet.
 MAX_PACKET_BYTES = MAX_EVENT_BYTES_LIMIT + (256 << 10)
 # How long a broker may take to close its side after our DISCONNECT.
@@ -49,7 +49,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Ending(NamedTuple):
-    """How one attempt ended: why, how long it was connected (0: never), and what made us or the broker end it."""
+    """How one attempt ended: the error, how long it was connected (0: never), and what ended it."""
 
     error: UplinkError
     up_s: float = 0.0
@@ -59,36 +59,36 @@ class _Ending(NamedTuple):
 
 
 class _Watched(NamedTuple):
-    """What is looked after while a connection is up.
+    """What is watched while a connection is up.
 
-    `reported`: the sentences about what the broker lacks that are in the log already. `look_s`: how often the files of
-    certificates are looked at.
+    `reported`: the sentences about what the broker lacks that are in the log already. `check_s`: how often certificate
+    files are checked.
     """
 
     drain: SessionDrain
     rotation: Rotation
     subscribed: SubscribedTopics | None
     reported: set[str]
-    look_s: float
+    check_s: float
 
 
 class _NoOwner:
-    """The owner of a connection that is only tried: it has no subscriptions, and publishes nothing."""
+    """The owner of a trial connection: it has no subscriptions, and publishes nothing."""
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
-        """The session closes it."""
+        """Ignored: the session closes it."""
 
     def on_down(self, error: UplinkError) -> None:
-        """The session judges it."""
+        """Ignored: the session judges it."""
 
     def on_messages(self, messages: Sequence[Message]) -> None:
-        """Nothing is subscribed to."""
+        """Ignored: nothing is subscribed to."""
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
-        """Nothing is published."""
+        """Ignored: nothing is published."""
 
     def on_room(self) -> None:
-        """Nothing is published."""
+        """Ignored: nothing is published."""
 
 
 async def keep_connected(
@@ -111,46 +111,46 @@ async def keep_connected(
     cap_s: float = BACKOFF_CAP_S,
     stable_s: float = STABLE_S,
     taken_over_s: float = TAKEN_OVER_S,
-    look_s: float = LOOK_S,
+    check_s: float = CHECK_S,
 ) -> NoReturn:
     """Keep `owner` connected to a broker until cancelled.
 
     Each attempt takes the next of `connection.addresses` and reads password and certificates from their files. After
-    each ending or failure `owner.on_down` says why, and the next attempt comes after a random wait of up to `base_s`,
-    doubling up to `cap_s`, and from the start again once a connection lasted `stable_s`. When another client took the
-    session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker discards the
-    will), and calls the owner no more. The broker keeps the session, unless `drain` emptied it.
+    each ending or failure `owner.on_down` says why. The next attempt follows after a random wait of up to `base_s`,
+    which doubles up to `cap_s`, and starts again at `base_s` once a connection lasted `stable_s`. If another client
+    took the session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker
+    discards the will), and no longer calls the owner. The broker keeps the session, unless `drain` emptied it.
 
     A broker that refuses our will because it keeps no retained messages, or takes only QoS 0, is asked again at once
-    without that; what it lacks is logged once (`negotiation`).
+    without them; what it lacks is logged once (`negotiation`).
 
-    Certificates that change while connected are tried on a second connection, which has a client id and a session of
-    its own and neither subscriptions nor a will. Only when the broker lets it in, the first is ended, and the next
-    attempt comes at once.
+    Certificates that change while connected are tried on a second connection, with a client id and a session of its own
+    and neither subscriptions nor a will. Only if the broker accepts it is the first connection ended, and the next
+    attempt made at once.
 
     Args:
-        connection: the configured keys; `client_id` in it is not looked at.
-        owner: whose callbacks are called.
+        connection: the configured keys; its `client_id` is not used.
+        owner: the owner to call.
         client_id: the id to connect with, `{agent}` replaced.
         subscriptions: made on every connect and confirmed before `owner.on_up`.
-        will: what the broker publishes when the connection ends without a DISCONNECT.
-        drain: the owner's way to give up the subscriptions and the session.
-        rotation: which certificates are used, for an owner that wants to know until when they are valid.
+        will: what the broker publishes if the connection ends without a DISCONNECT.
+        drain: the owner's means to give up the subscriptions and the session.
+        rotation: the certificates to use, for an owner that needs to know until when they are valid.
         exactly_once: the owner publishes at QoS 2. The first connection then starts clean, so that packet ids of an
-            earlier process are free; later ones go on with what was not completed (`Link.carried`).
-        answers_first: the owner acknowledges a message only when the broker has acknowledged a publication of its own,
-            the answer. So reading goes on while some are not acknowledged, however many messages are held: their
-            acknowledgements stand behind what a broker sends too much of.
-        needs_acks: a broker that takes only QoS 0 is of no use.
-        mark: our name, for the user property `MARK` of everything that is published.
-        subscribed: which subscriptions the session may still have from before; what is no longer wanted is given up.
-        max_packet_bytes: the largest packet to receive; the broker discards what is larger.
-        first_wait_s: how long to wait before the first attempt of all (`common.backoff.boot_spread`).
-        base_s: the longest first wait after an ending; by default 5 s, and 1 s when the broker is on this machine.
+            earlier process are free; later ones continue what was not completed (`Link.carried`).
+        answers_first: the owner acknowledges a message only after the broker has acknowledged a publication of its own,
+            the answer. So reading goes on however many messages are held, while publications are unacknowledged: their
+            acknowledgements come after the messages.
+        needs_acks: a broker that takes only QoS 0 is refused.
+        mark: our name, for the user property `MARK` of every publication.
+        subscribed: the subscriptions that the session may still have from before; unwanted ones are given up.
+        max_packet_bytes: the largest packet to receive; the broker discards larger ones.
+        first_wait_s: how long to wait before the very first attempt (`common.backoff.boot_spread`).
+        base_s: the longest first wait after an ending; by default 5 s, and 1 s if the broker is on this machine.
         cap_s: the longest wait.
         stable_s: how long a connection must last to count as good.
         taken_over_s: the shortest wait after another client took the session.
-        look_s: how often the files of certificates are looked at while connected.
+        check_s: how often certificate files are checked while connected.
     """
     _log_engines(connection)
     drain, rotation = drain or SessionDrain(), rotation or Rotation(connection)
@@ -159,7 +159,7 @@ async def keep_connected(
     if first_wait_s:
         extra = {"event": "mqtt_first_wait", "wait_s": first_wait_s}
         _log.info(
-            "first attempt to connect in %.1f s, because this machine was just started", first_wait_s, extra=extra
+            "first attempt to connect in %.1f s, because this machine has just started", first_wait_s, extra=extra
         )
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
@@ -187,7 +187,7 @@ async def keep_connected(
             plain=negotiation.plain,
         )
         ending = await _connect_once(
-            connection, handshake, owner, _Watched(drain, rotation, subscribed, reported, look_s)
+            connection, handshake, owner, _Watched(drain, rotation, subscribed, reported, check_s)
         )
         if negotiation.ended(ending.attempt):
             extra = {"event": "mqtt_other_terms", "address": address}
@@ -220,7 +220,7 @@ def _backoff_base_s(connection: Connection) -> float:
 
 
 async def _connect_once(connection: Connection, handshake: Handshake, owner: LinkOwner, watched: _Watched) -> _Ending:
-    """One connection's life, or an attempt at one."""
+    """Make one connection or attempt, from beginning to end."""
     loop = asyncio.get_running_loop()
     link: LinkDriver | None = None
     drain, rotation = watched.drain, watched.rotation
@@ -241,7 +241,7 @@ async def _connect_once(connection: Connection, handshake: Handshake, owner: Lin
         if (
             _has_tls(handshake)
             and rotation.has_files
-            and await _rotated(link, connection, handshake, rotation, watched.look_s)
+            and await _rotated(link, connection, handshake, rotation, watched.check_s)
         ):
             text = "the certificates were changed, connecting again with the new ones"
             return _Ending(Unavailable(handshake.address, text), rotated=True)
@@ -268,7 +268,7 @@ def _log_lacks(link: LinkDriver, handshake: Handshake, reported: set[str]) -> No
 
 
 async def _await_unsubscribed(link: LinkDriver, handshake: Handshake, subscribed: SubscribedTopics) -> None:
-    """Wait for the answer to the UNSUBSCRIBE that went out with the connection."""
+    """Wait for the answer to the UNSUBSCRIBE that was sent with the connection."""
     either: set[asyncio.Future[Any]] = {link.unwanted_unsubscribed, link.ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not link.unwanted_unsubscribed.done():
@@ -288,22 +288,22 @@ def _has_tls(handshake: Handshake) -> bool:
 
 
 def _failure(connection: Connection, address: str, exc: Exception) -> UplinkError:
-    """Translate what an attempt to connect raised."""
+    """Translate an exception of an attempt to connect."""
     if isinstance(exc, UplinkError):
         return exc
-    if isinstance(exc, TimeoutError) and exc.errno is None:  # else the network's, sooner than ours
+    if isinstance(exc, TimeoutError) and exc.errno is None:  # otherwise it is the network's, before ours
         return Unavailable(address, f"no connection within {connection.connect_timeout:g} s (connect_timeout)")
-    if isinstance(exc, ConnectionResetError):  # not by V5Link: only a TLS handshake can end so
+    if isinstance(exc, ConnectionResetError):  # never from V5Link: only a TLS handshake can end so
         return Unavailable(address, "it closed the connection during the TLS handshake; does this port speak TLS?")
-    return reasons.connection_failure(address, exc)  # UnicodeError: a host that is no name, such as "a..b"
+    return reasons.connection_failure(address, exc)  # UnicodeError: the host is not a name, such as "a..b"
 
 
 async def _rotated(
-    link: LinkDriver, connection: Connection, handshake: Handshake, rotation: Rotation, look_s: float
+    link: LinkDriver, connection: Connection, handshake: Handshake, rotation: Rotation, check_s: float
 ) -> bool:
     """Watch the certificates until the connection ends (False), or until there are new ones that work (True)."""
     while not link.ended.done():
-        await asyncio.wait({link.ended}, timeout=look_s)
+        await asyncio.wait({link.ended}, timeout=check_s)
         if link.ended.done():
             break
         rotation.warn_when_due(handshake.address)
@@ -313,7 +313,7 @@ async def _rotated(
             trial = group.create_task(_try_new(connection, handshake, rotation))
             either: set[asyncio.Future[Any]] = {link.ended, trial}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            trial.cancel()  # in vain when it is done
+            trial.cancel()  # no effect if it is done
         if link.ended.done() or trial.cancelled():
             break
         if (error := trial.result()) is None:
@@ -323,7 +323,7 @@ async def _rotated(
 
 
 async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotation) -> UplinkError | None:
-    """Whether the certificates on disk let us in (None), without harm to the connection that there is."""
+    """Try the certificates on disk beside the present connection; None: the broker accepts them."""
     handshake = msgspec.structs.replace(
         handshake,
         client_id=f"{handshake.client_id}-trial-{secrets.token_hex(4)}",
@@ -352,7 +352,7 @@ async def _open(
     owner: LinkOwner,
     context: ssl.SSLContext | None,
 ) -> LinkDriver:
-    """Begin to connect, with TLS when there is a context; the link's `up` says how that ended."""
+    """Begin to connect, with TLS if there is a context; the link's `up` says how that ended."""
     password = None
     if connection.password_file:
         password = await asyncio.to_thread(
@@ -362,7 +362,7 @@ async def _open(
 
 
 async def _shut(link: LinkDriver) -> None:
-    """Disconnect when it is still connected, and see the socket gone, by force when the broker takes its time."""
+    """Disconnect if still connected, and wait until the socket is closed, by force if the broker takes too long."""
     try:
         link.close()
         await asyncio.wait({link.lost}, timeout=CLOSE_TIMEOUT_S)

@@ -1,8 +1,8 @@
-"""Which subscriptions a broker keeps for us in a session that outlives this process.
+"""The subscriptions that a broker keeps for us in a session that outlives this process.
 
-A subscription that the configuration no longer has stays with the session until it is given up, and brings messages
-that nobody wants. So what was subscribed to is written down before it is asked for, by broker and client id, and what
-is no longer wanted is unsubscribed on the next connect.
+A subscription that was removed from the configuration stays in the session until we unsubscribe, and brings unwanted
+messages. So each subscription is recorded, by broker and client id, before it is made, and unwanted ones are given up
+on the next connect.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import msgspec
 
 from edgeagent.errors import StorageFailed
 
-# Brokers that are remembered; the ones used last stay.
+# How many brokers are remembered; the most recently used ones stay.
 _MAX_BROKERS = 8
 
 _log = logging.getLogger(__name__)
 
 
 class _Session(msgspec.Struct):
-    """One session at one broker: who has it, and the topic filters that may be subscribed in it."""
+    """One session at one broker: its client id, and the topic filters that may be subscribed in it."""
 
     address: str
     client_id: str
@@ -34,11 +34,11 @@ _DECODER = msgspec.json.Decoder(list[_Session])
 class SubscribedTopics:
     """The topic filters that may be subscribed in our sessions, by broker and client id.
 
-    It owns the list and keeps it durable: what is about to be subscribed to is in it before the broker hears of it, and
-    leaves it only when the broker has confirmed that it is unsubscribed. So a power cut in between forgets none.
+    It owns the list and keeps it durable. Promises that a filter is in it before the broker is asked to subscribe, and
+    leaves it only after the broker has confirmed that it is unsubscribed. So a power cut in between forgets none.
 
     Args:
-        text: what `write` wrote last, empty the first time. What cannot be read counts as nothing.
+        text: the text that `write` wrote last, empty the first time. An unreadable text counts as empty.
         write: keeps a text, synced; raises `StorageFailed`. Then what is unwanted now may stay subscribed.
     """
 
@@ -50,14 +50,14 @@ class SubscribedTopics:
         self._write = write
 
     async def begin(self, address: str, client_id: str, wanted: Sequence[str]) -> tuple[str, ...]:
-        """Returns the filters to unsubscribe from on a connection that is to be made with these subscriptions."""
+        """Record these subscriptions of a new connection; returns the filters to unsubscribe from on it."""
         known = self._filters(address, client_id)
         unwanted = [topic_filter for topic_filter in known if topic_filter not in wanted]
         await self._keep(address, client_id, [*wanted, *unwanted])
         return tuple(unwanted)
 
     async def unsubscribed(self, address: str, client_id: str, wanted: Sequence[str]) -> None:
-        """The broker has confirmed that it has only these any more."""
+        """Note that the broker confirmed that only these are left."""
         await self._keep(address, client_id, list(wanted))
 
     def _filters(self, address: str, client_id: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Secrets and certificates of a broker connection, read anew for each attempt because they rotate."""
+"""The secrets and certificates of a broker connection, read for each attempt because they are rotated."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from edgeagent.common.certificates import expiries
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied
 
-# What tells that a file is not the one it was: inode, size and time of change; None: it is not there.
+# Identifies a file's version: inode, size and time of change; None: there is no file.
 FileState = tuple[int, int, int] | None
 
 
 class Identity(NamedTuple):
-    """Who we are to a broker and whom we trust, as it was on disk at one moment.
+    """Our certificates and those we trust, as they were on disk at one moment.
 
-    `context` for the connections; `files` is the state of the files behind it; `ends` is until when the client
+    `context`: for the connections. `files`: the versions of the files behind it. `ends`: until when the client
     certificate is valid, None without one.
     """
 
@@ -28,7 +28,7 @@ class Identity(NamedTuple):
 
 
 def read_secret(address: str, key: str, file: str) -> bytes:
-    """The secret in a file, without the one newline that editors put at the end.
+    """The secret in a file, without the single newline that editors put at the end.
 
     Raises:
         Denied: the file cannot be read; the text names `key` of the configuration and the file.
@@ -41,30 +41,30 @@ def read_secret(address: str, key: str, file: str) -> bytes:
 
 
 def certificate_files(connection: Connection) -> tuple[str, ...]:
-    """The files that make an `Identity`, as far as they are configured."""
+    """The configured files that make up an `Identity`."""
     named = (connection.ca_file, connection.cert_file, connection.key_file, connection.key_password_file)
     return tuple(file for file in named if file)
 
 
 def state_of_files(connection: Connection) -> tuple[FileState, ...]:
-    """What `Identity.files` would be now. Looks at files: not for the loop's thread."""
+    """What `Identity.files` would be now. It accesses the disk: not for the loop's thread."""
     return tuple(_state(file) for file in certificate_files(connection))
 
 
 def load_identity(address: str, connection: Connection) -> Identity:
-    """What is on disk now. Reads files: not for the loop's thread.
+    """The identity on disk now. It reads files: not for the loop's thread.
 
     Raises:
         Denied: as `client_context`.
     """
-    files = state_of_files(connection)  # before they are read: what changes meanwhile then counts as new
+    files = state_of_files(connection)  # before they are read: a change during the read then counts as new
     return Identity(client_context(address, connection), files, _end(connection))
 
 
 def client_context(address: str, connection: Connection) -> ssl.SSLContext:
-    """TLS as the configuration asks for it. Reads files: not for the loop's thread.
+    """The TLS context that the configuration asks for. It reads files: not for the loop's thread.
 
-    Without `ca_file` the system's certificate authorities are trusted, with it only those in the file.
+    Without `ca_file` the system's certificate authorities are trusted, otherwise only those in the file.
 
     Raises:
         Denied: a file cannot be read or used; the text names its key of the configuration and the file.
@@ -89,7 +89,7 @@ def _load_certificate(context: ssl.SSLContext, address: str, connection: Connect
     if connection.key_password_file:
         password = read_secret(address, "key_password_file", connection.key_password_file)
     try:
-        # Always a callback: without one OpenSSL would ask for the password of an encrypted key on the terminal.
+        # Always pass a callback: without one OpenSSL would ask for the password of an encrypted key on the terminal.
         context.load_cert_chain(connection.cert_file, connection.key_file, password=lambda: password)
     except (OSError, ValueError) as exc:
         files = f"cert_file {connection.cert_file} and key_file {connection.key_file}"
@@ -98,19 +98,19 @@ def _load_certificate(context: ssl.SSLContext, address: str, connection: Connect
 
 def _state(file: str) -> FileState:
     try:
-        found = Path(file).stat()  # follows links: Kubernetes exchanges secrets by them
+        found = Path(file).stat()  # follows links: Kubernetes replaces secrets by changing them
     except OSError:
         return None
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _end(connection: Connection) -> datetime | None:
-    """The client certificate's end: the first in its file; those behind it are of authorities."""
+    """When the client certificate expires: the first in its file; the others are of authorities."""
     if not connection.cert_file:
         return None
     try:
         return next(iter(expiries(Path(connection.cert_file).read_bytes())), None)
-    except (OSError, ValueError):  # exchanged just now, or of a form that only OpenSSL knows
+    except (OSError, ValueError):  # just replaced, or in a form that only OpenSSL knows
         return None
 
 

@@ -1,4 +1,4 @@
-"""Which received messages wait for their acknowledgement: pure bookkeeping of one connection."""
+"""The received messages that wait for their acknowledgement: pure bookkeeping of one connection."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from collections.abc import Iterable
 from edgeagent.ports.link import Message
 
 # Mosquitto 2.0 sends far more than our receive maximum when it empties a long queue (seen: 65,535 messages for 256,
-# every packet id there is). To end the connection over that would lead to the same again, so it is followed as far as
-# a gateway's memory allows, and the link reads no more while so much is unacknowledged.
-_FULL_TIMES = 4  # the receive maximum
+# all packet ids there are). Ending the connection over that would only repeat it, so the messages are taken as far as
+# a gateway's memory allows, and the link stops reading while so many are unacknowledged.
+_FULL_TIMES = 4  # times the receive maximum
 _FULL_BYTES = 8 << 20
-# For what comes before the subscriptions are confirmed: nothing is acknowledged by then, and the link has to read on.
+# For what comes before the subscriptions are confirmed: nothing can be acknowledged then, and the link must read on.
 _MAX_BYTES = 32 << 20
 
-# A receipt is the connection's number with the packet id below it, so that it is unique in the process.
+# A receipt is the connection's number with the packet id in its lower bits, so that it is unique in the process.
 _PACKET_ID_BITS = 16
 _PACKET_ID = (1 << _PACKET_ID_BITS) - 1
 
 
 def receipts_of(connection: int) -> int:
-    """What the receipts of a connection have in common: with a packet id or-ed to it, it is that message's receipt."""
+    """The upper part of all receipts of a connection; or-ed with a packet id, it is that message's receipt."""
     return connection << _PACKET_ID_BITS
 
 
 class Unacknowledged:
     """The messages at QoS 1 that were taken and not acknowledged, in order of receipt; all of one connection.
 
-    It takes no more beyond both `max_messages` and 32 MiB of payloads, nor when the broker uses a packet id again
-    before it was acknowledged: the broker keeps those messages for the next connection. It lets no acknowledgement
-    overtake an earlier one (MQTT 5, 4.6), and none twice.
+    It takes no more beyond both `max_messages` and 32 MiB of payloads, nor when the broker reuses a packet id before it
+    was acknowledged: the broker keeps those messages for the next connection. It must never let an acknowledgement
+    overtake an earlier one (MQTT 5, 4.6), nor send one twice.
 
     Attributes:
-        received: how many messages there were to take, those that were not taken included.
+        received: how many messages were received, including those that were not taken.
     """
 
     def __init__(self, max_messages: int) -> None:
         self.received = 0
         self._max_messages = max_messages
         self._order: deque[int] = deque()
-        # By receipt: whether it is acknowledged, and waits for one before it.
+        # By receipt: True if it is acknowledged and waits for one before it.
         self._acknowledged: dict[int | str | None, bool] = {}
         self._bytes = 0
         self._overrun = False
@@ -51,7 +51,7 @@ class Unacknowledged:
 
     @property
     def is_full(self) -> bool:
-        """Whether to read no more until something is acknowledged."""
+        """Whether to stop reading until something is acknowledged."""
         return len(self._order) > _FULL_TIMES * self._max_messages or self._bytes > _FULL_BYTES
 
     @property
@@ -61,11 +61,11 @@ class Unacknowledged:
 
     @property
     def only_untaken_are_left(self) -> bool:
-        """Whether everything taken is acknowledged, and more had come that was not taken."""
+        """Whether everything taken is acknowledged, and there were more messages that were not taken."""
         return self._overrun and not self._order
 
     def take(self, receipt: int, payload_bytes: int) -> bool:
-        """Remember a message until it is acknowledged; False: it is not taken, and none behind it will be."""
+        """Remember a message until it is acknowledged; False: it is not taken, nor is any later one."""
         self.received += 1
         size_bytes = self._bytes
         too_many = size_bytes > _MAX_BYTES and len(self._order) >= self._max_messages
@@ -78,9 +78,9 @@ class Unacknowledged:
         return True
 
     def acknowledge(self, messages: Iterable[Message]) -> list[int]:
-        """The packet ids whose PUBACK may leave now: one leaves when all before it are acknowledged.
+        """Acknowledge messages; returns the packet ids whose PUBACK may be sent now, those with none open before them.
 
-        Messages that are not of this connection, or acknowledged already, change nothing.
+        Messages of another connection, or acknowledged already, change nothing.
         """
         acknowledged, order = self._acknowledged, self._order
         leaving: list[int] = []

@@ -1,9 +1,9 @@
-"""Whether the texts of an MQTT 5 packet are UTF-8, which the codec cannot be asked: it panics, and prints how.
+"""Checks that the texts of an MQTT 5 packet are UTF-8; the codec would panic over them, and print how.
 
-Where all bytes that were received are ASCII there is nothing to ask. That is rare: packet ids are not, nor is the
-length of a packet over 127 bytes. So a PUBLISH is checked without a call, as a rule (`python -m benchmarks path`).
+If all received bytes are ASCII there is nothing to check. That is rare: packet ids are not, nor is the length of a
+packet over 127 bytes. So a PUBLISH is usually checked without a function call (`python -m benchmarks path`).
 
-What is wrong with a packet otherwise is left to the codec.
+All other faults of a packet are left to the codec.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Final
 _PUBLISH: Final = 0x30
 _TYPE: Final = 0xF0
 _QOS: Final = 0x06
-# What stands between the first length and the properties (MQTT 5, section 3), by type of packet.
+# The bytes between the first length and the properties (MQTT 5, section 3), by type of packet.
 _BEFORE_PROPERTIES = {0x20: 2, 0x40: 3, 0x50: 3, 0x60: 3, 0x70: 3, 0x90: 2, 0xB0: 2, 0xE0: 1, 0xF0: 1}
 _WITHOUT_TEXTS = frozenset({0x00, 0xC0, 0xD0})
-# Properties (MQTT 5, 2.2.2.2) by what they hold: so many bytes (above 0), or one of these.
+# The properties (MQTT 5, 2.2.2.2) by content: a number of bytes (above 0), or one of these.
 _TEXT, _PAIR, _BINARY, _NUMBER, _UNKNOWN = 0, -1, -2, -3, -4
 _HOLDS = [_UNKNOWN] * 256
 for _names, _kind in (
@@ -37,11 +37,10 @@ _CUT = "it ends within its properties"
 
 
 def end_of_readable(data: bytes, position: int) -> int:
-    """Where the packet that begins there ends; 0 while it is not complete. The codec may then read up to there.
+    """The end of the packet that begins at `position`, up to which the codec may read; 0 while it is incomplete.
 
     Raises:
-        ValueError: what is wrong with its texts. One that does not end within its place is a fault too: the codec would
-            read on behind it.
+        ValueError: a text is not UTF-8, or the packet's contents go beyond its end, where the codec would read on.
     """
     try:
         first, size = data[position], data[position + 1]
@@ -72,7 +71,7 @@ def end_of_readable(data: bytes, position: int) -> int:
 
 
 def _before_properties(kind: int, size: int) -> int:
-    """How many bytes stand before the properties in another packet than PUBLISH, which has `size`."""
+    """How many bytes come before the properties in a packet other than PUBLISH, which has `size` bytes."""
     if kind in _WITHOUT_TEXTS:
         return size
     if kind not in _BEFORE_PROPERTIES:
@@ -81,13 +80,13 @@ def _before_properties(kind: int, size: int) -> int:
 
 
 def _check_properties(data: bytes, place: int, packet_end: int) -> None:
-    """Raises `ValueError` or `IndexError` over what is wrong."""
+    """Check the properties. Raises `ValueError` or `IndexError` if they are invalid."""
     size, place = _number(data, place)
     end = place + size
     if end > packet_end:
         raise ValueError(_CUT)
     if data[place:packet_end].isascii():
-        return  # no text can be wrong, wherever it ends
+        return  # no text can be invalid, wherever it ends
     while place < end:
         kind = _HOLDS[data[place]]
         place += 1
@@ -115,7 +114,7 @@ def _decode(text: bytes) -> None:
 
 
 def _number(packet: bytes, place: int) -> tuple[int, int]:
-    """The number of one to four bytes that stands there, and where it ends."""
+    """The number of one to four bytes at `place`, and the position after it."""
     number = 0
     for index in range(_MAX_NUMBER_BYTES):
         byte = packet[place + index]

@@ -1,8 +1,8 @@
 """The engine on `aiomqtt`: MQTT 3.1.1, and MQTT 5 where `v5` does not go (`engines.choose`).
 
-MQTT 3.1.1 itself promises less than MQTT 5: no reason codes, so a refused publish looks like a delivered one; no
-receive maximum, so the window is ours; no way to end a session with a DISCONNECT, so an emptied one stays with the
-broker, and without subscriptions nothing comes into it.
+MQTT 3.1.1 promises less than MQTT 5: it has no reason codes, so a refused publication seems to be delivered; no receive
+maximum, so the limit is ours; and no way to end a session with a DISCONNECT, so an emptied one stays with the broker,
+but without subscriptions nothing gets into it.
 """
 
 from __future__ import annotations
@@ -26,40 +26,46 @@ from edgeagent.mqtt.v311_client import AiomqttClient
 from edgeagent.ports.link import Abilities, Ack, LinkOwner, Publication
 from edgeagent.wire import topics
 
-# More than this waits to be written: no room until it is gone.
+# With more than this many bytes waiting to be written, there is no room.
 _WRITE_MAX_BYTES = 1 << 16
 _HIGHEST_QOS = 1
 
-# Numbers a connection within this process, so that an acknowledgement can never reach another one. Negative: those of
-# `v5` are positive.
+# Numbers the connections of this process, so that an acknowledgement can never reach another one. Negative, because
+# those of `v5` are positive.
 _connection_numbers = itertools.count(-1, -1)
 
 
 class V311Link(LinkDriver):
-    """One connection. Build a new one for each connection, give it an `AiomqttClient` with `start`.
+    """One connection. Build a new one for each attempt, and pass it an `AiomqttClient` with `start`.
 
-    It owns the client, and the tokens of publications that wait for their PUBACK. paho below it holds no message that
-    it has not sent, and never connects again.
+    It owns the client, and the tokens of publications that wait for their PUBACK. The paho client below must never hold
+    a message that it has not sent, nor reconnect.
 
     Args:
-        owner, handshake, loop: as `LinkDriver`'s.
+        owner, handshake, loop: see `LinkDriver`.
         version: of MQTT: "3.1.1" or "5".
-        window: the most publications at QoS 1 that wait for the broker.
+        max_inflight: how many publications at QoS 1 may be unacknowledged.
     """
 
     def __init__(
-        self, owner: LinkOwner, handshake: Handshake, *, version: str, window: int, loop: asyncio.AbstractEventLoop
+        self,
+        owner: LinkOwner,
+        handshake: Handshake,
+        *,
+        version: str,
+        max_inflight: int,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         super().__init__(owner, handshake, next(_connection_numbers), loop)
         self._version = version
-        self._limits = BrokerLimits(window, abilities=self._state.abilities)
+        self._limits = BrokerLimits(max_inflight, abilities=self._state.abilities)
         self._client: AiomqttClient
         self._run: asyncio.Task[None] | None = None
         self._unwritten_bytes = 0
         self._tokens: dict[int, int] = {}  # by packet id, from PUBLISH to PUBACK
         self._retained: set[int] = set()  # the packet ids of those that are retained
 
-    # What the owner calls.
+    # Called by the owner.
 
     @property
     def room(self) -> int:
@@ -70,7 +76,7 @@ class V311Link(LinkDriver):
 
     @property
     def max_packet_bytes(self) -> int:
-        """See `Link.max_packet_bytes`; MQTT 3.1.1 does not say it."""
+        """See `Link.max_packet_bytes`; a broker of MQTT 3.1.1 does not say it."""
         return self._limits.max_packet_bytes
 
     @property
@@ -89,7 +95,7 @@ class V311Link(LinkDriver):
         self._ack_later(answers)
         self._read_or_not()
 
-    # What the session calls.
+    # Called by the session.
 
     def start(self, client: AiomqttClient) -> None:
         """Begin to connect with this client, which was built for this link."""
@@ -113,10 +119,10 @@ class V311Link(LinkDriver):
     # Connecting.
 
     async def _connect(self) -> None:
-        """From CONNECT to `on_up`; `_end` cancels it."""
+        """Connect, from CONNECT to `on_up`; `_end` cancels it."""
         address = self._handshake.address
         try:
-            await self._client.__aenter__()  # never left: the socket is ours to close, and paho is used once
+            await self._client.__aenter__()  # never left: we close the socket, and paho is used only once
             codes = list[int]()
             if subscriptions := self._handshake.subscriptions:
                 wanted = v311_packets.subscribe_list(subscriptions, v5=self._version == "5")
@@ -128,7 +134,7 @@ class V311Link(LinkDriver):
                 if isinstance(cause, OSError)
                 else Unavailable(address, str(exc))
             )
-        except UnicodeError as exc:  # a host that is no name, such as "a..b"
+        except UnicodeError as exc:  # the host is not a name, such as "a..b"
             self._fail(reasons.connection_failure(address, exc))
         except v311_packets.FORMAT_ERRORS as exc:
             text = f"no CONNECT can be made of client id, user name, password and will ({exc})"
@@ -139,7 +145,7 @@ class V311Link(LinkDriver):
             self._take_granted(codes)
             self._call_owner()
 
-    # What the client calls.
+    # Called by the client.
 
     def on_connack(self, reason_code: int, properties: Properties | None, *, session_present: bool) -> None:
         """See `v311_client.ClientListener`."""
@@ -157,16 +163,16 @@ class V311Link(LinkDriver):
             self._accepted(session_present=session_present, abilities=self._limits.abilities)
 
     def _take_limits(self, properties: Properties | None) -> None:
-        window = self._limits.receive_max
+        ours = self._limits.receive_max
         self._limits = BrokerLimits(
-            min(window, getattr(properties, "ReceiveMaximum", window)),
+            min(ours, getattr(properties, "ReceiveMaximum", ours)),
             min(getattr(properties, "MaximumPacketSize", LARGEST_PACKET_BYTES), LARGEST_PACKET_BYTES),
             abilities=Abilities(
                 bool(getattr(properties, "RetainAvailable", 1)),
                 getattr(properties, "MaximumQoS", reasons.EXACTLY_ONCE),
             ),
         )
-        # 0 means that the broker does not watch; our own period then still finds a dead connection.
+        # 0 means that the broker does not watch; our own period still detects a dead connection.
         self._client.set_keep_alive(getattr(properties, "ServerKeepAlive", 0) or self._handshake.keepalive_s)
 
     def on_puback(self, packet_id: int, reason_code: int, reason: str) -> None:
@@ -179,7 +185,7 @@ class V311Link(LinkDriver):
     def on_message(self, packet: paho.MQTTMessage) -> None:
         """See `v311_client.ClientListener`."""
         state = self._state
-        if state.phase is ENDED:  # until our DISCONNECT is written
+        if state.phase is ENDED:  # it lasts until our DISCONNECT is written
             return
         try:
             message = v311_packets.message_from(packet, state.receipts)
@@ -194,7 +200,7 @@ class V311Link(LinkDriver):
             self.acknowledge([message])
 
     def _wants_retained(self, topic: str) -> bool:
-        """MQTT 3.1.1 cannot say that retained messages are not wanted: they are acknowledged and forgotten."""
+        """Whether the owner gets a retained message. MQTT 3.1.1 cannot refuse them: others are dropped."""
         return any(
             subscription.retained and topics.matches(subscription.topic_filter, topic)
             for subscription in self._handshake.subscriptions
@@ -244,10 +250,10 @@ class V311Link(LinkDriver):
     # Sending.
 
     def _begin_publishing(self) -> None:
-        """A session has nothing from before: nothing is published at QoS 2."""
+        """Nothing to continue: nothing is published at QoS 2."""
 
     def _publish(self, publication: Publication) -> Ack | None:
-        """Write it; what no broker will answer is answered here."""
+        """Write a publication; returns the answer to one that no broker will answer."""
         token, limits = publication.token, self._limits
         room = limits.receive_max - len(self._tokens)
         if reason_code := limits.obstacle(publication, room=room, highest_qos=_HIGHEST_QOS):
@@ -261,7 +267,7 @@ class V311Link(LinkDriver):
             arguments = (publication.topic, publication.payload, qos, publication.retain, properties)
             while True:
                 info = self._client.paho.publish(*arguments)
-                if info.rc != paho.MQTT_ERR_QUEUE_SIZE:  # paho counted round to a packet id that is still in flight
+                if info.rc != paho.MQTT_ERR_QUEUE_SIZE:  # paho came round to a packet id that is still in flight
                     break
         except v311_packets.FORMAT_ERRORS as exc:
             return answer(token, MALFORMED, str(exc))
@@ -270,7 +276,7 @@ class V311Link(LinkDriver):
             self._tokens[info.mid] = token
             if publication.retain:
                 self._retained.add(info.mid)
-        return Ack(token) if publication.qos and not qos else None  # taken at QoS 0 only: the broker says nothing
+        return Ack(token) if publication.qos and not qos else None  # taken at QoS 0 only: the broker does not answer
 
     def _write_pubacks(self, packet_ids: list[int]) -> None:
         for packet_id in packet_ids:
@@ -284,7 +290,7 @@ class V311Link(LinkDriver):
     def _fail(self, error: UplinkError) -> None:
         self._end(error)
         self._client.abandon()
-        self.on_closed()  # also when there was no socket yet
+        self.on_closed()  # also if there was no socket yet
 
     def _give_up(self, text: str) -> None:
         self._fail(Unavailable(self._handshake.address, text))
@@ -293,11 +299,11 @@ class V311Link(LinkDriver):
         self._give_up(f"the broker sent {fault.text}")
 
     def _disconnect(self, error: UplinkError, reason_code: int) -> None:
-        del reason_code  # MQTT 3.1.1 cannot say it
+        del reason_code  # MQTT 3.1.1 cannot send it
         self._end(error)
-        self._client.paho.disconnect()  # behind what is written
+        self._client.paho.disconnect()  # after what is written
 
     def _end(self, error: UplinkError) -> None:
-        """The connection ended, once; the socket is another matter."""
+        """Mark the connection as ended, once; the socket is closed elsewhere."""
         if self._finish(error) and self._run is not None and self._run is not asyncio.current_task(self._loop):
             self._run.cancel()

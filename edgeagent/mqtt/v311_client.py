@@ -1,12 +1,12 @@
-"""The `aiomqtt` client below `v311`, with the traps of its socket closed (docs/adr/0011).
+"""The `aiomqtt` client below `v311`, which avoids the traps of its socket (docs/adr/0011).
 
 aiomqtt makes the connection in a thread and waits for the answers to CONNECT and SUBSCRIBE; `paho` below it knows the
-packets, and calls us by its own public callbacks. What is changed here:
+packets, and calls this client by its own public callbacks. This client changes the following:
 
-* paho is given a `GuardedSocket`, which reads as much as there is and refuses what is too large.
-* Bytes that no packet can be made of end the connection; aiomqtt would keep it and read on.
-* Reading can be held up: a broker may send more than it is allowed to, and aiomqtt keeps all of it.
-* A connection that nobody wants any more is closed while it is being made; paho leaves failed ones open.
+* paho gets a `GuardedSocket`, which reads as much as there is and refuses a packet that is too large.
+* Bytes that are not a packet end the connection; aiomqtt would keep it and read on.
+* Reading can be paused: a broker may send more than it is allowed to, and aiomqtt would keep all of it.
+* A connection that is no longer wanted is closed while it is being made; paho leaves failed ones open.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from edgeagent.mqtt.reason_codes import MALFORMED
 from edgeagent.mqtt.v311_packets import FORMAT_ERRORS, half_open_keepalive_s
 from edgeagent.mqtt.v311_socket import GuardedSocket
 
-# What paho raises over bytes that are no packet.
+# What paho raises over bytes that are not a packet.
 _PACKET_ERRORS = (*FORMAT_ERRORS, LookupError, TypeError, AttributeError)
 
 
-# For aiomqtt: what an operator needs to know is logged by us, with an event key.
+# For aiomqtt: we log what an operator needs to know ourselves, with an event key.
 _silent = logging.getLogger(f"{__name__}.aiomqtt")
 _silent.disabled = True
 
 
 class ClientListener(Protocol):
-    """Is called with what the client receives; always in the loop's thread."""
+    """Gets what the client receives; called only in the loop's thread."""
 
     def on_connack(self, reason_code: int, properties: Properties | None, *, session_present: bool) -> None:
         """The broker answered CONNECT."""
@@ -52,7 +52,7 @@ class ClientListener(Protocol):
         """The broker answered UNSUBSCRIBE; without reason codes in MQTT 3.1.1."""
 
     def on_read(self) -> None:
-        """Everything that one read brought has been handed over."""
+        """Everything that one read brought was handed over."""
 
     def on_drained(self) -> None:
         """Everything is written."""
@@ -61,28 +61,28 @@ class ClientListener(Protocol):
         """The connection ended; `by_broker`: with a DISCONNECT of MQTT 5, which gave the reason."""
 
     def on_closed(self) -> None:
-        """The socket is gone."""
+        """The socket is closed."""
 
 
 class AiomqttClient(aiomqtt.Client):
-    """One connection: enter it once, and build a new one for the next. paho never sends anything of an earlier one.
+    """One connection: enter it once, and build a new one for the next, so that paho never sends old messages.
 
-    It owns the socket, the reading and writing in the loop, and the keep-alive. After `abandon` its listener
-    hears only that the socket is gone.
+    It owns the socket, the reading and writing in the loop, and the keep-alive. After `abandon` it must never call its
+    listener, except to say that the socket is closed.
 
     Args:
-        listener: is called with what comes.
+        listener: gets what is received.
         max_packet_bytes: the largest packet to receive.
-        connect_timeout_s: the most that each step of connecting may take in its thread, which cannot be stopped.
-        password: beside aiomqtt's own, because it may be any bytes.
+        connect_timeout_s: the time limit of each step of connecting in its thread, which cannot be stopped.
+        password: separate from aiomqtt's own, because it may be any bytes.
         dial: makes the TCP connection to (host, port) within `timeout` seconds; blocking. By default `socket`'s.
         **settings: aiomqtt's own.
 
     Attributes:
         paho: the client underneath.
         guard: the socket, None before there is one.
-        closed: whether the socket is gone.
-        is_reading_paused: nothing is read at present; see `pause_reading`.
+        closed: whether the socket is closed.
+        is_reading_paused: whether reading is paused; see `pause_reading`.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class AiomqttClient(aiomqtt.Client):
         self.paho.connect_timeout = connect_timeout_s
         self.paho.disable_logger()
         self.paho.manual_ack_set(True)
-        # The window is ours: paho must send at once, or what waits with it would be sent when nobody expects it.
+        # We limit what is in flight: paho must send at once, or it would send what waits in it unexpectedly later.
         self.paho.max_inflight_messages_set(0)
         self.paho.max_queued_messages_set(0)
         if password is not None:
@@ -124,7 +124,7 @@ class AiomqttClient(aiomqtt.Client):
             self.paho.username_pw_set(self.paho.username, secret)
 
     def _hear(self, client: paho.Client) -> None:
-        """Put our callbacks in the place of aiomqtt's, except for what `__aenter__` and `subscribe` wait for."""
+        """Replace aiomqtt's callbacks with ours, except those that `__aenter__` and `subscribe` wait for."""
         self._connected_for_aiomqtt: Any = client.on_connect
         self._subscribed_for_aiomqtt: Any = client.on_subscribe
         client.on_connect = self._take_connack
@@ -137,11 +137,11 @@ class AiomqttClient(aiomqtt.Client):
         client.on_socket_close = self._socket_closed
         client.on_socket_register_write = self._register_write
         client.on_socket_unregister_write = self._unregister_write
-        # paho has no public way to be given a socket.
+        # paho has no public way to pass it a socket.
         client._create_socket = self._make_socket  # type: ignore[method-assign]  # noqa: SLF001
 
     def abandon(self) -> None:
-        """Close the socket at once, also one that is still being made; what it brings is ignored."""
+        """Close the socket at once, even one that is still being made; what it brings is ignored."""
         self._abandoned = True
         if self._making is not None:
             with contextlib.suppress(OSError):
@@ -150,18 +150,18 @@ class AiomqttClient(aiomqtt.Client):
             self._close_socket()
 
     def _close_socket(self) -> None:
-        """Make paho close its socket without a word: it does when it cannot write, whatever it was reading."""
+        """Make paho close its socket without a packet, as it does when it cannot write."""
         if self.guard is not None:
             self.guard.end()
             self.paho.disconnect()
             self.paho.loop_write()
 
     def set_keep_alive(self, period_s: int) -> None:
-        """Use this keep-alive period from now on; paho itself takes the broker's as it is, and ends with 0."""
+        """Use this keep-alive period from now on; paho itself takes the broker's unchanged, and a 0 ends its pings."""
         self.paho._keepalive = half_open_keepalive_s(period_s)  # noqa: SLF001  its public setter is for before only
 
     def pause_reading(self, *, paused: bool) -> None:
-        """Read no more while `paused`, then go on; silence ends no connection meanwhile."""
+        """Pause reading, or go on; while it is paused, silence ends no connection."""
         self.is_reading_paused = paused
         if self.guard is None or self.closed:
             return
@@ -169,10 +169,10 @@ class AiomqttClient(aiomqtt.Client):
             self._running_loop.remove_reader(self.guard.fileno())
         else:
             self._running_loop.add_reader(self.guard.fileno(), self._readable)
-            self._running_loop.call_soon(self._readable)  # TLS may hold some already
+            self._running_loop.call_soon(self._readable)  # TLS may hold bytes already
 
     async def subscribe_to(self, topic_filters: Any) -> list[int]:
-        """Subscribe, and wait for the broker's answer: a reason code for each."""
+        """Subscribe, and wait for the broker's answer: a reason code for each filter."""
         self._is_subscribing = True
         granted = await self.subscribe(topic_filters)
         return [code if isinstance(code, int) else code.value for code in granted]
@@ -185,7 +185,7 @@ class AiomqttClient(aiomqtt.Client):
     # Connecting, in aiomqtt's thread.
 
     def _make_socket(self) -> GuardedSocket:
-        """As paho does it, except that `abandon` reaches it and that a failure closes it."""
+        """Make a socket as paho does, except that `abandon` reaches it, and that a failure closes it."""
         timeout_s = self.paho.connect_timeout
         sock: Any = self._dial((self._host, self._broker_port), timeout=timeout_s)
         self._making = sock
@@ -198,7 +198,7 @@ class AiomqttClient(aiomqtt.Client):
             if self._path is not None:
                 sock.settimeout(timeout_s)
                 is_tls = self._context is not None
-                # paho's WebSocket has no public name; another one would be a library more.
+                # paho's WebSocket has no public name; another one would be one more library.
                 sock = paho._WebsocketWrapper(sock, self._host, self._broker_port, is_tls, self._path, None)  # noqa: SLF001
         except BaseException:
             sock.close()
@@ -222,11 +222,11 @@ class AiomqttClient(aiomqtt.Client):
             self._keep_alive_task = self._running_loop.create_task(self._keep_alive())
 
     async def _keep_alive(self) -> None:
-        """Let paho ping, and end a connection that is dead."""
+        """Let paho ping, and end a dead connection."""
         while self.paho.loop_misc() == paho.MQTT_ERR_SUCCESS:
             await asyncio.sleep(1)
             if self.is_reading_paused:
-                # As if the last PINGREQ was answered, for the answer is not read; paho has no public way to say so.
+                # Pretend that the last PINGREQ was answered, since the answer is not read; paho has no public way.
                 self.paho._ping_t = 0.0  # noqa: SLF001
 
     def _socket_closed(self, client: paho.Client, userdata: Any, sock: Any) -> None:
@@ -240,7 +240,7 @@ class AiomqttClient(aiomqtt.Client):
         self._listener.on_closed()
 
     def _register_write(self, client: paho.Client, userdata: Any, sock: Any) -> None:
-        """Also in the connecting thread; a turn later the socket may be gone."""
+        """Called in the connecting thread too; a turn of the loop later the socket may be closed."""
         del client, userdata, sock
         self._running_loop.call_soon_threadsafe(self._want_write)
 
@@ -315,7 +315,7 @@ class AiomqttClient(aiomqtt.Client):
         self, client: paho.Client, userdata: Any, mid: int, reason_code: ReasonCode, properties: Properties
     ) -> None:
         del client, userdata
-        if not self._is_reading:  # a message at QoS 0 was written; its number may be that of another in flight
+        if not self._is_reading:  # a message at QoS 0 was written; its number may be that of one in flight
             return
         self._listener.on_puback(mid, reason_code.value, getattr(properties, "ReasonString", ""))
 
@@ -327,7 +327,7 @@ class AiomqttClient(aiomqtt.Client):
         reason_codes: list[ReasonCode],
         properties: Properties | None = None,
     ) -> None:
-        if self._is_subscribing:  # else it answers nothing that was asked
+        if self._is_subscribing:  # otherwise it answers nothing that was sent
             self._subscribed_for_aiomqtt(client, userdata, mid, reason_codes, properties)
 
     def _take_unsuback(

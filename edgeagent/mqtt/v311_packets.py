@@ -1,4 +1,4 @@
-"""What `paho` is given and what it gives, as the structs of `link`: properties of MQTT 5, messages, subscriptions."""
+"""Converts between `paho`'s objects and the structs of `ports.link`: properties, messages, subscriptions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.mark import mark_of
 from edgeagent.ports.link import Message, Publication, Subscription, Will
 
-# What paho raises over a text or a number that does not fit the format.
+# What paho raises if a text or a number does not fit the format.
 FORMAT_ERRORS = (ValueError, OverflowError, struct.error, MQTTException)
 
-# Fixed header, length of the topic, packet id: what a PUBLISH has beside topic, properties and payload, at most.
+# The largest size of a PUBLISH without topic, properties and payload: fixed header, topic length, packet id.
 _FRAME_BYTES = 9
 
 _SEND_RETAINED = 0
@@ -26,7 +26,7 @@ _DO_NOT_SEND_RETAINED = 2
 
 
 def half_open_keepalive_s(keepalive_s: int) -> int:
-    """What paho must be given to notice within 1.5 keep-alive periods that nothing comes: it waits two of its own."""
+    """The keep-alive for paho with which it notices silence within 1.5 of our periods; it waits two of its own."""
     return max(1, keepalive_s * 3 // 4)
 
 
@@ -40,21 +40,21 @@ def connect_properties(handshake: Handshake) -> Any:
 
 
 def last_properties() -> Any:
-    """What DISCONNECT says in MQTT 5 for the session to end with the connection."""
+    """The properties of a DISCONNECT of MQTT 5 that ends the session with the connection."""
     properties = _properties(PacketTypes.DISCONNECT)
     properties.SessionExpiryInterval = 0
     return properties
 
 
 def will_properties(will: Will) -> Any:
-    """The will's delay, which only MQTT 5 knows."""
+    """The will's delay, which only MQTT 5 has."""
     properties = _properties(PacketTypes.WILLMESSAGE)
     properties.WillDelayInterval = will.delay_s
     return properties
 
 
 def publish_properties(publication: Publication, mark: tuple[tuple[str, str], ...]) -> Any:
-    """The properties of a PUBLISH. `mark`: user properties beside the publication's own.
+    """The properties of a PUBLISH. `mark`: user properties in addition to the publication's own.
 
     Raises:
         One of FORMAT_ERRORS: a value does not fit the format.
@@ -74,7 +74,7 @@ def publish_properties(publication: Publication, mark: tuple[tuple[str, str], ..
 
 
 def packet_bytes(publication: Publication, properties: Any) -> int:
-    """How large the PUBLISH is; up to 3 bytes too much.
+    """The size of the PUBLISH; up to 3 bytes too large.
 
     Raises:
         One of FORMAT_ERRORS: a value does not fit the format.
@@ -84,7 +84,7 @@ def packet_bytes(publication: Publication, properties: Any) -> int:
 
 
 def subscribe_list(subscriptions: tuple[Subscription, ...], *, v5: bool) -> Any:
-    """The argument of aiomqtt's `subscribe`. Only MQTT 5 can say that retained messages are not wanted."""
+    """The argument of aiomqtt's `subscribe`. Only MQTT 5 can refuse retained messages."""
     if not v5:
         return [(topic_filter, qos) for topic_filter, qos, _, _ in subscriptions]
     return [
@@ -94,7 +94,7 @@ def subscribe_list(subscriptions: tuple[Subscription, ...], *, v5: bool) -> Any:
 
 
 def message_from(packet: MQTTMessage, receipts: int) -> Message:
-    """A received PUBLISH; `receipts`: of its connection (`unacknowledged.receipts_of`).
+    """The message in a received PUBLISH; `receipts`: its connection's (`unacknowledged.receipts_of`).
 
     Raises:
         ValueError: its topic is not UTF-8.

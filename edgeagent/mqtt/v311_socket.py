@@ -1,8 +1,8 @@
-"""The socket below `paho`: it closes the traps of how paho reads and writes.
+"""The socket below `paho`: it avoids the traps of how paho reads and writes.
 
-* Reads are whole: paho asks for single bytes, and would be called once for each packet.
-* A packet that is too large is refused when its length is known; paho would keep up to 256 MB.
-* What a WebSocket takes only in part is kept; paho would forget the packet and break the stream.
+* It reads all that is there: paho asks for single bytes, and would be called once for each packet.
+* It refuses a packet that is too large as soon as its length is known; paho would keep up to 256 MB.
+* It keeps what a WebSocket takes only in part; paho would forget the packet and break the stream.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import ssl
 from typing import Any
 
 _READ_BYTES = 1 << 16
-# As much is read before others have their turn, when TLS holds more than the socket shows.
+# How much is read before other tasks run, if TLS holds more than the socket shows.
 _READ_MAX_BYTES = 1 << 18
 
 _NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class GuardedSocket:
-    """The socket that paho is given: it reads as much as there is, and refuses what is too large.
+    """The socket that paho gets: it reads as much as there is, and refuses what is too large.
 
-    It owns the socket below it, and remembers what ended it. It never passes a packet on that is larger than allowed,
-    and never says that nothing was written when a part was.
+    It owns the socket below, and remembers what ended it. It must never pass on a packet that is larger than allowed,
+    nor report that nothing was written if a part was.
 
     Attributes:
-        error: what the socket raised, None while it has not.
-        fault: what the broker sent that is not allowed, "" while it has not.
+        error: what the socket raised, None if it has not.
+        fault: the forbidden thing that the broker sent, "" if it has not.
         ended: whether nothing more can be read from the socket.
     """
 
@@ -40,12 +40,12 @@ class GuardedSocket:
         self._position = 0
 
     def end(self) -> None:
-        """Nothing more is written, nor read, not even what is here: paho closes the socket when it writes next."""
+        """Write and read nothing more, not even what is buffered: paho closes the socket at its next write."""
         self.ended, self._data, self._position = True, b"", 0
         self._is_ended_by_us = True
 
     def refill(self) -> bool:
-        """Read what there is; whether TLS holds more, which the socket will not show."""
+        """Read what there is; returns whether TLS holds more, which the socket will not show."""
         parts: list[bytes] = []
         more = True
         while more and sum(map(len, parts)) < _READ_MAX_BYTES:
@@ -71,7 +71,7 @@ class GuardedSocket:
         return len(self._data) - self._position
 
     def recv(self, wanted_bytes: int) -> bytes:
-        """At most so many bytes. What paho wants at once is what its packet is long."""
+        """At most `wanted_bytes` bytes. What paho asks for at once is the length of its packet."""
         if wanted_bytes > self._max_packet_bytes:
             self.fault = f"a packet of {wanted_bytes} bytes, where {self._max_packet_bytes} were allowed"
             raise ConnectionAbortedError(self.fault)
@@ -84,7 +84,7 @@ class GuardedSocket:
         raise BlockingIOError
 
     def send(self, data: bytes | bytearray) -> int:
-        """Write; how much went out, which is all or a part, never nothing."""
+        """Write; returns how much was written: all or a part, never nothing."""
         if self._is_ended_by_us:
             raise ConnectionAbortedError
         try:
@@ -94,7 +94,7 @@ class GuardedSocket:
         except OSError as exc:
             self.error = exc
             raise
-        if not sent_bytes:  # a part of a WebSocket frame: paho must offer the same packet again, as it does for this
+        if not sent_bytes:  # a part of a WebSocket frame: paho must offer the same packet again, as it does after this
             raise BlockingIOError
         return sent_bytes
 
@@ -103,10 +103,10 @@ class GuardedSocket:
         self._sock.close()
 
     def fileno(self) -> int:
-        """The socket's number, -1 when it is closed."""
+        """The socket's number, -1 if it is closed."""
         number: int = self._sock.fileno()
         return number
 
     def setblocking(self, flag: bool) -> None:
-        """As the socket's."""
+        """Like the socket's."""
         self._sock.setblocking(flag)

@@ -39,19 +39,19 @@ _PINGREQ = mqtt5.PingReqPacket().write()
 
 _log = logging.getLogger(__name__)
 
-# Numbers a connection within this process, so that an acknowledgement can never reach another one.
+# Numbers the connections of this process, so that an acknowledgement can never reach another one.
 _connection_numbers = itertools.count(1)
 
 
 class V5Link(LinkDriver, asyncio.Protocol):
-    """One MQTT 5 connection. Build a new one for each connection.
+    """One MQTT 5 connection. Build a new one for each attempt.
 
-    It owns the socket, the keep-alive, and what is published (`Publishing`). After the connection ended it writes
-    nothing, ignores what is received, and `room` is 0.
+    It owns the socket, the keep-alive, and the publications (`Publishing`). After the connection has ended it must
+    never write anything; it ignores what is received, and `room` is 0.
 
     Args:
-        owner, handshake, loop: as `LinkDriver`'s.
-        connect: the CONNECT packet that says it; apart, because it holds the password.
+        owner, handshake, loop: see `LinkDriver`.
+        connect: the CONNECT packet for the handshake; separate, because it holds the password.
     """
 
     def __init__(self, owner: LinkOwner, handshake: Handshake, connect: bytes, loop: asyncio.AbstractEventLoop) -> None:
@@ -64,7 +64,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         self._subscribe_id = 0
         self._keep_alive = KeepAlive(loop, self._ping, self._give_up)
 
-    # What the owner calls.
+    # Called by the owner.
 
     @property
     def room(self) -> int:
@@ -89,7 +89,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
             self._publish(self._publishing.packets(publications))
             self._read_or_not()
 
-    # What the session calls.
+    # Called by the session.
 
     def close(self) -> None:
         """See `LinkDriver.close`."""
@@ -100,7 +100,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         """See `LinkDriver.abort`."""
         self._give_up("we aborted the connection")
 
-    # What asyncio calls.
+    # Called by asyncio.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send CONNECT."""
@@ -108,7 +108,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         self._write(self._connect)
 
     def data_received(self, data: bytes) -> None:
-        """Take everything that is complete, then call the owner."""
+        """Process all complete packets, then call the owner."""
         state = self._state
         if state.phase is ENDED:
             return
@@ -136,7 +136,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         self._call_owner()
 
     def pause_writing(self) -> None:
-        """The socket takes no more: no room."""
+        """The socket takes no more: there is no room."""
         self._is_writing_paused = True
 
     def resume_writing(self) -> None:
@@ -146,7 +146,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
             self._owner.on_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone."""
+        """The socket is closed."""
         address, is_connecting = self._handshake.address, self._state.phase is CONNECTING
         self.lost.set_result(None)
         if exc is not None and not (is_connecting and isinstance(exc, ConnectionError)):
@@ -219,13 +219,13 @@ class V5Link(LinkDriver, asyncio.Protocol):
             return
         if packet.assigned_client_id:
             extra = {"event": "mqtt_client_id_assigned", "assigned": packet.assigned_client_id}
-            text = "the broker gave us the id %s in place of %s: its sessions will not be found again"
+            text = "the broker assigned the client id %s instead of %s: its sessions will not be found again"
             _log.warning(text, packet.assigned_client_id, self._handshake.client_id, extra=extra)
         abilities = Abilities(packet.retain_available, int(packet.max_qos))
         max_packet_bytes = min(packet.max_packet_size or LARGEST_PACKET_BYTES, LARGEST_PACKET_BYTES)
         limits = BrokerLimits(packet.receive_max, max_packet_bytes, packet.topic_alias_max, abilities)
         self._publishing.begin(limits, session_present=packet.session_present)
-        # 0 means that the broker does not watch; our own period then still finds a dead connection.
+        # 0 means that the broker does not watch; our own period still detects a dead connection.
         self._keep_alive.start(packet.server_keep_alive or self._handshake.keepalive_s)
         self._accepted(session_present=packet.session_present, abilities=abilities)
         if self._handshake.subscriptions:
@@ -278,7 +278,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         self._end(error, reason_code)
 
     def _end(self, error: UplinkError, reason_code: int | None = None) -> None:
-        """End the connection, once; `reason_code` is what DISCONNECT says, None: nothing is said."""
+        """End the connection, once; DISCONNECT says `reason_code`, None: no DISCONNECT is sent."""
         if not self._finish(error):
             return
         self._keep_alive.stop()

@@ -1,4 +1,4 @@
-"""Why a connection by `v5` came to nothing or ended: what the codec's packets say, as errors for the owner."""
+"""Errors for the owner: why a connection by `v5` failed or ended, from the codec's packets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeagent.mqtt.reason_codes import words
 
 
 def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
-    """Why this CONNACK gives no connection that we can use, or None when it does."""
+    """Why this CONNACK gives us no usable connection; None if it does."""
     address = handshake.address
     if code := int(packet.reason_code):
         said = packet.server_reference or packet.reason_str

@@ -96,7 +96,7 @@ async def test_what_a_member_does_not_acknowledge_in_time_waits_for_its_return(
         async with Member(broker.url, "slow") as again:
             assert (await again.message()).payload == b"not answered yet"
         assert again.ups == [True]
-    assert reasons(caplog) == ["messages of it are not acknowledged yet"]
+    assert reasons(caplog) == ["some of its messages are not acknowledged yet"]
 
 
 async def test_leaving_does_not_publish_the_will(broker: Mosquitto) -> None:

@@ -54,7 +54,7 @@ async def kept(broker: Mosquitto, **keys: Any) -> AsyncIterator[tuple[MqttClient
             rotation=rotation,
             base_s=0.02,
             cap_s=0.2,
-            look_s=0.02,
+            check_s=0.02,
         )
     )
     try:

@@ -133,4 +133,4 @@ def test_an_answer_that_is_no_refusal_and_no_answer_ends_the_connection(data: by
 def test_a_client_id_that_the_broker_gives_is_told(caplog: pytest.LogCaptureFixture) -> None:
     peer = Peer(connack={"assigned_client_id": "auto-1"})
     assert peer.owner.calls == ["up"]
-    assert "auto-1 in place of gw-042" in caplog.text
+    assert "auto-1 instead of gw-042" in caplog.text
