@@ -1,3 +1,3 @@
-"""The HTTP server: calls of devices and of the operator, over asyncio."""
+"""The HTTP server for devices and the operator, on asyncio."""
 
 from __future__ import annotations

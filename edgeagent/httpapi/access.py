@@ -1,4 +1,4 @@
-"""Which requests over TCP are admitted: those with the bearer token, and none from a web page in a browser.
+"""Decides which requests over TCP are admitted: those with the bearer token, and none from a web page in a browser.
 
 The Unix socket needs none of this: the mode of its file decides which users may connect.
 """
@@ -22,24 +22,24 @@ _log = logging.getLogger(__name__)
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _MAX_TOKEN_BYTES = 4096
-# RFC 9110 7.2: an IPv6 address in brackets, or anything else without colons; and a port.
+# RFC 9110 7.2: an IPv6 address in brackets, or anything else without colons; then a port.
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII)
-# `Sec-Fetch-Site` of a page of this server, and of an address that a person typed.
+# `Sec-Fetch-Site` for a page of this server, and for an address that a person typed.
 _OWN_SITES = frozenset({b"none", b"same-origin"})
 
 
 class TokenFile:
-    """Owns the token that a file holds, and reads it again when the file changes.
+    """The token in a file, read again when the file changes.
 
-    While a changed file cannot be read the token before stays valid, with a warning in the log. The token itself is
-    never logged.
+    It owns the token. While a changed file cannot be read the previous token stays valid, with a warning in the log. It
+    must never log the token.
     """
 
     def __init__(self, path: str) -> None:
         """Read the file.
 
         Raises:
-            ConfigError: it cannot be read, or holds no token.
+            ConfigError: the file cannot be read, or holds no token.
         """
         self._path = Path(path)
         self._stale = False
@@ -50,7 +50,7 @@ class TokenFile:
             raise ConfigError(path, [Problem("", f"cannot be used as http.token_file: {_reason(exc)}")]) from exc
 
     def matches(self, token: bytes) -> bool:
-        """Whether this is the token, compared in a time that does not depend on where they differ."""
+        """Whether this is the token; the comparison takes the same time wherever the two differ."""
         self._refresh()
         return hmac.compare_digest(token, self._token)
 
@@ -63,7 +63,7 @@ class TokenFile:
         except (OSError, ValueError) as exc:
             if not self._stale:
                 _log.warning(
-                    "the token file %s cannot be used any more (%s): the token before stays valid",
+                    "the token file %s cannot be used any more (%s): the previous token stays valid",
                     self._path,
                     _reason(exc),
                     extra={"event": "http_token_unreadable", "path": str(self._path)},
@@ -87,23 +87,23 @@ class TokenFile:
 
 
 class Admission:
-    """The checks that a request over TCP must pass before anything else of it is read. They never look at the body.
+    """The checks that a request over TCP must pass before anything else is read. They never read the body.
 
-    A web page that is open in a browser on this machine can send requests to loopback. Three headers give it away: its
-    POSTs carry `Origin`; `Sec-Fetch-Site` says that it belongs to another site, or to another port of this one; and
-    after a DNS rebinding, when the browser takes it for the same origin, `Host` is still the page's own name.
+    A web page open in a browser on this machine can send requests to loopback. Three headers reveal it: its POSTs carry
+    `Origin`; `Sec-Fetch-Site` says that it belongs to another site, or to another port of this one; and after a DNS
+    rebinding, when the browser takes it for the same origin, `Host` is still the page's own name.
     """
 
     def __init__(self, listen_host: str, token: TokenFile | None, hosts: Sequence[str] = ()) -> None:
-        """`hosts`: names by which this machine may be called beside the one it listens on."""
+        """`hosts`: the names of this machine, beside the one it listens on."""
         self._names = frozenset(("localhost", listen_host.lower(), *(name.lower() for name in hosts)))
         self._token = token
 
     def check(self, request: Request) -> None:
-        """Let a request pass.
+        """Admit a request.
 
         Raises:
-            Refused: 403 or 401.
+            Refused: 403 or 401, the request is not admitted.
         """
         headers = request.headers
         host = headers.get(b"host")

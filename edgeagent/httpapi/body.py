@@ -1,4 +1,4 @@
-"""The body of one request while it arrives, within the bounds of its plan and the memory reserved for it."""
+"""The body of one request while it arrives, within the limits of its plan and the memory reserved for it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from edgeagent.httpapi.request import Request
 
 
 class Body:
-    """Owns what has arrived of one body. It never holds more than its plan allows, nor more than is reserved.
+    """The part of one body that has arrived. It never holds more than its plan allows, nor more than is reserved.
 
-    `reserve` brings what the request holds to so many bytes, or raises.
+    `reserve` raises the request's reservation to this many bytes in total, or raises an error.
     """
 
     __slots__ = ("_coding", "_data", "_plan", "_reserve", "_room_bytes")
 
     def __init__(self, head: Request, plan: Plan, reserve: Callable[[int], None]) -> None:
-        """Reserve the room for the length that the head announces.
+        """Reserve room for the length that the head announces.
 
         Raises:
             Refused: 413, 415 or 503.
@@ -36,7 +36,7 @@ class Body:
         reserve(plan.work_bytes + room_bytes)
 
     def take(self, data: bytes | bytearray) -> None:
-        """Add a part that arrived. Where the head announced no length, memory is reserved as the body grows.
+        """Add a part that arrived. If the head announced no length, memory is reserved as the body grows.
 
         Raises:
             Refused: 413 or 503.
@@ -48,14 +48,14 @@ class Body:
             self._reserve(self._plan.work_bytes + size_bytes)
             self._room_bytes = size_bytes
         if not self._data:
-            self._data = data  # nearly always it is all
+            self._data = data  # nearly always this is the whole body
             return
         if isinstance(self._data, bytes):
             self._data = bytearray(self._data)
         self._data += data
 
     def whole(self) -> bytes:
-        """The complete body, decompressed; reserves memory for the events that will be made of it.
+        """The complete body, decompressed; also reserves memory for the events that will be made of it.
 
         Raises:
             Refused: 413 or 503.

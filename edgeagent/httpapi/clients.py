@@ -1,4 +1,4 @@
-"""The connections of one listener and the work they started, so that it can be limited, and ended in good order."""
+"""The connections of one listener and the work they started, so that both can be limited and ended in order."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _MEMORY = "memory"
 
 T = TypeVar("T")
 
-# Of an address in the network: a machine that opens many connections leaves a quarter to the others. Loopback and the
-# Unix socket have no such limit: all programs of this machine share them.
+# The limit of one address in the network: a machine that opens many connections leaves a quarter to the others.
+# Loopback and the Unix socket have no such limit, because all programs of this machine share them.
 _ADDRESS_SHARE: Final = 0.75
 # In IPv6 one machine has a whole /64 of addresses.
 _IPV6_PREFIX: Final = 64
-# An idle connection is left alone for so long: its request may be there, and only not read yet.
+# An idle connection is spared for this long: its request may have arrived and not been read yet.
 _FRESH_S: Final = 0.5
-# How long a request may take to arrive before it gives way, when there is no room for another one.
+# How long a request may take to arrive before it must make room for another one.
 PATIENCE_S: Final = 5.0
 
 
 class HttpClient(Protocol):
-    """A connection, as `Clients` sees it. Times are those of the loop's clock.
+    """A connection, as `Clients` uses it. Times are those of the loop's clock.
 
     `address`: the address whose limit it counts towards, "" for none. `idle_since`: the time since which it has no
-    request, 0.0 when it is only being closed, None while it has one. `receiving_since`: the time since which a request
-    is arriving, or is waiting for a trigger to change; None otherwise. `held_bytes`: the memory it has reserved.
+    request, 0.0 if it is only being closed, None while it has one. `receiving_since`: the time since which a request is
+    arriving, or waiting for a trigger to change; None otherwise. `held_bytes`: the memory it has reserved.
     """
 
     address: str
@@ -55,10 +55,10 @@ class HttpClient(Protocol):
 
 
 class Clients:
-    """Owns the open connections and the running requests of one listener, and their limits.
+    """The open connections and the running requests of one listener, and their limits.
 
-    A request that changes something runs to its end although its connection is gone: an event that was stored counts.
-    `is_local`: the listener is the Unix socket.
+    It owns both sets. A request that changes something must never be cut off because its connection is gone: an event
+    that was stored counts. `is_local`: the listener is the Unix socket.
     """
 
     def __init__(self, max_connections: int, budget: Budget, *, is_local: bool = False) -> None:
@@ -67,14 +67,14 @@ class Clients:
         self._budget = budget
         self._is_local = is_local
         self._connections: set[HttpClient] = set()
-        self._admitted: set[HttpClient] = set()  # without those that were turned away, or gave way, and have not ended
+        self._admitted: set[HttpClient] = set()  # without those that were turned away or gave way, and are still ending
         self._tasks: set[asyncio.Task[Any]] = set()
         self._quiet = asyncio.Event()
-        self._full: set[str] = set()  # the limits that are reached, and that the log has named
+        self._full: set[str] = set()  # the limits that are reached, and logged
         self.is_draining = False
 
     def add(self, client: HttpClient) -> bool:
-        """Admit a connection. False: the limit is reached and no other connection can give way."""
+        """Admit a connection. False: the limit is reached, and no other connection can give way."""
         self._connections.add(client)
         if client.address:
             mine = [one for one in self._admitted if one.address == client.address]
@@ -86,11 +86,11 @@ class Clients:
         return True
 
     def is_crowded(self) -> bool:
-        """Whether so many clients were turned away that there is no time to tell the next one why."""
+        """Whether so many clients were turned away that the next one is closed without an answer."""
         return len(self._connections) - len(self._admitted) > self._max_connections
 
     def discard(self, client: HttpClient) -> None:
-        """A connection has ended."""
+        """Forget a connection that has ended."""
         self._connections.discard(client)
         self._admitted.discard(client)
         if len(self._admitted) < self._max_of_address:
@@ -98,7 +98,7 @@ class Clients:
         self._note_quiet()
 
     def reserve(self, client: HttpClient, total_bytes: int) -> bool:
-        """Set what a connection has reserved to `total_bytes`. False: there is no room, nothing has changed.
+        """Set a connection's reservation to `total_bytes`. False: there is no room, and nothing has changed.
 
         Requests that have been arriving for long give way.
         """
@@ -125,14 +125,14 @@ class Clients:
         client.held_bytes += size_bytes
 
     def release(self, client: HttpClient) -> None:
-        """Give back all that a connection has reserved."""
+        """Give back everything that a connection has reserved."""
         self._budget.give_back(client.held_bytes)
         client.held_bytes = 0
         if self._full and not self._budget.used_bytes:
             self._full.discard(_MEMORY)
 
     def start(self, work: Coroutine[Any, Any, T], done: Callable[[asyncio.Task[T]], None]) -> asyncio.Task[T]:
-        """Run a request's work, and hold it until it is done; then `done` is called."""
+        """Run a request's work and keep a reference to it; `done` is called at its end."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(partial(self._done, done))
@@ -171,7 +171,7 @@ class Clients:
             self._quiet.set()
 
     def _make_way(self, others: Collection[HttpClient], which: str) -> bool:
-        """End one of these connections in favour of a new one: the longest idle, else the slowest. False: none can."""
+        """End one of these connections for a new one: the longest idle, else the slowest. False: none can give way."""
         before = asyncio.get_running_loop().time() - _FRESH_S
         idle = [one for one in others if one.idle_since is not None and one.idle_since <= before]
         oldest = min(idle, key=lambda one: one.idle_since or 0.0) if idle else self._slowest(others)
@@ -206,7 +206,7 @@ class Clients:
 
 
 def limited_address(peername: object) -> str:
-    """The address whose limit a connection counts towards: in IPv6 that of its /64 network, "" for this machine."""
+    """The address whose limit a connection counts towards: its /64 network in IPv6, "" for this machine."""
     if not isinstance(peername, tuple):
         return ""
     address = ipaddress.ip_address(peername[0].partition("%")[0])
@@ -218,7 +218,7 @@ def limited_address(peername: object) -> str:
 
 
 def outcome(task: asyncio.Task[Answer]) -> Answer:
-    """The answer to a finished request: its result, or the problem document for how it failed."""
+    """The answer to a finished request: its result, or the problem document for its error."""
     if task.cancelled():
         return problem_for(Draining())
     error = task.exception()

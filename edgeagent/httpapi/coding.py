@@ -1,4 +1,4 @@
-"""Bodies that were compressed on the way (`Content-Encoding`): decoded within the bounds of a body that was not."""
+"""Decodes compressed bodies (`Content-Encoding`), within the limits of an uncompressed body."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from edgeagent.httpapi.problem import Refused, too_large
 
 ACCEPTED: Final = ((b"accept-encoding", b"gzip, deflate"),)
 
-# A gzip file may have several members. One of 20 bytes that says nothing costs as much time as a whole one.
+# A gzip file may have several members. An empty one of 20 bytes costs as much time as a whole one.
 _MAX_MEMBERS: Final = 1000
-# So much is given to the decoder at a time: what it leaves behind a member is copied.
+# The decoder gets this much at a time: it copies what it leaves after a member.
 _PIECE_BYTES: Final = 64 << 10
 _GZIP: Final = 16 + zlib.MAX_WBITS
 _ZLIB: Final = zlib.MAX_WBITS
@@ -21,10 +21,10 @@ _CODINGS: Final = {b"gzip": "gzip", b"x-gzip": "gzip", b"deflate": "deflate", b"
 
 
 def coding_of(header: bytes) -> str:
-    """What a body is compressed with: `gzip`, `deflate`, or "" for nothing.
+    """The compression of a body: `gzip`, `deflate`, or "" for none.
 
     Raises:
-        Refused: 415, it is something else, or several; the answer says what is understood.
+        Refused: 415, it is another one, or several; the answer names those that are accepted.
     """
     coding = _CODINGS.get(header.strip().lower())
     if coding is None:
@@ -33,11 +33,11 @@ def coding_of(header: bytes) -> str:
 
 
 def uncompressed(coding: str, body: bytes, max_bytes: int) -> bytes:
-    """A body as it was before it was compressed. It never becomes longer than `max_bytes`, however it was made.
+    """The decompressed body, which never grows beyond `max_bytes`, whatever was sent.
 
     Raises:
-        Refused: 413, it is longer.
-        MessageError: it is broken, incomplete, or something follows it.
+        Refused: 413, it would be larger.
+        MessageError: it is damaged, incomplete, or followed by something.
     """
     result = bytearray()
     decoder = zlib.decompressobj(_window_bits(coding, body))
@@ -56,14 +56,14 @@ def uncompressed(coding: str, body: bytes, max_bytes: int) -> bytes:
                     raise too_large(len(result), max_bytes)
                 piece = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
     except zlib.error as exc:
-        raise MessageError("request", "body", f"is no valid {coding} data") from exc
+        raise MessageError("request", "body", f"is not valid {coding} data") from exc
     if not decoder.eof:
         raise MessageError("request", "body", f"the {coding} data ends before it is complete")
     return bytes(result)
 
 
 def _window_bits(coding: str, body: bytes) -> int:
-    """`deflate` means zlib's format (RFC 9110 8.4.1.2), but some send the bare stream: the first two bytes tell."""
+    """`deflate` means zlib's format (RFC 9110 8.4.1.2), but some send the bare stream: the first two bytes show it."""
     if coding == "gzip":
         return _GZIP
     has_header = len(body) > 1 and body[0] & 0x0F == zlib.DEFLATED and (body[0] << 8 | body[1]) % 31 == 0

@@ -1,4 +1,4 @@
-"""One HTTP/1.1 connection, from its first byte to its last: the file is in the order in which things happen."""
+"""One HTTP/1.1 connection, from its first byte to its last; the code is in the order in which things happen."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request
 
-# What a client may send ahead while its request is running. Beyond it reading stops, and with that its end is unseen.
+# How much a client may send ahead while its request runs. Beyond that reading stops, so its end is not noticed.
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
 _GAVE_WAY = problem(503, "the request took long, and others want its place", retry_after(_CROWDED_RETRY_S))
 
 
 class Timeouts(msgspec.Struct, frozen=True):
-    """How long a connection may take, in seconds.
+    """The time limits of a connection, in seconds.
 
     `request_s`: from a request's first byte to its last. `idle_s`: without a request. `write_s`: until the client has
-    read an answer. `linger_s`: a client that is refused while it still sends has so long to read the refusal.
+    read an answer. `linger_s`: how long a client that is refused while it still sends may take to read the refusal.
     """
 
     request_s: float = 30
@@ -36,11 +36,11 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class HttpConnection(asyncio.Protocol):
-    """Owns one accepted connection: the request that is on it, the memory reserved for that, and its one timer.
+    """One accepted connection: it owns the present request, the memory reserved for that, and its one timer.
 
     `Framing` finds the requests in the bytes, a `Plan` answers them. They are answered one after the other, in the
-    order sent; while one is running, or while the client does not read its answer, nothing further is parsed. A
-    request that changes something is never cut off because its client went away.
+    order sent; while one is running, or while the client does not read its answer, nothing further is parsed. A request
+    that changes something must never be cut off because its client went away.
     """
 
     _transport: asyncio.Transport
@@ -64,7 +64,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_lost = False
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
-        # What `HttpClient` describes.
+        # See `HttpClient`.
         self.address = ""
         self.idle_since: float | None = self._loop.time()
         self.receiving_since: float | None = None
@@ -74,9 +74,9 @@ class HttpConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client connected."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what create_server hands to a Protocol
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  create_server passes no other kind to a Protocol
         self._transport = transport
-        # Any byte that the kernel does not take counts as a client that does not read: write_s watches it.
+        # A client counts as not reading as soon as the kernel takes not every byte: write_s limits that.
         transport.set_write_buffer_limits(high=0)
         self.address = limited_address(transport.get_extra_info("peername"))
         is_admitted = self._clients.add(self)
@@ -103,7 +103,7 @@ class HttpConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
-        """The client sends no more: it may have gone, or wait for its answer. True keeps the connection open."""
+        """The client sends no more: it is gone, or waits for its answer. True keeps the connection open."""
         if self._is_leaving:
             return False
         self._is_eof = True
@@ -116,12 +116,12 @@ class HttpConnection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """The client does not read as fast as it is answered."""
+        """The client reads more slowly than it is answered."""
         self._is_write_paused = True
         self._watch()
 
     def resume_writing(self) -> None:
-        """The client read everything."""
+        """The client has read everything."""
         self._is_write_paused = False
         if self._task is None:
             self._release()
@@ -143,7 +143,7 @@ class HttpConnection(asyncio.Protocol):
     # Called by `Clients`.
 
     def drain(self) -> None:
-        """Close as soon as no request is running or being received. One that waits is answered 503."""
+        """Close as soon as no request is running or being received. A waiting one is answered 503."""
         if self._task is not None:
             if self._plan is not None and self._plan.waits:
                 self._task.cancel()
@@ -163,13 +163,13 @@ class HttpConnection(asyncio.Protocol):
             self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, whatever is unsent."""
+        """Close at once, with answers unsent."""
         self._transport.abort()
 
     # From bytes to a running request.
 
     def _advance(self) -> None:
-        """Take parts of requests until more bytes are needed, a request is running, or the client has to read first."""
+        """Process parts of requests until more bytes are needed, a request runs, or the client must read first."""
         while self._task is None and not self._is_write_paused and not self._transport.is_closing():
             try:
                 part = self._framing.next_part()
@@ -196,7 +196,7 @@ class HttpConnection(asyncio.Protocol):
                 return
 
     def _pause_for_data(self) -> None:
-        if self._refusal is not None:  # the body is not wanted, and it has not come yet
+        if self._refusal is not None:  # the body is refused, and it has not come yet
             self._send(self._refusal)
             return
         if self.receiving_since is None:
@@ -214,7 +214,7 @@ class HttpConnection(asyncio.Protocol):
         self._transport.resume_reading()
 
     def _begin(self, head: Request) -> None:
-        """A request's head is complete: find its plan, and reserve the memory that it will hold."""
+        """Start a request whose head is complete: find its plan, and reserve the memory that it will hold."""
         self.idle_since = None
         self._request = head
         try:
@@ -227,7 +227,7 @@ class HttpConnection(asyncio.Protocol):
                 self._transport.write(CONTINUE)
 
     def _take(self, data: bytes | bytearray) -> None:
-        """A part of the body arrived."""
+        """Take a part of the body."""
         if self._body is None:
             return
         try:
@@ -238,7 +238,7 @@ class HttpConnection(asyncio.Protocol):
             self._release()
 
     def _complete(self) -> None:
-        """A request has arrived completely."""
+        """Finish reading a request that has arrived completely."""
         self.receiving_since = None
         body, self._body = self._body, None
         try:
@@ -249,11 +249,11 @@ class HttpConnection(asyncio.Protocol):
         self._run(whole)
 
     def _run(self, body: bytes) -> None:
-        """A request is complete: answer it."""
+        """Run a complete request's plan."""
         if self._refusal is not None:
             self._send(self._refusal)
             return
-        assert self._plan is not None  # noqa: S101  there is one, or a refusal
+        assert self._plan is not None  # noqa: S101  without one there is a refusal
         assert self._request is not None  # noqa: S101  it has been read
         self._deadline = None
         if self._plan.waits:
@@ -267,7 +267,7 @@ class HttpConnection(asyncio.Protocol):
             raise Refused(503, "too many requests are being worked on", retry_after(_CROWDED_RETRY_S))
 
     def _release(self) -> None:
-        """Free what the request held; what the client sent ahead stays counted."""
+        """Free what the request held; what the client sent ahead still counts."""
         self._clients.release(self)
         if self._ahead_bytes:
             self._clients.occupy(self, self._ahead_bytes)
@@ -285,7 +285,7 @@ class HttpConnection(asyncio.Protocol):
             self._advance()
 
     def _send(self, answer: Answer) -> None:
-        """Write a whole answer; then the connection is ready for its next request, or on its way out."""
+        """Write a whole answer; then the connection is ready for its next request, or is being closed."""
         is_incomplete = self._framing.is_incomplete
         data, is_last = self._framing.answer(
             answer,
@@ -296,7 +296,7 @@ class HttpConnection(asyncio.Protocol):
         self._end_request(answer, is_last=is_last, linger=is_incomplete)
 
     def _end_request(self, answer: Answer, *, is_last: bool, linger: bool) -> None:
-        """A request is answered: get ready for the next one, or leave."""
+        """End an answered request: get ready for the next one, or close."""
         self.receiving_since = None
         self._body = None
         if self._ahead_bytes:
@@ -312,7 +312,7 @@ class HttpConnection(asyncio.Protocol):
         self._watch()
 
     def _leave(self, *, linger: bool) -> None:
-        """Close after the answer. A client that is still sending would lose it to a reset if it was not heard out."""
+        """Close after the answer. A client that is still sending is heard out, or a reset could destroy the answer."""
         self._is_leaving = True
         self.idle_since = 0.0
         if self._is_eof or not linger:
@@ -320,7 +320,7 @@ class HttpConnection(asyncio.Protocol):
         else:
             try:
                 self._transport.write_eof()
-            except OSError:  # the client reset the connection meanwhile
+            except OSError:  # the client has reset the connection
                 self.abort()
             self._transport.resume_reading()
         self._watch()
@@ -328,10 +328,10 @@ class HttpConnection(asyncio.Protocol):
     # Time.
 
     def _watch(self) -> None:
-        """Set the deadline that the present state asks for.
+        """Set the deadline that the present state requires.
 
-        A timer that would fire too early is left as it is and set anew when it fires: a request that comes and goes
-        at once costs none.
+        A timer that would fire too early stays as it is and is set again when it fires, so that a request which ends at
+        once costs no timer.
         """
         timeouts, now = self._timeouts, self._loop.time()
         if self._is_write_paused:

@@ -1,4 +1,4 @@
-"""From the bodies and headers of requests to drafts (contract section 2). Pure: bytes in, drafts or an error out."""
+"""Makes drafts from the bodies and headers of requests (contract section 2). Pure: bytes in, drafts or an error out."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from edgeagent.events.payload import Data, trimmed
 from edgeagent.httpapi.problem import Refused
 from edgeagent.httpapi.request import Request, percent_decoded
 
-# A batch is decoded in one piece on the loop's thread: this many small events take a few milliseconds.
+# A batch is decoded in one piece in the loop's thread: this many small events take a few milliseconds.
 MAX_BATCH_EVENTS = 1000
-# What an event holds beside its data until it is stored, with the triggers of a few rules.
+# The memory of an event beside its data until it is stored, with the triggers of a few rules.
 _EVENT_BYTES = 2 << 10
-# Decoded, JSON is up to 27 times as large as its text. So much of a batch stays decoded until the rules have seen it;
-# the rest is decoded once more then, one event after the other.
+# Decoded JSON is up to 27 times as large as its text. This much of a batch stays decoded until it is matched; the rest
+# is decoded again then, one event after the other.
 _DECODED_BYTES = 256 << 10
 
 _NDJSON = "application/x-ndjson"
@@ -57,14 +57,14 @@ _CLOUDEVENT_DECODERS = _Decoders(msgspec.json.Decoder(CloudEvent), msgspec.json.
 
 
 def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: int) -> list[Draft]:
-    """The events that a request carries, in the order sent, each held to the contract.
+    """The events in a request, in the order sent, each checked against the contract.
 
-    `source` is the one in the path (`POST /v1/events/{source}`), which wins over any in the body or the headers;
-    None for `POST /v1/events`.
+    `source`: the one in the path (`POST /v1/events/{source}`), which takes precedence over any in the body or the
+    headers; None for `POST /v1/events`.
 
     Raises:
-        MessageError: names the member at fault, in a batch with its index (`events[3].source`).
-        Refused: 413 for data over `max_event_bytes` and for too long a batch, 415.
+        MessageError: an event is invalid; names the member, in a batch with its index (`events[3].source`).
+        Refused: 413 for data over `max_event_bytes` and for too long a batch; 415 for another media type or charset.
     """
     content_type = request.text("Content-Type")
     media_type = media_type_of(content_type)
@@ -106,12 +106,12 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
 
 
 def batch_weight(body: bytes) -> int:
-    """What the events in a body hold beside it, in bytes: at most, since each one has a brace."""
+    """The memory, in bytes, of the events in a body beside it: an upper limit, since each one has a brace."""
     return _EVENT_BYTES * min(body.count(b"{"), MAX_BATCH_EVENTS)
 
 
 def _placed(error: MessageError | Refused, where: str) -> MessageError | Refused:
-    """What is wrong with an event of a batch, and which one it is."""
+    """The error for one event of a batch, with its index."""
     if isinstance(error, Refused):
         return Refused(error.status, where + error.detail)
     return MessageError(error.what, where + error.member, error.reason)
@@ -125,7 +125,7 @@ def _body(decoders: _Decoders, body: bytes, media_type: str) -> tuple[list[JsonE
         lines = [line for line in body.split(b"\n") if line.strip()]
         try:
             return list(map(decoders.one.decode, lines)), True
-        except (ValueError, RecursionError):  # once more, to tell which line it was: msgspec's errors are ValueErrors
+        except (ValueError, RecursionError):  # decoded again, to find the line: msgspec's errors are ValueErrors
             return [decoded(line, decoders.one, f"events[{index}]") for index, line in enumerate(lines)], True
     is_array = media_type == _CLOUDEVENTS or (media_type == JSON and body.lstrip()[:1] == b"[")
     if is_array:
@@ -136,7 +136,7 @@ def _body(decoders: _Decoders, body: bytes, media_type: str) -> tuple[list[JsonE
 def _binary(
     request: Request, body: bytes, source: str | None, content_type: str | None, attributes: dict[str, str]
 ) -> Draft:
-    """The body is the data; `attributes` are those in `ce-*` headers, if there are any."""
+    """The draft whose data is the body; `attributes`: those in `ce-*` headers, if there are any."""
     if attributes and attributes.get("specversion") != "1.0":
         raise MessageError("event", "ce-specversion", "must be 1.0")
     for name in ("id", "type", "time") if attributes else ():

@@ -1,9 +1,9 @@
-"""Where requests begin and end in the bytes of a connection: h11, behind a stricter look at each head.
+"""Finds the requests in the bytes of a connection: h11, after a stricter check of each head.
 
-h11 forgives what RFC 9112 lets a server forgive. Two programs on one way that forgive differently see different
-requests in the same bytes (request smuggling), so here everything ambiguous is malformed, and ends the connection.
-A plain request (`httpapi.plain`), which is what devices send, is recognised without h11. h11 only reads: an answer is
-always whole and has its length, so that writing it needs no state.
+h11 tolerates what RFC 9112 lets a server tolerate. If two programs on the same path tolerate different things, they see
+different requests in the same bytes (request smuggling). So everything ambiguous is malformed here, and ends the
+connection. A plain request (`httpapi.plain`), which is what devices send, is recognised without h11. h11 only reads: an
+answer is always whole and has its length, so that writing it needs no state.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from edgeagent.httpapi.problem import Answer, answer_bytes
 from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request, request_head
 
 CONTINUE: Final = b"HTTP/1.1 100 \r\n\r\n"
-# RFC 9112 2.2: empty lines before a request line are skipped; old clients send one behind a body.
+# RFC 9112 2.2: empty lines before a request line are skipped; old clients send one after a body.
 _MAX_EMPTY_LINES: Final = 8
 # Each chunk costs about the same, however small it is: a client that sends single bytes would keep the loop busy for
-# seconds. A batch of as many events as are taken may come with one chunk for each, and some more.
+# seconds. A batch with the largest number of events may come with one chunk for each, and some more.
 _SMALL_CHUNK_BYTES: Final = 256
 _MAX_SMALL_CHUNKS: Final = 2000
 _END_OF_HEAD = b"\r\n\r\n"
@@ -33,7 +33,7 @@ _FIRST_SIGN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]")
 _VERSION = re.compile(rb"[^\r]* HTTP/([0-9])\.[0-9]\r\n")
 _LENGTH = re.compile(rb"\ncontent-length:[ \t]*([^\r]*)", re.IGNORECASE)
 
-# What h11 says, by how it begins, in words that do not quote Python.
+# h11's messages, by how they begin, in words that do not quote Python.
 _REASONS: Final = (
     ("illegal request line", "the first line must be a method, a target and HTTP/1.1"),
     ("illegal header line", "a line of the head is no header"),
@@ -51,9 +51,9 @@ _REASONS: Final = (
 
 
 class Malformed(EdgeAgentError):
-    """The bytes cannot be read as a request, or not in one way only. The connection must end.
+    """The bytes cannot be read as a request, or not unambiguously. The connection must end.
 
-    `status`: that of the answer, 400, 431, 501 or 505.
+    `status`: of the answer, 400, 431, 501 or 505.
     """
 
     def __init__(self, reason: str, status: int = 400) -> None:
@@ -66,40 +66,40 @@ class Malformed(EdgeAgentError):
 
 
 class Mark(Enum):
-    """`next_part` has no part: the request is at its `END`, bytes are missing, or the client has closed."""
+    """What `next_part` returns instead of a part: the request ended, bytes are missing, or the client has closed."""
 
     END = auto()
     NEED_DATA = auto()
     CLOSED = auto()
 
 
-# All of a plain request; or a request's head, then pieces of its body, then `END`.
+# The whole of a plain request; or a request's head, then pieces of its body, then `END`.
 Part: TypeAlias = PlainRequest | Request | bytes | bytearray | Mark
 
 
 class Framing:
-    """Owns the bytes that a connection has received and not used yet, and the state of the request in them.
+    """The unused bytes of a connection, and the state of the request in them; it owns both.
 
-    Bytes go in; the parts of one request after the other come out. The next request begins only after `answer`.
-    It never guesses: what could be read in two ways is `Malformed`, and ends the connection.
+    Bytes go in; the parts of one request after the other come out. The next request begins only after `answer`. It must
+    never guess: what could be read in two ways is `Malformed`, and ends the connection.
     """
 
     def __init__(self) -> None:
-        self._waiting = bytearray()  # everything but what h11 was given of a body
-        self._seen = 0  # how many of the waiting bytes were searched for the end of a head
+        self._waiting = bytearray()  # all bytes but those of a body that h11 has
+        self._seen = 0  # how many of these bytes were searched for the end of a head
         self._is_eof = False
         self._empty_lines = 0
-        # Of the request that is being read.
+        # About the request that is being read:
         self._machine: h11.Connection | None = None  # reads its body; None before its head, and for a plain one
         self._is_complete = False
-        self._is_kept = True  # the connection stays open after the answer
+        self._is_kept = True  # whether the connection stays open after the answer
         self._is_chunked = False
         self._small_chunks = 0
-        self._last = b""  # the end of what h11 was given of a body, to see how it ended
+        self._last = b""  # the last bytes of a body that h11 got, to see how it ended
 
     @property
     def is_receiving(self) -> bool:
-        """Between two answers: whether a request has begun to arrive."""
+        """Whether a request has begun to arrive since the last answer."""
         return self._machine is not None or bool(self._waiting)
 
     @property
@@ -114,11 +114,11 @@ class Framing:
 
     @property
     def is_incomplete(self) -> bool:
-        """Whether a part of the request has not arrived, so that no other request can follow on this connection."""
+        """Whether a part of the request is missing, so that no other request can follow on this connection."""
         return not self._is_complete
 
     def receive(self, data: bytes) -> None:
-        """Take bytes that arrived."""
+        """Add bytes that arrived."""
         if self._machine is None or self._is_complete:
             self._waiting += data
             return
@@ -126,7 +126,7 @@ class Framing:
         self._machine.receive_data(data)
 
     def receive_eof(self) -> None:
-        """The client sends no more."""
+        """Note that the client sends no more."""
         self._is_eof = True
         if self._machine is not None and not self._is_complete:
             self._machine.receive_data(b"")
@@ -135,7 +135,7 @@ class Framing:
         """The next part of a request.
 
         Raises:
-            Malformed: the bytes are no request.
+            Malformed: the bytes are not a valid request.
         """
         try:
             if self._machine is None:
@@ -143,13 +143,13 @@ class Framing:
             return self._next_of_body(self._machine)
         except h11.RemoteProtocolError as exc:
             text = str(exc)
-            reason = next((ours for theirs, ours in _REASONS if text.startswith(theirs)), "it is no HTTP/1.1")
+            reason = next((ours for theirs, ours in _REASONS if text.startswith(theirs)), "it is not HTTP/1.1")
             raise Malformed(reason, exc.error_status_hint if exc.error_status_hint in {431, 501} else 400) from exc
 
     def answer(self, answer: Answer, *, is_head: bool = False, is_last: bool = False) -> tuple[bytes, bool]:
         """The bytes of an answer, and whether the connection ends with it.
 
-        `is_head`: the request was HEAD, the body is left out. `is_last`: the connection is to end with it in any case.
+        `is_head`: the request was HEAD, so the body is left out. `is_last`: the connection must end with this answer.
         """
         is_last = is_last or not (self._is_complete and self._is_kept)
         self._machine = None
@@ -192,7 +192,7 @@ class Framing:
         return Mark.CLOSED
 
     def _begin(self, machine: h11.Connection) -> Request:
-        """A head is complete: h11 reads it, and then the body."""
+        """Start on a complete head: h11 reads it, and then the body."""
         machine.receive_data(bytes(self._waiting))
         self._waiting.clear()
         self._seen = 0
@@ -234,7 +234,7 @@ class Framing:
 
 
 def _check_head(head: bytes) -> None:
-    """Refuse a head that another program could read differently; `head` has the end of each line.
+    """Refuse a head that another program could read differently. `head` includes each line's end.
 
     Raises:
         Malformed: says what.

@@ -1,4 +1,4 @@
-"""What only the Unix socket offers: the calls of the machine's operator, made from their table."""
+"""The operator's calls over HTTP, made from their table; only the Unix socket offers them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from edgeagent.httpapi.request import Request
 from edgeagent.ports.call import A, Call
 from edgeagent.ports.operator import CALLS, OperatorPort
 
-# msgspec takes more for a number than a query may bring: "1.0", "1e3".
+# msgspec accepts more forms of a number than a query may have: "1.0", "1e3".
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 
 T = TypeVar("T")
 
 
 def operator_plans(operator: OperatorPort) -> tuple[dict[str, Mapping[str, Plan]], dict[str, Mapping[str, Plan]]]:
-    """The calls by their whole path, and those by the beginning of it."""
+    """The plans by their whole path, and those by the beginning of it."""
     exact: dict[str, Mapping[str, Plan]] = {}
     below: dict[str, Mapping[str, Plan]] = {}
     for call in CALLS:
@@ -40,10 +40,10 @@ def _answerer(operator: OperatorPort, call: Call[Any, Any]) -> Callable[[Request
 
 
 def arguments_of(call: Call[A, Any], request: Request, body: bytes) -> A:
-    """The arguments that a request brings; the opposite of `request_of`.
+    """The arguments in a request; the inverse of `request_of`.
 
     Raises:
-        MessageError: one is missing, out of bounds, or nothing that the call takes; names it.
+        MessageError: an argument is missing, out of bounds, or unknown; names it.
     """
     in_query = call.in_query()
     if call.method == "POST" and call.in_body() and not call.lines:
@@ -94,5 +94,5 @@ def _lines(call: Call[A, Any], field: msgspec.structs.FieldInfo, body: bytes) ->
 
 
 def _wanted(field: msgspec.structs.FieldInfo) -> str:
-    """The sentence that the argument's description gives to who sent something else."""
+    """The sentence about a wrong value, made from the argument's description."""
     return next(meta.description or "" for meta in get_args(field.type) if isinstance(meta, msgspec.Meta))

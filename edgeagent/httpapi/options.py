@@ -1,8 +1,9 @@
 """`OPTIONS`: what a path takes, and whether a CloudEvents sender may deliver there (HTTP Web Hooks 1.0.2, section 4).
 
-The handshake is there so that a sender cannot be made to flood a server that does not want its events. Consent is
-given only to requests that pass `Admission` as events would: with the token where there is one, else from this machine.
-Nothing here lets a page in a browser in: its preflight carries `Origin` and is refused before, and no answer names one.
+The handshake exists so that a sender cannot be made to flood a server that does not want its events. Consent is given
+only to requests that pass `Admission` as events would: with the token if there is one, otherwise from this machine. No
+page in a browser is admitted by this: its preflight carries `Origin` and is refused before, and no answer names an
+origin.
 """
 
 from __future__ import annotations

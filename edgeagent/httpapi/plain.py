@@ -1,9 +1,9 @@
-"""The plain request: a POST with its length, whole in one read, and nothing in its head but ordinary fields.
+"""The plain request: a POST with its length, whole in one read, with only ordinary fields in its head.
 
 Nearly every device sends nothing else, and h11, a state machine for all of HTTP, takes 25 times as long to read it. It
 is kept for the row "single POSTs" of `benchmarks http`: without it an event costs twice the processor time (ADR 8).
-What is not plain, down to one unusual byte, is left to h11. Nothing is decided here that h11 would decide otherwise: a
-property test puts both side by side.
+Anything else, down to one unusual byte, is left to h11. It must never decide differently from h11: a property test
+compares both.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from edgeagent.httpapi.request import MAX_HEAD_BYTES, Request, request_head
 
-# Linear in what it reads: no byte can end a name or a value and also go on with it, but blanks at a value's end.
+# Linear time: no byte can both end a name or a value and continue it, except blanks at a value's end.
 _HEAD = re.compile(rb"POST (/[!-~]*) HTTP/1\.1\r\n((?:[!#$%&'*+.^_`|~0-9A-Za-z-]+: ?[!-~](?:[ -~]*[!-~])?\r\n)+)\r\n")
 _FIELD = re.compile(rb"([^:]+): ?([^\r]+)\r\n")
-# They say how the message is framed, or what becomes of the connection: h11 knows.
+# These decide how the message is framed, or whether the connection stays open: h11 handles them.
 _NEVER_PLAIN = frozenset({b"expect", b"transfer-encoding", b"upgrade"})
 _KEEP_ALIVE = b"keep-alive"
 
@@ -29,7 +29,7 @@ class PlainRequest(NamedTuple):
 
 
 def plain_request(data: bytes) -> PlainRequest | None:
-    """The plain request that is all of `data`; None when it is anything else."""
+    """The plain request that makes up all of `data`; None if `data` is anything else."""
     match = _HEAD.match(data)
     if match is None or match.end() > MAX_HEAD_BYTES:
         return None

@@ -1,4 +1,4 @@
-"""How a request is answered, as its route decides it, and the query parameters that it may have."""
+"""How a route answers a request, and the query parameters that it may have."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from edgeagent.errors import MessageError
 from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import Request
 
-# The head, the task, the answer: what an ordinary request holds.
+# What an ordinary request holds: the head, the task, the answer.
 WORK_BYTES: Final = 16 << 10
 
 
 class Plan(NamedTuple):
-    """How a request will be answered, known from its head.
+    """How a request will be answered; decided from its head.
 
     `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so it
-    is cancelled when its client goes away or the server closes. `work_bytes`: about what a request holds in memory
-    beside its body. `weigh`: computes what the events in a body take beside it, for batches.
+    is cancelled when its client goes away or the server closes. `work_bytes`: about how much memory a request holds
+    beside its body. `weigh`: for batches, computes how much memory the events in a body take beside it.
     """
 
     answer: Callable[[Request, bytes], Coroutine[Any, Any, Answer]]
@@ -42,7 +42,7 @@ def parameters_of(request: Request, known: set[str]) -> dict[str, str]:
     parameters = dict(pairs)
     for name in parameters:
         if name not in known:
-            raise MessageError("query", name, f"is no parameter here: known are {', '.join(sorted(known))}")
+            raise MessageError("query", name, f"is not a parameter here: known are {', '.join(sorted(known))}")
     if len(pairs) > len(parameters):
         raise MessageError("query", "", "a parameter comes twice")
     return parameters

@@ -1,4 +1,4 @@
-"""Answers, and the one table that turns an error into the status and the problem document of its answer (RFC 9457)."""
+"""Answers, and the table that turns an error into an answer's status and problem document (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from edgeagent.errors import (
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
-_NO_CONTENT = 204  # has neither type nor length: RFC 9110 8.6
+_NO_CONTENT = 204  # it has neither type nor length: RFC 9110 8.6
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 # A detail may quote what a client sent, which can be long.
 _MAX_DETAIL_CHARS = 500
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 
 
 class Refused(EdgeAgentError):
-    """The HTTP layer refuses a request, before the agent's ports are called."""
+    """A refusal by the HTTP layer, before the agent's ports are called."""
 
     def __init__(self, status: int, detail: str, headers: Headers = ()) -> None:
         super().__init__(status, detail, headers)
@@ -74,9 +74,9 @@ def json_answer(value: Any, status: int = HTTPStatus.OK) -> Answer:
 
 
 def answer_bytes(answer: Answer, *, has_body: bool, is_last: bool) -> bytes:
-    """An answer as HTTP/1.1 has it.
+    """An answer in HTTP/1.1 form.
 
-    `has_body`: False for the answer to HEAD, which tells the length only. `is_last`: the connection ends behind it.
+    `has_body`: False for the answer to HEAD, which gives only the length. `is_last`: the connection ends after it.
     """
     lines = [b"HTTP/1.1 %d %b" % (answer.status, _PHRASES[answer.status])]
     if answer.status != _NO_CONTENT:
@@ -95,7 +95,7 @@ def problem(status: int, detail: str, headers: Headers = ()) -> Answer:
 
 
 def retry_after(seconds: int) -> Headers:
-    """The header that tells a client when to come again."""
+    """The header that tells a client how many seconds to wait before it tries again."""
     return ((b"retry-after", b"%d" % seconds),)
 
 
@@ -106,7 +106,7 @@ def too_large(size_bytes: int, limit_bytes: int) -> Refused:
 
 
 def problem_for(error: EdgeAgentError) -> Answer:
-    """The answer to a request that ended in this error; 500 for one that no request should end in."""
+    """The answer to a request that ended in this error; 500 for one that no request should cause."""
     if isinstance(error, Refused):
         return problem(error.status, error.detail, error.headers)
     outcome = next((_OUTCOMES[kind] for kind in type(error).__mro__ if kind in _OUTCOMES), _UNFORESEEN)
@@ -117,7 +117,7 @@ def problem_for(error: EdgeAgentError) -> Answer:
 
 
 def _config_problem(error: ConfigError, status: int) -> Answer:
-    """All problems of a configuration in one answer, so that an operator can mend them all at once."""
+    """The answer with all problems of a configuration, so that an operator can correct them all at once."""
     document = {
         "title": HTTPStatus(status).phrase,
         "status": int(status),

@@ -1,4 +1,4 @@
-"""The head of a request, as routes and checks see it."""
+"""The head of a request, as routes and checks use it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_HEAD_BYTES: Final = 16 << 10
 class Request(msgspec.Struct, frozen=True):
     """Method, target and headers. `path` and `query` are as sent, still percent-encoded.
 
-    `headers`: names in lower case; the values of a header that came several times are joined with a comma.
+    `headers`: names in lower case; the values of a repeated header are joined with a comma.
     """
 
     method: str
@@ -25,33 +25,33 @@ class Request(msgspec.Struct, frozen=True):
     headers: Mapping[bytes, bytes]
 
     def text(self, name: str) -> str | None:
-        """A header's value as text, None when it is absent.
+        """A header's value as text, None if it is absent.
 
         Raises:
-            MessageError: it is not UTF-8.
+            MessageError: the value is not UTF-8.
         """
         value = self.headers.get(name.lower().encode())
         return None if value is None else utf8(value, name)
 
 
 def request_head(method: bytes, target: bytes, headers: Sequence[tuple[bytes, bytes]]) -> Request:
-    """Build a request's head from what h11 parsed (the target is visible ASCII, header names are in any case)."""
+    """The head of a request, from the target (visible ASCII) and the headers (names in any case) that h11 parsed."""
     path, _, query = target.decode("latin-1").partition("?")
     values: dict[bytes, bytes] = {}
     for name, value in headers:
         key = name.lower()
         values[key] = values[key] + b", " + value if key in values else value
-    if path[:7].lower() == "http://":  # the absolute form, as sent to proxies: RFC 9112 3.2.2 wants it understood,
-        authority, _, path = path[7:].partition("/")  # and that it counts, not Host
+    if path[:7].lower() == "http://":  # the absolute form, as sent to proxies: RFC 9112 3.2.2 requires to accept it,
+        authority, _, path = path[7:].partition("/")  # and to use its host instead of the Host header
         values[b"host"], path = authority.encode("latin-1"), "/" + path
     return Request(method.decode("latin-1"), path, query, values)
 
 
 def percent_decoded(text: str, member: str) -> str:
-    """Undo percent-encoding.
+    """The text with percent-encoding undone.
 
     Raises:
-        MessageError: the bytes it stands for are not UTF-8; names `member`.
+        MessageError: the encoded bytes are not UTF-8; names `member`.
     """
     return utf8(unquote_to_bytes(text), member) if "%" in text else text
 
@@ -60,7 +60,7 @@ def utf8(value: bytes, member: str) -> str:
     """Bytes from outside as text.
 
     Raises:
-        MessageError: they are not UTF-8; names `member`.
+        MessageError: the bytes are not UTF-8; names `member`.
     """
     try:
         return value.decode()

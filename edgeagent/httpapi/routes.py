@@ -1,4 +1,4 @@
-"""Which call means what (contract section 2): from a request to the ports and from their results to answers."""
+"""The HTTP API (contract section 2): from requests to the ports, and from their results to answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MAX_WAIT_S = 300
 _MAX_LIMIT = 1000
 # Reports are about 400 bytes each, and 20 KiB at most.
 _MAX_LIST_BYTES = 1 << 20
-# A list of so many triggers, as reports and as text.
+# The limit of a list of triggers, as reports and as text.
 _LIST_BYTES = 4 << 20
 _BATCH_FACTOR = 16
 _MAX_BATCH_BYTES = 4 << 20
@@ -35,14 +35,14 @@ _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _EVENTS = "/v1/events/"
 _TRIGGERS = "/v1/triggers/"
-# For `OPTIONS *`: what some path here takes.
+# For `OPTIONS *`: what any path here takes.
 _ANY_PATH = ("GET", "POST")
 
 
 class Routes:
     """The calls that one listener offers.
 
-    `operator`: None on TCP, where its calls do not exist. `access`: None on the Unix socket, which its mode guards.
+    `operator`: None on TCP, where its calls do not exist. `access`: None on the Unix socket, whose mode protects it.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Routes:
             self._below.update(below)
 
     def plan(self, request: Request) -> Plan:
-        """Decide from its head what a request wants.
+        """The plan for a request, from its head.
 
         Raises:
             Refused: 401, 403, 404 or 405.
@@ -104,7 +104,7 @@ class Routes:
 
     async def _post_events(self, request: Request, body: bytes) -> Answer:
         events = drafts(request, body, None, self._max_event_bytes)
-        del body  # the events hold what they need of it, and the disk may take long
+        del body  # the events hold the parts that they need, and the disk may take long
         return await self._accept(events)
 
     async def _accept(self, events: list[Draft]) -> Answer:
@@ -153,7 +153,7 @@ class Routes:
 
 
 def _listed(reports: Sequence[Report]) -> Answer:
-    """Reports as far as `_MAX_LIST_BYTES` go. That some are left out is told by `truncated`."""
+    """The answer with as many reports as fit into `_MAX_LIST_BYTES`; `truncated` says whether some are left out."""
     encoded: list[msgspec.Raw] = []
     size = 0
     for report in reports:

@@ -1,4 +1,4 @@
-"""The listeners: TCP for devices, a Unix socket for devices and operators of this machine."""
+"""The listeners: TCP for devices, and a Unix socket for devices and operators of this machine."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _PROBE_TIMEOUT_S = 1.0
 _BACKLOG = 128
 _TIMEOUTS = Timeouts()
 _LOCALHOST = "localhost"
-# Not left to the resolver: many hosts files have only the first.
+# Not left to the resolver, because many hosts files have only the first.
 _BOTH_LOOPBACKS = ("127.0.0.1", "::1")
 
 _log = logging.getLogger(__name__)
 
 
 class ListenFailed(EdgeAgentError):
-    """An address cannot be listened on."""
+    """The server cannot listen on an address."""
 
     def __init__(self, address: str, reason: str, remedy: str) -> None:
         super().__init__(address, reason, remedy)
@@ -46,9 +46,9 @@ class ListenFailed(EdgeAgentError):
 
 
 class HttpServer:
-    """Owns the listeners, their connections and the token, and serves the agent's ports over HTTP/1.1 (contract 2).
+    """Serves the agent's ports over HTTP/1.1 (contract section 2); owns the listeners, their connections and the token.
 
-    It keeps no event itself: an answer promises what the port behind it promises. Each listener takes
+    It keeps no event itself: an answer promises what the port behind it promises. Each listener has its own
     `max_connections`, so that devices cannot lock the operator out. `token_file`: "" for none.
     """
 
@@ -66,8 +66,7 @@ class HttpServer:
     ) -> None:
         """Read the token.
 
-        `hosts`: names of this machine, as callers on TCP may write them. `tidy`: gives memory that is free back to
-        the system.
+        `hosts`: names of this machine, as callers over TCP may write them. `tidy`: returns free memory to the system.
 
         Raises:
             ConfigError: the token file cannot be used.
@@ -86,14 +85,14 @@ class HttpServer:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens: `host:port` and socket files, in the order they were started."""
+        """What it listens on: `host:port` and socket files, in the order they were started."""
         return [_shown(sock.getsockname()) for server in self._servers for sock in server.sockets]
 
     async def start_tcp(self, host: str, port: int) -> None:
-        """Listen on TCP; port 0 takes any free one. "localhost" is both loopback addresses, or the one that there is.
+        """Listen on TCP; port 0 takes any free one. "localhost" is both loopback addresses, or the one that exists.
 
         Raises:
-            ListenFailed: says why and what to do.
+            ListenFailed: the address cannot be used; says why and what to do.
         """
         access = Admission(host, self._token, self._hosts)
         routes = Routes(self._device, None, access, max_event_bytes=self._max_event_bytes)
@@ -111,7 +110,7 @@ class HttpServer:
                     continue
                 raise _listen_failed(_shown((name, port)), exc, "http.listen") from exc
             self._servers.append(server)
-            port = server.sockets[0].getsockname()[1]  # with 0 the same one for both
+            port = server.sockets[0].getsockname()[1]  # if 0 was given, use the same one for both
         self._clients.append(clients)
 
     async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:
@@ -141,8 +140,8 @@ class HttpServer:
     async def close(self, deadline_s: float) -> None:
         """Stop listening, let running requests finish for at most `deadline_s` seconds, then close everything.
 
-        Requests that only wait for a trigger are answered 503 at once. Events whose request is cut off may have been
-        stored.
+        Requests that only wait for a trigger are answered 503 at once. The events of a request that is cut off may have
+        been stored.
         """
         for server in self._servers:
             server.close()
@@ -150,7 +149,7 @@ class HttpServer:
         if self._socket_file is not None:
             path, inode = self._socket_file
             with contextlib.suppress(OSError):
-                if path.lstat().st_ino == inode:  # never the file of a successor
+                if path.lstat().st_ino == inode:  # never remove the file of a successor
                     path.unlink()
             self._socket_file = None
         await asyncio.gather(*(clients.close(deadline_s) for clients in self._clients))
@@ -159,12 +158,12 @@ class HttpServer:
 
 
 def _is_missing(exc: OSError | UnicodeError) -> bool:
-    """Whether this machine has no such address: its kernel, or its container, is without one of the two families."""
+    """Whether this machine lacks the address: its kernel, or its container, is without one of the two families."""
     return isinstance(exc, OSError) and exc.errno in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 
 
 def _bind_unix(path: Path) -> socket.socket:
-    """A socket bound to the path, not yet listening, so that no client can connect before the mode is set."""
+    """A socket bound to the path, not yet listening, so that no client can connect before its mode is set."""
     with contextlib.suppress(FileNotFoundError):
         _remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -179,7 +178,7 @@ def _bind_unix(path: Path) -> socket.socket:
 
 def _remove_stale(path: Path) -> None:
     if not stat.S_ISSOCK(path.lstat().st_mode):
-        raise OSError(errno.EEXIST, "exists and is no socket")
+        raise OSError(errno.EEXIST, "exists and is not a socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_TIMEOUT_S)
         try:
@@ -197,8 +196,9 @@ def _listen_failed(address: str, exc: OSError | UnicodeError, key: str) -> Liste
     if number == errno.EADDRINUSE:
         return ListenFailed(address, "address already in use", f"another agent runs, or set {key}")
     if number == errno.EEXIST:
-        return ListenFailed(address, "exists and is no socket", f"remove it, or set {key}")
-    # asyncio wraps the system's text in its own; the number gives it back. Names that do not resolve are negative.
+        return ListenFailed(address, "exists and is not a socket", f"remove it, or set {key}")
+    # asyncio wraps the system's text in its own, so the text is made again from the number. Names that do not resolve
+    # have a negative one.
     reason = os.strerror(number).lower() if number is not None and number > 0 else str(exc)
     return ListenFailed(address, reason, f"set {key}")
 
