@@ -30,7 +30,7 @@ def _decoded(text: bytes) -> bytes:
     try:
         return binascii.a2b_base64(b"".join(text.split()))
     except binascii.Error as exc:
-        raise ValueError("a certificate in it is no base64") from exc
+        raise ValueError("a certificate in it is not base64") from exc
 
 
 def _expiry(der: bytes) -> datetime:

@@ -1,6 +1,6 @@
-"""Which events came before: by (source, id), and by MQTT delivery for events without an id of their own.
+"""Recognises repeated events: by (source, id), or by MQTT delivery for events without an id of their own.
 
-A convenience within a horizon; what makes a workflow start once is its name (contract P3).
+This is a convenience with a limited memory; the workflow's name makes it start only once (contract P3).
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from hashlib import blake2b
 
 KEY_BYTES = 16
 DIGEST_BYTES = 8
-# How many deliveries can come again: those that a broker has open. We ask for 256 at most, but Mosquitto 2.0 was seen
-# with 1,220 open when it emptied a long queue.
+# How many deliveries can come again: those that a broker has unacknowledged. We ask for 256 at most, but Mosquitto 2.0
+# was seen with 1,220 when it emptied a long queue.
 OPEN_DELIVERIES = 4096
 
-# A copy of a hash that was begun costs less than to begin another one.
+# Copying a hash that was begun costs less than beginning another one.
 _KEY = blake2b(digest_size=KEY_BYTES)
 _DIGEST = blake2b(digest_size=DIGEST_BYTES)
 
 
 class DedupeVerdict(Enum):
-    """What an event is, compared with those before it."""
+    """What an event is, compared with earlier ones."""
 
     NEW = "new"
     DUPLICATE = "duplicate"
@@ -37,7 +37,7 @@ def event_key(source: str, event_id: str) -> bytes:
 
 
 def data_digest(data: bytes, topic: str | None = None) -> bytes:
-    """The digest of the data, and of the topic if it counts too, to tell a repetition from a conflict."""
+    """The digest of the data, and of the topic if that counts too; it separates a repetition from a conflict."""
     digest = _DIGEST.copy() if topic is None else _begun(topic).copy()
     digest.update(data)
     return digest.digest()
@@ -51,10 +51,10 @@ def _begun(topic: str) -> blake2b:
 
 
 class Dedupe:
-    """The last `capacity` events, by key; and, of those that have not a trigger of each rule they matched, of which."""
+    """The last `capacity` events by key; for events without a trigger of each matched rule, the rules that have one."""
 
     def __init__(self, capacity: int) -> None:
-        """An empty horizon; 0 switches it off."""
+        """Start empty; a capacity of 0 switches it off."""
         self._capacity = capacity
         self._digests: OrderedDict[bytes, bytes] = OrderedDict()
         self._rules: dict[bytes, tuple[str, ...]] = {}
@@ -67,11 +67,11 @@ class Dedupe:
         return DedupeVerdict.DUPLICATE if known == digest else DedupeVerdict.CONFLICT
 
     def rules(self, key: bytes) -> tuple[str, ...]:
-        """Of which rules an event has a trigger, where that is known; else empty."""
+        """The rules that have a trigger of an event, if they are known and not all that matched; otherwise empty."""
         return self._rules.get(key, ())
 
     def add(self, key: bytes, digest: bytes, rules: tuple[str, ...] = ()) -> None:
-        """Take up an event; the oldest beyond the capacity is forgotten. `rules`: as the method `rules` tells them."""
+        """Add an event, and forget the oldest beyond the capacity. `rules`: see the method `rules`."""
         if not self._capacity:
             return
         self._digests[key] = digest
@@ -82,30 +82,30 @@ class Dedupe:
             self._rules.pop(oldest, None)
 
     def forget(self, key: bytes) -> None:
-        """Take an event back that was not stored after all."""
+        """Remove an event that was not stored after all."""
         self._digests.pop(key, None)
         self._rules.pop(key, None)
 
 
 class Deliveries:
-    """MQTT deliveries that became events without an id of their own, by session and packet id.
+    """The MQTT deliveries that became events without an id of their own, by session and packet id.
 
-    What a sender delivers again is the same event. A packet id that comes without DUP is a new message and takes the
-    place of the old one. Of each session the last `OPEN_DELIVERIES` are kept, since only those that the sender has open
-    can come again; whoever opens sessions says when they end (`forget`), or their deliveries stay here.
+    A repeated delivery is the same event. A packet id without DUP is a new message, and replaces the old one. The last
+    `OPEN_DELIVERIES` of each session are kept, because only unacknowledged ones can come again. The owner of a session
+    must report its end (`forget`), or its deliveries stay here.
     """
 
     def __init__(self) -> None:
         self._sessions: dict[str, OrderedDict[int, tuple[bytes, str]]] = {}
 
     def event_id(self, session: str, packet_id: int, digest: bytes) -> str | None:
-        """The id of the event that this very delivery became when it came before."""
+        """The id of the event that this very delivery became, None if it was not seen before."""
         known = self._sessions.get(session)
         delivery = known.get(packet_id) if known is not None else None
         return delivery[1] if delivery is not None and delivery[0] == digest else None
 
     def add(self, session: str, packet_id: int, digest: bytes, event_id: str) -> None:
-        """Take up a delivery."""
+        """Add a delivery."""
         known = self._sessions.get(session)
         if known is None:
             known = self._sessions[session] = OrderedDict()
@@ -115,5 +115,5 @@ class Deliveries:
             known.popitem(last=False)
 
     def forget(self, session: str) -> None:
-        """The session has ended: its packet ids begin anew."""
+        """Forget a session that has ended: its packet ids begin anew."""
         self._sessions.pop(session, None)

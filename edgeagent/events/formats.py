@@ -1,4 +1,4 @@
-"""Events in JSON: our own form and CloudEvents 1.0, from bytes to drafts (contract section 2)."""
+"""Events in JSON, in our own form or as CloudEvents 1.0: from bytes to drafts (contract section 2)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class JsonEvent(msgspec.Struct, gc=False):
 
 
 class PlainEvent(JsonEvent, gc=False, forbid_unknown_fields=True):
-    """Our own form. An unknown member is refused, as a probable mistake."""
+    """Our own form. An unknown member is refused, because it is probably a mistake."""
 
 
 class CloudEvent(JsonEvent, gc=False):
@@ -56,10 +56,10 @@ _CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
 
 
 def draft_of(event: JsonEvent, source: str | None) -> Draft:
-    """One event in JSON as a draft. `source` wins over its own.
+    """The draft of one event in JSON. `source` takes precedence over the event's own.
 
     Raises:
-        MessageError: names the member at fault.
+        MessageError: a member is invalid; names it.
     """
     if isinstance(event, CloudEvent) and event.specversion != "1.0":
         raise MessageError("event", "specversion", 'must be "1.0"')
@@ -85,7 +85,7 @@ def draft_of(event: JsonEvent, source: str | None) -> Draft:
 
 
 def _data(event: JsonEvent) -> Data:
-    """An event's data: JSON as sent; what another media type declares as that type's `declared`."""
+    """An event's data: JSON as sent, or data of another media type as `declared`."""
     raw = bytes(event.data)
     if raw and event.datacontenttype is None and event.__class__ is PlainEvent:
         return Data(raw, True, decoded(raw, ANY, "data"))
@@ -97,7 +97,7 @@ def _data(event: JsonEvent) -> Data:
         try:
             data = base64.b64decode(encoded.encode(), validate=True)
         except (binascii.Error, UnicodeEncodeError) as exc:
-            raise MessageError("event", "data_base64", "is no base64") from exc
+            raise MessageError("event", "data_base64", "is not base64") from exc
         if event.datacontenttype is None or not declared_json:
             return declared(data, event.datacontenttype)
         return Data(data, True, decoded(data, ANY, "data_base64"))
@@ -109,7 +109,7 @@ def _data(event: JsonEvent) -> Data:
 
 
 def declared(data: bytes, content_type: str | None) -> Data:
-    """Data of a media type that is not JSON: `text/plain` in UTF-8 is a text, everything else is opaque."""
+    """Data of a media type that is not JSON: `text/plain` in UTF-8 is text, everything else is opaque."""
     if content_type is not None and media_type_of(content_type) == _PLAIN_TEXT and is_utf8(content_type):
         return as_text(data) or opaque(data)
     return opaque(data)
@@ -119,7 +119,7 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
     """Decode JSON.
 
     Raises:
-        MessageError: names `member`, and what is wrong inside it.
+        MessageError: it is not valid; names `member`, and what is wrong inside it.
     """
     try:
         return decoder.decode(data)
@@ -128,16 +128,16 @@ def decoded(data: bytes, decoder: msgspec.json.Decoder[T], member: str) -> T:
     except RecursionError as exc:
         raise MessageError("event", member, "is nested too deep") from exc
     except ValueError as exc:  # msgspec's errors are ValueErrors, and so is text that is not UTF-8
-        raise MessageError("event", member, f"is no JSON: {json_reason(exc)}{no_number_hint(data)}") from exc
+        raise MessageError("event", member, f"is not JSON: {json_reason(exc)}{no_number_hint(data)}") from exc
 
 
 def _misfit(text: str, member: str) -> MessageError:
-    """The error for JSON that is not of the form wanted, from msgspec's words for it."""
+    """The error for JSON of the wrong form, from msgspec's message about it."""
     reason, _, place = text.partition(" - at `$")
     path = f"{member}{place.removesuffix('`')}"
     if match := _FIELD.fullmatch(reason):
         path += "." + shown(match[2], _MAX_NAME_CHARS)
-        reason = "is missing" if match[1].startswith("missing") else "is no member of an event"
+        reason = "is missing" if match[1].startswith("missing") else "is not a member of an event"
         if match[2] == "body" and reason != "is missing":
             reason += '; what rules see as body is sent as "data"'
     else:
@@ -146,12 +146,12 @@ def _misfit(text: str, member: str) -> MessageError:
 
 
 def media_type_of(content_type: str | None) -> str:
-    """The media type without its parameters; none is JSON."""
+    """The media type without its parameters; a missing one is JSON."""
     return JSON if content_type is None else content_type.partition(";")[0].strip().lower()
 
 
 def charset_of(content_type: str | None) -> str:
-    """The charset that a content type names, in lower case; "" when it names none."""
+    """The charset in a content type, in lower case; "" if there is none."""
     for parameter in (content_type or "").lower().split(";")[1:]:
         name, _, value = parameter.partition("=")
         if name.strip() == "charset":
@@ -160,7 +160,7 @@ def charset_of(content_type: str | None) -> str:
 
 
 def is_utf8(content_type: str | None) -> bool:
-    """Whether a text of this content type is UTF-8: it names no other charset."""
+    """Whether a text of this content type is UTF-8, which it is unless another charset is named."""
     return charset_of(content_type) in {"", "utf-8", "utf8", "us-ascii"}
 
 
@@ -170,19 +170,19 @@ def is_json_type(media_type: str) -> bool:
 
 
 def valid_traceparent(text: str | None) -> str | None:
-    """A W3C traceparent, None for one that is malformed: the standard wants it ignored."""
+    """A W3C traceparent, None if it is malformed: the standard says to ignore it then."""
     return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
 def cloudevent(payload: bytes, source: str) -> Draft | None:
-    """A payload that is a CloudEvent in JSON as a draft of this source; None for anything else.
+    """The draft for a payload that is a CloudEvent in JSON, with this source; None for anything else.
 
-    The source that the event names itself does not count: on a topic, the source is the one that the topic maps to.
+    The event's own source does not count: on a topic, the topic determines the source.
 
     Raises:
-        MessageError: it says that it is one (`specversion`), but breaks the rules; names the member.
+        MessageError: it claims to be one (`specversion`), but is invalid; names the member.
     """
-    if b'"specversion"' not in payload:  # nearly every payload is none, and need not be decoded to know it
+    if b'"specversion"' not in payload:  # nearly every payload is none, and this saves decoding it
         return None
     try:
         event = _CLOUDEVENT.decode(trimmed(payload))

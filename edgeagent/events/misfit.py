@@ -1,4 +1,4 @@
-"""What is wrong with JSON that came from outside, in plain words: msgspec's own name Python's types."""
+"""Explains in plain words what is wrong with JSON from outside; msgspec's own messages name Python's types."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS: Final = {
 
 
 def misfit(text: str) -> str:
-    """Msgspec's reason why JSON has not the form that is wanted, without its place: `must be a text, is an array`."""
+    """Msgspec's reason for JSON of the wrong form, without the position: `must be a text, is an array`."""
     match = _EXPECTED.fullmatch(text)
     if match is None:
         return shown(text[:1].lower() + text[1:].replace("`", '"'))
@@ -33,7 +33,7 @@ def misfit(text: str) -> str:
 
 
 def json_reason(error: Exception) -> str:
-    """Why JSON could not be decoded, from what msgspec raised (a ValueError or a RecursionError)."""
+    """Why JSON could not be decoded, from the exception of msgspec (a ValueError or a RecursionError)."""
     if isinstance(error, msgspec.ValidationError):
         reason, _, place = str(error).partition(" - at `$")
         place = place.removesuffix("`").removeprefix(".")

@@ -1,6 +1,6 @@
-"""What a device's bytes are: JSON, a text or opaque, as its subscription or its content type says (contract section 2).
+"""The kind of a device's data: JSON, text or opaque, by its subscription or its content type (contract section 2).
 
-A text is kept as a JSON text, so that filters and parameters see it as it was sent and not as base64.
+Text is kept as a JSON text, so that filters and parameters see it as it was sent, and not as base64.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import msgspec
 
 from edgeagent.errors import MessageError
 
-# What a subscription says of its payloads.
+# What a subscription says about its payloads.
 Form = Literal["auto", "json", "text", "bytes"]
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# Matches the texts of JSON, to skip them (also one without its end, so that no byte is scanned twice), and between them
+# Matches the texts of JSON (even without their end, so that no byte is scanned twice) to skip them, and between them
 # what Python, C and Java write for NaN and Infinity.
 _NO_NUMBERS = re.compile(
     rb'"(?:[^"\\]|\\.)*+"?+|(?<![\w.])([-+]?(?:nan|inf(?:inity)?))(?![\w.])', re.IGNORECASE | re.DOTALL
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Data(NamedTuple):
-    """An event's data as a `Draft` has it: the bytes, whether they are JSON, and then what they mean."""
+    """The data for a `Draft`: the bytes, whether they are JSON, and if so their decoded value."""
 
     data: bytes
     is_json: bool
@@ -34,12 +34,12 @@ class Data(NamedTuple):
 
 
 def trimmed(payload: bytes) -> bytes:
-    """The payload without what programs leave around a text: a byte-order mark before it, NULs (of C) behind it."""
+    """The payload without what programs leave around a text: a byte-order mark before it, NULs (of C) after it."""
     return payload.removeprefix(_BYTE_ORDER_MARK).rstrip(b"\0")
 
 
 def as_json(payload: bytes) -> Data | None:
-    """The payload as JSON, None when it is none."""
+    """The payload as JSON, None if it is not JSON."""
     try:
         return Data(payload, True, _decode(payload))
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
@@ -54,7 +54,7 @@ def as_json(payload: bytes) -> Data | None:
 
 
 def as_text(payload: bytes) -> Data | None:
-    """The payload as a text, None when it is not UTF-8."""
+    """The payload as text, None if it is not UTF-8."""
     try:
         text = trimmed(payload).decode()
     except UnicodeDecodeError:
@@ -68,10 +68,10 @@ def opaque(payload: bytes) -> Data:
 
 
 def read(payload: bytes, form: Form, *, nan_is_null: bool) -> Data:
-    """The payload as its subscription says; "auto" is JSON where it is JSON, else opaque.
+    """The payload in the form that its subscription says; "auto": JSON if it is JSON, otherwise opaque.
 
     Raises:
-        MessageError: it is not what the subscription says.
+        MessageError: the payload is not in that form.
     """
     if form == "auto":
         return as_json(payload) or opaque(payload)
@@ -80,21 +80,21 @@ def read(payload: bytes, form: Form, *, nan_is_null: bool) -> Data:
     if form == "text":
         found = as_text(payload)
         if found is None:
-            raise MessageError("event", "data", 'is no text: it is not UTF-8 (data = "text")')
+            raise MessageError("event", "data", 'is not text: it is not UTF-8 (data = "text")')
         return found
     found = as_json(payload)
     if found is None and nan_is_null:
         found = as_json(_NO_NUMBERS.sub(_null, trimmed(payload)))
     if found is None:
-        raise MessageError("event", "data", f'is no JSON (data = "json"){no_number_hint(payload)}')
+        raise MessageError("event", "data", f'is not JSON (data = "json"){no_number_hint(payload)}')
     return found
 
 
 def no_number_hint(payload: bytes) -> str:
-    """What to add to the words "is no JSON" when a number that is none (NaN, Infinity) stands in it, else ""."""
+    """The text to add after "is not JSON" if it contains an invalid number (NaN, Infinity), otherwise ""."""
     for match in _NO_NUMBERS.finditer(payload):
         if word := match[1]:
-            return f": {word.decode()} at byte {match.start()} is no number of JSON; send null in its place"
+            return f": {word.decode()} at byte {match.start()} is not a number in JSON; send null in its place"
     return ""
 
 

@@ -99,7 +99,7 @@ class Columns:
         self._nested({path: 0 for _, path in self._members})  # columns that exclude each other are refused here
 
     def event(self, row: Sequence[str]) -> Draft:
-        """A row as an event: numbers and true and false are such in its data, an empty field is no member.
+        """A row as an event: numbers and true and false are such in its data, an empty field is not a member.
 
         Raises:
             ValueError: it has not one field for each column.

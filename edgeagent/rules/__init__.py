@@ -1,3 +1,3 @@
-"""Rules: which events start which workflow, what limits that, and the trigger that comes of it."""
+"""Rules: which events start which workflow, what limits that, and the trigger that results."""
 
 from __future__ import annotations

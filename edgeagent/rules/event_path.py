@@ -1,4 +1,4 @@
-"""Paths into an event's envelope: which members it has, and what was meant by a path that begins with none of them."""
+"""Paths into an event's envelope: its members, and a hint about a path that begins with none of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgeagent.lang.gjson.path import Path, compile_path
 
 _FIRST_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[.|]")
 _BODY: Final = "body"
-# The members that an event's envelope can have for filters.
+# The members of an event's envelope that filters can use.
 FILTER_MEMBERS: Final = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "topic", _BODY})
 
 
@@ -19,7 +19,7 @@ def compile_event_path(text: str, members: Collection[str]) -> Path:
     """Compile a path into an event's envelope, which has only these members.
 
     Raises:
-        ValueError: as `compile_path`; or no event has what it begins with.
+        ValueError: as `compile_path`; or no event has the member with which the path begins.
     """
     path = compile_path(text)
     begins = _FIRST_NAME.match(text)
@@ -31,5 +31,5 @@ def compile_event_path(text: str, members: Collection[str]) -> Path:
 
 
 def is_in_body(path: Path) -> bool:
-    """Whether a path needs nothing of an envelope but the data."""
+    """Whether a path needs only the data of an envelope."""
     return path.find is None and path.names[0] == _BODY

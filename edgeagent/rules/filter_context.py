@@ -12,7 +12,7 @@ from edgeagent.rules.spec import ContextFilter
 
 
 def context_problems(context: ContextFilter) -> Iterator[tuple[str, str]]:
-    """What is wrong with the filter: key path below `filters`, and reason. A value that no event can have is wrong."""
+    """Yield the mistakes in the filter: key path below `filters`, and reason. A value that no event can have is one."""
     if not any(_given(context).values()):
         yield "context", "must name at least one of type, subject, source and datacontenttype"
     try:
@@ -31,7 +31,7 @@ def context_problems(context: ContextFilter) -> Iterator[tuple[str, str]]:
 
 
 def compile_context(context: ContextFilter) -> Condition:
-    """A function that tells whether an envelope has these attributes. One that the event lacks is unequal."""
+    """A function that says whether an envelope has these attributes. A missing attribute is unequal."""
     wanted = _given(context).items()
 
     def holds(envelope: Any) -> bool:

@@ -1,7 +1,7 @@
-"""One entry of `filters.data`: a path, a type, a comparator, and values of which one must hold.
+"""One entry of `filters.data`: a path, a type, a comparator, and values of which one must match.
 
 The event's value is converted to the type as Argo Events does it: a numeric string is a number, `true` is 1, anything
-else 0. When the event has no value at the path, that is an error and not `false`.
+else is 0. If the event has no value at the path, that is an error and not `false`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NUMBER_COMPARATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
 }
 _STRING_COMPARATORS = ("", "=", "!=")
-# What Go's strconv.ParseBool takes.
+# The texts that Go's strconv.ParseBool accepts.
 _BOOLS = {
     **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
@@ -39,10 +39,10 @@ _BOOLS = {
 
 
 def compile_data(condition: DataFilter) -> Condition:
-    """A function that tells whether an envelope meets the condition; it raises `MessageError` when the path is missing.
+    """A function that says whether an envelope meets the condition; it raises `MessageError` if the path is missing.
 
     Raises:
-        ValueError: the condition can never be right; the text says why.
+        ValueError: the condition can never be valid; the text says why.
     """
     path = compile_event_path(condition.path, FILTER_MEMBERS)
     if not condition.value:
@@ -72,7 +72,7 @@ def value_at(path: Path, envelope: Any) -> Any:
 
 
 def later_problems(condition: DataFilter) -> Iterator[str]:
-    """What is wrong with values behind the first, which only some events reach. The condition itself compiles."""
+    """Yield the mistakes in values after the first, which only some events reach. The condition itself compiles."""
     make = _maker(condition)
     for value in condition.value[1:]:
         try:
@@ -82,7 +82,7 @@ def later_problems(condition: DataFilter) -> Iterator[str]:
 
 
 def _maker(condition: DataFilter) -> Callable[[str], Test]:
-    """What makes a test of one entry of `value`, for the event's value as it is compared."""
+    """A function that makes a test of one entry of `value`, for the event's value as it is compared."""
     if condition.type == "number":
         return partial(_number_test, _NUMBER_COMPARATORS[condition.comparator])
     if condition.type == "bool":
@@ -93,8 +93,8 @@ def _maker(condition: DataFilter) -> Callable[[str], Test]:
 def _tests(path: Path, condition: DataFilter) -> list[Test]:
     """A test for each entry of `value`.
 
-    Argo Events evaluates an entry only when no earlier one holds, and only then a wrong one is an error: so it is here.
-    An entry that Argo Events accepts and this program does not is refused at once.
+    Argo Events evaluates an entry only if no earlier one matches, and only then a wrong entry is an error; this does
+    the same. An entry that Argo Events accepts and this program does not is refused at once.
     """
     make = _maker(condition)
     tests = [make(condition.value[0])]
@@ -113,7 +113,7 @@ def _wrong(path: str, reason: str, _: Any) -> bool:
 
 
 def _number(path: Path, condition: DataFilter) -> Condition:
-    if len(condition.value) == 1:  # nearly always; for the first row of `benchmarks rules`
+    if len(condition.value) == 1:  # nearly always true; for the first row of `benchmarks rules`
         compare, only, read = (
             _NUMBER_COMPARATORS[condition.comparator],
             _parse_number(condition.value[0]),
@@ -154,7 +154,7 @@ def _bool(path: Path, condition: DataFilter) -> Condition:
 
 def _bool_test(text: str) -> Test:
     if text not in _BOOLS:
-        raise ValueError(f'value {text!r} is no bool: write "true" or "false"')
+        raise ValueError(f'value {text!r} is not a bool: write "true" or "false"')
     wanted = _BOOLS[text]
     return lambda value: value is wanted
 
@@ -178,9 +178,9 @@ def _string_test(equal: bool, pattern: str) -> Test:
 
 
 def _parse_number(text: str) -> float:
-    """As Go's strconv.ParseFloat: no blanks, no digits of other scripts, no overflow, no NaN with a sign."""
+    """Parse like Go's strconv.ParseFloat: no blanks, no digits of other scripts, no overflow, no NaN with a sign."""
     if text != text.strip() or not text.isascii():
-        raise ValueError(f"value {text!r} is no number")
+        raise ValueError(f"value {text!r} is not a number")
     lower = text.lower()
     try:
         # A hexadecimal number needs its exponent: "0x1p4", but not "0x10".
@@ -188,11 +188,11 @@ def _parse_number(text: str) -> float:
     except OverflowError:
         number = math.inf
     except ValueError:
-        raise ValueError(f"value {text!r} is no number") from None
+        raise ValueError(f"value {text!r} is not a number") from None
     if math.isinf(number) and "inf" not in lower:
         raise ValueError(f"value {text!r} is too large for a number")
     if math.isnan(number) and lower != "nan":
-        raise ValueError(f"value {text!r} is no number")
+        raise ValueError(f"value {text!r} is not a number")
     return number
 
 

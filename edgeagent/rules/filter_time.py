@@ -1,7 +1,7 @@
-"""`filters.time`: the event's time of day lies in a window.
+"""`filters.time`: the event's time of day must be within a period.
 
-The times are those that a clock on the wall shows, in UTC or in a time zone of the IANA: where clocks are put forward
-a window loses the hour that does not exist, where they are put back it has the hour that comes twice, twice.
+The times are those of a wall clock, in UTC or in an IANA time zone. Where clocks are put forward, a period loses the
+hour that does not exist; where they are put back, it contains the repeated hour twice.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MICROSECOND_DIGITS = 6
 
 
 def time_problems(window: TimeFilter) -> Iterator[tuple[str, str]]:
-    """What is wrong with the window: key path below `filters`, and reason."""
+    """Yield the mistakes in the period: key path below `filters`, and reason."""
     found = []
     for key in ("start", "stop"):
         try:
@@ -38,10 +38,10 @@ def time_problems(window: TimeFilter) -> Iterator[tuple[str, str]]:
 
 
 def compile_time(window: TimeFilter) -> Condition:
-    """A function that tells whether an envelope's time is in the window, from `start` until just before `stop`.
+    """A function that says whether an envelope's time is in the period, from `start` until just before `stop`.
 
-    With `stop` before `start` the window goes over midnight. The window must have no `time_problems`. The function
-    raises `MessageError` when the event's time is none.
+    With `stop` before `start` the period includes midnight. It must have no `time_problems`. The function raises
+    `MessageError` if the event's time is invalid.
     """
     start, stop, zone = _clock(window.start), _clock(window.stop), _zone(window.timezone)
     if start < stop:
@@ -77,7 +77,7 @@ def _zone(name: str) -> tzinfo:
         return UTC
     try:
         return ZoneInfo(name)
-    except (ValueError, KeyError, OSError) as exc:  # a path, no such file, a directory
+    except (ValueError, KeyError, OSError) as exc:  # a path, a missing file, a directory
         raise ValueError(
             f"{name!r} cannot be loaded: it must be a name of the IANA such as Europe/Berlin, and this machine must "
             "have the time zone data (the package tzdata, the system's or Python's)"

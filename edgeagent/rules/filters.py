@@ -1,10 +1,9 @@
-"""Filters: does an event's envelope meet a rule's conditions? The meaning is that of a Sensor in Argo Events.
+"""Filters: does an event's envelope meet a rule's conditions? They mean what they mean in a Sensor of Argo Events.
 
 There are four components, evaluated in this order: `exprs`, `data`, `context` and `time`. `exprs` and `data` are lists
 of conditions. Each list has a logical operator, and so have the components together: "and" unless it says "or".
 Under "and" evaluation stops at the first condition that is false or cannot be decided. Under "or" a condition that
-cannot be decided counts as false; it is an error only when no other one holds. A component that is not given does not
-take part.
+cannot be decided counts as false; it is an error only if no other one holds. A missing component is left out.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def has_filters(filters: Filters | None) -> bool:
 
 
 def look_at_body_only(filters: Filters | None) -> bool:
-    """Whether the filters need nothing of an envelope but the data. The filters must have no `filter_problems`."""
+    """Whether the filters need only the data of an envelope. The filters must have no `filter_problems`."""
     if filters is None:
         return True
     if filters.exprs or filters.context is not None or filters.time is not None:
@@ -37,7 +36,7 @@ def look_at_body_only(filters: Filters | None) -> bool:
 
 
 def filter_problems(filters: Filters | None) -> Iterator[tuple[str, str]]:
-    """What is wrong in a rule's filters: key path below `filters`, and reason."""
+    """Yield the mistakes in a rule's filters: key path below `filters`, and reason."""
     if filters is None:
         return
     for index, expression in enumerate(filters.exprs or ()):
@@ -54,7 +53,7 @@ def filter_problems(filters: Filters | None) -> Iterator[tuple[str, str]]:
 
 
 def filter_notes(filters: Filters | None) -> Iterator[tuple[str, str]]:
-    """What can be right, and for some events cannot be decided: key path below `filters`, and what happens then.
+    """Yield what may be right but cannot be decided for some events: key path below `filters`, and what happens then.
 
     The filters must have no `filter_problems`.
     """
@@ -72,7 +71,7 @@ def filter_notes(filters: Filters | None) -> Iterator[tuple[str, str]]:
 
 
 def let_nothing_pass(filters: Filters | None, logical_operator: str) -> str | None:
-    """The key, below the rule, that keeps every event out whatever it is; None when there is none."""
+    """The key, below the rule, that keeps every event out; None if there is none."""
     if filters is None:
         return None
     given = [filters.data, filters.context, filters.time]
@@ -85,11 +84,11 @@ def let_nothing_pass(filters: Filters | None, logical_operator: str) -> str | No
 
 
 def compile_filters(filters: Filters | None, logical_operator: str = "") -> Condition:
-    """A function that tells whether an envelope passes.
+    """A function that says whether an envelope passes.
 
     The filters must have no `filter_problems`. `logical_operator` joins the components. The function raises
-    `MessageError` when a filter cannot be decided on this event and nothing else decided the matter. A list that is
-    given and empty holds, `exprs` joined by "or" excepted, as in Argo Events.
+    `MessageError` if a filter cannot be decided for this event and no other one decides the result. A list that is
+    given and empty holds, except `exprs` joined by "or", as in Argo Events.
     """
     if filters is None:
         return _holds
@@ -162,7 +161,7 @@ def _expression_problems(expression: ExprFilter) -> Iterator[tuple[str, str]]:
 
 
 def _expression(index: int, expression: ExprFilter) -> Condition:
-    """Only `true` itself passes: neither 1 nor a text does."""
+    """A condition that only `true` itself meets: neither 1 nor a text does."""
     fields = [(field.name, compile_path(field.path)) for field in expression.fields]
     evaluate = compile_expression(expression.expr, [field.name for field in expression.fields])
 

@@ -1,4 +1,4 @@
-"""What the firing limits make of one event: which of the rules that matched fire, and which rules it arms. Pure."""
+"""Applies the firing limits to one event: which of the matched rules fire, and which rules it arms. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from edgeagent.rules.ruleset import Rule, RuleSet
 
 
 class FiringDecision(NamedTuple):
-    """What became of the rules that matched an event: `rules` fire, `swallowed` do not.
+    """The decision about the rules that matched an event: `rules` fire, `swallowed` do not.
 
     `high`: whether one of the rules that fire or are armed has that priority. `armed`: the rules that the event arms.
-    `steps`: what `FiringLimits` took up for the event; they are stored with it, or taken back. `because`: the steps of
-    other events by which rules were swallowed, as far as they were not over. `unarmed`: the rules of which it cannot be
-    told whether the event arms them, taken as no, and why.
+    `steps`: the steps of `FiringLimits` for the event; they are stored with it, or taken back. `because`: the undecided
+    steps of other events because of which rules were swallowed. `unarmed`: the rules for which it cannot be decided
+    whether the event arms them, which counts as no, and why.
     """
 
     rules: tuple[str, ...]
@@ -32,7 +32,7 @@ class FiringDecision(NamedTuple):
 
 
 def decide(limits: FiringLimits, rules: RuleSet, draft: Draft, matched: Sequence[str], now: Instant) -> FiringDecision:
-    """Decide for the rules that matched a complete event; `limits` has its steps from then on."""
+    """Decide for the rules that matched a complete event; from then on `limits` has its steps."""
     unarmed: list[tuple[str, MessageError]] = []
     waiting = [rule for rule in rules.rearming(draft.source) if limits.waits(rule, draft.source)]
     armed = [rule for rule in waiting if _arms(rule, draft, unarmed)] if waiting else []
@@ -58,10 +58,10 @@ def decide(limits: FiringLimits, rules: RuleSet, draft: Draft, matched: Sequence
 
 
 def _arms(rule: Rule, draft: Draft, unarmed: list[tuple[str, MessageError]]) -> bool:
-    """Whether the event meets the filters after which a rule fires again; what cannot be told goes to `unarmed`."""
+    """Whether the event meets the filters after which a rule fires again; an undecidable rule goes to `unarmed`."""
     try:
         return rule.rearm is not None and rule.rearm(envelope(draft))
     except MessageError as exc:
-        if rule.wants_type(draft.type):  # events of another type need not have what the filters look for
+        if rule.wants_type(draft.type):  # events of another type need not have what the filters use
             unarmed.append((rule.name, exc))
         return False

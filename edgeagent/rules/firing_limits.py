@@ -1,8 +1,8 @@
 """Firing limits: whether a rule that matched fires for this source now (contract section 11: `throttle`, `rearm`).
 
-That is decided when an event is accepted, which is before its trigger is stored, and events go on coming until it is.
-So a firing is a step that may be taken back: then the rule stands for that source as it did before. A step is over when
-it is stored or taken back. An event that did not fire because of a step that is taken back must be decided about again
+This is decided when an event is accepted, before its trigger is stored, and more events arrive until it is stored. So a
+firing is a step that may be taken back; then the rule's state for that source is as it was before. A step is over when
+it is stored or taken back. An event that did not fire because of a step that was taken back must be decided again
 (`FiringAnswer.because`).
 """
 
@@ -20,7 +20,7 @@ from edgeagent.rules.ruleset import Rule
 
 
 class FiringVerdict(StrEnum):
-    """Whether a rule fires, and if not, which of its keys holds it back."""
+    """Whether a rule fires, and if not, which of its keys prevents it."""
 
     FIRES = "fires"
     THROTTLED = "throttled"
@@ -28,7 +28,7 @@ class FiringVerdict(StrEnum):
 
 
 class FiringStep:
-    """What a rule does for a source: it fires (`firing`), or is armed (None). `stored`, or `void`, or neither yet."""
+    """What a rule does for a source: it fires (`firing`), or is armed (None). It becomes `stored` or `void` later."""
 
     __slots__ = ("firing", "rule", "source", "stored", "void")
 
@@ -43,7 +43,7 @@ class FiringStep:
 class FiringAnswer(NamedTuple):
     """Whether one rule fires for one event.
 
-    `because`: the step after which it does not fire, if that is not over.
+    `because`: the step because of which it does not fire, if that is not over.
     """
 
     verdict: FiringVerdict
@@ -51,53 +51,53 @@ class FiringAnswer(NamedTuple):
 
 
 class _Standing(NamedTuple):
-    """Where a rule stands for a source: its last firing, and the step that it was, if that is not over."""
+    """A rule's state for a source: its last firing, and the step that made it, if that is not over."""
 
     firing: Firing | None
     step: FiringStep | None
 
 
 class FiringLimits:
-    """Where each rule stands for each source, by its last firing: what `throttle`, `rearm` and `coalesce` go by.
+    """The state of each rule for each source, by its last firing: `throttle`, `rearm` and `coalesce` depend on it.
 
-    It owns the firings that are stored, in the order in which they were stored, and on top of them the steps that are
-    not over yet. It never counts a step as stored before it is told so, and one that is taken back leaves no trace.
+    It owns the stored firings, in the order in which they were stored, and the steps that are not over yet. It must
+    never count a step as stored before `stored` is called, and a step that is taken back leaves no trace.
     """
 
     def __init__(self, known: Iterable[Firing] = ()) -> None:
-        """`known`: what was stored before."""
+        """`known`: the firings that were stored before."""
         self._stored = Firings(known)
-        self._open: dict[tuple[str, str], dict[FiringStep, None]] = {}  # in the order in which they were taken
+        self._open: dict[tuple[str, str], dict[FiringStep, None]] = {}  # in the order in which they began
 
     def ask(self, rule: Rule, source: str, now: Instant) -> FiringAnswer:
-        """Whether a rule that matched an event of this source fires."""
+        """Whether a rule that matched an event of this source fires now."""
         firing, step = self._standing(rule.name, source)
         verdict = _verdict(rule, firing, now) if firing is not None else FiringVerdict.FIRES
         return FiringAnswer(verdict, step if verdict is not FiringVerdict.FIRES else None)
 
     def waits(self, rule: Rule, source: str) -> bool:
-        """Whether the rule fires for this source only after its `rearm` filters held."""
+        """Whether the rule fires for this source only after its `rearm` filters have held."""
         firing, _ = self._standing(rule.name, source)
         return rule.rearm is not None and firing is not None and not firing.armed
 
     def newest(self, rule: str, source: str) -> Firing | None:
-        """The last trigger that the rule made for this source and that is stored, None if none is known.
+        """The last stored trigger of the rule for this source, None if none is known.
 
-        A rule that did not remember its firings for a while, before a reload, may have made later ones.
+        A rule that did not record its firings for a while, before a reload, may have made later ones.
         """
         return self._stored.get(rule, source)
 
     def fire(self, firing: Firing) -> FiringStep:
-        """The rule fires."""
+        """Begin a step: the rule fires."""
         return self._begin(FiringStep(firing.rule, firing.source, firing))
 
     def arm(self, rule: str, source: str) -> FiringStep | None:
-        """The rule's `rearm` filters held; None if there is nothing to arm."""
+        """Begin a step: the rule's `rearm` filters held. None if there is nothing to arm."""
         firing, _ = self._standing(rule, source)
         return self._begin(FiringStep(rule, source, None)) if firing is not None and not firing.armed else None
 
     def stored(self, step: FiringStep) -> None:
-        """A step is stored."""
+        """Note that a step is stored."""
         self._end(step)
         step.stored = True
         if step.firing is not None:
@@ -106,7 +106,7 @@ class FiringLimits:
             self._stored.armed(step.rule, step.source)
 
     def take_back(self, step: FiringStep) -> None:
-        """A step was not stored; again is harmless, also after it was stored."""
+        """Undo a step that was not stored; harmless if repeated, or if the step was stored."""
         if not step.stored and not step.void:
             self._end(step)
             step.void = True
@@ -123,7 +123,7 @@ class FiringLimits:
             del self._open[key]
 
     def _standing(self, rule: str, source: str) -> _Standing:
-        """A few steps at most are looked at: only a rule that is not armed is armed."""
+        """The state after all open steps, of which there are few: only a rule that is not armed is armed."""
         armed = False
         for step in reversed(self._open.get((rule, source), {})):
             if step.firing is not None:

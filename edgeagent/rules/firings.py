@@ -1,6 +1,6 @@
-"""Firings: the last trigger that a rule made for a source, on which `throttle`, `rearm` and `coalesce` depend.
+"""Firings: a rule's last trigger for each source, on which `throttle`, `rearm` and `coalesce` depend.
 
-Kept by the outbox with the records (docs/format.md), so that they are right again after a restart.
+The outbox keeps them with the records (docs/format.md), so that they are right after a restart.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import msgspec
 
 from edgeagent.common.elapsed import Instant
 
-# A device that makes up ever new sources must not fill the memory. What is forgotten fires again: nothing is lost.
+# A device that invents new sources must not fill the memory. A forgotten firing fires again, so nothing is lost.
 MAX_FIRINGS = 10_000
 
 
 class Firing(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """A rule's last trigger for a source: which event it was, and when it was accepted.
+    """A rule's last trigger for a source: its event, and when that was accepted.
 
-    `armed`: the rule's `rearm` filters held since then.
+    `armed`: whether the rule's `rearm` filters have held since then.
     """
 
     rule: str
@@ -37,9 +37,9 @@ class Firing(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 class Firings:
-    """Owns the last firing of each rule and source, at most `MAX_FIRINGS`: beyond, the least recently changed goes.
+    """The last firing of each rule and source, at most `MAX_FIRINGS`: beyond that, the least recently changed goes.
 
-    In memory only: the outbox writes them, and gives them back after a start.
+    It owns them in memory only: the outbox writes them, and restores them after a start.
     """
 
     def __init__(self, known: Iterable[Firing] = ()) -> None:
@@ -52,11 +52,11 @@ class Firings:
         return iter(self._last.values())
 
     def get(self, rule: str, source: str) -> Firing | None:
-        """The last one, None if there was none."""
+        """The last firing, None if there was none."""
         return self._last.get((rule, source))
 
     def fired(self, firing: Firing) -> None:
-        """A rule made a trigger for a source, or what is known of its last one changed."""
+        """Note that a rule made a trigger for a source, or that what is known of the last one changed."""
         key = firing.rule, firing.source
         self._last[key] = firing
         self._last.move_to_end(key)
@@ -64,7 +64,7 @@ class Firings:
             self._last.popitem(last=False)
 
     def armed(self, rule: str, source: str) -> None:
-        """The rule's `rearm` filters held for this source."""
+        """Note that the rule's `rearm` filters held for this source."""
         firing = self.get(rule, source)
         if firing is not None:
             self.fired(msgspec.structs.replace(firing, armed=True))

@@ -1,11 +1,11 @@
-"""Gathering: events that a rule's `window` makes into one trigger (contract section 11). A state machine without I/O.
+"""Gathering: a rule's `window` makes events into one trigger (contract section 11). A state machine without I/O.
 
 A member is added when it is leased, in the order of acceptance. A window closes with its last member (`count`), when
-`time` has passed since its first one was accepted, and before its data is larger than one event may be. Which member
-belongs where depends on when it was accepted, not on when it is leased: after a day without uplink the windows are
-those that there would have been.
+`time` has passed since its first member was accepted, or before its data would exceed the size of one event. The window
+of a member depends on when it was accepted, not on when it is leased: after a day without uplink the windows are the
+same as they would have been with one.
 
-Open windows are in memory only; their members stand in the outbox, each for itself, until the closing is synced.
+Open windows are in memory only; each of their members is kept in the outbox until the closing is synced.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from edgeagent.rules.spec import Window
 
 T = TypeVar("T")
 
-# All open windows together hold at most so much; beyond it the one that opened first closes before its time.
+# The limit of all open windows together; beyond it the one that opened first closes early.
 MAX_HELD_BYTES = 2 << 20
-_MEMBER_BYTES = 512  # what a member takes in memory beside its data
-_BRACKETS_BYTES = 2  # of the array that the data becomes, beside a comma between two members
+_MEMBER_BYTES = 512  # the memory of a member beside its data
+_BRACKETS_BYTES = 2  # of the array that the data becomes; commas between members are counted apart
 _SPARE_DEADLINES = 64
 
 
@@ -40,22 +40,22 @@ class _Open(Generic[T]):
         self.at = at  # when its first event was accepted
         self.deadline_ms = deadline_ms  # by the clock of the present boot; may be before it
         self.members: list[T] = []
-        self.size = 0  # of the members' data
+        self.size = 0  # of the members' data, in bytes
 
 
 class Gathering(Generic[T]):
-    """Owns the open windows of all rules.
+    """The open windows of all rules; it owns them.
 
-    Which events go together depends only on when they were accepted, so a restart makes the same windows again. It
-    never holds more than `max_held_bytes`, and never loses an event: what is added comes back in a `Closed`.
+    Which events go together depends only on when they were accepted, so a restart makes the same windows again. It must
+    never hold more than `max_held_bytes`, nor lose an event: each one that is added comes back in a `Closed`.
     """
 
     def __init__(self, max_data_bytes: int, *, max_held_bytes: int = MAX_HELD_BYTES) -> None:
-        """`max_data_bytes`: of one window's events together, unless a single one is larger."""
+        """`max_data_bytes`: the limit of one window's data, unless a single event is larger."""
         self._max_data_bytes = max_data_bytes
         self._max_held_bytes = max_held_bytes
-        self._open: dict[tuple[str, str], _Open[T]] = {}  # by rule and source, those that opened first come first
-        self._deadlines: list[tuple[int, tuple[str, str]]] = []  # a heap; those of windows that closed may be in it
+        self._open: dict[tuple[str, str], _Open[T]] = {}  # by rule and source, in the order of opening
+        self._deadlines: list[tuple[int, tuple[str, str]]] = []  # a heap; it may still have those of closed windows
         self._held_bytes = 0
 
     def __len__(self) -> int:
@@ -65,9 +65,9 @@ class Gathering(Generic[T]):
     def add(
         self, rule: str, window: Window, source: str, item: T, size: int, at: Instant, now: Instant
     ) -> list[Closed[T]]:
-        """Take up an event of `size` bytes that was accepted `at` this moment; returns what closes by it, in order.
+        """Add an event of `size` bytes that was accepted at the instant `at`; returns the windows that close, in order.
 
-        That is first every window whose time was over `at` this moment. `now`: the present moment.
+        First come the windows whose time was over by then. `now`: the present instant.
         """
         key = _key(rule, window, source)
         time_ms = round((window.time or 0) * 1000)
@@ -89,15 +89,15 @@ class Gathering(Generic[T]):
         return closed
 
     def first(self, rule: str, window: Window, source: str) -> T | None:
-        """The first member of the window that is open for such events, None if none is."""
+        """The first member of the open window for such events, None if there is none."""
         opened = self._open.get(_key(rule, window, source))
         return opened.members[0] if opened is not None else None
 
     def due(self, uptime_ms: float) -> list[Closed[T]]:
-        """The windows whose time is over at this moment of the present boot.
+        """Close and return the windows whose time is over at this moment of the present boot.
 
-        Call it with the present time only when nothing that was accepted waits to be leased; else with the time at
-        which the last event that was leased was accepted.
+        Call it with the present time only if no accepted event waits to be leased; otherwise with the time at which the
+        last leased event was accepted.
         """
         closed: list[Closed[T]] = []
         while (deadline_ms := self.next_deadline_ms()) is not None and deadline_ms <= uptime_ms:
@@ -106,7 +106,7 @@ class Gathering(Generic[T]):
         return closed
 
     def next_deadline_ms(self) -> int | None:
-        """When `due` has something to say, by the clock of the present boot; None: never."""
+        """When `due` will return something, by the clock of the present boot; None: never."""
         while self._deadlines:
             deadline_ms, key = self._deadlines[0]
             opened = self._open.get(key)
@@ -127,7 +127,7 @@ class Gathering(Generic[T]):
     def _begin(self, key: tuple[str, str], at: Instant, deadline_ms: int) -> _Open[T]:
         opened = self._open[key] = _Open(at, deadline_ms)
         heappush(self._deadlines, (deadline_ms, key))
-        if len(self._deadlines) > 2 * len(self._open) + _SPARE_DEADLINES:  # windows that were full long before
+        if len(self._deadlines) > 2 * len(self._open) + _SPARE_DEADLINES:  # many windows were full early
             self._deadlines = [(each.deadline_ms, whose) for whose, each in self._open.items()]
             heapify(self._deadlines)
         return opened
@@ -143,7 +143,7 @@ def _key(rule: str, window: Window, source: str) -> tuple[str, str]:
 
 
 def _uptime_ms(at: Instant, now: Instant) -> int | None:
-    """A moment by the clock of the present boot, before 0 if it was another one; None if that cannot be told."""
+    """An instant by the clock of the present boot, below 0 if it was in another boot; None if that is unknown."""
     if at.boot == now.boot:
         return at.uptime_ms
     since = elapsed(at, now)

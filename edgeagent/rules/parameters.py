@@ -1,10 +1,10 @@
 """Parameters: values of the event that become part of the workflow.
 
-`arguments = { temp = "body.temp", site = { value = "north" } }`: a path into the envelope, or a constant. Values
-are texts, as Argo's parameters are: a number as it is in plain decimal, an object as its JSON text.
+`arguments = { temp = "body.temp", site = { value = "north" } }`: a path into the envelope, or a constant. Values are
+texts, as Argo's parameters are: a number in plain decimal, an object as its JSON text.
 
-`parameters = [{ src = {...}, dest = "..." }]`: the same fields, with the same meaning, as a Sensor of Argo Events has
-them. They are put into the workflow in their order, after the arguments.
+`parameters = [{ src = {...}, dest = "..." }]`: the same fields, with the same meaning, as in a Sensor of Argo Events.
+They are put into the workflow in their order, after the arguments.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Read = Callable[[dict[str, Any]], Any]
 _CONTEXT = ("id", "source", "specversion", "type", "datacontenttype", "subject", "time")
 _SPECVERSION = "1.0"
 _MEMBERS = FILTER_MEMBERS | {"events", "correlation_id", "agent", "rule"}
-_JOINS = frozenset({"prepend", "append"})  # these make a text of what is there and what comes
+_JOINS = frozenset({"prepend", "append"})  # they make a text of the present value and the new one
 _OWN_PREFIX = "edgeagent.io/"
 _TEXT_TABLES = ("labels", "annotations")
 _LABEL_DEPTH = 3
 
 
 class Argument(NamedTuple):
-    """One of `arguments`. `read` gives its text from an envelope; None: it is `constant` in every event.
+    """One of `arguments`. `read` gives its text from an envelope; None: it is `constant` for every event.
 
-    `body_only`: `read` needs no other member of the envelope than the data.
+    `body_only`: `read` needs only the data of the envelope.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Argument(NamedTuple):
 
 
 class Setting(NamedTuple):
-    """One of `parameters`. `read` as in `Argument`; what it gives is a text, or with `use_raw` any value."""
+    """One of `parameters`. `read` as in `Argument`; it gives a text, or with `use_raw` any value."""
 
     read: Read | None
     constant: str
@@ -59,11 +59,11 @@ class Setting(NamedTuple):
     body_only: bool
 
     def put(self, workflow: dict[str, Any], value: Any) -> None:
-        """Put what `read` gave, or a hole for it, in its place; the workflow is changed.
+        """Put the value that `read` gave, or a hole for it, in its place; this changes the workflow.
 
         Raises:
             MessageError: the workflow has no such place.
-            NotKnown: that depends on what will be in a hole.
+            NotKnown: that depends on the value of a hole.
         """
         try:
             if self.operation in _JOINS:
@@ -82,14 +82,14 @@ class Parameters:
     """A rule's arguments and parameters, compiled."""
 
     def __init__(self, arguments: dict[str, Any], parameters: Sequence[ParameterSpec] = ()) -> None:
-        """Compile what has no `argument_problems` and no `parameter_problems`."""
+        """Compile arguments without `argument_problems` and parameters without `parameter_problems`."""
         self.arguments = tuple(_argument(name, value) for name, value in arguments.items())
         self.settings = tuple(_setting(index, parameter) for index, parameter in enumerate(parameters))
         self.names = tuple(argument.name for argument in self.arguments)
 
 
 def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is wrong in a rule's `arguments`: parameter name and reason."""
+    """Yield the mistakes in a rule's `arguments`: parameter name and reason."""
     for name, value in arguments.items():
         if not is_parameter_name(name):
             yield name, "a parameter's name has letters, digits, '-' and '_' only"
@@ -100,7 +100,7 @@ def argument_problems(arguments: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def parameter_problems(parameters: Sequence[ParameterSpec]) -> Iterator[tuple[str, str]]:
-    """What is wrong in a rule's `parameters`, whatever its workflow is: key path below the rule, and reason."""
+    """Yield the mistakes in a rule's `parameters`, whatever its workflow: key path below the rule, and reason."""
     for index, parameter in enumerate(parameters):
         for key, compiled in (("src", _source), ("dest", _dest)):
             try:
@@ -110,9 +110,9 @@ def parameter_problems(parameters: Sequence[ParameterSpec]) -> Iterator[tuple[st
 
 
 def place_problems(parameters: Parameters, workflow: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What can never work with this workflow, which is changed: key path below the rule, and reason.
+    """Yield what can never work with this workflow, which is changed: key path below the rule, and reason.
 
-    Where it depends on the event there is no problem yet.
+    What depends on the event is not a problem yet.
     """
     try:
         for setting in parameters.settings:
@@ -163,9 +163,9 @@ def _setting(index: int, parameter: ParameterSpec) -> Setting:
 
 
 def _source(parameter: ParameterSpec, key: str = "") -> Read | None:
-    """How a parameter's value is read; None when it is `value` in every event."""
+    """The function that reads a parameter's value; None if it is `value` for every event."""
     source = parameter.src
-    if source.data_key:  # it wins; the context is not used even when the data has no such value
+    if source.data_key:  # it takes precedence, even if the data has no such value
         path = _event_path(source.data_key)
         return _reader(key, path, source.data_key, source.value, use_raw=source.use_raw_data)
     if source.context_key:
@@ -183,7 +183,7 @@ def _dest(parameter: ParameterSpec) -> Dest:
 
 
 def _check_owner(dest: Dest, *, use_raw: bool) -> None:
-    """Parameters may set the spec, labels and annotations; the rest of the workflow is made by edgeagent."""
+    """Check that a parameter sets the spec, a label or an annotation; edgeagent makes the rest of the workflow."""
     names = [step.name for step in dest.steps]
     if dest.steps[0].finder is not None or names[0] not in {"metadata", "spec"}:
         raise ValueError(f"{dest.text!r}: must be in spec, metadata.labels or metadata.annotations")
@@ -205,12 +205,12 @@ def _event_path(text: str) -> Path:
 
 
 def _reader(name: str, path: Path, text: str, default: str | None, *, use_raw: bool) -> Read:
-    """What is at a path of the envelope: its text, or with `use_raw` the value itself (a float as a plain number)."""
+    """A reader of the value at a path: its text, or with `use_raw` the value itself (a float as a plain number)."""
     find = reader_of(path)
 
     def read(seen: dict[str, Any]) -> Any:
         value = find(seen)
-        kind = value.__class__  # exactly: true and false are no numbers here
+        kind = value.__class__  # exactly: true and false are not numbers here
         if kind is str:
             return value
         if kind is int:
@@ -243,7 +243,7 @@ def _or_default(name: str, text: str, default: str | None) -> str:
 
 
 def _whole_event(seen: dict[str, Any]) -> str:
-    """The event as Argo Events writes it where no key is named: its context, and its data in base64."""
+    """The event as Argo Events writes it if no key is named: its context, and its data in base64."""
     attributes = {**seen, "specversion": _SPECVERSION}
     context = {name: attributes[name] for name in _CONTEXT if name in attributes}
     data = msgspec.json.encode({name: seen[name] for name in ("topic", "body") if name in seen})
@@ -251,26 +251,26 @@ def _whole_event(seen: dict[str, Any]) -> str:
 
 
 def _raw(value: Any) -> Any:
-    """A value for a document: of its own, so that a later parameter does not change the event that it looks at."""
+    """A copy of a value for a document, so that a later parameter does not change the event that it reads."""
     if isinstance(value, float) and value.is_integer():
-        return int(value)  # 60.0 is written 60, as Argo Events does it: what counts seconds takes no point
+        return int(value)  # 60.0 is written 60, as by Argo Events: a field that counts seconds takes no point
     if isinstance(value, (dict, list)):
         return msgspec.json.decode(msgspec.json.encode(value))
     return value
 
 
 def _joined(*texts: tuple[str | int, ...]) -> str | Hole:
-    """Texts, fixed or of holes, as one."""
+    """Texts, fixed or with holes, as one."""
     parts = tuple(part for text in texts for part in text)
     fixed = [part for part in parts if isinstance(part, str)]
     return "".join(fixed) if len(fixed) == len(parts) else Hole(*parts, is_text=True)
 
 
 def _text_parts(value: Any, null: str) -> tuple[str | int, ...]:
-    """A value's text, as the parts of a hole. `null`: the text of null, "" for what is in the place already.
+    """A value's text, as the parts of a hole. `null`: the text for null, "" for a value that is in place already.
 
     Raises:
-        NotKnown: the text is not that of the hole's values, which write null as `null`.
+        NotKnown: the text differs from that of the hole's values, which write null as `null`.
     """
     if isinstance(value, Hole) and (value.is_text or null):
         return value.parts

@@ -1,4 +1,4 @@
-"""Rules, compiled: which events they match, and the workflow that they start.
+"""Rules, compiled: which events they match, and the workflows that they start.
 
 A rule is matched when an event is accepted and rendered when its trigger is sent; in between only its name is kept.
 """
@@ -28,10 +28,10 @@ from edgeagent.rules.template import Target, compile_template
 from edgeagent.workflows.names import TOO_DEEP, is_too_deep
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
-# Remembered pairs of source and type. A device that makes up new ones all the time costs time, never memory.
+# How many pairs of source and type are remembered. A device that keeps inventing new ones costs time, not memory.
 _MAX_WANTING = 4096
 _METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
-# Members that the engine adds, as `kubectl` prints them: they are left out, and `rule_notes` says so.
+# The members that the engine adds, as `kubectl` prints them: they are left out, and `rule_notes` says so.
 _MADE_BY_THE_ENGINE = frozenset({"status"})
 _METADATA_MADE_BY_THE_ENGINE = frozenset({
     "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "generation", "managedFields",
@@ -40,7 +40,7 @@ _METADATA_MADE_BY_THE_ENGINE = frozenset({
 
 
 class Match(msgspec.Struct, frozen=True):
-    """Which rules matched an event, and which could not decide, with the reason. `high`: one has that priority."""
+    """The rules that matched an event, and the undecided ones, with the reason. `high`: one that matched has it."""
 
     rules: tuple[str, ...]
     errors: tuple[tuple[str, MessageError], ...]
@@ -50,7 +50,7 @@ class Match(msgspec.Struct, frozen=True):
 class Rule:
     """One rule, compiled: its filters, its parameters and the template of its trigger. It never changes.
 
-    Build it only from a spec that has no `rule_problems`.
+    Build it only from a spec without `rule_problems`.
     """
 
     def __init__(self, spec: RuleSpec) -> None:
@@ -75,8 +75,8 @@ class Rule:
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)
         self.filtered = has_filters(spec.filters)
-        self.body_only = look_at_body_only(spec.filters)  # what `passes` is given needs no other member
-        # The match when no other rule matched or failed, made once: 13 % of the first row of `benchmarks rules`.
+        self.body_only = look_at_body_only(spec.filters)  # `passes` needs only the data of the envelope
+        # The match if no other rule matched or failed, made once: 13 % of the first row of `benchmarks rules`.
         self.alone = Match((spec.name,), (), self.high)
         self._passes = compile_filters(spec.filters, spec.filters_logical_operator)
         self.template = compile_template(
@@ -90,22 +90,22 @@ class Rule:
         )
 
     def wants(self, source: str, event_type: str) -> bool:
-        """Whether source and type fit, whatever the filters say."""
+        """Whether source and type match, before any filter."""
         return self.wants_source(source) and self.wants_type(event_type)
 
     def wants_source(self, source: str) -> bool:
-        """Whether the source fits."""
+        """Whether the source matches."""
         return self._source.matches(source)
 
     def wants_type(self, event_type: str) -> bool:
-        """Whether the type fits."""
+        """Whether the type matches."""
         return self._type.matches(event_type)
 
     def passes(self, seen: dict[str, Any]) -> bool:
-        """Whether an envelope meets the filters. `filtered` False: any does, and none need be made.
+        """Whether an envelope meets the filters. With `filtered` False every event does, and needs no envelope.
 
         Raises:
-            MessageError: a filter cannot be decided on this event.
+            MessageError: a filter cannot be decided for this event.
         """
         return self._passes(seen)
 
@@ -115,7 +115,7 @@ class Rule:
         return bool(self.throttle_s or self.rearm or self.coalesce)
 
     def spec_with(self, parameters: list[dict[str, str]]) -> dict[str, Any]:
-        """The workflow's spec with these argument parameters; those of the same name in the rule's text give way."""
+        """The workflow's spec with these argument parameters, replacing those of the same name in the text."""
         if not parameters:
             return self._spec
         names = {parameter["name"] for parameter in parameters}
@@ -128,7 +128,7 @@ class Rule:
     ) -> dict[str, Any]:
         """The Workflow to start, before the rule's `parameters` are put into it.
 
-        It shares nothing with the rule's own text. `arguments`: the values of `parameters.names`.
+        It shares nothing with the rule's own text. `arguments`: the values for `parameters.names`.
         """
         values = zip(self.parameters.names, arguments, strict=True)
         spec = self.spec_with([{"name": parameter, "value": value} for parameter, value in values])
@@ -146,37 +146,38 @@ class Rule:
 
 
 class _Wanting(NamedTuple):
-    """The rules that want events of a source and type, and whether their filters look at the data alone."""
+    """The rules for events of a source and type, and whether their filters need only the data."""
 
     rules: tuple[Rule, ...]
     body_only: bool
 
 
 class RuleSet:
-    """Owns the enabled rules, in the order of the configuration, and what it has learned about which want which event.
+    """The enabled rules, in the order of the configuration, and a memory of which want which events; it owns both.
 
-    It only decides; it counts and keeps nothing. `remembered`: the names of the rules whose firings must be kept.
-    `demanding`: the names of the rules that refuse an event without the values they need (`on_missing = "refuse"`).
+    It only decides; it must never count or keep anything else. `remembered`: the names of the rules whose firings must
+    be kept. `demanding`: the names of the rules that refuse an event without the values they need (`on_missing =
+    "refuse"`).
     """
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
         self._rules = {spec.name: Rule(spec) for spec in specs if spec.enabled}
-        self._wanting: dict[tuple[str, str], _Wanting] = {}  # by source and type, as far as they came
+        self._wanting: dict[tuple[str, str], _Wanting] = {}  # by source and type, for those that were seen
         self._rearming = [rule for rule in self if rule.rearm is not None]
         self.remembered = frozenset(rule.name for rule in self if rule.remembers)
         self.demanding = frozenset(rule.name for rule in self if rule.refuses_missing)
 
     def get(self, name: str) -> Rule | None:
-        """A rule by its name, None when it is gone or disabled."""
+        """A rule by its name, None if it is gone or disabled."""
         return self._rules.get(name)
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules.values())
 
     def take_over(self, other: RuleSet) -> None:
-        """Become another set, for every part that holds this one: a reload happens in one place.
+        """Take over the content of another set, for every part that holds this one: a reload happens in one place.
 
-        Call it in the thread that matches, so that an event is judged by the old rules or by the new ones, never by
+        Call it in the thread that matches, so that an event is matched by the old rules or by the new ones, never by
         some of both.
         """
         self._rules, self._wanting = other._rules, {}
@@ -184,9 +185,9 @@ class RuleSet:
         self.demanding = other.demanding
 
     def match(self, draft: Draft) -> Match:
-        """Which rules want this event. JSON data must have been checked.
+        """The rules that match this event. JSON data must have been checked.
 
-        The event goes to the `high` log when one of the rules that matched has that priority.
+        The event goes to the `high` log if one of the matched rules has that priority.
         """
         wanting = self._wanting.get((draft.source, draft.type))
         if wanting is None:
@@ -197,7 +198,7 @@ class RuleSet:
         for rule in wanting.rules:
             try:
                 if rule.filtered:
-                    if seen is None:  # at most once: most events are settled by source and type alone
+                    if seen is None:  # at most once: source and type alone decide most events
                         seen = {"body": body(draft)} if wanting.body_only else envelope(draft)
                     if not rule.passes(seen):
                         continue
@@ -214,7 +215,7 @@ class RuleSet:
         return [rule for rule in self._rearming if rule.wants_source(source)]
 
     def _want(self, source: str, event_type: str) -> _Wanting:
-        """The rules whose source and type fit, remembered: without that a hundred rules cost 28 us instead of 1.2.
+        """The rules whose source and type match, remembered: otherwise a hundred rules cost 28 us instead of 1.2.
 
         `benchmarks rules` has a row for each ("a source never seen").
         """
@@ -227,16 +228,16 @@ class RuleSet:
 
 
 def rule_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with a rule: key path below the rule, and reason."""
+    """Yield the mistakes in a rule: key path below the rule, and reason."""
     found = list(_part_problems(spec))
     yield from found or dest_problems(spec)
 
 
 def dest_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
-    """Which of a rule's `parameters` can never be put into its workflow; the rule has no other problems.
+    """Yield which of a rule's `parameters` can never be put into its workflow; the rule has no other problems.
 
-    Nothing is known of a `workflow_file` before it is read into `workflow`, and nothing of the arguments' values before
-    there is an event: a place that asks for one (`#(value=="0")`) may be there or not.
+    A `workflow_file` is unknown before it is read into `workflow`, and the arguments' values before there is an event:
+    a place that depends on one (`#(value=="0")`) may exist or not.
     """
     if spec.parameters and (spec.template or spec.workflow):
         rule = Rule(spec)
@@ -263,7 +264,7 @@ def _part_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
 
 
 def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
-    """What is wrong with the keys that protect the engine from the field."""
+    """Yield the mistakes in the keys that protect the engine from the field."""
     if spec.window is not None:
         yield from _window_problems(spec.window, spec)
     if spec.throttle is not None and spec.throttle <= 0:
@@ -292,7 +293,7 @@ def _window_problems(window: Window, spec: RuleSpec) -> Iterator[tuple[str, str]
 
 
 def _combination_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
-    """Filters that each may be right, and with the rest of the rule let no event pass."""
+    """Yield filters that may each be right, but together with the rest of the rule let no event pass."""
     if never := let_nothing_pass(spec.filters, spec.filters_logical_operator):
         yield never, '"or" over nothing lets no event pass; leave it out'
     if spec.filters is not None and spec.filters.context is not None:
@@ -317,12 +318,12 @@ def _target_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
 
 
 def workflow_problems(workflow: Any) -> Iterator[tuple[str, str]]:
-    """What is wrong with a rule's own workflow, as far as rendering it goes: member and reason."""
+    """Yield what prevents a rule's own workflow from being rendered: member and reason."""
     if not isinstance(workflow, dict) or is_too_deep(workflow):
         yield "", TOO_DEEP if isinstance(workflow, dict) else "must be an object"
         return
     for key in workflow.keys() - _WORKFLOW_MEMBERS - _MADE_BY_THE_ENGINE:
-        yield key, f"is no member of a Workflow that can be sent (known: {', '.join(sorted(_WORKFLOW_MEMBERS))})"
+        yield key, f"is not a member of a Workflow that can be sent (known: {', '.join(sorted(_WORKFLOW_MEMBERS))})"
     if workflow.get("kind", "Workflow") != "Workflow":
         yield "kind", f"must be Workflow, is {workflow['kind']!r}"
     spec = workflow.get("spec")
@@ -349,10 +350,10 @@ def _metadata_problems(metadata: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def rule_notes(spec: RuleSpec) -> Iterator[tuple[str, str]]:
-    """What is no error in a rule, but may not do what its author expects: key path below the rule, and what happens.
+    """Yield what is allowed in a rule but may be unintended: key path below the rule, and what happens.
 
     Args:
-        spec: has no `rule_problems`; a `workflow_file` has been read into `workflow`.
+        spec: a rule without `rule_problems`; a `workflow_file` has been read into `workflow`.
     """
     yield from ((f"filters.{key}", why) for key, why in filter_notes(spec.filters))
     yield from ((f"rearm.{key}", why) for key, why in filter_notes(spec.rearm))

@@ -1,4 +1,4 @@
-"""A rule as it is written in the configuration (contract section 8, `[[rule]]`). Pure data; `ruleset` compiles it."""
+"""A rule as written in the configuration (contract section 8, `[[rule]]`). Pure data; `ruleset` compiles it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_RULES = 0xFFFF
 class DataFilter(msgspec.Struct, frozen=True):
     """One condition on the event's envelope, with the fields of an Argo Events Sensor's `filters.data`.
 
-    `refused`, here and below: keys of a Sensor that this program knows and does not support, with the reason.
+    `refused`, here and below: keys of a Sensor that this program knows but does not support, with the reason.
     """
 
     refused: ClassVar[dict[str, str]] = {
@@ -31,7 +31,7 @@ class DataFilter(msgspec.Struct, frozen=True):
 
 
 class ExprField(msgspec.Struct, frozen=True):
-    """A value of the event, and the name that an expression has for it."""
+    """A value of the event, and its name in an expression."""
 
     path: str
     name: str
@@ -58,7 +58,7 @@ class ContextFilter(msgspec.Struct, frozen=True):
 
 
 class TimeFilter(msgspec.Struct, frozen=True):
-    """A window of the day, "HH:MM:SS", in UTC or in a time zone. As in a Sensor's `filters.time`."""
+    """A period of the day, "HH:MM:SS", in UTC or in a time zone. As in a Sensor's `filters.time`."""
 
     start: str
     stop: str
@@ -72,7 +72,7 @@ class Filters(
 ):
     """Conditions that an event must meet, with the fields of a Sensor's `filters`.
 
-    A list that is given and empty is not the same as none: joined by "or" it decides (`rules.filters`).
+    An empty list is not the same as no list: joined by "or" it decides (`rules.filters`).
     """
 
     refused: ClassVar[dict[str, str]] = {
@@ -122,9 +122,10 @@ class ParameterSpec(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """A window makes one trigger of many events. It closes `time` after its first event, or with `count` events.
+    """The window of a rule, which makes one trigger of many events.
 
-    `by`: "source" puts the events of one source together, "rule" all that the rule matched.
+    It closes `time` after its first event, or with `count` events. `by`: "source" puts the events of one source
+    together, "rule" all events that the rule matched.
     """
 
     time: Duration | None = None
@@ -158,7 +159,7 @@ class RuleSpec(
     throttle: Duration | None = None
     rearm: Filters | None = None
     coalesce: Literal["", "latest"] = ""
-    on_missing: Literal["dead", "refuse"] = "dead"  # when a parameter has no value: a dead letter, or refuse the event
+    on_missing: Literal["dead", "refuse"] = "dead"  # if a parameter has no value: a dead letter, or refuse the event
     ttl: Duration = Duration(7 * 86400)
     track: bool = True
     enabled: bool = True

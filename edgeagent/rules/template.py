@@ -8,9 +8,9 @@
                                                             |              |                  |                   |
     filled        {"workflow":{"metadata":{"name":"overheat-979c...",...,"value":"97.1",...,"value":"at boiler-1",...
 
-Each hole takes one value as JSON; one inside a text takes it without its quotes. The values that every trigger has come
-first, in the order of `_Value`; behind them the ones that the rule's arguments and parameters read. The correlation id
-is hexadecimal digits, never has quotes, and finds them in the template.
+Each hole takes one value as JSON; a hole inside a text takes it without quotes. The values that every trigger has come
+first, in the order of `_Value`; after them those that the rule's arguments and parameters read. The correlation id is
+hexadecimal digits, which need no quotes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from edgeagent.wire import messages
 from edgeagent.wire.messages import Trigger
 
 _NAME_PREFIX_CHARS = 30
-_HOLE = b"\0"  # stands for a hole in the encoded message; no JSON has this byte
+_HOLE = b"\0"  # a hole in the encoded message; JSON never contains this byte
 _encode = msgspec.json.Encoder().encode
 
 
@@ -46,7 +46,7 @@ class _Value(IntEnum):
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """What a template needs to know of its rule. `workflow`: as `Rule.workflow`."""
+    """What a template needs of its rule. `workflow`: see `Rule.workflow`."""
 
     rule: str
     name_prefix: str
@@ -61,21 +61,21 @@ def workflow_name(prefix: str, correlation: str) -> str:
 
 
 def compile_template(target: Target) -> Template | Document:
-    """A rule's trigger message: filled where all its holes are known now, else built anew for each event."""
+    """The trigger message of a rule: a template if all its holes are known now, otherwise built for each event."""
     try:
         return Template(target, target.parameters.settings)
-    except (NotKnown, MessageError):  # where something goes, or whether it can, shows only when an event is there
+    except (NotKnown, MessageError):  # the place of a value, or whether it has one, depends on the event
         return Document(target)
 
 
 class Template:
-    """The encoded message and its holes. Immutable once compiled; `fill` is one `%` instead of building a document."""
+    """The encoded message and its holes. Immutable; `fill` is one `%` instead of building a document."""
 
     def __init__(self, target: Target, settings: Sequence[Setting]) -> None:
-        """Compile. `settings`: those of the rule's parameters to put into the workflow.
+        """Compile. `settings`: the rule's parameters that are put into the workflow.
 
         Raises:
-            NotKnown: where a setting goes depends on the event.
+            NotKnown: the place of a setting depends on the event.
             MessageError: a setting has no place in the workflow.
         """
         self._rule = target.rule
@@ -85,7 +85,7 @@ class Template:
         self._format = b"%b".join(piece.replace(b"%", b"%%") for piece in pieces)
         self._reads = compiler.readers()
         self._body_only = compiler.body_only
-        # A value without its quotes is one more value, behind all others.
+        # A value without its quotes is one more value, after all others.
         count, order = len(_Value) + len(self._reads), list[int]()
         self._unquoted: list[int] = []
         for number, is_unquoted in compiler.holes:
@@ -123,17 +123,17 @@ class Template:
 
 
 class _Compiler:
-    """Builds the message with `Hole`s in it, and notes each as the encoder comes to it."""
+    """Builds the message with `Hole`s in it, and notes each one when the encoder reaches it."""
 
     def __init__(self) -> None:
-        self.body_only = True  # no read needs another member of the envelope
+        self.body_only = True  # whether all readers need only the data of the envelope
         self.holes: list[tuple[int, bool]] = []  # in the order of the message: which value, and whether it is unquoted
         self._reads: list[Read] = []
-        self._raw: set[int] = set()  # the values of any kind
-        self._texts: set[int] = set()  # the values that stand in texts
+        self._raw: set[int] = set()  # the values that may be of any kind
+        self._texts: set[int] = set()  # the values that are inside texts
 
     def message(self, target: Target, settings: Sequence[Setting]) -> Trigger:
-        """The trigger message; raises what `Template` raises."""
+        """The trigger message; raises the same errors as `Template`."""
         workflow = target.workflow(
             Hole(workflow_name(target.name_prefix, ""), _Value.CORRELATION, is_text=True),
             {
@@ -161,7 +161,7 @@ class _Compiler:
         )
 
     def hole(self, hole: Hole) -> msgspec.Raw:
-        """A hole in JSON. The encoder calls this for each one that is left, in the order of the message."""
+        """A hole in JSON. The encoder calls this for each remaining hole, in the order of the message."""
         numbers = [part for part in hole.parts if isinstance(part, int)]
         is_inside = len(hole.parts) > 1 or numbers == [_Value.CORRELATION]
         self.holes += [(number, is_inside and number != _Value.CORRELATION) for number in numbers]
@@ -174,12 +174,12 @@ class _Compiler:
         )
 
     def readers(self) -> list[Read]:
-        """What gives the values behind those of `_Value`, in order; one that became a part of a text gives its text."""
+        """The readers of the values after those of `_Value`, in order; a value inside a text is read as text."""
         numbered = enumerate(self._reads, len(_Value))
         return [_text_reader(read) if number in self._raw & self._texts else read for number, read in numbered]
 
     def _value_of(self, each: Argument | Setting) -> str | Hole:
-        """What stands in the message for a parameter: a constant, or a hole for what is read of the event."""
+        """The content of the message for a parameter: a constant, or a hole for what is read from the event."""
         if each.read is None:
             return each.constant
         number = len(_Value) + len(self._reads)
@@ -191,7 +191,7 @@ class _Compiler:
 
 
 class Document:
-    """A trigger message that is built anew for each event, because what its parameters do depends on the event."""
+    """A trigger message that is built for each event, because its parameters depend on the event."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
@@ -232,5 +232,5 @@ def _text_reader(read: Read) -> Read:
 
 
 def _text(value: _Value) -> str:
-    """A hole where the message has a text."""
+    """A hole for a text of the message."""
     return cast("str", Hole(value, is_text=True))

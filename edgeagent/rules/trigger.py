@@ -1,7 +1,7 @@
-"""The trigger: its identity, and the message that carries it (contract section 3).
+"""A trigger's identity, and the message that carries it (contract section 3).
 
-One event and one rule are one trigger, for ever: the correlation id is a hash of agent, source, event id and rule,
-and the workflow's name is made of it, so that the engine itself refuses to start the same one twice.
+One event and one rule are one trigger, for ever: the correlation id is a hash of agent, source, event id and rule. The
+workflow's name contains it, so that the engine itself refuses to start the same workflow twice.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from edgeagent.events.event import Record
 from edgeagent.rules.ruleset import Rule
 
 _SPAN_ID_CHARS = 16
-# A copy takes 0.13 us less than a new one: 2.5 % of the first row of `benchmarks rules`.
+# A copy takes 0.13 us less than a new object: 2.5 % of the first row of `benchmarks rules`.
 _new_hash = blake2b(digest_size=16).copy
 
 
@@ -24,12 +24,12 @@ def correlation_id(agent: str, source: str, event_id: str, rule: str) -> str:
 
 
 def traceparent(event: Record, correlation: str) -> str:
-    """The event's own W3C trace context, else one whose trace id is the correlation id."""
+    """The event's own W3C trace context, otherwise one whose trace id is the correlation id."""
     return event.traceparent or f"00-{correlation}-{correlation[:_SPAN_ID_CHARS]}-01"
 
 
 def render(rule: Rule, event: Record, correlation: str, attempt: int, reply_to: str) -> bytes:
-    """The trigger message for an event, from the rule's present text.
+    """The trigger message for an event, from the current text of the rule.
 
     Raises:
         MessageError: a parameter has no value in this event, or no place in the workflow; names the parameter.

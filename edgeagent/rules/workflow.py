@@ -1,4 +1,4 @@
-"""Checks the workflow that a rule starts as it will be sent: its text with the rule's arguments in it."""
+"""Checks the workflow that a rule starts in the form in which it is sent: its text with the rule's arguments in it."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from edgeagent.workflows.templates import Templates
 from edgeagent.workflows.types import join, texts
 
 _ANY_ID = "0" * 32
-# Stands for a value that an event brings: the check passes every text with an expression in it.
+# Stands for a value of an event: the check accepts every text with an expression in it.
 _FROM_EVENT = "{{=event}}"
-# The members in which it passes such a text. Elsewhere (a template's name) the text decides about other places.
+# The members in which it accepts such a text. Elsewhere (a template's name) the text affects other places.
 _OPEN_MEMBERS = frozenset({"args", "command", "image", "source", "value"})
 _TABLES = ("labels", "annotations")
 _OVERWRITES = ("", "overwrite")
@@ -32,7 +32,7 @@ _USE = re.compile(r"workflow\.parameters(?:\.([-a-zA-Z0-9_]+))?", re.ASCII)
 
 
 def rule_workflow_problems(spec: RuleSpec) -> Iterator[Finding]:
-    """What is wrong with a rule's workflow: key path below the rule, and reason.
+    """Yield the mistakes in a rule's workflow: key path below the rule, and reason.
 
     Args:
         spec: a rule without `rule_problems`; a `workflow_file` has been read into `workflow`.
@@ -58,7 +58,7 @@ def rule_workflow_problems(spec: RuleSpec) -> Iterator[Finding]:
 
 
 def _default_problems(spec: RuleSpec, rule: Rule) -> Iterator[Finding]:
-    """Labels that an event without the value would get, and that Kubernetes refuses."""
+    """Yield labels that an event without the value would set, and that Kubernetes refuses."""
     for index, (parameter, setting) in enumerate(zip(spec.parameters, rule.parameters.settings, strict=True)):
         default = parameter.src.value
         if setting.read is None or default is None or not _label(setting) or parameter.operation not in _OVERWRITES:
@@ -68,13 +68,13 @@ def _default_problems(spec: RuleSpec, rule: Rule) -> Iterator[Finding]:
 
 
 def _label(setting: Setting) -> str:
-    """The label that a parameter sets, "" when it sets something else."""
+    """The label that a parameter sets, "" if it sets something else."""
     names = [step.name for step in setting.dest.steps]
     return names[-1] if names[:2] == ["metadata", "labels"] else ""
 
 
 def _metadata_to_send(rule: Rule) -> dict[str, Any]:
-    """The workflow's labels and annotations, with one letter for what an event brings: no label refuses that."""
+    """The workflow's labels and annotations, with one letter for each value of an event: every label accepts that."""
     own = [setting for setting in rule.parameters.settings if setting.dest.steps[0].name == "metadata"]
     metadata = as_object(as_object(_with_settings(rule, own)).get("metadata"))
     return {
@@ -85,7 +85,7 @@ def _metadata_to_send(rule: Rule) -> dict[str, Any]:
 
 
 def _place(spec: RuleSpec, rule: Rule, path: str) -> str:
-    """The key of a rule that is to blame for what is wrong with its workflow's metadata."""
+    """The key of a rule that causes a mistake in its workflow's metadata."""
     for setting in reversed(rule.parameters.settings):
         name = setting.dest.steps[-1].name
         if setting.dest.steps[0].name == "metadata" and path.endswith(f"[{quoted(name)}]"):
@@ -94,7 +94,7 @@ def _place(spec: RuleSpec, rule: Rule, path: str) -> str:
 
 
 def _argument_problems(arguments: dict[str, Any], workflow: dict[str, Any]) -> Iterator[Finding]:
-    """Arguments that a workflow of the rule's own has no use for. What a template takes, only the engine knows."""
+    """Yield arguments that the rule's own workflow does not use. What a template uses, only the engine knows."""
     spec = as_object(workflow.get("spec"))
     templates = Templates(workflow)
     if not spec.get("templates") or spec.get("workflowTemplateRef") is not None or templates.refers:
@@ -104,25 +104,28 @@ def _argument_problems(arguments: dict[str, Any], workflow: dict[str, Any]) -> I
     )
     for member in ("entrypoint", "onExit"):
         known.update(dict.fromkeys(sorted(templates.inputs_of(as_text(spec.get(member))))))
-    for _, text in texts(spec, "any", ""):  # members that we do not know, too
+    for _, text in texts(spec, "any", ""):  # includes members that we do not know
         for name in _USE.findall(text):
             if name in {"", "json"}:  # all of them are used, or one whose name is computed
                 return
-            # In an expression a-b may be a name, and may be a difference.
+            # In an expression a-b may be a name or a difference.
             known.update({name: None, name.partition("-")[0]: None})
     for name in arguments:
         if name not in known:
-            yield f"arguments.{name}", f"is no parameter of the workflow (it has: {listed(known)}): it would go unused"
+            yield (
+                f"arguments.{name}",
+                f"is not a parameter of the workflow (it has: {listed(known)}): it would go unused",
+            )
 
 
 def _workflow_to_send(rule: Rule) -> dict[str, Any] | None:
-    """The workflow as it is sent, with `_FROM_EVENT` for what events bring; None when nothing can be said of it."""
+    """The workflow as it is sent, with `_FROM_EVENT` for values of events; None if that depends on the event."""
     workflow = _with_settings(rule, rule.parameters.settings)
     return workflow if workflow is not None and _fill(workflow) else None
 
 
 def _with_settings(rule: Rule, settings: Sequence[Setting]) -> dict[str, Any] | None:
-    """The workflow with these parameters in it, and holes for what events bring; None if that depends on the event."""
+    """The workflow with these parameters in it, and holes for values of events; None if that depends on the event."""
     workflow = rule.workflow(
         workflow_name(rule.name_prefix, _ANY_ID),
         dict.fromkeys((messages.LABEL_AGENT, messages.LABEL_RULE, messages.LABEL_CORRELATION_ID), "x"),
@@ -142,7 +145,7 @@ def _joined(hole: Hole, from_event: str) -> str:
 
 
 def _fill(workflow: dict[str, Any]) -> bool:
-    """Put `_FROM_EVENT` into all holes; False when there is one where the check cannot do with any text."""
+    """Put `_FROM_EVENT` into all holes; False if one is in a place where the check cannot accept any text."""
     waiting: list[tuple[Any, str, bool]] = [(workflow, "", False)]
     while waiting:
         holder, inside, is_metadata = waiting.pop()

@@ -257,7 +257,7 @@ def _decode(cls: type[T], payload: bytes, what: str, max_bytes: int) -> T:
         reason, _, where = str(exc).partition(" - at `$")
         raise MessageError(what, where.strip("`."), shown(reason[:1].lower() + reason[1:])) from exc
     except (ValueError, RecursionError) as exc:
-        raise MessageError(what, "", f"is no JSON: {shown(str(exc))}") from exc
+        raise MessageError(what, "", f"is not JSON: {shown(str(exc))}") from exc
 
 
 def _whole_second(text: str | None, member: str) -> str | None:

@@ -43,7 +43,7 @@ def _table_problems(texts: object, path: str) -> Iterator[Finding]:
         return
     for key, text in texts.items():
         if not _is_key(key):
-            yield path, f"has {quoted(key)}, which is no valid key"
+            yield path, f"has {quoted(key)}, which is not a valid key"
         if not isinstance(text, str):
             yield f"{path}[{quoted(key)}]", "must be a text"
 

@@ -262,7 +262,7 @@ def _struct_problems(value: dict[str, Any], kind: str, path: str) -> Iterator[Fi
         elif right is not None:
             yield join(path, name), f"must be written {right}: the engine would take it for that"
         elif kind == "Step":  # of these alone Argo's decoder knows every member, and refuses any other
-            yield join(path, name), f"is no member of a step (known: {', '.join(_STRUCTS[kind])})"
+            yield join(path, name), f"is not a member of a step (known: {', '.join(_STRUCTS[kind])})"
 
 
 def texts(value: Any, kind: str, path: str) -> Iterator[tuple[str, str]]:

@@ -41,7 +41,7 @@ async def test_a_compressed_body_has_the_bounds_of_any_other(tmp_path: Path) -> 
         reply = await agent.request("POST", "/v1/events/s", b"x", {"Content-Encoding": "br"})
         assert (reply.status, reply.headers["accept-encoding"]) == (415, "gzip, deflate")
         reply = await agent.request("POST", "/v1/events/s", EVENT, {"Content-Encoding": "gzip"})
-        assert (reply.status, reply.json["detail"]) == (400, "body: is no valid gzip data")
+        assert (reply.status, reply.json["detail"]) == (400, "body: is not valid gzip data")
 
 
 async def test_empty_lines_before_a_request_are_skipped() -> None:

@@ -50,7 +50,7 @@ async def test_the_socket_of_a_living_agent_is_left_alone(tmp_path: Path) -> Non
 async def test_a_file_that_is_no_socket_is_never_removed(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     path.write_text("precious")
-    with pytest.raises(ListenFailed, match=r"exists and is no socket: remove it, or set http\.socket"):
+    with pytest.raises(ListenFailed, match=r"exists and is not a socket: remove it, or set http\.socket"):
         await a_server().start_unix(path)
     assert path.read_text() == "precious"
 

@@ -124,7 +124,7 @@ def _tostr(value: Any) -> Any:
 
 
 def _fromstr(value: Any) -> Any:
-    """A text that is JSON, decoded. Other values stay; null and a text that is no JSON are nothing."""
+    """A text that is JSON, decoded. Other values stay; null and a text that is not JSON are nothing."""
     if value is None:
         return MISSING
     if not isinstance(value, str):

@@ -117,7 +117,7 @@ def _wanted(written: str) -> str:
         try:
             wanted = msgspec.json.decode(written, type=str)
         except (msgspec.DecodeError, UnicodeError):
-            raise ValueError(f"the value {written} of a query is no text in JSON") from None
+            raise ValueError(f"the value {written} of a query is not text in JSON") from None
     elif not written:
         raise ValueError('a query has no value behind its operator; write "" for the empty text')
     elif not _NOT_IN_BARE_VALUES.isdisjoint(written):

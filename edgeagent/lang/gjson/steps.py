@@ -101,7 +101,7 @@ def collect(each: Find, *, anew: bool) -> Find:
 
 
 def fitting(path: Find | None, test: Test) -> Test:
-    """Whether an element fits a query. `path` None: the element itself is tested, if it is no object or array."""
+    """Whether an element fits a query. `path` None: the element itself is tested, if it is not an object or array."""
 
     def fits(item: Any) -> bool:
         if isinstance(item, (dict, list)):

@@ -171,7 +171,7 @@ def _selector(name: str | None, path: str, *, named: bool) -> tuple[str, str]:
         try:
             return msgspec.json.decode(name, type=str), path
         except msgspec.DecodeError:
-            raise ValueError(f"{name} is no text in JSON") from None
+            raise ValueError(f"{name} is not text in JSON") from None
     if name != name.strip() or not name or not {"\\", '"'}.isdisjoint(name):
         raise ValueError(f"write the name {name!r} in double quotes")
     return name, path

@@ -105,7 +105,7 @@ def _number(text: str, start: int) -> tuple[TokenKind, Any, int]:
     except ValueError:
         number = math.inf
     if math.isinf(number):
-        raise ValueError(f"character {start + 1}: {written[:24]!r} is no number, or too large for one")
+        raise ValueError(f"character {start + 1}: {written[:24]!r} is not a number, or too large for one")
     return TokenKind.VALUE, number, start + len(written)
 
 

@@ -154,5 +154,5 @@ async def test_a_delivery_whose_receiver_went_away_while_it_was_stored_is_known_
 
 
 async def test_a_message_that_can_be_no_event_is_counted_as_refused(outbox: Outbox) -> None:
-    make(outbox).refuse(MessageError("event", "data", "is no JSON"))
+    make(outbox).refuse(MessageError("event", "data", "is not JSON"))
     assert (outbox.events.received, outbox.events.refused) == (1, 1)

@@ -288,8 +288,8 @@ async def test_what_is_not_what_its_subscription_says_is_refused_and_told(
         await local.take("switches/a", b"\xff", 2)
         assert await local.stored() == []
         assert local.outbox.events.refused == 2
-    assert "NaN at byte 6 is no number of JSON" in caplog.text
-    assert "is no text: it is not UTF-8" in caplog.text
+    assert "NaN at byte 6 is not a number in JSON" in caplog.text
+    assert "is not text: it is not UTF-8" in caplog.text
 
 
 async def test_messages_of_our_own_are_never_events_and_it_is_told_once(

@@ -91,4 +91,4 @@ def test_check_notes_what_is_no_error_and_yet_not_what_somebody_may_think(
     notes = [line.strip() for line in capsys.readouterr().out.splitlines() if "note: rule" in line]
     asked, later = notes
     assert asked.startswith("note: rule[0].filters.exprs[0].expr: an event for which 'b' is asked for is an error")
-    assert later.startswith("note: rule[0].filters.data[0]: value 'one' is no number: an event for which no earlier")
+    assert later.startswith("note: rule[0].filters.data[0]: value 'one' is not a number: an event for which no earlier")

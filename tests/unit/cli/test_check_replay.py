@@ -69,7 +69,7 @@ def test_json_events_are_judged_and_bad_lines_are_told_with_their_numbers(check:
     lines = out.splitlines()
     assert lines[0] == f"{file}: 3 events from boiler-1"
     assert lines[1] == "2 unusable, left out:"
-    assert lines[2].startswith("  line 3: is no JSON")
+    assert lines[2].startswith("  line 3: is not JSON")
     assert lines[3].startswith("  line 5: source: ")
     assert lines[6].split() == ["hot", "3", "2", "2", "0", "█·█"]
     assert "1 event matched no rule" in out

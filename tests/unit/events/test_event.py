@@ -76,7 +76,7 @@ def test_data_that_is_no_json_is_base64_text() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[1,]", b"[" * 100_000, b'"\\ud800"'])
 def test_data_that_was_to_be_json_and_is_not_is_an_error(data: bytes) -> None:
-    with pytest.raises(MessageError, match=r"^event: data: is no JSON: "):
+    with pytest.raises(MessageError, match=r"^event: data: is not JSON: "):
         body(draft(data=data))
 
 

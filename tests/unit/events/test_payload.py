@@ -17,7 +17,7 @@ def test_numbers_that_are_none_are_null_where_that_is_asked_for_and_texts_stay(w
     data = read(payload, "json", nan_is_null=True)
     assert data.value == {"a": None, "b": [None, 1.5], word: f'x {word} " {word}'}
     assert b"1.50" in data.data
-    with pytest.raises(MessageError, match="at byte 6 is no number of JSON"):
+    with pytest.raises(MessageError, match="at byte 6 is not a number in JSON"):
         read(payload, "json", nan_is_null=False)
 
 

@@ -69,7 +69,7 @@ def test_what_programs_leave_around_json_is_no_obstacle() -> None:
 
 
 def test_json_with_a_number_that_is_none_is_refused_in_words_that_help() -> None:
-    with pytest.raises(EdgeAgentError, match="Infinity at byte 6 is no number of JSON"):
+    with pytest.raises(EdgeAgentError, match="Infinity at byte 6 is not a number in JSON"):
         parse(b'{"t": Infinity}', JSON, source="s")
 
 
@@ -221,9 +221,9 @@ ONE = b'{"source":"a","data":1}'
 V1 = b'"specversion":"1.0","source":"s"'
 BAD = [
     # body, headers, source in the path, status, what the detail begins with
-    (b"", {}, "s", 400, "data: is no JSON"),
-    (b'{"a":', JSON, "s", 400, "data: is no JSON"),
-    (b'"\xff"', JSON, "s", 400, "data: is no JSON: it is not UTF-8"),
+    (b"", {}, "s", 400, "data: is not JSON"),
+    (b'{"a":', JSON, "s", 400, "data: is not JSON"),
+    (b'"\xff"', JSON, "s", 400, "data: is not JSON: it is not UTF-8"),
     (b"1e999", JSON, "s", 400, "data: number out of range"),
     (b"[" * 5000, {}, "s", 400, "data: is nested too deep"),
     (b"1", {"Content-Type": "application/json; charset=latin-1"}, "s", 415, "Content-Type: charset"),
@@ -236,15 +236,15 @@ BAD = [
     (ONE, {"Content-Type": "text/plain"}, None, 415, "Content-Type: text/plain is none of"),
     (ONE, {"Content-Type": "application/x-www-form-urlencoded"}, None, 415, "Content-Type: "),
     (ONE, {"Content-Type": "application/x-ndjson; charset=utf-16"}, None, 415, "Content-Type: charset"),
-    (b"", JSON, None, 400, "is no JSON"),
+    (b"", JSON, None, 400, "is not JSON"),
     (b"3", JSON, None, 400, "must be an object, is a whole number"),
     (b'{"source":"a"}', JSON, None, 400, "data: is missing"),
     (b'{"data":1}', JSON, None, 400, "source: is missing"),
     (b'{"source":1,"data":1}', JSON, None, 400, "source: must be a text or null, is a whole number"),
-    (b'{"source":"a","data":1,"colour":2}', JSON, None, 400, "colour: is no member of an event"),
-    (b'{"source":"a","data":1,"data_base64":"AA=="}', JSON, None, 400, "data_base64: is no member"),
-    (b'{"source":"a\xff","data":1}', JSON, None, 400, "is no JSON: it is not UTF-8"),
-    (b'{"source":"a","data":"\xff"}', JSON, None, 400, "data: is no JSON"),
+    (b'{"source":"a","data":1,"colour":2}', JSON, None, 400, "colour: is not a member of an event"),
+    (b'{"source":"a","data":1,"data_base64":"AA=="}', JSON, None, 400, "data_base64: is not a member"),
+    (b'{"source":"a\xff","data":1}', JSON, None, 400, "is not JSON: it is not UTF-8"),
+    (b'{"source":"a","data":"\xff"}', JSON, None, 400, "data: is not JSON"),
     (b'{"source":"a","data":1,"id":""}', JSON, None, 400, "id: must not be empty"),
     (b'{"source":"a","data":1,"type":"\\u0007"}', JSON, None, 400, "type: must be printable"),
     (
@@ -257,11 +257,11 @@ BAD = [
     (b'[{"source":"a","data":1},{"source":"","data":1}]', JSON, None, 400, "events[1].source: must have"),
     (b'[{"source":"a","data":1},{"source":3,"data":1}]', JSON, None, 400, "events[1].source: must be a text or null"),
     (b'[{"source":"a","data":1},{"data":1}]', JSON, None, 400, "events[1].source: is missing"),
-    (b'[{"source":"a","data":1,"x":1}]', JSON, None, 400, "events[0].x: is no member"),
+    (b'[{"source":"a","data":1,"x":1}]', JSON, None, 400, "events[0].x: is not a member"),
     (b"[3]", JSON, None, 400, "events[0]: must be an object, is a whole number"),
     (ONE + b"\n" + b'{"source":"#","data":1}', NDJSON, None, 400, "events[1].source: must be"),
-    (ONE + b"\n\n" + b'{"source":"b","data":', NDJSON, None, 400, "events[1]: is no JSON"),
-    (ONE + b"\n" + b'{"source":"b","data":1,"y":1}', NDJSON, None, 400, "events[1].y: is no member"),
+    (ONE + b"\n\n" + b'{"source":"b","data":', NDJSON, None, 400, "events[1]: is not JSON"),
+    (ONE + b"\n" + b'{"source":"b","data":1,"y":1}', NDJSON, None, 400, "events[1].y: is not a member"),
     (ONE + b'\n{"source":"b","data":"' + b"x" * 999 + b'"}', NDJSON, None, 413, "events[1].data: has 1001 bytes"),
     (b"[" + b",".join([ONE] * (MAX_BATCH_EVENTS + 1)) + b"]", JSON, None, 413, "events: a batch has at most"),
     (b"\n" * (MAX_BATCH_EVENTS + 1), NDJSON, None, 413, "events: a batch has at most"),
@@ -270,14 +270,14 @@ BAD = [
     (b"{%b}" % V1, CE, None, 400, "data: is missing"),
     (b'{"specversion":"1.0","data":1}', CE, None, 400, "source: is missing"),
     (b'{%b,"data":1,"data_base64":"AA=="}' % V1, CE, None, 400, "data_base64: and data exclude each other"),
-    (b'{%b,"data_base64":"A*=="}' % V1, CE, None, 400, "data_base64: is no base64"),
-    (b'{%b,"data_base64":"\xc3\xa4"}' % V1, CE, None, 400, "data_base64: is no base64"),
+    (b'{%b,"data_base64":"A*=="}' % V1, CE, None, 400, "data_base64: is not base64"),
+    (b'{%b,"data_base64":"\xc3\xa4"}' % V1, CE, None, 400, "data_base64: is not base64"),
     (
         b'{%b,"data_base64":"%b","datacontenttype":"text/json"}' % (V1, base64.b64encode(b"{")),
         CE,
         None,
         400,
-        "data_base64: is no JSON",
+        "data_base64: is not JSON",
     ),
     (b'[{"specversion":"1.0","source":"s","data":1},{}]', CE_BATCH, None, 400, "events[1].specversion: must be"),
     (b'{"specversion":"1.0","source":"s","data":1}', CE_BATCH, None, 400, "events: must be an array, is an object"),

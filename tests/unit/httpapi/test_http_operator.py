@@ -118,7 +118,7 @@ async def test_refusals_are_told_in_the_words_of_the_table() -> None:
         ("/v1/outbox/waiting?from=1.0", "from: must be a whole number"),
         ("/v1/outbox/waiting?limit=1e3", "limit: must be a whole number"),
         ("/v1/outbox/waiting?limit=1001", "limit: must be 1 to 1000"),
-        ("/v1/outbox/waiting?rule=r", "rule: is no parameter here: known are from, limit, log"),
+        ("/v1/outbox/waiting?rule=r", "rule: is not a parameter here: known are from, limit, log"),
         ("/v1/outbox/find", "id: is missing: a correlation id, the beginning of one, or an event's id"),
     ):
         answer = await Calls()("GET", target)

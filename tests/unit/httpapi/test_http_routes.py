@@ -95,7 +95,7 @@ async def test_a_path_that_holds_no_source_is_400(target: str) -> None:
 @pytest.mark.parametrize(
     ("error", "status", "retry_after"),
     [
-        (MessageError("event", "data", "is no JSON"), 400, None),
+        (MessageError("event", "data", "is not JSON"), 400, None),
         (EventConflict("boiler-1", "e-1"), 409, None),
         (RecordTooLarge(2000, 1000), 413, None),
         (OutboxFull(10, 10), 503, b"5"),
@@ -141,7 +141,7 @@ async def test_triggers_are_listed_as_asked() -> None:
         ("/v1/triggers?limit=1001", "limit: "),
         ("/v1/triggers?limit=%D9%A3", "limit: "),
         ("/v1/triggers?state=done", "state: must be one of buffered, "),
-        ("/v1/triggers?sorce=a", "sorce: is no parameter here: known are limit, rule, "),
+        ("/v1/triggers?sorce=a", "sorce: is not a parameter here: known are limit, rule, "),
         ("/v1/triggers?source=a&source=b", "a parameter comes twice"),
         ("/v1/triggers?source=%FF", "the query cannot be read"),
         ("/v1/triggers?" + "&".join("a=1" for _ in range(9)), "the query cannot be read"),

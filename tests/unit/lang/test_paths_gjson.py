@@ -1,6 +1,6 @@
 """What gjson 1.19 finds, oddities and all, is found here.
 
-Each expectation was also put to gjson itself; only in a text that is no JSON (`bad.@fromstr`) it finds what is none.
+Each expectation was also put to gjson itself; only in a text that is not JSON (`bad.@fromstr`) it finds what is none.
 """
 
 from __future__ import annotations

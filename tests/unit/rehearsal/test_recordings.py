@@ -43,11 +43,11 @@ def test_a_source_is_given_only_to_an_event_that_names_none() -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        (b"{", "no JSON"),
+        (b"{", "not JSON"),
         (b"[1]", "must be an object"),
-        (b'{"source": "s", "data": 1, "temp": 2}', "temp: is no member"),
+        (b'{"source": "s", "data": 1, "temp": 2}', "temp: is not a member"),
         (b'{"source": "s"}', "data: is missing"),
-        (b'{"specversion": "1.0"', "no JSON"),
+        (b'{"specversion": "1.0"', "not JSON"),
         (b'{"source": "s", "data": "\xff"}', ""),
         (b'{"source": "s", "data": ' + b"[" * 100_000, "nested too deep"),
     ],

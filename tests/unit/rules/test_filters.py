@@ -121,7 +121,7 @@ def test_the_events_value_is_made_a_bool_as_argo_events_does_it(value: object, t
 
 @pytest.mark.parametrize("text", ["yes", "tRue", "2", "on"])
 def test_a_bool_to_compare_with_must_be_one_of_gos(text: str) -> None:
-    assert "is no bool" in problem("bool", "", text)
+    assert "is not a bool" in problem("bool", "", text)
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,7 @@ def test_a_rule_set_that_takes_another_over_forgets_what_the_old_rules_did() -> 
         ({"workflow_file": "w.yaml"}, "template", "given: template, workflow_file"),
         ({"template": "In_spect"}, "template", "name of a WorkflowTemplate"),
         ({"template": None, "workflow_file": "w", "cluster_scope": True}, "cluster_scope", "belongs to template"),
-        ({"filters": hot("warm")}, "filters.data[0]", "is no number"),
+        ({"filters": hot("warm")}, "filters.data[0]", "is not a number"),
         ({"window": {}}, "window.time", "is missing"),
         ({"window": {"time": Duration(0)}}, "window.time", "more than 0"),
         ({"window": {"time": Duration(60)}, "ttl": Duration(60)}, "window.time", "less than the rule's ttl"),
@@ -213,7 +213,7 @@ def test_a_rule_set_that_takes_another_over_forgets_what_the_old_rules_did() -> 
         ({"throttle": Duration(0)}, "throttle", "more than 0"),
         ({"rearm": {}}, "rearm", "needs filters"),
         ({"rearm": {"dataLogicalOperator": "or"}}, "rearm", "needs filters"),
-        ({"rearm": hot("cold")}, "rearm.data[0]", "is no number"),
+        ({"rearm": hot("cold")}, "rearm.data[0]", "is not a number"),
         (
             {"rearm": {"context": {"source": "pump-1"}}, "source": "boiler-*"},
             "rearm.context.source",
@@ -231,7 +231,7 @@ def test_what_is_wrong_with_a_rule_is_told_by_its_key(members: dict[str, Any], k
 @pytest.mark.parametrize(
     ("workflow", "key", "reason"),
     [
-        ({"spec": {"a": 1}, "Status": {}}, "workflow.Status", "no member of a Workflow"),
+        ({"spec": {"a": 1}, "Status": {}}, "workflow.Status", "not a member of a Workflow"),
         ({"spec": {"a": 1}, "kind": "CronWorkflow"}, "workflow.kind", "must be Workflow"),
         ({"spec": {}}, "workflow.spec", "what to run"),
         ({"kind": "Workflow"}, "workflow.spec", "what to run"),

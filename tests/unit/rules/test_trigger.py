@@ -141,7 +141,7 @@ def test_data_that_no_parameter_asks_for_is_not_decoded() -> None:
 
 @pytest.mark.parametrize("data", [b'{"other": 1}', b"{"])
 def test_a_trigger_that_cannot_be_rendered_says_why(data: bytes) -> None:
-    with pytest.raises(MessageError, match=r"^(parameter: temp: the event has no body\.temp|event: data: is no JSON)"):
+    with pytest.raises(MessageError, match=r"^(parameter: temp: the event has no body\.temp|event: data: is not JSON)"):
         render(rule(**TEMPLATE), msgspec.structs.replace(EVENT, data=data), OVERHEAT, 1, "r")
 
 

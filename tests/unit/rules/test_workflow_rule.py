@@ -42,7 +42,7 @@ def test_a_rules_arguments_are_values_for_the_workflows_inputs() -> None:
 def test_an_argument_that_the_workflow_does_not_have_is_told_with_those_that_it_has() -> None:
     workflow = one(says(FLOW, inputs=takes("flow")), arguments=gives(site="north"))
     found = dict(problems(workflow, {"flwo": "body.flow"}))
-    assert found["arguments.flwo"] == "is no parameter of the workflow (it has: site, flow): it would go unused"
+    assert found["arguments.flwo"] == "is not a parameter of the workflow (it has: site, flow): it would go unused"
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_what_is_put_behind_a_label_is_judged_with_it() -> None:
 def test_labels_are_looked_at_where_the_event_decides_what_runs() -> None:
     workflow = one(runs()) | {"metadata": {"labels": {"a b": "north"}}}
     ((key, reason),) = problems(workflow, parameters=[put("spec.entrypoint")])
-    assert (key, reason) == ("workflow.metadata.labels", "has 'a b', which is no valid key")
+    assert (key, reason) == ("workflow.metadata.labels", "has 'a b', which is not a valid key")
 
 
 def test_annotations_that_are_too_large_together_are_found() -> None:
@@ -225,7 +225,7 @@ def test_a_workflow_in_a_file_is_checked_and_named_with_its_file(tmp_path: Path)
     path.write_text(f'{RULE}workflow_file = "leak.json"\narguments = {{ p = "body.p" }}\n')
     (tmp_path / "leak.json").write_bytes(msgspec.json.encode(one(says(FLOW))))
     assert told(path) == {
-        "rule[0].arguments.p": "is no parameter of the workflow (it has: none): it would go unused",
+        "rule[0].arguments.p": "is not a parameter of the workflow (it has: none): it would go unused",
         "rule[0].workflow_file": "leak.json: spec.templates[0].container.args[0]: uses {{inputs.parameters.flow}}, "
         "which is no input of this template: declare it in its inputs",
     }

@@ -139,7 +139,7 @@ def test_an_amount_that_kubernetes_cannot_read_is_told_with_examples(amount: obj
 def test_a_member_that_no_step_has_is_told_as_argo_refuses_it() -> None:
     ((path, reason),) = workflow_check(steps(step(argumnets={})))
     assert path == f"{T}.steps[0][0].argumnets"
-    assert reason.startswith("is no member of a step (known: name, ")
+    assert reason.startswith("is not a member of a step (known: name, ")
 
 
 def test_a_member_that_no_task_has_is_dropped_by_argo_and_by_nobody_minded() -> None:
