@@ -1,3 +1,3 @@
-"""Languages that other projects defined: gjson, sjson, govaluate, RE2. None of them knows of events and rules."""
+"""Languages of other projects: gjson, sjson, govaluate, RE2. None of them knows about events or rules."""
 
 from __future__ import annotations

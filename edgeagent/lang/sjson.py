@@ -1,9 +1,9 @@
-r"""Where a parameter is put in a document: the paths of sjson that Sensors use as `dest`.
+r"""Sets a value in a document, at the paths of sjson that Sensors use as `dest`.
 
 `spec.arguments.parameters.0.value`, `metadata.labels.example\.com/line` (a dot in a name). A number is an index, or a
-name in an object; `-1` appends to an array; `:7` is a name even where an array would be made. What is missing on the
-way is created. `#(name=="temp")` (the first element that fits) and `*` and `?` in names find what is there and create
-nothing. What sjson ignores without a word (`|`, `@this`) is refused, and so is what would set many places (`#`).
+name in an object; `-1` appends to an array; `:7` is a name even where an array would be made. Missing containers are
+created. `#(name=="temp")` (the first element that matches) and `*` and `?` in names find existing places and create
+nothing. What sjson ignores silently (`|`, `@this`) is refused, and so is what would set many places (`#`).
 The meaning is that of https://github.com/tidwall/sjson, version 1.2.5.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from edgeagent.lang.gjson.path import MISSING, Path, compile_path, lookup
 
-MAX_INDEX: Final = 999  # an array is filled up to the index: a slip of the pen must not make a huge document
+MAX_INDEX: Final = 999  # an array is filled up to the index: a typing error must not make a huge document
 _MAX_PARTS: Final = 64
 _REFUSED: Final = {
     "|": "sets nothing in Argo Events",
@@ -28,23 +28,23 @@ _REFUSED: Final = {
     "!": "is not supported",
 }
 _WILD: Final = frozenset("*?")
-# The member that a query compares. Any other form of query counts as one that needs the whole element.
+# The member that a query compares. Any other form of query counts as needing the whole element.
 _SUBJECT = re.compile(r"#\(([A-Za-z0-9_-]+)[.A-Za-z0-9_-]*\s*[=!<>%]")
 
 
 class NotSettable(ValueError):
-    """There is no such place in this document; the text says why."""
+    """The document has no such place; the text says why."""
 
 
 class NotKnown(Exception):
-    """The document has a `Hole` where the place depends on what will be in it."""
+    """The document has a `Hole` on which the place depends."""
 
 
 class Hole:
-    """Stands in a document for a value that only an event brings.
+    """Stands in a document for a value that comes with an event.
 
-    `parts`: fixed texts, and the numbers of values, in order. `is_text`: the place gets a text made of these; else it
-    gets the one value as it is, of any kind.
+    `parts`: fixed texts, and the numbers of values, in order. `is_text`: the place gets a text made of these; otherwise
+    it gets the one value unchanged, of any kind.
     """
 
     __slots__ = ("is_text", "parts")
@@ -64,12 +64,12 @@ class DestStep(NamedTuple):
 
     @property
     def makes_array(self) -> bool:
-        """Whether an array is made for this step where nothing is."""
+        """Whether an array is created for this step where nothing exists."""
         return not self.forced and (self.number is not None or self.name == "-1")
 
     @property
     def is_query(self) -> bool:
-        """Whether it picks an element of an array."""
+        """Whether it selects an element of an array."""
         return self.finder is not None and self.name.startswith("#(")
 
 
@@ -85,7 +85,7 @@ def compile_dest(text: str) -> Dest:
     """Compile a path.
 
     Raises:
-        ValueError: it is empty, has an empty part, or uses what would set nothing or many places; the text says which.
+        ValueError: the path is empty, has an empty part, or would set nothing or many places; the text says which.
     """
     steps = tuple(_step(part) for part in _parts(text))
     if len(steps) > _MAX_PARTS:
@@ -100,11 +100,11 @@ def compile_dest(text: str) -> Dest:
 
 
 def assign(document: dict[str, Any], dest: Dest, value: Any) -> None:
-    """Put a value in its place, which is created if need be. The document is changed.
+    """Set a value at its place, which is created if necessary. This changes the document.
 
     Raises:
-        NotSettable: a query or wildcard finds nothing, or a name is wanted in an array.
-        NotKnown: a hole is in the way.
+        NotSettable: a query or wildcard finds nothing, or a name is used in an array.
+        NotKnown: the place depends on a hole.
     """
     if dest.finds:
         place = next(_places(document, dest.steps), None)
@@ -132,17 +132,17 @@ def assign(document: dict[str, Any], dest: Dest, value: Any) -> None:
 
 
 def current(document: dict[str, Any], dest: Dest) -> Any:
-    """The value that is there, or `MISSING`.
+    """The value at the place, or `MISSING`.
 
     Raises:
-        NotKnown: a hole is in the way.
+        NotKnown: the place depends on a hole.
     """
     place = next(_places(document, dest.steps), None)
     return MISSING if place is None else place[0][place[1]]
 
 
 def has_hole(value: Any) -> bool:
-    """Whether a hole is in a value, at any depth."""
+    """Whether a value contains a hole, at any depth."""
     waiting = [value]
     while waiting:
         value = waiting.pop()
@@ -156,7 +156,7 @@ def has_hole(value: Any) -> bool:
 
 
 def _parts(text: str) -> Iterator[str]:
-    """The parts between dots, escapes still in them; a query is one part."""
+    """The parts between dots, with their escapes; a query is one part."""
     start = position = 0
     while position < len(text):
         if text[position] == ".":
@@ -175,7 +175,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _query_end(text: str, start: int) -> int:
-    """The place of the parenthesis that closes a query."""
+    """The position of the parenthesis that closes a query."""
     depth, quoted, position = 0, False, start
     while position < len(text):
         sign = text[position]
@@ -213,7 +213,7 @@ def _step(part: str) -> DestStep:
 
 
 def _key_in(node: Any, step: DestStep) -> Any:
-    """Key or index of what a step that is no finder means in a container; None when it is not there."""
+    """The key or index that a step without finder means in a container; None if it does not exist."""
     if isinstance(node, dict):
         return step.name if step.name in node else None
     if isinstance(node, list) and step.number is not None and step.number < len(node):
@@ -232,14 +232,14 @@ def _add(container: Any, step: DestStep, value: Any) -> None:
 
 
 def _built(steps: tuple[DestStep, ...], value: Any) -> Any:
-    """The value inside of all that has to be made for it."""
+    """The value inside all containers that must be created for it."""
     for step in reversed(steps):
         value = [*[None] * (step.number or 0), value] if step.makes_array else {step.name: value}
     return value
 
 
 def _places(node: Any, steps: tuple[DestStep, ...]) -> Iterator[tuple[Any, Any]]:
-    """Container and key of everything that is at these steps, in order; wildcards try each member."""
+    """Container and key of every place that these steps find, in order; wildcards try each member."""
     if isinstance(node, Hole) and not node.is_text:
         raise NotKnown
     step, rest = steps[0], steps[1:]

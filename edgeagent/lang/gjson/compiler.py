@@ -1,13 +1,13 @@
-"""gjson paths, compiled to functions of decoded JSON.
+"""Compiles gjson paths to functions of decoded JSON.
 
 The syntax: https://github.com/tidwall/gjson/blob/master/SYNTAX.md
 
-A path is a chain of parts joined by dots, perhaps followed by a pipe. Behind a pipe, a modifier, a literal or a
-multipath a new path begins, on the result of the former. Behind `#` and `#(…)` the rest up to the pipe is a path of
-its own for each element. What gjson would read in a way that nobody expects is refused, with the reason.
+A path is a chain of parts joined by dots, perhaps followed by a pipe. After a pipe, a modifier, a literal or a
+multipath a new path begins, on the result of the previous one. After `#` and `#(…)` the rest up to the pipe is a path
+of its own for each element. What gjson would read in an unexpected way is refused, with the reason.
 
-The functions recurse with the path's parts, which are limited, never with the data. Each part looks at each value at
-most once, so the time is linear in the data.
+The functions recurse with the path's parts, which are limited, never with the data. Each part visits each value at most
+once, so the time is linear in the data.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MAX_PARTS = 64
 
 
 class _Chain(NamedTuple):
-    """Parts joined by dots. `step`: gives a value, `MISSING` or an `End`; `then`: what is behind the pipe."""
+    """Parts joined by dots. `step`: gives a value, `MISSING` or an `End`; `then`: what comes after the pipe."""
 
     step: Find
     then: Find | None
@@ -48,7 +48,7 @@ def compile_find(text: str) -> Find:
     """A function that finds a path's value in decoded JSON, or `MISSING`.
 
     Raises:
-        ValueError: the path is no gjson path, or uses what is not supported; says which.
+        ValueError: the path is invalid, or uses something unsupported; the text says what.
     """
     if len(text) > _MAX_CHARS:
         raise ValueError(f"has {len(text)} characters, at most {_MAX_CHARS} are taken")
@@ -62,7 +62,7 @@ class _Compiler:
         self._parts = 0
 
     def find(self, text: str) -> Find:
-        """A path from its beginning: only there `!` is special, and `@` and brackets need no dot before them."""
+        """Compile a path from its beginning, where `!` is special and `@` and brackets need no dot before them."""
         if text.startswith("!"):
             return self._literal(text)
         if text.startswith(("[", "{")):
@@ -118,7 +118,7 @@ class _Compiler:
         return _Chain((all_matches if query.wants_all else first_match)(fits, each, in_object), then)
 
     def _behind(self, text: str, what: str) -> tuple[Find | None, Find | None]:
-        """What is found in each element, and what in the whole."""
+        """The path for each element, and the one for the whole."""
         if not text:
             return None, None
         if text[0] == "|":
@@ -129,7 +129,7 @@ class _Compiler:
         return self.find(left), None if right is None else self.find(right)
 
     def _followed(self, make: Find, text: str) -> Find:
-        """`make`, and on its result the path that follows; here a dot is a pipe."""
+        """`make`, and then the path that follows, on its result; here a dot acts as a pipe."""
         if not text:
             return make
         if text[0] not in ".|":
@@ -141,7 +141,7 @@ class _Compiler:
         self._count()
         end = _end_of_literal(text)
         literal = text[1:end]
-        return self._followed(lambda _: msgspec.json.decode(literal), text[end:])  # a new one, for it may be changed
+        return self._followed(lambda _: msgspec.json.decode(literal), text[end:])  # a new value, for it may be changed
 
     def _modifier(self, name: str, text: str) -> Find:
         self._count()
@@ -173,13 +173,13 @@ def _object_of(chosen: list[tuple[str, Find]]) -> Find:
 
 
 def _end_of_literal(text: str) -> int:
-    """The place behind the JSON that follows `!`: `!"text"`, `!5`, `!true`, `!{…}`."""
+    """The end of the JSON that follows `!`: `!"text"`, `!5`, `!true`, `!{…}`."""
     if text.startswith(("![", "!{")):
         end = closing(text, 1)
     elif (word := text[1:].replace("|", ".").partition(".")[0]) in {"true", "false", "null"}:
         end = 1 + len(word)
     else:
-        end = len(text)  # gjson takes all that follows a text or a number as part of it
+        end = len(text)  # gjson takes everything after a text or a number as part of it
     literal = text[1:end]
     try:
         value = msgspec.json.decode(literal)

@@ -1,6 +1,6 @@
 """The modifiers of gjson (`@keys`, `@reverse`, …) on decoded JSON.
 
-Each takes what the path before it found, which may be nothing: `@keys` of nothing is `[]` in gjson, and here.
+Each gets what the path before it found, which may be nothing: `@keys` of nothing is `[]`, as in gjson.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _REFUSED = {
 
 
 def compile_modifier(name: str, argument: str | None) -> Modifier:
-    """The modifier of this name (without `@`), which must be one of `MODIFIER_NAMES`; `argument` as it is written.
+    """The modifier of this name (without `@`), one of `MODIFIER_NAMES`; `argument` is the text as written.
 
     Raises:
         ValueError: it is not supported, or not with this argument.
@@ -72,7 +72,7 @@ def _flatten(value: Any) -> Any:
 
 
 def _flatten_deep(value: Any) -> Any:
-    """Arrays in arrays, however deep; without recursion, for the depth is the sender's."""
+    """Arrays in arrays, to any depth; without recursion, because the sender chooses the depth."""
     if not isinstance(value, list):
         return value
     flat: list[Any] = []
@@ -124,7 +124,7 @@ def _tostr(value: Any) -> Any:
 
 
 def _fromstr(value: Any) -> Any:
-    """A text that is JSON, decoded. Other values stay; null and a text that is not JSON are nothing."""
+    """A text that is JSON, decoded. Other values are unchanged; null and a text that is not JSON give nothing."""
     if value is None:
         return MISSING
     if not isinstance(value, str):
@@ -136,7 +136,7 @@ def _fromstr(value: Any) -> Any:
 
 
 def _group(value: Any) -> Any:
-    """An object of arrays as an array of objects."""
+    """Turn an object of arrays into an array of objects."""
     if not isinstance(value, dict):
         return MISSING
     groups: list[dict[str, Any]] = []
@@ -151,8 +151,8 @@ def _group(value: Any) -> Any:
 
 _MODIFIERS: dict[str, Modifier] = {
     "this": _this,
-    "valid": _this,  # what was decoded is valid
-    "ugly": _this,  # texts are compact in any case
+    "valid": _this,  # decoded data is always valid
+    "ugly": _this,  # texts are always compact
     "reverse": _reverse,
     "flatten": _flatten,
     "join": _join,
@@ -164,5 +164,5 @@ _MODIFIERS: dict[str, Modifier] = {
 }
 _OPTIONS = {"flatten": "deep", "join": "preserve"}
 
-# All that gjson knows; any other `@name` is the name of a member, there and here.
+# All modifiers that gjson knows; any other `@name` is the name of a member, there and here.
 MODIFIER_NAMES = frozenset({*_MODIFIERS, *_REFUSED})

@@ -1,7 +1,7 @@
 r"""Paths in gjson's syntax (docs/paths.md), compiled.
 
-`body.temp`, `body.readings.0.value`, `body.a\.b` (a dot in a name), `body.readings.#(value>5)#.name`. Paths of names
-and indexes only, which nearly all are, are followed here; all others are compiled by `gjson.compiler`.
+`body.temp`, `body.readings.0.value`, `body.a\.b` (a dot in a name), `body.readings.#(value>5)#.name`. Paths of only
+names and indexes, as nearly all are, are followed here; `gjson.compiler` compiles all others.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ __all__ = [
     "MISSING", "Path", "compile_path", "lookup", "reader_of", "text_of",
 ]  # fmt: skip
 
-# Names without a sign that is special anywhere, or with every such sign escaped.
+# Names without a character that is special anywhere, or with every such character escaped.
 _PLAIN: Final = re.compile(r"(?:[^\\.|*?#@!\[\]{}]|\\[^0-9])++(?:\.(?:[^\\.|*?#@!\[\]{}]|\\[^0-9])++)*+", re.DOTALL)
 _DOT: Final = re.compile(r"((?:[^\\.]|\\.)+)", re.DOTALL)
 _ESCAPE: Final = re.compile(r"\\(.)", re.DOTALL)
 
 
 class Path:
-    """A path, compiled by `compile_path`. `text`: as it was written, for messages."""
+    """A path, compiled by `compile_path`. `text`: as written, for messages."""
 
     __slots__ = ("find", "names", "text")
 
     def __init__(self, text: str, names: tuple[str, ...], find: Find | None) -> None:
         self.text = text
         self.names = names
-        self.find = find  # None: the path is its names alone
+        self.find = find  # None: the path consists of its names
 
     def __repr__(self) -> str:
         return f"Path({self.text!r})"
@@ -43,7 +43,7 @@ def compile_path(text: str) -> Path:
     """Compile a path.
 
     Raises:
-        ValueError: it is empty, has an empty part, or uses syntax that is not supported; the text says which.
+        ValueError: the path is empty, has an empty part, or uses unsupported syntax; the text says which.
     """
     try:
         find = compile_find(text)
@@ -57,7 +57,7 @@ def compile_path(text: str) -> Path:
 def lookup(path: Path, envelope: Any) -> Any:
     """The value at a path, or `MISSING`. `envelope` is decoded JSON: dict, list, str, int, float, bool, None.
 
-    Takes time linear in the data, and never recurses with it.
+    It takes time linear in the data, and never recurses with it.
     """
     value = envelope
     for name in path.names:
@@ -71,7 +71,7 @@ def lookup(path: Path, envelope: Any) -> Any:
 
 
 def reader_of(path: Path) -> Callable[[dict[str, Any]], Any]:
-    """`lookup` of one path, for who asks often: a member of the data, which most paths are, is found in two steps."""
+    """`lookup` for one path that is used often: a member of the data, as in most paths, is found in two steps."""
     if path.find is not None:
         return path.find
     if len(path.names) != 2:  # noqa: PLR2004  the data, and a name in it

@@ -1,8 +1,8 @@
-"""Queries in paths: `#(path operator value)`, read and compiled as gjson reads them.
+"""Queries in paths, `#(path operator value)`, parsed and compiled as by gjson.
 
-What a comparison says depends on the element's type: texts are compared with the value's text, numbers with the
-number that the value's text is (0 when it is none), booleans with the words `true` and `false`. Null, objects and
-arrays fit no comparison, not even `!=`; a query without an operator asks only whether the path has a value.
+The result of a comparison depends on the element's type: texts are compared with the value's text, numbers with the
+number that the value's text is (0 if it is none), booleans with the words `true` and `false`. Null, objects and arrays
+match no comparison, not even `!=`; a query without an operator tests only whether the path has a value.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# The longer ones first, for `<` is the start of `<=`.
+# The longer ones come first, because `<` is the start of `<=`.
 _OPERATORS = ("==", "!=", "<=", ">=", "!%", "=", "<", ">", "%")
 _OPERATOR_SIGNS = frozenset("!=<>%")
 _NOT_IN_BARE_VALUES = frozenset('"\\()[]{}!=<>%')
-_BLANKS = "".join(map(chr, range(33)))  # what gjson trims
+_BLANKS = "".join(map(chr, range(33)))  # the characters that gjson trims
 
 
 class Query(NamedTuple):
-    """A query as it is written. `end`: the place behind its `)` or `)#`; `wants_all`: it was `)#`."""
+    """A query as written. `end`: the position after its `)` or `)#`; `wants_all`: whether it was `)#`."""
 
     path: str
     test: Test
@@ -43,10 +43,10 @@ class Query(NamedTuple):
 
 
 def parse_query(text: str) -> Query:
-    """Read the query that `text` begins with, `#(` being its first signs.
+    """Parse the query at the start of `text`, which begins with `#(`.
 
     Raises:
-        ValueError: it is not closed, or has no value that is certain to be read alike everywhere.
+        ValueError: it is not closed, or its value might not be read alike everywhere.
     """
     comparison, close = _scan(text)
     end = close + 1
@@ -62,7 +62,7 @@ def parse_query(text: str) -> Query:
 
 
 def _scan(text: str) -> tuple[int, int]:
-    """Where the operator begins (0: there is none), and where the closing bracket is."""
+    """The position of the operator (0: there is none), and that of the closing bracket."""
     comparison, depth, place = 0, 1, 2
     while place < len(text):
         sign = text[place]
@@ -83,7 +83,7 @@ def _scan(text: str) -> tuple[int, int]:
 
 
 def end_of_text(text: str, place: int) -> int:
-    """The place behind the quoted text that begins at `place`.
+    """The position after the quoted text that begins at `place`.
 
     Raises:
         ValueError: it has no end.
@@ -111,7 +111,7 @@ def _comparison(text: str) -> Test:
 
 
 def _wanted(written: str) -> str:
-    """The value to compare with, as text: gjson does not tell `"5"` from `5`."""
+    """The value to compare with, as text: gjson does not distinguish `"5"` from `5`."""
     wanted = written
     if written.startswith('"'):
         try:
@@ -136,7 +136,7 @@ def _like(pattern: Wildcard, *, fits: bool) -> Test:
 def _compared(sign: str, wanted: str) -> Test:
     compare = _COMPARE[sign]
     number = _number(wanted)
-    # As gjson has it: `true <= true` and `false >= false` are not so.
+    # As in gjson: `true <= true` and `false >= false` are false.
     of_true = {"=": wanted == "true", "!=": wanted != "true", ">": wanted == "false", ">=": True}.get(sign, False)
     of_false = {"=": wanted == "false", "!=": wanted != "false", "<": wanted == "true", "<=": True}.get(sign, False)
 
@@ -151,7 +151,7 @@ def _compared(sign: str, wanted: str) -> Test:
 
 
 def _number(text: str) -> float:
-    """The number that a text is; 0 when it is none, as in gjson."""
+    """The number that a text is; 0 if it is none, as in gjson."""
     if text != text.strip() or not text.isascii():
         return 0.0
     try:

@@ -1,6 +1,6 @@
 """The parts of a chain as functions: what a name, a pattern or a `#` finds in a value.
 
-A step gives the value, `MISSING` (found the place, and nothing there) or an `End`.
+A step gives the value, `MISSING` (the position exists, and nothing is there) or an `End`.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from edgeagent.lang.gjson.wildcard import Wildcard
 
 Find = Callable[[Any], Any]
 
-_NO_INDEX = 1 << 63  # of a name: beyond every array
+_NO_INDEX = 1 << 63  # for a name: beyond every array
 
 
 class End(Enum):
     """How a chain ended that found nothing."""
 
-    NOWHERE = 0  # before its last part: what follows the pipe is not asked
-    REACHED = 1  # at its last part: what follows the pipe is asked about nothing, and `@keys` of nothing is []
-    NONE_FIT = 2  # at `#(…)#.name|…` without a match: [], and gjson forgets the pipe
+    NOWHERE = 0  # before its last part: the path after the pipe is not evaluated
+    REACHED = 1  # at its last part: the path after the pipe is evaluated on nothing, and `@keys` of nothing is []
+    NONE_FIT = 2  # at `#(…)#.name|…` without a match: [], and gjson ignores the pipe
 
 
 def member(part: Part, following: Find | None) -> Find:
@@ -51,7 +51,7 @@ def member(part: Part, following: Find | None) -> Find:
 
 
 def wild(part: Part, following: Find | None) -> Find:
-    """The first member whose name fits a pattern and in which the rest of the path finds something."""
+    """The first member whose name matches a pattern and in which the rest of the path finds something."""
     fits = Wildcard(part.name).matches
     in_array = _in_array(part) if following is None else End.NOWHERE
     in_object = End.REACHED if following is None else End.NOWHERE
@@ -73,21 +73,21 @@ def wild(part: Part, following: Find | None) -> Find:
 
 
 def _in_array(part: Part) -> End:
-    """The end in an array without such an element; gjson knows no escapes there, so an escaped dot is one more part."""
+    """The end in an array without such an element; gjson has no escapes there, so an escaped dot is one more part."""
     return End.NOWHERE if "\\." in part.raw or "\\|" in part.raw else End.REACHED
 
 
 def count(value: Any) -> Any:
-    """How many elements an array has; in an object, `#` is a name as any other."""
+    """The number of elements of an array; in an object, `#` is an ordinary name."""
     if isinstance(value, list):
         return len(value)
     return value.get("#", End.REACHED) if isinstance(value, dict) else End.NOWHERE
 
 
 def collect(each: Find, *, anew: bool) -> Find:
-    """What `each` finds in the elements of an array, without those where it finds nothing.
+    """What `each` finds in the elements of an array; elements in which it finds nothing are left out.
 
-    In an object, `#` is a name as any other. `anew`: `each` begins anew, so it is asked even about nothing.
+    In an object, `#` is an ordinary name. `anew`: `each` is a new path, so it is evaluated even on nothing.
     """
 
     def step(value: Any) -> Any:
@@ -101,7 +101,7 @@ def collect(each: Find, *, anew: bool) -> Find:
 
 
 def fitting(path: Find | None, test: Test) -> Test:
-    """Whether an element fits a query. `path` None: the element itself is tested, if it is not an object or array."""
+    """Whether an element matches a query. `path` None: tests the element itself, unless it is an object or array."""
 
     def fits(item: Any) -> bool:
         if isinstance(item, (dict, list)):
@@ -115,9 +115,9 @@ def fitting(path: Find | None, test: Test) -> Test:
 
 
 def nameless(each: Find | None, *, reached: bool, anew: bool) -> Find:
-    """A query in an object: gjson takes it as a name, which no object has.
+    """A query in an object: gjson takes it for a name, which no object has.
 
-    `reached`: it can be taken as one name; `anew`: `each` begins anew, so it is asked even about nothing.
+    `reached`: it can be taken for one name; `anew`: `each` is a new path, so it is evaluated even on nothing.
     """
     if reached and each is not None and anew:
         return lambda _: each(MISSING)
@@ -126,7 +126,7 @@ def nameless(each: Find | None, *, reached: bool, anew: bool) -> Find:
 
 
 def first_match(fits: Test, each: Find | None, in_object: Find) -> Find:
-    """The first element that fits, or what `each` finds in it."""
+    """The first element that matches, or what `each` finds in it."""
 
     def step(value: Any) -> Any:
         if not isinstance(value, list):
@@ -140,7 +140,7 @@ def first_match(fits: Test, each: Find | None, in_object: Find) -> Find:
 
 
 def all_matches(fits: Test, each: Find | None, in_object: Find) -> Find:
-    """All elements that fit, or what `each` finds in them."""
+    """All elements that match, or what `each` finds in them."""
 
     def step(value: Any) -> Any:
         if not isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How a gjson path falls into parts: names, brackets, the members of multipaths. Texts in, texts out."""
+"""Splits a gjson path into parts: names, brackets, the members of multipaths. Texts in, texts out."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOT_SIMPLE = frozenset("[]{}()#|!")
 
 
 class Part(NamedTuple):
-    """A name in a path as it is written, the separator behind it ("" at the end), and what follows that."""
+    """A name in a path as written, the separator after it ("" at the end), and the rest."""
 
     raw: str
     separator: str
@@ -27,7 +27,7 @@ class Part(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name that is meant."""
+        """The name without escapes."""
         return _ESCAPE.sub(r"\1", self.raw)
 
     @property
@@ -37,10 +37,10 @@ class Part(NamedTuple):
 
 
 def first_part(text: str) -> Part:
-    """The name that `text` begins with.
+    """The name at the start of `text`.
 
     Raises:
-        ValueError: there is none, or it has signs that must be escaped.
+        ValueError: there is none, or it has characters that must be escaped.
     """
     found = _PART.match(text)
     if found is None or (found.end() < len(text) and not found[2]):
@@ -59,18 +59,18 @@ def first_part(text: str) -> Part:
 
 
 def modifier_name(text: str) -> str | None:
-    """The modifier that `text` begins with, None when it begins with none; any other `@name` is a member's name."""
+    """The modifier at the start of `text`, None if there is none; any other `@name` is a member's name."""
     found = _MODIFIER.match(text)
     return found[1] if found and found[1] in MODIFIER_NAMES else None
 
 
 def begins_anew(text: str) -> bool:
-    """Whether what follows a dot is a path of its own: a multipath or a modifier."""
+    """Whether the text after a dot is a path of its own: a multipath or a modifier."""
     return text[:1] in {"[", "{"} or modifier_name(text) is not None
 
 
 def closing(text: str, start: int) -> int:
-    """The place behind the bracket that closes the one at `start`.
+    """The position after the bracket that closes the one at `start`.
 
     Raises:
         ValueError: there is none.
@@ -93,10 +93,10 @@ def closing(text: str, start: int) -> int:
 
 
 def split_pipe(text: str) -> tuple[str, str | None]:
-    """What follows `#.`: the path for each element, and the one for the whole behind the pipe, None without a pipe.
+    """Split what follows `#.`: the path for each element, and the one for the whole after the pipe, None without one.
 
     Raises:
-        ValueError: there is a pipe where gjson would split although nobody means it.
+        ValueError: there is a pipe at which gjson would split unexpectedly.
     """
     if text.startswith("{"):
         end = closing(text, 0)
@@ -120,12 +120,12 @@ def split_pipe(text: str) -> tuple[str, str | None]:
 
 
 def selectors(text: str) -> list[tuple[str, str]]:
-    """The members of a multipath, brackets and all: the name of each (in an array, none), and its path.
+    """The members of a multipath with brackets: the name of each (empty in an array), and its path.
 
-    An entry without a path, as in `[a,,b]`, is none.
+    An entry without a path, as in `[a,,b]`, is left out.
 
     Raises:
-        ValueError: a member has no path, or would be read differently by gjson.
+        ValueError: a member has no path, or gjson would read it differently.
     """
     named = text[0] == "{"
     chosen = [_selector(name, path, named=named) for name, path in _members(text) if path]
@@ -135,7 +135,7 @@ def selectors(text: str) -> list[tuple[str, str]]:
 
 
 def _members(text: str) -> Iterator[tuple[str | None, str]]:
-    """Name, None without one, and path: split at the commas, and each at its first colon outside a modifier."""
+    """Each name, None without one, and path: split at the commas, and each at its first colon outside a modifier."""
     start, place, last = 1, 1, len(text) - 1
     name: str | None = None
     in_modifier = False
@@ -178,6 +178,6 @@ def _selector(name: str | None, path: str, *, named: bool) -> tuple[str, str]:
 
 
 def _name_of_last(path: str) -> str:
-    """The name that a member of `{ }` has without its own: the last part as it is written, `_` for anything else."""
+    """The default name of a member of `{ }`: the last part as written, `_` for anything else."""
     last = re.split(r"(?<!\\)[.|]", path)[-1]
     return "_" if any(sign < " " or sign in _NOT_SIMPLE for sign in last) else last

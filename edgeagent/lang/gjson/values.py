@@ -1,4 +1,4 @@
-"""What paths find: decoded JSON, or nothing; and the text of a value as gjson gives it."""
+"""What paths find, decoded JSON or nothing, and the text of a value as gjson gives it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MISSING: Final = _Missing()
 
 
 def text_of(value: Any, null: str = "null") -> str:
-    """A value's text: strings as they are, numbers in plain decimal, objects and arrays as JSON, null as `null`.
+    """A value's text: strings unchanged, numbers in plain decimal, objects and arrays as JSON, null as `null`.
 
     Raises:
         MessageError: the value is nested too deep to be written.
@@ -56,7 +56,7 @@ def json_of(value: Any) -> str:
 
 
 def number_of(value: float) -> float:
-    """A number as the double that gjson compares; an integer beyond all doubles is infinite."""
+    """A number as the double that gjson compares; an integer too large for a double is infinite."""
     try:
         return float(value)
     except OverflowError:

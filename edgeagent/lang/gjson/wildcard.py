@@ -1,4 +1,4 @@
-"""Patterns with `*` (any characters, none too) and `?` (one character), for names and for the operator `%`."""
+"""Patterns with `*` (any characters, or none) and `?` (one character), for names and for the operator `%`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 
 
 class Wildcard:
-    r"""A pattern that a whole text must fit. A backslash makes the sign behind it an ordinary one.
+    r"""A pattern that a whole text must match. A backslash makes the next character an ordinary one.
 
-    Between two stars stands a piece of fixed length, and the leftmost place of a piece is always the right one: so
-    the time is linear in the text, whatever the text is.
+    Between two stars is a piece of fixed length, and its leftmost match is always right, so the time is linear in the
+    text, whatever the text is.
     """
 
     __slots__ = ("_first", "_last", "_last_chars", "_middle")
@@ -28,7 +28,7 @@ class Wildcard:
         self._last_chars = lengths[-1]
 
     def matches(self, text: str) -> bool:
-        """Whether the whole text fits."""
+        """Whether the whole text matches."""
         found = self._first.match(text)
         if found is None or self._last is None:
             return found is not None
@@ -45,7 +45,7 @@ class Wildcard:
 
 
 def _pieces(pattern: str) -> tuple[list[str], list[int]]:
-    """What stands before, between and after the stars, as regular expressions, and how many characters each takes."""
+    """The pieces before, between and after the stars as regular expressions, and the length of each."""
     pieces, lengths = [""], [0]
     signs = iter(pattern)
     for sign in signs:

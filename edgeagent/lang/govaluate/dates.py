@@ -1,6 +1,6 @@
-"""Which texts in an expression are dates: they stand for a number there, the instant in Unix seconds.
+"""Recognises the texts in an expression that are dates: they stand for a number there, the instant in Unix seconds.
 
-The formats and their looseness are govaluate's (`tryParseTime` in its parsing.go, over Go's `time.Parse`): an hour may
+The formats and their tolerance are govaluate's (`tryParseTime` in its parsing.go, over Go's `time.Parse`): an hour may
 have one digit, seconds may have a fraction, several blanks count as one. A date without an offset is taken as UTC, the
 local time of a Sensor's container.
 Source: https://github.com/Knetic/govaluate, revision 9aa49832a739, the one that Argo Events is built with.
@@ -20,7 +20,7 @@ _DATE = re.compile(
     r"(?P<year>[0-9]{4})-(?P<month>[0-9]{2})-(?P<day>[0-9]{2})"
     rf"(?:(?P<separator>T| +){_CLOCK}(?P<offset>Z|[+-][0-9]{{2}}:?[0-9]{{2}})?)?"
 )
-# What govaluate also reads as a date, and nobody means as one: `9:00AM` (in the year 0), and Go's ANSIC, UnixDate and
+# What govaluate also reads as a date, though unintended: `9:00AM` (in the year 0), and Go's ANSIC, UnixDate and
 # RubyDate, whose time zone names mean different things on different machines.
 _KITCHEN = re.compile(r"(0?[0-9]|1[0-2]):[0-5][0-9][AP]M")
 _WEEKDAY_FIRST = re.compile(
@@ -31,10 +31,10 @@ _WEEKDAY_FIRST = re.compile(
 
 
 def date_literal(text: str) -> float | None:
-    """The Unix seconds that a text in an expression stands for; None when it is plain text.
+    """The Unix seconds that a text in an expression stands for; None if it is plain text.
 
     Raises:
-        ValueError: govaluate reads it as a date, but in a form whose instant is not certain.
+        ValueError: govaluate reads it as a date, but in a form whose instant is uncertain.
     """
     if _KITCHEN.fullmatch(text) or _WEEKDAY_FIRST.fullmatch(text):
         raise ValueError(
@@ -54,7 +54,7 @@ def date_literal(text: str) -> float | None:
 
 
 def _is_a_format(parts: dict[str, str | None]) -> bool:
-    """Whether these parts, each well formed, are together one of the formats."""
+    """Whether these parts, each valid, make up one of the formats."""
     offset, minute, second = parts["offset"], parts["minute"], parts["second"]
     if parts["separator"] is None:
         return True
@@ -66,7 +66,7 @@ def _is_a_format(parts: dict[str, str | None]) -> bool:
 
 
 def _days(year: int, month: int, day: int) -> int | None:
-    """Days since 1970, None when there is no such day. The year 0 exists here, unlike in `datetime`."""
+    """Days since 1970, None if there is no such day. The year 0 exists here, unlike in `datetime`."""
     try:
         in_cycle = date(year % 400 + 400, month, day).toordinal()
     except ValueError:

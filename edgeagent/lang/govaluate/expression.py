@@ -17,8 +17,8 @@ Operators, each line of one precedence, the loosest first; all group from the le
     -  !  ~                      (before a value, a name or a parenthesis; one only)
 
 `a ? b` is b, or null when a is false; `a : b` and `a ?? b` are a, or b when a is null: so `a ? null : b` is b, and
-`a ? b : c ? d : e` means `(a ? b : c) ? d : e`. What govaluate refuses is refused. Refused besides, with the reason:
-functions and members (`a.b`), empty parentheses, a list without parentheses, anything behind a complete expression, a
+`a ? b : c ? d : e` means `(a ? b : c) ? d : e`. What govaluate refuses is refused. Also refused, with the reason, are
+functions and members (`a.b`), empty parentheses, a list without parentheses, anything after a complete expression, a
 pattern that comes from data, and what `tokens` and `dates` name.
 
 Sources: https://github.com/Knetic/govaluate, revision 9aa49832a739, the one that Argo Events is built with:
@@ -38,8 +38,8 @@ __all__ = ["Expression", "ExpressionError", "compile_expression"]
 
 Expression = Callable[[dict[str, Any]], Any]
 
-MAX_PARENTHESES = 32  # within one another
-MAX_DEPTH = 64  # operators within one another; a chain of && or of || counts as one
+MAX_PARENTHESES = 32  # nested
+MAX_DEPTH = 64  # nested operators; a chain of && or of || counts as one
 
 _LEVELS: dict[str, int] = {
     sign: level
@@ -68,7 +68,7 @@ _NOT_CONSTANT: Final = object()
 
 
 class _Node(NamedTuple):
-    """A part of an expression, compiled."""
+    """A compiled part of an expression."""
 
     evaluate: Expression
     depth: int = 0
@@ -78,21 +78,21 @@ class _Node(NamedTuple):
 def compile_expression(text: str, names: Collection[str]) -> Expression:
     """Compile an expression over the fields `names`.
 
-    The function takes the fields' values by name, decoded JSON, and gives `None`, a bool, a float, a str or a list; a
-    field alone gives its value, an `int` as a float. It raises `ExpressionError` when the expression cannot be decided
-    on these values. Its time is bounded by the expression's length and the values' size.
+    The function takes the fields' values by name, as decoded JSON, and returns `None`, a bool, a float, a str or a
+    list; a field alone gives its value, an `int` as a float. It raises `ExpressionError` if the expression cannot be
+    decided for these values. Its time is bounded by the expression's length and the values' size.
 
     Raises:
-        ValueError: the expression cannot be right, or is more than is taken; the text says why and where.
+        ValueError: the expression is invalid or exceeds a limit; the text says why and where.
     """
     return _Parser(tokenize(text, _SIGNS), names).whole()
 
 
 def unknown_fields(text: str, names: Collection[str]) -> list[str]:
-    """The names in an expression that are no field, each once: only an event for which one is asked for is an error.
+    """The names in an expression that are not fields, each once: only an event that needs one of them is an error.
 
     Args:
-        text: an expression that `compile_expression` takes with these names.
+        text: an expression that `compile_expression` accepts with these names.
         names: the fields.
     """
     parser = _Parser(tokenize(text, _SIGNS), names)
@@ -101,14 +101,14 @@ def unknown_fields(text: str, names: Collection[str]) -> list[str]:
 
 
 class _Parser:
-    """Precedence climbing over one expression's tokens."""
+    """Parses one expression's tokens by precedence climbing."""
 
     def __init__(self, tokens: list[Token], names: Collection[str]) -> None:
         self._tokens = tokens
         self._names = names
         self._index = 0
         self._parentheses = 0
-        self._perhaps = 0  # how many operators are around this place that may never look at it
+        self._perhaps = 0  # how many operators enclose this part and may leave it unevaluated
         self.unknown: dict[str, None] = {}
 
     def whole(self) -> Expression:
@@ -125,7 +125,7 @@ class _Parser:
         return token
 
     def _takes(self, sign: str) -> bool:
-        """Whether the next token is this sign; then it is taken."""
+        """Whether the next token is this sign; if so, it is consumed."""
         token = self._tokens[self._index]
         if token.kind is not TokenKind.SIGN or token.value != sign:
             return False
@@ -133,7 +133,7 @@ class _Parser:
         return True
 
     def _level(self) -> int:
-        """The level of the binary operator that comes next."""
+        """The level of the next binary operator."""
         token = self._tokens[self._index]
         return _LEVELS.get(token.value, _NO_OPERATOR) if token.kind is TokenKind.SIGN else _NO_OPERATOR
 
@@ -150,7 +150,7 @@ class _Parser:
         return left
 
     def _right(self, sign: Token, level: int) -> _Node:
-        """What is behind an operator; what the left side makes needless is never looked at."""
+        """The operand after an operator; if the left side decides, it is never evaluated."""
         self._perhaps += sign.value in _MAY_SKIP
         node = self._binary(level + 1)
         self._perhaps -= sign.value in _MAY_SKIP
@@ -253,7 +253,7 @@ def _reader(name: str) -> Expression:
 
 
 def _node(place: Token, evaluate: Expression, *parts: _Node) -> _Node:
-    """A node over others. The depth is bounded here, because each level costs a frame of the stack at every event."""
+    """A node over others. The depth is bounded here, because each level costs a stack frame at every event."""
     depth = 1 + max(part.depth for part in parts)
     if depth > MAX_DEPTH:
         raise _wrong(place, f"more than {MAX_DEPTH} operators within one another")
@@ -273,7 +273,7 @@ def _join(sign: Token, left: _Node, right: _Node) -> _Node:
 
 
 def _logical(sign: str, conditions: tuple[Expression, ...]) -> Expression:
-    """`&&` or `||`: what follows the part that decides is not looked at."""
+    """`&&` or `||`: what follows the deciding part is not evaluated."""
     decides = sign == "||"
 
     def evaluate(values: dict[str, Any]) -> bool:
@@ -322,7 +322,7 @@ def _matching(sign: Token, text: Expression, pattern: Any) -> Expression:
 
 
 def _list(opening: Token, members: list[_Node]) -> _Node:
-    """A list. A first member that is a list itself is continued, not nested, as govaluate does it."""
+    """A list. If its first member is a list, that is continued and not nested, as in govaluate."""
     evaluates = tuple(member.evaluate for member in members)
 
     def evaluate(values: dict[str, Any]) -> list[Any]:

@@ -1,8 +1,8 @@
-"""What the operators of an expression do with values: `None`, `bool`, `float`, `str`, `list`, `dict` (decoded JSON).
+"""The operators of expressions, on `None`, `bool`, `float`, `str`, `list` and `dict` (decoded JSON).
 
-Types are kept apart as govaluate does it: `1`, `"1"` and `true` are never equal, ordering them is an error. Numbers are
+Types are kept apart as in govaluate: `1`, `"1"` and `true` are never equal, and ordering them is an error. Numbers are
 float64: division by zero gives an infinity or NaN, as in Go. Bitwise operators go through whole numbers of 64 bits;
-where Go's result depends on the processor (out of range, a shift of something negative) the answer is an error here.
+where Go's result depends on the processor (out of range, a shift of something negative) the result is an error here.
 Source: https://github.com/Knetic/govaluate (evaluationStage.go), revision 9aa49832a739.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-# A text that is joined from others; longer ones are no condition but a mistake, or an attack on the memory.
+# The longest text that `+` makes; a longer one is a mistake, or an attack on the memory.
 MAX_JOINED_CHARACTERS = 1_048_576
 
 Unary = Callable[[Any], Any]
@@ -22,11 +22,11 @@ Binary = Callable[[Any, Any], Any]
 
 
 class ExpressionError(ValueError):
-    """An expression cannot be decided on these values. Its text says why."""
+    """An expression cannot be decided for these values. Its text says why."""
 
 
 def kind_of(value: Any) -> str:
-    """What a value is, in words."""
+    """The kind of a value, in words."""
     if value is None:
         return "null"
     names: dict[type, str] = {bool: "a bool", str: "a text", list: "a list", dict: "an object"}
@@ -34,7 +34,7 @@ def kind_of(value: Any) -> str:
 
 
 def widened(value: Any) -> Any:
-    """A value as govaluate has it: the event's `int`s, of any size, as float64; anything else as it is."""
+    """A value in govaluate's types: the event's `int`s, of any size, as float64; anything else unchanged."""
     if type(value) is not int:
         return value
     try:
@@ -44,7 +44,7 @@ def widened(value: Any) -> Any:
 
 
 def same(left: Any, right: Any) -> bool:
-    """Whether two values are equal and of one type, all the way down. Lists may hold the event's own `int`s."""
+    """Whether two values are equal and of one type, at every depth. Lists may contain the event's own `int`s."""
     if type(left) is type(right) and isinstance(left, (float, str, bool)):
         return bool(left == right)
     waiting: list[tuple[Any, Any]] = [(left, right)]
@@ -99,7 +99,7 @@ def _arithmetic(sign: str, compute: Callable[[float, float], float]) -> Binary:
 
 
 def _plus(left: Any, right: Any) -> Any:
-    """The sum of two numbers; with a text on either side, the two as one text."""
+    """The sum of two numbers; if either side is a text, the two joined as text."""
     if type(left) is float and type(right) is float:
         return left + right
     if not isinstance(left, str) and not isinstance(right, str):
@@ -111,7 +111,7 @@ def _plus(left: Any, right: Any) -> Any:
 
 
 def _text_of(value: Any) -> str:
-    """As Go's `%v`."""
+    """A value's text, as Go's `%v`."""
     if isinstance(value, str):
         return value
     if value is None:
@@ -149,12 +149,12 @@ def _divide(left: float, right: float) -> float:
 def _remainder(left: float, right: float) -> float:
     try:
         return math.fmod(left, right)
-    except ValueError:  # of an infinity, or by zero
+    except ValueError:  # an infinity, or a division by zero
         return math.nan
 
 
 def _power(base: float, exponent: float) -> float:
-    """As Go's math.Pow and C's pow, which answer where Python raises."""
+    """Power as in Go's math.Pow and C's pow, which give a result where Python raises."""
     odd = exponent % 2 == 1
     try:
         return math.pow(base, exponent)
@@ -167,7 +167,7 @@ def _power(base: float, exponent: float) -> float:
 
 
 def _whole(sign: str, value: float, least: int, beyond: int) -> int:
-    if not least - 1 < value < beyond:  # what stands behind the point is cut off
+    if not least - 1 < value < beyond:  # the fraction is cut off
         raise ExpressionError(f"{sign} cannot take {go_number(value)}: it is no whole number of 64 bits")
     return int(value)
 

@@ -1,13 +1,13 @@
-r"""The words of an expression: numbers, texts, names and signs, as govaluate cuts them.
+r"""The tokens of an expression: numbers, texts, names and signs, split as by govaluate.
 
-Three of its habits surprise and are kept, because a Sensor's expression must keep its meaning:
+Three of its habits are surprising, and kept, because a Sensor's expression must keep its meaning:
 
-* signs that touch are one sign: `a==-1` and `a&&!b` are refused, `a == -1` is right;
-* a backslash stands for the character behind it: the text `'\d'` is `d`, a regular expression's digit is `'\\d'`;
+* signs without a blank between them are one sign: `a==-1` and `a&&!b` are refused, `a == -1` is right;
+* a backslash stands for the next character: the text `'\d'` is `d`, a regular expression's digit is `'\\d'`;
 * a text that looks like a date is a number (`dates`).
 
-What govaluate reads in a way that nobody expects is refused: a text that begins with `'` and ends with `"`, a
-backslash outside of texts and names, `0x` and a blank before the digits.
+What govaluate reads in an unexpected way is refused: a text that begins with `'` and ends with `"`, a backslash outside
+texts and names, `0x` with a blank before the digits.
 Source: https://github.com/Knetic/govaluate (parsing.go), revision 9aa49832a739.
 """
 
@@ -40,12 +40,12 @@ class TokenKind(Enum):
     TEXT = "text"
     DATE = "date"  # its value: Unix seconds
     NAME = "name"
-    SIGN = "sign"  # an operator, a parenthesis or a comma; its value: as it is written
+    SIGN = "sign"  # an operator, a parenthesis or a comma; its value: the text as written
     END = "end"
 
 
 class Token(NamedTuple):
-    """One word of an expression. `position` counts characters from 1, for messages."""
+    """One token of an expression. `position` counts characters from 1, for messages."""
 
     kind: TokenKind
     value: Any
@@ -53,10 +53,10 @@ class Token(NamedTuple):
 
 
 def tokenize(text: str, signs: frozenset[str]) -> list[Token]:
-    """Cut an expression into tokens, `END` the last. `signs`: the operators there are, apart from `( ) ,`.
+    """Split an expression into tokens, with `END` as the last. `signs`: the operators, apart from `( ) ,`.
 
     Raises:
-        ValueError: a part of it is no token; the text says which and where.
+        ValueError: a part is not a valid token; the text says which and where.
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"the expression has {len(text)} characters, at most {MAX_CHARACTERS} are taken")
@@ -169,7 +169,7 @@ def _sign(text: str, start: int) -> tuple[TokenKind, Any, int]:
 
 
 def _until(text: str, start: int, stops: str) -> tuple[str, int]:
-    """The text up to the first of `stops`, escapes resolved, and where that is; the text's length if nowhere."""
+    """The text up to the first of `stops`, without escapes, and the position of that, which may be the end."""
     parts: list[str] = []
     end = start
     while end < len(text) and text[end] not in stops:

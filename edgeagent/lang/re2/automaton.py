@@ -1,11 +1,11 @@
-r"""Searching a text for a pattern, in time linear in the text whatever text and pattern are.
+r"""Searches a text for a pattern, in time linear in the text, whatever text and pattern are.
 
-A position is one set of characters in the pattern, its repetitions written out; a set of positions is the bits of an
+A position is one set of characters in the pattern, with repetitions written out. A set of positions is the bits of an
 integer: those that the last character matched. What may follow a set is computed once for each kind of gap between two
-characters (Glushkov's construction, with the assertions `^ $ \b` decided by the gap). The sets that a search passes
-become states of a deterministic automaton, remembered with their transitions: for a character that was seen before in a
-state the cost is one look-up in a dict, for a new one it depends on the pattern only. The memory of transitions is
-bounded; when it is full it is cleared.
+characters (Glushkov's construction, with the assertions `^ $ \b` decided by the gap). The sets in a search become
+states of a deterministic automaton, remembered with their transitions: for a character that was seen before in a state
+the cost is one look-up in a dict, for a new one it depends only on the pattern. The memory of transitions is bounded;
+when it is full it is cleared.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from edgeagent.lang.re2.classes import WORD, Ranges
 from edgeagent.lang.re2.syntax import Alternation, Assertion, Node, PatternRefused, Repeat, Sequence, Signs
 
 _MAX_TRANSITIONS = 4096
-# Different ways to go on that a pattern may have; each costs time at every character that was not seen before.
+# The number of different ways to continue that a pattern may have; each costs time at every new character.
 _MAX_JUMPS = 64
 
-# What stands on one side of a gap.
+# The characters on one side of a gap.
 Side = Literal["edge", "newline", "word", "other"]
 _WORD_SIGNS = frozenset(chr(code) for low, high in WORD for code in range(low, high + 1))
 
@@ -50,13 +50,13 @@ _NEVER: Final = _State(_stay, 0, "other")
 
 
 class Automaton:
-    """Owns a compiled pattern and the transitions that searches have found. It never takes more than linear time."""
+    """A compiled pattern and the transitions found by searches; it owns both. It never takes more than linear time."""
 
     def __init__(self, node: Node) -> None:
         """Prepare a parsed pattern.
 
         Raises:
-            ValueError: it has too many ways to go on.
+            ValueError: the pattern has too many ways to continue.
         """
         kinds = _gaps_in(node)
         self._sees_words = bool(kinds & {"word", "no word"})
@@ -66,7 +66,7 @@ class Automaton:
         sides += ["newline"] if self._sees_lines else []
         self._links = {(before, after): _Links(node, before, after) for before in sides for after in sides}
         self._bounds, self._takers = _takers(self._links["edge", "edge"].signs)
-        # Whether a match can begin behind the first character: else a search may end when nothing is left of it.
+        # Whether a match can begin after the first character: otherwise a search may end when no position is left.
         later = [links for (before, _), links in self._links.items() if before != "edge"]
         self._begins_later = any(links.first or links.empty for links in later)
         self._states: dict[tuple[int, Side], _State] = {}
@@ -85,7 +85,7 @@ class Automaton:
         return state[""] is _FOUND
 
     def _step(self, state: _State, sign: str) -> _State:
-        """Work out the transition of a state by a character, or by the end (""), and remember it."""
+        """Compute the transition of a state for a character, or for the end (""), and remember it."""
         if self._transitions >= _MAX_TRANSITIONS:
             self._forget()
         self._transitions += 1
@@ -116,7 +116,7 @@ class Automaton:
         self._transitions = 0
 
     def _side(self, sign: str) -> Side:
-        """What a character is to a gap beside it, as far as the pattern makes a difference."""
+        """The kind of a character for a gap beside it, as far as the pattern distinguishes kinds."""
         if not sign:
             return "edge"
         if self._sees_words and sign in _WORD_SIGNS:
@@ -125,10 +125,10 @@ class Automaton:
 
 
 class _Links:
-    """Which positions can begin, follow one another and end, across a gap between two given kinds of character.
+    """The positions that can begin, follow one another and end, across a gap between two given kinds of character.
 
-    `first`, `last`: positions as bits. `empty`: the pattern matches the empty text in such a gap. `signs`: what each
-    position takes, the same for every gap.
+    `first`, `last`: positions as bits. `empty`: the pattern matches the empty text in such a gap. `signs`: the
+    characters of each position, the same for every gap.
     """
 
     def __init__(self, node: Node, before: Side, after: Side) -> None:
@@ -137,7 +137,7 @@ class _Links:
         self.signs: list[Ranges] = []
         self._following: list[int] = []
         self.empty, self.first, self.last = self._add(node)
-        # Most positions lead to the next one: these are followed all at once, by a shift.
+        # Most positions lead to the next one: those are followed all at once, by a shift.
         self._shifting = 0
         jumps: dict[int, int] = {}
         for position, following in enumerate(self._following):
@@ -161,7 +161,7 @@ class _Links:
         return result
 
     def _add(self, node: Node) -> tuple[bool, int, int]:
-        """Number the positions of a node and link them; whether it can be empty, its first and its last positions."""
+        """Number and link the positions of a node; returns whether it can be empty, its first and last positions."""
         if isinstance(node, Signs):
             here = 1 << len(self.signs)
             self.signs.append(node.ranges)
@@ -191,7 +191,7 @@ class _Links:
         if node.most is None:
             self._link(copies[-1][2], copies[-1][1])
         can_be_empty = copies[0][0]
-        # A copy that can be empty may as well be left out, and is not empty when it is not.
+        # A copy that can be empty may be omitted instead, so it need not be empty.
         least = 0 if can_be_empty else node.least
         whole = True, 0, 0
         for number in range(count, 0, -1):
@@ -230,7 +230,7 @@ def _gaps_in(node: Node) -> set[str]:
 
 
 def _takers(signs: list[Ranges]) -> tuple[list[int], list[int]]:
-    """Which positions take a character, by its code point's place among the bounds (`bisect_right`)."""
+    """The positions that take a character, by its code point's rank among the bounds (`bisect_right`)."""
     by_ranges: dict[Ranges, int] = {}
     for position, ranges in enumerate(signs):
         by_ranges[ranges] = by_ranges.get(ranges, 0) | 1 << position

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-Ranges = tuple[tuple[int, int], ...]  # first and last code point each; sorted, apart from each other
+Ranges = tuple[tuple[int, int], ...]  # first and last code point of each; sorted, with gaps between them
 
 LAST = 0x10FFFF
 EVERYTHING: Ranges = ((0, LAST),)
@@ -21,7 +21,7 @@ _LAST_WITH_CASE = 0x1E943  # Adlam is the last script that has upper and lower c
 
 
 def ranges_of(pairs: Iterable[tuple[int, int]]) -> Ranges:
-    """Sort ranges and join those that touch."""
+    """Sort ranges and join those that touch or overlap."""
     joined: list[tuple[int, int]] = []
     for low, high in sorted(pairs):
         if joined and low <= joined[-1][1] + 1:
@@ -49,7 +49,7 @@ def _signs(text: str) -> Ranges:
 
 
 def _spans(*spans: str) -> Ranges:
-    """`_spans("az", "09")`: what lies from a to z and from 0 to 9."""
+    """`_spans("az", "09")`: the characters from a to z and from 0 to 9."""
     return ranges_of((ord(span[0]), ord(span[1])) for span in spans)
 
 
@@ -77,7 +77,7 @@ CATEGORIES = frozenset(major + minor for major, minors in _MINOR.items() for min
 
 @lru_cache(maxsize=len(CATEGORIES))
 def category(name: str) -> Ranges:
-    """The characters of a general category of Unicode, one of `CATEGORIES`; unassigned ones are in none."""
+    """The characters of one of Unicode's general `CATEGORIES`; unassigned ones are in none."""
     found = (
         code for code in range(LAST + 1) if (kind := unicodedata.category(chr(code))).startswith(name) and kind != "Cn"
     )
@@ -85,7 +85,7 @@ def category(name: str) -> Ranges:
 
 
 def folded(ranges: Ranges) -> Ranges:
-    """The set together with the other cases of its members."""
+    """The set, with the other cases of its members."""
     ascii_only = not ranges or ranges[-1][1] <= _LAST_ASCII
     cases = _ascii_cases() if ascii_only else _all_cases()
     added = [case for case in cases if any(low <= code <= high for code in case for low, high in ranges)]
@@ -94,7 +94,7 @@ def folded(ranges: Ranges) -> Ranges:
 
 @lru_cache(maxsize=1)
 def _ascii_cases() -> tuple[tuple[int, ...], ...]:
-    """The members of `_all_cases` that have to do with ASCII: nearly every pattern needs no others."""
+    """The members of `_all_cases` that concern ASCII: nearly every pattern needs no others."""
     others = {"k": "\u212a", "s": "\u017f"}  # the Kelvin sign and the long s
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     return tuple(tuple(map(ord, (sign, sign.upper(), *others.get(sign, "")))) for sign in letters)
@@ -102,7 +102,7 @@ def _ascii_cases() -> tuple[tuple[int, ...], ...]:
 
 @lru_cache(maxsize=1)
 def _all_cases() -> tuple[tuple[int, ...], ...]:
-    """Code points that differ in case only, by Unicode's simple case folding."""
+    """Code points that differ only in case, by Unicode's simple case folding."""
     cases: dict[str, list[int]] = {}
     for code in range(_LAST_WITH_CASE + 1):
         cases.setdefault(_simple_fold(chr(code)), []).append(code)

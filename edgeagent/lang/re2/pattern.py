@@ -1,8 +1,8 @@
 r"""Patterns of string filters: regular expressions with RE2's meaning, searched in linear time.
 
-Argo Events compiles them with Go's `regexp`, which is RE2. Python's `re` reads some of them otherwise (`$`, `\d`, `\Z`,
-`(?i)`) and can take for ever, so they are parsed and searched here. A pattern that is only text, perhaps anchored by
-`^` and `$`, is compared as text; most patterns are.
+Argo Events compiles them with Go's `regexp`, which is RE2. Python's `re` reads some of them differently (`$`, `\d`,
+`\Z`, `(?i)`) and can take for ever, so they are parsed and searched here. A pattern that is only text, perhaps anchored
+by `^` and `$`, is compared as text; most patterns are of this kind.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["PatternRefused", "compile_pattern"]
 
 
 def compile_pattern(pattern: str) -> Callable[[str], bool]:
-    """A function that tells whether a text has a match of the pattern anywhere in it.
+    """A function that says whether a text has a match of the pattern anywhere.
 
     Raises:
-        PatternRefused: it is too large or involved, or uses what is not known here.
-        ValueError: it is no RE2. Either names it, and says what to write instead.
+        PatternRefused: the pattern is too large or too complex, or uses something unsupported.
+        ValueError: it is not RE2. Both texts name the fault, and say what to write instead.
     """
     try:
         node = parse(pattern)

@@ -1,7 +1,7 @@
-r"""The syntax of patterns: RE2, as Go's `regexp` reads it and so Argo Events (https://github.com/google/re2/wiki/Syntax).
+r"""Parses patterns: RE2 as Go's `regexp`, and so Argo Events, reads it (https://github.com/google/re2/wiki/Syntax).
 
-`parse` turns a text into a tree of the five nodes below, or says what is wrong with it. What only matters for where
-a match begins and ends (greed, capturing, names of groups) is read and left out of the tree: a filter only asks
+`parse` turns a text into a tree of the five nodes below, or says what is wrong with it. What only affects where a match
+begins and ends (greed, capturing, names of groups) is parsed and left out of the tree, because a filter only tests
 whether there is a match.
 """
 
@@ -32,7 +32,7 @@ class PatternRefused(ValueError):
 
 _MAX_REPEAT = 1000  # RE2's own bound
 _MAX_DEPTH = 100
-# What a pattern may come to with its repetitions written out; each costs time for every character searched.
+# The size of a pattern with its repetitions written out; each part costs time for every character searched.
 _MAX_SIZE = 1000
 
 _REPEAT = re.compile(r"\{(0|[1-9][0-9]*)(,(0|[1-9][0-9]*)?)?\}", re.ASCII)
@@ -45,13 +45,13 @@ _LOOK_AROUND = ("?=", "?!", "?<=", "?<!", "?>")
 
 
 class Signs(NamedTuple):
-    """Matches one character out of a set."""
+    """Matches one character of a set."""
 
     ranges: Ranges
 
 
 class Assertion(NamedTuple):
-    """Matches between two characters, where a condition holds."""
+    """Matches between two characters, if a condition holds."""
 
     kind: Literal["start", "end", "line start", "line end", "word", "no word"]
 
@@ -69,7 +69,7 @@ class Alternation(NamedTuple):
 
 
 class Repeat(NamedTuple):
-    """Matches its part `least` to `most` times; None: any number of times."""
+    """Matches its part `least` to `most` times; `most` None: any number of times."""
 
     part: Node
     least: int
@@ -80,10 +80,10 @@ Node: TypeAlias = Signs | Assertion | Sequence | Alternation | Repeat
 
 
 def parse(pattern: str) -> Node:
-    """A pattern as a tree.
+    """Parse a pattern into a tree.
 
     Raises:
-        ValueError: it is no RE2, or too large; the text says why and what to write instead.
+        ValueError: it is not RE2, or too large; the text says why and what to write instead.
     """
     parser = _Parser(pattern)
     node = parser.choice()
@@ -103,7 +103,7 @@ def _size(node: Node) -> int:
 
 
 class _Parser:
-    """Reads a pattern from left to right; `(?i)` and its like hold to the end of the group that they stand in."""
+    """Parses a pattern from left to right; `(?i)` and the like hold to the end of the group in which they appear."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -140,7 +140,7 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Sequence(tuple(parts))
 
     def _times(self) -> tuple[int, int | None] | None:
-        """`*`, `+`, `?`, `{n,m}` and their lazy forms; None when none stands here."""
+        """`*`, `+`, `?`, `{n,m}` and their lazy forms; None if there is none here."""
         times: tuple[int, int | None]
         if self._take("*"):
             times = (0, None)
@@ -164,7 +164,7 @@ class _Parser:
         return times
 
     def _one(self, parts: list[Node]) -> None:
-        """What stands here, without a repetition behind it."""
+        """The element here, without a repetition after it."""
         sign = self._next()
         if sign == "(":
             self._group(parts)
@@ -190,7 +190,7 @@ class _Parser:
     def _group(self, parts: list[Node]) -> None:
         flags = self._flags
         if self._text.startswith("?", self._at) and self._group_start() == ")":
-            return  # (?i): for the rest of the group in which it stands
+            return  # (?i): for the rest of its group
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise PatternRefused(f"has more than {_MAX_DEPTH} groups inside each other")
@@ -201,7 +201,7 @@ class _Parser:
         self._flags = flags
 
     def _group_start(self) -> str:
-        """What stands behind `(` when it begins with `?`; gives the last character of it."""
+        """The text after `(` if it begins with `?`; returns its last character."""
         if self._text.startswith(_LOOK_AROUND, self._at):
             raise ValueError("looks around or is atomic, (?=, (?!, (?<=, (?<!, (?>, which RE2 has not: use two filters")
         match = _GROUP_NAME.match(self._text, self._at)
@@ -213,7 +213,7 @@ class _Parser:
         return match[0][-1]
 
     def _escaped(self, parts: list[Node]) -> None:
-        """What stands behind a backslash, outside of brackets."""
+        """The element after a backslash, outside brackets."""
         sign = self._text[self._at : self._at + 1]
         gaps: dict[str, Assertion] = {
             "A": Assertion("start"),
@@ -233,7 +233,7 @@ class _Parser:
             parts.append(Signs(ranges) if ranges is not None else self._literal(self._escape()))
 
     def _class(self) -> Ranges:
-        """`[...]`, from behind the opening bracket to behind the closing one."""
+        """`[...]`, from after the opening bracket to after the closing one."""
         inverted = self._take("^")
         found: list[tuple[int, int]] = []
         first = True
@@ -271,7 +271,7 @@ class _Parser:
         return ord(self._escape() if sign == "\\" else sign)
 
     def _class_escape(self) -> Ranges | None:
-        r"""What stands behind a backslash, when it is a set: `\d`, `\pL`, `\P{Lu}` and their like."""
+        r"""The set after a backslash, if it is one: `\d`, `\pL`, `\P{Lu}` and the like."""
         sign = self._text[self._at : self._at + 1]
         if sign and sign in "dDsSwW":
             self._at += 1
@@ -294,7 +294,7 @@ class _Parser:
         return negated(ranges) if inverted else ranges
 
     def _escape(self) -> str:
-        """The one character that stands behind a backslash."""
+        """The one character that an escape stands for."""
         if self.done():
             raise ValueError("ends in a single \\; write \\\\ for the character itself")
         sign = self._next()
@@ -331,7 +331,7 @@ class _Parser:
         return self._text[self._at - 1]
 
     def _take(self, sign: str) -> bool:
-        """Step over a character if it stands here."""
+        """Consume a character if it comes next; returns whether it did."""
         if self._text.startswith(sign, self._at):
             self._at += len(sign)
             return True
