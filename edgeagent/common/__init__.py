@@ -1,3 +1,3 @@
-"""Small things that every part may need: names, units, times, waits, text from outside. No I/O."""
+"""Small things that every part may use: names, units, times, waits, text from outside. No I/O."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Until when certificates are valid: as much of X.509 as that takes (RFC 5280, section 4.1). Pure.
+"""Reads until when certificates are valid, and no more of X.509 than that takes (RFC 5280, section 4.1). Pure.
 
-The standard library gives it only for loaded authorities and for the other side of a connection.
+The standard library reports it only for loaded authorities and for the peer of a connection.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
 _LONG_LENGTH = 0x80
 _MAX_LENGTH_BYTES = 4
-# A UTCTime has two digits of the year; those below 50 belong to this century.
+# A UTCTime has a year of two digits; those below 50 belong to this century.
 _CENTURY_BORDER = 50
 
 
 def expiries(pem: bytes) -> list[datetime]:
-    """When each certificate in a PEM file ends (UTC), in the order of the file; other blocks are passed over.
+    """When each certificate in a PEM file expires (UTC), in the order of the file; other blocks are skipped.
 
     Raises:
-        ValueError: one of them is no certificate.
+        ValueError: one of them is not a certificate.
     """
     return [_expiry(_decoded(match[1])) for match in _PEM.finditer(pem)]
 
@@ -34,7 +34,7 @@ def _decoded(text: bytes) -> bytes:
 
 
 def _expiry(der: bytes) -> datetime:
-    """`notAfter`: the second part of the validity, which stands behind version, serial, algorithm and issuer."""
+    """`notAfter`: the second part of the validity, which comes after version, serial, algorithm and issuer."""
     certificate, _ = _enter(der, _SEQUENCE)
     rest, _ = _enter(certificate, _SEQUENCE)
     if rest[:1] == bytes([_VERSION]):
@@ -58,7 +58,7 @@ def _skip(data: bytes) -> bytes:
 
 
 def _element(data: bytes) -> tuple[int, bytes, bytes]:
-    """Tag, value and what stands behind the first element."""
+    """The tag and the value of the first element, and what comes after it."""
     if len(data) < 2:  # noqa: PLR2004  a tag and a length
         raise ValueError("a certificate in it is cut off")
     length, start = data[1], 2

@@ -1,4 +1,4 @@
-"""How much time passed between two moments, on machines whose clock may be wrong and that may have been off.
+"""The time between two instants, on machines whose clock may be wrong and that may have been switched off.
 
 Within one boot the machine's monotonic clock is right. Across boots there is only the wall clock, and many gateways
 start with a wrong one until they get the time from the network.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-# The first of November 2026. A wall clock that says an earlier time than this program was made at is wrong.
+# The first of November 2026. A wall clock that is earlier than the making of this program is wrong.
 _MADE_MS = 1_793_491_200_000
 
 
 class Instant(NamedTuple):
-    """A moment by both clocks, in milliseconds: Unix time, and since the start of the boot that `boot` names.
+    """A point in time by both clocks, in milliseconds: Unix time, and the time since the start of the boot `boot`.
 
-    `boot` empty: it is not known, as of what another machine accepted; then `uptime_ms` says nothing.
+    `boot` empty: the boot is unknown, as for an event that another machine accepted; then `uptime_ms` means nothing.
     """
 
     wall_ms: int
@@ -31,9 +31,9 @@ class Elapsed(NamedTuple):
 
 
 def elapsed(then: Instant, now: Instant) -> Elapsed:
-    """The time from one moment to a later one; a wall clock that went back counts as wrong.
+    """The time from one instant to a later one; a wall clock that went back counts as wrong.
 
-    A clock that is right before and stood still while the machine was off cannot be distinguished from a right one.
+    A clock that was right before and stood still while the machine was off cannot be distinguished from a right one.
     """
     if then.boot and then.boot == now.boot:
         return Elapsed(max(now.uptime_ms - then.uptime_ms, 0) / 1000, certain=True)
@@ -45,7 +45,7 @@ def elapsed(then: Instant, now: Instant) -> Elapsed:
 
 
 def is_later(this: Instant, other: Instant, boot: bytes) -> bool:
-    """Whether one moment was not before another one, as far as is known; `boot`: the present one."""
+    """Whether one instant was not before another one, as far as is known; `boot`: the present one."""
     if this.boot == other.boot:
         return this.uptime_ms >= other.uptime_ms
     if boot in {this.boot, other.boot}:
@@ -54,5 +54,5 @@ def is_later(this: Instant, other: Instant, boot: bytes) -> bool:
 
 
 def is_set(wall_ms: int) -> bool:
-    """Whether a wall clock can have been right when it said this."""
+    """Whether a wall clock can have been right when it showed this."""
     return wall_ms >= _MADE_MS

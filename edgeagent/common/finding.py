@@ -1,4 +1,4 @@
-"""What `edgeagent doctor` finds: one statement about one thing, and what to do when it is not right."""
+"""A finding of `edgeagent doctor`: one statement about one thing, and what to do if something is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Level(StrEnum):
-    """How serious a finding is. `warn`: it works, but needs attention; `fail`: it does not work."""
+    """The severity of a finding. `warn`: it works, but needs attention; `fail`: it does not work."""
 
     OK = "ok"
     WARN = "warn"
@@ -25,15 +25,15 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def ok(subject: str, found: str) -> Finding:
-    """All is well."""
+    """A finding that all is well."""
     return Finding(Level.OK, subject, found)
 
 
 def warn(subject: str, found: str, remedy: str) -> Finding:
-    """It works, but not for ever, or not safely."""
+    """A finding that it works, but not for ever, or not safely."""
     return Finding(Level.WARN, subject, found, remedy)
 
 
 def fail(subject: str, found: str, remedy: str) -> Finding:
-    """It does not work."""
+    """A finding that it does not work."""
     return Finding(Level.FAIL, subject, found, remedy)

@@ -19,9 +19,10 @@ _FORBIDDEN_IN_SOURCE = frozenset("#+\0")
 
 @lru_cache(maxsize=4096)  # the same few devices send again and again: 0.4 of 31 us (`benchmarks path`, CPU an event)
 def source_problem(source: str) -> str | None:
-    """Why this text is no source, or None when it is one: 1-128 printable characters, no `#`, `+`, NUL.
+    """Why this text is not a source, None if it is one: 1-128 printable characters, no `#`, `+`, NUL.
 
-    A space may stand inside, as in topics of rooms ("zigbee2mqtt/Living Room"), but not at an end: it cannot be seen.
+    It may contain spaces, as in topics of rooms ("zigbee2mqtt/Living Room"), but not at an end, where they are
+    invisible.
     """
     if not 1 <= len(source) <= _MAX_SOURCE_CHARS:
         return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(source)}"
@@ -33,7 +34,7 @@ def source_problem(source: str) -> str | None:
 
 
 def event_id_problem(event_id: str) -> str | None:
-    """Why this text is no event id, or None when it is one: 1-128 printable characters."""
+    """Why this text is not an event id, None if it is one: 1-128 printable characters."""
     if not 1 <= len(event_id) <= _MAX_SOURCE_CHARS:
         return f"must have 1 to {_MAX_SOURCE_CHARS} characters, has {len(event_id)}"
     if not event_id.isprintable():
@@ -42,34 +43,34 @@ def event_id_problem(event_id: str) -> str | None:
 
 
 def is_name_prefix(text: str) -> bool:
-    """The start of a workflow's name (DNS-1123 subdomain); trailing `-` and `.` are removed when it is used."""
+    """Whether a workflow's name may start with it (DNS-1123 subdomain); trailing `-` and `.` are removed later."""
     return _NAME_PREFIX.fullmatch(text) is not None and ".-" not in text and "-." not in text and ".." not in text
 
 
 def is_dns_label(text: str) -> bool:
-    """DNS-1123 label, at most 63 characters: rule names, namespaces."""
+    """Whether it is a DNS-1123 label, at most 63 characters: rule names, namespaces."""
     return _DNS_LABEL.fullmatch(text) is not None
 
 
 def is_agent_id(text: str) -> bool:
-    """A DNS-1123 label, but not the last level of a topic of everybody's, `argo/workflows/status/query`."""
+    """Whether it is a DNS-1123 label, but not the last level of the shared topic `argo/workflows/status/query`."""
     return is_dns_label(text) and text != _QUERY
 
 
 def is_dns_subdomain(text: str, max_chars: int = _MAX_SUBDOMAIN_CHARS) -> bool:
-    """DNS-1123 subdomain: names of workflows (at most 63 characters) and templates."""
+    """Whether it is a DNS-1123 subdomain: names of workflows (at most 63 characters) and templates."""
     return len(text) <= max_chars and _DNS_SUBDOMAIN.fullmatch(text) is not None
 
 
 def agent_id_from_host(host: str) -> str:
-    """The agent id that a host's name gives: lower case, everything else turned into `-`."""
+    """The agent id made from a host's name: lower case, every other character becomes `-`."""
     text = re.sub(r"[^a-z0-9]+", "-", host.lower()).strip("-")[:63].rstrip("-")
     return text if is_agent_id(text) else "gateway"
 
 
 def nearest(text: str, known: Iterable[str]) -> str | None:
-    """The known word that was probably meant, None when none is near."""
-    from difflib import get_close_matches  # noqa: PLC0415  for messages of errors only
+    """The known word that was probably meant, None if none is close."""
+    from difflib import get_close_matches  # noqa: PLC0415  only for error messages
 
     by_letters = {word.casefold(): word for word in known}
     found = get_close_matches(text.casefold(), by_letters, 1)
@@ -77,9 +78,9 @@ def nearest(text: str, known: Iterable[str]) -> str | None:
 
 
 class Glob:
-    """A pattern in which `*` stands for any characters, `/` too, and nothing else is special.
+    """A pattern in which `*` stands for any characters, including `/`, and nothing else is special.
 
-    Matching takes time linear in pattern and text: no text from outside can make it slow.
+    Matching takes time linear in pattern and text, so no text from outside can make it slow.
     """
 
     __slots__ = ("_exact", "_first", "_last", "_middle", "pattern")
@@ -93,7 +94,7 @@ class Glob:
         self._middle = tuple(part for part in rest if part)
 
     def matches(self, text: str) -> bool:
-        """Whether the whole text fits the pattern."""
+        """Whether the whole text matches the pattern."""
         if self._exact:
             return text == self._first
         if len(text) < len(self._first) + len(self._last):

@@ -18,12 +18,12 @@ def rfc3339(unix_ms: int) -> str:
 
 
 def instant(text: str) -> datetime:
-    """The instant that a text says.
+    """The instant that a text stands for.
 
     Raises:
-        ValueError: it is not RFC 3339.
+        ValueError: the text is not RFC 3339.
     """
-    # `fromisoformat` takes many other forms, some without an offset.
+    # `fromisoformat` accepts many other forms, some without an offset.
     return datetime.fromisoformat(text if _RFC3339.fullmatch(text) else "")
 
 

@@ -8,7 +8,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", re.ASCII)
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZE = re.compile(r"(\d{1,30})(B|kB|KiB|MB|MiB|GB|GiB)", re.ASCII)
 _SIZE_UNITS_BYTES = {"B": 1, "kB": 1000, "KiB": 1 << 10, "MB": 10**6, "MiB": 1 << 20, "GB": 10**9, "GiB": 1 << 30}
-# So that sums with a clock's time stay far from overflow, and offsets in a file fit 63 bits.
+# So that sums with a clock's time stay far from overflow, and offsets in a file fit into 63 bits.
 _LONGEST_S = 100 * 365 * 86400
 _LARGEST_BYTES = (1 << 63) - 1
 
@@ -23,7 +23,7 @@ class Duration(float):
         """Read `"30s"`, `"1.5h"` or a number of seconds.
 
         Raises:
-            ValueError: it is neither, negative, or longer than 100 years; the text says what is expected.
+            ValueError: the value is neither, or negative, or longer than 100 years; the text says what is expected.
         """
         seconds: object = value
         if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
@@ -43,7 +43,7 @@ class Size(int):
         """Read `"256MiB"` or a number of bytes.
 
         Raises:
-            ValueError: it is neither, negative, or more than 63 bits hold; the text says what is expected.
+            ValueError: the value is neither, or negative, or needs more than 63 bits; the text says what is expected.
         """
         size: object = value
         if isinstance(value, str) and (match := _SIZE.fullmatch(value)):

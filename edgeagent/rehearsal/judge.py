@@ -1,6 +1,6 @@
-"""A judge says what an agent's rules would do with events, one after the other, up to the rendered triggers. Pure.
+"""Decides what an agent's rules would do with events, one after the other, up to the rendered triggers. Pure.
 
-It uses the agent's own matching, firing limits, gathering and rendering. Its clock is that of the events.
+It uses the agent's own matching, firing limits, gathering and rendering. Its clock follows the events.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from edgeagent.rules.spec import RuleSpec, Window
 from edgeagent.rules.trigger import correlation_id, render
 
 _MAX_WANTING = 4096
-_BOOT = b"recording"  # all events are of one boot
+_BOOT = b"recording"  # all events count as of one boot
 
 
 class Outcome(StrEnum):
-    """What became of one event at one rule."""
+    """What one rule makes of one event."""
 
     PASSED = "no trigger"
     TRIGGERED = "trigger"
@@ -37,10 +37,10 @@ class Outcome(StrEnum):
 
 
 class Ruling(NamedTuple):
-    """What one rule says of one event.
+    """The decision of one rule about one event.
 
-    `reason`: why it cannot decide or render. `message`: the trigger; for an event that goes into a window, a text that
-    identifies the window. `unarmed`: why `rearm` cannot be decided on this event.
+    `reason`: why it cannot be decided or rendered. `message`: the trigger; for an event that goes into a window, a text
+    that identifies the window. `unarmed`: why `rearm` cannot be decided for this event.
     """
 
     outcome: Outcome
@@ -55,7 +55,7 @@ _VERDICTS = {FiringVerdict.THROTTLED: Outcome.THROTTLED, FiringVerdict.DISARMED:
 
 
 class Seen(NamedTuple):
-    """One event of the recording: its place there, and the reason why it is shown."""
+    """One event of the recording: where it is there, and why it is shown."""
 
     where: str
     event: Draft
@@ -63,7 +63,7 @@ class Seen(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A window that closed: what became of its trigger. `seen`: its first event, with what its window is."""
+    """A window that closed, and the outcome of its trigger. `seen`: its first event, and what its window is."""
 
     rule: str
     seen: Seen
@@ -76,13 +76,13 @@ class _Member(NamedTuple):
 
 
 class Judge:
-    """Owns a set of rules and its state: firings, and open windows. Feed it events in their order.
+    """A set of rules and its state: firings and open windows; it owns both. Feed it events in their order.
 
-    `ended`: the windows that closed; the caller empties it. It sends nothing and keeps nothing on disk.
+    `ended`: the windows that closed; the caller empties it. It must never send anything, nor write to disk.
     """
 
     def __init__(self, specs: Sequence[RuleSpec], *, max_event_bytes: int) -> None:
-        """`specs`: as checked; those that are not enabled say nothing."""
+        """`specs`: rules without problems; disabled ones are left out."""
         self._rules = RuleSet(specs)
         self.names = tuple(rule.name for rule in self._rules)
         self.ended: list[Ended] = []
@@ -91,7 +91,7 @@ class Judge:
         self._gathering: Gathering[_Member] = Gathering(max_event_bytes)
 
     def rulings(self, agent: str, seen: Seen, at_ms: int) -> dict[str, Ruling]:
-        """What each rule says whose source and type fit a complete event that came to this agent at this time."""
+        """The decisions of each rule whose source and type match a complete event of this agent at this time."""
         event = seen.event
         match = self._rules.match(event)
         errors = {name: Ruling(Outcome.FAILED, matched=False, reason=str(error)) for name, error in match.errors}
@@ -110,11 +110,11 @@ class Judge:
         return result
 
     def end(self) -> None:
-        """There are no more events: the open windows close."""
+        """Close the open windows, because there are no more events."""
         self._close(self._gathering.due(float("inf")))
 
     def _rearmed(self, event: Draft) -> tuple[dict[str, str], list[str]]:
-        """Of the rules that wait for their `rearm`: why it cannot be decided on this event, and which it arms."""
+        """Of the rules that wait for their `rearm`: why it cannot be decided for this event, and which ones it arms."""
         unarmed: dict[str, str] = {}
         armed: list[str] = []
         for rule in self._rules.rearming(event.source):
@@ -137,7 +137,7 @@ class Judge:
         return _rendered(rule, member.record)
 
     def _gathered(self, rule: Rule, window: Window, member: _Member, at: Instant) -> Ruling:
-        """Add an event to its window. Its first event, and what that alone would start, identify the window."""
+        """Add an event to its window. Its first event, and what that would start alone, identify the window."""
         source = member.record.source
         closed = self._gathering.add(rule.name, window, source, member, size=member_size(member.record), at=at, now=at)
         first = self._gathering.first(rule.name, window, source)

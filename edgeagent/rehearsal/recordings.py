@@ -1,6 +1,7 @@
-"""Recorded events, for a rehearsal of rules: lines of a file as the drafts that a device would have sent. Pure.
+"""Reads recorded events for a rehearsal of rules: lines of a file as the drafts that a device would have sent. Pure.
 
-Three forms: our own JSON events and CloudEvents, one a line; readings as rows of columns; triggers of an export file.
+There are three forms: our own JSON events and CloudEvents, one per line; readings in columns; triggers of an export
+file.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from edgeagent.events.event import Draft
 from edgeagent.events.formats import CloudEvent, JsonEvent, PlainEvent, decoded, draft_of
 from edgeagent.ports.transfer import ExportedTrigger, imported_record
 
-# What a column can be besides a member of the data.
+# What a column can be, besides a member of the data.
 ATTRIBUTES = ("source", "time", "id", "type", "subject")
 _BODY = "body."
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,99})(?:\.[0-9]{1,99})?(?:[eE][-+]?[0-9]{1,2})?", re.ASCII)
@@ -26,15 +27,15 @@ _WORDS = {"true": True, "false": False}
 _UNIX = re.compile(r"[0-9]{9,14}(?:\.[0-9]{1,9})?", re.ASCII)
 _PLAIN = msgspec.json.Decoder(PlainEvent)
 _CLOUDEVENT = msgspec.json.Decoder(CloudEvent)
-# Unix seconds have eleven digits only after the year 5000; numbers above it are milliseconds.
+# Unix seconds have eleven digits only after the year 5000, so larger numbers are milliseconds.
 _MAX_UNIX_S = 10**11
 
 
 def event_of_line(line: bytes, source: str) -> Draft:
-    """An event as `POST /v1/events` takes it: of our own form or a CloudEvent. `source`: if it names none, "" for none.
+    """An event as `POST /v1/events` takes it, in our own form or as a CloudEvent. `source`: used if it names none.
 
     Raises:
-        MessageError: names the member at fault.
+        MessageError: a member is invalid; names it.
     """
     event: JsonEvent
     if b'"specversion"' in line and _is_cloudevent(line):
@@ -50,7 +51,7 @@ def event_of_trigger(trigger: ExportedTrigger) -> Draft:
     """The event of an exported trigger.
 
     Raises:
-        MessageError: a member breaks the contract; names it; or the trigger is a window of events.
+        MessageError: a member is invalid, which the error names; or the trigger is a window of events.
     """
     if trigger.events:
         raise MessageError("trigger", "events", f"is the window of {len(trigger.events)} events, and no event")
@@ -70,16 +71,16 @@ def event_of_trigger(trigger: ExportedTrigger) -> Draft:
 
 
 class Columns:
-    """What each column of a table of readings is: an attribute of the event, or a member of its data.
+    """The meaning of each column in a table of readings: an attribute of the event, or a member of its data.
 
-    A column without a mapping is the attribute of that name, in upper or lower case, else a member of the data.
+    A column without a mapping is the attribute of that name, in upper or lower case, otherwise a member of the data.
     """
 
     def __init__(self, header: Sequence[str], mapping: Mapping[str, str], source: str) -> None:
-        """`mapping`: from columns, by name or by number from 1 on, to what they are; `source`: where no column says it.
+        """`mapping`: the meanings of columns, by name or by number from 1 on; `source`: used if no column gives one.
 
         Raises:
-            ValueError: a column is not there or without a name, or two are the same.
+            ValueError: a column is missing or has no name, or two have the same meaning.
         """
         names = [name.strip() for name in header]
         meanings = [name.lower() if name.lower() in ATTRIBUTES else _BODY + _escaped(name) for name in names]
@@ -96,13 +97,13 @@ class Columns:
             (place, _path(each.removeprefix(_BODY))) for place, each in enumerate(meanings) if each not in ATTRIBUTES
         ]
         self._count = len(meanings)
-        self._nested({path: 0 for _, path in self._members})  # columns that exclude each other are refused here
+        self._nested({path: 0 for _, path in self._members})  # refuses columns that exclude each other
 
     def event(self, row: Sequence[str]) -> Draft:
-        """A row as an event: numbers and true and false are such in its data, an empty field is not a member.
+        """A row as an event: in its data numbers, true and false keep their type, and an empty field is left out.
 
         Raises:
-            ValueError: it has not one field for each column.
+            ValueError: the row does not have one field for each column.
         """
         if len(row) != self._count:
             raise ValueError(f"has {len(row)} fields, and there are {self._count} columns")
@@ -137,7 +138,7 @@ class Columns:
 def _is_cloudevent(line: bytes) -> bool:
     try:
         return msgspec.json.decode(line, type=CloudEvent).specversion is not None
-    except (ValueError, RecursionError):  # decoding it again says what is wrong
+    except (ValueError, RecursionError):  # decoding it again gives the reason
         return True
 
 
@@ -156,12 +157,12 @@ def _meaning(text: str) -> str:
 
 
 def _escaped(name: str) -> str:
-    """The name of a column as one member, whatever dots are in it."""
+    """The name of a column as one member, even if it contains dots."""
     return name.replace("\\", "\\\\").replace(".", "\\.")
 
 
 def _path(text: str) -> tuple[str, ...]:
-    """`pump.temp` as two names; a backslash keeps a dot in a name."""
+    """`pump.temp` as two names; a backslash makes a dot part of a name."""
     names = [re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"(?:[^.\\]|\\.)+", text)]
     if not names or re.search(r"^\.|\.\.|(?<!\\)\.$", text):
         raise ValueError(f"{text!r} is no path into the data")
@@ -176,7 +177,7 @@ def _value(text: str) -> Any:
 
 
 def _time(text: str) -> str:
-    """A time as events have it; one without a zone is taken as UTC, a number as Unix seconds or milliseconds."""
+    """A time in the form of events; one without a zone is taken as UTC, a number as Unix seconds or milliseconds."""
     if _UNIX.fullmatch(text):
         number = float(text)
         return rfc3339(int(number * 1000 if number < _MAX_UNIX_S else number))

@@ -1,7 +1,7 @@
-"""A rehearsal: what rules say of recorded events, counted. Pure: events and rules in, counts and examples out.
+"""A rehearsal: what rules would do with recorded events, counted. Pure: events and rules in, counts and examples out.
 
-A `RulesTally` counts what one set of rules says (`rehearsal.judge`), a `Comparison` where two differ; a `Rehearsal`
-feeds them as an agent is fed. None of them grows with the number of events.
+A `RulesTally` counts what one set of rules decides (`rehearsal.judge`), a `Comparison` counts where two sets differ; a
+`Rehearsal` feeds them as an agent is fed. None of them grows with the number of events.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from edgeagent.rules.spec import RuleSpec
 _COLUMNS = 40
 _MAX_TOLD = 3
 _BARS = "▁▂▃▄▅▆▇█"
-_LEADING = frozenset({Outcome.TRIGGERED, Outcome.GATHERED})  # to a trigger, of its own or of a window
+_LEADING = frozenset({Outcome.TRIGGERED, Outcome.GATHERED})  # outcomes that lead to a trigger
 
 
 class Examples:
-    """The first and the latest of many."""
+    """The first and the latest of many events."""
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
@@ -36,10 +36,10 @@ class Examples:
 
 
 class Strip:
-    """A small chart: how often something was true along a recording of any length, in `_COLUMNS` columns at most."""
+    """A small chart: how often something was true along a recording of any length, in at most `_COLUMNS` columns."""
 
     def __init__(self) -> None:
-        self._columns: list[tuple[int, int]] = []  # of how many, how many were so; the last one is being filled
+        self._columns: list[tuple[int, int]] = []  # observations, and how many were true
         self._width = 1
 
     def add(self, hit: bool) -> None:
@@ -54,14 +54,14 @@ class Strip:
         self._columns[-1] = count + 1, hits + hit
 
     def __str__(self) -> str:
-        """A sign a column: a dot for none, a bar for the part that was so."""
+        """One character per column: a dot for none, a bar for the part that was true."""
         return "".join(
             _BARS[min(hits * len(_BARS) // count, len(_BARS) - 1)] if hits else "·" for count, hits in self._columns
         )
 
 
 class RuleTally:
-    """What one rule did: `events` are those whose source and type it wants.
+    """What one rule did: `events` are those whose source and type match.
 
     `outcomes`: of events, and of the windows into which events were gathered.
     """
@@ -74,20 +74,20 @@ class RuleTally:
         self.strip = Strip()
 
     def count(self, outcome: Outcome, seen: Seen) -> None:
-        """Take up what became of an event or of a window."""
+        """Count the outcome of an event or of a window."""
         self.outcomes[outcome] += 1
         self.examples[outcome].add(seen)
 
 
 class RulesTally:
-    """What one set of rules says. `unwanted`: events that no rule matched."""
+    """What one set of rules decided. `unwanted`: events that no rule matched."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.unwanted = 0
         self.rules = {name: RuleTally() for name in names}
 
     def add(self, seen: Seen, rulings: Mapping[str, Ruling]) -> None:
-        """Take up an event."""
+        """Count an event."""
         self.unwanted += not any(ruling.matched for ruling in rulings.values())
         for name, ruling in rulings.items():
             tally = self.rules[name]
@@ -99,15 +99,15 @@ class RulesTally:
             tally.strip.add(ruling.outcome in _LEADING)
 
     def end(self, ended: Iterable[Ended]) -> None:
-        """Take up windows that closed."""
+        """Count windows that closed."""
         for name, seen, outcome in ended:
             self.rules[name].count(outcome, seen)
 
 
 class RuleChanges:
-    """Where one rule says something else than before, by kind such as `no trigger -> trigger`.
+    """Where one rule decides otherwise than before, by kind such as `no trigger -> trigger`.
 
-    `before` and `now` count triggers, those of windows too.
+    `before` and `now` count triggers, including those of windows.
     """
 
     def __init__(self) -> None:
@@ -120,18 +120,18 @@ class RuleChanges:
 
     @property
     def changed(self) -> int:
-        """How many events."""
+        """How many events changed."""
         return sum(self.counts.values())
 
 
 class Comparison:
-    """Where two sets of rules differ. A rule that is not there triggers nothing."""
+    """Where two sets of rules differ. A missing rule triggers nothing."""
 
     def __init__(self, before: Iterable[str], now: Iterable[str]) -> None:
         self.rules = {name: RuleChanges() for name in dict.fromkeys([*now, *before])}
 
     def add(self, seen: Seen, before: Mapping[str, Ruling], now: Mapping[str, Ruling]) -> None:
-        """Take up an event."""
+        """Compare the decisions about an event."""
         for name in dict.fromkeys([*now, *before]):
             old, new = before.get(name, PASSED), now.get(name, PASSED)
             changes = self.rules[name]
@@ -145,7 +145,7 @@ class Comparison:
                 changes.examples.setdefault(kind, Examples()).add(seen._replace(reason=new.reason or old.reason))
 
     def end(self, before: Iterable[Ended], now: Iterable[Ended]) -> None:
-        """Take up windows that closed: they count as triggers; where they differ was seen at their events."""
+        """Count windows that closed as triggers; how they differ was counted with their events."""
         for ended in before:
             self.rules[ended.rule].before += ended.outcome is Outcome.TRIGGERED
         for ended in now:
@@ -161,11 +161,11 @@ def _change(before: Ruling, now: Ruling) -> str:
 
 
 class Rehearsal:
-    """Owns one pass over recorded events: takes them as an agent would, and counts what the rules say.
+    """One pass over recorded events: takes them as an agent would, and counts what the rules decide.
 
-    `events`: how many were judged. `duplicates`: how many came before with the same id. `unusable`: how many lines are
-    no events; `faults` has the first of them, with the reason. `sources`: the first few. `span`: the first and the
-    latest time of an event. `comparison`: None without rules to compare with.
+    `events`: how many were judged. `duplicates`: how many repeated an earlier id. `unusable`: how many lines are not
+    events; `faults` has the first of them, with the reason. `sources`: the first few. `span`: the first and the latest
+    time of an event. `comparison`: None without rules to compare with.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class Rehearsal:
         max_event_bytes: int,
         dedupe_events: int,
     ) -> None:
-        """`agent`: its id, for events that name none; `now`: the time of events that have none."""
+        """`agent`: the id for events that name none; `now`: the time for events without one."""
         self.events = 0
         self.duplicates = 0
         self.unusable = 0
@@ -196,10 +196,10 @@ class Rehearsal:
         self._at_ms = 0
 
     def take(self, where: str, agent: str, event: Draft, accepted_ms: int = 0) -> None:
-        """Take an event that stands at `where` and came to this agent ("": nothing says so).
+        """Take an event that is at `where` and came to this agent ("": unknown).
 
-        `accepted_ms`: when, in Unix milliseconds; without it, or by a clock that was not set, its own time counts, and
-        without that the time of the event before it.
+        `accepted_ms`: when, in Unix milliseconds. Without it, or if the clock was not set, the event's own time counts,
+        and without that the time of the event before it.
         """
         try:
             check(event)
@@ -221,13 +221,13 @@ class Rehearsal:
             self._compare(Seen(where, event), agent or self._agent)
 
     def reject(self, where: str, reason: str) -> None:
-        """What stands at `where` is no event."""
+        """Count the line at `where` as unusable."""
         self.unusable += 1
         if len(self.faults) < _MAX_TOLD:
             self.faults.append((where, reason))
 
     def end(self) -> None:
-        """There are no more events."""
+        """Close the windows, because there are no more events."""
         self._judge.end()
         if self._before is not None:
             self._before.end()

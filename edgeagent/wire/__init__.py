@@ -1,3 +1,3 @@
-"""What passes between gateway, engine and devices: messages, topics, and the states of a trigger."""
+"""The exchange between gateway, engine and devices: messages, topics, and the states of a trigger."""
 
 from __future__ import annotations

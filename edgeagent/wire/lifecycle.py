@@ -5,7 +5,7 @@ r"""A trigger's life: which state follows which (contract sections 5 and 6).
     published, triggered, running -> unknown: no status came although it was asked for; a late one still counts
 
 A state never goes backwards within a run; a status with a later `startedAt` opens a new run. Each function returns the
-new life, or None when nothing changed.
+new life, or None if nothing changed.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _OF_STATUS: Final = {
 
 
 class Life(msgspec.Struct, frozen=True, gc=False):
-    """A trigger's report, and what is needed to decide about the next response or status.
+    """A trigger's report, and what is needed to handle the next response or status.
 
     `accepted_ms`: when its event was accepted (wall clock). `run`: `startedAt` of the run to which the state belongs.
-    `ends_published`: with settle = "broker" nothing comes after `published`.
+    `ends_published`: with settle = "broker" a published trigger is final.
     """
 
     report: Report
@@ -70,21 +70,21 @@ def published(life: Life, at: str) -> Life | None:
 
 
 def given_up(life: Life, state: State, reason: str, at: str) -> Life | None:
-    """The trigger was rejected, has expired or was dropped, with the reason."""
+    """The trigger was rejected, expired or dropped, with the reason."""
     if _RANK[life.report.state] > _RANK[State.PUBLISHED]:
         return None
     return _with(life, state=state, error=reason, at=at, into=UNSET)
 
 
 def merged(life: Life, into: str, at: str) -> Life | None:
-    """The trigger ended in another one, with this correlation id."""
+    """The trigger ended in another one, which has the correlation id `into`."""
     if _RANK[life.report.state] > _RANK[State.PUBLISHED] or life.report.into == into:
         return None
     return _with(life, state=State.MERGED, error="", at=at, into=into)
 
 
 def unknown(life: Life, reason: str, at: str) -> Life | None:
-    """No status has come for long, although the agent asked for it."""
+    """No status has come for long, although the agent asked for one."""
     if life.final:
         return None
     return _with(life, state=State.UNKNOWN, error=reason, at=at)

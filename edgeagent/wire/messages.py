@@ -1,9 +1,10 @@
-"""The messages on the wire between agent, dispatcher and devices, as Structs (contract sections 3 to 6).
+"""The messages between agent, dispatcher and devices, as Structs (contract sections 3 to 6).
 
-`parse_*` turn hostile bytes into Structs or raise `MessageError`; unknown members are ignored. All are JSON, UTF-8.
+`parse_*` turn hostile bytes into Structs or raise `MessageError`; unknown members are ignored. All messages are JSON,
+UTF-8.
 
-Every number, text and list in a Struct has a bound (contract section 4): what is parsed can be stored, encoded again
-and put into a list. Names and numbers beyond their bound make the message a bad one; texts for a person are cut.
+Every number, text and list in a Struct is bounded (contract section 4), so whatever is parsed can be stored, encoded
+again and put into a list. Names and numbers beyond their bound make a message invalid; texts for a person are cut.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgeagent.errors import MessageError
 
 MAX_MESSAGE_BYTES = 256 << 10  # of a response, a status, a query
 # A trigger carries an event of up to `outbox.max_event_bytes` (256 KiB by default), perhaps as base64 or inside a JSON
-# text, and its workflow. A workflow must fit etcd with its status: nothing larger is worth reading.
+# text, and its workflow. A workflow must fit into etcd with its status, so nothing larger is worth reading.
 MAX_TRIGGER_BYTES = 1 << 20
 MAX_TEXT_BYTES = 1 << 10  # of a text for a person: an error, a message, a detail
 MAX_QUERY_IDS = 500  # of one status query
@@ -36,11 +37,11 @@ _MAX_TRIGGER_TOPIC_CHARS = 256  # far more than a base topic and an agent id
 _MAX_PROGRESS_CHARS = 64
 _MAX_TIME_CHARS = 64
 
-# How an agent answers a status update that asks for it (contract section 5).
+# An agent's replies to a status update that asks for one (contract section 5).
 STATUS_RECEIVED = "Status update received successfully"
 STATUS_INVALID = "Invalid status update format"
 
-OURS = "edgeagent.io/"  # in front of our labels and annotations
+OURS = "edgeagent.io/"  # the prefix of our labels and annotations
 LABEL_AGENT = "edgeagent.io/agent"
 LABEL_RULE = "edgeagent.io/rule"
 LABEL_CORRELATION_ID = "edgeagent.io/correlation-id"
@@ -50,7 +51,7 @@ ANNOTATION_EVENT_TIME = "edgeagent.io/event-time"
 
 T = TypeVar("T")
 
-# What a label can hold. Texts that become part of a label selector must be nothing else, or they would change it.
+# The characters of a label. Texts that become part of a label selector must have no others, or they would change it.
 _LabelText = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")]
 _Code = Annotated[int, msgspec.Meta(ge=_MIN_CODE, le=_MAX_CODE)]
 _WorkflowId = Annotated[str, msgspec.Meta(max_length=_MAX_WORKFLOW_ID_CHARS)]
@@ -62,7 +63,7 @@ _Time = Annotated[str, msgspec.Meta(max_length=_MAX_TIME_CHARS)]
 
 
 class State(StrEnum):
-    """Where a trigger stands."""
+    """The state of a trigger."""
 
     BUFFERED = "buffered"
     PUBLISHED = "published"
@@ -131,7 +132,7 @@ class Status(
 
 
 class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gateway's question for the present statuses of its own workflows, by correlation id."""
+    """A gateway's query for the present statuses of its own workflows, by correlation id."""
 
     agent: _LabelText
     correlation_ids: Annotated[tuple[_LabelText, ...], msgspec.Meta(min_length=1, max_length=MAX_QUERY_IDS)]
@@ -139,7 +140,7 @@ class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StatusReply(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an agent answers to a status update that asks for a response."""
+    """An agent's reply to a status update that asks for one."""
 
     code: int
     status: str = ""
@@ -151,9 +152,9 @@ class Report(
     frozen=True,
     rename={"event_id": "id", "workflow_id": "workflowId"},
 ):
-    """The state of one trigger, as devices receive it. `at` is when the state was reached, RFC 3339 UTC.
+    """The state of one trigger, as devices receive it. `at`: when the state was reached, RFC 3339 UTC.
 
-    `into`: with the state `merged`, the correlation id of the trigger in which it ended.
+    `into`: in the state `merged`, the correlation id of the trigger in which it ended.
     """
 
     correlation_id: str
@@ -171,20 +172,20 @@ class Report(
 
 
 def cut(text: str) -> str:
-    """A text for a person, cut at `MAX_TEXT_BYTES` of UTF-8, between two characters."""
+    """A text for a person, cut to `MAX_TEXT_BYTES` of UTF-8, between two characters."""
     if 4 * len(text) <= MAX_TEXT_BYTES:
         return text
     return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
 
 
 def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:
-    """Read an answer; what it lacks is filled in as contract section 4 says.
+    """Read a response; missing members are filled in as contract section 4 says.
 
-    An agent's answer to a status update looks like a response, but is refused: with correlation data that names a
+    An agent's reply to a status update looks like a response, but is refused: with correlation data that names a
     trigger it would end that trigger.
 
     Raises:
-        MessageError: it is no response, or it names no trigger.
+        MessageError: it is not a response, or it names no trigger.
     """
     response = _decode(Response, payload, "response", MAX_MESSAGE_BYTES)
     correlation_id = response.correlation_id or _text(correlation_data)
@@ -219,7 +220,7 @@ def parse_status(payload: bytes) -> Status:
     """Read a status update. Only the four members of the original interface are required.
 
     Raises:
-        MessageError: it is no status update.
+        MessageError: it is not a status update.
     """
     status = _decode(Status, payload, "status", MAX_MESSAGE_BYTES)
     return msgspec.structs.replace(
@@ -231,19 +232,19 @@ def parse_status(payload: bytes) -> Status:
 
 
 def parse_status_query(payload: bytes) -> StatusQuery:
-    """Read a query for statuses: 1 to `MAX_QUERY_IDS` correlation ids, each a text that a label can hold.
+    """Read a status query: 1 to `MAX_QUERY_IDS` correlation ids, each a valid label value.
 
     Raises:
-        MessageError: it is no such query.
+        MessageError: it is not a valid status query.
     """
     return _decode(StatusQuery, payload, "status query", MAX_MESSAGE_BYTES)
 
 
 def parse_trigger(payload: bytes) -> Trigger:
-    """Read a trigger message. The workflow inside is not checked.
+    """Read a trigger message. The workflow in it is not checked.
 
     Raises:
-        MessageError: it is no trigger message.
+        MessageError: it is not a trigger message.
     """
     return _decode(Trigger, payload, "trigger", MAX_TRIGGER_BYTES)
 
@@ -261,10 +262,10 @@ def _decode(cls: type[T], payload: bytes, what: str, max_bytes: int) -> T:
 
 
 def _whole_second(text: str | None, member: str) -> str | None:
-    """An instant in the one form that the engine writes; None for none.
+    """An instant in the one form that the engine writes; None if there is none.
 
     Raises:
-        MessageError: it is no RFC 3339, or no time of UTC.
+        MessageError: it is not RFC 3339, or not UTC.
     """
     if not text:
         return None

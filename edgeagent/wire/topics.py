@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 TRIGGER = "argo/workflows/trigger"
-AGENTS_TRIGGER = f"{TRIGGER}/{{agent}}"  # where a broker's access list can bind an agent to its name
-# What an agent's operator may want to know of the base topic.
+AGENTS_TRIGGER = f"{TRIGGER}/{{agent}}"  # on which a broker's access list can bind an agent to its name
+# What an agent's operator should know about the base topic.
 ON_THE_BASE_TOPIC = (
     "a dispatcher with bind_agent = true (the default) has the agent publish on its own topic instead; with "
     f'trigger_topic = "{AGENTS_TRIGGER}" it does so from the start, and a broker\'s access list can bind each gateway '
@@ -16,7 +16,7 @@ RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
 STATUS_QUERY = "argo/workflows/status/query"
 
-# What `engine.bind_agent = false` means, in the words of a warning.
+# What `engine.bind_agent = false` means, as a warning says it.
 UNBOUND_AGENTS = (
     "whoever may publish a trigger can name any gateway in it, start what that gateway may start, and have the answers "
     "and statuses sent to it, which believes them"
@@ -24,12 +24,12 @@ UNBOUND_AGENTS = (
 
 _DISPATCH = "edgeagent/dispatch"
 
-# Never events, whatever a subscription matches: our own reports would come back as events.
+# These are never events, whatever a subscription matches: our own reports would come back as events.
 _RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
-_RESERVED_TOPICS = frozenset({"edgeagent", "argo/workflows"})  # `edgeagent/#` has its parent in it
+_RESERVED_TOPICS = frozenset({"edgeagent", "argo/workflows"})  # `edgeagent/#` includes its parent
 
 _MAX_TOPIC_BYTES = 65535
-# Of a topic from a message: some brokers take no more, and many drop a client whose topic has too many levels.
+# The limits of a topic from a message: some brokers accept no more, and many drop a client over too many levels.
 _MAX_FOREIGN_TOPIC_BYTES = 256
 
 
@@ -39,28 +39,28 @@ def with_agent(text: str, agent: str) -> str:
 
 
 def response_topic(agent: str | None) -> str:
-    """Where answers go: below the base topic, whatever a message asks for."""
+    """The topic of an agent's responses: always below the base topic, whatever a message asks for."""
     return f"{RESPONSE}/{agent}" if agent else RESPONSE
 
 
 def level_below_responses(topic: str) -> str | None:
-    """The last level of a topic directly below the base topic of answers, None for every other topic."""
+    """The last level of a topic directly below the base topic of responses, None for every other topic."""
     level = topic.removeprefix(f"{RESPONSE}/")
     return level if level != topic and "/" not in level else None
 
 
 def status_topics(agent: str | None) -> tuple[str, ...]:
-    """Where a status update goes: the base topic for monitoring, and the gateway's own."""
+    """The topics of a status update: the base topic for monitoring, and the gateway's own."""
     return (STATUS, f"{STATUS}/{agent}") if agent else (STATUS,)
 
 
 def state_topic(agent: str) -> str:
-    """Where a gateway says `online` and, by its last will, `offline` (retained)."""
+    """The topic on which a gateway publishes `online` and, by its last will, `offline` (retained)."""
     return f"edgeagent/state/{agent}"
 
 
 def trigger_filters(group: str) -> tuple[str, ...]:
-    """What dispatchers subscribe to: a shared subscription, so that each trigger reaches one of them."""
+    """The subscriptions of dispatchers: shared ones, so that each trigger reaches one of them."""
     return (f"$share/{group}/{TRIGGER}", f"$share/{group}/{TRIGGER}/+")
 
 
@@ -70,17 +70,17 @@ def agent_of_trigger(topic: str) -> str | None:
 
 
 def is_unbound(trigger_topic: str) -> bool:
-    """Whether a configured trigger topic is below the dispatchers', but not that of the one agent that sends on it."""
+    """Whether a configured trigger topic is below the dispatchers', but does not belong to its agent alone."""
     return trigger_topic != AGENTS_TRIGGER and trigger_topic.startswith(f"{TRIGGER}/")
 
 
 def presence_topic(group: str, instance: str) -> str:
-    """Where a dispatcher says that it is there (retained; cleared by its last will)."""
+    """The topic on which a dispatcher publishes its presence (retained; cleared by its last will)."""
     return f"{_DISPATCH}/{group}/{instance}"
 
 
 def presence_filter(group: str) -> str:
-    """The presence of every dispatcher of a group."""
+    """The filter for the presence of every dispatcher of a group."""
     return f"{_DISPATCH}/{group}/+"
 
 
@@ -91,15 +91,15 @@ def instance_of_presence(group: str, topic: str) -> str | None:
 
 
 def cursor_topic(group: str, namespace: str) -> str:
-    """Where a group keeps how far the final statuses of a namespace are published (retained).
+    """The topic on which a group keeps up to where a namespace's final statuses are published (retained).
 
-    It has one level more than a presence topic, so that no instance's name can be taken for it.
+    It has one level more than a presence topic, so that it cannot be taken for that of an instance.
     """
     return f"{_DISPATCH}/{group}/cursor/{namespace}"
 
 
 def cursor_filter(group: str) -> str:
-    """The cursors of every namespace."""
+    """The filter for the cursors of every namespace."""
     return f"{_DISPATCH}/{group}/cursor/+"
 
 
@@ -110,7 +110,7 @@ def namespace_of_cursor(group: str, topic: str) -> str | None:
 
 
 def own_topics(agent: str, trigger: str, response: str, reply_prefix: str, statuses: Sequence[str]) -> tuple[str, ...]:
-    """What an agent publishes on and listens to for itself, as configured, where that is not reserved anyway."""
+    """The topics that an agent publishes on and listens to, as configured, except reserved ones."""
     own = [with_agent(topic, agent) for topic in (trigger, response, below(reply_prefix), *statuses)]
     return tuple(topic for topic in own if not is_reserved(topic))
 
@@ -126,12 +126,12 @@ def is_reserved(topic: str) -> bool:
 
 
 def report_topic(template: str, source: str) -> str:
-    """Where reports about a source's triggers go (`relay.topic`, with `{source}`)."""
+    """The topic of reports about a source's triggers (`relay.topic`, with `{source}` replaced)."""
     return template.replace("{source}", source)
 
 
 def topic_problem(topic: str) -> str | None:
-    """Why this text is no topic to publish on, or None when it is one."""
+    """Why this text is not a topic to publish on, None if it is one."""
     if not topic or len(topic.encode()) > _MAX_TOPIC_BYTES:
         return "must have 1 to 65535 bytes"
     if any(sign in topic for sign in "#+\0"):
@@ -140,7 +140,7 @@ def topic_problem(topic: str) -> str | None:
 
 
 def is_below(base: str, topic: str) -> bool:
-    """Whether a topic from a message lies below `base`, and every broker accepts it."""
+    """Whether a topic from a message is below `base`, and acceptable to every broker."""
     if not topic.startswith(f"{base}/") or len(topic.encode()) > _MAX_FOREIGN_TOPIC_BYTES:
         return False
     # Brokers drop a client that publishes with control characters or wildcards in the topic.
@@ -148,7 +148,7 @@ def is_below(base: str, topic: str) -> bool:
 
 
 def filter_problem(topic_filter: str) -> str | None:
-    """Why this text is no topic filter, or None when it is one (MQTT 5, section 4.7)."""
+    """Why this text is not a topic filter, None if it is one (MQTT 5, section 4.7)."""
     if not topic_filter or len(topic_filter.encode()) > _MAX_TOPIC_BYTES or "\0" in topic_filter:
         return "must have 1 to 65535 bytes and no NUL"
     levels = topic_filter.split("/")
@@ -160,7 +160,7 @@ def filter_problem(topic_filter: str) -> str | None:
 
 
 def matches(topic_filter: str, topic: str) -> bool:
-    """Whether a topic fits a filter; `#` and `+` at the start do not match topics that begin with `$`."""
+    """Whether a topic matches a filter; `#` and `+` at the start do not match topics that begin with `$`."""
     if topic.startswith("$") and topic_filter[:1] in {"#", "+"}:
         return False
     wanted, levels = topic_filter.split("/"), topic.split("/")
@@ -173,7 +173,7 @@ def matches(topic_filter: str, topic: str) -> bool:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether some topic fits both filters: such a message would be delivered twice."""
+    """Whether some topic matches both filters: such a message would be delivered twice."""
     if (one[:1] in {"#", "+"} and other.startswith("$")) or (other[:1] in {"#", "+"} and one.startswith("$")):
         return False  # as in `matches`
     first, second = one.split("/"), other.split("/")
@@ -190,7 +190,7 @@ def overlap(one: str, other: str) -> bool:
 
 
 def source_from_topic(template: str | None, topic: str) -> str:
-    """The source that a subscription maps a topic to: the whole topic, or a text with `{1}` for level 1 (from 0).
+    """The source for a topic: the whole topic, or the template with `{1}` replaced by level 1 (from 0).
 
     Raises:
         IndexError: the template names a level that this topic does not have.

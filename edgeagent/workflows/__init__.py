@@ -1,3 +1,3 @@
-"""Argo Workflows: what its validator and Kubernetes would refuse, found before it is sent (docs/validation.md)."""
+"""Argo Workflows: finds what its validator and Kubernetes would refuse, before it is sent (docs/validation.md)."""
 
 from __future__ import annotations

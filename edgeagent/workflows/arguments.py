@@ -1,4 +1,4 @@
-"""Arguments, inputs and outputs: what is given to a workflow and its templates, and what they give."""
+"""Checks arguments, inputs and outputs: what a workflow and its templates get, and what they give."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _RUN_A_CONTAINER = frozenset({"container", "containerSet", "script"})
 _HAVE_FILES = _RUN_A_CONTAINER | {"resource", "data", "http", "plugin"}
 _CALL_OTHERS = frozenset({"steps", "dag"})
 _NEVER_IN_ARGUMENTS = ("path", "jsonPath", "parameter", "expression")
-# What is needed beside each of the two ways to log in by Kerberos.
+# The members that each of the two Kerberos logins needs.
 _KERBEROS = {
     "krbCCacheSecret": ("krbServicePrincipalName", "krbConfigConfigMap"),
     "krbKeytabSecret": ("krbServicePrincipalName", "krbConfigConfigMap", "krbUsername", "krbRealm"),
 }
-# What Argo takes for a variable in the name of a global output: then it looks no further.
+# Argo takes this for a variable in the name of a global output, and then checks no further.
 _VARIABLE = re.compile(r"{{[-a-zA-Z0-9]+(?:\.[-a-zA-Z0-9_]+)*}}", re.ASCII)
 _OUTPUT_SOURCES = ("path", "jqFilter", "jsonPath", "parameter", "expression")
 
 
 def argument_problems(arguments: Any, path: str) -> Iterator[Finding]:
-    """What is wrong with the arguments of a workflow, a step or a task."""
+    """Yield the mistakes in the arguments of a workflow, a step or a task."""
     parameters = as_list(as_object(arguments).get("parameters"))
     artifacts = as_list(as_object(arguments).get("artifacts"))
     yield from parameter_names(named(parameters, f"{path}.parameters"))
@@ -79,7 +79,7 @@ def _no_location(artifact: dict[str, Any]) -> str:
 
 
 def input_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
-    """What is wrong with a template's inputs."""
+    """Yield the mistakes in a template's inputs."""
     inputs = as_object(template.get("inputs"))
     artifacts = as_list(inputs.get("artifacts"))
     yield from parameter_names(named(as_list(inputs.get("parameters")), f"{path}.inputs.parameters"))
@@ -93,7 +93,7 @@ def input_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[F
 
 
 def output_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
-    """What is wrong with a template's outputs."""
+    """Yield the mistakes in a template's outputs."""
     outputs = as_object(template.get("outputs"))
     parameters, artifacts = as_list(outputs.get("parameters")), as_list(outputs.get("artifacts"))
     yield from parameter_names(named(parameters, f"{path}.outputs.parameters"))
@@ -109,7 +109,7 @@ def output_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[
 
 
 def _source_problems(parameter: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
-    """An output parameter has one value, from one source, of those that its template's type can have."""
+    """Check that an output parameter has one value, from one source that its template's type can have."""
     source = parameter.get("valueFrom")
     if parameter.get("value") is not None:
         if source is not None:
@@ -140,7 +140,7 @@ def _global_name_problems(output: dict[str, Any], path: str) -> Iterator[Finding
 
 
 def _path_problems(artifact: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
-    """The path of an artifact."""
+    """Yield the mistakes in the path of an artifact."""
     place = as_text(artifact.get("path"))
     if kind in _CALL_OTHERS:
         if place:
@@ -153,19 +153,19 @@ def _path_problems(artifact: dict[str, Any], kind: str, path: str) -> Iterator[F
 
 
 def leads_out(place: str) -> bool:
-    """Whether `..` in a path leads out of the directory that stands before the first `..`."""
+    """Whether `..` in a path leads out of the directory before the first `..`."""
     before, found, _ = place.partition("/../")
     if not found:
         before = place[: -len("/..")] if place.endswith("/..") else ""
     if not before:
         return False
-    # Python keeps two leading slashes, Argo's language makes them one.
+    # Python keeps two leading slashes, Go makes them one.
     cleaned = posixpath.normpath(place).replace("//", "/", 1)
     return not cleaned.startswith(f"{before}/")
 
 
 def location_problems(location: dict[str, Any], path: str) -> Iterator[Finding]:
-    """What is wrong with where an artifact is."""
+    """Yield the mistakes in the location of an artifact."""
     git, hdfs = location.get("git"), location.get("hdfs")
     if isinstance(git, dict) and not git.get("repo"):
         yield f"{path}.git.repo", "is required"

@@ -1,7 +1,7 @@
-"""What Argo's validator would refuse in a Workflow, as far as the workflow's own text shows it.
+"""Finds what Argo's validator would refuse in a Workflow, as far as the workflow's own text shows it.
 
-Pure, and linear in the length of the workflow. What a referenced template decides (`templateRef`,
-`workflowTemplateRef`) and what the engine fills in first (a text with `{{`) is unknown here and passes: a valid
+Pure, and linear in the length of the workflow. Whatever depends on a referenced template (`templateRef`,
+`workflowTemplateRef`) or on what the engine fills in first (a text with `{{`) is unknown here and passes, so a valid
 workflow is never refused. docs/validation.md lists the rules.
 """
 
@@ -36,11 +36,12 @@ _OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 
 
 def workflow_check(workflow: Any) -> Iterator[Finding]:
-    """Everything wrong with a workflow: key path below it, and reason. Nothing for a valid one.
+    """Yield every mistake in a workflow: key path below it, and reason. A valid workflow has none.
 
     Args:
-        workflow: any decoded JSON; nothing of it need be known. Wrong types end the check, since the engine's decoder
-            would go no further either.
+        workflow: any decoded JSON; nothing about it need be known. Wrong types end the check, because the engine's
+        decoder
+            would stop there too.
     """
     if is_too_deep(workflow):
         yield "", TOO_DEEP

@@ -1,4 +1,4 @@
-"""The tasks of a DAG: which wait for which, by `dependencies` or by the little language of `depends`."""
+"""The tasks of a DAG: which wait for which, by `dependencies` or by the small language of `depends`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from edgeagent.workflows.names import (
     template_names,
 )
 
-# A task in a `depends`, with the result that is asked for, if one is.
+# A task in a `depends`, with the result that it asks for, if any.
 _DEPENDENCY = re.compile(r"([a-zA-Z0-9][-a-zA-Z0-9]*)(?:\.([A-Z][a-zA-Z]+))?", re.ASCII)
 _RESULTS = ("Succeeded", "Failed", "Errored", "Skipped", "Omitted", "Daemoned", "AnySucceeded", "AllFailed")
 _RESULTS_OF_ITEMS = frozenset({"AnySucceeded", "AllFailed"})
 
 
 def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
-    """What is wrong with the tasks of a DAG as they wait for each other; what they call is checked elsewhere."""
+    """Yield the mistakes in how the tasks of a DAG wait for each other; what they call is checked elsewhere."""
     tasks = [as_object(task) for task in as_list(dag.get("tasks"))]
     if not tasks:
         yield f"{path}.tasks", "must have at least one task"
@@ -45,7 +45,7 @@ def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
 
 
 def ancestors(dag: dict[str, Any]) -> Ancestors:
-    """Which tasks come before which."""
+    """The order of the tasks: which come before which."""
     tasks = [as_object(task) for task in as_list(dag.get("tasks"))]
     return Ancestors(_before(tasks), is_complete=not any(_is_open(task) for task in tasks))
 
@@ -56,7 +56,7 @@ def is_looped(call: dict[str, Any]) -> bool:
 
 
 def gathers(call: dict[str, Any]) -> bool:
-    """Whether the outputs of all its runs can be asked for together."""
+    """Whether the outputs of all its runs can be used together."""
     return bool(call.get("withItems") or call.get("withParam"))
 
 
@@ -84,14 +84,14 @@ def _waiting_problems(
 
 
 def _waits_for(task: dict[str, Any]) -> list[tuple[str, str]]:
-    """The tasks that a task waits for, each with the result that it asks for, empty when it asks for none."""
+    """The tasks that a task waits for, each with the result that it asks for, "" if none."""
     if depends := as_text(task.get("depends")):
         return _DEPENDENCY.findall(depends)
     return [(as_text(name), "") for name in as_list(task.get("dependencies"))]
 
 
 def _is_open(task: dict[str, Any]) -> bool:
-    """Whether only the engine, which fills the variables in, knows what this task waits for."""
+    """Whether only the engine, which fills in the variables, knows what this task waits for."""
     return any(map(is_unknown, [as_text(task.get("depends")), *map(as_text, as_list(task.get("dependencies")))]))
 
 

@@ -1,9 +1,9 @@
 """Fills templates with the variables whose values are known, as Argo's validator does before it checks them.
 
-The validator judges the filled template: its names, targets and timeouts, and the variables that are left. It goes over
-the texts twice: first with the workflow's own values, then with the template's inputs too, so that a value may name
-another variable. Where the value is known only when something calls the template, the validator puts a placeholder, and
-so does this module.
+The validator checks the filled template: its names, targets and timeouts, and the variables that are left. It fills the
+texts twice: first with the workflow's own values, then with the template's inputs too, so that a value may name another
+variable. For a value that is known only when something calls the template, the validator uses a placeholder, and so
+does this module.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 from edgeagent.workflows.names import as_list, as_object, as_text, is_open, placeholder
 
-# A value that is longer is not put in: it stands for itself, and a large one must not be written out many times.
+# A longer value is not filled in and stays a variable, because a large one must not be written out many times.
 MAX_VALUE_CHARS = 200
 # A text that grows by more than this is treated as unknown.
 _MAX_GROWTH_CHARS = 4096
-_OPEN = "{{=}}"  # as good as an expression: its value is unknown
+_OPEN = "{{=}}"  # treated like an expression: its value is unknown
 
-# Variables and their values, in layers: they are asked, never copied, so that the work grows as the workflow does.
+# Variables and their values, in layers: looked up and never copied, so that the work is linear in the workflow.
 Values = tuple[Mapping[str, str], ...]
 
 
@@ -36,7 +36,7 @@ class Given:
         self._artifacts = _by_name(as_object(arguments).get("artifacts"))
 
     def inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """A template's inputs with what is given in them."""
+        """A template's inputs with the given values in them."""
         parameters = [self._parameter(as_object(item)) for item in as_list(inputs.get("parameters"))]
         artifacts = [self._artifact(as_object(item)) for item in as_list(inputs.get("artifacts"))]
         return {**inputs, "parameters": parameters, "artifacts": artifacts}
@@ -64,9 +64,9 @@ def filled(template: dict[str, Any], known: Values, given: Given) -> dict[str, A
     """A copy of a template, filled as Argo validates it.
 
     Args:
-        template: without `type_problems`.
+        template: a template without `type_problems`.
         known: the variables that have a value whatever calls the template.
-        given: what calls it.
+        given: the arguments of the call.
     """
     before = {**template, "inputs": given.inputs(as_object(template.get("inputs")))}
     first: dict[str, Any] = _replaced(before, known)
@@ -75,7 +75,7 @@ def filled(template: dict[str, Any], known: Values, given: Given) -> dict[str, A
 
 
 def value_text(value: Any) -> str:
-    """A parameter's value as Argo keeps it: a text as it is, any other JSON as its text."""
+    """A parameter's value as Argo keeps it: a text unchanged, any other JSON as its text."""
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
@@ -96,7 +96,7 @@ def _own_values(template: dict[str, Any]) -> dict[str, str]:
 
 
 def _replaced(value: Any, values: Values) -> Any:
-    """A copy of JSON with the variables in its texts, names of members too, replaced."""
+    """A copy of JSON in which the variables in its texts, including names of members, are replaced."""
     if isinstance(value, str):
         return _text(value, values) if "{{" in value else value
     if isinstance(value, list):
@@ -119,13 +119,13 @@ def _text(text: str, values: Values) -> str:
 
 
 def _tag(tag: str, values: Values) -> str:
-    """What is put in the place of `{{tag}}`: itself when it is not known."""
+    """The replacement of `{{tag}}`: the tag itself if its value is unknown."""
     if tag.startswith("="):
         return "{{" + tag + "}}"
     value = _value(tag.strip(), values)
     if value is not None:
         return value if len(value) <= MAX_VALUE_CHARS or is_open(value) else _OPEN
-    # A variable within the name of another: the inner one is put in, and the next time over the outer one is known.
+    # A variable within the name of another: the inner one is filled in, so the outer one is known the second time.
     outer, inside, inner = tag.rpartition("{{")
     if inside and (value := _value(inner, values)) is not None:
         return "{{" + outer + value + "}}"

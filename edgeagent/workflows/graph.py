@@ -1,18 +1,18 @@
-"""What comes before what: the order of tasks and containers that wait for each other."""
+"""The order of tasks and containers that wait for each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-# Above this many tasks the order is not computed: that would cost the square of their number.
+# With more tasks than this the order is not computed, because that would cost the square of their number.
 MAX_RELATED = 2000
 
 
 def cycle_in(before: Mapping[str, Sequence[str]]) -> str | None:
-    """A node of a circle, None when there is no circle.
+    """A node of a cycle, None if there is no cycle.
 
     Args:
-        before: for each node those that it waits for; names that are no node are passed over.
+        before: for each node those that it waits for; names that are not nodes are ignored.
     """
     ordered = _ordered(before)
     if len(ordered) == len(before):
@@ -20,21 +20,21 @@ def cycle_in(before: Mapping[str, Sequence[str]]) -> str | None:
     rest = before.keys() - set(ordered)
     name = next(name for name in before if name in rest)
     seen: set[str] = set()
-    while name not in seen:  # each of the rest waits for another of the rest, so this walk ends in a circle
+    while name not in seen:  # each remaining node waits for another one, so this walk ends in a cycle
         seen.add(name)
         name = next(earlier for earlier in before[name] if earlier in rest)
     return name
 
 
 class Ancestors:
-    """Which node comes before which, directly or with others in between."""
+    """Which node comes before which, directly or through others."""
 
     def __init__(self, before: Mapping[str, Sequence[str]], *, is_complete: bool = True) -> None:
         """Compute the order.
 
         Args:
-            before: for each node those that it waits for; names that are no node are passed over.
-            is_complete: whether `before` is all there is. If not, and in a circle, and with more nodes than
+            before: for each node those that it waits for; names that are not nodes are ignored.
+            is_complete: whether `before` is complete. If it is not, or there is a cycle, or there are more nodes than
                 `MAX_RELATED`, any node may come before any other.
         """
         ordered = _ordered(before) if is_complete and len(before) <= MAX_RELATED else []
@@ -53,7 +53,7 @@ class Ancestors:
 
 
 def _ordered(before: Mapping[str, Sequence[str]]) -> list[str]:
-    """The nodes, each behind all that it waits for; those in or behind a circle are missing."""
+    """The nodes, each after all that it waits for; those in or after a cycle are missing."""
     waiting = {name: sum(earlier in before for earlier in earliers) for name, earliers in before.items()}
     after: dict[str, list[str]] = {name: [] for name in before}
     for name, earliers in before.items():
@@ -61,7 +61,7 @@ def _ordered(before: Mapping[str, Sequence[str]]) -> list[str]:
             if earlier in after:
                 after[earlier].append(name)
     ordered = [name for name, count in waiting.items() if count == 0]
-    for name in ordered:  # grows while it is walked
+    for name in ordered:  # it grows during the loop
         for later in after[name]:
             waiting[later] -= 1
             if waiting[later] == 0:

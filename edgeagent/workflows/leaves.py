@@ -1,4 +1,4 @@
-"""Checks templates that do work themselves (run a container, apply a resource, wait), and what all templates have."""
+"""Checks templates that do work themselves (run a container, apply a resource, wait), and what all templates share."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+", re.ASCII)
 
 
 def type_of(template: dict[str, Any]) -> str:
-    """The template's type, empty when it has none or several."""
+    """The template's type, "" if it has none or several."""
     types = [kind for kind in TEMPLATE_TYPES if template.get(kind) is not None]
     return types[0] if len(types) == 1 else ""
 
 
 def runs_a_pod(kind: str) -> bool:
-    """Whether templates of this type have a pod of their own, and with it `pod.name`."""
+    """Whether templates of this type have a pod of their own, and so `pod.name`."""
     return kind in _RUN_A_POD
 
 
 def kind_problems(template: dict[str, Any], defaults: dict[str, Any], path: str) -> Iterator[Finding]:
-    """A template has exactly one type; with `templateDefaults` it may have it from there."""
+    """Check that a template has exactly one type, which may come from `templateDefaults`."""
     types = [kind for kind in TEMPLATE_TYPES if template.get(kind) is not None]
     if len(types) > 1:
         yield path, f"has more than one type: {', '.join(types)}: keep one"
@@ -59,7 +59,7 @@ def kind_problems(template: dict[str, Any], defaults: dict[str, Any], path: str)
 
 
 def leaf_problems(template: dict[str, Any], kind: str, defaults: dict[str, Any], path: str) -> Iterator[Finding]:
-    """What is wrong with what a template itself does; `kind` is its type."""
+    """Yield the mistakes in what a template itself does; `kind` is its type."""
     body = as_object(template.get(kind))
     image = body.get("image") or as_object(defaults.get(kind)).get("image")
     if kind in {"container", "script"} and not image:
@@ -76,14 +76,14 @@ def leaf_problems(template: dict[str, Any], kind: str, defaults: dict[str, Any],
 
 
 def retry_problems(template: dict[str, Any], path: str) -> Iterator[Finding]:
-    """What is wrong with how a template is tried again, before anything is put into it."""
+    """Yield the mistakes in how a template is retried, before anything is filled in."""
     policy = as_text(as_object(template.get("retryStrategy")).get("retryPolicy"))
     if policy and policy not in _RETRY_POLICIES:
         yield f"{path}.retryStrategy.retryPolicy", f"must be one of {', '.join(_RETRY_POLICIES)}, is {quoted(policy)}"
 
 
 def common_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
-    """What is wrong with what templates of every type have."""
+    """Yield the mistakes in what templates of every type have."""
     yield from _time_problems(template, kind, path)
     for index, container in enumerate(as_list(template.get("initContainers"))):
         if not as_object(container).get("name"):
@@ -109,7 +109,7 @@ def _time_problems(template: dict[str, Any], kind: str, path: str) -> Iterator[F
 
 
 def pod_resource_problems(resources: Any, path: str) -> Iterator[Finding]:
-    """A pod as a whole can only be given some kinds of resources."""
+    """Yield resources that a pod as a whole cannot have."""
     members = as_object(resources)
     if as_list(members.get("claims")):
         yield f"{path}.claims", "is not for a whole pod: use resourceClaims"

@@ -1,4 +1,4 @@
-"""What Kubernetes takes as labels and annotations, said once: for the gateway's check, and for the dispatcher."""
+"""What Kubernetes accepts as labels and annotations, for the gateway's check and for the dispatcher alike."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ MAX_ANNOTATIONS_BYTES = 256 << 10
 
 
 def metadata_problems(metadata: dict[str, Any]) -> Iterator[Finding]:
-    """What is wrong with the labels and annotations of an object: key path below it, and reason.
+    """Yield the mistakes in the labels and annotations of an object: key path below it, and reason.
 
     Args:
-        metadata: decoded JSON of which nothing is known.
+        metadata: decoded JSON about which nothing is known.
     """
     for table in ("labels", "annotations"):
         yield from _table_problems(metadata.get(table), f"metadata.{table}")

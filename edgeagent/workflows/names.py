@@ -1,4 +1,4 @@
-"""What the parts of the workflow check share: reading JSON of which nothing is known, and the forms of names."""
+"""What the parts of the workflow check share: reading unknown JSON, and the forms of names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Finding = tuple[str, str]
 TEMPLATE_TYPES = (
     "container", "containerSet", "steps", "script", "resource", "dag", "suspend", "data", "http", "plugin",
 )  # fmt: skip
-# Far more than any workflow has, and far less than Python's recursion allows.
+# Far more than any workflow has, and far less than Python's recursion limit.
 MAX_DEPTH = 100
 TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 MAX_TEMPLATE_NAME_CHARS = 128
@@ -22,7 +22,7 @@ MAX_LABEL_CHARS = 63
 _LABEL_TEXT = re.compile(r"[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?", re.ASCII)
 _TEMPLATE_NAME = re.compile(r"[a-zA-Z0-9][-a-zA-Z0-9]*", re.ASCII)
 _PARAMETER_NAME = re.compile(r"[-a-zA-Z0-9_]+", re.ASCII)
-# Around a variable in a placeholder: two signs of the private use area, which no name has.
+# Around a variable in a placeholder: two characters of the private use area, which no name has.
 _BEGIN, _END = "\ue000", "\ue001"
 _PLACEHOLDER = re.compile(f"{_BEGIN}[^{_END}]*{_END}")
 _MAX_QUOTED_CHARS = 100  # about one line
@@ -30,7 +30,7 @@ _MAX_LISTED = 5
 
 
 def is_too_deep(workflow: Any) -> bool:
-    """Whether it is nested so deep that Python could not walk it."""
+    """Whether it is nested too deep for Python to walk it."""
     level = [workflow]
     for _ in range(MAX_DEPTH):
         deeper: list[Any] = []
@@ -46,42 +46,42 @@ def is_too_deep(workflow: Any) -> bool:
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """The object, or an empty one where there is none."""
+    """The object, or an empty one if the value is none."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: Any) -> list[Any]:
-    """The list, or an empty one where there is none."""
+    """The list, or an empty one if the value is none."""
     return value if isinstance(value, list) else []
 
 
 def as_text(value: Any) -> str:
-    """The text, or the empty one where there is none."""
+    """The text, or an empty one if the value is none."""
     return value if isinstance(value, str) else ""
 
 
 def has_tag(text: str) -> bool:
-    """Whether the engine puts something into this text, or tries to."""
+    """Whether the engine fills something into this text, or tries to."""
     return "{{" in text
 
 
 def is_open(text: str) -> bool:
-    """Whether it has an expression in it (`{{=…}}`): only the engine knows what that becomes."""
+    """Whether it contains an expression (`{{=…}}`), whose value only the engine knows."""
     return "{{=" in text
 
 
 def placeholder(variable: str) -> str:
-    """What stands for the value of a variable that only the engine will know."""
+    """The placeholder for a variable whose value only the engine will know."""
     return f"{_BEGIN}{variable}{_END}"
 
 
 def is_unknown(text: str) -> bool:
-    """Whether a part of it will only be known to the engine."""
+    """Whether a part of it will be known only to the engine."""
     return _BEGIN in text or is_open(text)
 
 
 def is_label_value(text: str) -> bool:
-    """Whether Kubernetes takes this text as the value of a label, and it is not empty."""
+    """Whether Kubernetes accepts this text as the value of a label, and it is not empty."""
     return len(text) <= MAX_LABEL_CHARS and _LABEL_TEXT.fullmatch(text) is not None
 
 
@@ -116,12 +116,12 @@ def named(entries: list[Any], path: str) -> Iterator[tuple[str, str]]:
 
 
 def parameter_names(names: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    """What is wrong with the names of parameters or artifacts, given with their key paths, as `named` does it."""
+    """Yield the mistakes in names of parameters or artifacts, given with key paths, as by `named`."""
     return _name_problems(names, "letters, digits, '-' and '_'", is_parameter_name)
 
 
 def template_names(names: Iterable[tuple[str, str]]) -> Iterator[Finding]:
-    """What is wrong with the names of templates, steps, tasks or containers; see `parameter_names`."""
+    """Yield the mistakes in names of templates, steps, tasks or containers; see `parameter_names`."""
     form = f"letters, digits and '-', at most {MAX_TEMPLATE_NAME_CHARS}"
     return _name_problems(names, form, is_template_name)
 

@@ -1,8 +1,8 @@
-"""What in a workflow Argo would replace although it should be plain data: `{{…}}` in what a trigger brings.
+"""Finds what Argo would replace in a workflow although it should be plain data: `{{…}}` in what a trigger brings.
 
 Argo replaces it wherever it finds it, and more than once: in the value of a parameter it would be taken for the
 workflow's own text, and the sender of the value would learn what the workflow can read. A placeholder that two values
-form together, one ending in `{` and the next beginning with it, cannot be seen in either.
+form together, one ending in `{` and the next beginning with it, cannot be seen in either value.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def is_placeholder(text: str) -> bool:
 
 
 def placeholders(workflow: dict[str, Any]) -> Iterator[str]:
-    """Where in a checked workflow's arguments, and in our annotations, Argo would replace something; paths to show."""
+    """The paths, ready to show, where Argo would replace something in a checked workflow's arguments or annotations."""
     for member, items in (workflow["spec"].get("arguments") or {}).items():
         for index, item in enumerate(items if isinstance(items, list) else [items]):
             if any(map(is_placeholder, _texts(item))):
@@ -36,7 +36,7 @@ def placeholders(workflow: dict[str, Any]) -> Iterator[str]:
 
 
 def _texts(value: object) -> Iterator[str]:
-    """Every text in it, names of members too."""
+    """Every text in it, including names of members."""
     waiting = [value]
     while waiting:
         each = waiting.pop()

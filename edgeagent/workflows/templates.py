@@ -1,4 +1,4 @@
-"""The templates of a workflow, each in its scope: what they are, what they call and what they pass on."""
+"""Checks the templates of a workflow, each in its scope: what they are, what they call and what they pass on."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ _OF_A_RETRY = ("retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.d
 
 
 class Templates:
-    """Owns the templates that a workflow defines itself, with what calls of them need to know."""
+    """The templates that a workflow defines, with what calls of them need to know; it owns both."""
 
     def __init__(self, workflow: dict[str, Any]) -> None:
-        """Read the templates of a workflow that has no `type_problems`."""
+        """Read the templates of a workflow without `type_problems`."""
         spec = as_object(workflow.get("spec"))
         self._templates = [as_object(template) for template in as_list(spec.get("templates"))]
         self._defaults = as_object(spec.get("templateDefaults"))
@@ -57,13 +57,13 @@ class Templates:
         }
         self.refers = any(call.get("templateRef") is not None for call in _calls_in(self._templates))
         self._globals = global_scope(workflow, self._templates, references=self.refers)
-        # The exit handler runs last and may ask what failed; a template that the entrypoint calls too may not.
+        # The exit handler runs last and may use what failed; a template that the entrypoint also calls may not.
         self._at_exit = Scope(self._globals)
         if spec.get("onExit"):
             self._at_exit.names.add("workflow.failures")
         self._begin = as_text(spec.get("entrypoint"))
         self._from_start = self._called_from(self._begin)
-        # Argo looks at these two with the workflow's own arguments, at all others with a caller's.
+        # Argo checks these two with the workflow's own arguments, and all others with a caller's.
         self._begins = {self._begin, as_text(spec.get("onExit"))} - {""}
         self._given = Given(as_object(spec.get("arguments")))
         self._known = dict(_known(self._globals, spec))
@@ -77,7 +77,7 @@ class Templates:
         return outline.parameters if outline is not None else frozenset()
 
     def problems(self) -> Iterator[Finding]:
-        """Everything wrong with the templates."""
+        """Yield every mistake in the templates."""
         for index, template in enumerate(self._templates):
             early = as_text(template.get("name")) in self._from_start
             parent = self._globals if early else self._at_exit
@@ -87,7 +87,7 @@ class Templates:
             yield from self._problems(template, f"spec.templates[{index}]", parent, given)
 
     def supply_problems(self, name: str, arguments: Any, path: str) -> Iterator[Finding]:
-        """Inputs of a template that these arguments do not give."""
+        """Yield the inputs of a template that these arguments lack."""
         if (outline := self._outlines.get(name)) is not None:
             yield from self._supply_problems(outline, arguments, path)
 
@@ -204,7 +204,7 @@ class Templates:
             yield f"{path}.template", f"{quoted(name)} is not among spec.templates"
 
     def _callee(self, call: dict[str, Any]) -> Outline | None:
-        """What a step or task calls, None when it cannot be known here."""
+        """What a step or task calls, None if that cannot be known here."""
         if isinstance(inline := call.get("inline"), dict):
             return outline_of(inline, type_of(inline))
         if call.get("templateRef") is not None:
@@ -225,7 +225,7 @@ class Templates:
 
 
 class _Statuses:
-    """The tasks whose status a task may ask for: those before it, and those with hooks, itself too."""
+    """The tasks whose status a task may use: those before it, and those with hooks, including itself."""
 
     def __init__(self, order: Ancestors, name: str, hooked: set[str]) -> None:
         self._order = order
@@ -238,14 +238,14 @@ class _Statuses:
 
 
 def hook_problems(hooks: Any, path: str) -> Iterator[Finding]:
-    """Hooks other than the one at the end say when they run."""
+    """Check that hooks, except the one at the end, say when they run."""
     for name, hook in as_object(hooks).items():
         if name != "exit" and not as_object(hook).get("expression"):
             yield f"{path}[{quoted(name)}].expression", "is required: it says when the hook runs"
 
 
 def _known(scope: Scope, spec: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The variables of the whole workflow, with what Argo puts in for them."""
+    """The variables of the whole workflow, with the values that Argo fills in."""
     for name in scope.names:
         yield name, placeholder(name)
     for parameter in map(as_object, as_list(as_object(spec.get("arguments")).get("parameters"))):
@@ -265,7 +265,7 @@ def _without(call: dict[str, Any], *members: str) -> dict[str, Any]:
 
 
 def _inline_problems(inline: dict[str, Any], path: str, scope: Scope) -> Iterator[Finding]:
-    """Variables in what an inline template is given by itself: Argo reads them as a part of the step or task."""
+    """Yield mistakes in the variables of an inline template: Argo reads them as part of the step or task."""
     inputs, own = as_object(inline.get("inputs")), Scope(scope)
     parameters, artifacts = as_list(inputs.get("parameters")), as_list(inputs.get("artifacts"))
     own.names.update(f"inputs.parameters.{name}" for _, name in named(parameters, ""))
@@ -280,7 +280,7 @@ def _inline_problems(inline: dict[str, Any], path: str, scope: Scope) -> Iterato
 
 
 def _calls_in(templates: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Every step and task of these templates and of those that stand inline in them."""
+    """Every step and task of these templates and of the inline templates in them."""
     waiting = list(templates)
     while waiting:
         template = waiting.pop()
@@ -297,7 +297,7 @@ def _has_exit_hook(call: dict[str, Any]) -> bool:
 
 
 def _item_problems(call: dict[str, Any], path: str, scope: Scope) -> Iterator[Finding]:
-    """What is wrong with what a step or task loops over; its items come into scope."""
+    """Yield the mistakes in what a step or task loops over; its items come into scope."""
     sequence = call.get("withSequence")
     given = [member for member in ("withItems", "withParam") if call.get(member)]
     if sequence is not None:
@@ -316,7 +316,7 @@ def _item_problems(call: dict[str, Any], path: str, scope: Scope) -> Iterator[Fi
 
 
 def _order_problems(task: dict[str, Any], scope: Scope, order: Ancestors, path: str) -> Iterator[Finding]:
-    """What a task takes from tasks that need not be finished when it begins. Its hooks run later, and are not asked."""
+    """Yield outputs that a task uses of tasks it does not wait for. Its hooks run later, and are not checked."""
     name = as_text(task.get("name"))
     for here, text in texts(_without(task, "inline", "hooks"), "Task", path):
         for variable in variables_in(text)[0] if "{{" in text else ():

@@ -1,7 +1,7 @@
 """The types of a workflow's members, as far as Argo's decoder insists on them.
 
-Argo decodes a workflow before it validates it, and refuses all of it for one number where a text belongs. It drops
-unknown members silently, and `null` counts as absent.
+Argo decodes a workflow before it validates it, and refuses the whole of it over one number where a text belongs. It
+drops unknown members silently, and `null` counts as absent.
 
 Each structure below is a text `kind: members; kind: members`. A kind is one of the plain ones in `_PLAIN`, the name of
 another structure, or one of those in brackets: `[kind]` is a list, `{kind}` an object with any member names.
@@ -187,7 +187,7 @@ def _is_quantity(value: Any) -> bool:
 def _is_base64(value: Any) -> bool:
     if isinstance(value, str):
         return _BASE64.fullmatch(value.replace("\r", "").replace("\n", "")) is not None
-    return isinstance(value, list)  # of bytes, as Argo's language has it
+    return isinstance(value, list)  # of bytes, as in Go
 
 
 def _is_time(value: Any) -> bool:
@@ -208,7 +208,7 @@ _PLAIN: dict[str, tuple[str, Callable[[Any], bool]]] = {
 }
 
 
-_WRITTEN = frozenset({"quantity", "time", "base64"})  # of which a text can be written wrongly
+_WRITTEN = frozenset({"quantity", "time", "base64"})  # texts of these kinds may have the wrong form
 
 
 def _members(text: str) -> dict[str, str]:
@@ -221,10 +221,10 @@ _SPELLINGS = {struct: {name.casefold(): name for name in members} for struct, me
 
 
 def type_problems(value: Any, kind: str, path: str) -> Iterator[Finding]:
-    """Members of the wrong type, and those that Argo would take for a known one although they are written otherwise.
+    """Yield members of the wrong type, and misspelled ones that Argo would take for a known one.
 
     Args:
-        value: JSON that is nested no deeper than Python may recurse.
+        value: JSON nested no deeper than Python may recurse.
         kind: what it should be: `Workflow`, or one of the other kinds.
         path: its key path.
     """
@@ -261,12 +261,12 @@ def _struct_problems(value: dict[str, Any], kind: str, path: str) -> Iterator[Fi
             yield from type_problems(item, _STRUCTS[kind][name], join(path, name))
         elif right is not None:
             yield join(path, name), f"must be written {right}: the engine would take it for that"
-        elif kind == "Step":  # of these alone Argo's decoder knows every member, and refuses any other
+        elif kind == "Step":  # only here Argo's decoder knows every member, and refuses any other
             yield join(path, name), f"is not a member of a step (known: {', '.join(_STRUCTS[kind])})"
 
 
 def texts(value: Any, kind: str, path: str) -> Iterator[tuple[str, str]]:
-    """Every text that Argo keeps of a value, with its key path: those in unknown members it drops.
+    """Every text of a value that Argo keeps, with its key path; Argo drops those in unknown members.
 
     Args:
         value: JSON without `type_problems`, nested no deeper than Python may recurse.
@@ -289,7 +289,7 @@ def texts(value: Any, kind: str, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _inner(kind: str, bracket: str) -> str:
-    """The kind of what is in a list or an object; a plain kind is the same all the way down."""
+    """The kind of the elements of a list or an object; elements of a plain kind have the same kind."""
     return kind[1:-1] if kind[0] == bracket else kind
 
 

@@ -1,4 +1,4 @@
-"""The structures of Kubernetes that a workflow hands on to its pods and claims, in the notation of `types`."""
+"""The structures of Kubernetes that a workflow passes to its pods and claims, in the notation of `types`."""
 
 from __future__ import annotations
 

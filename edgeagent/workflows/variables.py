@@ -1,6 +1,6 @@
-"""The variables in a workflow's texts, `{{inputs.parameters.temp}}`: which there are, and which are in scope.
+"""The variables in a workflow's texts, `{{inputs.parameters.temp}}`: which exist, and which are in scope.
 
-Argo resolves a variable only when it begins with one of `_ROOTS`, and passes on every other one and every expression
+Argo resolves a variable only if it begins with one of `_ROOTS`, and passes on every other one and every expression
 `{{=...}}`. Scopes are never copied, and a step's outputs are looked up in the outline of its template, so that the work
 grows with the length of the workflow and not with its square.
 """
@@ -15,7 +15,7 @@ import msgspec
 from edgeagent.workflows.names import Finding, as_list, as_object, as_text, has_tag, is_open
 
 _ROOTS = ("item.", "steps.", "inputs.", "outputs.", "pod.", "workflow.", "tasks.")
-# What the engine fills in later, or looks up by itself: whatever follows is taken.
+# What the engine fills in later, or looks up by itself: anything may follow.
 _ALWAYS = (
     "outputs.", "steps.name", "tasks.name", "node.name",
     "workflow.creationTimestamp", "workflow.scheduledTime", "workflow.duration",
@@ -37,8 +37,8 @@ _MISSING = {
 _OF_EVERY_NODE = frozenset({"id", "startedAt", "finishedAt", "hostNodeName"})
 _WITH_RESULT = frozenset({"container", "script", "data", "http", "plugin"})
 _WITH_RESULT_OF_ITEMS = frozenset({"script", "containerSet"})
-# Where an artifact can be, in the order in which Argo looks: the first that is given decides. One of the members must
-# be there, or all of those that are joined by a +.
+# The locations that an artifact can have, in the order in which Argo checks them: the first one given counts. One of
+# the members must be there, or all of those joined by a +.
 _LOCATIONS = {
     "artifactory": ("url+usernameSecret",), "azure": ("blob",), "git": ("repo",), "gcs": ("key",),
     "hdfs": ("path", "addresses"), "http": ("url",), "oss": ("key",), "raw": (), "s3": ("key",), "plugin": ("key",),
@@ -46,7 +46,7 @@ _LOCATIONS = {
 
 
 class Outline(msgspec.Struct, frozen=True):
-    """What a call of a template needs to know of it: what it must be given, and what it gives."""
+    """What a call of a template needs to know about it: what it must get, and what it gives."""
 
     kind: str
     has_result: bool
@@ -59,7 +59,7 @@ class Outline(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True):
-    """A step or task as others may refer to it. `outline` None: its template is not known here."""
+    """A step or task, as others may refer to it. `outline` None: its template is not known here."""
 
     outline: Outline | None
     looped: bool
@@ -88,12 +88,12 @@ class Node(msgspec.Struct, frozen=True):
 
 
 class Scope:
-    """What the variables of one template, or of one inline template within it, can be.
+    """The variables that one template, or one inline template within it, can use.
 
     Attributes:
         names: variables as they are written.
-        nodes: steps and tasks whose outputs are there, by `steps.NAME` and `tasks.NAME`.
-        with_status: those whose status is there; asked with the node's name.
+        nodes: steps and tasks whose outputs are available, by `steps.NAME` and `tasks.NAME`.
+        with_status: those whose status is available; called with the node's name.
         any_item: items come from a parameter, so they may have any members.
     """
 
@@ -126,7 +126,7 @@ class Scope:
 
 
 def outline_of(template: dict[str, Any], kind: str) -> Outline:
-    """The outline of a template, whatever is wrong with it."""
+    """The outline of a template, even of an invalid one."""
     inputs, outputs = as_object(template.get("inputs")), as_object(template.get("outputs"))
     parameters = [as_object(item) for item in as_list(inputs.get("parameters"))]
     artifacts = [as_object(item) for item in as_list(inputs.get("artifacts"))]
@@ -158,19 +158,19 @@ def _containers(template: dict[str, Any]) -> frozenset[str]:
 
 
 def has_location(artifact: dict[str, Any]) -> bool:
-    """Whether an artifact says where it is, or at least under which key."""
+    """Whether an artifact gives its location, or at least its key."""
     place, needed = location_of(artifact)
     return bool(place) and not needed
 
 
 def location_of(artifact: dict[str, Any]) -> tuple[str, str]:
-    """Which kind of location an artifact has, "" for none, and what is missing in it, "" for nothing."""
+    """The kind of an artifact's location, "" for none, and what it lacks, "" for nothing."""
     place = next((place for place in _LOCATIONS if artifact.get(place) is not None), "")
     if not place or not (ways := _LOCATIONS[place]):
         return place, ""
     location = as_object(artifact[place])
     if place == "artifactory" and "/" in as_text(location.get("url")).partition("://")[2]:
-        return place, ""  # the path of its address is a key
+        return place, ""  # the path of its URL serves as key
     if any(all(location.get(member) for member in way.split("+")) for way in ways):
         return place, ""
     return place, " or ".join(ways).replace("+", " and ")
@@ -180,9 +180,9 @@ def global_scope(workflow: dict[str, Any], templates: Iterable[dict[str, Any]], 
     """The variables of the whole workflow.
 
     Args:
-        workflow: the whole.
+        workflow: the whole workflow.
         templates: its own templates.
-        references: some step calls a template that is not here; it may give the workflow any outputs.
+        references: whether a step calls a template that is not here; it may give the workflow any outputs.
     """
     metadata, spec = as_object(workflow.get("metadata")), as_object(workflow.get("spec"))
     more = as_object(spec.get("workflowMetadata"))
@@ -209,9 +209,9 @@ def global_scope(workflow: dict[str, Any], templates: Iterable[dict[str, Any]], 
 
 
 def input_scope(outline: Outline, template: dict[str, Any], parent: Scope) -> Scope:
-    """A template's own scope: its inputs, over the workflow's or an outer template's."""
+    """A template's own scope: its inputs, on top of the scope of the workflow or of an outer template."""
     scope = Scope(parent)
-    scope.names.add("inputs.parameters")  # all of them, as JSON: an empty list in a template that has none
+    scope.names.add("inputs.parameters")  # all of them, as JSON: an empty list in a template without any
     scope.names.update(f"inputs.parameters.{name}" for name in outline.parameters)
     for name in _names(as_list(as_object(template.get("inputs")).get("artifacts"))):
         scope.names.update((f"inputs.artifacts.{name}", f"inputs.artifacts.{name}.path"))
@@ -221,13 +221,14 @@ def input_scope(outline: Outline, template: dict[str, Any], parent: Scope) -> Sc
 def variable_problems(
     found: Iterable[tuple[str, str]], scope: Scope, written: Iterable[tuple[str, str]] = ()
 ) -> Iterator[Finding]:
-    """Variables in texts that cannot be resolved.
+    """Yield variables in texts that cannot be resolved.
 
     Args:
-        found: key paths and texts that Argo reads as one: a variable that is not closed in one text swallows what
+        found: key paths and texts that Argo reads as one text: a variable that is not closed in one of them swallows
+        what
             comes after it, and then nothing is reported.
-        scope: what there is.
-        written: the same texts before anything was put into them.
+        scope: the variables that exist.
+        written: the same texts before anything was filled in.
     """
     problems: list[tuple[str, str]] = []
     missing: list[tuple[int, str]] = []
@@ -254,13 +255,13 @@ def variable_problems(
 
 
 def _way(text: str) -> str:
-    """How a variable came into a text in which it was not written."""
+    """How a variable got into a text in which it was not written."""
     tags, _ = variables_in(text)
     return "; it comes with the value of {{" + tags[0][:100] + "}}" if tags else ""
 
 
 def variables_in(text: str) -> tuple[list[str], str | None]:
-    """The variables in a text; and what comes after the last `{{` when it is not closed."""
+    """The variables in a text, and the rest after the last `{{` if it is not closed."""
     tags: list[str] = []
     start = text.find("{{")
     while start >= 0:
@@ -274,7 +275,7 @@ def variables_in(text: str) -> tuple[list[str], str | None]:
 
 def _is_missing(tag: str, scope: Scope) -> bool:
     name = tag.strip(" ")
-    # An expression within a variable is filled in first: which variable then results is unknown.
+    # An expression within a variable is filled in first, so the resulting variable is unknown.
     if is_open(tag) or not name.startswith(_ROOTS) or name.startswith(_ALWAYS):
         return False
     return name not in scope
