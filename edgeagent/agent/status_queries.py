@@ -1,7 +1,7 @@
 """Asks the dispatcher for statuses that did not come, and gives up triggers without any (contract section 5).
 
-`agent.query_schedule` decides; this module connects it with the ledger, the link and the clock. Unfinished triggers are read
-from the ledger at the start, in parts, and from then on the ledger's changes keep the set up to date.
+`agent.query_schedule` decides; this module connects it with the ledger, the link and the clock. Unfinished triggers are
+read from the ledger at the start, in parts, and from then on the ledger's changes keep the set up to date.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.errors import UplinkError
 from edgeagent.ports.link import Ack, Link, Message, Publication
 
-# Tokens of triggers count from 1; this one is the state message's, and those below it are the queries' (`status_queries`).
+# Tokens of triggers count from 1; these are the state's, and the one below is a query's (`status_queries`).
 _ONLINE, _OFFLINE = -1, -2
 
 
