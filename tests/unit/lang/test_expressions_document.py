@@ -83,6 +83,6 @@ def test_the_rule_in_the_document_works() -> None:
 
 def test_the_limits_are_as_told() -> None:
     text = " ".join(TEXT.split())
-    assert f"at most {MAX_CHARACTERS} characters, {MAX_PARENTHESES} parentheses within one another" in text
-    assert f"and {MAX_DEPTH} operators within one another" in text
+    assert f"at most {MAX_CHARACTERS} characters, {MAX_PARENTHESES} nested parentheses" in text
+    assert f"and {MAX_DEPTH} nested operators" in text
     assert MAX_JOINED_CHARACTERS == 2**20
