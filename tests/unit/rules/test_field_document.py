@@ -73,7 +73,7 @@ def test_the_windows_of_the_example_are_those_that_the_page_counts(tmp_path: Pat
     ((toml, table),) = [each for each in EXAMPLES if each[0].startswith("window")]
     _, windows = played(tmp_path, toml, table)
     assert windows == ["3 events, to 08:00:08", "2 events, to 08:00:18", "1 event"]
-    assert "Three workflows start, with 3, 2 and 1 of the events." in TEXT
+    assert "Three workflows start, with 3, 2 and 1 of them." in TEXT
 
 
 @pytest.mark.parametrize("toml", re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL))
