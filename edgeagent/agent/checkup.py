@@ -129,9 +129,9 @@ def files_finding(directory: Path) -> Finding:
             opened.append(path)
     if foreign or closed:
         name, paths = user_name(owner), foreign or closed
-        what = f"not to {name}, who owns the directory" if foreign else f"to {name}, who may not read and write them"
+        what = f"do not belong to {name}, the directory's owner" if foreign else f"are closed to their owner, {name}"
         remedy = f"chown -R {name}: {directory} && chmod -R u+rwX {directory}, and start the agent again"
-        return fail(subject, f"{len(paths)} belong {what}: {_some(paths)}", remedy)
+        return fail(subject, f"{len(paths)} {what}: {_some(paths)}", remedy)
     if opened:
         found_open = f"{len(opened)} are links, or open to everybody on this machine: {_some(opened)}"
         return warn(subject, found_open, f"chmod -R o= {directory}, and remove links")
@@ -195,7 +195,7 @@ def sync_finding(directory: Path, filesystem: Filesystem, now_s: Callable[[], fl
     found = f"a sync takes {_duration(median_s)} (median of {SYNCS})"
     if median_s < REAL_SYNC_S:
         found += ": syncs return before the disk has the data, or it is a RAM disk; a power cut would lose events"
-        return warn("disk", found, "choose an agent.state_dir on a disk that keeps what it says that it has")
+        return warn("disk", found, "choose an agent.state_dir on a disk that really keeps what it acknowledges")
     return ok("disk", found)
 
 
@@ -221,7 +221,7 @@ def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:
     found = f"{free_bytes // _MIB} MiB are free; the outbox has {used_bytes // _MIB} of {max_bytes // _MIB} MiB"
     if missing_bytes > 0:
         remedy = f"free {-(-missing_bytes // _MIB)} MiB, or lower outbox.max_bytes"
-        return warn("free space", f"{found}, so the disk is full before it is", remedy)
+        return warn("free space", f"{found}, so the disk is full before the outbox is", remedy)
     return ok("free space", found)
 
 

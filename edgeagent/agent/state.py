@@ -41,7 +41,7 @@ def agent_id(config: AgentConfig, directory: Path, filesystem: Filesystem) -> st
     if filesystem.exists(path):
         kept = filesystem.read(path).decode("ascii", "replace").strip()
         if not is_agent_id(kept):
-            raise ConfigError(str(path), [Problem("", f"{kept!r} is no agent id; set agent.id")])
+            raise ConfigError(str(path), [Problem("", f"{kept!r} is not an agent id; set agent.id")])
         return kept
     made = agent_id_from_host(socket.gethostname())
     filesystem.replace(path, made.encode() + b"\n")

@@ -49,7 +49,7 @@ def _expiry(der: bytes) -> datetime:
 def _enter(data: bytes, wanted: int) -> tuple[bytes, bytes]:
     tag, value, rest = _element(data)
     if tag != wanted:
-        raise ValueError("a certificate in it has not the form of one")
+        raise ValueError("a certificate in it is malformed")
     return value, rest
 
 
@@ -65,7 +65,7 @@ def _element(data: bytes) -> tuple[int, bytes, bytes]:
     if length >= _LONG_LENGTH:
         length_bytes = length - _LONG_LENGTH
         if not 0 < length_bytes <= _MAX_LENGTH_BYTES:
-            raise ValueError("a certificate in it has not the form of one")
+            raise ValueError("a certificate in it is malformed")
         start += length_bytes
         length = int.from_bytes(data[2:start])
     end = start + length
@@ -79,8 +79,8 @@ def _time(tag: int, value: bytes) -> datetime:
     if tag == _UTC_TIME:
         text = ("20" if text[:2] < f"{_CENTURY_BORDER}" else "19") + text
     elif tag != _GENERALIZED_TIME:
-        raise ValueError("a certificate in it has not the form of one")
+        raise ValueError("a certificate in it is malformed")
     try:
         return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
     except ValueError as exc:
-        raise ValueError(f"a certificate in it ends at {text!r}, which is no time") from exc
+        raise ValueError(f"a certificate in it ends at {text!r}, which is not a time") from exc

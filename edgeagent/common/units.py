@@ -30,7 +30,9 @@ class Duration(float):
             seconds = float(match[1]) * _DURATION_UNITS_S[match[2]]
         if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) and 0 <= seconds <= _LONGEST_S:
             return cls(seconds)
-        raise ValueError(f'{value!r} is no duration: write "30s", "10m", "7d" (ms, s, m, h, d) or a number of seconds')
+        raise ValueError(
+            f'{value!r} is not a duration: write "30s", "10m", "7d" (ms, s, m, h, d) or a number of seconds'
+        )
 
 
 class Size(int):
@@ -50,4 +52,4 @@ class Size(int):
             size = int(match[1]) * _SIZE_UNITS_BYTES[match[2]]
         if isinstance(size, int) and not isinstance(size, bool) and 0 <= size <= _LARGEST_BYTES:
             return cls(size)
-        raise ValueError(f'{value!r} is no size: write "64KiB", "256MiB", "1GiB" or a number of bytes')
+        raise ValueError(f'{value!r} is not a size: write "64KiB", "256MiB", "1GiB" or a number of bytes')

@@ -36,7 +36,7 @@ _LENGTH = re.compile(rb"\ncontent-length:[ \t]*([^\r]*)", re.IGNORECASE)
 # h11's messages, by how they begin, in words that do not quote Python.
 _REASONS: Final = (
     ("illegal request line", "the first line must be a method, a target and HTTP/1.1"),
-    ("illegal header line", "a line of the head is no header"),
+    ("illegal header line", "a line of the head is not a header"),
     ("illegal chunk header", "a chunk must begin with its size in hexadecimal digits"),
     ("malformed chunk footer", "a chunk must end with CR LF where its size says"),
     ("Missing mandatory Host", "Host: is missing"),

@@ -81,7 +81,7 @@ async def _shared_finding(table: str, connection: Connection, address: str, clie
         return ok(subject, "a message came by one")
     found = f"nothing came by one within {ECHO_S:g} s: this broker grants them over MQTT 3.1.1 and delivers nothing"
     remedy = (
-        'use version = "5" and a broker that has them (RabbitMQ has not), or, if the access list forbids '
+        'use version = "5" and a broker that has them (RabbitMQ does not), or, if the access list forbids '
         "edgeagent/doctor/#, allow it and try again"
     )
     return warn(subject, found, remedy)

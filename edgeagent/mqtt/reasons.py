@@ -65,7 +65,7 @@ def lacking(handshake: Handshake, most_qos: int) -> Denied | None:
     if handshake.qos2 is not None and most_qos < EXACTLY_ONCE:
         return Denied(handshake.address, f"it takes no QoS 2; set qos = {most_qos}")
     if handshake.needs_acks and not most_qos:
-        text = 'it takes only QoS 0, so nothing would tell that a trigger arrived; with it, settle must be "engine"'
+        text = 'it takes only QoS 0, so it acknowledges no trigger; with such a broker settle must be "engine"'
         return Denied(handshake.address, text)
     return None
 

@@ -107,17 +107,17 @@ class Columns:
         """
         if len(row) != self._count:
             raise ValueError(f"has {len(row)} fields, and there are {self._count} columns")
-        told = {name: row[place].strip() for place, name in self._attributes.items()}
+        given = {name: row[place].strip() for place, name in self._attributes.items()}
         value = self._nested({path: _value(row[place]) for place, path in self._members if row[place].strip()})
         return Draft(
-            source=told.get("source") or self._source,
+            source=given.get("source") or self._source,
             data=msgspec.json.encode(value),
             is_json=True,
             value=value,
-            id=told.get("id", ""),
-            type=told.get("type") or "event",
-            time=_time(told.get("time", "")),
-            subject=told.get("subject") or None,
+            id=given.get("id", ""),
+            type=given.get("type") or "event",
+            time=_time(given.get("time", "")),
+            subject=given.get("subject") or None,
         )
 
     @staticmethod
@@ -165,7 +165,7 @@ def _path(text: str) -> tuple[str, ...]:
     """`pump.temp` as two names; a backslash makes a dot part of a name."""
     names = [re.sub(r"\\(.)", r"\1", name) for name in re.findall(r"(?:[^.\\]|\\.)+", text)]
     if not names or re.search(r"^\.|\.\.|(?<!\\)\.$", text):
-        raise ValueError(f"{text!r} is no path into the data")
+        raise ValueError(f"{text!r} is not a path into the data")
     return tuple(names)
 
 

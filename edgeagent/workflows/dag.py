@@ -41,7 +41,7 @@ def dag_problems(dag: dict[str, Any], path: str) -> Iterator[Finding]:
     target = as_text(dag.get("target"))
     for name in target.split(" ") if target else ():
         if not is_unknown(target) and not has_tag(name) and name not in by_name:
-            yield f"{path}.target", f"names {quoted(name)}, which is no task here"
+            yield f"{path}.target", f"names {quoted(name)}, which is not a task here"
 
 
 def ancestors(dag: dict[str, Any]) -> Ancestors:
@@ -78,7 +78,7 @@ def _waiting_problems(
         if result and result not in _RESULTS:
             yield here, f"asks for {quoted(result)}: it can be {', '.join(_RESULTS)}"
         if earlier not in by_name:
-            yield here, f"names {quoted(earlier)}, which is no task here"
+            yield here, f"names {quoted(earlier)}, which is not a task here"
         elif result in _RESULTS_OF_ITEMS and not is_looped(by_name[earlier]):
             yield here, f"asks for {result} of {quoted(earlier)}, which has no items"
 

@@ -152,7 +152,7 @@ def _container_set_problems(template: dict[str, Any], body: dict[str, Any], path
     for index, container in enumerate(containers):
         for name in as_list(as_object(container).get("dependencies")):
             if as_text(name) not in before and not is_unknown(as_text(name)):
-                yield f"{here}.containers[{index}].dependencies", f"names {quoted(name)}, which is no container here"
+                yield f"{here}.containers[{index}].dependencies", f"names {quoted(name)}, which is not a container here"
     if cycle := cycle_in(before):
         yield f"{here}.containers", f"wait for each other in a circle: {quoted(cycle)} is in it"
     inputs, outputs = as_object(template.get("inputs")), as_object(template.get("outputs"))
@@ -183,7 +183,10 @@ def _resource_problems(template: dict[str, Any], body: dict[str, Any], path: str
         inputs = as_list(as_object(template.get("inputs")).get("artifacts"))
         name = as_text(artifact.get("name"))
         if not is_unknown(name) and all(as_object(item).get("name") != name for item in inputs):
-            yield f"{here}.manifestFrom.artifact.name", f"is {quoted(name)}, which is no input artifact of the template"
+            yield (
+                f"{here}.manifestFrom.artifact.name",
+                f"is {quoted(name)}, which is not an input artifact of the template",
+            )
 
 
 def _deadline_problems(value: Any, path: str) -> Iterator[Finding]:

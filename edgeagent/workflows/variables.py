@@ -30,7 +30,7 @@ _MISSING = {
     "item": "but no item of withItems has it, and there is no withParam",
     "steps": "which no earlier step of this template gives",
     "tasks": "which no task of this template gives that comes before",
-    "inputs": "which is no input of this template: declare it in its inputs",
+    "inputs": "which is not an input of this template: declare it in its inputs",
     "pod": "which there is only in templates that run a pod",
     "workflow": "which this workflow does not have: its parameters are those of spec.arguments",
 }

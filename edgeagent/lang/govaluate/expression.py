@@ -304,7 +304,7 @@ def _conditional(sign: str, left: Expression, right: Expression) -> Expression:
 
 def _matching(sign: Token, text: Expression, pattern: Any) -> Expression:
     if not isinstance(pattern, str):
-        reason = "stand in the expression as one text: a pattern is never taken from data, and a date is no pattern"
+        reason = "stand in the expression as one text: a pattern is never taken from data, and a date is not a pattern"
         raise _wrong(sign, f"what follows {sign.value} must {reason}")
     try:
         found = compile_pattern(pattern)

@@ -168,7 +168,7 @@ def _power(base: float, exponent: float) -> float:
 
 def _whole(sign: str, value: float, least: int, beyond: int) -> int:
     if not least - 1 < value < beyond:  # the fraction is cut off
-        raise ExpressionError(f"{sign} cannot take {go_number(value)}: it is no whole number of 64 bits")
+        raise ExpressionError(f"{sign} cannot take {go_number(value)}: it is not a whole number of 64 bits")
     return int(value)
 
 

@@ -190,7 +190,7 @@ def _escaped(text: str, backslash: int) -> str:
 
 def _no_operator(sign: str) -> str:
     if sign in _HINTS:
-        return f"{sign} is no operator; write {_HINTS[sign]}"
+        return f"{sign} is not an operator; write {_HINTS[sign]}"
     if len(sign) > 1:
-        return f"{sign[:24]!r} is no operator; if these are several, put a blank between them"
+        return f"{sign[:24]!r} is not an operator; if these are several, put a blank between them"
     return f"{sign!r} means nothing here"

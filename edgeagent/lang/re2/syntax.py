@@ -203,7 +203,9 @@ class _Parser:
     def _group_start(self) -> str:
         """The text after `(` if it begins with `?`; returns its last character."""
         if self._text.startswith(_LOOK_AROUND, self._at):
-            raise ValueError("looks around or is atomic, (?=, (?!, (?<=, (?<!, (?>, which RE2 has not: use two filters")
+            raise ValueError(
+                "looks around or is atomic, (?=, (?!, (?<=, (?<!, (?>, which RE2 does not have: use two filters"
+            )
         match = _GROUP_NAME.match(self._text, self._at)
         if match is None and (match := _FLAGS.match(self._text, self._at)):
             self._flags = (self._flags | set(match[1])) - set(match[2] or "")
@@ -308,9 +310,9 @@ class _Parser:
         if sign.isascii() and not sign.isalnum():
             return sign
         if sign == "Z":
-            raise ValueError("has \\Z, which RE2 has not: write \\z or $, which mean the very end")
+            raise ValueError("has \\Z, which RE2 does not have: write \\z or $, which mean the very end")
         if sign in string.digits:
-            raise ValueError(f"has the backreference \\{sign}, which RE2 has not")
+            raise ValueError(f"has the backreference \\{sign}, which RE2 does not have")
         raise ValueError(f"has \\{sign}, which means nothing in RE2")
 
     def _octal(self, digits: str) -> str:

@@ -56,13 +56,13 @@ def test_a_duration_is_in_seconds(text: object, seconds: float) -> None:
     ],
 )
 def test_what_is_no_duration_is_refused_and_the_error_shows_how_to_write_one(value: object) -> None:
-    with pytest.raises(ValueError, match=r'is no duration: write "30s"'):
+    with pytest.raises(ValueError, match=r'is not a duration: write "30s"'):
         Duration.parse(value)
 
 
 @pytest.mark.parametrize("value", ["36501d", "9" * 400 + "d", 10**400, 1e300])
 def test_a_duration_that_no_clock_can_add_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="is no duration"):
+    with pytest.raises(ValueError, match="is not a duration"):
         Duration.parse(value)
 
 
@@ -113,7 +113,7 @@ def test_a_size_is_in_bytes(text: object, size_bytes: int) -> None:
     ],
 )
 def test_what_is_no_size_is_refused_and_the_error_shows_how_to_write_one(value: object) -> None:
-    with pytest.raises(ValueError, match=r'is no size: write "64KiB"'):
+    with pytest.raises(ValueError, match=r'is not a size: write "64KiB"'):
         Size.parse(value)
 
 

@@ -119,7 +119,7 @@ def test_impossible_combinations_are_all_found_at_once(write: Write) -> None:
         ("[uplink]\nurls = [1]\n", "uplink.urls[0]", "expected `str`"),
         ("[uplink]\nmax_inflight = 1.5\n", "uplink.max_inflight", "expected `int`"),
         ("[uplink]\ninsecure = 1\n", "uplink.insecure", "expected `bool`"),
-        ("[uplink]\nkeepalive = 1979-05-27\n", "uplink.keepalive", "is no duration"),
+        ("[uplink]\nkeepalive = 1979-05-27\n", "uplink.keepalive", "is not a duration"),
         ('[uplink]\nversion = "4"\n', "uplink.version", "'4'"),
         (
             RULE + "filters.data = [{ path = 'body.x', type = 'number' }]\n",

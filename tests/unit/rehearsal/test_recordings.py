@@ -152,8 +152,8 @@ def test_times_become_those_of_events_as_far_as_they_are_understood(text: str, t
         (["a", ""], {}, "column 2 has no name"),
         (["a", "b"], {"a": "x", "b": "x.y"}, "'x.y' is inside of another column"),
         (["a", "b"], {"a": "x.y", "b": "x"}, "'x' is around another column"),
-        (["a"], {"a": "x..y"}, "no path"),
-        (["a"], {"a": "body.x."}, "no path"),
+        (["a"], {"a": "x..y"}, "not a path"),
+        (["a"], {"a": "body.x."}, "not a path"),
     ],
 )
 def test_columns_that_make_no_sense_are_refused(header: list[str], mapping: dict[str, str], reason: str) -> None:

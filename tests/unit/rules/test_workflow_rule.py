@@ -227,7 +227,7 @@ def test_a_workflow_in_a_file_is_checked_and_named_with_its_file(tmp_path: Path)
     assert told(path) == {
         "rule[0].arguments.p": "is not a parameter of the workflow (it has: none): it would go unused",
         "rule[0].workflow_file": "leak.json: spec.templates[0].container.args[0]: uses {{inputs.parameters.flow}}, "
-        "which is no input of this template: declare it in its inputs",
+        "which is not an input of this template: declare it in its inputs",
     }
 
 

@@ -206,7 +206,7 @@ LEAVES = [
          bare(resource={"action": "apply", "manifest": "a: 1"})),
     Case(bare(resource={"action": "create", "manifestFrom": {"artifact": {"name": "g"}}},
               inputs=artifact(path="/a", optional=True)),
-         f"{T}.resource.manifestFrom.artifact.name", "'g', which is no input",
+         f"{T}.resource.manifestFrom.artifact.name", "'g', which is not an input",
          bare(resource={"action": "create", "manifestFrom": {"artifact": {"name": "f"}}},
               inputs=artifact(path="/a", optional=True))),
     Case(bare(containerSet={"containers": []}), f"{T}.containerSet.containers", "at least one",

@@ -37,12 +37,13 @@ WRONG: list[tuple[str, Json, str, str]] = [
      one(runs(inputs=takes("p")), arguments=gives(p=NOWHERE)), f"{T}.inputs.parameters[0].value",
      "uses {{workflow.parameters.nowhere}}"),
     ("an input's own value in the entrypoint", one(runs(inputs=with_default("{{inputs.parameters.gone}}"))),
-     f"{T}.inputs.parameters[0].value", "uses {{inputs.parameters.gone}}, which is no input of this template"),
+     f"{T}.inputs.parameters[0].value", "uses {{inputs.parameters.gone}}, which is not an input of this template"),
     ("a value that names another, over two steps",
      one(says("{{workflow.parameters.p}}"), arguments=gives(p="{{workflow.parameters.q}}", q="{{pod.nam}}")),
      f"{T}.container.args[0]", "uses {{pod.nam}}"),
     ("a variable within the name of one that is not there", steps(step(withItems=["a"], arguments=gives(
-        p="{{inputs.parameters.{{item}}}}"))), f"{T}.steps[0][0].arguments.parameters[0].value", "which is no input"),
+        p="{{inputs.parameters.{{item}}}}"))), f"{T}.steps[0][0].arguments.parameters[0].value",
+     "which is not an input"),
     ("a name with an item in it", steps(step("a-{{item}}", withItems=["x"])), f"{T}.steps[0][0].name", "'a-{{item}}'"),
     ("a name with a value that no name can have", steps(step("a-{{inputs.parameters.p}}"), inputs=with_default("x y")),
      f"{T}.steps[0][0].name", "is 'a-x y'"),
@@ -55,9 +56,9 @@ WRONG: list[tuple[str, Json, str, str]] = [
      f"{T}.steps[0][0].template", "'gone' is not among"),
     ("a target by a value that names no task", dag(step(), target="{{workflow.parameters.t}}") | {"spec": {
         **dag(step(), target="{{workflow.parameters.t}}")["spec"], "arguments": gives(t="z")}},
-     f"{T}.dag.target", "names 'z', which is no task here"),
+     f"{T}.dag.target", "names 'z', which is not a task here"),
     ("a task that waits for an item", dag(step("a"), step("b", withItems=["a"], depends="{{item}}")),
-     f"{T}.dag.tasks[1].depends", "names 'item', which is no task here"),
+     f"{T}.dag.tasks[1].depends", "names 'item', which is not a task here"),
     ("a timeout by a value without a unit", one(runs(timeout="{{inputs.parameters.p}}", inputs=with_default(5))),
      f"{T}.timeout", "needs a unit"),
     ("a metric's name that only a caller knows", caller(step(), runs(metrics={"prometheus": [
