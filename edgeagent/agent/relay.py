@@ -20,6 +20,8 @@ from edgeagent.wire.topics import report_topic
 
 # How many reports may wait for the broker's acknowledgement.
 _MAX_INFLIGHT = 64
+# How many more may wait because the broker refused them for now. While there are so many, the others wait too.
+_MAX_RESTING = 256
 _RETRY_S = 5.0
 # The broker need not keep a retained report for ever: its source may never report again.
 _RETAINED_S = 30 * 86_400
@@ -30,8 +32,9 @@ _log = logging.getLogger(__name__)
 class LocalRelay:
     """Publishes reports to the local broker, retained if that is configured. `run` must be running.
 
-    Owns which reports are unacknowledged. Promises that a report is marked as relayed only when the broker has answered
-    it. Must never change what a report says: that is the ledger's. The link's callbacks come through `agent.local`.
+    Owns which reports are unacknowledged. Promises that a report is marked as relayed only when the broker has taken it
+    or has refused it for good; one that it refuses for now is published again. Must never change what a report says:
+    that is the ledger's. The link's callbacks come through `agent.local`.
     """
 
     def __init__(self, ledger: Ledger, topic: str, *, retain: bool) -> None:
@@ -41,6 +44,9 @@ class LocalRelay:
         self._link: Link | None = None
         self._tokens = itertools.count(1)
         self._out: dict[int, tuple[str, int]] = {}
+        self._resting: set[tuple[str, int]] = set()  # refused for now
+        self._retry: asyncio.TimerHandle | None = None
+        self._told = False  # that the broker refuses reports for now
         self._work = asyncio.Event()
 
     def changed(self, _: Life) -> None:
@@ -56,30 +62,47 @@ class LocalRelay:
         """The local broker is gone: what it did not acknowledge will be published again."""
         self._link = None
         self._out.clear()
+        self._resting.clear()
 
     def more(self) -> None:
         """The link takes more."""
         self._work.set()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
-        """Note which reports the broker answered. A refused one would be refused again: it is logged, not repeated."""
+        """Note which reports the broker answered. One refused for good is logged and not repeated; others are, later."""
         for ack in acks:
             report = self._out.pop(ack.token, None)
             if report is None:
                 continue
+            if isinstance(ack.outcome, PublishRefused) and not ack.outcome.permanent:
+                self._rest(report, ack.outcome)
+                continue
             if isinstance(ack.outcome, PublishRefused):
-                _log.error(
-                    "report of trigger %s: %s",
-                    report[0],
-                    ack.outcome,
-                    extra={
-                        "event": "report_refused",
-                        "foreign": True,
-                        "correlation_id": report[0],
-                        "code": ack.outcome.code,
-                    },
-                )
+                _log.error("report of trigger %s: %s", report[0], ack.outcome, extra=_refusal(report, ack.outcome))
             self._ledger.relayed(*report)
+        if self._told and not self._resting and not self._out:
+            self._told = False
+            _log.info("the local broker takes reports again", extra={"event": "report_taken_again"})
+        self._work.set()
+
+    def _rest(self, report: tuple[str, int], refused: PublishRefused) -> None:
+        """Publish it again after a while, with all others that rest by then. The operator hears of the first one."""
+        self._resting.add(report)
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(_RETRY_S, self._end_rest)
+        if not self._told:
+            self._told = True
+            _log.warning(
+                "report of trigger %s: %s; it is kept and published again every %g s, as others that are refused so",
+                report[0],
+                refused,
+                _RETRY_S,
+                extra=_refusal(report, refused),
+            )
+
+    def _end_rest(self) -> None:
+        self._retry = None
+        self._resting.clear()
         self._work.set()
 
     async def run(self) -> None:
@@ -98,14 +121,14 @@ class LocalRelay:
                 asyncio.get_running_loop().call_later(_RETRY_S, self._work.set)
 
     async def _publish(self) -> None:
-        if self._link is None or len(self._out) >= _MAX_INFLIGHT:
+        if self._link is None or len(self._out) >= _MAX_INFLIGHT or len(self._resting) >= _MAX_RESTING:
             return
         out = set(self._out.values())  # taken now: one acknowledged during the read may still be read as unrelayed
-        waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT)
+        waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT + len(self._resting))
         link = self._link
         if link is None:
             return
-        out |= set(self._out.values())
+        out |= set(self._out.values()) | self._resting
         room = min(link.room, _MAX_INFLIGHT - len(self._out))
         publications: list[Publication] = []
         for report, version, newest in waiting:
@@ -125,3 +148,7 @@ class LocalRelay:
             )
         if publications:
             link.publish(publications)
+
+
+def _refusal(report: tuple[str, int], refused: PublishRefused) -> dict[str, object]:
+    return {"event": "report_refused", "foreign": True, "correlation_id": report[0], "code": refused.code}

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
+from edgeagent.agent import relay as relay_module
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.reason_codes import answer
 from edgeagent.outbox.disk import DiskThread
-from edgeagent.ports.link import Ack
+from edgeagent.ports.link import Ack, Publication
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 from tests.fakes.link import FakeLink
@@ -134,3 +136,46 @@ async def test_a_refused_report_is_not_repeated_for_ever(tmp_path: Path) -> None
         local.ledger.begin(life("b", 2))
         await local.reports(2)
         assert [json.loads(item.payload)["correlation_id"] for item in local.link.published] == ["a", "b"]
+
+
+QUOTA_EXCEEDED = 0x97
+
+
+def correlation_of(publication: Publication) -> str:
+    correlation_id: str = json.loads(publication.payload)["correlation_id"]
+    return correlation_id
+
+
+async def test_a_report_that_the_broker_refuses_for_now_is_published_again_until_it_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay_module, "_RETRY_S", 0.01)
+    caplog.set_level("INFO")
+    async with bench(tmp_path) as local:
+        local.relay.up(local.link)
+        local.ledger.begin(life("a", 1))
+        for tries in (1, 2, 3):
+            await local.reports(tries)
+            local.relay.acknowledged([answer(local.link.published[-1].token, QUOTA_EXCEEDED)])
+        await local.reports(4)
+        local.relay.acknowledged([Ack(local.link.published[-1].token)])
+        assert await local.ledger.unrelayed(10) == []
+        assert {correlation_of(item) for item in local.link.published} == {"a"}
+    told = [(record.levelname, vars(record).get("event")) for record in caplog.records]
+    assert told == [("WARNING", "report_refused"), ("INFO", "report_taken_again")]
+
+
+async def test_reports_that_are_refused_for_now_hold_up_no_others_and_survive_a_restart(tmp_path: Path) -> None:
+    async with bench(tmp_path) as before:
+        before.relay.up(before.link)
+        before.ledger.begin(life("refused", 1))
+        await before.reports(1)
+        before.relay.acknowledged([answer(before.link.published[0].token, QUOTA_EXCEEDED)])
+        before.ledger.begin(life("other", 2))
+        await before.reports(2)
+        assert correlation_of(before.link.published[1]) == "other"
+        before.relay.acknowledged([Ack(before.link.published[1].token)])
+    async with bench(tmp_path) as after:
+        after.relay.up(after.link)
+        await after.reports(1)
+        assert [correlation_of(item) for item in after.link.published] == ["refused"]
