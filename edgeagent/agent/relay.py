@@ -69,7 +69,7 @@ class LocalRelay:
         self._work.set()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
-        """Note which reports the broker answered. One refused for good is logged and not repeated; others are, later."""
+        """Note which reports the broker answered. One refused for good is logged, not repeated; others rest."""
         for ack in acks:
             report = self._out.pop(ack.token, None)
             if report is None:
