@@ -10,13 +10,15 @@ One must be the first: of each group one is tried about every minute, however lo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Generic, Protocol, TypeVar
 
 from edgeagent.agent.causes import Cause
 
 # How many one success wakes. With 1, a try that ends without an answer would stop the wave.
 WOKEN_BY_SUCCESS = 2
+# So many places in a group's heaps that mean nothing any more are tolerated, beyond one for each member.
+_MAX_STALE = 64
 
 
 class Sleeper(Protocol):
@@ -45,6 +47,13 @@ class _Group(Generic[S]):
         self.later: list[tuple[float, int]] = []  # when others may be, a heap
         self.probe_at = 0.0
 
+    def tidy(self) -> None:
+        """Let go of places that mean nothing any more once they are the most: a cause may last for weeks."""
+        if len(self.later) + len(self.now) > 2 * len(self.members) + _MAX_STALE:
+            self.later = [(sleeper.wake_at, token) for token, sleeper in self.members.items()]
+            heapify(self.later)
+            self.now.clear()
+
 
 class Resting(Generic[S]):
     """The triggers that rest, by cause. False if none rests. Times are seconds of one monotonic clock.
@@ -71,6 +80,7 @@ class Resting(Generic[S]):
             group = self._groups[sleeper.cause] = _Group()
         group.members[sleeper.token] = sleeper
         heappush(group.later, (sleeper.wake_at, sleeper.token))
+        group.tidy()
         group.probe_at = probe_at
 
     def leave(self, sleeper: S) -> None:
