@@ -38,7 +38,7 @@ class Rotation:
         self._refused: tuple[FileState, ...] | None = None  # the files that the broker did not accept
         self._seen: tuple[FileState, ...] = ()
         self._old_is_next: bool | None = None  # whether the old ones are tried next; None: no attempt since they worked
-        self._warned = ""
+        self._warned: tuple[tuple[FileState, ...], str] | None = None  # which files do not work, and why
         self._warned_at = -_WARN_AGAIN_S
 
     @property
@@ -97,14 +97,14 @@ class Rotation:
         return await asyncio.to_thread(load_identity, address, self._connection)
 
     def refuse(self, error: UplinkError) -> None:
-        """Note that the trial of new certificates failed; a warning is logged, once for each reason.
+        """Note that the trial of new certificates failed; a warning is logged, once for these files and this reason.
 
         A refusal holds until the files change again; a trial that was inconclusive is repeated.
         """
         if isinstance(error, Denied):
             self._refused = self._seen
-        if str(error) != self._warned:
-            self._warned = str(error)
+        if (self._seen, str(error)) != self._warned:
+            self._warned = self._seen, str(error)
             _log.warning(
                 "the new certificates do not work, the old ones stay in use: %s",
                 error,

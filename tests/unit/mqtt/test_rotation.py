@@ -87,6 +87,17 @@ async def test_after_a_trial_that_came_to_nothing_there_is_another(
     assert len(caplog.records) == 1  # told once
 
 
+async def test_a_later_exchange_that_fails_for_the_same_reason_is_told_too(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    rotation, _ = await connected(certificates)
+    for exchanges in (1, 2):
+        certificates.issue("client", "gw-042.example")
+        assert await rotation.changed()
+        rotation.refuse(REFUSED)
+        assert [vars(record)["event"] for record in caplog.records] == ["certificate_refused"] * exchanges
+
+
 async def test_what_is_half_written_is_denied_and_the_old_one_follows(certificates: Certificates) -> None:
     rotation, old = await connected(certificates)
     certificates.issue("other", "gw-042.example")
