@@ -11,6 +11,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
+from edgeagent.common.plural import counted
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.mqtt.tls import FileState, Identity, certificate_files, load_identity, state_of_files
@@ -121,6 +122,6 @@ class Rotation:
             "%s: the client certificate %s %s: put a new one in its place, it is taken up without a restart",
             address,
             self._connection.cert_file,
-            f"ends in {days_left} days" if days_left >= 0 else "has run out",
+            f"ends in {counted(days_left, 'day')}" if days_left >= 0 else "has run out",
             extra={"event": "certificate_ends", "days_left": days_left},
         )

@@ -128,3 +128,11 @@ async def test_there_are_no_days_left_to_tell_without_a_client_certificate(certi
     assert rotation.days_left is None
     await rotation.choose(ADDRESS)
     assert rotation.days_left is None
+
+
+async def test_the_last_day_of_a_certificate_is_told_in_plain_words(
+    certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    certificates.issue("client", "gw-042.example", ends=datetime.now(UTC) + timedelta(days=1, hours=1))
+    await connected(certificates)
+    assert "ends in 1 day:" in caplog.text
