@@ -48,6 +48,7 @@ class Connections:
     def __init__(self, max_connections: int) -> None:
         self._free = asyncio.Semaphore(max_connections)
         self._idle: list[tuple[ssl.SSLContext, httpx.AsyncHTTPTransport]] = []
+        self._closed = False
 
     @asynccontextmanager
     async def borrow(self, context: ssl.SSLContext) -> AsyncIterator[httpx.AsyncHTTPTransport]:
@@ -59,10 +60,14 @@ class Connections:
             except BaseException:
                 await transport.aclose()
                 raise
-            self._idle.append((context, transport))
+            if self._closed:
+                await transport.aclose()
+            else:
+                self._idle.append((context, transport))
 
     async def aclose(self) -> None:
         """Close the idle connections; those in use close with their requests."""
+        self._closed = True
         while self._idle:
             await self._idle.pop()[1].aclose()
 
