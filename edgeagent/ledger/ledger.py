@@ -85,6 +85,7 @@ class Ledger:
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._commit_at: float | None = None
         self._work = asyncio.Event()
+        self._one_commit = asyncio.Lock()
         self._done: asyncio.Future[None] | None = None
         self._database = Database(path)
         self._failing = False
@@ -286,6 +287,10 @@ class Ledger:
         return self._changed.get(correlation_id) or self._committing.get(correlation_id) or stored
 
     async def _commit(self) -> None:
+        async with self._one_commit:  # `run` may have been cancelled in the middle of one, which goes on
+            await self._commit_batch()
+
+    async def _commit_batch(self) -> None:
         changed, self._changed, self._committing = self._changed, {}, self._changed
         relayed, self._relayed, self._relaying = self._relayed, [], self._relayed
         asked, self._asked = self._asked, {}

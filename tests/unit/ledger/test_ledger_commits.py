@@ -3,9 +3,11 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import State
 from tests.fakes.ledgers import life, on_disk, running, to
 from tests.waiting import until
@@ -175,3 +178,35 @@ async def test_a_stop_in_the_middle_of_a_commit_loses_nothing(path: Path) -> Non
     committing.cancel()
     await asyncio.wait([committing])
     assert len(on_disk(path)) == 201
+
+
+async def test_a_commit_that_fails_while_the_ledger_is_closed_is_made_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(path, DiskThread("ledger"), relay=True)
+    await ledger.open()
+    task = asyncio.create_task(ledger.run())
+    gate = threading.Event()
+    write, writes = ledger._database.write, list[int]()
+
+    def fails_once(lives: Sequence[Life], *args: Any, **kwargs: Any) -> None:
+        writes.append(len(lives))
+        if len(writes) == 1:
+            raise StorageFailed("write", "ledger.db", "no space left on device")
+        write(lives, *args, **kwargs)
+
+    monkeypatch.setattr(ledger._database, "write", fails_once)
+    ledger.begin(life("a"))
+    held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(10)))
+    committing = asyncio.create_task(ledger.committed())
+    await until(lambda: bool(ledger._committing))
+    task.cancel()
+    await asyncio.wait([task])
+    closing_it = asyncio.create_task(ledger.close())
+    await asyncio.sleep(0)  # it has begun, and the first commit has not ended
+    gate.set()
+    await asyncio.gather(held, closing_it)
+    committing.cancel()
+    await asyncio.wait([committing])
+    assert writes == [1, 1]
+    assert on_disk(path) == ["a"]
