@@ -129,13 +129,19 @@ class _Supervision:
             self._fail("the drain failed", error)
 
     async def cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
-        """Cancel the tasks one after another, the last first, and await each; all within `CANCEL_TIMEOUT_S`."""
+        """Cancel the tasks one after another, the last first, and await each; all within `CANCEL_TIMEOUT_S`.
+
+        A task that does not end delays the next ones by half of the time that is left, so that each of them has some.
+        """
         self._cancelling = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CANCEL_TIMEOUT_S
         for task in reversed(tasks):
             task.cancel()
-            await asyncio.wait([task], timeout=max(0.0, deadline - loop.time()))
+            await asyncio.wait([task], timeout=max(0.0, deadline - loop.time()) / 2)
+        if stubborn := [task for task in reversed(tasks) if not task.done()]:
+            await asyncio.wait(stubborn, timeout=max(0.0, deadline - loop.time()))
+        for task in stubborn:
             if not task.done():
                 self._fail(f"task {task.get_name()} did not end when it was cancelled", None)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -213,6 +214,37 @@ async def test_a_task_that_refuses_to_be_cancelled_does_not_hold_the_end_and_is_
     assert critical(caplog) == ["task disk did not end when it was cancelled"]
     assert recorder.happened == ["drained", "refused", "uplink ended"]
     release.set()
+    assert stubborn_task[0] is not None
+    await stubborn_task[0]
+
+
+async def test_a_task_that_does_not_end_leaves_the_others_time_to_end(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "CANCEL_TIMEOUT_S", 0.5)
+    recorder, stop, release = Recorder(), asyncio.Event(), asyncio.Event()
+    stubborn_task: list[asyncio.Task[Any] | None] = []
+
+    async def stubborn() -> None:
+        stubborn_task.append(asyncio.current_task())
+        while not release.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await release.wait()
+
+    async def tidies_up(name: str) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for _ in range(20):  # as a last commit, which is not there in the next turn of the loop
+                await asyncio.sleep(0)
+            recorder.happened.append(f"{name} ended")
+
+    stop.set()
+    tasks = {"outbox": tidies_up("outbox"), "ledger": tidies_up("ledger"), "uplink": stubborn()}
+    assert await supervise(tasks, stop=stop, drain=recorder.drain) == 1
+    release.set()
+    assert critical(caplog) == ["task uplink did not end when it was cancelled"]
+    assert recorder.happened == ["drained", "ledger ended", "outbox ended"]
     assert stubborn_task[0] is not None
     await stubborn_task[0]
 
