@@ -10,24 +10,39 @@ import base64
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from edgeagent.agent.notes import correlation_of
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import NotFound
+from edgeagent.outbox import transfer
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.recorded import recorded_page
 from edgeagent.outbox.records import DEAD, DISCARDED, LOGS, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.rescue import must_keep
 from edgeagent.outbox.steps import NextStep, Steps
 from edgeagent.outbox.store import Store
-from edgeagent.outbox.transfer import release_exported, take_in, waiting, waiting_page
-from edgeagent.outbox.verify import overview, verify_part
+from edgeagent.outbox.verify import overview as overview_of
+from edgeagent.outbox.verify import verify_part
 from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.operator import (
+    DEAD_LETTER,
+    DEAD_LETTERS,
+    DEAD_NAMES,
+    DISCARD,
+    FIND,
+    OVERVIEW,
+    RECORDED,
+    RELEASE_EXPORTED,
+    REPLAY,
+    TAKE_IN,
+    VERIFY,
+    WAITING,
     DeadDiscarded,
     DeadLetter,
     DeadLetterList,
+    DeadNames,
+    DeadQuery,
     DeadReplayed,
     EventPlace,
     ExportedRanges,
@@ -48,12 +63,15 @@ from edgeagent.ports.verification import Overview, VerifiedPart
 
 # A search returns at most this many; a person who means one trigger must then give more of its id.
 _MAX_FOUND = 10
+# The limits of a page of dead letters; a single one may have more data.
+_PAGE_BYTES = 1 << 20
+_PAGE_LETTERS = 500
 
 T = TypeVar("T")
 
 
 class Operator:
-    """The calls of `ports/operator.py`, each a method of its name, on a store that the caller opens and closes.
+    """The calls of `ports/operator.py`, each a method, on a store that the caller opens and closes.
 
     What a call changes is synced when it returns; a store that would not keep the change (`must_keep`) refuses it. A
     method that reads whole logs works in steps (`outbox/steps.py`), so that it never delays a running agent's commits
@@ -73,15 +91,29 @@ class Operator:
         Raises:
             NotFound, MessageError, OutboxError: as the call does.
         """
-        result = getattr(self, call.name)(arguments)
+        result = METHODS[call.name](self, arguments)
         if isinstance(result, Generator):
             result = yield from result
         done: R = result
         return done
 
-    def dead_letters(self, _: NoArguments) -> Steps[DeadLetterList]:
-        """Every dead letter, oldest first."""
-        return DeadLetterList((yield from self._collected(DEAD, _dead_letter)))
+    def dead_letters(self, asked: DeadQuery) -> Steps[DeadLetterList]:
+        """A page of dead letters, oldest first."""
+        found: list[DeadLetter] = []
+        size_bytes = 0
+        with closing(self._store.peek(DEAD, asked.seq)) as parts:
+            while (part := next(parts, None)) is not None:
+                for leased in part:
+                    size_bytes += len(leased.record.data)
+                    if found and (len(found) == _PAGE_LETTERS or size_bytes > _PAGE_BYTES):
+                        return DeadLetterList(found, leased.seq)
+                    found.append(_dead_letter(leased))
+                yield NextStep.BESIDE
+        return DeadLetterList(found)
+
+    def dead_names(self, _: NoArguments) -> Steps[DeadNames]:
+        """The correlation ids of every dead letter, oldest first."""
+        return DeadNames((yield from self._collected(DEAD, correlation_of)))
 
     def dead_letter(self, asked: NamedTrigger) -> Steps[DeadLetter]:
         """One dead letter.
@@ -121,7 +153,7 @@ class Operator:
 
     def waiting(self, asked: WaitingQuery) -> WaitingPage:
         """Triggers that wait in a log, oldest first."""
-        return waiting_page(self._store, asked.log, asked.seq, asked.limit)
+        return transfer.waiting_page(self._store, asked.log, asked.seq, asked.limit)
 
     def find(self, asked: FindQuery) -> Steps[FoundTriggers]:
         """Triggers in any log that match what a person gave of an id, at most `_MAX_FOUND`."""
@@ -130,11 +162,11 @@ class Operator:
             left = _MAX_FOUND - len(found)
             found += yield from self._collected(log, lambda one: one if _is_meant(one, asked.id) else None, left)
         yield NextStep.ALONE  # what was handed out is known only when nothing else runs
-        return FoundTriggers([waiting(each, self._store.leased_seq(each.log)) for each in found])
+        return FoundTriggers([transfer.waiting(each, self._store.leased_seq(each.log)) for each in found])
 
     def release_exported(self, asked: ExportedRanges) -> ExportReleased:
         """Release the triggers that an export file holds, except those handed out to be sent meanwhile."""
-        return ExportReleased(release_exported(self._store, asked.ranges))
+        return ExportReleased(transfer.release_exported(self._store, asked.ranges))
 
     def take_in(self, part: ImportPart) -> Imported:
         """Store triggers of an export file.
@@ -143,11 +175,11 @@ class Operator:
             MessageError, RecordTooLarge: one of them can never be stored.
             OutboxFull, StorageFailed: try again later; those that are stored by then are recognised.
         """
-        return take_in(self._store, part.digest, part.number, part.triggers, self._now_ms())
+        return transfer.take_in(self._store, part.digest, part.number, part.triggers, self._now_ms())
 
     def overview(self, _: NoArguments) -> Overview:
         """What is known of the outbox on disk without reading its logs."""
-        return overview(self._store, self._filesystem, self._directory)
+        return overview_of(self._store, self._filesystem, self._directory)
 
     def verify(self, asked: LogPlace) -> VerifiedPart:
         """Read and check a part of a log."""
@@ -169,6 +201,32 @@ class Operator:
                 found += [picked for leased in part if (picked := pick(leased)) is not None]
                 yield NextStep.BESIDE
         return found[:limit]
+
+
+Method: TypeAlias = Callable[[Operator, A], R] | Callable[[Operator, A], Steps[R]]
+
+
+def _method(call: Call[A, R], method: Method[A, R]) -> tuple[str, Callable[[Operator, Any], Any]]:
+    """A call and the method for it, whose types the type checker compares here."""
+    return call.name, method
+
+
+METHODS = dict(
+    (
+        _method(DEAD_LETTERS, Operator.dead_letters),
+        _method(DEAD_NAMES, Operator.dead_names),
+        _method(DEAD_LETTER, Operator.dead_letter),
+        _method(REPLAY, Operator.replay),
+        _method(DISCARD, Operator.discard),
+        _method(WAITING, Operator.waiting),
+        _method(FIND, Operator.find),
+        _method(RELEASE_EXPORTED, Operator.release_exported),
+        _method(TAKE_IN, Operator.take_in),
+        _method(OVERVIEW, Operator.overview),
+        _method(VERIFY, Operator.verify),
+        _method(RECORDED, Operator.recorded),
+    )
+)
 
 
 def _is_meant(leased: Leased, text: str) -> bool:

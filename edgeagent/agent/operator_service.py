@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Generic
+from typing import Any, Generic
 
 import msgspec
 
@@ -22,7 +22,7 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.steps import NextStep, Steps
 from edgeagent.outbox.store import Store
 from edgeagent.ports.call import A, Call, R
-from edgeagent.ports.operator import TAKE_IN, DeadDiscarded, ExportReleased, NoArguments, Reloaded
+from edgeagent.ports.operator import RELOAD, TAKE_IN, DeadDiscarded, ExportReleased, NoArguments, Reloaded
 
 _log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class OperatorService:
     """The `OperatorPort` of a running agent.
 
     Owns the order of calls. Promises that calls which change the outbox run one after the other, while commits and
-    sending continue between their steps. A call that needs the running agent is a coroutine of this class, named like
-    the call; every other one is a method of `Operator`. Must never block the event loop.
+    sending continue between their steps. A call that needs the running agent is a coroutine of this class; every other
+    one is a method of `Operator`. Must never block the event loop.
     """
 
     def __init__(
@@ -59,9 +59,9 @@ class OperatorService:
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
         """Perform a call; see `OperatorPort`."""
-        if (own := getattr(self, call.name, None)) is not None:
-            result: R = await own(arguments)
-            return result
+        if (own := SERVICE_METHODS.get(call.name)) is not None:
+            done: R = await own(self, arguments)
+            return done
         if not call.changes:
             return await self._on_disk(call, arguments)
         async with self._one_change:
@@ -92,6 +92,16 @@ class OperatorService:
             await self._outbox.beside(work.give_up)
             raise
         return work.results[0]
+
+
+def _own(
+    call: Call[A, R], method: Callable[[OperatorService, A], Coroutine[Any, Any, R]]
+) -> tuple[str, Callable[[OperatorService, Any], Coroutine[Any, Any, Any]]]:
+    """A call and the method for it, whose types the type checker compares here."""
+    return call.name, method
+
+
+SERVICE_METHODS = dict((_own(RELOAD, OperatorService.reload),))
 
 
 class _Work(Generic[R]):

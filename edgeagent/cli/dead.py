@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -13,9 +14,22 @@ from edgeagent.cli.options import add_actions, say, say_json, terminal_width
 from edgeagent.common.foreign import shown
 from edgeagent.common.plural import counted
 from edgeagent.errors import CommandFailed
-from edgeagent.ports.operator import DEAD_LETTERS, DISCARD, REPLAY, DeadLetter, NamedTriggers, NoArguments
+from edgeagent.ports.operator import (
+    DEAD_LETTER,
+    DEAD_LETTERS,
+    DEAD_NAMES,
+    DISCARD,
+    REPLAY,
+    DeadLetter,
+    DeadQuery,
+    NamedTrigger,
+    NamedTriggers,
+    NoArguments,
+)
 
 _SHORT_ID = 12
+# How many correlation ids an error names.
+_MAX_NAMED = 10
 # The width kept for a reason on a narrow terminal, where lines wrap.
 _MIN_REASON = 60
 
@@ -55,29 +69,31 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _ls(args: argparse.Namespace, outbox: OutboxAccess) -> int:
-    found = outbox.perform(DEAD_LETTERS, NoArguments()).dead
+    letters = _all(outbox)
     if args.json:
-        for letter in found:
+        for letter in letters:
             say_json(letter)
         return 0
-    if not found:
+    first = next(letters, None)
+    if first is None:
         say("no dead letters")
         return 0
     say(f"{'TRIGGER':{_SHORT_ID}}  {'GIVEN UP':24}  {'RULE':16}  {'SOURCE':20}  REASON")
     width = terminal_width()
-    for letter in found:
+    for letter in chain([first], letters):
         line = f"{letter.correlation_id[:_SHORT_ID]}  {letter.at:24}  {letter.rule:16}  {letter.source:20}  "
         say(line + (shown(letter.reason, max(width - len(line), _MIN_REASON)) if width else letter.reason))
     return 0
 
 
 def _show(args: argparse.Namespace, outbox: OutboxAccess) -> int:
-    letter = _by_id(outbox.perform(DEAD_LETTERS, NoArguments()).dead, args.id)
+    name = _by_id(outbox.perform(DEAD_NAMES, NoArguments()).correlation_ids, args.id)
+    letter = outbox.perform(DEAD_LETTER, NamedTrigger(name))
     if args.json:
         say_json(letter)
         return 0
-    for name, value in msgspec.to_builtins(letter).items():
-        say(f"{name.replace('_', ' '):15} {value}")
+    for member, value in msgspec.to_builtins(letter).items():
+        say(f"{member.replace('_', ' '):15} {value}")
     return 0
 
 
@@ -89,7 +105,7 @@ def _replay(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     else:
         count = counted(len(replayed), "dead letter")
         say(f"{count} put back, to be sent with the same correlation id, so that none can start twice")
-    return 0 if len(replayed) == len(wanted) else 1
+    return _left_out("replay", wanted, replayed)
 
 
 def _discard(args: argparse.Namespace, outbox: OutboxAccess) -> int:
@@ -101,7 +117,18 @@ def _discard(args: argparse.Namespace, outbox: OutboxAccess) -> int:
         say_json({"discarded": discarded})
     else:
         say(f"{len(discarded)} discarded")
-    return 0 if len(discarded) == len(wanted) else 1
+    return _left_out("discard", wanted, discarded)
+
+
+def _left_out(action: str, wanted: Sequence[str], done: Sequence[str]) -> int:
+    """The exit code. What was there when it was looked up and is not any more is named."""
+    left = sorted(set(wanted).difference(done))
+    if not left:
+        return 0
+    more = f" and {len(left) - _MAX_NAMED} more" if len(left) > _MAX_NAMED else ""
+    raise CommandFailed(
+        f"dead {action}: not done, since they are no dead letters any more: {', '.join(left[:_MAX_NAMED])}{more}"
+    )
 
 
 def _ask(count: int) -> None:
@@ -112,17 +139,25 @@ def _ask(count: int) -> None:
         raise CommandFailed("dead discard: nothing was discarded")
 
 
+def _all(outbox: OutboxAccess) -> Iterator[DeadLetter]:
+    """Every dead letter, fetched page by page."""
+    seq: int | None = 0
+    while seq is not None:
+        page = outbox.perform(DEAD_LETTERS, DeadQuery(seq))
+        yield from page.dead
+        seq = page.next_seq
+
+
 def _named(args: argparse.Namespace, outbox: OutboxAccess, action: str) -> list[str]:
     """The correlation ids named on the command line."""
-    found = outbox.perform(DEAD_LETTERS, NoArguments()).dead
     if bool(args.id) == args.all:
         raise CommandFailed(f"dead {action}: name correlation ids, or give --all")
-    letters = found if args.all else [_by_id(found, text) for text in args.id]
-    return list(dict.fromkeys(letter.correlation_id for letter in letters))
+    names = outbox.perform(DEAD_NAMES, NoArguments()).correlation_ids
+    return list(dict.fromkeys(names if args.all else [_by_id(names, text) for text in args.id]))
 
 
-def _by_id(letters: Sequence[DeadLetter], text: str) -> DeadLetter:
-    found = [letter for letter in letters if letter.correlation_id.startswith(text)]
+def _by_id(names: Sequence[str], text: str) -> str:
+    found = [name for name in names if name.startswith(text)]
     if len(found) != 1:
         raise CommandFailed(f"{text!r} names {len(found)} dead letters; see `edgeagent dead ls`")
     return found[0]

@@ -10,7 +10,7 @@ import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.events.misfit import json_reason
-from edgeagent.httpapi.plan import Plan, parameters_of
+from edgeagent.httpapi.plan import WORK_BYTES, Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, json_answer
 from edgeagent.httpapi.request import Request
 from edgeagent.ports.call import A, Call
@@ -27,7 +27,12 @@ def operator_plans(operator: OperatorPort) -> tuple[dict[str, Mapping[str, Plan]
     exact: dict[str, Mapping[str, Plan]] = {}
     below: dict[str, Mapping[str, Plan]] = {}
     for call in CALLS:
-        plan = Plan(_answerer(operator, call), call.max_body_bytes, weigh=len if call.lines else None)
+        plan = Plan(
+            _answerer(operator, call),
+            call.max_body_bytes,
+            work_bytes=call.work_bytes or WORK_BYTES,
+            weigh=len if call.lines else None,
+        )
         (exact if call.in_path() is None else below)[call.prefix] = {call.method: plan}
     return exact, below
 

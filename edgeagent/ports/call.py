@@ -25,7 +25,8 @@ class Call(NamedTuple, Generic[A, R]):
     JSON value a line; the other members are then query parameters. The `description` in a member's `Meta` is the
     sentence for a caller who sent an invalid value.
 
-    `changes`: whether it changes the outbox. `max_body_bytes`: the largest request body.
+    `changes`: whether it changes the outbox. `max_body_bytes`: the largest request body. `work_bytes`: about how much
+    memory it holds beside the body, if that is more than an ordinary request does.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Call(NamedTuple, Generic[A, R]):
     changes: bool = False
     max_body_bytes: int = 0
     lines: str = ""
+    work_bytes: int = 0
 
     @property
     def prefix(self) -> str:

@@ -1,7 +1,7 @@
 """The interface that the agent offers to the operator of its machine: the table of calls, and their data.
 
 `CALLS` is everything that the HTTP server, its client, the running agent and the commands on a stopped one share about
-a call. A method of the same name does the work: of `Operator`, or of `OperatorService` if it needs a running agent.
+a call. A method of `Operator` does the work, or of `OperatorService` if it needs a running agent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ from edgeagent.ports.verification import Overview, VerifiedPart
 # be as large as an event.
 _MAX_LIST_BYTES = 1 << 20
 _MAX_IMPORT_BYTES = 16 << 20
+# The memory for the names of all dead letters.
+_MAX_NAMES_BYTES = 2 << 20
+# The memory for a page of dead letters, or for a single large one: as records, as text and as the answer.
+_DEAD_BYTES = 4 << 20
 _MAX_PAGE = 1000
 _MAX_SEQ = (1 << 63) - 1
 _LOG_NAMES = ("dead", "high", "normal", "parked", "windows")
@@ -74,10 +78,23 @@ class DeadLetter(msgspec.Struct, frozen=True):
     data: str
 
 
-class DeadLetterList(msgspec.Struct, frozen=True):
-    """Every dead letter, oldest first."""
+class DeadQuery(msgspec.Struct, frozen=True):
+    """Which dead letters: from `seq` on."""
+
+    seq: _From = msgspec.field(default=0, name="from")
+
+
+class DeadLetterList(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A page of dead letters, oldest first. `next_seq`: the next page's, left out when this is the last one."""
 
     dead: list[DeadLetter]
+    next_seq: int | None = None
+
+
+class DeadNames(msgspec.Struct, frozen=True):
+    """The correlation ids of every dead letter, oldest first."""
+
+    correlation_ids: list[str]
 
 
 class DeadReplayed(msgspec.Struct, frozen=True):
@@ -205,8 +222,9 @@ class Reloaded(msgspec.Struct, frozen=True):
     restart: tuple[str, ...]
 
 
-DEAD_LETTERS = Call("dead_letters", "GET", "/v1/dead", NoArguments, DeadLetterList)
-DEAD_LETTER = Call("dead_letter", "GET", "/v1/dead/{correlation_id}", NamedTrigger, DeadLetter)
+DEAD_LETTERS = Call("dead_letters", "GET", "/v1/dead", DeadQuery, DeadLetterList, work_bytes=_DEAD_BYTES)
+DEAD_NAMES = Call("dead_names", "GET", "/v1/dead/names", NoArguments, DeadNames, work_bytes=_MAX_NAMES_BYTES)
+DEAD_LETTER = Call("dead_letter", "GET", "/v1/dead/{correlation_id}", NamedTrigger, DeadLetter, work_bytes=_DEAD_BYTES)
 REPLAY = Call(
     "replay", "POST", "/v1/dead/replay", NamedTriggers, DeadReplayed, changes=True, max_body_bytes=_MAX_LIST_BYTES
 )
@@ -240,7 +258,7 @@ RECORDED = Call("recorded", "GET", "/v1/outbox/recorded", EventPlace, RecordedPa
 RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
 
 CALLS: tuple[Call[Any, Any], ...] = (
-    *(DEAD_LETTERS, DEAD_LETTER, REPLAY, DISCARD),
+    *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),
     *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
     RELOAD,
 )

@@ -17,6 +17,7 @@ from edgeagent.ports.operator import (
     DeadDiscarded,
     DeadLetter,
     DeadLetterList,
+    DeadNames,
     DeadReplayed,
     ExportedRanges,
     ExportReleased,
@@ -165,6 +166,7 @@ class FakeOperator:
             return ExportReleased(sum(end - start for parts in asked.ranges.values() for start, end in parts))
         nothing: dict[str, msgspec.Struct] = {
             "dead_letters": DeadLetterList(list(self.dead)),
+            "dead_names": DeadNames([letter.correlation_id for letter in self.dead]),
             "waiting": WaitingPage("normal", 0, [], None),
             "find": FoundTriggers([]),
             "overview": Overview(

@@ -12,8 +12,9 @@ from typing import Any, get_type_hints
 import msgspec
 import pytest
 
-from edgeagent.agent.operator import Operator
-from edgeagent.agent.operator_service import OperatorService
+from edgeagent.agent import operator as operator_module
+from edgeagent.agent.operator import METHODS, Operator
+from edgeagent.agent.operator_service import SERVICE_METHODS, OperatorService
 from edgeagent.errors import Draining, NotFound
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, DEAD_WAY, NORMAL
@@ -24,6 +25,7 @@ from edgeagent.ports.operator import (
     CALLS,
     DEAD_LETTER,
     DEAD_LETTERS,
+    DEAD_NAMES,
     DISCARD,
     FIND,
     RELEASE_EXPORTED,
@@ -31,6 +33,7 @@ from edgeagent.ports.operator import (
     REPLAY,
     TAKE_IN,
     WAITING,
+    DeadQuery,
     ExportedRanges,
     FindQuery,
     ImportPart,
@@ -109,9 +112,10 @@ async def bury(outbox: Outbox, count: int) -> None:
 
 
 def test_every_call_of_the_table_is_one_method_with_its_types() -> None:
-    """`perform` finds it by its name, where no type checker looks."""
+    """The type checker sees that each method fits its call; not that each call has one."""
+    assert METHODS.keys() | SERVICE_METHODS.keys() == {call.name for call in CALLS}
     for call in CALLS:
-        found = [getattr(cls, call.name) for cls in (Operator, OperatorService) if hasattr(cls, call.name)]
+        found: list[Any] = [methods[call.name] for methods in (METHODS, SERVICE_METHODS) if call.name in methods]
         assert len(found) == 1, f"{call.name}: one method of Operator, or of OperatorService if only an agent can do it"
         *arguments, result = get_type_hints(found[0]).values()
         assert arguments == [call.arguments], call.name
@@ -122,7 +126,7 @@ def test_on_a_stopped_outbox_dead_letters_are_put_back_or_let_go_and_that_surviv
     filesystem = disk()
     store = opened(filesystem)
     with_dead_letters(store, 4)
-    assert [letter.event_id for letter in done(store, DEAD_LETTERS, NoArguments()).dead] == ["e0", "e1", "e2", "e3"]
+    assert [letter.event_id for letter in done(store, DEAD_LETTERS, DeadQuery()).dead] == ["e0", "e1", "e2", "e3"]
     assert done(store, DEAD_LETTER, NamedTrigger(name("e2"))).reason == "no"
     assert done(store, REPLAY, NamedTriggers([name("e1"), name("none")])).replayed == [name("e1")]
     assert done(store, DISCARD, NamedTriggers([name("e3"), name("e1")])).discarded == [name("e3")]
@@ -132,6 +136,25 @@ def test_on_a_stopped_outbox_dead_letters_are_put_back_or_let_go_and_that_surviv
     assert balanced(after)
     with pytest.raises(NotFound, match="no dead letter"):
         done(after, DEAD_LETTER, NamedTrigger(name("e3")))
+
+
+def test_dead_letters_come_in_pages_each_within_its_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opened(disk(), LARGE)
+    with_dead_letters(store, 7)
+    for bound, value, pages in (("_PAGE_LETTERS", 3, [3, 3, 1]), ("_PAGE_BYTES", 1, [1] * 7)):
+        with monkeypatch.context() as patched:
+            patched.setattr(operator_module, bound, value)
+            found: list[list[str]] = []
+            seq: int | None = 0
+            while seq is not None:
+                page = done(store, DEAD_LETTERS, DeadQuery(seq))
+                found.append([letter.event_id for letter in page.dead])
+                seq = page.next_seq
+            assert [len(page) for page in found] == pages
+            assert [event_id for page in found for event_id in page] == [f"e{number}" for number in range(7)]
+    whole = done(store, DEAD_LETTERS, DeadQuery())
+    assert msgspec.to_builtins(whole).keys() == {"dead"}, "a whole list says nothing of pages"
+    assert done(store, DEAD_NAMES, NoArguments()).correlation_ids == [letter.correlation_id for letter in whole.dead]
 
 
 def test_what_was_put_back_while_a_discard_read_is_not_discarded_too() -> None:
@@ -174,7 +197,7 @@ async def test_what_an_operator_changes_wakes_the_sender_and_what_is_taken_away_
     caplog.set_level(logging.WARNING)
     async with serving(tmp_path) as agent:
         await bury(agent.outbox, 3)
-        assert len((await agent.service.perform(DEAD_LETTERS, NoArguments())).dead) == 3
+        assert len((await agent.service.perform(DEAD_LETTERS, DeadQuery())).dead) == 3
         assert agent.woken == 0
         assert (await agent.service.perform(REPLAY, NamedTriggers([name("e1")]))).replayed == [name("e1")]
         assert agent.woken

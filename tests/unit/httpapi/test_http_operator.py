@@ -7,12 +7,14 @@ import msgspec
 import pytest
 
 from edgeagent.errors import ConfigError, EdgeAgentError, OutboxFull, Problem
+from edgeagent.httpapi.budget import MAX_REQUEST_BYTES
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
 from edgeagent.ports.call import Call, request_of
 from edgeagent.ports.operator import (
     CALLS,
+    DeadQuery,
     EventPlace,
     ExportedRanges,
     FindQuery,
@@ -32,7 +34,8 @@ LINE = (
     b'"accepted_ms":1,"log":"normal","data":"1"}'
 )
 ARGUMENTS: dict[str, msgspec.Struct] = {
-    "dead_letters": NoArguments(),
+    "dead_letters": DeadQuery(7),
+    "dead_names": NoArguments(),
     "dead_letter": NamedTrigger(CORRELATION_ID),
     "replay": NamedTriggers([CORRELATION_ID, "a/b"]),
     "discard": NamedTriggers([]),
@@ -197,3 +200,11 @@ async def test_a_configuration_that_is_refused_is_told_with_every_problem() -> N
     document = json.loads(answer.body)
     assert document["file"] == "c.toml"
     assert document["problems"] == [{"path": "rule[0].name", "reason": "x" * 600}, {"path": "", "reason": "second"}]
+
+
+def test_the_memory_of_dead_letters_is_reserved() -> None:
+    """Beside floods there is so much left for the Unix socket; a page is made of 1 MiB of data."""
+    routes = Routes(FakeDevice(), FakeOperator(), None, max_event_bytes=1000)
+    for target in (b"/v1/dead", b"/v1/dead/names", b"/v1/dead/0190"):
+        plan = routes.plan(request_head(b"GET", target, []))
+        assert 2 << 20 <= plan.work_bytes <= MAX_REQUEST_BYTES // 8

@@ -189,7 +189,7 @@ async def test_a_commit_that_fails_while_the_ledger_is_closed_is_made_again(
     gate = threading.Event()
     write, writes = ledger._database.write, list[int]()
 
-    def fails_once(lives: Sequence[Life], *args: Any, **kwargs: Any) -> None:
+    def fails_once(lives: Sequence[tuple[Life, int]], *args: Any, **kwargs: Any) -> None:
         writes.append(len(lives))
         if len(writes) == 1:
             raise StorageFailed("write", "ledger.db", "no space left on device")
