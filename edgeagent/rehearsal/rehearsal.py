@@ -6,6 +6,7 @@ A `RulesTally` counts what one set of rules decides (`rehearsal.judge`), a `Comp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from edgeagent.common.elapsed import is_set
@@ -18,6 +19,7 @@ from edgeagent.rules.spec import RuleSpec
 
 _COLUMNS = 40
 _MAX_TOLD = 3
+_NO_TIME_MS = -(1 << 63)
 _BARS = "▁▂▃▄▅▆▇█"
 _LEADING = frozenset({Outcome.TRIGGERED, Outcome.GATHERED})  # outcomes that lead to a trigger
 
@@ -30,9 +32,7 @@ class Examples:
 
     def add(self, seen: Seen) -> None:
         """Add one."""
-        self.seen[1:] = [seen] if self.seen else []
-        if not self.seen:
-            self.seen.append(seen)
+        self.seen = [*self.seen[:1], seen]
 
 
 class Strip:
@@ -185,6 +185,7 @@ class Rehearsal:
         self.faults: list[tuple[str, str]] = []
         self.sources: list[str] = []
         self.span = ("", "")
+        self._span_ms = (math.inf, -math.inf)
         self._judge = Judge(specs, max_event_bytes=max_event_bytes)
         self._before = Judge(against, max_event_bytes=max_event_bytes) if against is not None else None
         self.tally = RulesTally(self._judge.names)
@@ -242,9 +243,18 @@ class Rehearsal:
 
     def _count(self, event: Draft) -> None:
         self.events += 1
-        self.span = (self.span[0] or event.time, event.time or self.span[1])
+        if event.time:
+            self._extend_span(event.time)
         if len(self.sources) <= _MAX_TOLD and event.source not in self.sources:
             self.sources.append(event.source)
+
+    def _extend_span(self, time: str) -> None:
+        """Recordings need not be in the order of their times."""
+        first_ms, latest_ms = self._span_ms
+        if (at_ms := _unix_ms(time, _NO_TIME_MS)) == _NO_TIME_MS:
+            return
+        self.span = (time if at_ms < first_ms else self.span[0], time if at_ms >= latest_ms else self.span[1])
+        self._span_ms = (min(first_ms, at_ms), max(latest_ms, at_ms))
 
     def _compare(self, seen: Seen, agent: str) -> None:
         now = self._judge.rulings(agent, seen, self._at_ms)

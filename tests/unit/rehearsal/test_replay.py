@@ -91,6 +91,13 @@ def test_the_span_is_that_of_the_times_that_were_recorded() -> None:
     assert run.span == ("2022-01-01T00:00:00Z", "2022-01-02T00:00:00Z")
 
 
+def test_the_span_of_a_recording_that_is_not_in_order_is_from_the_first_to_the_latest_time() -> None:
+    run = rehearsal(hot(90))
+    for time in ("2022-01-02T00:00:00Z", "2022-01-03T01:00:00+02:00", "2022-01-01T00:00:00Z", "2022-01-02T12:00:00Z"):
+        run.take("line", "", event(time=time))
+    assert run.span == ("2022-01-01T00:00:00Z", "2022-01-03T01:00:00+02:00")
+
+
 def test_a_comparison_tells_only_where_the_rules_differ() -> None:
     old = [hot(90), hot(50, name="same"), hot(90, name="gone"), hot(90, name="text", arguments={"a": "body.temp"})]
     new = [hot(95), hot(50, name="same"), hot(90, name="added"), hot(90, name="text", arguments={"a": "source"})]
