@@ -22,7 +22,8 @@ class Chores:
 
     Owns the queue. Promises that chores are done in the order in which they were left, so that the life of a trigger
     advances in the order in which things happened. The queue is bounded by what may be unacknowledged on the links that
-    fill it. A chore that the disk refuses is logged and dropped; one that must not be dropped catches the error itself.
+    fill it. A chore that the disk refuses is not done again: the log says that it is put off, because its cause comes
+    again by itself. A chore for which that is not true catches the error itself.
     """
 
     def __init__(self) -> None:

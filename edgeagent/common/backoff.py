@@ -1,7 +1,9 @@
 """The wait before another try: exponential backoff with full jitter.
 
 Full jitter (any wait from 0 to the ceiling, all equally likely) spreads a thousand gateways that lost the same broker
-in the same second evenly over time; with a fixed or half-random wait they would come back in waves.
+in the same second evenly over time; with a fixed or half-random wait they would come back in waves. The triggers of one
+agent, which all use one connection, draw from the upper half instead (`agent/inflight.py`), so that none of them is
+tried again at once.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ def full_jitter(attempt: int, fraction: float, *, base_s: float, cap_s: float) -
     """The seconds to wait before the next attempt.
 
     Args:
-        attempt: how many attempts have failed, 0 the first time.
-        fraction: the position in the range from 0 to the ceiling, 0 <= fraction <= 1; callers pass `random.random()`.
+        attempt: how many attempts have failed; with 0 the ceiling is `base_s`.
+        fraction: the position in the range from 0 to the ceiling, 0 <= fraction <= 1; a random number.
         base_s: the ceiling of the first wait; it doubles with each attempt.
         cap_s: the ceiling never exceeds this.
     """
