@@ -32,7 +32,7 @@ from edgeagent.outbox.records import Leased
 
 T = TypeVar("T")
 
-# The wait between tries of one trigger: about 2 s at first, then longer, up to an hour (contract section 3).
+# The wait between tries of one trigger: 2 to 4 s at first, then longer, up to an hour (contract section 3).
 _RETRY_BASE_S = 2.0
 _RETRY_CAP_S = 3600.0
 # Of the triggers that rest for one cause, one is tried at least this often.
@@ -54,10 +54,9 @@ class FlightPhase(Enum):
 class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     """One trigger in flight. `item` belongs to the caller. `attempt` is 0 when earlier tries are not known.
 
-    `free`: how many of the `tries` do not count. `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in
-    `resting.Sleeper`. `probing`: it is tried for its group, while its own time stays `due`. `topic`: set by the caller,
-    the topic on which it was last sent.
-    where it was sent last.
+    `left_s`: what was left of the timeout when the connection ended. `free`: how many of the `tries` do not count.
+    `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in `resting.Sleeper`. `probing`: it is tried for
+    its group, while its own time stays `due`. `topic`: set by the caller, the topic on which it was last sent.
     """
 
     token: int
@@ -69,6 +68,7 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     tries: int = 0
     phase: FlightPhase = FlightPhase.READY
     deadline: float = 0.0
+    left_s: float = 0.0
     free: int = 0
     wakes: int = 0
     cause: Cause | None = None
@@ -268,7 +268,7 @@ class InFlightSet(Generic[T]):
         self._ready.extendleft(reversed(again))
         for entry in self._by_token.values():
             if entry.phase is FlightPhase.WAITING:
-                entry.deadline = max(entry.deadline - now, 0.0)  # the remaining time, until `reconnected`
+                entry.left_s = max(entry.deadline - now, 0.0)
 
     def reconnected(self, now: float, carried: Iterable[int] = ()) -> None:
         """A new connection: timeouts go on. `carried`: tokens whose first publication is still being completed."""
@@ -281,7 +281,7 @@ class InFlightSet(Generic[T]):
                 self._enter(entry, FlightPhase.SENT)
         for entry in self._by_token.values():
             if entry.phase is FlightPhase.WAITING:
-                self._set_timer(entry, now + entry.deadline)
+                self._set_timer(entry, now + entry.left_s)
 
     def next_deadline(self) -> float | None:
         """When `due` will return something even if nothing happens; None: never."""

@@ -7,6 +7,7 @@ taken only when the outbox has synced it; that is the moment of acknowledgement 
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -82,7 +83,8 @@ class EventIntake:
         self._max_event_bytes = max_event_bytes
         self._refuse_when_dead_full = refuse_when_dead_full
         self._account = EventAccount(rules, outbox.events)
-        self._under_way: dict[int, Sequence[Prepared]] = {}  # by `id`: submitted to the outbox, not decided yet
+        self._under_way: dict[int, Sequence[Prepared]] = {}  # batches submitted to the outbox, not decided yet
+        self._batch_numbers = itertools.count(1)
 
     @property
     def rule_counts(self) -> dict[str, RuleCounts]:
@@ -314,10 +316,11 @@ class EventIntake:
             self._stored(batch)
             return
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._under_way[id(prepared)] = prepared
+        number = next(self._batch_numbers)
+        self._under_way[number] = prepared
 
         def decided(outcome: int | BaseException) -> None:
-            del self._under_way[id(prepared)]
+            del self._under_way[number]
             if isinstance(outcome, BaseException):  # handled here: the caller may have been cancelled by then
                 self._take_back(prepared)
             else:

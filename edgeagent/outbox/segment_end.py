@@ -63,16 +63,16 @@ def ending_of(data: memoryview, segment: Segment, known_seq: int, state: LogStat
     had_more = state is None or segment.number == state.active_number or segment.number > last_number
     frames, gaps, end, written_seq = _promised(data, segment, known_seq)
     damages = [Damage(first_seq, end_seq, segment, gap.offset, gap.end) for gap, first_seq, end_seq in gaps]
-    torn_bytes = len(bytes(data[end:]).rstrip(b"\0"))
+    bytes_behind = len(bytes(data[end:]).rstrip(b"\0"))
     tail_seq = frames[-1].seq + frames[-1].count if frames else segment.first_seq
     cut_short = had_more and end < len(data) < segment.header.reserved_bytes
     end_seq = max(known_seq, written_seq if cut_short else tail_seq)
-    if tail_seq < end_seq and last_number > segment.number and not torn_bytes:
+    if tail_seq < end_seq and last_number > segment.number and not bytes_behind:
         damages.append(Damage(tail_seq, end_seq, None, 0, 0))
     elif tail_seq < end_seq:
-        damages.append(Damage(tail_seq, end_seq, segment, end, end + torn_bytes))
-    if tail_seq < end_seq or cut_short:
-        torn_bytes = 0  # they are damaged, or may be
+        damages.append(Damage(tail_seq, end_seq, segment, end, end + bytes_behind))
+    # Else they are damaged, or may be.
+    torn_bytes = bytes_behind if tail_seq >= end_seq and not cut_short else 0
     vouched_end = max((frame.end for frame in frames if _is_before(frame, known_seq)), default=0)
     return Ending(frames, damages, end, vouched_end, tail_seq, torn_bytes, cut_short)
 
