@@ -21,7 +21,7 @@ from edgeagent.config.tables import (
 )
 from edgeagent.config.workflows import workflow_of_rule_problems
 from edgeagent.errors import Problem
-from edgeagent.rules.ruleset import rule_problems
+from edgeagent.rules.problems import rule_problems
 from edgeagent.rules.spec import MAX_RULES, RuleSpec
 from edgeagent.wire import topics
 

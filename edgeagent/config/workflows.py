@@ -11,7 +11,7 @@ import msgspec
 
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError, Problem
-from edgeagent.rules.ruleset import dest_problems, rule_notes, workflow_problems
+from edgeagent.rules.problems import dest_problems, rule_notes, workflow_problems
 from edgeagent.rules.spec import RuleSpec
 
 # A workflow must fit into etcd; a larger one can never be started.

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from edgeagent.errors import MessageError
 from edgeagent.events.event import Record
 from edgeagent.rules.parameters import parameter_problems
-from edgeagent.rules.ruleset import Rule, dest_problems
+from edgeagent.rules.problems import dest_problems
+from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import ParameterSpec, RuleSpec
 from edgeagent.rules.template import Document, Target
 from edgeagent.rules.trigger import render

@@ -13,7 +13,8 @@ from edgeagent.errors import ConfigError, MessageError
 from edgeagent.events.event import Draft
 from edgeagent.rules import filter_data, filters
 from edgeagent.rules.filters import compile_filters, filter_problems, has_filters
-from edgeagent.rules.ruleset import RuleSet, rule_problems
+from edgeagent.rules.problems import rule_problems
+from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import Filters, RuleSpec
 
 ENVELOPE = {

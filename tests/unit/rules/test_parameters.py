@@ -7,7 +7,7 @@ import pytest
 
 from edgeagent.errors import MessageError
 from edgeagent.rules.parameters import Parameters, argument_problems
-from edgeagent.rules.ruleset import dest_problems
+from edgeagent.rules.problems import dest_problems
 from edgeagent.rules.spec import RuleSpec
 
 EVENT = {"source": "boiler-1", "body": {"temp": 97.10, "site": None, "tags": ["a", "b"], "big": 12345678901234567890}}

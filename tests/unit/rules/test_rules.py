@@ -8,7 +8,8 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.errors import MessageError
 from edgeagent.events.event import Draft
-from edgeagent.rules.ruleset import Rule, RuleSet, rule_problems
+from edgeagent.rules.problems import rule_problems
+from edgeagent.rules.ruleset import Rule, RuleSet
 from edgeagent.rules.spec import RuleSpec
 
 

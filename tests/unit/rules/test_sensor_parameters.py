@@ -12,7 +12,8 @@ import pytest
 
 from edgeagent.errors import MessageError
 from edgeagent.events.event import Record
-from edgeagent.rules.ruleset import Rule, rule_problems
+from edgeagent.rules.problems import rule_problems
+from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.template import Document, Template
 from edgeagent.rules.trigger import render

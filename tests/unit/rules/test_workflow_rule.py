@@ -12,7 +12,8 @@ from edgeagent.config import load_agent
 from edgeagent.config.workflows import config_notes
 from edgeagent.dispatcher.workflow import workflow_problems as refused
 from edgeagent.errors import ConfigError
-from edgeagent.rules.ruleset import Rule, rule_problems
+from edgeagent.rules.problems import rule_problems
+from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.workflow import rule_workflow_problems
 from edgeagent.wire import messages
