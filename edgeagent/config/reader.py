@@ -63,6 +63,7 @@ class ConfigReader:
         try:
             return msgspec.convert(data, kind, dec_hook=self._hook)
         except msgspec.ValidationError as exc:
+            # msgspec gives the place within the value only in its text. Without it the key itself is named.
             reason, _, where = str(exc).partition(" - at `$")
             self._wrong(path + where.rstrip("`"), reason[:1].lower() + reason[1:])
             return None
