@@ -9,9 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from edgeagent.common.units import Duration
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
-from tests.waiting import turns, until
+from tests.waiting import DEADLINE_S, turns, until
 
 _PACKET_IDS = 65535
 _CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _DISCONNECT = 0x10, 0x32, 0x40, 0x82, 0xE0
@@ -129,7 +130,9 @@ async def test_a_session_with_more_messages_than_packet_ids_is_emptied_over_seve
     flood = Flood(version, _PACKET_IDS + 500, 10, at=_CONNECT)
     async with Listener(flood.serve) as listener:
         url = f"mqtt://127.0.0.1:{listener.port}"
-        async with MqttClient(url, "gw", "a", version=version, session_expiry_s=60) as client:
+        patience = Duration(DEADLINE_S)  # all of it comes before the CONNACK is looked at
+        client = MqttClient(url, "gw", "a", version=version, session_expiry_s=60, connect_timeout=patience)
+        async with client:
             await until(lambda: not flood.open, "the session to be empty", seen=lambda: len(client.messages))
             assert [str(down) for down in client.downs] == [
                 f"{url}: the broker sent more at once than it may; the rest comes on the next connection"

@@ -40,7 +40,7 @@ async def start() -> AsyncIterator[Start]:
     """Starts dispatchers, connected, with two workers."""
     running: list[asyncio.Task[None]] = []
 
-    async def begin(hold_s: float = 0.03, max_active: int | None = None) -> Stage:
+    async def begin(hold_s: float = 0.3, max_active: int | None = None) -> Stage:
         stage = Stage(max_concurrent=3, hold_s=hold_s, max_active=max_active, watched=["plant", "mill"])
         running.append(asyncio.create_task(stage.dispatcher.run()))
         stage.connect()
