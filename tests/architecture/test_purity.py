@@ -36,9 +36,10 @@ BESIDE_THEIR_DRIVERS = {
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request"),
     "listener": ("packets", "reasons"),
+    "listener": ("packets", "reasons"),
     "mqtt": (
         *("handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
-        *("unacknowledged", "unsubscribing", "utf8"),
+        *("unacknowledged", "unsubscribing"),
     ),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),

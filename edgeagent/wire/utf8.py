@@ -3,7 +3,8 @@
 If all received bytes are ASCII there is nothing to check. That is rare: packet ids are not, nor is the length of a
 packet over 127 bytes. So a PUBLISH is usually checked without a function call (`python -m benchmarks path`).
 
-All other faults of a packet are left to the codec.
+All other faults of a packet are left to the codec. The links check what a broker sends (`end_of_readable`), the listener
+what a client sends (`check_texts`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,14 @@ for _names, _kind in (
 ):
     for _name in _names:
         _HOLDS[_name] = _kind
+_CONNECT: Final = 0x10
+# In CONNECT: level, flags and keep-alive stand between the protocol's name and the properties.
+_AFTER_NAME_BYTES = 4
+_USER: Final = 0x80
+_PASSWORD: Final = 0x40
+_WILL: Final = 0x04
+# SUBSCRIBE and UNSUBSCRIBE, with how many bytes follow each filter.
+_FILTERS = {0x80: 1, 0xA0: 0}
 _MORE = 0x80  # in a number of one to four bytes: another byte follows
 _MAX_NUMBER_BYTES = 4
 _NOT_UTF_8 = "text that is not UTF-8"
@@ -68,6 +77,65 @@ def end_of_readable(data: bytes, position: int) -> int:
     except IndexError:
         raise ValueError(_CUT) from None
     return end
+
+
+def check_texts(data: bytes, position: int, body: int, end: int) -> None:
+    """Whether the codec may read the whole packet that begins at `position` and has data[body:end] as its body.
+
+    Raises:
+        ValueError: what is wrong with its texts, as in `end_of_readable`.
+    """
+    first = data[position]
+    kind = first & _TYPE
+    try:
+        if kind == _CONNECT:
+            _check_connect(data, body, end)
+        elif kind in _FILTERS:
+            place = _properties_end(data, body + 2, end)
+            while place < end:
+                place = _text_end(data, place, end) + _FILTERS[kind]
+        else:
+            if kind == _PUBLISH:
+                place = _text_end(data, body, end) + (2 if first & _QOS else 0)
+            else:
+                place = body + _before_properties(kind, end - body)
+            if place < end:
+                _check_properties(data, place, end)
+    except IndexError:
+        raise ValueError(_CUT) from None
+
+
+def _check_connect(data: bytes, body: int, end: int) -> None:
+    place = _text_end(data, body, end)
+    flags = data[place + 1]
+    place = _text_end(data, _properties_end(data, place + _AFTER_NAME_BYTES, end), end)
+    if flags & _WILL:
+        place = _text_end(data, _properties_end(data, place, end), end)
+        place = _binary_end(data, place, end)
+    if flags & _USER:
+        place = _text_end(data, place, end)
+    if flags & _PASSWORD:
+        _binary_end(data, place, end)
+
+
+def _properties_end(data: bytes, place: int, end: int) -> int:
+    """Where the properties that begin there end."""
+    _check_properties(data, place, end)
+    size, place = _number(data, place)
+    return place + size
+
+
+def _text_end(data: bytes, place: int, end: int) -> int:
+    text_end = _binary_end(data, place, end)
+    _decode(data[place + 2 : text_end])
+    return text_end
+
+
+def _binary_end(data: bytes, place: int, end: int) -> int:
+    binary_end = place + 2 + (data[place] << 8 | data[place + 1])
+    if binary_end > end:
+        raise ValueError(_CUT)
+    return binary_end
 
 
 def _before_properties(kind: int, size: int) -> int:
