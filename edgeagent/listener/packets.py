@@ -84,6 +84,19 @@ class Connect(msgspec.Struct, frozen=True, gc=False):
         return f"Connect(version={self.version}, client_id={self.client_id!r}, user={self.user!r})"
 
 
+class ConnAck(msgspec.Struct, frozen=True, gc=False):
+    """What CONNACK says to a client that is let in, beyond the limits of the listener, which the codec adds.
+
+    `assigned_client_id`: what a client is called that gave no id. `session_expiry_s`, `keep_alive_s`: other values than
+    it asked for, which it must go by; before MQTT 5 nobody can tell it.
+    """
+
+    session_present: bool = False
+    assigned_client_id: str | None = None
+    session_expiry_s: int | None = None
+    keep_alive_s: int | None = None
+
+
 class Subscription(msgspec.Struct, frozen=True, gc=False):
     """One topic filter of a SUBSCRIBE, with the highest QoS that is asked for."""
 
@@ -154,4 +167,21 @@ class Auth(msgspec.Struct, frozen=True, gc=False):
     reason: int = 0
 
 
+class Ended(msgspec.Struct, frozen=True, gc=False):
+    """A connection is over, and why.
+
+    `publishes_will`: whether its will counts, which only a DISCONNECT without a reason takes back. `is_by_client`: it
+    said goodbye. `session_expiry_s`: what its DISCONNECT said about the session, None: nothing.
+    """
+
+    reason: int
+    text: str
+    publishes_will: bool = True
+    is_by_client: bool = False
+    session_expiry_s: int | None = None
+
+
 Packet = Connect | Publish | PubAck | PubRec | PubRel | PubComp | Subscribe | Unsubscribe | PingReq | Disconnect | Auth
+
+# What a connection has for the broker.
+Input = Connect | Publish | Subscribe | Unsubscribe | Ended

@@ -17,8 +17,8 @@ from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link_state import ProtocolFault
 from edgeagent.mqtt.mark import mark_of
 from edgeagent.mqtt.reason_codes import FAILURE, MALFORMED, PACKET_TOO_LARGE
-from edgeagent.wire.utf8 import end_of_readable
 from edgeagent.ports.link import Message, Publication, Subscription
+from edgeagent.wire.utf8 import end_of_readable
 
 LARGEST_PACKET_ID = 65535
 # Indexed by the number of the QoS. Subscriptions use the first two: QoS 2 is never asked for.

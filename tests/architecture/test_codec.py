@@ -5,8 +5,12 @@ from __future__ import annotations
 from tests.architecture.source import Module, modules
 
 CODEC = "mqtt5"
-# The engine that stands on it, which `engines.begin` imports when a connection is made by it.
-ENGINE = ("edgeagent.mqtt.v5", "edgeagent.mqtt.packets", "edgeagent.mqtt.publishing")
+# The engine that stands on it, which `engines.begin` imports when a connection is made by it; and what the listener
+# reads MQTT 5 with, which a connection imports when a client speaks it.
+ENGINE = (
+    *("edgeagent.mqtt.v5", "edgeagent.mqtt.packets", "edgeagent.mqtt.publishing"),
+    *("edgeagent.listener.codec5", "edgeagent.listener.reading5"),
+)
 PACKAGE = {module.name: module for module in modules("edgeagent")}
 
 

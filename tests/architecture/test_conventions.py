@@ -21,6 +21,7 @@ MAX_LINES = 400
 # The places that may do what nobody else may.
 CATCHES_ALL = {
     "edgeagent/host/supervisor.py",
+    "edgeagent/listener/reading5.py",  # as the next one
     "edgeagent/mqtt/packets.py",  # the codec's panic is no Exception, and of a class that cannot be imported
 }
 SYNCS = {"edgeagent/outbox/files.py"}
@@ -30,7 +31,10 @@ ADAPTERS = {
     "aiomqtt": ("edgeagent/mqtt/v311", "edgeagent/mqtt/engines.py"),
     "paho": ("edgeagent/mqtt/v311",),
     "socks": ("edgeagent/mqtt/engines.py",),
-    "mqtt5": ("edgeagent/mqtt/v5.py", "edgeagent/mqtt/v5_reasons.py", "edgeagent/mqtt/packets.py"),
+    "mqtt5": (
+        *("edgeagent/mqtt/v5.py", "edgeagent/mqtt/v5_reasons.py", "edgeagent/mqtt/packets.py"),
+        *("edgeagent/listener/codec5.py", "edgeagent/listener/reading5.py"),
+    ),
     "h11": ("edgeagent/httpapi/",),
     "httpx": ("edgeagent/argo/",),
     "sqlite3": ("edgeagent/ledger/",),
