@@ -35,7 +35,7 @@ BESIDE_THEIR_DRIVERS = {
     ),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request"),
-    "listener": ("codec", "codec3", "forms", "framing", "packets", "reasons"),
+    "listener": ("codec", "codec3", "connection", "dialogue", "flows", "forms", "framing", "packets", "reasons"),
     "mqtt": (
         *("handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
         *("unacknowledged", "unsubscribing"),

@@ -1,0 +1,298 @@
+"""One client's connection as a machine: bytes and a time in; bytes, and what the broker has to know, out.
+
+It knows no socket, no clock, no disk and no other client. Whoever drives it
+
+* hands in what the socket brought (`feed`), that it ended (`lost`), and the time at `next_deadline` (`tick`);
+* decides about the `Connect` that comes out first: `accept` or `refuse`;
+* says which messages are safe (`acknowledge`): nothing is acknowledged to the client before that;
+* writes `data_to_send` after every call, once, and closes when `is_ended`.
+
+What a client did right before it did something wrong comes out before the `Ended`, which is the last that comes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from edgeagent.listener.codec import Codec
+from edgeagent.listener.codec3 import Codec3
+from edgeagent.listener.dialogue import Dialogue
+from edgeagent.listener.flows import Inbound, Outbound
+from edgeagent.listener.forms import protocol_of
+from edgeagent.listener.framing import CONNECT, LARGEST_PACKET_BYTES, TYPE, Frames, Malformed
+from edgeagent.listener.packets import MQTT_5, MQTT_31, MQTT_311, ConnAck, Connect, Ended, Input, Packet, Publish
+from edgeagent.listener.reasons import Reason
+
+# A client is dead after so many keep-alive periods of silence (MQTT 5, 3.1.2.10).
+_PATIENCE: Final = 1.5
+# A CONNECT comes from somebody whom nobody knows yet.
+_MOST_CONNECT_BYTES: Final = 32 << 10
+# A client that sends a large packet over a slow line can say nothing else meanwhile: so much of it is a sign of life.
+_PROGRESS_BYTES: Final = 1000
+_TLS_HANDSHAKE: Final = 0x16
+_CODECS = {version: Codec3(version) for version in (MQTT_31, MQTT_311)}
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What is taken of one client. `connect_s`: for its CONNECT to come."""
+
+    max_packet_bytes: int = 1 << 20
+    receive_maximum: int = 256
+    topic_alias_maximum: int = 16
+    connect_s: float = 5.0
+
+
+class Connection:
+    """The machine of one connection. Times are seconds of a monotonic clock.
+
+    Attributes:
+        is_ended: it is over: what is left to send goes out, then the socket is closed.
+    """
+
+    __slots__ = (
+        *("_codec", "_connect", "_dialogue", "_frames", "_heard_s", "_inbound", "_is_deaf", "_keep_alive_s"),
+        *("_limits", "_out", "_progress_bytes", "is_ended"),
+    )
+
+    def __init__(self, limits: Limits, now_s: float) -> None:
+        self.is_ended = False
+        self._limits = limits
+        self._frames = Frames(min(limits.max_packet_bytes, _MOST_CONNECT_BYTES))
+        self._out: list[bytes] = []
+        self._codec: Codec | None = None  # from CONNECT on
+        self._connect: Connect | None = None  # while the broker is asked about it
+        self._dialogue: Dialogue | None = None  # from `accept` to the end
+        self._inbound: Inbound | None = None  # from `accept` on
+        self._heard_s = now_s
+        self._keep_alive_s = 0
+        self._progress_bytes = 0
+        self._is_deaf = False
+
+    # What the driver looks at.
+
+    @property
+    def paused(self) -> bool:
+        """Whether not to read on: the broker is asked about CONNECT, or a client before MQTT 5 is far ahead of us."""
+        return self._connect is not None if self._dialogue is None else self._dialogue.is_ahead
+
+    @property
+    def room(self) -> int:
+        """How many messages above QoS 0 `publish` takes now. It grows when the client acknowledges."""
+        return 0 if self._dialogue is None else self._dialogue.outbound.room
+
+    @property
+    def next_deadline(self) -> float | None:
+        """When to call `tick`, None: no need to."""
+        if self._dialogue is not None:
+            silent = self._keep_alive_s and not self._is_deaf
+            return self._heard_s + _PATIENCE * self._keep_alive_s if silent else None
+        return None if self.is_ended or self._connect is not None else self._heard_s + self._limits.connect_s
+
+    def data_to_send(self) -> bytes:
+        """What is to be written to the socket now."""
+        out = self._out
+        data = out[0] if len(out) == 1 else b"".join(out)
+        out.clear()
+        return data
+
+    # What the socket and the clock bring.
+
+    def feed(self, data: bytes, now_s: float) -> list[Input]:
+        """These bytes came."""
+        if self._dialogue is not None:
+            return self._feed(self._dialogue, data, now_s)
+        if self._connect is not None:
+            self._frames.keep(data)
+            return []
+        return [] if self.is_ended else self._feed_first(data)
+
+    def tick(self, now_s: float) -> list[Input]:
+        """So late is it; `next_deadline` may have come."""
+        deadline_s = self.next_deadline
+        if deadline_s is None or now_s < deadline_s:
+            return []
+        if self._dialogue is None:
+            text = f"no CONNECT in {self._limits.connect_s:g} s"
+            return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=False))]
+        return [self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {now_s - self._heard_s:.0f} s")]
+
+    def lost(self, text: str) -> list[Input]:
+        """The socket ended, or broke."""
+        if self.is_ended:
+            return []
+        return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=self._dialogue is not None))]
+
+    def listen(self, *, deaf: bool, now_s: float) -> None:
+        """From now on nothing is read (silence then tells nothing), or it is again."""
+        if self._is_deaf and not deaf:
+            self._heard_s = now_s
+        self._is_deaf = deaf
+
+    # What the broker says.
+
+    def accept(self, ack: ConnAck, inbound: Inbound, outbound: Outbound, now_s: float) -> list[Input]:
+        """The client is let in, with what its session knows of earlier connections; both are empty in a new one.
+
+        Returns what had come behind its CONNECT. Nothing happens when the client has gone meanwhile.
+        """
+        codec, connect = self._codec, self._connect
+        if codec is None or connect is None:
+            return []
+        limits = self._limits
+        self._connect = None
+        self._heard_s = now_s
+        self._keep_alive_s = connect.keep_alive_s if ack.keep_alive_s is None else ack.keep_alive_s
+        self._frames.max_packet_bytes = limits.max_packet_bytes
+        self._inbound = inbound
+        self._dialogue = dialogue = Dialogue(
+            codec,
+            inbound,
+            outbound,
+            self._out,
+            limits.receive_maximum,
+            connect.max_packet_bytes or LARGEST_PACKET_BYTES,
+            connect.session_expiry_s,
+        )
+        if not dialogue.send(codec.connack(Reason.SUCCESS, ack)):
+            return [self._end(Ended(Reason.PACKET_TOO_LARGE, "it takes no packet as large as a CONNACK"))]
+        dialogue.begin(connect.receive_maximum, now_s)
+        return self._feed(dialogue, b"", now_s)
+
+    def refuse(self, reason: Reason, text: str = "") -> None:
+        """The client is not let in."""
+        if self._connect is not None:
+            self._refuse(reason, text)
+
+    def publish(
+        self, message: Publish, qos: int, now_s: float, *, retain: bool = False, subscription_ids: tuple[int, ...] = ()
+    ) -> bool:
+        """Send a message; above QoS 0 there must be `room`. False: the client is gone, or takes none so large.
+
+        `qos`, `retain` and `subscription_ids` count, whatever the message itself says of them.
+        """
+        dialogue = self._dialogue
+        return dialogue is not None and dialogue.publish(message, qos, now_s, retain, subscription_ids)
+
+    def acknowledge(self, packet_ids: Iterable[int], reason: int = Reason.SUCCESS) -> None:
+        """These messages of this connection are safe (or refused, by their reason): their PUBACK or PUBREC may leave.
+
+        After the end of the connection this still counts for those at QoS 2, of which the session's next connection
+        then knows; one that is there already has to `send_answers`.
+        """
+        if self._dialogue is not None:
+            self._dialogue.acknowledge(packet_ids, reason)
+        elif self._inbound is not None:
+            self._inbound.answer_late(packet_ids, reason)
+
+    def send_answers(self) -> None:
+        """Write the answers that an earlier connection of the session left."""
+        if self._dialogue is not None:
+            self._dialogue.send_answers()
+
+    def suback(self, packet_id: int, reasons: Iterable[int]) -> None:
+        """Answer a `Subscribe`: for each filter the QoS that is granted, or why none is."""
+        if self._dialogue is not None:
+            self._dialogue.send(self._dialogue.codec.suback(packet_id, reasons))
+
+    def unsuback(self, packet_id: int, reasons: Iterable[int]) -> None:
+        """Answer an `Unsubscribe`: what became of each filter."""
+        if self._dialogue is not None:
+            self._dialogue.send(self._dialogue.codec.unsuback(packet_id, reasons))
+
+    def disconnect(self, reason: Reason, text: str = "") -> Ended:
+        """End it, and say why to a client that can be told."""
+        dialogue = self._dialogue
+        if dialogue is not None and not dialogue.send(dialogue.codec.disconnect(reason, text)):
+            dialogue.send(dialogue.codec.disconnect(reason))
+        return self._end(Ended(reason, text, publishes_will=dialogue is not None))
+
+    # Inside.
+
+    def _feed_first(self, data: bytes) -> list[Input]:
+        packets: list[Packet] = []
+        try:
+            if data and not self._frames.kept_bytes and data[0] != CONNECT:
+                raise _not_connect(data[0])
+            self._frames.take(data, self._read_connect, packets, most=1)
+        except Malformed as exc:
+            self._out.append(exc.answer)
+            return [self._refuse(exc.reason, exc.text)]
+        if not packets:
+            return []
+        (connect,) = packets
+        assert isinstance(connect, Connect)  # noqa: S101  `_read_connect` takes nothing else
+        self._connect = connect
+        if connect.authentication_method is not None:
+            text = "an authentication method, where there is none but a password"
+            return [self._refuse(Reason.BAD_AUTHENTICATION_METHOD, text)]
+        return [connect]
+
+    def _read_connect(self, data: bytes, position: int, body: int, end: int) -> Packet:
+        self._codec = codec = self._codec_of(protocol_of(data, body, end))
+        return codec.connect(data, position, body, end)
+
+    def _codec_of(self, version: int) -> Codec:
+        if version != MQTT_5:
+            return _CODECS[version]
+        from edgeagent.listener.codec5 import Codec5  # noqa: PLC0415  compiled: for those who speak MQTT 5
+
+        limits = self._limits
+        return Codec5(limits.max_packet_bytes, limits.receive_maximum, limits.topic_alias_maximum)
+
+    def _refuse(self, reason: Reason, text: str) -> Ended:
+        """Say no to a CONNECT, in as many words as the client takes."""
+        if self._codec is not None:
+            most_bytes = (self._connect and self._connect.max_packet_bytes) or LARGEST_PACKET_BYTES
+            for words in (text, ""):
+                data = self._codec.connack(reason, ConnAck(), words)
+                if len(data) <= most_bytes:
+                    self._out.append(data)
+                    break
+        return self._end(Ended(reason, text, publishes_will=False))
+
+    def _feed(self, dialogue: Dialogue, data: bytes, now_s: float) -> list[Input]:
+        packets: list[Packet] = []
+        inputs: list[Input] = []
+        fault: Malformed | None = None
+        try:
+            self._frames.take(data, dialogue.codec.read, packets)
+        except Malformed as exc:
+            fault = exc
+        if packets:
+            self._heard_s = now_s
+            self._progress_bytes = 0
+        else:
+            self._progress(len(data), now_s)
+        try:
+            dialogue.take(packets, inputs, now_s)
+        except Malformed as exc:
+            fault = exc
+        if inputs and type(last := inputs[-1]) is Ended:
+            self._end(last)
+        else:
+            dialogue.send_answers()
+            if fault is not None:
+                inputs.append(self.disconnect(fault.reason, fault.text))
+        return inputs
+
+    def _progress(self, size_bytes: int, now_s: float) -> None:
+        self._progress_bytes += size_bytes
+        if self._progress_bytes >= _PROGRESS_BYTES:
+            self._progress_bytes = 0
+            self._heard_s = now_s
+
+    def _end(self, ended: Ended) -> Ended:
+        self.is_ended = True
+        self._connect = self._dialogue = None
+        return ended
+
+
+def _not_connect(first: int) -> Malformed:
+    if first == _TLS_HANDSHAKE:
+        return Malformed(Reason.MALFORMED_PACKET, "a TLS handshake, where TLS is not spoken")
+    if first & TYPE == CONNECT:
+        return Malformed(Reason.MALFORMED_PACKET, "flags in the first byte of CONNECT")
+    return Malformed(Reason.PROTOCOL_ERROR, f"a packet of type {first >> 4} before CONNECT")

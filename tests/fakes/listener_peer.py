@@ -1,0 +1,95 @@
+"""A client in front of the listener's machine of one connection, without a socket and with a clock of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mqtt5
+
+from edgeagent.listener.connection import Connection, Limits
+from edgeagent.listener.flows import Inbound, Outbound
+from edgeagent.listener.packets import ConnAck, Connect, Ended, Input, Publish
+from tests.fakes.mqtt_bytes import MQTT_5, connect, properties
+
+
+class Peer:
+    """Connected, unless `up` is False; more of its CONNECT as in `mqtt_bytes.connect`.
+
+    Attributes:
+        connection: the machine.
+        inputs: all that came out of it for the broker, the `Connect` excluded.
+        now_s: the time.
+    """
+
+    def __init__(
+        self,
+        version: int = MQTT_5,
+        *,
+        up: bool = True,
+        limits: Limits | None = None,
+        inbound: Inbound | None = None,
+        outbound: Outbound | None = None,
+        ack: ConnAck | None = None,
+        **hello: Any,
+    ) -> None:
+        self.version = version
+        self.now_s = 0.0
+        self.connection = Connection(limits or Limits(), self.now_s)
+        self.inputs: list[Input] = []
+        self.inbound = inbound or Inbound()
+        self.outbound = outbound or Outbound()
+        if up:
+            (said,) = self.connection.feed(connect(version, **hello), self.now_s)
+            assert isinstance(said, Connect)
+            self.accept(ack or ConnAck(session_present=inbound is not None or outbound is not None))
+
+    def accept(self, ack: ConnAck | None = None) -> None:
+        """The broker lets it in."""
+        self.inputs += self.connection.accept(ack or ConnAck(), self.inbound, self.outbound, self.now_s)
+
+    def feed(self, *pieces: bytes) -> list[Input]:
+        """It sends this; what comes out at once."""
+        before = len(self.inputs)
+        for piece in pieces:
+            self.inputs += self.connection.feed(piece, self.now_s)
+        return self.inputs[before:]
+
+    def wait(self, seconds: float) -> list[Input]:
+        """Time passes, and nothing comes."""
+        self.now_s += seconds
+        inputs = self.connection.tick(self.now_s)
+        self.inputs += inputs
+        return inputs
+
+    def sent(self) -> bytes:
+        """What was written to it since the last call."""
+        return self.connection.data_to_send()
+
+    def heard(self) -> list[Any]:
+        """The same as packets of MQTT 5."""
+        data, found = self.sent(), list[Any]()
+        while data:
+            packet, size = mqtt5.read(memoryview(data))
+            found.append(packet)
+            data = data[size:]
+        return found
+
+    @property
+    def messages(self) -> list[Publish]:
+        """What it published."""
+        return [each for each in self.inputs if isinstance(each, Publish)]
+
+    @property
+    def ended(self) -> Ended | None:
+        """How its connection ended, None: it did not."""
+        return next((each for each in self.inputs if isinstance(each, Ended)), None)
+
+
+def session_expiry(seconds: int) -> bytes:
+    """The property of CONNECT that says how long the session lives."""
+    return b"\x11" + seconds.to_bytes(4, "big")
+
+
+def no_properties(version: int) -> bytes:
+    """What a packet without properties has in their place."""
+    return properties(version)
