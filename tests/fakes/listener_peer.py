@@ -9,7 +9,7 @@ import mqtt5
 from edgeagent.listener.connection import Connection, Limits
 from edgeagent.listener.flows import Inbound, Outbound
 from edgeagent.listener.packets import ConnAck, Connect, Ended, Input, Publish
-from tests.fakes.mqtt_bytes import MQTT_5, connect, properties
+from tests.fakes.mqtt_bytes import MQTT_5, connect
 
 
 class Peer:
@@ -36,8 +36,8 @@ class Peer:
         self.now_s = 0.0
         self.connection = Connection(limits or Limits(), self.now_s)
         self.inputs: list[Input] = []
-        self.inbound = inbound or Inbound()
-        self.outbound = outbound or Outbound()
+        self.inbound = Inbound() if inbound is None else inbound
+        self.outbound = Outbound() if outbound is None else outbound
         if up:
             (said,) = self.connection.feed(connect(version, **hello), self.now_s)
             assert isinstance(said, Connect)
@@ -88,8 +88,3 @@ class Peer:
 def session_expiry(seconds: int) -> bytes:
     """The property of CONNECT that says how long the session lives."""
     return b"\x11" + seconds.to_bytes(4, "big")
-
-
-def no_properties(version: int) -> bytes:
-    """What a packet without properties has in their place."""
-    return properties(version)

@@ -16,7 +16,7 @@ from tests.fakes.listener_peer import Peer
 from tests.fakes.mqtt_bytes import MQTT_5, MQTT_31, MQTT_311, connect
 from tests.unit.listener.test_listener_vectors import OF_CLIENTS, reader_of
 
-SOAK_EXAMPLES = 20_000
+SOAK_EXAMPLES = 5_000
 Stream = tuple[int, bytes]
 
 
