@@ -203,6 +203,13 @@ def test_subscriptions_are_handed_on_and_answered(version: int) -> None:
         assert peer.sent() == b"\x90\x04\x00\x07\x01\x80" + b"\xb0\x02\x00\x08"
 
 
+@pytest.mark.parametrize("version", ALL)
+def test_a_mark_of_byte_order_is_a_character_of_the_topic(version: int) -> None:
+    peer = Peer(version)
+    peer.feed(publish(version, b"\xef\xbb\xbfa"))
+    assert [message.topic for message in peer.messages] == ["\ufeffa"]
+
+
 # Topic aliases.
 
 
