@@ -119,11 +119,12 @@ class Connection:
             return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=False))]
         return [self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {now_s - self._heard_s:.0f} s")]
 
-    def lost(self, text: str) -> list[Input]:
-        """The socket ended, or broke."""
+    def lost(self, text: str, *, is_by_client: bool = False) -> list[Input]:
+        """The socket broke, or the client closed it."""
         if self.is_ended:
             return []
-        return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=self._dialogue is not None))]
+        will = self._dialogue is not None
+        return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=will, is_by_client=is_by_client))]
 
     def listen(self, *, deaf: bool, now_s: float) -> None:
         """From now on nothing is read (silence then tells nothing), or it is again."""
@@ -161,10 +162,9 @@ class Connection:
         dialogue.begin(connect.receive_maximum, now_s)
         return self._feed(dialogue, b"", now_s)
 
-    def refuse(self, reason: Reason, text: str = "") -> None:
+    def refuse(self, reason: Reason, text: str = "") -> list[Input]:
         """The client is not let in."""
-        if self._connect is not None:
-            self._refuse(reason, text)
+        return [self._refuse(reason, text)] if self._connect is not None else []
 
     def publish(
         self, message: Publish, qos: int, now_s: float, *, retain: bool = False, subscription_ids: tuple[int, ...] = ()

@@ -171,7 +171,7 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
     """A connection is over, and why.
 
     `publishes_will`: whether its will counts, which only a DISCONNECT without a reason takes back. `is_by_client`: it
-    said goodbye. `session_expiry_s`: what its DISCONNECT said about the session, None: nothing.
+    said goodbye, or just closed its side. `session_expiry_s`: what its DISCONNECT said of the session, None: nothing.
     """
 
     reason: int
