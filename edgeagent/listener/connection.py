@@ -21,7 +21,7 @@ from edgeagent.listener.codec import Codec
 from edgeagent.listener.codec3 import Codec3
 from edgeagent.listener.dialogue import Dialogue
 from edgeagent.listener.flows import Inbound, Outbound
-from edgeagent.listener.forms import protocol_of
+from edgeagent.listener.forms import CONNACK_5_UNSUPPORTED, protocol_of
 from edgeagent.listener.framing import CONNECT, LARGEST_PACKET_BYTES, TYPE, Frames, Malformed
 from edgeagent.listener.packets import MQTT_5, MQTT_31, MQTT_311, ConnAck, Connect, Ended, Input, Packet, Publish
 from edgeagent.listener.reasons import Reason
@@ -237,8 +237,11 @@ class Connection:
     def _codec_of(self, version: int) -> Codec:
         if version != MQTT_5:
             return _CODECS[version]
-        from edgeagent.listener.codec5 import Codec5  # noqa: PLC0415  compiled: for those who speak MQTT 5
-
+        try:
+            from edgeagent.listener.codec5 import Codec5  # noqa: PLC0415  compiled, and not for every machine
+        except ImportError:
+            text = "MQTT 5, for which this machine has no codec (mqtt5)"
+            raise Malformed(Reason.UNSUPPORTED_PROTOCOL_VERSION, text, CONNACK_5_UNSUPPORTED) from None
         limits = self._limits
         return Codec5(limits.max_packet_bytes, limits.receive_maximum, limits.topic_alias_maximum)
 

@@ -39,7 +39,7 @@ _TOPICS = 1024
 # The names of the protocol in CONNECT, with the levels that go with each.
 _LEVELS = {b"MQTT": frozenset({MQTT_311, MQTT_5}), b"MQIsdp": frozenset({MQTT_31})}
 _CONNACK_311 = b"\x20\x02\x00\x01"  # unacceptable protocol level
-_CONNACK_5 = b"\x20\x03\x00\x84\x00"
+CONNACK_5_UNSUPPORTED: Final = b"\x20\x03\x00\x84\x00"
 # Flags of CONNECT.
 CLEAN: Final = 0x02
 WILL: Final = 0x04
@@ -64,7 +64,7 @@ def protocol_of(data: bytes, body: int, end: int) -> int:
         raise Malformed(Reason.UNSUPPORTED_PROTOCOL_VERSION, "a CONNECT of another protocol than MQTT")
     level = data[name_end]
     if level not in levels:
-        answer = _CONNACK_5 if level > MQTT_5 else _CONNACK_311
+        answer = CONNACK_5_UNSUPPORTED if level > MQTT_5 else _CONNACK_311
         raise Malformed(Reason.UNSUPPORTED_PROTOCOL_VERSION, f"a CONNECT of protocol level {level}", answer)
     return level
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import mqtt5
@@ -103,6 +104,16 @@ def test_a_client_that_takes_no_packet_as_large_as_our_first_is_given_up() -> No
     assert peer.sent() == b""
     assert peer.ended is not None
     assert peer.ended.reason == Reason.PACKET_TOO_LARGE
+
+
+def test_a_machine_without_the_codec_of_mqtt_5_says_so_and_serves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "edgeagent.listener.codec5", None)
+    peer = Peer(up=False)
+    peer.feed(connect(MQTT_5))
+    assert peer.sent() == b"\x20\x03\x00\x84\x00"
+    assert peer.ended is not None
+    assert "no codec" in peer.ended.text
+    assert Peer(MQTT_311).ended is None
 
 
 # Time.
