@@ -102,6 +102,8 @@ class Inbound:
     def leaving(self) -> list[tuple[int, int, list[int]]]:
         """The answers that may leave now, in order: PUBACK or PUBREC, reason code, packet ids with the same two."""
         order, unanswered, received = self._order, self._unanswered, self._received
+        if not order or unanswered[order[0]] == _WAITING:
+            return []
         runs: list[tuple[int, int, list[int]]] = []
         run: list[int] = []
         run_kind = run_reason = _WAITING
