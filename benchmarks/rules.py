@@ -7,15 +7,13 @@ that the outbox keeps, which decodes the data a second time.
 from __future__ import annotations
 
 import itertools
-import time
-import timeit
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from benchmarks.events import record
-from benchmarks.measure import Checked, show_checked
+from benchmarks.measure import Checked, least_us, show_checked
 from edgeagent.events.event import Draft, Record
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
@@ -23,7 +21,6 @@ from edgeagent.rules.trigger import correlation_id, render
 
 _EVENTS = 100_000
 _LONG_EVENTS = 1_000_000
-_ROUNDS = 50
 _RULES = 100
 _REPLY_TO = "argo/workflows/response/gw-042"
 _EVENT = record(85)  # 95 degrees
@@ -57,19 +54,19 @@ def run(*, long: bool) -> None:
     one = _spec(template="inspect", arguments=_ARGUMENTS)
     whole = _whole_way(one)
     rows = [
-        Checked("one number filter, two arguments", _us(whole, events), "us", _LIMIT_US),
-        Checked("two parameters with a fixed place instead", _us(_whole_way(_inline(_PARAMETERS)), events), "us"),
-        Checked("two parameters, the document built", _us(_whole_way(_inline(_BUILT)), events), "us"),
+        Checked("one number filter, two arguments", least_us(whole, events), "us", _LIMIT_US),
+        Checked("two parameters with a fixed place instead", least_us(_whole_way(_inline(_PARAMETERS)), events), "us"),
+        Checked("two parameters, the document built", least_us(_whole_way(_inline(_BUILT)), events), "us"),
     ]
     many = [_spec(name=f"rule-{n}", source=f"boiler-{n}-*", template="inspect") for n in range(_RULES)]
     sources = [f"boiler-{n}-a" for n in range(_RULES)]
-    alone_us = _us(_matching(many[:1], sources[:1]), events)
-    many_us = _us(_matching(many, sources), events)
+    alone_us = least_us(_matching(many[:1], sources[:1]), events)
+    many_us = least_us(_matching(many, sources), events)
     unknown = (f"boiler-1-{number}" for number in itertools.count())
     rows += [
         Checked("matching: one rule", alone_us, "us"),
         Checked(f"matching: {_RULES} rules over as many sources", many_us, "us", alone_us * _MANY_RATIO),
-        Checked(f"matching: {_RULES} rules, a source never seen", _us(_matching(many, unknown), events), "us"),
+        Checked(f"matching: {_RULES} rules, a source never seen", least_us(_matching(many, unknown), events), "us"),
     ]
     show_checked("rules, an event", rows)
 
@@ -124,9 +121,3 @@ def _matching(specs: Sequence[RuleSpec], sources: Any) -> Callable[[], object]:
             raise AssertionError(f"no rule wants {draft.source}")
 
     return way
-
-
-def _us(work: Callable[[], object], events: int) -> float:
-    """Processor time, the least of several rounds: what else runs on the machine only ever makes it more."""
-    number = events // _ROUNDS
-    return min(timeit.repeat(work, number=number, repeat=_ROUNDS, timer=time.process_time)) / number * 1e6

@@ -32,7 +32,8 @@ ANSWERS: Final[dict[int, type[PubAck | PubRec | PubRel | PubComp]]] = {
 }
 PACKET_ID_BYTES: Final = 2
 
-# A topic up to this length is remembered with what it is as text, since devices use few of them, again and again.
+# A topic up to this length is remembered with what it is as text, since devices use few of them, again and again: 0.18
+# of 1.9 us a message (`benchmarks listener`).
 _SHORT_TOPIC_BYTES = 128
 _TOPICS = 1024
 

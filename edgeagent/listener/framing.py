@@ -86,7 +86,7 @@ class Frames:
         """Read this later."""
         self._partial += data
 
-    def take(self, data: bytes, read: Read, packets: list[Packet], most: int = 0) -> None:  # noqa: C901  calls are felt here
+    def take(self, data: bytes, read: Read, packets: list[Packet], most: int = 0) -> None:  # noqa: C901  0.4 us less than with calls
         """Append the packets that these bytes complete; not more than `most`, unless that is 0.
 
         Raises:
@@ -103,7 +103,7 @@ class Frames:
         while (body := position + 2) <= data_bytes:
             size = data[position + 1]
             if size >= _MORE:
-                if body < data_bytes and (high := data[body]) < _MORE:  # two bytes, as a rule
+                if body < data_bytes and (high := data[body]) < _MORE:  # two bytes, as a rule: `benchmarks listener`
                     size, body = size & ~_MORE | high << 7, body + 1
                 else:
                     size, body = long_length(data, position + 1)
