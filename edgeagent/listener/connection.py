@@ -54,7 +54,7 @@ class Connection:
 
     __slots__ = (
         *("_codec", "_connect", "_dialogue", "_frames", "_heard_s", "_inbound", "_is_deaf", "_keep_alive_s"),
-        *("_limits", "_out", "_progress_bytes", "is_ended"),
+        *("_late", "_limits", "_out", "_progress_bytes", "is_ended"),
     )
 
     def __init__(self, limits: Limits, now_s: float) -> None:
@@ -65,7 +65,8 @@ class Connection:
         self._codec: Codec | None = None  # from CONNECT on
         self._connect: Connect | None = None  # while the broker is asked about it
         self._dialogue: Dialogue | None = None  # from `accept` to the end
-        self._inbound: Inbound | None = None  # from `accept` on
+        self._inbound: Inbound | None = None  # after the end, while there are
+        self._late: frozenset[int] = frozenset()  # its messages at QoS 2 that were not safe then
         self._heard_s = now_s
         self._keep_alive_s = 0
         self._progress_bytes = 0
@@ -137,7 +138,8 @@ class Connection:
     def accept(self, ack: ConnAck, inbound: Inbound, outbound: Outbound, now_s: float) -> list[Input]:
         """The client is let in, with what its session knows of earlier connections; both are empty in a new one.
 
-        Returns what had come behind its CONNECT. Nothing happens when the client has gone meanwhile.
+        An earlier connection of the session must have ended. Returns what had come behind the CONNECT. Nothing happens
+        when the client has gone meanwhile.
         """
         codec, connect = self._codec, self._connect
         if codec is None or connect is None:
@@ -147,7 +149,6 @@ class Connection:
         self._heard_s = now_s
         self._keep_alive_s = connect.keep_alive_s if ack.keep_alive_s is None else ack.keep_alive_s
         self._frames.max_packet_bytes = limits.max_packet_bytes
-        self._inbound = inbound
         self._dialogue = dialogue = Dialogue(
             codec,
             inbound,
@@ -179,13 +180,15 @@ class Connection:
     def acknowledge(self, packet_ids: Iterable[int], reason: int = Reason.SUCCESS) -> None:
         """These messages of this connection are safe (or refused, by their reason): their PUBACK or PUBREC may leave.
 
-        After the end of the connection this still counts for those at QoS 2, of which the session's next connection
-        then knows; one that is there already has to `send_answers`.
+        Said once of each. After the end of the connection this still counts for those at QoS 2, of which the session's
+        next connection then knows; one that is there already has to `send_answers`.
         """
         if self._dialogue is not None:
             self._dialogue.acknowledge(packet_ids, reason)
         elif self._inbound is not None:
-            self._inbound.answer_late(packet_ids, reason)
+            late = self._late.intersection(packet_ids)
+            self._late -= late
+            self._inbound.answer(late, reason)
 
     def send_answers(self) -> None:
         """Write the answers that an earlier connection of the session left."""
@@ -289,6 +292,8 @@ class Connection:
 
     def _end(self, ended: Ended) -> Ended:
         self.is_ended = True
+        if self._dialogue is not None and (late := self._dialogue.inbound.unsafe()):
+            self._inbound, self._late = self._dialogue.inbound, late
         self._connect = self._dialogue = None
         return ended
 

@@ -95,9 +95,9 @@ class Inbound:
             if received.get(packet_id) == _WAITING:
                 received[packet_id] = reason
 
-    def answer_late(self, packet_ids: Iterable[int], reason: int) -> None:
-        """These messages of an earlier connection are safe by now: at QoS 2 the next connection must know it."""
-        self.answer([packet_id for packet_id in packet_ids if self._received.get(packet_id) == _WAITING], reason)
+    def unsafe(self) -> frozenset[int]:
+        """The packet ids of messages at QoS 2 that may not be answered yet."""
+        return frozenset([packet_id for packet_id, reason in self._received.items() if reason == _WAITING])
 
     def leaving(self) -> list[tuple[int, int, list[int]]]:
         """The answers that may leave now, in order: PUBACK or PUBREC, reason code, packet ids with the same two."""

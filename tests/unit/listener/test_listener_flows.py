@@ -174,6 +174,19 @@ def test_a_message_at_qos_2_that_became_safe_between_two_connections_is_answered
     assert second.sent() == answer(PUBREC, 1)
 
 
+@pytest.mark.parametrize("version", ALL)
+def test_a_late_word_about_a_message_does_not_speak_for_another_one_with_its_packet_id(version: int) -> None:
+    first = fresh(version)
+    first.feed(publish(version, qos=1, packet_id=1))
+    second = again(first)
+    second.feed(publish(version, qos=2, packet_id=1))
+    first.connection.acknowledge([1])
+    second.connection.send_answers()
+    assert second.sent() == b""
+    second.connection.acknowledge([1])
+    assert second.sent() == answer(PUBREC, 1)
+
+
 def test_a_client_may_have_as_much_under_way_as_it_was_told() -> None:
     peer = fresh()
     peer.feed(b"".join([publish(5, qos=1 + packet_id % 2, packet_id=packet_id) for packet_id in range(1, 257)]))
