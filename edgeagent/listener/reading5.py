@@ -68,10 +68,11 @@ def by_codec(data: bytes, position: int, body: int, end: int) -> mqtt5.Packet:
     """
     if body - position > 2 and not data[body - 1]:  # noqa: PLR2004  a first byte and a length of one
         raise Malformed(Reason.MALFORMED_PACKET, "a remaining length with more bytes than it needs")
+    packet = data[position:end]
     try:
-        if not data[body:end].isascii():
-            check_texts(data, position, body, end)
-        found, _ = mqtt5.read(memoryview(data)[position:end])
+        if not packet.isascii():
+            check_texts(packet, body - position)
+        found, _ = mqtt5.read(memoryview(packet))
     except IndexError:
         raise Malformed(Reason.MALFORMED_PACKET, "a packet that ends early") from None
     except ValueError as exc:

@@ -79,14 +79,13 @@ def end_of_readable(data: bytes, position: int) -> int:
     return end
 
 
-def check_texts(data: bytes, position: int, body: int, end: int) -> None:
-    """Whether the codec may read the whole packet that begins at `position` and has data[body:end] as its body.
+def check_texts(data: bytes, body: int) -> None:
+    """Whether the codec may read this packet, whose body begins at `body`. Nothing may stand behind it.
 
     Raises:
         ValueError: what is wrong with its texts, as in `end_of_readable`.
     """
-    first = data[position]
-    kind = first & _TYPE
+    kind, end = data[0] & _TYPE, len(data)
     try:
         if kind == _CONNECT:
             _check_connect(data, body, end)
@@ -96,7 +95,7 @@ def check_texts(data: bytes, position: int, body: int, end: int) -> None:
                 place = _text_end(data, place, end) + _FILTERS[kind]
         else:
             if kind == _PUBLISH:
-                place = _text_end(data, body, end) + (2 if first & _QOS else 0)
+                place = _text_end(data, body, end) + (2 if data[0] & _QOS else 0)
             else:
                 place = body + _before_properties(kind, end - body)
             if place < end:
