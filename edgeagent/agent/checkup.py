@@ -19,10 +19,11 @@ from pathlib import Path
 
 from edgeagent.agent.state import agent_id, state_directory
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
+from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
-from edgeagent.host.checkup import connection_findings, secret_findings
+from edgeagent.host.checkup import connection_findings, listener_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
 from edgeagent.mqtt.checkup import broker_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem
@@ -52,7 +53,7 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
     except (ConfigError, StorageFailed) as exc:
         yield fail("agent id", str(exc), "set agent.id, or correct the file")
         return
-    uplink, local = config.uplink, config.local
+    uplink = config.uplink
     filters = [uplink.response_topic, *uplink.status_topics] if uplink.settle == "engine" else uplink.status_topics
     filters = [with_agent(topic_filter, agent) for topic_filter in filters]
     if uplink.settle == "engine":
@@ -60,12 +61,20 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
             yield finding
     async for finding in broker_findings("uplink", uplink, with_agent(uplink.client_id, agent), filters):
         yield finding
+    async for finding in _device_findings(config, agent):
+        yield finding
+
+
+async def _device_findings(config: AgentConfig, agent: str) -> AsyncIterator[Finding]:
+    """The ways by which devices' messages come in over MQTT."""
+    local = config.local
     if local is not None:
         filters = [entry.topic for entry in local.subscribe]
         async for finding in broker_findings("local", local, with_agent(local.client_id, agent), filters):
             yield finding
-        for problem in topic_warnings(config):
-            yield warn(problem.path, problem.reason, "change it if that is not what is meant")
+    for problem in (*topic_warnings(config), *listener_warnings(config)):
+        yield warn(problem.path, problem.reason, "change it if that is not what is meant")
+    if local is not None:
         for finding in mosquitto_findings(local):
             yield finding
 
@@ -86,6 +95,8 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
     yield from connection_findings("uplink", config.uplink)
     if config.local is not None:
         yield from connection_findings("local", config.local)
+    if config.mqtt is not None:
+        yield from listener_findings(config.mqtt)
     yield from secret_findings({"http.token_file": config.http.token_file})
     # A path that may not be inspected counts as missing: then its parent is what cannot be written to.
     places = (directory, *directory.absolute().parents)

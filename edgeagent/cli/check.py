@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
+from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
-from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig
+from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig, Mqtt
 from edgeagent.config.workflows import config_notes
 from edgeagent.mqtt import engines
 from edgeagent.rules.ruleset import Rule
@@ -68,6 +69,7 @@ def _agent(config: AgentConfig) -> list[str]:
         topics = ", ".join(subscription.topic for subscription in config.local.subscribe) or "no subscriptions"
         lines.append(f"local     {', '.join(config.local.addresses)}: {topics}")
         lines += _engines("local", config.local)
+    lines += _listener(config.mqtt)
     lines.append(f"http      {config.http.listen or 'the Unix socket only'}")
     when_full = "events are refused" if config.outbox.when_full == "refuse" else "the oldest triggers are dropped"
     lines.append(f"outbox    at most {config.outbox.max_bytes / (1 << 20):.0f} MiB, then {when_full}")
@@ -79,7 +81,9 @@ def _agent(config: AgentConfig) -> list[str]:
             f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{terms}{state}"
         )
     lines += [line for rule in config.rule for line in _constants(rule)]
-    lines += [f"WARN: {problem.path}: {problem.reason}" for problem in topic_warnings(config)]
+    lines += [
+        f"WARN: {problem.path}: {problem.reason}" for problem in (*topic_warnings(config), *listener_warnings(config))
+    ]
     if problem := engines.qos_problem(uplink):
         lines.append(f"WARN: {problem.path}: {problem.reason}; an agent on this machine does not start")
     if uplink.settle == "engine" and config.outbox.max_event_bytes > _MAX_TAKEN_BYTES:
@@ -101,6 +105,19 @@ def _agent(config: AgentConfig) -> list[str]:
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
     return lines
+
+
+def _listener(mqtt: Mqtt | None) -> Iterator[str]:
+    """Where devices connect to, who may, and what of theirs is an event."""
+    if mqtt is None:
+        return
+    ways = {"users_file": "by name and password", "ca_file": "by certificate"}
+    who = " or ".join(text for key, text in ways.items() if getattr(mqtt, key)) or "without a password"
+    yield f"mqtt      {', '.join(mqtt.listeners)}: devices come in {who}"
+    yield f"mqtt      events are on {', '.join(subscription.topic for subscription in mqtt.events)}"
+    for allow in mqtt.allow:
+        may = [f"{word} {', '.join(found)}" for word in ("publish", "subscribe") if (found := getattr(allow, word))]
+        yield f"mqtt      {', '.join(allow.users)} may {' and '.join(may)}"
 
 
 def _constants(rule: RuleSpec) -> Iterator[str]:

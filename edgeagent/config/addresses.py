@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from edgeagent.config.meant import broker_url_hint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_TLS = "tls://"
+_LISTENER_FORMS = 'write "127.0.0.1:1883", or "tls://0.0.0.0:8883" for TLS'
 _FORMS = 'write "mqtt://host:1883" or "mqtts://host:8883", or "ws://host:80/mqtt" or "wss://host:443/mqtt"'
 _SECRETS = re.compile(r"(?<=//)[^/]*@")  # user and password, which no error may show
 _BLANK = re.compile(r"\s")
@@ -27,6 +30,30 @@ def split_address(listen: str) -> tuple[str, int]:
     if not host or not port.isdecimal() or int(port) > 65535:  # noqa: PLR2004  the largest port
         raise ValueError(f'{listen!r} is not an address: write "127.0.0.1:8745"')
     return host, int(port)
+
+
+class ListenAddress(NamedTuple):
+    """Where devices connect to."""
+
+    host: str
+    port: int
+    is_tls: bool
+
+
+def split_listener(listen: str) -> ListenAddress:
+    """`"127.0.0.1:1883"`, or `"tls://0.0.0.0:8883"` for TLS.
+
+    Raises:
+        ValueError: it is not of that form; the text says what is expected.
+    """
+    try:
+        host, port = split_address(listen.removeprefix(_TLS))
+        usable = "/" not in host and not _BLANK.search(host) and (":" not in host or _is_ip(host))
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError(f"{listen!r} is no address to listen on: {_LISTENER_FORMS}")
+    return ListenAddress(host, port, listen.startswith(_TLS))
 
 
 def split_broker_url(url: str) -> tuple[str, str, int]:
@@ -76,6 +103,14 @@ def split_proxy_url(url: str) -> tuple[str, str, int]:
     if parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a proxy's address; a password is not supported")
     return parts.scheme, parts.hostname, parts.port or _PROXY_PORTS[parts.scheme]
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from edgeagent.common import names
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url, split_proxy_url
+from edgeagent.config.devices import listener_problems, subscription_problems
 from edgeagent.config.loops import is_one_broker, own_topic_problems
 from edgeagent.config.tables import (
     AgentConfig,
@@ -15,7 +16,6 @@ from edgeagent.config.tables import (
     DispatcherConfig,
     EngineTable,
     Http,
-    Local,
     OutboxTable,
     Uplink,
 )
@@ -49,10 +49,11 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     yield from _http_problems(config.http)
     if config.local is not None:
         yield from _connection_problems("local", config.local)
-        yield from _local_problems(config.local)
+        yield from subscription_problems("local", config.local.subscribe)
         yield from own_topic_problems(config)
         if config.local.client_id == config.uplink.client_id and is_one_broker(config.uplink, config.local):
             yield Problem("local.client_id", "is the uplink's too, on the same broker: they would end each other")
+    yield from listener_problems(config)
     if problem := topics.topic_problem(config.relay.topic):
         yield Problem("relay.topic", problem)
     elif "{source}" not in config.relay.topic:
@@ -197,23 +198,6 @@ def _http_problems(http: Http) -> Iterator[Problem]:
         return
     if not is_loopback(host) and not http.token_file:
         yield Problem("http.listen", f"{host} can be reached from other machines: set http.token_file")
-
-
-def _local_problems(local: Local) -> Iterator[Problem]:
-    for index, subscription in enumerate(local.subscribe):
-        path = f"local.subscribe[{index}]"
-        if problem := topics.filter_problem(subscription.topic):
-            yield Problem(f"{path}.topic", problem)
-            continue
-        if subscription.id and not subscription.id.startswith("body."):
-            yield Problem(f"{path}.id", 'must be a path into the data, such as "body.seq"')
-        elif subscription.id and subscription.data in {"text", "bytes"}:
-            yield Problem(f"{path}.id", f'needs JSON to find the id in, but data = "{subscription.data}"')
-        if subscription.nan == "null" and subscription.data != "json":
-            yield Problem(f"{path}.nan", '"null" needs data = "json": only there NaN is looked for')
-        for earlier in local.subscribe[:index]:
-            if topics.overlap(earlier.topic, subscription.topic):
-                yield Problem(f"{path}.topic", f"overlaps with {earlier.topic!r}: one message would be two events")
 
 
 def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:

@@ -19,20 +19,30 @@ def own_topic_problems(config: AgentConfig) -> Iterator[Problem]:
     """Subscriptions for devices' events that would receive our own messages, because both brokers are the same."""
     if config.local is None or not is_one_broker(config.uplink, config.local):
         return
-    for path, key, topic in _overlaps(config.uplink, config.local.subscribe):
+    for path, key, topic in _overlaps("local", config.uplink, config.local.subscribe):
         reason = f"{key} ({topic}) is among its topics, on the same broker: each trigger would become an event"
         yield Problem(path, reason)
 
 
 def topic_warnings(config: AgentConfig) -> Iterator[Problem]:
     """Subscriptions for devices' events that are valid, but perhaps not what was intended."""
-    if config.local is None:
-        return
-    if not is_one_broker(config.uplink, config.local):
-        for path, key, topic in _overlaps(config.uplink, config.local.subscribe):
-            yield Problem(path, f"messages on {topic} are never events: it is {key}")
-    for index, subscription in enumerate(config.local.subscribe):
-        path = f"local.subscribe[{index}]"
+    if config.local is not None:
+        if not is_one_broker(config.uplink, config.local):
+            yield from _own_topic_warnings("local", config.uplink, config.local.subscribe)
+        yield from _subscription_warnings("local", config.local.subscribe)
+    if config.mqtt is not None:
+        yield from _own_topic_warnings("mqtt", config.uplink, config.mqtt.subscribe)
+        yield from _subscription_warnings("mqtt", config.mqtt.subscribe)
+
+
+def _own_topic_warnings(table: str, uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterator[Problem]:
+    for path, key, topic in _overlaps(table, uplink, subscriptions):
+        yield Problem(path, f"messages on {topic} are never events: it is {key}")
+
+
+def _subscription_warnings(table: str, subscriptions: list[EventSubscription]) -> Iterator[Problem]:
+    for index, subscription in enumerate(subscriptions):
+        path = f"{table}.subscribe[{index}]"
         if topics.is_reserved(subscription.topic):
             yield Problem(f"{path}.topic", "brings no events: edgeagent/# and argo/workflows/# are reserved")
         elif left_out := _levels_left_out(subscription):
@@ -45,6 +55,11 @@ def topic_warnings(config: AgentConfig) -> Iterator[Problem]:
 def is_one_broker(one: Connection, other: Connection) -> bool:
     """Whether two connections share an address, however it is written. No name is resolved."""
     return not _endpoints(one).isdisjoint(_endpoints(other))
+
+
+def listens_on(connection: Connection, host: str, port: int) -> bool:
+    """Whether a connection leads to a listener on this host and port of this machine. No name is resolved."""
+    return port != 0 and (_place(host), port) in _endpoints(connection)
 
 
 def _endpoints(connection: Connection) -> set[tuple[str, int]]:
@@ -71,7 +86,7 @@ def _normalized(host: str) -> str:
     return "localhost" if str(mapped) in _THIS_MACHINE else str(mapped)
 
 
-def _overlaps(uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterator[tuple[str, str, str]]:
+def _overlaps(table: str, uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterator[tuple[str, str, str]]:
     """The subscription's path, and the key and topic of ours, for each of our topics that is not reserved anyway."""
     own = [("uplink.trigger_topic", uplink.trigger_topic), ("uplink.response_topic", uplink.response_topic)]
     own += [(f"uplink.status_topics[{index}]", topic) for index, topic in enumerate(uplink.status_topics)]
@@ -82,7 +97,7 @@ def _overlaps(uplink: Uplink, subscriptions: list[EventSubscription]) -> Iterato
         everybodys = "/".join(_ANY_AGENT if "{agent}" in level else level for level in topic.split("/"))
         for index, subscription in enumerate(subscriptions):
             if topics.overlap(everybodys, subscription.topic):
-                yield f"local.subscribe[{index}].topic", key, topic
+                yield f"{table}.subscribe[{index}].topic", key, topic
 
 
 def _levels_left_out(subscription: EventSubscription) -> str:

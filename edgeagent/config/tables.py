@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -73,6 +74,46 @@ class Local(Connection, frozen=True, kw_only=True):
     subscribe: list[EventSubscription] = []
 
 
+class MqttAllow(_Table, frozen=True, kw_only=True):
+    """`[[mqtt.allow]]`: which topics users of the listener may publish and subscribe to.
+
+    `users` are globs, `*` is also who gave no name; `publish` and `subscribe` are topic filters with `{user}` and
+    `{client}`.
+    """
+
+    users: tuple[str, ...] = ("*",)
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
+
+
+class Mqtt(_Table, frozen=True, kw_only=True):
+    """`[mqtt]`: the agent's own listener, to which devices connect straight."""
+
+    listen: str | tuple[str, ...] = "127.0.0.1:1883"
+    users_file: FilePath = FilePath()
+    ca_file: FilePath = FilePath()
+    cert_file: FilePath = FilePath()
+    key_file: FilePath = FilePath()
+    key_password_file: FilePath = FilePath()
+    max_connections: int = 1000
+    max_packet: Size = Size(1 << 20)
+    max_retained: int = 10_000
+    retained_bytes: Size = Size(8 << 20)
+    session_queue: int = 100
+    subscribe: list[EventSubscription] = []
+    allow: list[MqttAllow] = []
+
+    @property
+    def listeners(self) -> tuple[str, ...]:
+        """The addresses to listen on, as they are written."""
+        return (self.listen,) if isinstance(self.listen, str) else self.listen
+
+    @property
+    def events(self) -> Sequence[EventSubscription]:
+        """Which topics are events: what is configured, else those below `events/`."""
+        return self.subscribe or (EventSubscription(topic=topics.EVENTS, source="{1}"),)
+
+
 class AgentTable(_Table, frozen=True, kw_only=True):
     """`[agent]`: the agent's identity and its state directory."""
 
@@ -130,6 +171,7 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
     outbox: OutboxTable = OutboxTable()
     http: Http = Http()
     local: Local | None = None
+    mqtt: Mqtt | None = None
     relay: Relay = Relay()
     rule: list[RuleSpec] = []
     log: LogTable = LogTable()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, fail, ok, warn
-from edgeagent.config.tables import Connection
+from edgeagent.config.tables import Connection, Mqtt
 
 # Enough time to renew a certificate without haste.
 WARN_BEFORE = timedelta(days=30)
@@ -28,6 +28,13 @@ def connection_findings(table: str, connection: Connection) -> Iterator[Finding]
     yield from certificate_findings(
         {f"{table}.ca_file": connection.ca_file, f"{table}.cert_file": connection.cert_file}
     )
+
+
+def listener_findings(mqtt: Mqtt) -> Iterator[Finding]:
+    """The secrets and certificates of the agent's own MQTT listener."""
+    keys = ("users_file", "key_file", "key_password_file")
+    yield from secret_findings({f"mqtt.{key}": getattr(mqtt, key) for key in keys})
+    yield from certificate_findings({"mqtt.ca_file": mqtt.ca_file, "mqtt.cert_file": mqtt.cert_file})
 
 
 def secret_findings(files: Mapping[str, str]) -> Iterator[Finding]:

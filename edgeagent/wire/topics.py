@@ -16,7 +16,10 @@ RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
 STATUS_QUERY = "argo/workflows/status/query"
 
-# What `engine.bind_agent = false` means, as a warning says it.
+# Where the agent's own listener takes events, unless it is configured; the source is the level that `+` stands for.
+EVENTS = "events/+"
+
+# What `engine.bind_agent = false` means, in the words of a warning.
 UNBOUND_AGENTS = (
     "whoever may publish a trigger can name any gateway in it, start what that gateway may start, and have the answers "
     "and statuses sent to it, which believes them"
@@ -187,6 +190,21 @@ def overlap(one: str, other: str) -> bool:
         if "+" not in {left, right} and left != right:
             return False
     return True
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Whether every topic that fits the filter `narrow` fits `wide` too. A topic is a filter for itself."""
+    if narrow.startswith("$") and wide[:1] in {"#", "+"}:
+        return False  # as in `matches`
+    outer, inner = wide.split("/"), narrow.split("/")
+    if inner == ["#"]:  # it has no topic of no level at all, so `+/#` is as wide
+        return outer in (["#"], ["+", "#"])
+    for position, level in enumerate(outer):
+        if level == "#":
+            return True
+        if position >= len(inner) or inner[position] == "#" or level not in {"+", inner[position]}:
+            return False
+    return len(outer) == len(inner)
 
 
 def source_from_topic(template: str | None, topic: str) -> str:

@@ -28,14 +28,17 @@ BESIDE_THEIR_DRIVERS = {
         ),
     ),
     "argo": ("stream", "wire"),
-    "config": ("addresses", "checks", "loops", "meant", "tables"),
+    "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),
     "dispatcher": (
         *("capacity", "cursor", "gate", "intake", "outcome", "outgoing", "policy", "presence", "progress", "refusals"),
         *("shares", "stats", "validate", "verdict", "workflow"),
     ),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request"),
-    "listener": ("codec", "codec3", "connection", "dialogue", "flows", "forms", "framing", "packets", "reasons"),
+    "listener": (
+        *("access", "broker", "changes", "codec", "codec3", "connection", "dialogue", "flows", "forms", "framing"),
+        *("packets", "parcels", "passwords", "queue", "reasons", "retained", "sessions", "subscriptions"),
+    ),
     "mqtt": (
         *("handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
         *("unacknowledged", "unsubscribing"),
