@@ -59,7 +59,7 @@ def is_one_broker(one: Connection, other: Connection) -> bool:
 
 def listens_on(connection: Connection, host: str, port: int) -> bool:
     """Whether a connection leads to a listener on this host and port of this machine. No name is resolved."""
-    return port != 0 and (_place(host), port) in _endpoints(connection)
+    return port != 0 and (_normalized(host), port) in _endpoints(connection)
 
 
 def _endpoints(connection: Connection) -> set[tuple[str, int]]:

@@ -9,17 +9,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgeagent.ledger.file import DatabaseFile
 from edgeagent.ledger.schema import (
     BY_WORKFLOW,
     COLUMNS,
     CORRELATION_CHARS,
+    LAYOUT,
     PRUNED_FIRST,
     UNFINISHED_PAGE,
     UPSERT,
     from_row,
     to_row,
 )
+from edgeagent.storage.database import DatabaseFile
 from edgeagent.wire.lifecycle import FINAL, Life
 
 # Final triggers beyond this number are deleted, oldest first: about 40 MB of flash.
@@ -44,7 +45,7 @@ class Database:
         """A database that is opened on first use."""
         self.used_bytes = 0
         self.forgotten = 0
-        self._file = DatabaseFile(path)
+        self._file = DatabaseFile(path, LAYOUT)
         self.use, self.close = self._file.use, self._file.close
         self._commits = 0
 

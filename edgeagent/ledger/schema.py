@@ -6,14 +6,15 @@ from typing import Any, Final
 
 from msgspec import UNSET
 
+from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-VERSION: Final = 3
+_VERSION: Final = 3
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
-PAGE_BYTES: Final = 1024
+_PAGE_BYTES: Final = 1024
 
 # A workflow whose name ends with its trigger's correlation id, as ours do, is found by that id.
 CORRELATION_CHARS: Final = 32
@@ -53,7 +54,18 @@ UPDATE trigger
     SET progress = substr(progress, 1, 64), message = substr(message, 1, 1024), error = substr(error, 1, 1024)
     WHERE length(progress) > 64 OR length(message) > 1024 OR length(error) > 1024;
 """
-UPGRADES: Final = {1: f"ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT ''; {_TO_3}", 2: _TO_3}
+_UPGRADES: Final = {1: f"ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT ''; {_TO_3}", 2: _TO_3}
+
+LAYOUT: Final = Layout(
+    _VERSION,
+    SCHEMA,
+    _UPGRADES,
+    _PAGE_BYTES,
+    name="the ledger",
+    event="ledger",
+    lost="states of earlier triggers are gone",
+    in_memory="the states of triggers are in memory until the agent stops, and those from before are not seen",
+)
 
 COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "

@@ -25,7 +25,7 @@ CATCHES_ALL = {
     "edgeagent/mqtt/packets.py",  # the codec's panic is no Exception, and of a class that cannot be imported
 }
 SYNCS = {"edgeagent/outbox/files.py"}
-RENAMES = SYNCS | {"edgeagent/ledger/file.py"}  # puts a damaged index aside; a lost rename is made again
+RENAMES = SYNCS | {"edgeagent/storage/database.py"}  # puts a damaged index aside; a lost rename is made again
 # Each foreign library is known to one adapter: `link` and `session` know no packet.
 ADAPTERS = {
     "aiomqtt": ("edgeagent/mqtt/v311", "edgeagent/mqtt/engines.py"),
@@ -37,7 +37,7 @@ ADAPTERS = {
     ),
     "h11": ("edgeagent/httpapi/",),
     "httpx": ("edgeagent/argo/",),
-    "sqlite3": ("edgeagent/ledger/",),
+    "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),
 }

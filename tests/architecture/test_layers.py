@@ -1,7 +1,7 @@
 """Imports point down only.
 
-cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo → config → ports →
-rules → workflows → events, wire → lang, common → errors
+cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo → config, storage →
+ports → rules → workflows → events, wire → lang, common → errors
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ ROWS = (
     ("demo",),
     ("agent", "dispatcher", "rehearsal"),
     ("outbox", "ledger", "mqtt", "httpapi", "listener", "host", "argo"),
-    ("config",),
+    ("config", "storage"),
     ("ports",),
     ("rules",),
     ("workflows",),

@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from edgeagent.__main__ import main
 from edgeagent.agent import agent
-from edgeagent.ledger.file import DatabaseFile
+from edgeagent.storage.database import DatabaseFile
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 
 

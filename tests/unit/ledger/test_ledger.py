@@ -290,7 +290,7 @@ async def test_on_a_disk_that_turns_read_only_it_goes_on_in_memory_and_keeps_no_
         ledger.begin(life("a"))
         await ledger.committed()
         read_only = os.statvfs_result((*os.statvfs(path.parent)[:8], os.ST_RDONLY, 255))
-        monkeypatch.setattr("edgeagent.ledger.file.os.statvfs", lambda _: read_only)
+        monkeypatch.setattr("edgeagent.storage.database.os.statvfs", lambda _: read_only)
         await ledger._on_thread(lambda: ledger._database.execute("PRAGMA query_only = ON").fetchall())
         told: list[int] = []
         ledger.begin(life("b"))

@@ -1,4 +1,4 @@
-"""The ledger's database file: opened on first use, started again if damaged, in memory if the disk is read-only."""
+"""A database file: opened when it is needed, begun anew when it is damaged, in memory when it must be."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import errno
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from edgeagent.errors import StorageFailed
-from edgeagent.ledger.schema import PAGE_BYTES, SCHEMA, UPGRADES, VERSION
 
 _CACHE_KIB = 1024
 _FILE_MODE = 0o640
@@ -23,12 +22,37 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
+class Layout(NamedTuple):
+    """What is in a database, and what is told when it is lost.
+
+    Attributes:
+        version: kept in the file; one of another version that has no upgrade counts as damaged.
+        schema: SQL that makes the tables.
+        upgrades: SQL for each earlier version.
+        page_bytes: of a file that is begun anew.
+        name: of what the file is, as the subject of a sentence.
+        event: what the keys of its events in the log begin with.
+        lost: what is gone with a damaged file, as a sentence without its end.
+        in_memory: what being in memory only means, the same.
+    """
+
+    version: int
+    schema: str
+    upgrades: Mapping[int, str]
+    page_bytes: int
+    name: str
+    event: str
+    lost: str
+    in_memory: str
+
+
 class DatabaseFile:
     """Owns the connection to the database file, on one thread. A damaged file is put aside, never deleted or used."""
 
-    def __init__(self, path: Path) -> None:
-        """A file that is opened, or created, on first use."""
+    def __init__(self, path: Path, layout: Layout) -> None:
+        """A file that is opened, or made, with its first use."""
         self.path = path
+        self._layout = layout
         self._connection: sqlite3.Connection | None = None
         self._in_memory = False
 
@@ -86,11 +110,11 @@ class DatabaseFile:
 
     def _go_on_in_memory(self, error: Exception) -> None:
         _log.warning(
-            "%s is on a disk that can only be read: new states of triggers are kept in memory until the agent stops, "
-            "and earlier ones are not available: %s",
+            "%s is on a disk that can only be read: %s: %s",
             self.path,
+            self._layout.in_memory,
             error,
-            extra={"event": "ledger_in_memory"},
+            extra={"event": f"{self._layout.event}_in_memory"},
         )
         with contextlib.suppress(sqlite3.Error):
             self._close()
@@ -99,9 +123,11 @@ class DatabaseFile:
     def _begun_anew(self) -> sqlite3.Connection:
         aside = self.path.with_name(self.path.name + ".damaged")
         _log.error(
-            "the ledger is damaged: put aside as %s and started again empty; the states of earlier triggers are lost",
+            "%s is damaged: put aside as %s and begun anew; %s",
+            self._layout.name,
             aside,
-            extra={"event": "ledger_damaged"},
+            self._layout.lost,
+            extra={"event": f"{self._layout.event}_damaged"},
         )
         if os.path.lexists(self.path):
             self.path.replace(aside)
@@ -128,22 +154,25 @@ class DatabaseFile:
             os.close(descriptor)
 
     def _connect(self) -> sqlite3.Connection:
+        layout = self._layout
         if not self._in_memory:
             self._make_own()
         database = sqlite3.connect(":memory:" if self._in_memory else self.path)
         try:
-            database.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # applies to a new file only
+            database.execute(f"PRAGMA page_size = {layout.page_bytes}")  # of one that is begun anew
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.execute(f"PRAGMA journal_size_limit = {_JOURNAL_BYTES}")
             database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
             (version,) = database.execute("PRAGMA user_version").fetchone()
             if version == 0:
-                database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-            elif version in UPGRADES:
-                database.executescript(f"BEGIN; {UPGRADES[version]} PRAGMA user_version = {VERSION}; COMMIT;")
-            elif version != VERSION:
-                raise sqlite3.DatabaseError(f"version {version} is not {VERSION}")
+                database.executescript(f"BEGIN; {layout.schema} PRAGMA user_version = {layout.version}; COMMIT;")
+            elif version in layout.upgrades:
+                database.executescript(
+                    f"BEGIN; {layout.upgrades[version]} PRAGMA user_version = {layout.version}; COMMIT;"
+                )
+            elif version != layout.version:
+                raise sqlite3.DatabaseError(f"version {version} is not {layout.version}")
         except sqlite3.Error:
             database.close()
             raise
