@@ -11,13 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Final
 
 from edgeagent.listener.packets import NEVER_EXPIRES, Connect, Publish, Will
 from edgeagent.listener.queue import MAX_QUEUE_BYTES, Queue, Room
-
-# A client may ask for any interval; this is as long as the agent counts.
-_LONGEST_S: Final = 366 * 86_400
 
 
 class Session:
@@ -65,7 +61,7 @@ class Session:
         """When it ends unless its client comes back; None: it is connected, or has no end."""
         if self.gone_at is None or self.expiry_s == NEVER_EXPIRES:
             return None
-        return self.gone_at + min(self.expiry_s, _LONGEST_S)
+        return self.gone_at + self.expiry_s
 
 
 class Sessions:
