@@ -33,6 +33,8 @@ class Room:
 class Queue:
     """See the module."""
 
+    __slots__ = ("_at_qos_0", "_max_bytes", "_max_messages", "_messages", "_room", "_used_bytes")
+
     def __init__(self, room: Room, max_messages: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
         """An empty queue, one of those that share `room`."""
         self._room = room

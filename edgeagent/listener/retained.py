@@ -47,12 +47,13 @@ class Retained:
         return len(self._messages)
 
     def put(self, publish: Publish, now: float) -> Outcome:
-        """Keep a message in place of its topic's, or none when it is empty."""
+        """Keep a message that is to be retained in place of its topic's, or none when it is empty."""
         topic = publish.topic
         before = self._messages.get(topic)
         if not publish.payload:
             return Outcome.SAME if before is None or not self.remove(topic) else Outcome.REMOVED
-        publish = replace(publish, retain=True, duplicate=False, packet_id=0, subscription_ids=())
+        if publish.qos:
+            publish = replace(publish, duplicate=False, packet_id=0)
         message = Kept(publish, expiry_of(publish, now))
         size = size_of(message.publish)
         left = self._max_bytes - self.used_bytes + (size_of(before.publish) if before is not None else 0)

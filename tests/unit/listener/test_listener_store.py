@@ -19,6 +19,7 @@ from edgeagent.listener.parcels import Kept, Parcel
 from edgeagent.listener.store import ListenerStore, Stored
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.storage.database import DatabaseFile
+from tests.waiting import until
 
 FULL = Publish(
     "t/ü",
@@ -63,12 +64,6 @@ async def kept(store: ListenerStore) -> None:
         await done.wait()
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  the file tells nobody
-            await asyncio.sleep(0.01)
-
-
 def rows(path: Path) -> list[tuple[str]]:
     database = sqlite3.connect(path)
     try:
@@ -105,11 +100,10 @@ async def test_what_waits_is_there_after_an_orderly_end_and_once_only(tmp_path: 
     path = tmp_path / "listener.db"
     store = ListenerStore(path, DiskThread("listener"), Changes())
     await store.load()
-    soon_over = asyncio.get_running_loop().time() + 0.001
+    past = asyncio.get_running_loop().time() - 1
     parcels = [Parcel(Publish("t", b"%d" % number), 1, False, (3, 4), None) for number in range(20)]
-    over = Parcel(Publish("t", b"over", expiry_s=1), 1, False, (), soon_over)
+    over = Parcel(Publish("t", b"over", expiry_s=1), 1, False, (), past)
     await store.close([Waiting("s", (*parcels, over)), Waiting("r", (parcels[0],))])
-    await asyncio.sleep(0.005)
     async with opened(path) as (_, _, stored):
         assert sorted(stored.waiting) == [Waiting("r", (parcels[0],)), Waiting("s", tuple(parcels))]
     async with opened(path) as (_, _, stored):
@@ -134,7 +128,7 @@ async def test_changes_are_written_together_and_in_time(
         for number in range(50):
             changes.message(Kept(Publish(f"t/{number}", b"1"), None), is_new=is_new)
             store.look()
-        await until(lambda: len(rows(path)) == 50)
+        await until(lambda: len(rows(path)) == 50, "50 rows")
         assert len(commits) == 1
 
 
