@@ -115,6 +115,8 @@ def _listener(mqtt: Mqtt | None) -> Iterator[str]:
     who = " or ".join(text for key, text in ways.items() if getattr(mqtt, key)) or "without a password"
     yield f"mqtt      {', '.join(mqtt.listeners)}: devices come in {who}"
     yield f"mqtt      events are on {', '.join(subscription.topic for subscription in mqtt.events)}"
+    if not mqtt.allow:
+        yield "mqtt      without [[mqtt.allow]] a device may publish every event, and read the status of its own"
     for allow in mqtt.allow:
         may = [f"{word} {', '.join(found)}" for word in ("publish", "subscribe") if (found := getattr(allow, word))]
         yield f"mqtt      {', '.join(allow.users)} may {' and '.join(may)}"

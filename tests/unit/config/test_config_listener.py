@@ -128,6 +128,13 @@ def test_check_says_who_may_come_in_and_what_is_an_event(tmp_path: Path, capsys:
     assert "WARN" not in lines
 
 
+def test_check_says_what_is_allowed_where_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "-c", str(written(tmp_path, RULE))]) == 0
+    lines = capsys.readouterr().out
+    assert "mqtt      127.0.0.1:1883: devices come in without a password\n" in lines
+    assert "without [[mqtt.allow]] a device may publish every event" in lines
+
+
 @pytest.mark.parametrize(
     ("mqtt", "warning"),
     [

@@ -4,6 +4,7 @@ import pytest
 
 from edgeagent.config.tables import Mqtt, MqttAllow
 from edgeagent.listener.access import Access
+from edgeagent.listener.broker import broker_of
 from edgeagent.listener.packets import NEVER_EXPIRES, Connect, Publish, Subscribe, Subscription, Unsubscribe, Will
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.retained import Outcome
@@ -216,6 +217,24 @@ def test_sessions_that_nobody_comes_back_to_are_bounded_and_the_user_with_most_l
     assert devices.sessions.get("c9") is not None
     assert devices.broker.counts.evicted == 8
     assert devices.broker.subscriptions.count == 2
+
+
+def test_a_broker_has_the_bounds_of_its_configuration() -> None:
+    broker = broker_of(Mqtt(max_connections=3, max_retained=1, session_queue=2))
+    for number in range(10):
+        connection = object()
+        accepted = broker.connect(
+            Connect(4, f"c{number}", False, session_expiry_s=NEVER_EXPIRES), None, EVERYTHING, connection, "id", 0.0
+        )
+        assert not isinstance(accepted, Reason)
+        broker.subscribe(accepted.session, Subscribe(1, (Subscription("t", 1),)), EVERYTHING)
+        broker.gone(accepted.session, connection, 0.0, is_normal=True)
+    assert broker.sessions.waiting == 6
+    outcomes = [broker.publish(Publish(topic, b"x", 1, retain=True), None, 0.0).outcome for topic in ("t", "u")]
+    assert outcomes == [Outcome.NEW, Outcome.NO_ROOM]
+    for _ in range(3):
+        broker.publish(Publish("t", b"x", 1), None, 0.0)
+    assert {len(session.queue) for session in broker.sessions} == {2}
 
 
 def test_each_filter_of_a_subscribe_is_answered_for_itself() -> None:
