@@ -10,7 +10,7 @@ subscriptions and what waits in its queue. Messages at QoS 0 do not wait for who
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -369,9 +369,19 @@ class Broker:
                 self.counts.dropped += sum(session.queue.put(message) for message in messages)
 
     def waiting(self) -> list[Waiting]:
-        """What waits in the sessions that outlive this process, for an orderly end."""
-        return [
-            Waiting(session.client_id, tuple(session.queue))
+        """What waits in the sessions that outlive this process, for an orderly end.
+
+        What was sent and not acknowledged comes first, to be sent once more then.
+        """
+        found = [
+            Waiting(session.client_id, (*_unacknowledged(session), *session.queue))
             for session in self.sessions
-            if session.outlives and len(session.queue)
+            if session.outlives
         ]
+        return [waiting for waiting in found if waiting.messages]
+
+
+def _unacknowledged(session: Session) -> Iterator[Parcel]:
+    for sent in session.outbound.unacknowledged():
+        expires_at = expiry_of(sent.message, sent.sent_s)
+        yield Parcel(sent.message, sent.qos, sent.retain, sent.subscription_ids, expires_at)

@@ -17,6 +17,8 @@ import msgspec
 
 from edgeagent.listener.framing import MOST_QOS, PUBACK, PUBREC, Malformed
 from edgeagent.listener.packets import Publish
+from edgeagent.listener.parcels import size_of
+from edgeagent.listener.queue import Room
 from edgeagent.listener.reasons import FAILURE, Reason
 
 _WAITING: Final = -1  # no reason code yet
@@ -25,6 +27,8 @@ _LARGEST_PACKET_ID: Final = 65535
 MOST_UNRELEASED: Final = 1024
 # How many messages are on their way to one client, whatever more it would take.
 MOST_OUT: Final = 100
+# And how much that may be, beside one message of any size.
+MOST_OUT_BYTES: Final = 1 << 20
 
 
 class Inbound:
@@ -156,14 +160,17 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
 class Outbound:
     """What was sent to the client at QoS 1 and 2, and not acknowledged to the end."""
 
-    __slots__ = ("_again", "_last_packet_id", "_released", "_sent", "_window")
+    __slots__ = ("_again", "_last_packet_id", "_released", "_sent", "_shared", "_used_bytes", "_window")
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Room | None = None) -> None:
+        """Nothing was sent. `shared`: the room for what waits for all clients, in which this counts too."""
         self._last_packet_id = 0
         self._sent: dict[int, Sent] = {}  # PUBLISH without PUBACK or PUBREC, in the order of the first PUBLISH
         self._released: dict[int, None] = {}  # PUBREL without PUBCOMP, in the order of PUBREC
         self._again: list[int] = []  # to be sent again on this connection, the last one first
         self._window = 0
+        self._used_bytes = 0
+        self._shared = shared or Room()
 
     def __len__(self) -> int:
         """How many are not acknowledged to the end."""
@@ -171,13 +178,19 @@ class Outbound:
 
     @property
     def room(self) -> int:
-        """How many more may be sent now; 0 while some are to be sent again."""
-        return 0 if self._again else max(0, self._window - len(self))
+        """How many more may be sent now; 0 while some are to be sent again, or too much is on its way."""
+        if self._again or self._used_bytes >= MOST_OUT_BYTES or (self._sent and self._shared.is_full):
+            return 0
+        return max(0, self._window - len(self))
 
     @property
     def has_more(self) -> bool:
         """Whether some are still to be sent again."""
         return bool(self._again)
+
+    def unacknowledged(self) -> list[Sent]:
+        """What the client did not say that it has, in the order of the first PUBLISH."""
+        return list(self._sent.values())
 
     def begin(self, receive_maximum: int) -> list[int]:
         """A connection begins: the packet ids whose PUBREL is to be sent again; then asks for `again`."""
@@ -206,10 +219,11 @@ class Outbound:
         """It is sent for the first time."""
         self._sent[packet_id] = sent
         self._last_packet_id = packet_id
+        self._account(size_of(sent.message))
 
     def give_up(self, packet_id: int) -> None:
         """It cannot be sent again on this connection; that counts as done (MQTT 5, 3.1.2.11.4)."""
-        self._sent.pop(packet_id, None)
+        self._forget(packet_id)
 
     def acknowledged(self, packet_id: int) -> None:
         """PUBACK. One that nothing waits for says nothing.
@@ -220,8 +234,7 @@ class Outbound:
         sent = self._sent.get(packet_id)
         if packet_id in self._released or (sent is not None and sent.qos == MOST_QOS):
             raise Malformed(Reason.PROTOCOL_ERROR, f"a PUBACK for packet id {packet_id}, which is at QoS 2")
-        if sent is not None:
-            del self._sent[packet_id]
+        self._forget(packet_id)
 
     def received(self, packet_id: int, reason: int) -> bool | None:
         """PUBREC: whether it was waited for, so that PUBREL follows; None: the client refuses it, and nothing follows.
@@ -234,11 +247,27 @@ class Outbound:
             return packet_id in self._released
         if sent.qos != MOST_QOS:
             raise Malformed(Reason.PROTOCOL_ERROR, f"a PUBREC for packet id {packet_id}, which is at QoS 1")
-        del self._sent[packet_id]
+        self._forget(packet_id)
         if reason >= FAILURE:
             return None
         self._released[packet_id] = None
         return True
+
+    def clear(self) -> None:
+        """The session ended: nothing is sent again."""
+        self._account(-self._used_bytes)
+        self._sent.clear()
+        self._released.clear()
+        self._again.clear()
+
+    def _forget(self, packet_id: int) -> None:
+        sent = self._sent.pop(packet_id, None)
+        if sent is not None:
+            self._account(-size_of(sent.message))
+
+    def _account(self, size_bytes: int) -> None:
+        self._used_bytes += size_bytes
+        self._shared.used_bytes += size_bytes
 
     def completed(self, packet_id: int) -> None:
         """PUBCOMP. One that nothing waits for says nothing."""

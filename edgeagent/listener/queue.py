@@ -17,7 +17,7 @@ MAX_ALL_BYTES: Final = 16 << 20
 
 
 class Room:
-    """What all queues together may take.
+    """What waits for all devices together, and what is on its way to them.
 
     Attributes:
         dropped: messages that no queue had room for, since the start.
@@ -28,6 +28,11 @@ class Room:
         self.used_bytes = 0
         self.dropped = 0
         self.max_bytes = max_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more should be on its way than has to be."""
+        return self.used_bytes >= self.max_bytes
 
 
 class Queue:

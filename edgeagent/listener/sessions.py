@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from edgeagent.listener.flows import Inbound, Outbound
 from edgeagent.listener.packets import NEVER_EXPIRES, Connect, Publish, Will
 from edgeagent.listener.queue import MAX_QUEUE_BYTES, Queue, Room
 
@@ -26,7 +27,7 @@ class Session:
         expiry_s: how long it outlives its connection; `NEVER_EXPIRES` has no end.
         connection: what the owner of the connection gave; None while there is none.
         is_stored: whether it is on disk, or on its way there.
-        flows: what the owner keeps in it from one connection to the next.
+        inbound, outbound: what of QoS 1 and 2 is under way, from one connection to the next.
         queue: what waits until there is a connection, or until the connection takes more.
         will: what is due if the connection ends abnormally.
         will_at: when the will of a connection that ended is due, None when none is.
@@ -34,11 +35,11 @@ class Session:
     """
 
     __slots__ = (
-        *("client_id", "connection", "expiry_s", "flows", "gone_at", "is_stored", "queue", "user", "version"),
-        *("will", "will_at"),
+        *("client_id", "connection", "expiry_s", "gone_at", "inbound", "is_stored", "outbound", "queue", "user"),
+        *("version", "will", "will_at"),
     )
 
-    def __init__(self, connect: Connect, client_id: str, user: str | None, queue: Queue) -> None:
+    def __init__(self, connect: Connect, client_id: str, user: str | None, queue: Queue, outbound: Outbound) -> None:
         """A new session for who sent this."""
         self.client_id = client_id
         self.user = user
@@ -46,7 +47,8 @@ class Session:
         self.expiry_s = connect.session_expiry_s
         self.connection: object | None = None
         self.is_stored = False
-        self.flows: object | None = None
+        self.inbound = Inbound()
+        self.outbound = outbound
         self.queue = queue
         self.will: Will | None = None
         self.will_at: float | None = None
@@ -97,7 +99,7 @@ class Sessions:
     def begin(self, connect: Connect, client_id: str, user: str | None) -> Session:
         """A new session. There must be none of this client."""
         queue = Queue(self.room, self._queue_messages, MAX_QUEUE_BYTES)
-        session = self._sessions[client_id] = Session(connect, client_id, user, queue)
+        session = self._sessions[client_id] = Session(connect, client_id, user, queue, Outbound(self.room))
         return session
 
     def connected(self, session: Session, connect: Connect, connection: object) -> None:
@@ -122,6 +124,7 @@ class Sessions:
         """Forget it. Returns how many messages waited in it."""
         del self._sessions[session.client_id]
         self._waiting.pop(session.client_id, None)
+        session.outbound.clear()
         return session.queue.clear()
 
     def ended(self, now: float) -> list[Session]:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.listener.changes import Changes, Pending, StoredSession, Urgency
+from edgeagent.listener.flows import Sent
 from edgeagent.listener.packets import NEVER_EXPIRES, Publish
 from edgeagent.listener.parcels import Kept
 from edgeagent.listener.queue import Room
@@ -140,6 +141,25 @@ def test_what_was_on_disk_is_there_again_and_the_time_of_sessions_begins_anew() 
     found = after.retained.get("kept")
     assert found is not None
     assert found.publish.payload == b"value"
+
+
+def test_what_was_sent_and_not_acknowledged_waits_before_what_was_not_sent() -> None:
+    before = Devices()
+    session = before.connect("s", expiry_s=60).session
+    before.subscribe(session, "t", qos=1)
+    for number in range(2):
+        (delivery,) = before.publish("t", b"%d" % number, expiry_s=30).deliveries
+        sent = delivery.parcel
+        packet_id = session.outbound.next_packet_id()
+        session.outbound.add(packet_id, Sent(sent.publish, sent.qos, sent.retain, sent.identifiers, before.now))
+    before.leave(session)
+    before.publish("t", b"2")
+    after = Devices()
+    kept_before = [each for each in before.changes.take().sessions.entries.values() if each is not None]
+    after.broker.restore([], kept_before, after.now)
+    after.broker.restore_waiting(before.broker.waiting())
+    assert waiting(after.sessions.of("s")) == [b"0", b"1", b"2"]
+    assert [parcel.expires_at for parcel in after.sessions.of("s").queue] == [1030.0, 1030.0, None]
 
 
 def test_smaller_bounds_after_a_restart_hold() -> None:

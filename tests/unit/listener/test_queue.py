@@ -3,9 +3,11 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.listener.packets import Publish
+from edgeagent.listener.flows import Sent
+from edgeagent.listener.packets import Connect, Publish
 from edgeagent.listener.parcels import OVERHEAD_BYTES, Parcel
 from edgeagent.listener.queue import Queue, Room
+from edgeagent.listener.sessions import Session, Sessions
 
 
 def parcel(payload: bytes, qos: int = 1, expires_at: float | None = None) -> Parcel:
@@ -101,3 +103,34 @@ def test_bounds_hold_and_everything_is_accounted_for(
         queue.clear()
     assert room.used_bytes == 0
     assert all(queue._at_qos_0 == 0 and queue._used_bytes == 0 for queue in queues)
+
+
+def test_a_client_that_acknowledges_nothing_holds_no_more_than_its_share() -> None:
+    room = Room(max_bytes=3 << 20)
+    sessions = Sessions(10, 10, room)
+    greedy, others = (sessions.begin(Connect(5, name, True), name, None) for name in ("greedy", "others"))
+    for session in (greedy, others):
+        session.outbound.begin(1000)
+    large = Publish("t", b"x" * (300 << 10), 1)
+
+    def send(session: Session) -> int:
+        packet_id = session.outbound.next_packet_id()
+        session.outbound.add(packet_id, Sent(large, 1, False, (), 0.0))
+        return packet_id
+
+    packet_ids = [send(greedy) for _ in range(100) if greedy.outbound.room]
+    assert len(packet_ids) == 4  # 1 MiB, and what begins below it
+    assert others.outbound.room > 0
+    greedy.outbound.acknowledged(packet_ids[0])
+    assert greedy.outbound.room > 0
+    filling = Queue(room, 100, max_bytes=10 << 20)
+    while filling.put(Parcel(large, 1, False, (), None)) == 0:
+        pass
+    small = Publish("t", b"x" * ((room.max_bytes - room.used_bytes) - 201), 1)
+    filling.put(Parcel(small, 1, False, (), None))
+    assert room.is_full
+    assert greedy.outbound.room == 0
+    assert others.outbound.room > 0  # one at a time goes on
+    filling.clear()
+    sessions.end(greedy)
+    assert room.used_bytes == 0
