@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from edgeagent.config.addresses import ListenAddress, is_loopback, split_address, split_listener
 from edgeagent.config.loops import listens_on
-from edgeagent.config.tables import AgentConfig, EventSubscription, Mqtt, MqttAllow
+from edgeagent.config.tables import AgentConfig, Mqtt, MqttAllow
 from edgeagent.errors import Problem
+from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.wire import topics
 
 # Each connection may hold one packet of the largest size.

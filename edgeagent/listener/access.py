@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from edgeagent.common.names import Glob
-from edgeagent.config.tables import LocalSubscription, Mqtt
+from edgeagent.config.tables import Mqtt
 from edgeagent.listener.packets import Connect
 from edgeagent.listener.reasons import Reason
+from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.wire.topics import covers, filter_problem, is_reserved, matches, report_topic, source_from_topic
 
 _USER, _CLIENT = "{user}", "{client}"
@@ -142,7 +143,7 @@ def _filled(pattern: str, user: str | None, client_id: str) -> str | None:
     return filled
 
 
-def _sources(events: Sequence[LocalSubscription]) -> Iterator[str]:
+def _sources(events: Sequence[EventSubscription]) -> Iterator[str]:
     """What the sources of events look like: one for each subscription, with the wildcards that are in its topic."""
     for subscription in events:
         try:
@@ -151,7 +152,7 @@ def _sources(events: Sequence[LocalSubscription]) -> Iterator[str]:
             continue
 
 
-def _all_reports(events: Sequence[LocalSubscription], relay_topic: str) -> Iterator[str]:
+def _all_reports(events: Sequence[EventSubscription], relay_topic: str) -> Iterator[str]:
     """Filters for the reports about all sources."""
     if relay_topic.endswith("/{source}"):
         yield report_topic(relay_topic, "#")
@@ -160,7 +161,7 @@ def _all_reports(events: Sequence[LocalSubscription], relay_topic: str) -> Itera
     yield from (each for each in found if filter_problem(each) is None)
 
 
-def _own_reports(events: Sequence[LocalSubscription], relay_topic: str) -> Iterator[str]:
+def _own_reports(events: Sequence[EventSubscription], relay_topic: str) -> Iterator[str]:
     """Patterns for the reports about sources that have the name of the user or client where topics have a wildcard."""
     for source in _sources(events):
         if "+" not in source and "#" not in source:  # one source for all of these topics

@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from edgeagent.config.tables import LocalSubscription, Mqtt, MqttAllow
+from edgeagent.config.tables import Mqtt, MqttAllow
 from edgeagent.listener.access import Access, Admission, Rights, admission
 from edgeagent.listener.packets import Connect
 from edgeagent.listener.reasons import Reason
+from edgeagent.ports.event_topics import EventSubscription
 
 RELAY = "edgeagent/status/{source}"
 
@@ -77,7 +78,7 @@ def test_by_default_who_has_no_name_reads_every_status_and_who_has_one_reads_its
 def test_what_is_its_own_follows_from_how_sources_are_made(
     topic: str, source: str | None, status: str, others: str
 ) -> None:
-    mine = rights("me", "", subscribe=[LocalSubscription(topic=topic, source=source)])
+    mine = rights("me", "", subscribe=[EventSubscription(topic=topic, source=source)])
     assert mine.may_subscribe(status) == ("+-" not in status)
     assert not mine.may_subscribe(others)
 
