@@ -24,7 +24,7 @@ _NAMES = re.compile(r"(\{user\}|\{client\})")
 _MAX_KNOWN = 64
 
 
-class Admission(NamedTuple):
+class DeviceIdentity(NamedTuple):
     """What is known of who connects. `reason` not SUCCESS: no. `asks`: if the password is right.
 
     `user`: None for who has no name.
@@ -35,7 +35,7 @@ class Admission(NamedTuple):
     asks: bool = False
 
 
-def admission(connect: Connect, *, is_local: bool, has_users: bool, certificate_user: str | None) -> Admission:
+def admission(connect: Connect, *, is_local: bool, has_users: bool, certificate_user: str | None) -> DeviceIdentity:
     """Who this is, and whether a password must be right for that.
 
     A verified certificate is enough, and its CN is the user whatever CONNECT says. Where there are no users, a name
@@ -48,12 +48,12 @@ def admission(connect: Connect, *, is_local: bool, has_users: bool, certificate_
         certificate_user: the CN of a certificate that was verified, None without one.
     """
     if certificate_user is not None:
-        return Admission(certificate_user)
+        return DeviceIdentity(certificate_user)
     if connect.user is not None and has_users:
-        return Admission(connect.user, asks=True)
+        return DeviceIdentity(connect.user, asks=True)
     if is_local:
-        return Admission(None)
-    return Admission(None, Reason.NOT_AUTHORIZED)
+        return DeviceIdentity(None)
+    return DeviceIdentity(None, Reason.NOT_AUTHORIZED)
 
 
 class _Right(NamedTuple):
@@ -98,7 +98,7 @@ class _Allowed(NamedTuple):
     subscribe: Sequence[str]
 
 
-class Access:
+class Permissions:
     """The rights that the configuration gives."""
 
     def __init__(self, mqtt: Mqtt, relay_topic: str) -> None:

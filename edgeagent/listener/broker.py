@@ -17,7 +17,7 @@ import msgspec
 
 from edgeagent.config.tables import Mqtt
 from edgeagent.listener.access import Rights
-from edgeagent.listener.changes import Changes, StoredSession, Urgency, Waiting
+from edgeagent.listener.changes import Changes, StoredSession, Urgency, WaitingParcels
 from edgeagent.listener.packets import (
     MQTT_5,
     MQTT_31,
@@ -31,7 +31,7 @@ from edgeagent.listener.packets import (
 )
 from edgeagent.listener.parcels import Kept, Parcel, expiry_of
 from edgeagent.listener.reasons import FAILURE, Reason
-from edgeagent.listener.retained import Outcome, Replay, Retained
+from edgeagent.listener.retained import Replay, Retained, RetainOutcome
 from edgeagent.listener.sessions import Session, Sessions
 from edgeagent.listener.subscriptions import Grant, Subscriptions
 from edgeagent.wire.topics import filter_problem
@@ -42,10 +42,10 @@ _WAITING_SESSIONS = 2
 _SHARED = "$share/"
 
 
-def broker_of(mqtt: Mqtt) -> Broker:
+def broker_of(mqtt: Mqtt) -> DeviceBroker:
     """A broker with the bounds of a configuration, to which nobody is connected."""
     sessions = Sessions(_WAITING_SESSIONS * mqtt.max_connections, mqtt.session_queue)
-    return Broker(sessions, Subscriptions(), Retained(mqtt.max_retained, mqtt.retained_bytes), Changes())
+    return DeviceBroker(sessions, Subscriptions(), Retained(mqtt.max_retained, mqtt.retained_bytes), Changes())
 
 
 class BrokerCounts(msgspec.Struct):
@@ -62,7 +62,7 @@ class BrokerCounts(msgspec.Struct):
     evicted: int = 0
 
 
-class Accepted(NamedTuple):
+class Admitted(NamedTuple):
     """A client is connected.
 
     Attributes:
@@ -78,7 +78,7 @@ class Accepted(NamedTuple):
     wills: Sequence[Publish]
 
 
-class Delivery(NamedTuple):
+class DeviceDelivery(NamedTuple):
     """A message for a session that is connected.
 
     The connection sends it, or puts it into `session.queue`, if something waits there or it takes no more.
@@ -98,16 +98,16 @@ class Published(NamedTuple):
         is_unwritten: what its topic retains by it is not on disk yet.
     """
 
-    deliveries: Sequence[Delivery]
+    deliveries: Sequence[DeviceDelivery]
     is_wanted: bool
-    outcome: Outcome | None = None
+    outcome: RetainOutcome | None = None
     is_unwritten: bool = False
 
     def reason(self, *, is_event: bool) -> Reason:
         """How a message at QoS 1 or 2 is answered."""
         if is_event:
             return Reason.SUCCESS
-        if self.outcome is Outcome.NO_ROOM:
+        if self.outcome is RetainOutcome.NO_ROOM:
             return Reason.QUOTA_EXCEEDED
         wanted = self.is_wanted or self.outcome is not None
         return Reason.SUCCESS if wanted else Reason.NO_MATCHING_SUBSCRIBERS
@@ -120,7 +120,7 @@ class Subscribed(NamedTuple):
     replay: Replay
 
 
-class Broker:
+class DeviceBroker:
     """See the module."""
 
     def __init__(self, sessions: Sessions, subscriptions: Subscriptions, retained: Retained, changes: Changes) -> None:
@@ -135,7 +135,7 @@ class Broker:
 
     def connect(
         self, connect: Connect, user: str | None, rights: Rights, connection: object, fresh_id: str, now: float
-    ) -> Accepted | Reason:
+    ) -> Admitted | Reason:
         """Let a client in whose name and password were checked.
 
         Args:
@@ -164,7 +164,7 @@ class Broker:
         self.sessions.connected(session, connect, connection)
         if session.outlives != session.is_stored or terms != (session.expiry_s, session.version):
             self._keep(session)
-        return Accepted(session, is_present, taken_over, wills)
+        return Admitted(session, is_present, taken_over, wills)
 
     def _objection(self, connect: Connect, client_id: str, user: str | None, rights: Rights) -> Reason | None:
         """Why a client is not let in."""
@@ -257,7 +257,7 @@ class Broker:
             return Published((), False, outcome, is_unwritten)
         own_id = publisher.client_id if publisher is not None else None
         expires_at = expiry_of(publish, now)
-        deliveries: list[Delivery] = []
+        deliveries: list[DeviceDelivery] = []
         for receiver in receivers:
             as_it_is = receiver if receiver.client_id != own_id else receiver.of_own()
             if as_it_is is None:
@@ -266,7 +266,7 @@ class Broker:
             parcel = Parcel(publish, qos, retain, as_it_is.identifiers, expires_at)
             session = self.sessions.of(receiver.client_id)
             if session.connection is not None:
-                deliveries.append(Delivery(session, parcel))
+                deliveries.append(DeviceDelivery(session, parcel))
             elif qos:
                 self.counts.dropped += session.queue.put(parcel)
             else:
@@ -274,16 +274,16 @@ class Broker:
             self.counts.sent += 1
         return Published(deliveries, True, outcome, is_unwritten)
 
-    def _retain(self, publish: Publish, now: float) -> Outcome:
+    def _retain(self, publish: Publish, now: float) -> RetainOutcome:
         topic = publish.topic
         was_there = self.retained.get(topic) is not None
         outcome = self.retained.put(publish, now)
         now_kept = self.retained.get(topic)
-        if outcome is Outcome.NO_ROOM:
+        if outcome is RetainOutcome.NO_ROOM:
             self.counts.unkept += 1
         if now_kept is None and was_there:
             self.changes.no_message(topic)
-        elif now_kept is not None and outcome is not Outcome.SAME:
+        elif now_kept is not None and outcome is not RetainOutcome.SAME:
             self.changes.message(now_kept, is_new=not was_there)
         return outcome
 
@@ -361,20 +361,20 @@ class Broker:
             if evicted is not None:
                 self._end(evicted)
 
-    def restore_waiting(self, waiting: Sequence[Waiting]) -> None:
+    def restore_waiting(self, waiting: Sequence[WaitingParcels]) -> None:
         """Take back what waited in sessions at an orderly end."""
         for client_id, messages in waiting:
             session = self.sessions.get(client_id)
             if session is not None:
                 self.counts.dropped += sum(session.queue.put(message) for message in messages)
 
-    def waiting(self) -> list[Waiting]:
+    def waiting(self) -> list[WaitingParcels]:
         """What waits in the sessions that outlive this process, for an orderly end.
 
         What was sent and not acknowledged comes first, to be sent once more then.
         """
         found = [
-            Waiting(session.client_id, (*_unacknowledged(session), *session.queue))
+            WaitingParcels(session.client_id, (*_unacknowledged(session), *session.queue))
             for session in self.sessions
             if session.outlives
         ]

@@ -36,7 +36,7 @@ class StoredSession(msgspec.Struct, frozen=True):
     subscriptions: tuple[tuple[Subscription, int], ...] = ()  # each with its identifier, 0 without one
 
 
-class Waiting(NamedTuple):
+class WaitingParcels(NamedTuple):
     """What waits in a session at an orderly end, in order."""
 
     client_id: str
@@ -79,7 +79,7 @@ class Pending(Generic[T]):
         return Pending(entries, new.difference(gone))
 
 
-class Batch(NamedTuple):
+class ChangeBatch(NamedTuple):
     """What is written in one commit."""
 
     messages: Pending[Kept]
@@ -94,7 +94,7 @@ class Changes:
         self.urgency = Urgency.NONE
         self._messages = Pending[Kept]()
         self._sessions = Pending[StoredSession]()
-        self._under_way: Batch | None = None
+        self._under_way: ChangeBatch | None = None
 
     def is_unwritten(self, topic: str) -> bool:
         """Whether what a topic retains now is not on disk yet."""
@@ -122,9 +122,9 @@ class Changes:
         self._sessions.drop(client_id)
         self.urgency = Urgency.SOON
 
-    def take(self) -> Batch:
+    def take(self) -> ChangeBatch:
         """What changed, to be written: then comes `written`, or `put_back`."""
-        batch = self._under_way = Batch(self._messages, self._sessions)
+        batch = self._under_way = ChangeBatch(self._messages, self._sessions)
         self._messages, self._sessions, self.urgency = Pending(), Pending(), Urgency.NONE
         return batch
 

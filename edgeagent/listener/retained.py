@@ -17,7 +17,7 @@ from edgeagent.listener.subscriptions import Grant
 from edgeagent.wire.topics import matches
 
 
-class Outcome(Enum):
+class RetainOutcome(Enum):
     """What became of a message that is to be retained."""
 
     SAME = "same"  # nothing changed, as far as the disk is concerned
@@ -46,12 +46,12 @@ class Retained:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def put(self, publish: Publish, now: float) -> Outcome:
+    def put(self, publish: Publish, now: float) -> RetainOutcome:
         """Keep a message that is to be retained in place of its topic's, or none when it is empty."""
         topic = publish.topic
         before = self._messages.get(topic)
         if not publish.payload:
-            return Outcome.SAME if before is None or not self.remove(topic) else Outcome.REMOVED
+            return RetainOutcome.SAME if before is None or not self.remove(topic) else RetainOutcome.REMOVED
         if publish.qos:
             publish = replace(publish, duplicate=False, packet_id=0)
         message = Kept(publish, expiry_of(publish, now))
@@ -60,11 +60,11 @@ class Retained:
         if size > left or (before is None and len(self._messages) >= self._max_messages):
             if before is not None:
                 self.remove(topic)  # it is no longer true
-            return Outcome.NO_ROOM
+            return RetainOutcome.NO_ROOM
         self._put(message, size)
         if before is None:
-            return Outcome.NEW
-        return Outcome.SAME if before == message else Outcome.CHANGED
+            return RetainOutcome.NEW
+        return RetainOutcome.SAME if before == message else RetainOutcome.CHANGED
 
     def restore(self, message: Kept) -> bool:
         """Take back what was on disk. False: there is no room for it."""

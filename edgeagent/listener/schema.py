@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from edgeagent.listener.changes import StoredSession, Waiting
+from edgeagent.listener.changes import StoredSession, WaitingParcels
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.parcels import Kept, Parcel
 from edgeagent.storage.database import Layout
@@ -92,7 +92,7 @@ def session_row(session: StoredSession) -> _Row:
     return session.client_id, msgspec.msgpack.encode(session)
 
 
-def waiting_rows(waiting: Waiting, times: Times) -> Iterator[_Row]:
+def waiting_rows(waiting: WaitingParcels, times: Times) -> Iterator[_Row]:
     """The values of `PUT_WAITING` for what waits in a session."""
     for position, (publish, qos, retain, identifiers, expires_at) in enumerate(waiting.messages):
         data = msgspec.msgpack.encode(_Parcel(publish, qos, retain, identifiers))
@@ -117,7 +117,7 @@ def sessions_in(rows: Iterable[_Row], damaged: Callable[[str], None]) -> Iterato
             yield session
 
 
-def waiting_in(rows: Iterable[_Row], times: Times, damaged: Callable[[str], None]) -> Iterator[Waiting]:
+def waiting_in(rows: Iterable[_Row], times: Times, damaged: Callable[[str], None]) -> Iterator[WaitingParcels]:
     """What waits, of `SELECT client_id, message, expires_ms` in order, but for what is over."""
     found: dict[str, list[Parcel]] = {}
     for client_id, data, expires_ms in rows:
@@ -128,7 +128,7 @@ def waiting_in(rows: Iterable[_Row], times: Times, damaged: Callable[[str], None
         if not times.is_over(expires_at):
             message = Parcel(parcel.publish, parcel.qos, parcel.retain, parcel.identifiers, expires_at)
             found.setdefault(client_id, []).append(message)
-    yield from (Waiting(client_id, tuple(messages)) for client_id, messages in found.items())
+    yield from (WaitingParcels(client_id, tuple(messages)) for client_id, messages in found.items())
 
 
 def _read(data: bytes, kind: type[T], what: str, damaged: Callable[[str], None]) -> T | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from edgeagent.errors import StorageFailed
-from edgeagent.listener.changes import Batch, Changes, StoredSession, Urgency, Waiting
+from edgeagent.listener.changes import ChangeBatch, Changes, StoredSession, Urgency, WaitingParcels
 from edgeagent.listener.parcels import Kept
 from edgeagent.listener.schema import (
     DROP_MESSAGE,
@@ -53,7 +53,7 @@ class Stored(NamedTuple):
 
     messages: Sequence[Kept] = ()
     sessions: Sequence[StoredSession] = ()
-    waiting: Sequence[Waiting] = ()
+    waiting: Sequence[WaitingParcels] = ()
 
 
 class ListenerStore:
@@ -113,7 +113,7 @@ class ListenerStore:
             if self._commit_at is not None and loop.time() >= self._commit_at:
                 await asyncio.shield(asyncio.ensure_future(self._commit()))
 
-    async def close(self, waiting: Sequence[Waiting]) -> None:
+    async def close(self, waiting: Sequence[WaitingParcels]) -> None:
         """Commit what is there, with what waits in sessions, and let go of the file. `run` must have ended."""
         try:
             await self._commit(waiting)
@@ -122,7 +122,7 @@ class ListenerStore:
         finally:
             self._thread.close()
 
-    async def _commit(self, waiting: Sequence[Waiting] = ()) -> None:
+    async def _commit(self, waiting: Sequence[WaitingParcels] = ()) -> None:
         batch, times = self._changes.take(), _times()
         kept, self._kept, self._commit_at, self._is_committing = self._kept, [], None, True
         try:
@@ -174,7 +174,7 @@ class ListenerStore:
             database.execute(DROP_OVER, (times.unix_ms(times.now),))
         return stored
 
-    def _write(self, batch: Batch, waiting: Sequence[Waiting], times: Times) -> None:
+    def _write(self, batch: ChangeBatch, waiting: Sequence[WaitingParcels], times: Times) -> None:
         database = self._file.connection
         messages, sessions = batch.messages.entries, batch.sessions.entries
         put = [message_row(message, times) for message in messages.values() if message is not None]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeagent.config.tables import Mqtt, MqttAllow
-from edgeagent.listener.access import Access, Rights
-from edgeagent.listener.broker import Accepted, Broker, Delivery, Published
+from edgeagent.listener.access import Permissions, Rights
+from edgeagent.listener.broker import Admitted, DeviceBroker, DeviceDelivery, Published
 from edgeagent.listener.changes import Changes
 from edgeagent.listener.packets import Connect, Publish, Subscribe, Subscription
 from edgeagent.listener.queue import Room
@@ -16,7 +16,7 @@ from edgeagent.listener.retained import Retained
 from edgeagent.listener.sessions import Session, Sessions
 from edgeagent.listener.subscriptions import Subscriptions
 
-EVERYTHING = Access(Mqtt(allow=[MqttAllow(publish=("#",), subscribe=("#",))]), "edgeagent/{source}").of(None, "c")
+EVERYTHING = Permissions(Mqtt(allow=[MqttAllow(publish=("#",), subscribe=("#",))]), "edgeagent/{source}").of(None, "c")
 
 
 class Devices:
@@ -36,7 +36,7 @@ class Devices:
         self.changes = Changes()
         self.retained = Retained(max_retained, 1 << 20)
         self.sessions = Sessions(max_waiting, queue, room)
-        self.broker = Broker(self.sessions, subscriptions or Subscriptions(), self.retained, self.changes)
+        self.broker = DeviceBroker(self.sessions, subscriptions or Subscriptions(), self.retained, self.changes)
 
     def connect(
         self,
@@ -49,7 +49,7 @@ class Devices:
         connection: object = None,
         version: int = 5,
         **more: Any,
-    ) -> Accepted:
+    ) -> Admitted:
         """Connect; it must be let in."""
         answer = self.try_to_connect(
             Connect(version, client_id, clean, session_expiry_s=expiry_s, **more),
@@ -57,12 +57,12 @@ class Devices:
             rights=rights,
             connection=connection,
         )
-        assert isinstance(answer, Accepted), answer
+        assert isinstance(answer, Admitted), answer
         return answer
 
     def try_to_connect(
         self, connect: Connect, *, user: str | None = None, rights: Rights = EVERYTHING, connection: object = None
-    ) -> Accepted | Reason:
+    ) -> Admitted | Reason:
         """Connect, or be told why not."""
         return self.broker.connect(connect, user, rights, connection or object(), "id", self.now)
 
@@ -80,7 +80,7 @@ class Devices:
         return self.broker.gone(session, session.connection, self.now, **{"is_normal": True, **more})
 
 
-def told(deliveries: Sequence[Delivery]) -> dict[str, tuple[bytes, int]]:
+def told(deliveries: Sequence[DeviceDelivery]) -> dict[str, tuple[bytes, int]]:
     """Who gets what now: payload and QoS by client id; each client once."""
     found = {each.session.client_id: (each.parcel.publish.payload, each.parcel.qos) for each in deliveries}
     assert len(found) == len(deliveries)

@@ -11,7 +11,7 @@ from edgeagent.config import load_agent
 from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
-from edgeagent.listener.access import Access, Rights
+from edgeagent.listener.access import Permissions, Rights
 from edgeagent.wire.topics import matches, source_from_topic
 from tests.architecture.source import ROOT
 
@@ -39,7 +39,7 @@ def config_of(title: str, directory: Path) -> AgentConfig:
 
 def rights(config: AgentConfig, user: str | None) -> Rights:
     assert config.mqtt is not None
-    return Access(config.mqtt, config.relay.topic).of(user, "c")
+    return Permissions(config.mqtt, config.relay.topic).of(user, "c")
 
 
 def source(config: AgentConfig, topic: str) -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from edgeagent.config.tables import Mqtt, MqttAllow
-from edgeagent.listener.access import Access, Admission, Rights, admission
+from edgeagent.listener.access import DeviceIdentity, Permissions, Rights, admission
 from edgeagent.listener.packets import Connect
 from edgeagent.listener.reasons import Reason
 from edgeagent.ports.event_topics import EventSubscription
@@ -14,7 +14,7 @@ RELAY = "edgeagent/status/{source}"
 
 
 def rights(user: str | None = None, client_id: str = "c", relay: str = RELAY, **mqtt: Any) -> Rights:
-    return Access(Mqtt(**mqtt), relay).of(user, client_id)
+    return Permissions(Mqtt(**mqtt), relay).of(user, client_id)
 
 
 def connect(user: str | None = None) -> Connect:
@@ -24,19 +24,19 @@ def connect(user: str | None = None) -> Connect:
 @pytest.mark.parametrize(
     ("user", "is_local", "has_users", "certificate", "expected"),
     [
-        (None, True, False, None, Admission(None)),
-        ("plug", True, False, None, Admission(None)),  # a name that nobody checks is none
-        (None, True, True, None, Admission(None)),
-        ("plug", True, True, None, Admission("plug", asks=True)),
-        ("plug", False, True, None, Admission("plug", asks=True)),
-        (None, False, True, None, Admission(None, Reason.NOT_AUTHORIZED)),
-        ("plug", False, False, None, Admission(None, Reason.NOT_AUTHORIZED)),
-        (None, False, True, "valve", Admission("valve")),
-        ("plug", False, True, "valve", Admission("valve")),
+        (None, True, False, None, DeviceIdentity(None)),
+        ("plug", True, False, None, DeviceIdentity(None)),  # a name that nobody checks is none
+        (None, True, True, None, DeviceIdentity(None)),
+        ("plug", True, True, None, DeviceIdentity("plug", asks=True)),
+        ("plug", False, True, None, DeviceIdentity("plug", asks=True)),
+        (None, False, True, None, DeviceIdentity(None, Reason.NOT_AUTHORIZED)),
+        ("plug", False, False, None, DeviceIdentity(None, Reason.NOT_AUTHORIZED)),
+        (None, False, True, "valve", DeviceIdentity("valve")),
+        ("plug", False, True, "valve", DeviceIdentity("valve")),
     ],
 )
 def test_who_comes_in_and_under_which_name(
-    user: str | None, is_local: bool, has_users: bool, certificate: str | None, expected: Admission
+    user: str | None, is_local: bool, has_users: bool, certificate: str | None, expected: DeviceIdentity
 ) -> None:
     found = admission(connect(user), is_local=is_local, has_users=has_users, certificate_user=certificate)
     assert found == expected

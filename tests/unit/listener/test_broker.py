@@ -3,15 +3,15 @@ from __future__ import annotations
 import pytest
 
 from edgeagent.config.tables import Mqtt, MqttAllow
-from edgeagent.listener.access import Access
+from edgeagent.listener.access import Permissions
 from edgeagent.listener.broker import broker_of
 from edgeagent.listener.packets import NEVER_EXPIRES, Connect, Publish, Subscribe, Subscription, Unsubscribe, Will
 from edgeagent.listener.reasons import Reason
-from edgeagent.listener.retained import Outcome
+from edgeagent.listener.retained import RetainOutcome
 from edgeagent.listener.subscriptions import Subscriptions
 from tests.fakes.device_broker import EVERYTHING, Devices, told, waiting
 
-NOTHING = Access(Mqtt(), "edgeagent/status/{source}").of("plug", "plug")
+NOTHING = Permissions(Mqtt(), "edgeagent/status/{source}").of("plug", "plug")
 WILL = Will(Publish("tele/plug/LWT", b"Offline", 1, retain=True))
 
 
@@ -231,7 +231,7 @@ def test_a_broker_has_the_bounds_of_its_configuration() -> None:
         broker.gone(accepted.session, connection, 0.0, is_normal=True)
     assert broker.sessions.waiting == 6
     outcomes = [broker.publish(Publish(topic, b"x", 1, retain=True), None, 0.0).outcome for topic in ("t", "u")]
-    assert outcomes == [Outcome.NEW, Outcome.NO_ROOM]
+    assert outcomes == [RetainOutcome.NEW, RetainOutcome.NO_ROOM]
     for _ in range(3):
         broker.publish(Publish("t", b"x", 1), None, 0.0)
     assert {len(session.queue) for session in broker.sessions} == {2}
@@ -239,9 +239,9 @@ def test_a_broker_has_the_bounds_of_its_configuration() -> None:
 
 def test_each_filter_of_a_subscribe_is_answered_for_itself() -> None:
     devices = Devices(subscriptions=Subscriptions(max_cost_of_one=6))
-    rights = Access(Mqtt(allow=[MqttAllow(subscribe=("cmnd/#", "$share/g/cmnd/x"))]), "edgeagent/status/{source}").of(
-        None, "c"
-    )
+    rights = Permissions(
+        Mqtt(allow=[MqttAllow(subscribe=("cmnd/#", "$share/g/cmnd/x"))]), "edgeagent/status/{source}"
+    ).of(None, "c")
     session = devices.connect("c").session
     wanted = tuple(
         Subscription(each, 1)
@@ -299,7 +299,7 @@ def test_who_publishes_gets_its_own_message_unless_it_said_no_local() -> None:
 def test_a_retained_message_that_is_not_kept_is_passed_on_counted_and_answered() -> None:
     devices = Devices(max_retained=1)
     devices.subscribe(devices.connect("c").session, "#")
-    assert devices.publish("a", retain=True).outcome is Outcome.NEW
+    assert devices.publish("a", retain=True).outcome is RetainOutcome.NEW
     published = devices.publish("b", retain=True)
     assert set(told(published.deliveries)) == {"c"}
     assert published.reason(is_event=False) is Reason.QUOTA_EXCEEDED

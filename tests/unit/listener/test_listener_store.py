@@ -13,7 +13,7 @@ import pytest
 
 from edgeagent.errors import StorageFailed
 from edgeagent.listener import store as store_module
-from edgeagent.listener.changes import Changes, StoredSession, Waiting
+from edgeagent.listener.changes import Changes, StoredSession, WaitingParcels
 from edgeagent.listener.packets import NEVER_EXPIRES, Publish, Subscription
 from edgeagent.listener.parcels import Kept, Parcel
 from edgeagent.listener.store import ListenerStore, Stored
@@ -103,9 +103,9 @@ async def test_what_waits_is_there_after_an_orderly_end_and_once_only(tmp_path: 
     past = asyncio.get_running_loop().time() - 1
     parcels = [Parcel(Publish("t", b"%d" % number), 1, False, (3, 4), None) for number in range(20)]
     over = Parcel(Publish("t", b"over", expiry_s=1), 1, False, (), past)
-    await store.close([Waiting("s", (*parcels, over)), Waiting("r", (parcels[0],))])
+    await store.close([WaitingParcels("s", (*parcels, over)), WaitingParcels("r", (parcels[0],))])
     async with opened(path) as (_, _, stored):
-        assert sorted(stored.waiting) == [Waiting("r", (parcels[0],)), Waiting("s", tuple(parcels))]
+        assert sorted(stored.waiting) == [WaitingParcels("r", (parcels[0],)), WaitingParcels("s", tuple(parcels))]
     async with opened(path) as (_, _, stored):
         assert stored.waiting == []
 

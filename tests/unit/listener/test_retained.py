@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.parcels import OVERHEAD_BYTES, Parcel
-from edgeagent.listener.retained import Outcome, Replay, Retained
+from edgeagent.listener.retained import Replay, Retained, RetainOutcome
 from edgeagent.listener.subscriptions import Grant
 
 
@@ -20,13 +20,13 @@ def topics(parcels: list[Parcel]) -> list[str]:
 
 def test_the_last_message_of_a_topic_is_kept_and_an_empty_one_removes_it() -> None:
     retained = Retained(10, 10_000)
-    assert retained.put(message("a", b"1"), 0) is Outcome.NEW
-    assert retained.put(message("a", b"1"), 0) is Outcome.SAME
-    assert retained.put(message("a", b"2"), 0) is Outcome.CHANGED
+    assert retained.put(message("a", b"1"), 0) is RetainOutcome.NEW
+    assert retained.put(message("a", b"1"), 0) is RetainOutcome.SAME
+    assert retained.put(message("a", b"2"), 0) is RetainOutcome.CHANGED
     (parcel,) = replayed(retained, "#")
     assert parcel == Parcel(Publish("a", b"2", 1, retain=True), 1, True, (), None)
-    assert retained.put(message("a", b""), 0) is Outcome.REMOVED
-    assert retained.put(message("a", b""), 0) is Outcome.SAME
+    assert retained.put(message("a", b""), 0) is RetainOutcome.REMOVED
+    assert retained.put(message("a", b""), 0) is RetainOutcome.SAME
     assert replayed(retained, "#") == []
     assert retained.used_bytes == 0
 
@@ -35,24 +35,24 @@ def test_a_message_beyond_the_bounds_is_not_kept_and_takes_nothing_from_others()
     retained = Retained(2, 10_000)
     retained.put(message("a"), 0)
     retained.put(message("b"), 0)
-    assert retained.put(message("c"), 0) is Outcome.NO_ROOM
-    assert retained.put(message("b", b"new"), 0) is Outcome.CHANGED
+    assert retained.put(message("c"), 0) is RetainOutcome.NO_ROOM
+    assert retained.put(message("b", b"new"), 0) is RetainOutcome.CHANGED
     assert topics(replayed(retained, "#")) == ["a", "b"]
     small = Retained(10, OVERHEAD_BYTES + 50)
-    assert small.put(message("a", b"x" * 40), 0) is Outcome.NEW
-    assert small.put(message("b"), 0) is Outcome.NO_ROOM
+    assert small.put(message("a", b"x" * 40), 0) is RetainOutcome.NEW
+    assert small.put(message("b"), 0) is RetainOutcome.NO_ROOM
 
 
 def test_a_value_that_is_too_large_leaves_no_old_one_that_is_no_longer_true() -> None:
     retained = Retained(10, OVERHEAD_BYTES + 50)
     retained.put(message("state", b"on"), 0)
-    assert retained.put(message("state", b"off" * 100), 0) is Outcome.NO_ROOM
+    assert retained.put(message("state", b"off" * 100), 0) is RetainOutcome.NO_ROOM
     assert retained.get("state") is None
     assert retained.used_bytes == 0
 
 
 def test_nothing_is_kept_where_none_are_allowed() -> None:
-    assert Retained(0, 10_000).put(message("a"), 0) is Outcome.NO_ROOM
+    assert Retained(0, 10_000).put(message("a"), 0) is RetainOutcome.NO_ROOM
 
 
 def test_messages_end_with_their_time_and_are_sent_with_what_is_left_of_it() -> None:
