@@ -10,7 +10,7 @@ from benchmarks.measure import Checked, least_us, show_checked
 from edgeagent.listener.codec import Codec
 from edgeagent.listener.codec3 import Codec3
 from edgeagent.listener.codec5 import Codec5
-from edgeagent.listener.connection import Connection, Limits
+from edgeagent.listener.connection import ClientConnection, Limits
 from edgeagent.listener.flows import Inbound, Outbound
 from edgeagent.listener.packets import MQTT_5, MQTT_311, ConnAck, Publish
 
@@ -46,8 +46,8 @@ def run(*, long: bool) -> None:
     show_checked("listener, a message", rows)
 
 
-def _connection(version: int) -> Connection:
-    connection = Connection(Limits(), 0.0)
+def _connection(version: int) -> ClientConnection:
+    connection = ClientConnection(Limits(), 0.0)
     connection.feed(_CONNECT[version], 0.0)
     connection.accept(ConnAck(), Inbound(), Outbound(), 0.0)
     connection.data_to_send()

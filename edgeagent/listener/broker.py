@@ -26,7 +26,7 @@ from edgeagent.listener.packets import (
     Connect,
     Publish,
     Subscribe,
-    Subscription,
+    TopicSubscription,
     Unsubscribe,
 )
 from edgeagent.listener.parcels import Kept, Parcel, expiry_of
@@ -308,7 +308,7 @@ class DeviceBroker:
             self._keep(session)
         return Subscribed(tuple(codes), Replay(self.retained, replayed))
 
-    def _grant(self, session: Session, subscription: Subscription, rights: Rights) -> int:
+    def _grant(self, session: Session, subscription: TopicSubscription, rights: Rights) -> int:
         topic_filter = subscription.topic_filter
         if filter_problem(topic_filter) is not None:
             return Reason.TOPIC_FILTER_INVALID
@@ -340,7 +340,7 @@ class DeviceBroker:
 
     def _stored(self, session: Session) -> StoredSession:
         subscriptions = tuple(
-            (Subscription(each, grant.qos, grant.no_local, grant.retain_as_published), grant.identifier)
+            (TopicSubscription(each, grant.qos, grant.no_local, grant.retain_as_published), grant.identifier)
             for each, grant in self.subscriptions.of(session.client_id).items()
         )
         return StoredSession(session.client_id, session.user, session.version, session.expiry_s, subscriptions)

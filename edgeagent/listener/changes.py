@@ -12,7 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from edgeagent.listener.packets import Subscription
+from edgeagent.listener.packets import TopicSubscription
 from edgeagent.listener.parcels import Kept, Parcel
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class StoredSession(msgspec.Struct, frozen=True):
     user: str | None
     version: int
     expiry_s: int
-    subscriptions: tuple[tuple[Subscription, int], ...] = ()  # each with its identifier, 0 without one
+    subscriptions: tuple[tuple[TopicSubscription, int], ...] = ()  # each with its identifier, 0 without one
 
 
 class WaitingParcels(NamedTuple):

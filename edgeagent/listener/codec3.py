@@ -45,7 +45,7 @@ from edgeagent.listener.framing import (
     TYPE,
     UNSUBACK,
     UNSUBSCRIBE,
-    Malformed,
+    MalformedPacket,
     packet,
     short_answers,
     written,
@@ -53,6 +53,7 @@ from edgeagent.listener.framing import (
 from edgeagent.listener.packets import (
     MQTT_31,
     NEVER_EXPIRES,
+    ClientWill,
     ConnAck,
     Connect,
     Disconnect,
@@ -60,9 +61,8 @@ from edgeagent.listener.packets import (
     PingReq,
     Publish,
     Subscribe,
-    Subscription,
+    TopicSubscription,
     Unsubscribe,
-    Will,
 )
 from edgeagent.listener.reasons import FAILURE, Reason
 
@@ -171,18 +171,20 @@ class Codec3:
         return b""
 
 
-def _unreadable(first: int) -> Malformed:
+def _unreadable(first: int) -> MalformedPacket:
     kind = first & TYPE
     if kind == CONNECT:
-        return Malformed(Reason.PROTOCOL_ERROR, SECOND_CONNECT)
+        return MalformedPacket(Reason.PROTOCOL_ERROR, SECOND_CONNECT)
     if kind in {0, PUBACK, PUBREC, PUBREL, PUBCOMP, SUBSCRIBE, UNSUBSCRIBE, PINGREQ, DISCONNECT}:
-        return Malformed(Reason.MALFORMED_PACKET, f"a packet that begins with 0x{first:02x}, or has a wrong length")
-    return Malformed(Reason.PROTOCOL_ERROR, f"a packet of type {kind >> 4}, which no client sends")
+        return MalformedPacket(
+            Reason.MALFORMED_PACKET, f"a packet that begins with 0x{first:02x}, or has a wrong length"
+        )
+    return MalformedPacket(Reason.PROTOCOL_ERROR, f"a packet of type {kind >> 4}, which no client sends")
 
 
 def _only_id(data: bytes, body: int, end: int) -> int:
     if end - body != PACKET_ID_BYTES:
-        raise Malformed(Reason.MALFORMED_PACKET, "an acknowledgement of a wrong length")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "an acknowledgement of a wrong length")
     return checked_id(data[body] << 8 | data[body + 1])
 
 
@@ -206,7 +208,7 @@ class _Fields:
         place = self.place
         self.place = place + size
         if self.place > self.end:
-            raise Malformed(Reason.MALFORMED_PACKET, "a packet that ends early")
+            raise MalformedPacket(Reason.MALFORMED_PACKET, "a packet that ends early")
         return self.data[place : self.place]
 
     def sized(self) -> bytes:
@@ -222,20 +224,20 @@ def _connect(data: bytes, body: int, end: int) -> Connect:
     fields.sized()
     _, flags, keep_alive_s = fields.byte(), fields.byte(), fields.number()
     if fault := connect_fault(flags, version):
-        raise Malformed(Reason.MALFORMED_PACKET, fault)
+        raise MalformedPacket(Reason.MALFORMED_PACKET, fault)
     client_id = fields.text("a client id")
     will = None
     if flags & WILL:
         topic, payload = topic_of(fields.sized()), fields.sized()
-        will = Will(Publish(topic, payload, will_qos(flags), bool(flags & WILL_RETAIN)))
+        will = ClientWill(Publish(topic, payload, will_qos(flags), bool(flags & WILL_RETAIN)))
     # MQTT 3.1, 3.1: where user or password are announced and the packet ends before them, there is none.
     user = fields.text("a user name") if flags & USER and not _is_left_out(fields, version) else None
     password = fields.sized() if flags & PASSWORD and not _is_left_out(fields, version) else None
     if fields.place != end:
-        raise Malformed(Reason.MALFORMED_PACKET, "a CONNECT with something behind it")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a CONNECT with something behind it")
     clean = bool(flags & CLEAN)
     if not client_id and (version == MQTT_31 or not clean):
-        raise Malformed(Reason.CLIENT_ID_NOT_VALID, "no client id, where one is needed")
+        raise MalformedPacket(Reason.CLIENT_ID_NOT_VALID, "no client id, where one is needed")
     return Connect(
         version, client_id, clean, keep_alive_s, user, password, will, session_expiry_s=0 if clean else NEVER_EXPIRES
     )
@@ -248,12 +250,12 @@ def _is_left_out(fields: _Fields, version: int) -> bool:
 def _subscribe(data: bytes, body: int, end: int) -> Subscribe:
     fields = _Fields(data, body, end)
     packet_id = checked_id(fields.number())
-    subscriptions: list[Subscription] = []
+    subscriptions: list[TopicSubscription] = []
     while fields.place < end or not subscriptions:
         topic_filter, qos = checked_filter(fields.text("a topic filter")), fields.byte()
         if qos > MOST_QOS:
-            raise Malformed(Reason.MALFORMED_PACKET, f"a subscription with 0x{qos:02x} as its QoS")
-        subscriptions.append(Subscription(topic_filter, qos))
+            raise MalformedPacket(Reason.MALFORMED_PACKET, f"a subscription with 0x{qos:02x} as its QoS")
+        subscriptions.append(TopicSubscription(topic_filter, qos))
     return Subscribe(packet_id, tuple(subscriptions))
 
 

@@ -25,7 +25,7 @@ from edgeagent.listener.framing import (
     SUBACK,
     TYPE,
     UNSUBACK,
-    Malformed,
+    MalformedPacket,
     first_of_answer,
     packet,
     short_answers,
@@ -88,7 +88,7 @@ class Codec5:
         elif first == PINGREQ and body == end:
             return _PING
         elif first & TYPE == CONNECT:
-            raise Malformed(Reason.PROTOCOL_ERROR, SECOND_CONNECT)
+            raise MalformedPacket(Reason.PROTOCOL_ERROR, SECOND_CONNECT)
         found = by_codec(data, position, body, end)
         if isinstance(found, mqtt5.PublishPacket):
             return published(found, self._topic_of_alias)
@@ -97,13 +97,15 @@ class Codec5:
     def _topic_of_alias(self, alias: int, topic: str) -> str:
         """What the alias stands for; from now on for `topic`, if there is one."""
         if alias > self._topic_alias_maximum:
-            raise Malformed(Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias}, {self._topic_alias_maximum} are taken")
+            raise MalformedPacket(
+                Reason.TOPIC_ALIAS_INVALID, f"topic alias {alias}, {self._topic_alias_maximum} are taken"
+            )
         if self._aliases is None:
             self._aliases = {}
         if topic:
             self._aliases[alias] = topic
         elif alias not in self._aliases:
-            raise Malformed(Reason.PROTOCOL_ERROR, f"topic alias {alias}, which stands for nothing")
+            raise MalformedPacket(Reason.PROTOCOL_ERROR, f"topic alias {alias}, which stands for nothing")
         return self._aliases[alias]
 
     def connack(self, reason: int, ack: ConnAck, text: str = "") -> bytes:

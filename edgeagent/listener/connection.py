@@ -7,7 +7,7 @@ It knows no socket, no clock, no disk and no other client. Whoever drives it
 * says which messages are safe (`acknowledge`): nothing is acknowledged to the client before that;
 * writes `data_to_send` after every call, once, and closes when `is_ended`.
 
-What a client did right before it did something wrong comes out before the `Ended`, which is the last that comes.
+What a client did right before it did something wrong comes out before `ConnectionEnded`, which comes last.
 """
 
 from __future__ import annotations
@@ -22,8 +22,18 @@ from edgeagent.listener.codec3 import Codec3
 from edgeagent.listener.dialogue import Dialogue
 from edgeagent.listener.flows import Inbound, Outbound
 from edgeagent.listener.forms import CONNACK_5_UNSUPPORTED, protocol_of
-from edgeagent.listener.framing import CONNECT, LARGEST_PACKET_BYTES, TYPE, Frames, Malformed
-from edgeagent.listener.packets import MQTT_5, MQTT_31, MQTT_311, ConnAck, Connect, Ended, Input, Packet, Publish
+from edgeagent.listener.framing import CONNECT, LARGEST_PACKET_BYTES, TYPE, Frames, MalformedPacket
+from edgeagent.listener.packets import (
+    MQTT_5,
+    MQTT_31,
+    MQTT_311,
+    ConnAck,
+    Connect,
+    ConnectionEnded,
+    Input,
+    Packet,
+    Publish,
+)
 from edgeagent.listener.reasons import Reason
 
 # A client is dead after so many keep-alive periods of silence (MQTT 5, 3.1.2.10).
@@ -45,7 +55,7 @@ class Limits(msgspec.Struct, frozen=True):
     connect_s: float = 5.0
 
 
-class Connection:
+class ClientConnection:
     """The machine of one connection. Times are seconds of a monotonic clock.
 
     Attributes:
@@ -117,7 +127,7 @@ class Connection:
             return []
         if self._dialogue is None:
             text = f"no CONNECT in {self._limits.connect_s:g} s"
-            return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=False))]
+            return [self._end(ConnectionEnded(Reason.UNSPECIFIED_ERROR, text, publishes_will=False))]
         return [self.disconnect(Reason.KEEP_ALIVE_TIMEOUT, f"nothing came for {now_s - self._heard_s:.0f} s")]
 
     def lost(self, text: str, *, is_by_client: bool = False) -> list[Input]:
@@ -125,7 +135,9 @@ class Connection:
         if self.is_ended:
             return []
         will = self._dialogue is not None
-        return [self._end(Ended(Reason.UNSPECIFIED_ERROR, text, publishes_will=will, is_by_client=is_by_client))]
+        return [
+            self._end(ConnectionEnded(Reason.UNSPECIFIED_ERROR, text, publishes_will=will, is_by_client=is_by_client))
+        ]
 
     def listen(self, *, deaf: bool, now_s: float) -> None:
         """From now on nothing is read (silence then tells nothing), or it is again."""
@@ -159,7 +171,7 @@ class Connection:
             connect.session_expiry_s,
         )
         if not dialogue.send(codec.connack(Reason.SUCCESS, ack)):
-            return [self._end(Ended(Reason.PACKET_TOO_LARGE, "it takes no packet as large as a CONNACK"))]
+            return [self._end(ConnectionEnded(Reason.PACKET_TOO_LARGE, "it takes no packet as large as a CONNACK"))]
         dialogue.begin(connect.receive_maximum, now_s)
         return self._feed(dialogue, b"", now_s)
 
@@ -205,12 +217,12 @@ class Connection:
         if self._dialogue is not None:
             self._dialogue.send(self._dialogue.codec.unsuback(packet_id, reasons))
 
-    def disconnect(self, reason: Reason, text: str = "") -> Ended:
+    def disconnect(self, reason: Reason, text: str = "") -> ConnectionEnded:
         """End it, and say why to a client that can be told."""
         dialogue = self._dialogue
         if dialogue is not None and not dialogue.send(dialogue.codec.disconnect(reason, text)):
             dialogue.send(dialogue.codec.disconnect(reason))
-        return self._end(Ended(reason, text, publishes_will=dialogue is not None))
+        return self._end(ConnectionEnded(reason, text, publishes_will=dialogue is not None))
 
     # Inside.
 
@@ -220,7 +232,7 @@ class Connection:
             if data and not self._frames.kept_bytes and data[0] != CONNECT:
                 raise _not_connect(data[0])
             self._frames.take(data, self._read_connect, packets, most=1)
-        except Malformed as exc:
+        except MalformedPacket as exc:
             self._out.append(exc.answer)
             return [self._refuse(exc.reason, exc.text)]
         if not packets:
@@ -244,11 +256,11 @@ class Connection:
             from edgeagent.listener.codec5 import Codec5  # noqa: PLC0415  compiled, and not for every machine
         except ImportError:
             text = "MQTT 5, for which this machine has no codec (mqtt5)"
-            raise Malformed(Reason.UNSUPPORTED_PROTOCOL_VERSION, text, CONNACK_5_UNSUPPORTED) from None
+            raise MalformedPacket(Reason.UNSUPPORTED_PROTOCOL_VERSION, text, CONNACK_5_UNSUPPORTED) from None
         limits = self._limits
         return Codec5(limits.max_packet_bytes, limits.receive_maximum, limits.topic_alias_maximum)
 
-    def _refuse(self, reason: Reason, text: str) -> Ended:
+    def _refuse(self, reason: Reason, text: str) -> ConnectionEnded:
         """Say no to a CONNECT, in as many words as the client takes."""
         if self._codec is not None:
             most_bytes = (self._connect and self._connect.max_packet_bytes) or LARGEST_PACKET_BYTES
@@ -257,15 +269,15 @@ class Connection:
                 if len(data) <= most_bytes:
                     self._out.append(data)
                     break
-        return self._end(Ended(reason, text, publishes_will=False))
+        return self._end(ConnectionEnded(reason, text, publishes_will=False))
 
     def _feed(self, dialogue: Dialogue, data: bytes, now_s: float) -> list[Input]:
         packets: list[Packet] = []
         inputs: list[Input] = []
-        fault: Malformed | None = None
+        fault: MalformedPacket | None = None
         try:
             self._frames.take(data, dialogue.codec.read, packets)
-        except Malformed as exc:
+        except MalformedPacket as exc:
             fault = exc
         if packets:
             self._heard_s = now_s
@@ -274,9 +286,9 @@ class Connection:
             self._progress(len(data), now_s)
         try:
             dialogue.take(packets, inputs, now_s)
-        except Malformed as exc:
+        except MalformedPacket as exc:
             fault = exc
-        if inputs and type(last := inputs[-1]) is Ended:
+        if inputs and type(last := inputs[-1]) is ConnectionEnded:
             self._end(last)
         else:
             dialogue.send_answers()
@@ -290,7 +302,7 @@ class Connection:
             self._progress_bytes = 0
             self._heard_s = now_s
 
-    def _end(self, ended: Ended) -> Ended:
+    def _end(self, ended: ConnectionEnded) -> ConnectionEnded:
         self.is_ended = True
         if self._dialogue is not None and (late := self._dialogue.inbound.unsafe()):
             self._inbound, self._late = self._dialogue.inbound, late
@@ -298,9 +310,9 @@ class Connection:
         return ended
 
 
-def _not_connect(first: int) -> Malformed:
+def _not_connect(first: int) -> MalformedPacket:
     if first == _TLS_HANDSHAKE:
-        return Malformed(Reason.MALFORMED_PACKET, "a TLS handshake, where TLS is not spoken")
+        return MalformedPacket(Reason.MALFORMED_PACKET, "a TLS handshake, where TLS is not spoken")
     if first & TYPE == CONNECT:
-        return Malformed(Reason.MALFORMED_PACKET, "flags in the first byte of CONNECT")
-    return Malformed(Reason.PROTOCOL_ERROR, f"a packet of type {first >> 4} before CONNECT")
+        return MalformedPacket(Reason.MALFORMED_PACKET, "flags in the first byte of CONNECT")
+    return MalformedPacket(Reason.PROTOCOL_ERROR, f"a packet of type {first >> 4} before CONNECT")

@@ -13,12 +13,12 @@ from edgeagent.listener.framing import (
     PINGRESP_PACKET,
     PUBCOMP,
     PUBREL,
-    Malformed,
+    MalformedPacket,
 )
 from edgeagent.listener.packets import (
     MQTT_5,
+    ConnectionEnded,
     Disconnect,
-    Ended,
     Input,
     Packet,
     PingReq,
@@ -104,10 +104,10 @@ class Dialogue:
         if len(inbound) > receive_maximum:
             if self.codec.version == MQTT_5:
                 text = f"more than {receive_maximum} messages before the first of them was acknowledged"
-                raise Malformed(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
+                raise MalformedPacket(Reason.RECEIVE_MAXIMUM_EXCEEDED, text)
             if message.qos == MOST_QOS and len(inbound) - inbound.unanswered > MOST_UNRELEASED:
                 text = f"more than {MOST_UNRELEASED} messages at QoS 2 without their PUBREL"
-                raise Malformed(Reason.QUOTA_EXCEEDED, text)
+                raise MalformedPacket(Reason.QUOTA_EXCEEDED, text)
         return is_new
 
     def _handle(self, packet: Packet, append: Callable[[Input], None], now_s: float) -> None:
@@ -132,14 +132,14 @@ class Dialogue:
                 self.outbound.completed(packet.packet_id)
                 self._send_again(now_s)
             case _:
-                raise Malformed(Reason.PROTOCOL_ERROR, f"an unexpected {type(packet).__name__}")
+                raise MalformedPacket(Reason.PROTOCOL_ERROR, f"an unexpected {type(packet).__name__}")
 
-    def _goodbye(self, packet: Disconnect) -> Ended:
+    def _goodbye(self, packet: Disconnect) -> ConnectionEnded:
         if packet.session_expiry_s and not self._session_expiry_s:
-            raise Malformed(Reason.PROTOCOL_ERROR, "a DISCONNECT that keeps a session which was to end with it")
+            raise MalformedPacket(Reason.PROTOCOL_ERROR, "a DISCONNECT that keeps a session which was to end with it")
         text = "the client disconnected" + (f" (0x{packet.reason:02x})" if packet.reason else "")
         is_normal = packet.reason == Reason.SUCCESS
-        return Ended(
+        return ConnectionEnded(
             packet.reason,
             text,
             publishes_will=not is_normal,

@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from edgeagent.listener.framing import MOST_QOS, PUBACK, PUBREC, Malformed
+from edgeagent.listener.framing import MOST_QOS, PUBACK, PUBREC, MalformedPacket
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.parcels import size_of
 from edgeagent.listener.queue import Room
@@ -142,7 +142,7 @@ class Inbound:
         if reason is None:
             return False
         if reason == _WAITING or packet_id in self._unanswered:
-            raise Malformed(Reason.PROTOCOL_ERROR, f"a PUBREL for packet id {packet_id}, before its PUBREC")
+            raise MalformedPacket(Reason.PROTOCOL_ERROR, f"a PUBREL for packet id {packet_id}, before its PUBREC")
         del self._received[packet_id]
         return True
 
@@ -233,7 +233,7 @@ class Outbound:
         """
         sent = self._sent.get(packet_id)
         if packet_id in self._released or (sent is not None and sent.qos == MOST_QOS):
-            raise Malformed(Reason.PROTOCOL_ERROR, f"a PUBACK for packet id {packet_id}, which is at QoS 2")
+            raise MalformedPacket(Reason.PROTOCOL_ERROR, f"a PUBACK for packet id {packet_id}, which is at QoS 2")
         self._forget(packet_id)
 
     def received(self, packet_id: int, reason: int) -> bool | None:
@@ -246,7 +246,7 @@ class Outbound:
         if sent is None:
             return packet_id in self._released
         if sent.qos != MOST_QOS:
-            raise Malformed(Reason.PROTOCOL_ERROR, f"a PUBREC for packet id {packet_id}, which is at QoS 1")
+            raise MalformedPacket(Reason.PROTOCOL_ERROR, f"a PUBREC for packet id {packet_id}, which is at QoS 1")
         self._forget(packet_id)
         if reason >= FAILURE:
             return None
@@ -274,5 +274,5 @@ class Outbound:
         self._released.pop(packet_id, None)
 
 
-def _in_use(packet_id: int) -> Malformed:
-    return Malformed(Reason.PROTOCOL_ERROR, f"a PUBLISH with packet id {packet_id}, which is in use")
+def _in_use(packet_id: int) -> MalformedPacket:
+    return MalformedPacket(Reason.PROTOCOL_ERROR, f"a PUBLISH with packet id {packet_id}, which is in use")

@@ -17,7 +17,7 @@ from edgeagent.listener.framing import (
     PUBREL,
     REQUEST_FLAGS,
     RETAIN,
-    Malformed,
+    MalformedPacket,
 )
 from edgeagent.listener.packets import MQTT_5, MQTT_31, MQTT_311, PubAck, PubComp, Publish, PubRec, PubRel
 from edgeagent.listener.reasons import Reason
@@ -59,14 +59,14 @@ def protocol_of(data: bytes, body: int, end: int) -> int:
     """
     name_end = body + 2 + (data[body] << 8 | data[body + 1]) if end - body > 2 else end  # noqa: PLR2004  the length
     if name_end >= end:
-        raise Malformed(Reason.MALFORMED_PACKET, "a CONNECT that ends early")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a CONNECT that ends early")
     levels = _LEVELS.get(data[body + 2 : name_end])
     if levels is None:
-        raise Malformed(Reason.UNSUPPORTED_PROTOCOL_VERSION, "a CONNECT of another protocol than MQTT")
+        raise MalformedPacket(Reason.UNSUPPORTED_PROTOCOL_VERSION, "a CONNECT of another protocol than MQTT")
     level = data[name_end]
     if level not in levels:
         answer = CONNACK_5_UNSUPPORTED if level > MQTT_5 else _CONNACK_311
-        raise Malformed(Reason.UNSUPPORTED_PROTOCOL_VERSION, f"a CONNECT of protocol level {level}", answer)
+        raise MalformedPacket(Reason.UNSUPPORTED_PROTOCOL_VERSION, f"a CONNECT of protocol level {level}", answer)
     return level
 
 
@@ -109,7 +109,7 @@ def plain_publish(data: bytes, position: int, body: int, end: int, *, v5: bool) 
     elif first & DUPLICATE:
         raise _publish_fault(first)
     if place + v5 > end:
-        raise Malformed(Reason.MALFORMED_PACKET, "a PUBLISH that ends early")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a PUBLISH that ends early")
     if v5:
         if data[place]:
             return None
@@ -119,13 +119,13 @@ def plain_publish(data: bytes, position: int, body: int, end: int, *, v5: bool) 
     return Publish(topic, data[place:end], qos, first & RETAIN != 0, first & DUPLICATE != 0, packet_id)
 
 
-def _publish_fault(first: int) -> Malformed:
+def _publish_fault(first: int) -> MalformedPacket:
     qos = first >> 1 & 3
     if qos > MOST_QOS:
-        return Malformed(Reason.MALFORMED_PACKET, "a PUBLISH at QoS 3")
+        return MalformedPacket(Reason.MALFORMED_PACKET, "a PUBLISH at QoS 3")
     if not qos:
-        return Malformed(Reason.MALFORMED_PACKET, "a PUBLISH at QoS 0 that is marked as sent before")
-    return Malformed(Reason.PROTOCOL_ERROR, "a PUBLISH with packet id 0")
+        return MalformedPacket(Reason.MALFORMED_PACKET, "a PUBLISH at QoS 0 that is marked as sent before")
+    return MalformedPacket(Reason.PROTOCOL_ERROR, "a PUBLISH with packet id 0")
 
 
 def text_of(raw: bytes, what: str) -> str:
@@ -137,7 +137,7 @@ def text_of(raw: bytes, what: str) -> str:
     try:
         text = raw.decode()
     except UnicodeDecodeError as exc:
-        raise Malformed(Reason.MALFORMED_PACKET, f"{what} that is not UTF-8") from exc
+        raise MalformedPacket(Reason.MALFORMED_PACKET, f"{what} that is not UTF-8") from exc
     return without_nul(text, what)
 
 
@@ -148,7 +148,7 @@ def without_nul(text: str, what: str) -> str:
         Malformed: one is.
     """
     if "\0" in text:
-        raise Malformed(Reason.MALFORMED_PACKET, f"{what} with a NUL in it")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, f"{what} with a NUL in it")
     return text
 
 
@@ -171,9 +171,9 @@ def checked_topic(topic: str, what: str = "a topic") -> str:
         Malformed: it is empty or has wildcards.
     """
     if not topic:
-        raise Malformed(Reason.PROTOCOL_ERROR, f"{what} without a character")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, f"{what} without a character")
     if "#" in topic or "+" in topic:
-        raise Malformed(Reason.TOPIC_NAME_INVALID, f"{what} with wildcards")
+        raise MalformedPacket(Reason.TOPIC_NAME_INVALID, f"{what} with wildcards")
     return without_nul(topic, what)
 
 
@@ -185,7 +185,7 @@ def checked_filter(topic_filter: str) -> str:
     """
     problem = filter_problem(without_nul(topic_filter, "a topic filter"))
     if problem is not None:
-        raise Malformed(Reason.TOPIC_FILTER_INVALID, f"a topic filter of the wrong form: it {problem}")
+        raise MalformedPacket(Reason.TOPIC_FILTER_INVALID, f"a topic filter of the wrong form: it {problem}")
     return topic_filter
 
 
@@ -196,5 +196,5 @@ def checked_id(packet_id: int) -> int:
         Malformed: it is 0.
     """
     if not packet_id:
-        raise Malformed(Reason.PROTOCOL_ERROR, "packet id 0")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "packet id 0")
     return packet_id

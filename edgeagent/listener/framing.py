@@ -44,7 +44,7 @@ _MAX_LENGTH = (1 << 7 * _MAX_LENGTH_BYTES) - 1
 Read = Callable[[bytes, int, int, int], Packet]
 
 
-class Malformed(EdgeAgentError):
+class MalformedPacket(EdgeAgentError):
     """What a client sent is against the protocol; its connection cannot go on.
 
     `reason`: the code that MQTT 5 names for it. `answer`: bytes to say so before there is a codec that could.
@@ -112,7 +112,7 @@ class Frames:
                         break
             end = body + size
             if end - position > max_packet_bytes:
-                raise Malformed(
+                raise MalformedPacket(
                     Reason.PACKET_TOO_LARGE,
                     f"a packet of {end - position} bytes, where {max_packet_bytes} are taken",
                 )
@@ -140,7 +140,7 @@ def long_length(data: bytes, place: int) -> tuple[int, int]:
         if byte < _MORE:
             return size, place + index + 1
     if len(data) - place >= _MAX_LENGTH_BYTES:
-        raise Malformed(Reason.MALFORMED_PACKET, "a remaining length of more than four bytes")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a remaining length of more than four bytes")
     return 0, 0
 
 

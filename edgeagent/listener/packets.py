@@ -19,7 +19,7 @@ UserProperties = tuple[tuple[str, str], ...]
 
 NEVER_EXPIRES: Final = 0xFFFFFFFF  # a session expiry interval that means: keep it
 
-# `Subscription.retain_handling`: when the retained messages are sent.
+# `TopicSubscription.retain_handling`: when the retained messages are sent.
 RETAINED_ALWAYS: Final = 0
 RETAINED_IF_NEW: Final = 1
 RETAINED_NEVER: Final = 2
@@ -48,7 +48,7 @@ class Publish(msgspec.Struct, frozen=True, gc=False):
     subscription_ids: tuple[int, ...] = ()
 
 
-class Will(msgspec.Struct, frozen=True, gc=False):
+class ClientWill(msgspec.Struct, frozen=True, gc=False):
     """What to publish when the connection ends without a DISCONNECT, `delay_s` after that."""
 
     message: Publish
@@ -70,7 +70,7 @@ class Connect(msgspec.Struct, frozen=True, gc=False):
     keep_alive_s: int = 0
     user: str | None = None
     password: bytes | None = None
-    will: Will | None = None
+    will: ClientWill | None = None
     session_expiry_s: int = 0
     receive_maximum: int = 65535
     max_packet_bytes: int | None = None
@@ -97,7 +97,7 @@ class ConnAck(msgspec.Struct, frozen=True, gc=False):
     keep_alive_s: int | None = None
 
 
-class Subscription(msgspec.Struct, frozen=True, gc=False):
+class TopicSubscription(msgspec.Struct, frozen=True, gc=False):
     """One topic filter of a SUBSCRIBE, with the highest QoS that is asked for."""
 
     topic_filter: str
@@ -111,7 +111,7 @@ class Subscribe(msgspec.Struct, frozen=True, gc=False):
     """SUBSCRIBE. `subscription_id`: None without one."""
 
     packet_id: int
-    subscriptions: tuple[Subscription, ...]
+    subscriptions: tuple[TopicSubscription, ...]
     subscription_id: int | None = None
 
 
@@ -167,7 +167,7 @@ class Auth(msgspec.Struct, frozen=True, gc=False):
     reason: int = 0
 
 
-class Ended(msgspec.Struct, frozen=True, gc=False):
+class ConnectionEnded(msgspec.Struct, frozen=True, gc=False):
     """A connection is over, and why.
 
     `publishes_will`: whether its will counts, which only a DISCONNECT without a reason takes back. `is_by_client`: it
@@ -184,4 +184,4 @@ class Ended(msgspec.Struct, frozen=True, gc=False):
 Packet = Connect | Publish | PubAck | PubRec | PubRel | PubComp | Subscribe | Unsubscribe | PingReq | Disconnect | Auth
 
 # What a connection has for the broker.
-Input = Connect | Publish | Subscribe | Unsubscribe | Ended
+Input = Connect | Publish | Subscribe | Unsubscribe | ConnectionEnded

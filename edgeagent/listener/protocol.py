@@ -16,13 +16,13 @@ from typing import Protocol
 
 import msgspec
 
-from edgeagent.listener.connection import Connection, Limits
+from edgeagent.listener.connection import ClientConnection, Limits
 from edgeagent.listener.flows import Inbound, Outbound
-from edgeagent.listener.packets import ConnAck, Ended, Input, Publish
+from edgeagent.listener.packets import ConnAck, ConnectionEnded, Input, Publish
 from edgeagent.listener.reasons import Reason
 
 
-class Patience(msgspec.Struct, frozen=True):
+class DeviceTimeouts(msgspec.Struct, frozen=True):
     """How much a device may leave unread, and how long.
 
     `unread_bytes`: then nothing more is read from it, and no message sent. `unread_s`: after that it is given up.
@@ -38,9 +38,9 @@ class Owner(Protocol):
     """What a device's connection belongs to."""
 
     def take(self, device: Device, inputs: list[Input]) -> None:
-        """This came, in this order. `Connect` comes first and alone, `Ended` last and once, for every connection.
+        """Take what came, in this order. `Connect` comes first and alone; `ConnectionEnded` comes last, and always.
 
-        After `Ended.is_by_client` the owner calls `device.close`.
+        After `ConnectionEnded.is_by_client` the owner calls `device.close`.
         """
 
 
@@ -58,11 +58,11 @@ class Device(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, owner: Owner, limits: Limits, patience: Patience) -> None:
+    def __init__(self, owner: Owner, limits: Limits, patience: DeviceTimeouts) -> None:
         self._owner = owner
         self._patience = patience
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(limits, self._loop.time())
+        self._connection = ClientConnection(limits, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._scheduled = False  # what is to be written is written later in this turn of the loop
         self._slow_since_s: float | None = None  # it does not read what was written
@@ -113,7 +113,7 @@ class Device(asyncio.Protocol):
         return 0 if self._slow_since_s is not None else self._connection.room
 
     def accept(self, ack: ConnAck, inbound: Inbound, outbound: Outbound) -> None:
-        """Let it in (`Connection.accept`)."""
+        """Let it in (`ClientConnection.accept`)."""
         self._hand_over(self._connection.accept(ack, inbound, outbound, self._loop.time()))
 
     def refuse(self, reason: Reason, text: str = "") -> None:
@@ -123,7 +123,7 @@ class Device(asyncio.Protocol):
     def publish(
         self, message: Publish, qos: int, *, retain: bool = False, subscription_ids: tuple[int, ...] = ()
     ) -> bool:
-        """Send a message (`Connection.publish`). False too: it does not read."""
+        """Send a message (`ClientConnection.publish`). False too: it does not read."""
         if self._slow_since_s is not None:
             return False
         sent = self._connection.publish(
@@ -133,12 +133,12 @@ class Device(asyncio.Protocol):
         return sent
 
     def acknowledge(self, packet_ids: Iterable[int], reason: int = Reason.SUCCESS) -> None:
-        """These messages of it are safe (`Connection.acknowledge`)."""
+        """These messages of it are safe (`ClientConnection.acknowledge`)."""
         self._connection.acknowledge(packet_ids, reason)
         self._write_soon()
 
     def send_answers(self) -> None:
-        """As `Connection.send_answers`."""
+        """As `ClientConnection.send_answers`."""
         self._connection.send_answers()
         self._write_soon()
 
@@ -175,7 +175,7 @@ class Device(asyncio.Protocol):
         if inputs:
             self._owner.take(self, inputs)
         self._settle()
-        if inputs and isinstance(last := inputs[-1], Ended) and not last.is_by_client:
+        if inputs and isinstance(last := inputs[-1], ConnectionEnded) and not last.is_by_client:
             self.close()
 
     def _write_soon(self) -> None:

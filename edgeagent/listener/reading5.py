@@ -14,10 +14,11 @@ from typing import Any
 import mqtt5
 
 from edgeagent.listener.forms import checked_filter, checked_id, checked_topic, connect_fault, without_nul
-from edgeagent.listener.framing import Malformed, long_length
+from edgeagent.listener.framing import MalformedPacket, long_length
 from edgeagent.listener.packets import (
     MQTT_5,
     Auth,
+    ClientWill,
     Connect,
     Disconnect,
     Packet,
@@ -28,10 +29,9 @@ from edgeagent.listener.packets import (
     PubRec,
     PubRel,
     Subscribe,
-    Subscription,
+    TopicSubscription,
     Unsubscribe,
     UserProperties,
-    Will,
 )
 from edgeagent.listener.reasons import Reason
 from edgeagent.wire.utf8 import check_texts
@@ -67,23 +67,23 @@ def by_codec(data: bytes, position: int, body: int, end: int) -> mqtt5.Packet:
         Malformed: it cannot.
     """
     if body - position > 2 and not data[body - 1]:  # noqa: PLR2004  a first byte and a length of one
-        raise Malformed(Reason.MALFORMED_PACKET, "a remaining length with more bytes than it needs")
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a remaining length with more bytes than it needs")
     packet = data[position:end]
     try:
         if not packet.isascii():
             check_texts(packet, body - position)
         found, _ = mqtt5.read(memoryview(packet))
     except IndexError:
-        raise Malformed(Reason.MALFORMED_PACKET, "a packet that ends early") from None
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a packet that ends early") from None
     except ValueError as exc:
         text = str(exc)
         reason = next((reason for start, reason in _REASONS.items() if text.startswith(start)), Reason.MALFORMED_PACKET)
-        raise Malformed(reason, f"a malformed packet ({text})") from None
+        raise MalformedPacket(reason, f"a malformed packet ({text})") from None
     except BaseException as exc:
         # The codec panics over what it did not expect: no Exception, and of a class that cannot be imported.
         if type(exc).__module__ != "pyo3_runtime":
             raise
-        raise Malformed(Reason.MALFORMED_PACKET, "a packet that the codec cannot read") from None
+        raise MalformedPacket(Reason.MALFORMED_PACKET, "a packet that the codec cannot read") from None
     return found
 
 
@@ -95,7 +95,7 @@ def converted(found: mqtt5.Packet, data: bytes, body: int, end: int) -> Packet:
     """
     convert = _CONVERT.get(type(found))
     if convert is None:
-        raise Malformed(Reason.PROTOCOL_ERROR, f"a {type(found).__name__}, which no client sends")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, f"a {type(found).__name__}, which no client sends")
     if isinstance(found, mqtt5.SubscribePacket):
         _check_options(data, body, end)
     return convert(found)
@@ -108,7 +108,7 @@ def published(found: mqtt5.PublishPacket, topic_of_alias: Callable[[int, str], s
         Malformed: it breaks a rule.
     """
     if found.subscription_ids:
-        raise Malformed(Reason.PROTOCOL_ERROR, "a PUBLISH with a subscription identifier")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "a PUBLISH with a subscription identifier")
     alias = found.topic_alias
     topic = checked_topic(found.topic) if found.topic else ""
     if alias is not None:
@@ -136,11 +136,11 @@ def connect_from(data: bytes, position: int, body: int, end: int) -> Connect:
         Malformed: it breaks a rule.
     """
     if fault := connect_fault(data[body + _FLAGS_AT], MQTT_5) if body + _FLAGS_AT < end else "":
-        raise Malformed(Reason.MALFORMED_PACKET, fault)
+        raise MalformedPacket(Reason.MALFORMED_PACKET, fault)
     found = by_codec(data, position, body, end)
     assert isinstance(found, mqtt5.ConnectPacket)  # noqa: S101  by its first byte
     if found.authentication_data is not None and found.authentication_method is None:
-        raise Malformed(Reason.PROTOCOL_ERROR, "authentication data without a method")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "authentication data without a method")
     will = None
     if found.will is not None:
         topic = checked_topic(found.will.topic, "the topic of a will")
@@ -156,7 +156,7 @@ def connect_from(data: bytes, position: int, body: int, end: int) -> Connect:
             user_properties=_user_properties(found.will.user_properties),
             is_text=_is_text(found.will.payload_format_indicator),
         )
-        will = Will(message, found.will.will_delay_interval)
+        will = ClientWill(message, found.will.will_delay_interval)
     return Connect(
         MQTT_5,
         without_nul(found.client_id, "a client id"),
@@ -177,9 +177,9 @@ def connect_from(data: bytes, position: int, body: int, end: int) -> Connect:
 
 def _subscribe(found: mqtt5.SubscribePacket) -> Subscribe:
     if not found.topic_filters:
-        raise Malformed(Reason.PROTOCOL_ERROR, "a SUBSCRIBE without a topic filter")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "a SUBSCRIBE without a topic filter")
     subscriptions = [
-        Subscription(
+        TopicSubscription(
             checked_filter(each.pattern),
             int(each.max_qos),
             each.no_local,
@@ -189,7 +189,7 @@ def _subscribe(found: mqtt5.SubscribePacket) -> Subscribe:
         for each in found.topic_filters
     ]
     if any(each.no_local and each.topic_filter.startswith(_SHARE) for each in subscriptions):
-        raise Malformed(Reason.PROTOCOL_ERROR, "a shared subscription without local messages")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "a shared subscription without local messages")
     _user_properties(found.user_properties)
     return Subscribe(checked_id(found.packet_id), tuple(subscriptions), found.subscription_id)
 
@@ -201,13 +201,13 @@ def _check_options(data: bytes, body: int, end: int) -> None:
     while place < end:
         place += 2 + (data[place] << 8 | data[place + 1])
         if data[place] > _MOST_OPTIONS:
-            raise Malformed(Reason.MALFORMED_PACKET, f"a subscription with 0x{data[place]:02x} as its options")
+            raise MalformedPacket(Reason.MALFORMED_PACKET, f"a subscription with 0x{data[place]:02x} as its options")
         place += 1
 
 
 def _unsubscribe(found: mqtt5.UnsubscribePacket) -> Unsubscribe:
     if not found.patterns:
-        raise Malformed(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE without a topic filter")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "an UNSUBSCRIBE without a topic filter")
     _user_properties(found.user_properties)
     return Unsubscribe(checked_id(found.packet_id), tuple([checked_filter(pattern) for pattern in found.patterns]))
 
@@ -222,7 +222,7 @@ def _disconnect(found: mqtt5.DisconnectPacket) -> Disconnect:
     _text(found.reason_str, "a reason")
     _user_properties(found.user_properties)
     if found.server_reference is not None:
-        raise Malformed(Reason.PROTOCOL_ERROR, "a DISCONNECT of a client that names another server")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, "a DISCONNECT of a client that names another server")
     return Disconnect(int(found.reason_code), found.session_expiry_interval)
 
 
@@ -243,7 +243,7 @@ def _user_properties(properties: list[tuple[str, str]]) -> UserProperties:
 
 def _is_text(indicator: int) -> bool:
     if indicator > 1:
-        raise Malformed(Reason.PROTOCOL_ERROR, f"payload format {indicator}")
+        raise MalformedPacket(Reason.PROTOCOL_ERROR, f"payload format {indicator}")
     return indicator == 1
 
 

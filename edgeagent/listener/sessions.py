@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from edgeagent.listener.flows import Inbound, Outbound
-from edgeagent.listener.packets import NEVER_EXPIRES, Connect, Publish, Will
+from edgeagent.listener.packets import NEVER_EXPIRES, ClientWill, Connect, Publish
 from edgeagent.listener.queue import MAX_QUEUE_BYTES, Queue, Room
 
 
@@ -50,7 +50,7 @@ class Session:
         self.inbound = Inbound()
         self.outbound = outbound
         self.queue = queue
-        self.will: Will | None = None
+        self.will: ClientWill | None = None
         self.will_at: float | None = None
         self.gone_at: float | None = None
 

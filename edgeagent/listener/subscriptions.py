@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from edgeagent.listener.packets import Subscription
+from edgeagent.listener.packets import TopicSubscription
 
 # The cost of all filters of a client, and of all clients: some 15 MB of memory at the worst.
 MAX_COST_OF_ONE: Final = 5_000
@@ -87,7 +87,7 @@ class Subscriptions:
             and self._cost + cost <= self._max_cost
         )
 
-    def add(self, client_id: str, subscription: Subscription, identifier: int = 0) -> bool:
+    def add(self, client_id: str, subscription: TopicSubscription, identifier: int = 0) -> bool:
         """Subscribe, in place of the same filter's subscription before. Returns whether it is a new one."""
         topic_filter = subscription.topic_filter
         grant = Grant(subscription.qos, subscription.no_local, subscription.retain_as_published, identifier)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.listener.changes import Changes, StoredSession
-from edgeagent.listener.packets import NEVER_EXPIRES, Publish, Subscription
+from edgeagent.listener.packets import NEVER_EXPIRES, Publish, TopicSubscription
 from edgeagent.listener.parcels import Kept
 from edgeagent.listener.store import ListenerStore
 from edgeagent.outbox.disk import DiskThread
@@ -37,7 +37,7 @@ async def write_for_ever(path: Path) -> None:
     for number in itertools.count():
         for payload in (b"old", b"new"):
             changes.message(Kept(Publish(f"t/{number}", payload, 1, retain=True), None), is_new=payload == b"old")
-        subscription = Subscription(f"t/{number}", 1)
+        subscription = TopicSubscription(f"t/{number}", 1)
         changes.session(StoredSession(f"s{number}", None, 4, NEVER_EXPIRES, ((subscription, 0),)), is_new=True)
         kept = asyncio.Event()
         store.when_kept(kept.set)

@@ -9,7 +9,7 @@ from edgeagent.config.tables import Mqtt, MqttAllow
 from edgeagent.listener.access import Permissions, Rights
 from edgeagent.listener.broker import Admitted, DeviceBroker, DeviceDelivery, Published
 from edgeagent.listener.changes import Changes
-from edgeagent.listener.packets import Connect, Publish, Subscribe, Subscription
+from edgeagent.listener.packets import Connect, Publish, Subscribe, TopicSubscription
 from edgeagent.listener.queue import Room
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.retained import Retained
@@ -68,7 +68,7 @@ class Devices:
 
     def subscribe(self, session: Session, *filters: str, qos: int = 2, **more: Any) -> tuple[int, ...]:
         """Subscribe; the codes."""
-        subscriptions = tuple(Subscription(each, qos, **more) for each in filters)
+        subscriptions = tuple(TopicSubscription(each, qos, **more) for each in filters)
         return self.broker.subscribe(session, Subscribe(1, subscriptions), EVERYTHING).codes
 
     def publish(self, topic: str, payload: bytes = b"x", by: Session | None = None, **more: Any) -> Published:

@@ -6,9 +6,9 @@ from typing import Any
 
 import mqtt5
 
-from edgeagent.listener.connection import Connection, Limits
+from edgeagent.listener.connection import ClientConnection, Limits
 from edgeagent.listener.flows import Inbound, Outbound
-from edgeagent.listener.packets import ConnAck, Connect, Ended, Input, Publish
+from edgeagent.listener.packets import ConnAck, Connect, ConnectionEnded, Input, Publish
 from tests.fakes.mqtt_bytes import MQTT_5, connect
 
 
@@ -34,7 +34,7 @@ class Peer:
     ) -> None:
         self.version = version
         self.now_s = 0.0
-        self.connection = Connection(limits or Limits(), self.now_s)
+        self.connection = ClientConnection(limits or Limits(), self.now_s)
         self.inputs: list[Input] = []
         self.inbound = Inbound() if inbound is None else inbound
         self.outbound = Outbound() if outbound is None else outbound
@@ -80,9 +80,9 @@ class Peer:
         return [each for each in self.inputs if isinstance(each, Publish)]
 
     @property
-    def ended(self) -> Ended | None:
+    def ended(self) -> ConnectionEnded | None:
         """How its connection ended, None: it did not."""
-        return next((each for each in self.inputs if isinstance(each, Ended)), None)
+        return next((each for each in self.inputs if isinstance(each, ConnectionEnded)), None)
 
 
 def session_expiry(seconds: int) -> bytes:

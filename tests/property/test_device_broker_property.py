@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edgeagent.listener.packets import Subscribe, Subscription, Unsubscribe
+from edgeagent.listener.packets import Subscribe, TopicSubscription, Unsubscribe
 from edgeagent.wire.topics import matches
 from tests.fakes.device_broker import EVERYTHING, Devices, told, waiting
 
@@ -81,7 +81,7 @@ class Gateway(RuleBasedStateMachine):
         if client is None or not client.is_connected:
             return
         session = self.devices.sessions.of(name)
-        answer = self.devices.broker.subscribe(session, Subscribe(1, (Subscription(each, qos),)), EVERYTHING)
+        answer = self.devices.broker.subscribe(session, Subscribe(1, (TopicSubscription(each, qos),)), EVERYTHING)
         client.filters[each] = qos
         assert answer.codes == (qos,)
         found = {parcel.publish.topic: parcel.publish.payload for parcel in answer.replay.take(1000, self.devices.now)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.listener.packets import Subscription
+from edgeagent.listener.packets import TopicSubscription
 from edgeagent.listener.subscriptions import Subscriptions
 from edgeagent.wire.topics import matches
 
@@ -33,7 +33,7 @@ def test_who_gets_what_is_what_comparing_each_filter_says(
     naive: dict[tuple[str, str], tuple[int, bool, int]] = {}
     for client, each, qos, no_local, identifier, stays in changes:
         if stays:
-            is_new = trie.add(client, Subscription(each, qos, no_local), identifier)
+            is_new = trie.add(client, TopicSubscription(each, qos, no_local), identifier)
             assert is_new == ((client, each) not in naive)
             naive[client, each] = (qos, no_local, identifier)
         else:

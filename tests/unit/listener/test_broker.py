@@ -5,18 +5,26 @@ import pytest
 from edgeagent.config.tables import Mqtt, MqttAllow
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.broker import broker_of
-from edgeagent.listener.packets import NEVER_EXPIRES, Connect, Publish, Subscribe, Subscription, Unsubscribe, Will
+from edgeagent.listener.packets import (
+    NEVER_EXPIRES,
+    ClientWill,
+    Connect,
+    Publish,
+    Subscribe,
+    TopicSubscription,
+    Unsubscribe,
+)
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.retained import RetainOutcome
 from edgeagent.listener.subscriptions import Subscriptions
 from tests.fakes.device_broker import EVERYTHING, Devices, told, waiting
 
 NOTHING = Permissions(Mqtt(), "edgeagent/status/{source}").of("plug", "plug")
-WILL = Will(Publish("tele/plug/LWT", b"Offline", 1, retain=True))
+WILL = ClientWill(Publish("tele/plug/LWT", b"Offline", 1, retain=True))
 
 
-def will(delay_s: int) -> Will:
-    return Will(WILL.message, delay_s)
+def will(delay_s: int) -> ClientWill:
+    return ClientWill(WILL.message, delay_s)
 
 
 def test_who_subscribes_gets_it_at_the_lower_qos_of_both() -> None:
@@ -227,7 +235,7 @@ def test_a_broker_has_the_bounds_of_its_configuration() -> None:
             Connect(4, f"c{number}", False, session_expiry_s=NEVER_EXPIRES), None, EVERYTHING, connection, "id", 0.0
         )
         assert not isinstance(accepted, Reason)
-        broker.subscribe(accepted.session, Subscribe(1, (Subscription("t", 1),)), EVERYTHING)
+        broker.subscribe(accepted.session, Subscribe(1, (TopicSubscription("t", 1),)), EVERYTHING)
         broker.gone(accepted.session, connection, 0.0, is_normal=True)
     assert broker.sessions.waiting == 6
     outcomes = [broker.publish(Publish(topic, b"x", 1, retain=True), None, 0.0).outcome for topic in ("t", "u")]
@@ -244,7 +252,7 @@ def test_each_filter_of_a_subscribe_is_answered_for_itself() -> None:
     ).of(None, "c")
     session = devices.connect("c").session
     wanted = tuple(
-        Subscription(each, 1)
+        TopicSubscription(each, 1)
         for each in ("cmnd/x", "cmnd/#/x", "#", "$share/g/cmnd/x", "cmnd/y", "cmnd/x", "cmnd/1/2/3")
     )
     assert devices.broker.subscribe(session, Subscribe(1, wanted), rights).codes == (
@@ -267,7 +275,7 @@ def test_retained_messages_come_with_the_subscription_as_it_asks(handling: int, 
     devices = Devices()
     devices.publish("t", b"kept", retain=True)
     session = devices.connect("c").session
-    subscribe = Subscribe(1, (Subscription("t", 2, retain_handling=handling),), 9)
+    subscribe = Subscribe(1, (TopicSubscription("t", 2, retain_handling=handling),), 9)
     for expected in (first, again):
         replay = devices.broker.subscribe(session, subscribe, EVERYTHING).replay
         found = replay.take(100, devices.now)

@@ -15,10 +15,10 @@ from edgeagent.listener.packets import (
     MQTT_311,
     ConnAck,
     Connect,
-    Ended,
+    ConnectionEnded,
     Publish,
     Subscribe,
-    Subscription,
+    TopicSubscription,
     Unsubscribe,
 )
 from edgeagent.listener.reasons import Reason
@@ -91,7 +91,7 @@ def test_a_client_that_went_before_it_was_let_in_stays_away() -> None:
     peer = Peer(up=False)
     peer.feed(connect(5))
     (ended,) = peer.connection.lost("it has gone")
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, ConnectionEnded)
     assert not ended.publishes_will
     peer.accept()
     peer.connection.refuse(Reason.SERVER_BUSY)
@@ -144,7 +144,7 @@ def test_a_client_that_is_silent_for_one_and_a_half_keep_alive_periods_is_dead(v
     assert peer.connection.next_deadline == 29
     assert peer.wait(14.9) == []
     (ended,) = peer.wait(0.1)
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, ConnectionEnded)
     assert ended.publishes_will
     assert ended.text == "nothing came for 15 s"
     if version == MQTT_5:
@@ -200,7 +200,7 @@ def test_subscriptions_are_handed_on_and_answered(version: int) -> None:
     peer = Peer(version)
     peer.sent()
     assert peer.feed(subscribe(version, 7, ("a/#", 1), ("b", 2)), unsubscribe(version, 8, "a/#", "c")) == [
-        Subscribe(7, (Subscription("a/#", 1), Subscription("b", 2))),
+        Subscribe(7, (TopicSubscription("a/#", 1), TopicSubscription("b", 2))),
         Unsubscribe(8, ("a/#", "c")),
     ]
     assert peer.sent() == b""
@@ -250,7 +250,7 @@ def test_a_goodbye_takes_the_will_back(version: int) -> None:
     peer = Peer(version)
     peer.sent()
     (ended,) = peer.feed(DISCONNECT + publish(version))
-    assert ended == Ended(0, "the client disconnected", publishes_will=False, is_by_client=True)
+    assert ended == ConnectionEnded(0, "the client disconnected", publishes_will=False, is_by_client=True)
     assert peer.sent() == b""
     assert peer.connection.lost("closed") == []
 
@@ -258,20 +258,20 @@ def test_a_goodbye_takes_the_will_back(version: int) -> None:
 @pytest.mark.parametrize("reason", [Reason.DISCONNECT_WITH_WILL, Reason.UNSPECIFIED_ERROR])
 def test_a_goodbye_with_a_reason_does_not(reason: Reason) -> None:
     (ended,) = Peer().feed(packet(0xE0, bytes((reason,))))
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, ConnectionEnded)
     assert (ended.reason, ended.publishes_will) == (reason, True)
 
 
 def test_a_goodbye_can_say_how_long_the_session_lives() -> None:
     (ended,) = Peer(props=session_expiry(10)).feed(packet(0xE0, b"\0\x05" + session_expiry(0)))
-    assert isinstance(ended, Ended)
+    assert isinstance(ended, ConnectionEnded)
     assert ended.session_expiry_s == 0
 
 
 @pytest.mark.parametrize("version", ALL)
 def test_a_connection_that_breaks_leaves_its_will(version: int) -> None:
     (ended,) = Peer(version).connection.lost("reset by peer")
-    assert ended == Ended(Reason.UNSPECIFIED_ERROR, "reset by peer")
+    assert ended == ConnectionEnded(Reason.UNSPECIFIED_ERROR, "reset by peer")
 
 
 @pytest.mark.parametrize("version", ALL)

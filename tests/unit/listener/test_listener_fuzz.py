@@ -1,4 +1,4 @@
-"""Whatever bytes a client sends: the codecs raise nothing but `Malformed`, and a connection goes on or ends."""
+"""Whatever bytes a client sends: the codecs raise nothing but `MalformedPacket`, and a connection goes on or ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeagent.listener.connection import Limits
-from edgeagent.listener.framing import Frames, Malformed
-from edgeagent.listener.packets import Connect, Ended, Packet
+from edgeagent.listener.framing import Frames, MalformedPacket
+from edgeagent.listener.packets import Connect, ConnectionEnded, Packet
 from tests.fakes.listener_peer import Peer
 from tests.fakes.mqtt_bytes import MQTT_5, MQTT_31, MQTT_311, connect
 from tests.unit.listener.test_listener_vectors import OF_CLIENTS, reader_of
@@ -50,7 +50,7 @@ def read(version: int, data: bytes, cut_bytes: int) -> tuple[list[Packet], str]:
     try:
         for piece in in_pieces(data, cut_bytes):
             frames.take(piece, read_one, packets)
-    except Malformed as fault:
+    except MalformedPacket as fault:
         return packets, str(fault)
     return packets, ""
 
@@ -70,7 +70,7 @@ def check_connection(stream: Stream, cut_bytes: int, *, greets: bool, receive_ma
             if isinstance(said, Connect):
                 peer.accept()
         peer.connection.acknowledge([message.packet_id for message in peer.messages if message.qos])
-    ends = [each for each in peer.inputs if isinstance(each, Ended)]
+    ends = [each for each in peer.inputs if isinstance(each, ConnectionEnded)]
     assert len(ends) == peer.connection.is_ended
     assert not ends or peer.inputs[-1] is ends[0]
     if greets and version == MQTT_5:

@@ -10,8 +10,8 @@ import pytest
 
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.flows import Inbound, Outbound
-from edgeagent.listener.packets import ConnAck, Connect, Ended, Input, Publish, Subscribe
-from edgeagent.listener.protocol import Device, Patience
+from edgeagent.listener.packets import ConnAck, Connect, ConnectionEnded, Input, Publish, Subscribe
+from edgeagent.listener.protocol import Device, DeviceTimeouts
 from edgeagent.listener.reasons import Reason
 from tests.fakes.mqtt_bytes import DISCONNECT, PINGREQ, answer, connect, publish, subscribe
 from tests.waiting import DEADLINE_S, until
@@ -48,18 +48,20 @@ class Notes:
         return [each for each in self.inputs if isinstance(each, Publish)]
 
     @property
-    def ends(self) -> list[Ended]:
+    def ends(self) -> list[ConnectionEnded]:
         """How connections ended."""
-        return [each for each in self.inputs if isinstance(each, Ended)]
+        return [each for each in self.inputs if isinstance(each, ConnectionEnded)]
 
 
 @asynccontextmanager
 async def listening(
-    owner: Notes, limits: Limits | None = None, patience: Patience | None = None
+    owner: Notes, limits: Limits | None = None, patience: DeviceTimeouts | None = None
 ) -> AsyncIterator[Callable[[], Awaitable[Streams]]]:
     """A server on loopback; what is given connects to it."""
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Device(owner, limits or Limits(), patience or Patience()), "127.0.0.1", 0)
+    server = await loop.create_server(
+        lambda: Device(owner, limits or Limits(), patience or DeviceTimeouts()), "127.0.0.1", 0
+    )
     port = server.sockets[0].getsockname()[1]
     writers: list[asyncio.StreamWriter] = []
 
@@ -193,7 +195,7 @@ async def test_a_device_that_falls_silent_is_closed_in_time() -> None:
 
 async def test_a_device_that_does_not_read_is_sent_no_more_and_given_up() -> None:
     owner = Notes()
-    async with listening(owner, patience=Patience(unread_bytes=1000, unread_s=0.3, linger_s=0.1)) as dial:
+    async with listening(owner, patience=DeviceTimeouts(unread_bytes=1000, unread_s=0.3, linger_s=0.1)) as dial:
         _, writer = await dial()
         writer.write(connect(4))
         await until(lambda: owner.devices)

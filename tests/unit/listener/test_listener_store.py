@@ -14,7 +14,7 @@ import pytest
 from edgeagent.errors import StorageFailed
 from edgeagent.listener import store as store_module
 from edgeagent.listener.changes import Changes, StoredSession, WaitingParcels
-from edgeagent.listener.packets import NEVER_EXPIRES, Publish, Subscription
+from edgeagent.listener.packets import NEVER_EXPIRES, Publish, TopicSubscription
 from edgeagent.listener.parcels import Kept, Parcel
 from edgeagent.listener.store import ListenerStore, Stored
 from edgeagent.outbox.disk import DiskThread
@@ -33,7 +33,7 @@ FULL = Publish(
     user_properties=(("k", "v"), ("k", "w")),
     is_text=True,
 )
-SESSION = StoredSession("s", "alice", 4, NEVER_EXPIRES, ((Subscription("t/#", 1, no_local=True), 7),))
+SESSION = StoredSession("s", "alice", 4, NEVER_EXPIRES, ((TopicSubscription("t/#", 1, no_local=True), 7),))
 
 
 @pytest.fixture(autouse=True)

@@ -4,14 +4,14 @@ from time import perf_counter
 
 import pytest
 
-from edgeagent.listener.packets import Subscription
+from edgeagent.listener.packets import TopicSubscription
 from edgeagent.listener.subscriptions import Grant, Receiver, Subscriptions
 
 
 def subscribed(*filters: str, client_id: str = "c") -> Subscriptions:
     subscriptions = Subscriptions()
     for each in filters:
-        subscriptions.add(client_id, Subscription(each))
+        subscriptions.add(client_id, TopicSubscription(each))
     return subscriptions
 
 
@@ -44,10 +44,10 @@ def test_filters_match_as_the_specification_has_it(topic_filter: str, fitting: l
 
 def test_a_client_gets_a_message_once_at_the_highest_qos_with_the_numbers_of_all_its_subscriptions() -> None:
     subscriptions = Subscriptions()
-    subscriptions.add("c", Subscription("a/#", 0), 7)
-    subscriptions.add("c", Subscription("a/+", 2, retain_as_published=True), 3)
-    subscriptions.add("c", Subscription("a/b", 1))
-    subscriptions.add("d", Subscription("+/b", 1), 7)
+    subscriptions.add("c", TopicSubscription("a/#", 0), 7)
+    subscriptions.add("c", TopicSubscription("a/+", 2, retain_as_published=True), 3)
+    subscriptions.add("c", TopicSubscription("a/b", 1))
+    subscriptions.add("d", TopicSubscription("+/b", 1), 7)
     assert sorted(subscriptions.receivers("a/b")) == [
         Receiver("c", 2, True, (3, 7)),
         Receiver("d", 1, False, (7,)),
@@ -56,7 +56,7 @@ def test_a_client_gets_a_message_once_at_the_highest_qos_with_the_numbers_of_all
 
 def test_subscribing_again_takes_the_place_of_the_subscription() -> None:
     subscriptions = subscribed("a/b")
-    assert not subscriptions.add("c", Subscription("a/b", 2), 5)
+    assert not subscriptions.add("c", TopicSubscription("a/b", 2), 5)
     assert subscriptions.receivers("a/b") == [Receiver("c", 2, False, (5,))]
     assert subscriptions.count == 1
     assert subscriptions.of("c") == {"a/b": Grant(2, False, False, 5)}
@@ -64,10 +64,10 @@ def test_subscribing_again_takes_the_place_of_the_subscription() -> None:
 
 def test_no_local_holds_for_the_subscription_that_has_it_and_not_for_the_others() -> None:
     subscriptions = Subscriptions()
-    subscriptions.add("c", Subscription("a/#", 2, no_local=True), 1)
+    subscriptions.add("c", TopicSubscription("a/#", 2, no_local=True), 1)
     (receiver,) = subscriptions.receivers("a/b")
     assert receiver.of_own() is None
-    subscriptions.add("c", Subscription("a/b", 1), 2)
+    subscriptions.add("c", TopicSubscription("a/b", 1), 2)
     (receiver,) = subscriptions.receivers("a/b")
     assert (receiver.qos, receiver.identifiers) == (2, (1, 2))
     assert receiver.of_own() == Receiver("c", 1, False, (2,))
@@ -94,7 +94,7 @@ def test_one_client_takes_its_share_of_filters_and_no_more() -> None:
     subscriptions = Subscriptions(max_cost_of_one=10, max_cost=15)
     for number in range(5):
         assert subscriptions.has_room("c", f"a/{number}")
-        subscriptions.add("c", Subscription(f"a/{number}"))
+        subscriptions.add("c", TopicSubscription(f"a/{number}"))
     assert not subscriptions.has_room("c", "b")
     assert subscriptions.has_room("c", "a/4")  # it is there
     assert subscriptions.has_room("d", "a/b/c/d/e")
