@@ -247,6 +247,19 @@ class AgentUnreachable(EdgeAgentError):
         return f"no agent answers on {self.address}: {self.reason}; is `edgeagent run` running with this configuration?"
 
 
+class ListenFailed(EdgeAgentError):
+    """An address cannot be listened on."""
+
+    def __init__(self, address: str, reason: str, remedy: str) -> None:
+        super().__init__(address, reason, remedy)
+        self.address = address
+        self.reason = reason
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.address}: {self.reason}: {self.remedy}"
+
+
 class EventConflict(EdgeAgentError):
     """An event with this source and id was accepted before, with different data. Nothing was stored."""
 

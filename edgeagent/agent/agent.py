@@ -19,6 +19,7 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.intake import EventIntake
+from edgeagent.agent.listener_parts import ListenerState, make_listener
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.notices import ConnectionNotices
@@ -30,12 +31,12 @@ from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.common.backoff import boot_spread
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import AgentConfig, Local, Uplink
-from edgeagent.errors import DiskReadOnly, StorageFailed
+from edgeagent.errors import DiskReadOnly, ListenFailed, StorageFailed
 from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.host import systemd
 from edgeagent.host.memory import give_back_free_memory
 from edgeagent.host.supervisor import Ender, supervise
-from edgeagent.httpapi.server import HttpServer, ListenFailed
+from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
@@ -56,6 +57,7 @@ from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
+_MQTT_CLOSE_S = 2.0
 # No answer and no status may be larger than `messages.MAX_MESSAGE_BYTES`. One that is a little larger is still
 # received, so that it can be logged; the broker discards anything larger than this limit.
 _MAX_PACKET_BYTES = 2 << 20
@@ -159,6 +161,9 @@ class _Agent:
         self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
         self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=config.local is not None)
         await self._ledger.open()
+        self._devices = ListenerState(config.mqtt, self._directory) if config.mqtt is not None else None
+        if self._devices is not None:
+            await self._devices.open()
 
     async def serve(self, stop: asyncio.Event, deadline: Ender | None) -> int:
         """Run until `stop` is set or a part fails; returns the exit code. See the function `serve`."""
@@ -169,7 +174,7 @@ class _Agent:
             self._id,
             len(list(self._rules)),
             self._outbox.health.account.pending,
-            ", ".join(self._http.addresses),
+            ", ".join([*self._http.addresses, *(self._mqtt.addresses if self._mqtt is not None else ())]),
             extra={"event": "agent_started", "agent": self._id},
         )
         systemd.ready()
@@ -190,8 +195,9 @@ class _Agent:
             dedupe.add(key, digest)
         deliveries = Deliveries()
         self._session = LocalSession(self._filesystem, self._directory)
+        tokens = {self._session.token} | (self._devices.tokens if self._devices is not None else frozenset())
         for delivery in outbox.recent_deliveries:
-            if delivery.session == self._session.token:
+            if delivery.session in tokens:
                 deliveries.add(delivery.session, delivery.packet_id, delivery.digest, delivery.event_id)
         self._intake = EventIntake(
             self._id,
@@ -216,6 +222,10 @@ class _Agent:
             firing_limits=self._intake.firing_limits,
         )
         self._local = self._make_local(config.local) if config.local is not None else None
+        self._mqtt = None
+        if config.mqtt is not None and self._devices is not None:
+            own = self._own_topics()
+            self._mqtt = make_listener(config, config.mqtt, self._devices, self._intake, own, self._rescue)
         device = DeviceService(
             self._intake,
             outbox,
@@ -243,23 +253,27 @@ class _Agent:
         )
 
     def _make_local(self, local: Local) -> LocalBroker:
-        up = self._config.uplink
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._ledger.listen(self._relay.changed)
         self._local_notices = ConnectionNotices(
             "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying"
         )
-        own = own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
         return LocalBroker(
-            EventTopics(local.subscribe, own),
+            EventTopics(local.subscribe, self._own_topics()),
             self._intake,
             self._relay,
             self._local_notices,
             self._session,
         )
 
+    def _own_topics(self) -> tuple[str, ...]:
+        up = self._config.uplink
+        return own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
+
     async def _listen(self) -> None:
         http = self._config.http
+        if self._mqtt is not None:
+            await self._mqtt.start()
         if http.listen:
             await self._http.start_tcp(*split_address(http.listen))
         try:
@@ -309,6 +323,8 @@ class _Agent:
                 mark=self._id,
                 subscribed=self._subscribed("local-subscriptions"),
             )
+        if self._mqtt is not None:
+            tasks |= self._mqtt.tasks()
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
@@ -328,6 +344,8 @@ class _Agent:
     async def _drain(self) -> None:
         """Refuse new events, wait until what is in flight is acknowledged, and publish that the agent goes offline."""
         systemd.stopping()
+        if self._mqtt is not None:
+            await self._mqtt.drain(_MQTT_CLOSE_S)
         self._intake.draining = True
         await self._http.close(_HTTP_CLOSE_S)
         await self._uplink.sender.drain()
@@ -339,6 +357,8 @@ class _Agent:
     async def _close(self) -> None:
         await self._http.close(0.0)
         try:
+            if self._mqtt is not None:
+                await self._mqtt.close()
             await self._ledger.close()
         finally:
             await self._outbox.close()
@@ -364,4 +384,6 @@ class _Agent:
                 **msgspec.to_builtins(self._local.counts),
                 "held": self._local.held,
             }
+        if self._mqtt is not None:
+            stats["mqtt"] = self._mqtt.stats()
         return stats

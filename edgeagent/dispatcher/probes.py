@@ -16,13 +16,13 @@ from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.metrics import metrics_text
 from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
+from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
-from edgeagent.httpapi.server import ListenFailed
 
 # Supervisors are few and send short requests: a slower client is none.
 PROBE_TIMEOUTS = Timeouts(request_s=5, idle_s=30, write_s=5, linger_s=1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable, Collection, Coroutine
 from functools import partial
@@ -23,8 +22,6 @@ T = TypeVar("T")
 # The limit of one address in the network: a machine that opens many connections leaves a quarter to the others.
 # Loopback and the Unix socket have no such limit, because all programs of this machine share them.
 _ADDRESS_SHARE: Final = 0.75
-# In IPv6 one machine has a whole /64 of addresses.
-_IPV6_PREFIX: Final = 64
 # An idle connection is spared for this long: its request may have arrived and not been read yet.
 _FRESH_S: Final = 0.5
 # How long a request may take to arrive before it must make room for another one.
@@ -203,18 +200,6 @@ class Clients:
                 self._budget.used_bytes,
                 extra={"event": "http_memory_full", "used_bytes": self._budget.used_bytes},
             )
-
-
-def limited_address(peername: object) -> str:
-    """The address whose limit a connection counts towards: its /64 network in IPv6, "" for this machine."""
-    if not isinstance(peername, tuple):
-        return ""
-    address = ipaddress.ip_address(peername[0].partition("%")[0])
-    if address.is_loopback:
-        return ""
-    if isinstance(address, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
-    return str(address)
 
 
 def outcome(task: asyncio.Task[Answer]) -> Answer:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from edgeagent.common.peers import limited_address
 from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.body import Body, whole_body
-from edgeagent.httpapi.clients import Clients, limited_address, outcome
+from edgeagent.httpapi.clients import Clients, outcome
 from edgeagent.httpapi.framing import CONTINUE, Framing, Malformed, Mark
 from edgeagent.httpapi.plain import PlainRequest
 from edgeagent.httpapi.plan import Plan

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edgeagent.errors import EdgeAgentError
+from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.access import Admission, TokenFile
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, Budget
 from edgeagent.httpapi.clients import Clients
@@ -30,19 +30,6 @@ _LOCALHOST = "localhost"
 _BOTH_LOOPBACKS = ("127.0.0.1", "::1")
 
 _log = logging.getLogger(__name__)
-
-
-class ListenFailed(EdgeAgentError):
-    """The server cannot listen on an address."""
-
-    def __init__(self, address: str, reason: str, remedy: str) -> None:
-        super().__init__(address, reason, remedy)
-        self.address = address
-        self.reason = reason
-        self.remedy = remedy
-
-    def __str__(self) -> str:
-        return f"{self.address}: {self.reason}: {self.remedy}"
 
 
 class HttpServer:

@@ -130,6 +130,7 @@ class DeviceBroker:
         self.subscriptions = subscriptions
         self.retained = retained
         self.changes = changes
+        self.ended: list[str] = []  # the tokens of sessions that ended; the owner takes them out
 
     # Sessions
 
@@ -143,7 +144,7 @@ class DeviceBroker:
             user: who it is, None for who has no name.
             rights: what it may do.
             connection: what is told to end when the client comes by another one.
-            fresh_id: the client id of one that has none, and is given one.
+            fresh_id: never used before: the token of a new session, and the client id of one that has none.
             now: the time.
         """
         client_id = connect.client_id or fresh_id
@@ -159,7 +160,7 @@ class DeviceBroker:
         session = self.sessions.get(client_id)
         is_present = session is not None
         if session is None:
-            session = self.sessions.begin(connect, client_id, user)
+            session = self.sessions.begin(connect, client_id, user, fresh_id)
         terms = session.expiry_s, session.version
         self.sessions.connected(session, connect, connection)
         if session.outlives != session.is_stored or terms != (session.expiry_s, session.version):
@@ -223,6 +224,8 @@ class DeviceBroker:
     def _end(self, session: Session) -> list[Publish]:
         """Forget a session. Returns its will, which does not wait any longer."""
         will, session.will = session.will, None
+        if session.token:
+            self.ended.append(session.token)
         self.subscriptions.remove_all(session.client_id)
         self.counts.dropped += self.sessions.end(session)
         if session.is_stored:
@@ -343,7 +346,9 @@ class DeviceBroker:
             (TopicSubscription(each, grant.qos, grant.no_local, grant.retain_as_published), grant.identifier)
             for each, grant in self.subscriptions.of(session.client_id).items()
         )
-        return StoredSession(session.client_id, session.user, session.version, session.expiry_s, subscriptions)
+        return StoredSession(
+            session.client_id, session.user, session.version, session.expiry_s, subscriptions, session.token
+        )
 
     def restore(self, messages: Sequence[Kept], sessions: Sequence[StoredSession], now: float) -> None:
         """Take back what was on disk, before anybody connects. The sessions' time begins anew."""
@@ -352,7 +357,7 @@ class DeviceBroker:
                 self.changes.no_message(message.publish.topic, Urgency.LATER)
         for stored in sessions:
             connect = Connect(stored.version, stored.client_id, clean_start=False, session_expiry_s=stored.expiry_s)
-            session = self.sessions.begin(connect, stored.client_id, stored.user)
+            session = self.sessions.begin(connect, stored.client_id, stored.user, stored.token)
             session.is_stored = True
             for subscription, identifier in stored.subscriptions:
                 if self.subscriptions.has_room(stored.client_id, subscription.topic_filter):

@@ -27,13 +27,17 @@ class Urgency(IntEnum):
 
 
 class StoredSession(msgspec.Struct, frozen=True):
-    """A session as it is on disk. What waits in it is there only after an orderly end."""
+    """A session as it is on disk. What waits in it is there only after an orderly end.
+
+    `token`: what its packet ids are kept under with events, until it ends.
+    """
 
     client_id: str
     user: str | None
     version: int
     expiry_s: int
     subscriptions: tuple[tuple[TopicSubscription, int], ...] = ()  # each with its identifier, 0 without one
+    token: str = ""
 
 
 class WaitingParcels(NamedTuple):

@@ -95,6 +95,11 @@ class ClientConnection:
         return 0 if self._dialogue is None else self._dialogue.outbound.room
 
     @property
+    def kept_bytes(self) -> int:
+        """How much of a packet came whose end did not."""
+        return self._frames.kept_bytes
+
+    @property
     def next_deadline(self) -> float | None:
         """When to call `tick`, None: no need to."""
         if self._dialogue is not None:

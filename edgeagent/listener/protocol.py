@@ -112,6 +112,16 @@ class Device(asyncio.Protocol):
         """How many messages above QoS 0 `publish` takes now. It grows while the device acknowledges, and reads."""
         return 0 if self._slow_since_s is not None else self._connection.room
 
+    @property
+    def is_slow(self) -> bool:
+        """Whether it does not read what was sent to it."""
+        return self._slow_since_s is not None
+
+    @property
+    def kept_bytes(self) -> int:
+        """How much of a packet is here whose end did not come yet."""
+        return self._connection.kept_bytes
+
     def accept(self, ack: ConnAck, inbound: Inbound, outbound: Outbound) -> None:
         """Let it in (`ClientConnection.accept`)."""
         self._hand_over(self._connection.accept(ack, inbound, outbound, self._loop.time()))
@@ -161,6 +171,10 @@ class Device(asyncio.Protocol):
         """End its connection, and say why."""
         if not self._connection.is_ended:
             self._hand_over([self._connection.disconnect(reason, text)])
+
+    def abort(self) -> None:
+        """Close its connection at once, whatever is left to say."""
+        self._transport.abort()
 
     def close(self) -> None:
         """Close its connection, when what was said is written; soon, if it does not read that."""

@@ -27,6 +27,8 @@ class Session:
         expiry_s: how long it outlives its connection; `NEVER_EXPIRES` has no end.
         connection: what the owner of the connection gave; None while there is none.
         is_stored: whether it is on disk, or on its way there.
+        is_over: it was ended, whoever still holds it.
+        token: tells its packet ids from those of other sessions, those of the same client included.
         inbound, outbound: what of QoS 1 and 2 is under way, from one connection to the next.
         queue: what waits until there is a connection, or until the connection takes more.
         will: what is due if the connection ends abnormally.
@@ -35,18 +37,32 @@ class Session:
     """
 
     __slots__ = (
-        *("client_id", "connection", "expiry_s", "gone_at", "inbound", "is_stored", "outbound", "queue", "user"),
-        *("version", "will", "will_at"),
+        *(
+            "client_id",
+            "connection",
+            "expiry_s",
+            "gone_at",
+            "inbound",
+            "is_over",
+            "is_stored",
+            "outbound",
+            "queue",
+            "token",
+        ),
+        *("user", "version", "will", "will_at"),
     )
 
-    def __init__(self, connect: Connect, client_id: str, user: str | None, queue: Queue, outbound: Outbound) -> None:
+    def __init__(
+        self, connect: Connect, client_id: str, user: str | None, queue: Queue, outbound: Outbound, token: str
+    ) -> None:
         """A new session for who sent this."""
         self.client_id = client_id
+        self.token = token
         self.user = user
         self.version = connect.version
         self.expiry_s = connect.session_expiry_s
         self.connection: object | None = None
-        self.is_stored = False
+        self.is_over = self.is_stored = False
         self.inbound = Inbound()
         self.outbound = outbound
         self.queue = queue
@@ -58,6 +74,11 @@ class Session:
     def outlives(self) -> bool:
         """Whether it goes on after the connection."""
         return self.expiry_s > 0
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what its client sends again on the next connection is known again."""
+        return self.expiry_s > 0 and not self.is_over and self.token != ""
 
     def ends_at(self) -> float | None:
         """When it ends unless its client comes back; None: it is connected, or has no end."""
@@ -96,10 +117,10 @@ class Sessions:
         """The session of a client that has one."""
         return self._sessions[client_id]
 
-    def begin(self, connect: Connect, client_id: str, user: str | None) -> Session:
-        """A new session. There must be none of this client."""
+    def begin(self, connect: Connect, client_id: str, user: str | None, token: str = "") -> Session:
+        """A new session. There must be none of this client. `token`: as no other session has it."""
         queue = Queue(self.room, self._queue_messages, MAX_QUEUE_BYTES)
-        session = self._sessions[client_id] = Session(connect, client_id, user, queue, Outbound(self.room))
+        session = self._sessions[client_id] = Session(connect, client_id, user, queue, Outbound(self.room), token)
         return session
 
     def connected(self, session: Session, connect: Connect, connection: object) -> None:
@@ -123,6 +144,7 @@ class Sessions:
     def end(self, session: Session) -> int:
         """Forget it. Returns how many messages waited in it."""
         del self._sessions[session.client_id]
+        session.is_over = True
         self._waiting.pop(session.client_id, None)
         session.outbound.clear()
         return session.queue.clear()

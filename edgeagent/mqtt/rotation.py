@@ -12,9 +12,10 @@ import time
 from datetime import UTC, datetime
 
 from edgeagent.common.plural import counted
+from edgeagent.config.secretfile import FileState
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, UplinkError
-from edgeagent.mqtt.tls import FileState, Identity, certificate_files, load_identity, state_of_files
+from edgeagent.mqtt.tls import Identity, certificate_files, load_identity, state_of_files
 
 # With fewer days left than this, a warning is logged, once in this period.
 WARN_DAYS = 30

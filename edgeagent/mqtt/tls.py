@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from edgeagent.common.certificates import expiries
+from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied
-
-# Identifies a file's version: inode, size and time of change; None: there is no file.
-FileState = tuple[int, int, int] | None
 
 
 class Identity(NamedTuple):
@@ -34,10 +32,9 @@ def read_secret(address: str, key: str, file: str) -> bytes:
         Denied: the file cannot be read; the text names `key` of the configuration and the file.
     """
     try:
-        secret = Path(file).read_bytes()
+        return secret_in(file)
     except OSError as exc:
         raise Denied(address, f"{key} {file} cannot be read ({exc.strerror})") from exc
-    return secret[:-2] if secret.endswith(b"\r\n") else secret.removesuffix(b"\n")
 
 
 def certificate_files(connection: Connection) -> tuple[str, ...]:
@@ -47,8 +44,8 @@ def certificate_files(connection: Connection) -> tuple[str, ...]:
 
 
 def state_of_files(connection: Connection) -> tuple[FileState, ...]:
-    """What `Identity.files` would be now. It accesses the disk: not for the loop's thread."""
-    return tuple(_state(file) for file in certificate_files(connection))
+    """What `Identity.files` would be now. Looks at files: not for the loop's thread."""
+    return tuple(state_of_file(file) for file in certificate_files(connection))
 
 
 def load_identity(address: str, connection: Connection) -> Identity:
@@ -72,7 +69,7 @@ def client_context(address: str, connection: Connection) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=connection.ca_file or None)
     except (OSError, ValueError) as exc:
-        raise Denied(address, f"ca_file {connection.ca_file} cannot be used ({_reason(exc)})") from exc
+        raise Denied(address, f"ca_file {connection.ca_file} cannot be used ({why_unusable(exc)})") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if connection.insecure:
         context.check_hostname = False
@@ -93,15 +90,7 @@ def _load_certificate(context: ssl.SSLContext, address: str, connection: Connect
         context.load_cert_chain(connection.cert_file, connection.key_file, password=lambda: password)
     except (OSError, ValueError) as exc:
         files = f"cert_file {connection.cert_file} and key_file {connection.key_file}"
-        raise Denied(address, f"{files} cannot be used ({_reason(exc)}); check key_password_file too") from exc
-
-
-def _state(file: str) -> FileState:
-    try:
-        found = Path(file).stat()  # follows links: Kubernetes replaces secrets by changing them
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+        raise Denied(address, f"{files} cannot be used ({why_unusable(exc)}); check key_password_file too") from exc
 
 
 def _end(connection: Connection) -> datetime | None:
@@ -112,9 +101,3 @@ def _end(connection: Connection) -> datetime | None:
         return next(iter(expiries(Path(connection.cert_file).read_bytes())), None)
     except (OSError, ValueError):  # just replaced, or in a form that only OpenSSL knows
         return None
-
-
-def _reason(exc: Exception) -> str:
-    if isinstance(exc, ssl.SSLError):
-        return (exc.reason or str(exc)).replace("_", " ").lower()
-    return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from edgeagent.errors import ListenFailed
 from edgeagent.httpapi import server
-from edgeagent.httpapi.server import HttpServer, ListenFailed
+from edgeagent.httpapi.server import HttpServer
 from tests.fakes.device_port import FakeDevice, FakeOperator
 from tests.fakes.http_agent import serving
 

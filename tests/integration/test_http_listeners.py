@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.httpapi.server import HttpServer, ListenFailed
+from edgeagent.errors import ListenFailed
+from edgeagent.httpapi.server import HttpServer
 from tests.fakes.device_port import FakeDevice, FakeOperator
 from tests.fakes.http_agent import free_listener, get, serving
 

@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from edgeagent.common.peers import limited_address
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, SMALL_BYTES, Budget
-from edgeagent.httpapi.clients import PATIENCE_S, Clients, limited_address
+from edgeagent.httpapi.clients import PATIENCE_S, Clients
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
 from tests.fakes.device_port import FakeDevice, FakeOperator

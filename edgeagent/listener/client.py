@@ -1,0 +1,105 @@
+"""A device's connection together with what the listener knows of it: one object for each of a thousand devices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Protocol
+
+from edgeagent.listener.access import Rights
+from edgeagent.listener.connection import Limits
+from edgeagent.listener.packets import Input
+from edgeagent.listener.protocol import Device, DeviceTimeouts
+from edgeagent.listener.retained import Replay
+from edgeagent.listener.sessions import Session
+
+
+class Desk(Protocol):
+    """What the connections of devices come to."""
+
+    def entered(self, client: ConnectedDevice) -> None:
+        """A device connected; it may be turned away at once."""
+
+    def came(self, client: ConnectedDevice, inputs: list[Input]) -> None:
+        """It said this."""
+
+    def took(self, client: ConnectedDevice) -> None:
+        """It takes more, where something waits for it."""
+
+    def left(self, client: ConnectedDevice) -> None:
+        """Its socket is closed."""
+
+
+class ConnectedDevice(Device):
+    """See the module.
+
+    Attributes:
+        place: the address whose limit it counts towards, "" for this machine.
+        session: None until it is let in.
+        rights: what it may do, None until it is let in.
+        is_up: it was let in, and is there.
+        is_over: its connection ended.
+        is_leaving: it ended its connection, which is closed when what it published is safe.
+        pending: how many of its messages are not taken yet.
+        held: how many of them were offered, and refused for now.
+        replays: retained messages that are still to be found for it.
+        is_replaying: that goes on in the next turn of the loop.
+    """
+
+    __slots__ = (
+        *("_desk", "held", "is_leaving", "is_over", "is_replaying", "is_up", "pending", "place", "replays"),
+        *("rights", "session"),
+    )
+
+    def __init__(self, desk: Desk, limits: Limits, patience: DeviceTimeouts) -> None:
+        """The connection that comes to `desk`."""
+        super().__init__(self, limits, patience)
+        self._desk = desk
+        self.place = ""
+        self.session: Session | None = None
+        self.rights: Rights | None = None
+        self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
+        self.pending = self.held = 0
+        self.replays: deque[Replay] | None = None
+
+    @property
+    def waits_for_more(self) -> bool:
+        """Whether something is to be sent as soon as it takes more."""
+        return bool(self.replays) or (self.session is not None and len(self.session.queue) > 0)
+
+    @property
+    def certificate_user(self) -> str | None:
+        """The CN of the certificate that it showed, and that was verified; None without one."""
+        certificate = self._transport.get_extra_info("peercert") or {}
+        names = [value for part in certificate.get("subject", ()) for name, value in part if name == "commonName"]
+        return names[0] if len(names) == 1 else None
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_made(transport)
+        self._desk.entered(self)
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        super().data_received(data)
+        if self.waits_for_more:
+            self._desk.took(self)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        if self.waits_for_more:
+            self._desk.took(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_lost(exc)
+        self._desk.left(self)
+
+    # What comes out of the connection.
+
+    def take(self, _: Device, inputs: list[Input]) -> None:
+        """See `Owner`."""
+        self._desk.came(self, inputs)

@@ -1,0 +1,228 @@
+"""Who is let in: how many connections there may be, and what is asked of a CONNECT before the broker sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from edgeagent.common.foreign import shown
+from edgeagent.common.peers import limited_address
+from edgeagent.listener.access import Permissions, admission
+from edgeagent.listener.client import ConnectedDevice
+from edgeagent.listener.packets import Connect, ConnectionEnded, Input
+from edgeagent.listener.reasons import Reason
+from edgeagent.listener.traffic import DeviceTraffic, fresh_id
+from edgeagent.listener.users import Users
+
+# Of an address in the network: a machine that opens many connections leaves a quarter to the others. Loopback has no
+# such limit: all programs of this machine share it.
+_ADDRESS_SHARE: Final = 0.75
+
+_log = logging.getLogger(__name__)
+
+
+class DoorCounts(msgspec.Struct):
+    """Since the agent started. `crowded_out`: connections beyond the limits. `refused`: CONNECTs that were refused.
+
+    `broken`: connections that ended without a DISCONNECT.
+    """
+
+    accepted: int = 0
+    crowded_out: int = 0
+    refused: int = 0
+    broken: int = 0
+
+
+class Door:
+    """Owns the connections from the socket to CONNACK. All methods are called in the loop's thread.
+
+    Attributes:
+        shut: why nobody is let in, "" while devices are.
+    """
+
+    def __init__(
+        self, traffic: DeviceTraffic, permissions: Permissions, users: Users | None, max_connections: int
+    ) -> None:
+        """`users`: None without a file of them."""
+        self.counts = DoorCounts()
+        self.shut = ""
+        self._traffic = traffic
+        self._permissions = permissions
+        self._users = users
+        self._max = max_connections
+        self._max_of_place = max(1, int(max_connections * _ADDRESS_SHARE))
+        self._open: set[ConnectedDevice] = set()
+        self._strangers: dict[ConnectedDevice, None] = {}  # those without a CONNECT yet, the first to come first
+        self._of_place: Counter[str] = Counter()
+        self._logins: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+
+    @property
+    def connections(self) -> int:
+        """How many sockets are open."""
+        return len(self._open)
+
+    def entered(self, client: ConnectedDevice) -> None:
+        """See `Desk`."""
+        client.place = limited_address(client.address)
+        if not self._has_room(client):
+            self.counts.crowded_out += 1
+            _log.warning(
+                "%d connections of devices are open, which is the limit: one of %s is refused",
+                len(self._open),
+                client.place or "this machine",
+                extra={"event": "mqtt_connections_full", "foreign": True, "max_connections": self._max},
+            )
+            client.abort()
+            return
+        self._open.add(client)
+        self._strangers[client] = None
+        self._of_place[client.place] += 1
+
+    def _has_room(self, client: ConnectedDevice) -> bool:
+        if client.place and self._of_place[client.place] >= self._max_of_place:
+            return False
+        if len(self._open) < self._max:
+            return True
+        stranger = next(iter(self._strangers), None)
+        if stranger is None:
+            return False
+        del self._strangers[stranger]
+        self._forget(stranger)
+        self.counts.crowded_out += 1
+        stranger.abort()  # who said nothing yet gives way
+        return True
+
+    def left(self, client: ConnectedDevice) -> None:
+        """See `Desk`."""
+        self._strangers.pop(client, None)
+        self._forget(client)
+        self._traffic.left(client)
+
+    def _forget(self, client: ConnectedDevice) -> None:
+        if client in self._open:
+            self._open.discard(client)
+            if not self._open:
+                self._empty.set()
+            self._of_place[client.place] -= 1
+            if not self._of_place[client.place]:
+                del self._of_place[client.place]
+
+    def took(self, client: ConnectedDevice) -> None:
+        """See `Desk`."""
+        self._traffic.outgoing.pump(client)
+
+    def came(self, client: ConnectedDevice, inputs: list[Input]) -> None:
+        """See `Desk`."""
+        first, last = inputs[0], inputs[-1]
+        if isinstance(last, ConnectionEnded):
+            self._tell_end(client, last)
+        if isinstance(first, Connect):
+            self._strangers.pop(client, None)
+            self._knock(client, first)
+        else:
+            self._traffic.came(client, inputs)
+
+    def _knock(self, client: ConnectedDevice, connect: Connect) -> None:
+        if self.shut:
+            self._refuse(client, connect, Reason.SERVER_UNAVAILABLE, self.shut)
+            return
+        identity = admission(
+            connect,
+            is_local=not client.place,
+            has_users=self._users is not None,
+            certificate_user=client.certificate_user,
+        )
+        if identity.reason is not Reason.SUCCESS:
+            self._refuse(client, connect, identity.reason, "neither a name and password nor a certificate")
+        elif identity.asks:
+            task = asyncio.get_running_loop().create_task(self._log_in(client, connect))
+            self._logins.add(task)
+            task.add_done_callback(self._logged_in)
+        else:
+            self._admit(client, connect, identity.user)
+
+    async def _log_in(self, client: ConnectedDevice, connect: Connect) -> None:
+        assert self._users is not None  # noqa: S101  `admission` asks only then
+        assert connect.user is not None  # noqa: S101  the same
+        reason = await self._users.check(connect.user, connect.password or b"", client.place)
+        if client.is_over:
+            return
+        if reason is Reason.SUCCESS:
+            self._admit(client, connect, connect.user)
+        else:
+            text = "too many logins at a time" if reason is Reason.SERVER_BUSY else "a wrong name or password"
+            self._refuse(client, connect, reason, text)
+
+    def _logged_in(self, task: asyncio.Task[None]) -> None:
+        self._logins.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+    def _admit(self, client: ConnectedDevice, connect: Connect, user: str | None) -> None:
+        token = fresh_id()
+        rights = self._permissions.of(user, connect.client_id or token)
+        reason = self._traffic.admit(client, connect, user, rights, token)
+        if reason is not Reason.SUCCESS:
+            texts = {
+                Reason.NOT_AUTHORIZED: "its will is on a topic that it may not publish on",
+                Reason.CLIENT_ID_NOT_VALID: "its client id is missing, too long, or another user's",
+            }
+            self._refuse(client, connect, reason, texts.get(reason, ""))
+            return
+        self.counts.accepted += 1
+        _log.debug(
+            "device %s connected from %s",
+            shown(connect.client_id or token),
+            client.place or "this machine",
+            extra={"event": "mqtt_connected", "client": shown(connect.client_id or token)},
+        )
+
+    def _refuse(self, client: ConnectedDevice, connect: Connect, reason: Reason, text: str) -> None:
+        self.counts.refused += 1
+        _log.warning(
+            "device %s from %s is refused: %s",
+            shown(connect.client_id),
+            client.place or "this machine",
+            text or reason.name.lower().replace("_", " "),
+            extra={
+                "event": "mqtt_refused_device",
+                "foreign": True,
+                "client": shown(connect.client_id),
+                "code": int(reason),
+            },
+        )
+        client.refuse(reason, text)
+
+    def _tell_end(self, client: ConnectedDevice, ended: ConnectionEnded) -> None:
+        if ended.publishes_will and not self._traffic.is_closing:
+            self.counts.broken += 1
+        who = client.session.client_id if client.session is not None else ""
+        level = logging.DEBUG if ended.is_by_client or self._traffic.is_closing else logging.INFO
+        _log.log(
+            level,
+            "the connection of %s from %s ended: %s",
+            shown(who) or "a device that did not say who it is",
+            client.place or "this machine",
+            shown(ended.text),
+            extra={"event": "mqtt_connection_ended", "foreign": True, "client": shown(who), "code": ended.reason},
+        )
+
+    async def close(self, deadline_s: float) -> None:
+        """Let nobody in any more, end all connections and say so; after `deadline_s` seconds they are cut off."""
+        for task in list(self._logins):
+            task.cancel()
+        for client in list(self._open):
+            client.disconnect(Reason.SERVER_SHUTTING_DOWN)
+        if self._open:
+            self._empty.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline_s):
+                    await self._empty.wait()
+        for client in list(self._open):
+            client.abort()

@@ -1,0 +1,238 @@
+"""The agent's own MQTT listener: its sockets, and the life of everything behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import ssl
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import msgspec
+
+from edgeagent.config.addresses import ListenAddress, split_listener
+from edgeagent.config.tables import Mqtt
+from edgeagent.errors import ListenFailed
+from edgeagent.listener.access import Permissions
+from edgeagent.listener.broker import DeviceBroker
+from edgeagent.listener.client import ConnectedDevice
+from edgeagent.listener.connection import Limits
+from edgeagent.listener.door import Door
+from edgeagent.listener.packets import Publish
+from edgeagent.listener.protocol import DeviceTimeouts
+from edgeagent.listener.store import ListenerStore
+from edgeagent.listener.tls import ServerCertificates
+from edgeagent.listener.traffic import DeviceTraffic
+from edgeagent.listener.users import Users
+from edgeagent.ports.device import EventPort
+from edgeagent.ports.event_topics import EventTopics
+
+_BACKLOG: Final = 512
+_TICK_S: Final = 1.0
+_HANDSHAKE_S: Final = 5.0
+_GOODBYE_S: Final = 0.5
+# So often it is looked whether certificates were exchanged.
+_CERTIFICATES_S: Final = 10.0
+
+_log = logging.getLogger(__name__)
+
+
+class MqttListener:
+    """Owns the sockets that devices connect to, and what they connect to. Its `tasks` must be running.
+
+    It promises that nothing is acknowledged to a device before it is safe, and that what was read is taken before an
+    orderly end.
+    """
+
+    def __init__(
+        self,
+        mqtt: Mqtt,
+        broker: DeviceBroker,
+        store: ListenerStore,
+        events: EventPort,
+        topics: EventTopics,
+        permissions: Permissions,
+        users: Users | None,
+        *,
+        shut: str = "",
+    ) -> None:
+        """`shut`: why no device is let in, "" when devices are."""
+        self.traffic = DeviceTraffic(broker, store, events, topics)
+        self._mqtt = mqtt
+        self._broker = broker
+        self._store = store
+        self._door = Door(self.traffic, permissions, users, mqtt.max_connections)
+        self._door.shut = shut
+        self._limits = Limits(max_packet_bytes=int(mqtt.max_packet))
+        self._patience = DeviceTimeouts()
+        self._certificates = ServerCertificates(mqtt)
+        self._sockets: list[tuple[ListenAddress, socket.socket]] = []
+        self._servers: list[asyncio.Server] = []
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, in the order of the configuration."""
+        return [_shown(address, sock) for address, sock in self._sockets]
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ListenFailed: says why and what to do.
+        """
+        loop = asyncio.get_running_loop()
+        for listen in self._mqtt.listeners:
+            address = split_listener(listen)
+            try:
+                found = await loop.getaddrinfo(
+                    address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )
+                for family, *_, name in dict.fromkeys(found):
+                    self._sockets.append((address, _bound(family, name)))
+            except (OSError, UnicodeError) as exc:
+                raise _listen_failed(listen, exc) from exc
+        tls = None
+        if any(address.is_tls for address, _ in self._sockets):
+            tls = await asyncio.to_thread(self._certificates.load)
+        for address, sock in self._sockets:
+            self._servers.append(await self._serve(sock, tls if address.is_tls else None))
+
+    async def _serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
+        """Accept on a socket. On another handle of it, so that the next server with other certificates can follow."""
+        handshake_s = _HANDSHAKE_S if tls is not None else None
+        return await asyncio.get_running_loop().create_server(
+            self._connection,
+            sock=sock.dup(),
+            backlog=_BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=handshake_s,
+            ssl_shutdown_timeout=self._patience.linger_s if tls is not None else None,
+        )
+
+    async def _keep_certificates(self) -> None:
+        """Take up other certificates, for the connections to come."""
+        while True:
+            await asyncio.sleep(_CERTIFICATES_S)
+            tls = await asyncio.to_thread(self._certificates.renewed)
+            if tls is None:
+                continue
+            for place, (address, sock) in enumerate(self._sockets):
+                if address.is_tls:
+                    before, self._servers[place] = self._servers[place], await self._serve(sock, tls)
+                    before.close()
+
+    def _connection(self) -> ConnectedDevice:
+        return ConnectedDevice(self._door, self._limits, self._patience)
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What must run, by name; what others depend on comes first."""
+        tasks = {
+            "mqtt store": self._store.run(),
+            "mqtt events": self.traffic.inbox.run(),
+            "mqtt clock": self._tick(),
+        }
+        if any(address.is_tls for address, _ in self._sockets):
+            tasks["mqtt certificates"] = self._keep_certificates()
+        return tasks
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            self.traffic.tick()
+
+    def publish(self, publish: Publish) -> None:
+        """Pass on a message of the agent itself."""
+        self.traffic.publish(publish)
+
+    async def drain(self, deadline_s: float) -> None:
+        """Let nobody in, read nothing more, and have what was read taken and answered within `deadline_s` seconds.
+
+        Then say goodbye. What the outbox does not take by then was not acknowledged.
+        """
+        self._stop_accepting()
+        self.traffic.stop_reading()
+        inbox = self.traffic.inbox
+        try:
+            async with asyncio.timeout(deadline_s):
+                await inbox.until_quiet()
+        except TimeoutError:
+            pass
+        if left := len(inbox):
+            _log.warning(
+                "%d messages of devices were not taken before the end, and are not acknowledged: those at QoS 0 are "
+                "gone, the devices send the others again",
+                left,
+                extra={"event": "mqtt_not_taken", "count": left},
+            )
+        await self._door.close(_GOODBYE_S)
+
+    async def close(self) -> None:
+        """Write what waits for devices, and let go of the file. The tasks must have ended."""
+        self._stop_accepting()
+        self.traffic.stop_reading()
+        await self._door.close(0.0)
+        await self._store.close(self._broker.waiting())
+
+    def _stop_accepting(self) -> None:
+        for server in self._servers:
+            server.close()
+        for _, sock in self._sockets:
+            sock.close()
+        self._servers.clear()
+        self._sockets.clear()
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for `/v1/stats`, ready for JSON."""
+        broker, inbox = self._broker, self.traffic.inbox
+        return {
+            "addresses": self.addresses,
+            "certificate_days_left": self._certificates.days_left,
+            "connections": self._door.connections,
+            "sessions": len(broker.sessions),
+            "subscriptions": broker.subscriptions.count,
+            "retained": len(broker.retained),
+            "retained_bytes": broker.retained.used_bytes,
+            "queued_bytes": broker.sessions.room.used_bytes,
+            **msgspec.to_builtins(self._door.counts),
+            **msgspec.to_builtins(self.traffic.counts),
+            "events": inbox.counts.events,
+            "events_refused": inbox.counts.refused,
+            "redelivered": inbox.counts.redelivered,
+            "waiting": len(inbox),
+            "held": inbox.held,
+            "too_large": self.traffic.outgoing.too_large,
+            **{name: count for name, count in msgspec.to_builtins(broker.counts).items() if name != "denied"},
+        }
+
+
+def _bound(family: int, name: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(name)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _shown(address: ListenAddress, sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    scheme = "mqtts" if address.is_tls else "mqtt"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def _listen_failed(listen: str, exc: OSError | UnicodeError) -> ListenFailed:
+    number = exc.errno if isinstance(exc, OSError) else None
+    if number == errno.EADDRINUSE:
+        remedy = "a Mosquitto or another agent runs there: stop it, or set mqtt.listen"
+        return ListenFailed(listen, "address already in use", remedy)
+    # Names that do not resolve have negative numbers.
+    reason = os.strerror(number).lower() if number is not None and number > 0 else str(exc)
+    return ListenFailed(listen, reason, "set mqtt.listen")
