@@ -19,7 +19,7 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.listener_parts import ListenerState, make_listener
+from edgeagent.agent.listener_parts import ListenerParts, ListenerState, ways_to_devices
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.notices import ConnectionNotices
@@ -57,7 +57,6 @@ from edgeagent.wire.topics import own_topics, state_topic, with_agent
 
 _WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
-_MQTT_CLOSE_S = 2.0
 # No answer and no status may be larger than `messages.MAX_MESSAGE_BYTES`. One that is a little larger is still
 # received, so that it can be logged; the broker discards anything larger than this limit.
 _MAX_PACKET_BYTES = 2 << 20
@@ -159,7 +158,7 @@ class _Agent:
         """
         config = self._config
         self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
-        self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=config.local is not None)
+        self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=ways_to_devices(config))
         await self._ledger.open()
         self._devices = ListenerState(config.mqtt, self._directory) if config.mqtt is not None else None
         if self._devices is not None:
@@ -225,7 +224,7 @@ class _Agent:
         self._mqtt = None
         if config.mqtt is not None and self._devices is not None:
             own = self._own_topics()
-            self._mqtt = make_listener(config, config.mqtt, self._devices, self._intake, own, self._rescue)
+            self._mqtt = ListenerParts(config, config.mqtt, self._devices, self._intake, own, ledger, self._rescue)
         device = DeviceService(
             self._intake,
             outbox,
@@ -345,7 +344,7 @@ class _Agent:
         """Refuse new events, wait until what is in flight is acknowledged, and publish that the agent goes offline."""
         systemd.stopping()
         if self._mqtt is not None:
-            await self._mqtt.drain(_MQTT_CLOSE_S)
+            await self._mqtt.drain()
         self._intake.draining = True
         await self._http.close(_HTTP_CLOSE_S)
         await self._uplink.sender.drain()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from pathlib import Path
+from typing import Any
 
+from edgeagent.agent.device_reports import DeviceReports
+from edgeagent.agent.relay import LocalRelay
 from edgeagent.config.tables import AgentConfig, Mqtt
 from edgeagent.errors import DiskReadOnly
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.ledger.schema import LISTENER, LOCAL
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.broker import DeviceBroker, broker_of
 from edgeagent.listener.server import MqttListener
@@ -16,6 +21,9 @@ from edgeagent.listener.users import Users
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventTopics
+
+# How long what was read may take to be synced and answered at the end.
+_CLOSE_S = 2.0
 
 
 class ListenerState:
@@ -41,28 +49,75 @@ class ListenerState:
         return frozenset(session.token for session in self.broker.sessions if session.token)
 
 
-def make_listener(
-    config: AgentConfig,
-    mqtt: Mqtt,
-    state: ListenerState,
-    events: EventPort,
-    own_topics: Sequence[str],
-    rescue: DiskReadOnly | None,
-) -> MqttListener:
-    """The listener of a configuration, which listens from `start` on.
+class ListenerParts:
+    """The listener of a configuration with its relay; it listens from `start` on, and its `tasks` must run.
 
     `own_topics`: what edgeagent itself publishes on or listens to. `rescue`: the disk can only be read.
-
-    Raises:
-        ConfigError: the file of users cannot be used.
     """
-    return MqttListener(
-        mqtt,
-        state.broker,
-        state.store,
-        events,
-        EventTopics(mqtt.events, own_topics),
-        Permissions(mqtt, config.relay.topic),
-        Users(mqtt.users_file, DiskThread("users")) if mqtt.users_file else None,
-        shut="" if rescue is None else "the disk of the gateway can only be read",
-    )
+
+    def __init__(
+        self,
+        config: AgentConfig,
+        mqtt: Mqtt,
+        state: ListenerState,
+        events: EventPort,
+        own_topics: Sequence[str],
+        ledger: Ledger,
+        rescue: DiskReadOnly | None,
+    ) -> None:
+        """Join the parts.
+
+        Raises:
+            ConfigError: the file of users cannot be used.
+        """
+        self._users = DiskThread("users") if mqtt.users_file else None
+        self._listener = MqttListener(
+            mqtt,
+            state.broker,
+            state.store,
+            events,
+            EventTopics(mqtt.events, own_topics),
+            Permissions(mqtt, config.relay.topic),
+            Users(mqtt.users_file, self._users) if self._users is not None else None,
+            shut="" if rescue is None else "the disk of the gateway can only be read",
+        )
+        self._relay = LocalRelay(ledger, config.relay.topic, retain=config.relay.retain, way=LISTENER)
+        ledger.listen(self._relay.changed)
+        self._relay.up(DeviceReports(self._listener, state.store, self._relay.acknowledged))
+
+    @property
+    def addresses(self) -> Sequence[str]:
+        """Where it listens."""
+        return self._listener.addresses
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            ListenFailed: an address cannot be listened on.
+            ConfigError: a certificate cannot be used.
+        """
+        await self._listener.start()
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What must run, by name; what others depend on comes first."""
+        return {**self._listener.tasks(), "mqtt relay": self._relay.run()}
+
+    async def drain(self) -> None:
+        """Read nothing more, have what was read taken and answered, and say goodbye."""
+        await self._listener.drain(_CLOSE_S)
+
+    async def close(self) -> None:
+        """Write what waits for devices. The tasks must have ended."""
+        await self._listener.close()
+        if self._users is not None:
+            self._users.close()
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for `/v1/stats`, ready for JSON."""
+        return self._listener.stats()
+
+
+def ways_to_devices(config: AgentConfig) -> int:
+    """By which ways reports go to devices, as the ledger marks them."""
+    return (LOCAL if config.local is not None else 0) | (LISTENER if config.mqtt is not None else 0)

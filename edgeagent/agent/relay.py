@@ -1,6 +1,7 @@
-"""The relay to the local broker: reports about triggers, each at least once, across restarts (contract section 6).
+"""The relay to devices: reports about triggers, each at least once, surviving restarts (contract section 6).
 
-The ledger marks a report that devices do not have yet, until the broker has acknowledged it.
+There are two ways, the local broker and the agent's own listener. A report that devices do not have yet is marked in
+the ledger for each of them, until it is taken there.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ import asyncio
 import itertools
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.ports.link import Ack, Link, Publication, PublishRefused
+from edgeagent.ledger.schema import LOCAL
+from edgeagent.ports.link import Abilities, Ack, Publication, PublishRefused
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.topics import report_topic
 
@@ -29,19 +32,36 @@ _RETAINED_S = 30 * 86_400
 _log = logging.getLogger(__name__)
 
 
-class LocalRelay:
-    """Publishes reports to the local broker, retained if that is configured. `run` must be running.
+class ReportLink(Protocol):
+    """What reports go by: a `Link`, or what takes them in its place."""
 
-    Owns which reports are unacknowledged. Promises that a report is marked as relayed only when the broker has taken it
-    or has refused it for good; one that it refuses for now is published again. Must never change what a report says:
-    that is the ledger's. The link's callbacks come through `agent.local`.
+    @property
+    def room(self) -> int:
+        """How many more it takes now."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do."""
+
+    def publish(self, publications: Sequence[Publication]) -> None:
+        """Take these; each is acknowledged later (`LocalRelay.acknowledged`)."""
+
+
+class LocalRelay:
+    """Publishes reports by one of the ways to devices, retained if that is configured. `run` must be running.
+
+    Owns which reports are unacknowledged. Promises that a report is marked as relayed by this way only when it was taken
+    or refused for good; one that is refused for now is published again. Must never change what a report says: that is
+    the ledger's. The callbacks of the link to the local broker come through `agent.local`.
     """
 
-    def __init__(self, ledger: Ledger, topic: str, *, retain: bool) -> None:
+    def __init__(self, ledger: Ledger, topic: str, *, retain: bool, way: int = LOCAL) -> None:
+        """`way`: whose marks in the ledger are meant, `LOCAL` or `LISTENER`."""
         self._ledger = ledger
         self._topic = topic
         self._retain = retain
-        self._link: Link | None = None
+        self._way = way
+        self._link: ReportLink | None = None
         self._tokens = itertools.count(1)
         self._out: dict[int, tuple[str, int]] = {}
         self._resting: set[tuple[str, int]] = set()  # refused for now
@@ -53,13 +73,13 @@ class LocalRelay:
         """Note that a trigger's life went on, so that there may be a report; the ledger calls this."""
         self._work.set()
 
-    def up(self, link: Link) -> None:
-        """The local broker is connected: publish on this link."""
+    def up(self, link: ReportLink) -> None:
+        """The way is open: publish on this link."""
         self._link = link
         self._work.set()
 
     def down(self) -> None:
-        """The local broker is gone: what it did not acknowledge will be published again."""
+        """The way is closed: what was not acknowledged will be published again."""
         self._link = None
         self._out.clear()
         self._resting.clear()
@@ -79,7 +99,7 @@ class LocalRelay:
                 continue
             if isinstance(ack.outcome, PublishRefused):
                 _log.error("report of trigger %s: %s", report[0], ack.outcome, extra=_refusal(report, ack.outcome))
-            self._ledger.relayed(*report)
+            self._ledger.relayed(*report, self._way)
         if self._told and not self._resting and not self._out:
             self._told = False
             _log.info("the local broker takes reports again", extra={"event": "report_taken_again"})
@@ -124,7 +144,7 @@ class LocalRelay:
         if self._link is None or len(self._out) >= _MAX_INFLIGHT or len(self._resting) >= _MAX_RESTING:
             return
         out = set(self._out.values())  # taken now: one acknowledged during the read may still be read as unrelayed
-        waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT + len(self._resting))
+        waiting = await self._ledger.unrelayed(2 * _MAX_INFLIGHT + len(self._resting), self._way)
         link = self._link
         if link is None:
             return

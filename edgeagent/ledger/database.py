@@ -15,8 +15,11 @@ from edgeagent.ledger.schema import (
     CORRELATION_CHARS,
     LAYOUT,
     PRUNED_FIRST,
+    SET_RELAYED,
     UNFINISHED_PAGE,
+    UNRELAYED,
     UPSERT,
+    Relayed,
     from_row,
     to_row,
 )
@@ -80,10 +83,11 @@ class Database:
         sql = f"SELECT {COLUMNS} FROM trigger WHERE {conditions} ORDER BY accepted_ms DESC LIMIT ?"  # noqa: S608  columns are constants
         return [from_row(row)[0] for row in self.execute(sql, (*where.values(), limit))]
 
-    def unrelayed(self, limit: int, sources: Iterable[str]) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
+    def unrelayed(
+        self, limit: int, sources: Iterable[str], way: int
+    ) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
         """The oldest marked lives by correlation id, and the newest event's time for their sources and `sources`."""
-        sql = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed ORDER BY accepted_ms LIMIT ?"  # noqa: S608  COLUMNS is ours
-        found = [from_row(row) for row in self.execute(sql, (limit,))]
+        found = [from_row(row) for row in self.execute(UNRELAYED, (way, limit))]
         newest_ms = {
             source: ms
             for source in {*sources, *(life.report.source for life, _ in found)}
@@ -108,10 +112,10 @@ class Database:
     def write(
         self,
         lives: Sequence[tuple[Life, int]],
-        relayed: Sequence[tuple[str, int]],
+        relayed: Sequence[Relayed],
         asked: Mapping[str, int],
         *,
-        relay: bool,
+        relay: int,
     ) -> None:
         """Commit changes; see `Ledger`. A row that cannot be written is logged and left out; the others are written."""
         database = self._file.connection
@@ -121,7 +125,7 @@ class Database:
                 database.executemany(UPSERT, rows)
             except (OverflowError, UnicodeError):  # raised by the sqlite3 module: a value that SQLite cannot hold
                 self._write_each(rows)
-            database.executemany("UPDATE trigger SET unrelayed = 0 WHERE correlation_id = ? AND version = ?", relayed)
+            database.executemany(SET_RELAYED, relayed)
             counts = [(asks, correlation_id) for correlation_id, asks in asked.items()]
             database.executemany("UPDATE trigger SET asks = ? WHERE correlation_id = ?", counts)
             self._commits += 1

@@ -20,6 +20,7 @@ from typing import NamedTuple, TypeVar
 
 from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.database import MAX_BYTES, Database
+from edgeagent.ledger.schema import LOCAL, Relayed
 from edgeagent.ports.device import TriggerQuery
 from edgeagent.ports.threads import JobThread
 from edgeagent.wire.lifecycle import Life
@@ -67,18 +68,19 @@ class Ledger:
     is never acknowledged before the changes made for it are on disk.
     """
 
-    def __init__(self, path: Path, thread: JobThread, *, relay: bool) -> None:
+    def __init__(self, path: Path, thread: JobThread, *, relay: int) -> None:
         """A ledger that must be opened. `thread` is used for every access to the database, and for nothing else.
 
-        `relay`: whether reports are marked for relaying to local devices (`unrelayed`).
+        `relay`: the ways by which reports go to devices, for which they are marked (`unrelayed`): 0, `LOCAL`, `LISTENER` or
+        the sum.
         """
         self._relay = relay
         self._thread = thread
         thread.died = self._fail
         self._changed: dict[str, tuple[Life, int]] = {}
         self._committing: dict[str, tuple[Life, int]] = {}
-        self._relayed: list[tuple[str, int]] = []
-        self._relaying: list[tuple[str, int]] = []
+        self._relayed: list[Relayed] = []
+        self._relaying: list[Relayed] = []
         self._asked: dict[str, int] = {}
         self._kept: list[Callable[[], None]] = []
         self._waiting_messages = 0
@@ -185,17 +187,17 @@ class Ledger:
         found.sort(key=lambda life: (life.accepted_ms, life.report.event_id), reverse=True)
         return [life.report for life in found[: query.limit]]
 
-    async def unrelayed(self, limit: int) -> Sequence[Unrelayed]:
-        """The reports not yet relayed to local devices, oldest event first."""
-        if not self._relay:
+    async def unrelayed(self, limit: int, way: int = LOCAL) -> Sequence[Unrelayed]:
+        """The reports not yet relayed to devices by this way, oldest event first."""
+        if not self._relay & way:
             return []
         overlay = {**self._committing, **self._changed}
-        marked = {*self._relayed, *self._relaying}  # not on disk yet
+        marked = self._marked(way)
         sources = {life.report.source for life, _ in overlay.values()}
         limit_on_disk = limit + len(marked) + len(overlay)
-        lives, newest_ms = await self._on_thread(lambda: self._database.unrelayed(limit_on_disk, sources))
+        lives, newest_ms = await self._on_thread(lambda: self._database.unrelayed(limit_on_disk, sources, way))
         overlay |= {**self._committing, **self._changed}  # changes made meanwhile; those committed meanwhile stay
-        marked |= {*self._relayed, *self._relaying}
+        marked |= self._marked(way)
         lives |= overlay
         for life, _ in overlay.values():
             source = life.report.source
@@ -209,10 +211,14 @@ class Ledger:
             for life, version in waiting[:limit]
         ]
 
-    def relayed(self, correlation_id: str, version: int) -> None:
-        """Note that this version of a report was relayed to local devices. Written with the next commit."""
-        self._relayed.append((correlation_id, version))
+    def relayed(self, correlation_id: str, version: int, way: int = LOCAL) -> None:
+        """Note that this version of a report was relayed to devices by this way. Written with the next commit."""
+        self._relayed.append((way, correlation_id, version))
         self._commit_soon()
+
+    def _marked(self, way: int) -> set[tuple[str, int]]:
+        """What was relayed by this way, and is not on disk as such."""
+        return {(cid, version) for of, cid, version in (*self._relayed, *self._relaying) if of == way}
 
     async def unfinished(self, place: tuple[int, int]) -> UnfinishedPage:
         """The unfinished triggers after a position in the order of their events; (0, 0) is before the first.

@@ -84,6 +84,12 @@ UNFINISHED_PAGE: Final = (
     "SELECT accepted_ms, rowid, correlation_id, state, ends_published, asks FROM trigger "
     "WHERE (accepted_ms, rowid) > (?, ?) ORDER BY accepted_ms, rowid LIMIT ?"
 )
+# By which ways devices are told: bits of the column `unrelayed`.
+LOCAL: Final = 1
+LISTENER: Final = 2
+Relayed = tuple[int, str, int]  # way, correlation id, version
+UNRELAYED: Final = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed AND unrelayed & ? ORDER BY accepted_ms LIMIT ?"  # noqa: S608  constants
+SET_RELAYED: Final = "UPDATE trigger SET unrelayed = unrelayed & ~? WHERE correlation_id = ? AND version = ?"
 BY_WORKFLOW: Final = (
     f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ? AND workflow_id = ? UNION ALL "  # noqa: S608  constants
     f"SELECT {COLUMNS} FROM trigger WHERE workflow_id = ? AND workflow_id <> '' "
@@ -91,7 +97,7 @@ BY_WORKFLOW: Final = (
 )
 
 
-def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
+def to_row(life: Life, version: int, *, relay: int) -> tuple[Any, ...]:
     """The values for `UPSERT`."""
     report = life.report
     return (
@@ -111,7 +117,7 @@ def to_row(life: Life, version: int, *, relay: bool) -> tuple[Any, ...]:
         life.run,
         int(life.ends_published),
         version,
-        int(relay),
+        relay,
     )
 
 

@@ -102,6 +102,14 @@ class ListenerStore:
             self._commit_at = 0.0
             self._work.set()
 
+    def when_written(self, kept: Callable[[], None]) -> None:
+        """As `when_kept`, but nothing is committed just for this."""
+        self.look()
+        if self._commit_at is None and not self._kept and not self._is_committing:
+            kept()
+        else:
+            self._kept.append(kept)
+
     async def run(self) -> None:
         """Commit what changes until cancelled."""
         loop = asyncio.get_running_loop()
