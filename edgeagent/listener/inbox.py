@@ -201,6 +201,8 @@ class DeviceInbox:
         if not refused:
             self.counts.redelivered += sum([draft.repeated for draft in offered])
             self._done(batch)
+            if self.held:
+                self._go_on()
             return []
         done, later, place = list[EventMessage](), list[EventMessage](), -1
         for message, draft in zip(batch, drafts, strict=True):
@@ -220,6 +222,8 @@ class DeviceInbox:
                 message.client.held += 1
                 message.client.hold(held=True)
         self._done(done)
+        if self.held and not later:
+            self._go_on()
         return later
 
     def _done(self, messages: Sequence[EventMessage]) -> None:
@@ -232,11 +236,13 @@ class DeviceInbox:
                 message.client.pending -= 1
         self._taken(messages)
         self._account(-size)
-        if not self.held:
-            return
-        for message in messages:
-            if message.client is not None and not message.client.held:
-                message.client.hold(held=self.is_full)
+        if self.held:
+            for client in {message.client for message in messages}:
+                if client is not None and not client.held:
+                    client.hold(held=self.is_full)
+
+    def _go_on(self) -> None:
+        """All that was offered last was taken."""
         if not self._held:
             _log.info("messages of devices are taken again", extra={"event": "mqtt_taken"})
             self.held = ""

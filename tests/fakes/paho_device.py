@@ -7,11 +7,29 @@ from types import TracebackType
 from typing import Any, Self
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion, MessageState, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.waiting import until
+
+# A message at QoS 2 that was received and is to be released, on the next connection.
+_RELEASE = MessageState.MQTT_MS_RESEND_PUBREL
+
+
+class _Client(paho.Client):
+    """paho, but for a fault of it.
+
+    When an attempt to connect fails, it publishes anew what it had only to release, and without DUP: whoever receives
+    that and does not know the packet id takes it for another message (MQTT 3.1.1, 3.3.1-1 and 4.3.3).
+    """
+
+    def _messages_reconnect_reset_out(self) -> None:
+        released = [each for each in self._out_messages.values() if each.state == _RELEASE]
+        super()._messages_reconnect_reset_out()
+        for each in released:
+            each.state = _RELEASE
+
 
 _VERSIONS = {"3.1": paho.MQTTv31, "3.1.1": paho.MQTTv311, "5": paho.MQTTv5}
 
@@ -42,10 +60,8 @@ class PahoDevice:
         self._version = version
         self._numbers: dict[int, int] = {}
         self._early: set[int] = set()
-        clean = {} if version == "5" else {"clean_session": False}
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, client_id, protocol=_VERSIONS[version], reconnect_on_failure=True, **clean
-        )
+        clean = None if version == "5" else False
+        self._client = _Client(CallbackAPIVersion.VERSION2, client_id, clean, protocol=_VERSIONS[version])
         self._client.reconnect_delay_set(1, 1)
         self._client.max_inflight_messages_set(100)
         self._client.max_queued_messages_set(0)
@@ -77,7 +93,7 @@ class PahoDevice:
         """Connect, and go on trying."""
         properties: dict[str, Any] = {}
         if self._version == "5":
-            kept = Properties(PacketTypes.CONNECT)
+            kept = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             kept.SessionExpiryInterval = 3600
             properties = {"clean_start": False, "properties": kept}
         self._client.connect_async("127.0.0.1", self._port, keepalive=30, **properties)
