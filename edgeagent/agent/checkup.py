@@ -25,6 +25,7 @@ from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, listener_findings, secret_findings
 from edgeagent.host.mosquitto import mosquitto_findings
+from edgeagent.listener.checkup import device_listener_findings
 from edgeagent.mqtt.checkup import broker_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import reading_lock
@@ -72,11 +73,25 @@ async def _device_findings(config: AgentConfig, agent: str) -> AsyncIterator[Fin
         filters = [entry.topic for entry in local.subscribe]
         async for finding in broker_findings("local", local, with_agent(local.client_id, agent), filters):
             yield finding
+    if config.mqtt is not None:
+        for finding in device_listener_findings(config.mqtt, is_running=_is_running(config)):
+            yield finding
     for problem in (*topic_warnings(config), *listener_warnings(config)):
         yield warn(problem.path, problem.reason, "change it if that is not what is meant")
     if local is not None:
         for finding in mosquitto_findings(local):
             yield finding
+
+
+def _is_running(config: AgentConfig) -> bool:
+    """Whether an agent has the state directory."""
+    try:
+        with looking_lock(state_directory(config)):
+            return False
+    except OutboxLocked:
+        return True
+    except StorageFailed:  # told elsewhere
+        return False
 
 
 def _topic_findings(trigger_topic: str) -> Iterator[Finding]:

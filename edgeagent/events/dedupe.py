@@ -15,6 +15,10 @@ DIGEST_BYTES = 8
 # How many deliveries can come again: those that a broker has unacknowledged. We ask for 256 at most, but Mosquitto 2.0
 # was seen with 1,220 when it emptied a long queue.
 OPEN_DELIVERIES = 4096
+# Of all sessions together about so many are kept, some 300 bytes each; of one at least as many as a device usually has
+# open.
+ALL_DELIVERIES = 16_384
+_FEWEST = 64
 
 # Copying a hash that was begun costs less than beginning another one.
 _KEY = blake2b(digest_size=KEY_BYTES)
@@ -91,8 +95,8 @@ class Deliveries:
     """The MQTT deliveries that became events without an id of their own, by session and packet id.
 
     A repeated delivery is the same event. A packet id without DUP is a new message, and replaces the old one. The last
-    `OPEN_DELIVERIES` of each session are kept, because only unacknowledged ones can come again. The owner of a session
-    must report its end (`forget`), or its deliveries stay here.
+    `OPEN_DELIVERIES` of each session are kept, because only unacknowledged ones can come again, and fewer when there are
+    many sessions. The owner of a session must report its end (`forget`), or its deliveries stay here.
     """
 
     def __init__(self) -> None:
@@ -111,7 +115,8 @@ class Deliveries:
             known = self._sessions[session] = OrderedDict()
         known.pop(packet_id, None)
         known[packet_id] = (digest, event_id)
-        if len(known) > OPEN_DELIVERIES:
+        most = max(_FEWEST, min(OPEN_DELIVERIES, ALL_DELIVERIES // len(self._sessions)))
+        while len(known) > most:
             known.popitem(last=False)
 
     def forget(self, session: str) -> None:

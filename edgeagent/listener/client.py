@@ -26,6 +26,9 @@ class Desk(Protocol):
     def took(self, client: ConnectedDevice) -> None:
         """It takes more, where something waits for it."""
 
+    def kept(self, client: ConnectedDevice, more_bytes: int) -> None:
+        """So many bytes more, or fewer, of a packet are here whose end did not come yet."""
+
     def left(self, client: ConnectedDevice) -> None:
         """Its socket is closed."""
 
@@ -43,11 +46,23 @@ class ConnectedDevice(Device):
         pending: how many of its messages are not taken yet.
         held: how many of them were offered, and refused for now.
         replays: retained messages that are still to be found for it.
+        partial_bytes: what is here of a packet whose end did not come yet, as it was told.
         is_replaying: that goes on in the next turn of the loop.
     """
 
     __slots__ = (
-        *("_desk", "held", "is_leaving", "is_over", "is_replaying", "is_up", "pending", "place", "replays"),
+        *(
+            "_desk",
+            "held",
+            "is_leaving",
+            "is_over",
+            "is_replaying",
+            "is_up",
+            "partial_bytes",
+            "pending",
+            "place",
+            "replays",
+        ),
         *("rights", "session"),
     )
 
@@ -59,7 +74,7 @@ class ConnectedDevice(Device):
         self.session: Session | None = None
         self.rights: Rights | None = None
         self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
-        self.pending = self.held = 0
+        self.pending = self.held = self.partial_bytes = 0
         self.replays: deque[Replay] | None = None
 
     @property
@@ -84,6 +99,9 @@ class ConnectedDevice(Device):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         super().data_received(data)
+        if more_bytes := self.kept_bytes - self.partial_bytes:
+            self.partial_bytes += more_bytes
+            self._desk.kept(self, more_bytes)
         if self.waits_for_more:
             self._desk.took(self)
 

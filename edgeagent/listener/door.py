@@ -22,6 +22,9 @@ from edgeagent.listener.users import Users
 # Of an address in the network: a machine that opens many connections leaves a quarter to the others. Loopback has no
 # such limit: all programs of this machine share it.
 _ADDRESS_SHARE: Final = 0.75
+# What may be here of packets whose end did not come yet, beside small ones of which each connection may have one.
+MAX_PARTIAL_BYTES: Final = 16 << 20
+_SMALL_BYTES: Final = 8 << 10
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +64,8 @@ class Door:
         self._of_place: Counter[str] = Counter()
         self._logins: set[asyncio.Task[None]] = set()
         self._empty = asyncio.Event()
+        self._partial: dict[ConnectedDevice, None] = {}  # with a large packet on its way, the first to begin first
+        self._partial_bytes = 0
 
     @property
     def connections(self) -> int:
@@ -101,8 +106,27 @@ class Door:
     def left(self, client: ConnectedDevice) -> None:
         """See `Desk`."""
         self._strangers.pop(client, None)
+        self._drop_partial(client)
         self._forget(client)
         self._traffic.left(client)
+
+    def kept(self, client: ConnectedDevice, more_bytes: int) -> None:
+        """See `Desk`. Where it is too much, the device goes whose large packet has been coming for longest."""
+        self._partial_bytes += more_bytes
+        if client.partial_bytes <= _SMALL_BYTES:
+            self._partial.pop(client, None)
+            return
+        self._partial.setdefault(client)
+        while self._partial_bytes > MAX_PARTIAL_BYTES and self._partial:
+            slowest = next(iter(self._partial))
+            self._drop_partial(slowest)
+            slowest.disconnect(Reason.QUOTA_EXCEEDED, "a large packet came too slowly, and others need the memory")
+            slowest.abort()  # what came of it goes at once
+
+    def _drop_partial(self, client: ConnectedDevice) -> None:
+        self._partial.pop(client, None)
+        self._partial_bytes -= client.partial_bytes
+        client.partial_bytes = 0
 
     def _forget(self, client: ConnectedDevice) -> None:
         if client in self._open:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import socket
 import ssl
 from collections.abc import Coroutine
@@ -15,7 +13,6 @@ import msgspec
 
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
-from edgeagent.errors import ListenFailed
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.broker import DeviceBroker
 from edgeagent.listener.client import ConnectedDevice
@@ -23,6 +20,7 @@ from edgeagent.listener.connection import Limits
 from edgeagent.listener.door import Door
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
+from edgeagent.listener.sockets import bound_sockets, listen_failed, shown_address
 from edgeagent.listener.store import ListenerStore
 from edgeagent.listener.tls import ServerCertificates
 from edgeagent.listener.traffic import DeviceTraffic
@@ -75,7 +73,7 @@ class MqttListener:
     @property
     def addresses(self) -> list[str]:
         """Where it listens, in the order of the configuration."""
-        return [_shown(address, sock) for address, sock in self._sockets]
+        return [shown_address(address, sock) for address, sock in self._sockets]
 
     async def start(self) -> None:
         """Listen.
@@ -83,17 +81,13 @@ class MqttListener:
         Raises:
             ListenFailed: says why and what to do.
         """
-        loop = asyncio.get_running_loop()
         for listen in self._mqtt.listeners:
             address = split_listener(listen)
             try:
-                found = await loop.getaddrinfo(
-                    address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-                )
-                for family, *_, name in dict.fromkeys(found):
-                    self._sockets.append((address, _bound(family, name)))
+                found = await asyncio.to_thread(bound_sockets, address)
             except (OSError, UnicodeError) as exc:
-                raise _listen_failed(listen, exc) from exc
+                raise listen_failed(listen, exc) from exc
+            self._sockets += [(address, sock) for sock in found]
         tls = None
         if any(address.is_tls for address, _ in self._sockets):
             tls = await asyncio.to_thread(self._certificates.load)
@@ -123,6 +117,7 @@ class MqttListener:
                 if address.is_tls:
                     before, self._servers[place] = self._servers[place], await self._serve(sock, tls)
                     before.close()
+            _log.info("the MQTT listener uses new certificates", extra={"event": "mqtt_certificate_changed"})
 
     def _connection(self) -> ConnectedDevice:
         return ConnectedDevice(self._door, self._limits, self._patience)
@@ -206,33 +201,3 @@ class MqttListener:
             "too_large": self.traffic.outgoing.too_large,
             **{name: count for name, count in msgspec.to_builtins(broker.counts).items() if name != "denied"},
         }
-
-
-def _bound(family: int, name: Any) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(name)
-        sock.setblocking(False)
-    except OSError:
-        sock.close()
-        raise
-    return sock
-
-
-def _shown(address: ListenAddress, sock: socket.socket) -> str:
-    host, port = sock.getsockname()[:2]
-    scheme = "mqtts" if address.is_tls else "mqtt"
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
-
-
-def _listen_failed(listen: str, exc: OSError | UnicodeError) -> ListenFailed:
-    number = exc.errno if isinstance(exc, OSError) else None
-    if number == errno.EADDRINUSE:
-        remedy = "a Mosquitto or another agent runs there: stop it, or set mqtt.listen"
-        return ListenFailed(listen, "address already in use", remedy)
-    # Names that do not resolve have negative numbers.
-    reason = os.strerror(number).lower() if number is not None and number > 0 else str(exc)
-    return ListenFailed(listen, reason, "set mqtt.listen")

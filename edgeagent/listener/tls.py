@@ -74,7 +74,6 @@ class ServerCertificates:
                 extra={"event": "mqtt_certificate_refused"},
             )
             return None
-        _log.info("the MQTT listener uses new certificates", extra={"event": "mqtt_certificate_changed"})
         return context
 
 
