@@ -86,7 +86,7 @@ async def _device_findings(config: AgentConfig, agent: str) -> AsyncIterator[Fin
 def _is_running(config: AgentConfig) -> bool:
     """Whether an agent has the state directory."""
     try:
-        with looking_lock(state_directory(config)):
+        with reading_lock(state_directory(config)):
             return False
     except OutboxLocked:
         return True

@@ -50,9 +50,9 @@ class ReportLink(Protocol):
 class LocalRelay:
     """Publishes reports by one of the ways to devices, retained if that is configured. `run` must be running.
 
-    Owns which reports are unacknowledged. Promises that a report is marked as relayed by this way only when it was taken
-    or refused for good; one that is refused for now is published again. Must never change what a report says: that is
-    the ledger's. The callbacks of the link to the local broker come through `agent.local`.
+    Owns which reports are unacknowledged. Promises that a report is marked as relayed by this way only when it was
+    taken or refused for good; one that is refused for now is published again. Must never change what a report says:
+    that is the ledger's. The callbacks of the link to the local broker come through `agent.local`.
     """
 
     def __init__(self, ledger: Ledger, topic: str, *, retain: bool, way: int = LOCAL) -> None:

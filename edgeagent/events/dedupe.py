@@ -95,8 +95,8 @@ class Deliveries:
     """The MQTT deliveries that became events without an id of their own, by session and packet id.
 
     A repeated delivery is the same event. A packet id without DUP is a new message, and replaces the old one. The last
-    `OPEN_DELIVERIES` of each session are kept, because only unacknowledged ones can come again, and fewer when there are
-    many sessions. The owner of a session must report its end (`forget`), or its deliveries stay here.
+    `OPEN_DELIVERIES` of each session are kept, because only unacknowledged ones can come again, and fewer when there
+    are many sessions. The owner of a session must report its end (`forget`), or its deliveries stay here.
     """
 
     def __init__(self) -> None:

@@ -30,14 +30,14 @@ _log = logging.getLogger(__name__)
 
 
 class DoorCounts(msgspec.Struct):
-    """Since the agent started. `crowded_out`: connections beyond the limits. `refused`: CONNECTs that were refused.
+    """Since the agent started. `connects`: devices that were let in; `connects_refused`: those that were not.
 
-    `broken`: connections that ended without a DISCONNECT.
+    `crowded_out`: connections beyond the limits. `broken`: connections that ended without a DISCONNECT.
     """
 
-    accepted: int = 0
+    connects: int = 0
+    connects_refused: int = 0
     crowded_out: int = 0
-    refused: int = 0
     broken: int = 0
 
 
@@ -199,7 +199,7 @@ class Door:
             }
             self._refuse(client, connect, reason, texts.get(reason, ""))
             return
-        self.counts.accepted += 1
+        self.counts.connects += 1
         _log.debug(
             "device %s connected from %s",
             shown(connect.client_id or token),
@@ -208,7 +208,7 @@ class Door:
         )
 
     def _refuse(self, client: ConnectedDevice, connect: Connect, reason: Reason, text: str) -> None:
-        self.counts.refused += 1
+        self.counts.connects_refused += 1
         _log.warning(
             "device %s from %s is refused: %s",
             shown(connect.client_id),

@@ -194,7 +194,7 @@ class MqttListener:
             **msgspec.to_builtins(self._door.counts),
             **msgspec.to_builtins(self.traffic.counts),
             "events": inbox.counts.events,
-            "events_refused": inbox.counts.refused,
+            "refused": inbox.counts.refused,
             "redelivered": inbox.counts.redelivered,
             "waiting": len(inbox),
             "held": inbox.held,

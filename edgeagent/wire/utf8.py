@@ -3,8 +3,8 @@
 If all received bytes are ASCII there is nothing to check. That is rare: packet ids are not, nor is the length of a
 packet over 127 bytes. So a PUBLISH is usually checked without a function call (`python -m benchmarks path`).
 
-All other faults of a packet are left to the codec. The links check what a broker sends (`end_of_readable`), the listener
-what a client sends (`check_texts`).
+All other faults of a packet are left to the codec. The links check what a broker sends (`end_of_readable`), the
+listener what a client sends (`check_texts`).
 """
 
 from __future__ import annotations

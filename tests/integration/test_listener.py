@@ -209,7 +209,7 @@ async def test_a_payload_that_can_be_no_event_is_acknowledged_counted_and_told(t
         await mosquitto_pub(agent, "-q", "1", "-t", "plc/1", "-m", "{}")
         await mosquitto_pub(agent, "-q", "2", "-t", "plc/1", "-m", '{"seq": 1}')
         stats = await agent.account(refused=1, stored=1)
-        assert stats["mqtt"]["events_refused"] == 1
+        assert stats["mqtt"]["refused"] == 1
         await agent.logged("mqtt_refused")
 
 

@@ -109,7 +109,7 @@ async def test_a_user_needs_the_password_that_passwd_wrote(tmp_path: Path) -> No
             assert found != 0, code
             assert "not authori" in said.lower() or "user name or password" in said.lower()
         stats = await agent.account(stored=1)
-        assert stats["mqtt"]["refused"] == 2
+        assert stats["mqtt"]["connects_refused"] == 2
         await agent.logged("mqtt_refused_device")
 
 
