@@ -71,8 +71,8 @@ class Ledger:
     def __init__(self, path: Path, thread: JobThread, *, relay: int) -> None:
         """A ledger that must be opened. `thread` is used for every access to the database, and for nothing else.
 
-        `relay`: the ways by which reports go to devices, for which they are marked (`unrelayed`): 0, `LOCAL`, `LISTENER`
-        or the sum.
+        `relay`: the ways by which reports go to devices, for which they are marked (`unrelayed`): 0, `LOCAL`,
+        `LISTENER` or the sum.
         """
         self._relay = relay
         self._thread = thread
