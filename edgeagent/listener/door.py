@@ -23,7 +23,7 @@ from edgeagent.listener.users import Users
 # such limit: all programs of this machine share it.
 _ADDRESS_SHARE: Final = 0.75
 # What may be here of packets whose end did not come yet, beside small ones of which each connection may have one.
-MAX_PARTIAL_BYTES: Final = 16 << 20
+MAX_PARTIAL_BYTES: Final = 48 << 20
 _SMALL_BYTES: Final = 8 << 10
 
 _log = logging.getLogger(__name__)
