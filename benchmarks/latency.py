@@ -1,8 +1,9 @@
-"""How long an event takes at 1,000 events a second by local MQTT (goal G7).
+"""How long an event takes at 1,000 events a second by MQTT (goal G7), at the agent's listener and by a local broker.
 
-*Acknowledged*: from handing the agent an event to its PUBACK, which says that the event is synced. To see it, the load
-process takes the local broker's place; what a broker tells the device is told of another run, beside it. *Upstream*:
-from the device's write to the subscriber's read, with Mosquitto on both sides.
+*Acknowledged*: from handing the agent an event to its PUBACK, which says that the event is synced. By the listener that
+is what the device hears. To see what a local broker would hear, the load process takes that broker's place; what the
+broker itself tells the device is told of another run, beside it. *Upstream*: from the device's write to the
+subscriber's read, with Mosquitto upstream.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.load_path import agent_config, all_counted, through_agent, upstream
-from benchmarks.load_processes import Agent, Load
+from benchmarks.load_path import agent_config, all_counted, through_agent, through_listener, upstream
+from benchmarks.load_processes import Agent, Load, Usage
 from benchmarks.measure import Checked, show_checked
 from tests.fakes.mosquitto import free_port
 
@@ -29,8 +30,26 @@ def run(*, long: bool) -> None:
     """Print the times. `long`: for a minute instead of 10 s."""
     events = _LONG_EVENTS if long else _EVENTS
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        rows = [*_acknowledged(Path(directory) / "stand-in", events), *_upstream(Path(directory) / "way", events)]
+        place = Path(directory)
+        rows = [
+            *_listener(place / "listener", events),
+            *_acknowledged(place / "stand-in", events),
+            *_upstream(place / "way", events),
+        ]
     show_checked(f"latency at {_RATE_PER_S:,} events a second", rows)
+
+
+def _listener(directory: Path, events: int) -> list[Checked]:
+    directory.mkdir()
+    with through_listener(directory) as way:
+        before = way.edge.usage()
+        sent_s, acked_s, came_s = _sent(way.device, way.counter, events)
+        after = way.edge.usage()
+    return [
+        *_times("acknowledged by the listener", sent_s, acked_s, _ACKED_P50_MS, _ACKED_P99_MS),
+        *_times("device by the listener to upstream", sent_s, came_s, _UPSTREAM_P50_MS, _UPSTREAM_P99_MS),
+        *_used("listener", before, after, events),
+    ]
 
 
 def _acknowledged(directory: Path, events: int) -> list[Checked]:
@@ -45,7 +64,7 @@ def _acknowledged(directory: Path, events: int) -> list[Checked]:
         _sent(device, counter, _WARM_UP_EVENTS)
         sent_s, acked_s, came_s = _sent(device, counter, events)
     return [
-        *_times("acknowledged by the agent", sent_s, acked_s, _ACKED_P50_MS, _ACKED_P99_MS),
+        *_times("acknowledged by the agent to a broker", sent_s, acked_s, _ACKED_P50_MS, _ACKED_P99_MS),
         *_times("agent to upstream", sent_s, came_s),
     ]
 
@@ -57,10 +76,16 @@ def _upstream(directory: Path, events: int) -> list[Checked]:
         sent_s, acked_s, came_s = _sent(way.device, way.counter, events)
         after = way.edge.usage()
     return [
-        *_times("device to upstream", sent_s, came_s, _UPSTREAM_P50_MS, _UPSTREAM_P99_MS),
+        *_times("device by a local broker to upstream", sent_s, came_s, _UPSTREAM_P50_MS, _UPSTREAM_P99_MS),
         *_times("acknowledged by the local broker (not synced)", sent_s, acked_s),
-        Checked("CPU of the agent, an event", (after.cpu_s - before.cpu_s) / events * 1e6, "us"),
-        Checked("written by the agent, an event", (after.written_bytes - before.written_bytes) / events, "B"),
+        *_used("by a local broker", before, after, events),
+    ]
+
+
+def _used(what: str, before: Usage, after: Usage, events: int) -> list[Checked]:
+    return [
+        Checked(f"{what}: CPU of the agent, an event", (after.cpu_s - before.cpu_s) / events * 1e6, "us"),
+        Checked(f"{what}: written, an event", (after.written_bytes - before.written_bytes) / events, "B"),
     ]
 
 

@@ -1,7 +1,8 @@
-"""Devices at a local MQTT broker, as a process: `python -m benchmarks.load_device (--connect PORT | --listen PORT)`.
+"""Devices that speak MQTT, as a process: `python -m benchmarks.load_device (--connect PORT | --listen PORT)`.
 
-With `--connect` it is a device that publishes to that broker. With `--listen` it takes the broker's place: it waits
-for the agent to connect and subscribe, and delivers the events to it, so that the agent's own PUBACKs can be timed.
+With `--connect` it is a device that publishes to what listens there. With `--listen` it takes the place of the agent's
+local broker: it waits for the agent to connect and subscribe, and delivers the events to it, so that the agent's own
+PUBACKs can be timed.
 
 It publishes at QoS 1, as `{"count": 1000, "window": 100}` or `{"count": 1000, "rate": 500}` asks, and answers when
 all are acknowledged or the connection has ended: `begun_s`, `acked` (how many of the numbers from 0 on), and with a
@@ -126,7 +127,7 @@ class _Link(asyncio.Protocol):
 
 
 class _Device(_Link):
-    """A device at a broker."""
+    """A device at a broker, or at the agent's listener."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

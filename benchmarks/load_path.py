@@ -1,4 +1,4 @@
-"""The ways from a device to a subscriber upstream: through the agent, and through Mosquitto's own bridge."""
+"""The ways from a device to a subscriber upstream: the agent's, with and without a local broker, and the bridge's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmarks.load import SOURCE, TOPIC, event
 from benchmarks.load_processes import Agent, Broker, Load, Program
 from edgeagent.events.event import Record
 from edgeagent.wire import topics
+from tests.fakes.mosquitto import free_port
 
 WINDOW = 100
 _WARM_UP_EVENTS = 1_000
@@ -26,6 +27,7 @@ _SILENCE_S = 15.0
 _LOCAL = ("autosave_interval 1", "max_inflight_messages 100")
 _UPSTREAM = ("max_inflight_messages 1000",)
 _BRIDGE_PROTOCOL = "mqttv50"  # the bridge is as fast over 3.1.1
+_SUBSCRIPTION = 'topic = "sensors/+/data"\nsource = "{1}"\n'
 # The parameter is how the subscriber knows which event a trigger stands for.
 _RULES = f"""
 [[rule]]
@@ -40,27 +42,34 @@ filters.data = [{{ path = "body.temp", type = "number", comparator = ">=", value
 
 
 class Way(NamedTuple):
-    """One way, ready. `edge` is what is compared; `local` is the broker at which the devices are, perhaps the same.
+    """One way, ready. `edge` is what is compared; `local` is what the devices are connected to, perhaps the same.
 
     `topic_filter` is what `counter` subscribes to at the broker `above`.
     """
 
     edge: Program
-    local: Broker
+    local: Program
     above: Broker
     topic_filter: str
     device: Load
     counter: Load
 
 
-def agent_config(upstream: Broker, *, local_port: int | None = None, listen: str = "") -> str:
-    """The tables of the agent's configuration."""
-    local = f'[local]\nurl = "mqtt://127.0.0.1:{local_port}"\n'
-    local += '[[local.subscribe]]\ntopic = "sensors/+/data"\nsource = "{1}"\n'
+def agent_config(
+    upstream: Broker, *, local_port: int | None = None, mqtt_port: int | None = None, listen: str = ""
+) -> str:
+    """The tables of the agent's configuration. `local_port`: of a broker; `mqtt_port`, `listen`: of its listeners."""
+    mqtt = ""
+    for table, key, url, port in (
+        ("local", "url", "mqtt://127.0.0.1", local_port),
+        ("mqtt", "listen", "127.0.0.1", mqtt_port),
+    ):
+        if port is not None:
+            mqtt += f'[{table}]\n{key} = "{url}:{port}"\n[[{table}.subscribe]]\n{_SUBSCRIPTION}'
     return (
         f'[uplink]\nurl = "mqtt://127.0.0.1:{upstream.port}"\nsettle = "broker"\nmax_inflight = {WINDOW}\n'
         f'trigger_topic = "{topics.TRIGGER}"\n'
-        f'[outbox]\nmax_bytes = "8GiB"\n[http]\nlisten = "{listen}"\n' + ("" if local_port is None else local) + _RULES
+        f'[outbox]\nmax_bytes = "8GiB"\n[http]\nlisten = "{listen}"\n' + mqtt + _RULES
     )
 
 
@@ -72,6 +81,19 @@ def upstream(directory: Path, topic_filter: str = topics.TRIGGER) -> Iterator[tu
         Load("load_counter", broker.port, topic_filter) as counter,
     ):
         yield broker, counter
+
+
+@contextlib.contextmanager
+def through_listener(directory: Path) -> Iterator[Way]:
+    """Device, agent, broker upstream, subscriber; warmed up."""
+    port = free_port()
+    with (
+        upstream(directory) as (above, counter),
+        Agent(directory, agent_config(above, mqtt_port=port), links=1) as agent,
+        Load("load_device", "--connect", port) as device,
+    ):
+        _warm_up(device, counter)
+        yield Way(agent, agent, above, topics.TRIGGER, device, counter)
 
 
 @contextlib.contextmanager
