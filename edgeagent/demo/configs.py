@@ -6,9 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from edgeagent.demo.device import SOURCE
-from edgeagent.demo.series import LOSS_BELOW_L_S
-from edgeagent.demo.tally import AGENT
+from edgeagent.demo.series import LOSS_BELOW_L_S, SOURCE
+from edgeagent.demo.tally import AGENT, RULE
 
 SOCKET = "agent.sock"
 
@@ -28,8 +27,14 @@ accept_dry_run = true
 listen = "127.0.0.1:{http_port}"
 socket = {socket}
 
+[mqtt]
+listen = "127.0.0.1:{mqtt_port}"  # where the sensor is
+
+[[mqtt.subscribe]]
+topic = {source}
+
 [[rule]]
-name = "leak"
+name = {rule}
 source = {source}
 namespace = "water"
 template = "inspect-leak"
@@ -53,13 +58,15 @@ templates = ["inspect-leak"]
 """
 
 
-def write_agent(directory: Path, *, line_port: int, http_port: int) -> Path:
+def write_agent(directory: Path, *, line_port: int, http_port: int, mqtt_port: int) -> Path:
     """Write the agent's configuration; returns its path."""
     text = _AGENT.format(
         agent=_quoted(AGENT),
         state_dir=_quoted(str(directory / "state")),
         line_port=line_port,
         http_port=http_port,
+        mqtt_port=mqtt_port,
+        rule=_quoted(RULE),
         socket=_quoted(str(directory / SOCKET)),
         source=_quoted(SOURCE),
         threshold=LOSS_BELOW_L_S,

@@ -1,4 +1,4 @@
-"""The demo's client of the agent: it acts as a device does, over HTTP, and repeats a request without an answer."""
+"""How the demo asks the agent: over HTTP, as a device that wants to know what became of its events does."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import contextlib
 
 import msgspec
 
-from edgeagent.demo.series import Reading
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.wire.messages import Report
 
-SOURCE = "water-main/branch-1"
-
-_ACCEPTED, _OK = 202, 200
-_RETRY_S = 0.1
+_OK = 200
 _TIMEOUT_S = 10.0
 _MAX_REPORTS = 1000
 
@@ -37,18 +33,6 @@ class DeviceStats(msgspec.Struct, frozen=True):
 
     account: Accounts
     uplink: Uplink
-
-
-class _Trigger(msgspec.Struct):
-    correlation_id: str
-
-
-class _Accepted(msgspec.Struct):
-    triggers: list[_Trigger]
-
-
-class _AcceptedEvents(msgspec.Struct):
-    accepted: list[_Accepted]
 
 
 class _Reports(msgspec.Struct):
@@ -81,37 +65,10 @@ class DeviceClient:
     async def ready(self) -> bool:
         """Whether the agent accepts events."""
         try:
-            status, _ = await self._request("GET", "/readyz")
+            status, _ = await self._request("/readyz")
         except AgentUnreachable:
             return False
         return status == _OK
-
-    async def send(self, reading: Reading) -> list[str]:
-        """Send a reading until it is acknowledged; returns the correlation ids promised.
-
-        A repetition has the same id, so that it stays one event whether or not the first had arrived.
-
-        Raises:
-            CommandFailed: the agent refuses it.
-        """
-        event = {
-            "source": SOURCE,
-            "id": reading.time,
-            "type": "reading",
-            "time": reading.time,
-            "data": {"flow_l_s": reading.flow_l_s},
-        }
-        body = msgspec.json.encode(event)
-        while True:
-            try:
-                status, answer = await self._request("POST", "/v1/events", body)
-            except AgentUnreachable:
-                await asyncio.sleep(_RETRY_S)
-                continue
-            if status != _ACCEPTED:
-                raise CommandFailed(f"the agent refuses the reading of {reading.time}: {status} {answer.decode()}")
-            events = msgspec.json.decode(answer, type=_AcceptedEvents).accepted
-            return [trigger.correlation_id for event in events for trigger in event.triggers]
 
     async def close(self) -> None:
         """Close the connection; the next request opens another."""
@@ -130,19 +87,19 @@ class DeviceClient:
     async def _get(self, path: str) -> bytes:
         kept_alive = self._streams is not None
         try:
-            status, answer = await self._request("GET", path)
+            status, answer = await self._request(path)
         except AgentUnreachable:
             if not kept_alive:
                 raise
-            status, answer = await self._request("GET", path)  # the agent may have been restarted
+            status, answer = await self._request(path)  # the agent may be another one by now
         if status != _OK:
             raise CommandFailed(f"the agent answers {path} with {status} {answer.decode()}")
         return answer
 
-    async def _request(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    async def _request(self, path: str) -> tuple[int, bytes]:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                return await self._exchange(method, path, body)
+                return await self._exchange(path)
         except (OSError, EOFError, ValueError) as exc:  # TimeoutError is an OSError
             self._drop()
             raise AgentUnreachable(f"127.0.0.1:{self._port}", str(exc) or type(exc).__name__) from exc
@@ -150,15 +107,11 @@ class DeviceClient:
             self._drop()  # its answer would be taken for the next request's
             raise
 
-    async def _exchange(self, method: str, path: str, body: bytes) -> tuple[int, bytes]:
+    async def _exchange(self, path: str) -> tuple[int, bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-        )
-        writer.write(head.encode() + body)
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{self._port}\r\n\r\n".encode())
         status_line, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers: dict[str, str] = {}
         for line in lines:

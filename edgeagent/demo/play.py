@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from edgeagent.demo import series
 from edgeagent.demo.device import DeviceClient
 from edgeagent.demo.scene import SAMPLE_S, Display, News, Scene
+from edgeagent.demo.sensor import Sensor
 from edgeagent.demo.series import LOSS_BELOW_L_S, Reading
 from edgeagent.demo.stage import Stage
-from edgeagent.demo.tally import DemoTally
+from edgeagent.demo.tally import DemoTally, promised_for
 from edgeagent.errors import AgentUnreachable
 from edgeagent.wire.messages import State
 
@@ -27,7 +28,7 @@ _REPORTS_SHOWN = 20
 
 
 class Play:
-    """Owns the course of the demo; it ends with every promise checked. `poll` and `show` must run beside `perform`."""
+    """Owns the course of the demo; it ends with every promise checked. `sense`, `poll`, `show` run beside `perform`."""
 
     def __init__(self, stage: Stage, display: Display, scene: Scene) -> None:
         self._stage = stage
@@ -36,6 +37,7 @@ class Play:
         self._tally: DemoTally = scene.tally
         self._plan = series.plan(scene.readings)
         self._losses = {loss.start: loss for loss in series.losses(scene.readings)}
+        self._sensor = Sensor(stage.mqtt_port)
         self._device = DeviceClient(stage.http_port)
         self._operator = DeviceClient(stage.http_port)
         self._drains = False
@@ -52,6 +54,7 @@ class Play:
         self._scene.stats = await self._device.stats()
         stage = self._stage
         self.tell(f"Started: {stage.broker.name} on port {stage.broker_port}, dispatcher, agent on {stage.http_port}.")
+        self.tell(f"The sensor speaks MQTT straight to the agent, on port {stage.mqtt_port}.")
         self._due_s = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -63,6 +66,10 @@ class Play:
         except TimeoutError:
             return [f"it is not done after {DEADLINE_S:g} s", *await self._problems()]
         return await self._problems()
+
+    async def sense(self) -> None:
+        """Keep the sensor connected, until cancelled."""
+        await self._sensor.run()
 
     async def poll(self) -> None:
         """Read the agent's counters and reports repeatedly, until cancelled."""
@@ -109,7 +116,8 @@ class Play:
             )
         if index == self._plan.line_fails:
             self._stage.line.lose_answers()
-        promised = await self._device.send(reading)
+        await self._sensor.send(reading)
+        promised = promised_for(reading)
         self._tally.accepted(promised)
         if index == self._plan.line_fails:
             await self._cut(promised)
@@ -139,7 +147,7 @@ class Play:
         waiting = self._tally.waiting
         process_id = await self._stage.agent.kill()
         self._scene.agent_runs = False
-        self.tell(f"AGENT KILLED (kill -9 {process_id}) after an acknowledgement; {waiting} triggers wait.")
+        self.tell(f"AGENT KILLED (kill -9 {process_id}): the whole gateway; {waiting} triggers wait.")
         await asyncio.sleep(_AGENT_LIES_S)
         await self._stage.agent.start()
         await self._stage.agent_ready()

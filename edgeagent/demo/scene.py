@@ -115,7 +115,7 @@ def summary(scene: Scene, problems: Sequence[str]) -> list[str]:
     """The summary at the end, line by line."""
     tally, stats = scene.tally, scene.stats
     rows = [
-        ("events in", tally.events, "readings of the sensor, each acknowledged"),
+        ("events in", tally.events, "readings of the sensor by MQTT, each acknowledged"),
         ("filtered", tally.filtered, "no loss: no rule wants them"),
         ("workflows triggered", len(tally.promised), "one for each hour of loss"),
         ("workflows succeeded", len(tally.succeeded & tally.promised), "seen on the broker, and reported by the agent"),

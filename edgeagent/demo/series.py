@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
+# The topic on which the sensor publishes; the agent takes the whole of it for the source of the events.
+SOURCE = "water-main/branch-1"
 # The usual flow is about 102 l/s. A fifth less is not ordinary fluctuation: water is lost, or the main is repaired.
 LOSS_BELOW_L_S = 80.0
 

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple, TextIO
 
 from edgeagent.demo import configs, series
 from edgeagent.demo.child import ChildFailed
-from edgeagent.demo.device import SOURCE
 from edgeagent.demo.plain import Plain
 from edgeagent.demo.play import Play
 from edgeagent.demo.scene import Display, Scene, summary
+from edgeagent.demo.series import SOURCE
 from edgeagent.demo.stage import Stage
 from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import EdgeAgentError
@@ -105,7 +105,7 @@ async def _perform(options: Options, directory: Path) -> list[str]:
         try:
             play.tell("Starting a broker, a dispatcher and an agent.")
             await stage.open()
-            problems = await _beside(play.perform(), play.poll(), play.show(), stage.watch())
+            problems = await _beside(play.perform(), play.sense(), play.poll(), play.show(), stage.watch())
         finally:
             await play.close()
             display.close(scene)
@@ -148,6 +148,7 @@ async def _keep(stage: Stage) -> None:
             f"  the agent's figures   curl http://127.0.0.1:{stage.http_port}/v1/stats",
             f"  one more reading      edgeagent emit -c {stage.agent_config} --wait {SOURCE} '{reading}'",
             f"  the broker            mqtt://127.0.0.1:{stage.broker_port} (argo/workflows/#)",
+            f"  the agent's listener  mqtt://127.0.0.1:{stage.mqtt_port} (readings on {SOURCE})",
             f"  the agent's log       {stage.agent.log}",
         ]
     )

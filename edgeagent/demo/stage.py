@@ -25,7 +25,7 @@ class Stage:
         Raises:
             CommandFailed: this machine has no broker.
         """
-        self.broker_port, self.http_port = broker.free_ports(2)
+        self.broker_port, self.http_port, self.mqtt_port = broker.free_ports(3)
         self.broker = broker.choose(wanted_broker, self.broker_port, directory)
         self.line = Line(self.broker_port)
         self._directory = directory
@@ -42,7 +42,8 @@ class Stage:
             EdgeAgentError: something did not start.
         """
         configs.write_dispatcher(self._directory, broker_port=self.broker_port)
-        configs.write_agent(self._directory, line_port=await self.line.open(), http_port=self.http_port)
+        line_port = await self.line.open()
+        configs.write_agent(self._directory, line_port=line_port, http_port=self.http_port, mqtt_port=self.mqtt_port)
         await self.broker.child.start()
         await self.broker.child.ready(lambda: broker.accepts(self.broker_port), _READY_TIMEOUT_S)
         self._listening = asyncio.create_task(self._monitor.run())

@@ -1,6 +1,7 @@
 """What the demo itself observed, counted independently of the agent, and the verdict. Pure.
 
-Promises come from the agent's answers to the sensor; everything else from the broker, to which the demo subscribes.
+Promises come from the acknowledgements to the sensor: each reading of a loss is one workflow, whose correlation id
+follows from the event and the rule. Everything else comes from the broker, on which the demo listens.
 """
 
 from __future__ import annotations
@@ -9,16 +10,23 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from edgeagent.demo.series import SOURCE, Reading
 from edgeagent.ports.account import Account, EventCounts, event_problems
+from edgeagent.rules.trigger import correlation_id
 from edgeagent.wire import topics
 from edgeagent.wire.messages import parse_response, parse_status, parse_trigger
 
-AGENT = "demo"
-# The topics that the demo subscribes to.
+AGENT, RULE = "demo", "leak"
+# What the demo subscribes to.
 TRIGGERS = topics.with_agent(topics.AGENTS_TRIGGER, AGENT)
 RESPONSES, STATUSES = topics.response_topic(AGENT), topics.STATUS
 
 _CREATED = 200
+
+
+def promised_for(reading: Reading) -> list[str]:
+    """The correlation ids of the triggers that an acknowledgement of this reading promises."""
+    return [correlation_id(AGENT, SOURCE, reading.time, RULE)] if reading.is_loss else []
 
 
 class Counted(msgspec.Struct):

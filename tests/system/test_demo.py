@@ -107,7 +107,17 @@ async def test_the_demo_ends_with_nothing_lost_and_nothing_doubled(broker: str, 
         code, errors = await shown.end()
         assert errors == ""
         assert code == 0, shown.text
-        story = ["Started: " + name, "LOSS", "LOSS", "UPLINK CUT", "AGENT KILLED", "started again", "restored", "LOSS"]
+        story = [
+            "Started: " + name,
+            "MQTT straight to the agent",
+            "LOSS",
+            "LOSS",
+            "UPLINK CUT",
+            "AGENT KILLED",
+            "started again",
+            "restored",
+            "LOSS",
+        ]
         told = [line for line in shown.text.splitlines() if any(part in line for part in story)]
         assert [part in line for part, line in zip(story, told, strict=True)] == [True] * len(story)
         assert "Drained" in shown.text

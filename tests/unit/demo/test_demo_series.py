@@ -4,7 +4,6 @@ from pathlib import Path
 
 from edgeagent.config import load_agent, load_dispatcher
 from edgeagent.demo import configs, series
-from edgeagent.demo.device import SOURCE
 from edgeagent.events.event import Draft
 from edgeagent.rules.ruleset import RuleSet
 
@@ -39,12 +38,12 @@ def test_nobody_waits_longer_than_half_a_minute() -> None:
 
 
 def test_the_agents_rule_wants_exactly_the_hours_that_the_demo_calls_a_loss(tmp_path: Path) -> None:
-    config = load_agent(configs.write_agent(tmp_path, line_port=1, http_port=2))
+    config = load_agent(configs.write_agent(tmp_path, line_port=1, http_port=2, mqtt_port=3))
     rules = RuleSet(config.rule)
     for flow_l_s in (24.24, 79.99, 80.0, 102.5):
         reading = series.Reading("2022-03-29T09:00:00+02:00", flow_l_s)
         draft = Draft(
-            source=SOURCE,
+            source=series.SOURCE,
             data=b'{"flow_l_s": %.2f}' % flow_l_s,
             id=reading.time,
             time=reading.time,
@@ -58,7 +57,7 @@ def test_the_agents_rule_wants_exactly_the_hours_that_the_demo_calls_a_loss(tmp_
 def test_the_dispatcher_allows_what_the_agents_rule_starts(tmp_path: Path) -> None:
     directory = tmp_path / 'a "quoted" name'
     directory.mkdir()
-    (rule,) = load_agent(configs.write_agent(directory, line_port=1, http_port=2)).rule
+    (rule,) = load_agent(configs.write_agent(directory, line_port=1, http_port=2, mqtt_port=3)).rule
     (allow,) = load_dispatcher(configs.write_dispatcher(directory, broker_port=3)).allow
     assert rule.namespace in allow.namespaces
     assert rule.template in allow.templates

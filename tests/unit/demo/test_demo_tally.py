@@ -5,9 +5,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from edgeagent.demo.tally import RESPONSES, STATUSES, TRIGGERS, DemoTally
+from edgeagent.demo.series import Reading
+from edgeagent.demo.tally import RESPONSES, STATUSES, TRIGGERS, DemoTally, promised_for
 from edgeagent.errors import MessageError
 from edgeagent.ports.account import Account, EventCounts
+from edgeagent.rules.trigger import correlation_id
 
 EVENTS = EventCounts(received=2, stored=1, filtered=1)
 ACCOUNT = Account(
@@ -135,3 +137,9 @@ def test_waiting_are_the_promises_without_a_workflow(done: DemoTally) -> None:
 def test_a_malformed_message_is_an_error(done: DemoTally) -> None:
     with pytest.raises(MessageError, match="workflow"):
         hear(done, TRIGGERS, namespace="water")
+
+
+def test_a_reading_of_a_loss_promises_the_workflow_that_its_event_and_the_rule_name_and_no_other_does() -> None:
+    loss, usual = Reading("2022-03-29T09:00:00+02:00", 24.27), Reading("2022-03-29T10:00:00+02:00", 102.0)
+    assert promised_for(loss) == [correlation_id("demo", "water-main/branch-1", loss.time, "leak")]
+    assert promised_for(usual) == []
