@@ -113,6 +113,9 @@ class Published(NamedTuple):
         return Reason.SUCCESS if wanted else Reason.NO_MATCHING_SUBSCRIBERS
 
 
+_UNHEARD: Final = Published((), False)  # of most events; made once
+
+
 class Subscribed(NamedTuple):
     """The answer to SUBSCRIBE: a code for each filter (the QoS that is granted, or why not), and what is retained."""
 
@@ -257,7 +260,7 @@ class DeviceBroker:
         is_unwritten = outcome is not None and self.changes.is_unwritten(publish.topic)
         receivers = self.subscriptions.receivers(publish.topic)
         if not receivers:
-            return Published((), False, outcome, is_unwritten)
+            return _UNHEARD if outcome is None else Published((), False, outcome, is_unwritten)
         own_id = publisher.client_id if publisher is not None else None
         expires_at = expiry_of(publish, now)
         deliveries: list[DeviceDelivery] = []

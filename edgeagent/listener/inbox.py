@@ -100,10 +100,11 @@ class DeviceInbox:
         """Take a message in."""
         if message.client is not None:
             message.client.pending += 1
+        if not self._new:  # else it is known that there is work
+            self._quiet.clear()
+            self._work.set()
         self._new.append(message)
         self._account(size_of(message.publish))
-        self._quiet.clear()
-        self._work.set()
 
     def end_sessions(self, tokens: Iterable[str]) -> None:
         """These sessions ended: their packet ids mean nothing any more."""

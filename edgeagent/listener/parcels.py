@@ -48,5 +48,12 @@ def expiry_of(publish: Publish, now: float) -> float | None:
 def size_of(publish: Publish) -> int:
     """What a message takes in memory, about."""
     size = OVERHEAD_BYTES + len(publish.topic) + len(publish.payload)
-    size += len(publish.content_type or "") + len(publish.response_topic or "") + len(publish.correlation_data or b"")
-    return size + sum(len(name) + len(value) + OVERHEAD_BYTES for name, value in publish.user_properties)
+    if publish.content_type is not None:
+        size += len(publish.content_type)
+    if publish.response_topic is not None:
+        size += len(publish.response_topic)
+    if publish.correlation_data is not None:
+        size += len(publish.correlation_data)
+    for name, value in publish.user_properties:
+        size += len(name) + len(value) + OVERHEAD_BYTES
+    return size

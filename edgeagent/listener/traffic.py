@@ -192,7 +192,7 @@ class DeviceTraffic:
     def _taken(self, messages: Sequence[EventMessage]) -> None:
         """Events are safe: pass them on, and answer them, with as few calls as possible."""
         now = self._loop.time()
-        answers: dict[tuple[ConnectedDevice, Reason], list[int]] = {}
+        answers: dict[ConnectedDevice, list[int]] = {}
         for client, publish, _ in messages:
             session = client.session if client is not None else None
             published = self._broker.publish(publish, session, now)
@@ -204,12 +204,12 @@ class DeviceTraffic:
                 if published.is_unwritten:
                     self._store.when_kept(partial(self._answer, client, (publish.packet_id,), Reason.SUCCESS))
                 else:
-                    answers.setdefault((client, Reason.SUCCESS), []).append(publish.packet_id)
+                    answers.setdefault(client, []).append(publish.packet_id)
             if client.is_leaving and not client.pending:
                 client.is_leaving = False
                 self._loop.call_soon(client.close)
-        for (client, reason), packet_ids in answers.items():
-            self._answer(client, packet_ids, reason)
+        for client, packet_ids in answers.items():
+            self._answer(client, packet_ids, Reason.SUCCESS)
         self._look()
 
     def _answer(self, client: ConnectedDevice, packet_ids: Iterable[int], reason: Reason) -> None:
