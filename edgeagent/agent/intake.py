@@ -225,7 +225,9 @@ class EventIntake:
         draft.value = msgspec.UNSET  # many times as large as its text, and not needed again
         if rules and not duplicate:
             stored = self._record(draft, rules, moment, decision)
-            if draft.delivery is None:
+            # Only who posts an event is told the id that it is given here. Nobody can send a message again by such an
+            # id: remembered, it would only push out one that somebody can.
+            if draft.delivery is None and (key or draft.topic is None):
                 key = key or event_key(draft.source, draft.id)
                 self._dedupe.add(key, digest, rules if rules != match.rules else ())
         return Prepared(draft.id, draft.source, rules, stored, key, digest, high, duplicate, match.errors, decision)

@@ -156,3 +156,12 @@ async def test_a_delivery_whose_receiver_went_away_while_it_was_stored_is_known_
 async def test_a_message_that_can_be_no_event_is_counted_as_refused(outbox: Outbox) -> None:
     make(outbox).refuse(MessageError("event", "data", "is not JSON"))
     assert (outbox.events.received, outbox.events.refused) == (1, 1)
+
+
+async def test_messages_without_an_id_do_not_push_out_the_ids_that_are_remembered(outbox: Outbox) -> None:
+    intake = EventIntake("gw-1", RuleSet(ALL), outbox, Dedupe(2), Clock(), max_event_bytes=16 << 10)
+    await intake.take([event(id="posted")])
+    await intake.take([event(b"%d" % number, topic="t") for number in range(5)])
+    assert await intake.take([event(id="posted")]) == {}
+    assert outbox.events.duplicate == 1
+    assert len(await stored(outbox)) == 6
