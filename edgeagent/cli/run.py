@@ -13,6 +13,7 @@ from edgeagent.config import agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError
 from edgeagent.host import ending, log
+from edgeagent.host.descriptors import raise_descriptor_limit
 from edgeagent.mqtt import engines
 
 
@@ -40,6 +41,7 @@ def run(args: argparse.Namespace) -> int:
     if problem := engines.qos_problem(config.uplink):
         raise ConfigError(str(path), [problem])
     log.configure(config.log.level, config.log.format, sys.stderr)
+    raise_descriptor_limit()
     return ending.run(lambda deadline: _serve(config, path, deadline))
 
 
