@@ -45,24 +45,15 @@ class ConnectedDevice(Device):
         is_leaving: it ended its connection, which is closed when what it published is safe.
         pending: how many of its messages are not taken yet.
         held: how many of them were offered, and refused for now.
+        is_ahead: so many are not taken yet that no more are read.
         replays: retained messages that are still to be found for it.
         partial_bytes: what is here of a packet whose end did not come yet, as it was told.
         is_replaying: that goes on in the next turn of the loop.
     """
 
     __slots__ = (
-        *(
-            "_desk",
-            "held",
-            "is_leaving",
-            "is_over",
-            "is_replaying",
-            "is_up",
-            "partial_bytes",
-            "pending",
-            "place",
-            "replays",
-        ),
+        *("_desk", "held", "is_ahead", "is_leaving", "is_over", "is_replaying", "is_up", "partial_bytes", "pending"),
+        *("place", "replays"),
         *("rights", "session"),
     )
 
@@ -73,7 +64,7 @@ class ConnectedDevice(Device):
         self.place = ""
         self.session: Session | None = None
         self.rights: Rights | None = None
-        self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
+        self.is_ahead = self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
         self.pending = self.held = self.partial_bytes = 0
         self.replays: deque[Replay] | None = None
 

@@ -42,6 +42,8 @@ _PATIENCE: Final = 1.5
 _MOST_CONNECT_BYTES: Final = 32 << 10
 # A client that sends a large packet over a slow line can say nothing else meanwhile: so much of it is a sign of life.
 _PROGRESS_BYTES: Final = 1000
+# So many packets of one client belong to one turn of the loop: one that floods leaves the others their turns.
+_MOST_PACKETS: Final = 128
 _TLS_HANDSHAKE: Final = 0x16
 _CODECS = {version: Codec3(version) for version in (MQTT_31, MQTT_311)}
 
@@ -59,15 +61,17 @@ class ClientConnection:
     """The machine of one connection. Times are seconds of a monotonic clock.
 
     Attributes:
+        has_more: packets may be here that were not looked at: nothing new is to be fed until `go_on` has taken them.
         is_ended: it is over: what is left to send goes out, then the socket is closed.
     """
 
     __slots__ = (
         *("_codec", "_connect", "_dialogue", "_frames", "_heard_s", "_inbound", "_is_deaf", "_keep_alive_s"),
-        *("_late", "_limits", "_out", "_progress_bytes", "is_ended"),
+        *("_late", "_limits", "_out", "_progress_bytes", "has_more", "is_ended"),
     )
 
     def __init__(self, limits: Limits, now_s: float) -> None:
+        self.has_more = False
         self.is_ended = False
         self._limits = limits
         self._frames = Frames(min(limits.max_packet_bytes, _MOST_CONNECT_BYTES))
@@ -124,6 +128,10 @@ class ClientConnection:
             self._frames.keep(data)
             return []
         return [] if self.is_ended else self._feed_first(data)
+
+    def go_on(self, now_s: float) -> list[Input]:
+        """The next of the packets that are here."""
+        return self._feed(self._dialogue, b"", now_s) if self._dialogue is not None and self.has_more else []
 
     def tick(self, now_s: float) -> list[Input]:
         """So late is it; `next_deadline` may have come."""
@@ -281,9 +289,10 @@ class ClientConnection:
         inputs: list[Input] = []
         fault: MalformedPacket | None = None
         try:
-            self._frames.take(data, dialogue.codec.read, packets)
+            self._frames.take(data, dialogue.codec.read, packets, most=_MOST_PACKETS)
         except MalformedPacket as exc:
             fault = exc
+        self.has_more = len(packets) == _MOST_PACKETS and self._frames.kept_bytes > 0
         if packets:
             self._heard_s = now_s
             self._progress_bytes = 0
@@ -308,6 +317,7 @@ class ClientConnection:
             self._heard_s = now_s
 
     def _end(self, ended: ConnectionEnded) -> ConnectionEnded:
+        self.has_more = False
         self.is_ended = True
         if self._dialogue is not None and (late := self._dialogue.inbound.unsafe()):
             self._inbound, self._late = self._dialogue.inbound, late

@@ -33,6 +33,8 @@ _BATCH_BYTES = 1 << 20
 # Under load, which is when the last commit had so many, a commit waits for what so many turns of the loop bring.
 _LOADED_MESSAGES = 8
 _PATIENT_TURNS = 4
+# So many messages of one device wait: then it is not read until half of them are taken, and others have their turns.
+_MOST_OF_ONE = 256
 # What is here of all devices; what one read of one socket brings may come on top.
 MAX_INBOX_BYTES: Final = 16 << 20
 
@@ -60,6 +62,7 @@ class DeviceInbox:
         held: why messages wait, empty while they do not.
         used_bytes: what is here takes, about.
         is_full: no device is to be read.
+        is_closing: none is read any more.
     """
 
     def __init__(
@@ -75,6 +78,7 @@ class DeviceInbox:
         self.held = ""
         self.used_bytes = 0
         self.is_full = False
+        self.is_closing = False
         self._events = events
         self._taken = taken
         self._filled = filled
@@ -98,13 +102,21 @@ class DeviceInbox:
 
     def put(self, message: EventMessage) -> None:
         """Take a message in."""
-        if message.client is not None:
-            message.client.pending += 1
+        client = message.client
+        if client is not None:
+            client.pending += 1
+            if client.pending >= _MOST_OF_ONE and not client.is_ahead:
+                client.is_ahead = True
+                self.settle(client)
         if not self._new:  # else it is known that there is work
             self._quiet.clear()
             self._work.set()
         self._new.append(message)
         self._account(size_of(message.publish))
+
+    def settle(self, client: ConnectedDevice) -> None:
+        """Read a device, or read it no more, as it is by now."""
+        client.hold(held=self.is_full or self.is_closing or client.held > 0 or client.is_ahead)
 
     def end_sessions(self, tokens: Iterable[str]) -> None:
         """These sessions ended: their packet ids mean nothing any more."""
@@ -221,7 +233,7 @@ class DeviceInbox:
         for message in later:
             if message.client is not None:
                 message.client.held += 1
-                message.client.hold(held=True)
+                self.settle(message.client)
         self._done(done)
         if self.held and not later:
             self._go_on()
@@ -233,14 +245,18 @@ class DeviceInbox:
         size = 0
         for message in messages:
             size += size_of(message.publish)
-            if message.client is not None:
-                message.client.pending -= 1
+            client = message.client
+            if client is not None:
+                client.pending -= 1
+                if client.is_ahead and client.pending <= _MOST_OF_ONE // 2:
+                    client.is_ahead = False
+                    self.settle(client)
         self._taken(messages)
         self._account(-size)
         if self.held:
             for client in {message.client for message in messages}:
                 if client is not None and not client.held:
-                    client.hold(held=self.is_full)
+                    self.settle(client)
 
     def _go_on(self) -> None:
         """All that was offered last was taken."""

@@ -52,7 +52,7 @@ class Device(asyncio.Protocol):
     """
 
     __slots__ = (
-        *("_connection", "_is_held", "_is_read", "_is_slow", "_is_told", "_loop", "_owner", "_patience", "_scheduled"),
+        *("_connection", "_goes_on", "_is_held", "_is_read", "_loop", "_owner", "_patience", "_scheduled"),
         *("_slow_since_s", "_timer", "_transport", "address"),
     )
 
@@ -64,6 +64,7 @@ class Device(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._connection = ClientConnection(limits, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._goes_on = False  # what came and was not looked at yet is looked at in the next turn of the loop
         self._scheduled = False  # what is to be written is written later in this turn of the loop
         self._slow_since_s: float | None = None  # it does not read what was written
         self._is_held = False  # the owner wants to hear nothing
@@ -86,6 +87,7 @@ class Device(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """The device sends no more: it is gone. True keeps the socket open until the owner closes it."""
+        self.read_out()
         self._hand_over(self._connection.lost("the device closed the connection", is_by_client=True))
         return self._transport.get_extra_info("sslcontext") is None
 
@@ -103,6 +105,7 @@ class Device(asyncio.Protocol):
         """The socket is closed."""
         if self._timer is not None:
             self._timer.cancel()
+        self.read_out()
         self._hand_over(self._connection.lost(f"the connection broke ({exc})" if exc else "the connection is closed"))
 
     # What the owner says.
@@ -167,6 +170,11 @@ class Device(asyncio.Protocol):
         self._is_held = held
         self._settle()
 
+    def read_out(self) -> None:
+        """Take all that its socket has delivered, at once, held or not."""
+        while self._connection.has_more:
+            self._hand_over(self._connection.go_on(self._loop.time()))
+
     def disconnect(self, reason: Reason, text: str = "") -> None:
         """End its connection, and say why."""
         if not self._connection.is_ended:
@@ -205,7 +213,8 @@ class Device(asyncio.Protocol):
             return
         if data := connection.data_to_send():
             self._transport.write(data)
-        is_read = not (self._is_held or connection.paused or self._slow_since_s is not None)
+        is_wanted = not (self._is_held or connection.paused or self._slow_since_s is not None)
+        is_read = is_wanted and not connection.has_more
         if is_read is not self._is_read:
             self._is_read = is_read
             connection.listen(deaf=not is_read, now_s=self._loop.time())
@@ -213,7 +222,16 @@ class Device(asyncio.Protocol):
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
+        if is_wanted and connection.has_more and not self._goes_on:
+            self._goes_on = True
+            self._loop.call_soon(self._go_on)
         self._watch()
+
+    def _go_on(self) -> None:
+        """Look at more of what came, if that is still wanted."""
+        self._goes_on = False
+        if not (self._is_held or self._connection.paused or self._slow_since_s is not None):
+            self._hand_over(self._connection.go_on(self._loop.time()))
 
     def _due_s(self) -> float | None:
         """When there is something to be done if nothing happens."""

@@ -91,7 +91,7 @@ class DeviceTraffic:
         if entering is None or session is None or client.is_over:
             return
         client.is_up = True
-        client.hold(held=self.inbox.is_full or self.is_closing)
+        self.inbox.settle(client)
         client.accept(entering[0], session.inbound, session.outbound)
         self.outgoing.pump(client)
 
@@ -266,9 +266,10 @@ class DeviceTraffic:
 
     def stop_reading(self) -> None:
         """From now on nothing is read, and no connection's end means anything."""
-        self.is_closing = True
-        for client in self.clients:
-            client.hold(held=True)
+        self.is_closing = self.inbox.is_closing = True
+        for client in list(self.clients):
+            self.inbox.settle(client)
+            client.read_out()
 
     def _filled(self) -> None:
         """What is held of all devices has come to its bound, or there is room again."""
@@ -280,7 +281,7 @@ class DeviceTraffic:
                 extra={"event": "mqtt_memory_full", "used_bytes": self.inbox.used_bytes},
             )
         for client in self.clients:
-            client.hold(held=is_full or self.is_closing or client.held > 0)
+            self.inbox.settle(client)
 
     def _look(self) -> None:
         """Have written what changed, and forget what ended."""

@@ -52,6 +52,8 @@ class Peer:
         before = len(self.inputs)
         for piece in pieces:
             self.inputs += self.connection.feed(piece, self.now_s)
+            while self.connection.has_more:
+                self.inputs += self.connection.go_on(self.now_s)
         return self.inputs[before:]
 
     def wait(self, seconds: float) -> list[Input]:
