@@ -107,6 +107,12 @@ class ConnectedDevice(Device):
         super().connection_lost(exc)
         self._desk.left(self)
 
+    def leave(self) -> None:
+        """Close the connection that it ended: what it published is taken, or must wait longer than a connection may."""
+        if self.is_leaving:
+            self.is_leaving = False
+            self._loop.call_soon(self.close)
+
     # What comes out of the connection.
 
     def take(self, _: Device, inputs: list[Input]) -> None:

@@ -234,6 +234,7 @@ class DeviceInbox:
             if message.client is not None:
                 message.client.held += 1
                 self.settle(message.client)
+                message.client.leave()
         self._done(done)
         if self.held and not later:
             self._go_on()

@@ -118,7 +118,7 @@ class DeviceTraffic:
             self._publish_wills(self._broker.gone(session, client, now, is_normal=is_normal, expiry_s=expiry_s))
         if not ended.is_by_client:
             return
-        if client.pending:
+        if client.pending and not client.held:
             client.is_leaving = True
         else:
             self._loop.call_soon(client.close)
@@ -205,9 +205,8 @@ class DeviceTraffic:
                     self._store.when_kept(partial(self._answer, client, (publish.packet_id,), Reason.SUCCESS))
                 else:
                     answers.setdefault(client, []).append(publish.packet_id)
-            if client.is_leaving and not client.pending:
-                client.is_leaving = False
-                self._loop.call_soon(client.close)
+            if not client.pending:
+                client.leave()
         for client, packet_ids in answers.items():
             self._answer(client, packet_ids, Reason.SUCCESS)
         self._look()
