@@ -33,6 +33,8 @@ from edgeagent.listener.packets import (
     Input,
     Packet,
     Publish,
+    Subscribe,
+    Unsubscribe,
 )
 from edgeagent.listener.reasons import Reason
 
@@ -44,6 +46,7 @@ _MOST_CONNECT_BYTES: Final = 32 << 10
 _PROGRESS_BYTES: Final = 1000
 # So many packets of one client belong to one turn of the loop: one that floods leaves the others their turns.
 _MOST_PACKETS: Final = 128
+_COSTLY: Final = frozenset({Subscribe, Unsubscribe})
 _TLS_HANDSHAKE: Final = 0x16
 _CODECS = {version: Codec3(version) for version in (MQTT_31, MQTT_311)}
 
@@ -67,7 +70,7 @@ class ClientConnection:
 
     __slots__ = (
         *("_codec", "_connect", "_dialogue", "_frames", "_heard_s", "_inbound", "_is_deaf", "_keep_alive_s"),
-        *("_late", "_limits", "_out", "_progress_bytes", "has_more", "is_ended"),
+        *("_late", "_limits", "_most", "_out", "_progress_bytes", "has_more", "is_ended"),
     )
 
     def __init__(self, limits: Limits, now_s: float) -> None:
@@ -84,6 +87,7 @@ class ClientConnection:
         self._heard_s = now_s
         self._keep_alive_s = 0
         self._progress_bytes = 0
+        self._most = _MOST_PACKETS
         self._is_deaf = False
 
     # What the driver looks at.
@@ -289,10 +293,12 @@ class ClientConnection:
         inputs: list[Input] = []
         fault: MalformedPacket | None = None
         try:
-            self._frames.take(data, dialogue.codec.read, packets, most=_MOST_PACKETS)
+            self._frames.take(data, dialogue.codec.read, packets, most=self._most)
         except MalformedPacket as exc:
             fault = exc
-        self.has_more = len(packets) == _MOST_PACKETS and self._frames.kept_bytes > 0
+        self.has_more = len(packets) == self._most and self._frames.kept_bytes > 0
+        # Packets that cost as much as hundreds of others come one at a time.
+        self._most = 1 if any(type(each) in _COSTLY for each in packets) else _MOST_PACKETS
         if packets:
             self._heard_s = now_s
             self._progress_bytes = 0

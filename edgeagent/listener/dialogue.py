@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import msgspec
 
@@ -31,6 +32,9 @@ from edgeagent.listener.packets import (
     Unsubscribe,
 )
 from edgeagent.listener.reasons import Reason
+
+# Of one SUBSCRIBE or UNSUBSCRIBE: each is some work, and all of a packet is done in one turn of the loop.
+_MOST_FILTERS: Final = 500
 
 
 class Dialogue:
@@ -115,7 +119,11 @@ class Dialogue:
             case PubAck():
                 self.outbound.acknowledged(packet.packet_id)
                 self._send_again(now_s)
-            case Subscribe() | Unsubscribe():
+            case Subscribe(subscriptions=filters) | Unsubscribe(topic_filters=filters):
+                if len(filters) > _MOST_FILTERS:
+                    raise MalformedPacket(
+                        Reason.QUOTA_EXCEEDED, f"{len(filters)} filters in one packet, where {_MOST_FILTERS} are taken"
+                    )
                 append(packet)
             case PingReq():
                 self._out.append(PINGRESP_PACKET)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.listener.passwords import SALT_BYTES, line_of, secret_of
 from edgeagent.listener.reasons import Reason
 from tests.fakes.mosquitto import free_port
 from tests.fakes.mqtt_bytes import (
@@ -125,8 +126,9 @@ def flooding(port: int, data: bytes) -> Iterator[None]:
         publish(MQTT_311, "events/evil", b"{}") * 10_000,
         publish(MQTT_311, "events/", b"{}") * 10_000,
         PINGREQ * 100_000,
+        subscribe(MQTT_311, 1, *[(f"no/{number}", 0) for number in range(500)]) * 50,
     ],
-    ids=["what it may not publish", "events", "events without a source", "pings"],
+    ids=["what it may not publish", "events", "events without a source", "pings", "subscriptions"],
 )
 async def test_a_device_that_floods_leaves_the_others_their_acknowledgements(tmp_path: Path, data: bytes) -> None:
     async with served(tmp_path) as it, RawDevice(it.port, "good") as good:
@@ -303,6 +305,29 @@ async def test_devices_that_publish_and_leave_while_the_outbox_is_full_lock_nobo
         async with RawDevice(it.port, "other") as other:
             await other.send(PINGREQ)
             assert (await other.packet()).first == 0xD0  # PINGRESP
+
+
+async def test_a_flood_of_wrong_passwords_costs_the_others_nothing(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text(line_of("pump", secret_of(b"right", b"0" * SALT_BYTES)) + "\n", "utf-8")
+    users.chmod(0o600)
+    async with served(tmp_path, f'users_file = "{users}"') as it, RawDevice(it.port, "good") as good:
+        before = it.used_bytes
+
+        async def guess(number: int) -> int:
+            device = RawDevice(it.port)
+            await device.open()
+            await device.send(connect(MQTT_5, f"evil-{number}", text("pump"), text(f"no-{number}"), flags=0xC2))
+            answer = await device.rest()
+            device.close()
+            return answer[3]
+
+        async with asyncio.timeout(60):
+            *answers, _ = await asyncio.gather(*[guess(number) for number in range(500)], round_trips(good, 100))
+        assert set(answers) == {Reason.BAD_USER_NAME_OR_PASSWORD, Reason.SERVER_BUSY}
+        assert await it.count("refused") == len(answers)
+        assert it.used_bytes - before < 24 << 20
+        assert it.agent.log.count("\n") < 20, it.agent.tail()
 
 
 @pytest.mark.parametrize("version", ["3.1.1", "5"])

@@ -356,3 +356,13 @@ def test_a_refusal_that_is_too_long_for_the_client_goes_without_words() -> None:
     (connack,) = peer.heard()
     assert connack.reason_str is None
     assert int(connack.reason_code) == Reason.BAD_AUTHENTICATION_METHOD
+
+
+@pytest.mark.parametrize("version", ALL)
+def test_one_packet_has_no_more_filters_than_one_turn_can_bear(version: int) -> None:
+    filters = [f"a/{number}" for number in range(501)]
+    for data in (subscribe(version, 1, *[(each, 0) for each in filters]), unsubscribe(version, 1, *filters)):
+        peer = Peer(version)
+        peer.sent()  # CONNACK
+        peer.feed(data)
+        assert_ended(peer, Reason.QUOTA_EXCEEDED)
