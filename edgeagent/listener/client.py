@@ -90,11 +90,19 @@ class ConnectedDevice(Device):
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
         super().data_received(data)
+        self._tell_kept()
+        if self.waits_for_more:
+            self._desk.took(self)
+
+    def go_on(self) -> None:
+        """See `Device`."""
+        super().go_on()
+        self._tell_kept()
+
+    def _tell_kept(self) -> None:
         if more_bytes := self.kept_bytes - self.partial_bytes:
             self.partial_bytes += more_bytes
             self._desk.kept(self, more_bytes)
-        if self.waits_for_more:
-            self._desk.took(self)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""

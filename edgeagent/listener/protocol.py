@@ -224,11 +224,11 @@ class Device(asyncio.Protocol):
                 self._transport.pause_reading()
         if is_wanted and connection.has_more and not self._goes_on:
             self._goes_on = True
-            self._loop.call_soon(self._go_on)
+            self._loop.call_soon(self.go_on)
         self._watch()
 
-    def _go_on(self) -> None:
-        """Look at more of what came, if that is still wanted."""
+    def go_on(self) -> None:
+        """Look at more of what came, if that is still wanted; it is called in the next turn of the loop."""
         self._goes_on = False
         if not (self._is_held or self._connection.paused or self._slow_since_s is not None):
             self._hand_over(self._connection.go_on(self._loop.time()))

@@ -221,7 +221,7 @@ async def test_what_a_device_may_not_do_is_refused_and_counted_and_reaches_nobod
         assert (await will.rest())[:4][3] == Reason.NOT_AUTHORIZED
         will.close()
         stats = (await it.agent.get("/v1/stats"))["mqtt"]
-        assert (stats["denied"], stats["retained"], stats["refused"]) == (4, 0, 1)
+        assert (stats["denied"], stats["retained"], stats["connects_refused"]) == (4, 0, 1)
 
 
 @pytest.mark.parametrize("version", [MQTT_31, MQTT_311, MQTT_5])
@@ -325,7 +325,7 @@ async def test_a_flood_of_wrong_passwords_costs_the_others_nothing(tmp_path: Pat
         async with asyncio.timeout(60):
             *answers, _ = await asyncio.gather(*[guess(number) for number in range(500)], round_trips(good, 100))
         assert set(answers) == {Reason.BAD_USER_NAME_OR_PASSWORD, Reason.SERVER_BUSY}
-        assert await it.count("refused") == len(answers)
+        assert await it.count("connects_refused") == len(answers)
         assert it.used_bytes - before < 24 << 20
         assert it.agent.log.count("\n") < 20, it.agent.tail()
 
