@@ -181,7 +181,8 @@ async def test_held_messages_are_taken_in_order_and_other_devices_go_on(
         await sensor.says(event(0, b"200"))  # at QoS 0 it waits in the socket
         await plug.says(publish(V311, "cmnd/x", b"on", qos=1, packet_id=7))
         assert await plug.hears(4) == b"\x40\x02\x00\x07"
-        assert it.listener.stats()["waiting"] == 199
+        # What the device sent is held, but for what its turn left unread: that waits with the connection.
+        assert 0 < it.listener.stats()["waiting"] <= 199
         it.intake.is_full = False
         await sensor.hears(4 * 199)
         await until(lambda: len(it.intake.bodies) == 200)
