@@ -65,6 +65,8 @@ def _received_us(version: int, message: Publish, count: int, messages: int) -> f
 
     def way() -> None:
         received = connection.feed(data, 1.0)
+        while connection.has_more:
+            received += connection.go_on(1.0)
         connection.acknowledge([each.packet_id for each in received if isinstance(each, Publish)])
         if len(connection.data_to_send()) != 4 * count:
             raise AssertionError("a message was not acknowledged")
