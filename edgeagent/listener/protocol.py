@@ -165,6 +165,17 @@ class Device(asyncio.Protocol):
         self._connection.unsuback(packet_id, reasons)
         self._write_soon()
 
+    def flush(self) -> int:
+        """Write what there is to say at once. Returns how many bytes its socket did not take yet.
+
+        Over TLS these are those that are not encrypted yet.
+        """
+        if self._transport.is_closing():
+            return 0
+        if self._scheduled:
+            self._settle()
+        return self._transport.get_write_buffer_size()
+
     def hold(self, *, held: bool) -> None:
         """Read no more of it, or read on."""
         self._is_held = held

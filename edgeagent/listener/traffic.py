@@ -51,8 +51,8 @@ class DeviceTraffic:
         """The parts that it joins; `topics`: what is an event."""
         self.counts = TrafficCounts()
         self.inbox = DeviceInbox(events, self._taken, self._filled)
-        self.outgoing = Outgoing(broker.counts)
         self.clients: set[ConnectedDevice] = set()  # those that were let in, while their sockets are open
+        self.outgoing = Outgoing(broker.counts, self.clients)
         self.is_closing = False  # nothing is read, and no end of a connection means anything any more
         self._broker = broker
         self._store = store

@@ -14,7 +14,7 @@ from edgeagent.common.units import Size
 from edgeagent.config.tables import Mqtt, MqttAllow
 from edgeagent.errors import MessageError, OutboxFull
 from edgeagent.events.event import Draft
-from edgeagent.listener import door, inbox
+from edgeagent.listener import door, inbox, outgoing
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.broker import broker_of
 from edgeagent.listener.server import MqttListener
@@ -23,7 +23,8 @@ from edgeagent.outbox.disk import DiskThread
 from edgeagent.ports.device import RefusedEvent
 from edgeagent.ports.event_topics import EventTopics
 from tests.fakes.mosquitto import free_port
-from tests.fakes.mqtt_bytes import DISCONNECT, connect, publish
+from tests.fakes.mqtt_bytes import DISCONNECT, connect, publish, subscribe
+from tests.fakes.raw_device import RawDevice
 from tests.waiting import until
 
 V311 = 4
@@ -215,6 +216,34 @@ async def test_large_packets_that_come_slowly_give_way(tmp_path: Path, monkeypat
         await devices[0].is_cut_off()
         await devices[4].says(event(1, b"x" * 500_000)[300_000:])
         assert await devices[4].hears(4) == b"\x40\x02\x00\x01"
+
+
+async def test_what_devices_do_not_read_is_bounded_over_all_of_them_and_who_reads_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most, large, small = 4 << 20, publish(V311, "x/large", b"x" * 900_000), publish(V311, "x/small", b"on")
+    monkeypatch.setattr(outgoing, "MAX_UNSENT_BYTES", most)
+    monkeypatch.setattr(outgoing, "_FULL_S", 0.0)
+    async with scene(tmp_path) as it, contextlib.AsyncExitStack() as stack:
+        deaf = [
+            await stack.enter_async_context(RawDevice(it.port, f"deaf-{number}", receive_bytes=2048))
+            for number in range(40)
+        ]
+        for device in deaf:
+            await device.send(subscribe(V311, 1, ("x/#", 0)))
+            assert (await device.packet()).body[-1] == 0
+        reader, sender = await it.device("reader"), await it.device("sender")
+        await reader.says(subscribe(V311, 1, ("x/small", 0)))
+        assert await reader.hears(5) == b"\x90\x03\x00\x01\x00"
+        await sender.says(*[large] * 8)  # the system's buffers take the first ones
+        await until(lambda: it.listener.stats()["received"] == 8)
+        assert it.listener.stats()["dropped"] > 0
+        unsent_bytes = sum(client.flush() for client in it.listener.traffic.clients)
+        assert most // 2 < unsent_bytes < most + len(large)
+        await sender.says(small)
+        assert await reader.hears(len(small)) == small
+        heard = await asyncio.gather(*[device.packet() for device in deaf[:2]])
+        assert {len(each.body) for each in heard} == {len(large) - 4}
 
 
 async def test_an_orderly_end_of_a_connection_is_answered_after_the_sync(tmp_path: Path) -> None:
