@@ -11,7 +11,9 @@ from typing import NamedTuple
 from edgeagent.common.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_RANDOM_BYTES = 10
+# 19 random digits for an id, read for many at a time: saves 0.3 of 0.8 us an id (`benchmarks path`, CPU an event).
+_ID_DIGITS = 19
+_RANDOM_BYTES = _ID_DIGITS * 128
 _UUID_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # by a random digit; the top two bits are 10
 
 
@@ -28,6 +30,8 @@ class Clock:
 
     def __init__(self) -> None:
         self.boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
+        self._digits = ""  # random; each is used once
+        self._used = 0
 
     def now_ms(self) -> int:
         """The wall clock, Unix milliseconds."""
@@ -48,8 +52,11 @@ class Clock:
 
     def new_id(self, now_ms: int) -> str:
         """A new UUIDv7 (RFC 9562, 5.7): it sorts by its millisecond, and 74 random bits make it impossible to guess."""
-        digits = os.urandom(_RANDOM_BYTES).hex()
-        return f"{_uuid7_start(now_ms)}{digits[:3]}-{_UUID_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:19]}"
+        if self._used >= len(self._digits):
+            self._digits, self._used = os.urandom(_RANDOM_BYTES).hex(), 0
+        digits = self._digits[self._used : self._used + _ID_DIGITS]
+        self._used += _ID_DIGITS
+        return f"{_uuid7_start(now_ms)}{digits[:3]}-{_UUID_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:]}"
 
 
 @lru_cache(maxsize=2)  # many events come in one millisecond: saves 0.7 of 1.6 us (`benchmarks path`, CPU an event)

@@ -335,10 +335,11 @@ class EventIntake:
     def _stored(self, batch: _Batch) -> None:
         """Note that a batch is stored: count it for the rules, and remember its deliveries and firings."""
         self._account.stored(batch.prepared)
+        drafts, add = batch.drafts, self._deliveries.add
         for place, event in zip(batch.places, batch.prepared, strict=True):
-            delivery = batch.drafts[place].delivery
+            delivery = drafts[place].delivery
             if delivery is not None:
-                self._deliveries.add(*delivery, event.digest, event.event_id)
+                add(*delivery, event.digest, event.event_id)
             if event.decision is not None:
                 for step in event.decision.steps:
                     self.firing_limits.stored(step)

@@ -101,6 +101,7 @@ class Deliveries:
 
     def __init__(self) -> None:
         self._sessions: dict[str, OrderedDict[int, tuple[bytes, str]]] = {}
+        self._most = OPEN_DELIVERIES  # of one session, with as many sessions as there are
 
     def event_id(self, session: str, packet_id: int, digest: bytes) -> str | None:
         """The id of the event that this very delivery became, None if it was not seen before."""
@@ -113,12 +114,17 @@ class Deliveries:
         known = self._sessions.get(session)
         if known is None:
             known = self._sessions[session] = OrderedDict()
-        known.pop(packet_id, None)
+            self._share()
+        elif packet_id in known:
+            del known[packet_id]  # so that it becomes the last one
         known[packet_id] = (digest, event_id)
-        most = max(_FEWEST, min(OPEN_DELIVERIES, ALL_DELIVERIES // len(self._sessions)))
-        while len(known) > most:
+        while len(known) > self._most:
             known.popitem(last=False)
 
     def forget(self, session: str) -> None:
         """Forget a session that has ended: its packet ids begin anew."""
         self._sessions.pop(session, None)
+        self._share()
+
+    def _share(self) -> None:
+        self._most = max(_FEWEST, min(OPEN_DELIVERIES, ALL_DELIVERIES // max(len(self._sessions), 1)))
