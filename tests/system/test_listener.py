@@ -83,10 +83,14 @@ async def test_reports_go_to_the_devices_at_the_listener_and_to_those_at_the_loc
         await local.until(lambda: any(b"succeeded" in each.payload for each in local.messages), "the local report")
         await agent.kill()
         await agent.start()
-        async with PahoDevice(port, "another") as late:  # asleep until now
+        async with PahoDevice(port, "another") as late:  # the kill may have come before the mark: then it comes again
             late.subscribe(topic)
-            await late.until(lambda it: "succeeded" in states(it), "the retained report")
-            assert late.messages[-1][3]
+            await late.until(lambda it: "succeeded" in states(it), "the report")
+        async with PahoDevice(port, "sleeper") as sleeper:
+            sleeper.subscribe(topic)
+            await sleeper.until(lambda it: bool(it.messages), "the retained report")
+            assert states(sleeper)[0] == "succeeded"
+            assert sleeper.messages[0][3]
 
 
 def states(device: PahoDevice) -> list[str]:
