@@ -160,7 +160,10 @@ class QuerySchedule:
                 if len(give_up) == MAX_QUERY_IDS:
                     return
                 del self._silent[correlation_id]
-                give_up.append(correlation_id)
+                if correlation_id in ask:  # asked just now, since the session was lost: that answer is waited for
+                    self._silent[correlation_id] = _Silence(now, silence.asks)
+                else:
+                    give_up.append(correlation_id)
             elif room > 0:
                 room -= 1
                 del self._silent[correlation_id]

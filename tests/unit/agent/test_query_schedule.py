@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import math
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeagent.agent import query_schedule
@@ -137,6 +137,7 @@ def test_no_more_are_followed_than_fit_and_others_when_there_is_room_again() -> 
     assert schedule.follow("one more", 2.0)
 
 
+@example([("follow", 0, 0.0), *[("due", 0, 10.0)] * 3, ("lost", 0, 0.0), ("due", 0, 10.0)])
 @given(
     st.lists(
         st.tuples(
