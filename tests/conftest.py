@@ -1,19 +1,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from tests import profiles
+from tests import profiles, virtual_time
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
 from tests.fakes.programs import end_programs
 
 profiles.register()
+virtual_time.watch_disk_threads()
 # In debug mode asyncio warns of slow callbacks, which a busy machine has; tests look at what edgeagent logs.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, virtual_time.LoopFactory]:
+    """Which loop a test runs in: one with virtual time, if it is marked so."""
+    return virtual_time.loop_factories(item)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 Each function polls or listens until something holds, and otherwise fails with what was waited for and what was seen
 instead. Deadlines are generous: they end a test that would hang, and never decide about one that is slow.
-Deadlines go by the system's clock, because some tests turn the loop's.
+Deadlines go by the system's clock, because some tests turn the loop's; but by the loop's own if that is virtual.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import subprocess
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
+
+from tests.virtual_time import VirtualTimeLoop
 
 DEADLINE_S = 30.0
 # The first polls are turns of the loop; then they become rarer, from the one to the other.
@@ -151,14 +153,16 @@ class _Pause:
     """The pauses between polls, and the deadline."""
 
     def __init__(self, deadline_s: float) -> None:
-        self._ends_s = time.monotonic() + deadline_s
+        loop = asyncio.get_running_loop()
+        self._now = loop.time if isinstance(loop, VirtualTimeLoop) else time.monotonic
+        self._ends_s = self._now() + deadline_s
         self._turns = 0
         self._pause_s = _SHORTEST_S
 
     @property
     def over(self) -> bool:
         """Whether the deadline has passed."""
-        return time.monotonic() > self._ends_s
+        return self._now() > self._ends_s
 
     async def take(self) -> None:
         """Let others work."""

@@ -22,6 +22,8 @@ from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import balanced, everything, group, ids, record
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 BIG = b"x" * 9000  # seven of these fill a segment of the running outbox
 
 FAULTS = {

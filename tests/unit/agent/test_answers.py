@@ -13,6 +13,8 @@ from edgeagent.outbox.search import find
 from edgeagent.wire.messages import State
 from tests.fakes.answering import RESPONSE, STATUS, Scene, scene
 
+pytestmark = pytest.mark.virtual_time
+
 BEYOND = 10**30
 
 

@@ -13,6 +13,8 @@ from edgeagent.ports.link import Ack, Message
 from edgeagent.wire.messages import State
 from tests.fakes.answering import Scene, scene
 
+pytestmark = pytest.mark.virtual_time
+
 BASE = "argo/workflows/trigger"
 OWN = f"{BASE}/gw-1"
 

@@ -32,6 +32,8 @@ from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
 
+pytestmark = pytest.mark.virtual_time
+
 HOT = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
 RULES = [
     RuleSpec("overheat", "plant", source="boiler-*", filters=HOT, template="inspect"),

@@ -25,6 +25,8 @@ from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock
 
+pytestmark = pytest.mark.virtual_time
+
 HOT = Filters(data=[DataFilter("body.temp", "number", ["90"], ">=")])
 COOL = Filters(data=[DataFilter("body.temp", "number", ["80"], "<")])
 THROTTLED = RuleSpec("slow", "plant", filters=HOT, template="t", throttle=Duration(60))

@@ -24,6 +24,8 @@ from edgeagent.rules.spec import RuleSpec
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
 
+pytestmark = pytest.mark.virtual_time
+
 ALL = [RuleSpec("all", "plant", template="t", source="boiler-*")]
 FILLER = b'"%b"' % (b"x" * 15_000)
 

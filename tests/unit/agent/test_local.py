@@ -34,6 +34,8 @@ from tests.fakes.link import FakeLink, delivery
 from tests.fakes.outbox import running_outbox
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 SUBSCRIPTIONS = [
     EventSubscription(topic="sensors/+/data", source="{1}"),
     EventSubscription(topic="meters/#", id="body.seq", type="reading"),

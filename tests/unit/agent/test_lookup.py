@@ -16,6 +16,8 @@ from edgeagent.rules.trigger import correlation_id
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import group, record
 
+pytestmark = pytest.mark.virtual_time
+
 NOWHERE = [correlation_id("gw", "nobody", str(number), "r") for number in range(50)]
 
 

@@ -12,6 +12,8 @@ from edgeagent.agent.clock import Moment
 from edgeagent.ports.link import Publication
 from tests.fakes.answering import Scene, scene
 
+pytestmark = pytest.mark.virtual_time
+
 
 async def next_published(here: Scene, before: list[str]) -> str:
     """Wait for a trigger that was not published before, and let the broker take it; returns its correlation id."""

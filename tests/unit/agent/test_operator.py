@@ -49,6 +49,8 @@ from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import LIMITS, balanced, disk, everything, group, ids, opened, record
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 LARGE = LIMITS._replace(max_bytes=4 << 20, segment_bytes=1 << 20)
 
 

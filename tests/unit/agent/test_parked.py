@@ -12,6 +12,8 @@ from edgeagent.agent.parked import ParkedTriggers
 from edgeagent.outbox.outbox import Outbox
 from tests.fakes.outbox import running_outbox
 
+pytestmark = pytest.mark.virtual_time
+
 ONE: Any = object()  # it is only asked whether it is the same trigger
 OTHER: Any = object()
 

@@ -21,6 +21,8 @@ from edgeagent.wire.messages import Report, State
 from tests.fakes.link import FakeLink
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 
 def life(correlation: str, accepted_ms: int, state: State = State.TRIGGERED, source: str = "boiler-1") -> Life:
     return Life(Report(correlation, f"e-{correlation}", source, "overheat", state, "2022-01-01T00:00:00Z"), accepted_ms)

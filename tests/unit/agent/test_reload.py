@@ -18,6 +18,8 @@ from edgeagent.events.event import Draft
 from edgeagent.rules.ruleset import RuleSet
 from tests.waiting import DEADLINE_S, until
 
+pytestmark = pytest.mark.virtual_time
+
 EVENT = Draft(source="boiler-1", data=b'{"temp": 91}', is_json=True)
 
 

@@ -38,6 +38,8 @@ from tests.fakes.outbox import running_outbox
 from tests.fakes.turned_clock import TurnedClock
 from tests.waiting import turns, until
 
+pytestmark = pytest.mark.virtual_time
+
 _UNHEARD = 0x10
 PLAIN = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 GATHERED = RuleSpec(

@@ -11,6 +11,8 @@ from edgeagent.wire.messages import State, parse_status_query
 from tests.fakes.answering import Scene, scene
 from tests.fakes.ledgers import life
 
+pytestmark = pytest.mark.virtual_time
+
 QUERY = "argo/workflows/status/query"
 NOT_AUTHORIZED = 0x87
 

@@ -9,6 +9,8 @@ import pytest
 from edgeagent.agent.trouble import Trouble
 from tests.fakes.answering import Scene, scene
 
+pytestmark = pytest.mark.virtual_time
+
 
 def test_a_subscriber_ends_only_the_trouble_that_nobody_subscribes() -> None:
     trouble = Trouble()

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import msgspec
+import pytest
 
 from edgeagent.dispatcher.configmaps import ConfigMaps, Patience
 from edgeagent.dispatcher.namespace import Namespace, WatchTimes
@@ -12,6 +13,8 @@ from edgeagent.wire.messages import Status
 from tests.fakes.configmaps import CORRELATION_ID, URL, Api, applying, configmap_name, ended
 from tests.fakes.statuses_bench import Counted
 from tests.waiting import until
+
+pytestmark = pytest.mark.virtual_time
 
 
 class Told:

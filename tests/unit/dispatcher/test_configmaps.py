@@ -11,6 +11,8 @@ from edgeagent.errors import EngineRefused, EngineUnavailable
 from tests.fakes.configmaps import CORRELATION_ID, LABELS, URL, Api, applying, configmap_name, ended
 from tests.waiting import turns, until
 
+pytestmark = pytest.mark.virtual_time
+
 QUICK = Patience(base_s=0.0, cap_s=0.0)
 
 

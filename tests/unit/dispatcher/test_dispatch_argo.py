@@ -13,6 +13,8 @@ from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable
 from edgeagent.wire.messages import Status
 
+pytestmark = pytest.mark.virtual_time
+
 URL = "https://argo.example:2746"
 LABELS = {"edgeagent.io/agent": "gw-1", "edgeagent.io/correlation-id": "c"}
 EXISTS = EngineRefused(URL, 409, 'workflows.argoproj.io "a" already exists')

@@ -13,6 +13,8 @@ from edgeagent.wire.messages import Status, parse_status
 from tests.fakes.dispatching import DOWN, Stage, trigger
 from tests.waiting import DEADLINE_S, turns, until
 
+pytestmark = pytest.mark.virtual_time
+
 NOT_AUTHORIZED = 0x87
 
 

@@ -11,6 +11,8 @@ from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken, response_to
 from edgeagent.wire.messages import Status
 
+pytestmark = pytest.mark.virtual_time
+
 WORKFLOW = {"spec": {"workflowTemplateRef": {"name": "inspect"}}}
 WALL_S = 1_700_000_000.5  # 2023-11-14T22:13:20Z and a half
 

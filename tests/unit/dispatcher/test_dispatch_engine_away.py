@@ -18,6 +18,8 @@ from edgeagent.ports.link import Message
 from tests.fakes.dispatching import DOWN, FakeEngine, Stage, trigger
 from tests.waiting import turns, until
 
+pytestmark = pytest.mark.virtual_time
+
 AWAY = EngineUnavailable("https://argo.example", "503: no healthy upstream")
 BUSY = EngineUnavailable("https://argo.example", "429: Too Many Requests", 7)
 REFUSED = EngineRefused("https://argo.example", 401, "the token in /etc/argo.token was refused: token not valid")
@@ -28,7 +30,7 @@ Start = Callable[..., Awaitable[Stage]]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The waits are short, so that a test need not be long."""
+    """The waits are short beside how long an order is held, and none is left to chance."""
     monkeypatch.setattr(starter, "_fraction", lambda: 1.0)
     monkeypatch.setattr(starter, "_RETRY_BASE_S", 0.002)
     monkeypatch.setattr(gate, "PROBE_BASE_S", 0.005)
@@ -91,7 +93,7 @@ async def test_what_was_held_long_enough_is_given_back_to_be_tried_later(
     assert (content["code"], content["retryable"], content["retry_after_s"]) == (503, True, retry_after_s)
     stage.answer(stage.link.published[0])
     assert stage.link.acknowledged == [1]
-    assert len(stage.engine.orders) > 2
+    assert len(stage.engine.orders) == 9, "waits of 2, 4, 8, … ms, each twice the one before, and what is left of 0.3 s"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from edgeagent.common.names import is_agent_id
 from edgeagent.dispatcher.dispatcher import MAX_WAITING_OF_ONE
 from edgeagent.dispatcher.validate import sender
 from edgeagent.ports.link import Message
 from tests.fakes.dispatching import Stage, trigger
 from tests.waiting import turns, until
+
+pytestmark = pytest.mark.virtual_time
 
 
 async def test_a_gateway_with_many_triggers_takes_turns_with_one_that_has_few() -> None:

@@ -16,6 +16,8 @@ from edgeagent.errors import EngineUnavailable
 from edgeagent.ports.link import Message
 from tests.fakes.dispatching import DOWN, FakeEngine, Stage, trigger
 
+pytestmark = pytest.mark.virtual_time
+
 NAMES = ("a", "b", "c")
 AWAY = EngineUnavailable("https://argo.example", "503")
 

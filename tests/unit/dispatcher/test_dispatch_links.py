@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 
 from edgeagent.ports.link import UNHEARD, Ack, Message, PublishRefused
 from tests.fakes.dispatching import FakeLink, Stage, trigger
 from tests.waiting import until
+
+pytestmark = pytest.mark.virtual_time
 
 
 class ReceiptLink(FakeLink):

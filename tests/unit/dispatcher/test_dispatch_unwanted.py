@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.fakes.dispatching import DOWN, Stage
 from tests.waiting import turns
+
+pytestmark = pytest.mark.virtual_time
 
 
 async def test_a_message_that_is_not_wanted_any_more_goes_out_neither_now_nor_on_the_next_connection() -> None:

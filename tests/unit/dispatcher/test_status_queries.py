@@ -9,6 +9,8 @@ from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.wire import topics
 from tests.fakes.statuses_bench import NOON_S, Engine, at, running
 
+pytestmark = pytest.mark.virtual_time
+
 
 def query(*ids: str, agent: str = "gw-1") -> bytes:
     return msgspec.json.encode({"agent": agent, "correlation_ids": ids, "reply_to": "anywhere"})

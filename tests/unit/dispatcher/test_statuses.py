@@ -11,6 +11,8 @@ from edgeagent.wire import topics
 from tests.fakes.statuses_bench import NOON_S, QUICK, Engine, at, running
 from tests.waiting import DEADLINE_S
 
+pytestmark = pytest.mark.virtual_time
+
 
 async def test_a_leader_publishes_each_change_of_a_workflow() -> None:
     engine = Engine()

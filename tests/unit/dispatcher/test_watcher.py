@@ -11,6 +11,8 @@ from edgeagent.errors import EngineRefused, EngineUnavailable, WatchExpired
 from tests.fakes.statuses_bench import TIMING, Engine, at, running
 from tests.waiting import DEADLINE_S
 
+pytestmark = pytest.mark.virtual_time
+
 
 async def test_unfinished_workflows_are_counted_by_whoever_leads() -> None:
     engine = Engine()

@@ -14,6 +14,8 @@ from edgeagent.errors import ConfigError, OutboxLocked, Problem
 from edgeagent.host import supervisor
 from edgeagent.host.supervisor import supervise
 
+pytestmark = pytest.mark.virtual_time
+
 
 class Recorder:
     """Tasks that write down what happens to them, and one event to wait for each."""

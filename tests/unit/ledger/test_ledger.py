@@ -19,6 +19,8 @@ from edgeagent.wire.messages import Report, State
 from tests.fakes.ledgers import life, on_disk, running, to
 from tests.waiting import DEADLINE_S
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -13,6 +13,8 @@ from edgeagent.ledger.ledger import Ledger
 from edgeagent.wire.messages import State
 from tests.fakes.ledgers import life, on_disk, running, to
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -20,6 +20,8 @@ from edgeagent.wire.messages import State
 from tests.fakes.ledgers import life, on_disk, running, to
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -21,6 +21,8 @@ from edgeagent.outbox.disk import DiskThread
 from edgeagent.storage.database import DatabaseFile
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 FULL = Publish(
     "t/ü",
     b"\x00\xff",

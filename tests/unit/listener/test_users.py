@@ -10,13 +10,22 @@ from typing import TypeVar
 import pytest
 
 from edgeagent.errors import ConfigError, DiskThreadDied
+from edgeagent.listener import passwords
 from edgeagent.listener.passwords import line_of, secret_of
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.users import MAX_WAITING, MAX_WAITING_OF_ONE, Users
 
+pytestmark = pytest.mark.virtual_time
+
 T = TypeVar("T")
 SALT = b"sixteen bytes of"
 GATEWAY = "192.0.2.1"
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Comparing costs the least that a file may ask for: these tests are about who is compared, and when."""
+    monkeypatch.setattr(passwords, "_COST", passwords._MIN_COST)
 
 
 class Thread:

@@ -6,6 +6,8 @@ import pytest
 from edgeagent.errors import StorageFailed
 from edgeagent.mqtt.subscribed import SubscribedTopics
 
+pytestmark = pytest.mark.virtual_time
+
 ONE, TWO = "mqtt://one", "mqtt://two"
 
 

@@ -13,6 +13,8 @@ from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.tls import Identity
 from tests.fakes.certificates import Certificates
 
+pytestmark = pytest.mark.virtual_time
+
 ADDRESS = "mqtts://broker.example:8883"
 REFUSED = Denied(ADDRESS, "the TLS handshake failed (certificate unknown)")
 AWAY = Unavailable(ADDRESS, "the connection failed (Connection refused)")

@@ -27,6 +27,8 @@ from tests.fakes.stores import (
 )
 from tests.waiting import DEADLINE_S, until
 
+pytestmark = pytest.mark.virtual_time
+
 
 @asynccontextmanager
 async def running(filesystem: CrashFilesystem, limits: OutboxLimits = LIMITS) -> AsyncIterator[Outbox]:
@@ -48,7 +50,8 @@ class Gate:
     def __init__(self, filesystem: CrashFilesystem) -> None:
         self._open = threading.Event()
         self._open.set()
-        self.waiting = threading.Event()
+        self._loop = asyncio.get_running_loop()
+        self.waiting = asyncio.Event()
         self.fails = False
         filesystem.fails = self._hold
 
@@ -63,12 +66,12 @@ class Gate:
 
     async def reached(self) -> None:
         """Return when a sync waits."""
-        await until(self.waiting.is_set)
+        await self.waiting.wait()
 
     def _hold(self, _number: int, name: str) -> bool:
         if name != "sync":
             return False
-        self.waiting.set()
+        self._loop.call_soon_threadsafe(self.waiting.set)
         assert self._open.wait(DEADLINE_S)
         return self.fails
 
@@ -363,6 +366,7 @@ async def test_counters_of_the_agent_stand_in_the_next_record() -> None:
     assert (after.events.received, after.events.filtered, after.events.stored) == (4, 3, 1)
 
 
+@pytest.mark.real_time  # in which a thread ends
 async def test_an_outbox_that_cannot_be_opened_says_so_and_leaves_no_thread() -> None:
     filesystem = disk()
     filesystem.fails = lambda _number, name: name == "list"

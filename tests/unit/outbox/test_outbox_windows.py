@@ -14,6 +14,8 @@ from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import closing, group, ids, record
 
+pytestmark = pytest.mark.virtual_time
+
 RULES = frozenset({"r"})
 
 

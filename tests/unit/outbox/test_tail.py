@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +10,8 @@ from edgeagent.outbox.records import HIGH, NORMAL, WINDOWS, Armed, Group, Leased
 from edgeagent.outbox.tail import _MAX_TRIGGERS, Tails
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
 from tests.fakes.stores import BOOT, group, ids, record
+
+pytestmark = pytest.mark.virtual_time
 
 
 def tails(next_seq: int = 1, end: int = 1) -> Tails:
