@@ -13,7 +13,8 @@ What it promises:
   it would not be delivered again before the connection ends, and every later trigger would wait behind it, because
   acknowledgements go in order. The agent, which got no response, sends it again by itself.
 * Messages given to `send` are published again on the next connection until a broker has answered them, as long as they
-  are wanted. So are the statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken.
+  are wanted. So are the statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken. One
+  that the broker refuses for now rests for a few seconds, and the others with it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -29,6 +29,7 @@ from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
 from edgeagent.dispatcher.intake import Intake, Ready
+from edgeagent.dispatcher.link_sharer import LinkSharer
 from edgeagent.dispatcher.outcome import Created, Crowded, Duplicate, Outcome, Unbound, response_to
 from edgeagent.dispatcher.outgoing import QueuedMessage, QueuedResponse, QueuedStatus, SendQueue
 from edgeagent.dispatcher.policy import Policy
@@ -47,28 +48,11 @@ MAX_CONCURRENT = 16
 MAX_STATUSES = 50_000
 # The limit for one agent's triggers that wait for room: half of the receive maximum, so that others' still arrive.
 MAX_WAITING_OF_ONE = PREFETCH // 2
+# The statuses of a dry run rest for so long when the broker refuses one for now.
+_REST_S = 5.0
 
 _encoder = msgspec.json.Encoder()
 log = logging.getLogger(__name__)
-
-
-class LinkSharer(Protocol):
-    """A part that shares the dispatcher's connection: the publisher of statuses. Only `drain` may block or raise."""
-
-    def on_up(self) -> None:
-        """Note that the connection is up and subscribed."""
-
-    def on_down(self) -> None:
-        """Note that the connection ended, or that an attempt failed."""
-
-    def on_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Take the messages that are for this part, which must be at QoS 0, and return the others.
-
-        At QoS 1 they would wait while the dispatcher holds as many triggers as the broker may send.
-        """
-
-    async def drain(self) -> None:
-        """Pass what is still to be published to `Dispatcher.send`."""
 
 
 class Dispatcher:
@@ -177,6 +161,9 @@ class Dispatcher:
                 case QueuedResponse():
                     self._stats.response_taken(item.response, outcome)
                     done.append(item.trigger)
+                case QueuedStatus() if isinstance(outcome, PublishRefused) and not outcome.permanent:
+                    if self._outgoing.rest(item):
+                        asyncio.get_running_loop().call_later(_REST_S, self._end_rest)
                 case QueuedStatus():
                     self._stats.statuses_published += not is_refused
                 case QueuedMessage(on_taken=on_taken) if on_taken is not None:
@@ -186,6 +173,10 @@ class Dispatcher:
             self._link.acknowledge(done)
         self._publish()
         self._recheck()
+
+    def _end_rest(self) -> None:
+        self._outgoing.end_rest()
+        self._publish()
 
     def on_room(self) -> None:
         """See `LinkOwner`."""

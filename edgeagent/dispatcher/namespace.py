@@ -13,7 +13,7 @@ from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.dispatcher.progress import FINAL, WorkflowProgress
 from edgeagent.dispatcher.publisher import Send
-from edgeagent.ports.link import PublishOutcome
+from edgeagent.ports.link import PublishOutcome, PublishRefused
 from edgeagent.wire.messages import Status
 
 
@@ -63,7 +63,7 @@ _Run = tuple[str, str | None]  # the workflow's name and when the run began
 class Namespace:
     """Owns one namespace's progress and cursor; the `Sink` of its watcher.
 
-    While it leads, the cursor never passes a final status that the broker has not answered for.
+    While it leads, the cursor never passes a final status that the broker has neither taken nor refused for good.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ class Namespace:
         self._progress.follow()
 
     def taken(self, status: Status) -> None:
-        """Note that the broker has answered for a status that was put."""
+        """Note that a status that was put is done: taken by the broker, refused for good, or lost."""
         if status.status in FINAL:
             self._part_done((status.workflow_id, status.started_at), _Part.STATUS)
 
@@ -226,6 +226,8 @@ class Namespace:
         if self._configmaps is not None:
             self._configmaps.clear()
 
-    def _cursor_taken(self, _: PublishOutcome) -> None:
+    def _cursor_taken(self, outcome: PublishOutcome) -> None:
         self._cursors_out -= 1
+        if isinstance(outcome, PublishRefused) and not outcome.permanent:
+            self._kept_s = None  # it is published again when the next one is due
         self._settled()

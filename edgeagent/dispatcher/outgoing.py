@@ -59,6 +59,7 @@ class SendQueue:
         self._responses: deque[QueuedResponse] = deque()
         self._messages: deque[QueuedMessage] = deque()
         self._statuses: deque[QueuedStatus] = deque()
+        self._resting: list[QueuedStatus] = []
         self._in_flight: dict[int, QueuedResponse | QueuedMessage | QueuedStatus] = {}
         self._responses_in_flight = 0
         self._statuses_in_flight = 0
@@ -72,12 +73,12 @@ class SendQueue:
     @property
     def statuses(self) -> int:
         """How many statuses the broker has not accepted yet."""
-        return len(self._statuses) + self._statuses_in_flight
+        return len(self._statuses) + self._statuses_in_flight + len(self._resting)
 
     @property
     def is_empty(self) -> bool:
         """Whether the broker has answered everything."""
-        return not (self._responses or self._messages or self._statuses or self._in_flight)
+        return not (self._responses or self._messages or self._statuses or self._in_flight or self._resting)
 
     def add_response(self, topic: str, response: Response, trigger: Message) -> None:
         """Queue the response to a trigger, with the trigger's MQTT 5 correlation data."""
@@ -116,7 +117,7 @@ class SendQueue:
                 item = self._messages.popleft()
                 if item.wanted is not None and not item.wanted():
                     continue
-            elif self._statuses:
+            elif self._statuses and not self._resting:
                 item = self._statuses.popleft()
                 self._statuses_in_flight += 1
             else:
@@ -131,6 +132,16 @@ class SendQueue:
         self._responses_in_flight -= isinstance(item, QueuedResponse)
         self._statuses_in_flight -= isinstance(item, QueuedStatus)
         return item
+
+    def rest(self, status: QueuedStatus) -> bool:
+        """Keep a status that the broker refused for now; none goes until `end_rest`. Says whether it is the first."""
+        self._resting.append(status)
+        return len(self._resting) == 1
+
+    def end_rest(self) -> None:
+        """Return what rests to the front of the statuses, in order."""
+        self._statuses.extendleft(reversed(self._resting))
+        self._resting.clear()
 
     def connection_ended(self) -> None:
         """Forget the responses; return everything else in flight to the front of its queue, in order."""

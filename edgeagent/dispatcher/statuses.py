@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from edgeagent.common.foreign import shown
 from edgeagent.dispatcher.configmaps import Apply, ConfigMaps
 from edgeagent.dispatcher.cursor import parse_cursor
 from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, WatchTimes
@@ -49,8 +50,9 @@ _CONFIGMAPS_WAIT_S = 3.0
 class StatusesStats(msgspec.Struct, frozen=True):
     """What was done since the start, and the present state.
 
-    `published` and `refused` count each topic of a status; `pending`: the statuses that the broker has not answered;
-    `unfinished`: the workflows not known to have finished or gone. `configmaps_pending`: not yet applied;
+    `published` and `refused` count each topic of a status; `pending`: the statuses that the broker has not answered, or
+    has refused for now; `lost`: those that it refused for now until they were given up; `unfinished`: the workflows not
+    known to have finished or gone. `configmaps_pending`: not yet applied;
     `configmaps_lost`: given up.
     """
 
@@ -58,6 +60,7 @@ class StatusesStats(msgspec.Struct, frozen=True):
     published: int
     refused: int
     pending: int
+    lost: int
     unfinished: int
     queries_answered: int
     queries_dropped: int
@@ -69,7 +72,8 @@ class StatusesStats(msgspec.Struct, frozen=True):
 class Statuses:
     """Owns the watchers, the lead and the statuses of all namespaces; `run` must be running.
 
-    Only the leader publishes. A final status counts as published only once the broker has answered for it.
+    Only the leader publishes. A final status counts as published only once the broker has taken it, or has refused it
+    for good.
     """
 
     def __init__(
@@ -156,6 +160,7 @@ class Statuses:
             published=self._publisher.published,
             refused=self._publisher.refused,
             pending=self._publisher.pending,
+            lost=self._publisher.lost,
             unfinished=sum(len(namespace.unfinished()) for namespace in self._namespaces.values()),
             queries_answered=self._queries.answered,
             queries_dropped=self._queries.dropped,
@@ -242,6 +247,8 @@ class Statuses:
                 self._send_presence(payload)
             self._update_presence()
             self._update_lead()
+            for status in self._publisher.retry(self._now()):
+                _log_lost(status)
             for namespace in self._namespaces.values():
                 if self._leading:
                     namespace.tick()
@@ -330,3 +337,13 @@ class Statuses:
 
     def _settle(self) -> None:
         self._settled.set()
+
+
+def _log_lost(status: Status) -> None:
+    log.error(
+        "the status %s of workflow %s in namespace %s is lost: the broker refused it for an hour",
+        status.status,
+        shown(status.workflow_id),
+        shown(status.namespace),
+        extra={"event": "status_lost", "namespace": status.namespace, "workflow_id": status.workflow_id},
+    )

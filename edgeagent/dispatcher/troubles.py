@@ -76,4 +76,7 @@ class Troubles:
             return
         extra = {"event": "publish_refused", "topic": topic, "reason_code": f"0x{refused.code:02x}"}
         extra["reason"] = refused.reason
-        log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
+        if refused.permanent or is_response:
+            log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
+        else:
+            log.warning("the broker refuses a message for now; it is published again later", extra=extra)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -47,12 +48,16 @@ class Sent(NamedTuple):
 
 
 class Wire:
-    """Takes what is sent, as `Send`. A test answers it, or sets `automatic` to a reason code."""
+    """Takes what is sent, as `Send`. A test answers it, or sets `automatic` to a reason code.
+
+    `answered_topics`: the codes of topics that are answered otherwise.
+    """
 
     def __init__(self) -> None:
         self.waiting: list[Sent] = []
         self.taken: list[Sent] = []
         self.automatic: int | None = None
+        self.answered_topics: dict[str, int] = {}
 
     def __call__(
         self,
@@ -73,7 +78,8 @@ class Wire:
         """The broker answers the oldest publication."""
         sent = self.waiting.pop(0)
         self.taken.append(sent)
-        sent.answer(publish_outcome(reason_code if reason_code is not None else self.automatic or 0))
+        code = reason_code if reason_code is not None else self.answered_topics.get(sent.topic, self.automatic or 0)
+        sent.answer(publish_outcome(code))
 
     def statuses(self, topic: str = topics.STATUS) -> list[tuple[str, str]]:
         """What was published on a topic, answered or not."""
@@ -190,6 +196,7 @@ class Bench:
         self.wire = Wire()
         self.wire.automatic = 0
         self.counted = Counted()
+        self.skipped_s = 0.0  # the monotonic clock is ahead by so much
         self.statuses = Statuses(
             engine,
             ["plant"],
@@ -199,6 +206,7 @@ class Bench:
             active=self.counted,
             pace=pace,
             timing=timing,
+            now=lambda: time.monotonic() + self.skipped_s,
             wall=lambda: NOON_S + 86_400,
         )
 
@@ -227,6 +235,15 @@ class Bench:
     async def until(self, condition: Callable[[], Any], what: str) -> None:
         """Wait until it holds."""
         await until(condition, what, seen=self.wire.statuses)
+
+    async def until_later(self, condition: Callable[[], Any], what: str) -> None:
+        """Wait until it holds; half a minute passes with each look."""
+
+        def looked() -> Any:
+            self.skipped_s += 30.0
+            return condition()
+
+        await self.until(looked, what)
 
     async def published(self, *expected: tuple[str, str]) -> None:
         """Wait until exactly these were published on the base topic, in any order."""

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from edgeagent.ports.link import UNHEARD, Ack, Message, PublishRefused
+from edgeagent.wire.messages import Status
 from tests.fakes.dispatching import FakeLink, Stage, trigger
 from tests.waiting import until
 
@@ -43,3 +44,20 @@ async def test_a_trigger_is_acknowledged_by_whatever_receipt_its_link_gave_it() 
     stats = stage.dispatcher.stats()
     assert (stats.answered, stats.refused, stats.unheard) == ({200: 2}, 1, 1)
     running.cancel()
+
+
+async def test_a_status_of_a_dry_run_that_the_broker_refuses_for_now_is_published_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgeagent.dispatcher.dispatcher._REST_S", 0.01)
+    stage = Stage()
+    link = stage.connect()
+    stage.dispatcher.report([Status("plant", "w", phase) for phase in ("Running", "Succeeded")])
+    for publication in tuple(link.published):
+        stage.answer(publication, 0x97)
+    await until(lambda: len(link.published) == 4, "both again")
+    assert [content["status"] for content in stage.contents()] == ["Running", "Succeeded"] * 2
+    for publication in link.published[2:]:
+        stage.answer(publication)
+    stats = stage.dispatcher.stats()
+    assert (stats.refused, stats.statuses_published) == (2, 2)

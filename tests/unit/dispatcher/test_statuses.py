@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from edgeagent.dispatcher.cursor import cursor_payload
+from edgeagent.dispatcher.cursor import cursor_payload, unix_s
 from edgeagent.errors import EngineUnavailable
 from edgeagent.ports.link import Message
 from edgeagent.wire import topics
@@ -231,3 +231,45 @@ async def test_a_leader_that_cannot_see_the_engine_hands_over_and_is_present_aga
         await bench.published(("w", "Running"))
     told = [vars(entry)["event"] for entry in caplog.records if vars(entry).get("event") == "status_blind"]
     assert told == ["status_blind"]
+
+
+async def test_a_final_status_that_the_broker_refuses_for_now_is_published_again_before_the_cursor_passes_it() -> None:
+    engine = Engine()
+    engine.put("done", "Succeeded", ended=at(100))
+    async with running(engine) as bench:
+        bench.lead()
+        await bench.published(("done", "Succeeded"))
+        await bench.until(bench.cursors, "a cursor")
+        bench.wire.automatic = 0x97
+        engine.put("later", "Failed", ended=at(200))
+        await bench.until(lambda: bench.statuses.stats().refused == 2, "refused on both topics")
+        await bench.until_later(lambda: bench.wire.statuses().count(("later", "Failed")) >= 2, "published again")
+        assert bench.statuses.stats().pending == 1
+        assert unix_s(bench.cursors()[-1]) == NOON_S + 100
+        bench.wire.automatic = 0x00
+        await bench.until_later(lambda: not bench.statuses.stats().pending, "taken")
+        await bench.until(lambda: unix_s(bench.cursors()[-1]) == NOON_S + 200, "the cursor passes it")
+
+
+async def test_a_cursor_that_the_broker_refuses_for_now_is_published_again() -> None:
+    engine = Engine()
+    engine.put("done", "Succeeded", ended=at(100))
+    async with running(engine) as bench:
+        bench.lead()
+        bench.wire.automatic = 0x97
+        await bench.until(lambda: bench.statuses.stats().refused >= 2, "refused")
+        bench.wire.answered_topics = {topics.STATUS: 0, "argo/workflows/status/gw-1": 0}
+        await bench.until_later(lambda: len(bench.cursors()) >= 3, "published again")
+
+
+async def test_a_status_that_the_broker_refuses_for_an_hour_is_lost_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine()
+    async with running(engine) as bench:
+        bench.lead()
+        await bench.until(lambda: engine.watches and bench.counted.lists, "followed")
+        bench.wire.automatic = 0x97
+        engine.put("\x1bw", "Failed", ended=at(200))
+        await bench.until_later(lambda: bench.statuses.stats().lost, "given up")
+        assert bench.statuses.stats().refused > 20
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR" and "is lost" in each.getMessage()]
+    assert "\x1b" not in record.getMessage()

@@ -1,0 +1,27 @@
+"""What shares the dispatcher's connection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from edgeagent.ports.link import Message
+
+
+class LinkSharer(Protocol):
+    """A part that shares the dispatcher's connection: the publisher of statuses. Only `drain` may block or raise."""
+
+    def on_up(self) -> None:
+        """Note that the connection is up and subscribed."""
+
+    def on_down(self) -> None:
+        """Note that the connection ended, or that an attempt failed."""
+
+    def on_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Take the messages that are for this part, which must be at QoS 0, and return the others.
+
+        At QoS 1 they would wait while the dispatcher holds as many triggers as the broker may send.
+        """
+
+    async def drain(self) -> None:
+        """Pass what is still to be published to `Dispatcher.send`."""
