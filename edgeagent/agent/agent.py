@@ -20,14 +20,17 @@ from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.listener_parts import ListenerParts, ListenerState, ways_to_devices
+from edgeagent.agent.live_knowledge import LiveKnowledge
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
+from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink_parts import make_uplink
+from edgeagent.agent.where import Where
 from edgeagent.common.backoff import boot_spread
 from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
 from edgeagent.config.tables import AgentConfig, Local, Uplink
@@ -220,16 +223,19 @@ class _Agent:
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
         )
+        self._local_notices: ConnectionNotices | None = None
         self._local = self._make_local(config.local) if config.local is not None else None
         self._mqtt = None
         if config.mqtt is not None and self._devices is not None:
             own = self._own_topics()
             self._mqtt = ListenerParts(config, config.mqtt, self._devices, self._intake, own, ledger, self._rescue)
+        lookup = TriggerLookup(outbox)
         device = DeviceService(
             self._intake,
             outbox,
             ledger,
             self._rules,
+            lookup,
             ends_published=config.uplink.settle == "broker",
             stats=self._stats,
         )
@@ -240,6 +246,9 @@ class _Agent:
             wake=outbox.on_change,  # connected by `make_uplink`, above
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
+            where=Where(
+                LiveKnowledge(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices)
+            ).find,
         )
         self._http = HttpServer(
             device,
@@ -255,7 +264,7 @@ class _Agent:
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._ledger.listen(self._relay.changed)
         self._local_notices = ConnectionNotices(
-            "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying"
+            "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying", self._clock.now_ms
         )
         return LocalBroker(
             EventTopics(local.subscribe, self._own_topics()),
@@ -377,7 +386,7 @@ class _Agent:
             "ledger": self._ledger.stats()._asdict(),
             "rules": msgspec.to_builtins(self._intake.rule_counts),
         }
-        if self._local is not None:
+        if self._local is not None and self._local_notices is not None:
             stats["local"] = {
                 **self._local_notices.stats(),
                 **msgspec.to_builtins(self._local.counts),

@@ -167,7 +167,7 @@ class Answers:
             self._rehearsal(response.correlation_id, refusal)
             if entry is not None:
                 self._trouble.rehearsed(refusal)
-                self._triggers.rest(entry, causes.REHEARSAL, response.retry_after_s)
+                self._triggers.rest(entry, causes.REHEARSAL, response.retry_after_s, said=refusal)
         elif response.code == _SUCCESS:
             await self._taken(response)
         elif entry is None:
@@ -186,7 +186,8 @@ class Answers:
                 },
             )
             self._trouble.deferred(_reason(response))
-            self._triggers.rest(entry, causes.of_answer(response.code, namespace, rule), response.retry_after_s)
+            cause = causes.of_answer(response.code, namespace, rule)
+            self._triggers.rest(entry, cause, response.retry_after_s, said=_reason(response))
         else:
             reason = cut(": ".join(text for text in (response.error, response.detail) if text))
             self._triggers.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)

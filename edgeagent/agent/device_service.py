@@ -33,6 +33,7 @@ class DeviceService:
         outbox: Outbox,
         ledger: Ledger,
         rules: RuleSet,
+        lookup: TriggerLookup,
         *,
         ends_published: bool,
         stats: Callable[[], dict[str, Any]],
@@ -44,7 +45,7 @@ class DeviceService:
         self._rules = rules
         self._ends_published = ends_published
         self._stats = stats
-        self._lookup = TriggerLookup(outbox)
+        self._lookup = lookup
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events; see `DevicePort`."""

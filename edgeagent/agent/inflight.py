@@ -57,6 +57,7 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     `left_s`: what was left of the timeout when the connection ended. `free`: how many of the `tries` do not count.
     `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in `resting.Sleeper`. `probing`: it is tried for
     its group, while its own time stays `due`. `topic`: set by the caller, the topic on which it was last sent.
+    `said`: set by the caller, in what words it was put off last.
     """
 
     token: int
@@ -76,6 +77,7 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     wake_at: float = 0.0
     probing: bool = False
     topic: str = ""
+    said: str = ""
 
 
 TriggerInFlight = InFlight[Leased]
@@ -123,6 +125,11 @@ class InFlightSet(Generic[T]):
     def find(self, correlation_id: str) -> InFlight[T] | None:
         """The trigger with this correlation id, if it is in flight."""
         return self._by_correlation.get(correlation_id)
+
+    def goes_behind(self, entry: InFlight[T]) -> InFlight[T] | None:
+        """The trigger that goes before this one because their order is strict; None if none does."""
+        first = self._lanes[entry.lane][0] if entry.lane is not None and entry.lane in self._lanes else entry
+        return first if first is not entry else None
 
     def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool, patience: int) -> InFlight[T] | None:
         """Take up a trigger, ready to be sent; returns None if this very trigger is in flight already.

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent.agent.inflight import TriggerInFlight
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import DeadLettersFull, Denied, OutboxError, UplinkError
 from edgeagent.ports.link import PublishRefused
 
@@ -16,11 +17,17 @@ _log = logging.getLogger(__name__)
 class ConnectionNotices:
     """Logs the ups and downs of a connection, each once and not at every attempt.
 
-    Owns the last error, for the statistics. Must never log the same error twice in a row.
+    Owns the last error and the time of the last change, for the statistics. Must never log the same error twice in a
+    row.
+
+    Attributes:
+        since_ms: since when it is up or down (wall clock, Unix milliseconds); at first, since this was made.
     """
 
-    def __init__(self, name: str, addresses: Sequence[str], consequence: str) -> None:
-        """`consequence`: what a lost connection means to the operator, in a few words."""
+    def __init__(self, name: str, addresses: Sequence[str], consequence: str, now_ms: Callable[[], int]) -> None:
+        """`consequence`: what a lost connection means to the operator, in a few words. `now_ms`: the wall clock."""
+        self._now_ms = now_ms
+        self.since_ms = now_ms()
         self._connected = False
         self._error = ""
         self._name = name
@@ -29,12 +36,15 @@ class ConnectionNotices:
 
     def up(self) -> None:
         """Log that the connection is up."""
+        self.since_ms = self._now_ms()
         self._connected, self._error = True, ""
         _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
 
     def down(self, error: UplinkError) -> None:
         """Log that the connection ended, or that an attempt failed, unless that was logged already."""
         is_known = str(error) == self._error
+        if self._connected:
+            self.since_ms = self._now_ms()
         self._connected, self._error = False, str(error)
         if is_known:
             return
@@ -48,8 +58,13 @@ class ConnectionNotices:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Whether the connection is up, and the last error, ready for JSON."""
-        return {"address": self._address, "connected": self._connected, "error": self._error}
+        """Whether the connection is up, since when, and the last error, ready for JSON."""
+        return {
+            "address": self._address,
+            "connected": self._connected,
+            "since": rfc3339(self.since_ms),
+            "error": self._error,
+        }
 
 
 def suspected(entry: TriggerInFlight, delay_s: float) -> None:

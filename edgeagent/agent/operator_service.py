@@ -22,7 +22,8 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.steps import NextStep, Steps
 from edgeagent.outbox.store import Store
 from edgeagent.ports.call import A, Call, R
-from edgeagent.ports.operator import RELOAD, TAKE_IN, DeadDiscarded, ExportReleased, NoArguments, Reloaded
+from edgeagent.ports.operator import RELOAD, TAKE_IN, WHERE, DeadDiscarded, ExportReleased, NoArguments, Reloaded
+from edgeagent.ports.where import Courses, WhereQuery
 
 _log = logging.getLogger(__name__)
 
@@ -44,10 +45,12 @@ class OperatorService:
         wake: Callable[[], None],
         is_draining: Callable[[], bool],
         reload: Callable[[], Awaitable[Reloaded]],
+        where: Callable[[WhereQuery], Awaitable[Courses]],
     ) -> None:
         """`directory`: the outbox's. `now_ms`: the wall clock. `wake`: is called when new triggers may have come.
 
         `is_draining`: whether the agent is stopping. `reload`: reads the configuration again; see `OperatorPort`.
+        `where`: finds triggers and says where they are.
         """
         self._outbox = outbox
         self._directory = directory
@@ -55,6 +58,7 @@ class OperatorService:
         self._wake = wake
         self._is_draining = is_draining
         self._reload = reload
+        self._where = where
         self._one_change = asyncio.Lock()
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
@@ -74,6 +78,10 @@ class OperatorService:
     async def reload(self, _: NoArguments) -> Reloaded:
         """Load the rules of the configuration again; see `OperatorPort`."""
         return await self._reload()
+
+    async def where(self, asked: WhereQuery) -> Courses:
+        """Where the triggers are that a text names; see `Where.find`."""
+        return await self._where(asked)
 
     async def _on_disk(self, call: Call[A, R], arguments: A) -> R:
         work = _Work(
@@ -101,7 +109,7 @@ def _own(
     return call.name, method
 
 
-SERVICE_METHODS = dict((_own(RELOAD, OperatorService.reload),))
+SERVICE_METHODS = dict((_own(RELOAD, OperatorService.reload), _own(WHERE, OperatorService.where)))
 
 
 class _Work(Generic[R]):

@@ -97,6 +97,6 @@ class PublishOutcomes:
         if refused.permanent:
             self._triggers.give_up(entry, str(refused), refused.code)
             return
-        delay_s = self._triggers.rest(entry, BUSY)
+        delay_s = self._triggers.rest(entry, BUSY, said=str(refused))
         if delay_s is not None:
             notices.refused(entry, refused, refused.code, delay_s)

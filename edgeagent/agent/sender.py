@@ -55,6 +55,11 @@ class Sender:
         self._draining = False
         self._drained = asyncio.Event()
 
+    @property
+    def suspects(self) -> bool:
+        """Whether connections ended without an acknowledgement, so that the next begins with a single publication."""
+        return self._poison.is_raised
+
     def up(self, link: Link) -> None:
         """The uplink is up: send again what was not acknowledged, then the rest."""
         self._link = link

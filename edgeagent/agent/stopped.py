@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.operator import Operator
 from edgeagent.agent.state import agent_id, make_store, state_directory
+from edgeagent.agent.stopped_where import where_stopped
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed, DiskReadOnly, StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
@@ -19,6 +22,8 @@ from edgeagent.outbox.steps import finished
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable
 from edgeagent.ports.call import A, Call, R
+from edgeagent.ports.operator import WHERE
+from edgeagent.ports.where import Courses, WhereQuery
 
 
 @contextmanager
@@ -67,7 +72,8 @@ def _closing(
 ) -> Iterator[StoppedOutbox]:
     try:
         operator = Operator(store, directory / "outbox", filesystem, clock.now_ms)
-        yield StoppedOutbox(operator, agent_id(config, directory, filesystem))
+        agent = agent_id(config, directory, filesystem)
+        yield StoppedOutbox(operator, agent, partial(where_stopped, config, directory, agent, store, clock.now_ms))
     finally:
         store.close()
 
@@ -83,10 +89,14 @@ def _existing(config: AgentConfig) -> Path:
 class StoppedOutbox:
     """The operator's calls on a store that nothing else uses. `agent`: the id of the agent to which it belongs."""
 
-    def __init__(self, operator: Operator, agent: str) -> None:
+    def __init__(self, operator: Operator, agent: str, where: Callable[[WhereQuery], Courses]) -> None:
         self._operator = operator
+        self._beside_outbox: dict[str, Callable[[Any], Any]] = {WHERE.name: where}
         self.agent = agent
 
     def perform(self, call: Call[A, R], arguments: A) -> R:
         """Perform a call at once; raises as `OperatorPort` does."""
+        if (own := self._beside_outbox.get(call.name)) is not None:
+            done: R = own(arguments)
+            return done
         return finished(self._operator.perform(call, arguments))

@@ -94,6 +94,11 @@ class Triggers:
         """The trigger with this correlation id, if it is in flight."""
         return self._in_flight.find(correlation_id)
 
+    def goes_behind(self, entry: TriggerInFlight) -> str:
+        """The correlation id of the trigger that goes before this one because their order is strict; "" if none."""
+        first = self._in_flight.goes_behind(entry)
+        return first.correlation_id if first is not None else ""
+
     def begun(self, entry: TriggerInFlight | None) -> Life | None:
         """The life of a published trigger; None if it is not in flight, or not followed in the ledger."""
         return self._notes.begun(entry)
@@ -191,10 +196,14 @@ class Triggers:
         self._releases.settle([entry])
         self.more_to_send()
 
-    def rest(self, entry: TriggerInFlight, cause: Cause, at_least_s: float = 0.0) -> float | None:
-        """Let a trigger rest for this cause; returns the seconds until its next try, None if it is being moved."""
+    def rest(self, entry: TriggerInFlight, cause: Cause, at_least_s: float = 0.0, *, said: str = "") -> float | None:
+        """Let a trigger rest for this cause; returns the seconds until its next try, None if it is being moved.
+
+        `said`: in what words the broker or the engine put it off.
+        """
         if entry.phase is FlightPhase.ENDING:
             return None
+        entry.said = line(said)
         delay_s = self._in_flight.rest(entry, self._now(), at_least_s, cause)
         self.more_to_send()
         return delay_s

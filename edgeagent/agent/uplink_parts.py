@@ -53,6 +53,8 @@ class UplinkParts(NamedTuple):
     addressing: Addressing
     notices: ConnectionNotices
     trouble: Trouble
+    windows: Windows
+    parked: ParkedTriggers
     owner: UplinkOwner
 
     def stats(self) -> dict[str, Any]:
@@ -130,14 +132,14 @@ def make_uplink(
         heard=queries.heard,
         accept_dry_run=uplink.accept_dry_run,
     )
-    notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying")
+    notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.now_ms)
     owner = UplinkOwner(sender, answers, queries, notices, state_topic(agent))
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = sender.wake
     ledger.listen(queries.changed)
-    return UplinkParts(triggers, sender, answers, queries, addressing, notices, trouble, owner)
+    return UplinkParts(triggers, sender, answers, queries, addressing, notices, trouble, windows, parked, owner)
 
 
 def _make_triggers(

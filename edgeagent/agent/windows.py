@@ -67,6 +67,14 @@ class Windows:
         """How many have closed and are not in the log `windows` yet: each will need a place in flight."""
         return len(self._closed)
 
+    def open_for(self, leased: Leased) -> tuple[int, int] | None:
+        """When the open window that has this trigger is due, by the clock of this boot, and how many it has."""
+        gathering, rule = self._gatherings.get(leased.log), self._rules.get(leased.rule)
+        if gathering is None or rule is None or rule.window is None:
+            return None
+        place = (leased.log, leased.seq)
+        return gathering.holding(rule.name, rule.window, leased.record.source, lambda one: (one.log, one.seq) == place)
+
     def take(self, leased: Leased, rule: Rule, window: Window, moment: Moment) -> None:
         """Take up a leased trigger whose event goes into a window of this rule."""
         record = leased.record

@@ -1,4 +1,4 @@
-"""The operator's calls over HTTP, made from their table; only the Unix socket offers them."""
+"""The operator's calls over HTTP, made from their table; TCP offers only those that it says (`Call.on_tcp`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgeagent.errors import MessageError
 from edgeagent.events.misfit import json_reason
 from edgeagent.httpapi.plan import WORK_BYTES, Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, json_answer
-from edgeagent.httpapi.request import Request
+from edgeagent.httpapi.request import Request, percent_decoded
 from edgeagent.ports.call import A, Call
 from edgeagent.ports.operator import CALLS, OperatorPort
 
@@ -22,11 +22,15 @@ _WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 T = TypeVar("T")
 
 
-def operator_plans(operator: OperatorPort) -> tuple[dict[str, Mapping[str, Plan]], dict[str, Mapping[str, Plan]]]:
-    """The plans by their whole path, and those by the beginning of it."""
+def operator_plans(
+    operator: OperatorPort, *, on_tcp: bool
+) -> tuple[dict[str, Mapping[str, Plan]], dict[str, Mapping[str, Plan]]]:
+    """The plans by their whole path, and those by the beginning of it; `on_tcp`: only of the calls for that."""
     exact: dict[str, Mapping[str, Plan]] = {}
     below: dict[str, Mapping[str, Plan]] = {}
     for call in CALLS:
+        if on_tcp and not call.on_tcp:
+            continue
         plan = Plan(
             _answerer(operator, call),
             call.max_body_bytes,
@@ -55,10 +59,11 @@ def arguments_of(call: Call[A, Any], request: Request, body: bytes) -> A:
         return _body(call, body)
     values: dict[str, Any] = {}
     if (in_path := call.in_path()) is not None:
-        values[in_path.name] = request.path.removeprefix(call.prefix)
+        text = percent_decoded(request.path.removeprefix(call.prefix), in_path.encode_name)
+        values[in_path.name] = _parameter("path", in_path, text)
     if in_query:
         parameters = parameters_of(request, {field.encode_name for field in in_query})
-        values |= {field.name: _parameter(field, parameters.get(field.encode_name)) for field in in_query}
+        values |= {field.name: _parameter("query", field, parameters.get(field.encode_name)) for field in in_query}
     for field in call.in_body():
         values[field.name] = _lines(call, field, body)
     return call.arguments(**values)
@@ -73,16 +78,16 @@ def _body(call: Call[A, Any], body: bytes) -> A:
         raise MessageError(call.name, at_fault.encode_name, f"{_wanted(at_fault)}: {json_reason(exc)}") from exc
 
 
-def _parameter(field: msgspec.structs.FieldInfo, text: str | None) -> Any:
+def _parameter(place: str, field: msgspec.structs.FieldInfo, text: str | None) -> Any:
     if text is None and not field.required:
         return field.default
     kind, *_ = get_args(field.type)
     if kind is int and text is not None and not _WHOLE_NUMBER.fullmatch(text):
-        raise MessageError("query", field.encode_name, "must be a whole number")
+        raise MessageError(place, field.encode_name, "must be a whole number")
     try:
         return msgspec.convert(text, field.type, strict=False)
     except msgspec.ValidationError as exc:
-        raise MessageError("query", field.encode_name, _wanted(field)) from exc
+        raise MessageError(place, field.encode_name, _wanted(field)) from exc
 
 
 def _lines(call: Call[A, Any], field: msgspec.structs.FieldInfo, body: bytes) -> list[Any]:

@@ -42,11 +42,11 @@ _ANY_PATH = ("GET", "POST")
 class Routes:
     """The calls that one listener offers.
 
-    `operator`: None on TCP, where its calls do not exist. `access`: None on the Unix socket, whose mode protects it.
+    `access`: None on the Unix socket, whose mode protects it, and which alone has all of the operator's calls.
     """
 
     def __init__(
-        self, device: DevicePort, operator: OperatorPort | None, access: Admission | None, *, max_event_bytes: int
+        self, device: DevicePort, operator: OperatorPort, access: Admission | None, *, max_event_bytes: int
     ) -> None:
         self._device = device
         self._access = access
@@ -63,10 +63,9 @@ class Routes:
             _EVENTS: {"POST": Plan(self._post_source, max_event_bytes)},
             _TRIGGERS: {"GET": Plan(self._get_trigger, waits=True)},
         }
-        if operator is not None:
-            exact, below = operator_plans(operator)
-            self._exact.update(exact)
-            self._below.update(below)
+        exact, below = operator_plans(operator, on_tcp=access is not None)
+        self._exact.update(exact)
+        self._below.update(below)
 
     def plan(self, request: Request) -> Plan:
         """The plan for a request, from its head.

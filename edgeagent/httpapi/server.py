@@ -82,7 +82,7 @@ class HttpServer:
             ListenFailed: the address cannot be used; says why and what to do.
         """
         access = Admission(host, self._token, self._hosts)
-        routes = Routes(self._device, None, access, max_event_bytes=self._max_event_bytes)
+        routes = Routes(self._device, self._operator, access, max_event_bytes=self._max_event_bytes)
         clients = Clients(self._max_connections, self._budget)
         for name in _BOTH_LOOPBACKS if host.lower() == _LOCALHOST else (host,):
             try:

@@ -14,12 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.database import MAX_BYTES, Database
+from edgeagent.ledger.followed import By, Followed, Seek, sought, with_uncommitted
 from edgeagent.ledger.schema import LOCAL, Relayed
 from edgeagent.ports.device import TriggerQuery
 from edgeagent.ports.threads import JobThread
@@ -187,6 +190,17 @@ class Ledger:
         found.sort(key=lambda life: (life.accepted_ms, life.report.event_id), reverse=True)
         return [life.report for life in found[: query.limit]]
 
+    async def followed(self, by: By, text: str, limit: int) -> list[Followed]:
+        """The triggers that this text names, newest event first, at most `limit`."""
+        found: list[Followed] = []
+        seek: Seek | None = Seek(by, text, limit)
+        while seek is not None:
+            page, seek = await self._on_thread(partial(sought, self._database, seek))
+            found += page
+        told = [*self._relayed, *self._relaying]
+        uncommitted = {**self._committing, **self._changed}
+        return with_uncommitted(found, uncommitted, told, Seek(by, text, limit), self._relay)
+
     async def unrelayed(self, limit: int, way: int = LOCAL) -> Sequence[Unrelayed]:
         """The reports not yet relayed to devices by this way, oldest event first."""
         if not self._relay & way:
@@ -213,12 +227,12 @@ class Ledger:
 
     def relayed(self, correlation_id: str, version: int, way: int = LOCAL) -> None:
         """Note that this version of a report was relayed to devices by this way. Written with the next commit."""
-        self._relayed.append((way, correlation_id, version))
+        self._relayed.append((time.time_ns() // 1_000_000, way, correlation_id, version))
         self._commit_soon()
 
     def _marked(self, way: int) -> set[tuple[str, int]]:
         """What was relayed by this way, and is not on disk as such."""
-        return {(cid, version) for of, cid, version in (*self._relayed, *self._relaying) if of == way}
+        return {(cid, version) for _, of, cid, version in (*self._relayed, *self._relaying) if of == way}
 
     async def unfinished(self, place: tuple[int, int]) -> UnfinishedPage:
         """The unfinished triggers after a position in the order of their events; (0, 0) is before the first.

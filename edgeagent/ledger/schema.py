@@ -10,7 +10,7 @@ from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-_VERSION: Final = 3
+_VERSION: Final = 4
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -38,7 +38,9 @@ CREATE TABLE trigger (
     ends_published INTEGER NOT NULL,
     version INTEGER NOT NULL,
     unrelayed INTEGER NOT NULL,
-    asks INTEGER NOT NULL DEFAULT 0
+    asks INTEGER NOT NULL DEFAULT 0,
+    steps TEXT NOT NULL DEFAULT '',
+    relayed_ms INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX trigger_by_time ON trigger (accepted_ms);
 CREATE INDEX trigger_by_source ON trigger (source, accepted_ms);
@@ -54,7 +56,15 @@ UPDATE trigger
     SET progress = substr(progress, 1, 64), message = substr(message, 1, 1024), error = substr(error, 1, 1024)
     WHERE length(progress) > 64 OR length(message) > 1024 OR length(error) > 1024;
 """
-_UPGRADES: Final = {1: f"ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT ''; {_TO_3}", 2: _TO_3}
+_TO_4: Final = """
+ALTER TABLE trigger ADD COLUMN steps TEXT NOT NULL DEFAULT '';
+ALTER TABLE trigger ADD COLUMN relayed_ms INTEGER NOT NULL DEFAULT 0;
+"""
+# What makes of each version the next one.
+_STEPS: Final = {1: "ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT '';", 2: _TO_3, 3: _TO_4}
+_UPGRADES: Final = {
+    version: "".join(_STEPS[earlier] for earlier in range(version, _VERSION)) for version in range(1, _VERSION)
+}
 
 LAYOUT: Final = Layout(
     _VERSION,
@@ -69,14 +79,15 @@ LAYOUT: Final = Layout(
 
 COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "
-    "accepted_ms, run, ends_published, version"
+    "accepted_ms, run, ends_published, steps, version"
 )
 UPSERT: Final = (
-    f"INSERT INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608  constants
+    f"INSERT INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608  constants
     "ON CONFLICT (correlation_id) DO UPDATE SET state = excluded.state, at = excluded.at, "
     "workflow_id = excluded.workflow_id, namespace = excluded.namespace, progress = excluded.progress, "
     "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
-    "ends_published = excluded.ends_published, version = excluded.version, unrelayed = excluded.unrelayed, asks = 0"
+    "ends_published = excluded.ends_published, steps = excluded.steps, "
+    "version = excluded.version, unrelayed = excluded.unrelayed, asks = 0"
 )
 # No further change is expected of these triggers: they are deleted before the others.
 PRUNED_FIRST: Final = f"(state IN ({', '.join(repr(str(state)) for state in sorted(FINAL))}) OR ends_published)"
@@ -87,9 +98,11 @@ UNFINISHED_PAGE: Final = (
 # By which ways devices are told: bits of the column `unrelayed`.
 LOCAL: Final = 1
 LISTENER: Final = 2
-Relayed = tuple[int, str, int]  # way, correlation id, version
+Relayed = tuple[int, int, str, int]  # when (Unix milliseconds), way, correlation id, version
 UNRELAYED: Final = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed AND unrelayed & ? ORDER BY accepted_ms LIMIT ?"  # noqa: S608  constants
-SET_RELAYED: Final = "UPDATE trigger SET unrelayed = unrelayed & ~? WHERE correlation_id = ? AND version = ?"
+SET_RELAYED: Final = (
+    "UPDATE trigger SET relayed_ms = ?, unrelayed = unrelayed & ~? WHERE correlation_id = ? AND version = ?"
+)
 BY_WORKFLOW: Final = (
     f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ? AND workflow_id = ? UNION ALL "  # noqa: S608  constants
     f"SELECT {COLUMNS} FROM trigger WHERE workflow_id = ? AND workflow_id <> '' "
@@ -116,6 +129,7 @@ def to_row(life: Life, version: int, *, relay: int) -> tuple[Any, ...]:
         life.accepted_ms,
         life.run,
         int(life.ends_published),
+        life.steps,
         version,
         relay,
     )
@@ -124,7 +138,7 @@ def to_row(life: Life, version: int, *, relay: int) -> tuple[Any, ...]:
 def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
     """The life and its version, from a row of `COLUMNS`."""
     correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, *rest = row
-    into, accepted_ms, run, ends_published, version = rest
+    into, accepted_ms, run, ends_published, steps, version = rest
     report = Report(
         correlation_id,
         event_id,
@@ -139,4 +153,4 @@ def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
         error,
         into or UNSET,
     )
-    return Life(report, accepted_ms, run, bool(ends_published)), version
+    return Life(report, accepted_ms, run, bool(ends_published), steps), version

@@ -25,8 +25,8 @@ class Call(NamedTuple, Generic[A, R]):
     JSON value a line; the other members are then query parameters. The `description` in a member's `Meta` is the
     sentence for a caller who sent an invalid value.
 
-    `changes`: whether it changes the outbox. `max_body_bytes`: the largest request body. `work_bytes`: about how much
-    memory it holds beside the body, if that is more than an ordinary request does.
+    `on_tcp`: whether TCP offers it too. `changes`: whether it changes the outbox. `max_body_bytes`: the largest request
+    body. `work_bytes`: about how much memory it holds beside the body, if that is more than an ordinary request does.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Call(NamedTuple, Generic[A, R]):
     max_body_bytes: int = 0
     lines: str = ""
     work_bytes: int = 0
+    on_tcp: bool = False
 
     @property
     def prefix(self) -> str:

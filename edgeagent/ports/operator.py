@@ -16,6 +16,7 @@ from edgeagent.errors import MessageError
 from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import Overview, VerifiedPart
+from edgeagent.ports.where import Courses, WhereQuery
 
 # The limits of a body: a list of correlation ids or of ranges of seqs; a part of an export file, a line of which may
 # be as large as an event.
@@ -25,6 +26,8 @@ _MAX_IMPORT_BYTES = 16 << 20
 _MAX_NAMES_BYTES = 2 << 20
 # The memory for a page of dead letters, or for a single large one: as records, as text and as the answer.
 _DEAD_BYTES = 4 << 20
+# The memory for the courses of `MAX_COURSES` triggers, as records, as values and as text.
+_WHERE_BYTES = 2 << 20
 _MAX_PAGE = 1000
 _MAX_SEQ = (1 << 63) - 1
 _LOG_NAMES = ("dead", "high", "normal", "parked", "windows")
@@ -54,7 +57,7 @@ class NamedTriggers(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NamedTrigger(msgspec.Struct, frozen=True):
     """One trigger named by its correlation id."""
 
-    correlation_id: str
+    correlation_id: Annotated[str, Meta(description="must be a correlation id")]
 
 
 class DeadLetter(msgspec.Struct, frozen=True):
@@ -256,22 +259,26 @@ OVERVIEW = Call("overview", "GET", "/v1/outbox/overview", NoArguments, Overview)
 VERIFY = Call("verify", "GET", "/v1/outbox/verify", LogPlace, VerifiedPart)
 RECORDED = Call("recorded", "GET", "/v1/outbox/recorded", EventPlace, RecordedPage)
 RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
+WHERE = Call("where", "GET", "/v1/where/{id}", WhereQuery, Courses, on_tcp=True, work_bytes=_WHERE_BYTES)
 
 CALLS: tuple[Call[Any, Any], ...] = (
     *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),
     *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
-    RELOAD,
+    *(RELOAD, WHERE),
 )
 
 
 class OperatorPort(Protocol):
-    """What the agent offers to the operator of its machine, on the Unix socket only. A change is synced on return."""
+    """What the agent offers to the operator of its machine, on the Unix socket, and on TCP the calls `on_tcp`.
+
+    A change is synced on return.
+    """
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
         """Perform a call of `CALLS`. Its changes are synced when this returns.
 
         Raises:
-            NotFound: the trigger does not exist.
+            NotFound: the trigger does not exist, or nothing of this name is known.
             MessageError, RecordTooLarge: an imported trigger can never be stored.
             OutboxFull, StorageFailed, Draining: try again later; triggers already imported are recognised then.
             ConfigError: the configuration to be loaded is invalid; the old rules stay in force.

@@ -10,7 +10,7 @@ Open windows are in memory only; each of their members is kept in the outbox unt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
@@ -92,6 +92,13 @@ class Gathering(Generic[T]):
         """The first member of the open window for such events, None if there is none."""
         opened = self._open.get(_key(rule, window, source))
         return opened.members[0] if opened is not None else None
+
+    def holding(self, rule: str, window: Window, source: str, is_meant: Callable[[T], bool]) -> tuple[int, int] | None:
+        """When the open window that has this member is due, by the clock of the present boot, and how many it has."""
+        opened = self._open.get(_key(rule, window, source))
+        if opened is None or not any(map(is_meant, opened.members)):
+            return None
+        return opened.deadline_ms, len(opened.members)
 
     def due(self, uptime_ms: float) -> list[Closed[T]]:
         """Close and return the windows whose time is over at this moment of the present boot.

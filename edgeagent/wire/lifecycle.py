@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET
 
 from edgeagent.wire.messages import Report, Response, State, Status
+from edgeagent.wire.steps import left
 
 GIVEN_UP: Final = frozenset({State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED, State.UNKNOWN})
 FINAL: Final = GIVEN_UP | {State.SUCCEEDED, State.FAILED, State.ERROR}
@@ -47,13 +48,14 @@ class Life(msgspec.Struct, frozen=True, gc=False):
     """A trigger's report, and what is needed to handle the next response or status.
 
     `accepted_ms`: when its event was accepted (wall clock). `run`: `startedAt` of the run to which the state belongs.
-    `ends_published`: with settle = "broker" a published trigger is final.
+    `ends_published`: with settle = "broker" a published trigger is final. `steps`: its earlier states (`wire.steps`).
     """
 
     report: Report
     accepted_ms: int
     run: str = ""
     ends_published: bool = False
+    steps: str = ""
 
     @property
     def final(self) -> bool:
@@ -123,7 +125,9 @@ def progressed(life: Life, status: Status, at: str) -> Life | None:
     )
     if changed == life.report and not new_run:
         return None
-    return msgspec.structs.replace(life, report=msgspec.structs.replace(changed, at=at), run=started or life.run)
+    return msgspec.structs.replace(
+        life, report=msgspec.structs.replace(changed, at=at), run=started or life.run, steps=_steps(life)
+    )
 
 
 def _goes_back(life: Life, state: State, started: str) -> bool:
@@ -135,4 +139,10 @@ def _goes_back(life: Life, state: State, started: str) -> bool:
 
 
 def _with(life: Life, **changes: object) -> Life:
-    return msgspec.structs.replace(life, report=msgspec.structs.replace(life.report, **changes))
+    steps = _steps(life) if "state" in changes else life.steps
+    return msgspec.structs.replace(life, report=msgspec.structs.replace(life.report, **changes), steps=steps)
+
+
+def _steps(life: Life) -> str:
+    """The steps with the present state, which another one follows."""
+    return left(life.steps, life.report.state, life.report.at, life.accepted_ms)

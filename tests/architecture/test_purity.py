@@ -17,6 +17,9 @@ BESIDE_THEIR_DRIVERS = {
         *(
             "causes",
             "congestion",
+            "course",
+            "facts",
+            "hangs",
             "inflight",
             "query_schedule",
             "lifetime",

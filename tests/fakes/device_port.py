@@ -31,6 +31,7 @@ from edgeagent.ports.operator import (
     WaitingPage,
 )
 from edgeagent.ports.verification import Overview, VerifiedPart
+from edgeagent.ports.where import Courses
 from edgeagent.wire.messages import Report, State
 from tests.waiting import until_told
 
@@ -175,5 +176,6 @@ class FakeOperator:
             "verify": VerifiedPart(0, 0, (), None),
             "recorded": RecordedPage([], None),
             "reload": Reloaded("config.toml", 1, ("overheat",), (), (), ()),
+            "where": Courses("boiler-1", "source", [], None),
         }
         return nothing[name]

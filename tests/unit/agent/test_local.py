@@ -92,7 +92,7 @@ async def bench(
             EventTopics(SUBSCRIPTIONS, ["blobs/triggers", "meters/+/status"]),
             intake,
             LocalRelay(ledger, "edgeagent/status/{source}", retain=True),
-            ConnectionNotices("local broker", ["mqtt://127.0.0.1"], "retrying"),
+            ConnectionNotices("local broker", ["mqtt://127.0.0.1"], "retrying", lambda: 0),
             LocalSession(OsFilesystem(), directory),
         )
         running = asyncio.create_task(broker.run())

@@ -44,6 +44,7 @@ from edgeagent.ports.operator import (
     WaitingQuery,
 )
 from edgeagent.ports.transfer import exported_trigger
+from edgeagent.ports.where import Courses, WhereQuery
 from edgeagent.rules.trigger import correlation_id
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import LIMITS, balanced, disk, everything, group, ids, opened, record
@@ -87,6 +88,7 @@ class Service:
             wake=self._wake,
             is_draining=lambda: self.draining,
             reload=self._reload,
+            where=self._where,
         )
 
     def _wake(self) -> None:
@@ -94,6 +96,9 @@ class Service:
 
     async def _reload(self) -> Reloaded:
         return Reloaded("config.toml", 0, (), (), (), ())
+
+    async def _where(self, asked: WhereQuery) -> Courses:
+        return Courses(asked.id, "source", [], None)
 
 
 @asynccontextmanager

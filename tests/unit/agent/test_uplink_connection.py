@@ -65,7 +65,7 @@ async def test_the_first_attempt_comes_after_the_wait_and_the_next_ones_do_not_w
 
 
 def test_what_somebody_must_correct_is_an_error_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    told = ConnectionNotices("uplink", ["mqtts://broker.example"], "retrying")
+    told = ConnectionNotices("uplink", ["mqtts://broker.example"], "retrying", lambda: 0)
     for _ in range(3):
         told.down(Denied("mqtts://broker.example", "another client uses the id gw-042: give each its own client_id"))
     (record,) = caplog.records

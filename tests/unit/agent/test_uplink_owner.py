@@ -56,7 +56,7 @@ def make() -> tuple[UplinkOwner, FakeSender]:
     answers: Any = None
     asking: Any = FakeAsking()
     return UplinkOwner(
-        sender, answers, asking, ConnectionNotices("uplink", ["mqtt://b"], "kept"), "edgeagent/state/gw"
+        sender, answers, asking, ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0), "edgeagent/state/gw"
     ), sender
 
 

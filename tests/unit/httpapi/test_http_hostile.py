@@ -16,7 +16,7 @@ from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.routes import Routes
-from tests.fakes.device_port import FakeDevice
+from tests.fakes.device_port import FakeDevice, FakeOperator
 from tests.profiles import examples
 from tests.waiting import DEADLINE_S
 
@@ -80,7 +80,7 @@ async def answers_to(chunks: list[bytes]) -> tuple[bytes, list[dict[str, Any]]]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: unhandled.append(context))
     clients = Clients(4, Budget())
-    routes = Routes(FakeDevice(), None, Admission("localhost", None), max_event_bytes=100)
+    routes = Routes(FakeDevice(), FakeOperator(), Admission("localhost", None), max_event_bytes=100)
     ours, theirs = socket.socketpair()
     await loop.connect_accepted_socket(lambda: HttpConnection(routes.plan, clients, Timeouts()), theirs)
     ours.setblocking(False)

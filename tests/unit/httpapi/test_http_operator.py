@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from edgeagent.errors import ConfigError, EdgeAgentError, OutboxFull, Problem
+from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
@@ -26,6 +27,7 @@ from edgeagent.ports.operator import (
     WaitingQuery,
 )
 from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.where import WhereQuery
 from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, dead_letter
 
 DIGEST = "ab" * 32
@@ -47,19 +49,21 @@ ARGUMENTS: dict[str, msgspec.Struct] = {
     "verify": LogPlace("dead", 7),
     "recorded": EventPlace("high", 7),
     "reload": NoArguments(),
+    "where": WhereQuery("boiler 1/é&id=%2F"),
 }
 
 
 class Calls:
-    """The calls of a Unix socket (or, without an operator, of TCP), without any socket."""
+    """The calls of a Unix socket (or of TCP), without any socket."""
 
-    def __init__(self, *, has_operator: bool = True) -> None:
+    def __init__(self, *, on_tcp: bool = False) -> None:
         self.operator = FakeOperator()
-        self._routes = Routes(FakeDevice(), self.operator if has_operator else None, None, max_event_bytes=1000)
+        access = Admission("localhost", None) if on_tcp else None
+        self._routes = Routes(FakeDevice(), self.operator, access, max_event_bytes=1000)
 
     async def __call__(self, method: str, target: str, body: bytes = b"") -> Answer:
         """The answer to a request without headers."""
-        request = request_head(method.encode(), target.encode(), [])
+        request = request_head(method.encode(), target.encode(), [(b"host", b"localhost")])
         try:
             return await self._routes.plan(request).answer(request, body)
         except EdgeAgentError as exc:
@@ -111,7 +115,11 @@ async def test_what_the_client_writes_the_server_reads(call: Call[Any, Any]) -> 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.name)
 async def test_devices_cannot_reach_what_is_the_operators(call: Call[Any, Any]) -> None:
     target, body, _ = request_of(call, ARGUMENTS[call.name])
-    assert (await Calls(has_operator=False)(call.method, target, body or b"")).status == 404
+    assert (await Calls(on_tcp=True)(call.method, target, body or b"")).status == (200 if call.on_tcp else 404)
+
+
+def test_only_what_tells_a_device_no_more_than_its_lists_is_offered_on_tcp() -> None:
+    assert [call.name for call in CALLS if call.on_tcp] == ["where"]
 
 
 async def test_refusals_are_told_in_the_words_of_the_table() -> None:

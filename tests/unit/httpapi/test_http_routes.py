@@ -15,6 +15,7 @@ from edgeagent.errors import (
     RecordTooLarge,
     StorageFailed,
 )
+from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
@@ -26,17 +27,17 @@ OTHER_ID = "0" * 32
 
 
 class Calls:
-    """The calls of a Unix socket (or, without an operator, of TCP), without any socket; called, it sends a request."""
+    """The calls of a Unix socket (or of TCP), without any socket; called, it sends a request."""
 
-    def __init__(self, *, has_operator: bool = True) -> None:
+    def __init__(self, *, on_tcp: bool = False) -> None:
         self.device = FakeDevice()
         self.operator = FakeOperator()
-        operator = self.operator if has_operator else None
-        self.routes = Routes(self.device, operator, None, max_event_bytes=1000)
+        access = Admission("localhost", None) if on_tcp else None
+        self.routes = Routes(self.device, self.operator, access, max_event_bytes=1000)
 
     async def __call__(self, method: str, target: str, body: bytes = b"") -> Answer:
         """The answer to a request without headers."""
-        request = request_head(method.encode(), target.encode(), [])
+        request = request_head(method.encode(), target.encode(), [(b"host", b"localhost")])
         try:
             return await self.routes.plan(request).answer(request, body)
         except EdgeAgentError as exc:
@@ -44,7 +45,7 @@ class Calls:
 
 
 async def test_no_call_is_found_by_accident() -> None:
-    call = Calls(has_operator=False)
+    call = Calls(on_tcp=True)
     for target in ("/", "/v1", "/v1/event/s", "/healthz/", "//healthz", "/v1/dead", "/v1/dead/x", "*"):
         assert (await call("GET", target)).status == 404
 

@@ -60,10 +60,15 @@ async def test_states_survive_a_restart(path: Path) -> None:
         assert await ledger.get("c") == merged
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 async def test_a_ledger_of_an_earlier_version_keeps_its_states_and_cuts_its_texts(path: Path, version: int) -> None:
     schema = SCHEMA
-    since = {"    merged_into TEXT NOT NULL,\n": 2, ",\n    asks INTEGER NOT NULL DEFAULT 0": 3}
+    since = {
+        "    merged_into TEXT NOT NULL,\n": 2,
+        ",\n    asks INTEGER NOT NULL DEFAULT 0": 3,
+        ",\n    steps TEXT NOT NULL DEFAULT ''": 4,
+        ",\n    relayed_ms INTEGER NOT NULL DEFAULT 0": 4,
+    }
     for column in [column for column, first in since.items() if version < first]:
         assert column in schema
         schema = schema.replace(column, "")
@@ -72,8 +77,8 @@ async def test_a_ledger_of_an_earlier_version_keeps_its_states_and_cuts_its_text
         into = "'', " if version > 1 else ""
         database.execute(
             f"INSERT INTO trigger VALUES ('a', '7', 's', 'r', 'running', '2026', 'w', 'n', '', ?, '', {into}99, '', 0, "  # noqa: S608
-            "1, 0)",
-            ("ä" * 1_000_000,),
+            f"1, 0{', 0' if version > 2 else ''})",
+            ("ä" * (1_000_000 if version < 3 else 1024),),
         )
         database.commit()
     for _ in range(2):  # it is upgraded once
