@@ -15,7 +15,7 @@ from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import Leased
-from edgeagent.ports.device import Accepted, TriggerQuery
+from edgeagent.ports.device import Accepted, ListedTrigger, Place, TriggerQuery
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
@@ -61,20 +61,19 @@ class DeviceService:
             life = await self._ledger.get(correlation_id) or life
         return life.report if life is not None else None
 
-    async def triggers(self, query: TriggerQuery) -> list[Report]:
-        """Reports, newest first; see `DevicePort`. Unpublished triggers are only in the outbox."""
-        reports = await self._ledger.find(query) if query.state is not State.BUFFERED else []
-        if query.state not in {None, State.BUFFERED}:
-            return reports
-        known = {report.correlation_id for report in reports}
-        waiting = await self._pending(lambda leased: _wanted(leased, query), query.limit)
-        buffered: list[Report] = []
-        for life in reversed(waiting):
-            if life.report.correlation_id in known or await self._ledger.get(life.report.correlation_id) is not None:
-                continue
-            known.add(life.report.correlation_id)  # one that moved to another log meanwhile was found twice
-            buffered.append(life.report)
-        return (buffered + reports)[: query.limit]
+    async def triggers(self, query: TriggerQuery) -> list[ListedTrigger]:
+        """Triggers, newest event first; see `DevicePort`. Unpublished triggers are only in the outbox."""
+        lives = await self._ledger.find(query) if query.state is not State.BUFFERED else []
+        if query.state in {None, State.BUFFERED}:
+            known = {life.report.correlation_id for life in lives}
+            for life in await self._pending(query):
+                correlation = life.report.correlation_id
+                if correlation in known or await self._ledger.get(correlation) is not None:
+                    continue
+                known.add(correlation)  # one that moved to another log meanwhile was found twice
+                lives.append(life)
+            lives.sort(key=Place.of, reverse=True)
+        return [ListedTrigger(life.report, Place.of(life)) for life in lives[: query.limit]]
 
     def stats(self) -> dict[str, Any]:
         """The figures; see `DevicePort`."""
@@ -99,15 +98,18 @@ class DeviceService:
             return self._buffered(found)
         return await self._ledger.get(correlation)  # it may have been published during the search
 
-    async def _pending(self, wanted: Callable[[Leased], bool], limit: int) -> list[Life]:
-        """The newest `limit` triggers in the outbox, in the order of their events; their data is not kept."""
-        found = await self._lookup.search(
-            BUFFERED_LOGS,
-            lambda leased: self._buffered(leased) if wanted(leased) and not leased.is_doomed else None,
-            limit,
-        )
-        found.sort(key=lambda life: life.accepted_ms)
-        return found[-limit:]
+    async def _pending(self, query: TriggerQuery) -> list[Life]:
+        """The first triggers in the outbox that match, newest event first; their data is not kept."""
+
+        def pick(leased: Leased) -> Life | None:
+            if not _wanted(leased, query) or leased.is_doomed:
+                return None
+            life = self._buffered(leased)
+            return life if query.after is None or Place.of(life) < query.after else None
+
+        found = await self._lookup.search(BUFFERED_LOGS, pick, query.limit)
+        found.sort(key=Place.of, reverse=True)
+        return found[: query.limit]
 
     def _buffered(self, leased: Leased) -> Life:
         record = leased.record
@@ -126,4 +128,6 @@ class DeviceService:
 
 
 def _wanted(leased: Leased, query: TriggerQuery) -> bool:
+    if query.after is not None and leased.record.accepted_ms > query.after.accepted_ms:
+        return False  # so nothing is made of it
     return query.source in {"", leased.record.source} and query.rule in {"", leased.rule}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -16,9 +17,9 @@ from edgeagent.httpapi.options import allowed, options_plan
 from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
-from edgeagent.ports.device import DevicePort, TriggerQuery
+from edgeagent.ports.device import DevicePort, ListedTrigger, Place, TriggerQuery
 from edgeagent.ports.operator import OperatorPort
-from edgeagent.wire.messages import Report, State
+from edgeagent.wire.messages import State
 
 _ACCEPTED = 202
 _MAX_WAIT_S = 300
@@ -31,6 +32,7 @@ _BATCH_FACTOR = 16
 _MAX_BATCH_BYTES = 4 << 20
 _NOT_READY_RETRY_S = 5
 _CORRELATION_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_PLACE = re.compile(r"([0-9]{1,15})\.([0-9a-f]{32})\.(.{1,128})")
 _BROKEN_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 _EVENTS = "/v1/events/"
@@ -111,7 +113,7 @@ class Routes:
         return json_answer({"accepted": accepted}, _ACCEPTED)
 
     async def _list_triggers(self, request: Request, _body: bytes) -> Answer:
-        parameters = parameters_of(request, {"source", "rule", "state", "limit"})
+        parameters = parameters_of(request, {"source", "rule", "state", "limit", "after"})
         state = parameters.get("state")
         if state and state not in set(State):
             raise MessageError("query", "state", f"must be one of {', '.join(State)}")
@@ -123,8 +125,9 @@ class Routes:
             rule=parameters.get("rule", ""),
             state=State(state) if state else None,
             limit=int(limit),
+            after=_place(parameters.get("after", "")),
         )
-        return _listed(await self._device.triggers(query))
+        return _listed(await self._device.triggers(query), query.limit)
 
     async def _get_trigger(self, request: Request, _body: bytes) -> Answer:
         wait = parameters_of(request, {"wait"}).get("wait") or "0"
@@ -151,14 +154,32 @@ class Routes:
         return json_answer({"status": "ready"})
 
 
-def _listed(reports: Sequence[Report]) -> Answer:
-    """The answer with as many reports as fit into `_MAX_LIST_BYTES`; `truncated` says whether some are left out."""
+def _place(text: str) -> Place | None:
+    """The place in the list that `next` of an earlier answer names; None for its beginning."""
+    if not text:
+        return None
+    if (match := _PLACE.fullmatch(text)) is None:
+        raise MessageError("query", "after", "must be `next` of an earlier answer")
+    return Place(int(match[1]), match[3], match[2])
+
+
+def _listed(found: Sequence[ListedTrigger], limit: int) -> Answer:
+    """The answer with as many reports as fit into `_MAX_LIST_BYTES`; `truncated` says whether some are left out.
+
+    `next`: where the list continues; left out when it is known to have ended.
+    """
     encoded: list[msgspec.Raw] = []
     size = 0
-    for report in reports:
+    for report, _ in found:
         text = msgspec.json.encode(report)
         size += len(text)
         if size > _MAX_LIST_BYTES:
-            return json_answer({"triggers": encoded, "truncated": True})
+            break
         encoded.append(msgspec.Raw(text))
-    return json_answer({"triggers": encoded})
+    answer: dict[str, Any] = {"triggers": encoded}
+    if len(encoded) < len(found):
+        answer["truncated"] = True
+    if encoded and (len(encoded) < len(found) or len(found) >= limit):
+        place = found[len(encoded) - 1].place
+        answer["next"] = f"{place.accepted_ms}.{place.correlation_id}.{place.event_id}"
+    return json_answer(answer)

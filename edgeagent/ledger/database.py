@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.ledger.schema import (
+    AFTER,
     BY_WORKFLOW,
     COLUMNS,
     CORRELATION_CHARS,
     LAYOUT,
+    NEWEST_FIRST,
     PRUNED_FIRST,
     SET_RELAYED,
     UNFINISHED_PAGE,
@@ -23,6 +25,7 @@ from edgeagent.ledger.schema import (
     from_row,
     to_row,
 )
+from edgeagent.ports.device import Place
 from edgeagent.storage.database import DatabaseFile
 from edgeagent.wire.lifecycle import FINAL, Life
 
@@ -77,11 +80,12 @@ class Database:
         rows = self.execute(BY_WORKFLOW, names).fetchmany(1)
         return from_row(rows[0])[0] if rows else None
 
-    def newest(self, where: Mapping[str, str], limit: int) -> list[Life]:
-        """The lives of triggers whose columns have these values, newest event first."""
-        conditions = " AND ".join(["1", *(f"{column} = ?" for column in where)])
-        sql = f"SELECT {COLUMNS} FROM trigger WHERE {conditions} ORDER BY accepted_ms DESC LIMIT ?"  # noqa: S608  columns are constants
-        return [from_row(row)[0] for row in self.execute(sql, (*where.values(), limit))]
+    def newest(self, where: Mapping[str, str], limit: int, after: Place | None) -> list[Life]:
+        """The lives of triggers whose columns have these values, newest event first, from a place in that list on."""
+        conditions = " AND ".join([AFTER if after is not None else "1", *(f"{column} = ?" for column in where)])
+        sql = f"SELECT {COLUMNS} FROM trigger WHERE {conditions} {NEWEST_FIRST} LIMIT ?"  # noqa: S608  constants
+        values = (*((after.accepted_ms, *after) if after is not None else ()), *where.values(), limit)
+        return [from_row(row)[0] for row in self.execute(sql, values)]
 
     def unrelayed(
         self, limit: int, sources: Iterable[str], way: int

@@ -24,7 +24,7 @@ from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.database import MAX_BYTES, Database
 from edgeagent.ledger.followed import By, Followed, Seek, sought, with_uncommitted
 from edgeagent.ledger.schema import LOCAL, Relayed
-from edgeagent.ports.device import TriggerQuery
+from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.ports.threads import JobThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report
@@ -177,18 +177,18 @@ class Ledger:
             self._commit_now()
             await asyncio.shield(self._done)
 
-    async def find(self, query: TriggerQuery) -> list[Report]:
-        """The reports that match a query, newest event first."""
+    async def find(self, query: TriggerQuery) -> list[Life]:
+        """The lives that match a query, newest event first."""
         columns = (("source", query.source), ("rule", query.rule), ("state", query.state))
         where = {column: str(value) for column, value in columns if value}
         overlay = {**self._committing, **self._changed}
         limit = query.limit + len(overlay)
-        stored = await self._on_thread(lambda: self._database.newest(where, limit))
+        stored = await self._on_thread(lambda: self._database.newest(where, limit, query.after))
         lives = {life.report.correlation_id: life for life in stored}
         lives.update({correlation_id: life for correlation_id, (life, _) in overlay.items()})
-        found = [life for life in lives.values() if _fits(life.report, query)]
-        found.sort(key=lambda life: (life.accepted_ms, life.report.event_id), reverse=True)
-        return [life.report for life in found[: query.limit]]
+        found = [life for life in lives.values() if _fits(life, query)]
+        found.sort(key=Place.of, reverse=True)
+        return found[: query.limit]
 
     async def followed(self, by: By, text: str, limit: int) -> list[Followed]:
         """The triggers that this text names, newest event first, at most `limit`."""
@@ -345,7 +345,11 @@ class Ledger:
         return await self._thread.call(lambda: self._database.use(work))
 
 
-def _fits(report: Report, query: TriggerQuery) -> bool:
+def _fits(life: Life, query: TriggerQuery) -> bool:
+    report = life.report
     return (
-        query.source in {"", report.source} and query.rule in {"", report.rule} and query.state in {None, report.state}
+        query.source in {"", report.source}
+        and query.rule in {"", report.rule}
+        and query.state in {None, report.state}
+        and (query.after is None or Place.of(life) < query.after)
     )

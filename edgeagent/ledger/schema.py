@@ -95,6 +95,9 @@ UNFINISHED_PAGE: Final = (
     "SELECT accepted_ms, rowid, correlation_id, state, ends_published, asks FROM trigger "
     "WHERE (accepted_ms, rowid) > (?, ?) ORDER BY accepted_ms, rowid LIMIT ?"
 )
+# The list of triggers, and the part of it after a place (`ports.device.Place`); the index needs its first member alone.
+NEWEST_FIRST: Final = "ORDER BY accepted_ms DESC, event_id DESC, correlation_id DESC"
+AFTER: Final = "accepted_ms <= ? AND (accepted_ms, event_id, correlation_id) < (?, ?, ?)"
 # By which ways devices are told: bits of the column `unrelayed`.
 LOCAL: Final = 1
 LISTENER: Final = 2

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 
 from edgeagent.errors import Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
 from edgeagent.events.event import Draft
+from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
 T = TypeVar("T")
@@ -45,13 +46,34 @@ class RefusedEvent(msgspec.Struct, frozen=True):
         return isinstance(self.error, (OutboxError, Draining)) and not isinstance(self.error, RecordTooLarge)
 
 
+class Place(NamedTuple):
+    """The place of a trigger in the list of all, which begins with the greatest: the newest event's."""
+
+    accepted_ms: int
+    event_id: str
+    correlation_id: str
+
+    @classmethod
+    def of(cls, life: Life) -> Self:
+        """The place of a trigger."""
+        return cls(life.accepted_ms, life.report.event_id, life.report.correlation_id)
+
+
 class TriggerQuery(msgspec.Struct, frozen=True):
-    """Which triggers to list; empty members do not restrict."""
+    """Which triggers to list; empty members do not restrict. `after`: only those that follow this place in the list."""
 
     source: str = ""
     rule: str = ""
     state: State | None = None
     limit: int = 100
+    after: Place | None = None
+
+
+class ListedTrigger(NamedTuple):
+    """A trigger in a list, and its place, from which the list can be continued."""
+
+    report: Report
+    place: Place
 
 
 class EventPort(Protocol):
@@ -92,8 +114,8 @@ class DevicePort(Protocol):
     async def trigger(self, correlation_id: str, wait_s: float) -> Report | None:
         """A trigger's report, once its state is final or after `wait_s` seconds; None if the trigger is unknown."""
 
-    async def triggers(self, query: TriggerQuery) -> list[Report]:
-        """The reports that match, newest event first."""
+    async def triggers(self, query: TriggerQuery) -> list[ListedTrigger]:
+        """The triggers that match, newest event first."""
 
     def stats(self) -> dict[str, Any]:
         """The account, the outbox, the uplink and the rules, ready for JSON."""

@@ -12,7 +12,7 @@ from edgeagent.errors import EdgeAgentError, NotFound
 from edgeagent.events.event import Draft
 from edgeagent.ports.account import Account
 from edgeagent.ports.call import A, Call, R
-from edgeagent.ports.device import Accepted, TriggerQuery, TriggerRef
+from edgeagent.ports.device import Accepted, ListedTrigger, Place, TriggerQuery, TriggerRef
 from edgeagent.ports.operator import (
     DeadDiscarded,
     DeadLetter,
@@ -105,10 +105,14 @@ class FakeDevice:
                 self._note_waiting(-1)
         return self.reports.get(correlation_id)
 
-    async def triggers(self, query: TriggerQuery) -> list[Report]:
-        """All reports."""
+    async def triggers(self, query: TriggerQuery) -> list[ListedTrigger]:
+        """All reports, as of events that came one a millisecond."""
         self.queries.append(query)
-        return list(self.reports.values())
+        found = [
+            ListedTrigger(one, Place(place, one.event_id, one.correlation_id))
+            for place, one in enumerate(self.reports.values())
+        ]
+        return found[::-1]
 
     def stats(self) -> dict[str, Any]:
         """The number of events."""

@@ -19,7 +19,7 @@ from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
-from edgeagent.ports.device import TriggerQuery
+from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, dead_letter, report
 
@@ -135,14 +135,25 @@ async def test_triggers_are_listed_as_asked() -> None:
     assert call.device.queries == [TriggerQuery("a/b", "overheat", State.FAILED, 7), TriggerQuery()]
 
 
+async def test_a_list_is_continued_where_an_earlier_answer_ended() -> None:
+    call = Calls()
+    call.device.reports = {str(number): report(f"{number:032}") for number in range(3)}
+    first = json.loads((await call("GET", "/v1/triggers?limit=3")).body)
+    assert first["next"] == f"0.{0:032}.e-1"
+    await call("GET", f"/v1/triggers?limit=3&after={first['next']}")
+    assert call.device.queries[-1].after == Place(0, "e-1", f"{0:032}")
+    assert "next" not in json.loads((await call("GET", "/v1/triggers?limit=4")).body), "nothing more can come"
+
+
 @pytest.mark.parametrize(
     ("target", "begin"),
     [
+        ("/v1/triggers?after=1.x.e-1", "after: must be `next` of an earlier answer"),
         ("/v1/triggers?limit=0", "limit: must be 1 to 1000"),
         ("/v1/triggers?limit=1001", "limit: "),
         ("/v1/triggers?limit=%D9%A3", "limit: "),
         ("/v1/triggers?state=done", "state: must be one of buffered, "),
-        ("/v1/triggers?sorce=a", "sorce: is not a parameter here: known are limit, rule, "),
+        ("/v1/triggers?sorce=a", "sorce: is not a parameter here: known are after, limit, rule, "),
         ("/v1/triggers?source=a&source=b", "a parameter comes twice"),
         ("/v1/triggers?source=%FF", "the query cannot be read"),
         ("/v1/triggers?" + "&".join("a=1" for _ in range(9)), "the query cannot be read"),

@@ -13,7 +13,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.ledger import database as database_module
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ledger.schema import SCHEMA
-from edgeagent.ports.device import TriggerQuery
+from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 from tests.fakes.ledgers import life, on_disk, running, to
@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 
 async def names(ledger: Ledger, **query: object) -> list[str]:
-    return [report.correlation_id for report in await ledger.find(TriggerQuery(**query))]  # type: ignore[arg-type]
+    return [life.report.correlation_id for life in await ledger.find(TriggerQuery(**query))]  # type: ignore[arg-type]
 
 
 def put(path: Path, content: bytes) -> None:
@@ -133,6 +133,22 @@ async def test_reports_are_listed_newest_event_first(path: Path) -> None:
         ledger.begin(life("c", accepted_ms=3))
         assert await names(ledger) == ["d", "c", "b", "a"]
         assert await names(ledger, limit=2) == ["d", "c"]
+
+
+async def test_a_list_is_continued_after_any_of_its_triggers_without_a_gap_or_a_repetition(path: Path) -> None:
+    everything = [f"{number:02}" for number in range(12)]
+    async with running(path) as ledger:
+        for name in everything:
+            if name == "06":
+                await ledger.committed()
+            ledger.begin(life(name, accepted_ms=int(name) // 4))  # four events in each millisecond
+        listed: list[str] = []
+        after: Place | None = None
+        while page := await ledger.find(TriggerQuery(limit=5, after=after)):
+            listed += [one.report.correlation_id for one in page]
+            after = Place.of(page[-1])
+            ledger.begin(life(f"later-{len(listed)}", accepted_ms=99))
+        assert listed == everything[::-1]
 
 
 async def test_lists_are_restricted_by_source_rule_and_state(path: Path) -> None:
