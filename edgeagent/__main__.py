@@ -13,7 +13,20 @@ from edgeagent.common.foreign import escaped
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
 # Each command stands in a module of its own, and only the one that is asked for is imported.
-_COMMANDS = ("run", "check", "emit", "outbox", "dead", "reload", "dispatch", "doctor", "demo", "passwd", "version")
+_COMMANDS = (
+    "run",
+    "check",
+    "emit",
+    "outbox",
+    "dead",
+    "reload",
+    "dispatch",
+    "fleet",
+    "doctor",
+    "demo",
+    "passwd",
+    "version",
+)
 _VERSION = "--version"  # the one option that imports none
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

@@ -54,11 +54,10 @@ from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
 from edgeagent.ports.event_topics import EventTopics
-from edgeagent.ports.link import Subscription, Will
+from edgeagent.ports.link import Subscription
 from edgeagent.rules.ruleset import RuleSet
-from edgeagent.wire.topics import own_topics, state_topic, with_agent
+from edgeagent.wire.topics import own_topics, with_agent
 
-_WILL_DELAY_S = 30
 _HTTP_CLOSE_S = 2.0
 # No answer and no status may be larger than `messages.MAX_MESSAGE_BYTES`. One that is a little larger is still
 # received, so that it can be logged; the broker discards anything larger than this limit.
@@ -304,6 +303,7 @@ class _Agent:
             "chores": self._chores.run(),
             "sender": self._uplink.sender.run(),
             "status queries": self._uplink.queries.run(),
+            "state": self._uplink.announcer.run(),
             "reload": self._reloader.run(self._hangup),
             "uplink": keep_connected(
                 uplink,
@@ -314,7 +314,7 @@ class _Agent:
                 needs_acks=uplink.settle == "broker",
                 mark=self._id,
                 subscribed=self._subscribed("uplink-subscriptions"),
-                will=Will(state_topic(self._id), b"offline", delay_s=_WILL_DELAY_S),
+                will=self._uplink.announcer.will,
                 rotation=self._rotation,
                 max_packet_bytes=_MAX_PACKET_BYTES,
                 first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
@@ -360,7 +360,7 @@ class _Agent:
         await self._chores.idle()
         with contextlib.suppress(StorageFailed):  # then the answers that were not kept come again
             await self._ledger.committed()
-        await self._uplink.owner.leave()
+        await self._uplink.announcer.leave()
 
     async def _close(self) -> None:
         await self._http.close(0.0)

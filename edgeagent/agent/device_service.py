@@ -9,8 +9,8 @@ from typing import Any
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.lookup import BUFFERED_LOGS, TriggerLookup
 from edgeagent.agent.notes import correlation_of
+from edgeagent.agent.readiness import refusal
 from edgeagent.common.times import rfc3339
-from edgeagent.errors import DeadLettersFull
 from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.outbox import Outbox
@@ -83,11 +83,7 @@ class DeviceService:
         """Why no event can be accepted now; see `DevicePort`."""
         if self._intake.draining:
             return "the agent is stopping"
-        if self._outbox.health.failure:
-            return self._outbox.health.failure
-        if full := self._outbox.health.dead.full:
-            return str(DeadLettersFull(full))
-        return None if self._outbox.health.accepting else "the outbox is full (outbox.max_bytes)"
+        return refusal(self._outbox.health) or None
 
     async def _life(self, correlation: str) -> Life | None:
         life = await self._ledger.get(correlation)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.agent.addressing import Addressing
+from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
@@ -40,7 +41,6 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import Leased
 from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import RuleSet
-from edgeagent.wire.topics import state_topic
 
 
 class UplinkParts(NamedTuple):
@@ -55,6 +55,7 @@ class UplinkParts(NamedTuple):
     trouble: Trouble
     windows: Windows
     parked: ParkedTriggers
+    announcer: StateAnnouncer
     owner: UplinkOwner
 
     def stats(self) -> dict[str, Any]:
@@ -84,7 +85,7 @@ def make_uplink(
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    The caller must run the sender, the status queries, and the outbox, ledger and chores.
+    The caller must run the sender, the status queries, the announcer, and the outbox, ledger and chores.
     """
     uplink = config.uplink
     addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
@@ -133,13 +134,16 @@ def make_uplink(
         accept_dry_run=uplink.accept_dry_run,
     )
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.now_ms)
-    owner = UplinkOwner(sender, answers, queries, notices, state_topic(agent))
+    announcer = StateAnnouncer(agent, outbox, trouble, clock, uplink.state_interval)
+    owner = UplinkOwner(sender, answers, queries, notices, announcer)
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = sender.wake
     ledger.listen(queries.changed)
-    return UplinkParts(triggers, sender, answers, queries, addressing, notices, trouble, windows, parked, owner)
+    return UplinkParts(
+        triggers, sender, answers, queries, addressing, notices, trouble, windows, parked, announcer, owner
+    )
 
 
 def _make_triggers(

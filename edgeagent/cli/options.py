@@ -18,6 +18,7 @@ from edgeagent.host import systemd
 
 # The socket of the systemd unit's agent: an operator's shell has no $RUNTIME_DIRECTORY.
 _UNIT_SOCKET = Path("/run/edgeagent/agent.sock")
+_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +44,17 @@ def say(text: str) -> None:
 def say_json(value: Any) -> None:
     """Print one line for a program, safe to show on a terminal too."""
     print(json_line(value), flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one line on stderr, as errors are printed, about something that ends no command."""
+    print(f"edgeagent: {escaped(text)}", file=sys.stderr, flush=True)
+
+
+def clear_screen() -> None:
+    """Clear the terminal, if stdout is one."""
+    if sys.stdout.isatty():
+        print(_CLEAR, end="", flush=True)
 
 
 def terminal_width() -> int | None:

@@ -142,6 +142,8 @@ def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
             yield Problem(f"uplink.{key}", f"must be 1 to {WINDOW_LIMIT}")
     if uplink.response_timeout <= 0:
         yield Problem("uplink.response_timeout", "must be more than 0")
+    if uplink.state_interval < 1:
+        yield Problem("uplink.state_interval", "must be at least 1s: each time a message may go out")
 
 
 def _topic_problems(uplink: Uplink) -> Iterator[Problem]:

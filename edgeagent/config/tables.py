@@ -64,6 +64,7 @@ class Uplink(Connection, frozen=True, kw_only=True):
     max_unanswered: int = 100
     response_timeout: Duration = Duration(60)
     accept_dry_run: bool = False
+    state_interval: Duration = Duration(300)
 
 
 class Local(Connection, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ import logging
 import random
 import secrets
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import msgspec
@@ -97,7 +97,7 @@ async def keep_connected(
     *,
     client_id: str,
     subscriptions: Sequence[Subscription] = (),
-    will: Will | None = None,
+    will: Will | Callable[[], Will] | None = None,
     drain: SessionDrain | None = None,
     rotation: Rotation | None = None,
     exactly_once: bool = False,
@@ -133,7 +133,8 @@ async def keep_connected(
         owner: the owner to call.
         client_id: the id to connect with, `{agent}` replaced.
         subscriptions: made on every connect and confirmed before `owner.on_up`.
-        will: what the broker publishes if the connection ends without a DISCONNECT.
+        will: what the broker publishes if the connection ends without a DISCONNECT; or what makes it, called before
+            each attempt. Only its payload may differ from one to the next.
         drain: the owner's means to give up the subscriptions and the session.
         rotation: the certificates to use, for an owner that needs to know until when they are valid.
         exactly_once: the owner publishes at QoS 2. The first connection then starts clean, so that packet ids of an
@@ -164,7 +165,7 @@ async def keep_connected(
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
     qos2 = Qos2Handshakes() if exactly_once else None
-    negotiation, reported = Negotiation(connection.version, will), set[str]()
+    negotiation, reported = Negotiation(connection.version, will() if callable(will) else will), set[str]()
     failures = 0
     while True:
         address = next(addresses)
@@ -177,7 +178,7 @@ async def keep_connected(
             session_expiry_s=int(connection.session_expiry),
             max_packet_bytes=max_packet_bytes,
             username=connection.username or None,
-            will=negotiation.will,
+            will=_renewed(negotiation.will, will() if callable(will) else will),
             subscriptions=wanted,
             qos2=qos2,
             answers_first=answers_first,
@@ -205,6 +206,11 @@ async def keep_connected(
         extra = {"event": "mqtt_reconnect_wait", "address": address, "wait_s": wait_s, "failures": failures}
         _log.debug("next attempt to connect after a wait", extra=extra)
         await asyncio.sleep(wait_s)
+
+
+def _renewed(will: Will | None, now: Will | None) -> Will | None:
+    """The will as negotiated, with the payload that it has now."""
+    return will if will is None or now is None else will._replace(payload=now.payload)
 
 
 def _log_engines(connection: Connection) -> None:

@@ -187,7 +187,7 @@ def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:
     Raises:
         MessageError: it is not a response, or it names no trigger.
     """
-    response = _decode(Response, payload, "response", MAX_MESSAGE_BYTES)
+    response = decoded(Response, payload, "response", MAX_MESSAGE_BYTES)
     correlation_id = response.correlation_id or _text(correlation_data)
     if not correlation_id:
         raise MessageError("response", "correlation_id", "is missing, and there is no MQTT 5 correlation data")
@@ -222,7 +222,7 @@ def parse_status(payload: bytes) -> Status:
     Raises:
         MessageError: it is not a status update.
     """
-    status = _decode(Status, payload, "status", MAX_MESSAGE_BYTES)
+    status = decoded(Status, payload, "status", MAX_MESSAGE_BYTES)
     return msgspec.structs.replace(
         status,
         message=cut(status.message),
@@ -237,7 +237,7 @@ def parse_status_query(payload: bytes) -> StatusQuery:
     Raises:
         MessageError: it is not a valid status query.
     """
-    return _decode(StatusQuery, payload, "status query", MAX_MESSAGE_BYTES)
+    return decoded(StatusQuery, payload, "status query", MAX_MESSAGE_BYTES)
 
 
 def parse_trigger(payload: bytes) -> Trigger:
@@ -246,10 +246,15 @@ def parse_trigger(payload: bytes) -> Trigger:
     Raises:
         MessageError: it is not a trigger message.
     """
-    return _decode(Trigger, payload, "trigger", MAX_TRIGGER_BYTES)
+    return decoded(Trigger, payload, "trigger", MAX_TRIGGER_BYTES)
 
 
-def _decode(cls: type[T], payload: bytes, what: str, max_bytes: int) -> T:
+def decoded(cls: type[T], payload: bytes, what: str, max_bytes: int) -> T:
+    """A message of this kind, whose Struct has the bounds. `what`: its name in errors.
+
+    Raises:
+        MessageError: it is no such message.
+    """
     if len(payload) > max_bytes:
         raise MessageError(what, "", f"has {len(payload)} bytes, at most {max_bytes} are read")
     try:

@@ -26,6 +26,8 @@ UNBOUND_AGENTS = (
 )
 
 _DISPATCH = "edgeagent/dispatch"
+_STATE = "edgeagent/state/"
+STATES = f"{_STATE}+"  # the filter for the states of all gateways
 
 # These are never events, whatever a subscription matches: our own reports would come back as events.
 _RESERVED_PREFIXES = ("edgeagent/", "argo/workflows/")
@@ -58,8 +60,14 @@ def status_topics(agent: str | None) -> tuple[str, ...]:
 
 
 def state_topic(agent: str) -> str:
-    """The topic on which a gateway publishes `online` and, by its last will, `offline` (retained)."""
-    return f"edgeagent/state/{agent}"
+    """The topic on which a gateway publishes its state, online or, perhaps by its last will, offline (retained)."""
+    return f"{_STATE}{agent}"
+
+
+def agent_of_state(topic: str) -> str | None:
+    """The agent in the topic of a state, None for every other topic."""
+    agent = topic.removeprefix(_STATE)
+    return agent if agent and agent != topic and "/" not in agent else None
 
 
 def trigger_filters(group: str) -> tuple[str, ...]:

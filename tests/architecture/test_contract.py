@@ -22,6 +22,7 @@ from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.ports.operator import CALLS
 from edgeagent.wire import messages, topics
+from edgeagent.wire.agent_state import AgentState
 from edgeagent.wire.messages import State
 from tests.architecture.source import ROOT, modules
 from tests.unit.config.test_examples import Key, keys_of
@@ -230,13 +231,14 @@ def test_section_1_has_the_accounts_as_they_are_counted() -> None:
             assert re.search(rf"\b{name}\b", sections()[1]), f"section 1 does not count {name}"
 
 
-def test_sections_3_to_6_have_every_member_of_the_messages() -> None:
+def test_sections_3_to_6_and_14_have_every_member_of_the_messages() -> None:
     for number, struct in (
         (3, messages.Trigger),
         (5, messages.StatusQuery),
         (4, messages.Response),
         (5, messages.Status),
         (6, messages.Report),
+        (14, AgentState),
     ):
         for member in struct.__struct_encode_fields__:
             assert re.search(rf"\b{member}\b", built(number)), f"section {number} does not name {member}"

@@ -15,6 +15,7 @@ PACKAGES = ("common", "events", "lang", "ports", "rehearsal", "rules", "wire", "
 BESIDE_THEIR_DRIVERS = {
     "agent": (
         *(
+            "announcement",
             "causes",
             "congestion",
             "course",
@@ -31,6 +32,7 @@ BESIDE_THEIR_DRIVERS = {
         ),
     ),
     "argo": ("stream", "wire"),
+    "cli": ("fleet_table",),
     "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),
     "dispatcher": (
         *("capacity", "cursor", "gate", "intake", "outcome", "outgoing", "policy", "presence", "progress", "refusals"),

@@ -190,7 +190,7 @@ class MqttClient:
         *subscribe: str | Subscription,
         session_expiry_s: float = 0,
         auto_acknowledge: bool = True,
-        will: Will | None = None,
+        will: Will | Callable[[], Will] | None = None,
         exactly_once: bool = False,
         answers_first: bool = False,
         subscribed: SubscribedTopics | None = None,

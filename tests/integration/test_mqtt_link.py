@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -169,6 +170,21 @@ async def test_a_client_that_dies_leaves_its_will_and_one_that_stops_does_not(br
             message = await watcher.message()
     assert [(message.topic, message.payload)] == [("state/brutal", b"offline")]
     assert len(watcher.messages) == 1
+
+
+async def test_a_will_that_is_made_anew_for_each_connection_is_the_last_ones(broker: Mosquitto) -> None:
+    made = itertools.count(1)
+    brutal = MqttClient(
+        broker.url, "brutal", will=lambda: Will("state/brutal", b"connection %d" % next(made), retain=False)
+    )
+    async with brutal:
+        await broker.restart()
+        await brutal.wait_up(2)
+        async with MqttClient(broker.url, "watcher", "state/+") as watcher:
+            await brutal.die()
+            message = await watcher.message()
+    assert message.payload == b"connection %d" % (next(made) - 1)
+    assert message.payload != b"connection 1"
 
 
 async def test_a_second_client_with_the_same_id_is_named_as_a_possible_reason(broker: Mosquitto) -> None:

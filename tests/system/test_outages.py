@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from edgeagent.cli.client import AgentRefused
+from edgeagent.wire.agent_state import parse_agent_state
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Agent, Dispatcher
@@ -118,9 +119,11 @@ async def test_the_agents_state_is_retained_online_and_offline(broker: Mosquitto
     async with MqttClient(broker.url, "observer", "edgeagent/state/#") as observer:
         agent = Agent(tmp_path / "agent", broker.url)
         await agent.start()
-        assert (await observer.message()).payload == b"online"
+        online = parse_agent_state((await observer.message()).payload)
+        assert (online.state, online.pending, online.reason) == ("online", 0, "")
         assert await agent.stop() == 0
-        assert (await observer.message()).payload == b"offline"
+        offline = parse_agent_state((await observer.message()).payload)
+        assert (offline.state, offline.reason) == ("offline", "the agent was stopped")
 
 
 async def test_a_full_outbox_refuses_with_503_and_holds_local_messages_until_there_is_room(

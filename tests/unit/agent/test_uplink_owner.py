@@ -7,6 +7,8 @@ from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.errors import Unavailable
 from edgeagent.ports.link import Ack
+from edgeagent.wire.agent_state import parse_agent_state
+from tests.fakes.announcing import announcing
 from tests.fakes.link import FakeLink
 
 TRIGGER = 7
@@ -56,26 +58,26 @@ def make() -> tuple[UplinkOwner, FakeSender]:
     answers: Any = None
     asking: Any = FakeAsking()
     return UplinkOwner(
-        sender, answers, asking, ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0), "edgeagent/state/gw"
+        sender, answers, asking, ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0), announcing().announcer
     ), sender
 
 
-def said(link: FakeLink) -> list[bytes]:
-    return [publication.payload for publication in link.published]
+def said(link: FakeLink) -> list[str]:
+    return [parse_agent_state(publication.payload).state for publication in link.published]
 
 
-def test_online_is_said_on_each_connection_before_any_trigger() -> None:
+async def test_online_is_said_on_each_connection_before_any_trigger() -> None:
     owner, sender = make()
     for _ in range(2):
         link = FakeLink(room=5)
         owner.on_up(link, session_present=True)
         owner.on_acks([Ack(TRIGGER)])
-        assert said(link) == [b"online"]
+        assert said(link) == ["online"]
         owner.on_down(Unavailable("mqtt://b", "gone"))
     assert sender.room == [4, 4, 4, 4]
 
 
-def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() -> None:
+async def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() -> None:
     owner, sender = make()
     link = FakeLink(room=0)
     owner.on_up(link, session_present=True)
@@ -84,5 +86,5 @@ def test_online_is_said_later_when_handshakes_from_before_take_all_the_room() ->
     link.room = 1
     owner.on_acks([Ack(TRIGGER)])
     owner.on_acks([Ack(TRIGGER)])
-    assert said(link) == [b"online"]
+    assert said(link) == ["online"]
     assert sender.room == [0, 0, 0, 0]

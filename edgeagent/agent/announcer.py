@@ -1,0 +1,127 @@
+"""Publishes the agent's state, retained, on `edgeagent/state/{agent}` (contract section 14)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Sequence
+
+import msgspec
+
+import edgeagent
+from edgeagent.agent.announcement import AgentFacts, is_news
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.readiness import refusal
+from edgeagent.agent.trouble import Trouble
+from edgeagent.common.foreign import shown
+from edgeagent.common.times import rfc3339
+from edgeagent.errors import OutboxError
+from edgeagent.outbox.oldest import oldest_ms
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.ports.link import Ack, Link, Publication, Will
+from edgeagent.wire.agent_state import CONNECTION_LOST, STOPPED, AgentState, bounded_headroom_s
+from edgeagent.wire.topics import state_topic
+
+# Tokens of triggers count from 1; these are the state's, and the one below is a query's (`status_queries`).
+_ONLINE, _OFFLINE = -1, -2
+_WILL_DELAY_S = 30
+
+
+class StateAnnouncer:
+    """Announces that the agent is online, how it is, and that it leaves. `run` must be running.
+
+    Owns what was announced last. Promises that `online` is published on each connection before any trigger, and after
+    that at most once in `interval_s`, and only when it is news. Must never delay a trigger.
+    """
+
+    def __init__(self, agent: str, outbox: Outbox, trouble: Trouble, clock: Clock, interval_s: float) -> None:
+        self._topic = state_topic(agent)
+        self._outbox = outbox
+        self._trouble = trouble
+        self._clock = clock
+        self._interval_s = interval_s
+        self._link: Link | None = None
+        self._since = ""
+        self._oldest_ms: int | None = None
+        self._now = asyncio.get_running_loop().time
+        self._announced: AgentFacts | None = None  # on this connection
+        self._announced_at = -math.inf
+        self._leaving = False
+        self._left = asyncio.Event()
+
+    def will(self) -> Will:
+        """What the broker publishes when the connection that is made now ends without a farewell."""
+        lost = AgentState("offline", edgeagent.__version__, self._clock.now(), reason=CONNECTION_LOST)
+        return Will(self._topic, msgspec.json.encode(lost), delay_s=_WILL_DELAY_S)
+
+    def up(self, link: Link) -> None:
+        """The uplink is up: announce it at once."""
+        self._link = link
+        self._since = self._clock.now()
+        self._announced = None
+        self._announce()
+
+    def down(self) -> None:
+        """The uplink is down; nobody can be told."""
+        self._link = None
+        self._left.set()
+
+    def acknowledged(self, acks: Sequence[Ack]) -> None:
+        """The broker answered publications: there may be room for an announcement that is still to be made."""
+        if self._leaving and any(ack.token == _OFFLINE for ack in acks):
+            self._left.set()
+        if self._announced is None:
+            self._announce()
+
+    async def run(self) -> None:
+        """Look whether there is news, in each interval, until cancelled."""
+        while True:
+            with contextlib.suppress(OutboxError):  # then what was known of the oldest trigger is the best there is
+                self._oldest_ms = await self._outbox.beside(oldest_ms)
+            wait_s = self._announced_at + self._interval_s - self._now()
+            if wait_s <= 0 and (self._announced is None or is_news(self._announced, self._facts(), self._interval_s)):
+                self._announce()
+            await asyncio.sleep(wait_s if wait_s > 0 else self._interval_s)
+
+    async def leave(self) -> None:
+        """Announce that the agent goes offline, and wait until the broker has that or the connection ends."""
+        if self._link is None:
+            return
+        self._left.clear()
+        self._leaving = True
+        self._publish(_OFFLINE, AgentState("offline", since=self._clock.now(), reason=STOPPED), self._facts())
+        await self._left.wait()
+
+    def _announce(self) -> None:
+        """Announce the facts; later if what the link still completes takes all the room."""
+        if self._link is None or self._leaving or self._link.room < 1:
+            return
+        self._announced, self._announced_at = self._facts(), self._now()
+        reason = shown(self._announced.reason)
+        self._publish(_ONLINE, AgentState("online", since=self._since, reason=reason), self._announced)
+
+    def _facts(self) -> AgentFacts:
+        health = self._outbox.health
+        pending = health.account.pending
+        return AgentFacts(
+            pending,
+            self._oldest_ms if pending else None,
+            bounded_headroom_s(self._outbox.hours_left()),
+            refusal(health) or self._trouble.what,
+        )
+
+    def _publish(self, token: int, state: AgentState, facts: AgentFacts) -> None:
+        if self._link is None:
+            return
+        whole = msgspec.structs.replace(
+            state,
+            version=edgeagent.__version__,
+            pending=facts.pending,
+            oldest=None if facts.oldest_ms is None else rfc3339(facts.oldest_ms),
+            headroom_s=facts.headroom_s,
+        )
+        retain = self._link.abilities.retains
+        payload = msgspec.json.encode(whole)
+        publication = Publication(token, self._topic, payload, retain=retain, content_type="application/json")
+        self._link.publish([publication])
