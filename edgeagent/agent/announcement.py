@@ -12,7 +12,7 @@ from typing import NamedTuple
 _FACTOR = 2.0
 
 
-class AgentFacts(NamedTuple):
+class Announced(NamedTuple):
     """What is announced beside whether the agent is online; see `AgentState`. `oldest_ms`: Unix milliseconds."""
 
     pending: int
@@ -21,7 +21,7 @@ class AgentFacts(NamedTuple):
     reason: str
 
 
-def is_news(announced: AgentFacts, now: AgentFacts, interval_s: float) -> bool:
+def is_news(announced: Announced, now: Announced, interval_s: float) -> bool:
     """Whether the facts have changed so much since they were announced that they are announced again.
 
     `interval_s`: how far the oldest trigger's time may be behind what was announced. It must not stay behind: an age

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 import edgeagent
-from edgeagent.agent.announcement import AgentFacts, is_news
+from edgeagent.agent.announcement import Announced, is_news
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.readiness import refusal
 from edgeagent.agent.trouble import Trouble
@@ -45,7 +45,7 @@ class StateAnnouncer:
         self._since = ""
         self._oldest_ms: int | None = None
         self._now = asyncio.get_running_loop().time
-        self._announced: AgentFacts | None = None  # on this connection
+        self._announced: Announced | None = None  # on this connection
         self._announced_at = -math.inf
         self._leaving = False
         self._left = asyncio.Event()
@@ -101,17 +101,17 @@ class StateAnnouncer:
         reason = shown(self._announced.reason)
         self._publish(_ONLINE, AgentState("online", since=self._since, reason=reason), self._announced)
 
-    def _facts(self) -> AgentFacts:
+    def _facts(self) -> Announced:
         health = self._outbox.health
         pending = health.account.pending
-        return AgentFacts(
+        return Announced(
             pending,
             self._oldest_ms if pending else None,
             bounded_headroom_s(self._outbox.hours_left()),
             refusal(health) or self._trouble.what,
         )
 
-    def _publish(self, token: int, state: AgentState, facts: AgentFacts) -> None:
+    def _publish(self, token: int, state: AgentState, facts: Announced) -> None:
         if self._link is None:
             return
         whole = msgspec.structs.replace(

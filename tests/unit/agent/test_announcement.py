@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from edgeagent.agent.announcement import AgentFacts, is_news
+from edgeagent.agent.announcement import Announced, is_news
 
 INTERVAL_S = 300.0
-BEFORE = AgentFacts(pending=100, oldest_ms=1_000_000, headroom_s=86_400, reason="")
+BEFORE = Announced(pending=100, oldest_ms=1_000_000, headroom_s=86_400, reason="")
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,6 @@ def test_what_would_change_a_readers_mind_is_news(changes: dict[str, Any], *, ne
 
 
 def test_nothing_is_news_while_nothing_waits_and_nothing_is_wrong() -> None:
-    idle = AgentFacts(0, None, None, "")
+    idle = Announced(0, None, None, "")
     assert not is_news(idle, idle, INTERVAL_S)
     assert is_news(idle, idle._replace(pending=1, oldest_ms=5), INTERVAL_S)
