@@ -17,6 +17,7 @@
     │   ├── EngineUnavailable         exit 69  the engine cannot be reached, or is not able to answer now
     │   ├── EngineRefused             the engine answered with an error that the same request would bring again
     │   └── WatchExpired              the engine no longer knows the changes since a resource version
+    ├── WebhookFailed                 a receiver of webhooks took no request now
     ├── AgentUnreachable              exit 69  no running agent answers
     ├── EventConflict                 the same source and id came before with other data
     ├── Draining                      the agent is stopping and takes no new events
@@ -302,6 +303,18 @@ class NotFound(EdgeAgentError):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+class WebhookFailed(EdgeAgentError):
+    """A request could not be made, or got no answer; it may have arrived all the same. `reason`: for a person."""
+
+    def __init__(self, receiver: str, reason: str) -> None:
+        super().__init__(receiver, reason)
+        self.receiver = receiver
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.receiver}: {self.reason}"
 
 
 class CommandFailed(EdgeAgentError):

@@ -1,8 +1,10 @@
-"""The topics of the uplink: where triggers are published, what is subscribed to, and where replies may go."""
+"""How the uplink is addressed: topics for triggers, subscriptions and replies, and when the first attempt is made."""
 
 from __future__ import annotations
 
 from edgeagent.agent.route import Route
+from edgeagent.common.backoff import boot_spread
+from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.tables import Uplink
 from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication, Subscription
@@ -72,3 +74,10 @@ def uplink_subscriptions(uplink: Uplink, agent: str) -> list[Subscription]:
     if uplink.settle == "broker":
         return statuses
     return [Subscription(with_agent(uplink.response_topic, agent)), *statuses]
+
+
+def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
+    """How long to delay the uplink's first attempt to connect; 0 if the broker runs on this machine."""
+    if all(is_loopback(split_broker_url(address)[1]) for address in uplink.addresses):
+        return 0.0
+    return boot_spread(agent, uptime_s)

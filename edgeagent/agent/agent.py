@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 import edgeagent
-from edgeagent.agent.addressing import uplink_subscriptions
+from edgeagent.agent.addressing import first_wait_s, uplink_subscriptions
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
@@ -30,10 +30,10 @@ from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink_parts import make_uplink
+from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where import Where
-from edgeagent.common.backoff import boot_spread
-from edgeagent.config.addresses import is_loopback, split_address, split_broker_url
-from edgeagent.config.tables import AgentConfig, Local, Uplink
+from edgeagent.config.addresses import split_address
+from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.errors import DiskReadOnly, ListenFailed, StorageFailed
 from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.host import systemd
@@ -113,13 +113,6 @@ async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: 
     return agent
 
 
-def first_wait_s(uplink: Uplink, agent: str, uptime_s: float) -> float:
-    """How long to delay the uplink's first attempt to connect; 0 if the broker runs on this machine."""
-    if all(is_loopback(split_broker_url(address)[1]) for address in uplink.addresses):
-        return 0.0
-    return boot_spread(agent, uptime_s)
-
-
 class _Agent:
     """All parts of one agent: owns them, opens them, runs them, and closes them in order.
 
@@ -162,6 +155,7 @@ class _Agent:
         self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
         self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=ways_to_devices(config))
         await self._ledger.open()
+        self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock.now_ms)
         self._devices = ListenerState(config.mqtt, self._directory) if config.mqtt is not None else None
         if self._devices is not None:
             await self._devices.open()
@@ -331,8 +325,8 @@ class _Agent:
                 mark=self._id,
                 subscribed=self._subscribed("local-subscriptions"),
             )
-        if self._mqtt is not None:
-            tasks |= self._mqtt.tasks()
+        for parts in (self._mqtt, self._webhooks):
+            tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
@@ -392,6 +386,7 @@ class _Agent:
                 **msgspec.to_builtins(self._local.counts),
                 "held": self._local.held,
             }
-        if self._mqtt is not None:
-            stats["mqtt"] = self._mqtt.stats()
+        for name, parts in (("mqtt", self._mqtt), ("webhooks", self._webhooks)):
+            if parts is not None:
+                stats[name] = parts.stats()
         return stats

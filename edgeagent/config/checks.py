@@ -63,6 +63,10 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     for key, value in (("status_timeout", config.relay.status_timeout), ("give_up_after", config.relay.give_up_after)):
         if value < 1:
             yield Problem(f"relay.{key}", "must be at least 1s: each time the dispatcher is asked")
+    if config.relay.webhook:
+        from edgeagent.config.webhooks import relay_webhook_problems  # noqa: PLC0415  costs memory, and few use it
+
+        yield from relay_webhook_problems(config.relay.webhook)
     yield from _rules_problems(config.rule)
     yield from _window_problems(config)
 
@@ -217,6 +221,10 @@ def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:
     for index, namespace in enumerate(config.status.namespaces):
         if not names.is_dns_label(namespace):
             yield Problem(f"status.namespaces[{index}]", f"must be the name of one namespace, is {namespace!r}")
+    if config.webhook:
+        from edgeagent.config.webhooks import dispatcher_webhook_problems  # noqa: PLC0415  as above
+
+        yield from dispatcher_webhook_problems(config.webhook)
     if config.http.listen:
         try:
             split_address(config.http.listen)

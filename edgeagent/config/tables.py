@@ -148,13 +148,35 @@ class Http(_Table, frozen=True, kw_only=True):
     max_connections: int = 64
 
 
+class WebhookTable(_Table, frozen=True, kw_only=True):
+    """A receiver of POST requests: the keys that `[[relay.webhook]]` and the dispatcher's `[[webhook]]` share.
+
+    `states`: () for all. `body`: "" for the report itself, else JSON with names in braces (`wire.webhook_body`).
+    """
+
+    url: str
+    states: tuple[str, ...] = ()
+    body: str = ""
+    secret_file: FilePath = FilePath()
+    ca_file: FilePath = FilePath()
+    allow_hosts: tuple[str, ...] = ()
+
+
+class RelayWebhook(WebhookTable, frozen=True, kw_only=True):
+    """`[[relay.webhook]]`: who is posted the reports about which triggers. `source` and `rule` are globs."""
+
+    source: str = "*"
+    rule: str = "*"
+
+
 class Relay(_Table, frozen=True, kw_only=True):
-    """`[relay]`: how reports are published to devices."""
+    """`[relay]`: how reports are published to devices, and to whom they are posted."""
 
     topic: str = "edgeagent/status/{source}"
     retain: bool = True
     status_timeout: Duration = Duration(3600)
     give_up_after: Duration = Duration(86400)
+    webhook: list[RelayWebhook] = []
 
 
 class LogTable(_Table, frozen=True, kw_only=True):
@@ -222,6 +244,18 @@ class StatusTable(_Table, frozen=True, kw_only=True):
     configmap: bool = False
 
 
+class DispatcherWebhook(WebhookTable, frozen=True, kw_only=True):
+    """`[[webhook]]` of the dispatcher: who is posted the statuses of which workflows. `agent`, `namespace`: globs.
+
+    `agent` is "" in the status of a workflow that no gateway started. `give_up_after`: for so long the point from which
+    a new leader begins waits for a status that the receiver does not take.
+    """
+
+    agent: str = "*"
+    namespace: str = "*"
+    give_up_after: Duration = Duration(3600)
+
+
 class ProbeHttp(_Table, frozen=True, kw_only=True):
     """`[http]` of the dispatcher: the probes only, which reveal nothing but its health."""
 
@@ -235,6 +269,7 @@ class DispatcherConfig(_Table, frozen=True, kw_only=True):
     engine: EngineTable
     allow: list[Allow] = []
     status: StatusTable = StatusTable()
+    webhook: list[DispatcherWebhook] = []
     http: ProbeHttp = ProbeHttp()
     log: LogTable = LogTable()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ class Database:
         """Open the file and measure its content."""
         self.used_bytes = self._count_bytes()
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The open database; it is opened first if it is closed."""
+        return self._file.connection
+
     def execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement; the database is opened first if it is closed."""
         return self._file.connection.execute(sql, values)
@@ -120,8 +125,12 @@ class Database:
         asked: Mapping[str, int],
         *,
         relay: int,
+        more: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
-        """Commit changes; see `Ledger`. A row that cannot be written is logged and left out; the others are written."""
+        """Commit changes, with `more` in the same commit; see `Ledger`.
+
+        A row that cannot be written is logged and left out; the others are written.
+        """
         database = self._file.connection
         with database:
             rows = [to_row(life, version, relay=relay) for life, version in lives]
@@ -132,6 +141,8 @@ class Database:
             database.executemany(SET_RELAYED, relayed)
             counts = [(asks, correlation_id) for correlation_id, asks in asked.items()]
             database.executemany("UPDATE trigger SET asks = ? WHERE correlation_id = ?", counts)
+            if more is not None:
+                more(database)
             self._commits += 1
             if self._commits % _PRUNE_EVERY_COMMITS == 0:
                 self._prune_rows()

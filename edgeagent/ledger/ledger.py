@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.database import MAX_BYTES, Database
@@ -64,6 +65,16 @@ class UnfinishedPage(NamedTuple):
     next_place: tuple[int, int] | None
 
 
+class LedgerCompanion(Protocol):
+    """A part with rows of its own in the ledger, which are committed with the ledger's."""
+
+    def begin(self) -> Callable[[sqlite3.Connection], None] | None:
+        """Take what is not written; returns what writes it, in the commit's transaction, or None for nothing."""
+
+    def ended(self, *, kept: bool) -> None:
+        """Note whether the commit is on disk. If not, what was taken is taken again with the next one."""
+
+
 class Ledger:
     """Owns the database and the changes not yet committed. Call it in the loop's thread, while `run` is running.
 
@@ -95,10 +106,27 @@ class Ledger:
         self._database = Database(path)
         self._failing = False
         self._listeners: list[Callable[[Life], None]] = []
+        self._companion: LedgerCompanion | None = None
 
     def listen(self, changed: Callable[[Life], None]) -> None:
         """Call `changed` with each new life. It must neither block nor raise."""
         self._listeners.append(changed)
+
+    def accompany(self, companion: LedgerCompanion) -> None:
+        """Commit what this part keeps together with the changes that it was made for."""
+        self._companion = companion
+
+    def commit_soon(self) -> None:
+        """Commit within the usual delay, because the companion has something."""
+        self._commit_soon()
+
+    async def use(self, work: Callable[[Database], T]) -> T:
+        """Do some work on the database, on its thread.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        return await self._on_thread(lambda: work(self._database))
 
     def stats(self) -> LedgerStats:
         """The ledger's figures, as of the last commit."""
@@ -317,10 +345,14 @@ class Ledger:
         kept, self._kept, self._waiting_messages = self._kept, [], 0
         done, self._done = self._done, None
         self._commit_at = None
+        companion = self._companion
+        more = companion.begin() if companion is not None else None
         try:
             lives = [*changed.values()]
-            await self._on_thread(lambda: self._database.write(lives, relayed, asked, relay=self._relay))
+            await self._on_thread(lambda: self._database.write(lives, relayed, asked, relay=self._relay, more=more))
         except OutboxError as exc:
+            if companion is not None:
+                companion.ended(kept=False)
             self._changed = {**changed, **self._changed}
             self._relayed = relayed + self._relayed
             self._asked = {**asked, **self._asked}
@@ -333,6 +365,8 @@ class Ledger:
             self._commit_soon()
             self._report_failing(exc)
         else:
+            if companion is not None:
+                companion.ended(kept=True)
             self._failing = False
             for tell in kept:
                 tell()

@@ -10,7 +10,7 @@ from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-_VERSION: Final = 4
+_VERSION: Final = 5
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -19,7 +19,7 @@ _PAGE_BYTES: Final = 1024
 # A workflow whose name ends with its trigger's correlation id, as ours do, is found by that id.
 CORRELATION_CHARS: Final = 32
 
-SCHEMA: Final = """
+TRIGGERS: Final = """
 CREATE TABLE trigger (
     correlation_id TEXT PRIMARY KEY,
     event_id TEXT NOT NULL,
@@ -49,6 +49,21 @@ CREATE INDEX trigger_by_workflow ON trigger (workflow_id)
 CREATE INDEX trigger_unrelayed ON trigger (accepted_ms) WHERE unrelayed;
 """
 
+# What is to be posted to webhooks. The newest of a trigger's reports of one state counts.
+_DELIVERIES: Final = """
+CREATE TABLE delivery (
+    seq INTEGER PRIMARY KEY,
+    receiver TEXT NOT NULL,
+    key TEXT NOT NULL,
+    state TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    payload BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX delivery_of ON delivery (receiver, key, state);
+CREATE INDEX delivery_by_receiver ON delivery (receiver, seq);
+"""
+SCHEMA: Final = TRIGGERS + _DELIVERIES
+
 # The upgrades from earlier versions. Before version 3 the engine's texts were not bounded.
 _TO_3: Final = """
 ALTER TABLE trigger ADD COLUMN asks INTEGER NOT NULL DEFAULT 0;
@@ -61,7 +76,12 @@ ALTER TABLE trigger ADD COLUMN steps TEXT NOT NULL DEFAULT '';
 ALTER TABLE trigger ADD COLUMN relayed_ms INTEGER NOT NULL DEFAULT 0;
 """
 # What makes of each version the next one.
-_STEPS: Final = {1: "ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT '';", 2: _TO_3, 3: _TO_4}
+_STEPS: Final = {
+    1: "ALTER TABLE trigger ADD COLUMN merged_into TEXT NOT NULL DEFAULT '';",
+    2: _TO_3,
+    3: _TO_4,
+    4: _DELIVERIES,
+}
 _UPGRADES: Final = {
     version: "".join(_STEPS[earlier] for earlier in range(version, _VERSION)) for version in range(1, _VERSION)
 }
@@ -73,7 +93,7 @@ LAYOUT: Final = Layout(
     _PAGE_BYTES,
     name="the ledger",
     event="ledger",
-    lost="states of earlier triggers are gone",
+    lost="states of earlier triggers are gone, and what was still to be posted to webhooks",
     in_memory="the states of triggers are in memory until the agent stops, and those from before are not seen",
 )
 

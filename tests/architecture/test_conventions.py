@@ -36,7 +36,7 @@ ADAPTERS = {
         *("edgeagent/listener/codec5.py", "edgeagent/listener/reading5.py"),
     ),
     "h11": ("edgeagent/httpapi/",),
-    "httpx": ("edgeagent/argo/",),
+    "httpx": ("edgeagent/argo/", "edgeagent/webhooks/poster.py"),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),

@@ -48,6 +48,7 @@ BESIDE_THEIR_DRIVERS = {
         *("handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
         *("unacknowledged", "unsubscribing"),
     ),
+    "webhooks": ("answer", "deliveries", "form"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
         *("retention", "steps", "tail", "unfinished"),

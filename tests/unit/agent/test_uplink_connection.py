@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from edgeagent.agent.agent import first_wait_s
+from edgeagent.agent.addressing import first_wait_s
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied

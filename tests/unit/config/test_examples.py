@@ -21,7 +21,9 @@ FILES: list[tuple[str, type[msgspec.Struct]]] = [
     ("dispatch.example.toml", DispatcherConfig),
 ]
 # Tables that are examples as a whole: their values are no defaults.
-EXAMPLE_TABLES = frozenset({"rule", "allow", "local.subscribe", "mqtt.subscribe", "mqtt.allow"})
+EXAMPLE_TABLES = frozenset(
+    {"rule", "allow", "local.subscribe", "mqtt.subscribe", "mqtt.allow", "relay.webhook", "webhook"}
+)
 # Those that are commented out as a whole; their keys show their defaults all the same.
 ABSENT_TABLES = frozenset({"local", "mqtt"})
 

@@ -12,7 +12,7 @@ import pytest
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import database as database_module
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.ledger.schema import SCHEMA
+from edgeagent.ledger.schema import TRIGGERS
 from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
@@ -60,9 +60,9 @@ async def test_states_survive_a_restart(path: Path) -> None:
         assert await ledger.get("c") == merged
 
 
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 2, 3, 4])
 async def test_a_ledger_of_an_earlier_version_keeps_its_states_and_cuts_its_texts(path: Path, version: int) -> None:
-    schema = SCHEMA
+    schema = TRIGGERS
     since = {
         "    merged_into TEXT NOT NULL,\n": 2,
         ",\n    asks INTEGER NOT NULL DEFAULT 0": 3,
@@ -75,9 +75,10 @@ async def test_a_ledger_of_an_earlier_version_keeps_its_states_and_cuts_its_text
     with closing(sqlite3.connect(path)) as database:
         database.executescript(schema + f"PRAGMA user_version = {version};")
         into = "'', " if version > 1 else ""
+        more = (", 0" if version > 2 else "") + (", '', 0" if version > 3 else "")
         database.execute(
             f"INSERT INTO trigger VALUES ('a', '7', 's', 'r', 'running', '2026', 'w', 'n', '', ?, '', {into}99, '', 0, "  # noqa: S608
-            f"1, 0{', 0' if version > 2 else ''})",
+            f"1, 0{more})",
             ("ä" * (1_000_000 if version < 3 else 1024),),
         )
         database.commit()

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from edgeagent.webhooks.answer import MAX_RETRY_AFTER_S, DeliveryVerdict, retry_after_s, verdict
+
+NOON = datetime(2026, 3, 20, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("statuses", "meaning"),
+    [
+        ((200, 202, 204, 299), DeliveryVerdict.DONE),
+        ((410,), DeliveryVerdict.GONE),
+        ((400, 401, 403, 404, 405, 409, 413, 422, 499), DeliveryVerdict.REFUSED),
+        ((408, 425, 429, 500, 502, 503, 504, 599), DeliveryVerdict.AGAIN),
+        ((301, 302, 307, 308, 304, 600, 101), DeliveryVerdict.AGAIN),
+    ],
+)
+def test_what_a_status_means(statuses: tuple[int, ...], meaning: DeliveryVerdict) -> None:
+    assert {verdict(status) for status in statuses} == {meaning}
+
+
+@pytest.mark.parametrize(
+    ("text", "date", "expected_s"),
+    [
+        ("", "", 0.0),
+        ("120", "", 120.0),
+        (" 7 ", "", 7.0),
+        ("99999999999999999999", "", MAX_RETRY_AFTER_S),
+        ("-5", "", 0.0),
+        ("soon", "", 0.0),
+        ("1e9", "", 0.0),
+        ("²", "", 0.0),
+        ("Fri, 20 Mar 2026 12:01:00 GMT", "", 60.0),
+        ("Fri, 20 Mar 2026 11:00:00 GMT", "", 0.0),
+        ("Fri, 20 Mar 2099 11:00:00 GMT", "", MAX_RETRY_AFTER_S),
+        ("Fri, 20 Mar 1999 12:00:30 GMT", "Fri, 20 Mar 1999 12:00:00 GMT", 30.0),  # their clock, or ours, is wrong
+        ("Fri, 99 Mar 2026 12:01:00 GMT", "", 0.0),
+    ],
+)
+def test_both_forms_of_retry_after_are_honoured_within_a_bound(text: str, date: str, expected_s: float) -> None:
+    assert retry_after_s(text, date, NOON) == expected_s
