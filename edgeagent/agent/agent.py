@@ -28,7 +28,7 @@ from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
-from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
+from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory, subscribed_topics
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where import Where
@@ -43,7 +43,6 @@ from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.session import keep_connected
-from edgeagent.mqtt.subscribed import SubscribedTopics
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
@@ -231,6 +230,7 @@ class _Agent:
             lookup,
             ends_published=config.uplink.settle == "broker",
             stats=self._stats,
+            canary=self._uplink.canary,
         )
         operator = OperatorService(
             outbox,
@@ -307,13 +307,15 @@ class _Agent:
                 exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
                 needs_acks=uplink.settle == "broker",
                 mark=self._id,
-                subscribed=self._subscribed("uplink-subscriptions"),
+                subscribed=subscribed_topics(self._filesystem, self._directory / "uplink-subscriptions"),
                 will=self._uplink.announcer.will,
                 rotation=self._rotation,
                 max_packet_bytes=_MAX_PACKET_BYTES,
                 first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
             ),
         }
+        if self._uplink.canaries is not None:
+            tasks["canary"] = self._uplink.canaries.run()
         if self._local is not None and self._config.local is not None:
             tasks["relay"] = self._relay.run()
             tasks["local"] = self._local.run()
@@ -323,25 +325,13 @@ class _Agent:
                 client_id=with_agent(self._config.local.client_id, self._id),
                 subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
                 mark=self._id,
-                subscribed=self._subscribed("local-subscriptions"),
+                subscribed=subscribed_topics(self._filesystem, self._directory / "local-subscriptions"),
             )
         for parts in (self._mqtt, self._webhooks):
             tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
         return tasks
-
-    def _subscribed(self, name: str) -> SubscribedTopics:
-        """The topics subscribed to at a broker, as the state directory remembers them under this name."""
-        path = self._directory / name
-
-        async def write(text: bytes) -> None:
-            await asyncio.to_thread(self._filesystem.replace, path, text)
-
-        text = b""
-        with contextlib.suppress(StorageFailed):  # then a topic that left the configuration may stay subscribed
-            text = self._filesystem.read(path) if self._filesystem.exists(path) else b""
-        return SubscribedTopics(text, write)
 
     async def _drain(self) -> None:
         """Refuse new events, wait until what is in flight is acknowledged, and publish that the agent goes offline."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -13,7 +13,6 @@ import edgeagent
 from edgeagent.agent.announcement import Announced, is_news
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.readiness import refusal
-from edgeagent.agent.trouble import Trouble
 from edgeagent.common.foreign import shown
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import OutboxError
@@ -35,7 +34,8 @@ class StateAnnouncer:
     that at most once in `interval_s`, and only when it is news. Must never delay a trigger.
     """
 
-    def __init__(self, agent: str, outbox: Outbox, trouble: Trouble, clock: Clock, interval_s: float) -> None:
+    def __init__(self, agent: str, outbox: Outbox, clock: Clock, interval_s: float, trouble: Callable[[], str]) -> None:
+        """`trouble`: why triggers do not get through, empty if they do."""
         self._topic = state_topic(agent)
         self._outbox = outbox
         self._trouble = trouble
@@ -108,7 +108,7 @@ class StateAnnouncer:
             pending,
             self._oldest_ms if pending else None,
             bounded_headroom_s(self._outbox.hours_left()),
-            refusal(health) or self._trouble.what,
+            refusal(health) or self._trouble(),
         )
 
     def _publish(self, token: int, state: AgentState, facts: Announced) -> None:

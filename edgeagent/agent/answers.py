@@ -67,9 +67,13 @@ class Answers:
         trouble: Trouble,
         *,
         heard: Callable[[str], None],
+        is_canarys: Callable[[Response], bool],
         accept_dry_run: bool,
     ) -> None:
-        """`heard` is called with the correlation id of each status for this agent, changed or not."""
+        """`heard` is called with the correlation id of each status for this agent, changed or not.
+
+        `is_canarys` takes a response that answers a canary, and returns False for every other one.
+        """
         self.counts = AnswerCounts()
         self._replies = Replies(addressing, self.counts)
         self._addressing = addressing
@@ -80,6 +84,7 @@ class Answers:
         self._clock = clock
         self._trouble = trouble
         self._heard = heard
+        self._is_canarys = is_canarys
         self._accept_dry_run = accept_dry_run
         self._dry_run_noticed: set[bool] = set()  # True: logged for answers that take a trigger; False: that refuse one
         self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not processed yet: at most the receive maximum
@@ -152,6 +157,8 @@ class Answers:
             response = parse_response(message.payload, message.correlation_data)
         except MessageError as exc:
             self._malformed(message, exc)
+            return
+        if self._is_canarys(response):
             return
         self.counts.responses += 1
         entry = self._triggers.find(response.correlation_id)

@@ -37,14 +37,16 @@ class DeviceService:
         *,
         ends_published: bool,
         stats: Callable[[], dict[str, Any]],
+        canary: Callable[[], dict[str, Any] | None],
     ) -> None:
-        """`ends_published`: settle = "broker". `stats` gives the figures of all parts."""
+        """`ends_published`: settle = "broker". `stats` gives the figures of all parts, `canary` those of canaries."""
         self._intake = intake
         self._outbox = outbox
         self._ledger = ledger
         self._rules = rules
         self._ends_published = ends_published
         self._stats = stats
+        self._canary = canary
         self._lookup = lookup
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
@@ -78,6 +80,10 @@ class DeviceService:
     def stats(self) -> dict[str, Any]:
         """The figures; see `DevicePort`."""
         return self._stats()
+
+    def canary(self) -> dict[str, Any] | None:
+        """What is known by canaries; see `DevicePort`."""
+        return self._canary()
 
     def not_ready(self) -> str | None:
         """Why no event can be accepted now; see `DevicePort`."""

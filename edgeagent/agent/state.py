@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import secrets
 import socket
 from functools import partial
@@ -10,8 +12,9 @@ from pathlib import Path
 from edgeagent.agent.clock import Clock
 from edgeagent.common.names import agent_id_from_host, is_agent_id
 from edgeagent.config.tables import AgentConfig
-from edgeagent.errors import ConfigError, DiskReadOnly, Problem
+from edgeagent.errors import ConfigError, DiskReadOnly, Problem, StorageFailed
 from edgeagent.host import systemd
+from edgeagent.mqtt.subscribed import SubscribedTopics
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.records import DeadLimits, OutboxLimits
 from edgeagent.outbox.rescue import RescueStore
@@ -71,3 +74,15 @@ def make_store(
         now_ms=clock.now_ms,
         remembered=RuleSet(config.rule).remembered,
     )
+
+
+def subscribed_topics(filesystem: Filesystem, path: Path) -> SubscribedTopics:
+    """The topics subscribed to at a broker, as this file of the state directory remembers them."""
+
+    async def write(text: bytes) -> None:
+        await asyncio.to_thread(filesystem.replace, path, text)
+
+    text = b""
+    with contextlib.suppress(StorageFailed):  # then a topic that left the configuration may stay subscribed
+        text = filesystem.read(path) if filesystem.exists(path) else b""
+    return SubscribedTopics(text, write)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
+from edgeagent.agent.canaries import Canaries
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
@@ -27,12 +28,14 @@ class UplinkOwner:
         queries: StatusQueries,
         notices: ConnectionNotices,
         announcer: StateAnnouncer,
+        canaries: Canaries | None,
     ) -> None:
         self._sender = sender
         self._answers = answers
         self._queries = queries
         self._notices = notices
         self._announcer = announcer
+        self._canaries = canaries
         self._link: Link | None = None
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
@@ -42,6 +45,8 @@ class UplinkOwner:
         self._announcer.up(link)
         self._sender.up(link)
         self._queries.up(link, session_present=session_present)
+        if self._canaries is not None:
+            self._canaries.up(link)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected; see `LinkOwner`."""
@@ -49,6 +54,8 @@ class UplinkOwner:
         self._link = None
         self._announcer.down()
         self._queries.down()
+        if self._canaries is not None:
+            self._canaries.down()
         self._sender.down()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
@@ -60,6 +67,8 @@ class UplinkOwner:
         """The broker answered triggers; see `LinkOwner`."""
         self._announcer.acknowledged(acks)
         self._queries.acknowledged(acks)
+        if self._canaries is not None:
+            self._canaries.acknowledged(acks)
         self._sender.acknowledged(acks)
 
     def on_room(self) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
+from edgeagent.agent.canaries import Canaries
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.congestion import Congestion
@@ -56,7 +57,12 @@ class UplinkParts(NamedTuple):
     windows: Windows
     parked: ParkedTriggers
     announcer: StateAnnouncer
+    canaries: Canaries | None
     owner: UplinkOwner
+
+    def canary(self) -> dict[str, Any] | None:
+        """What is known by canaries, ready for JSON; None if none are sent."""
+        return None if self.canaries is None else msgspec.to_builtins(self.canaries.report)
 
     def stats(self) -> dict[str, Any]:
         """The counts, and the state of the connection, ready for JSON."""
@@ -68,6 +74,7 @@ class UplinkParts(NamedTuple):
             "remedy": self.trouble.remedy,
             **msgspec.to_builtins(self.answers.counts),
             **msgspec.to_builtins(self.queries.counts),
+            "canary": self.canary(),
         }
 
 
@@ -85,7 +92,7 @@ def make_uplink(
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    The caller must run the sender, the status queries, the announcer, and the outbox, ledger and chores.
+    The caller must run the sender, the status queries, the announcer, the canaries, and the outbox, ledger and chores.
     """
     uplink = config.uplink
     addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
@@ -122,6 +129,15 @@ def make_uplink(
         give_up_after_s=config.relay.give_up_after,
         max_age_s=config.outbox.max_age,
     )
+    canaries = None
+    if uplink.canary_interval:
+        canaries = Canaries(
+            addressing,
+            clock,
+            interval_s=float(uplink.canary_interval),
+            patience_s=float(uplink.response_timeout),
+            qos=uplink.qos,
+        )
     answers = Answers(
         addressing,
         triggers,
@@ -131,18 +147,19 @@ def make_uplink(
         clock,
         trouble,
         heard=queries.heard,
+        is_canarys=canaries.answered if canaries is not None else lambda _: False,
         accept_dry_run=uplink.accept_dry_run,
     )
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.now_ms)
-    announcer = StateAnnouncer(agent, outbox, trouble, clock, uplink.state_interval)
-    owner = UplinkOwner(sender, answers, queries, notices, announcer)
+    announcer = StateAnnouncer(agent, outbox, clock, uplink.state_interval, lambda: _trouble(trouble, canaries))
+    owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries)
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = sender.wake
     ledger.listen(queries.changed)
     return UplinkParts(
-        triggers, sender, answers, queries, addressing, notices, trouble, windows, parked, announcer, owner
+        triggers, sender, answers, queries, addressing, notices, trouble, windows, parked, announcer, canaries, owner
     )
 
 
@@ -173,3 +190,9 @@ def _make_triggers(
         park_after=config.outbox.park_after,
         ends_published=by_broker,
     )
+
+
+def _trouble(trouble: Trouble, canaries: Canaries | None) -> str:
+    """What keeps triggers from being taken: seen by triggers, else by canaries; empty: nothing is known to."""
+    problem = canaries.report.problem if canaries is not None else ""
+    return trouble.what or (f"canary: {problem}" if problem else "")

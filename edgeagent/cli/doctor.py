@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from edgeagent.cli.access import OutboxAccess, with_outbox
-from edgeagent.cli.blocked import triggers_finding
+from edgeagent.cli.blocked import canary_finding, triggers_finding
 from edgeagent.cli.options import add_json, agent_client, client_config, say, say_json
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
 from edgeagent.common.plural import counted
@@ -83,6 +83,8 @@ async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
         yield dead_finding(outbox.dead)
     if not args.dispatch and (stats := await asyncio.to_thread(_stats, args)) is not None:
         yield triggers_finding(stats)
+        if (canary := canary_finding(stats)) is not None:
+            yield canary
 
 
 def _outbox(args: argparse.Namespace) -> Overview | None:

@@ -32,6 +32,7 @@ WINDOW_LIMIT = 1000
 _MIN_SEGMENT_BYTES = 64 << 10
 _MIN_SEGMENTS = 4
 _MAX_KEEPALIVE_S = 65535
+_MIN_CANARY_INTERVAL_S = 10
 _EXACTLY_ONCE = 2
 _MAX_SESSION_EXPIRY_S = 0xFFFFFFFF
 _MAX_CLIENT_ID_BYTES = 65535
@@ -146,6 +147,10 @@ def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
             yield Problem(f"uplink.{key}", f"must be 1 to {WINDOW_LIMIT}")
     if uplink.response_timeout <= 0:
         yield Problem("uplink.response_timeout", "must be more than 0")
+    if uplink.canary_interval and uplink.settle == "broker":
+        yield Problem("uplink.canary_interval", 'needs settle = "engine": who takes triggers here answers none')
+    elif 0 < uplink.canary_interval < _MIN_CANARY_INTERVAL_S:
+        yield Problem("uplink.canary_interval", f"must be 0s, for none, or at least {_MIN_CANARY_INTERVAL_S}s")
     if uplink.state_interval < 1:
         yield Problem("uplink.state_interval", "must be at least 1s: each time a message may go out")
 

@@ -65,6 +65,7 @@ class Uplink(Connection, frozen=True, kw_only=True):
     response_timeout: Duration = Duration(60)
     accept_dry_run: bool = False
     state_interval: Duration = Duration(300)
+    canary_interval: Duration = Duration(0)  # 0: no canaries
 
 
 class Local(Connection, frozen=True, kw_only=True):

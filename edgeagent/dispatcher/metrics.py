@@ -24,6 +24,7 @@ _DISPATCHER = {
     "received": _Metric("received_total", "Messages received as triggers."),
     "unanswerable": _Metric("unanswerable_total", "Messages that are no triggers and name no sender to answer."),
     "duplicates": _Metric("duplicates_total", "Responses that say that the workflow was there already."),
+    "canaries": _Metric("canaries_total", "Responses to canaries of agents that the broker took."),
     "unheard": _Metric("unheard_total", "Responses to whose topic nobody subscribed."),
     "refused": _Metric("refused_total", "Messages that the broker refused."),
     "statuses_published": _Metric("dry_run_statuses_published_total", "Statuses of a dry run that the broker took."),

@@ -27,6 +27,10 @@ class Duplicate(msgspec.Struct, frozen=True):
     status: Status | None = None
 
 
+class CanaryHeard(msgspec.Struct, frozen=True):
+    """It was a canary: nothing is started."""
+
+
 class NameTaken(msgspec.Struct, frozen=True):
     """Another trigger's workflow has this name."""
 
@@ -93,16 +97,12 @@ class Overloaded(msgspec.Struct, frozen=True):
     retry_after_s: float
 
 
-Outcome = (
-    Created | Duplicate | NameTaken | Invalid | Forbidden | Unbound | Missing | EngineForbade | TooLarge | Crowded
-    | Overloaded
-)  # fmt: skip
+Refusal = NameTaken | Invalid | Forbidden | Unbound | Missing | EngineForbade | TooLarge | Crowded | Overloaded
+Outcome = Created | Duplicate | CanaryHeard | Refusal
 
 
 def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_run: bool) -> Response:
     """The response to a trigger. Each one says whether it is a `dry_run`, so that none is taken for the real thing."""
-    retry_after_s: float = 0
-    trigger_topic = outcome.trigger_topic if isinstance(outcome, Unbound) else ""
     match outcome:
         case Created(workflow_id) | Duplicate(workflow_id):
             return Response(
@@ -114,6 +114,18 @@ def response_to(outcome: Outcome, *, correlation_id: str, namespace: str, dry_ru
                 duplicate=isinstance(outcome, Duplicate),
                 dry_run=dry_run,
             )
+        case CanaryHeard():
+            return Response(
+                correlation_id=correlation_id, code=200, status="Canary heard", dry_run=dry_run, canary=True
+            )
+        case _:
+            return _refused(outcome, correlation_id, namespace, dry_run=dry_run)
+
+
+def _refused(outcome: Refusal, correlation_id: str, namespace: str, *, dry_run: bool) -> Response:
+    retry_after_s: float = 0
+    trigger_topic = outcome.trigger_topic if isinstance(outcome, Unbound) else ""
+    match outcome:
         case NameTaken(workflow_id):
             code, error, detail = 409, "Workflow name is taken", f"metadata.name {workflow_id!r} is another workflow's"
         case Invalid(detail):

@@ -13,7 +13,7 @@ import msgspec
 
 from edgeagent.common import names
 from edgeagent.dispatcher.engine import Order
-from edgeagent.dispatcher.outcome import Invalid, Unbound
+from edgeagent.dispatcher.outcome import CanaryHeard, Invalid, Unbound
 from edgeagent.dispatcher.workflow import API_VERSION, KIND, workflow_problems
 from edgeagent.errors import MessageError
 from edgeagent.ports.link import Message
@@ -32,7 +32,7 @@ class Checked(msgspec.Struct, frozen=True):
     reply_topic: str | None
     correlation_id: str
     namespace: str
-    result: Order | Invalid | Unbound
+    result: Order | Invalid | Unbound | CanaryHeard
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -67,13 +67,15 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     correlation_id = _correlation_id(trigger.correlation_id, message, name if isinstance(name, str) else "")
     reply_topic = _reply_topic(message, agent, sent_by, bind_agent=bind_agent)
     namespace = trigger.namespace if names.is_dns_label(trigger.namespace) else ""
-    result: Order | Invalid | Unbound
+    result: Order | Invalid | Unbound | CanaryHeard
     if bind_agent and sent_by is None and _can_be_redirected(trigger, correlation_id):
         own = topics.with_agent(topics.AGENTS_TRIGGER, trigger.agent)
         reply_topic = topics.response_topic(trigger.agent)
         result = Unbound(f"publish on {own} (engine.bind_agent)", own)
     elif bind_agent and (refusal := _binding_problem(trigger.agent, sent_by)):
         result = Unbound(refusal)
+    elif trigger.canary:
+        result = CanaryHeard()
     elif problem := next(_problems(trigger, agent, correlation_id), None):
         result = Invalid(problem)
     else:

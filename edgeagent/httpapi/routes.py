@@ -151,7 +151,9 @@ class Routes:
         reason = self._device.not_ready()
         if reason is not None:
             return problem(503, reason, retry_after(_NOT_READY_RETRY_S))
-        return json_answer({"status": "ready"})
+        # The way beyond this machine does not decide whether events can be accepted here.
+        canary = self._device.canary()
+        return json_answer({"status": "ready"} if canary is None else {"status": "ready", "canary": canary})
 
 
 def _place(text: str) -> Place | None:

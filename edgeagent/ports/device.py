@@ -120,5 +120,8 @@ class DevicePort(Protocol):
     def stats(self) -> dict[str, Any]:
         """The account, the outbox, the uplink and the rules, ready for JSON."""
 
+    def canary(self) -> dict[str, Any] | None:
+        """What is known of the whole way to the engine's side by canaries, ready for JSON; None if none are sent."""
+
     def not_ready(self) -> str | None:
         """Why no event can be accepted now; None if events can."""

@@ -80,7 +80,11 @@ class State(StrEnum):
 
 
 class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The message that starts one workflow. `workflow` is a Workflow object; the dispatcher checks it."""
+    """The message that starts one workflow. `workflow` is a Workflow object; the dispatcher checks it.
+
+    `canary`: it starts nothing, and is answered to show that the whole way works. Without a namespace and with an empty
+    workflow it is a refused trigger to a dispatcher that does not know the member.
+    """
 
     namespace: _Namespace
     workflow: dict[str, Any]
@@ -88,13 +92,14 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     agent: _AgentId = ""
     attempt: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTEMPT)] | None = None
     reply_to: _Topic = ""
+    canary: bool = False
 
 
 class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflow_id": "workflowId"}):
     """The engine's answer to a trigger.
 
     `trigger_topic`: nothing was started, and the trigger must be published there instead; an agent accepts only its own
-    topic.
+    topic. `canary`: it answers a canary, and nothing was started.
     """
 
     correlation_id: _CorrelationId = ""
@@ -109,6 +114,7 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflo
     retry_after_s: Annotated[float, msgspec.Meta(ge=0, le=MAX_RETRY_AFTER_S)] = 0
     dry_run: bool = False
     trigger_topic: Annotated[str, msgspec.Meta(max_length=_MAX_TRIGGER_TOPIC_CHARS)] = ""
+    canary: bool = False
 
 
 class Status(

@@ -16,6 +16,7 @@ BESIDE_THEIR_DRIVERS = {
     "agent": (
         *(
             "announcement",
+            "canary",
             "causes",
             "congestion",
             "course",

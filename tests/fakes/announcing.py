@@ -54,4 +54,4 @@ def announcing(interval_s: float = 300.0) -> Announcing:
     """An announcer of gw-042 that is not connected."""
     outbox, trouble, clock = FakeOutbox(), Trouble(), TurnedClock()
     source: Any = outbox
-    return Announcing(StateAnnouncer("gw-042", source, trouble, clock, interval_s), outbox, trouble, clock)
+    return Announcing(StateAnnouncer("gw-042", source, clock, interval_s, lambda: trouble.what), outbox, trouble, clock)

@@ -73,6 +73,7 @@ class FakeDevice:
         self.reports: dict[str, Report] = {}
         self.failure: BaseException | None = None
         self.reason_not_ready: str | None = None
+        self.canarys: dict[str, Any] | None = None
         self.waiting = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -117,6 +118,10 @@ class FakeDevice:
     def stats(self) -> dict[str, Any]:
         """The number of events."""
         return {"account": {"accepted": len(self.events)}}
+
+    def canary(self) -> dict[str, Any] | None:
+        """What the test says."""
+        return self.canarys
 
     def not_ready(self) -> str | None:
         """What the test says."""

@@ -47,7 +47,8 @@ class Engine(MqttClient):
         for message in messages:
             trigger = msgspec.json.decode(message.payload)
             self.triggers.append(trigger)
-            self.started[trigger["workflow"]["metadata"]["name"]] += 1
+            if not trigger.get("canary"):
+                self.started[trigger["workflow"]["metadata"]["name"]] += 1
             answer = self.answer(trigger)
             if answer is not None:
                 payload = msgspec.json.encode({"correlation_id": trigger["correlation_id"], **answer})

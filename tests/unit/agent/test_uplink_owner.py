@@ -58,7 +58,12 @@ def make() -> tuple[UplinkOwner, FakeSender]:
     answers: Any = None
     asking: Any = FakeAsking()
     return UplinkOwner(
-        sender, answers, asking, ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0), announcing().announcer
+        sender,
+        answers,
+        asking,
+        ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0),
+        announcing().announcer,
+        None,
     ), sender
 
 
