@@ -17,12 +17,23 @@ import msgspec
 from edgeagent.agent.operator import Operator
 from edgeagent.common.plural import counted
 from edgeagent.errors import Draining
+from edgeagent.host.log import recent_lines
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.steps import NextStep, Steps
 from edgeagent.outbox.store import Store
 from edgeagent.ports.call import A, Call, R
-from edgeagent.ports.operator import RELOAD, TAKE_IN, WHERE, DeadDiscarded, ExportReleased, NoArguments, Reloaded
+from edgeagent.ports.operator import (
+    LOG_LINES,
+    RELOAD,
+    TAKE_IN,
+    WHERE,
+    DeadDiscarded,
+    ExportReleased,
+    LogLines,
+    NoArguments,
+    Reloaded,
+)
 from edgeagent.ports.where import Courses, WhereQuery
 
 _log = logging.getLogger(__name__)
@@ -83,6 +94,10 @@ class OperatorService:
         """Where the triggers are that a text names; see `Where.find`."""
         return await self._where(asked)
 
+    async def log_lines(self, _: NoArguments) -> LogLines:
+        """The last lines of this process's log."""
+        return LogLines(recent_lines())
+
     async def _on_disk(self, call: Call[A, R], arguments: A) -> R:
         work = _Work(
             lambda store: Operator(store, self._directory, OsFilesystem(), self._now_ms).perform(call, arguments)
@@ -109,7 +124,13 @@ def _own(
     return call.name, method
 
 
-SERVICE_METHODS = dict((_own(RELOAD, OperatorService.reload), _own(WHERE, OperatorService.where)))
+SERVICE_METHODS = dict(
+    (
+        _own(RELOAD, OperatorService.reload),
+        _own(LOG_LINES, OperatorService.log_lines),
+        _own(WHERE, OperatorService.where),
+    )
+)
 
 
 class _Work(Generic[R]):

@@ -7,8 +7,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from edgeagent.cli import bundle
 from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.blocked import canary_finding, triggers_finding
 from edgeagent.cli.options import add_json, agent_client, client_config, say, say_json
@@ -25,7 +29,7 @@ from edgeagent.config import (
 )
 from edgeagent.errors import EdgeAgentError
 from edgeagent.host import ending
-from edgeagent.ports.operator import OVERVIEW, NoArguments
+from edgeagent.ports.operator import LOG_LINES, OVERVIEW, NoArguments
 from edgeagent.ports.verification import DeadHealth, Overview
 
 _MIB = 1 << 20
@@ -47,6 +51,13 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help=f"configuration (default: $EDGEAGENT_CONFIG, else {AGENT_CONFIG}; with --dispatch {DISPATCHER_CONFIG})",
     )
     parser.add_argument("--dispatch", action="store_true", help="check a dispatcher")
+    parser.add_argument(
+        "--bundle",
+        metavar="FILE",
+        type=Path,
+        help="also write a .tar.gz for a fault report: configuration without secrets, findings, statistics, the last "
+        "log lines, versions",
+    )
     add_json(parser)
     parser.set_defaults(run=run)
 
@@ -56,9 +67,31 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         ConfigError: the configuration cannot be used.
+        CommandFailed: the bundle's file exists.
     """
     logging.getLogger("edgeagent").addHandler(logging.NullHandler())  # log lines would repeat the findings
-    return ending.run(lambda _: _print(_findings(args), as_json=args.json))
+    if args.bundle is not None:
+        bundle.refuse_existing(args.bundle)
+    found: list[Finding] = []
+    code = ending.run(lambda _: _print(_findings(args), found, as_json=args.json))
+    if args.bundle is not None:
+        _write_bundle(args, found)
+    return code
+
+
+def _write_bundle(args: argparse.Namespace, found: list[Finding]) -> None:
+    config: msgspec.Struct
+    documents, log_lines = {}, None
+    if args.dispatch:
+        config = load_dispatcher(dispatcher_config_path(args.config))
+    else:
+        config = load_agent(agent_config_path(args.config))
+        documents = {"stats": _stats(args), "outbox": _outbox(args)}
+        with suppress(EdgeAgentError), agent_client(client_config(args)) as client:
+            log_lines = client.perform(LOG_LINES, NoArguments()).lines
+    bundle.write(args.bundle, config, found, documents, log_lines)
+    if not args.json:
+        say(f"{args.bundle}: read it before you pass it on; secrets are masked, names of devices and hosts are not")
 
 
 async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
@@ -134,9 +167,10 @@ def dead_finding(dead: DeadHealth) -> Finding:
     return ok("dead letters", found)
 
 
-async def _print(findings: AsyncIterator[Finding], *, as_json: bool) -> int:
+async def _print(findings: AsyncIterator[Finding], printed: list[Finding], *, as_json: bool) -> int:
     has_failed = False
     async for finding in findings:
+        printed.append(finding)
         has_failed = has_failed or finding.level is Level.FAIL
         if as_json:
             say_json(finding)

@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TextIO
 
 from edgeagent.common.foreign import MAX_SHOWN_CHARS, escaped, json_line, shown
 from edgeagent.errors import ConfigError
+from edgeagent.host.recent_lines import RecentLines
 from edgeagent.host.repeats import PERIOD_S, More, Repeats
 
 Format = Literal["auto", "journal", "text", "json"]
@@ -32,6 +33,12 @@ _DEBUG_PRIORITY = 7
 # The limit for a value in a message: our own errors, which name files and reasons or quote Argo, are at most this long.
 MAX_PART_CHARS: Final = 1000
 _FOREIGN = "foreign"
+_recent = RecentLines()
+
+
+def recent_lines(level: int = 0) -> list[str]:
+    """The last lines of this process, as they are written for a person; of this level (`logging`'s number) or above."""
+    return _recent.lines(level)
 
 
 def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = os.environ) -> None:
@@ -46,7 +53,7 @@ def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = 
     """
     if fmt == "auto":
         fmt = "journal" if _is_journal(stream, env) else "text"
-    handler = _Handler(stream)
+    handler = _Handler(stream, _recent)
     if fmt == "json":
         handler.setFormatter(_JsonFormatter())
     else:
@@ -70,8 +77,10 @@ class _Kind(NamedTuple):
 class _Handler(logging.StreamHandler[TextIO]):
     """Our own handler, so that a second `configure` finds it. Its methods are called with its lock held, as usual."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, recent: RecentLines) -> None:
         super().__init__(stream)
+        self._recent = recent
+        self._for_recent = _LineFormatter(_text_beginning)
         self._repeats: Repeats[_Kind] = Repeats()
         self._timer: threading.Timer | None = None
 
@@ -119,6 +128,11 @@ class _Handler(logging.StreamHandler[TextIO]):
             record = logging.LogRecord(name, level, "", 0, text, (count, period), None)
             record.__dict__.update(event=event, more=count)
             super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line as it is written; it is also kept among the recent ones."""
+        self._recent.add(record.levelno, self._for_recent.format(record))
+        return super().format(record)
 
 
 def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:

@@ -28,6 +28,7 @@ _MAX_NAMES_BYTES = 2 << 20
 _DEAD_BYTES = 4 << 20
 # The memory for the courses of `MAX_COURSES` triggers, as records, as values and as text.
 _WHERE_BYTES = 2 << 20
+_LOG_BYTES = 1 << 20
 _MAX_PAGE = 1000
 _MAX_SEQ = (1 << 63) - 1
 _LOG_NAMES = ("dead", "high", "normal", "parked", "windows")
@@ -225,6 +226,12 @@ class Reloaded(msgspec.Struct, frozen=True):
     restart: tuple[str, ...]
 
 
+class LogLines(msgspec.Struct, frozen=True):
+    """The last lines of the agent's log, oldest first, as they are written for a person."""
+
+    lines: list[str]
+
+
 DEAD_LETTERS = Call("dead_letters", "GET", "/v1/dead", DeadQuery, DeadLetterList, work_bytes=_DEAD_BYTES)
 DEAD_NAMES = Call("dead_names", "GET", "/v1/dead/names", NoArguments, DeadNames, work_bytes=_MAX_NAMES_BYTES)
 DEAD_LETTER = Call("dead_letter", "GET", "/v1/dead/{correlation_id}", NamedTrigger, DeadLetter, work_bytes=_DEAD_BYTES)
@@ -259,12 +266,13 @@ OVERVIEW = Call("overview", "GET", "/v1/outbox/overview", NoArguments, Overview)
 VERIFY = Call("verify", "GET", "/v1/outbox/verify", LogPlace, VerifiedPart)
 RECORDED = Call("recorded", "GET", "/v1/outbox/recorded", EventPlace, RecordedPage)
 RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
+LOG_LINES = Call("log_lines", "GET", "/v1/log", NoArguments, LogLines, work_bytes=_LOG_BYTES)
 WHERE = Call("where", "GET", "/v1/where/{id}", WhereQuery, Courses, on_tcp=True, work_bytes=_WHERE_BYTES)
 
 CALLS: tuple[Call[Any, Any], ...] = (
     *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),
     *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
-    *(RELOAD, WHERE),
+    *(RELOAD, LOG_LINES, WHERE),
 )
 
 

@@ -24,6 +24,7 @@ from edgeagent.ports.operator import (
     FoundTriggers,
     Imported,
     ImportPart,
+    LogLines,
     NamedTrigger,
     NamedTriggers,
     RecordedPage,
@@ -185,6 +186,7 @@ class FakeOperator:
             "verify": VerifiedPart(0, 0, (), None),
             "recorded": RecordedPage([], None),
             "reload": Reloaded("config.toml", 1, ("overheat",), (), (), ()),
+            "log_lines": LogLines(["a line"]),
             "where": Courses("boiler-1", "source", [], None),
         }
         return nothing[name]

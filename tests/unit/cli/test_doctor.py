@@ -260,8 +260,8 @@ async def test_what_a_server_says_cannot_steer_the_terminal(capsys: pytest.Captu
     async def findings() -> AsyncIterator[Finding]:
         yield fail("engine", "\x1b[2Jall is well\nok    broker", "look")
 
-    assert await _print(findings(), as_json=False) == 1
-    assert await _print(findings(), as_json=True) == 1
+    assert await _print(findings(), [], as_json=False) == 1
+    assert await _print(findings(), [], as_json=True) == 1
     line, written = capsys.readouterr().out.splitlines()
     assert line == "fail  engine: \\x1b[2Jall is well\\nok    broker; look"
     assert "\\u001b[2J" in written

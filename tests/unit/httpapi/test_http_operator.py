@@ -49,6 +49,7 @@ ARGUMENTS: dict[str, msgspec.Struct] = {
     "verify": LogPlace("dead", 7),
     "recorded": EventPlace("high", 7),
     "reload": NoArguments(),
+    "log_lines": NoArguments(),
     "where": WhereQuery("boiler 1/é&id=%2F"),
 }
 
