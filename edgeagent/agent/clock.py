@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -11,10 +12,12 @@ from typing import NamedTuple
 from edgeagent.common.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-# 19 random digits for an id, read for many at a time: saves 0.3 of 0.8 us an id (`benchmarks path`, CPU an event).
-_ID_DIGITS = 19
-_RANDOM_BYTES = _ID_DIGITS * 128
-_UUID_VARIANT = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))  # by a random digit; the top two bits are 10
+# The random ends of so many ids are made at a time: saves 0.5 of 0.8 us an id (`benchmarks path`, CPU an event).
+_ENDS = 128
+_RANDOM_BYTES = 10  # of one end
+_VARIANT_BYTE = 2  # its top two bits are 10
+_VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
+_END = re.compile(".(...)(....)(.{12})")
 
 
 class Moment(NamedTuple):
@@ -30,8 +33,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.boot = bytes.fromhex(_BOOT_ID.read_text("ascii").strip().replace("-", ""))
-        self._digits = ""  # random; each is used once
-        self._used = 0
+        self._ends: list[str] = []  # random; each is used once
 
     def now_ms(self) -> int:
         """The wall clock, Unix milliseconds."""
@@ -52,11 +54,16 @@ class Clock:
 
     def new_id(self, now_ms: int) -> str:
         """A new UUIDv7 (RFC 9562, 5.7): it sorts by its millisecond, and 74 random bits make it impossible to guess."""
-        if self._used >= len(self._digits):
-            self._digits, self._used = os.urandom(_RANDOM_BYTES).hex(), 0
-        digits = self._digits[self._used : self._used + _ID_DIGITS]
-        self._used += _ID_DIGITS
-        return f"{_uuid7_start(now_ms)}{digits[:3]}-{_UUID_VARIANT[digits[3]]}{digits[4:7]}-{digits[7:]}"
+        if not self._ends:
+            self._ends = _random_ends()
+        return _uuid7_start(now_ms) + self._ends.pop()
+
+
+def _random_ends() -> list[str]:
+    """Ends of UUIDv7s behind their version: `3a1-8f02-0123456789ab`."""
+    random = bytearray(os.urandom(_RANDOM_BYTES * _ENDS))
+    random[_VARIANT_BYTE::_RANDOM_BYTES] = random[_VARIANT_BYTE::_RANDOM_BYTES].translate(_VARIANT)
+    return ["-".join(parts) for parts in _END.findall(random.hex())]
 
 
 @lru_cache(maxsize=2)  # many events come in one millisecond: saves 0.7 of 1.6 us (`benchmarks path`, CPU an event)

@@ -85,30 +85,31 @@ def check(draft: Draft) -> None:
         raise MessageError("event", "source", problem)
     if draft.id and (problem := event_id_problem(draft.id)):
         raise MessageError("event", "id", problem)
-    for name in _CHECKED:
-        text = getattr(draft, name)
+    texts = draft.type, draft.time, draft.subject, draft.datacontenttype, draft.traceparent
+    for text in texts:  # half the time of a getattr for each (`benchmarks path`, CPU an event)
         if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
+            name = _CHECKED[texts.index(text)]
             raise MessageError("event", name, f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters")
 
 
 def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:
     """The record of a complete draft (with id and time)."""
-    return Record(
-        agent=agent,
-        source=draft.source,
-        id=draft.id,
-        type=draft.type,
-        time=draft.time,
-        data=draft.data,
-        is_json=draft.is_json,
-        rules=rules,
-        accepted_ms=accepted_ms,
-        uptime_ms=uptime_ms,
-        subject=draft.subject,
-        datacontenttype=draft.datacontenttype,
-        traceparent=draft.traceparent,
-        topic=draft.topic,
-        delivery=draft.delivery,
+    return Record(  # by position: names take half as long again (`benchmarks path`, CPU an event)
+        agent,
+        draft.source,
+        draft.id,
+        draft.type,
+        draft.time,
+        draft.data,
+        draft.is_json,
+        rules,
+        accepted_ms,
+        uptime_ms,
+        draft.subject,
+        draft.datacontenttype,
+        draft.traceparent,
+        draft.topic,
+        draft.delivery,
     )
 
 
