@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from edgeagent.agent.route import Route
 from edgeagent.common.backoff import boot_spread
 from edgeagent.config.addresses import is_loopback, split_broker_url
@@ -56,13 +58,15 @@ class Addressing:
             correlation.encode(),
             response_topic,
             int(left_s) or 1,
-            (
-                ("agent", record.agent),
-                ("rule", rule.name),
-                ("source", record.source),
-                ("traceparent", traceparent(record, correlation)),
-            ),
+            _properties(record.agent, rule.name, record.source),
+            traceparent(record, correlation),
         )
+
+
+@lru_cache(maxsize=1024)  # a rule and source come again and again
+def _properties(agent: str, rule: str, source: str) -> tuple[tuple[str, str], ...]:
+    """The user properties of a trigger, without its trace context."""
+    return ("agent", agent), ("rule", rule), ("source", source)
 
 
 def uplink_subscriptions(uplink: Uplink, agent: str) -> list[Subscription]:

@@ -17,7 +17,7 @@ from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link_state import ProtocolFault
 from edgeagent.mqtt.mark import mark_of
 from edgeagent.mqtt.reason_codes import FAILURE, MALFORMED, PACKET_TOO_LARGE
-from edgeagent.ports.link import Message, Publication, Subscription
+from edgeagent.ports.link import Message, Subscription
 from edgeagent.wire.utf8 import end_of_readable
 
 LARGEST_PACKET_ID = 65535
@@ -177,36 +177,6 @@ def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) ->
 def unsubscribe_packet(packet_id: int, topic_filters: Sequence[str]) -> bytes:
     """UNSUBSCRIBE."""
     return mqtt5.UnsubscribePacket(packet_id, list(topic_filters)).write()
-
-
-def publish_packet(
-    publication: Publication,
-    packet_id: int | None,
-    topic: str,
-    alias: int | None = None,
-    mark: tuple[tuple[str, str], ...] = (),
-) -> bytes:
-    """The PUBLISH packet; `packet_id` is None at QoS 0. `topic` is the publication's, or "" if `alias` stands for it.
-
-    `mark`: user properties in addition to the publication's own.
-
-    Raises:
-        ValueError: a text or the properties do not fit the format.
-        OverflowError: `expiry_s` does not fit 32 bits.
-    """
-    return mqtt5.PublishPacket(
-        topic,
-        publication.payload,
-        qos=QOS[0 if packet_id is None else publication.qos],
-        retain=publication.retain,
-        packet_id=packet_id,
-        topic_alias=alias,
-        message_expiry_interval=publication.expiry_s,
-        content_type=publication.content_type,
-        response_topic=publication.response_topic,
-        correlation_data=publication.correlation_data,
-        user_properties=[*publication.user_properties, *mark],
-    ).write()
 
 
 def repeated(packet: bytes) -> bytes:

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from edgeagent.mqtt.encoding import PublishEncoder
 from edgeagent.mqtt.limits import BrokerLimits
 from edgeagent.mqtt.packets import (
     LARGEST_PACKET_ID,
     PUBACK,
     PUBCOMP,
-    publish_packet,
     pubrel_packet,
     repeated,
 )
@@ -66,7 +66,7 @@ class Publishing:
         self._qos2 = qos2
         self._highest_qos = 1 if qos2 is None else _EXACTLY_ONCE
         self.tokens: dict[int, int] = {}
-        self._mark = mark
+        self._encode = PublishEncoder(mark).packet
         self._aliases: dict[str, int] = {}
         self._most_aliases = 0
         self._last_topic = ""
@@ -99,7 +99,7 @@ class Publishing:
             return []
         packets = []
         for packet_id, publication in self._qos2.again(self.limits.receive_max - len(self.tokens)):
-            packet = repeated(publish_packet(publication, packet_id, publication.topic, mark=self._mark))
+            packet = repeated(self._encode(publication, packet_id, publication.topic))
             if len(packet) > self.limits.max_packet_bytes:
                 self._qos2.give_up(packet_id)
                 self._too_large(publication, len(packet))
@@ -167,7 +167,7 @@ class Publishing:
             else:
                 topic = ""
         try:
-            packet = publish_packet(publication, packet_id, topic, alias, self._mark)
+            packet = self._encode(publication, packet_id, topic, alias)
         except (ValueError, OverflowError) as exc:
             self._refuse(publication, MALFORMED, str(exc))
             return None

@@ -13,7 +13,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.mark import mark_of
-from edgeagent.ports.link import Message, Publication, Subscription, Will
+from edgeagent.ports.link import TRACEPARENT, Message, Publication, Subscription, Will
 
 # What paho raises if a text or a number does not fit the format.
 FORMAT_ERRORS = (ValueError, OverflowError, struct.error, MQTTException)
@@ -68,8 +68,9 @@ def publish_properties(publication: Publication, mark: tuple[tuple[str, str], ..
         properties.ResponseTopic = publication.response_topic
     if publication.correlation_data is not None:
         properties.CorrelationData = publication.correlation_data
-    if publication.user_properties or mark:
-        properties.UserProperty = [*publication.user_properties, *mark]
+    if publication.user_properties or publication.traceparent or mark:
+        trace = ((TRACEPARENT, publication.traceparent),) if publication.traceparent else ()
+        properties.UserProperty = [*publication.user_properties, *trace, *mark]
     return properties
 
 

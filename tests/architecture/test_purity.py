@@ -46,7 +46,7 @@ BESIDE_THEIR_DRIVERS = {
         *("packets", "parcels", "passwords", "queue", "reasons", "retained", "sessions", "subscriptions"),
     ),
     "mqtt": (
-        *("handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
+        *("encoding", "handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
         *("unacknowledged", "unsubscribing"),
     ),
     "webhooks": ("answer", "deliveries", "form"),
