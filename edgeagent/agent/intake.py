@@ -203,10 +203,12 @@ class EventIntake:
         check(draft)
         if len(draft.data) > self._max_event_bytes:
             raise RecordTooLarge(len(draft.data), self._max_event_bytes)
-        key, digest, duplicate = b"", digest_of(draft), False
+        key, digest, duplicate = b"", b"", False
         if draft.delivery is not None:
+            digest = digest_of(draft)
             duplicate = draft.redelivered and self._came_before(draft, draft.delivery, digest)
         elif draft.id:
+            digest = digest_of(draft)
             key = event_key(draft.source, draft.id)
             verdict = self._dedupe.check(key, digest)
             if verdict is DedupeVerdict.CONFLICT:
@@ -228,7 +230,8 @@ class EventIntake:
             # Only who posts an event is told the id that it is given here. Nobody can send a message again by such an
             # id: remembered, it would only push out one that somebody can.
             if draft.delivery is None and (key or draft.topic is None):
-                key = key or event_key(draft.source, draft.id)
+                if not key:
+                    key, digest = event_key(draft.source, draft.id), digest_of(draft)
                 self._dedupe.add(key, digest, rules if rules != match.rules else ())
         return Prepared(draft.id, draft.source, rules, stored, key, digest, high, duplicate, match.errors, decision)
 

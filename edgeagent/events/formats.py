@@ -16,6 +16,7 @@ from edgeagent.events.misfit import json_reason, misfit
 from edgeagent.events.payload import Data, as_text, no_number_hint, opaque, trimmed
 
 JSON = "application/json"
+SPECVERSION = b'"specversion"'  # in the text of every CloudEvent
 _PLAIN_TEXT = "text/plain"
 _TRACEPARENT = re.compile(
     r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
@@ -69,12 +70,12 @@ def draft_of(event: JsonEvent, source: str | None) -> Draft:
     source = source if source is not None else event.source
     if source is None:
         raise MessageError("event", "source", "is missing")
-    data, is_json, value = _data(event)
+    data = _data(event)
     return Draft(
         source=source,
-        data=data,
-        is_json=is_json,
-        value=value,
+        data=data.data,
+        is_json=data.is_json,
+        value=data.value,
         id=event.id or "",
         type=event.type or DEFAULT_TYPE,
         time=event.time or "",
@@ -182,7 +183,7 @@ def cloudevent(payload: bytes, source: str) -> Draft | None:
     Raises:
         MessageError: it claims to be one (`specversion`), but is invalid; names the member.
     """
-    if b'"specversion"' not in payload:  # nearly every payload is none, and this saves decoding it
+    if SPECVERSION not in payload:  # nearly every payload is none, and this saves decoding it
         return None
     try:
         event = _CLOUDEVENT.decode(trimmed(payload))

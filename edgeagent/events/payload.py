@@ -6,7 +6,7 @@ Text is kept as a JSON text, so that filters and parameters see it as it was sen
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Data(NamedTuple):
+class Data(msgspec.Struct, frozen=True, gc=False):
     """The data for a `Draft`: the bytes, whether they are JSON, and if so their decoded value."""
 
     data: bytes

@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -39,7 +39,7 @@ _MOST_OF_ONE = 256
 MAX_INBOX_BYTES: Final = 16 << 20
 
 
-class EventMessage(NamedTuple):
+class EventMessage(msgspec.Struct, frozen=True, eq=False, gc=False):
     """A message that brings an event. `client`: None for a will. `route`: what becomes of its topic's messages."""
 
     client: ConnectedDevice | None
@@ -275,7 +275,7 @@ class DeviceInbox:
 
     def _draft(self, message: EventMessage) -> Draft | None:
         """The message as an event; None when it can be none."""
-        client, publish, route = message
+        client, publish, route = message.client, message.publish, message.route
         try:
             draft = route.draft(publish.topic, publish.payload)
         except MessageError as exc:

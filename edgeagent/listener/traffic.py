@@ -193,7 +193,8 @@ class DeviceTraffic:
         """Events are safe: pass them on, and answer them, with as few calls as possible."""
         now = self._loop.time()
         answers: dict[ConnectedDevice, list[int]] = {}
-        for client, publish, _ in messages:
+        for message in messages:
+            client, publish = message.client, message.publish
             session = client.session if client is not None else None
             published = self._broker.publish(publish, session, now)
             if published.deliveries:

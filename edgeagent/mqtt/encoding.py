@@ -46,7 +46,9 @@ class PublishEncoder:
         self._common: dict[_Pairs, tuple[str | None, str | None, bytes]] = {}
 
     def packet(self, publication: Publication, packet_id: int | None, topic: str, alias: int | None = None) -> bytes:
-        """The PUBLISH packet; `packet_id` is None at QoS 0. `topic` is the publication's, or "" if `alias` stands for it.
+        """The PUBLISH packet; `packet_id` is None at QoS 0.
+
+        `topic`: the publication's, or "" if `alias` stands for it.
 
         Raises:
             ValueError: a text or the properties do not fit the format.

@@ -12,7 +12,7 @@ import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.events.event import Draft, body
-from edgeagent.events.formats import cloudevent
+from edgeagent.events.formats import SPECVERSION, cloudevent
 from edgeagent.events.payload import Form, read
 from edgeagent.lang.gjson.path import MISSING, Path, compile_path, lookup, text_of
 from edgeagent.wire.topics import is_reserved, matches, source_from_topic
@@ -56,19 +56,14 @@ class EventRoute(NamedTuple):
             MessageError: the message cannot be an event.
         """
         subscription = self.subscription
-        draft = cloudevent(payload, self.source) if subscription.data in _CLOUDEVENT_FORMS else None
+        draft = None
+        if SPECVERSION in payload and subscription.data in _CLOUDEVENT_FORMS:
+            draft = cloudevent(payload, self.source)
         if draft is None:
-            data, is_json, value = read(payload, subscription.data, nan_is_null=subscription.nan == "null")
-            draft = Draft(
-                source=self.source,
-                data=data,
-                is_json=is_json,
-                value=value,
-                type=subscription.type,
-                topic=topic,
-            )
-        else:
-            draft.topic = topic
+            found = read(payload, subscription.data, nan_is_null=subscription.nan == "null")
+            # By position: names take twice as long (`benchmarks path`, CPU an event).
+            draft = Draft(self.source, found.data, found.is_json, found.value, "", subscription.type)
+        draft.topic = topic
         if self.id_path is not None:
             draft.id = _id(draft, self.id_path)
         return draft
