@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from edgeagent.agent.clock import Clock, Moment
+from edgeagent.agent.completions import Completions
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.event_account import EventAccount
 from edgeagent.agent.prepared import Prepared
 from edgeagent.common.elapsed import Instant
 from edgeagent.errors import DeadLettersFull, Draining, EventConflict, MessageError, OutboxError, RecordTooLarge
-from edgeagent.events.dedupe import Dedupe, DedupeVerdict, Deliveries, event_key
+from edgeagent.events.dedupe import EXACTLY_ONCE, Dedupe, DedupeVerdict, Deliveries, event_key
 from edgeagent.events.event import Draft, Record, check, record
 from edgeagent.outbox.commit import pass_on
 from edgeagent.outbox.outbox import Outbox
@@ -79,6 +80,7 @@ class EventIntake:
         self._outbox = outbox
         self._dedupe = dedupe
         self._deliveries = deliveries or Deliveries()
+        self._completions = Completions(self._deliveries, outbox)
         self._clock = clock
         self._max_event_bytes = max_event_bytes
         self._refuse_when_dead_full = refuse_when_dead_full
@@ -133,6 +135,10 @@ class EventIntake:
     def refuse(self, error: MessageError) -> None:
         """Count a message that cannot be made into a draft; see `EventPort`."""
         self._account.refused(error)
+
+    def complete(self, session: str, packet_id: int, done: Callable[[], None]) -> bool:
+        """Forget a delivery at QoS 2; see `EventPort`."""
+        return self._completions.complete(session, packet_id, done)
 
     def end_session(self, session: str) -> None:
         """Forget the deliveries of a session; see `EventPort`."""
@@ -341,7 +347,8 @@ class EventIntake:
         drafts, add = batch.drafts, self._deliveries.add
         for place, event in zip(batch.places, batch.prepared, strict=True):
             delivery = drafts[place].delivery
-            if delivery is not None:
+            # At QoS 2 only what is on disk: with nothing there, nothing of it needs to be completed.
+            if delivery is not None and (event.record is not None or event.duplicate or delivery[1] < EXACTLY_ONCE):
                 add(*delivery, event.digest, event.event_id)
             if event.decision is not None:
                 for step in event.decision.steps:

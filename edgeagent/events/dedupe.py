@@ -20,6 +20,9 @@ OPEN_DELIVERIES = 4096
 ALL_DELIVERIES = 16_384
 _FEWEST = 64
 
+# Of an MQTT delivery at QoS 2 the number is its packet id and this: the same packet id at QoS 1 is another delivery.
+EXACTLY_ONCE = 1 << 16
+
 # Copying a hash that was begun costs less than beginning another one.
 _KEY = blake2b(digest_size=KEY_BYTES)
 _DIGEST = blake2b(digest_size=DIGEST_BYTES)
@@ -94,7 +97,8 @@ class Dedupe:
 class Deliveries:
     """The MQTT deliveries that became events without an id of their own, by session and packet id.
 
-    A repeated delivery is the same event. A packet id without DUP is a new message, and replaces the old one. The last
+    A repeated delivery is the same event. At QoS 1 a packet id without DUP is a new message, and replaces the old one;
+    at QoS 2 (`EXACTLY_ONCE`) the packet id stands for its message, with DUP or without, until it is completed. The last
     `OPEN_DELIVERIES` of each session are kept, because only unacknowledged ones can come again, and fewer when there
     are many sessions. The owner of a session must report its end (`forget`), or its deliveries stay here.
     """
@@ -120,6 +124,11 @@ class Deliveries:
         known[packet_id] = (digest, event_id)
         while len(known) > self._most:
             known.popitem(last=False)
+
+    def complete(self, session: str, packet_id: int) -> bool:
+        """Forget a delivery: what comes with its packet id from now on is another message. False: it was not known."""
+        known = self._sessions.get(session)
+        return known is not None and known.pop(packet_id, None) is not None
 
     def forget(self, session: str) -> None:
         """Forget a session that has ended: its packet ids begin anew."""

@@ -26,10 +26,10 @@ _CHECKED = ("type", "time", "subject", "datacontenttype", "traceparent")
 class Draft(msgspec.Struct, gc=False):
     """An event as a device sent it. `data` is JSON text if `is_json`, otherwise opaque bytes.
 
-    `delivery`: the MQTT delivery that brought it, as (session token, packet id), if it has no id of its own.
-    `redelivered`: the sender says that it sent it before (DUP). `repeated`: the intake found that this very delivery
-    was taken before; `id` is then that event's. `value`: the decoded data, if it was decoded to see whether it is JSON;
-    otherwise `UNSET`.
+    `delivery`: the MQTT delivery that brought it, as (session token, packet id), if it has no id of its own; at QoS 2
+    `EXACTLY_ONCE` is added to the packet id. `redelivered`: it may have come before (DUP; always at QoS 2).
+    `repeated`: the intake found that this very delivery was taken before; `id` is then that event's. `value`: the
+    decoded data, if it was decoded to see whether it is JSON; otherwise `UNSET`.
     """
 
     source: str

@@ -219,6 +219,11 @@ class ClientConnection:
             self._late -= late
             self._inbound.answer(late, reason)
 
+    def complete(self, packet_id: int, reason: int = Reason.SUCCESS) -> None:
+        """Answer a `PacketReleased`: the packet id is free. After the end of the connection it says nothing."""
+        if self._dialogue is not None:
+            self._dialogue.complete(packet_id, reason)
+
     def send_answers(self) -> None:
         """Write the answers that an earlier connection of the session left."""
         if self._dialogue is not None:

@@ -22,6 +22,7 @@ from edgeagent.listener.packets import (
     Disconnect,
     Input,
     Packet,
+    PacketReleased,
     PingReq,
     PubAck,
     PubComp,
@@ -134,8 +135,7 @@ class Dialogue:
                     self._out.append(self.codec.answers(PUBREL, (packet.packet_id,), reason))
                 self._send_again(now_s)
             case PubRel():
-                reason = Reason.SUCCESS if self.inbound.release(packet.packet_id) else Reason.PACKET_ID_NOT_FOUND
-                self._out.append(self.codec.answers(PUBCOMP, (packet.packet_id,), reason))
+                append(PacketReleased(packet.packet_id, is_known=self.inbound.release(packet.packet_id)))
             case PubComp():
                 self.outbound.completed(packet.packet_id)
                 self._send_again(now_s)
@@ -186,6 +186,10 @@ class Dialogue:
         """As `Connection.acknowledge`, while the connection is up."""
         self.inbound.answer(packet_ids, reason)
         self.send_answers()
+
+    def complete(self, packet_id: int, reason: int) -> None:
+        """As `Connection.complete`, while the connection is up."""
+        self._out.append(self.codec.answers(PUBCOMP, (packet_id,), reason))
 
     def send_answers(self) -> None:
         """Write the answers that may leave by now."""

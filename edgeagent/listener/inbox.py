@@ -18,8 +18,10 @@ import msgspec
 
 from edgeagent.common.foreign import shown
 from edgeagent.errors import EdgeAgentError, MessageError
+from edgeagent.events.dedupe import EXACTLY_ONCE
 from edgeagent.events.event import Draft
 from edgeagent.listener.client import ConnectedDevice
+from edgeagent.listener.framing import MOST_QOS
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.parcels import size_of
 from edgeagent.ports.device import EventPort
@@ -180,7 +182,7 @@ class DeviceInbox:
                 self._held.append(new.popleft())
                 continue
             draft = self._draft(message)
-            if draft is not None and draft.redelivered and _has(drafts, draft):
+            if draft is not None and message.publish.duplicate and _has(drafts, draft):
                 break  # the intake knows it when the first one is stored
             new.popleft()
             batch.append(message)
@@ -194,7 +196,7 @@ class DeviceInbox:
             batch, drafts = list[EventMessage](), list[Draft | None]()
             while self._held and len(batch) < _BATCH_MESSAGES:
                 draft = self._draft(self._held[0])
-                if draft is not None and draft.redelivered and _has(drafts, draft):
+                if draft is not None and self._held[0].publish.duplicate and _has(drafts, draft):
                     break
                 message = self._held.popleft()
                 if message.client is not None:
@@ -284,8 +286,10 @@ class DeviceInbox:
             return None
         session = client.session if client is not None else None
         if publish.packet_id and not draft.id and session is not None and session.is_kept:
-            draft.delivery = (session.token, publish.packet_id)
-            draft.redelivered = publish.duplicate
+            if publish.qos == MOST_QOS:  # until PUBREL the packet id stands for this message, marked with DUP or not
+                draft.delivery, draft.redelivered = (session.token, publish.packet_id + EXACTLY_ONCE), True
+            else:
+                draft.delivery, draft.redelivered = (session.token, publish.packet_id), publish.duplicate
         return draft
 
     def _refuse(self, message: EventMessage, error: EdgeAgentError) -> None:

@@ -167,6 +167,13 @@ class Auth(msgspec.Struct, frozen=True, gc=False):
     reason: int = 0
 
 
+class PacketReleased(msgspec.Struct, frozen=True, gc=False):
+    """A client forgets a message at QoS 2 (PUBREL), and waits for its PUBCOMP. `is_known`: on this connection."""
+
+    packet_id: int
+    is_known: bool
+
+
 class ConnectionEnded(msgspec.Struct, frozen=True, gc=False):
     """A connection is over, and why.
 
@@ -184,4 +191,4 @@ class ConnectionEnded(msgspec.Struct, frozen=True, gc=False):
 Packet = Connect | Publish | PubAck | PubRec | PubRel | PubComp | Subscribe | Unsubscribe | PingReq | Disconnect | Auth
 
 # What a connection has for the broker.
-Input = Connect | Publish | Subscribe | Unsubscribe | ConnectionEnded
+Input = Connect | Publish | PacketReleased | Subscribe | Unsubscribe | ConnectionEnded

@@ -150,6 +150,11 @@ class Device(asyncio.Protocol):
         self._connection.acknowledge(packet_ids, reason)
         self._write_soon()
 
+    def complete(self, packet_id: int, reason: int = Reason.SUCCESS) -> None:
+        """Answer a `PacketReleased` (`ClientConnection.complete`)."""
+        self._connection.complete(packet_id, reason)
+        self._write_soon()
+
     def send_answers(self) -> None:
         """As `ClientConnection.send_answers`."""
         self._connection.send_answers()

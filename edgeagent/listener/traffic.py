@@ -17,12 +17,22 @@ import msgspec
 
 from edgeagent.common.foreign import shown
 from edgeagent.errors import MessageError
+from edgeagent.events.dedupe import EXACTLY_ONCE
 from edgeagent.listener.access import Rights
 from edgeagent.listener.broker import DeviceBroker
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.inbox import DeviceInbox, EventMessage
 from edgeagent.listener.outgoing import Outgoing
-from edgeagent.listener.packets import ConnAck, Connect, ConnectionEnded, Input, Publish, Subscribe, Unsubscribe
+from edgeagent.listener.packets import (
+    ConnAck,
+    Connect,
+    ConnectionEnded,
+    Input,
+    PacketReleased,
+    Publish,
+    Subscribe,
+    Unsubscribe,
+)
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.store import ListenerStore
 from edgeagent.ports.device import EventPort
@@ -101,6 +111,8 @@ class DeviceTraffic:
             match each:
                 case Publish():
                     self._message(client, each)
+                case PacketReleased():
+                    self._release(client, each)
                 case Subscribe():
                     self._subscribe(client, each)
                 case Unsubscribe():
@@ -219,6 +231,14 @@ class DeviceTraffic:
             successor = client.session.connection
             if isinstance(successor, ConnectedDevice) and successor.is_up:
                 successor.send_answers()
+
+    def _release(self, client: ConnectedDevice, released: PacketReleased) -> None:
+        """Free a packet id. That of an event is free when the disk knows that the next message with it is another."""
+        session, packet_id = client.session, released.packet_id
+        done = partial(client.complete, packet_id)
+        if session is not None and self._events.complete(session.token, packet_id + EXACTLY_ONCE, done):
+            return
+        client.complete(packet_id, Reason.SUCCESS if released.is_known else Reason.PACKET_ID_NOT_FOUND)
 
     def _publish_wills(self, wills: Iterable[Publish]) -> None:
         for will in wills:

@@ -11,7 +11,7 @@ frames, a copy of the index; each of the three is padded with zeros to a multipl
     20      u32  size of each payload
     20+4n   u32  CRC-32 of each payload
     20+8n   u16  count of each frame: how many triggers, hence seqs, it holds
-    20+10n  u8   kind of each frame: 1 event, 2 batch, 3 moved, 4 armed
+    20+10n  u8   kind of each frame: 1 event, 2 batch, 3 moved, 4 armed, 5 completed
 
 The salt keeps old bytes from ever being taken for an index. Each group commit begins with a batch frame that names the
 highest seq synced before it: a bad frame below that number is damage, one above it is a torn tail that nobody was
@@ -59,6 +59,7 @@ class FrameKind(IntEnum):
     BATCH = 2  # a Batch; count 0
     MOVED = 3  # a Moved: one trigger that came from another log
     ARMED = 4  # an Armed: rules that may fire again for a source; count 0
+    COMPLETED = 5  # a Completed: packet ids of a session that are free again; count 0
 
 
 _KINDS = bytes(FrameKind)

@@ -16,6 +16,7 @@ from edgeagent.outbox.records import Group
 
 _EVENT = bytes((FrameKind.EVENT,))
 _ARMED = bytes((FrameKind.ARMED,))
+_COMPLETED = bytes((FrameKind.COMPLETED,))
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -61,6 +62,8 @@ class _Part:
                 is_event = isinstance(entry, Record)
                 self.kinds += _EVENT if is_event else _ARMED
                 self.counts.append(len(entry.rules) if is_event else 0)
+            self.kinds += _COMPLETED * len(group.completed)
+            self.counts += [0] * len(group.completed)
         self.payloads += payloads
         self.size += size
         self.room = room
@@ -73,7 +76,10 @@ def store_groups(
     log = store.log(name)
     part = _Part()
     for index in wanted:
-        payloads = [_encode(record) for record in groups[index].records]
+        group = groups[index]
+        payloads = [_encode(record) for record in group.records]
+        if group.completed:
+            payloads += [_encode(completed) for completed in group.completed]
         size = sum(map(len, payloads))
         alone = room_of(len(payloads), size)
         if alone > log.capacity:
@@ -85,7 +91,7 @@ def store_groups(
             part, room = _Part(), alone
         if not log.fits(room) and not store.make_room():
             break
-        part.add(index, groups[index], payloads, size, room)
+        part.add(index, group, payloads, size, room)
     if part.indexes:
         _store_part(store, name, groups, part, outcomes)
 
@@ -103,5 +109,5 @@ def _store_part(
     counts = iter(part.counts)
     for index in part.indexes:
         outcomes[index] = seq
-        seq += sum(islice(counts, len(groups[index].records)))
+        seq += sum(islice(counts, groups[index].frames))
     store.stored([groups[index] for index in part.indexes])

@@ -24,6 +24,7 @@ from edgeagent.outbox.records import (
     Moved,
     decode,
     decode_armed,
+    decode_completed,
     deliveries_of,
     delivery_of,
     digest_of,
@@ -49,6 +50,8 @@ class Memory:
         """Remember groups that were committed in this boot."""
         for group in groups:
             self.recent.add_all(group.keys, deliveries_of(group))
+            for completed in group.completed:
+                self.recent.complete(completed.session, completed.packet_ids)
             if group.remembered:
                 self._firings.take_up(group.records, group.remembered, boot)
 
@@ -63,6 +66,10 @@ class Memory:
                 armed = decode_armed(frame)
                 if armed is not None and number > self._firings.batch:
                     self._firings.take_up([armed], self._rules, boot)
+            elif frame.kind is FrameKind.COMPLETED:
+                completed = decode_completed(frame)
+                if completed is not None and number > self.recent.batch:
+                    self.recent.complete(completed.session, completed.packet_ids)
             elif frame.kind is not FrameKind.BATCH and (content := decode(frame)) is not None:
                 self._take_up(number, boot, *content)
 
@@ -80,12 +87,13 @@ class Memory:
     def may_forget(self, number: int) -> bool:
         """Whether a log's newest segment may be removed: the files hold what they must know of it.
 
-        A full disk must not keep released records for the sake of `recent`, which is only a convenience.
+        A full disk must not keep released records for the sake of the keys in `recent`, which are only a convenience.
+        What completed an MQTT delivery must be kept: by the delivery alone another message would be taken for it.
         """
         try:
             self.save(number)
         except StorageFailed:
-            return not self._firings.changed
+            return not (self._firings.changed or self.recent.has_completed)
         return True
 
     def _take_up(self, number: int, boot: bytes, record: Record, moved: Moved | None) -> None:

@@ -72,8 +72,19 @@ class Armed(msgspec.Struct, array_like=True, frozen=True, gc=False):
     rules: tuple[str, ...]
 
 
+class Completed(msgspec.Struct, array_like=True, frozen=True, gc=False):
+    """MQTT deliveries at QoS 2 that are complete: their packet ids stand for other messages from now on.
+
+    `packet_ids`: as in `Delivery`.
+    """
+
+    session: str
+    packet_ids: tuple[int, ...]
+
+
 _decode_moved = msgspec.msgpack.Decoder(Moved).decode
 _decode_armed = msgspec.msgpack.Decoder(Armed).decode
+_decode_completed = msgspec.msgpack.Decoder(Completed).decode
 
 
 def decode(frame: Frame) -> tuple[Record, Moved | None] | None:
@@ -90,6 +101,14 @@ def decode_armed(frame: Frame) -> Armed | None:
     """The content of an armed frame; None if its bytes are good but hold no record of this format."""
     try:
         return _decode_armed(frame.payload)
+    except ValueError:  # msgspec's errors are ValueErrors
+        return None
+
+
+def decode_completed(frame: Frame) -> Completed | None:
+    """The content of a completed frame; None if its bytes are good but hold no record of this format."""
+    try:
+        return _decode_completed(frame.payload)
     except ValueError:  # msgspec's errors are ValueErrors
         return None
 
@@ -124,13 +143,19 @@ class Group(msgspec.Struct, frozen=True):
     """The records that one caller stores in `log`, all or none: events and re-armings of rules, in order.
 
     `keys`: the key and digest of each event, for deduplication. `remembered`: the rules for which `records` count as
-    firings to be kept.
+    firings to be kept. `completed`: is stored behind the records.
     """
 
     log: str
     records: Sequence[Record | Armed]
     keys: Sequence[tuple[bytes, bytes]]
     remembered: frozenset[str] = frozenset()
+    completed: Sequence[Completed] = ()
+
+    @property
+    def frames(self) -> int:
+        """How many frames they are."""
+        return len(self.records) + len(self.completed)
 
     @property
     def events(self) -> Sequence[Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
@@ -91,6 +91,13 @@ class EventPort(Protocol):
 
     def refuse(self, error: MessageError) -> None:
         """Count a message that should be an event but cannot be converted into a draft."""
+
+    def complete(self, session: str, packet_id: int, done: Callable[[], None]) -> bool:
+        """The sender of a delivery at QoS 2 says that it forgets it (PUBREL): its packet id is free for other messages.
+
+        False: there is no event of this delivery. Otherwise `done` is called when the disk knows it, which is before
+        the packet id may be used again: the same bytes are then another event, also after a crash.
+        """
 
     def end_session(self, session: str) -> None:
         """Forget the deliveries (`Draft.delivery`) of an MQTT session, because its packet ids start again."""

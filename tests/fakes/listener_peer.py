@@ -8,7 +8,8 @@ import mqtt5
 
 from edgeagent.listener.connection import ClientConnection, Limits
 from edgeagent.listener.flows import Inbound, Outbound
-from edgeagent.listener.packets import ConnAck, Connect, ConnectionEnded, Input, Publish
+from edgeagent.listener.packets import ConnAck, Connect, ConnectionEnded, Input, PacketReleased, Publish
+from edgeagent.listener.reasons import Reason
 from tests.fakes.mqtt_bytes import MQTT_5, connect
 
 
@@ -17,7 +18,8 @@ class Peer:
 
     Attributes:
         connection: the machine.
-        inputs: all that came out of it for the broker, the `Connect` excluded.
+        inputs: all that came out of it for the broker, but for the `Connect`, and each `PacketReleased` with an answer.
+        answers_released: whether that is done at once.
         now_s: the time.
     """
 
@@ -34,6 +36,7 @@ class Peer:
     ) -> None:
         self.version = version
         self.now_s = 0.0
+        self.answers_released = True
         self.connection = ClientConnection(limits or Limits(), self.now_s)
         self.inputs: list[Input] = []
         self.inbound = Inbound() if inbound is None else inbound
@@ -51,10 +54,18 @@ class Peer:
         """It sends this; what comes out at once."""
         before = len(self.inputs)
         for piece in pieces:
-            self.inputs += self.connection.feed(piece, self.now_s)
+            self._take(self.connection.feed(piece, self.now_s))
             while self.connection.has_more:
-                self.inputs += self.connection.go_on(self.now_s)
+                self._take(self.connection.go_on(self.now_s))
         return self.inputs[before:]
+
+    def _take(self, inputs: list[Input]) -> None:
+        for each in inputs:
+            if isinstance(each, PacketReleased) and self.answers_released:
+                reason = Reason.SUCCESS if each.is_known else Reason.PACKET_ID_NOT_FOUND
+                self.connection.complete(each.packet_id, reason)
+            else:
+                self.inputs.append(each)
 
     def wait(self, seconds: float) -> list[Input]:
         """Time passes, and nothing comes."""

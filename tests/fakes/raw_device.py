@@ -99,9 +99,13 @@ class RawDevice:
 
     async def __aenter__(self) -> Self:
         """Say who it is."""
-        await self.open()
-        await self.send(self._connect)
-        connack = await self.packet()
+        try:
+            await self.open()
+            await self.send(self._connect)
+            connack = await self.packet()
+        except BaseException:
+            self.close()
+            raise
         code = connack.body[1]
         assert (connack.first, code) == (0x20, 0), connack
         return self

@@ -23,7 +23,7 @@ from edgeagent.outbox.frame import (
 
 SALT = 7
 KINDS = st.sampled_from(FrameKind)
-WITHOUT_TRIGGERS = {FrameKind.BATCH, FrameKind.ARMED}
+WITHOUT_TRIGGERS = {FrameKind.BATCH, FrameKind.ARMED, FrameKind.COMPLETED}
 
 
 class Written(NamedTuple):

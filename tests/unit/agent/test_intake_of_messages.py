@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from edgeagent.agent import completions
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.intake import EventIntake
 from edgeagent.errors import Draining, EventConflict, MessageError, OutboxFull, RecordTooLarge, StorageFailed
-from edgeagent.events.dedupe import Dedupe
+from edgeagent.events.dedupe import EXACTLY_ONCE, Dedupe
 from edgeagent.events.event import Draft
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL
@@ -23,6 +24,7 @@ from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
+from tests.waiting import until
 
 pytestmark = pytest.mark.virtual_time
 
@@ -167,3 +169,43 @@ async def test_messages_without_an_id_do_not_push_out_the_ids_that_are_remembere
     assert await intake.take([event(id="posted")]) == {}
     assert outbox.events.duplicate == 1
     assert len(await stored(outbox)) == 6
+
+
+async def test_a_delivery_at_qos_2_is_the_same_event_until_it_is_completed_and_then_another_one(outbox: Outbox) -> None:
+    intake, number, done = make(outbox), EXACTLY_ONCE + 1, list[str]()
+    first = delivered(number, again=True)
+    await intake.take([first])
+    again, other_bytes = delivered(number, again=True), delivered(EXACTLY_ONCE + 2, b"2", again=True)
+    await intake.take([again, other_bytes])
+    assert (again.repeated, again.id, other_bytes.repeated) == (True, first.id, False)
+    assert intake.complete("s", number, lambda: done.append("first"))
+    assert intake.complete("s", number, lambda: done.append("again")), "it is not on disk yet"
+    assert done == []
+    await until(lambda: done == ["first", "again"])
+    assert not intake.complete("s", number, lambda: done.append("never"))
+    anew = delivered(number, again=True)
+    await intake.take([anew])
+    assert not anew.repeated
+    assert len(await stored(outbox)) == 3
+
+
+async def test_what_no_rule_wants_needs_no_completion_at_qos_2(outbox: Outbox) -> None:
+    intake = make(outbox)
+    await intake.take([event(source="pump", topic="t", delivery=("s", EXACTLY_ONCE + 1), redelivered=True)])
+    assert not intake.complete("s", EXACTLY_ONCE + 1, list[str]().clear)
+
+
+async def test_a_completion_that_the_disk_refuses_is_offered_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completions, "_RETRY_S", 0.01)
+    filesystem, done = FaultyFilesystem(), list[int]()
+    async with running_outbox(tmp_path, filesystem=filesystem) as outbox:
+        intake = make(outbox)
+        await intake.take([delivered(EXACTLY_ONCE + 1, again=True)])
+        filesystem.fail(EIO, *CHANGES)
+        intake.complete("s", EXACTLY_ONCE + 1, lambda: done.append(1))
+        await until(lambda: outbox.health.failure)
+        assert done == []
+        filesystem.heal()
+        await until(lambda: done == [1])

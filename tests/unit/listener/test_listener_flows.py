@@ -7,7 +7,7 @@ import pytest
 
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.flows import MOST_OUT, MOST_UNRELEASED
-from edgeagent.listener.packets import MQTT_5, MQTT_31, MQTT_311, ConnAck, Publish
+from edgeagent.listener.packets import MQTT_5, MQTT_31, MQTT_311, ConnAck, PacketReleased, Publish
 from edgeagent.listener.reasons import Reason
 from tests.fakes.listener_peer import Peer
 from tests.fakes.mqtt_bytes import answer, publish
@@ -121,6 +121,22 @@ def test_a_message_at_qos_2_is_given_on_once_and_its_packet_id_kept_until_pubrel
     assert peer.sent() == answer(PUBCOMP, 1) + header(PUBCOMP, 1, 0x92 if version == MQTT_5 else 0)
     peer.feed(publish(version, qos=2, packet_id=1))
     assert len(peer.messages) == 2
+
+
+@pytest.mark.parametrize("version", ALL)
+def test_a_pubrel_is_answered_when_the_owner_says_that_the_packet_id_is_free(version: int) -> None:
+    peer = fresh(version)
+    peer.answers_released = False
+    peer.feed(publish(version, qos=2, packet_id=1))
+    peer.connection.acknowledge([1])
+    peer.feed(answer(PUBREL, 1), answer(PUBREL, 7))
+    assert peer.sent() == answer(PUBREC, 1)
+    assert peer.inputs[-2:] == [PacketReleased(1, is_known=True), PacketReleased(7, is_known=False)]
+    peer.connection.complete(1)
+    assert peer.sent() == answer(PUBCOMP, 1)
+    peer.connection.lost("gone")
+    peer.connection.complete(7)
+    assert peer.sent() == b""
 
 
 def test_a_message_at_qos_2_that_is_refused_needs_no_pubrel() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -38,6 +38,8 @@ class Intake:
         self.refused: list[MessageError] = []
         self.ended: list[str] = []
         self.is_full = False
+        self.completing: dict[tuple[str, int], Callable[[], None]] = {}
+        self.completes = False
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -57,6 +59,12 @@ class Intake:
     def refuse(self, error: MessageError) -> None:
         """See `EventPort`."""
         self.refused.append(error)
+
+    def complete(self, session: str, packet_id: int, done: Callable[[], None]) -> bool:
+        """See `EventPort`; it is for the test to say `done`, if it is to be said."""
+        if self.completes:
+            self.completing[session, packet_id] = done
+        return self.completes
 
     def end_session(self, session: str) -> None:
         """See `EventPort`."""
