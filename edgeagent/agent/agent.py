@@ -203,7 +203,6 @@ class _Agent:
             deliveries=deliveries,
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
-        self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts)
         self._uplink = make_uplink(
             config,
             self._id,
@@ -221,6 +220,7 @@ class _Agent:
         if config.mqtt is not None and self._devices is not None:
             own = self._own_topics()
             self._mqtt = ListenerParts(config, config.mqtt, self._devices, self._intake, own, ledger, self._rescue)
+        self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         lookup = TriggerLookup(outbox)
         device = DeviceService(
             self._intake,

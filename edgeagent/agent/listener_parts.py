@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from edgeagent.errors import DiskReadOnly
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ledger.schema import LISTENER, LOCAL
 from edgeagent.listener.access import Permissions
-from edgeagent.listener.broker import DeviceBroker, broker_of
+from edgeagent.listener.bounds import broker_of
+from edgeagent.listener.broker import DeviceBroker
 from edgeagent.listener.server import MqttListener
 from edgeagent.listener.store import ListenerStore
 from edgeagent.listener.users import Users
@@ -70,7 +71,10 @@ class ListenerParts:
         Raises:
             ConfigError: the file of users cannot be used.
         """
-        self._users = DiskThread("users") if mqtt.users_file else None
+        self._users_thread: DiskThread | None = None
+        self._users = self._users_of(mqtt)
+        self._own_topics = own_topics
+        self._relay_topic = config.relay.topic
         self._listener = MqttListener(
             mqtt,
             state.broker,
@@ -78,12 +82,38 @@ class ListenerParts:
             events,
             EventTopics(mqtt.events, own_topics),
             Permissions(mqtt, config.relay.topic),
-            Users(mqtt.users_file, self._users) if self._users is not None else None,
+            self._users,
             shut="" if rescue is None else "the disk of the gateway can only be read",
         )
         self._relay = LocalRelay(ledger, config.relay.topic, retain=config.relay.retain, way=LISTENER)
         ledger.listen(self._relay.changed)
         self._relay.up(DeviceReports(self._listener, state.store, self._relay.acknowledged))
+
+    def _users_of(self, mqtt: Mqtt) -> Users | None:
+        if not mqtt.users_file:
+            return None
+        if self._users_thread is None:
+            self._users_thread = DiskThread("users")
+        return Users(mqtt.users_file, self._users_thread)
+
+    async def prepare(self, config: AgentConfig) -> Callable[[], None]:
+        """See `Reloadable`. Connections are judged anew."""
+        mqtt = config.mqtt
+        if mqtt is None:  # which needs a restart
+            return lambda: None
+        users = self._users
+        if users is not None and users.path == mqtt.users_file:
+            users.refresh()
+        else:
+            users = self._users_of(mqtt)
+        topics = EventTopics(mqtt.events, self._own_topics)
+        permissions = Permissions(mqtt, self._relay_topic)
+
+        def take_over() -> None:
+            self._users = users
+            self._listener.take_over(mqtt, topics, permissions, users)
+
+        return take_over
 
     @property
     def addresses(self) -> Sequence[str]:
@@ -110,8 +140,8 @@ class ListenerParts:
     async def close(self) -> None:
         """Write what waits for devices. The tasks must have ended."""
         await self._listener.close()
-        if self._users is not None:
-            self._users.close()
+        if self._users_thread is not None:
+            self._users_thread.close()
 
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""

@@ -1,43 +1,79 @@
 """Loads new rules into a running agent: on SIGHUP, or when its operator asks (contract section 9, `edgeagent reload`).
 
-Only `[[rule]]` is reloaded. Everything else belongs to parts that are open by then: a connection, a listener, the
-outbox. A change there is logged, and takes effect at the next start. What is in flight is not touched: a trigger whose
-rule is gone becomes a dead letter when it is due to be sent, as after a restart.
+`[[rule]]` is reloaded, and of `[mqtt]` who may do what, what is an event, and the limits. Everything else belongs to
+parts that are open by then: a connection, a socket, the outbox. A change there is logged, and takes effect at the next
+start. What is in flight is not touched: a trigger whose rule is gone becomes a dead letter when it is due to be sent,
+as after a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
 
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.config import load_agent
-from edgeagent.config.tables import AgentConfig
+from edgeagent.config.tables import AgentConfig, Mqtt
 from edgeagent.errors import ConfigError
 from edgeagent.host import systemd
 from edgeagent.ports.operator import Reloaded
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 
+# Of `[mqtt]`. The certificates' files are read again when they change; other ones need a restart.
+RELOADED_KEYS: Final = (
+    *("allow", "subscribe", "users_file"),
+    *("max_connections", "max_packet", "max_retained", "retained_bytes", "session_queue"),
+)
+
 _log = logging.getLogger(__name__)
 
 
-class Reloader:
-    """Takes the rules over from the configuration file.
+class Reloadable(Protocol):
+    """A part that takes over some of a table of the configuration while it runs."""
 
-    Owns the rules that were read last. Promises that a file with errors changes nothing. Must never apply anything but
-    rules.
+    async def prepare(self, config: AgentConfig) -> Callable[[], None]:
+        """Read what `config` names. Returns what takes it over, at once and without fail; until then nothing changes.
+
+        Raises:
+            ConfigError: it cannot be used.
+        """
+
+
+class Reloader:
+    """Takes over what can be from the configuration file.
+
+    Owns the rules that were read last. Promises that a file with errors changes nothing.
     """
 
-    def __init__(self, path: Path, config: AgentConfig, rules: RuleSet, rule_counts: dict[str, RuleCounts]) -> None:
-        """`config`: the configuration the agent was started with; `rules`: the set that all its parts share."""
+    def __init__(
+        self,
+        path: Path,
+        config: AgentConfig,
+        rules: RuleSet,
+        rule_counts: dict[str, RuleCounts],
+        listener: Reloadable | None = None,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            path: of the file.
+            config: the configuration the agent was started with.
+            rules: the set that all its parts share.
+            rule_counts: those of each rule, by name.
+            listener: that of `[mqtt]`, None without one.
+        """
         self._path = path
         self._started_with = config
         self._specs: Sequence[RuleSpec] = config.rule
         self._rules = rules
         self._rule_counts = rule_counts
+        self._listener = listener
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, asked: asyncio.Event) -> None:
@@ -80,9 +116,12 @@ class Reloader:
 
     async def _take_over(self) -> Reloaded:
         config, rules = await asyncio.to_thread(self._read)
+        take_over = await self._listener.prepare(config) if self._listener is not None else None
         for rule in rules:  # the counts of all rules are kept, even of those that are gone
             self._rule_counts.setdefault(rule.name, RuleCounts())
         self._rules.take_over(rules)
+        if take_over is not None:
+            take_over()
         reloaded = _changes(self._path, self._specs, config.rule, _changed_tables(self._started_with, config))
         self._specs = config.rule
         return reloaded
@@ -106,7 +145,15 @@ def _changes(path: Path, old: Sequence[RuleSpec], new: Sequence[RuleSpec], resta
 
 
 def _changed_tables(old: AgentConfig, new: AgentConfig) -> tuple[str, ...]:
-    return tuple(name for name in old.__struct_fields__ if name != "rule" and getattr(old, name) != getattr(new, name))
+    kept = msgspec.structs.replace(new, mqtt=_as_taken_over(old.mqtt, new.mqtt))
+    return tuple(name for name in old.__struct_fields__ if name != "rule" and getattr(old, name) != getattr(kept, name))
+
+
+def _as_taken_over(old: Mqtt | None, new: Mqtt | None) -> Mqtt | None:
+    """The new table with those keys as in the old one that a running listener takes over."""
+    if old is None or new is None:
+        return new
+    return msgspec.structs.replace(new, **{key: getattr(old, key) for key in RELOADED_KEYS})
 
 
 def _differences(reloaded: Reloaded) -> str:

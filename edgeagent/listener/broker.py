@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from edgeagent.config.tables import Mqtt
 from edgeagent.listener.access import Rights
 from edgeagent.listener.changes import Changes, StoredSession, Urgency, WaitingParcels
 from edgeagent.listener.packets import (
@@ -37,15 +36,7 @@ from edgeagent.listener.subscriptions import Grant, Subscriptions
 from edgeagent.wire.topics import filter_problem
 
 MAX_CLIENT_ID_CHARS: Final = 256
-# Sessions without a connection, for each connection that there may be.
-_WAITING_SESSIONS = 2
 _SHARED = "$share/"
-
-
-def broker_of(mqtt: Mqtt) -> DeviceBroker:
-    """A broker with the bounds of a configuration, to which nobody is connected."""
-    sessions = Sessions(_WAITING_SESSIONS * mqtt.max_connections, mqtt.session_queue)
-    return DeviceBroker(sessions, Subscriptions(), Retained(mqtt.max_retained, mqtt.retained_bytes), Changes())
 
 
 class BrokerCounts(msgspec.Struct):

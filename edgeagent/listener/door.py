@@ -29,6 +29,10 @@ _SMALL_BYTES: Final = 8 << 10
 _log = logging.getLogger(__name__)
 
 
+def _most_of_place(max_connections: int) -> int:
+    return max(1, int(max_connections * _ADDRESS_SHARE))
+
+
 class DoorCounts(msgspec.Struct):
     """Since the agent started. `connects`: devices that were let in; `connects_refused`: those that were not.
 
@@ -58,7 +62,7 @@ class Door:
         self._permissions = permissions
         self._users = users
         self._max = max_connections
-        self._max_of_place = max(1, int(max_connections * _ADDRESS_SHARE))
+        self._max_of_place = _most_of_place(max_connections)
         self._open: set[ConnectedDevice] = set()
         self._strangers: dict[ConnectedDevice, None] = {}  # those without a CONNECT yet, the first to come first
         self._of_place: Counter[str] = Counter()
@@ -66,6 +70,13 @@ class Door:
         self._empty = asyncio.Event()
         self._partial: dict[ConnectedDevice, None] = {}  # with a large packet on its way, the first to begin first
         self._partial_bytes = 0
+
+    def take_over(self, permissions: Permissions, users: Users | None, max_connections: int) -> None:
+        """From now on these count for who comes."""
+        self._permissions = permissions
+        self._users = users
+        self._max = max_connections
+        self._max_of_place = _most_of_place(max_connections)
 
     @property
     def connections(self) -> int:
@@ -172,12 +183,15 @@ class Door:
             self._admit(client, connect, identity.user)
 
     async def _log_in(self, client: ConnectedDevice, connect: Connect) -> None:
-        assert self._users is not None  # noqa: S101  `admission` asks only then
+        users = self._users
+        assert users is not None  # noqa: S101  `admission` asks only then
         assert connect.user is not None  # noqa: S101  the same
-        reason = await self._users.check(connect.user, connect.password or b"", client.place)
+        reason = await users.check(connect.user, connect.password or b"", client.place)
         if client.is_over:
             return
-        if reason is Reason.SUCCESS:
+        if users is not self._users:
+            self._knock(client, connect)  # others count by now
+        elif reason is Reason.SUCCESS:
             self._admit(client, connect, connect.user)
         else:
             text = "too many logins at a time" if reason is Reason.SERVER_BUSY else "a wrong name or password"

@@ -7,7 +7,7 @@ for a new one at QoS 1 or 2 the oldest goes: of commands and states the last one
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from edgeagent.listener.parcels import Parcel, size_of
@@ -36,14 +36,14 @@ class Room:
 
 
 class Queue:
-    """See the module."""
+    """See the module. `max_messages`: how many may wait; those over it go when another one comes."""
 
-    __slots__ = ("_at_qos_0", "_max_bytes", "_max_messages", "_messages", "_room", "_used_bytes")
+    __slots__ = ("_at_qos_0", "_max_bytes", "_messages", "_room", "_used_bytes", "max_messages")
 
     def __init__(self, room: Room, max_messages: int, max_bytes: int = MAX_QUEUE_BYTES) -> None:
         """An empty queue, one of those that share `room`."""
         self._room = room
-        self._max_messages = max_messages
+        self.max_messages = max_messages
         self._max_bytes = max_bytes
         self._messages: deque[Parcel] = deque()
         self._used_bytes = 0
@@ -85,6 +85,13 @@ class Queue:
         self._messages.appendleft(message)
         self._account(message, 1)
 
+    def discard(self, is_unwanted: Callable[[Parcel], bool]) -> int:
+        """Drop these; returns how many they were."""
+        unwanted = [index for index, message in enumerate(self._messages) if is_unwanted(message)]
+        for index in reversed(unwanted):
+            self._drop(index)
+        return len(unwanted)
+
     def clear(self) -> int:
         """Forget all; returns how many they were."""
         count = len(self._messages)
@@ -94,7 +101,7 @@ class Queue:
 
     def _has_room(self, size: int) -> bool:
         return (
-            len(self._messages) < self._max_messages
+            len(self._messages) < self.max_messages
             and (not self._messages or self._used_bytes + size <= self._max_bytes)
             and self._room.used_bytes + size <= self._room.max_bytes
         )

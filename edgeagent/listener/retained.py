@@ -43,6 +43,10 @@ class Retained:
         self._expiring: dict[str, float] = {}
         self._topics: Sequence[str] | None = None
 
+    def limit(self, max_messages: int, max_bytes: int) -> None:
+        """From now on new messages are kept up to these bounds."""
+        self._max_messages, self._max_bytes = max_messages, max_bytes
+
     def __len__(self) -> int:
         return len(self._messages)
 

@@ -14,10 +14,12 @@ import msgspec
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
 from edgeagent.listener.access import Permissions
+from edgeagent.listener.bounds import limit
 from edgeagent.listener.broker import DeviceBroker
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.door import Door
+from edgeagent.listener.judging import judge
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
 from edgeagent.listener.sockets import bound_sockets, listen_failed, shown_address
@@ -105,6 +107,22 @@ class MqttListener:
             ssl_handshake_timeout=handshake_s,
             ssl_shutdown_timeout=self._patience.linger_s if tls is not None else None,
         )
+
+    def take_over(self, mqtt: Mqtt, topics: EventTopics, permissions: Permissions, users: Users | None) -> None:
+        """From now on these count: connections are judged anew, and limits hold for what is to come."""
+        self._limits = Limits(max_packet_bytes=int(mqtt.max_packet))
+        limit(self._broker, mqtt)
+        self.traffic.topics = topics
+        self._door.take_over(permissions, users, mqtt.max_connections)
+        gone, revoked = judge(self._broker, self.traffic.clients, permissions, users)
+        if gone or revoked:
+            _log.warning(
+                "devices that are here may do less by the new configuration: %d are disconnected, %d subscriptions "
+                "have ended",
+                gone,
+                revoked,
+                extra={"event": "mqtt_revoked", "disconnected": gone, "subscriptions": revoked},
+            )
 
     async def _keep_certificates(self) -> None:
         """Take up other certificates, for the connections to come."""

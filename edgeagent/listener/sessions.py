@@ -98,6 +98,12 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._waiting: dict[str, Session] = {}  # those without a connection, the first to go first
 
+    def limit(self, max_waiting: int, queue_messages: int) -> None:
+        """From now on these bounds hold."""
+        self._max_waiting, self._queue_messages = max_waiting, queue_messages
+        for session in self._sessions.values():
+            session.queue.max_messages = queue_messages
+
     def __len__(self) -> int:
         return len(self._sessions)
 

@@ -55,7 +55,7 @@ class TrafficCounts(msgspec.Struct):
 
 
 class DeviceTraffic:
-    """See the module. All methods are called in the loop's thread."""
+    """See the module. All methods are called in the loop's thread. `topics`: what is an event."""
 
     def __init__(self, broker: DeviceBroker, store: ListenerStore, events: EventPort, topics: EventTopics) -> None:
         """The parts that it joins; `topics`: what is an event."""
@@ -67,7 +67,7 @@ class DeviceTraffic:
         self._broker = broker
         self._store = store
         self._events = events
-        self._topics = topics
+        self.topics = topics
         self._loop = asyncio.get_running_loop()
         self._entering: dict[ConnectedDevice, tuple[ConnAck, float]] = {}  # whose session is not on disk yet
 
@@ -176,7 +176,7 @@ class DeviceTraffic:
     def _route(self, publish: Publish) -> EventRoute | None:
         """What is made of an event; None of a message that is none."""
         try:
-            route = self._topics.route(publish.topic)
+            route = self.topics.route(publish.topic)
         except MessageError as exc:
             self._events.refuse(exc)
             _log.error(

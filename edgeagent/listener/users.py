@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 
 class Users:
-    """See the module. All methods are called in the loop's thread."""
+    """See the module. All methods are called in the loop's thread. `path`: the file."""
 
     def __init__(self, path: str, thread: JobThread) -> None:
         """Read the file.
@@ -39,7 +39,7 @@ class Users:
         Raises:
             ConfigError: it cannot be read, or something in it is wrong; each line is named.
         """
-        self._path = path
+        self.path = path
         self._thread = thread
         self._nobody = nobodys(secrets.token_bytes(SALT_BYTES))
         self._key = secrets.token_bytes(32)
@@ -57,7 +57,7 @@ class Users:
 
         `address`: the host that asks, of which only a few wait at a time.
         """
-        self._refresh()
+        self.refresh()
         if len(password) > MAX_PASSWORD_BYTES:
             return Reason.BAD_USER_NAME_OR_PASSWORD
         secret = self._users.get(name)
@@ -84,7 +84,7 @@ class Users:
         """Whether there is such a user, as of the last look at the file."""
         return name in self._users
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Read the file again if it changed; one that cannot be used changes nothing, and is told once."""
         try:
             stamp = self._read_stamp()
@@ -95,9 +95,9 @@ class Users:
             if not self._failing:
                 _log.warning(
                     "the users file %s cannot be used any more (%s): the users before stay valid",
-                    self._path,
+                    self.path,
                     _reason(exc),
-                    extra={"event": "mqtt_users_unreadable", "path": self._path},
+                    extra={"event": "mqtt_users_unreadable", "path": self.path},
                 )
             self._failing = True
             return
@@ -105,20 +105,20 @@ class Users:
         self._users = {name: self._same(name, secret) for name, secret in users.items()}
         self._known = {name: known for name, known in self._known.items() if self._users.get(name) is known[0]}
         self._stamp, self._failing = stamp, False
-        _log.info("%d users of %s", len(users), self._path, extra={"event": "mqtt_users_read", "count": len(users)})
+        _log.info("%d users of %s", len(users), self.path, extra={"event": "mqtt_users_read", "count": len(users)})
 
     def _same(self, name: str, secret: Secret) -> Secret:
         before = self._users.get(name)
         return before if before is not None and before == secret else secret
 
     def _read_stamp(self) -> _Stamp:
-        status = Path(self._path).stat()
+        status = Path(self.path).stat()
         return status.st_mtime_ns, status.st_ino, status.st_size
 
     def _read(self) -> dict[str, Secret]:
-        with Path(self._path).open("rb") as stream:
+        with Path(self.path).open("rb") as stream:
             data = stream.read(_MAX_FILE_BYTES + 1)
-            mode = Path(self._path).stat().st_mode
+            mode = Path(self.path).stat().st_mode
         if len(data) > _MAX_FILE_BYTES:
             raise ValueError(f"it has more than {_MAX_FILE_BYTES} bytes")
         users, problems = read_users(data.decode())
@@ -127,9 +127,9 @@ class Users:
         if mode & (stat.S_IROTH | stat.S_IWOTH):
             _log.warning(
                 "the users file %s is open to everybody on this machine: chmod o= %s",
-                self._path,
-                self._path,
-                extra={"event": "mqtt_users_open", "path": self._path},
+                self.path,
+                self.path,
+                extra={"event": "mqtt_users_open", "path": self.path},
             )
         return users
 

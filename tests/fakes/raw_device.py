@@ -23,7 +23,7 @@ class RawDevice:
 
     Args:
         port: the listener's.
-        client_id, version, hello: as in `mqtt_bytes.connect`.
+        client_id, version, hello: as in `mqtt_bytes.connect`. parts: what its flags announce.
         receive_bytes: of the socket, None: as the system likes. With few, one that reads nothing is felt soon.
     """
 
@@ -33,11 +33,12 @@ class RawDevice:
         client_id: str = "raw-1",
         version: int = MQTT_311,
         receive_bytes: int | None = None,
+        parts: tuple[bytes, ...] = (),
         **hello: Any,
     ) -> None:
         self.version = version
         self._port = port
-        self._connect = connect(version, client_id, **hello)
+        self._connect = connect(version, client_id, *parts, **hello)
         self._receive_bytes = receive_bytes
         self._kept = b""
         self._sock = socket.socket()

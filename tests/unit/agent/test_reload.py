@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.reload import Reloader
 from edgeagent.config import load_agent
+from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError
 from edgeagent.events.event import Draft
 from edgeagent.rules.ruleset import RuleSet
@@ -74,6 +76,41 @@ async def test_what_a_rule_counted_is_kept_and_a_new_one_begins_at_zero(scene: S
     scene.write(rule("warm"))
     await scene.reloader.reload()
     assert scene.counts["warm"].matched == 7
+
+
+class Taking:
+    """A `Reloadable` that notes what it takes over, and refuses while `error` is set."""
+
+    def __init__(self) -> None:
+        self.error: ConfigError | None = None
+        self.taken: list[AgentConfig] = []
+
+    async def prepare(self, config: AgentConfig) -> Callable[[], None]:
+        """See `Reloadable`."""
+        if self.error is not None:
+            raise self.error
+        return lambda: self.taken.append(config)
+
+
+async def test_what_the_listener_takes_over_needs_no_restart_and_what_it_refuses_changes_nothing(
+    scene: Scene,
+) -> None:
+    listener, mqtt = Taking(), '[mqtt]\nlisten = "127.0.0.1:1884"\n'
+    scene.write(mqtt + rule("hot"))
+    scene.reloader = Reloader(scene.path, load_agent(scene.path), scene.rules, scene.counts, listener)
+    scene.write(mqtt + 'max_connections = 7\n[[mqtt.allow]]\npublish = ["#"]\n' + rule("hot"))
+    assert (await scene.reloader.reload()).restart == ()
+    assert [config.mqtt.max_connections for config in listener.taken if config.mqtt is not None] == [7]
+    listener.error = ConfigError("users", [])
+    scene.write(mqtt + rule("fresh"))
+    with pytest.raises(ConfigError):
+        await scene.reloader.reload()
+    assert scene.rules.get("fresh") is None
+    listener.error = None
+    scene.write(mqtt.replace("1884", "1885") + "max_packet = 3000000\n" + rule("hot"))
+    assert (await scene.reloader.reload()).restart == ("mqtt",)
+    scene.write(rule("hot"))
+    assert (await scene.reloader.reload()).restart == ("mqtt",)
 
 
 async def test_a_disabled_rule_is_a_removed_one(scene: Scene) -> None:

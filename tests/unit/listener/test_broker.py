@@ -4,7 +4,7 @@ import pytest
 
 from edgeagent.config.tables import Mqtt, MqttAllow
 from edgeagent.listener.access import Permissions
-from edgeagent.listener.broker import broker_of
+from edgeagent.listener.bounds import broker_of
 from edgeagent.listener.packets import (
     NEVER_EXPIRES,
     ClientWill,

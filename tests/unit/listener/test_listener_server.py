@@ -16,7 +16,7 @@ from edgeagent.errors import MessageError, OutboxFull
 from edgeagent.events.event import Draft
 from edgeagent.listener import door, inbox, outgoing
 from edgeagent.listener.access import Permissions
-from edgeagent.listener.broker import broker_of
+from edgeagent.listener.bounds import broker_of
 from edgeagent.listener.server import MqttListener
 from edgeagent.listener.store import ListenerStore
 from edgeagent.outbox.disk import DiskThread
