@@ -17,6 +17,7 @@ _COMMANDS = (
     "run",
     "check",
     "emit",
+    "where",
     "outbox",
     "dead",
     "reload",

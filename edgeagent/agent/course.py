@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edgeagent.agent.facts import AgentFacts, TriggerFacts
+from edgeagent.agent.facts import Surroundings, TriggerFacts
 from edgeagent.agent.hangs import hang_of
 from edgeagent.common.foreign import line
 from edgeagent.common.plural import counted
@@ -19,7 +19,7 @@ from edgeagent.wire.steps import earlier
 _AFTER_PUBLISHED = frozenset({State.TRIGGERED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR})
 
 
-def course_of(facts: TriggerFacts, around: AgentFacts, now_ms: int) -> Course:
+def course_of(facts: TriggerFacts, around: Surroundings, now_ms: int) -> Course:
     """What a person is told of a trigger at this moment. Texts from outside are on one line, and escaped."""
     state = state_of(facts)
     life = facts.followed.life if facts.followed is not None else None

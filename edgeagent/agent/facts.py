@@ -73,7 +73,7 @@ class BrokerConnection(NamedTuple):
     address: str
 
 
-class AgentFacts(NamedTuple):
+class Surroundings(NamedTuple):
     """What is around all triggers of an agent.
 
     `uplink`: None when no agent runs. `topic`: where triggers go. `in_flight`, `places`: how many triggers are in

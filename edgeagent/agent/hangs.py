@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from edgeagent.agent.causes import CauseKind
-from edgeagent.agent.facts import AgentFacts, BrokerConnection, Flight, TriggerFacts
+from edgeagent.agent.facts import BrokerConnection, Flight, Surroundings, TriggerFacts
 from edgeagent.agent.inflight import FlightPhase
 from edgeagent.common.foreign import line
 from edgeagent.common.plural import counted
@@ -30,7 +30,7 @@ _PUBLISHED, _TRIGGERED, _RELAYED, _RUNNING, _ENDED = "published", "triggered", "
 _START = "start the agent: systemctl start edgeagent, or edgeagent run"
 
 
-def hang_of(facts: TriggerFacts, around: AgentFacts, state: State, now_ms: int) -> Hang | None:
+def hang_of(facts: TriggerFacts, around: Surroundings, state: State, now_ms: int) -> Hang | None:
     """What a trigger in this state waits for; None if it waits for nothing, or has only just begun to."""
     stored = facts.stored
     if stored is not None and (stored.log == DEAD or stored.is_doomed):
@@ -47,7 +47,7 @@ def hang_of(facts: TriggerFacts, around: AgentFacts, state: State, now_ms: int) 
     return _waits_in_the_outbox(facts, around, since_ms, now_ms) if now_ms - since_ms >= GRACE_MS else None
 
 
-def _waits_in_the_outbox(facts: TriggerFacts, around: AgentFacts, since_ms: int, now_ms: int) -> Hang:
+def _waits_in_the_outbox(facts: TriggerFacts, around: Surroundings, since_ms: int, now_ms: int) -> Hang:
     if facts.flight is not None:
         return _in_flight(facts.flight, around, since_ms, now_ms)
     return _not_in_flight(facts, around, since_ms, now_ms)
@@ -63,7 +63,7 @@ def _since_ms(facts: TriggerFacts, life: Life | None) -> int:
     return life.accepted_ms if life is not None else 0
 
 
-def _dead(facts: TriggerFacts, stored: Leased, around: AgentFacts) -> Hang:
+def _dead(facts: TriggerFacts, stored: Leased, around: Surroundings) -> Hang:
     moved = stored.moved
     since = rfc3339(moved.at_ms) if moved is not None else None
     reason = line(moved.reason) if moved is not None else ""
@@ -95,7 +95,7 @@ def _waits_for_the_uplink(uplink: BrokerConnection, step: str, now_ms: int) -> H
     )
 
 
-def _in_flight(flight: Flight, around: AgentFacts, since_ms: int, now_ms: int) -> Hang:
+def _in_flight(flight: Flight, around: Surroundings, since_ms: int, now_ms: int) -> Hang:
     since, age = rfc3339(since_ms), span((now_ms - since_ms) / 1000)
     if flight.behind:
         return Hang(
@@ -185,7 +185,7 @@ _RESTS: Final = {
 }
 
 
-def _rests(flight: Flight, around: AgentFacts, since: str, now_ms: int) -> Hang:
+def _rests(flight: Flight, around: Surroundings, since: str, now_ms: int) -> Hang:
     again = f"; tried again in {span((flight.due_ms - now_ms) / 1000)}" if flight.due_ms is not None else ""
     if flight.cause is None:
         return Hang(
@@ -200,7 +200,7 @@ def _rests(flight: Flight, around: AgentFacts, since: str, now_ms: int) -> Hang:
     return Hang(step, since, what.format(topic=around.topic, tries=tries) + said + again, advice)
 
 
-def _not_in_flight(facts: TriggerFacts, around: AgentFacts, since_ms: int, now_ms: int) -> Hang:
+def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now_ms: int) -> Hang:
     """A trigger that is neither in flight nor dead."""
     since, stored = rfc3339(since_ms), facts.stored
     if facts.window is not None:
@@ -237,12 +237,12 @@ def _not_in_flight(facts: TriggerFacts, around: AgentFacts, since_ms: int, now_m
     )
 
 
-def _fills(around: AgentFacts) -> bool:
+def _fills(around: Surroundings) -> bool:
     """Whether all places in flight are taken, so that nothing is taken up into windows."""
     return around.in_flight >= around.places
 
 
-def _without_the_outbox(facts: TriggerFacts, life: Life, around: AgentFacts, now_ms: int) -> Hang | None:
+def _without_the_outbox(facts: TriggerFacts, life: Life, around: Surroundings, now_ms: int) -> Hang | None:
     """A trigger that has left the outbox: the engine has it, or it ended."""
     if not life.final:
         return _with_the_engine(life, around, now_ms)
@@ -261,7 +261,7 @@ def _without_the_outbox(facts: TriggerFacts, life: Life, around: AgentFacts, now
     return Hang(_RELAYED, life.report.at, *_untold(untold, around, now_ms))
 
 
-def _with_the_engine(life: Life, around: AgentFacts, now_ms: int) -> Hang | None:
+def _with_the_engine(life: Life, around: Surroundings, now_ms: int) -> Hang | None:
     report = life.report
     at_ms = _ms(report.at, life.accepted_ms)
     age_ms, age = now_ms - at_ms, span((now_ms - at_ms) / 1000)
@@ -292,7 +292,7 @@ def _with_the_engine(life: Life, around: AgentFacts, now_ms: int) -> Hang | None
     )
 
 
-def _untold(untold: int, around: AgentFacts, now_ms: int) -> tuple[str, str]:
+def _untold(untold: int, around: Surroundings, now_ms: int) -> tuple[str, str]:
     local = around.local
     if untold & LOCAL and local is not None and not local.connected:
         since = f" for {span((now_ms - local.since_ms) / 1000)}" if local.since_ms is not None else ""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.facts import AgentFacts, BrokerConnection, Flight, OpenWindow, RuleFacts
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.notices import ConnectionNotices
@@ -92,11 +92,11 @@ class LiveKnowledge:
         """See `Knowledge`."""
         return rule_facts(self._rules, name)
 
-    def around(self) -> AgentFacts:
+    def around(self) -> Surroundings:
         """See `Knowledge`."""
         uplink, parked_at = self._uplink, self._uplink.parked.next_deadline()
         places = len(uplink.triggers) + uplink.triggers.vacancy
-        return AgentFacts(
+        return Surroundings(
             _connection(uplink.notices),
             uplink.addressing.route.topic,
             in_flight=len(uplink.triggers),

@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from edgeagent.agent.facts import AgentFacts, Flight, OpenWindow, RuleFacts
+from edgeagent.agent.facts import Flight, OpenWindow, RuleFacts, Surroundings
 from edgeagent.agent.live_knowledge import rule_facts, without_data
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.where import Where
@@ -96,5 +96,5 @@ class _StoppedKnowledge:
     def of_rule(self, name: str) -> RuleFacts:
         return rule_facts(self._rules, name)
 
-    def around(self) -> AgentFacts:
-        return AgentFacts(None, self._topic, parked=self._store.parked, status_timeout_s=self._status_timeout_s)
+    def around(self) -> Surroundings:
+        return Surroundings(None, self._topic, parked=self._store.parked, status_timeout_s=self._status_timeout_s)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from edgeagent.agent.course import course_of
-from edgeagent.agent.facts import AgentFacts, Flight, OpenWindow, RuleFacts, TriggerFacts
+from edgeagent.agent.facts import Flight, OpenWindow, RuleFacts, Surroundings, TriggerFacts
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.sieve import is_correlation_id
 from edgeagent.common.times import rfc3339
@@ -61,7 +61,7 @@ class Knowledge(Protocol):
     def of_rule(self, name: str) -> RuleFacts:
         """What a rule says of its triggers."""
 
-    def around(self) -> AgentFacts:
+    def around(self) -> Surroundings:
         """What is around all triggers."""
 
     def now_ms(self) -> int:

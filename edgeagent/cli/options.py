@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.cli.client import AgentClient
+from edgeagent.cli.pieces import Line, Piece, Shade
 from edgeagent.common.foreign import escaped, json_line
 from edgeagent.config import AGENT_CONFIG, agent_config_path, load_agent
 from edgeagent.config.tables import AgentConfig
@@ -18,6 +19,8 @@ from edgeagent.host import systemd
 
 # The socket of the systemd unit's agent: an operator's shell has no $RUNTIME_DIRECTORY.
 _UNIT_SOCKET = Path("/run/edgeagent/agent.sock")
+# The terminal's parameters for what a piece means (ECMA-48, SGR).
+_COLOURS = {Shade.STRONG: "1", Shade.FAINT: "2", Shade.GOOD: "32", Shade.BAD: "31", Shade.WAITING: "33"}
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
@@ -39,6 +42,22 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def say(text: str) -> None:
     """Print one line for a person; foreign text in it can neither control the terminal nor begin a line."""
     print(escaped(text), flush=True)
+
+
+def say_line(line: Line) -> None:
+    """Print one line of pieces for a person, in colours where they are wanted; foreign text in it is shown escaped."""
+    coloured = _wants_colours()
+    print("".join(_painted(piece) if coloured else escaped(piece.text) for piece in line).rstrip(), flush=True)
+
+
+def _wants_colours() -> bool:
+    """Not in a pipe, on a terminal without colours, or with `NO_COLOR` set."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _painted(piece: Piece) -> str:
+    code, text = _COLOURS.get(piece.shade, ""), escaped(piece.text)
+    return f"\x1b[{code}m{text}\x1b[0m" if code and text else text
 
 
 def say_json(value: Any) -> None:

@@ -11,13 +11,14 @@ from pathlib import Path
 import msgspec
 
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.ledger.schema import LOCAL
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
 
 @asynccontextmanager
-async def running(path: Path, *, relay: bool = True) -> AsyncIterator[Ledger]:
+async def running(path: Path, *, relay: int = LOCAL) -> AsyncIterator[Ledger]:
     """A ledger that commits; closed in the end as the agent does it."""
     ledger = Ledger(path, DiskThread("ledger"), relay=relay)
     await ledger.open()
