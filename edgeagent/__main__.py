@@ -18,6 +18,8 @@ _COMMANDS = (
     "check",
     "emit",
     "where",
+    "status",
+    "top",
     "outbox",
     "dead",
     "reload",

@@ -10,13 +10,9 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-import edgeagent
 from edgeagent.agent.addressing import first_wait_s, uplink_subscriptions
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.listener_parts import ListenerParts, ListenerState, ways_to_devices
@@ -29,6 +25,7 @@ from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory, subscribed_topics
+from edgeagent.agent.stats import StatsSources
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where import Where
@@ -39,6 +36,7 @@ from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.host import systemd
 from edgeagent.host.memory import give_back_free_memory
 from edgeagent.host.supervisor import Ender, supervise
+from edgeagent.host.troubles import LastTroubles
 from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.rotation import Rotation
@@ -85,8 +83,8 @@ async def serve(
     """
     directory = state_directory(config)
     act_as_owner(directory)
-    with state_lock(directory):
-        agent = await _opened(config, path, directory, filesystem or OsFilesystem())
+    with state_lock(directory), LastTroubles() as troubles:
+        agent = await _opened(config, path, directory, filesystem or OsFilesystem(), troubles)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # `edgeagent run` holds it back until now
@@ -96,18 +94,20 @@ async def serve(
             loop.remove_signal_handler(signal.SIGHUP)
 
 
-async def _opened(config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem) -> _Agent:
+async def _opened(
+    config: AgentConfig, path: Path, directory: Path, filesystem: Filesystem, troubles: LastTroubles
+) -> _Agent:
     """Return an agent with its outbox and ledger open; in rescue mode if the disk can only be read."""
     try:
         put_unreadable_aside(directory)
-        agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem))
+        agent = _Agent(config, path, directory, filesystem, agent_id(config, directory, filesystem), troubles)
         await agent.open()
     except StorageFailed as exc:
         if not exc.is_read_only:
             raise
         rescue, memory = DiskReadOnly(exc.operation, exc.path, exc.reason), hide_unreadable(directory, Overlay())
         _log.error("%s", rescue, extra={"event": "agent_rescue", "path": exc.path})
-        agent = _Agent(config, path, directory, memory, agent_id(config, directory, memory), rescue)
+        agent = _Agent(config, path, directory, memory, agent_id(config, directory, memory), troubles, rescue)
         await agent.open()
     return agent
 
@@ -125,16 +125,22 @@ class _Agent:
         directory: Path,
         filesystem: Filesystem,
         agent: str,
+        troubles: LastTroubles,
         rescue: DiskReadOnly | None = None,
     ) -> None:
-        """`rescue`: why the disk can only be read; then `filesystem` keeps in memory what is written."""
+        """`troubles`: receives what is logged.
+
+        `rescue`: why the disk can only be read; then `filesystem` keeps in memory what is written.
+        """
         self._config = config
         self._path = path
         self._directory = directory
         self._filesystem = filesystem
         self._id = agent
+        self._troubles = troubles
         self._rescue = rescue
         self._clock = Clock()
+        self._started = self._clock.now()
         self._rules = RuleSet(config.rule)
         self._chores = Chores()
         self._rotation = Rotation(config.uplink)
@@ -358,25 +364,19 @@ class _Agent:
         _log.info("agent %s has stopped", self._id, extra={"event": "agent_stopped", "pending": account.pending})
 
     def _stats(self) -> dict[str, Any]:
-        stats: dict[str, Any] = {
-            "agent": self._id,
-            "version": edgeagent.__version__,
-            "rescue": self._rescue is not None,
-            **outbox_stats(self._outbox),
-            "uplink": {
-                **self._uplink.stats(),
-                "certificate_days_left": self._rotation.days_left,
-            },
-            "ledger": self._ledger.stats()._asdict(),
-            "rules": msgspec.to_builtins(self._intake.rule_counts),
-        }
-        if self._local is not None and self._local_notices is not None:
-            stats["local"] = {
-                **self._local_notices.stats(),
-                **msgspec.to_builtins(self._local.counts),
-                "held": self._local.held,
-            }
-        for name, parts in (("mqtt", self._mqtt), ("webhooks", self._webhooks)):
-            if parts is not None:
-                stats[name] = parts.stats()
-        return stats
+        local = self._local
+        return StatsSources(
+            self._id,
+            self._started,
+            self._rescue is not None,
+            self._outbox,
+            self._ledger,
+            self._uplink,
+            self._rotation,
+            self._intake.rule_counts,
+            self._http,
+            self._troubles,
+            (local, self._local_notices) if local is not None and self._local_notices is not None else None,
+            self._mqtt,
+            self._webhooks,
+        ).stats()

@@ -154,7 +154,7 @@ def _cut(value: Any) -> Any:
     return shown(value) if isinstance(value, str) and len(value) > MAX_SHOWN_CHARS else value
 
 
-def _message(record: logging.LogRecord) -> str:
+def message_of(record: logging.LogRecord) -> str:
     """The message, with each of its parts cut; more tightly in a foreign record."""
     if not isinstance(record.args, tuple):
         return record.getMessage()
@@ -199,7 +199,7 @@ class _LineFormatter(logging.Formatter):
         if record.exc_info:
             pairs.append(_pair("traceback", self.formatException(record.exc_info)))
         name = record.name.removeprefix(_PACKAGE)
-        return f"{self._beginning(record)}{name}: {escaped(_message(record))} {' '.join(pairs)}"
+        return f"{self._beginning(record)}{name}: {escaped(message_of(record))} {' '.join(pairs)}"
 
 
 class _JsonFormatter(logging.Formatter):
@@ -212,7 +212,7 @@ class _JsonFormatter(logging.Formatter):
             "ts": time.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": extras.pop("event"),
-            "message": _message(record),
+            "message": message_of(record),
             "logger": record.name,
         }
         if record.exc_info:

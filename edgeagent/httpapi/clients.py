@@ -70,6 +70,10 @@ class Clients:
         self._full: set[str] = set()  # the limits that are reached, and logged
         self.is_draining = False
 
+    def __len__(self) -> int:
+        """How many connections are open."""
+        return len(self._admitted)
+
     def add(self, client: HttpClient) -> bool:
         """Admit a connection. False: the limit is reached, and no other connection can give way."""
         self._connections.add(client)

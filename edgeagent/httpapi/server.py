@@ -11,6 +11,7 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.access import Admission, TokenFile
@@ -74,6 +75,10 @@ class HttpServer:
     def addresses(self) -> list[str]:
         """What it listens on: `host:port` and socket files, in the order they were started."""
         return [_shown(sock.getsockname()) for server in self._servers for sock in server.sockets]
+
+    def stats(self) -> dict[str, Any]:
+        """Where it listens, and how many connections are open, ready for JSON."""
+        return {"addresses": self.addresses, "connections": sum(map(len, self._clients))}
 
     async def start_tcp(self, host: str, port: int) -> None:
         """Listen on TCP; port 0 takes any free one. "localhost" is both loopback addresses, or the one that exists.

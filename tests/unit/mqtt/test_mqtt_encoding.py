@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edgeagent.mqtt.encoding import PublishEncoder
 from edgeagent.ports.link import Publication
 
-_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=40)
+_TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=40)
 _MARK = (("edgeagent", "gw-042"),)
 
 
@@ -46,7 +46,7 @@ def test_a_publication_is_read_as_it_was_meant(
     encoder = PublishEncoder(_MARK)
     for _ in range(2):  # the second time with what is remembered
         data = encoder.packet(publication, 77 if qos else None, topic, alias)
-        packet, size = mqtt5.read(data)
+        packet, size = mqtt5.read(memoryview(data))
         assert isinstance(packet, mqtt5.PublishPacket)
         assert size == len(data)
         assert (packet.topic, packet.payload, int(packet.qos), packet.retain) == (topic, payload, qos, retain)
@@ -63,7 +63,7 @@ def test_publications_that_share_their_user_properties_may_differ_in_all_else() 
     for response_topic in ("a", None, "b", "a"):
         for content_type in ("application/json", None):
             publication = Publication(1, "t", b"", 1, False, content_type, None, response_topic, None, pairs)
-            packet, _ = mqtt5.read(encoder.packet(publication, 1, "t"))
+            packet, _ = mqtt5.read(memoryview(encoder.packet(publication, 1, "t")))
             assert isinstance(packet, mqtt5.PublishPacket)
             assert (packet.content_type, packet.response_topic) == (content_type, response_topic)
 

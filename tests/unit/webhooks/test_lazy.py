@@ -9,7 +9,8 @@ import edgeagent.agent.agent
 from pathlib import Path
 from edgeagent.config import load_agent
 load_agent(Path("config.example.toml"), {})
-print(*(name for name in sys.modules if name.startswith(("httpx", "httpcore", "edgeagent.webhooks", "edgeagent.wire.webhook"))))
+names = ("httpx", "httpcore", "edgeagent.webhooks", "edgeagent.wire.webhook")
+print(*(name for name in sys.modules if name.startswith(names)))
 """
 
 
