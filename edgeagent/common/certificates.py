@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 _PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.*?)-----END", re.DOTALL)
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
@@ -15,6 +17,21 @@ _LONG_LENGTH = 0x80
 _MAX_LENGTH_BYTES = 4
 # A UTCTime has a year of two digits; those below 50 belong to this century.
 _CENTURY_BORDER = 50
+
+
+class Ends(NamedTuple):
+    """Until when certificates are valid: our own, and the first to end of the authorities; None: none, or not known."""
+
+    own: datetime | None = None
+    authority: datetime | None = None
+
+
+def first_to_end(ends: Sequence[datetime], now: datetime) -> datetime | None:
+    """Of authorities in one file, when the first ends that has not ended yet; if all have, when the last did.
+
+    One that has ended beside others is what a replacement leaves behind.
+    """
+    return min((end for end in ends if end > now), default=max(ends, default=None))
 
 
 def expiries(pem: bytes) -> list[datetime]:

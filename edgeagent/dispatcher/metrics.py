@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from edgeagent.common.exposition import MetricFamily, MetricKind, MetricSample, build_info
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
@@ -49,24 +50,25 @@ _ANSWERED = _Metric("answered_total", "Responses that the broker took, by their 
 _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
 
 
-def metrics_text(stats: DispatcherStats, statuses: StatusesStats | None) -> str:
+def dispatcher_families(
+    stats: DispatcherStats, statuses: StatusesStats | None, *, version: str, python: str
+) -> Iterator[MetricFamily]:
     """Every counter; without `statuses`, only those of the dispatcher itself."""
-    lines = [*_plain(_DISPATCHER, stats)]
-    lines += _family(_ANSWERED, ((f'{{code="{code}"}}', count) for code, count in sorted(stats.answered.items())))
-    lines += _family(_GATE, ((f'{{state="{state}"}}', state is stats.gate) for state in GateState))
+    yield build_info(PREFIX + "build_info", version, python)
+    yield from _plain(_DISPATCHER, stats)
+    yield _family(
+        _ANSWERED, *(MetricSample(count, (("code", str(code)),)) for code, count in sorted(stats.answered.items()))
+    )
+    yield _family(_GATE, *(MetricSample(state is stats.gate, (("state", state),)) for state in GateState))
     if statuses is not None:
-        lines += _plain(_STATUSES, statuses)
-    return "\n".join([*lines, ""])
+        yield from _plain(_STATUSES, statuses)
 
 
-def _plain(metrics: Mapping[str, _Metric], values: object) -> Iterator[str]:
+def _plain(metrics: Mapping[str, _Metric], values: object) -> Iterator[MetricFamily]:
     for field, metric in metrics.items():
-        yield from _family(metric, [("", getattr(values, field))])
+        yield _family(metric, MetricSample(getattr(values, field)))
 
 
-def _family(metric: _Metric, samples: Iterable[tuple[str, int]]) -> Iterator[str]:
-    name = PREFIX + metric.name
-    yield f"# HELP {name} {metric.help}"
-    yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
-    for labels, value in samples:
-        yield f"{name}{labels} {int(value)}"
+def _family(metric: _Metric, *samples: MetricSample) -> MetricFamily:
+    kind = MetricKind.COUNTER if metric.name.endswith("_total") else MetricKind.GAUGE
+    return MetricFamily(PREFIX + metric.name, kind, metric.help, samples)

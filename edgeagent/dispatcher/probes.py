@@ -12,23 +12,25 @@ import os
 from collections.abc import Callable
 from http import HTTPStatus
 
+import edgeagent
+from edgeagent.common.exposition import exposition
 from edgeagent.dispatcher.gate import GateState
-from edgeagent.dispatcher.metrics import metrics_text
+from edgeagent.dispatcher.metrics import dispatcher_families
 from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.errors import ListenFailed
+from edgeagent.host.process import process_families, python_version
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
 from edgeagent.httpapi.connection import HttpConnection, Timeouts
 from edgeagent.httpapi.plan import Plan
-from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem
+from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
 
 # Supervisors are few and send short requests: a slower client is none.
 PROBE_TIMEOUTS = Timeouts(request_s=5, idle_s=30, write_s=5, linger_s=1)
 MAX_CONNECTIONS = 32
 _CLOSE_S = 1.0
-_METRICS_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +119,8 @@ class Probes:
 
     async def _metrics(self, _request: Request, _body: bytes) -> Answer:
         statuses = self._statuses() if self._statuses is not None else None
-        return Answer(HTTPStatus.OK, metrics_text(self._stats(), statuses).encode(), _METRICS_TYPE)
+        counted = dispatcher_families(self._stats(), statuses, version=edgeagent.__version__, python=python_version())
+        return Answer(HTTPStatus.OK, exposition([*counted, *process_families()]), PROMETHEUS)
 
 
 def not_ready(stats: DispatcherStats) -> str | None:

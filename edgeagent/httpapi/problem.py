@@ -20,6 +20,7 @@ from edgeagent.errors import (
 
 JSON = b"application/json"
 PROBLEM = b"application/problem+json"
+PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
 _NO_CONTENT = 204  # it has neither type nor length: RFC 9110 8.6
 _PHRASES = {int(status): status.phrase.encode() for status in HTTPStatus}
 # A detail may quote what a client sent, which can be long.
