@@ -150,6 +150,7 @@ class Answers:
                     life = self._triggers.begun(entry)
                     if life is not None:
                         self._early[correlation] = life
+                    self._triggers.answer_came(entry)
                     self._triggers.settle(entry)
 
     async def _response(self, message: Message) -> None:
@@ -168,6 +169,8 @@ class Answers:
         rule, namespace = self._concerns(entry)
         if not rehearsal:
             self._trouble.over()
+            if entry is not None:
+                self._triggers.answer_came(entry)
         self._triggers.answered(response.code, rule, namespace, rehearsal=rehearsal)
         if rehearsal:
             refusal = _reason(response) if response.code != _SUCCESS else ""
@@ -180,24 +183,27 @@ class Answers:
         elif entry is None:
             _log.debug("answer to a trigger that is not in flight", extra={"event": "response_unexpected"})
         elif response.retryable:
-            _log.info(
-                "trigger %s is sent again: %d %s",
-                response.correlation_id,
-                response.code,
-                response.detail or response.error,
-                extra={
-                    "event": "trigger_deferred",
-                    "foreign": True,
-                    "correlation_id": response.correlation_id,
-                    "code": response.code,
-                },
-            )
-            self._trouble.deferred(_reason(response))
-            cause = causes.of_answer(response.code, namespace, rule)
-            self._triggers.rest(entry, cause, response.retry_after_s, said=_reason(response))
+            self._deferred(entry, response, causes.of_answer(response.code, namespace, rule))
         else:
             reason = cut(": ".join(text for text in (response.error, response.detail) if text))
             self._triggers.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
+
+    def _deferred(self, entry: TriggerInFlight, response: Response, cause: causes.Cause) -> None:
+        """The engine, or the dispatcher, asks us to send the trigger again later."""
+        _log.info(
+            "trigger %s is sent again: %d %s",
+            response.correlation_id,
+            response.code,
+            response.detail or response.error,
+            extra={
+                "event": "trigger_deferred",
+                "foreign": True,
+                "correlation_id": response.correlation_id,
+                "code": response.code,
+            },
+        )
+        self._trouble.deferred(_reason(response))
+        self._triggers.rest(entry, cause, response.retry_after_s, said=_reason(response))
 
     def _redirected(self, entry: TriggerInFlight | None, response: Response) -> bool:
         """Whether an answer only says where to publish; anybody can provoke one in this agent's name."""
@@ -263,6 +269,7 @@ class Answers:
         begun = self._early.get(correlation) or self._triggers.begun(entry)
         if entry is not None:
             self._trouble.over()
+            self._triggers.answer_came(entry)
             self._triggers.answered(_SUCCESS, *self._concerns(entry), rehearsal=False)
             self._triggers.settle(entry)
         at = self._clock.now()

@@ -10,7 +10,7 @@ from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.prepared import Prepared
 from edgeagent.common.foreign import shown
 from edgeagent.errors import EventConflict, MessageError
-from edgeagent.ports.account import EventCounts
+from edgeagent.ports.account import EventCounts, EventWay
 from edgeagent.rules.firing_limits import FiringVerdict
 from edgeagent.rules.ruleset import RuleSet
 
@@ -24,21 +24,24 @@ class EventAccount:
     """Counts every event once, when its fate is known: stored, duplicate, filtered, throttled or refused.
 
     It owns the rules' counters of events. It shares `EventCounts` with the outbox, which alone counts stored events, at
-    the moment when they are. An event that will be offered again must not be counted here.
+    the moment when they are. An event that will be offered again must not be counted here. `by_way`: the same since the
+    agent started, by the way in which the events came; there `received` is not counted.
     """
 
     def __init__(self, rules: RuleSet, events: EventCounts) -> None:
         self.rule_counts = {rule.name: RuleCounts() for rule in rules}
+        self.by_way = {way: EventCounts() for way in EventWay}
         self._events = events
         self._logged: dict[str, set[tuple[str, str]]] = {}  # by rule: the reasons that were logged
 
-    def stored(self, prepared: Sequence[Prepared]) -> None:
-        """Count the triggers of these events, which are synced as far as there was anything to store."""
+    def stored(self, prepared: Sequence[Prepared], way: EventWay, events: int) -> None:
+        """Count the triggers of these events, of which so many were stored; those are synced."""
+        self.by_way[way].stored += events
         for rules, matched in Counter([event.rules for event in prepared if event.record is not None]).items():
             for rule in rules:
                 self.rule_counts[rule].matched += matched
 
-    def taken(self, prepared: Sequence[Prepared]) -> None:
+    def taken(self, prepared: Sequence[Prepared], way: EventWay) -> None:
         """Count these events, which are acknowledged."""
         duplicate = throttled = filtered = 0
         for event in prepared:
@@ -52,17 +55,20 @@ class EventAccount:
                 throttled += 1
             else:
                 filtered += 1
-        self._events.duplicate += duplicate
-        self._events.throttled += throttled
-        self._events.filtered += filtered
-        self._events.received += duplicate + throttled + filtered
+        if unstored := duplicate + throttled + filtered:
+            self._events.received += unstored
+            for counts in (self._events, self.by_way[way]):
+                counts.duplicate += duplicate
+                counts.throttled += throttled
+                counts.filtered += filtered
 
-    def refused(self, error: Exception, events: int = 1) -> None:
+    def refused(self, error: Exception, way: EventWay, events: int = 1) -> None:
         """Count `events` that are refused together because of one of them."""
         conflicts = isinstance(error, EventConflict)
         self._events.received += events
-        self._events.conflict += conflicts
-        self._events.refused += events - conflicts
+        for counts in (self._events, self.by_way[way]):
+            counts.conflict += conflicts
+            counts.refused += events - conflicts
 
     def undecided(self, event_id: str, source: str, errors: Sequence[tuple[str, MessageError]]) -> None:
         """Count and log rules that cannot be decided for an event.

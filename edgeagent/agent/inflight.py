@@ -56,8 +56,8 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
 
     `left_s`: what was left of the timeout when the connection ended. `free`: how many of the `tries` do not count.
     `wakes`: how often a success woke it. `due`, `cause`, `wake_at` as in `resting.Sleeper`. `probing`: it is tried for
-    its group, while its own time stays `due`. `topic`: set by the caller, the topic on which it was last sent.
-    `said`: set by the caller, in what words it was put off last.
+    its group, while its own time stays `due`. `sent_at`: when it last became due. `topic`: set by the caller, the topic
+    on which it was last sent. `said`: set by the caller, in what words it was put off last.
     """
 
     token: int
@@ -76,6 +76,7 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
     due: float = 0.0
     wake_at: float = 0.0
     probing: bool = False
+    sent_at: float = 0.0
     topic: str = ""
     said: str = ""
 
@@ -165,6 +166,7 @@ class InFlightSet(Generic[T]):
                 held.append(entry)
                 continue
             entry.phase = sent
+            entry.sent_at = now
             if entry.tries and entry.attempt:
                 entry.attempt += 1
             entry.tries += 1
@@ -183,9 +185,18 @@ class InFlightSet(Generic[T]):
             self._set_timer(entry, now + self._response_timeout_s)
         return True
 
+    def answered_after(self, entry: InFlight[T], now: float) -> float | None:
+        """The seconds since it was sent, for a trigger whose answer has just come; None if it waits for none."""
+        return now - entry.sent_at if entry.phase in {FlightPhase.SENT, FlightPhase.WAITING} else None
+
     def out(self) -> list[InFlight[T]]:
         """Those that wait for the broker's acknowledgement."""
         return [entry for entry in self._by_token.values() if entry.phase is FlightPhase.SENT]
+
+    @property
+    def unanswered(self) -> int:
+        """How many wait for the engine's answer."""
+        return sum([entry.phase is FlightPhase.WAITING for entry in self._by_token.values()])
 
     def by_token(self, token: int) -> InFlight[T] | None:
         """The trigger whose publication has this token."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -25,6 +25,7 @@ from edgeagent.events.event import Draft, Record, check, record
 from edgeagent.outbox.commit import pass_on
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, NORMAL, Armed, Group, digest_of
+from edgeagent.ports.account import EventCounts, EventWay
 from edgeagent.ports.device import Accepted, RefusedEvent, TriggerRef
 from edgeagent.rules.firing_decisions import FiringDecision, decide
 from edgeagent.rules.firing_limits import FiringLimits, FiringStep
@@ -93,38 +94,43 @@ class EventIntake:
         """What each rule did, by its name."""
         return self._account.rule_counts
 
+    @property
+    def events_by_way(self) -> Mapping[EventWay, EventCounts]:
+        """What became of events since the agent started; `received` is not counted there."""
+        return self._account.by_way
+
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events, all or none; see `DevicePort.accept`."""
         try:
             while (batch := self._prepare_together(drafts)).rests:
                 await self._until_decided(batch)
-            await self._store(batch)
+            await self._store(batch, EventWay.HTTP)
         except (MessageError, EventConflict, OutboxError, Draining) as exc:
-            self._account.refused(exc, len(drafts))
+            self._account.refused(exc, EventWay.HTTP, len(drafts))
             raise
-        self._account.taken(batch.prepared)
+        self._account.taken(batch.prepared, EventWay.HTTP)
         return [self._accepted(event) for event in batch.prepared]
 
-    async def take(self, drafts: Sequence[Draft]) -> dict[int, RefusedEvent]:
+    async def take(self, drafts: Sequence[Draft], way: EventWay = EventWay.LOCAL) -> dict[int, RefusedEvent]:
         """Take events, each for itself; see `EventPort.take`."""
         refused: dict[int, RefusedEvent] = {}
         left: Sequence[int] = range(len(drafts))
         together = len(left)  # how many are stored in one group, at most
         while left:
             try:
-                batch = self._prepare_each(drafts, left[:together], refused)
+                batch = self._prepare_each(drafts, left[:together], refused, way)
                 if batch.rests:
                     await self._until_decided(batch)
                 else:
-                    await self._store(batch)
-                    self._account.taken(batch.prepared)
-                    self._refuse(batch.conflicts, refused)
+                    await self._store(batch, way)
+                    self._account.taken(batch.prepared, way)
+                    self._refuse(batch.conflicts, refused, way)
                     left = left[together:]
                     continue
             except RecordTooLarge as exc:  # a group must fit into a segment: try fewer, or refuse the only one
                 together = len(batch.prepared) // 2
                 if not together:
-                    self._refuse([(batch.places[0], exc)], refused)
+                    self._refuse([(batch.places[0], exc)], refused, way)
                     together = len(left)
             except (OutboxError, Draining) as exc:
                 refused.update({place: RefusedEvent(exc) for place in left if place not in refused})
@@ -132,9 +138,9 @@ class EventIntake:
             left = [place for place in left if place not in refused]
         return refused
 
-    def refuse(self, error: MessageError) -> None:
+    def refuse(self, error: MessageError, way: EventWay = EventWay.LOCAL) -> None:
         """Count a message that cannot be made into a draft; see `EventPort`."""
-        self._account.refused(error)
+        self._account.refused(error, way)
 
     def complete(self, session: str, packet_id: int, done: Callable[[], None]) -> bool:
         """Forget a delivery at QoS 2; see `EventPort`."""
@@ -167,7 +173,9 @@ class EventIntake:
             raise conflicts[0][1]
         return batch
 
-    def _prepare_each(self, drafts: Sequence[Draft], places: Sequence[int], refused: dict[int, RefusedEvent]) -> _Batch:
+    def _prepare_each(
+        self, drafts: Sequence[Draft], places: Sequence[int], refused: dict[int, RefusedEvent], way: EventWay
+    ) -> _Batch:
         """Decide about each of these events; one that is invalid by itself goes to `refused`.
 
         Raises:
@@ -185,7 +193,7 @@ class EventIntake:
             except (MessageError, RecordTooLarge) as exc:
                 wrong.append((place, exc))
         if wrong or conflicts:
-            self._refuse(wrong, refused)
+            self._refuse(wrong, refused, way)
             others = {place for place, _ in (*wrong, *conflicts)}
             places = [place for place in places if place not in others]
         return self._batch(drafts, places, prepared, conflicts)
@@ -311,7 +319,7 @@ class EventIntake:
         self._take_back(batch.prepared)
         await self._outbox.barrier()
 
-    async def _store(self, batch: _Batch) -> None:
+    async def _store(self, batch: _Batch, way: EventWay) -> None:
         """Store what was prepared, all or nothing; it is synced when this returns.
 
         It is submitted before the first `await`, so that groups are stored in the order in which they were prepared.
@@ -324,7 +332,7 @@ class EventIntake:
             self._take_back(prepared)
             raise DeadLettersFull(full)
         if not group.records:
-            self._stored(batch)
+            self._stored(batch, way)
             return
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         number = next(self._batch_numbers)
@@ -335,15 +343,15 @@ class EventIntake:
             if isinstance(outcome, BaseException):  # handled here: the caller may have been cancelled by then
                 self._take_back(prepared)
             else:
-                self._stored(batch)
+                self._stored(batch, way)
             pass_on(waiter, outcome)
 
         self._outbox.submit(group, decided)
         await waiter
 
-    def _stored(self, batch: _Batch) -> None:
+    def _stored(self, batch: _Batch, way: EventWay) -> None:
         """Note that a batch is stored: count it for the rules, and remember its deliveries and firings."""
-        self._account.stored(batch.prepared)
+        self._account.stored(batch.prepared, way, len(batch.group.keys))
         drafts, add = batch.drafts, self._deliveries.add
         for place, event in zip(batch.places, batch.prepared, strict=True):
             delivery = drafts[place].delivery
@@ -370,10 +378,11 @@ class EventIntake:
         self,
         errors: Sequence[tuple[int, MessageError | EventConflict | RecordTooLarge]],
         refused: dict[int, RefusedEvent],
+        way: EventWay,
     ) -> None:
         """Count these events, given by their indexes, as refused for good."""
         for place, error in errors:
-            self._account.refused(error)
+            self._account.refused(error, way)
             refused[place] = RefusedEvent(error)
 
     def _accepted(self, event: Prepared) -> Accepted:

@@ -21,6 +21,7 @@ class ConnectionNotices:
     row.
 
     Attributes:
+        connects: how often it came up since this was made.
         since_ms: since when it is up or down (wall clock, Unix milliseconds); at first, since this was made.
     """
 
@@ -28,16 +29,23 @@ class ConnectionNotices:
         """`consequence`: what a lost connection means to the operator, in a few words. `now_ms`: the wall clock."""
         self._now_ms = now_ms
         self.since_ms = now_ms()
+        self.connects = 0
         self._connected = False
         self._error = ""
         self._name = name
         self._address = ", ".join(addresses)
         self._consequence = consequence
 
+    @property
+    def is_up(self) -> bool:
+        """Whether there is a connection."""
+        return self._connected
+
     def up(self) -> None:
         """Log that the connection is up."""
         self.since_ms = self._now_ms()
         self._connected, self._error = True, ""
+        self.connects += 1
         _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
 
     def down(self, error: UplinkError) -> None:

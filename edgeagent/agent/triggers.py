@@ -23,6 +23,7 @@ from edgeagent.agent.notes import LedgerNotes, correlation_of
 from edgeagent.agent.parked import ParkedTriggers
 from edgeagent.agent.releases import Releases
 from edgeagent.common.foreign import line
+from edgeagent.common.histogram import Histogram
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, EXPIRED, MERGED, PARKED, SETTLED, WINDOWS, Leased
 from edgeagent.outbox.search import find
@@ -35,6 +36,8 @@ _SUCCESS = 200
 # How much is kept of the reason for giving up a trigger, in the dead letter and in the ledger: an answer's error and
 # detail.
 _MAX_REASON_CHARS = 2100
+# Of the histogram of how long answers take, in seconds.
+_ANSWER_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 
 
 class Triggers:
@@ -48,6 +51,8 @@ class Triggers:
     Attributes:
         more_to_send: the hook that is called when something other than sending made room, or made a trigger ready. The
             composition root connects it with `Sender.wake`.
+        answer_times: how long the engine took to answer, in seconds from the sending.
+        published_at: when a broker last took a trigger, in the loop's time; None if none did yet.
     """
 
     def __init__(
@@ -65,6 +70,8 @@ class Triggers:
     ) -> None:
         """`park_after`: tries without an answer. `ends_published`: the broker's acknowledgement settles a trigger."""
         self.more_to_send: Callable[[], None] = lambda: None
+        self.answer_times = Histogram(_ANSWER_BOUNDS_S)
+        self.published_at: float | None = None
         self._in_flight = in_flight
         self._releases = releases
         self._parked = parked
@@ -89,6 +96,11 @@ class Triggers:
     def unacknowledged(self) -> int:
         """How many wait for the broker's acknowledgement."""
         return self._in_flight.sent
+
+    @property
+    def unanswered(self) -> int:
+        """How many wait for the engine's answer."""
+        return self._in_flight.unanswered
 
     def find(self, correlation_id: str) -> TriggerInFlight | None:
         """The trigger with this correlation id, if it is in flight."""
@@ -161,7 +173,7 @@ class Triggers:
 
     def published(self, entries: Collection[TriggerInFlight]) -> None:
         """Note that the broker took these and has a subscriber for them. With settle = "broker" they end here."""
-        now = self._now()
+        now = self.published_at = self._now()
         acknowledged = self._in_flight.acknowledged
         published = [entry for entry in entries if acknowledged(entry, now)]
         self._counts.total.published += len(published)
@@ -230,6 +242,12 @@ class Triggers:
         self._chores.leave(bury)
 
     # For the answers.
+
+    def answer_came(self, entry: TriggerInFlight) -> None:
+        """Note how long the engine took to answer a trigger."""
+        took_s = self._in_flight.answered_after(entry, self._now())
+        if took_s is not None:
+            self.answer_times.observe(took_s)
 
     def answered(self, code: int, rule: str, namespace: str, *, rehearsal: bool) -> None:
         """Note that the engine answered a trigger of this rule: triggers whose causes that disproves may wake.

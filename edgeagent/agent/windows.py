@@ -67,6 +67,13 @@ class Windows:
         """How many have closed and are not in the log `windows` yet: each will need a place in flight."""
         return len(self._closed)
 
+    @property
+    def members(self) -> int:
+        """How many triggers are in windows, open ones and those that are not in the log `windows` yet."""
+        return sum([gathering.members for gathering in self._gatherings.values()]) + sum(
+            [len(closed.members) for closed in self._closed]
+        )
+
     def open_for(self, leased: Leased) -> tuple[int, int] | None:
         """When the open window that has this trigger is due, by the clock of this boot, and how many it has."""
         gathering, rule = self._gatherings.get(leased.log), self._rules.get(leased.rule)

@@ -50,6 +50,7 @@ class Door:
 
     Attributes:
         shut: why nobody is let in, "" while devices are.
+        refusals: how many connections were refused since the agent started, by `Reason`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Door:
         """`users`: None without a file of them."""
         self.counts = DoorCounts()
         self.shut = ""
+        self.refusals: Counter[Reason] = Counter()
         self._traffic = traffic
         self._permissions = permissions
         self._users = users
@@ -223,6 +225,7 @@ class Door:
 
     def _refuse(self, client: ConnectedDevice, connect: Connect, reason: Reason, text: str) -> None:
         self.counts.connects_refused += 1
+        self.refusals[reason] += 1
         _log.warning(
             "device %s from %s is refused: %s",
             shown(connect.client_id),

@@ -6,22 +6,24 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine
-from typing import Any, Final
+from collections.abc import Coroutine, Mapping
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from edgeagent.common.certificates import Ends
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.bounds import limit
-from edgeagent.listener.broker import DeviceBroker
+from edgeagent.listener.broker import BrokerCounts, DeviceBroker
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.door import Door
 from edgeagent.listener.judging import judge
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
+from edgeagent.listener.reasons import Reason
 from edgeagent.listener.sockets import bound_sockets, listen_failed, shown_address
 from edgeagent.listener.store import ListenerStore
 from edgeagent.listener.tls import ServerCertificates
@@ -38,6 +40,24 @@ _GOODBYE_S: Final = 0.5
 _CERTIFICATES_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
+
+
+class ListenerFigures(NamedTuple):
+    """What is counted here, for the metrics; see `DoorCounts` and `BrokerCounts`.
+
+    `messages`: received of devices. `refusals`: connections that were refused, by the reason. `ends`: of certificates.
+    """
+
+    devices: int
+    sessions: int
+    connects: int
+    crowded_out: int
+    refusals: Mapping[Reason, int]
+    messages: int
+    broker: BrokerCounts
+    queued_bytes: int
+    retained_bytes: int
+    ends: Ends
 
 
 class MqttListener:
@@ -196,6 +216,23 @@ class MqttListener:
             sock.close()
         self._servers.clear()
         self._sockets.clear()
+
+    @property
+    def figures(self) -> ListenerFigures:
+        """What the metrics show of it."""
+        broker = self._broker
+        return ListenerFigures(
+            devices=len(self.traffic.clients),
+            sessions=len(broker.sessions),
+            connects=self._door.counts.connects,
+            crowded_out=self._door.counts.crowded_out,
+            refusals=dict(self._door.refusals),
+            messages=self.traffic.counts.received,
+            broker=broker.counts,
+            queued_bytes=broker.sessions.room.used_bytes,
+            retained_bytes=broker.retained.used_bytes,
+            ends=self._certificates.ends,
+        )
 
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""

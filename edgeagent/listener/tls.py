@@ -7,7 +7,8 @@ import ssl
 from datetime import UTC, datetime
 from pathlib import Path
 
-from edgeagent.common.certificates import expiries
+from edgeagent.common.certificates import Ends, expiries
+from edgeagent.config.authorities import end_of_authorities
 from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Mqtt
 from edgeagent.errors import ConfigError, Problem
@@ -18,18 +19,22 @@ _log = logging.getLogger(__name__)
 
 
 class ServerCertificates:
-    """What the TLS listeners use. Files are read here: `load` is not for the loop's thread, but for the start."""
+    """What the TLS listeners use. Files are read here: `load` is not for the loop's thread, but for the start.
+
+    `ends`: until when the certificates in use are valid.
+    """
 
     def __init__(self, mqtt: Mqtt) -> None:
         self._mqtt = mqtt
         self._files = [file for file in (mqtt.ca_file, mqtt.cert_file, mqtt.key_file, mqtt.key_password_file) if file]
         self._seen: list[FileState] = []
-        self._ends: datetime | None = None
+        self.ends = Ends()
 
     @property
     def days_left(self) -> int | None:
         """Whole days until the certificate in use ends, negative when it has; None: that is not known."""
-        return None if self._ends is None else int((self._ends - datetime.now(UTC)).total_seconds() // _DAY_S)
+        own = self.ends.own
+        return None if own is None else int((own - datetime.now(UTC)).total_seconds() // _DAY_S)
 
     def load(self) -> ssl.SSLContext:
         """TLS as the configuration asks for it, with what is on disk now.
@@ -56,9 +61,10 @@ class ServerCertificates:
         try:
             # Always a callback: without one OpenSSL would ask for the password of an encrypted key on the terminal.
             context.load_cert_chain(mqtt.cert_file, mqtt.key_file, password=lambda: password)
-            self._ends = next(iter(expiries(Path(mqtt.cert_file).read_bytes())), None)
+            own = next(iter(expiries(Path(mqtt.cert_file).read_bytes())), None)
         except (OSError, ValueError) as exc:
             raise _unusable("cert_file", f"{mqtt.cert_file} (with {mqtt.key_file})", exc) from exc
+        self.ends = Ends(own, end_of_authorities(mqtt.ca_file, datetime.now(UTC)))
         return context
 
     def renewed(self) -> ssl.SSLContext | None:

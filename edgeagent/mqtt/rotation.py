@@ -11,6 +11,7 @@ import logging
 import time
 from datetime import UTC, datetime
 
+from edgeagent.common.certificates import Ends
 from edgeagent.common.plural import counted
 from edgeagent.config.secretfile import FileState
 from edgeagent.config.tables import Connection
@@ -49,12 +50,16 @@ class Rotation:
         return bool(certificate_files(self._connection))
 
     @property
+    def ends(self) -> Ends:
+        """Until when the certificates in use are valid."""
+        used = self._proven or self._chosen
+        return used.ends if used is not None else Ends()
+
+    @property
     def days_left(self) -> int | None:
         """Whole days until the client certificate in use expires, negative after that; None: there is none."""
-        used = self._proven or self._chosen
-        if used is None or used.ends is None:
-            return None
-        return int((used.ends - datetime.now(UTC)).total_seconds() // _DAY_S)
+        own = self.ends.own
+        return None if own is None else int((own - datetime.now(UTC)).total_seconds() // _DAY_S)
 
     async def choose(self, address: str) -> Identity:
         """The certificates for the next attempt to connect.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from edgeagent.common.certificates import expiries
+from edgeagent.common.certificates import Ends, expiries
+from edgeagent.config.authorities import end_of_authorities
 from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied
@@ -17,12 +18,12 @@ class Identity(NamedTuple):
     """Our certificates and those we trust, as they were on disk at one moment.
 
     `context`: for the connections. `files`: the versions of the files behind it. `ends`: until when the client
-    certificate is valid, None without one.
+    certificate and the configured authorities are valid.
     """
 
     context: ssl.SSLContext
     files: tuple[FileState, ...]
-    ends: datetime | None
+    ends: Ends
 
 
 def read_secret(address: str, key: str, file: str) -> bytes:
@@ -55,7 +56,8 @@ def load_identity(address: str, connection: Connection) -> Identity:
         Denied: as `client_context`.
     """
     files = state_of_files(connection)  # before they are read: a change during the read then counts as new
-    return Identity(client_context(address, connection), files, _end(connection))
+    ends = Ends(_end(connection), end_of_authorities(connection.ca_file, datetime.now(UTC)))
+    return Identity(client_context(address, connection), files, ends)
 
 
 def client_context(address: str, connection: Connection) -> ssl.SSLContext:

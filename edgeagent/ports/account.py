@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 
 import msgspec
 
@@ -19,6 +20,14 @@ class EventCounts(msgspec.Struct):
     throttled: int = 0
     refused: int = 0
     conflict: int = 0
+
+
+class EventWay(StrEnum):
+    """By which way events come: over HTTP, from the local broker, or from devices at the agent's own MQTT listener."""
+
+    HTTP = "http"
+    LOCAL = "mqtt"
+    LISTENER = "listener"
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -62,6 +62,11 @@ class Gathering(Generic[T]):
         """How many windows are open."""
         return len(self._open)
 
+    @property
+    def members(self) -> int:
+        """How many items the open windows hold."""
+        return sum([len(opened.members) for opened in self._open.values()])
+
     def add(
         self, rule: str, window: Window, source: str, item: T, size: int, at: Instant, now: Instant
     ) -> list[Closed[T]]:

@@ -14,7 +14,7 @@ from edgeagent.common.elapsed import Instant
 from edgeagent.common.times import rfc3339
 from edgeagent.common.units import Duration
 from edgeagent.events.event import Draft
-from edgeagent.ports.account import EventCounts
+from edgeagent.ports.account import EventCounts, EventWay
 from edgeagent.rehearsal.judge import Judge, Outcome, Seen
 from edgeagent.rules.firing_decisions import decide
 from edgeagent.rules.firing_limits import FiringLimits
@@ -71,7 +71,8 @@ def test_a_rehearsal_decides_as_the_agent_does(events: list[tuple[str, str, byte
         for step in decision.steps:
             limits.stored(step)
         account.taken(
-            [Prepared(draft.id, source, decision.rules, None, b"", b"", decision.high, False, match.errors, decision)]
+            [Prepared(draft.id, source, decision.rules, None, b"", b"", decision.high, False, match.errors, decision)],
+            EventWay.HTTP,
         )
         rulings = judge.rulings("gw-1", Seen(str(number), draft), at_ms)
         fired = [name for name, ruling in rulings.items() if ruling.outcome is Outcome.TRIGGERED]

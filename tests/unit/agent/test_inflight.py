@@ -298,3 +298,19 @@ def test_one_that_went_astray_is_sent_again_at_once_in_its_old_place_and_keeps_i
     assert [entry.item for entry in made.tired()] == ["c"]
     made.resend(last)
     assert sent(made, 100.0) == [], "it is being put away"
+
+
+def test_an_answer_is_timed_from_the_last_sending_and_only_while_one_is_waited_for() -> None:
+    made = in_flight()
+    entry = add(made, "a")
+    assert made.answered_after(entry, 5.0) is None, "it was not sent"
+    sent(made, 10.0)
+    assert made.answered_after(entry, 10.5) == 0.5, "an answer may overtake the acknowledgement"
+    made.acknowledged(entry, 11.0)
+    assert (made.answered_after(entry, 13.0), made.unanswered) == (3.0, 1)
+    made.rest(entry, 13.0, cause=ENGINE)
+    assert (made.answered_after(entry, 14.0), made.unanswered) == (None, 0)
+    sent(made, 100.0)
+    assert made.answered_after(entry, 101.0) == 1.0
+    made.remove(entry)
+    assert made.answered_after(entry, 102.0) is None

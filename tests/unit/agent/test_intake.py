@@ -11,6 +11,7 @@ import pytest
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.intake import EventIntake
+from edgeagent.agent.listener_events import ListenerEvents
 from edgeagent.common.units import Duration
 from edgeagent.errors import (
     DeadLettersFull,
@@ -27,7 +28,7 @@ from edgeagent.outbox.files import File, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, REPLAYED, DeadLimits, Leased
 from edgeagent.outbox.search import find
-from edgeagent.ports.account import event_problems
+from edgeagent.ports.account import EventCounts, EventWay, event_problems
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import DataFilter, Filters, RuleSpec
 from tests.fakes.outbox import SEGMENT_BYTES, running_outbox
@@ -347,3 +348,22 @@ async def test_a_repetition_is_not_acknowledged_because_of_another_one_that_is_n
         assert [type(outcome) for outcome in outcomes] == [StorageFailed, StorageFailed]
         await asyncio.wait(again)
         assert (outbox.events.received, outbox.events.refused, outbox.events.duplicate) == (3, 3, 0)
+
+
+async def test_events_are_counted_by_the_way_they_came_and_once(outbox: Outbox) -> None:
+    intake = make(outbox)
+    listener = ListenerEvents(intake)
+    await intake.accept([event(id="a"), event(b'{"temp": 1}', id="b")])
+    await intake.accept([event(id="a")])
+    with pytest.raises(EventConflict):
+        await intake.accept([event(b'{"temp": 96}', id="a")])
+    await intake.take([event(id="c"), event(id="a")])
+    intake.refuse(MessageError("event", "body", "is no JSON"))
+    assert await listener.take([event(id="d"), event(id="c"), event(b'{"temp": 2}')]) == {}
+    listener.refuse(MessageError("event", "body", "is no JSON"))
+    by_way = intake.events_by_way
+    assert by_way[EventWay.HTTP] == EventCounts(stored=1, filtered=1, duplicate=1, conflict=1)
+    assert by_way[EventWay.LOCAL] == EventCounts(stored=1, duplicate=1, refused=1)
+    assert by_way[EventWay.LISTENER] == EventCounts(stored=1, duplicate=1, filtered=1, refused=1)
+    for outcome in ("stored", "duplicate", "filtered", "throttled", "refused", "conflict"):
+        assert sum(getattr(counts, outcome) for counts in by_way.values()) == getattr(outbox.events, outcome), outcome

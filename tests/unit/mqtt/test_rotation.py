@@ -7,6 +7,7 @@ from unittest import mock
 
 import pytest
 
+from edgeagent.common.certificates import first_to_end
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.mqtt.rotation import Rotation
@@ -138,3 +139,29 @@ async def test_the_last_day_of_a_certificate_is_told_in_plain_words(
     certificates.issue("client", "gw-042.example", ends=datetime.now(UTC) + timedelta(days=1, hours=1))
     await connected(certificates)
     assert "ends in 1 day:" in caplog.text
+
+
+async def test_the_ends_are_those_of_the_certificates_in_use(certificates: Certificates) -> None:
+    rotation, identity = await connected(certificates)
+    assert rotation.ends == identity.ends
+    assert rotation.ends.own is not None
+    assert rotation.ends.authority is not None
+    assert Rotation(Connection()).ends == (None, None), "nothing is known before the first attempt"
+
+
+async def test_a_client_without_a_certificate_knows_until_when_its_authority_is_of_use(
+    certificates: Certificates,
+) -> None:
+    rotation = Rotation(Connection(ca_file=certificates.file("ca.pem")))
+    await rotation.choose(ADDRESS)
+    assert rotation.ends.own is None
+    assert rotation.ends.authority is not None
+
+
+@pytest.mark.parametrize(
+    ("ends", "first"), [([], None), ([1, 3], 1), ([9, 7, 8], 7), ([1, 2, 9], 9), ([2, 1], 2), ([5], 5)]
+)
+def test_of_authorities_the_first_to_end_counts_that_has_not_ended_yet(ends: list[int], first: int | None) -> None:
+    now = datetime(2030, 1, 6, tzinfo=UTC) if ends != [1, 3] else datetime(2029, 1, 1, tzinfo=UTC)
+    days = [datetime(2030, 1, day, tzinfo=UTC) for day in ends]
+    assert first_to_end(days, now) == (datetime(2030, 1, first, tzinfo=UTC) if first is not None else None)

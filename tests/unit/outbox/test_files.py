@@ -9,13 +9,16 @@ import pytest
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
+from edgeagent.outbox.metering import DiskMeter, MeteredFilesystem
 from tests.fakes.crash_filesystem import CrashFilesystem
 
 
-@pytest.fixture(params=["real", "model"])
+@pytest.fixture(params=["real", "model", "metered"])
 def filesystem(request: pytest.FixtureRequest) -> Filesystem:
     if request.param == "real":
         return OsFilesystem()
+    if request.param == "metered":
+        return MeteredFilesystem(OsFilesystem(), DiskMeter())
     return CrashFilesystem(Random(0))  # noqa: S311  chance for tests
 
 
