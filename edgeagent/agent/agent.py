@@ -14,7 +14,9 @@ from edgeagent.agent.addressing import first_wait_s, uplink_subscriptions
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.device_service import DeviceService
+from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
+from edgeagent.agent.listener_events import ListenerEvents
 from edgeagent.agent.listener_parts import ListenerParts, ListenerState, ways_to_devices
 from edgeagent.agent.live_knowledge import LiveKnowledge
 from edgeagent.agent.local import LocalBroker
@@ -25,7 +27,6 @@ from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory, subscribed_topics
-from edgeagent.agent.stats import StatsSources
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where import Where
@@ -45,6 +46,7 @@ from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
 from edgeagent.outbox.mended import with_mended
+from edgeagent.outbox.metering import DiskMeter, MeteredFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
@@ -143,7 +145,10 @@ class _Agent:
         self._started = self._clock.now()
         self._rules = RuleSet(config.rule)
         self._chores = Chores()
-        self._rotation = Rotation(config.uplink)
+        self._meter = DiskMeter()
+        self._rotations = {"uplink": Rotation(config.uplink)}
+        if config.local is not None:
+            self._rotations["local"] = Rotation(config.local)
         self._hangup = asyncio.Event()
 
     def reload_soon(self) -> None:
@@ -184,7 +189,8 @@ class _Agent:
             await self._close()
 
     def _open_store(self) -> Store:
-        store = make_store(self._config, self._directory, self._clock, self._filesystem, self._rescue)
+        filesystem = MeteredFilesystem(self._filesystem, self._meter)
+        store = make_store(self._config, self._directory, self._clock, filesystem, self._rescue)
         return store if self._rescue is not None else with_mended(store, self._directory, self._clock.now_ms())
 
     def _join(self) -> None:
@@ -225,8 +231,26 @@ class _Agent:
         self._mqtt = None
         if config.mqtt is not None and self._devices is not None:
             own = self._own_topics()
-            self._mqtt = ListenerParts(config, config.mqtt, self._devices, self._intake, own, ledger, self._rescue)
+            events = ListenerEvents(self._intake)
+            self._mqtt = ListenerParts(config, config.mqtt, self._devices, events, own, ledger, self._rescue)
         self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
+        figures = Figures(
+            self._id,
+            self._started,
+            outbox=outbox,
+            meter=self._meter,
+            intake=self._intake,
+            uplink=self._uplink,
+            ledger=ledger,
+            clock=clock,
+            rotations=self._rotations,
+            troubles=self._troubles,
+            http=self._http_stats,
+            local=self._local,
+            mqtt=self._mqtt,
+            webhooks=self._webhooks,
+            is_rescue=self._rescue is not None,
+        )
         lookup = TriggerLookup(outbox)
         device = DeviceService(
             self._intake,
@@ -235,7 +259,7 @@ class _Agent:
             self._rules,
             lookup,
             ends_published=config.uplink.settle == "broker",
-            stats=self._stats,
+            figures=figures,
             canary=self._uplink.canary,
         )
         operator = OperatorService(
@@ -272,6 +296,9 @@ class _Agent:
             self._local_notices,
             self._session,
         )
+
+    def _http_stats(self) -> dict[str, Any]:
+        return self._http.stats()
 
     def _own_topics(self) -> tuple[str, ...]:
         up = self._config.uplink
@@ -315,7 +342,7 @@ class _Agent:
                 mark=self._id,
                 subscribed=subscribed_topics(self._filesystem, self._directory / "uplink-subscriptions"),
                 will=self._uplink.announcer.will,
-                rotation=self._rotation,
+                rotation=self._rotations["uplink"],
                 max_packet_bytes=_MAX_PACKET_BYTES,
                 first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
             ),
@@ -332,6 +359,7 @@ class _Agent:
                 subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
                 mark=self._id,
                 subscribed=subscribed_topics(self._filesystem, self._directory / "local-subscriptions"),
+                rotation=self._rotations["local"],
             )
         for parts in (self._mqtt, self._webhooks):
             tasks |= parts.tasks() if parts is not None else {}
@@ -362,21 +390,3 @@ class _Agent:
             await self._outbox.close()
         account = self._outbox.health.account
         _log.info("agent %s has stopped", self._id, extra={"event": "agent_stopped", "pending": account.pending})
-
-    def _stats(self) -> dict[str, Any]:
-        local = self._local
-        return StatsSources(
-            self._id,
-            self._started,
-            self._rescue is not None,
-            self._outbox,
-            self._ledger,
-            self._uplink,
-            self._rotation,
-            self._intake.rule_counts,
-            self._http,
-            self._troubles,
-            (local, self._local_notices) if local is not None and self._local_notices is not None else None,
-            self._mqtt,
-            self._webhooks,
-        ).stats()

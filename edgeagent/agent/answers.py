@@ -168,9 +168,7 @@ class Answers:
         rehearsal = response.dry_run and not self._accept_dry_run
         rule, namespace = self._concerns(entry)
         if not rehearsal:
-            self._trouble.over()
-            if entry is not None:
-                self._triggers.answer_came(entry)
+            self._heard(entry)
         self._triggers.answered(response.code, rule, namespace, rehearsal=rehearsal)
         if rehearsal:
             refusal = _reason(response) if response.code != _SUCCESS else ""
@@ -187,6 +185,12 @@ class Answers:
         else:
             reason = cut(": ".join(text for text in (response.error, response.detail) if text))
             self._triggers.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
+
+    def _heard(self, entry: TriggerInFlight | None) -> None:
+        """The whole way works: the engine, or a dispatcher, has answered."""
+        self._trouble.over()
+        if entry is not None:
+            self._triggers.answer_came(entry)
 
     def _deferred(self, entry: TriggerInFlight, response: Response, cause: causes.Cause) -> None:
         """The engine, or the dispatcher, asks us to send the trigger again later."""

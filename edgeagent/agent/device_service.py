@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.lookup import BUFFERED_LOGS, TriggerLookup
 from edgeagent.agent.notes import correlation_of
@@ -36,16 +37,16 @@ class DeviceService:
         lookup: TriggerLookup,
         *,
         ends_published: bool,
-        stats: Callable[[], dict[str, Any]],
+        figures: Figures,
         canary: Callable[[], dict[str, Any] | None],
     ) -> None:
-        """`ends_published`: settle = "broker". `stats` gives the figures of all parts, `canary` those of canaries."""
+        """`ends_published`: settle = "broker". `figures`: of all parts; `canary` gives those of canaries."""
         self._intake = intake
         self._outbox = outbox
         self._ledger = ledger
         self._rules = rules
         self._ends_published = ends_published
-        self._stats = stats
+        self._figures = figures
         self._canary = canary
         self._lookup = lookup
 
@@ -79,7 +80,11 @@ class DeviceService:
 
     def stats(self) -> dict[str, Any]:
         """The figures; see `DevicePort`."""
-        return self._stats()
+        return self._figures.stats()
+
+    async def metrics(self) -> bytes:
+        """The same for Prometheus; see `DevicePort`."""
+        return await self._figures.metrics()
 
     def canary(self) -> dict[str, Any] | None:
         """What is known by canaries; see `DevicePort`."""

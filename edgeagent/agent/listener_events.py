@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from edgeagent.agent.intake import EventIntake
 from edgeagent.errors import MessageError
@@ -24,6 +24,10 @@ class ListenerEvents:
     def refuse(self, error: MessageError) -> None:
         """Count a message that cannot be made into a draft; see `EventPort`."""
         self._intake.refuse(error, EventWay.LISTENER)
+
+    def complete(self, session: str, packet_id: int, done: Callable[[], None]) -> bool:
+        """Forget a delivery at QoS 2; see `EventPort`."""
+        return self._intake.complete(session, packet_id, done)
 
     def end_session(self, session: str) -> None:
         """Forget the deliveries of a session; see `EventPort`."""

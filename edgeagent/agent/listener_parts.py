@@ -16,7 +16,7 @@ from edgeagent.ledger.schema import LISTENER, LOCAL
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.bounds import broker_of
 from edgeagent.listener.broker import DeviceBroker
-from edgeagent.listener.server import MqttListener
+from edgeagent.listener.server import ListenerFigures, MqttListener
 from edgeagent.listener.store import ListenerStore
 from edgeagent.listener.users import Users
 from edgeagent.outbox.disk import DiskThread
@@ -142,6 +142,11 @@ class ListenerParts:
         await self._listener.close()
         if self._users_thread is not None:
             self._users_thread.close()
+
+    @property
+    def figures(self) -> ListenerFigures:
+        """What the metrics show of it."""
+        return self._listener.figures
 
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""

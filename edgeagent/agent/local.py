@@ -52,7 +52,7 @@ class LocalBroker:
 
     It owns the messages that are not acknowledged yet. It acknowledges none before its event is synced or refused for
     good, and offers none of a connection that has ended: the broker delivers those again. `run` takes messages up;
-    the relay sends the reports. `held`: why messages wait, empty while they do not.
+    the relay sends the reports. `held`: why messages wait, empty while they do not. `notices`: of its connection.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class LocalBroker:
         self._topics = topics
         self._events = events
         self._relay = relay
-        self._notices = notices
+        self.notices = notices
         self._session = session
         self._session_lost = False
         self._link: Link | None = None
@@ -77,14 +77,14 @@ class LocalBroker:
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """Connected; see `LinkOwner`."""
-        self._notices.up()
+        self.notices.up()
         self._link = link
         self._session_lost = self._session_lost or not session_present
         self._relay.up(link)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected; what was not acknowledged comes again. See `LinkOwner`."""
-        self._notices.down(error)
+        self.notices.down(error)
         self._link = None
         self._inbox.clear()
         self._relay.down()

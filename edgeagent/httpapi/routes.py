@@ -15,7 +15,7 @@ from edgeagent.httpapi.events import batch_weight, drafts
 from edgeagent.httpapi.operator import operator_plans
 from edgeagent.httpapi.options import allowed, options_plan
 from edgeagent.httpapi.plan import Plan, parameters_of
-from edgeagent.httpapi.problem import Answer, Refused, json_answer, problem, retry_after
+from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
 from edgeagent.ports.device import DevicePort, ListedTrigger, Place, TriggerQuery
 from edgeagent.ports.operator import OperatorPort
@@ -28,6 +28,8 @@ _MAX_LIMIT = 1000
 _MAX_LIST_BYTES = 1 << 20
 # The limit of a list of triggers, as reports and as text.
 _LIST_BYTES = 4 << 20
+# The metrics of a hundred rules, as samples and as text.
+_METRICS_BYTES = 1 << 20
 _BATCH_FACTOR = 16
 _MAX_BATCH_BYTES = 4 << 20
 _NOT_READY_RETRY_S = 5
@@ -60,6 +62,7 @@ class Routes:
             "/v1/stats": {"GET": Plan(self._stats)},
             "/healthz": {"GET": Plan(self._healthz)},
             "/readyz": {"GET": Plan(self._readyz)},
+            "/metrics": {"GET": Plan(self._metrics, work_bytes=_METRICS_BYTES)},
         }
         self._below: dict[str, Mapping[str, Plan]] = {
             _EVENTS: {"POST": Plan(self._post_source, max_event_bytes)},
@@ -143,6 +146,9 @@ class Routes:
 
     async def _stats(self, _request: Request, _body: bytes) -> Answer:
         return json_answer(self._device.stats())
+
+    async def _metrics(self, _request: Request, _body: bytes) -> Answer:
+        return Answer(200, await self._device.metrics(), PROMETHEUS)
 
     async def _healthz(self, _request: Request, _body: bytes) -> Answer:
         return json_answer({"status": "live"})

@@ -130,5 +130,8 @@ class DevicePort(Protocol):
     def canary(self) -> dict[str, Any] | None:
         """What is known of the whole way to the engine's side by canaries, ready for JSON; None if none are sent."""
 
+    async def metrics(self) -> bytes:
+        """The same for Prometheus, in its text format 0.0.4."""
+
     def not_ready(self) -> str | None:
         """Why no event can be accepted now; None if events can."""

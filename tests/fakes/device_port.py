@@ -124,6 +124,10 @@ class FakeDevice:
         """What the test says."""
         return self.canarys
 
+    async def metrics(self) -> bytes:
+        """The number of events."""
+        return b"fake_events_total %d\n" % len(self.events)
+
     def not_ready(self) -> str | None:
         """What the test says."""
         return self.reason_not_ready

@@ -1,0 +1,179 @@
+"""What the agent tells about itself: `/v1/stats` and `/metrics`, made from the counters of its parts when asked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+import edgeagent
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.counts import outbox_stats
+from edgeagent.agent.intake import EventIntake
+from edgeagent.agent.listener_parts import ListenerParts
+from edgeagent.agent.local import LocalBroker
+from edgeagent.agent.uplink_parts import UplinkParts
+from edgeagent.errors import OutboxError
+from edgeagent.host.troubles import LastTroubles
+from edgeagent.ledger.ledger import Ledger
+from edgeagent.mqtt.rotation import Rotation
+from edgeagent.outbox.commit import Health
+from edgeagent.outbox.metering import DiskMeter
+from edgeagent.outbox.oldest import oldest_ms as oldest_ms_of
+from edgeagent.outbox.outbox import Outbox
+
+if TYPE_CHECKING:
+    from edgeagent.agent.webhook_parts import WebhookParts
+
+# A scrape does not wait longer for a disk that is busy or hangs; it shows everything else.
+_DISK_S = 1.0
+_HOUR_S = 3600.0
+
+
+class Figures:
+    """Reads the counters of the agent's parts. It owns none of them, and changes nothing."""
+
+    def __init__(
+        self,
+        agent: str,
+        started: str,
+        *,
+        outbox: Outbox,
+        meter: DiskMeter,
+        intake: EventIntake,
+        uplink: UplinkParts,
+        ledger: Ledger,
+        clock: Clock,
+        rotations: Mapping[str, Rotation],
+        troubles: LastTroubles,
+        http: Callable[[], dict[str, Any]],
+        local: LocalBroker | None,
+        mqtt: ListenerParts | None,
+        webhooks: WebhookParts | None,
+        is_rescue: bool,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            agent: the agent's id.
+            started: when the agent started, RFC 3339.
+            outbox: the outbox.
+            meter: what measures its disk.
+            intake: counts events.
+            uplink: the parts of the uplink.
+            ledger: the ledger.
+            clock: the time.
+            rotations: the certificates of each link, by its name: `uplink`, `local`.
+            troubles: the last warnings and errors.
+            http: gives the figures of the HTTP server, which is made after us.
+            local: None without a local broker.
+            mqtt: None without a listener.
+            webhooks: None without any webhook: then there is no metric of them.
+            is_rescue: the disk can only be read.
+        """
+        self._agent = agent
+        self._started = started
+        self._outbox = outbox
+        self._meter = meter
+        self._intake = intake
+        self._uplink = uplink
+        self._ledger = ledger
+        self._clock = clock
+        self._rotations = rotations
+        self._troubles = troubles
+        self._http = http
+        self._local = local
+        self._mqtt = mqtt
+        self._is_rescue = is_rescue
+        self._webhooks = webhooks
+
+    def stats(self) -> dict[str, Any]:
+        """The figures for `/v1/stats`, ready for JSON."""
+        stats: dict[str, Any] = {
+            "agent": self._agent,
+            "version": edgeagent.__version__,
+            "started": self._started,
+            "rescue": self._is_rescue,
+            **outbox_stats(self._outbox),
+            "uplink": {
+                **self._uplink.stats(),
+                "certificate_days_left": self._rotations["uplink"].days_left,
+            },
+            "ledger": self._ledger.stats()._asdict(),
+            "rules": msgspec.to_builtins(self._intake.rule_counts),
+            "http": self._http(),
+            "log": self._troubles.stats(),
+        }
+        if self._local is not None:
+            stats["local"] = {
+                **self._local.notices.stats(),
+                **msgspec.to_builtins(self._local.counts),
+                "held": self._local.held,
+            }
+        for name, parts in (("mqtt", self._mqtt), ("webhooks", self._webhooks)):
+            if parts is not None:
+                stats[name] = parts.stats()
+        return stats
+
+    async def metrics(self) -> bytes:
+        """The figures for `/metrics`, in Prometheus's text format, without those that a hanging disk does not give."""
+        from edgeagent.agent.metrics import (  # noqa: PLC0415  only for who asks
+            AgentFigures,
+            LinkFigures,
+            agent_families,
+        )
+        from edgeagent.common.exposition import exposition  # noqa: PLC0415  as above
+        from edgeagent.host.process import process_families, python_version  # noqa: PLC0415  as above
+
+        health = self._outbox.health  # it takes up what was released, so that the oldest is none of those
+        oldest_ms: int | None = None
+        if health.account.pending:
+            with contextlib.suppress(OutboxError, TimeoutError):
+                async with asyncio.timeout(_DISK_S):
+                    oldest_ms = await self._outbox.beside(oldest_ms_of)
+        triggers, notices = self._uplink.triggers, self._uplink.notices
+        links = {"uplink": LinkFigures(notices.is_up, notices.connects, self._last_ack_s())}
+        if self._local is not None:
+            links["local"] = LinkFigures(self._local.notices.is_up, self._local.notices.connects)
+        ends = {name: rotation.ends for name, rotation in self._rotations.items()}
+        listener = self._mqtt.figures if self._mqtt is not None else None
+        if listener is not None:
+            ends["listener"] = listener.ends
+        figures = AgentFigures(
+            agent=self._agent,
+            version=edgeagent.__version__,
+            python=python_version(),
+            events=self._intake.events_by_way,
+            health=health,
+            in_flight=len(triggers),
+            unanswered=triggers.unanswered,
+            gathering=self._uplink.windows.members,
+            oldest_s=oldest_ms / 1000 if oldest_ms is not None else None,
+            headroom_s=self._headroom_s(health),
+            syncs=self._meter.syncs,
+            written_bytes=self._meter.written_bytes,
+            answers=triggers.answer_times,
+            links=links,
+            ends=ends,
+            rules=self._intake.rule_counts,
+            listener=listener,
+            webhooks=self._webhooks.counts.outcomes if self._webhooks is not None else None,
+        )
+        return exposition([*agent_families(figures), *process_families()])
+
+    def _headroom_s(self, health: Health) -> float | None:
+        """What is left of the outbox, in seconds; 0 while it is full, although it does not grow then."""
+        if not health.accepting:
+            return 0.0
+        hours_left = self._outbox.hours_left()
+        return hours_left * _HOUR_S if hours_left is not None else None
+
+    def _last_ack_s(self) -> float:
+        """When the uplink's broker last took a trigger, by the wall clock of now; 0 if it never did."""
+        published_at = self._uplink.triggers.published_at
+        if published_at is None:
+            return 0.0
+        return round(self._clock.now_ms() / 1000 - (asyncio.get_running_loop().time() - published_at), 1)
