@@ -92,6 +92,15 @@ def test_with_a_token_the_host_may_be_a_name_since_the_page_does_not_know_the_to
     assert status(access, Host="gateway.example") == 401
 
 
+def test_the_metrics_name_rules_and_need_the_token_that_other_calls_need(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t")
+    access = Admission("0.0.0.0", TokenFile(str(tmp_path / "token")))  # noqa: S104  not listened on
+    assert status(access, "GET", "/metrics", Host="gateway.example") == 401
+    assert status(access, "GET", "/metrics", Host="gateway.example", Authorization="Bearer t") == 200
+    assert status(access, "GET", "/healthz", Host="gateway.example") == 200
+    assert status(Admission("127.0.0.1", None), "GET", "/metrics", Host="127.0.0.1:8745") == 200
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:3000", "http://localhost:8745"])
 def test_a_page_of_another_server_cannot_send_events(origin: str) -> None:
     access = Admission("127.0.0.1", None)
