@@ -168,7 +168,7 @@ class Answers:
         rehearsal = response.dry_run and not self._accept_dry_run
         rule, namespace = self._concerns(entry)
         if not rehearsal:
-            self._heard(entry)
+            self._engine_answered(entry)
         self._triggers.answered(response.code, rule, namespace, rehearsal=rehearsal)
         if rehearsal:
             refusal = _reason(response) if response.code != _SUCCESS else ""
@@ -186,7 +186,7 @@ class Answers:
             reason = cut(": ".join(text for text in (response.error, response.detail) if text))
             self._triggers.give_up(entry, reason or f"refused by the engine ({response.code})", response.code)
 
-    def _heard(self, entry: TriggerInFlight | None) -> None:
+    def _engine_answered(self, entry: TriggerInFlight | None) -> None:
         """The whole way works: the engine, or a dispatcher, has answered."""
         self._trouble.over()
         if entry is not None:
