@@ -10,9 +10,9 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
-from edgeagent.agent.addressing import first_wait_s, uplink_subscriptions
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
+from edgeagent.agent.connections import local_connection, uplink_connection
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
@@ -26,8 +26,9 @@ from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
-from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory, subscribed_topics
+from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink_parts import make_uplink
+from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where import Where
 from edgeagent.config.addresses import split_address
@@ -41,7 +42,6 @@ from edgeagent.host.troubles import LastTroubles
 from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.session import keep_connected
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock
@@ -53,14 +53,10 @@ from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
 from edgeagent.ports.event_topics import EventTopics
-from edgeagent.ports.link import Subscription
 from edgeagent.rules.ruleset import RuleSet
-from edgeagent.wire.topics import own_topics, with_agent
+from edgeagent.wire.topics import own_topics
 
 _HTTP_CLOSE_S = 2.0
-# No answer and no status may be larger than `messages.MAX_MESSAGE_BYTES`. One that is a little larger is still
-# received, so that it can be logged; the broker discards anything larger than this limit.
-_MAX_PACKET_BYTES = 2 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -273,13 +269,25 @@ class _Agent:
                 LiveKnowledge(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices)
             ).find,
         )
+        self._watch = make_watch(
+            self._id,
+            self._rules,
+            clock,
+            figures.stats,
+            outbox=outbox,
+            ledger=ledger,
+            intake=self._intake,
+            uplink=self._uplink,
+        )
         self._http = HttpServer(
             device,
             operator,
+            self._watch,
             max_event_bytes=config.outbox.max_event_bytes,
             max_connections=config.http.max_connections,
             token_file=config.http.token_file,
             hosts=config.http.hosts,
+            page=config.http.page,
             tidy=give_back_free_memory,
         )
 
@@ -323,7 +331,6 @@ class _Agent:
             )
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
-        uplink = self._config.uplink
         tasks: dict[str, Coroutine[Any, Any, None]] = {
             "outbox": self._outbox.run(),
             "ledger": self._ledger.run(),
@@ -332,19 +339,15 @@ class _Agent:
             "status queries": self._uplink.queries.run(),
             "state": self._uplink.announcer.run(),
             "reload": self._reloader.run(self._hangup),
-            "uplink": keep_connected(
-                uplink,
-                self._uplink.owner,
-                client_id=with_agent(uplink.client_id, self._id),
-                subscriptions=uplink_subscriptions(uplink, self._id),
-                exactly_once=uplink.qos == 2,  # noqa: PLR2004  QoS 2
-                needs_acks=uplink.settle == "broker",
-                mark=self._id,
-                subscribed=subscribed_topics(self._filesystem, self._directory / "uplink-subscriptions"),
-                will=self._uplink.announcer.will,
-                rotation=self._rotations["uplink"],
-                max_packet_bytes=_MAX_PACKET_BYTES,
-                first_wait_s=first_wait_s(uplink, self._id, self._clock.uptime_ms() / 1000),
+            "watch": self._watch.run(),
+            "uplink": uplink_connection(
+                self._config.uplink,
+                self._id,
+                self._uplink,
+                self._rotations["uplink"],
+                filesystem=self._filesystem,
+                directory=self._directory,
+                uptime_s=self._clock.uptime_ms() / 1000,
             ),
         }
         if self._uplink.canaries is not None:
@@ -352,14 +355,13 @@ class _Agent:
         if self._local is not None and self._config.local is not None:
             tasks["relay"] = self._relay.run()
             tasks["local"] = self._local.run()
-            tasks["local broker"] = keep_connected(
+            tasks["local broker"] = local_connection(
                 self._config.local,
+                self._id,
                 self._local,
-                client_id=with_agent(self._config.local.client_id, self._id),
-                subscriptions=[Subscription(entry.topic) for entry in self._config.local.subscribe],
-                mark=self._id,
-                subscribed=subscribed_topics(self._filesystem, self._directory / "local-subscriptions"),
-                rotation=self._rotations["local"],
+                self._rotations["local"],
+                filesystem=self._filesystem,
+                directory=self._directory,
             )
         for parts in (self._mqtt, self._webhooks):
             tasks |= parts.tasks() if parts is not None else {}

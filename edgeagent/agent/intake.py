@@ -88,6 +88,7 @@ class EventIntake:
         self._account = EventAccount(rules, outbox.events)
         self._under_way: dict[int, Sequence[Prepared]] = {}  # batches submitted to the outbox, not decided yet
         self._batch_numbers = itertools.count(1)
+        self._listeners: list[Callable[[Sequence[Prepared]], None]] = []
 
     @property
     def rule_counts(self) -> dict[str, RuleCounts]:
@@ -98,6 +99,10 @@ class EventIntake:
     def events_by_way(self) -> Mapping[EventWay, EventCounts]:
         """What became of events since the agent started; `received` is not counted there."""
         return self._account.by_way
+
+    def listen(self, stored: Callable[[Sequence[Prepared]], None]) -> None:
+        """Call `stored` with events that are accepted, once they are synced. It must neither block nor raise."""
+        self._listeners.append(stored)
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events, all or none; see `DevicePort.accept`."""
@@ -361,6 +366,8 @@ class EventIntake:
             if event.decision is not None:
                 for step in event.decision.steps:
                     self.firing_limits.stored(step)
+        for stored in self._listeners:
+            stored(batch.prepared)
 
     def _take_back(self, prepared: Sequence[Prepared]) -> None:
         """Forget events that were prepared and are not stored."""

@@ -35,6 +35,11 @@ class ConnectionNotices:
         self._name = name
         self._address = ", ".join(addresses)
         self._consequence = consequence
+        self._listeners: list[Callable[[], None]] = []
+
+    def listen(self, changed: Callable[[], None]) -> None:
+        """Call `changed` when the connection is up, or down, or down for another reason."""
+        self._listeners.append(changed)
 
     @property
     def is_up(self) -> bool:
@@ -46,6 +51,7 @@ class ConnectionNotices:
         self.since_ms = self._now_ms()
         self._connected, self._error = True, ""
         self.connects += 1
+        self._tell()
         _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
 
     def down(self, error: UplinkError) -> None:
@@ -56,6 +62,7 @@ class ConnectionNotices:
         self._connected, self._error = False, str(error)
         if is_known:
             return
+        self._tell()
         _log.log(
             logging.ERROR if isinstance(error, Denied) else logging.WARNING,
             "%s: %s; %s",
@@ -73,6 +80,10 @@ class ConnectionNotices:
             "since": rfc3339(self.since_ms),
             "error": self._error,
         }
+
+    def _tell(self) -> None:
+        for changed in self._listeners:
+            changed()
 
 
 def suspected(entry: TriggerInFlight, delay_s: float) -> None:

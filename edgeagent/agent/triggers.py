@@ -115,6 +115,11 @@ class Triggers:
         """The life of a published trigger; None if it is not in flight, or not followed in the ledger."""
         return self._notes.begun(entry)
 
+    @property
+    def forwarded(self) -> int:
+        """How many triggers were published since the start, each counted once."""
+        return self._counts.total.published - self._counts.total.republished
+
     def stats(self) -> dict[str, Any]:
         """The counts, ready for JSON."""
         return {**msgspec.to_builtins(self._counts.total), "in_flight": len(self._in_flight)}

@@ -22,10 +22,11 @@ from edgeagent.errors import ListenFailed
 from edgeagent.host.process import process_families, python_version
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
-from edgeagent.httpapi.connection import HttpConnection, Timeouts
+from edgeagent.httpapi.connection import HttpConnection
 from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
+from edgeagent.httpapi.timeouts import Timeouts
 
 # Supervisors are few and send short requests: a slower client is none.
 PROBE_TIMEOUTS = Timeouts(request_s=5, idle_s=30, write_s=5, linger_s=1)

@@ -14,12 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeagent.errors import ConfigError, Problem
+from edgeagent.httpapi.page import PAGE_PATHS
 from edgeagent.httpapi.problem import Refused
 from edgeagent.httpapi.request import Request
 
 _log = logging.getLogger(__name__)
 
-_OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+_OPEN_PATHS = frozenset({"/healthz", "/readyz"}) | PAGE_PATHS
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _MAX_TOKEN_BYTES = 4096
 # RFC 9110 7.2: an IPv6 address in brackets, or anything else without colons; then a port.
@@ -110,7 +111,7 @@ class Admission:
         if self._token is None and host is not None and not _is_known_host(host, self._names):
             raise Refused(403, "Host: must be localhost, an IP address, or a name in http.listen or http.hosts")
         site = headers.get(b"sec-fetch-site")
-        if site is not None and site.lower() not in _OWN_SITES:
+        if site is not None and site.lower() not in _OWN_SITES and request.path not in PAGE_PATHS:
             raise Refused(403, "Sec-Fetch-Site: pages of other sites may neither ask nor send anything here")
         origin = headers.get(b"origin")
         if origin is not None and request.method not in _SAFE_METHODS and not _is_own_origin(origin, host):

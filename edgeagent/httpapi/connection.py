@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import msgspec
-
 from edgeagent.common.peers import limited_address
 from edgeagent.errors import EdgeAgentError
 from edgeagent.httpapi.body import Body, whole_body
@@ -14,26 +12,14 @@ from edgeagent.httpapi.clients import Clients, outcome
 from edgeagent.httpapi.framing import CONTINUE, Framing, Malformed, Mark
 from edgeagent.httpapi.plain import PlainRequest
 from edgeagent.httpapi.plan import Plan
-from edgeagent.httpapi.problem import Answer, Refused, problem, problem_for, retry_after
+from edgeagent.httpapi.problem import Answer, Follower, Refused, problem, problem_for, retry_after
 from edgeagent.httpapi.request import Request
+from edgeagent.httpapi.timeouts import Timeouts
 
 # How much a client may send ahead while its request runs. Beyond that reading stops, so its end is not noticed.
 _MAX_AHEAD_BYTES = 64 << 10
 _CROWDED_RETRY_S = 1
 _GAVE_WAY = problem(503, "the request took long, and others want its place", retry_after(_CROWDED_RETRY_S))
-
-
-class Timeouts(msgspec.Struct, frozen=True):
-    """The time limits of a connection, in seconds.
-
-    `request_s`: from a request's first byte to its last. `idle_s`: without a request. `write_s`: until the client has
-    read an answer. `linger_s`: how long a client that is refused while it still sends may take to read the refusal.
-    """
-
-    request_s: float = 30
-    idle_s: float = 75
-    write_s: float = 30
-    linger_s: float = 2
 
 
 class HttpConnection(asyncio.Protocol):
@@ -58,6 +44,7 @@ class HttpConnection(asyncio.Protocol):
         self._body: Body | None = None
         self._ahead_bytes = 0
         self._task: asyncio.Task[Answer] | None = None
+        self._stream: Follower | None = None
         self._is_write_paused = False
         self._is_eof = False
         self._is_leaving = False
@@ -92,7 +79,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
-        if self._is_leaving:
+        if self._is_leaving or self._stream is not None:
             return
         self._framing.receive(data)
         if self._task is None and not self._is_write_paused:
@@ -109,7 +96,9 @@ class HttpConnection(asyncio.Protocol):
             return False
         self._is_eof = True
         self._framing.receive_eof()
-        if self._task is None:
+        if self._stream is not None:
+            self._transport.close()
+        elif self._task is None:
             if not self._is_write_paused:
                 self._advance()
         elif self._plan is not None and self._plan.waits:
@@ -124,6 +113,10 @@ class HttpConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The client has read everything."""
         self._is_write_paused = False
+        if self._stream is not None:
+            self._watch()
+            self._pump()
+            return
         if self._task is None:
             self._release()
         self._watch()
@@ -135,6 +128,8 @@ class HttpConnection(asyncio.Protocol):
         self._is_lost = True
         if self._timer is not None:
             self._timer.cancel()
+        if self._stream is not None:
+            self._stream.close()
         if self._task is None:
             self._clients.release(self)
         elif self._plan is not None and self._plan.waits:
@@ -145,7 +140,9 @@ class HttpConnection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close as soon as no request is running or being received. A waiting one is answered 503."""
-        if self._task is not None:
+        if self._stream is not None:
+            self._end_stream("the agent is stopping")
+        elif self._task is not None:
             if self._plan is not None and self._plan.waits:
                 self._task.cancel()
         elif self.receiving_since is None and not self._is_write_paused:
@@ -153,7 +150,9 @@ class HttpConnection(asyncio.Protocol):
 
     def give_way(self) -> None:
         """Close in favour of another client. Only a request that has not arrived completely is lost: 503."""
-        if self._task is not None:
+        if self._stream is not None:
+            self._end_stream("others want its place")
+        elif self._task is not None:
             self._gives_way = True
             self._task.cancel()
         elif self._is_leaving:
@@ -298,13 +297,34 @@ class HttpConnection(asyncio.Protocol):
     def _send(self, answer: Answer) -> None:
         """Write a whole answer; then the connection is ready for its next request, or is being closed."""
         is_incomplete = self._framing.is_incomplete
-        data, is_last = self._framing.answer(
-            answer,
-            is_head=self._request is not None and self._request.method == "HEAD",
-            is_last=self._clients.is_draining or self._gives_way,
-        )
+        is_head = self._request is not None and self._request.method == "HEAD"
+        must_end = self._clients.is_draining or self._gives_way
+        data, is_last = self._framing.answer(answer, is_head=is_head, is_last=must_end or answer.follow is not None)
         self._transport.write(data)
-        self._end_request(answer, is_last=is_last, linger=is_incomplete)
+        if answer.follow is None or is_head or must_end:
+            self._end_request(answer, is_last=is_last, linger=is_incomplete)
+            return
+        self.receiving_since = self._loop.time()  # as one that waits, it gives way when there is no room
+        self._stream = answer.follow(self._pump)
+        self._watch()
+        self._pump()
+
+    def _pump(self) -> None:
+        """Send what the stream has, as far as the client reads: what it does not read is not kept for it."""
+        while self._stream is not None and not self._is_write_paused and not self._transport.is_closing():
+            data = self._stream.take()
+            if not data:
+                return
+            self._transport.write(data)
+            self._watch()
+
+    def _end_stream(self, reason: str) -> None:
+        """End a stream from this side, and say why, if the client reads at all."""
+        if self._stream is None or self._is_write_paused:
+            self.abort()
+            return
+        self._transport.write(self._stream.last_words(reason))
+        self._transport.close()
 
     def _end_request(self, answer: Answer, *, is_last: bool, linger: bool) -> None:
         """End an answered request: get ready for the next one, or close."""
@@ -349,6 +369,8 @@ class HttpConnection(asyncio.Protocol):
             timeout_s = timeouts.write_s
         elif self._is_leaving:
             timeout_s = timeouts.linger_s
+        elif self._stream is not None:
+            timeout_s = timeouts.silence_s
         elif self.receiving_since is not None:
             timeout_s = timeouts.request_s
         else:
@@ -368,6 +390,9 @@ class HttpConnection(asyncio.Protocol):
             self._timer = self._loop.call_at(self._deadline, self._expire)
         elif self._is_write_paused or self._is_leaving:
             self.abort()
+        elif self._stream is not None:
+            self._transport.write(self._stream.beat())
+            self._watch()
         elif self.receiving_since is not None:
             self._send(problem(408, f"the request was not complete within {self._timeouts.request_s:g} s"))
         else:

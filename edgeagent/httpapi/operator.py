@@ -1,4 +1,4 @@
-"""The operator's calls over HTTP, made from their table; TCP offers only those that it says (`Call.on_tcp`)."""
+"""The operator's calls over HTTP, made from their table; TCP offers only those that it says, or that the page needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from edgeagent.errors import MessageError
 from edgeagent.events.misfit import json_reason
 from edgeagent.httpapi.plan import WORK_BYTES, Plan, parameters_of
-from edgeagent.httpapi.problem import Answer, json_answer
+from edgeagent.httpapi.problem import JSON, Answer, Refused, json_answer
 from edgeagent.httpapi.request import Request, percent_decoded
 from edgeagent.ports.call import A, Call
 from edgeagent.ports.operator import CALLS, OperatorPort
@@ -23,16 +23,21 @@ T = TypeVar("T")
 
 
 def operator_plans(
-    operator: OperatorPort, *, on_tcp: bool
+    operator: OperatorPort, *, on_tcp: bool, page: bool
 ) -> tuple[dict[str, Mapping[str, Plan]], dict[str, Mapping[str, Plan]]]:
-    """The plans by their whole path, and those by the beginning of it; `on_tcp`: only of the calls for that."""
+    """The plans by their whole path, and those by the beginning of it.
+
+    `on_tcp`: only of the calls for that; with `page`, of those too that the status page needs. There a browser may be
+    the caller, so a change must be sent as JSON: a page of another site cannot do that without asking first, and is
+    refused then.
+    """
     exact: dict[str, Mapping[str, Plan]] = {}
     below: dict[str, Mapping[str, Plan]] = {}
     for call in CALLS:
-        if on_tcp and not call.on_tcp:
+        if on_tcp and not (call.on_tcp or (page and call.for_page)):
             continue
         plan = Plan(
-            _answerer(operator, call),
+            _answerer(operator, call, needs_type=on_tcp and call.method == "POST"),
             call.max_body_bytes,
             work_bytes=call.work_bytes or WORK_BYTES,
             weigh=len if call.lines else None,
@@ -41,8 +46,13 @@ def operator_plans(
     return exact, below
 
 
-def _answerer(operator: OperatorPort, call: Call[Any, Any]) -> Callable[[Request, bytes], Coroutine[Any, Any, Answer]]:
+def _answerer(
+    operator: OperatorPort, call: Call[Any, Any], *, needs_type: bool
+) -> Callable[[Request, bytes], Coroutine[Any, Any, Answer]]:
     async def answer(request: Request, body: bytes) -> Answer:
+        media_type = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if needs_type and media_type != JSON:
+            raise Refused(415, "Content-Type: must be application/json")
         return json_answer(await operator.perform(call, arguments_of(call, request, body)))
 
     return answer

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
@@ -29,13 +30,34 @@ _MAX_DETAIL_CHARS = 500
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
+class Follower(Protocol):
+    """What follows an answer that has no end of its own."""
+
+    def take(self) -> bytes:
+        """What is to be sent now; empty when that is all for now."""
+
+    def beat(self) -> bytes:
+        """What is sent after a long silence, so that everybody on the way knows that the line is in use."""
+
+    def last_words(self, reason: str) -> bytes:
+        """What is sent before the connection is closed from this side."""
+
+    def close(self) -> None:
+        """Nothing more is sent."""
+
+
 class Answer(NamedTuple):
-    """A whole response, except for the headers that frame it."""
+    """A whole response, except for the headers that frame it.
+
+    `follow`: for an answer without an end. It is called once the head is sent, with what it must call when there is
+    something to take; the connection ends with this answer.
+    """
 
     status: int
     body: bytes
     media_type: bytes = JSON
     headers: Headers = ()
+    follow: Callable[[Callable[[], None]], Follower] | None = None
 
 
 class Refused(EdgeAgentError):
@@ -80,7 +102,9 @@ def answer_bytes(answer: Answer, *, has_body: bool, is_last: bool) -> bytes:
     `has_body`: False for the answer to HEAD, which gives only the length. `is_last`: the connection ends after it.
     """
     lines = [b"HTTP/1.1 %d %b" % (answer.status, _PHRASES[answer.status])]
-    if answer.status != _NO_CONTENT:
+    if answer.follow is not None:
+        lines.append(b"content-type: " + answer.media_type)  # it ends with the connection: RFC 9112 6.3
+    elif answer.status != _NO_CONTENT:
         lines.append(b"content-type: %b\r\ncontent-length: %d" % (answer.media_type, len(answer.body)))
     lines += [b"%b: %b" % field for field in answer.headers]
     if is_last:

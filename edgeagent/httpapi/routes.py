@@ -14,9 +14,11 @@ from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.events import batch_weight, drafts
 from edgeagent.httpapi.operator import operator_plans
 from edgeagent.httpapi.options import allowed, options_plan
+from edgeagent.httpapi.page import page_plans
 from edgeagent.httpapi.plan import Plan, parameters_of
 from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
+from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.ports.device import DevicePort, ListedTrigger, Place, TriggerQuery
 from edgeagent.ports.operator import OperatorPort
 from edgeagent.wire.messages import State
@@ -46,11 +48,19 @@ _ANY_PATH = ("GET", "POST")
 class Routes:
     """The calls that one listener offers.
 
-    `access`: None on the Unix socket, whose mode protects it, and which alone has all of the operator's calls.
+    `access`: None on the Unix socket, whose mode protects it, and which alone has all of the operator's calls. `page`:
+    whether TCP offers the status page, and those of the operator's calls that it needs.
     """
 
     def __init__(
-        self, device: DevicePort, operator: OperatorPort, access: Admission | None, *, max_event_bytes: int
+        self,
+        device: DevicePort,
+        operator: OperatorPort,
+        access: Admission | None,
+        watch: WatchRoutes,
+        *,
+        max_event_bytes: int,
+        page: bool = True,
     ) -> None:
         self._device = device
         self._access = access
@@ -60,6 +70,7 @@ class Routes:
             "/v1/events": {"POST": Plan(self._post_events, batch_bytes, weigh=batch_weight)},
             "/v1/triggers": {"GET": Plan(self._list_triggers, work_bytes=_LIST_BYTES)},
             "/v1/stats": {"GET": Plan(self._stats)},
+            **watch.plans(),
             "/healthz": {"GET": Plan(self._healthz)},
             "/readyz": {"GET": Plan(self._readyz)},
             "/metrics": {"GET": Plan(self._metrics, work_bytes=_METRICS_BYTES)},
@@ -68,9 +79,11 @@ class Routes:
             _EVENTS: {"POST": Plan(self._post_source, max_event_bytes)},
             _TRIGGERS: {"GET": Plan(self._get_trigger, waits=True)},
         }
-        exact, below = operator_plans(operator, on_tcp=access is not None)
+        exact, below = operator_plans(operator, on_tcp=access is not None, page=page)
         self._exact.update(exact)
         self._below.update(below)
+        if page:
+            self._exact.update(page_plans())
 
     def plan(self, request: Request) -> Plan:
         """The plan for a request, from its head.

@@ -17,10 +17,13 @@ from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.access import Admission, TokenFile
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, Budget
 from edgeagent.httpapi.clients import Clients
-from edgeagent.httpapi.connection import HttpConnection, Timeouts
+from edgeagent.httpapi.connection import HttpConnection
 from edgeagent.httpapi.routes import Routes
+from edgeagent.httpapi.stream import WatchRoutes
+from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.ports.device import DevicePort
 from edgeagent.ports.operator import OperatorPort
+from edgeagent.ports.watch import WatchPort
 
 _SOCKET_MODE = 0o660
 _PROBE_TIMEOUT_S = 1.0
@@ -44,23 +47,28 @@ class HttpServer:
         self,
         device: DevicePort,
         operator: OperatorPort,
+        watch: WatchPort,
         *,
         max_event_bytes: int,
         max_connections: int,
         token_file: str = "",
         hosts: Sequence[str] = (),
+        page: bool = True,
         timeouts: Timeouts = _TIMEOUTS,
         tidy: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the token.
 
-        `hosts`: names of this machine, as callers over TCP may write them. `tidy`: returns free memory to the system.
+        `hosts`: names of this machine, as callers over TCP may write them. `page`: whether TCP offers the status page.
+        `tidy`: returns free memory to the system.
 
         Raises:
             ConfigError: the token file cannot be used.
         """
         self._device = device
         self._operator = operator
+        self._watch = WatchRoutes(watch)
+        self._page = page
         self._max_event_bytes = max_event_bytes
         self._max_connections = max_connections
         self._token = TokenFile(token_file) if token_file else None
@@ -87,7 +95,7 @@ class HttpServer:
             ListenFailed: the address cannot be used; says why and what to do.
         """
         access = Admission(host, self._token, self._hosts)
-        routes = Routes(self._device, self._operator, access, max_event_bytes=self._max_event_bytes)
+        routes = self._routes(access)
         clients = Clients(self._max_connections, self._budget)
         for name in _BOTH_LOOPBACKS if host.lower() == _LOCALHOST else (host,):
             try:
@@ -105,6 +113,16 @@ class HttpServer:
             port = server.sockets[0].getsockname()[1]  # if 0 was given, use the same one for both
         self._clients.append(clients)
 
+    def _routes(self, access: Admission | None) -> Routes:
+        return Routes(
+            self._device,
+            self._operator,
+            access,
+            self._watch,
+            max_event_bytes=self._max_event_bytes,
+            page=self._page,
+        )
+
     async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:
         return await asyncio.get_running_loop().create_server(
             lambda: HttpConnection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
@@ -116,7 +134,7 @@ class HttpServer:
         Raises:
             ListenFailed: another agent listens there, or the file cannot be made; says what to do.
         """
-        routes = Routes(self._device, self._operator, None, max_event_bytes=self._max_event_bytes)
+        routes = self._routes(None)
         clients = Clients(self._max_connections, self._budget, is_local=True)
         try:
             sock = _bind_unix(path)

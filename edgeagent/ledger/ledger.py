@@ -229,6 +229,13 @@ class Ledger:
         uncommitted = {**self._committing, **self._changed}
         return with_uncommitted(found, uncommitted, told, Seek(by, text, limit), self._relay)
 
+    async def devices(self, limit: int) -> Mapping[str, tuple[int, int]]:
+        """By source: when the newest event with a trigger here was accepted, and how many triggers of it are kept.
+
+        Those of the newest events, `limit` at most, as of the last commit.
+        """
+        return await self._on_thread(lambda: self._database.devices(limit))
+
     async def unrelayed(self, limit: int, way: int = LOCAL) -> Sequence[Unrelayed]:
         """The reports not yet relayed to devices by this way, oldest event first."""
         if not self._relay & way:

@@ -25,8 +25,9 @@ class Call(NamedTuple, Generic[A, R]):
     JSON value a line; the other members are then query parameters. The `description` in a member's `Meta` is the
     sentence for a caller who sent an invalid value.
 
-    `on_tcp`: whether TCP offers it too. `changes`: whether it changes the outbox. `max_body_bytes`: the largest request
-    body. `work_bytes`: about how much memory it holds beside the body, if that is more than an ordinary request does.
+    `on_tcp`: whether TCP offers it too. `for_page`: whether TCP does because the status page needs it. `changes`:
+    whether it changes the outbox. `max_body_bytes`: the largest request body. `work_bytes`: about how much memory it
+    holds beside the body, if that is more than an ordinary request does.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Call(NamedTuple, Generic[A, R]):
     lines: str = ""
     work_bytes: int = 0
     on_tcp: bool = False
+    for_page: bool = False
 
     @property
     def prefix(self) -> str:

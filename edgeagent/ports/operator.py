@@ -232,14 +232,30 @@ class LogLines(msgspec.Struct, frozen=True):
     lines: list[str]
 
 
-DEAD_LETTERS = Call("dead_letters", "GET", "/v1/dead", DeadQuery, DeadLetterList, work_bytes=_DEAD_BYTES)
+DEAD_LETTERS = Call("dead_letters", "GET", "/v1/dead", DeadQuery, DeadLetterList, work_bytes=_DEAD_BYTES, for_page=True)
 DEAD_NAMES = Call("dead_names", "GET", "/v1/dead/names", NoArguments, DeadNames, work_bytes=_MAX_NAMES_BYTES)
-DEAD_LETTER = Call("dead_letter", "GET", "/v1/dead/{correlation_id}", NamedTrigger, DeadLetter, work_bytes=_DEAD_BYTES)
+DEAD_LETTER = Call(
+    "dead_letter", "GET", "/v1/dead/{correlation_id}", NamedTrigger, DeadLetter, work_bytes=_DEAD_BYTES, for_page=True
+)
 REPLAY = Call(
-    "replay", "POST", "/v1/dead/replay", NamedTriggers, DeadReplayed, changes=True, max_body_bytes=_MAX_LIST_BYTES
+    "replay",
+    "POST",
+    "/v1/dead/replay",
+    NamedTriggers,
+    DeadReplayed,
+    changes=True,
+    max_body_bytes=_MAX_LIST_BYTES,
+    for_page=True,
 )
 DISCARD = Call(
-    "discard", "POST", "/v1/dead/discard", NamedTriggers, DeadDiscarded, changes=True, max_body_bytes=_MAX_LIST_BYTES
+    "discard",
+    "POST",
+    "/v1/dead/discard",
+    NamedTriggers,
+    DeadDiscarded,
+    changes=True,
+    max_body_bytes=_MAX_LIST_BYTES,
+    for_page=True,
 )
 WAITING = Call("waiting", "GET", "/v1/outbox/waiting", WaitingQuery, WaitingPage)
 FIND = Call("find", "GET", "/v1/outbox/find", FindQuery, FoundTriggers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -32,6 +32,7 @@ from edgeagent.ports.operator import (
     WaitingPage,
 )
 from edgeagent.ports.verification import Overview, VerifiedPart
+from edgeagent.ports.watch import DeviceSeen, StreamQuery, Tidings
 from edgeagent.ports.where import Courses
 from edgeagent.wire.messages import Report, State
 from tests.waiting import until_told
@@ -194,3 +195,67 @@ class FakeOperator:
             "where": Courses("boiler-1", "source", [], None),
         }
         return nothing[name]
+
+
+class FakeWatch:
+    """A `WatchPort` whose news the test gives: `tell`. `subscriptions`: those that are open."""
+
+    def __init__(self) -> None:
+        self.subscriptions: list[FakeWatchPlace] = []
+        self.queries: list[StreamQuery] = []
+        self.changed = asyncio.Event()
+
+    def tell(self, *news: Tidings) -> None:
+        """Have news for everybody."""
+        for one in self.subscriptions:
+            one.news += news
+            one.wake()
+
+    def subscribe(self, query: StreamQuery, wake: Callable[[], None]) -> FakeWatchPlace:
+        """Note the subscription."""
+        self.queries.append(query)
+        self.subscriptions.append(FakeWatchPlace(wake, self._left))
+        self.changed.set()
+        return self.subscriptions[-1]
+
+    def series(self) -> Mapping[str, Any]:
+        """Nothing came or went."""
+        return {"at": "2026-01-02T03:04:05Z"}
+
+    async def devices(self) -> Sequence[DeviceSeen]:
+        """One device."""
+        return [DeviceSeen("boiler-1", "2026-01-02T03:04:05Z")]
+
+    async def until_open(self, count: int) -> None:
+        """Return when so many streams are open."""
+        await until_told(
+            lambda: len(self.subscriptions) == count,
+            self.changed,
+            f"{count} streams",
+            seen=lambda: len(self.subscriptions),
+        )
+
+    def _left(self, one: FakeWatchPlace) -> None:
+        self.subscriptions.remove(one)
+        self.changed.set()
+
+
+class FakeWatchPlace:
+    """What is told to one subscriber; `taken` counts how often he took something."""
+
+    def __init__(self, wake: Callable[[], None], left: Callable[[FakeWatchPlace], None]) -> None:
+        self.news: list[Tidings] = []
+        self.taken = 0
+        self.wake = wake
+        self._left = left
+
+    def take(self) -> Sequence[Tidings]:
+        """The next of what was told."""
+        if not self.news:
+            return []
+        self.taken += 1
+        return [self.news.pop(0)]
+
+    def close(self) -> None:
+        """Leave."""
+        self._left(self)

@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from edgeagent.httpapi.connection import Timeouts
 from edgeagent.httpapi.server import HttpServer
-from tests.fakes.device_port import FakeDevice, FakeOperator
+from edgeagent.httpapi.timeouts import Timeouts
+from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.waiting import DEADLINE_S
 
 HOST = b"Host: localhost\r\n"
@@ -78,10 +78,11 @@ class Wire:
 class Agent:
     """A server over fakes, on TCP."""
 
-    def __init__(self, server: HttpServer, device: FakeDevice, operator: FakeOperator) -> None:
+    def __init__(self, server: HttpServer, device: FakeDevice, operator: FakeOperator, watch: FakeWatch) -> None:
         self.server = server
         self.device = device
         self.operator = operator
+        self.watch = watch
         self.port = int(server.addresses[0].rpartition(":")[2])
         self._wires: list[Wire] = []
 
@@ -127,23 +128,26 @@ async def serving(
     max_connections: int = 64,
     token_file: str = "",
     socket_path: Path | None = None,
+    page: bool = True,
 ) -> AsyncIterator[Agent]:
     """A running server; whatever the loop's exception handler hears fails the test."""
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unhandled.append(context))
-    device, operator = FakeDevice(), FakeOperator()
+    device, operator, watch = FakeDevice(), FakeOperator(), FakeWatch()
     server = HttpServer(
         device,
         operator,
+        watch,
         max_event_bytes=max_event_bytes,
         max_connections=max_connections,
         token_file=token_file,
+        page=page,
         timeouts=timeouts or Timeouts(),
     )
     await server.start_tcp("127.0.0.1", 0)
     if socket_path is not None:
         await server.start_unix(socket_path)
-    agent = Agent(server, device, operator)
+    agent = Agent(server, device, operator, watch)
     try:
         yield agent
     finally:

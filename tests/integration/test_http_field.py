@@ -14,7 +14,7 @@ import pytest
 from edgeagent.errors import ListenFailed
 from edgeagent.httpapi import server
 from edgeagent.httpapi.server import HttpServer
-from tests.fakes.device_port import FakeDevice, FakeOperator
+from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.fakes.http_agent import serving
 
 EVENT = b'{"temp":97.1}'
@@ -83,7 +83,7 @@ async def test_the_preflight_of_a_page_in_a_browser_is_refused() -> None:
 
 def a_server() -> HttpServer:
     """A server that listens nowhere yet."""
-    return HttpServer(FakeDevice(), FakeOperator(), max_event_bytes=1000, max_connections=4)
+    return HttpServer(FakeDevice(), FakeOperator(), FakeWatch(), max_event_bytes=1000, max_connections=4)
 
 
 async def test_localhost_is_listened_on_at_both_addresses_with_one_port() -> None:

@@ -8,13 +8,13 @@ import pytest
 
 from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.server import HttpServer
-from tests.fakes.device_port import FakeDevice, FakeOperator
+from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.fakes.http_agent import free_listener, get, serving
 
 
 def a_server() -> HttpServer:
     """A server that listens nowhere yet."""
-    return HttpServer(FakeDevice(), FakeOperator(), max_event_bytes=1000, max_connections=4)
+    return HttpServer(FakeDevice(), FakeOperator(), FakeWatch(), max_event_bytes=1000, max_connections=4)
 
 
 async def test_the_unix_socket_has_mode_0660_and_offers_the_operators_calls(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ async def test_the_unix_socket_has_mode_0660_and_offers_the_operators_calls(tmp_
         assert agent.server.addresses == [f"127.0.0.1:{agent.port}", str(path)]
         wire = await agent.connect_unix(path)
         assert (await (await wire.send(get("/v1/dead"))).reply()).json == {"dead": []}
-        assert (await agent.request("GET", "/v1/dead")).status == 404
+        assert (await agent.request("GET", "/v1/outbox/overview")).status == 404
     assert not path.exists()
 
 

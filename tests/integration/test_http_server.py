@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.httpapi.connection import Timeouts
+from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import HOST, Agent, Wire, get, post, serving

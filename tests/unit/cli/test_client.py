@@ -14,7 +14,7 @@ import pytest
 
 from edgeagent.cli.client import AgentClient, AgentRefused, batches
 from edgeagent.errors import AgentUnreachable, CommandFailed, Draining, OutboxFull
-from edgeagent.httpapi.connection import Timeouts
+from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.ports.call import Call
 from edgeagent.ports.operator import NoArguments
 from tests.fakes.device_port import CORRELATION_ID, report

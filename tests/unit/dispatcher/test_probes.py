@@ -18,7 +18,7 @@ from edgeagent.dispatcher.probes import Probes, not_ready
 from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.errors import EngineRefused, ListenFailed, Unavailable
-from edgeagent.httpapi.connection import Timeouts
+from edgeagent.httpapi.timeouts import Timeouts
 from tests.fakes.dispatching import Stage, trigger
 from tests.fakes.http_agent import Reply, Wire, free_listener
 from tests.waiting import until, until_answer

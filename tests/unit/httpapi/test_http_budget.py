@@ -10,7 +10,8 @@ from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, SMALL_BYTES, Budget
 from edgeagent.httpapi.clients import PATIENCE_S, Clients
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
-from tests.fakes.device_port import FakeDevice, FakeOperator
+from edgeagent.httpapi.stream import WatchRoutes
+from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.waiting import DEADLINE_S
 
 LARGE = 100 << 10
@@ -69,7 +70,7 @@ async def test_much_that_was_freed_is_given_back_to_the_system_once_and_small_re
 
 
 async def test_every_request_that_is_taken_at_all_fits_the_budget() -> None:
-    routes = Routes(FakeDevice(), FakeOperator(), None, max_event_bytes=MAX_EVENT_BYTES_LIMIT)
+    routes = Routes(FakeDevice(), FakeOperator(), None, WatchRoutes(FakeWatch()), max_event_bytes=MAX_EVENT_BYTES_LIMIT)
     for methods in (*routes._exact.values(), *routes._below.values()):
         for plan in methods.values():
             most = plan.work_bytes + plan.max_body_bytes * 2  # compressed and not, at a time

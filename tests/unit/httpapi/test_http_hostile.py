@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.budget import Budget
 from edgeagent.httpapi.clients import Clients
-from edgeagent.httpapi.connection import HttpConnection, Timeouts
+from edgeagent.httpapi.connection import HttpConnection
 from edgeagent.httpapi.routes import Routes
-from tests.fakes.device_port import FakeDevice, FakeOperator
+from edgeagent.httpapi.stream import WatchRoutes
+from edgeagent.httpapi.timeouts import Timeouts
+from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.profiles import examples
 from tests.waiting import DEADLINE_S
 
@@ -80,7 +82,8 @@ async def answers_to(chunks: list[bytes]) -> tuple[bytes, list[dict[str, Any]]]:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: unhandled.append(context))
     clients = Clients(4, Budget())
-    routes = Routes(FakeDevice(), FakeOperator(), Admission("localhost", None), max_event_bytes=100)
+    watch = WatchRoutes(FakeWatch())
+    routes = Routes(FakeDevice(), FakeOperator(), Admission("localhost", None), watch, max_event_bytes=100)
     ours, theirs = socket.socketpair()
     await loop.connect_accepted_socket(lambda: HttpConnection(routes.plan, clients, Timeouts()), theirs)
     ours.setblocking(False)

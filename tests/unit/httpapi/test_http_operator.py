@@ -12,6 +12,7 @@ from edgeagent.httpapi.budget import MAX_REQUEST_BYTES
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
+from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.ports.call import Call, request_of
 from edgeagent.ports.operator import (
     CALLS,
@@ -28,7 +29,7 @@ from edgeagent.ports.operator import (
 )
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.where import WhereQuery
-from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, dead_letter
+from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, FakeWatch, dead_letter
 
 DIGEST = "ab" * 32
 LINE = (
@@ -57,10 +58,10 @@ ARGUMENTS: dict[str, msgspec.Struct] = {
 class Calls:
     """The calls of a Unix socket (or of TCP), without any socket."""
 
-    def __init__(self, *, on_tcp: bool = False) -> None:
+    def __init__(self, *, on_tcp: bool = False, page: bool = False) -> None:
         self.operator = FakeOperator()
-        access = Admission("localhost", None) if on_tcp else None
-        self._routes = Routes(FakeDevice(), self.operator, access, max_event_bytes=1000)
+        access, watch = Admission("localhost", None) if on_tcp else None, WatchRoutes(FakeWatch())
+        self._routes = Routes(FakeDevice(), self.operator, access, watch, max_event_bytes=1000, page=page)
 
     async def __call__(self, method: str, target: str, body: bytes = b"") -> Answer:
         """The answer to a request without headers."""
@@ -213,7 +214,7 @@ async def test_a_configuration_that_is_refused_is_told_with_every_problem() -> N
 
 def test_the_memory_of_dead_letters_is_reserved() -> None:
     """Beside floods there is so much left for the Unix socket; a page is made of 1 MiB of data."""
-    routes = Routes(FakeDevice(), FakeOperator(), None, max_event_bytes=1000)
+    routes = Routes(FakeDevice(), FakeOperator(), None, WatchRoutes(FakeWatch()), max_event_bytes=1000)
     for target in (b"/v1/dead", b"/v1/dead/names", b"/v1/dead/0190"):
         plan = routes.plan(request_head(b"GET", target, []))
         assert 2 << 20 <= plan.work_bytes <= MAX_REQUEST_BYTES // 8

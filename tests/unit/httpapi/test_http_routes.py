@@ -19,9 +19,10 @@ from edgeagent.httpapi.access import Admission
 from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
+from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.wire.messages import State
-from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, dead_letter, report
+from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, FakeWatch, dead_letter, report
 
 OTHER_ID = "0" * 32
 
@@ -29,11 +30,11 @@ OTHER_ID = "0" * 32
 class Calls:
     """The calls of a Unix socket (or of TCP), without any socket; called, it sends a request."""
 
-    def __init__(self, *, on_tcp: bool = False) -> None:
+    def __init__(self, *, on_tcp: bool = False, page: bool = False) -> None:
         self.device = FakeDevice()
         self.operator = FakeOperator()
-        access = Admission("localhost", None) if on_tcp else None
-        self.routes = Routes(self.device, self.operator, access, max_event_bytes=1000)
+        access, watch = Admission("localhost", None) if on_tcp else None, WatchRoutes(FakeWatch())
+        self.routes = Routes(self.device, self.operator, access, watch, max_event_bytes=1000, page=page)
 
     async def __call__(self, method: str, target: str, body: bytes = b"") -> Answer:
         """The answer to a request without headers."""

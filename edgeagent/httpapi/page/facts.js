@@ -1,0 +1,118 @@
+// The figures of `/v1/stats` in words: the tiles, the rules, and what needs attention.
+
+import { ago, byId, bytes, counted, el, mark, number, say, span } from "./dom.js";
+
+const CERTIFICATE_DAYS = 14;
+const FULL = { warn: 0.7, bad: 0.9 };
+
+export function showFacts(stats) {
+  say(byId("agent"), stats.agent);
+  say(byId("version"), stats.version);
+  document.title = `${stats.agent} · edgeagent`;
+  uplink(stats.uplink);
+  waiting(stats);
+  room(stats.outbox);
+  account(stats.account);
+  rules(stats.rules);
+  attention(stats);
+}
+
+// What the line in the head says, and how it is.
+export function lineOf(stats) {
+  const { uplink } = stats;
+  if (!uplink.connected) return ["down", `Uplink down${uplink.error ? `: ${uplink.error}` : ""}`];
+  if (uplink.trouble) return ["trouble", `Connected, but ${uplink.trouble}`];
+  return ["up", "Uplink connected"];
+}
+
+export function showSince(stats) {
+  const { connected, since } = stats.uplink;
+  say(byId("uplink-since"), since ? `${connected ? "for" : "since"} ${connected ? ago(since).replace(/ ago$/, "") : ago(since)}` : "");
+}
+
+function uplink({ connected, trouble, error, address }) {
+  const state = byId("uplink-state");
+  say(state, connected ? "Connected" : "Not connected");
+  mark(state, !connected ? "bad" : trouble ? "warn" : "good");
+  say(byId("uplink-address"), connected || !error ? address : error);
+}
+
+function waiting({ account, outbox, uplink }) {
+  const { pending } = account.triggers;
+  const node = byId("pending");
+  say(node, number(pending));
+  mark(node, "");
+  const parts = [];
+  if (outbox.oldest) parts.push(`oldest ${ago(outbox.oldest)}`);
+  if (uplink.in_flight) parts.push(`${number(uplink.in_flight)} in flight`);
+  if (outbox.parked) parts.push(`${number(outbox.parked)} parked`);
+  say(byId("pending-more"), parts.join(" · ") || (pending ? "" : "everything is delivered"));
+}
+
+function room({ used_bytes: used, max_bytes: max, hours_left: hours, accepting, failure }) {
+  const share = Math.min(1, used / max);
+  const state = !accepting || failure || share > FULL.bad ? "bad" : share > FULL.warn || (hours !== null && hours < 24) ? "warn" : "good";
+  const node = byId("room");
+  say(node, !accepting ? "Full" : hours === null ? `${Math.round((1 - share) * 100)} % free` : `${span(hours * 3600)} left`);
+  mark(node, state === "good" ? "" : state);
+  const bar = byId("room-bar");
+  bar.style.width = `${(share * 100).toFixed(1)}%`;
+  mark(bar, state);
+  say(byId("room-more"), `${bytes(used)} of ${bytes(max)}${hours === null ? ", not growing" : ""}`);
+}
+
+function account({ balanced, triggers }) {
+  const node = byId("account");
+  say(node, balanced ? "Balanced" : "Not balanced");
+  mark(node, balanced ? "good" : "bad");
+  const { accepted, imported, ...ended } = triggers;
+  const parts = Object.entries(ended).filter(([, count]) => count).map(([name, count]) => `${number(count)} ${name}`);
+  say(byId("account-more"), `${number(accepted + imported)} in = ${parts.join(" + ") || "0"}`);
+}
+
+function rules(all) {
+  const body = byId("rules");
+  const rows = Object.entries(all).map(([name, counts]) => {
+    const row = [...body.rows].find((one) => one.dataset.rule === name) ?? el("tr", {},
+      el("th", { scope: "row", textContent: name, title: name }), ...[1, 2, 3].map(() => el("td", { className: "number" })));
+    row.dataset.rule = name;
+    [counts.matched, counts.settled, counts.dead].forEach((count, place) => say(row.cells[place + 1], number(count)));
+    return row;
+  });
+  if (rows.length !== body.rows.length || rows.some((row) => row.parentNode !== body)) {
+    body.replaceChildren(...(rows.length ? rows : [el("tr", {}, el("td", { className: "empty", colSpan: 4, textContent: "No rules." }))]));
+  }
+}
+
+// Each: how bad, what, and what to do.
+function* problems(stats) {
+  const { uplink, outbox, account, rules: all, local, mqtt } = stats;
+  if (stats.rescue) yield ["bad", "The disk of the gateway can only be read: no event is taken.", "Mend or replace it; what was accepted is forwarded meanwhile."];
+  if (!account.balanced) yield ["bad", "The account does not add up.", "Run: edgeagent outbox verify"];
+  if (outbox.failure) yield ["bad", outbox.failure, ""];
+  else if (!outbox.accepting) yield ["bad", "The outbox is full: no event is taken.", "Restore the uplink, or raise outbox.max_bytes."];
+  for (const loss of outbox.lost) yield ["bad", "Triggers were lost.", typeof loss === "string" ? loss : Object.entries(loss).map(([name, value]) => `${name} ${value}`).join(", ")];
+  if (outbox.dead.full) yield ["bad", outbox.dead.full, "Replay or discard dead letters."];
+  if (!uplink.connected && uplink.error) yield ["warn", `The uplink is down: ${uplink.error}`, "Events are kept on disk, and sent when it is back."];
+  if (uplink.connected && uplink.trouble) yield ["warn", `Connected, but ${uplink.trouble}.`, uplink.remedy];
+  for (const [what, link] of [["uplink", uplink], ["listener", mqtt]]) {
+    const days = link?.certificate_days_left;
+    if (days !== null && days !== undefined && days < CERTIFICATE_DAYS) yield ["warn", `The certificate of the ${what} ends in ${counted(Math.max(0, Math.floor(days)), "day")}.`, "Renew it."];
+  }
+  if (local && !local.connected) yield ["warn", `The local broker is down${local.error ? `: ${local.error}` : ""}`, "Its devices cannot be heard."];
+  for (const link of [local, mqtt]) if (link?.held) yield ["warn", `Messages of devices are held: ${link.held}`, ""];
+  for (const [name, { last_error: error }] of Object.entries(all)) if (error) yield ["warn", `The rule ${name} could not be decided: ${error}`, "Events like it do not match."];
+}
+
+let shown = "";
+
+function attention(stats) {
+  const found = [...problems(stats)];
+  const text = JSON.stringify(found);
+  if (text === shown) return;
+  shown = text;
+  const section = byId("attention");
+  section.hidden = found.length === 0;
+  section.toggleAttribute("data-bad", found.some(([state]) => state === "bad"));
+  byId("attention-list").replaceChildren(...found.map(([, what, remedy]) => el("li", {}, what, remedy ? el("span", { textContent: remedy }) : null)));
+}
