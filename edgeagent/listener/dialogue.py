@@ -91,10 +91,16 @@ class Dialogue:
         Raises:
             Malformed: one of them is against the protocol; what came before it is done.
         """
-        append = inputs.append
+        append, inbound = inputs.append, self.inbound
+        # Whether the client is so far from its limit that none of these needs to be held against it.
+        has_room = len(inbound) + len(packets) <= self._receive_maximum
         for packet in packets:
             if type(packet) is Publish:
-                if not packet.qos or self._is_new(packet):
+                if not packet.qos or (
+                    inbound.take(packet.packet_id, packet.qos, duplicate=packet.duplicate)
+                    if has_room
+                    else self._is_new(packet)
+                ):
                     append(packet)
             elif type(packet) is Disconnect:
                 append(self._goodbye(packet))

@@ -37,11 +37,11 @@ class Inbound:
     At QoS 1 nothing outlives the connection: the client sends again, and is answered then.
     """
 
-    __slots__ = ("_at_least_once", "_order", "_received", "_unanswered")
+    __slots__ = ("_at_least_once", "_received", "_unanswered")
 
     def __init__(self) -> None:
-        self._order: list[int] = []  # packet ids to be answered on this connection, in the order of their messages
-        self._unanswered: dict[int, int] = {}  # the same with the reason code to answer with
+        # Packet ids to be answered on this connection, in the order of their messages: the reason code to answer with.
+        self._unanswered: dict[int, int] = {}
         self._at_least_once = 0  # how many of them are at QoS 1
         self._received: dict[int, int] = {}  # at QoS 2, until PUBREL: with the reason code of PUBREC
 
@@ -52,11 +52,10 @@ class Inbound:
     @property
     def unanswered(self) -> int:
         """How many wait for their PUBACK or PUBREC on this connection."""
-        return len(self._order)
+        return len(self._unanswered)
 
     def begin(self) -> None:
         """A connection begins, with the session that was kept."""
-        self._order.clear()
         self._unanswered.clear()
         self._at_least_once = 0
 
@@ -73,7 +72,6 @@ class Inbound:
                 return False
             raise _in_use(packet_id)
         self._unanswered[packet_id] = _WAITING
-        self._order.append(packet_id)
         self._at_least_once += 1
         return True
 
@@ -87,7 +85,6 @@ class Inbound:
         if is_new:
             reason = self._received[packet_id] = _WAITING
         self._unanswered[packet_id] = _WAITING if reason is None else reason
-        self._order.append(packet_id)
         return is_new
 
     def answer(self, packet_ids: Iterable[int], reason: int) -> None:
@@ -96,7 +93,7 @@ class Inbound:
         for packet_id in packet_ids:
             if unanswered.get(packet_id) == _WAITING:
                 unanswered[packet_id] = reason
-            if received.get(packet_id) == _WAITING:
+            if received and received.get(packet_id) == _WAITING:
                 received[packet_id] = reason
 
     def unsafe(self) -> frozenset[int]:
@@ -105,25 +102,21 @@ class Inbound:
 
     def leaving(self) -> list[tuple[int, int, list[int]]]:
         """The answers that may leave now, in order: PUBACK or PUBREC, reason code, packet ids with the same two."""
-        order, unanswered, received = self._order, self._unanswered, self._received
-        if not order or unanswered[order[0]] == _WAITING:
-            return []
+        unanswered, received = self._unanswered, self._received
         runs: list[tuple[int, int, list[int]]] = []
         run: list[int] = []
         run_kind = run_reason = _WAITING
-        count = 0
-        for packet_id in order:
-            reason = unanswered[packet_id]
+        for packet_id, reason in unanswered.items():
             if reason == _WAITING:
                 break
-            count += 1
-            del unanswered[packet_id]
-            kind = PUBREC if packet_id in received else PUBACK
+            kind = PUBREC if received and packet_id in received else PUBACK
             if reason != run_reason or kind != run_kind:
                 run, run_kind, run_reason = [], kind, reason
                 runs.append((kind, reason, run))
             run.append(packet_id)
-        del order[:count]
+        for _, _, run in runs:
+            for packet_id in run:
+                del unanswered[packet_id]
         for kind, reason, run in runs:
             if kind == PUBACK:
                 self._at_least_once -= len(run)

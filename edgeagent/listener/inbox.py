@@ -23,7 +23,6 @@ from edgeagent.events.event import Draft
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.framing import MOST_QOS
 from edgeagent.listener.packets import Publish
-from edgeagent.listener.parcels import size_of
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventRoute
 
@@ -42,11 +41,15 @@ MAX_INBOX_BYTES: Final = 16 << 20
 
 
 class EventMessage(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """A message that brings an event. `client`: None for a will. `route`: what becomes of its topic's messages."""
+    """A message that brings an event. `client`: None for a will. `route`: what becomes of its topic's messages.
+
+    `size_bytes`: what the message takes (`size_of`).
+    """
 
     client: ConnectedDevice | None
     publish: Publish
     route: EventRoute
+    size_bytes: int
 
 
 class InboxCounts(msgspec.Struct):
@@ -102,19 +105,19 @@ class DeviceInbox:
         """How many of them the outbox has refused for now."""
         return len(self._held)
 
-    def put(self, message: EventMessage) -> None:
-        """Take a message in."""
-        client = message.client
+    def put(self, messages: Sequence[EventMessage]) -> None:
+        """Take messages of one device in, at least one."""
+        client = messages[0].client
         if client is not None:
-            client.pending += 1
+            client.pending += len(messages)
             if client.pending >= _MOST_OF_ONE and not client.is_ahead:
                 client.is_ahead = True
                 self.settle(client)
         if not self._new:  # else it is known that there is work
             self._quiet.clear()
             self._work.set()
-        self._new.append(message)
-        self._account(size_of(message.publish))
+        self._new.extend(messages)
+        self._account(sum([message.size_bytes for message in messages]))
 
     def settle(self, client: ConnectedDevice) -> None:
         """Read a device, or read it no more, as it is by now."""
@@ -175,19 +178,19 @@ class DeviceInbox:
         """The next messages with their drafts; those behind a held one of the same device are held too."""
         new, batch, drafts, size = self._new, list[EventMessage](), list[Draft | None](), 0
         while new and len(batch) < _BATCH_MESSAGES and size < _BATCH_BYTES:
-            message = new[0]
+            message = new.popleft()
             client = message.client
             if client is not None and client.held:
                 client.held += 1
-                self._held.append(new.popleft())
+                self._held.append(message)
                 continue
             draft = self._draft(message)
             if draft is not None and message.publish.duplicate and _has(drafts, draft):
+                new.appendleft(message)
                 break  # the intake knows it when the first one is stored
-            new.popleft()
             batch.append(message)
             drafts.append(draft)
-            size += len(message.publish.payload)
+            size += message.size_bytes
         return batch, drafts
 
     async def _offer_held(self) -> None:
@@ -247,7 +250,7 @@ class DeviceInbox:
         self.counts.events += len(messages)
         size = 0
         for message in messages:
-            size += size_of(message.publish)
+            size += message.size_bytes
             client = message.client
             if client is not None:
                 client.pending -= 1
