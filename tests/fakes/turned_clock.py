@@ -1,6 +1,10 @@
-"""A clock that a test turns."""
+"""Clocks that a test turns."""
 
 from __future__ import annotations
+
+import asyncio
+
+import pytest
 
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.common.times import rfc3339
@@ -24,3 +28,21 @@ class TurnedClock(Clock):
     def moment(self) -> Moment:
         """What the test says."""
         return Moment(self.ms, self.ms - _BOOTED_MS, rfc3339(self.ms))
+
+
+class TurnedLoop:
+    """The clock of the running loop, which goes on by itself and is turned on besides.
+
+    For tests with sockets, whose time cannot be virtual: the limit keeps its length, so that no stall of the machine
+    reaches it before the test does.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._ahead_s = 0.0
+        real = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + self._ahead_s)
+
+    def turn(self, seconds: float) -> None:
+        """So much later."""
+        self._ahead_s += seconds

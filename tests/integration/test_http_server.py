@@ -10,7 +10,8 @@ from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import HOST, Agent, Wire, get, post, serving
-from tests.waiting import until
+from tests.fakes.turned_clock import TurnedLoop
+from tests.waiting import turns, until
 
 
 async def test_an_event_is_answered_202_in_the_words_of_the_contract(agent: Agent) -> None:
@@ -213,19 +214,27 @@ async def test_a_slow_body_is_ended_after_its_time() -> None:
         assert agent.device.events == []
 
 
-async def test_an_idle_connection_is_closed_after_its_time() -> None:
-    async with serving(timeouts=Timeouts(idle_s=0.05)) as agent:
-        wire = await agent.connect()
-        await wire.send(get("/healthz"))
-        assert (await wire.reply()).status == 200
-        assert await wire.rest() == b""
+async def test_an_idle_connection_is_closed_after_its_time(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = TurnedLoop(monkeypatch)
+    wire = await agent.connect()
+    await wire.send(get("/healthz"))
+    assert (await wire.reply()).status == 200
+    time.turn(Timeouts().idle_s + 1)
+    assert await wire.rest() == b""
 
 
-async def test_a_running_request_is_not_ended_by_the_idle_time() -> None:
-    async with serving(timeouts=Timeouts(idle_s=0.05, request_s=0.05)) as agent:
+async def test_a_running_request_is_not_ended_by_the_idle_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = TurnedLoop(monkeypatch)
+    async with serving(timeouts=Timeouts(idle_s=10, request_s=10)) as agent:
         wire = await agent.connect()
         agent.device.reports[CORRELATION_ID] = report()
-        await wire.send(get(f"/v1/triggers/{CORRELATION_ID}?wait=0.3"))
+        await wire.send(get(f"/v1/triggers/{CORRELATION_ID}?wait=30"))
+        [clients] = agent.server._clients
+        await until(lambda: clients._tasks, "the request to run")
+        time.turn(11)
+        await turns()
+        assert clients._tasks
+        time.turn(30)
         assert (await wire.reply()).status == 200
 
 

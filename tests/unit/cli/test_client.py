@@ -19,7 +19,8 @@ from edgeagent.ports.call import Call
 from edgeagent.ports.operator import NoArguments
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import free_listener, serving
-from tests.waiting import until
+from tests.fakes.turned_clock import TurnedLoop
+from tests.waiting import DEADLINE_S, until
 
 T = TypeVar("T")
 
@@ -92,25 +93,25 @@ async def test_the_token_is_sent(tmp_path: Path) -> None:
             await call(AgentClient.tcp("127.0.0.1", agent.port), lambda c: c.request("GET", "/v1/stats"))
 
 
-async def test_a_kept_connection_that_the_agent_closed_meanwhile_is_opened_again() -> None:
-    closed = threading.Event()
+async def test_a_kept_connection_that_the_agent_closed_meanwhile_is_opened_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    time = TurnedLoop(monkeypatch)
+    asked, closed = threading.Event(), threading.Event()
 
     def twice(client: AgentClient) -> list[int]:
         first, _ = client.request("GET", "/healthz")
-        assert closed.wait(10)
+        asked.set()
+        assert closed.wait(DEADLINE_S)
         return [first, client.request("GET", "/healthz")[0], len(client.send_events("s", [b"1"]))]
 
-    async with serving(timeouts=Timeouts(idle_s=0.02)) as agent:
+    async with serving() as agent:
         [clients] = agent.server._clients
         working = asyncio.create_task(call(AgentClient.tcp("127.0.0.1", agent.port), twice))
-        seen = False
-
-        def came_and_went() -> bool:
-            nonlocal seen
-            seen = seen or bool(clients._connections)
-            return seen and not clients._connections
-
-        await until(came_and_went, "the connection to be closed")
+        await until(asked.is_set)
+        assert clients._connections, "it is kept"
+        time.turn(Timeouts().idle_s + 1)
+        await until(lambda: not clients._connections, "the connection to be closed")
         closed.set()
         assert await working == [200, 200, 1]
 

@@ -207,20 +207,22 @@ async def test_head_is_answered_as_get_without_a_body(path: str) -> None:
     ],
 )
 async def test_hostile_bytes_are_refused_and_the_next_client_is_served(sent: bytes) -> None:
-    async with probing(timeouts=Timeouts(request_s=0.2, idle_s=0.2, write_s=0.2, linger_s=0.1)) as probed:
+    async with probing(timeouts=Timeouts(request_s=0.2, linger_s=0.1)) as probed:
         wire = await probed.connect()
         await wire.send(sent)
-        assert (await wire.rest()).startswith(b"HTTP/1.1 4")
+        assert 400 <= (await wire.reply()).status < 500
         await wire.close()
-        assert (await probed.ask("/healthz")).status == 200
+        # It has as little time as the hostile one, which may be too little on a busy machine.
+        await until_answer(lambda: probed.ask("/healthz"), lambda reply: reply.status == 200, "an answer")
 
 
 async def test_a_slow_client_is_turned_out() -> None:
-    async with probing(timeouts=Timeouts(request_s=0.1, idle_s=0.1)) as probed:
+    async with probing(timeouts=Timeouts(request_s=0.1)) as probed:
         wire = await probed.connect()
         await wire.send(b"GET /healthz HTTP/1.1\r\nHo")
         assert (await wire.rest()).startswith(b"HTTP/1.1 408")
         await wire.close()
+    async with probing(timeouts=Timeouts(idle_s=0.1)) as probed:
         idle = await probed.connect()
         assert await idle.rest() == b""
         await idle.close()

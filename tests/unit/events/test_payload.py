@@ -31,9 +31,9 @@ def test_a_word_in_which_nan_stands_is_no_number() -> None:
 
 
 def test_a_payload_that_never_ends_its_text_costs_a_moment() -> None:
-    began_s = time.perf_counter()
+    began_s = time.thread_time()
     assert no_number_hint(b'"' + b'\\"' * 2_000_000) == ""
-    assert time.perf_counter() - began_s < 5
+    assert time.thread_time() - began_s < 5
 
 
 @given(st.binary())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 
@@ -111,16 +112,20 @@ def test_of_what_comes_from_far_away_one_of_each_kind_is_told_a_minute(
 def test_the_count_is_told_when_the_minute_is_over_and_nothing_follows(
     lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeats, "PERIOD_S", 0.05)
+    monkeypatch.setattr(repeats, "PERIOD_S", 0.1)
     told: list[str] = []
-    for number in range(3):
-        _log.warning("message %d", number, extra={"event": "b", "foreign": True})
-    for _ in range(1000):
-        told += lines()
-        if any("and 2 more" in line for line in told):
-            break
-        _wait()
-    assert any("and 2 more" in line for line in told), told
+    counts: list[int] = []
+    while not counts:  # on a busy machine the period may be over before the second one comes
+        for number in range(3):
+            _log.warning("message %d", number, extra={"event": "b", "foreign": True})
+        for _ in range(1000):
+            told += lines()
+            counts = [int(count) for line in told for count in re.findall(r"and (\d+) more", line)]
+            if len(told) - len(counts) + sum(counts) == 3:
+                break
+            _wait()
+        assert len(told) - len(counts) + sum(counts) == 3, told
+        told.clear()
 
 
 def test_the_count_is_told_at_the_end(lines: Callable[[], list[str]]) -> None:

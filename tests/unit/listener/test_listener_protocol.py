@@ -14,6 +14,7 @@ from edgeagent.listener.packets import ConnAck, Connect, ConnectionEnded, Input,
 from edgeagent.listener.protocol import Device, DeviceTimeouts
 from edgeagent.listener.reasons import Reason
 from tests.fakes.mqtt_bytes import DISCONNECT, PINGREQ, answer, connect, publish, subscribe
+from tests.fakes.turned_clock import TurnedLoop
 from tests.waiting import DEADLINE_S, until
 
 MOST_SENT = 1000  # of 100,000 bytes: no socket takes as much
@@ -183,19 +184,22 @@ async def test_a_device_that_sends_no_connect_is_closed_in_time() -> None:
         assert "no CONNECT" in ended.text
 
 
-async def test_a_device_that_falls_silent_is_closed_in_time() -> None:
-    owner = Notes()
+async def test_a_device_that_falls_silent_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, owner = TurnedLoop(monkeypatch), Notes()
     async with listening(owner) as dial:
         reader, writer = await dial()
-        writer.write(connect(4, keep_alive_s=1) + PINGREQ)
-        assert await rest(reader) == CONNACK_311 + b"\xd0\x00"
+        writer.write(connect(4, keep_alive_s=60) + PINGREQ)
+        assert await read(reader, 6) == CONNACK_311 + b"\xd0\x00"
+        assert owner.ends == []
+        time.turn(91)  # one and a half times as long
+        assert await rest(reader) == b""
         (ended,) = owner.ends
         assert "nothing came" in ended.text
 
 
-async def test_a_device_that_does_not_read_is_sent_no_more_and_given_up() -> None:
-    owner = Notes()
-    async with listening(owner, patience=DeviceTimeouts(unread_bytes=1000, unread_s=0.3, linger_s=0.1)) as dial:
+async def test_a_device_that_does_not_read_is_sent_no_more_and_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    time, owner = TurnedLoop(monkeypatch), Notes()
+    async with listening(owner, patience=DeviceTimeouts(unread_bytes=1000, unread_s=30, linger_s=0.1)) as dial:
         _, writer = await dial()
         writer.write(connect(4))
         await until(lambda: owner.devices)
@@ -209,6 +213,7 @@ async def test_a_device_that_does_not_read_is_sent_no_more_and_given_up() -> Non
             await asyncio.sleep(0)
         assert device.room == 0
         assert device._transport.get_write_buffer_size() < 300_000
+        time.turn(31)
         await until(lambda: owner.ends)
         assert "read nothing" in owner.ends[0].text
         assert sent < MOST_SENT

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -127,9 +127,9 @@ def test_matching_takes_as_long_among_many_subscriptions_as_among_few() -> None:
     few, many = (subscribed(*(f"plant/{number}/+/temp" for number in range(count))) for count in (10, 1_200))
 
     def took(subscriptions: Subscriptions) -> float:
-        begun = perf_counter()
+        begun = thread_time()
         for number in range(2_000):
             subscriptions._merged(f"plant/{number % 10}/x/temp")
-        return perf_counter() - begun
+        return thread_time() - begun
 
     assert min(took(many) for _ in range(3)) < 5 * min(took(few) for _ in range(3))
