@@ -3,13 +3,13 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lint lock release bench soak brokers promtool
+.PHONY: help demo test check quick format lint lock release bench soak brokers promtool
 
 VENV := .venv
 BIN := $(VENV)/bin
 # Another interpreter: make test PYTHON=/opt/python/bin/python3
 PYTHON :=
-# Tests that need no broker and no time.
+# Tests that need no broker and no time; with few examples of each property, and without those marked slow.
 QUICK := tests/unit tests/architecture tests/property tests/golden
 # System tests mostly wait, for processes and brokers: so many for each core keep it busy.
 WORKERS = $$((3 * $$(nproc)))
@@ -27,8 +27,11 @@ demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with 
 test: $(VENV)/.dev brokers promtool ## run all tests but the soak; installs the brokers if it can
 	$(BIN)/python -m pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
 
-check: lint ## lint, and the quick tests, in under a minute
-	$(BIN)/python -m pytest -q -m "not soak" --numprocesses auto $(QUICK)
+check: $(VENV)/.dev ## lint, and the quick tests, in under a minute
+	@$(MAKE) --no-print-directory --jobs 2 lint quick
+
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -m "not soak and not slow" --hypothesis-profile brief --numprocesses auto $(QUICK)
 
 format: $(VENV)/.dev ## format the code, and apply ruff's safe fixes
 	$(BIN)/ruff format

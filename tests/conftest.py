@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import logging
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -13,8 +15,17 @@ from tests.fakes.programs import end_programs
 
 profiles.register()
 virtual_time.watch_disk_threads()
+# In debug mode asyncio notes where each task, future and callback was made. Where a test made it is in the last frames;
+# noting ten took a tenth of the whole run.
+asyncio.constants.DEBUG_STACK_DEPTH = 3  # type: ignore[attr-defined]
 # In debug mode asyncio warns of slow callbacks, which a busy machine has; tests look at what edgeagent logs.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests stay in memory to the end: the garbage collector need not look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, virtual_time.LoopFactory]:

@@ -1,10 +1,10 @@
-"""What the architecture tests read: the modules of the package, parsed."""
+"""What the architecture tests read: the modules of the package, each read and parsed once in a process."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +33,11 @@ class Module:
         return ast.parse(self.text, self.file)
 
     @cached_property
+    def nodes(self) -> list[ast.AST]:
+        """All nodes of the tree."""
+        return list(ast.walk(self.tree))
+
+    @cached_property
     def name(self) -> str:
         """The module's dotted name."""
         return ".".join(self.path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -40,7 +45,7 @@ class Module:
     @cached_property
     def imports(self) -> list[Use]:
         """Everything imported, wherever in the file; `from a import b` is `a.b`, since b may be a module."""
-        return self._imports(ast.walk(self.tree))
+        return self._imports(self.nodes)
 
     @cached_property
     def first_imports(self) -> list[Use]:
@@ -61,7 +66,7 @@ class Module:
 
     def names(self) -> Iterator[Use]:
         """Every dotted name that is used, such as `os.replace`, and every imported one."""
-        for node in ast.walk(self.tree):
+        for node in self.nodes:
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
                 yield Use(node.lineno, f"{node.value.id}.{node.attr}")
         yield from self.imports
@@ -76,4 +81,9 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 
 def modules(*folders: str) -> list[Module]:
     """The modules below these folders of the project."""
-    return [Module(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+    return [_module(path) for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@cache
+def _module(path: Path) -> Module:
+    return Module(path)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import re
 
 from tests.architecture.source import PACKAGE, ROOT, modules
 
 TEXT = (ROOT / "docs" / "mqtt-conformance.md").read_text("utf-8")
+DEFINED = re.compile(r"^ *(?:async )?def (\w+)\(", re.MULTILINE)
 ROWS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for line in TEXT.splitlines()
@@ -16,12 +16,7 @@ ROWS = [
 
 
 def test_every_test_that_is_named_exists() -> None:
-    there = {
-        node.name
-        for module in modules("tests")
-        for node in ast.walk(module.tree)
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    }
+    there = {name for module in modules("tests") for name in DEFINED.findall(module.text)}
     named = set(re.findall(r"`(test_\w+)`", TEXT))
     assert named
     assert named - there == set()

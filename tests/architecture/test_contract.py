@@ -114,7 +114,7 @@ def served_paths() -> set[str]:
     strings = {
         node.value
         for module in modules(*SERVERS)
-        for node in ast.walk(module.tree)
+        for node in module.nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     return {text for text in strings if PATH.fullmatch(text)} | {call.prefix for call in CALLS}

@@ -154,7 +154,7 @@ def test_a_pure_module_imports_nothing_impure() -> None:
 
 def test_a_pure_module_calls_no_clock_and_no_file() -> None:
     for module in PURE:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             if not isinstance(node, ast.Call):
                 continue
             called = node.func
@@ -169,7 +169,7 @@ def test_a_pure_module_calls_no_clock_and_no_file() -> None:
 def test_a_pure_module_never_waits() -> None:
     """Protocols may declare coroutines, for the layers above; nothing here may await one."""
     for module in PURE:
-        for node in ast.walk(module.tree):
+        for node in module.nodes:
             assert not isinstance(node, (ast.Await, ast.AsyncFor, ast.AsyncWith)), (
                 f"{module.file}:{getattr(node, 'lineno', 0)}: waits; a pure module returns what to do instead"
             )

@@ -13,6 +13,8 @@ DISPATCHER, ARGO_EVENTS = "dispatcher.yaml", "argo-events.yaml"
 
 # A comment that is a sentence has one blank behind its sign; YAML that is commented out none, or its indentation.
 _OPTIONAL_LINE = re.compile(r"^( *)#((?:  )*[^\s#].*)$", re.MULTILINE)
+# The same in C takes a tenth of the time.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 Document = dict[str, Any]
 
@@ -25,7 +27,7 @@ def text_of(name: str, *, optional: bool = False) -> str:
 
 def documents(name: str, *, optional: bool = False) -> list[Document]:
     """The documents of a file, in order."""
-    return [document for document in yaml.safe_load_all(text_of(name, optional=optional)) if document]
+    return [document for document in yaml.load_all(text_of(name, optional=optional), Loader=_LOADER) if document]
 
 
 def the(kind: str, name: str, file: str, *, optional: bool = False) -> Document:

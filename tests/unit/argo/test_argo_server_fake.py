@@ -252,6 +252,7 @@ async def test_it_serves_https() -> None:
         assert (await client.get("/api/v1/version")).status_code == 200
 
 
+@pytest.mark.slow
 async def test_the_program_runs_workflows_to_their_end_by_itself() -> None:
     arguments = ("-m", "tests.fakes.argo_server", "--auto", "--template", "plant/inspect")
     program = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)

@@ -158,6 +158,7 @@ def test_hostile_rows_are_left_out_one_by_one(check: Check, tmp_path: Path) -> N
     assert replay["rules"][0]["examples"]["trigger"][1]["where"] == "line 9"
 
 
+@pytest.mark.slow
 def test_a_quote_that_never_ends_swallows_a_bounded_part(check: Check, tmp_path: Path) -> None:
     file = written(tmp_path / "boiler-1.csv", b"temp,n\n", b'95,"\n', *[b"95,1\n"] * 100_000)
     replay = told(check, file)
@@ -165,6 +166,7 @@ def test_a_quote_that_never_ends_swallows_a_bounded_part(check: Check, tmp_path:
     assert 50_000 < replay["events"] < 100_000
 
 
+@pytest.mark.slow
 def test_a_row_that_never_ends_costs_no_memory_and_the_rows_behind_it_are_read(check: Check, tmp_path: Path) -> None:
     """A quote opens in each line what the one before closed, so that no field is large and the row has no end."""
     file = written(

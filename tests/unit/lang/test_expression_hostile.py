@@ -137,6 +137,7 @@ def test_whole_numbers_of_any_size_are_taken_from_data() -> None:
     assert compile_expression("1 in n", ["n"])({"n": [10**4000, 1]}) is True
 
 
+@pytest.mark.slow
 def test_deeply_nested_data_is_compared_without_the_stack() -> None:
     decide = compile_expression("a == b", "ab")
     assert decide({"a": nested(100_000), "b": nested(100_000)}) is True

@@ -36,6 +36,7 @@ from tests.fakes.stores import (
 )
 
 
+@pytest.mark.slow
 def test_the_last_commit_may_be_cut_anywhere_and_earlier_records_survive() -> None:
     filesystem = disk()
     store = opened(filesystem)
