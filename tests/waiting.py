@@ -154,18 +154,24 @@ class _Pause:
 
     def __init__(self, deadline_s: float) -> None:
         loop = asyncio.get_running_loop()
-        self._now = loop.time if isinstance(loop, VirtualTimeLoop) else time.monotonic
-        self._ends_s = self._now() + deadline_s
+        self._virtual = loop if isinstance(loop, VirtualTimeLoop) else None
+        self._ends_s = time.monotonic() + deadline_s
+        self._ends_virtually_s = loop.time() + deadline_s
         self._turns = 0
         self._pause_s = _SHORTEST_S
 
     @property
     def over(self) -> bool:
         """Whether the deadline has passed."""
-        return self._now() > self._ends_s
+        if self._virtual is None or self._virtual.thread_works:
+            return time.monotonic() > self._ends_s
+        return self._virtual.time() > self._ends_virtually_s
 
     async def take(self) -> None:
         """Let others work."""
+        if self._virtual is not None and self._virtual.thread_works:
+            await asyncio.sleep(0)  # a pause would end after all that the thread does now, and miss what it is about
+            return
         if self._turns < _FIRST_TURNS:
             self._turns += 1
             await asyncio.sleep(0)

@@ -48,6 +48,7 @@ from edgeagent.ports.where import Courses, WhereQuery
 from edgeagent.rules.trigger import correlation_id
 from tests.fakes.outbox import running_outbox
 from tests.fakes.stores import LIMITS, balanced, disk, everything, group, ids, opened, record
+from tests.waiting import until
 
 pytestmark = pytest.mark.virtual_time
 
@@ -253,13 +254,11 @@ async def test_a_call_that_is_given_up_lets_go_of_what_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     open_now: set[int] = set()
-    loop, opened = asyncio.get_running_loop(), asyncio.Event()
     peek = Store.peek
 
     def watched(store: Store, log: str, seq: int = 0) -> Any:
         inner = peek(store, log, seq)
         open_now.add(id(inner))
-        loop.call_soon_threadsafe(opened.set)
         try:
             yield from inner
         finally:
@@ -269,8 +268,7 @@ async def test_a_call_that_is_given_up_lets_go_of_what_it_reads(
     async with serving(tmp_path) as agent:
         await add(agent.outbox, 3000)
         search = asyncio.create_task(agent.service.perform(FIND, FindQuery(name("none"))))
-        await opened.wait()
-        assert open_now
+        await until(lambda: bool(open_now))
         search.cancel()
         with pytest.raises(asyncio.CancelledError):
             await search
