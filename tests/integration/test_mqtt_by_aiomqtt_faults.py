@@ -166,7 +166,7 @@ async def test_a_half_open_connection_is_found_within_one_and_a_half_keep_alive_
     loop = asyncio.get_running_loop()
     async with (
         TcpProxy(broker.port) as proxy,
-        MqttClient(proxy.url, "gw", version="3.1.1", keepalive=Duration(4)) as client,
+        MqttClient(proxy.url, "gw", version="3.1.1", keepalive=Duration(8)) as client,
     ):
         await client.publish("a")
         heard_s = loop.time()
@@ -174,7 +174,7 @@ async def test_a_half_open_connection_is_found_within_one_and_a_half_keep_alive_
         error = await client.wait_down()
         found_s = loop.time() - heard_s
     assert "nothing came from the broker" in str(error)
-    assert found_s <= 8.5  # 6, and the timer's steps of a second
+    assert found_s < 16  # 12, the timer's steps of a second, and what a busy machine adds
 
 
 async def test_a_broker_that_says_nothing_is_given_up_after_connect_timeout(free_port: int) -> None:

@@ -17,6 +17,8 @@ from tests.fakes.statuses_bench import Engine, running
 from tests.property.test_answers_property import ANYTHING, EXTREMES, encoded
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 WORKFLOW = {"metadata": {"name": "w"}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
 RIGHT: dict[str, Any] = {
     "namespace": "plant",

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+import pytest
+
 import edgeagent
 from edgeagent.common.times import rfc3339
 from edgeagent.ports.link import Abilities, Ack
@@ -11,6 +13,8 @@ from edgeagent.wire.agent_state import CONNECTION_LOST, STOPPED, AgentState, par
 from tests.fakes.announcing import Announcing, announcing
 from tests.fakes.link import FakeLink
 from tests.waiting import turns, until
+
+pytestmark = pytest.mark.virtual_time
 
 SHORT_S = 0.02
 TRIGGER = 7

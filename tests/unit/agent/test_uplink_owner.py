@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.uplink_owner import UplinkOwner
 from edgeagent.errors import Unavailable
@@ -10,6 +12,8 @@ from edgeagent.ports.link import Ack
 from edgeagent.wire.agent_state import parse_agent_state
 from tests.fakes.announcing import announcing
 from tests.fakes.link import FakeLink
+
+pytestmark = pytest.mark.virtual_time
 
 TRIGGER = 7
 

@@ -13,6 +13,8 @@ from edgeagent.wire.messages import Trigger
 from tests.fakes.dispatching import Stage, trigger
 from tests.waiting import until
 
+pytestmark = pytest.mark.virtual_time
+
 CORRELATION = "9f2c" * 8
 OWN = "argo/workflows/trigger/gw-1"
 CANARY = (

@@ -14,6 +14,8 @@ from edgeagent.httpapi.stream import WatchRoutes
 from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.waiting import DEADLINE_S
 
+pytestmark = pytest.mark.virtual_time
+
 LARGE = 100 << 10
 
 

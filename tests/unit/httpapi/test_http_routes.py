@@ -24,6 +24,8 @@ from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.wire.messages import State
 from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, FakeWatch, dead_letter, report
 
+pytestmark = pytest.mark.virtual_time
+
 OTHER_ID = "0" * 32
 
 

@@ -16,6 +16,8 @@ from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 from tests.fakes.ledgers import life, moved, running
 
+pytestmark = pytest.mark.virtual_time
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
