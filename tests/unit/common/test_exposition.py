@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.fakes.metrics import values_of
 
 from edgeagent.common.exposition import MetricSample, counter, exposition, gauge, histogram
 from edgeagent.common.histogram import Histogram
+from tests.fakes.metrics import values_of
 
 
 @pytest.mark.parametrize(
