@@ -40,6 +40,7 @@ class ConnectedDevice(Device):
         place: the address whose limit it counts towards, "" for this machine.
         session: None until it is let in.
         rights: what it may do, None until it is let in.
+        is_encrypted: it speaks TLS.
         is_up: it was let in, and is there.
         is_over: its connection ended.
         is_leaving: it ended its connection, which is closed when what it published is safe.
@@ -52,7 +53,18 @@ class ConnectedDevice(Device):
     """
 
     __slots__ = (
-        *("_desk", "held", "is_ahead", "is_leaving", "is_over", "is_replaying", "is_up", "partial_bytes", "pending"),
+        *(
+            "_desk",
+            "held",
+            "is_ahead",
+            "is_encrypted",
+            "is_leaving",
+            "is_over",
+            "is_replaying",
+            "is_up",
+            "partial_bytes",
+            "pending",
+        ),
         *("place", "replays"),
         *("rights", "session"),
     )
@@ -64,7 +76,7 @@ class ConnectedDevice(Device):
         self.place = ""
         self.session: Session | None = None
         self.rights: Rights | None = None
-        self.is_ahead = self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
+        self.is_encrypted = self.is_ahead = self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
         self.pending = self.held = self.partial_bytes = 0
         self.replays: deque[Replay] | None = None
 
@@ -82,10 +94,23 @@ class ConnectedDevice(Device):
 
     # What the transport tells.
 
+    def arrived(self, transport: asyncio.Transport) -> None:
+        """A socket is accepted, and TLS is to begin on it: until then the connection can only be cut off."""
+        self.is_encrypted = True
+        self._transport = self._socket = transport
+        self.address = transport.get_extra_info("peername")
+        self._desk.entered(self)
+
+    def departed(self) -> None:
+        """The socket is closed; when TLS had begun, `connection_lost` comes too."""
+        if self._transport is self._socket:
+            self._desk.left(self)
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
-        self._desk.entered(self)
+        if not self.is_encrypted:
+            self._desk.entered(self)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""

@@ -70,7 +70,7 @@ class ClientConnection:
 
     __slots__ = (
         *("_codec", "_connect", "_dialogue", "_frames", "_heard_s", "_inbound", "_is_deaf", "_keep_alive_s"),
-        *("_late", "_limits", "_most", "_out", "_progress_bytes", "has_more", "is_ended"),
+        *("_late", "_left", "_left_fault", "_limits", "_out", "_progress_bytes", "has_more", "is_ended"),
     )
 
     def __init__(self, limits: Limits, now_s: float) -> None:
@@ -87,7 +87,8 @@ class ClientConnection:
         self._heard_s = now_s
         self._keep_alive_s = 0
         self._progress_bytes = 0
-        self._most = _MOST_PACKETS
+        self._left: list[Packet] = []  # that were read, and belong to the next turn
+        self._left_fault: MalformedPacket | None = None  # what came behind them
         self._is_deaf = False
 
     # What the driver looks at.
@@ -294,16 +295,18 @@ class ClientConnection:
         return self._end(ConnectionEnded(reason, text, publishes_will=False))
 
     def _feed(self, dialogue: Dialogue, data: bytes, now_s: float) -> list[Input]:
-        packets: list[Packet] = []
+        packets, fault = self._left, self._left_fault
+        self._left, self._left_fault = [], None
         inputs: list[Input] = []
-        fault: MalformedPacket | None = None
-        try:
-            self._frames.take(data, dialogue.codec.read, packets, most=self._most)
-        except MalformedPacket as exc:
-            fault = exc
-        self.has_more = len(packets) == self._most and self._frames.kept_bytes > 0
-        # Packets that cost as much as hundreds of others come one at a time.
-        self._most = 1 if any(type(each) in _COSTLY for each in packets) else _MOST_PACKETS
+        is_new = not packets
+        if is_new:
+            try:
+                self._frames.take(data, dialogue.codec.read, packets, most=_MOST_PACKETS)
+            except MalformedPacket as exc:
+                fault = exc
+        self.has_more = self._frames.kept_bytes > 0 and (len(packets) == _MOST_PACKETS or not is_new)
+        if any(type(each) in _COSTLY for each in packets):
+            packets, fault = self._one_costly(packets, fault)
         if packets:
             self._heard_s = now_s
             self._progress_bytes = 0
@@ -321,6 +324,17 @@ class ClientConnection:
                 inputs.append(self.disconnect(fault.reason, fault.text))
         return inputs
 
+    def _one_costly(
+        self, packets: list[Packet], fault: MalformedPacket | None
+    ) -> tuple[list[Packet], MalformedPacket | None]:
+        """Put aside what comes behind a packet that costs as much as hundreds of others: one of them in each turn."""
+        end = next(index for index, each in enumerate(packets, 1) if type(each) in _COSTLY)
+        if end == len(packets):
+            return packets, fault
+        self._left, self._left_fault = packets[end:], fault
+        self.has_more = True
+        return packets[:end], None
+
     def _progress(self, size_bytes: int, now_s: float) -> None:
         self._progress_bytes += size_bytes
         if self._progress_bytes >= _PROGRESS_BYTES:
@@ -329,6 +343,7 @@ class ClientConnection:
 
     def _end(self, ended: ConnectionEnded) -> ConnectionEnded:
         self.has_more = False
+        self._left.clear()
         self.is_ended = True
         if self._dialogue is not None and (late := self._dialogue.inbound.unsafe()):
             self._inbound, self._late = self._dialogue.inbound, late

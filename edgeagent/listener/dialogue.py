@@ -30,12 +30,16 @@ from edgeagent.listener.packets import (
     PubRec,
     PubRel,
     Subscribe,
+    TopicSubscription,
     Unsubscribe,
 )
 from edgeagent.listener.reasons import Reason
+from edgeagent.listener.subscriptions import MAX_COST_OF_ONE
 
-# Of one SUBSCRIBE or UNSUBSCRIBE: each is some work, and all of a packet is done in one turn of the loop.
+# Of one SUBSCRIBE or UNSUBSCRIBE: each is some work, and all of a packet is done in one turn of the loop. More levels
+# than this one client may have in all its subscriptions.
 _MOST_FILTERS: Final = 500
+_MOST_LEVELS: Final = MAX_COST_OF_ONE
 
 
 class Dialogue:
@@ -131,6 +135,10 @@ class Dialogue:
                     raise MalformedPacket(
                         Reason.QUOTA_EXCEEDED, f"{len(filters)} filters in one packet, where {_MOST_FILTERS} are taken"
                     )
+                if sum([_levels(each) for each in filters]) > _MOST_LEVELS:
+                    raise MalformedPacket(
+                        Reason.QUOTA_EXCEEDED, f"filters of more than {_MOST_LEVELS} levels in one packet"
+                    )
                 append(packet)
             case PingReq():
                 self._out.append(PINGRESP_PACKET)
@@ -208,3 +216,8 @@ class Dialogue:
             return False
         self._out.append(data)
         return True
+
+
+def _levels(asked: TopicSubscription | str) -> int:
+    topic_filter = asked if isinstance(asked, str) else asked.topic_filter
+    return topic_filter.count("/") + 1

@@ -29,6 +29,11 @@ _SMALL_BYTES: Final = 8 << 10
 _log = logging.getLogger(__name__)
 
 
+def _share_of(client: ConnectedDevice) -> object:
+    user = client.session.user if client.session is not None else None
+    return client.place or user or client
+
+
 def _most_of_place(max_connections: int) -> int:
     return max(1, int(max_connections * _ADDRESS_SHARE))
 
@@ -124,17 +129,28 @@ class Door:
         self._traffic.left(client)
 
     def kept(self, client: ConnectedDevice, more_bytes: int) -> None:
-        """See `Desk`. Where it is too much, the device goes whose large packet has been coming for longest."""
+        """See `Desk`.
+
+        Where it is too much, who has most of it loses the largest packet, and of equal ones the first to begin. Shares
+        are those of an address, on this machine of a user, else of each device: many connections are no way to a
+        larger one.
+        """
         self._partial_bytes += more_bytes
         if client.partial_bytes <= _SMALL_BYTES:
             self._partial.pop(client, None)
             return
         self._partial.setdefault(client)
         while self._partial_bytes > MAX_PARTIAL_BYTES and self._partial:
-            slowest = next(iter(self._partial))
-            self._drop_partial(slowest)
-            slowest.disconnect(Reason.QUOTA_EXCEEDED, "a large packet came too slowly, and others need the memory")
-            slowest.abort()  # what came of it goes at once
+            greedy = self._greediest()
+            self._drop_partial(greedy)
+            greedy.disconnect(Reason.QUOTA_EXCEEDED, "large packets took too much memory for too long")
+            greedy.abort()  # what came of it goes at once
+
+    def _greediest(self) -> ConnectedDevice:
+        shares: Counter[object] = Counter()
+        for client in self._partial:
+            shares[_share_of(client)] += client.partial_bytes
+        return max(self._partial, key=lambda client: (shares[_share_of(client)], client.partial_bytes))
 
     def _drop_partial(self, client: ConnectedDevice) -> None:
         self._partial.pop(client, None)

@@ -53,10 +53,11 @@ class Device(asyncio.Protocol):
 
     __slots__ = (
         *("_connection", "_goes_on", "_is_held", "_is_read", "_loop", "_owner", "_patience", "_scheduled"),
-        *("_slow_since_s", "_timer", "_transport", "address"),
+        *("_slow_since_s", "_socket", "_timer", "_transport", "address"),
     )
 
     _transport: asyncio.Transport
+    _socket: asyncio.Transport  # below TLS, else the same
 
     def __init__(self, owner: Owner, limits: Limits, patience: DeviceTimeouts) -> None:
         self._owner = owner
@@ -76,6 +77,8 @@ class Device(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A device connected."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101  what create_server hands to a Protocol
+        if transport.get_extra_info("sslcontext") is None:
+            self._socket = transport
         self._transport = transport
         transport.set_write_buffer_limits(high=self._patience.unread_bytes)
         self.address = transport.get_extra_info("peername")
@@ -171,15 +174,13 @@ class Device(asyncio.Protocol):
         self._write_soon()
 
     def flush(self) -> int:
-        """Write what there is to say at once. Returns how many bytes its socket did not take yet.
-
-        Over TLS these are those that are not encrypted yet.
-        """
+        """Write what there is to say at once. Returns how many bytes its socket did not take yet."""
         if self._transport.is_closing():
             return 0
         if self._scheduled:
             self._settle()
-        return self._transport.get_write_buffer_size()
+        above = self._transport.get_write_buffer_size() if self._transport is not self._socket else 0
+        return above + self._socket.get_write_buffer_size()
 
     def hold(self, *, held: bool) -> None:
         """Read no more of it, or read on."""

@@ -7,6 +7,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -20,6 +21,7 @@ from edgeagent.listener.broker import BrokerCounts, DeviceBroker
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.door import Door
+from edgeagent.listener.handshake import TlsHandshake
 from edgeagent.listener.judging import judge
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
@@ -118,15 +120,8 @@ class MqttListener:
 
     async def _serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
         """Accept on a socket. On another handle of it, so that the next server with other certificates can follow."""
-        handshake_s = _HANDSHAKE_S if tls is not None else None
-        return await asyncio.get_running_loop().create_server(
-            self._connection,
-            sock=sock.dup(),
-            backlog=_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=handshake_s,
-            ssl_shutdown_timeout=self._patience.linger_s if tls is not None else None,
-        )
+        accepted = self._connection if tls is None else partial(self._handshake, tls)
+        return await asyncio.get_running_loop().create_server(accepted, sock=sock.dup(), backlog=_BACKLOG)
 
     def take_over(self, mqtt: Mqtt, topics: EventTopics, permissions: Permissions, users: Users | None) -> None:
         """From now on these count: connections are judged anew, and limits hold for what is to come."""
@@ -159,6 +154,9 @@ class MqttListener:
 
     def _connection(self) -> ConnectedDevice:
         return ConnectedDevice(self._door, self._limits, self._patience)
+
+    def _handshake(self, tls: ssl.SSLContext) -> TlsHandshake:
+        return TlsHandshake(self._connection(), tls, handshake_s=_HANDSHAKE_S, shutdown_s=self._patience.linger_s)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run, by name; what others depend on comes first."""

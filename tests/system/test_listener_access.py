@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import ssl
 import sys
 from pathlib import Path
 
+import aiomqtt
 import pytest
 
 from edgeagent.listener import server
@@ -88,6 +90,33 @@ async def test_a_certificate_that_was_exchanged_is_used_for_the_next_connection_
         await agent.logged("mqtt_certificate_refused")
         assert await mosquitto_pub(port, *authority) == (0, "")
         await agent.account(stored=2)
+
+
+async def test_devices_that_are_connected_stay_when_certificates_are_exchanged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_CERTIFICATES_S", 0.05)
+    caplog.set_level(logging.INFO)
+    certificates, port = Certificates(tmp_path), free_port()
+    context = ssl.create_default_context(cafile=str(certificates.file("ca.pem")))
+    agent = AgentHere(tmp_path / "agent", caplog, NOWHERE, rules=RULE)
+    agent.config_file.write_text(
+        agent.config_file.read_text("utf-8").replace("[outbox]", f"[mqtt]\n{tls(certificates, port)['mqtt']}\n[outbox]")
+    )
+    may_all = '[[mqtt.allow]]\npublish = ["#"]\nsubscribe = ["#"]\n'
+    agent.config_file.write_text(agent.config_file.read_text("utf-8").replace("[outbox]", may_all + "[outbox]"))
+    certificates.issue("client", "gw", common_name="boiler-1")
+    context.load_cert_chain(certificates.file("client.pem"), certificates.file("client.key"))
+    async with agent, aiomqtt.Client("127.0.0.1", port, identifier="before", tls_context=context) as before:
+        await before.subscribe("cmnd/x", qos=1)
+        for number in range(1, 4):
+            certificates.issue("server", "127.0.0.1", "localhost")
+            await agent.logged("mqtt_certificate_changed", number)
+            async with aiomqtt.Client("127.0.0.1", port, identifier="after", tls_context=context) as after:
+                await after.publish("cmnd/x", b"%d" % number, qos=1)
+            assert (await anext(aiter(before.messages))).payload == b"%d" % number
+            await before.publish("events/boiler-1", b"{}", qos=1)
+        await agent.account(stored=3)
 
 
 async def test_a_user_needs_the_password_that_passwd_wrote(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ async def scene(directory: Path, shut: str = "", **keys: object) -> AsyncIterato
     """A listener that runs."""
     port = free_port()
     everything = [MqttAllow(publish=("#",), subscribe=("#",))]
-    mqtt = Mqtt(listen=f"127.0.0.1:{port}", allow=everything, **keys)  # type: ignore[arg-type]
+    mqtt = Mqtt(**{"listen": f"127.0.0.1:{port}", "allow": everything, **keys})  # type: ignore[arg-type]
     broker, intake = broker_of(mqtt), Intake()
     store = ListenerStore(directory / "listener.db", DiskThread("listener"), broker.changes)
     await store.load()

@@ -1,0 +1,44 @@
+"""TLS of one accepted connection, which counts among the connections from its first moment on.
+
+`asyncio.create_server` tells of a connection when its handshake is done: who begins handshakes and never ends them
+would be in nobody's count. So the listener's servers accept plain connections, and TLS begins here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from asyncio.sslproto import SSLProtocol
+
+from edgeagent.listener.client import ConnectedDevice
+
+
+class TlsHandshake(SSLProtocol):
+    """Between the socket and the device. It tells the device of the socket, and later of the connection within TLS."""
+
+    def __init__(
+        self, device: ConnectedDevice, context: ssl.SSLContext, *, handshake_s: float, shutdown_s: float
+    ) -> None:
+        """`handshake_s`, `shutdown_s`: how long beginning and end of TLS may take."""
+        # typeshed knows neither that nobody has to wait for the handshake, nor parts of a second.
+        super().__init__(
+            asyncio.get_running_loop(),
+            device,
+            context,
+            None,  # type: ignore[arg-type]
+            server_side=True,
+            ssl_handshake_timeout=handshake_s,  # type: ignore[arg-type]
+            ssl_shutdown_timeout=shutdown_s,
+        )
+        self._device = device
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101  what create_server hands to a protocol
+        self._device.arrived(transport)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        super().connection_lost(exc)
+        self._device.departed()
