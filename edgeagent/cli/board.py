@@ -123,10 +123,10 @@ def _outbox(board: Board) -> Iterator[Line]:
     ]
     if pending and board.oldest_ms is not None:
         pieces.append(Piece(f", oldest {_oldest(board)}", Shade.BAD if oldest_s > _STUCK_S else Shade.PLAIN))
+    yield _row("outbox", *pieces)
     if outbox.hours_left is not None:
         shade = Shade.BAD if outbox.hours_left < _SHORT_H else Shade.PLAIN
-        pieces.append(Piece(f", full in {_hours(outbox.hours_left)} at this rate", shade))
-    yield _row("outbox", *pieces)
+        yield _row("", Piece(f"full in {_hours(outbox.hours_left)} at the rate of the last hour", shade))
     if outbox.failure or not outbox.accepting:
         why = on_one_line(outbox.failure, 400) or "it is full (outbox.max_bytes)"
         yield _row("", Piece(f"takes no events: {why}", Shade.BAD))

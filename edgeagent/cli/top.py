@@ -26,7 +26,7 @@ _QUIT = frozenset(b"qQ\x03\x04\x1b")
 _HINT = "q ends it"
 
 
-class Screen(Protocol):
+class BoardScreen(Protocol):
     """A terminal's screen."""
 
     def size(self) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def _interval_s(text: str) -> float:
     return seconds
 
 
-def _screen() -> contextlib.AbstractContextManager[Screen] | None:
+def _screen() -> contextlib.AbstractContextManager[BoardScreen] | None:
     """The screen; None without a terminal to show it on and to read keys from, or without `rich`."""
     if not (sys.stdout.isatty() and sys.stdin.isatty()):
         return None
@@ -100,7 +100,7 @@ def _print_lines(client: AgentClient, interval_s: float) -> None:
         time.sleep(interval_s)
 
 
-def _show(client: AgentClient, screen: Screen, keys: int, interval_s: float) -> None:
+def _show(client: AgentClient, screen: BoardScreen, keys: int, interval_s: float) -> None:
     """Show the board each time, until a key ends it."""
     source = BoardSource(client)
     board: Board | None = None

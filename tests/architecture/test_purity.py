@@ -37,7 +37,7 @@ BESIDE_THEIR_DRIVERS = {
         ),
     ),
     "argo": ("stream", "wire"),
-    "cli": ("fleet_table",),
+    "cli": ("board", "fleet_table", "pieces", "shown_stats"),
     "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),
     "dispatcher": (
         *(
