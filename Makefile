@@ -77,9 +77,8 @@ promtool: | $(BIN)/python
 	if ! command -v dpkg-deb >/dev/null; then echo "needed: promtool, which comes with Prometheus" >&2; exit 1; fi; \
 	work=$$(mktemp -d) && trap 'rm -rf "$$work"' EXIT; \
 	if [ "$$(id -u)" = 0 ]; then apt-get update; fi; \
-	if (cd "$$work" && apt-get download prometheus && dpkg-deb --extract prometheus_*.deb .); then \
-		mv "$$work/usr/bin/promtool" $(PROMTOOL); \
-	else \
+	(cd "$$work" && apt-get download prometheus && dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool); \
+	if ! mv "$$work/usr/bin/promtool" $(PROMTOOL); then \
 		echo "needed: sudo apt-get update, and again: make promtool" >&2; exit 1; \
 	fi
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +88,7 @@ class Figures:
         self._mqtt = mqtt
         self._is_rescue = is_rescue
         self._webhooks = webhooks
+        self._asked: asyncio.Task[int | None] | None = None
 
     def stats(self) -> dict[str, Any]:
         """The figures for `/v1/stats`, ready for JSON."""
@@ -129,11 +129,7 @@ class Figures:
         from edgeagent.host.process import process_families, python_version  # noqa: PLC0415  as above
 
         health = self._outbox.health  # it takes up what was released, so that the oldest is none of those
-        oldest_ms: int | None = None
-        if health.account.pending:
-            with contextlib.suppress(OutboxError, TimeoutError):
-                async with asyncio.timeout(_DISK_S):
-                    oldest_ms = await self._outbox.beside(oldest_ms_of)
+        oldest_ms = await self._oldest_ms() if health.account.pending else None
         triggers, notices = self._uplink.triggers, self._uplink.notices
         links = {"uplink": LinkFigures(notices.is_up, notices.connects, self._last_ack_s())}
         if self._local is not None:
@@ -163,6 +159,23 @@ class Figures:
             webhooks=self._webhooks.counts.outcomes if self._webhooks is not None else None,
         )
         return exposition([*agent_families(figures), *process_families()])
+
+    async def _oldest_ms(self) -> int | None:
+        """When the oldest trigger was accepted; None if the disk does not say in time.
+
+        However many ask, and however long the disk takes, only one question is with it.
+        """
+        asked = self._asked
+        if asked is None or asked.done():
+            asked = self._asked = asyncio.create_task(self._ask_disk())
+        done, _ = await asyncio.wait({asked}, timeout=_DISK_S)
+        return asked.result() if done else None
+
+    async def _ask_disk(self) -> int | None:
+        try:
+            return await self._outbox.beside(oldest_ms_of)
+        except OutboxError:
+            return None
 
     def _headroom_s(self, health: Health) -> float | None:
         """What is left of the outbox, in seconds; 0 while it is full, although it does not grow then."""

@@ -178,11 +178,12 @@ async def test_a_device_that_is_refused_counts_by_the_reason_and_certificates_ha
 async def test_a_disk_that_fails_shows_and_one_that_hangs_holds_up_no_scrape(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    released = threading.Event()
+    released, asked = threading.Event(), list[Store]()
 
-    def hang(_store: Store) -> int:
+    def hang(store: Store) -> int:
+        asked.append(store)
         released.wait()
-        return 1
+        return 1_000
 
     async with AgentHere(tmp_path / "agent", caplog, NOWHERE) as agent:
         await agent.triggered("boiler-1", HOT)
@@ -195,7 +196,9 @@ async def test_a_disk_that_fails_shows_and_one_that_hangs_holds_up_no_scrape(
         with monkeypatch.context() as hanging:
             hanging.setattr(figures, "oldest_ms_of", hang)
             try:
-                values = await scraped(agent)
+                values, _ = await asyncio.gather(scraped(agent), scraped(agent))
+                await scraped(agent)
+                assert len(asked) == 1, "a disk that hangs is not asked again"
             finally:
                 released.set()
         assert (values[state("pending")], values["edgeagent_outbox_failing", ()]) == (1, 0)
