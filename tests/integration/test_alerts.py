@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import yaml
+
+from edgeagent.common.exposition import MetricFamily, exposition
+from tests.fakes.metrics import agent_metrics, dispatcher_metrics
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[1] / "deploy" / "prometheus" / "edgeagent.rules.yml"
@@ -27,6 +31,13 @@ def promtool() -> str:
 def run(promtool: str, *arguments: str | Path) -> None:
     done = subprocess.run([promtool, *map(str, arguments)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("families", [agent_metrics, dispatcher_metrics])
+def test_prometheus_has_nothing_against_the_metrics(promtool: str, families: Callable[[], list[MetricFamily]]) -> None:
+    text = exposition(families())
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_prometheus_takes_the_rules(promtool: str) -> None:
