@@ -47,13 +47,19 @@ _STATUSES = {
     "configmaps_lost": _Metric("configmaps_lost_total", "ConfigMaps that were given up."),
 }
 _ANSWERED = _Metric("answered_total", "Responses that the broker took, by their code.")
+_WEBHOOKS = _Metric("webhook_deliveries_total", "Statuses for webhooks, by what became of them.")
 _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
 
 
 def dispatcher_families(
-    stats: DispatcherStats, statuses: StatusesStats | None, *, version: str, python: str
+    stats: DispatcherStats,
+    statuses: StatusesStats | None,
+    webhooks: Mapping[str, int] | None = None,
+    *,
+    version: str,
+    python: str,
 ) -> Iterator[MetricFamily]:
-    """Every counter; without `statuses`, only those of the dispatcher itself."""
+    """Every counter; without `statuses`, none of theirs. `webhooks`: what became of deliveries, by outcome."""
     yield build_info(PREFIX + "build_info", version, python)
     yield from _plain(_DISPATCHER, stats)
     yield _family(
@@ -62,6 +68,8 @@ def dispatcher_families(
     yield _family(_GATE, *(MetricSample(state is stats.gate, (("state", state),)) for state in GateState))
     if statuses is not None:
         yield from _plain(_STATUSES, statuses)
+    if webhooks:
+        yield _family(_WEBHOOKS, *(MetricSample(count, (("outcome", outcome),)) for outcome, count in webhooks.items()))
 
 
 def _plain(metrics: Mapping[str, _Metric], values: object) -> Iterator[MetricFamily]:

@@ -30,6 +30,20 @@ class Active(Protocol):
         """Note that these are all unfinished workflows: the engine has just listed them."""
 
 
+class StatusPoster(Protocol):
+    """Posts statuses to those who want them (`webhooks`)."""
+
+    @property
+    def pending(self) -> int:
+        """How many are not done."""
+
+    def put(self, status: Status, done: Callable[[], None]) -> None:
+        """Post a status; `done` is called once, when nobody needs it any more."""
+
+    def clear(self) -> None:
+        """Forget what is to be posted; no `done` of it is called any more."""
+
+
 class WatchTimes(NamedTuple):
     """In seconds.
 
@@ -55,6 +69,7 @@ class _Part(Enum):
 
     STATUS = "published"
     CONFIGMAP = "applied"
+    WEBHOOKS = "posted"
 
 
 _Run = tuple[str, str | None]  # the workflow's name and when the run began
@@ -79,6 +94,7 @@ class Namespace:
         wall: Callable[[], float],
         settled: Callable[[], None],
         configmaps: ConfigMaps | None = None,
+        webhooks: StatusPoster | None = None,
     ) -> None:
         """Begin with no workflow known.
 
@@ -93,6 +109,7 @@ class Namespace:
             wall: Unix seconds.
             settled: called when the broker has answered a cursor, and when a ConfigMap is done.
             configmaps: applies the result of each workflow that ends while we lead; None if that is not configured.
+            webhooks: takes each status that is due, too; None if there are none.
         """
         self.name = name
         self._progress = WorkflowProgress(name)
@@ -105,7 +122,8 @@ class Namespace:
         self._wall = wall
         self._settled = settled
         self._configmaps = configmaps
-        self._parts: dict[_Run, set[_Part]] = {}  # what is left to do for runs that have a ConfigMap
+        self._webhooks = webhooks
+        self._parts: dict[_Run, set[_Part]] = {}  # what is left to do for runs that have more than their status
         self._whole_from_s = math.inf  # from then on the cursor may move
         self._moved_s = -math.inf
         self._kept_s: float | None = None  # the cursor as it was sent last
@@ -129,9 +147,9 @@ class Namespace:
         else:
             self._active.finished(self.name, name)
         if status is not None:
-            if status.status in FINAL and self._configmaps is not None:
-                self._apply(self._configmaps, workflow, (name, status.started_at))
-            self._put(status)
+            if status.status in FINAL:
+                self._end(workflow, (name, status.started_at))
+            self._report(status)
 
     def deleted(self, workflow: Workflow) -> None:
         """See `Sink`."""
@@ -140,14 +158,14 @@ class Namespace:
         if not self._progress.is_unfinished(name):
             self._active.finished(self.name, name)
         if status is not None:
-            self._put(status)
+            self._report(status)
 
     def gone(self, name: str) -> None:
         """See `Sink`."""
         status = self._progress.gone(name, self._now())
         self._active.finished(self.name, name)
         if status is not None:
-            self._put(status)
+            self._report(status)
 
     def unfinished(self) -> dict[str, str]:
         """See `Sink`."""
@@ -167,15 +185,15 @@ class Namespace:
 
     def lead(self, cursor_s: float | None) -> None:
         """Put the status of every unfinished workflow; those finished since the cursor follow as they are seen."""
-        self._forget_configmaps()
+        self._forget_parts()
         self._whole_from_s = math.inf
         self._kept_s = cursor_s
         for status in self._progress.lead(cursor_s, self._now()):
-            self._put(status)
+            self._report(status)
 
     def follow(self) -> None:
         """Put no status any more."""
-        self._forget_configmaps()
+        self._forget_parts()
         self._progress.follow()
 
     def taken(self, status: Status) -> None:
@@ -186,7 +204,7 @@ class Namespace:
     def tick(self) -> None:
         """As the leader, put the statuses that had to wait, and publish the cursor when it is due."""
         for status in self._progress.due(self._now()):
-            self._put(status)
+            self._report(status)
         if self._now() - self._moved_s >= self._pace.cursor_s:
             self.keep_cursor()
 
@@ -205,12 +223,24 @@ class Namespace:
         """As a follower, forget the deleted workflows that the leader has published."""
         self._progress.forget_deleted(self._now() - self._pace.deleted_kept_s)
 
-    def _apply(self, configmaps: ConfigMaps, workflow: Workflow, run: _Run) -> None:
-        self._parts[run] = set(_Part)
-        configmaps.put(workflow, partial(self._applied, run))
+    def _end(self, workflow: Workflow, run: _Run) -> None:
+        """Note what must be done about the end of a run, and have its ConfigMap applied."""
+        optional = {_Part.CONFIGMAP: self._configmaps, _Part.WEBHOOKS: self._webhooks}
+        parts = {part for part, doer in optional.items() if doer is not None}
+        if parts:
+            self._parts[run] = parts | {_Part.STATUS}
+        if self._configmaps is not None:
+            self._configmaps.put(workflow, partial(self._done, run, _Part.CONFIGMAP))
 
-    def _applied(self, run: _Run) -> None:
-        self._part_done(run, _Part.CONFIGMAP)
+    def _report(self, status: Status) -> None:
+        if self._webhooks is not None:
+            run = (status.workflow_id, status.started_at)
+            is_final = status.status in FINAL
+            self._webhooks.put(status, partial(self._done, run, _Part.WEBHOOKS) if is_final else self._settled)
+        self._put(status)
+
+    def _done(self, run: _Run, part: _Part) -> None:
+        self._part_done(run, part)
         self._settled()
 
     def _part_done(self, run: _Run, part: _Part) -> None:
@@ -221,7 +251,7 @@ class Namespace:
             self._parts.pop(run, None)
             self._progress.finished.taken(*run)
 
-    def _forget_configmaps(self) -> None:
+    def _forget_parts(self) -> None:
         self._parts.clear()
         if self._configmaps is not None:
             self._configmaps.clear()

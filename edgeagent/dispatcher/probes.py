@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import edgeagent
@@ -44,6 +44,7 @@ class Probes:
         stats: Callable[[], DispatcherStats],
         statuses: Callable[[], StatusesStats] | None,
         *,
+        webhooks: Callable[[], Mapping[str, int]] | None = None,
         timeouts: Timeouts = PROBE_TIMEOUTS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
@@ -52,11 +53,13 @@ class Probes:
         Args:
             stats: returns the dispatcher's counters.
             statuses: returns those of its statuses; None for an engine without any.
+            webhooks: returns what became of deliveries, by outcome; None without webhooks.
             timeouts: how long a connection may take.
             max_connections: further ones are answered 503, or closed if very many come.
         """
         self._stats = stats
         self._statuses = statuses
+        self._webhooks = webhooks
         self._timeouts = timeouts
         self._clients = Clients(max_connections, Budget())
         self._server: asyncio.Server | None = None
@@ -120,7 +123,9 @@ class Probes:
 
     async def _metrics(self, _request: Request, _body: bytes) -> Answer:
         statuses = self._statuses() if self._statuses is not None else None
-        counted = dispatcher_families(self._stats(), statuses, version=edgeagent.__version__, python=python_version())
+        webhooks = self._webhooks() if self._webhooks is not None else None
+        version, python = edgeagent.__version__, python_version()
+        counted = dispatcher_families(self._stats(), statuses, webhooks, version=version, python=python)
         return Answer(HTTPStatus.OK, exposition([*counted, *process_families()]), PROMETHEUS)
 
 

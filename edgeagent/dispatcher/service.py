@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Coroutine
-from typing import Any, NamedTuple
+from collections.abc import Callable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,10 @@ from edgeagent.mqtt.drain import SessionDrain
 from edgeagent.mqtt.session import keep_connected
 from edgeagent.ports.link import Subscription
 from edgeagent.wire import topics
+from edgeagent.wire.messages import Status
+
+if TYPE_CHECKING:
+    from edgeagent.dispatcher.webhooks import StatusWebhooks
 
 log = logging.getLogger(__name__)
 
@@ -101,14 +105,17 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
 
 
 async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -> _Parts:
+    webhooks = _webhooks(config)
+    outcomes = None if webhooks is None else lambda: webhooks.outcomes
     if config.engine.kind == "dry-run":
         log.warning(
             'engine.kind is "dry-run": triggers are answered, but NOTHING IS RUN', extra={"event": "dry_run_engine"}
         )
         rehearsal = DryRun()
         dispatcher = _dispatcher(config, rehearsal)
-        probes = await _listening(config, Probes(dispatcher.stats, None), stack)
-        return _joined(config, dispatcher, probes, {"engine": rehearsal.run(dispatcher.report)})
+        probes = await _listening(config, Probes(dispatcher.stats, None, webhooks=outcomes), stack)
+        tasks = {"engine": rehearsal.run(_reported(dispatcher, webhooks)), **_webhook_tasks(webhooks)}
+        return _joined(config, dispatcher, probes, tasks)
     client = await stack.enter_async_context(ArgoClient(argo_settings(config.engine)))
     engine = argo_engine(config, client)
     dispatcher = _dispatcher(config, engine)
@@ -121,11 +128,40 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         dispatcher.send,
         active=dispatcher.capacity,
         configmaps=kubernetes,
+        webhooks=webhooks,
     )
     dispatcher.share_with(statuses)
-    probes = await _listening(config, Probes(dispatcher.stats, statuses.stats), stack)
-    tasks = {"engine": _check(client, engine, config.engine.url), "statuses": statuses.run()}
+    probes = await _listening(config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes), stack)
+    tasks = {
+        "engine": _check(client, engine, config.engine.url),
+        "statuses": statuses.run(),
+        **_webhook_tasks(webhooks),
+    }
     return _joined(config, dispatcher, probes, tasks, statuses)
+
+
+def _webhooks(config: DispatcherConfig) -> StatusWebhooks | None:
+    """The webhooks, if configured."""
+    if not config.webhook:
+        return None
+    from edgeagent.dispatcher.webhooks import StatusWebhooks  # noqa: PLC0415  costs memory, and few use it
+
+    return StatusWebhooks(config.webhook, config.broker.group)
+
+
+def _webhook_tasks(webhooks: StatusWebhooks | None) -> Tasks:
+    return webhooks.tasks() if webhooks is not None else {}
+
+
+def _reported(dispatcher: Dispatcher, webhooks: StatusWebhooks | None) -> Callable[[Sequence[Status]], None]:
+    """Where a dry run's statuses go."""
+
+    def report(statuses: Sequence[Status]) -> None:
+        dispatcher.report(statuses)
+        if webhooks is not None:
+            webhooks.report(statuses)
+
+    return report
 
 
 async def _listening(config: DispatcherConfig, probes: Probes, stack: contextlib.AsyncExitStack) -> Probes:

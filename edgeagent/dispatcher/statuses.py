@@ -10,8 +10,8 @@ workflows are unfinished. `progress` decides what is due, `publisher` brings it 
 done. A leader that loses its connection forgets what it has not sent: the next leader publishes that, from the cursor
 on.
 
-If so configured, the leader also writes the result of each workflow to a ConfigMap (`configmaps`). The cursor waits for
-that too; the statuses do not.
+If so configured, the leader also writes the result of each workflow to a ConfigMap (`configmaps`), and posts statuses
+to webhooks (`webhooks`). The cursor waits for those too; the statuses do not.
 
 Its own subscriptions are at QoS 0. Messages at QoS 1 would wait while the dispatcher holds as many unacknowledged
 triggers as the broker may send, and the leader must be decided just then. A message lost at QoS 0 comes again: presence
@@ -32,7 +32,7 @@ import msgspec
 from edgeagent.common.foreign import shown
 from edgeagent.dispatcher.configmaps import Apply, ConfigMaps
 from edgeagent.dispatcher.cursor import parse_cursor
-from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, WatchTimes
+from edgeagent.dispatcher.namespace import DEFAULT_PACE, Active, Namespace, StatusPoster, WatchTimes
 from edgeagent.dispatcher.presence import GONE, Presence
 from edgeagent.dispatcher.publisher import Publisher, Send
 from edgeagent.dispatcher.queries import Queries
@@ -43,8 +43,8 @@ from edgeagent.wire.messages import Status
 
 log = logging.getLogger(__name__)
 
-# A clean stop waits this long for ConfigMaps that are not applied; after that the next leader applies them.
-_CONFIGMAPS_WAIT_S = 3.0
+# A clean stop waits this long for ConfigMaps and webhooks; what is not done by then, the next leader does.
+_OTHERS_WAIT_S = 3.0
 
 
 class StatusesStats(msgspec.Struct, frozen=True):
@@ -86,6 +86,7 @@ class Statuses:
         *,
         active: Active,
         configmaps: Apply | None = None,
+        webhooks: StatusPoster | None = None,
         pace: WatchTimes = DEFAULT_PACE,
         timing: Timing = DEFAULT_TIMING,
         now: Callable[[], float] = time.monotonic,
@@ -101,11 +102,13 @@ class Statuses:
             send: publishes one message.
             active: is notified which workflows are unfinished.
             configmaps: applies the result of each workflow as a ConfigMap; None if that is not configured.
+            webhooks: who is posted statuses; None without any.
             pace: how often to publish.
             timing: how often to ask the engine.
             now: monotonic seconds.
             wall: Unix seconds.
         """
+        self._webhooks = webhooks
         self._group = group
         self._instance = instance
         self._send = send
@@ -128,6 +131,7 @@ class Statuses:
                 wall=wall,
                 settled=self._settle,
                 configmaps=self._configmaps.get(name),
+                webhooks=webhooks,
             )
             for name in namespaces
         }
@@ -223,8 +227,8 @@ class Statuses:
         if self._leading:
             await self._until(lambda: not self._publisher.pending and not self._is_cursor_out())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CONFIGMAPS_WAIT_S):
-                    await self._until(lambda: not self._configmaps_pending())
+                async with asyncio.timeout(_OTHERS_WAIT_S):
+                    await self._until(lambda: not self._configmaps_pending() and not self._webhooks_pending())
             for namespace in self._namespaces.values():
                 namespace.keep_cursor()
             # Before our presence is withdrawn: the next leader must find the cursors.
@@ -298,6 +302,8 @@ class Statuses:
             return
         self._leading = leads
         self._publisher.clear()
+        if self._webhooks is not None:
+            self._webhooks.clear()
         self._queries.lead(leads)
         extra = {"event": "status_leader", "instance": self._instance, "leading": leads}
         log.info("publishes the statuses of workflows" if leads else "leaves the statuses to others", extra=extra)
@@ -331,6 +337,9 @@ class Statuses:
 
     def _configmaps_pending(self) -> int:
         return sum(configmaps.pending for configmaps in self._configmaps.values())
+
+    def _webhooks_pending(self) -> int:
+        return self._webhooks.pending if self._webhooks is not None else 0
 
     def _is_cursor_out(self) -> bool:
         return any(namespace.cursor_is_out for namespace in self._namespaces.values())

@@ -118,6 +118,11 @@ class Courier:
             self._lines[name].has_more = True
             self._lines[name].work.set()
 
+    def clear(self) -> None:
+        """Forget what is not under way, because its source has forgotten it."""
+        for line in self._lines.values():
+            line.queue.drop_to(line.queue.last_seq)
+
     def dropped(self, name: str, count: int, seqs: tuple[int, int], times_ms: tuple[int, int]) -> None:
         """Note that a receiver's oldest deliveries were lost, because there was no room for more."""
         line = self._lines[name]

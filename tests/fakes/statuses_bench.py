@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
-from edgeagent.dispatcher.namespace import WatchTimes
+from edgeagent.dispatcher.namespace import StatusPoster, WatchTimes
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
 from edgeagent.mqtt.reason_codes import publish_outcome
@@ -191,7 +191,9 @@ class Counted:
 class Bench:
     """One dispatcher's statuses between a scripted engine and a wire that ends in the test."""
 
-    def __init__(self, engine: Engine, instance: str, pace: WatchTimes, timing: Timing) -> None:
+    def __init__(
+        self, engine: Engine, instance: str, pace: WatchTimes, timing: Timing, webhooks: StatusPoster | None
+    ) -> None:
         self.engine = engine
         self.wire = Wire()
         self.wire.automatic = 0
@@ -204,6 +206,7 @@ class Bench:
             instance,
             self.wire,
             active=self.counted,
+            webhooks=webhooks,
             pace=pace,
             timing=timing,
             now=lambda: time.monotonic() + self.skipped_s,
@@ -252,10 +255,15 @@ class Bench:
 
 @asynccontextmanager
 async def running(
-    engine: Engine, instance: str = "a", *, pace: WatchTimes = QUICK, timing: Timing = TIMING
+    engine: Engine,
+    instance: str = "a",
+    *,
+    pace: WatchTimes = QUICK,
+    timing: Timing = TIMING,
+    webhooks: StatusPoster | None = None,
 ) -> AsyncIterator[Bench]:
     """Statuses at work; they must not have ended by themselves."""
-    bench = Bench(engine, instance, pace, timing)
+    bench = Bench(engine, instance, pace, timing, webhooks)
     task = asyncio.create_task(bench.statuses.run())
     try:
         yield bench

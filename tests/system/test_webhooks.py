@@ -8,8 +8,8 @@ from pathlib import Path
 from random import Random
 
 from tests.fakes.engine import Engine
-from tests.fakes.mosquitto import Mosquitto
-from tests.fakes.programs import Agent, Program
+from tests.fakes.mosquitto import Mosquitto, free_port
+from tests.fakes.programs import Agent, Dispatcher, Program
 from tests.fakes.webhook_receiver import HANG, WebhookEndpoint
 from tests.waiting import until, until_answer
 
@@ -109,3 +109,23 @@ async def test_check_tells_everything_that_cannot_work_and_no_secret(tmp_path: P
         assert expected in check.log
     assert "geheim" not in check.log
     assert "hunter2" not in check.log
+
+
+async def test_a_rehearsing_dispatcher_posts_what_it_publishes_and_counts_it(tmp_path: Path, broker: Mosquitto) -> None:
+    port = free_port()
+    async with WebhookEndpoint() as endpoint:
+        tables = f'[[webhook]]\nurl = "{endpoint.url}"\nstates = ["succeeded"]\n[http]\nlisten = "127.0.0.1:{port}"\n'
+        async with (
+            Dispatcher(tmp_path / "dispatch", broker.url, tables=tables),
+            Agent(tmp_path / "gw", broker.url, tables={"uplink": "accept_dry_run = true"}) as agent,
+        ):
+            correlation_id = await emitted(agent, 1)
+            await endpoint.until(1)
+            (request,) = endpoint.requests
+            assert request.content["correlation_id"] == correlation_id
+            assert request.content["dry_run"] is True
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            metrics = (await reader.read()).decode()
+            writer.close()
+            assert 'edgeagent_dispatch_webhook_deliveries_total{outcome="delivered"} 1' in metrics
