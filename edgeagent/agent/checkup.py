@@ -23,7 +23,7 @@ from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
-from edgeagent.host.checkup import connection_findings, listener_findings, secret_findings
+from edgeagent.host.checkup import connection_findings, listener_findings, secret_findings, webhook_file_findings
 from edgeagent.host.mosquitto import mosquitto_findings
 from edgeagent.listener.checkup import device_listener_findings
 from edgeagent.mqtt.checkup import broker_findings
@@ -64,6 +64,11 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _device_findings(config, agent):
         yield finding
+    if config.relay.webhook:
+        from edgeagent.webhooks.checkup import webhook_findings  # noqa: PLC0415  as in the agent: few use it
+
+        async for finding in webhook_findings("relay.webhook", config.relay.webhook):
+            yield finding
 
 
 async def _device_findings(config: AgentConfig, agent: str) -> AsyncIterator[Finding]:
@@ -112,6 +117,8 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
         yield from connection_findings("local", config.local)
     if config.mqtt is not None:
         yield from listener_findings(config.mqtt)
+    for index, table in enumerate(config.relay.webhook):
+        yield from webhook_file_findings(f"relay.webhook[{index}]", table)
     yield from secret_findings({"http.token_file": config.http.token_file})
     # A path that may not be inspected counts as missing: then its parent is what cannot be written to.
     places = (directory, *directory.absolute().parents)

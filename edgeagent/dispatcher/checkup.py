@@ -6,7 +6,7 @@ Nothing is created, and a running dispatcher is not disturbed.
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
@@ -17,8 +17,9 @@ from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.rights import configmap_finding, template_findings, workflow_findings
 from edgeagent.dispatcher.service import argo_engine, argo_settings, client_id
 from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
-from edgeagent.host.checkup import certificate_findings, connection_findings, secret_findings
+from edgeagent.host.checkup import certificate_findings, connection_findings, secret_findings, webhook_file_findings
 from edgeagent.mqtt.checkup import broker_findings
+from edgeagent.webhooks.checkup import webhook_findings
 from edgeagent.wire import topics
 
 # Tokens and certificates depend on clocks: with half a minute between them, new ones are not valid yet.
@@ -28,11 +29,7 @@ MAX_SKEW = timedelta(seconds=30)
 async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
     """All findings about a dispatcher, as they are made; an unreachable server takes its full time-out."""
     engine = config.engine
-    for finding in connection_findings("broker", config.broker):
-        yield finding
-    for finding in secret_findings({"engine.token_file": engine.token_file, "engine.key_file": engine.key_file}):
-        yield finding
-    for finding in certificate_findings({"engine.ca_file": engine.ca_file, "engine.cert_file": engine.cert_file}):
+    for finding in _file_findings(config):
         yield finding
     if not engine.bind_agent:
         remedy = f'give each gateway trigger_topic = "{topics.AGENTS_TRIGGER}", then leave engine.bind_agent out'
@@ -43,6 +40,8 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
         filters += [topics.presence_filter(group), topics.cursor_filter(group), topics.STATUS_QUERY]
     async for finding in broker_findings("broker", config.broker, client_id(config, socket.gethostname()), filters):
         yield finding
+    async for finding in webhook_findings("webhook", config.webhook):
+        yield finding
     if engine.kind == "dry-run":
         yield warn(
             "engine", 'engine.kind is "dry-run": no workflow is started', 'set engine.kind = "argo" when it counts'
@@ -52,6 +51,16 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _configmap_findings(config):
         yield finding
+
+
+def _file_findings(config: DispatcherConfig) -> Iterator[Finding]:
+    """The secrets and certificates."""
+    engine = config.engine
+    yield from connection_findings("broker", config.broker)
+    yield from secret_findings({"engine.token_file": engine.token_file, "engine.key_file": engine.key_file})
+    yield from certificate_findings({"engine.ca_file": engine.ca_file, "engine.cert_file": engine.cert_file})
+    for index, table in enumerate(config.webhook):
+        yield from webhook_file_findings(f"webhook[{index}]", table)
 
 
 async def _engine_findings(config: DispatcherConfig, settings: ArgoSettings) -> AsyncIterator[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, fail, ok, warn
-from edgeagent.config.tables import Connection, Mqtt
+from edgeagent.config.tables import Connection, Mqtt, WebhookTable
 
 # Enough time to renew a certificate without haste.
 WARN_BEFORE = timedelta(days=30)
@@ -35,6 +35,12 @@ def listener_findings(mqtt: Mqtt) -> Iterator[Finding]:
     keys = ("users_file", "key_file", "key_password_file")
     yield from secret_findings({f"mqtt.{key}": getattr(mqtt, key) for key in keys})
     yield from certificate_findings({"mqtt.ca_file": mqtt.ca_file, "mqtt.cert_file": mqtt.cert_file})
+
+
+def webhook_file_findings(path: str, webhook: WebhookTable) -> Iterator[Finding]:
+    """The secret and the authorities of a receiver of webhooks; `path`: of its table."""
+    yield from secret_findings({f"{path}.secret_file": webhook.secret_file})
+    yield from certificate_findings({f"{path}.ca_file": webhook.ca_file})
 
 
 def secret_findings(files: Mapping[str, str]) -> Iterator[Finding]:

@@ -8,30 +8,24 @@ cookies and the proxies of the environment are not used. Of an answer no more th
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 import time
-from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final, NamedTuple
 
 import httpx
 
 from edgeagent.common.foreign import line
-from edgeagent.common.hosts import Address, AllowedHosts
-from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
+from edgeagent.common.hosts import Address
+from edgeagent.config.secretfile import secret_in, why_unusable
 from edgeagent.config.tables import WebhookTable
 from edgeagent.errors import WebhookFailed
 from edgeagent.ports.deliveries import WebhookDelivery
 from edgeagent.webhooks.answer import retry_after_s
 from edgeagent.webhooks.form import WebhookForm, WebhookRequest
-from edgeagent.webhooks.lookup import HostLookup
-from edgeagent.wire.webhook import parse_secrets, receiver
+from edgeagent.webhooks.route import WebhookRoute, why_unreachable
+from edgeagent.wire.webhook import parse_secrets
 
 MAX_ANSWER_BYTES: Final = 4096
-# How many of a host's addresses are tried, such as one of each family.
-_MAX_ADDRESSES = 2
 _MAX_REASON_CHARS = 200
 
 
@@ -63,14 +57,11 @@ class Poster:
         Raises:
             ValueError: the table cannot be used; its checks tell that earlier.
         """
-        self._receiver = receiver(table.url)
-        self._hosts = AllowedHosts(table.allow_hosts)
+        self._route = WebhookRoute(table)
         self._secret_file = table.secret_file
-        self._ca_file = table.ca_file
         self._form = form
         self._times = times
-        self._lookup = HostLookup(self._receiver.host, self._receiver.port)
-        self.shown = self._receiver.shown
+        self.shown = self._route.shown
 
     async def post(self, delivery: WebhookDelivery) -> WebhookAnswer:
         """Make the request.
@@ -89,50 +80,22 @@ class Poster:
         except TimeoutError as exc:
             raise WebhookFailed(self.shown, f"no answer within {self._times.total_s:g} s") from exc
 
-    async def addresses(self) -> Sequence[Address]:
-        """The addresses that requests may go to, in the order in which they are tried.
-
-        Raises:
-            WebhookFailed: there are none.
-        """
-        host = self._receiver.host
-        try:
-            found = await self._lookup.addresses()
-        except OSError as exc:
-            raise WebhookFailed(self.shown, f"its name cannot be resolved ({exc.strerror or exc})") from exc
-        problems = [self._hosts.address_problem(host, address) for address in found]
-        allowed = [address for address, problem in zip(found, problems, strict=True) if not problem]
-        if not allowed:
-            raise WebhookFailed(self.shown, next(iter(problems), "its name has no address"))
-        return allowed[:_MAX_ADDRESSES]
-
-    def context(self) -> ssl.SSLContext:
-        """The TLS context for the authorities as they are now.
-
-        Raises:
-            WebhookFailed: ca_file cannot be used.
-        """
-        try:
-            return _context(self._ca_file, state_of_file(self._ca_file) if self._ca_file else None)
-        except (OSError, ValueError) as exc:
-            raise WebhookFailed(self.shown, f"ca_file {self._ca_file}: {why_unusable(exc)}") from exc
-
     async def _sent(self, request: WebhookRequest) -> WebhookAnswer:
-        *others, last = await self.addresses()
+        *others, last = await self._route.addresses()
         for address in others:
             try:
                 return await self._sent_to(address, request)
             except (httpx.ConnectError, httpx.ConnectTimeout):
                 continue
             except (httpx.HTTPError, OSError) as exc:
-                raise WebhookFailed(self.shown, why_failed(exc)) from exc
+                raise WebhookFailed(self.shown, _why_failed(exc)) from exc
         try:
             return await self._sent_to(last, request)
         except (httpx.HTTPError, OSError) as exc:
-            raise WebhookFailed(self.shown, why_failed(exc)) from exc
+            raise WebhookFailed(self.shown, _why_failed(exc)) from exc
 
     async def _sent_to(self, address: Address, request: WebhookRequest) -> WebhookAnswer:
-        target, times = self._receiver, self._times
+        target, times = self._route.target, self._times
         url = httpx.URL(
             scheme=target.scheme, host=str(address), port=target.port, raw_path=target.target.encode("ascii")
         )
@@ -141,8 +104,10 @@ class Poster:
             "sni_hostname": target.host,
         }
         headers = [("host", target.authority), *request.headers]
-        verify = self.context() if target.is_tls else False
-        transport = httpx.AsyncHTTPTransport(verify=verify, trust_env=False, limits=httpx.Limits(max_connections=1))
+        context = self._route.context()
+        transport = httpx.AsyncHTTPTransport(
+            verify=False if context is None else context, trust_env=False, limits=httpx.Limits(max_connections=1)
+        )
         try:
             outgoing = httpx.Request("POST", url, headers=headers, content=request.body, extensions=extensions)
             return await _answer(await transport.handle_async_request(outgoing))
@@ -164,25 +129,8 @@ async def _answer(response: httpx.Response) -> WebhookAnswer:
     return WebhookAnswer(response.status_code, wait_s, line(body.decode("utf-8", "replace"), _MAX_REASON_CHARS))
 
 
-@lru_cache(maxsize=16)  # one for each receiver; making one takes tens of milliseconds
-def _context(ca_file: str, _: FileState) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-def why_failed(exc: Exception) -> str:
-    """Why there was no answer, in words for a person."""
+def _why_failed(exc: Exception) -> str:
     if isinstance(exc, httpx.TimeoutException):
         connecting = isinstance(exc, httpx.ConnectTimeout)
         return "no connection could be made in time" if connecting else "no answer in time"
-    cause: BaseException = exc
-    while (earlier := cause.__cause__ or cause.__context__) is not None:
-        cause = earlier
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({cause.verify_message}): check ca_file and the host in url"
-    if isinstance(cause, ssl.SSLError):
-        return f"TLS failed ({why_unusable(cause)})"
-    if isinstance(cause, OSError) and cause.errno:
-        return os.strerror(cause.errno)
-    return line(str(exc) or "the connection broke", _MAX_REASON_CHARS)
+    return why_unreachable(exc)

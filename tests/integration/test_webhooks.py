@@ -6,11 +6,14 @@ import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edgeagent.config.tables import RelayWebhook
-from edgeagent.ledger.deliveries import MAX_DELIVERIES
+from edgeagent.errors import StorageFailed
+from edgeagent.ledger.database import Database
+from edgeagent.ledger.deliveries import MAX_DELIVERIES, LedgerDeliveries
 from edgeagent.webhooks import courier, deliveries
 from edgeagent.wire.messages import State
 from tests.fakes.mosquitto import free_port
@@ -251,3 +254,61 @@ async def test_an_endless_answer_counts_and_costs_nothing(path: Path) -> None:
 
 def test_the_outcomes_are_all_there_from_the_start() -> None:
     assert list(courier.WebhookCounts().outcomes) == list(courier.OUTCOMES)
+
+
+@pytest.mark.parametrize("step", ["kept", "sent", "answered"])
+async def test_wherever_it_is_killed_the_report_arrives_and_can_be_told_from_a_new_one(
+    path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with WebhookEndpoint() as endpoint:
+        endpoint.answers = [HANG if step == "sent" else 200]
+        async with webhooks(path, table(endpoint.url), running=step != "kept") as scene:
+            if step == "answered":
+                monkeypatch.setattr(LedgerDeliveries, "delivered", lambda *_: None)  # the next commit never comes
+            scene.ledger.begin(life(1))
+            await scene.ledger.committed()
+            if step == "sent":
+                await endpoint.until(1)
+            elif step == "answered":
+                await until(lambda: scene.outcomes == {"delivered": 1}, "answered")
+        monkeypatch.undo()
+        assert stored(path) == [("c-1", "failed")]
+        before = len(endpoint.requests)
+        endpoint.answers = [200]
+        async with webhooks(path, table(endpoint.url)) as scene:
+            await endpoint.until(before + 1)
+            await scene.ledger.committed()
+        assert len({request.headers["webhook-id"] for request in endpoint.requests}) == 1
+
+
+async def test_while_the_disk_fails_what_is_new_is_kept_and_written_afterwards(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with WebhookEndpoint() as endpoint, webhooks(path, table(endpoint.url)) as scene:
+        broken = True
+        write = Database.write
+
+        def failing(*arguments: Any, **named: Any) -> None:
+            if broken:
+                raise sqlite3.OperationalError("disk I/O error")
+            write(*arguments, **named)
+
+        monkeypatch.setattr(Database, "write", failing)
+        for number in range(5):
+            scene.ledger.begin(life(number))
+        with pytest.raises(StorageFailed):
+            await scene.ledger.committed()
+        assert endpoint.requests == []
+        broken = False
+        await endpoint.until(5)
+        assert [request.content["correlation_id"] for request in endpoint.requests] == [f"c-{n}" for n in range(5)]
+
+
+async def test_a_ledger_that_is_begun_anew_goes_on_to_deliver(path: Path) -> None:
+    async with WebhookEndpoint() as endpoint, webhooks(path, table(endpoint.url)) as scene:
+        scene.ledger.begin(life(1))
+        await endpoint.until(1)
+        await scene.ledger.use(lambda database: database.execute("DELETE FROM delivery").rowcount)
+        scene.now_ms -= 86_400_000  # and the clock is set back
+        scene.ledger.begin(life(2))
+        await endpoint.until(2)
