@@ -24,7 +24,7 @@ help: ## list these targets
 demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with the account
 	$(BIN)/python -m edgeagent demo
 
-test: $(VENV)/.dev brokers promtool ## run all tests but the soak; installs the brokers if it can
+test: $(VENV)/.dev brokers promtool ## run all tests but the soak; installs brokers and a browser if it can
 	$(BIN)/python -m pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
 
 check: $(VENV)/.dev ## lint, and the quick tests, in under a minute
@@ -63,6 +63,7 @@ release: $(VENV)/.dev ## build this version, try it in an empty environment, tag
 brokers:
 	@missing=; command -v mosquitto >/dev/null || missing=mosquitto; \
 	[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \

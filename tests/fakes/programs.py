@@ -120,13 +120,14 @@ class Program:
 
 
 class Agent(Program):
-    """`edgeagent run` with a state directory, its Unix socket and no TCP listener.
+    """`edgeagent run` with a state directory and its Unix socket.
 
     Args:
         directory: where everything of it goes.
         uplink: the broker's URL.
         local: the local broker's URL; subscribes to `sensors/+/data` with level 1 as the source. None: no local broker.
         rules: the rules, as TOML.
+        listen: where it listens on TCP; nowhere by default.
         tables: keys of tables, such as `{"uplink": 'settle = "broker"'}`.
     """
 
@@ -137,12 +138,13 @@ class Agent(Program):
         *,
         local: str | None = None,
         rules: str = RULE,
+        listen: str = "",
         tables: dict[str, str] | None = None,
     ) -> None:
         keys = {
             "agent": f'id = "gw-1"\nstate_dir = "{directory}/state"',
             "uplink": f'url = "{uplink}"',
-            "http": 'listen = ""',
+            "http": f'listen = "{listen}"',
             "log": 'format = "text"',
         }
         if local is not None:

@@ -9,7 +9,7 @@ import { Letters } from "./letters.js";
 import { TriggerList } from "./triggers.js";
 import { Where } from "./where.js";
 
-const SERIES_MS = 5000; // how soon after the last time the series are fetched again when something changed
+const SERIES_MS = 5000; // the series are fetched no more often than this when something changed
 const SERIES_IDLE_MS = 30_000;
 const AGES_MS = 10_000;
 
@@ -26,6 +26,7 @@ const charts = {
 let stats = null;
 let series = null;
 let seriesAt = 0;
+let seriesTimer = 0;
 
 function line(state, text) {
   mark(byId("line"), state);
@@ -43,7 +44,13 @@ function drawSeries() {
   for (const [name, chart] of Object.entries(charts)) chart.show(shown[name], shown.step_s);
 }
 
+function seriesSoon() {
+  seriesTimer ||= setTimeout(() => loadSeries().catch(failed), Math.max(0, seriesAt + SERIES_MS - Date.now()));
+}
+
 async function loadSeries() {
+  clearTimeout(seriesTimer);
+  seriesTimer = 0;
   seriesAt = Date.now();
   series = await get("/v1/series");
   setAgentTime(series.at);
@@ -57,7 +64,7 @@ function showStats(told) {
   line(...lineOf(stats));
   triggers.rules(Object.keys(stats.rules));
   letters.count(stats.outbox.dead.count, stats.outbox.dead.max_count).catch(failed);
-  if (Date.now() - seriesAt > SERIES_MS) loadSeries().catch(failed);
+  seriesSoon();
 }
 
 function showTrigger(report) {
