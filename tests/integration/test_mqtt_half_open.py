@@ -22,17 +22,23 @@ async def test_a_half_open_connection_is_found_within_one_and_a_half_keep_alive_
     async with TcpProxy(broker.port) as proxy, MqttClient(proxy.url, "gw", keepalive=Duration(600)) as client:
         await client.publish("a")
         proxy.stalled = True
-        for passed_s in (300, 400):  # 200 are left, of which a busy machine takes few
+        for passed_s in (601, 240):  # about 60 are left, of which a busy machine takes few
             time.turn(passed_s)
             await turns()
             assert client.downs == []
-        time.turn(200)
+        time.turn(70)
         assert "nothing came from the broker for" in str(await client.wait_down())
 
 
-async def test_after_a_half_open_connection_the_agent_comes_back_over_a_new_one(broker: Mosquitto) -> None:
-    async with TcpProxy(broker.port) as proxy, MqttClient(proxy.url, "gw", "a", keepalive=Duration(1)) as client:
+async def test_after_a_half_open_connection_the_agent_comes_back_over_a_new_one(
+    broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = TurnedLoop(monkeypatch)
+    async with TcpProxy(broker.port) as proxy, MqttClient(proxy.url, "gw", "a", keepalive=Duration(600)) as client:
         proxy.stalled = True
+        time.turn(601)
+        await turns()  # in which it asks
+        time.turn(310)
         await client.wait_down()
         proxy.stalled = False
         await client.wait_up(2)
