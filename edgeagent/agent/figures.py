@@ -156,6 +156,7 @@ class Figures:
             ends=ends,
             rules=self._intake.rule_counts,
             listener=listener,
+            canary=self._uplink.canaries.report if self._uplink.canaries is not None else None,
             webhooks=self._webhooks.counts.outcomes if self._webhooks is not None else None,
         )
         return exposition([*agent_families(figures), *process_families()])

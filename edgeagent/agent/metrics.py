@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
+from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.common.certificates import Ends
 from edgeagent.common.exposition import MetricFamily, MetricSample, build_info, counter, gauge, histogram
 from edgeagent.common.histogram import Histogram
+from edgeagent.common.times import instant
 from edgeagent.listener.server import ListenerFigures
 from edgeagent.outbox.commit import Health
 from edgeagent.ports.account import EventCounts, EventWay
@@ -61,6 +63,7 @@ class AgentFigures(NamedTuple):
         ends: until when certificates are valid, by the name of the link, or `listener`.
         rules: what each rule did.
         listener: the agent's own MQTT listener; None without one.
+        canary: what is known by canaries; None if none are sent.
         webhooks: how many deliveries to webhooks ended in which way; None where none is configured.
     """
 
@@ -81,6 +84,7 @@ class AgentFigures(NamedTuple):
     ends: Mapping[str, Ends]
     rules: Mapping[str, RuleCounts]
     listener: ListenerFigures | None
+    canary: CanaryReport | None
     webhooks: Mapping[str, int] | None
 
 
@@ -96,6 +100,8 @@ def agent_families(figures: AgentFigures) -> Iterator[MetricFamily]:
         figures.answers,
     )
     yield counter("edgeagent_rule_triggers_total", "What rules did with events and triggers.", *_rules(figures.rules))
+    if figures.canary is not None:
+        yield from _canary(figures.canary)
     if figures.webhooks is not None:
         yield counter(
             "edgeagent_webhook_deliveries_total",
@@ -193,6 +199,25 @@ def _links(links: Mapping[str, LinkFigures], ends: Mapping[str, Ends]) -> Iterat
             "When a certificate in use ends.",
             *(MetricSample(end.timestamp(), (("link", link), ("certificate", kind))) for link, kind, end in known),
         )
+
+
+def _canary(report: CanaryReport) -> Iterator[MetricFamily]:
+    is_known = bool(report.problem) or report.answered is not None
+    yield gauge(
+        "edgeagent_canary_answered",
+        "1 while canaries get through to a dispatcher and back; absent until that is known.",
+        *_known((not report.problem) if is_known else None),
+    )
+    yield gauge(
+        "edgeagent_canary_last_answer_timestamp_seconds",
+        "When a canary was last answered; 0 if none was since the start.",
+        MetricSample(instant(report.answered).timestamp() if report.answered is not None else 0),
+    )
+    yield gauge(
+        "edgeagent_canary_round_trip_seconds",
+        "How long the last canary that was answered took, in seconds.",
+        *_known(report.round_trip_s),
+    )
 
 
 def _rules(rules: Mapping[str, RuleCounts]) -> Iterator[MetricSample]:

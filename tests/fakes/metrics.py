@@ -10,6 +10,7 @@ import msgspec
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.metrics import AgentFigures, LinkFigures, agent_families
 from edgeagent.common.certificates import Ends
@@ -25,6 +26,7 @@ from edgeagent.listener.server import ListenerFigures
 from edgeagent.outbox.commit import Health
 from edgeagent.ports.account import Account, EventCounts, EventWay
 from edgeagent.ports.verification import DeadHealth
+from edgeagent.webhooks.courier import OUTCOMES
 
 END = datetime(2030, 1, 2, tzinfo=UTC)
 Labels = tuple[tuple[str, str], ...]
@@ -60,7 +62,8 @@ def agent_figures(**changes: Any) -> AgentFigures:
         ends={"uplink": Ends(END, None), "listener": Ends(END, END)},
         rules={"overheat": RuleCounts(matched=13)},
         listener=listener,
-        webhooks={"delivered": 1},
+        canary=CanaryReport(60.0, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.250Z", 0.25),
+        webhooks=dict.fromkeys(OUTCOMES, 1),
     )
     return figures._replace(**changes)
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
+from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.metrics import MAX_RULES, OTHER_RULES, agent_families
 from edgeagent.common.certificates import Ends
@@ -84,11 +87,15 @@ def test_every_outcome_of_events_is_shown_by_the_way_they_came() -> None:
 
 
 def test_what_is_not_known_is_absent_and_not_zero() -> None:
-    figures = agent_figures(oldest_s=None, headroom_s=None, ends={"uplink": Ends()}, listener=None, webhooks=None)
+    figures = agent_figures(
+        oldest_s=None, headroom_s=None, ends={"uplink": Ends()}, listener=None, canary=None, webhooks=None
+    )
     names = {name for name, _ in values_of(agent_families(figures))}
     for name in ("outbox_oldest_timestamp_seconds", "outbox_headroom_seconds", "certificate_expiry_timestamp_seconds"):
         assert f"edgeagent_{name}" not in names
-    assert not [name for name in names if name.startswith(("edgeagent_listener_", "edgeagent_webhook_"))]
+    assert not [
+        name for name in names if name.startswith(("edgeagent_listener_", "edgeagent_webhook_", "edgeagent_canary_"))
+    ]
 
 
 def test_a_certificate_is_shown_with_its_link_and_whose_it_is() -> None:
@@ -100,3 +107,19 @@ def test_a_certificate_is_shown_with_its_link_and_whose_it_is() -> None:
         (("certificate", "authority"), ("link", "listener")),
     }
     assert found[name, (("certificate", "own"), ("link", "uplink"))] == END.timestamp()
+
+
+def canary(**known: Any) -> dict[str, float]:
+    """What is shown of canaries, by the name behind `edgeagent_canary_`."""
+    found = values_of(agent_families(agent_figures(canary=CanaryReport(60.0, **known))))
+    prefix = "edgeagent_canary_"
+    return {name.removeprefix(prefix): value for (name, _), value in found.items() if name.startswith(prefix)}
+
+
+def test_whether_canaries_get_through_is_absent_until_it_is_known() -> None:
+    assert canary() == canary(sent="2026-01-02T03:04:05Z") == {"last_answer_timestamp_seconds": 0}
+    assert canary(sent="2026-01-02T03:04:05Z", problem="no answer")["answered"] == 0
+    answered = {"sent": "2026-01-02T03:04:05Z", "answered": "1970-01-01T00:01:00.500Z", "round_trip_s": 0.25}
+    good = {"answered": 1, "last_answer_timestamp_seconds": 60.5, "round_trip_seconds": 0.25}
+    assert canary(**answered) == good
+    assert canary(**answered, problem="no answer") == {**good, "answered": 0}
