@@ -77,7 +77,10 @@ def dispatcher_metrics() -> list[MetricFamily]:
     """What a dispatcher shows, its process included."""
     stats = DispatcherStats(answered={200: 1})
     statuses = msgspec.convert({**dict.fromkeys(StatusesStats.__struct_fields__, 0), "leading": True}, StatusesStats)
-    return [*dispatcher_families(stats, statuses, version="1.2.3", python="3.11.2"), *process_families()]
+    return [
+        *dispatcher_families(stats, statuses, dict.fromkeys(OUTCOMES, 1), version="1.2.3", python="3.11.2"),
+        *process_families(),
+    ]
 
 
 def parsed(text: str) -> list[Metric]:

@@ -56,10 +56,10 @@ def test_every_metric_of_the_process_is_told_of_and_no_other() -> None:
 
 def test_every_value_of_a_label_that_is_ours_is_told_of() -> None:
     named = {row[0]: row[3] for row in ROW.findall(PAGE)}
-    for family in agent_metrics():
+    for family in [*agent_metrics(), *dispatcher_metrics()]:
         for sample in family.samples:
             for label, value in sample.labels:
-                if label not in {"le", "agent", "version", "python", "rule", "reason"}:
+                if label not in {"le", "agent", "version", "python", "rule", "reason", "code"}:
                     assert f"`{value}`" in named[family.name], f"{family.name}: {label}={value}"
 
 
