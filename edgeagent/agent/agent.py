@@ -18,7 +18,6 @@ from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.listener_events import ListenerEvents
 from edgeagent.agent.listener_parts import ListenerParts, ListenerState, ways_to_devices
-from edgeagent.agent.live_knowledge import LiveKnowledge
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.lookup import TriggerLookup
@@ -30,7 +29,7 @@ from edgeagent.agent.state import agent_id, make_store, socket_path, state_direc
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
-from edgeagent.agent.where import Where
+from edgeagent.agent.where_call import where_call
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.errors import DiskReadOnly, ListenFailed, StorageFailed
@@ -265,9 +264,7 @@ class _Agent:
             wake=outbox.on_change,  # connected by `make_uplink`, above
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
-            where=Where(
-                LiveKnowledge(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices)
-            ).find,
+            where=where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices),
         )
         self._watch = make_watch(
             self._id,

@@ -27,6 +27,7 @@ GRACE_MS: Final = 5_000
 RUNNING_GRACE_MS: Final = 600_000
 
 _PUBLISHED, _TRIGGERED, _RELAYED, _RUNNING, _ENDED = "published", "triggered", "relayed", "running", "ended"
+_DECIDED = "decided"
 _START = "start the agent: systemctl start edgeagent, or edgeagent run"
 
 
@@ -70,14 +71,14 @@ def _dead(facts: TriggerFacts, stored: Leased, around: Surroundings) -> Hang:
     code = f" (code {moved.code})" if moved is not None and moved.code else ""
     if stored.log == DEAD:
         return Hang(
-            _TRIGGERED,
+            _DECIDED,
             since,
             f"it is a dead letter: {reason}{code}",
             f"mend the cause, then: edgeagent dead replay {facts.correlation_id}",
         )
     full = f": {around.dead_full}" if around.dead_full else ""
     return Hang(
-        _TRIGGERED,
+        _DECIDED,
         since,
         f"it is given up ({reason}{code}), and waits for a place among the dead letters{full}",
         "make room: edgeagent dead ls, then edgeagent dead replay or edgeagent dead discard",

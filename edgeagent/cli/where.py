@@ -31,6 +31,7 @@ _WAITS = {
     "running": "for the first status",
     "ended": "for its end",
     "relayed": "for devices to be told",
+    "decided": "for your decision",
 }
 _GOOD = frozenset({State.SUCCEEDED})
 _BAD = frozenset({State.FAILED, State.ERROR, State.REJECTED, State.EXPIRED, State.DROPPED, State.UNKNOWN})

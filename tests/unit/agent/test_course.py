@@ -128,12 +128,12 @@ WAYS: dict[str, tuple[dict[str, Any], str, str]] = {
     "turn": ({"stored": stored()}, "published", "others go first: 3 of at most 100 are in flight"),
     "dead": (
         {"followed": followed(State.REJECTED), "stored": stored(DEAD, "template not found", 404)},
-        "triggered",
+        "decided",
         "it is a dead letter: template not found (code 404)",
     ),
     "dead without a place": (
         {"around": AROUND._replace(dead_full="10000 are kept"), "stored": stored(PARKED, "refused", 400)},
-        "triggered",
+        "decided",
         "waits for a place among the dead letters: 10000 are kept",
     ),
     "no status": (
