@@ -14,6 +14,7 @@ import msgspec
 
 from edgeagent.common.foreign import escaped, shown
 from edgeagent.common.names import is_agent_id
+from edgeagent.common.spans import span
 from edgeagent.common.times import instant
 from edgeagent.errors import MessageError
 from edgeagent.wire.agent_state import CONNECTION_LOST, AgentState, parse_agent_state
@@ -26,7 +27,6 @@ STUCK_S: Final = 600.0
 # So is one whose outbox will be full sooner.
 LEAST_HEADROOM_S: Final = 86400.0
 
-_MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 _MAX_REASON_CHARS = 100
 _HEADINGS = ("GATEWAY", "STATE", "SINCE", "PENDING", "OLDEST", "HEADROOM", "VERSION", "TROUBLE")
 
@@ -126,17 +126,6 @@ def document(each: Judged) -> dict[str, Any]:
     return {"agent": each.gateway.agent, **members, "trouble": kind}
 
 
-def duration(seconds: float) -> str:
-    """A length of time in its two largest units: `3d 4h`, `5h 12m`, `12m`, `8s`."""
-    whole = int(seconds)
-    days, hours, minutes = whole // _DAY_S, whole % _DAY_S // _HOUR_S, whole % _HOUR_S // _MINUTE_S
-    if days:
-        return f"{days}d {hours}h"
-    if hours:
-        return f"{hours}h {minutes}m"
-    return f"{minutes}m" if minutes else f"{whole}s"
-
-
 def _row(each: Judged, now: datetime) -> tuple[str, ...]:
     state = each.gateway.state
     if state is None:
@@ -146,8 +135,8 @@ def _row(each: Judged, now: datetime) -> tuple[str, ...]:
         state.state,
         _since(state, now),
         "-" if state.pending is None else str(state.pending),
-        "-" if state.oldest is None else duration(_age_s(state.oldest, now)),
-        "-" if state.headroom_s is None else duration(state.headroom_s),
+        "-" if state.oldest is None else span(_age_s(state.oldest, now)),
+        "-" if state.headroom_s is None else span(state.headroom_s),
         escaped(state.version) or "-",
         each.trouble,
     )
@@ -156,7 +145,7 @@ def _row(each: Judged, now: datetime) -> tuple[str, ...]:
 def _since(state: AgentState, now: datetime) -> str:
     if state.since is None:
         return "-"
-    age = duration(_age_s(state.since, now))
+    age = span(_age_s(state.since, now))
     # A last will knows only when the connection was made that was lost at some time after it.
     return f"< {age}" if state.state == "offline" and state.reason == CONNECTION_LOST else age
 

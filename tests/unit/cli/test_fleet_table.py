@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from edgeagent.cli import fleet_table
-from edgeagent.cli.fleet_table import Fleet, TroubleKind, document, duration, table
+from edgeagent.cli.fleet_table import Fleet, TroubleKind, document, table
 
 NOW = datetime(2026, 11, 29, 12, 0, 0, tzinfo=UTC)
 
@@ -69,7 +69,8 @@ def test_an_oldest_time_without_anything_pending_is_no_trouble() -> None:
 def test_a_clock_that_is_ahead_makes_no_negative_ages() -> None:
     made = fleet(ahead={"since": ago(days=-400), "pending": 1, "oldest": ago(days=-400)})
     assert order(made) == [("ahead", TroubleKind.NONE)]
-    assert [*table(made.judged(NOW), NOW)][1].split() == ["ahead", "online", "0s", "1", "0s", "-", "1.0"]
+    cells = [*table(made.judged(NOW), NOW)][1].split("  ")
+    assert [cell.strip() for cell in cells if cell] == ["ahead", "online", "0 s", "1", "0 s", "-", "1.0"]
 
 
 def test_times_with_any_offset_are_compared_as_instants() -> None:
@@ -90,10 +91,10 @@ def test_the_table_says_what_is_wrong_and_that_a_wills_time_is_a_bound() -> None
         },
     )
     assert [*table(made.judged(NOW), NOW)] == [
-        "GATEWAY  STATE    SINCE    PENDING  OLDEST  HEADROOM  VERSION  TROUBLE",
-        "gw1      offline  < 1d 6h  -        -       -         1.0      offline: the connection was lost",
-        "gw2      offline  1h 0m    -        -       -         1.0      offline: the agent was stopped",
-        "gw3      online   12d 5h   1204     2h 3m   1d 2h     1.0      nothing flows: the outbox is full",
+        "GATEWAY  STATE    SINCE      PENDING  OLDEST     HEADROOM  VERSION  TROUBLE",
+        "gw1      offline  < 1 d 6 h  -        -          -         1.0      offline: the connection was lost",
+        "gw2      offline  1 h        -        -          -         1.0      offline: the agent was stopped",
+        "gw3      online   12 d 5 h   1204     2 h 3 min  1 d 2 h   1.0      nothing flows: the outbox is full",
     ]
 
 
@@ -146,10 +147,3 @@ def test_a_flood_of_names_does_not_fill_the_memory_and_known_gateways_stay_curre
     made.heard("edgeagent/state/gw-2", b"offline")
     assert [name for name, _ in order(made)] == ["gw-2", "gw-0", "gw-1"]
     assert made.left_out == 7
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0, "0s"), (59.9, "59s"), (60, "1m"), (3660, "1h 1m"), (90_000, "1d 1h"), (1e9, "11574d 1h")]
-)
-def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
