@@ -25,6 +25,7 @@ _COMMANDS = (
     "reload",
     "dispatch",
     "fleet",
+    "report",
     "doctor",
     "demo",
     "passwd",

@@ -265,6 +265,7 @@ class _Agent:
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
             where=where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices),
+            report=self._uplink.reporter.report,
         )
         self._watch = make_watch(
             self._id,
@@ -347,6 +348,7 @@ class _Agent:
                 uptime_s=self._clock.uptime_ms() / 1000,
             ),
         }
+        tasks["report"] = self._uplink.reporter.run()
         if self._uplink.canaries is not None:
             tasks["canary"] = self._uplink.canaries.run()
         if self._local is not None and self._config.local is not None:

@@ -8,6 +8,9 @@ import msgspec
 
 from edgeagent.outbox.outbox import Outbox
 
+# Of the account: how many triggers are in a state now, not how many came into it.
+_GAUGES = frozenset({"pending", "dead"})
+
 
 class RuleCounts(msgspec.Struct):
     """What happened to a rule's triggers since the agent started (`errors`, `throttled`, `disarmed` count events).
@@ -91,3 +94,9 @@ def outbox_stats(outbox: Outbox) -> dict[str, Any]:
             "lost": msgspec.to_builtins(health.losses),
         },
     }
+
+
+def account_counters(outbox: Outbox) -> dict[str, int]:
+    """The account's counters of events and of triggers that only rise, by their names."""
+    triggers: dict[str, int] = msgspec.to_builtins(outbox.health.account)
+    return {**msgspec.to_builtins(outbox.events), **{name: triggers[name] for name in triggers.keys() - _GAUGES}}

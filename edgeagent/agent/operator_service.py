@@ -26,6 +26,7 @@ from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.operator import (
     LOG_LINES,
     RELOAD,
+    REPORT,
     TAKE_IN,
     WHERE,
     DeadDiscarded,
@@ -34,6 +35,7 @@ from edgeagent.ports.operator import (
     NoArguments,
     Reloaded,
 )
+from edgeagent.ports.report import DaysReport, ReportQuery
 from edgeagent.ports.where import Courses, WhereQuery
 
 _log = logging.getLogger(__name__)
@@ -57,11 +59,12 @@ class OperatorService:
         is_draining: Callable[[], bool],
         reload: Callable[[], Awaitable[Reloaded]],
         where: Callable[[WhereQuery], Awaitable[Courses]],
+        report: Callable[[ReportQuery], Awaitable[DaysReport]],
     ) -> None:
         """`directory`: the outbox's. `now_ms`: the wall clock. `wake`: is called when new triggers may have come.
 
         `is_draining`: whether the agent is stopping. `reload`: reads the configuration again; see `OperatorPort`.
-        `where`: finds triggers and says where they are.
+        `where`: finds triggers and says where they are. `report`: reports about days.
         """
         self._outbox = outbox
         self._directory = directory
@@ -70,6 +73,7 @@ class OperatorService:
         self._is_draining = is_draining
         self._reload = reload
         self._where = where
+        self._report = report
         self._one_change = asyncio.Lock()
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
@@ -93,6 +97,10 @@ class OperatorService:
     async def where(self, asked: WhereQuery) -> Courses:
         """Where the triggers are that a text names; see `Where.find`."""
         return await self._where(asked)
+
+    async def report(self, asked: ReportQuery) -> DaysReport:
+        """What happened in some days; see `DaysReporter.report`."""
+        return await self._report(asked)
 
     async def log_lines(self, _: NoArguments) -> LogLines:
         """The last lines of this process's log."""
@@ -128,6 +136,7 @@ SERVICE_METHODS = dict(
     (
         _own(RELOAD, OperatorService.reload),
         _own(LOG_LINES, OperatorService.log_lines),
+        _own(REPORT, OperatorService.report),
         _own(WHERE, OperatorService.where),
     )
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
@@ -16,7 +14,7 @@ from edgeagent.agent.live_knowledge import rule_facts, without_data
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.where import Where
 from edgeagent.config.tables import AgentConfig
-from edgeagent.errors import StorageFailed
+from edgeagent.ledger.copied import copied_ledger
 from edgeagent.ledger.database import Database
 from edgeagent.ledger.followed import By, Followed, Seek, sought
 from edgeagent.outbox.records import LOGS, Leased
@@ -25,31 +23,18 @@ from edgeagent.ports.where import Courses, WhereQuery
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import with_agent
 
-# The database, and the changes that are not in it yet, as SQLite names them.
-_LEDGER_FILES = ("ledger.db", "ledger.db-wal")
-
 
 def where_stopped(
     config: AgentConfig, directory: Path, agent: str, store: Store, now_ms: Callable[[], int], asked: WhereQuery
 ) -> Courses:
     """Where the triggers are that a text names; changes nothing in the state directory.
 
-    SQLite would write even to read a ledger that was not closed, so a copy is read.
-
     Raises:
         NotFound: nothing is known by this name.
         StorageFailed: the disk refuses.
     """
-    with tempfile.TemporaryDirectory(prefix="edgeagent-") as copies:
-        for name in _LEDGER_FILES:
-            try:
-                if (directory / name).is_file():
-                    shutil.copyfile(directory / name, Path(copies) / name)
-            except OSError as exc:
-                raise StorageFailed("copy", str(directory / name), exc.strerror or str(exc)) from exc
-        ledger = Database(Path(copies) / _LEDGER_FILES[0])
-        with closing(ledger):
-            return asyncio.run(Where(_StoppedKnowledge(config, agent, store, ledger, now_ms)).find(asked))
+    with copied_ledger(directory) as ledger:
+        return asyncio.run(Where(_StoppedKnowledge(config, agent, store, ledger, now_ms)).find(asked))
 
 
 class _StoppedKnowledge:

@@ -8,6 +8,7 @@ from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
 from edgeagent.agent.canaries import Canaries
 from edgeagent.agent.notices import ConnectionNotices
+from edgeagent.agent.reporter import DaysReporter
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.errors import UplinkError
@@ -29,6 +30,7 @@ class UplinkOwner:
         notices: ConnectionNotices,
         announcer: StateAnnouncer,
         canaries: Canaries | None,
+        reporter: DaysReporter,
     ) -> None:
         self._sender = sender
         self._answers = answers
@@ -36,6 +38,7 @@ class UplinkOwner:
         self._notices = notices
         self._announcer = announcer
         self._canaries = canaries
+        self._reporter = reporter
         self._link: Link | None = None
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
@@ -45,6 +48,7 @@ class UplinkOwner:
         self._announcer.up(link)
         self._sender.up(link)
         self._queries.up(link, session_present=session_present)
+        self._reporter.up(link)
         if self._canaries is not None:
             self._canaries.up(link)
 
@@ -54,6 +58,7 @@ class UplinkOwner:
         self._link = None
         self._announcer.down()
         self._queries.down()
+        self._reporter.down()
         if self._canaries is not None:
             self._canaries.down()
         self._sender.down()

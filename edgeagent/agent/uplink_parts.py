@@ -18,7 +18,7 @@ from edgeagent.agent.canaries import Canaries
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.congestion import Congestion
-from edgeagent.agent.counts import RuleCounts, TriggerCounters, TriggerCounts
+from edgeagent.agent.counts import RuleCounts, TriggerCounters, TriggerCounts, account_counters
 from edgeagent.agent.feed import Feed
 from edgeagent.agent.inflight import InFlightSet
 from edgeagent.agent.leases import Leases
@@ -30,6 +30,7 @@ from edgeagent.agent.poison import Poison
 from edgeagent.agent.publish_outcomes import PublishOutcomes
 from edgeagent.agent.releases import Releases
 from edgeagent.agent.rendering import Renderer
+from edgeagent.agent.reporter import DaysReporter
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.agent.triggers import Triggers
@@ -58,6 +59,7 @@ class UplinkParts(NamedTuple):
     parked: ParkedTriggers
     announcer: StateAnnouncer
     canaries: Canaries | None
+    reporter: DaysReporter
     owner: UplinkOwner
 
     def canary(self) -> dict[str, Any] | None:
@@ -92,7 +94,8 @@ def make_uplink(
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    The caller must run the sender, the status queries, the announcer, the canaries, and the outbox, ledger and chores.
+    The caller must run the sender, the status queries, the announcer, the canaries, the reporter, and the outbox,
+    ledger and chores.
     """
     uplink = config.uplink
     addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
@@ -152,14 +155,27 @@ def make_uplink(
     )
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.now_ms)
     announcer = StateAnnouncer(agent, outbox, clock, uplink.state_interval, lambda: _trouble(trouble, canaries))
-    owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries)
+    reporter = DaysReporter(agent, ledger, clock, lambda: account_counters(outbox), publishes=uplink.report)
+    owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries, reporter)
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = sender.wake
     ledger.listen(queries.changed)
     return UplinkParts(
-        triggers, sender, answers, queries, addressing, notices, trouble, windows, parked, announcer, canaries, owner
+        triggers,
+        sender,
+        answers,
+        queries,
+        addressing,
+        notices,
+        trouble,
+        windows,
+        parked,
+        announcer,
+        canaries,
+        reporter,
+        owner,
     )
 
 

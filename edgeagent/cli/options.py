@@ -34,7 +34,7 @@ def add_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse._ActionsContainer) -> None:
     """Add `--json`: output for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON, one value a line")
 

@@ -66,6 +66,7 @@ class Uplink(Connection, frozen=True, kw_only=True):
     accept_dry_run: bool = False
     state_interval: Duration = Duration(300)
     canary_interval: Duration = Duration(0)  # 0: no canaries
+    report: bool = False
 
 
 class Local(Connection, frozen=True, kw_only=True):

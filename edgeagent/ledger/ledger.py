@@ -14,14 +14,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, TypeVar
 
 from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
+from edgeagent.ledger.companions import Companions, LedgerCompanion
 from edgeagent.ledger.database import MAX_BYTES, Database
 from edgeagent.ledger.followed import By, Followed, Seek, sought, with_uncommitted
 from edgeagent.ledger.schema import LOCAL, Relayed
@@ -65,16 +65,6 @@ class UnfinishedPage(NamedTuple):
     next_place: tuple[int, int] | None
 
 
-class LedgerCompanion(Protocol):
-    """A part with rows of its own in the ledger, which are committed with the ledger's."""
-
-    def begin(self) -> Callable[[sqlite3.Connection], None] | None:
-        """Take what is not written; returns what writes it, in the commit's transaction, or None for nothing."""
-
-    def ended(self, *, kept: bool) -> None:
-        """Note whether the commit is on disk. If not, what was taken is taken again with the next one."""
-
-
 class Ledger:
     """Owns the database and the changes not yet committed. Call it in the loop's thread, while `run` is running.
 
@@ -106,15 +96,20 @@ class Ledger:
         self._database = Database(path)
         self._failing = False
         self._listeners: list[Callable[[Life], None]] = []
-        self._companion: LedgerCompanion | None = None
+        self._companions = Companions()
+        self._observers: list[Callable[[Life | None, Life], None]] = []
 
     def listen(self, changed: Callable[[Life], None]) -> None:
         """Call `changed` with each new life. It must neither block nor raise."""
         self._listeners.append(changed)
 
+    def observe(self, changed: Callable[[Life | None, Life], None]) -> None:
+        """Call `changed` with what each life was before (None: it is new) and what it is; as `listen` does."""
+        self._observers.append(changed)
+
     def accompany(self, companion: LedgerCompanion) -> None:
         """Commit what this part keeps together with the changes that it was made for."""
-        self._companion = companion
+        self._companions.add(companion)
 
     def commit_soon(self) -> None:
         """Commit within the usual delay, because the companion has something."""
@@ -160,12 +155,13 @@ class Ledger:
         life = step(known[0] if known is not None else None)
         if life is None:
             return None
-        self._put(life, known[1] + 1 if known is not None else 1)
+        before, version = known if known is not None else (None, 0)
+        self._put(life, version + 1, before)
         return life
 
     def begin(self, life: Life) -> None:
         """Add a trigger known to be new. Nothing is read, so this is cheap enough for the hot path."""
-        self._put(life, 1)
+        self._put(life, 1, None)
 
     async def wait(self, correlation_id: str, timeout_s: float) -> None:
         """Return at the trigger's next change, or after `timeout_s`."""
@@ -312,7 +308,7 @@ class Ledger:
             _log.warning("%s; kept in memory and tried again", error, extra={"event": "ledger_failing"})
         self._failing = True
 
-    def _put(self, life: Life, version: int) -> None:
+    def _put(self, life: Life, version: int, before: Life | None) -> None:
         correlation_id = life.report.correlation_id
         self._changed[correlation_id] = (life, version)
         self._asked.pop(correlation_id, None)
@@ -324,6 +320,8 @@ class Ledger:
                 waiter.set_result(None)
         for changed in self._listeners:
             changed(life)
+        for observed in self._observers:
+            observed(before, life)
 
     def _commit_soon(self) -> None:
         if self._commit_at is None:
@@ -352,14 +350,12 @@ class Ledger:
         kept, self._kept, self._waiting_messages = self._kept, [], 0
         done, self._done = self._done, None
         self._commit_at = None
-        companion = self._companion
-        more = companion.begin() if companion is not None else None
+        more = self._companions.begin()
         try:
             lives = [*changed.values()]
             await self._on_thread(lambda: self._database.write(lives, relayed, asked, relay=self._relay, more=more))
         except OutboxError as exc:
-            if companion is not None:
-                companion.ended(kept=False)
+            self._companions.ended(kept=False)
             self._changed = {**changed, **self._changed}
             self._relayed = relayed + self._relayed
             self._asked = {**asked, **self._asked}
@@ -372,8 +368,7 @@ class Ledger:
             self._commit_soon()
             self._report_failing(exc)
         else:
-            if companion is not None:
-                companion.ended(kept=True)
+            self._companions.ended(kept=True)
             self._failing = False
             for tell in kept:
                 tell()

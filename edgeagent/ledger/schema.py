@@ -10,7 +10,7 @@ from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-_VERSION: Final = 5
+_VERSION: Final = 6
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -62,7 +62,17 @@ CREATE TABLE delivery (
 CREATE UNIQUE INDEX delivery_of ON delivery (receiver, key, state);
 CREATE INDEX delivery_by_receiver ON delivery (receiver, seq);
 """
-SCHEMA: Final = TRIGGERS + _DELIVERIES
+# The daily roll-up (`ledger.daily`).
+_DAILY: Final = """
+CREATE TABLE daily (
+    day INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    tally BLOB NOT NULL,
+    PRIMARY KEY (day, kind, name)
+) STRICT, WITHOUT ROWID;
+"""
+SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY
 
 # The upgrades from earlier versions. Before version 3 the engine's texts were not bounded.
 _TO_3: Final = """
@@ -81,6 +91,7 @@ _STEPS: Final = {
     2: _TO_3,
     3: _TO_4,
     4: _DELIVERIES,
+    5: _DAILY,
 }
 _UPGRADES: Final = {
     version: "".join(_STEPS[earlier] for earlier in range(version, _VERSION)) for version in range(1, _VERSION)
@@ -93,7 +104,7 @@ LAYOUT: Final = Layout(
     _PAGE_BYTES,
     name="the ledger",
     event="ledger",
-    lost="states of earlier triggers are gone, and what was still to be posted to webhooks",
+    lost="states of earlier triggers are gone, what was still to be posted to webhooks, and the daily sums",
     in_memory="the states of triggers are in memory until the agent stops, and those from before are not seen",
 )
 

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from edgeagent.errors import MessageError
 from edgeagent.ports.call import A, Call, R
+from edgeagent.ports.report import DaysReport, ReportQuery
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import Overview, VerifiedPart
 from edgeagent.ports.where import Courses, WhereQuery
@@ -29,6 +30,7 @@ _DEAD_BYTES = 4 << 20
 # The memory for the courses of `MAX_COURSES` triggers, as records, as values and as text.
 _WHERE_BYTES = 2 << 20
 _LOG_BYTES = 1 << 20
+_REPORT_BYTES = 8 << 20
 _MAX_PAGE = 1000
 _MAX_SEQ = (1 << 63) - 1
 _LOG_NAMES = ("dead", "high", "normal", "parked", "windows")
@@ -283,12 +285,13 @@ VERIFY = Call("verify", "GET", "/v1/outbox/verify", LogPlace, VerifiedPart)
 RECORDED = Call("recorded", "GET", "/v1/outbox/recorded", EventPlace, RecordedPage)
 RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
 LOG_LINES = Call("log_lines", "GET", "/v1/log", NoArguments, LogLines, work_bytes=_LOG_BYTES)
+REPORT = Call("report", "GET", "/v1/report", ReportQuery, DaysReport, on_tcp=True, work_bytes=_REPORT_BYTES)
 WHERE = Call("where", "GET", "/v1/where/{id}", WhereQuery, Courses, on_tcp=True, work_bytes=_WHERE_BYTES)
 
 CALLS: tuple[Call[Any, Any], ...] = (
     *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),
     *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
-    *(RELOAD, LOG_LINES, WHERE),
+    *(RELOAD, LOG_LINES, REPORT, WHERE),
 )
 
 

@@ -64,6 +64,11 @@ def state_topic(agent: str) -> str:
     return f"{_STATE}{agent}"
 
 
+def report_of_days_topic(agent: str) -> str:
+    """The topic on which a gateway publishes once a day what happened the day before (retained)."""
+    return f"edgeagent/report/{agent}"
+
+
 def agent_of_state(topic: str) -> str | None:
     """The agent in the topic of a state, None for every other topic."""
     agent = topic.removeprefix(_STATE)

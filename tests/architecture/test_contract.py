@@ -21,6 +21,7 @@ from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.ports.operator import CALLS
+from edgeagent.ports.report import DaysReport, ReportLine
 from edgeagent.wire import messages, topics
 from edgeagent.wire.agent_state import AgentState
 from edgeagent.wire.messages import State
@@ -125,6 +126,7 @@ def topic_texts() -> dict[str, str]:
     constants = {name: value for name, value in vars(topics).items() if name.isupper() and isinstance(value, str)}
     found = {name: value for name, value in constants.items() if not name.startswith("_") and " " not in value}
     found["state_topic"] = topics.state_topic("{agent}")
+    found["report_of_days_topic"] = topics.report_of_days_topic("{agent}")
     found["presence_topic"] = topics.presence_topic("{group}", "{instance}")
     found["cursor_topic"] = topics.cursor_topic("{group}", "{namespace}")
     return found
@@ -239,6 +241,8 @@ def test_sections_3_to_6_and_14_have_every_member_of_the_messages() -> None:
         (5, messages.Status),
         (6, messages.Report),
         (14, AgentState),
+        (14, ReportLine),
+        (14, DaysReport),
     ):
         for member in struct.__struct_encode_fields__:
             assert re.search(rf"\b{member}\b", built(number)), f"section {number} does not name {member}"

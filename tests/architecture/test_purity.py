@@ -17,6 +17,8 @@ BESIDE_THEIR_DRIVERS = {
         *(
             "announcement",
             "canary",
+            "days",
+            "link_time",
             "causes",
             "congestion",
             "course",
@@ -37,7 +39,7 @@ BESIDE_THEIR_DRIVERS = {
         ),
     ),
     "argo": ("stream", "wire"),
-    "cli": ("board", "fleet_table", "pieces", "shown_stats"),
+    "cli": ("board", "fleet_table", "pieces", "report_table", "shown_stats"),
     "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),
     "dispatcher": (
         *(
@@ -57,6 +59,7 @@ BESIDE_THEIR_DRIVERS = {
     ),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request", "timeouts"),
+    "ledger": ("tally",),
     "listener": (
         *("access", "broker", "changes", "codec", "codec3", "connection", "dialogue", "flows", "forms", "framing"),
         *("packets", "parcels", "passwords", "queue", "reasons", "retained", "sessions", "subscriptions"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.agent.days import days_report
 from edgeagent.errors import EdgeAgentError, NotFound
 from edgeagent.events.event import Draft
 from edgeagent.ports.account import Account
@@ -31,6 +32,7 @@ from edgeagent.ports.operator import (
     Reloaded,
     WaitingPage,
 )
+from edgeagent.ports.report import ReportQuery
 from edgeagent.ports.verification import Overview, VerifiedPart
 from edgeagent.ports.watch import DeviceSeen, StreamQuery, Tidings
 from edgeagent.ports.where import Courses
@@ -192,6 +194,7 @@ class FakeOperator:
             "recorded": RecordedPage([], None),
             "reload": Reloaded("config.toml", 1, ("overheat",), (), (), ()),
             "log_lines": LogLines(["a line"]),
+            "report": days_report("gw-1", ReportQuery(), (0, 0), [], []),
             "where": Courses("boiler-1", "source", [], None),
         }
         return nothing[name]

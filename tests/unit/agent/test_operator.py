@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from edgeagent.agent import operator as operator_module
+from edgeagent.agent.days import days_report
 from edgeagent.agent.operator import METHODS, Operator
 from edgeagent.agent.operator_service import SERVICE_METHODS, OperatorService
 from edgeagent.errors import Draining, NotFound
@@ -43,6 +44,7 @@ from edgeagent.ports.operator import (
     Reloaded,
     WaitingQuery,
 )
+from edgeagent.ports.report import DaysReport, ReportQuery
 from edgeagent.ports.transfer import exported_trigger
 from edgeagent.ports.where import Courses, WhereQuery
 from edgeagent.rules.trigger import correlation_id
@@ -89,6 +91,7 @@ class Service:
             is_draining=lambda: self.draining,
             reload=self._reload,
             where=self._where,
+            report=self._report,
         )
 
     def _wake(self) -> None:
@@ -96,6 +99,9 @@ class Service:
 
     async def _reload(self) -> Reloaded:
         return Reloaded("config.toml", 0, (), (), (), ())
+
+    async def _report(self, asked: ReportQuery) -> DaysReport:
+        return days_report("gw-1", asked, (0, 0), [], [])
 
     async def _where(self, asked: WhereQuery) -> Courses:
         return Courses(asked.id, "source", [], None)

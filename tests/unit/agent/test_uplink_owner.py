@@ -57,10 +57,21 @@ class FakeAsking:
         """Nothing was asked."""
 
 
+class FakeReporter:
+    """Ignores everything."""
+
+    def up(self, link: Any) -> None:
+        """A connection."""
+
+    def down(self) -> None:
+        """Nothing to do."""
+
+
 def make() -> tuple[UplinkOwner, FakeSender]:
     sender: Any = FakeSender()
     answers: Any = None
     asking: Any = FakeAsking()
+    reporter: Any = FakeReporter()
     return UplinkOwner(
         sender,
         answers,
@@ -68,6 +79,7 @@ def make() -> tuple[UplinkOwner, FakeSender]:
         ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0),
         announcing().announcer,
         None,
+        reporter,
     ), sender
 
 

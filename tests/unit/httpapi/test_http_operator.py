@@ -27,6 +27,7 @@ from edgeagent.ports.operator import (
     NoArguments,
     WaitingQuery,
 )
+from edgeagent.ports.report import ReportQuery
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.where import WhereQuery
 from tests.fakes.device_port import CORRELATION_ID, FakeDevice, FakeOperator, FakeWatch, dead_letter
@@ -51,6 +52,7 @@ ARGUMENTS: dict[str, msgspec.Struct] = {
     "recorded": EventPlace("high", 7),
     "reload": NoArguments(),
     "log_lines": NoArguments(),
+    "report": ReportQuery("2026-11-01", "source"),
     "where": WhereQuery("boiler 1/é&id=%2F"),
 }
 
@@ -121,7 +123,7 @@ async def test_devices_cannot_reach_what_is_the_operators(call: Call[Any, Any]) 
 
 
 def test_only_what_tells_a_device_no_more_than_its_lists_is_offered_on_tcp() -> None:
-    assert [call.name for call in CALLS if call.on_tcp] == ["where"]
+    assert [call.name for call in CALLS if call.on_tcp] == ["report", "where"]
 
 
 async def test_refusals_are_told_in_the_words_of_the_table() -> None:

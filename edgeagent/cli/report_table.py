@@ -1,0 +1,70 @@
+"""The report about an agent's days: a table for a person, lines for a spreadsheet. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from edgeagent.cli.fleet_table import duration
+from edgeagent.common.foreign import shown
+from edgeagent.ports.report import DaysReport, ReportLine
+
+_HEADINGS = (
+    *("EVENTS", "TRIGGERS", "SUCCEEDED", "FAILED", "UNKNOWN", "REJECTED", "ANSWER", "95 %", "END", "95 %", "NO UPLINK"),
+)
+_MAX_NAME_CHARS = 48
+# A spreadsheet would take such a text for a formula.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+_LOSSES = (
+    ("expired", "older than their ttl"),
+    ("dropped", "dropped, because the outbox or the dead letters were full"),
+    ("damaged", "damaged on the disk"),
+    ("discarded", "discarded by an operator"),
+)
+
+
+def table(report: DaysReport) -> Iterator[str]:
+    """The report as lines for a person."""
+    yield f"{report.agent}, {report.since} to {report.until} (days in UTC), by {report.by}"
+    lines = [*report.lines, report.total]
+    rows = [(report.by.upper(), *_HEADINGS), *(_row(line) for line in lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        first, *others = (
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join([first, *others]).rstrip()
+    total = report.total
+    lost = [f"{count} {why}" for member, why in _LOSSES if (count := getattr(total, member))]
+    if lost:
+        yield f"ended without a workflow: {', '.join(lost)}"
+    taken = [("throttled", total.throttled), ("filtered", total.filtered), ("duplicates", total.duplicates)]
+    refused = [("refused", total.refused), ("conflicts", total.conflicts)]
+    if told := [f"{count} {name}" for name, count in (*taken, *refused) if count]:
+        yield f"of the events, no trigger was made for: {', '.join(told)}"
+
+
+def csv_rows(report: DaysReport) -> Iterator[Sequence[str | int | float | None]]:
+    """The report as rows of a table, with a heading; without the total, which a spreadsheet makes."""
+    names = ReportLine.__struct_fields__
+    yield (report.by, *names[1:])
+    for line in report.lines:
+        name = f"'{line.name}" if line.name.startswith(_FORMULAS) else line.name
+        yield (name, *msgspec.structs.astuple(line)[1:])
+
+
+def _row(line: ReportLine) -> tuple[str, ...]:
+    return (
+        shown(line.name, _MAX_NAME_CHARS) if line.name else "total",
+        "-" if line.events is None else str(line.events),
+        *map(str, (line.triggers, line.succeeded, line.failed, line.unknown, line.rejected)),
+        *map(_time, (line.answer_median_s, line.answer_p95_s, line.end_median_s, line.end_p95_s, line.offline_s)),
+    )
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.2g}s" if 0 < seconds < 10 else duration(seconds)  # noqa: PLR2004  from ten on whole seconds do

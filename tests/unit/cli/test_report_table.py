@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from edgeagent.cli.report_table import csv_rows, table
+from edgeagent.ports.report import DaysReport
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "days-report.json"
+
+
+@pytest.fixture
+def report() -> DaysReport:
+    return msgspec.json.decode(GOLDEN.read_bytes(), type=DaysReport)
+
+
+def test_the_table_has_a_line_for_each_and_the_total_and_says_what_was_lost_and_why(report: DaysReport) -> None:
+    title, heading, rule, total, lost, taken = table(report)
+    assert title == "gw-042, 2026-11-28 to 2026-11-28 (days in UTC), by rule"
+    assert heading.split()[:4] == ["RULE", "EVENTS", "TRIGGERS", "SUCCEEDED"]
+    assert rule.split() == ["overheat", "-", "6", "4", "1", "1", "0", "0.35s", "5.6s", "1m", "1m", "-"]
+    assert total.split() == ["total", "9", "6", "4", "1", "1", "0", "0.35s", "5.6s", "1m", "1m", "1h", "0m"]
+    assert lost == "ended without a workflow: 2 dropped, because the outbox or the dead letters were full"
+    assert taken == "of the events, no trigger was made for: 2 filtered, 1 duplicates"
+
+
+def test_a_devices_name_can_neither_steer_the_terminal_nor_break_the_columns(report: DaysReport) -> None:
+    evil = msgspec.structs.replace(report.lines[0], name="\x1b[2J\u202e" + "x" * 500)
+    lines = [*table(msgspec.structs.replace(report, lines=[evil]))]
+    assert all(line.isprintable() and len(line) < 250 for line in lines)
+
+
+def test_a_spreadsheet_takes_no_name_for_a_formula_and_reads_every_member(report: DaysReport) -> None:
+    evil = msgspec.structs.replace(report.lines[0], name='=HYPERLINK("http://evil","x")')
+    text = io.StringIO()
+    csv.writer(text).writerows(csv_rows(msgspec.structs.replace(report, lines=[evil])))
+    heading, row = csv.reader(io.StringIO(text.getvalue()))
+    assert heading[:3] == ["rule", "events", "duplicates"]
+    assert len(row) == len(heading)
+    assert row[0] == """'=HYPERLINK("http://evil","x")"""
+    assert row[1] == "", "not known for a rule alone"
+    assert row[heading.index("succeeded")] == "4"
