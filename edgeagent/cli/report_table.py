@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from edgeagent.cli.fleet_table import duration
 from edgeagent.common.foreign import shown
+from edgeagent.common.spans import span
 from edgeagent.ports.report import DaysReport, ReportLine
 
 _HEADINGS = (
@@ -67,4 +67,4 @@ def _row(line: ReportLine) -> tuple[str, ...]:
 def _time(seconds: float | None) -> str:
     if seconds is None:
         return "-"
-    return f"{seconds:.2g}s" if 0 < seconds < 10 else duration(seconds)  # noqa: PLR2004  from ten on whole seconds do
+    return f"{seconds:.2g} s" if 0 < seconds < 10 else span(seconds)  # noqa: PLR2004  from ten on whole seconds do
