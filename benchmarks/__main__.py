@@ -5,7 +5,19 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-_ALL = ("outbox_writer", "start", "memory", "wear", "rules", "listener", "dispatcher", "path", "http", "latency")
+_ALL = (
+    "outbox_writer",
+    "start",
+    "memory",
+    "wear",
+    "rules",
+    "listener",
+    "devices",
+    "dispatcher",
+    "path",
+    "http",
+    "latency",
+)
 
 
 def main() -> None:

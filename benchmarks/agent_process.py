@@ -18,14 +18,17 @@ _DEADLINE_S = 60.0
 
 
 @contextlib.contextmanager
-def agent(state: Path) -> Iterator[tuple[int, float]]:
-    """Start an agent over a state directory; gives its process id and the seconds until it took events."""
+def agent(state: Path, tables: str = "") -> Iterator[tuple[int, float]]:
+    """Start an agent over a state directory; gives its process id and the seconds until it took events.
+
+    `tables`: more of its configuration.
+    """
     config = state.with_name(f"{state.name}.toml")
     config.write_text(
         f'[agent]\nid = "gw-042"\nstate_dir = "{state}"\n'
         '[uplink]\nurl = "mqtt://127.0.0.1:9"\n'  # nobody listens on the discard port
         '[http]\nlisten = ""\n[outbox]\nmax_bytes = "8GiB"\n'
-        '[[rule]]\nname = "r"\nsource = "*"\nnamespace = "plant"\ntemplate = "inspect"\n',
+        f'{tables}[[rule]]\nname = "r"\nsource = "*"\nnamespace = "plant"\ntemplate = "inspect"\n',
         "utf-8",
     )
     with config.with_suffix(".log").open("wb") as log:

@@ -35,6 +35,8 @@ from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventTopics
 
 _BACKLOG: Final = 512
+# So many of them are accepted in one turn of the loop: those that are here have their turns in between.
+_ACCEPTED_AT_ONCE: Final = 4
 _TICK_S: Final = 1.0
 _HANDSHAKE_S: Final = 5.0
 _GOODBYE_S: Final = 0.5
@@ -121,7 +123,9 @@ class MqttListener:
     async def _serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
         """Accept on a socket. On another handle of it, so that the next server with other certificates can follow."""
         accepted = self._connection if tls is None else partial(self._handshake, tls)
-        return await asyncio.get_running_loop().create_server(accepted, sock=sock.dup(), backlog=_BACKLOG)
+        server = await asyncio.get_running_loop().create_server(accepted, sock=sock.dup(), backlog=_ACCEPTED_AT_ONCE)
+        sock.listen(_BACKLOG)  # asyncio takes one number for what waits in the system and for what one turn accepts
+        return server
 
     def take_over(self, mqtt: Mqtt, topics: EventTopics, permissions: Permissions, users: Users | None) -> None:
         """From now on these count: connections are judged anew, and limits hold for what is to come."""
