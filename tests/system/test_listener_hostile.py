@@ -127,8 +127,16 @@ def flooding(port: int, data: bytes) -> Iterator[None]:
         publish(MQTT_311, "events/", b"{}") * 10_000,
         PINGREQ * 100_000,
         subscribe(MQTT_311, 1, *[(f"no/{number}", 0) for number in range(500)]) * 50,
+        (PINGREQ + subscribe(MQTT_311, 1, *[("edgeagent/status/" + "a/" * 10 + "a", 0)] * 350)) * 100,
     ],
-    ids=["what it may not publish", "events", "events without a source", "pings", "subscriptions"],
+    ids=[
+        "what it may not publish",
+        "events",
+        "events without a source",
+        "pings",
+        "subscriptions",
+        "deep subscriptions between pings",
+    ],
 )
 async def test_a_device_that_floods_leaves_the_others_their_acknowledgements(tmp_path: Path, data: bytes) -> None:
     async with served(tmp_path) as it, RawDevice(it.port, "good") as good:
