@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -215,9 +216,9 @@ async def test_what_is_held_of_all_devices_is_bounded(tmp_path: Path, monkeypatc
         assert len(it.intake.bodies) == 80
 
 
-def partial_bytes(it: Scene) -> int:
-    """What the listener keeps of packets whose end did not come yet."""
-    return sum(client.partial_bytes for client in it.listener.traffic.clients)
+def holds(it: Scene, size_bytes: int) -> bool:
+    """Whether the listener keeps so much of packets whose end did not come yet."""
+    return sum(client.partial_bytes for client in it.listener.traffic.clients) == size_bytes
 
 
 async def test_large_packets_that_come_slowly_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,7 +228,7 @@ async def test_large_packets_that_come_slowly_give_way(tmp_path: Path, monkeypat
         for number, device in enumerate(devices, 1):
             await device.says(event(1, b"x" * 500_000)[:300_000])
             held_bytes = min(number, 3) * 300_000  # from the fourth on one gives way to each
-            await until(lambda held=held_bytes: partial_bytes(it) == held)
+            await until(partial(holds, it, held_bytes))
         await devices[0].is_cut_off()
         await devices[4].says(event(1, b"x" * 500_000)[300_000:])
         assert await devices[4].hears(4) == b"\x40\x02\x00\x01"
