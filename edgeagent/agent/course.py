@@ -11,12 +11,9 @@ from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
 from edgeagent.outbox.records import DEAD, PARKED, UNANSWERED, WINDOWS
 from edgeagent.ports.where import Course, CourseStep
-from edgeagent.wire.lifecycle import GIVEN_UP, Life
+from edgeagent.wire.lifecycle import GIVEN_UP, TAKEN_ON, Life
 from edgeagent.wire.messages import State
 from edgeagent.wire.steps import earlier
-
-# States that come after the broker took a trigger.
-_AFTER_PUBLISHED = frozenset({State.TRIGGERED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR})
 
 
 def course_of(facts: TriggerFacts, around: Surroundings, now_ms: int) -> Course:
@@ -85,7 +82,7 @@ def _of_life(life: Life) -> Iterator[CourseStep]:
     report = life.report
     past = [*earlier(life.steps, life.accepted_ms)]
     known = {each.state for each in past} | {report.state}
-    if State.PUBLISHED not in known and known & _AFTER_PUBLISHED:
+    if State.PUBLISHED not in known and known & TAKEN_ON:
         yield CourseStep(str(State.PUBLISHED), None, "its time was not kept")
     last = past.pop() if past and past[-1].state is report.state else None
     for each in past:

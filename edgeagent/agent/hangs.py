@@ -18,7 +18,7 @@ from edgeagent.common.times import instant, rfc3339
 from edgeagent.ledger.schema import LOCAL
 from edgeagent.outbox.records import DEAD, PARKED, WINDOWS, Leased
 from edgeagent.ports.where import Hang
-from edgeagent.wire.lifecycle import FINAL, Life
+from edgeagent.wire.lifecycle import FINAL, TAKEN_ON, Life
 from edgeagent.wire.messages import State
 
 # A trigger that waits no longer than this for its next step is on its way.
@@ -37,8 +37,9 @@ def hang_of(facts: TriggerFacts, around: Surroundings, state: State, now_ms: int
     if stored is not None and (stored.log == DEAD or stored.is_doomed):
         return _dead(facts, stored, around)
     life = facts.followed.life if facts.followed is not None else None
-    if stored is None and facts.flight is None:
-        return _without_the_outbox(facts, life, around, now_ms) if life is not None else None
+    # What the engine has may be in the outbox all the same, and is sent once more: a crash took that it was released.
+    if life is not None and (state in TAKEN_ON or (stored is None and facts.flight is None)):
+        return _without_the_outbox(facts, life, around, now_ms)
     step, since_ms = _TRIGGERED if state is State.PUBLISHED else _PUBLISHED, _since_ms(facts, life)
     if around.uplink is None:
         kept = "no agent runs: it is kept in the outbox, and sent when one does"

@@ -104,7 +104,7 @@ def with_uncommitted(
             by_id[name] = Followed(life, version, ways, by_id[name].relayed_ms if name in by_id else 0)
     for at_ms, way, name, version in told:
         known = by_id.get(name)
-        if known is not None and known.version == version:
+        if known is not None and known.version == version and known.untold & way:
             by_id[name] = known._replace(untold=known.untold & ~way, relayed_ms=at_ms)
     return sorted(by_id.values(), key=_accepted_ms, reverse=True)[: seek.limit]
 

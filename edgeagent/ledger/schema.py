@@ -135,7 +135,8 @@ LISTENER: Final = 2
 Relayed = tuple[int, int, str, int]  # when (Unix milliseconds), way, correlation id, version
 UNRELAYED: Final = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed AND unrelayed & ? ORDER BY accepted_ms LIMIT ?"  # noqa: S608  constants
 SET_RELAYED: Final = (
-    "UPDATE trigger SET relayed_ms = ?, unrelayed = unrelayed & ~? WHERE correlation_id = ? AND version = ?"
+    "UPDATE trigger SET relayed_ms = ?1, unrelayed = unrelayed & ~?2 "
+    "WHERE correlation_id = ?3 AND version = ?4 AND unrelayed & ?2"
 )
 BY_WORKFLOW: Final = (
     f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ? AND workflow_id = ? UNION ALL "  # noqa: S608  constants

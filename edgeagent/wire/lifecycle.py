@@ -20,6 +20,8 @@ from edgeagent.wire.steps import left
 
 GIVEN_UP: Final = frozenset({State.REJECTED, State.EXPIRED, State.DROPPED, State.MERGED, State.UNKNOWN})
 FINAL: Final = GIVEN_UP | {State.SUCCEEDED, State.FAILED, State.ERROR}
+# The engine has started a workflow for these triggers.
+TAKEN_ON: Final = frozenset({State.TRIGGERED, State.RUNNING, State.SUCCEEDED, State.FAILED, State.ERROR})
 
 _RANK: Final = {
     State.BUFFERED: 0,

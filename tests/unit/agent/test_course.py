@@ -195,6 +195,13 @@ def test_what_has_only_just_begun_does_not_hang(state: State) -> None:
     assert (found.hangs is None) == (state is not State.UNKNOWN)
 
 
+@pytest.mark.parametrize("state", [State.TRIGGERED, State.RUNNING, State.SUCCEEDED])
+def test_what_the_engine_has_does_not_wait_to_be_sent_once_more(state: State) -> None:
+    """A crash may take that a trigger was released: then it is sent again, and its answer is known already."""
+    known = followed(state, minutes_ago=0.05 if state is State.TRIGGERED else 1)
+    assert course(followed=known, stored=stored(), flight=Flight(FlightPhase.WAITING, 1)).hangs is None
+
+
 def test_a_dead_letter_says_how_to_replay_it() -> None:
     assert hang(stored=stored(DEAD, "no", 400)).advice.endswith(f"edgeagent dead replay {NAME}")
 
