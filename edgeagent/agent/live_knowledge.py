@@ -18,7 +18,6 @@ from edgeagent.ledger.followed import By, Followed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, LOGS, Leased
-from edgeagent.outbox.search import find
 from edgeagent.rules.ruleset import RuleSet
 
 
@@ -57,7 +56,9 @@ class LiveKnowledge:
         waiting = await self._lookup.trigger(correlation_id)
         if waiting is not None:
             return waiting
-        dead = await find(self._outbox, DEAD, lambda leased: correlation_of(leased) == correlation_id, 1)
+        dead = await self._lookup.search(
+            (DEAD,), lambda leased: without_data(leased) if correlation_of(leased) == correlation_id else None, 1
+        )
         return dead[0] if dead else None
 
     async def matching(self, wanted: Callable[[Leased], bool], limit: int) -> list[Leased]:
