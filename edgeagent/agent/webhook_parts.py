@@ -96,7 +96,7 @@ class WebhookParts:
     def _changed(self, life: Life) -> None:
         report = life.report
         fitting = [each.receiver for each in self._wanted if each.fits(report)]
-        receivers = [receiver for receiver in fitting if not self._courier.is_gone(receiver)]
+        receivers = [receiver for receiver in fitting if self._courier.takes(receiver)]
         if not receivers:
             return
         payload, now_ms = _encoder.encode(report), self._now_ms()

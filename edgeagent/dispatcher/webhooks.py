@@ -152,7 +152,7 @@ class StatusWebhooks:
     def put(self, status: Status, done: Done) -> None:
         """Post a status to each receiver that wants it; `done` is called once, perhaps at once."""
         fitting = [each.receiver for each in self._wanted if each.fits(status)]
-        receivers = [receiver for receiver in fitting if not self._courier.is_gone(receiver)]
+        receivers = [receiver for receiver in fitting if self._courier.takes(receiver)]
         left = len(receivers)
 
         def one_done() -> None:

@@ -106,11 +106,11 @@ class Courier:
             for line in self._lines.values()
         ]
 
-    def is_gone(self, name: str) -> bool:
-        """Whether a receiver wants no more; a delivery for it is counted here and must not be kept."""
+    def takes(self, name: str) -> bool:
+        """Whether a delivery for this receiver is to be kept. If the receiver is gone, it is counted as lost here."""
         gone = self._lines[name].queue.is_gone
         self.counts.outcomes["gone"] += gone
-        return gone
+        return not gone
 
     def wake(self, names: Collection[str]) -> None:
         """Note that there are new deliveries for these receivers."""

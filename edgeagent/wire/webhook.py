@@ -36,6 +36,7 @@ REPORT_STATES: Final = tuple(str(state) for state in State)
 STATUS_STATES: Final = ("pending", "running", "succeeded", "failed", "error")
 _PORTS = {"http": 80, "https": 443}
 _NO_URL = 'is not the address of a receiver: write "https://host/path"'
+MAX_URL_CHARS: Final = 2048
 _ID_BYTES = 16
 _FIRST_VISIBLE, _LAST_VISIBLE = 0x21, 0x7E
 _ENCODED = frozenset('"%')
@@ -74,6 +75,8 @@ def receiver(url: str) -> WebhookTarget:
     Raises:
         ValueError: it names none; the message does not repeat it, because it may hold a token.
     """
+    if len(url) > MAX_URL_CHARS:
+        raise ValueError(f"has {len(url)} characters, at most {MAX_URL_CHARS} are taken")
     if not url.isascii() or not url.isprintable() or " " in url:
         raise ValueError(
             "must be printable ASCII without spaces; other characters are percent-encoded, or xn-- in a host"
