@@ -160,7 +160,7 @@ class _Agent:
         self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
         self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=ways_to_devices(config))
         await self._ledger.open()
-        self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock.now_ms)
+        self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock)
         self._devices = ListenerState(config.mqtt, self._directory) if config.mqtt is not None else None
         if self._devices is not None:
             await self._devices.open()

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.names import Glob
 from edgeagent.config.tables import Relay, RelayWebhook
 from edgeagent.errors import StorageFailed
@@ -43,11 +44,11 @@ class _Wanted(NamedTuple):
 class WebhookParts:
     """The webhooks of a configuration; `open` must be called before triggers change, and the `tasks` must run."""
 
-    def __init__(self, relay: Relay, agent: str, ledger: Ledger, now_ms: Callable[[], int]) -> None:
-        """Join the parts. `agent`: its id; `now_ms`: the wall clock."""
+    def __init__(self, relay: Relay, agent: str, ledger: Ledger, instant: Callable[[], Instant]) -> None:
+        """Join the parts. `agent`: its id; `instant`: both clocks."""
         names = receiver_names([table.url for table in relay.webhook])
         kind = AgentReports(agent)
-        self._now_ms = now_ms
+        self._instant = instant
         self._wanted = [
             _Wanted(name, Glob(table.source), Glob(table.rule), frozenset(table.states))
             for name, table in zip(names, relay.webhook, strict=True)
@@ -56,7 +57,7 @@ class WebhookParts:
         self._courier = Courier(
             self._deliveries,
             [_receiver(name, index, relay, kind) for index, name in enumerate(names)],
-            now_ms=now_ms,
+            instant=instant,
         )
         ledger.accompany(self._deliveries)
         ledger.listen(self._changed)
@@ -99,9 +100,9 @@ class WebhookParts:
         receivers = [receiver for receiver in fitting if self._courier.takes(receiver)]
         if not receivers:
             return
-        payload, now_ms = _encoder.encode(report), self._now_ms()
+        payload, created = _encoder.encode(report), self._instant()
         for receiver in receivers:
-            self._deliveries.post(receiver, report.correlation_id, str(report.state), now_ms, payload)
+            self._deliveries.post(receiver, report.correlation_id, str(report.state), created, payload)
 
     def _kept(self, receivers: Collection[str]) -> None:
         self._courier.wake(receivers)

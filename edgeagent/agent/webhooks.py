@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from edgeagent.agent.clock import Clock
+from edgeagent.common.elapsed import Instant
 from edgeagent.config.tables import Relay
 from edgeagent.ledger.ledger import Ledger
 
@@ -12,12 +13,12 @@ if TYPE_CHECKING:
     from edgeagent.agent.webhook_parts import WebhookParts
 
 
-async def opened_webhooks(relay: Relay, agent: str, ledger: Ledger, now_ms: Callable[[], int]) -> WebhookParts | None:
+async def opened_webhooks(relay: Relay, agent: str, ledger: Ledger, clock: Clock) -> WebhookParts | None:
     """The webhooks, opened; see `WebhookParts`. None without any."""
     if not relay.webhook:
         return None
     from edgeagent.agent.webhook_parts import WebhookParts  # noqa: PLC0415  with it comes httpx
 
-    webhooks = WebhookParts(relay, agent, ledger, now_ms)
+    webhooks = WebhookParts(relay, agent, ledger, lambda: Instant(clock.now_ms(), clock.uptime_ms(), clock.boot))
     await webhooks.open()
     return webhooks

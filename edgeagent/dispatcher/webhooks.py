@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.names import Glob
 from edgeagent.config.tables import DispatcherWebhook
 from edgeagent.ports.deliveries import WebhookDelivery
@@ -25,8 +26,15 @@ from edgeagent.wire.webhook import receiver_names
 # Over all receivers, about 1 KiB each.
 MAX_DELIVERIES = 10_000
 
+# What is in memory is of one run of the process, whose monotonic clock is right.
+_RUN = b"process"
+
 Done = Callable[[], None]
 _encoder = msgspec.json.Encoder()
+
+
+def _now() -> Instant:
+    return Instant(time.time_ns() // 1_000_000, time.monotonic_ns() // 1_000_000, _RUN)
 
 
 class _Wanted(NamedTuple):
@@ -66,7 +74,7 @@ class MemoryDeliveries:
         """How many are not done."""
         return sum(map(len, self._kept.values()))
 
-    def post(self, receiver: str, key: str, state: str, created_ms: int, payload: bytes, done: Done) -> None:
+    def post(self, receiver: str, key: str, state: str, created: Instant, payload: bytes, done: Done) -> None:
         """Keep a delivery. It takes the place of one of the same receiver, key and state, which is done then."""
         kept = self._kept[receiver]
         place = (receiver, key, state)
@@ -77,7 +85,7 @@ class MemoryDeliveries:
             self.delivered(receiver, [oldest.seq])
             self._lost(receiver, oldest)
         self._seq += 1
-        kept[self._seq] = _Kept(WebhookDelivery(self._seq, key, state, created_ms, payload), done)
+        kept[self._seq] = _Kept(WebhookDelivery(self._seq, key, state, created, payload), done)
         self._newest[place] = self._seq
 
     def clear(self) -> None:
@@ -117,12 +125,12 @@ class StatusWebhooks:
         tables: Sequence[DispatcherWebhook],
         group: str,
         *,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        instant: Callable[[], Instant] = _now,
     ) -> None:
-        """Join the parts. `group`: the group of dispatchers; `now_ms`: the wall clock."""
+        """Join the parts. `group`: the group of dispatchers; `instant`: both clocks."""
         names = receiver_names([table.url for table in tables])
         kind = WorkflowStatuses(group)
-        self._now_ms = now_ms
+        self._instant = instant
         self._wanted = [
             _Wanted(name, Glob(table.agent), Glob(table.namespace), frozenset(table.states))
             for name, table in zip(names, tables, strict=True)
@@ -136,7 +144,7 @@ class StatusWebhooks:
                 )
                 for index, (name, table) in enumerate(zip(names, tables, strict=True))
             ],
-            now_ms=now_ms,
+            instant=instant,
         )
 
     @property
@@ -164,10 +172,10 @@ class StatusWebhooks:
         if not receivers:
             done()
             return
-        payload, now_ms = _encoder.encode(status), self._now_ms()
+        payload, created = _encoder.encode(status), self._instant()
         key, state = f"{status.namespace}/{status.workflow_id}", status.status.lower()
         for receiver in receivers:
-            self._deliveries.post(receiver, key, state, now_ms, payload, one_done)
+            self._deliveries.post(receiver, key, state, created, payload, one_done)
         self._courier.wake(receivers)
 
     def report(self, statuses: Sequence[Status]) -> None:
@@ -185,5 +193,5 @@ class StatusWebhooks:
         return {"webhooks": self._courier.run()}
 
     def _lost(self, receiver: str, delivery: WebhookDelivery) -> None:
-        seqs, times_ms = (delivery.seq, delivery.seq), (delivery.created_ms, delivery.created_ms)
+        seqs, times_ms = (delivery.seq, delivery.seq), (delivery.created.wall_ms, delivery.created.wall_ms)
         self._courier.dropped(receiver, 1, seqs, times_ms)

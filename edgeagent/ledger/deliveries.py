@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.ledger.database import Database
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ports.deliveries import WebhookDelivery
@@ -19,8 +20,14 @@ from edgeagent.ports.deliveries import WebhookDelivery
 # About 4 MB of flash, 30 MB at the most.
 MAX_DELIVERIES = 10_000
 
-_INSERT = "INSERT OR REPLACE INTO delivery (seq, receiver, key, state, created_ms, payload) VALUES (?,?,?,?,?,?)"
-_NEXT = "SELECT seq, key, state, created_ms, payload FROM delivery WHERE receiver = ? AND seq > ? ORDER BY seq LIMIT ?"
+_INSERT = (
+    "INSERT OR REPLACE INTO delivery (seq, receiver, key, state, payload, created_ms, uptime_ms, boot) "
+    "VALUES (?,?,?,?,?,?,?,?)"
+)
+_NEXT = (
+    "SELECT seq, key, state, payload, created_ms, uptime_ms, boot FROM delivery "
+    "WHERE receiver = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
 _COUNTS = "SELECT receiver, count(*) FROM delivery GROUP BY receiver"
 _OLDEST = (
     "SELECT count(*), min(seq), max(seq), min(created_ms), max(created_ms) FROM "
@@ -28,7 +35,7 @@ _OLDEST = (
 )
 # A seq begins with its time, so that none comes twice even if the file is lost.
 _SEQS_IN_A_MS = 1000
-_Row = tuple[int, str, str, str, int, bytes]
+_Row = tuple[int, str, str, str, bytes, int, int, bytes]
 
 
 class LostDeliveries(msgspec.Struct, frozen=True):
@@ -85,16 +92,16 @@ class LedgerDeliveries:
         """
         return await self._ledger.use(self._opened)
 
-    def post(self, receiver: str, key: str, state: str, created_ms: int, payload: bytes) -> None:
+    def post(self, receiver: str, key: str, state: str, created: Instant, payload: bytes) -> None:
         """Keep a delivery. It takes the place of one of the same receiver, key and state that was not made yet."""
-        self._seq = max(self._seq + 1, created_ms * _SEQS_IN_A_MS)
-        self._new.append((self._seq, receiver, key, state, created_ms, payload))
+        self._seq = max(self._seq + 1, created.wall_ms * _SEQS_IN_A_MS)
+        self._new.append((self._seq, receiver, key, state, payload, *created))
         self._ledger.commit_soon()
 
     async def deliveries(self, receiver: str, after: int, limit: int) -> Sequence[WebhookDelivery]:
         """See `DeliverySource`."""
         rows = await self._ledger.use(lambda database: database.execute(_NEXT, (receiver, after, limit)).fetchall())
-        return [WebhookDelivery(*row) for row in rows]
+        return [WebhookDelivery(seq, key, state, Instant(*times), payload) for seq, key, state, payload, *times in rows]
 
     def delivered(self, receiver: str, seqs: Sequence[int]) -> None:  # noqa: ARG002  a seq is enough
         """See `DeliverySource`."""

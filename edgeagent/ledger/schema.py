@@ -10,7 +10,7 @@ from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-_VERSION: Final = 6
+_VERSION: Final = 7
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -72,7 +72,12 @@ CREATE TABLE daily (
     PRIMARY KEY (day, kind, name)
 ) STRICT, WITHOUT ROWID;
 """
-SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY
+# When a delivery came to be, by the machine's own clock too.
+_DELIVERY_AGES: Final = """
+ALTER TABLE delivery ADD COLUMN uptime_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN boot BLOB NOT NULL DEFAULT x'';
+"""
+SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY + _DELIVERY_AGES
 
 # The upgrades from earlier versions. Before version 3 the engine's texts were not bounded.
 _TO_3: Final = """
@@ -92,6 +97,7 @@ _STEPS: Final = {
     3: _TO_4,
     4: _DELIVERIES,
     5: _DAILY,
+    6: _DELIVERY_AGES,
 }
 _UPGRADES: Final = {
     version: "".join(_STEPS[earlier] for earlier in range(version, _VERSION)) for version in range(1, _VERSION)

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import msgspec
 
+from edgeagent.common.elapsed import Instant
+
 
 class WebhookDelivery(msgspec.Struct, frozen=True, gc=False):
     """One message for one receiver.
@@ -15,14 +17,14 @@ class WebhookDelivery(msgspec.Struct, frozen=True, gc=False):
         seq: its number, rising in the order of delivery.
         key: what it is about, as the correlation id of a trigger. Deliveries of one key go in order.
         state: of what it is about.
-        created_ms: when it came to be, Unix milliseconds.
+        created: when it came to be, by both clocks.
         payload: the report or the status, a JSON object.
     """
 
     seq: int
     key: str
     state: str
-    created_ms: int
+    created: Instant
     payload: bytes
 
 

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import StorageFailed, WebhookFailed
 from edgeagent.ports.deliveries import DeliverySource, WebhookDelivery
@@ -82,15 +83,15 @@ class Courier:
         *,
         chance: Callable[[], float] = random.random,
         now_s: Callable[[], float] = time.monotonic,
-        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        instant: Callable[[], Instant],
     ) -> None:
-        """`chance`: a random number from 0 to 1; `now_s`: monotonic seconds; `now_ms`: the wall clock."""
+        """`chance`: a random number from 0 to 1; `now_s`: monotonic seconds; `instant`: both clocks."""
         self.counts = WebhookCounts()
         self._source = source
         self._lines = {receiver.name: _Line(receiver) for receiver in receivers}
         self._chance = chance
         self._now_s = now_s
-        self._now_ms = now_ms
+        self._instant = instant
 
     def stats(self) -> list[dict[str, Any]]:
         """The state of each receiver, ready for JSON."""
@@ -236,11 +237,11 @@ class Courier:
         self.counts.outcomes["retried"] += 1
         line.last_error = reason
         if not line.queue.failures:
-            line.since_ms = self._now_ms()
+            line.since_ms = self._instant().wall_ms
             extra = {"event": "webhook_failing", "webhook": line.receiver.table}
             _log.warning("%s takes no delivery, it is tried again: %s", _name(line), reason, extra=extra)
         lost = line.queue.failed(
-            delivery.seq, self._now_s(), self._now_ms(), retry_after_s=wait_s, fraction=self._chance()
+            delivery.seq, self._now_s(), self._instant(), retry_after_s=wait_s, fraction=self._chance()
         )
         if not lost:
             return
@@ -250,8 +251,8 @@ class Courier:
             "%s: %d deliveries are given up, those from %s to %s: %s",
             _name(line),
             len(lost),
-            rfc3339(lost[0].created_ms),
-            rfc3339(lost[-1].created_ms),
+            rfc3339(lost[0].created.wall_ms),
+            rfc3339(lost[-1].created.wall_ms),
             reason,
             extra={
                 "event": "webhook_given_up",

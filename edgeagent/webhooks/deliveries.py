@@ -4,7 +4,7 @@
   ever longer, and the next try is another delivery's turn: one that always fails holds up only those of its own key.
 * Deliveries of one key (of one trigger, of one workflow) go in order, one at a time.
 * When the receiver has failed several times in a row, or a delivery has, what is older than `give_up_s` is given up. A
-  clock that jumps forward so does not lose what a living receiver would have taken.
+  wall clock that jumps forward, as when it is set for the first time, makes nothing older that came to be in this boot.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Final
 import msgspec
 
 from edgeagent.common.backoff import full_jitter
+from edgeagent.common.elapsed import Instant, elapsed
 from edgeagent.ports.deliveries import WebhookDelivery
 
 # How many of a receiver's deliveries are in memory; the others wait where they are kept.
@@ -108,14 +109,14 @@ class DeliveryQueue:
         self.done(seq)
 
     def failed(
-        self, seq: int, now_s: float, now_ms: int, *, retry_after_s: float = 0.0, fraction: float
+        self, seq: int, now_s: float, now: Instant, *, retry_after_s: float = 0.0, fraction: float
     ) -> Sequence[WebhookDelivery]:
         """Note that a try failed; returns the deliveries that are given up.
 
         Args:
             seq: of the delivery.
             now_s: the time.
-            now_ms: the wall clock, Unix milliseconds.
+            now: the same, by both clocks.
             retry_after_s: how long the receiver asks us to wait.
             fraction: a random number from 0 to 1.
         """
@@ -127,7 +128,7 @@ class DeliveryQueue:
             item.out = False
             item.tries += 1
             item.due_s = now_s + full_jitter(item.tries - 1, fraction, base_s=BASE_S, cap_s=_DELIVERY_CAP_S)
-        old = [each for each in self._items.values() if self._is_hopeless(each, now_ms)]
+        old = [each for each in self._items.values() if self._is_hopeless(each, now)]
         for each in old:
             del self._items[each.delivery.seq]
         return [each.delivery for each in old]
@@ -150,6 +151,6 @@ class DeliveryQueue:
             firsts.setdefault(item.delivery.key, item)
         return list(firsts.values())
 
-    def _is_hopeless(self, item: _Item, now_ms: int) -> bool:
-        is_old = now_ms - item.delivery.created_ms >= self._give_up_s * 1000
+    def _is_hopeless(self, item: _Item, now: Instant) -> bool:
+        is_old = elapsed(item.delivery.created, now).s >= self._give_up_s
         return is_old and not item.out and max(item.tries, self.failures) >= MIN_TRIES

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeagent.agent.webhook_parts import WebhookParts
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Relay, RelayWebhook
 from edgeagent.ledger.ledger import Ledger
@@ -37,8 +38,11 @@ class WebhookScene:
     async def open(self) -> None:
         """Open both."""
         await self.ledger.open()
-        self.webhooks = WebhookParts(self._relay, "gw-1", self.ledger, lambda: self.now_ms)
+        self.webhooks = WebhookParts(self._relay, "gw-1", self.ledger, self._instant)
         await self.webhooks.open()
+
+    def _instant(self) -> Instant:
+        return Instant(self.now_ms, self.now_ms - NOON_MS, b"this boot")
 
     @property
     def outcomes(self) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.config.tables import FilePath, RelayWebhook
 from edgeagent.errors import WebhookFailed
 from edgeagent.ports.deliveries import WebhookDelivery
@@ -23,7 +24,7 @@ REPORT = (
     b'"at":"2026-03-20T12:00:00.000Z","workflowId":"overheat-9f2c","namespace":"plant","progress":"50%",'
     b'"message":"\\"quoted\\"","error":""}'
 )
-DELIVERY = WebhookDelivery(1, "9f2c", "failed", 0, REPORT)
+DELIVERY = WebhookDelivery(1, "9f2c", "failed", Instant(0, 0, b""), REPORT)
 QUICK = PostTimes(connect_s=0.5, read_s=0.5, total_s=2.0)
 
 

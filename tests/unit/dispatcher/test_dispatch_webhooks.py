@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import DispatcherWebhook
 from edgeagent.dispatcher.cursor import cursor_payload, unix_s
@@ -39,8 +40,8 @@ def status(name: str, phase: Any = "Failed", **members: Any) -> Status:
 
 
 @asynccontextmanager
-async def posting(*tables: DispatcherWebhook, now_ms: Any = lambda: 0) -> AsyncIterator[StatusWebhooks]:
-    webhooks = StatusWebhooks(tables, "g", now_ms=now_ms)
+async def posting(*tables: DispatcherWebhook, now_ms: Callable[[], int] = lambda: 0) -> AsyncIterator[StatusWebhooks]:
+    webhooks = StatusWebhooks(tables, "g", instant=lambda: Instant(now_ms(), now_ms(), b"process"))
     tasks = [asyncio.create_task(work) for work in webhooks.tasks().values()]
     try:
         yield webhooks

@@ -3,14 +3,21 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.ports.deliveries import WebhookDelivery
 from edgeagent.webhooks.deliveries import AT_ONCE, BASE_S, CAP_S, MIN_TRIES, WINDOW, DeliveryQueue
 
-NOON_MS = 1_774_008_000_000
+NOON_MS = 1_800_000_000_000
+BOOT = b"this boot"
+
+
+def at(ms: int, *, wall_ms: int | None = None) -> Instant:
+    """An instant of this boot, which began at noon."""
+    return Instant(ms if wall_ms is None else wall_ms, ms - NOON_MS, BOOT)
 
 
 def delivery(seq: int, key: str = "", created_ms: int = NOON_MS) -> WebhookDelivery:
-    return WebhookDelivery(seq, key or f"k{seq}", "running", created_ms, b"{}")
+    return WebhookDelivery(seq, key or f"k{seq}", "running", at(created_ms), b"{}")
 
 
 def queue(*deliveries: WebhookDelivery, give_up_s: float = 3600) -> DeliveryQueue:
@@ -20,7 +27,7 @@ def queue(*deliveries: WebhookDelivery, give_up_s: float = 3600) -> DeliveryQueu
 
 
 def fail(of: DeliveryQueue, seq: int, now_s: float, now_ms: int = NOON_MS, retry_after_s: float = 0.0) -> list[int]:
-    lost = of.failed(seq, now_s, now_ms, retry_after_s=retry_after_s, fraction=1.0)
+    lost = of.failed(seq, now_s, at(now_ms), retry_after_s=retry_after_s, fraction=1.0)
     return [each.seq for each in lost]
 
 
@@ -101,6 +108,18 @@ def test_what_is_too_old_is_given_up_after_a_few_failures_and_not_by_a_clock_alo
     assert lost == [1, 2]
     line.done(3)
     assert line.wait_s(now_s) is None
+
+
+def test_a_clock_that_is_set_makes_nothing_older_and_time_switched_off_counts() -> None:
+    begun_wrong = WebhookDelivery(1, "a", "failed", Instant(86_400_000, 5_000, BOOT), b"{}")  # 1970
+    of_last_week = WebhookDelivery(2, "b", "failed", Instant(NOON_MS - 7 * 86_400_000, 99_000_000, b"earlier"), b"{}")
+    line = queue(begun_wrong, of_last_week)
+    now, lost = Instant(NOON_MS, 60_000, BOOT), list[WebhookDelivery]()
+    for now_s in (0.0, 1000.0, 2000.0, 3000.0):
+        found = line.next(now_s)
+        assert found is not None
+        lost += line.failed(found.seq, now_s, now, fraction=1.0)
+    assert lost == [of_last_week]
 
 
 def test_a_receiver_that_wants_no_more_gets_nothing() -> None:
