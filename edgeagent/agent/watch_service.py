@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -14,21 +15,28 @@ from edgeagent.agent.series import FlowSample, Series
 from edgeagent.agent.uplink_parts import UplinkParts
 from edgeagent.agent.watch import Subscriber, Watch
 from edgeagent.common.times import rfc3339
+from edgeagent.errors import OutboxError
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.outbox.oldest import oldest_ms
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.ports.watch import DeviceSeen, StreamQuery
 from edgeagent.rules.ruleset import RuleSet
 
 # As the shortest step of the series.
 _SAMPLE_S: Final = 30.0
+# The series do not wait longer for a disk that is busy or hangs.
+_DISK_S: Final = 1.0
 
 
 class WatchService:
     """The agent's `WatchPort`. Owns the series and the devices seen; `run` keeps the series."""
 
-    def __init__(self, watch: Watch, ledger: Ledger, clock: Clock, figures: Callable[[], FlowSample]) -> None:
+    def __init__(
+        self, watch: Watch, outbox: Outbox, ledger: Ledger, clock: Clock, figures: Callable[[], FlowSample]
+    ) -> None:
         """`figures`: the present ones, for the series."""
         self._watch = watch
+        self._outbox = outbox
         self._ledger = ledger
         self._clock = clock
         self._figures = figures
@@ -49,10 +57,17 @@ class WatchService:
         """Begin to tell; see `WatchPort`."""
         return self._watch.subscribe(query, wake)
 
-    def series(self) -> Mapping[str, Any]:
+    async def series(self) -> Mapping[str, Any]:
         """The series until now; see `WatchPort`."""
         self._sample()
-        return {"at": self._clock.now(), **self._series.shown(self._clock.uptime_ms() / 1000)}
+        oldest: str | None = None
+        if self._outbox.health.account.pending:
+            with contextlib.suppress(OutboxError, TimeoutError):
+                async with asyncio.timeout(_DISK_S):
+                    oldest_at = await self._outbox.beside(oldest_ms)
+                oldest = rfc3339(oldest_at) if oldest_at is not None else None
+        shown = self._series.shown(self._clock.uptime_ms() / 1000)
+        return {"at": self._clock.now(), "oldest": oldest, **shown}
 
     async def devices(self) -> Sequence[DeviceSeen]:
         """The sources, newest event first; see `WatchPort`."""
@@ -83,7 +98,7 @@ def make_watch(
         return FlowSample(outbox.events.received, uplink.triggers.forwarded, outbox.health.account.pending)
 
     watch = Watch(agent, rules, clock, stats)
-    service = WatchService(watch, ledger, clock, figures)
+    service = WatchService(watch, outbox, ledger, clock, figures)
     ledger.listen(watch.changed)
     intake.listen(watch.stored)
     intake.listen(service.stored)

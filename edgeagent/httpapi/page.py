@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from edgeagent.httpapi.plan import Plan
@@ -15,6 +15,7 @@ class _File(NamedTuple):
     media_type: bytes
 
 
+_DIRECTORY: Final = Path(__file__).parent / "page"
 _SCRIPT: Final = b"text/javascript; charset=utf-8"
 _FILES: Final = {
     "/": _File("index.html", b"text/html; charset=utf-8"),
@@ -52,4 +53,4 @@ def page_plans() -> dict[str, dict[str, Plan]]:
 async def _answer(request: Request, _body: bytes) -> Answer:
     """A file, read when it is asked for: the agent does not keep it in memory."""
     file = _FILES[request.path]
-    return Answer(200, (files(__package__) / "page" / file.name).read_bytes(), file.media_type, _HEADERS)
+    return Answer(200, (_DIRECTORY / file.name).read_bytes(), file.media_type, _HEADERS)

@@ -42,7 +42,7 @@ class WatchRoutes:
         }
 
     async def _series(self, _request: Request, _body: bytes) -> Answer:
-        return json_answer(self._watch.series())
+        return json_answer(await self._watch.series())
 
     async def _devices(self, _request: Request, _body: bytes) -> Answer:
         return json_answer({"devices": await self._watch.devices()})

@@ -53,8 +53,11 @@ class WatchPort(Protocol):
     def subscribe(self, query: StreamQuery, wake: Callable[[], None]) -> WatchPlace:
         """Begin to tell. `wake` is called when there may be something to take; it must neither block nor raise."""
 
-    def series(self) -> Mapping[str, Any]:
-        """Events in, triggers out and what is pending, over the last hour and the last day, ready for JSON."""
+    async def series(self) -> Mapping[str, Any]:
+        """Events in, triggers out and what is pending, over the last hour and the last day, ready for JSON.
+
+        `oldest`: when the event of the oldest pending trigger was accepted; None without one, or while the disk hangs.
+        """
 
     async def devices(self) -> Sequence[DeviceSeen]:
         """The sources seen last, newest event first, a thousand at most.

@@ -96,13 +96,14 @@ class StatusPage:
 
 @asynccontextmanager
 async def status_page(
-    port: int, *, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light"
+    port: int, *, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light", scale: float = 1
 ) -> AsyncIterator[StatusPage]:
     """The status page of the agent on this port of loopback, in a browser of its own."""
     async with chromium() as browser:
         width, height = size
         context = await browser.new_context(
             viewport={"width": width, "height": height},
+            device_scale_factor=scale,
             color_scheme=scheme,
             reduced_motion="reduce",
             locale="en-GB",

@@ -221,7 +221,7 @@ class FakeWatch:
         self.changed.set()
         return self.subscriptions[-1]
 
-    def series(self) -> Mapping[str, Any]:
+    async def series(self) -> Mapping[str, Any]:
         """Nothing came or went."""
         return {"at": "2026-01-02T03:04:05Z"}
 

@@ -49,7 +49,8 @@ export function span(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
-export const ago = (text) => `${span((agentNow() - Date.parse(text)) / 1000)} ago`;
+// How long ago this was.
+export const age = (text) => span((agentNow() - Date.parse(text)) / 1000);
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
 const short = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });

@@ -1,6 +1,6 @@
 // The figures of `/v1/stats` in words: the tiles, the rules, and what needs attention.
 
-import { ago, byId, bytes, counted, el, mark, number, say, span } from "./dom.js";
+import { age, byId, bytes, counted, el, mark, number, say, span, time, when } from "./dom.js";
 
 const CERTIFICATE_DAYS = 14;
 const FULL = { warn: 0.7, bad: 0.9 };
@@ -10,40 +10,40 @@ export function showFacts(stats) {
   say(byId("version"), stats.version);
   document.title = `${stats.agent} · edgeagent`;
   uplink(stats.uplink);
-  waiting(stats);
   room(stats.outbox);
   account(stats.account);
   rules(stats.rules);
   attention(stats);
+  log(stats.log);
 }
 
 // What the line in the head says, and how it is.
 export function lineOf(stats) {
   const { uplink } = stats;
-  if (!uplink.connected) return ["down", `Uplink down${uplink.error ? `: ${uplink.error}` : ""}`];
-  if (uplink.trouble) return ["trouble", `Connected, but ${uplink.trouble}`];
+  if (!uplink.connected) return ["down", "Uplink down"];
+  if (uplink.trouble) return ["trouble", "Connected, but nothing flows"];
   return ["up", "Uplink connected"];
 }
 
 export function showSince(stats) {
-  const { connected, since } = stats.uplink;
-  say(byId("uplink-since"), since ? `${connected ? "for" : "since"} ${connected ? ago(since).replace(/ ago$/, "") : ago(since)}` : "");
+  const { since } = stats.uplink;
+  say(byId("uplink-since"), since ? `for ${age(since)}, since ${when(since)}` : "");
 }
 
-function uplink({ connected, trouble, error, address }) {
+function uplink({ connected, trouble, address }) {
   const state = byId("uplink-state");
-  say(state, connected ? "Connected" : "Not connected");
+  say(state, connected ? "Connected" : "Down");
   mark(state, !connected ? "bad" : trouble ? "warn" : "good");
-  say(byId("uplink-address"), connected || !error ? address : error);
+  say(byId("uplink-address"), address);
 }
 
-function waiting({ account, outbox, uplink }) {
+export function showWaiting({ account, outbox, uplink }, oldest) {
   const { pending } = account.triggers;
   const node = byId("pending");
   say(node, number(pending));
   mark(node, "");
   const parts = [];
-  if (outbox.oldest) parts.push(`oldest ${ago(outbox.oldest)}`);
+  if (oldest && pending) parts.push(`the oldest for ${age(oldest)}`);
   if (uplink.in_flight) parts.push(`${number(uplink.in_flight)} in flight`);
   if (outbox.parked) parts.push(`${number(outbox.parked)} parked`);
   say(byId("pending-more"), parts.join(" · ") || (pending ? "" : "everything is delivered"));
@@ -83,6 +83,22 @@ function rules(all) {
     body.replaceChildren(...(rows.length ? rows : [el("tr", {}, el("td", { className: "empty", colSpan: 4, textContent: "No rules." }))]));
   }
 }
+
+function log({ last, warnings, errors }) {
+  say(byId("log-foot"), `${counted(errors, "error")} and ${counted(warnings, "warning")} since the start`);
+  const text = JSON.stringify(last);
+  if (text === logged) return;
+  logged = text;
+  byId("log").replaceChildren(...(last.length ? last : [null]).map((one) => (one === null
+    ? el("li", { className: "quiet", textContent: "Nothing was logged above info." })
+    : el("li", {},
+      el("p", { className: "row" },
+        el("span", { className: "state", textContent: one.level, "data-kind": one.level === "warning" ? "warn" : "bad" }),
+        el("span", { className: "quiet small" }, time(one.at), one.count > 1 ? ` · ${number(one.count)} times` : "")),
+      el("p", { textContent: one.message })))));
+}
+
+let logged = "";
 
 // Each: how bad, what, and what to do.
 function* problems(stats) {

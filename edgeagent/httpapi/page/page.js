@@ -4,7 +4,7 @@ import { Locked, follow, get, hasToken, lock, unlock } from "./api.js";
 import { Chart } from "./charts.js";
 import { Devices } from "./devices.js";
 import { byId, mark, say, setAgentTime } from "./dom.js";
-import { lineOf, showFacts, showSince } from "./facts.js";
+import { lineOf, showFacts, showSince, showWaiting } from "./facts.js";
 import { Letters } from "./letters.js";
 import { TriggerList } from "./triggers.js";
 import { Where } from "./where.js";
@@ -55,12 +55,18 @@ async function loadSeries() {
   series = await get("/v1/series");
   setAgentTime(series.at);
   drawSeries();
+  if (stats) showAges();
+}
+
+function showAges() {
+  showSince(stats);
+  showWaiting(stats, series?.oldest);
 }
 
 function showStats(told) {
   stats = told;
   showFacts(stats);
-  showSince(stats);
+  showAges();
   line(...lineOf(stats));
   triggers.rules(Object.keys(stats.rules));
   letters.count(stats.outbox.dead.count, stats.outbox.dead.max_count).catch(failed);
@@ -125,7 +131,7 @@ for (const button of document.querySelectorAll("[data-close]")) {
   button.addEventListener("click", () => button.closest("dialog").close());
 }
 for (const option of document.querySelectorAll("input[name=span]")) option.addEventListener("change", drawSeries);
-setInterval(() => { if (stats && !document.hidden) showSince(stats); }, AGES_MS);
+setInterval(() => { if (stats && !document.hidden) showAges(); }, AGES_MS);
 setInterval(() => {
   if (stats && !document.hidden && Date.now() - seriesAt >= SERIES_IDLE_MS) loadSeries().catch(() => {});
 }, AGES_MS);

@@ -1,7 +1,7 @@
 // Where a trigger is: its life with times, and what it waits for.
 
 import { Refused, get } from "./api.js";
-import { ago, badge, byId, el, time } from "./dom.js";
+import { age, badge, byId, el, time } from "./dom.js";
 
 export class Where {
   constructor(failed) {
@@ -57,6 +57,6 @@ function life(trigger) {
 
 function hanging(hangs) {
   return el("li", { className: "hangs" },
-    el("b", { textContent: hangs.step }), hangs.since ? el("span", { className: "quiet", textContent: `waiting since ${ago(hangs.since)}` }) : null,
+    el("b", { textContent: hangs.step }), hangs.since ? el("span", { className: "quiet", textContent: `waiting for ${age(hangs.since)}` }) : null,
     el("div", { className: "advice" }, el("div", { textContent: hangs.text }), hangs.advice ? el("div", { className: "quiet", textContent: hangs.advice }) : null));
 }
