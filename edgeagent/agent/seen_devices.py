@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
+
+from edgeagent.agent.prepared import Prepared
 
 MAX_DEVICES: Final = 1000
 
@@ -14,10 +16,11 @@ class SeenDevices:
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
 
-    def note(self, sources: Iterable[str], now_ms: int) -> None:
-        """Events of these sources were accepted now."""
+    def note(self, events: Sequence[Prepared], now_ms: int) -> None:
+        """These events were accepted now. Every event comes here: 40 ns each."""
         seen = self._seen
-        seen.update(dict.fromkeys(sources, now_ms))
+        for event in events:
+            seen[event.source] = now_ms
         if len(seen) > 2 * MAX_DEVICES:
             self._seen = dict(sorted(seen.items(), key=lambda one: one[1])[-MAX_DEVICES:])
 

@@ -45,7 +45,7 @@ class WatchService:
 
     def stored(self, events: Sequence[Prepared]) -> None:
         """Note that events were accepted."""
-        self._seen.note([event.source for event in events], self._clock.now_ms())
+        self._seen.note(events, self._clock.now_ms())
 
     async def run(self) -> None:
         """Take samples for the series until cancelled."""
