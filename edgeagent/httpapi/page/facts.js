@@ -85,12 +85,12 @@ function rules(all) {
 }
 
 function log({ last, warnings, errors }) {
-  say(byId("log-foot"), `${counted(errors, "error")} and ${counted(warnings, "warning")} since the start`);
+  say(byId("log-foot"), errors + warnings ? `${counted(errors, "error")} and ${counted(warnings, "warning")} since the start` : "");
   const text = JSON.stringify(last);
   if (text === logged) return;
   logged = text;
   byId("log").replaceChildren(...(last.length ? last : [null]).map((one) => (one === null
-    ? el("li", { className: "quiet", textContent: "Nothing was logged above info." })
+    ? el("li", { className: "quiet", textContent: "None since the start." })
     : el("li", {},
       el("p", { className: "row" },
         el("span", { className: "state", textContent: one.level, "data-kind": one.level === "warning" ? "warn" : "bad" }),
