@@ -45,6 +45,9 @@ async def test_what_happens_is_shown_as_it_happens(broker: Mosquitto, tmp_path: 
         await seen.shows("#devices tr", "boiler-1")
         await seen.shows("#account-more", "1 in = 1 settled")
         await seen.shows("#chart-events output", "1 in the last hour")
+        await seen.shows("#report .total", "Total")
+        await seen.page.click("label:has-text('By source')")
+        await seen.shows("#report tr", "boiler-1")
         assert seen.faults == []
         assert {url.split("/")[2] for url in seen.addresses} == {f"127.0.0.1:{free_port}"}
 

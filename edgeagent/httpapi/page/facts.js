@@ -111,6 +111,7 @@ function* problems(stats) {
   if (outbox.dead.full) yield ["bad", outbox.dead.full, "Replay or discard dead letters."];
   if (!uplink.connected && uplink.error) yield ["warn", `The uplink is down: ${uplink.error}`, "Events are kept on disk, and sent when it is back."];
   if (uplink.connected && uplink.trouble) yield ["warn", `Connected, but ${uplink.trouble}.`, uplink.remedy];
+  if (uplink.canary?.problem) yield ["warn", `The last canary did not come back: ${uplink.canary.problem}`, "Triggers may not get through to a dispatcher."];
   for (const [what, link] of [["uplink", uplink], ["listener", mqtt]]) {
     const days = link?.certificate_days_left;
     if (days !== null && days !== undefined && days < CERTIFICATE_DAYS) yield ["warn", `The certificate of the ${what} ends in ${counted(Math.max(0, Math.floor(days)), "day")}.`, "Renew it."];

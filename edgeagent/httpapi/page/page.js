@@ -6,18 +6,21 @@ import { Devices } from "./devices.js";
 import { byId, mark, say, setAgentTime } from "./dom.js";
 import { lineOf, showFacts, showSince, showWaiting } from "./facts.js";
 import { Letters } from "./letters.js";
+import { Report } from "./report.js";
 import { TriggerList } from "./triggers.js";
 import { Where } from "./where.js";
 
 const SERIES_MS = 5000; // the series are fetched no more often than this when something changed
 const SERIES_IDLE_MS = 30_000;
 const AGES_MS = 10_000;
+const REPORT_MS = 600_000;
 
 const where = new Where(failed);
 const open = (id) => where.open(id);
 const triggers = new TriggerList(open, failed);
 const letters = new Letters(open, failed);
 const devices = new Devices();
+const report = new Report(failed);
 const charts = {
   events: new Chart(byId("chart-events"), "Events in"),
   triggers: new Chart(byId("chart-triggers"), "Triggers out"),
@@ -81,7 +84,7 @@ function showTrigger(report) {
 
 async function loadAll() {
   await loadSeries();
-  await Promise.all([triggers.load(), devices.load()]);
+  await Promise.all([triggers.load(), devices.load(), report.load()]);
 }
 
 async function start() {
@@ -135,4 +138,5 @@ setInterval(() => { if (stats && !document.hidden) showAges(); }, AGES_MS);
 setInterval(() => {
   if (stats && !document.hidden && Date.now() - seriesAt >= SERIES_IDLE_MS) loadSeries().catch(() => {});
 }, AGES_MS);
+setInterval(() => { if (stats && !document.hidden) report.load().catch(() => {}); }, REPORT_MS);
 start();
