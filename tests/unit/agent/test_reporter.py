@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from edgeagent.agent.reporter import DaysReporter
 from edgeagent.common.times import rfc3339
@@ -17,6 +18,8 @@ from tests.fakes.ledgers import running
 from tests.fakes.link import FakeLink
 from tests.fakes.turned_clock import TurnedClock
 from tests.waiting import turns, until
+
+pytestmark = pytest.mark.virtual_time
 
 DAY_MS = 86_400_000
 

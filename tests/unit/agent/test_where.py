@@ -19,6 +19,8 @@ from edgeagent.ports.where import MAX_COURSES, Courses, WhereQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
+pytestmark = pytest.mark.virtual_time
+
 NOW_MS = 1_800_000_000_000
 
 
