@@ -8,14 +8,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.config.tables import RelayWebhook
 from edgeagent.errors import StorageFailed
+from edgeagent.ledger import schema
 from edgeagent.ledger.database import Database
 from edgeagent.ledger.deliveries import MAX_DELIVERIES, LedgerDeliveries
 from edgeagent.webhooks import courier, deliveries
 from edgeagent.wire.messages import State
+from edgeagent.wire.webhook import receiver_names
 from tests.fakes.mosquitto import free_port
 from tests.fakes.webhook_ledger import NOON_MS, life, webhooks
 from tests.fakes.webhook_receiver import CLOSE, ENDLESS, HANG, WebhookEndpoint
@@ -312,3 +315,15 @@ async def test_a_ledger_that_is_begun_anew_goes_on_to_deliver(path: Path) -> Non
         scene.now_ms -= 86_400_000  # and the clock is set back
         scene.ledger.begin(life(2))
         await endpoint.until(2)
+
+
+async def test_what_an_earlier_version_had_to_deliver_is_delivered(path: Path) -> None:
+    async with WebhookEndpoint() as endpoint:
+        (name,) = receiver_names([endpoint.url])
+        with closing(sqlite3.connect(path)) as database:
+            database.executescript(schema.TRIGGERS + schema._DELIVERIES + schema._DAILY + "PRAGMA user_version = 6;")
+            payload = msgspec.json.encode(life(1).report)
+            database.execute("INSERT INTO delivery VALUES (7, ?, 'c-1', 'failed', 0, ?)", (name, payload))
+            database.commit()
+        async with webhooks(path, table(endpoint.url)) as scene:
+            await until(lambda: scene.outcomes == {"delivered": 1}, "delivered")
