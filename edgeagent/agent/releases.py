@@ -66,7 +66,7 @@ class Releases:
 
     def put_back(self, entry: TriggerInFlight) -> None:
         """Return a parked trigger that got no answer: it stays in its log and is tried again another time."""
-        self._in_flight.remove(entry)
+        self._in_flight.remove([entry])
         self._parked.ended(entry, self._now(), answered=False)
 
     async def bury(self, entry: TriggerInFlight, reason: str, code: int) -> bool:
@@ -85,7 +85,7 @@ class Releases:
             self._in_flight.wake(entry, self._now())
             notices.not_buried(entry, exc)
             return False
-        self._in_flight.remove(entry)
+        self._in_flight.remove([entry])
         self._parked.ended(entry, self._now(), answered=True)
         self._counts.total.dead += 1
         self._counts.of(entry.item.rule).dead += 1
@@ -102,7 +102,7 @@ class Releases:
             self._in_flight.wake(entry, self._now())
             notices.not_parked(exc)
             return
-        self._in_flight.remove(entry)
+        self._in_flight.remove([entry])
         self._counts.total.parked += 1
         notices.parked(entry)
 
@@ -121,14 +121,14 @@ class Releases:
             loud = self._full_noticed_at is None or now - self._full_noticed_at >= _REPEATED_AFTER_S
             self._full_noticed_at = now if loud else self._full_noticed_at
             notices.no_place(entry, reason, full, loud=loud)
-        self._in_flight.remove(entry)
+        self._in_flight.remove([entry])
         self._parked.ended(entry, self._now(), answered=not known)
         return True
 
     def _release(self, entries: Sequence[TriggerInFlight], way: str) -> None:
-        remove = self._in_flight.remove
-        for entry in entries:
-            remove(entry)
-            if entry.item.log == PARKED:
+        self._in_flight.remove(entries)
+        leased = [entry.item for entry in entries]
+        for entry, one in zip(entries, leased, strict=True):
+            if one.log == PARKED:
                 self._parked.ended(entry, self._now(), answered=True)
-        self._outbox.release([entry.item for entry in entries], way)
+        self._outbox.release(leased, way)

@@ -179,8 +179,7 @@ class Triggers:
     def published(self, entries: Collection[TriggerInFlight]) -> None:
         """Note that the broker took these and has a subscriber for them. With settle = "broker" they end here."""
         now = self.published_at = self._now()
-        acknowledged = self._in_flight.acknowledged
-        published = [entry for entry in entries if acknowledged(entry, now)]
+        published = self._in_flight.acknowledged(entries, now)
         self._counts.total.published += len(published)
         rules = Counter([entry.item.rule for entry in published])
         for rule, count in rules.items():

@@ -4,19 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
-from edgeagent.outbox.records import Group, Loss
+from edgeagent.outbox.records import Group, Leased, Loss
 from edgeagent.outbox.store import Store
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.ports.verification import DeadHealth
 
 # A group, and the callback that receives the seq of its first trigger, or the error for which none of it was stored.
 Append = tuple[Group, Callable[[int | BaseException], None]]
+
+
+class ReleasedRun(NamedTuple):
+    """Triggers of a log that ended in the same way, from `seq` on. Their records are not kept."""
+
+    log: str
+    seq: int
+    triggers: int
+    way: str
+
+
+def runs_of(leased: Sequence[Leased], way: str) -> list[ReleasedRun]:
+    """The runs of consecutive seqs among these triggers, which ended as `way` says."""
+    runs: list[ReleasedRun] = []
+    name, start, end = "", 0, 0
+    for one in leased:
+        seq = one.seq
+        if seq == end and one.log == name:
+            end += 1
+            continue
+        if name:
+            runs.append(ReleasedRun(name, start, end - start, way))
+        name, start, end = one.log, seq, seq + 1
+    if name:
+        runs.append(ReleasedRun(name, start, end - start, way))
+    return runs
+
 
 # A failing disk is probed this often even when no event arrives: a device that waits for /readyz sends none.
 _PROBE_S = 1.0
@@ -45,14 +72,14 @@ class Health(msgspec.Struct, frozen=True):
 class Commit(NamedTuple):
     """The work of one group commit. `store` documents the order in which it is done.
 
-    `appends`: groups to store. `releases`: log, seq and way of each trigger that ended. `handed_out`: for each log, the
+    `appends`: groups to store. `releases`: triggers that ended. `handed_out`: for each log, the
     seq below which every trigger was leased. `counts`: the event counters to write with it. `keep`: write a
     checkpoint. `probe`: try a failing disk again. `with_health`: report the health afterwards. `put_back`: for each
     log, the seq at which reading continues, because the triggers held in memory are left to the disk.
     """
 
     appends: list[Append]
-    releases: list[tuple[str, int, str]]
+    releases: list[ReleasedRun]
     handed_out: dict[str, int]
     counts: EventCounts
     keep: bool
@@ -162,18 +189,10 @@ def commit(store: Store, work: Commit) -> Done:
     )
 
 
-def apply(store: Store, releases: Iterable[tuple[str, int, str]]) -> None:
-    """Release triggers, each given by log, seq and way; consecutive seqs are released as one range."""
-    run_name, run_way, start, end = "", "", 0, 0
-    for name, seq, way in releases:
-        if seq == end and name == run_name and way == run_way:
-            end += 1
-            continue
-        if run_name:
-            store.release(run_name, start, run_way, end - start)
-        run_name, run_way, start, end = name, way, seq, seq + 1
-    if run_name:
-        store.release(run_name, start, run_way, end - start)
+def apply(store: Store, releases: Iterable[ReleasedRun]) -> None:
+    """Release triggers."""
+    for name, seq, count, way in releases:
+        store.release(name, seq, way, count)
 
 
 def health_of(store: Store) -> Health:

@@ -16,7 +16,20 @@ import msgspec
 
 from edgeagent.errors import OutboxError, OutboxFull
 from edgeagent.outbox.alarm import Alarm
-from edgeagent.outbox.commit import Append, Commit, Commits, DiskAlert, Done, Health, apply, commit, health_of, pass_on
+from edgeagent.outbox.commit import (
+    Append,
+    Commit,
+    Commits,
+    DiskAlert,
+    Done,
+    Health,
+    ReleasedRun,
+    apply,
+    commit,
+    health_of,
+    pass_on,
+    runs_of,
+)
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.headroom import Headroom
 from edgeagent.outbox.records import (
@@ -52,7 +65,7 @@ class Outbox:
         disk.died = lambda death: self._fall_over([], death)
         self._commit_delay_s = commit_delay_s
         self._appends: list[Append] = []
-        self._releases: list[tuple[str, int, str]] = []
+        self._releases: list[ReleasedRun] = []
         self._unkept = 0
         self._keep_at: float | None = None
         self._commits = Commits(self._loop)
@@ -152,11 +165,10 @@ class Outbox:
 
     def release(self, leased: Sequence[Leased], way: str) -> None:
         """Release leased triggers: they are final, and `way` says how they ended. Written with the next checkpoint."""
-        releases = [(one.log, one.seq, way) for one in leased]
-        self._releases += releases
-        self.parked -= sum([log == PARKED for log, _, _ in releases])
+        self._releases += runs_of(leased, way)
+        self.parked -= sum([one.log == PARKED for one in leased])
         self._changed = True
-        self._unkept += len(releases)
+        self._unkept += len(leased)
         if self._keep_at is None:
             self._keep_at = self._loop.time() + _CHECKPOINT_S
             self._alarm.at(self._keep_at)
@@ -344,7 +356,7 @@ class Outbox:
         self.dead_full = done.dead_full
         self._alert.update(done.failure, self._loop.time())
         if work.keep:
-            self._unkept = len(self._releases) if done.kept else self._unkept
+            self._unkept = sum([run.triggers for run in self._releases]) if done.kept else self._unkept
             self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
         rest: list[Append] = []
         for append, outcome in zip(work.appends, done.outcomes, strict=True):

@@ -80,13 +80,13 @@ class InFlightLife(RuleBasedStateMachine):
     def acknowledge(self, data: st.DataObject) -> None:
         """The broker takes one, once."""
         entry = self.choose(data, FlightPhase.SENT)
-        assert self.in_flight.acknowledged(entry, self.now)
+        assert self.in_flight.acknowledged([entry], self.now)
         if self.wait_for_engine:
             self.waited_s[entry.token] = 0.0
         else:
-            self.in_flight.remove(entry)
+            self.in_flight.remove([entry])
             del self.entries[entry.token]
-        assert not self.in_flight.acknowledged(entry, self.now)
+        assert not self.in_flight.acknowledged([entry], self.now)
 
     @precondition(lambda self: any(entry.tries for entry in self.entries.values()))
     @rule(data=st.data(), at_least_s=st.sampled_from([0.0, 30.0, 7200.0]), cause=st.sampled_from([None, *CAUSES]))
@@ -141,7 +141,7 @@ class InFlightLife(RuleBasedStateMachine):
         """One is final; removing it again changes nothing."""
         entry = self.choose(data, *FlightPhase)
         for _ in range(2):
-            self.in_flight.remove(entry)
+            self.in_flight.remove([entry])
             assert self.in_flight.find(entry.correlation_id) is None
             assert self.in_flight.by_token(entry.token) is None
         self.waited_s.pop(entry.token, None)

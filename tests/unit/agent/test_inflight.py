@@ -42,7 +42,7 @@ def test_the_caller_is_told_how_many_more_may_be_out() -> None:
     assert (made.vacancy, len(made)) == (1, 1)
     add(made, "b")
     assert made.vacancy == 0
-    made.remove(first)
+    made.remove([first])
     assert (made.vacancy, len(made)) == (1, 1)
 
 
@@ -50,17 +50,17 @@ def test_the_same_trigger_is_out_once() -> None:
     made = in_flight()
     entry = add(made, "a")
     assert made.add("a", "again", lane=None, known=True, patience=1000) is None
-    made.remove(entry)
+    made.remove([entry])
     add(made, "a")
 
 
 def test_with_an_engine_an_acknowledged_trigger_waits_for_its_answer() -> None:
     made = in_flight()
     entry = add(made, "a")
-    assert not made.acknowledged(entry, 0.0), "it was not sent"
+    assert not made.acknowledged([entry], 0.0), "it was not sent"
     sent(made)
     assert made.sent == 1
-    assert made.acknowledged(entry, 1.0)
+    assert made.acknowledged([entry], 1.0)
     assert (entry.phase, made.sent, made.next_deadline()) == (FlightPhase.WAITING, 0, 61.0)
     assert made.find("a") is entry
 
@@ -69,17 +69,17 @@ def test_with_a_broker_an_acknowledged_trigger_is_final() -> None:
     made = in_flight(wait_for_engine=False)
     entry = add(made, "a")
     sent(made)
-    assert made.acknowledged(entry, 0.0)
-    made.remove(entry)
+    assert made.acknowledged([entry], 0.0)
+    made.remove([entry])
     assert made.find("a") is None
-    assert not made.acknowledged(entry, 0.0)
+    assert not made.acknowledged([entry], 0.0)
 
 
 def test_one_that_nobody_answers_is_sent_again_after_the_time_out_and_a_rest() -> None:
     made = in_flight()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry, 0.0)
+    made.acknowledged([entry], 0.0)
     assert sent(made, 59.9) == []
     assert sent(made, 60.0) == []
     assert entry.phase is FlightPhase.RESTING
@@ -123,13 +123,13 @@ def test_a_strict_lane_has_one_out_and_the_others_wait_until_it_is_final() -> No
     add(made, "b1", "b")
     add(made, "free")
     assert sent(made) == ["a1", "b1", "free"]
-    made.acknowledged(first, 0.0)
+    made.acknowledged([first], 0.0)
     made.rest(first, 0.0)
     assert sent(made, 1.0) == [], "the first one's rest holds its lane"
     assert sent(made, 100.0) == ["a1"]
-    made.remove(first)
+    made.remove([first])
     assert sent(made, 100.0) == ["a2"]
-    made.remove(second)
+    made.remove([second])
     add(made, "a3", "a")
     assert sent(made, 100.0) == ["a3"]
 
@@ -139,8 +139,8 @@ def test_removing_twice_is_harmless() -> None:
     first = add(made, "a1", "a")
     add(made, "a2", "a")
     sent(made)
-    made.remove(first)
-    made.remove(first)
+    made.remove([first])
+    made.remove([first])
     assert (made.sent, len(made), sent(made)) == (0, 1, ["a2"])
 
 
@@ -151,7 +151,7 @@ def test_after_a_lost_connection_what_was_not_acknowledged_is_sent_again_first_a
     assert sent(made, room=3) == ["a", "b", "c"]
     acknowledged = made.find("b")
     assert acknowledged is not None
-    made.acknowledged(acknowledged, 0.0)
+    made.acknowledged([acknowledged], 0.0)
     made.disconnected(1.0)
     assert made.sent == 0
     made.reconnected(2.0)
@@ -162,7 +162,7 @@ def test_the_response_time_out_stands_still_while_the_connection_is_lost() -> No
     made = in_flight()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry, 0.0)
+    made.acknowledged([entry], 0.0)
     made.disconnected(50.0)
     made.disconnected(55.0)
     assert made.next_deadline() is None
@@ -179,7 +179,7 @@ def test_a_connection_that_is_lost_at_once_stops_the_time_out_too() -> None:
     made = in_flight()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry, 0.0)
+    made.acknowledged([entry], 0.0)
     made.disconnected(0.0)
     assert made.next_deadline() is None
     made.reconnected(100.0)
@@ -199,7 +199,7 @@ def test_nothing_happens_to_one_that_is_being_put_away() -> None:
     made = in_flight()
     entry = add(made, "a")
     sent(made)
-    made.acknowledged(entry, 0.0)
+    made.acknowledged([entry], 0.0)
     made.ending(entry)
     assert made.next_deadline() is None
     assert sent(made, 1e6) == []
@@ -286,7 +286,7 @@ def test_one_that_went_astray_is_sent_again_at_once_in_its_old_place_and_keeps_i
     for name in "ba":
         entry = made.find(name)
         assert entry is not None
-        assert made.acknowledged(entry, 0.0)
+        assert made.acknowledged([entry], 0.0)
         made.resend(entry)
         made.resend(entry)
     assert sent(made) == ["a", "b", "c"]

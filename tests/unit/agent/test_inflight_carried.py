@@ -15,7 +15,7 @@ def test_what_the_link_goes_on_with_is_not_sent_again_and_its_answer_counts() ->
     assert [entry.item for entry in in_flight.due(2.0, 10)] == ["a", "c", "d"]
     carried = in_flight.by_token(tokens[1])
     assert carried is not None
-    assert in_flight.acknowledged(carried, 3.0)
+    assert in_flight.acknowledged([carried], 3.0)
     assert (carried.tries, carried.attempt, carried.phase) == (1, 1, FlightPhase.WAITING)
 
 
