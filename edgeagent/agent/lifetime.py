@@ -18,8 +18,7 @@ class Lifetime(NamedTuple):
 
     def left_s(self, leased: Leased, rule: Rule, moment: Moment) -> float:
         """How many seconds this trigger may still be sent; it has expired at 0 or less."""
-        limit_s = rule.ttl_s if rule.ttl_s < self.max_age_s else self.max_age_s
-        return limit_s - age_s(leased, self.boot, moment)
+        return min(rule.ttl_s, self.max_age_s) - age_s(leased, self.boot, moment)
 
 
 def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:
