@@ -4,46 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from edgeagent.errors import OutboxError, OutboxFull, StorageFailed
-from edgeagent.outbox.records import Group, Leased, Loss
+from edgeagent.outbox.records import Group, Loss
+from edgeagent.outbox.runs import ReleasedRun, apply
 from edgeagent.outbox.store import Store
 from edgeagent.ports.account import Account, EventCounts
 from edgeagent.ports.verification import DeadHealth
 
 # A group, and the callback that receives the seq of its first trigger, or the error for which none of it was stored.
 Append = tuple[Group, Callable[[int | BaseException], None]]
-
-
-class ReleasedRun(NamedTuple):
-    """Triggers of a log that ended in the same way, from `seq` on. Their records are not kept."""
-
-    log: str
-    seq: int
-    triggers: int
-    way: str
-
-
-def runs_of(leased: Sequence[Leased], way: str) -> list[ReleasedRun]:
-    """The runs of consecutive seqs among these triggers, which ended as `way` says."""
-    runs: list[ReleasedRun] = []
-    name, start, end = "", 0, 0
-    for one in leased:
-        seq = one.seq
-        if seq == end and one.log == name:
-            end += 1
-            continue
-        if name:
-            runs.append(ReleasedRun(name, start, end - start, way))
-        name, start, end = one.log, seq, seq + 1
-    if name:
-        runs.append(ReleasedRun(name, start, end - start, way))
-    return runs
-
 
 # A failing disk is probed this often even when no event arrives: a device that waits for /readyz sends none.
 _PROBE_S = 1.0
@@ -187,12 +161,6 @@ def commit(store: Store, work: Commit) -> Done:
         store.dead.refusing(),
         health_of(store) if work.with_health else None,
     )
-
-
-def apply(store: Store, releases: Iterable[ReleasedRun]) -> None:
-    """Release triggers."""
-    for name, seq, count, way in releases:
-        store.release(name, seq, way, count)
 
 
 def health_of(store: Store) -> Health:

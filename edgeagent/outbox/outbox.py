@@ -16,20 +16,7 @@ import msgspec
 
 from edgeagent.errors import OutboxError, OutboxFull
 from edgeagent.outbox.alarm import Alarm
-from edgeagent.outbox.commit import (
-    Append,
-    Commit,
-    Commits,
-    DiskAlert,
-    Done,
-    Health,
-    ReleasedRun,
-    apply,
-    commit,
-    health_of,
-    pass_on,
-    runs_of,
-)
+from edgeagent.outbox.commit import Append, Commit, Commits, DiskAlert, Done, Health, commit, health_of, pass_on
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.headroom import Headroom
 from edgeagent.outbox.records import (
@@ -43,6 +30,7 @@ from edgeagent.outbox.records import (
     Group,
     Leased,
 )
+from edgeagent.outbox.runs import ReleasedRun, apply, runs_of
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
 

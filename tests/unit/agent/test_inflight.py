@@ -306,11 +306,11 @@ def test_an_answer_is_timed_from_the_last_sending_and_only_while_one_is_waited_f
     assert made.answered_after(entry, 5.0) is None, "it was not sent"
     sent(made, 10.0)
     assert made.answered_after(entry, 10.5) == 0.5, "an answer may overtake the acknowledgement"
-    made.acknowledged(entry, 11.0)
+    made.acknowledged([entry], 11.0)
     assert (made.answered_after(entry, 13.0), made.unanswered) == (3.0, 1)
     made.rest(entry, 13.0, cause=ENGINE)
     assert (made.answered_after(entry, 14.0), made.unanswered) == (None, 0)
     sent(made, 100.0)
     assert made.answered_after(entry, 101.0) == 1.0
-    made.remove(entry)
+    made.remove([entry])
     assert made.answered_after(entry, 102.0) is None

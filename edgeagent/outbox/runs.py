@@ -1,0 +1,41 @@
+"""Releases on their way to the disk thread: runs of consecutive seqs, without the records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from edgeagent.outbox.records import Leased
+from edgeagent.outbox.store import Store
+
+
+class ReleasedRun(NamedTuple):
+    """Triggers of a log that ended in the same way, from `seq` on. Their records are not kept."""
+
+    log: str
+    seq: int
+    triggers: int
+    way: str
+
+
+def runs_of(leased: Sequence[Leased], way: str) -> list[ReleasedRun]:
+    """The runs of consecutive seqs among these triggers, which ended as `way` says."""
+    runs: list[ReleasedRun] = []
+    name, start, end = "", 0, 0
+    for one in leased:
+        seq = one.seq
+        if seq == end and one.log == name:
+            end += 1
+            continue
+        if name:
+            runs.append(ReleasedRun(name, start, end - start, way))
+        name, start, end = one.log, seq, seq + 1
+    if name:
+        runs.append(ReleasedRun(name, start, end - start, way))
+    return runs
+
+
+def apply(store: Store, releases: Iterable[ReleasedRun]) -> None:
+    """Release triggers."""
+    for name, seq, count, way in releases:
+        store.release(name, seq, way, count)
