@@ -71,17 +71,17 @@ def draft_of(event: JsonEvent, source: str | None) -> Draft:
     if source is None:
         raise MessageError("event", "source", "is missing")
     data = _data(event)
-    return Draft(
-        source=source,
-        data=data.data,
-        is_json=data.is_json,
-        value=data.value,
-        id=event.id or "",
-        type=event.type or DEFAULT_TYPE,
-        time=event.time or "",
-        subject=event.subject,
-        datacontenttype=event.datacontenttype,
-        traceparent=valid_traceparent(event.traceparent),
+    return Draft(  # by position: names take twice as long (`benchmarks http`, batches of 100)
+        source,
+        data.data,
+        data.is_json,
+        data.value,
+        event.id or "",
+        event.type or DEFAULT_TYPE,
+        event.time or "",
+        event.subject,
+        event.datacontenttype,
+        event.traceparent and valid_traceparent(event.traceparent),
     )
 
 
