@@ -138,7 +138,8 @@ def _write(
     for (kind, name), tally in sums.items():
         if kind != ALL:
             _add(database, day, kind, _fitting(database, day, kind, name), tally)
-    database.execute(_PUT, (0, _MARK, "", _encode(counters.now)))
+    if _mark_in(database) != counters.now:
+        database.execute(_PUT, (0, _MARK, "", _encode(counters.now)))
     if is_new:
         _make_room(database)
 
@@ -156,9 +157,15 @@ def risen(database: sqlite3.Connection, counters: Counters) -> dict[str, int]:
 
     After a crash a counter may be lower than it was written: what was not on the disk is counted again as it happens.
     """
-    found = database.execute(_GET, (0, _MARK, "")).fetchone()
-    mark = _mark.decode(found[0]) if found is not None else counters.at_start
+    mark = _mark_in(database)
+    mark = counters.at_start if mark is None else mark
     return {name: count - mark.get(name, 0) for name, count in counters.now.items() if count > mark.get(name, 0)}
+
+
+def _mark_in(database: sqlite3.Connection) -> Mapping[str, int] | None:
+    """The counters as they were last written."""
+    found = database.execute(_GET, (0, _MARK, "")).fetchone()
+    return _mark.decode(found[0]) if found is not None else None
 
 
 def _add(database: sqlite3.Connection, day: int, kind: str, name: str, tally: Tally) -> None:
