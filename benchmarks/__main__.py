@@ -15,6 +15,7 @@ _ALL = (
     "devices",
     "dispatcher",
     "path",
+    "tracking",
     "http",
     "latency",
 )

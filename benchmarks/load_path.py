@@ -35,9 +35,9 @@ name = "{_RULE}"
 source = "boiler-*"
 namespace = "plant"
 template = "inspect"
-track = false
-arguments = {{ n = "body.n" }}
-filters.data = [{{ path = "body.temp", type = "number", comparator = ">=", value = ["90"] }}]
+track = {{track}}
+arguments = {{{{ n = "body.n" }}}}
+filters.data = [{{{{ path = "body.temp", type = "number", comparator = ">=", value = ["90"] }}}}]
 """
 
 
@@ -56,7 +56,12 @@ class Way(NamedTuple):
 
 
 def agent_config(
-    upstream: Broker, *, local_port: int | None = None, mqtt_port: int | None = None, listen: str = ""
+    upstream: Broker,
+    *,
+    local_port: int | None = None,
+    mqtt_port: int | None = None,
+    listen: str = "",
+    track: bool = False,
 ) -> str:
     """The tables of the agent's configuration. `local_port`: of a broker; `mqtt_port`, `listen`: of its listeners."""
     mqtt = ""
@@ -69,7 +74,7 @@ def agent_config(
     return (
         f'[uplink]\nurl = "mqtt://127.0.0.1:{upstream.port}"\nsettle = "broker"\nmax_inflight = {WINDOW}\n'
         f'trigger_topic = "{topics.TRIGGER}"\n'
-        f'[outbox]\nmax_bytes = "8GiB"\n[http]\nlisten = "{listen}"\n' + mqtt + _RULES
+        f'[outbox]\nmax_bytes = "8GiB"\n[http]\nlisten = "{listen}"\n' + mqtt + _RULES.format(track=str(track).lower())
     )
 
 
@@ -84,12 +89,12 @@ def upstream(directory: Path, topic_filter: str = topics.TRIGGER) -> Iterator[tu
 
 
 @contextlib.contextmanager
-def through_listener(directory: Path) -> Iterator[Way]:
-    """Device, agent, broker upstream, subscriber; warmed up."""
+def through_listener(directory: Path, *, track: bool = False) -> Iterator[Way]:
+    """Device, agent, broker upstream, subscriber; warmed up. `track`: the ledger keeps what becomes of each trigger."""
     port = free_port()
     with (
         upstream(directory) as (above, counter),
-        Agent(directory, agent_config(above, mqtt_port=port), links=1) as agent,
+        Agent(directory, agent_config(above, mqtt_port=port, track=track), links=1) as agent,
         Load("load_device", "--connect", port) as device,
     ):
         _warm_up(device, counter)

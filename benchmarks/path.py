@@ -55,14 +55,15 @@ _DRAIN_RATIO = 0.8
 def run(*, long: bool) -> None:
     """Print throughput, drain and losses. `long`: more and longer rounds, and a backlog of 1,000,000 events."""
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as directory:
-        fresh = _numbered(Path(directory))
+        fresh = numbered(Path(directory))
         agent, rows = _throughput(fresh, _LONG_EVENTS if long else _EVENTS, _LONG_ROUNDS if long else _ROUNDS)
         show_checked("path, device to upstream", rows)
         show_checked("path, drain", _drain(fresh, _LONG_BACKLOG if long else _BACKLOG, agent))
         show_checked("path, kill -9 in mid-stream", _kills(fresh))
 
 
-def _numbered(directory: Path) -> Iterator[Path]:
+def numbered(directory: Path) -> Iterator[Path]:
+    """New directories, one for each turn."""
     number = 0
     while True:
         number += 1
@@ -74,7 +75,7 @@ def _numbered(directory: Path) -> Iterator[Path]:
 # Throughput.
 
 
-class _Turn(NamedTuple):
+class Turn(NamedTuple):
     """One turn of one way. `all_cpu_us` is with the local broker; `written` is the edge process's."""
 
     events_per_s: float
@@ -89,8 +90,8 @@ _WAYS = (through_listener, through_agent, through_bridge)
 
 def _throughput(fresh: Iterator[Path], events: int, rounds: int) -> tuple[float, list[Checked]]:
     """The events a second by the listener, and the rows."""
-    found = [[_turn(way(next(fresh)), events) for way in _WAYS] for _ in range(rounds)]
-    listener, local, bridge = (_median(turns) for turns in zip(*found, strict=True))
+    found = [[turn(way(next(fresh)), events) for way in _WAYS] for _ in range(rounds)]
+    listener, local, bridge = (median(turns) for turns in zip(*found, strict=True))
     return listener.events_per_s, [
         Checked("agent's listener", listener.events_per_s, "1/s"),
         Checked("agent behind a local broker", local.events_per_s, "1/s"),
@@ -126,7 +127,8 @@ def _throughput(fresh: Iterator[Path], events: int, rounds: int) -> tuple[float,
     ]
 
 
-def _turn(ready: AbstractContextManager[Way], events: int) -> _Turn:
+def turn(ready: AbstractContextManager[Way], events: int) -> Turn:
+    """Pass so many events on, from the device to the subscriber."""
     with ready as way:
         way.counter.ask(expect=events)
         programs: Sequence[Program] = list({way.edge, way.local})
@@ -136,7 +138,7 @@ def _turn(ready: AbstractContextManager[Way], events: int) -> _Turn:
         after = {program: program.usage() for program in programs}
         begun_s = way.device.hear()["begun_s"]
         cpu_us = {program: (after[program].cpu_s - before[program].cpu_s) / events * 1e6 for program in programs}
-        return _Turn(
+        return Turn(
             events / (count["last_s"] - begun_s),
             cpu_us[way.edge],
             sum(cpu_us.values()),
@@ -145,8 +147,9 @@ def _turn(ready: AbstractContextManager[Way], events: int) -> _Turn:
         )
 
 
-def _median(turns: Sequence[_Turn]) -> _Turn:
-    return _Turn(*(statistics.median(figures) for figures in zip(*turns, strict=True)))
+def median(turns: Sequence[Turn]) -> Turn:
+    """The median of each figure."""
+    return Turn(*(statistics.median(figures) for figures in zip(*turns, strict=True)))
 
 
 # Drain.
