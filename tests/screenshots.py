@@ -103,7 +103,11 @@ async def _scene(directory: Path) -> None:
             async with status_page(port, size=(1200, 780)) as seen:
                 await seen.shows("#dead .error", "(403)")
                 await _send(agent, [each for each in enumerate(load()) if each[1].is_loss][-5:])
-                await seen.shows("#triggers tr.one .state", "running")
+                await seen.page.wait_for_function(
+                    "() => [...document.querySelectorAll('#triggers tr.one')].slice(0, 3)"
+                    ".some((row) => row.textContent.includes('leak'))"
+                )
+                await seen.shows("#chart-pending output", "at most")
                 await _shoot(seen, "page-light")
             await proxy.cut()
             await _send(agent, list(enumerate(load()))[:48])
