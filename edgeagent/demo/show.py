@@ -145,6 +145,7 @@ async def _keep(stage: Stage) -> None:
         [
             "",
             "Everything keeps running, until Ctrl-C:",
+            f"  the status page       http://127.0.0.1:{stage.http_port}/",
             f"  the agent's figures   curl http://127.0.0.1:{stage.http_port}/v1/stats",
             f"  one more reading      edgeagent emit -c {stage.agent_config} --wait {SOURCE} '{reading}'",
             f"  the broker            mqtt://127.0.0.1:{stage.broker_port} (argo/workflows/#)",

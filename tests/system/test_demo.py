@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from edgeagent.cli.client import AgentClient
 from tests.waiting import until_line
 
 # Half a minute on an idle machine.
@@ -127,7 +128,11 @@ async def test_the_demo_ends_with_nothing_lost_and_nothing_doubled(broker: str, 
 
 async def test_a_demo_that_is_kept_takes_further_events_until_ctrl_c(tmp_path: Path) -> None:
     async with demo(tmp_path, "--keep") as shown:
+        page_port = (await shown.until(r"the status page +http://127\.0\.0\.1:(\d+)/\n"))[1]
         port = (await shown.until(r"curl http://127\.0\.0\.1:(\d+)/v1/stats"))[1]
+        assert page_port == port
+        with AgentClient.tcp("127.0.0.1", int(port)) as client:
+            assert (await asyncio.to_thread(client.request, "GET", "/v1/series"))[0] == 200
         config = (await shown.until(r"edgeagent emit -c (\S+)"))[1]
         broker_port = (await shown.until(r"mqtt://127\.0\.0\.1:(\d+)"))[1]
         emit = await asyncio.create_subprocess_exec(
