@@ -65,24 +65,26 @@ class _Listener:
     Attributes:
         error: why there is no connection now; None while there is one, or none was tried.
         news: set whenever something has come or changed.
+        recalled: set when the connection changed, or the broker told something that it had retained.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         self.error: UplinkError | None = None
         self.is_up = False
         self.news = asyncio.Event()
+        self.recalled = asyncio.Event()
         self._fleet = fleet
         self._link: Link | None = None
 
     def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002  there is no session
         """Connected and subscribed."""
         self._link, self.error, self.is_up = link, None, True
-        self.news.set()
+        self._changed(recalled=True)
 
     def on_down(self, error: UplinkError) -> None:
         """Not connected."""
         self._link, self.error, self.is_up = None, error, False
-        self.news.set()
+        self._changed(recalled=True)
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """What gateways say."""
@@ -90,13 +92,18 @@ class _Listener:
             self._fleet.heard(message.topic, message.payload)
         if self._link is not None:
             self._link.acknowledge(messages)
-        self.news.set()
+        self._changed(recalled=any(message.retain for message in messages))
 
     def on_acks(self, acks: Sequence[Ack]) -> None:
         """Ignored: nothing is published."""
 
     def on_room(self) -> None:
         """Ignored: nothing is published."""
+
+    def _changed(self, *, recalled: bool) -> None:
+        self.news.set()
+        if recalled:
+            self.recalled.set()
 
 
 async def _show(config: DispatcherConfig, *, as_json: bool, watch: bool) -> int:
@@ -133,13 +140,16 @@ async def _show(config: DispatcherConfig, *, as_json: bool, watch: bool) -> int:
 
 
 async def _until_quiet(listener: _Listener, tries: int) -> None:
-    """Wait until the broker has nothing more to tell, or none of its addresses takes us."""
+    """Wait until the broker has told what it retains, or none of its addresses takes us.
+
+    What gateways say meanwhile is not waited for: in a large fleet there is always one that says something.
+    """
     failures = 0
     while True:
-        listener.news.clear()
+        listener.recalled.clear()
         try:
             async with asyncio.timeout(_QUIET_S if listener.is_up else None):
-                await listener.news.wait()
+                await listener.recalled.wait()
         except TimeoutError:
             return
         failures += listener.error is not None

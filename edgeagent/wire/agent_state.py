@@ -6,6 +6,7 @@ topic can write anything there: what is read has bounds, and texts for a person 
 
 from __future__ import annotations
 
+from datetime import UTC
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -58,8 +59,11 @@ def parse_agent_state(payload: bytes) -> AgentState:
     for member, text in (("since", state.since), ("oldest", state.oldest)):
         try:
             if text is not None:
-                instant(text)
-        except ValueError as exc:
+                instant(text).astimezone(UTC)
+        except (
+            ValueError,
+            OverflowError,
+        ) as exc:  # in the first or the last year, an offset may lead out of the calendar
             raise MessageError("state", member, "must be an RFC 3339 time") from exc
     return msgspec.structs.replace(state, reason=cut(state.reason))
 

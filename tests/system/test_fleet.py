@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Agent
-from tests.waiting import until_line
+from tests.waiting import DEADLINE_S, until_line
 
 
 def config_of(broker_url: str, directory: Path) -> Path:
@@ -73,6 +73,24 @@ async def test_an_empty_fleet_and_a_broker_that_is_not_there_are_no_success(
     code, out, err = await fleet(config_of(f"mqtt://127.0.0.1:{free_port}", tmp_path))
     assert (code, out) == (69, "")
     assert err.startswith(f"edgeagent: mqtt://127.0.0.1:{free_port}: ")
+
+
+async def test_a_fleet_in_which_somebody_always_says_something_is_shown_all_the_same(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with MqttClient(broker.url, "gateway") as gateway:
+
+        async def talk() -> None:
+            while True:
+                await gateway.publish("edgeagent/state/gw-1", b"online", retain=True)
+
+        talking = asyncio.create_task(talk())
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                code, out, _ = await fleet(config_of(broker.url, tmp_path))
+        finally:
+            talking.cancel()
+    assert (code, out.splitlines()[-1]) == (0, "1 gateway, 0 in trouble")
 
 
 async def test_each_change_is_shown_while_watching(broker: Mosquitto, tmp_path: Path) -> None:

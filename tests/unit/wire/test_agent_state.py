@@ -25,6 +25,8 @@ from edgeagent.wire.agent_state import MAX_STATE_BYTES, bounded_headroom_s, pars
         (b'{"state":"online","headroom_s":1e30}', "headroom_s"),
         (b'{"state":"online","since":"yesterday"}', "since"),
         (b'{"state":"online","oldest":"9999-99-99T00:00:00Z"}', "oldest"),
+        (b'{"state":"online","since":"0001-01-01T00:00:00+14:00"}', "since"),
+        (b'{"state":"online","oldest":"9999-12-31T23:59:59-12:00"}', "oldest"),
         (b'{"state":"online","since":"%b"}' % (b"2" * 65), "since"),
         (b'{"state":"online","version":"%b"}' % (b"v" * 65), "version"),
         (b'{"state":"online","reason":"%b"}' % (b"x" * MAX_STATE_BYTES), ""),
