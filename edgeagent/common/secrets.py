@@ -13,7 +13,7 @@ MIN_SECRET_CHARS: Final = 4
 _IN_URL = re.compile(r"(?<=://)[^/\s\"'@]+@")
 _BEARER = re.compile(r"(?i)\b(bearer|basic)\s+[-A-Za-z0-9._~+/=]{4,}")
 _NAMED = re.compile(
-    r"""(?ix) ( [\w.-]* (?: password | passwd | secret | token | api[_-]?key | credentials? ) \\?["']? \s* [=:] \s* )
+    r"""(?ix) ( (?: password | passwd | secret | token | api[_-]?key | credentials? ) \\?["']? \s* [=:] \s* )
     (?: (\\?") [^"]* " | (') [^']* ' | [^\s"',;}]+ )"""
 )
 _PEM = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL)

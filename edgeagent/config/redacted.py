@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.common.secrets import MASK, is_secrets_name, without_secrets
+from edgeagent.wire.webhook import receiver
 
 # What these files hold is no secret; every other file that a configuration names may hold one.
 _PUBLIC_FILES = frozenset({"ca_file", "cert_file", "workflow_file"})
@@ -19,7 +20,8 @@ _MAX_SECRET_BYTES = 64 << 10
 def redacted(config: msgspec.Struct) -> dict[str, Any]:
     """Every key with its value in force; constants of rules and whole workflows, which may hold anything, are masked.
 
-    Files that hold secrets stay as names.
+    Of a webhook's URL the host stays, and nothing of its body: both may hold a token. Files that hold secrets stay as
+    names.
     """
     members: dict[str, Any] = _without(_plain(config), "")
     return members
@@ -65,6 +67,8 @@ def _without(value: Any, key: str) -> Any:
     if key == "workflow" and value is not None:
         encoded = msgspec.json.encode(value)
         return f"({len(encoded)} bytes, SHA-256 {hashlib.sha256(encoded).hexdigest()})"
+    if key == "webhook":
+        value = [{**table, "url": receiver(table["url"]).shown, "body": table["body"] and MASK} for table in value]
     if key == "value" or (is_secrets_name(key) and isinstance(value, (str, int, float)) and value):
         return None if value is None else MASK
     if isinstance(value, dict):

@@ -28,6 +28,12 @@ spec.templates = [
 """
 
 
+WEBHOOK = f"""
+url = "http://127.0.0.1:9/services/{PLANTED}path?key={PLANTED}query"
+body = '{{"routing_key": "{PLANTED}body", "text": "{{state}}"}}'
+"""
+
+
 def content(path: Path) -> dict[str, str]:
     """The files of a bundle by their names."""
     with tarfile.open(path) as archive:
@@ -49,6 +55,7 @@ def made(tmp_path: Path, url: str) -> Agent:
     tables = {
         "uplink": f'username = "gw"\npassword_file = "{tmp_path}/uplink.password"',
         "http": f'token_file = "{tmp_path}/http.token"',
+        "[relay.webhook]": WEBHOOK,
     }
     return Agent(tmp_path / "agent", url, rules=RULES, tables=tables)
 
@@ -70,6 +77,7 @@ async def test_a_running_agents_bundle_has_everything_but_the_secrets(broker: Mo
         assert bundle.stat().st_mode & 0o777 == 0o600
         config = json.loads(files["config.json"])
         assert config["uplink"]["password_file"] == f"{tmp_path}/uplink.password"
+        assert config["relay"]["webhook"][0]["url"] == "http://127.0.0.1:9/…"
         assert config["rule"][0]["name"] == "overheat"
         assert config["rule"][0]["arguments"] == {"temp": "body.temp", "site": {"value": "***"}}
         assert "SHA-256" in config["rule"][0]["workflow"]
