@@ -32,11 +32,13 @@ _MAX_REASON_CHARS = 200
 class PostTimes(NamedTuple):
     """In seconds. `connect_s`: for TCP, and again for TLS. `total_s`: for everything, the lookup included.
 
+    `body_s`: for the body of an answer, which only a person reads.
     `total_s` must exceed what lookup and handshakes may take: a handshake that is cancelled leaks its connection.
     """
 
     connect_s: float = 5.0
     read_s: float = 10.0
+    body_s: float = 2.0
     total_s: float = 30.0
 
 
@@ -110,20 +112,21 @@ class Poster:
         )
         try:
             outgoing = httpx.Request("POST", url, headers=headers, content=request.body, extensions=extensions)
-            return await _answer(await transport.handle_async_request(outgoing))
+            return await _answer(await transport.handle_async_request(outgoing), times.body_s)
         finally:
             await transport.aclose()
 
 
-async def _answer(response: httpx.Response) -> WebhookAnswer:
+async def _answer(response: httpx.Response, body_s: float) -> WebhookAnswer:
     """The answer, with as much of its body as comes in time; one that breaks off changes nothing, it was answered."""
     body = b""
     try:
-        async for part in response.aiter_raw(MAX_ANSWER_BYTES):
-            body += part
-            if len(body) >= MAX_ANSWER_BYTES:
-                break
-    except (httpx.HTTPError, OSError):
+        async with asyncio.timeout(body_s):
+            async for part in response.aiter_raw(MAX_ANSWER_BYTES):
+                body += part
+                if len(body) >= MAX_ANSWER_BYTES:
+                    break
+    except (httpx.HTTPError, OSError):  # a TimeoutError is an OSError
         pass
     wait_s = retry_after_s(response.headers.get("retry-after", ""), response.headers.get("date", ""), datetime.now(UTC))
     return WebhookAnswer(response.status_code, wait_s, line(body.decode("utf-8", "replace"), _MAX_REASON_CHARS))

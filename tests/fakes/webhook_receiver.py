@@ -22,6 +22,7 @@ HANG = "hang"
 CLOSE = "close"
 ENDLESS = "endless"
 TRICKLE = "trickle"
+SLOW_BODY = "slow body"
 GARBAGE = "garbage"
 _BODY = b"a receiver's words"
 
@@ -122,6 +123,12 @@ class WebhookEndpoint:
                 writer.write(b"HTTP/1.1 200 OK\r\n")
                 while not reader.at_eof():
                     writer.write(b"x-more: 1\r\n")
+                    await writer.drain()
+                    await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=0.01)
+            case "slow body":
+                writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+                while not reader.at_eof():
+                    writer.write(b"1\r\nx\r\n")
                     await writer.drain()
                     await asyncio.wait([asyncio.ensure_future(reader.read(1))], timeout=0.01)
             case _:

@@ -17,7 +17,7 @@ from edgeagent.webhooks.form import AgentReports, WebhookForm
 from edgeagent.webhooks.poster import MAX_ANSWER_BYTES, Poster, PostTimes
 from tests.fakes.certificates import Certificates
 from tests.fakes.mosquitto import free_port
-from tests.fakes.webhook_receiver import CLOSE, ENDLESS, GARBAGE, HANG, TRICKLE, WebhookEndpoint
+from tests.fakes.webhook_receiver import CLOSE, ENDLESS, GARBAGE, HANG, SLOW_BODY, TRICKLE, WebhookEndpoint
 
 REPORT = (
     b'{"correlation_id":"9f2c","id":"7","source":"boiler-1","rule":"overheat","state":"failed",'
@@ -78,6 +78,14 @@ async def test_of_an_endless_body_only_the_beginning_is_read() -> None:
         answer = await poster(endpoint.url).post(DELIVERY)
         assert answer.status == 200
         assert len(answer.text) <= MAX_ANSWER_BYTES
+
+
+async def test_an_answer_whose_body_trickles_is_an_answer() -> None:
+    async with WebhookEndpoint() as endpoint:
+        endpoint.answers = [SLOW_BODY]
+        answer = await poster(endpoint.url, times=PostTimes(body_s=0.2)).post(DELIVERY)
+    assert answer.status == 200
+    assert answer.text.strip("x") == ""
 
 
 async def test_a_redirect_is_not_followed() -> None:
