@@ -5,14 +5,12 @@ The Unix socket needs none of this: the mode of its file decides which users may
 
 from __future__ import annotations
 
-import functools
 import hmac
-import ipaddress
 import logging
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from edgeagent.common.browsers import is_known_host, is_own_origin, own_names
 from edgeagent.errors import ConfigError, Problem
 from edgeagent.httpapi.page import PAGE_PATHS
 from edgeagent.httpapi.problem import Refused
@@ -23,8 +21,6 @@ _log = logging.getLogger(__name__)
 _OPEN_PATHS = frozenset({"/healthz", "/readyz"}) | PAGE_PATHS
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _MAX_TOKEN_BYTES = 4096
-# RFC 9110 7.2: an IPv6 address in brackets, or anything else without colons; then a port.
-_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII)
 # `Sec-Fetch-Site` for a page of this server, and for an address that a person typed.
 _OWN_SITES = frozenset({b"none", b"same-origin"})
 
@@ -97,7 +93,7 @@ class Admission:
 
     def __init__(self, listen_host: str, token: TokenFile | None, hosts: Sequence[str] = ()) -> None:
         """`hosts`: the names of this machine, beside the one it listens on."""
-        self._names = frozenset(("localhost", listen_host.lower(), *(name.lower() for name in hosts)))
+        self._names = own_names(listen_host, hosts)
         self._token = token
 
     def check(self, request: Request) -> None:
@@ -108,13 +104,13 @@ class Admission:
         """
         headers = request.headers
         host = headers.get(b"host")
-        if self._token is None and host is not None and not _is_known_host(host, self._names):
+        if self._token is None and host is not None and not is_known_host(host, self._names):
             raise Refused(403, "Host: must be localhost, an IP address, or a name in http.listen or http.hosts")
         site = headers.get(b"sec-fetch-site")
         if site is not None and site.lower() not in _OWN_SITES and request.path not in PAGE_PATHS:
             raise Refused(403, "Sec-Fetch-Site: pages of other sites may neither ask nor send anything here")
         origin = headers.get(b"origin")
-        if origin is not None and request.method not in _SAFE_METHODS and not _is_own_origin(origin, host):
+        if origin is not None and request.method not in _SAFE_METHODS and not is_own_origin(origin, host):
             raise Refused(403, "Origin: pages of other servers may not send events")
         if self._token is not None and request.path not in _OPEN_PATHS:
             scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -124,27 +120,6 @@ class Admission:
                     "Authorization: must be Bearer and the token in http.token_file",
                     ((b"www-authenticate", b"Bearer"),),
                 )
-
-
-@functools.lru_cache(maxsize=64)  # 1 us less a request, 6 with an address (`benchmarks http`, single POSTs)
-def _is_known_host(host: bytes, names: frozenset[str]) -> bool:
-    match = _HOST.fullmatch(host.decode("latin-1").lower())
-    if match is None:
-        return False
-    name = match[1] or match[2]
-    if match[2] and (name in names or name.endswith(".localhost")):
-        return True
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_own_origin(origin: bytes, host: bytes | None) -> bool:
-    if host is None:
-        return False
-    return origin.lower() in {b"http://" + host.lower(), b"https://" + host.lower()}
 
 
 def _reason(exc: Exception) -> str:
