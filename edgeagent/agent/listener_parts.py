@@ -83,6 +83,7 @@ class ListenerParts:
             EventTopics(mqtt.events, own_topics),
             Permissions(mqtt, config.relay.topic),
             self._users,
+            hosts=config.http.hosts,
             shut="" if rescue is None else "the disk of the gateway can only be read",
         )
         self._relay = LocalRelay(ledger, config.relay.topic, retain=config.relay.retain, way=LISTENER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,7 @@ import msgspec
 import tomli
 
 from edgeagent.config.checks import agent_problems, dispatcher_problems
+from edgeagent.config.extras import missing_extras
 from edgeagent.config.meant import encoding_hint, toml_hint
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
@@ -33,7 +35,7 @@ def load_agent(path: Path, env: Mapping[str, str] = os.environ) -> AgentConfig:
     Raises:
         ConfigError: with every problem found.
     """
-    config = _load(AgentConfig, path, env, agent_problems)
+    config = _load(AgentConfig, path, env, lambda found: chain(agent_problems(found), missing_extras(found)))
     return with_workflow_files(config, path)
 
 

@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 from edgeagent.config.meant import broker_url_hint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-_TLS = "tls://"
-_LISTENER_FORMS = 'write "127.0.0.1:1883", or "tls://0.0.0.0:8883" for TLS'
+_LISTENER_SCHEME = re.compile(r"(?:(tls|wss?)://)?(.*)", re.DOTALL)
+_LISTENER_FORMS = (
+    'write "127.0.0.1:1883", or "tls://0.0.0.0:8883" for TLS; for WebSocket "ws://127.0.0.1:9001" or '
+    '"wss://0.0.0.0:9443", without a path'
+)
 _FORMS = 'write "mqtt://host:1883" or "mqtts://host:8883", or "ws://host:80/mqtt" or "wss://host:443/mqtt"'
 _SECRETS = re.compile(r"(?<=//)[^/]*@")  # user and password, which no error may show
 _BLANK = re.compile(r"\s")
@@ -38,22 +41,26 @@ class ListenAddress(NamedTuple):
     host: str
     port: int
     is_tls: bool
+    is_websocket: bool = False
 
 
 def split_listener(listen: str) -> ListenAddress:
-    """`"127.0.0.1:1883"`, or `"tls://0.0.0.0:8883"` for TLS.
+    """`"127.0.0.1:1883"`, or `"tls://0.0.0.0:8883"` for TLS; with `ws://` or `wss://` it is WebSocket.
 
     Raises:
         ValueError: it is not of that form; the text says what is expected.
     """
+    match = _LISTENER_SCHEME.fullmatch(listen)
+    assert match is not None  # noqa: S101  it takes every text
+    scheme, rest = match.groups()
     try:
-        host, port = split_address(listen.removeprefix(_TLS))
+        host, port = split_address(rest)
         usable = "/" not in host and not _BLANK.search(host) and (":" not in host or _is_ip(host))
     except ValueError:
         usable = False
     if not usable:
         raise ValueError(f"{listen!r} is no address to listen on: {_LISTENER_FORMS}")
-    return ListenAddress(host, port, listen.startswith(_TLS))
+    return ListenAddress(host, port, scheme in {"tls", "wss"}, scheme in _WEBSOCKET_SCHEMES)
 
 
 def split_broker_url(url: str) -> tuple[str, str, int]:

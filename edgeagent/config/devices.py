@@ -135,7 +135,7 @@ def _certificate_problems(mqtt: Mqtt) -> Iterator[Problem]:
         return
     for key in ("cert_file", "ca_file"):
         if getattr(mqtt, key):
-            yield Problem(f"mqtt.{key}", 'is for TLS, but no address in mqtt.listen begins with "tls://"')
+            yield Problem(f"mqtt.{key}", 'is for TLS, but no address in mqtt.listen begins with "tls://" or "wss://"')
 
 
 def _bound_problems(mqtt: Mqtt) -> Iterator[Problem]:

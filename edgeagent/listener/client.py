@@ -48,13 +48,14 @@ class ConnectedDevice(Device):
         held: how many of them were offered, and refused for now.
         is_ahead: so many are not taken yet that no more are read.
         replays: retained messages that are still to be found for it.
-        partial_bytes: what is here of a packet whose end did not come yet, as it was told.
+        partial_bytes: what is here of a packet whose end did not come yet, as it was told; with what waits in frames.
         is_replaying: that goes on in the next turn of the loop.
     """
 
     __slots__ = (
         *(
             "_desk",
+            "_frames_bytes",
             "held",
             "is_ahead",
             "is_encrypted",
@@ -77,7 +78,7 @@ class ConnectedDevice(Device):
         self.session: Session | None = None
         self.rights: Rights | None = None
         self.is_encrypted = self.is_ahead = self.is_up = self.is_over = self.is_leaving = self.is_replaying = False
-        self.pending = self.held = self.partial_bytes = 0
+        self.pending = self.held = self.partial_bytes = self._frames_bytes = 0
         self.replays: deque[Replay] | None = None
 
     @property
@@ -124,8 +125,14 @@ class ConnectedDevice(Device):
         super().go_on()
         self._tell_kept()
 
+    def waits_in_frames(self, size_bytes: int) -> None:
+        """So much of it came by WebSocket, and is not looked at yet."""
+        if size_bytes != self._frames_bytes:
+            self._frames_bytes = size_bytes
+            self._tell_kept()
+
     def _tell_kept(self) -> None:
-        if more_bytes := self.kept_bytes - self.partial_bytes:
+        if more_bytes := self.kept_bytes + self._frames_bytes - self.partial_bytes:
             self.partial_bytes += more_bytes
             self._desk.kept(self, more_bytes)
 

@@ -48,6 +48,7 @@ _PROGRESS_BYTES: Final = 1000
 _MOST_PACKETS: Final = 128
 _COSTLY: Final = frozenset({Subscribe, Unsubscribe})
 _TLS_HANDSHAKE: Final = 0x16
+_HTTP_GET: Final = ord("G")
 _CODECS = {version: Codec3(version) for version in (MQTT_31, MQTT_311)}
 
 
@@ -354,6 +355,8 @@ class ClientConnection:
 def _not_connect(first: int) -> MalformedPacket:
     if first == _TLS_HANDSHAKE:
         return MalformedPacket(Reason.MALFORMED_PACKET, "a TLS handshake, where TLS is not spoken")
+    if first == _HTTP_GET:
+        return MalformedPacket(Reason.MALFORMED_PACKET, "a request of HTTP, where WebSocket is not spoken")
     if first & TYPE == CONNECT:
         return MalformedPacket(Reason.MALFORMED_PACKET, "flags in the first byte of CONNECT")
     return MalformedPacket(Reason.PROTOCOL_ERROR, f"a packet of type {first >> 4} before CONNECT")

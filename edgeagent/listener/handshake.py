@@ -17,13 +17,19 @@ class TlsHandshake(SSLProtocol):
     """Between the socket and the device. It tells the device of the socket, and later of the connection within TLS."""
 
     def __init__(
-        self, device: ConnectedDevice, context: ssl.SSLContext, *, handshake_s: float, shutdown_s: float
+        self,
+        device: ConnectedDevice,
+        within: asyncio.Protocol,
+        context: ssl.SSLContext,
+        *,
+        handshake_s: float,
+        shutdown_s: float,
     ) -> None:
-        """`handshake_s`, `shutdown_s`: how long beginning and end of TLS may take."""
+        """`within`: takes what comes by TLS. `handshake_s`, `shutdown_s`: how long its beginning and end may take."""
         # typeshed knows neither that nobody has to wait for the handshake, nor parts of a second.
         super().__init__(
             asyncio.get_running_loop(),
-            device,
+            within,
             context,
             None,  # type: ignore[arg-type]
             server_side=True,

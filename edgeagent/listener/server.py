@@ -6,12 +6,13 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from edgeagent.common.browsers import own_names
 from edgeagent.common.certificates import Ends
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
@@ -81,9 +82,10 @@ class MqttListener:
         permissions: Permissions,
         users: Users | None,
         *,
+        hosts: Sequence[str] = (),
         shut: str = "",
     ) -> None:
-        """`shut`: why no device is let in, "" when devices are."""
+        """`hosts`: names of this machine, for WebSocket. `shut`: why no device is let in, "" when devices are."""
         self.traffic = DeviceTraffic(broker, store, events, topics)
         self._mqtt = mqtt
         self._broker = broker
@@ -93,6 +95,7 @@ class MqttListener:
         self._limits = Limits(max_packet_bytes=int(mqtt.max_packet))
         self._patience = DeviceTimeouts()
         self._certificates = ServerCertificates(mqtt)
+        self._hosts = hosts
         self._sockets: list[tuple[ListenAddress, socket.socket]] = []
         self._servers: list[asyncio.Server] = []
 
@@ -118,11 +121,11 @@ class MqttListener:
         if any(address.is_tls for address, _ in self._sockets):
             tls = await asyncio.to_thread(self._certificates.load)
         for address, sock in self._sockets:
-            self._servers.append(await self._serve(sock, tls if address.is_tls else None))
+            self._servers.append(await self._serve(address, sock, tls))
 
-    async def _serve(self, sock: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
+    async def _serve(self, address: ListenAddress, sock: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
         """Accept on a socket. On another handle of it, so that the next server with other certificates can follow."""
-        accepted = self._connection if tls is None else partial(self._handshake, tls)
+        accepted = partial(self._connection, self._protocol(address), tls if address.is_tls else None)
         server = await asyncio.get_running_loop().create_server(accepted, sock=sock.dup(), backlog=_ACCEPTED_AT_ONCE)
         sock.listen(_BACKLOG)  # asyncio takes one number for what waits in the system and for what one turn accepts
         return server
@@ -152,15 +155,26 @@ class MqttListener:
                 continue
             for place, (address, sock) in enumerate(self._sockets):
                 if address.is_tls:
-                    before, self._servers[place] = self._servers[place], await self._serve(sock, tls)
+                    before, self._servers[place] = self._servers[place], await self._serve(address, sock, tls)
                     before.close()
             _log.info("the MQTT listener uses new certificates", extra={"event": "mqtt_certificate_changed"})
 
-    def _connection(self) -> ConnectedDevice:
-        return ConnectedDevice(self._door, self._limits, self._patience)
+    def _protocol(self, address: ListenAddress) -> Callable[[ConnectedDevice], asyncio.Protocol]:
+        """What stands between TLS or the socket and a device."""
+        if not address.is_websocket:
+            return _alone
+        from edgeagent.listener.websocket_transport import WebSocketTransport  # noqa: PLC0415  an extra, which few use
 
-    def _handshake(self, tls: ssl.SSLContext) -> TlsHandshake:
-        return TlsHandshake(self._connection(), tls, handshake_s=_HANDSHAKE_S, shutdown_s=self._patience.linger_s)
+        return partial(WebSocketTransport, names=own_names(address.host, self._hosts))
+
+    def _connection(
+        self, protocol: Callable[[ConnectedDevice], asyncio.Protocol], tls: ssl.SSLContext | None
+    ) -> asyncio.BaseProtocol:
+        device = ConnectedDevice(self._door, self._limits, self._patience)
+        within = protocol(device)
+        if tls is None:
+            return within
+        return TlsHandshake(device, within, tls, handshake_s=_HANDSHAKE_S, shutdown_s=self._patience.linger_s)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run, by name; what others depend on comes first."""
@@ -258,3 +272,7 @@ class MqttListener:
             "too_large": self.traffic.outgoing.too_large,
             **{name: count for name, count in msgspec.to_builtins(broker.counts).items() if name != "denied"},
         }
+
+
+def _alone(device: ConnectedDevice) -> ConnectedDevice:
+    return device

@@ -37,7 +37,7 @@ def bound_sockets(address: ListenAddress) -> list[socket.socket]:
 def shown_address(address: ListenAddress, sock: socket.socket) -> str:
     """Where it listens, as a client writes it."""
     host, port = sock.getsockname()[:2]
-    scheme = "mqtts" if address.is_tls else "mqtt"
+    scheme = ("ws" if address.is_websocket else "mqtt") + "s" * address.is_tls
     return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 

@@ -36,6 +36,7 @@ ADAPTERS = {
         *("edgeagent/listener/codec5.py", "edgeagent/listener/reading5.py"),
     ),
     "h11": ("edgeagent/httpapi/",),
+    "wsproto": ("edgeagent/listener/websocket.py",),
     "httpx": ("edgeagent/argo/", "edgeagent/webhooks/poster.py"),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),

@@ -19,7 +19,11 @@ from tests.architecture.source import ROOT
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 PROJECT: dict[str, Any] = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # Each lock, with the extras that it holds.
-LOCKS = {"dev": ("demo", "dev", "proxy", "top", "yaml"), "demo": ("demo",), "run": ("proxy", "yaml")}
+LOCKS = {
+    "dev": ("demo", "dev", "proxy", "top", "websocket", "yaml"),
+    "demo": ("demo",),
+    "run": ("proxy", "websocket", "yaml"),
+}
 _HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
