@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 import msgspec
@@ -40,8 +40,8 @@ def days_report(
     agent: str,
     query: ReportQuery,
     days: tuple[int, int],
-    whole: Sequence[DailyRow],
-    rows: Sequence[DailyRow],
+    whole: Iterable[DailyRow],
+    rows: Iterable[DailyRow],
 ) -> DaysReport:
     """The report.
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.days import KINDS, days_report, first_day, today
 from edgeagent.agent.link_time import LinkTime
+from edgeagent.common.elapsed import is_set
 from edgeagent.errors import StorageFailed
-from edgeagent.ledger.daily import ALL, Counters, DailyRollup, DailyRow, risen, rows_since
+from edgeagent.ledger.daily import ALL, Counters, DailyRollup, DailyRow, risen, rows_between
 from edgeagent.ledger.database import Database
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ledger.tally import Tally
@@ -27,6 +28,7 @@ TOKEN = -5
 _WRITTEN_S = 3600.0
 # A new day is noticed within this time; longer than a machine takes for what it does at midnight.
 _LOOK_S = 300.0
+_NO_DAY_LATER = 1 << 40
 
 _log = logging.getLogger(__name__)
 
@@ -38,11 +40,17 @@ def read_report(ledger: Database, agent: str, query: ReportQuery, now_ms: int, c
         MessageError: the query names no day.
     """
     first, last = first_day(query, now_ms), today(now_ms)
-    whole = rows_since(ledger.connection, first, ALL)
-    if counters is not None and first <= last and (more := risen(ledger.connection, counters)):
-        whole.append(DailyRow(last, ALL, "", Tally(account=more)))
-    rows = whole if query.by == "day" else rows_since(ledger.connection, first, KINDS[query.by])
-    return days_report(agent, query, (first, last), whole, rows)
+    # A clock that was ahead for a moment left a day that is still to come; one that is not set knows no day.
+    newest = last if is_set(now_ms) else _NO_DAY_LATER
+    database = ledger.connection
+    more = risen(database, counters) if counters is not None and first <= last else {}
+
+    def rows_of(kind: str) -> Iterator[DailyRow]:
+        yield from rows_between(database, first, newest, kind)
+        if kind == ALL and more:
+            yield DailyRow(last, ALL, "", Tally(account=more))
+
+    return days_report(agent, query, (first, last), rows_of(ALL), rows_of(KINDS[query.by]))
 
 
 class DaysReporter:
@@ -136,10 +144,7 @@ class DaysReporter:
         _log.info("published the report about %s", report.since, extra={"event": "report_published"})
 
     def _read_day(self, database: Database, day: int) -> DaysReport | None:
-        rows = {
-            kind: [row for row in rows_since(database.connection, day, kind) if row.day == day]
-            for kind in (ALL, KINDS["rule"])
-        }
+        rows = {kind: [*rows_between(database.connection, day, day, kind)] for kind in (ALL, KINDS["rule"])}
         if not rows[ALL]:
             return None
         return days_report(self._agent, ReportQuery(by="rule"), (day, day), rows[ALL], rows[KINDS["rule"]])

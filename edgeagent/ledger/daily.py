@@ -9,7 +9,7 @@ ledger, and no commit is made for it alone but one an hour, if something is to b
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -118,12 +118,17 @@ class DailyRollup:
         return self._sums.setdefault(key, Tally())
 
 
-def rows_since(database: sqlite3.Connection, day: int, kind: str) -> list[DailyRow]:
-    """The rows of a kind from a day on, oldest first."""
+def rows_between(database: sqlite3.Connection, first: int, last: int, kind: str) -> Iterator[DailyRow]:
+    """The rows of a kind from one day to another, both included, oldest first.
+
+    They are read one by one: a year of many sources has more of them than a small machine has room for.
+    """
     found = database.execute(
-        "SELECT day, kind, name, tally FROM daily WHERE day >= ? AND kind = ? ORDER BY day, name", (max(day, 1), kind)
+        "SELECT day, name, tally FROM daily WHERE day BETWEEN ? AND ? AND kind = ? ORDER BY day, name",
+        (max(first, 1), last, kind),
     )
-    return [DailyRow(of, kind, name, _tally.decode(tally)) for of, kind, name, tally in found]
+    for day, name, tally in found:
+        yield DailyRow(day, kind, name, _tally.decode(tally))
 
 
 def _write(

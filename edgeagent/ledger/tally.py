@@ -62,7 +62,10 @@ class Tally(msgspec.Struct, omit_defaults=True):
         """Add the sums of another one."""
         for name in self.__struct_fields__:
             mine, more = getattr(self, name), getattr(other, name)
-            setattr(self, name, _summed(mine, more) if isinstance(mine, dict) else mine + more)
+            if isinstance(mine, dict):
+                _add_up(mine, more)
+            elif more:
+                setattr(self, name, mine + more)
 
     def note(self, before: Life | None, now: Life) -> None:
         """Count a change of a trigger. `before`: None if it is new."""
@@ -108,5 +111,6 @@ def _count(times: dict[int, int], life: Life) -> None:
     times[bucket] = times.get(bucket, 0) + 1
 
 
-def _summed(mine: dict[object, int], more: dict[object, int]) -> dict[object, int]:
-    return {key: mine.get(key, 0) + more.get(key, 0) for key in (*mine, *(key for key in more if key not in mine))}
+def _add_up(mine: dict[object, int], more: Mapping[object, int]) -> None:
+    for key, count in more.items():
+        mine[key] = mine.get(key, 0) + count

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edgeagent.agent.reporter import DaysReporter
+from edgeagent.agent.reporter import DaysReporter, read_report
 from edgeagent.common.times import rfc3339
+from edgeagent.ledger.daily import SOURCE
+from edgeagent.ledger.database import Database
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.ledger.tally import Tally
 from edgeagent.ports.report import DaysReport, ReportQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
@@ -104,3 +108,35 @@ async def test_a_report_has_what_the_account_counted_and_no_commit_has_written(t
         assert (report.total.events, report.total.triggers) == (11, 1)
         again = await made.reporter.report(ReportQuery("1d"))
         assert again == report, "asking changes nothing"
+
+
+async def test_a_day_that_is_still_to_come_is_in_no_report(tmp_path: Path) -> None:
+    async with scene(tmp_path) as made:
+        await made.trigger("a")
+        made.clock.ms += 70 * 365 * DAY_MS  # wrong for a moment
+        await made.trigger("b")
+        made.clock.ms -= 70 * 365 * DAY_MS
+        await made.trigger("c")
+        report = await made.reporter.report(ReportQuery())
+    assert [line.name for line in report.lines] == [report.until]
+    assert (report.total.triggers, report.total.events) == (2, 2)
+
+
+def test_a_report_about_a_year_of_many_sources_takes_little_memory(tmp_path: Path) -> None:
+    machine = TurnedClock()
+    of_a_day = msgspec.json.encode(Tally(triggers=1, answer=dict.fromkeys(range(40), 1)))
+    ledger = Database(tmp_path / "ledger.db")
+    with closing(ledger):
+        day = machine.ms // DAY_MS
+        rows = [(day - ago, SOURCE, f"boiler-{each}", of_a_day) for ago in range(60) for each in range(100)]
+        with ledger.connection as database:
+            database.executemany("INSERT INTO daily VALUES (?,?,?,?)", rows)
+        tracemalloc.start()
+        try:
+            report = read_report(ledger, "gw", ReportQuery("366d", "source"), machine.ms, None)
+            _, most_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert len(report.lines) == 100
+    assert report.lines[0].triggers == 60
+    assert most_bytes < 2 << 20, "of each source a sum, not each of its days"

@@ -12,7 +12,7 @@ import pytest
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import daily
-from edgeagent.ledger.daily import ALL, OTHER, RULE, SOURCE, Counters, DailyRollup, DailyRow, rows_since
+from edgeagent.ledger.daily import ALL, OTHER, RULE, SOURCE, Counters, DailyRollup, DailyRow, rows_between
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ledger.schema import LAYOUT, TRIGGERS
 from edgeagent.ledger.tally import Tally
@@ -61,7 +61,7 @@ def life(name: str, rule: str = "overheat", source: str = "boiler-1", state: Sta
 def sums(path: Path, kind: str = ALL) -> dict[tuple[int, str], Tally]:
     """What stands in the file."""
     with closing(sqlite3.connect(path)) as database:
-        return {(row.day, row.name): row.tally for row in rows_since(database, 0, kind)}
+        return {(row.day, row.name): row.tally for row in rows_between(database, 0, 1 << 40, kind)}
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def written(database: sqlite3.Connection, machine: Machine, *lives: Life) -> Non
 
 
 def rows(database: sqlite3.Connection, kind: str) -> list[DailyRow]:
-    return rows_since(database, 0, kind)
+    return [*rows_between(database, 0, 1 << 40, kind)]
 
 
 async def test_the_sums_are_committed_with_the_changes_and_go_on_after_a_restart_in_mid_day(path: Path) -> None:
