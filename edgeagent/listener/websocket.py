@@ -35,7 +35,7 @@ _NOT_FOUND: Final = "404 Not Found"
 _TOO_LARGE: Final = "431 Request Header Fields Too Large"
 
 
-class Ending(NamedTuple):
+class WebSocketEnd(NamedTuple):
     """Nothing more comes of the client. `is_by_client`: it said so; else what it did is a fault."""
 
     reason: Reason
@@ -48,7 +48,7 @@ class Brought(NamedTuple):
 
     answer: bytes = b""
     payload: bytes = b""
-    ending: Ending | None = None
+    ending: WebSocketEnd | None = None
 
 
 class WebSocket:
@@ -168,17 +168,18 @@ class WebSocket:
         )
         is_denied = status == _FORBIDDEN
         return Brought(
-            head.encode() + body, ending=Ending(Reason.NOT_AUTHORIZED if is_denied else Reason.PROTOCOL_ERROR, text)
+            head.encode() + body,
+            ending=WebSocketEnd(Reason.NOT_AUTHORIZED if is_denied else Reason.PROTOCOL_ERROR, text),
         )
 
-    def _ending(self, said: CloseConnection) -> Ending:
+    def _ending(self, said: CloseConnection) -> WebSocketEnd:
         if self._wire.state in {ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED}:
             self._is_over = True
             self._closing = said.response()
-            return Ending(Reason.SUCCESS, "the device closed the WebSocket", is_by_client=True)
+            return WebSocketEnd(Reason.SUCCESS, "the device closed the WebSocket", is_by_client=True)
         return self._fault(said.code, f"a fault in the frames of the WebSocket ({said.reason})")
 
-    def _fault(self, code: int, text: str) -> Ending:
+    def _fault(self, code: int, text: str) -> WebSocketEnd:
         self._is_over = True
         self._closing = CloseConnection(code, text)
-        return Ending(Reason.PROTOCOL_ERROR, text)
+        return WebSocketEnd(Reason.PROTOCOL_ERROR, text)

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from edgeagent.listener.client import ConnectedDevice
-from edgeagent.listener.websocket import Brought, Ending, WebSocket
+from edgeagent.listener.websocket import Brought, WebSocket, WebSocketEnd
 
 
 class WebSocketTransport(asyncio.Protocol, asyncio.Transport):
@@ -127,7 +127,7 @@ class WebSocketTransport(asyncio.Protocol, asyncio.Transport):
             self._below.close()
         self._settle()
 
-    def _end(self, ending: Ending) -> None:
+    def _end(self, ending: WebSocketEnd) -> None:
         if ending.is_by_client:
             self._device.eof_received()
         else:

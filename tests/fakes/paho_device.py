@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MessageState, MQTTErrorCode
@@ -42,6 +42,7 @@ class PahoDevice:
         client_id: its session is kept while it is away.
         version: `"3.1"`, `"3.1.1"` or `"5"`.
         will: topic and payload.
+        transport: what it connects by.
 
     Attributes:
         acknowledged: the numbers of messages that were acknowledged to the end.
@@ -50,7 +51,13 @@ class PahoDevice:
     """
 
     def __init__(
-        self, port: int, client_id: str, *, version: str = "3.1.1", will: tuple[str, bytes] | None = None
+        self,
+        port: int,
+        client_id: str,
+        *,
+        version: str = "3.1.1",
+        will: tuple[str, bytes] | None = None,
+        transport: Literal["tcp", "websockets"] = "tcp",
     ) -> None:
         self.acknowledged: set[int] = set()
         self.messages: list[tuple[str, bytes, int, bool]] = []
@@ -61,7 +68,9 @@ class PahoDevice:
         self._numbers: dict[int, int] = {}
         self._early: set[int] = set()
         clean = None if version == "5" else False
-        self._client = _Client(CallbackAPIVersion.VERSION2, client_id, clean, protocol=_VERSIONS[version])
+        self._client = _Client(
+            CallbackAPIVersion.VERSION2, client_id, clean, protocol=_VERSIONS[version], transport=transport
+        )
         self._client.reconnect_delay_set(1, 1)
         self._client.max_inflight_messages_set(100)
         self._client.max_queued_messages_set(0)

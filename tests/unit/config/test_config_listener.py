@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -63,7 +64,36 @@ def test_one_address_or_several(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["1883", "mqtt://127.0.0.1:1883", "tls:127.0.0.1:1883", "tls://", "a b:1", "h:99999"])
+def test_addresses_for_websocket(tmp_path: Path) -> None:
+    text = 'listen = ["127.0.0.1:1883", "ws://127.0.0.1:9001", "wss://[::]:9443"]\nca_file = "ca.pem"\n'
+    mqtt = loaded(tmp_path, text + 'cert_file = "cert.pem"\nkey_file = "key.pem"').mqtt
+    assert mqtt is not None
+    assert [split_listener(each) for each in mqtt.listeners] == [
+        ListenAddress("127.0.0.1", 1883, is_tls=False),
+        ListenAddress("127.0.0.1", 9001, is_tls=False, is_websocket=True),
+        ListenAddress("::", 9443, is_tls=True, is_websocket=True),
+    ]
+
+
+def test_websocket_without_its_library_is_an_error_that_names_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "wsproto", None)
+    told = "WebSocket needs the extra: pip install 'edgeagent[websocket]'"
+    text = 'listen = ["127.0.0.1:1883", "ws://127.0.0.1:9001"]'
+    assert problems(tmp_path, text) == {"mqtt.listen[1]": told}
+    assert main(["check", "-c", str(written(tmp_path, text, UPLINK + RULE))]) != 0
+    assert told in "".join(capsys.readouterr())
+    assert loaded(tmp_path, 'listen = "127.0.0.1:1883"').mqtt is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("1883", "mqtt://127.0.0.1:1883", "tls:127.0.0.1:1883", "tls://", "a b:1", "h:99999"),
+        *("ws://127.0.0.1:9001/mqtt", "ws://127.0.0.1", "WS://127.0.0.1:9001", "tls://ws://127.0.0.1:1"),
+    ],
+)
 def test_what_is_no_address_is_told_with_what_one_is(text: str, tmp_path: Path) -> None:
     assert 'write "127.0.0.1:1883", or "tls://0.0.0.0:8883"' in problems(tmp_path, f'listen = "{text}"')["mqtt.listen"]
 
@@ -74,6 +104,8 @@ def test_what_is_no_address_is_told_with_what_one_is(text: str, tmp_path: Path) 
         ("listen = []", "mqtt.listen", "names no address"),
         ('listen = "0.0.0.0:1883"', "mqtt.listen", "can be reached from other machines: set mqtt.users_file"),
         ('listen = "tls://0.0.0.0:8883"', "mqtt.listen", "needs mqtt.cert_file"),
+        ('listen = "wss://0.0.0.0:9443"', "mqtt.listen", "needs mqtt.cert_file"),
+        ('listen = "ws://0.0.0.0:9001"', "mqtt.listen", "can be reached from other machines: set mqtt.users_file"),
         ('listen = ["127.0.0.1:1", "127.0.0.1:1"]', "mqtt.listen[1]", "twice"),
         ('listen = "127.0.0.1:8745"', "mqtt.listen", "the port of http.listen"),
         ('cert_file = "cert.pem"', "mqtt.cert_file", "belong together"),

@@ -6,7 +6,7 @@ import pytest
 
 from edgeagent.common.browsers import own_names
 from edgeagent.listener.reasons import Reason
-from edgeagent.listener.websocket import Brought, Ending, WebSocket
+from edgeagent.listener.websocket import Brought, WebSocket, WebSocketEnd
 from tests.fakes.websocket_bytes import (
     ACCEPT,
     BINARY,
@@ -198,7 +198,7 @@ def test_a_close_of_the_client_is_answered_with_its_code() -> None:
         socket = opened()
         brought = fed(socket, frame(BINARY, PACKET) + frame(CLOSE, said) + frame(BINARY, PACKET))
         assert brought.payload == PACKET
-        assert brought.ending == Ending(Reason.SUCCESS, "the device closed the WebSocket", is_by_client=True)
+        assert brought.ending == WebSocketEnd(Reason.SUCCESS, "the device closed the WebSocket", is_by_client=True)
         assert socket.send(PACKET) == b""
         assert list(frames(socket.close())) == [(CLOSE, said)]
         assert not socket.waits
