@@ -8,6 +8,7 @@ from importlib import import_module
 _ALL = (
     "outbox_writer",
     "start",
+    "idle",
     "memory",
     "wear",
     "rules",

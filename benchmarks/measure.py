@@ -126,6 +126,12 @@ def resident_mib(process: int | str = "self") -> float:
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS"))) / 1024
 
 
+def memory_mib(process: int) -> dict[str, float]:
+    """What the kernel counts of a process's memory, such as `Rss`, `Pss` and `Anonymous`."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text("ascii").splitlines()[1:]
+    return {name: int(value.split()[0]) / 1024 for name, value in (line.split(":") for line in lines)}
+
+
 def _measured(events: int, work: Callable[[], None]) -> _Round:
     bytes_before, cpu_before, start = written_bytes(), time.process_time(), time.perf_counter()
     work()
