@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import edgeagent
+from edgeagent.cli.terminal import HelpFormatter
 from edgeagent.common.foreign import escaped
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
@@ -54,7 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(arguments: list[str]) -> int:
     asked = arguments[0] if arguments else ""
     parser = argparse.ArgumentParser(
-        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
+        prog="edgeagent",
+        formatter_class=HelpFormatter,
+        description="Field events become Argo workflows over MQTT: none lost, each started once.",
     )
     parser.add_argument(_VERSION, action="version", version=f"edgeagent {edgeagent.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

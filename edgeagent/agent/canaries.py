@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import os
 from collections.abc import Sequence
 
 import msgspec
@@ -103,7 +103,7 @@ class Canaries:
         return self._interval_s
 
     def _publish(self, link: Link, now: float) -> None:
-        correlation_id = secrets.token_hex(_CORRELATION_BYTES)
+        correlation_id = os.urandom(_CORRELATION_BYTES).hex()
         agent, reply_to = self._addressing.agent, self._addressing.response_topic
         message = Trigger("", {}, correlation_id, agent, attempt=1, reply_to=reply_to, canary=True)
         self._sent_on = self._addressing.route.topic

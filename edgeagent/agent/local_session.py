@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 from pathlib import Path
 
 from edgeagent.outbox.files import Filesystem
@@ -33,6 +33,6 @@ class LocalSession:
         Raises:
             StorageFailed: the token stays as it was.
         """
-        token = secrets.token_hex(_TOKEN_BYTES)
+        token = os.urandom(_TOKEN_BYTES).hex()
         await asyncio.to_thread(self._filesystem.replace, self._path, token.encode())
         self.token = token

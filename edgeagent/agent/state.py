@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
+import random
 import socket
 from functools import partial
 from pathlib import Path
@@ -70,7 +70,7 @@ def make_store(
         directory / "outbox",
         limits,
         boot=clock.boot,
-        new_salt=lambda: secrets.randbits(_SALT_BITS),
+        new_salt=lambda: random.SystemRandom().getrandbits(_SALT_BITS),
         now_ms=clock.now_ms,
         remembered=RuleSet(config.rule).remembered,
     )

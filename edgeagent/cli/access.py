@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edgeagent.cli.client import AgentClient
-from edgeagent.cli.options import client_config, socket_path
+from edgeagent.cli.find_agent import client_config, socket_path
 from edgeagent.errors import AgentUnreachable
 from edgeagent.ports.call import A, Call, R
 

@@ -15,7 +15,8 @@ import msgspec
 from edgeagent.cli import bundle
 from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.blocked import canary_finding, triggers_finding
-from edgeagent.cli.options import add_json, agent_client, client_config, say, say_json
+from edgeagent.cli.find_agent import agent_client, client_config
+from edgeagent.cli.options import add_json, say, say_json
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
 from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339

@@ -10,7 +10,8 @@ from typing import Any
 
 from edgeagent.cli.blocked import cause
 from edgeagent.cli.client import AgentClient, batches
-from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
+from edgeagent.cli.find_agent import agent_client, client_config
+from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.common.plural import counted
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import AgentConfig

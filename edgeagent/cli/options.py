@@ -1,24 +1,18 @@
-"""Options that commands share, and how a command finds its agent."""
+"""Options that commands share, and how they print."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from edgeagent.cli.client import AgentClient
 from edgeagent.cli.pieces import Line, Piece, Shade
+from edgeagent.cli.terminal import columns
 from edgeagent.common.foreign import escaped, json_line
-from edgeagent.config import AGENT_CONFIG, agent_config_path, load_agent
-from edgeagent.config.tables import AgentConfig
-from edgeagent.host import systemd
+from edgeagent.config import AGENT_CONFIG
 
-# The socket of the systemd unit's agent: an operator's shell has no $RUNTIME_DIRECTORY.
-_UNIT_SOCKET = Path("/run/edgeagent/agent.sock")
 # The terminal's parameters for what a piece means (ECMA-48, SGR).
 _COLOURS = {Shade.STRONG: "1", Shade.FAINT: "2", Shade.GOOD: "32", Shade.BAD: "31", Shade.WAITING: "33"}
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
@@ -78,32 +72,7 @@ def clear_screen() -> None:
 
 def terminal_width() -> int | None:
     """How many columns a line on stdout may have; None if stdout is not a terminal."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-
-
-def client_config(args: argparse.Namespace) -> AgentConfig:
-    """The agent's configuration, for a command that only communicates with it; without a file, the defaults.
-
-    Raises:
-        ConfigError: the file that is named, or exists at the usual path, cannot be used.
-    """
-    path = agent_config_path(args.config)
-    if not args.config and "EDGEAGENT_CONFIG" not in os.environ and not path.exists():
-        return AgentConfig()
-    return load_agent(path)
-
-
-def socket_path(config: AgentConfig) -> Path:
-    """The Unix socket on which this configuration's agent listens."""
-    if config.http.socket:
-        return Path(config.http.socket)
-    path = systemd.runtime_directory(systemd.state_directory(config.agent.state_dir)) / "agent.sock"
-    return _UNIT_SOCKET if not path.exists() and _UNIT_SOCKET.exists() else path
-
-
-def agent_client(config: AgentConfig) -> AgentClient:
-    """A client of this configuration's agent, on its Unix socket."""
-    return AgentClient.unix(socket_path(config))
+    return columns() if sys.stdout.isatty() else None
 
 
 Action = Callable[..., int]

@@ -8,7 +8,8 @@ from http import HTTPStatus
 import msgspec
 
 from edgeagent.cli.client import AgentRefused
-from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say, say_json
+from edgeagent.cli.find_agent import agent_client, client_config
+from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.errors import ConfigError, Problem
 from edgeagent.ports.operator import RELOAD, NoArguments, Reloaded
 

@@ -9,7 +9,8 @@ import io
 import msgspec
 
 from edgeagent.cli.client import AgentClient
-from edgeagent.cli.options import add_config, add_json, client_config, say, say_json, socket_path
+from edgeagent.cli.find_agent import client_config, socket_path
+from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.cli.report_table import csv_rows, table
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from edgeagent.ports.operator import REPORT

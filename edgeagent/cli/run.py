@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import signal
-import sys
-from pathlib import Path
 
 from edgeagent.cli.options import add_config
+from edgeagent.cli.terminal import HelpFormatter
 from edgeagent.config import agent_config_path, load_agent
-from edgeagent.config.tables import AgentConfig
-from edgeagent.errors import ConfigError
-from edgeagent.host import ending, log
-from edgeagent.host.descriptors import raise_descriptor_limit
-from edgeagent.mqtt import engines
+from edgeagent.config.encryption import uses_tls
+from edgeagent.host.without_tls import import_asyncio_without_tls
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add this command to the command line."""
     parser = subparsers.add_parser(
         "run",
+        formatter_class=HelpFormatter,
         help="run the agent: take events, forward triggers, relay status",
         description="Run the agent until SIGTERM or SIGINT. A broker that is not there is no error: events are kept.",
     )
@@ -38,14 +34,8 @@ def run(args: argparse.Namespace) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     path = agent_config_path(args.config).absolute()
     config = load_agent(path)
-    if problem := engines.qos_problem(config.uplink):
-        raise ConfigError(str(path), [problem])
-    log.configure(config.log.level, config.log.format, sys.stderr)
-    raise_descriptor_limit()
-    return ending.run(lambda deadline: _serve(config, path, deadline))
+    if not uses_tls(config):
+        import_asyncio_without_tls()
+    from edgeagent.cli.running import run_agent  # noqa: PLC0415  with it comes asyncio
 
-
-async def _serve(config: AgentConfig, path: Path, deadline: ending.Deadline) -> int:
-    from edgeagent.agent.agent import serve  # noqa: PLC0415  not needed to report a configuration error
-
-    return await serve(config, path, stop=asyncio.Event(), deadline=deadline)
+    return run_agent(config, path)

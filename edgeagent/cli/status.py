@@ -10,7 +10,8 @@ import sys
 from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.board import MIN_HEIGHT, MIN_WIDTH, board_lines
 from edgeagent.cli.board_source import BoardSource
-from edgeagent.cli.options import add_config, add_json, agent_client, client_config, say_json, say_line
+from edgeagent.cli.find_agent import agent_client, client_config
+from edgeagent.cli.options import add_config, add_json, say_json, say_line
 from edgeagent.cli.pieces import Piece, Shade
 from edgeagent.common.plural import counted
 from edgeagent.errors import AgentUnreachable

@@ -16,7 +16,8 @@ from typing import Protocol
 from edgeagent.cli.board import Board, board_lines, plain_line
 from edgeagent.cli.board_source import BoardSource
 from edgeagent.cli.client import AgentClient
-from edgeagent.cli.options import add_config, agent_client, client_config, say
+from edgeagent.cli.find_agent import agent_client, client_config
+from edgeagent.cli.options import add_config, say
 from edgeagent.cli.pieces import Line, Piece, Shade
 from edgeagent.errors import AgentUnreachable, EdgeAgentError
 

@@ -8,7 +8,7 @@ tried again at once.
 
 from __future__ import annotations
 
-from hashlib import blake2b
+from edgeagent.common.digests import blake2b
 
 # After a power cut the machines of a site start together, and each program on them within the first minutes.
 _JUST_BOOTED_S = 300.0

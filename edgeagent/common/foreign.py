@@ -6,7 +6,6 @@ terminal, hide the text before them (bidirectional marks) or begin a line of the
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 import msgspec
@@ -26,10 +25,16 @@ def json_line(value: Any) -> str:
     try:
         text = msgspec.json.encode(value, enc_hook=str).decode()
     except UnicodeEncodeError:  # a lone surrogate, from a file name that is not UTF-8
-        return json.dumps(msgspec.to_builtins(value, enc_hook=str), separators=(",", ":"))
+        return _ascii(msgspec.to_builtins(value, enc_hook=str))
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in text)
+    return "".join(sign if sign.isprintable() else _ascii(sign)[1:-1] for sign in text)
+
+
+def _ascii(value: Any) -> str:
+    import json  # noqa: PLC0415  0.3 MiB, for what hardly ever comes
+
+    return json.dumps(value, separators=(",", ":"))
 
 
 def shown(text: str, max_chars: int = MAX_SHOWN_CHARS) -> str:

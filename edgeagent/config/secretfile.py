@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import ssl
 from pathlib import Path
+
+from edgeagent.common.tls_errors import is_tls_error
 
 # What tells that a file is not the one it was: inode, size and time of change; None: it is not there.
 FileState = tuple[int, int, int] | None
@@ -30,6 +31,6 @@ def state_of_file(file: str) -> FileState:
 
 def why_unusable(exc: OSError | ValueError) -> str:
     """Why a file of certificates or keys cannot be used, in plain words."""
-    if isinstance(exc, ssl.SSLError):
+    if is_tls_error(exc):
         return (exc.reason or str(exc)).replace("_", " ").lower()
     return (exc.strerror if isinstance(exc, OSError) else None) or str(exc)

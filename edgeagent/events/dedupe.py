@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from enum import Enum
 from functools import lru_cache
-from hashlib import blake2b
+
+from edgeagent.common.digests import blake2b
 
 KEY_BYTES = 16
 DIGEST_BYTES = 8

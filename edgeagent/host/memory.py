@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 
 
@@ -13,6 +12,8 @@ def give_back_free_memory() -> None:
     and one such call returned them. It takes some milliseconds.
     """
     if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415  0.3 MiB, and few agents ever see a flood
+
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
             trim(0)

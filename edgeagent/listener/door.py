@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -17,7 +17,9 @@ from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.packets import Connect, ConnectionEnded, Input
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.traffic import DeviceTraffic, fresh_id
-from edgeagent.listener.users import Users
+
+if TYPE_CHECKING:
+    from edgeagent.listener.users import Users
 
 # Of an address in the network: a machine that opens many connections leaves a quarter to the others. Loopback has no
 # such limit: all programs of this machine share it.

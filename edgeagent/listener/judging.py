@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from edgeagent.listener.access import Permissions, Rights
 from edgeagent.listener.broker import DeviceBroker
@@ -10,7 +11,9 @@ from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.packets import Unsubscribe
 from edgeagent.listener.reasons import Reason
 from edgeagent.listener.sessions import Session
-from edgeagent.listener.users import Users
+
+if TYPE_CHECKING:
+    from edgeagent.listener.users import Users
 
 
 def judge(

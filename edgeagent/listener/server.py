@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -22,7 +21,6 @@ from edgeagent.listener.broker import BrokerCounts, DeviceBroker
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.door import Door
-from edgeagent.listener.handshake import TlsHandshake
 from edgeagent.listener.judging import judge
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
@@ -31,9 +29,13 @@ from edgeagent.listener.sockets import bound_sockets, listen_failed, shown_addre
 from edgeagent.listener.store import ListenerStore
 from edgeagent.listener.tls import ServerCertificates
 from edgeagent.listener.traffic import DeviceTraffic
-from edgeagent.listener.users import Users
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventTopics
+
+if TYPE_CHECKING:
+    import ssl
+
+    from edgeagent.listener.users import Users
 
 _BACKLOG: Final = 512
 # So many of them are accepted in one turn of the loop: those that are here have their turns in between.
@@ -174,6 +176,8 @@ class MqttListener:
         within = protocol(device)
         if tls is None:
             return within
+        from edgeagent.listener.handshake import TlsHandshake  # noqa: PLC0415  4 MiB, needed only with TLS
+
         return TlsHandshake(device, within, tls, handshake_s=_HANDSHAKE_S, shutdown_s=self._patience.linger_s)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgeagent.common.certificates import Ends, expiries
 from edgeagent.config.authorities import end_of_authorities
 from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Mqtt
 from edgeagent.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    import ssl
 
 _DAY_S = 86_400.0
 
@@ -42,6 +45,8 @@ class ServerCertificates:
         Raises:
             ConfigError: a file cannot be used; names its key.
         """
+        import ssl  # noqa: PLC0415  4 MiB, which listeners without TLS do without
+
         mqtt = self._mqtt
         self._seen = [state_of_file(file) for file in self._files]  # what changes meanwhile then counts as new
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Final
@@ -323,4 +323,4 @@ class DeviceTraffic:
 
 def fresh_id() -> str:
     """The token of a new session, and the client id of a device that gives none."""
-    return secrets.token_hex(_TOKEN_BYTES)
+    return os.urandom(_TOKEN_BYTES).hex()

@@ -11,9 +11,8 @@ import asyncio
 import functools
 import importlib
 import ipaddress
-import ssl
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edgeagent.config.addresses import split_broker_url, split_proxy_url, websocket_path
 from edgeagent.config.tables import Connection, Uplink
@@ -21,6 +20,9 @@ from edgeagent.errors import Denied, Problem
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link_driver import LinkDriver
 from edgeagent.ports.link import LinkOwner
+
+if TYPE_CHECKING:
+    import ssl
 
 MQTT5, AIOMQTT = "mqtt5", "aiomqtt"
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from edgeagent.common.tls_errors import is_tls_error
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.reason_codes import NOT_AUTHORIZED, SESSION_TAKEN_OVER, words
 from edgeagent.ports.link import Subscription
+
+if TYPE_CHECKING:
+    import ssl
 
 EXACTLY_ONCE = 2
 
@@ -100,11 +104,7 @@ def subscription_refused(address: str, topic_filter: str, text: str) -> Denied:
 
 def connection_failure(address: str, exc: Exception) -> UplinkError:
     """Translate an exception of a resolver, a socket or TLS."""
-    if isinstance(exc, ssl.SSLCertVerificationError):
-        return Denied(
-            address, f"its certificate is not trusted ({exc.verify_message}); check the name in url, and ca_file"
-        )
-    if isinstance(exc, ssl.SSLError):
+    if is_tls_error(exc):
         return _tls_failure(address, exc)
     if isinstance(exc, socket.gaierror):
         return Unavailable(address, f"the name cannot be resolved ({exc.strerror})")
@@ -114,6 +114,8 @@ def connection_failure(address: str, exc: Exception) -> UplinkError:
 
 
 def _tls_failure(address: str, exc: ssl.SSLError) -> UplinkError:
+    if (untrusted := getattr(exc, "verify_message", None)) is not None:  # of an `SSLCertVerificationError`
+        return Denied(address, f"its certificate is not trusted ({untrusted}); check the name in url, and ca_file")
     reason = (exc.reason or str(exc)).replace("_", " ").lower()
     if reason.endswith(_CERTIFICATE_ALERTS):
         return Denied(address, f"the TLS handshake failed ({reason}); check cert_file and key_file")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
-import secrets
-import ssl
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
@@ -28,6 +27,9 @@ from edgeagent.mqtt.qos2 import Qos2Handshakes
 from edgeagent.mqtt.rotation import Rotation
 from edgeagent.mqtt.subscribed import SubscribedTopics
 from edgeagent.ports.link import Ack, Link, LinkOwner, Message, Subscription, Will
+
+if TYPE_CHECKING:
+    import ssl
 
 # A thousand gateways that lost one broker in the same second come back over five seconds and more (docs/operations.md).
 # A broker on this machine has no such crowd, and is back within a second or two when it restarts.
@@ -332,7 +334,7 @@ async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotat
     """Try the certificates on disk beside the present connection; None: the broker accepts them."""
     handshake = msgspec.structs.replace(
         handshake,
-        client_id=f"{handshake.client_id}-trial-{secrets.token_hex(4)}",
+        client_id=f"{handshake.client_id}-trial-{os.urandom(4).hex()}",
         session_expiry_s=0,
         will=None,
         subscriptions=(),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ssl
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeagent.common.certificates import Ends, expiries
 from edgeagent.config.authorities import end_of_authorities
 from edgeagent.config.secretfile import FileState, secret_in, state_of_file, why_unusable
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class Identity(NamedTuple):
@@ -68,6 +70,8 @@ def client_context(address: str, connection: Connection) -> ssl.SSLContext:
     Raises:
         Denied: a file cannot be read or used; the text names its key of the configuration and the file.
     """
+    import ssl  # noqa: PLC0415  4 MiB, which links without TLS do without
+
     try:
         context = ssl.create_default_context(cafile=connection.ca_file or None)
     except (OSError, ValueError) as exc:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Literal, NamedTuple, cast
 
 import msgspec
 
+from edgeagent.common.digests import blake2b
 from edgeagent.events.dedupe import KEY_BYTES, data_digest
 from edgeagent.events.event import Draft, Record
 from edgeagent.outbox.frame import Frame, FrameKind

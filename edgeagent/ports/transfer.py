@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from hashlib import blake2b
 from typing import Annotated
 
 import msgspec
 
+from edgeagent.common.digests import blake2b
 from edgeagent.common.foreign import shown
 from edgeagent.common.names import event_id_problem, is_dns_label
 from edgeagent.errors import MessageError

@@ -6,8 +6,7 @@ workflow's name contains it, so that the engine itself refuses to start the same
 
 from __future__ import annotations
 
-from hashlib import blake2b
-
+from edgeagent.common.digests import blake2b
 from edgeagent.events.event import Record
 from edgeagent.rules.ruleset import Rule
 

@@ -1,0 +1,18 @@
+"""Does an agent of this configuration use TLS?"""
+
+from __future__ import annotations
+
+from edgeagent.config.addresses import split_broker_url, split_listener
+from edgeagent.config.tables import AgentConfig
+
+_ENCRYPTED = frozenset({"mqtts", "wss"})
+
+
+def uses_tls(config: AgentConfig) -> bool:
+    """Whether a connection may be encrypted. A reload changes none of what is asked here (`agent/reload.py`)."""
+    links = [config.uplink, *([config.local] if config.local is not None else [])]
+    if any(split_broker_url(address)[0] in _ENCRYPTED for link in links for address in link.addresses):
+        return True
+    if config.mqtt is not None and any(split_listener(address).is_tls for address in config.mqtt.listen):
+        return True
+    return bool(config.relay.webhook)
