@@ -16,13 +16,12 @@ from edgeagent.agent.connections import local_connection, uplink_connection
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.listener_events import ListenerEvents
-from edgeagent.agent.listener_parts import ListenerParts, ListenerState, ways_to_devices
 from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
+from edgeagent.agent.own_listener import make_listener, opened_listener_state, ways_to_devices
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
@@ -161,9 +160,7 @@ class _Agent:
         self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=ways_to_devices(config))
         await self._ledger.open()
         self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock)
-        self._devices = ListenerState(config.mqtt, self._directory) if config.mqtt is not None else None
-        if self._devices is not None:
-            await self._devices.open()
+        self._devices = await opened_listener_state(config, self._directory)
 
     async def serve(self, stop: asyncio.Event, deadline: Ender | None) -> int:
         """Run until `stop` is set or a part fails; returns the exit code. See the function `serve`."""
@@ -223,11 +220,7 @@ class _Agent:
         )
         self._local_notices: ConnectionNotices | None = None
         self._local = self._make_local(config.local) if config.local is not None else None
-        self._mqtt = None
-        if config.mqtt is not None and self._devices is not None:
-            own = self._own_topics()
-            events = ListenerEvents(self._intake)
-            self._mqtt = ListenerParts(config, config.mqtt, self._devices, events, own, ledger, self._rescue)
+        self._mqtt = make_listener(config, self._devices, self._intake, self._own_topics(), ledger, self._rescue)
         self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         figures = Figures(
             self._id,

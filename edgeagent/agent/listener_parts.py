@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.device_reports import DeviceReports
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.config.tables import AgentConfig, Mqtt
 from edgeagent.errors import DiskReadOnly
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.ledger.schema import LISTENER, LOCAL
+from edgeagent.ledger.schema import LISTENER
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.bounds import broker_of
 from edgeagent.listener.broker import DeviceBroker
 from edgeagent.listener.server import ListenerFigures, MqttListener
 from edgeagent.listener.store import ListenerStore
-from edgeagent.listener.users import Users
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventTopics
+
+if TYPE_CHECKING:
+    from edgeagent.listener.users import Users
 
 # How long what was read may take to be synced and answered at the end.
 _CLOSE_S = 2.0
@@ -93,6 +95,8 @@ class ListenerParts:
     def _users_of(self, mqtt: Mqtt) -> Users | None:
         if not mqtt.users_file:
             return None
+        from edgeagent.listener.users import Users  # noqa: PLC0415  with it come OpenSSL's hashes, 3 MiB
+
         if self._users_thread is None:
             self._users_thread = DiskThread("users")
         return Users(mqtt.users_file, self._users_thread)
@@ -152,8 +156,3 @@ class ListenerParts:
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""
         return self._listener.stats()
-
-
-def ways_to_devices(config: AgentConfig) -> int:
-    """By which ways reports go to devices, as the ledger marks them."""
-    return (LOCAL if config.local is not None else 0) | (LISTENER if config.mqtt is not None else 0)
