@@ -14,7 +14,7 @@ from typing import Any
 
 from edgeagent.errors import MessageError
 from edgeagent.lang.gjson.path import MISSING, Path, lookup, reader_of, text_of
-from edgeagent.lang.re2.pattern import PatternRefused, compile_pattern
+from edgeagent.lang.re2.refused import PatternRefused
 from edgeagent.rules.event_path import FILTER_MEMBERS, compile_event_path
 from edgeagent.rules.spec import DataFilter
 
@@ -170,6 +170,8 @@ def _string(path: Path, condition: DataFilter) -> Condition:
 
 
 def _string_test(equal: bool, pattern: str) -> Test:
+    from edgeagent.lang.re2.pattern import compile_pattern  # noqa: PLC0415  only for rules with patterns
+
     try:
         found = compile_pattern(pattern)
     except ValueError as exc:

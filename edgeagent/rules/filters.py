@@ -13,12 +13,10 @@ from typing import Any
 
 from edgeagent.errors import MessageError
 from edgeagent.lang.gjson.path import compile_path
-from edgeagent.lang.govaluate.expression import ExpressionError, compile_expression, unknown_fields
-from edgeagent.rules.event_path import FILTER_MEMBERS, compile_event_path, is_in_body
+from edgeagent.rules.event_path import is_in_body
 from edgeagent.rules.filter_context import compile_context, context_problems
-from edgeagent.rules.filter_data import Condition, compile_data, later_problems, value_at
-from edgeagent.rules.filter_time import compile_time, time_problems
-from edgeagent.rules.spec import ExprFilter, Filters
+from edgeagent.rules.filter_data import Condition, compile_data, later_problems
+from edgeagent.rules.spec import Filters
 
 
 def has_filters(filters: Filters | None) -> bool:
@@ -39,8 +37,11 @@ def filter_problems(filters: Filters | None) -> Iterator[tuple[str, str]]:
     """Yield the mistakes in a rule's filters: key path below `filters`, and reason."""
     if filters is None:
         return
-    for index, expression in enumerate(filters.exprs or ()):
-        yield from ((f"exprs[{index}].{key}", reason) for key, reason in _expression_problems(expression))
+    if filters.exprs:
+        from edgeagent.rules.filter_expr import expression_problems  # noqa: PLC0415  only for rules that use it
+
+        for index, expression in enumerate(filters.exprs):
+            yield from ((f"exprs[{index}].{key}", reason) for key, reason in expression_problems(expression))
     for index, condition in enumerate(filters.data or ()):
         try:
             compile_data(condition)
@@ -49,6 +50,8 @@ def filter_problems(filters: Filters | None) -> Iterator[tuple[str, str]]:
     if filters.context is not None:
         yield from context_problems(filters.context)
     if filters.time is not None:
+        from edgeagent.rules.filter_time import time_problems  # noqa: PLC0415  with it come the time zones
+
         yield from time_problems(filters.time)
 
 
@@ -59,12 +62,11 @@ def filter_notes(filters: Filters | None) -> Iterator[tuple[str, str]]:
     """
     if filters is None:
         return
-    for index, expression in enumerate(filters.exprs or ()):
-        for name in unknown_fields(expression.expr, {field.name for field in expression.fields}):
-            yield (
-                f"exprs[{index}].expr",
-                f"an event for which {name!r} is asked for is an error: there is no such field",
-            )
+    if filters.exprs:
+        from edgeagent.rules.filter_expr import expression_notes  # noqa: PLC0415  only for rules that use it
+
+        for index, expression in enumerate(filters.exprs):
+            yield from ((f"exprs[{index}].expr", note) for note in expression_notes(expression))
     for index, condition in enumerate(filters.data or ()):
         for reason in later_problems(condition):
             yield f"data[{index}]", f"{reason}: an event for which no earlier entry holds is an error"
@@ -94,7 +96,9 @@ def compile_filters(filters: Filters | None, logical_operator: str = "") -> Cond
         return _holds
     components: list[Condition] = []
     if filters.exprs:
-        expressions = [_expression(index, expression) for index, expression in enumerate(filters.exprs)]
+        from edgeagent.rules.filter_expr import compile_expr  # noqa: PLC0415  only for rules that use it
+
+        expressions = [compile_expr(index, expression) for index, expression in enumerate(filters.exprs)]
         components.append(_joined(expressions, filters.expr_logical_operator))
     elif filters.exprs is not None:
         components.append(_never if filters.expr_logical_operator == "or" else _holds)
@@ -105,6 +109,8 @@ def compile_filters(filters: Filters | None, logical_operator: str = "") -> Cond
     if filters.context is not None:
         components.append(compile_context(filters.context))
     if filters.time is not None:
+        from edgeagent.rules.filter_time import compile_time  # noqa: PLC0415  with it come the time zones
+
         components.append(compile_time(filters.time))
     return _joined(components, logical_operator)
 
@@ -136,40 +142,3 @@ def _any(conditions: Sequence[Condition], envelope: Any) -> bool:
     if first_error is not None:
         raise first_error
     return not conditions
-
-
-def _expression_problems(expression: ExprFilter) -> Iterator[tuple[str, str]]:
-    names: set[str] = set()
-    for index, field in enumerate(expression.fields):
-        key = f"fields[{index}]"
-        try:
-            compile_event_path(field.path, FILTER_MEMBERS)
-        except ValueError as exc:
-            yield f"{key}.path", str(exc)
-        if not field.name:
-            yield f"{key}.name", "must not be empty: the expression uses it"
-        if field.name in names:
-            yield f"{key}.name", f"{field.name!r} is the name of an earlier field"
-        names.add(field.name)
-    if not expression.fields:
-        yield "fields", "must name at least one value of the event: without any, Argo Events skips the expression"
-        return
-    try:
-        compile_expression(expression.expr, names)
-    except ValueError as exc:
-        yield "expr", str(exc)
-
-
-def _expression(index: int, expression: ExprFilter) -> Condition:
-    """A condition that only `true` itself meets: neither 1 nor a text does."""
-    fields = [(field.name, compile_path(field.path)) for field in expression.fields]
-    evaluate = compile_expression(expression.expr, [field.name for field in expression.fields])
-
-    def holds(envelope: Any) -> bool:
-        values = {name: value_at(path, envelope) for name, path in fields}
-        try:
-            return evaluate(values) is True
-        except ExpressionError as exc:
-            raise MessageError("filter", f"exprs[{index}]", str(exc)) from exc
-
-    return holds

@@ -18,7 +18,6 @@ from edgeagent.wire import messages
 from edgeagent.workflows.check import workflow_check
 from edgeagent.workflows.metadata import can_label, metadata_problems
 from edgeagent.workflows.names import Finding, as_list, as_object, as_text, listed, named, quoted
-from edgeagent.workflows.templates import Templates
 from edgeagent.workflows.types import join, texts
 
 _ANY_ID = "0" * 32
@@ -96,8 +95,12 @@ def _place(spec: RuleSpec, rule: Rule, path: str) -> str:
 def _argument_problems(arguments: dict[str, Any], workflow: dict[str, Any]) -> Iterator[Finding]:
     """Yield arguments that the rule's own workflow does not use. What a template uses, only the engine knows."""
     spec = as_object(workflow.get("spec"))
+    if not spec.get("templates") or spec.get("workflowTemplateRef") is not None:
+        return
+    from edgeagent.workflows.templates import Templates  # noqa: PLC0415  only for workflows with templates of their own
+
     templates = Templates(workflow)
-    if not spec.get("templates") or spec.get("workflowTemplateRef") is not None or templates.refers:
+    if templates.refers:
         return
     known = dict.fromkeys(
         name for _, name in named(as_list(as_object(spec.get("arguments")).get("parameters")), "") if name

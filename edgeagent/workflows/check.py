@@ -27,7 +27,6 @@ from edgeagent.workflows.names import (
     quoted,
     template_names,
 )
-from edgeagent.workflows.templates import Templates, hook_problems
 from edgeagent.workflows.types import type_problems
 
 _POD_GC = ("OnPodCompletion", "OnPodSuccess", "OnWorkflowCompletion", "OnWorkflowSuccess")
@@ -61,7 +60,10 @@ def workflow_check(workflow: Any) -> Iterator[Finding]:
 
 def _spec_problems(workflow: dict[str, Any], spec: dict[str, Any]) -> Iterator[Finding]:
     yield from argument_problems(spec.get("arguments"), "spec.arguments")
-    yield from hook_problems(spec.get("hooks"), "spec.hooks")
+    if spec.get("hooks"):
+        from edgeagent.workflows.templates import hook_problems  # noqa: PLC0415  as below
+
+        yield from hook_problems(spec["hooks"], "spec.hooks")
     yield from _pod_gc_problems(as_object(spec.get("podGC")))
     yield from pod_resource_problems(spec.get("podResources"), "spec.podResources")
     for index, plugin in enumerate(as_list(spec.get("executorPlugins"))):
@@ -82,6 +84,8 @@ def _spec_problems(workflow: dict[str, Any], spec: dict[str, Any]) -> Iterator[F
 
 
 def _template_problems(workflow: dict[str, Any], spec: dict[str, Any]) -> Iterator[Finding]:
+    from edgeagent.workflows.templates import Templates  # noqa: PLC0415  0.4 MiB, for workflows with templates of their own
+
     templates = Templates(workflow)
     arguments = spec.get("arguments")
     entrypoint, at_exit = as_text(spec.get("entrypoint")), as_text(spec.get("onExit"))

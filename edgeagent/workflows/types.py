@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
 from edgeagent.workflows.names import Finding, quoted
@@ -216,8 +217,16 @@ def _members(text: str) -> dict[str, str]:
     return {name: kind.strip() for kind, names in parts for name in names.split()}
 
 
-_STRUCTS = {struct: _members(text) for struct, text in (_TEXTS | POD_TEXTS).items()}
-_SPELLINGS = {struct: {name.casefold(): name for name in members} for struct, members in _STRUCTS.items()}
+# Read when they are asked for: one workflow has few of the structures, and all of them take 0.3 MiB.
+@cache
+def _struct(kind: str) -> dict[str, str]:
+    """The members of a structure, and the kind of each."""
+    return _members(_TEXTS.get(kind) or POD_TEXTS[kind])
+
+
+@cache
+def _spellings(kind: str) -> dict[str, str]:
+    return {name.casefold(): name for name in _struct(kind)}
 
 
 def type_problems(value: Any, kind: str, path: str) -> Iterator[Finding]:
@@ -256,13 +265,13 @@ def _list_problems(value: Any, kind: str, path: str) -> Iterator[Finding]:
 
 def _struct_problems(value: dict[str, Any], kind: str, path: str) -> Iterator[Finding]:
     for name, item in value.items():
-        right = _SPELLINGS[kind].get(name.casefold())
+        right = _spellings(kind).get(name.casefold())
         if right == name:
-            yield from type_problems(item, _STRUCTS[kind][name], join(path, name))
+            yield from type_problems(item, _struct(kind)[name], join(path, name))
         elif right is not None:
             yield join(path, name), f"must be written {right}: the engine would take it for that"
         elif kind == "Step":  # only here Argo's decoder knows every member, and refuses any other
-            yield join(path, name), f"is not a member of a step (known: {', '.join(_STRUCTS[kind])})"
+            yield join(path, name), f"is not a member of a step (known: {', '.join(_struct(kind))})"
 
 
 def texts(value: Any, kind: str, path: str) -> Iterator[tuple[str, str]]:
@@ -279,7 +288,7 @@ def texts(value: Any, kind: str, path: str) -> Iterator[tuple[str, str]]:
         for index, item in enumerate(value):
             yield from texts(item, _inner(kind, "["), f"{path}[{index}]")
     elif isinstance(value, dict):
-        members = _STRUCTS.get(kind)
+        members = _struct(kind) if kind in _TEXTS or kind in POD_TEXTS else None
         for name, item in value.items():
             if members is None:
                 yield path, name

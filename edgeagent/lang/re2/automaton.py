@@ -15,7 +15,8 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from edgeagent.lang.re2.classes import WORD, Ranges
-from edgeagent.lang.re2.syntax import Alternation, Assertion, Node, PatternRefused, Repeat, Sequence, Signs
+from edgeagent.lang.re2.refused import PatternRefused
+from edgeagent.lang.re2.syntax import Alternation, Assertion, Node, Repeat, Sequence, Signs
 
 _MAX_TRANSITIONS = 4096
 # The number of different ways to continue that a pattern may have; each costs time at every new character.

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edgeagent.lang.re2.automaton import Automaton
-from edgeagent.lang.re2.syntax import Assertion, Node, PatternRefused, Sequence, Signs, parse
+from edgeagent.lang.re2.refused import PatternRefused
+from edgeagent.lang.re2.syntax import Assertion, Node, Sequence, Signs, parse
 
 __all__ = ["PatternRefused", "compile_pattern"]
 

@@ -24,11 +24,7 @@ from edgeagent.lang.re2.classes import (
     negated,
     ranges_of,
 )
-
-
-class PatternRefused(ValueError):
-    """A pattern that RE2 may accept and this program does not. The text says why."""
-
+from edgeagent.lang.re2.refused import PatternRefused
 
 _MAX_REPEAT = 1000  # RE2's own bound
 _MAX_DEPTH = 100
