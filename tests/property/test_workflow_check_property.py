@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.workflows.check import workflow_check
-from edgeagent.workflows.types import _STRUCTS
+from edgeagent.workflows.types import _TEXTS, _struct
+from edgeagent.workflows.types_pod import POD_TEXTS
 from tests.fakes.workflow_examples import dag, gives, one, runs, says, step, steps, takes, writes
 
 TEXTS = st.sampled_from(
@@ -27,7 +28,7 @@ TEXTS = st.sampled_from(
     ]
 ) | st.text(max_size=6)
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | TEXTS
-MEMBERS = st.sampled_from(sorted({member for members in _STRUCTS.values() for member in members})) | TEXTS
+MEMBERS = st.sampled_from(sorted({member for kind in _TEXTS | POD_TEXTS for member in _struct(kind)})) | TEXTS
 JSON = st.recursive(
     SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(MEMBERS, inner, max_size=4), max_leaves=30
 )
