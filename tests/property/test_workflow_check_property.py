@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgeagent.workflows.check import workflow_check
 from edgeagent.workflows.types import _TEXTS, _struct
-from edgeagent.workflows.types_pod import POD_TEXTS
+from edgeagent.workflows.types_pod import TEXTS as POD_TEXTS
 from tests.fakes.workflow_examples import dag, gives, one, runs, says, step, steps, takes, writes
 
 TEXTS = st.sampled_from(
