@@ -33,7 +33,7 @@ import msgspec
 from benchmarks.measure import Checked, resident_mib, show_checked
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import TAKEN, Ack, Link, Message, Publication, Subscription
 from edgeagent.wire import messages, topics
 from edgeagent.wire.messages import Trigger

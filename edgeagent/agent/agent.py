@@ -39,7 +39,7 @@ from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.host.troubles import LastTroubles
 from edgeagent.httpapi.server import HttpServer
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.rotation import Rotation
+from edgeagent.links.rotation import Rotation
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import state_lock

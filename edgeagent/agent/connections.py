@@ -11,8 +11,8 @@ from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.state import subscribed_topics
 from edgeagent.agent.uplink_parts import UplinkParts
 from edgeagent.config.tables import Local, Uplink
-from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.rotation import Rotation
+from edgeagent.links.session import keep_connected
 from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import Subscription
 from edgeagent.wire.topics import with_agent

@@ -17,7 +17,7 @@ from edgeagent.agent.uplink_parts import UplinkParts
 from edgeagent.errors import OutboxError
 from edgeagent.host.troubles import LastTroubles
 from edgeagent.ledger.ledger import Ledger
-from edgeagent.mqtt.rotation import Rotation
+from edgeagent.links.rotation import Rotation
 from edgeagent.outbox.commit import Health
 from edgeagent.outbox.metering import DiskMeter
 from edgeagent.outbox.oldest import oldest_ms as oldest_ms_of

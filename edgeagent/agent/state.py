@@ -14,7 +14,7 @@ from edgeagent.common.names import agent_id_from_host, is_agent_id
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import ConfigError, DiskReadOnly, Problem, StorageFailed
 from edgeagent.host import systemd
-from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.records import DeadLimits, OutboxLimits
 from edgeagent.outbox.rescue import RescueStore

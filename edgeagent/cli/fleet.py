@@ -22,7 +22,7 @@ from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.service import client_id
 from edgeagent.errors import UplinkError
 from edgeagent.host import ending
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Ack, Link, Message, Subscription
 from edgeagent.wire.agent_state import MAX_STATE_BYTES
 from edgeagent.wire.topics import STATES

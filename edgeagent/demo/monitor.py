@@ -10,7 +10,7 @@ from edgeagent.config.tables import Connection
 from edgeagent.demo import tally
 from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import CommandFailed, MessageError, UplinkError
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Ack, Link, Message, Subscription
 
 

@@ -12,7 +12,7 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.demo.series import SOURCE, Reading
 from edgeagent.errors import CommandFailed, UplinkError
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import TAKEN, UNHEARD, Ack, Link, Message, Publication
 
 _CLIENT_ID = "flow-sensor"

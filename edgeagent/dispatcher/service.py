@@ -26,8 +26,8 @@ from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import Ender, supervise
-from edgeagent.mqtt.drain import SessionDrain
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.drain import SessionDrain
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Subscription
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status

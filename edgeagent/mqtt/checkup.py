@@ -20,8 +20,8 @@ from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied, UplinkError
+from edgeagent.links.session import keep_connected
 from edgeagent.mqtt import engines
-from edgeagent.mqtt.session import keep_connected
 from edgeagent.ports.link import Abilities, Ack, Link, Message, Publication, Subscription
 
 # How long a message may take to the broker and back.

@@ -18,7 +18,7 @@ from edgeagent.config.addresses import split_broker_url, split_proxy_url, websoc
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied, Problem
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.link_driver import LinkDriver
+from edgeagent.mqtt.link_driver import MqttLinkDriver
 from edgeagent.ports.link import LinkOwner
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def begin(
     owner: LinkOwner,
     context: ssl.SSLContext | None,
     password: bytes | None,
-) -> LinkDriver:
+) -> MqttLinkDriver:
     """Begin to connect, with TLS if a context is given; the link's `up` says how that ended.
 
     Raises:
@@ -133,7 +133,7 @@ def _begin_by_aiomqtt(
     owner: LinkOwner,
     context: ssl.SSLContext | None,
     password: bytes | None,
-) -> LinkDriver:
+) -> MqttLinkDriver:
     import aiomqtt  # noqa: PLC0415  most configurations do without
 
     from edgeagent.mqtt import v311_packets  # noqa: PLC0415  as above

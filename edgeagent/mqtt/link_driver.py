@@ -19,25 +19,17 @@ from edgeagent.ports.link import Abilities, Ack, LinkOwner, Message, Publication
 _log = logging.getLogger(__name__)
 
 
-class LinkDriver(ABC):
-    """One MQTT connection: a `ports.link.Link`, and what the session needs beside it. An engine adds the packets.
+class MqttLinkDriver(ABC):
+    """One MQTT connection: a `links.driver.LinkDriver`, whose futures it has. An engine adds the packets.
 
-    It owns the connection's `LinkState`, and makes every call of `LinkOwner` except `on_down`, which the session makes.
-    After the connection has ended it must never write anything, nor take anything from the broker.
+    It owns the connection's `LinkState`. After the connection has ended it must never write anything, nor take anything
+    from the broker.
 
     Args:
         owner: the owner to call.
         handshake: what to ask of the broker.
         connection: this connection's number, unique in the process.
         loop: the running loop.
-
-    Attributes:
-        up: done when connected and subscribed (None, just before `on_up`), or when that failed (the error).
-        ended: done with the reason when the connection has ended, whoever ended it.
-        lost: done when the socket is closed.
-        unsubscribed: done when the broker has answered `unsubscribe`: whether it gave up all subscriptions.
-        emptied: done when nothing that they brought is left to take. Not done if the connection ends before.
-        unwanted_unsubscribed: done when the broker has answered for `Handshake.unwanted`: whether it gave up all.
     """
 
     def __init__(

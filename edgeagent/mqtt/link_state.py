@@ -69,7 +69,7 @@ class LinkState:
     def __init__(self, handshake: Handshake, connection: int) -> None:
         self.phase = CONNECTING
         self.session_present = False
-        self.abilities = Abilities(retains=not handshake.plain)
+        self.abilities = Abilities(retains=not handshake.plain, guessed=handshake.plain)
         self.taken_over = False
         self.refused_with = 0
         self.unanswered = self.over_retained = False

@@ -1,38 +1,18 @@
-"""Errors for the owner: reason codes and foreign exceptions as why a connection or subscription failed."""
+"""Errors for the owner: reason codes as why a connection or subscription failed."""
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from edgeagent.common.tls_errors import is_tls_error
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.reason_codes import NOT_AUTHORIZED, SESSION_TAKEN_OVER, words
 from edgeagent.ports.link import Subscription
 
-if TYPE_CHECKING:
-    import ssl
-
 EXACTLY_ONCE = 2
 
 # None of these goes away by itself: a password, an access rule, a limit or the configuration must be changed.
 _DENYING = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x95, 0x99, 0x9A, 0x9B, 0x9D, 0x9E, 0xA2})
-
-# The words of TLS when the other side does not accept our certificate.
-_CERTIFICATE_ALERTS = (
-    "certificate required",
-    "bad certificate",
-    "unsupported certificate",
-    "certificate revoked",
-    "certificate expired",
-    "certificate unknown",
-    "unknown ca",
-    "access denied",
-    "handshake failure",
-)
 
 
 def connack_refusal(address: str, code: int, said: str | None) -> UplinkError:
@@ -100,23 +80,3 @@ def _refusal(address: str, reason_code: int, said: str | None) -> UplinkError:
 def subscription_refused(address: str, topic_filter: str, text: str) -> Denied:
     """A `Denied` for a subscription that is not granted, with a text of ours."""
     return Denied(address, f"subscription to {topic_filter}: {text}")
-
-
-def connection_failure(address: str, exc: Exception) -> UplinkError:
-    """Translate an exception of a resolver, a socket or TLS."""
-    if is_tls_error(exc):
-        return _tls_failure(address, exc)
-    if isinstance(exc, socket.gaierror):
-        return Unavailable(address, f"the name cannot be resolved ({exc.strerror})")
-    if isinstance(exc, OSError) and exc.errno is not None:
-        return Unavailable(address, f"the connection failed ({os.strerror(exc.errno)})")
-    return Unavailable(address, f"the connection failed ({exc})")
-
-
-def _tls_failure(address: str, exc: ssl.SSLError) -> UplinkError:
-    if (untrusted := getattr(exc, "verify_message", None)) is not None:  # of an `SSLCertVerificationError`
-        return Denied(address, f"its certificate is not trusted ({untrusted}); check the name in url, and ca_file")
-    reason = (exc.reason or str(exc)).replace("_", " ").lower()
-    if reason.endswith(_CERTIFICATE_ALERTS):
-        return Denied(address, f"the TLS handshake failed ({reason}); check cert_file and key_file")
-    return Unavailable(address, f"TLS failed ({reason}); does this port speak TLS?")

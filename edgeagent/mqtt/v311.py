@@ -16,10 +16,11 @@ import paho.mqtt.client as paho
 from paho.mqtt.properties import Properties
 
 from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.links.failures import connection_failure
 from edgeagent.mqtt import reasons, v311_packets, v311_reasons
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, Handshake
 from edgeagent.mqtt.limits import BrokerLimits
-from edgeagent.mqtt.link_driver import LinkDriver
+from edgeagent.mqtt.link_driver import MqttLinkDriver
 from edgeagent.mqtt.link_state import CONNECTING, ENDED, UP, ProtocolFault
 from edgeagent.mqtt.reason_codes import MALFORMED, PACKET_TOO_LARGE, SESSION_TAKEN_OVER, answer, too_large
 from edgeagent.mqtt.v311_client import AiomqttClient
@@ -35,14 +36,14 @@ _HIGHEST_QOS = 1
 _connection_numbers = itertools.count(-1, -1)
 
 
-class V311Link(LinkDriver):
+class V311Link(MqttLinkDriver):
     """One connection. Build a new one for each attempt, and pass it an `AiomqttClient` with `start`.
 
     It owns the client, and the tokens of publications that wait for their PUBACK. The paho client below must never hold
     a message that it has not sent, nor reconnect.
 
     Args:
-        owner, handshake, loop: see `LinkDriver`.
+        owner, handshake, loop: see `MqttLinkDriver`.
         version: of MQTT: "3.1.1" or "5".
         max_inflight: how many publications at QoS 1 may be unacknowledged.
     """
@@ -103,7 +104,7 @@ class V311Link(LinkDriver):
         self._run = self._loop.create_task(self._connect())
 
     def close(self) -> None:
-        """See `LinkDriver.close`."""
+        """See `MqttLinkDriver.close`."""
         text = "we closed the connection"
         if self._state.phase is CONNECTING:
             self._give_up(text)
@@ -113,7 +114,7 @@ class V311Link(LinkDriver):
             self._client.paho.disconnect(properties=v311_packets.last_properties() if ends_session else None)
 
     def abort(self) -> None:
-        """See `LinkDriver.abort`."""
+        """See `MqttLinkDriver.abort`."""
         self._give_up("we aborted the connection")
 
     # Connecting.
@@ -130,12 +131,10 @@ class V311Link(LinkDriver):
         except aiomqtt.MqttError as exc:
             cause = exc.__context__
             self._fail(
-                reasons.connection_failure(address, cause)
-                if isinstance(cause, OSError)
-                else Unavailable(address, str(exc))
+                connection_failure(address, cause) if isinstance(cause, OSError) else Unavailable(address, str(exc))
             )
         except UnicodeError as exc:  # the host is not a name, such as "a..b"
-            self._fail(reasons.connection_failure(address, exc))
+            self._fail(connection_failure(address, exc))
         except v311_packets.FORMAT_ERRORS as exc:
             text = f"no CONNECT can be made of client id, user name, password and will ({exc})"
             self._fail(Denied(address, text))

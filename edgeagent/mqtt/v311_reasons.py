@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.links.failures import connection_failure
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.reason_codes import PROTOCOL_ERROR
@@ -33,5 +34,5 @@ def ending(
     if reason_code == _KEEP_ALIVE_TIMEOUT:
         return Unavailable(address, "nothing came from the broker, not even an answer to a ping")
     if not connecting and guard is not None and guard.error is not None:
-        return reasons.connection_failure(address, guard.error)
+        return connection_failure(address, guard.error)
     return reasons.closed_by_broker(handshake, version, connecting=connecting)

@@ -11,11 +11,12 @@ from typing import cast
 import mqtt5
 
 from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.links.failures import connection_failure
 from edgeagent.mqtt import reasons, v5_reasons
 from edgeagent.mqtt.handshake import LARGEST_PACKET_BYTES, Handshake
 from edgeagent.mqtt.keepalive import KeepAlive
 from edgeagent.mqtt.limits import BrokerLimits
-from edgeagent.mqtt.link_driver import LinkDriver
+from edgeagent.mqtt.link_driver import MqttLinkDriver
 from edgeagent.mqtt.link_state import CONNECTING, ENDED, SUBSCRIBING, UP, ProtocolFault
 from edgeagent.mqtt.packets import (
     PUBACK,
@@ -43,14 +44,14 @@ _log = logging.getLogger(__name__)
 _connection_numbers = itertools.count(1)
 
 
-class V5Link(LinkDriver, asyncio.Protocol):
+class V5Link(MqttLinkDriver, asyncio.Protocol):
     """One MQTT 5 connection. Build a new one for each attempt.
 
     It owns the socket, the keep-alive, and the publications (`Publishing`). After the connection has ended it must
     never write anything; it ignores what is received, and `room` is 0.
 
     Args:
-        owner, handshake, loop: see `LinkDriver`.
+        owner, handshake, loop: see `MqttLinkDriver`.
         connect: the CONNECT packet for the handshake; separate, because it holds the password.
     """
 
@@ -92,12 +93,12 @@ class V5Link(LinkDriver, asyncio.Protocol):
     # Called by the session.
 
     def close(self) -> None:
-        """See `LinkDriver.close`."""
+        """See `MqttLinkDriver.close`."""
         said = None if self._state.phase is CONNECTING else SUCCESS
         self._end(Unavailable(self._handshake.address, "we closed the connection"), said)
 
     def abort(self) -> None:
-        """See `LinkDriver.abort`."""
+        """See `MqttLinkDriver.abort`."""
         self._give_up("we aborted the connection")
 
     # Called by asyncio.
@@ -150,7 +151,7 @@ class V5Link(LinkDriver, asyncio.Protocol):
         address, is_connecting = self._handshake.address, self._state.phase is CONNECTING
         self.lost.set_result(None)
         if exc is not None and not (is_connecting and isinstance(exc, ConnectionError)):
-            self._end(reasons.connection_failure(address, exc))
+            self._end(connection_failure(address, exc))
             return
         # Mosquitto 2.0 gives no reason, neither when it stops nor when another client takes the session.
         self._end(reasons.closed_by_broker(self._handshake, "5", connecting=is_connecting))

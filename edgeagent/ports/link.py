@@ -2,7 +2,7 @@
 
 It consists of batches and callbacks: no task and no future for a message. All calls happen in the loop's thread.
 
-The life cycle of a link: the session (`mqtt.session.keep_connected`) connects, subscribes and calls
+The life cycle of a link: the session (`links.session.keep_connected`) connects, subscribes and calls
 `owner.on_up(link, ...)`; the owner then calls `link.publish` and `link.acknowledge`; when the connection ends, the
 session calls `owner.on_down` and, after a backoff, starts again with a new `Link`. A link has no queue and never
 repeats anything by itself: the owner must publish again what has no `Ack` at `on_down` (the outbox is the only retry
@@ -142,10 +142,14 @@ class Will(NamedTuple):
 
 
 class Abilities(NamedTuple):
-    """A broker's abilities, as far as they are known: retained messages, and the highest QoS."""
+    """A broker's abilities, as far as they are known: retained messages, and the highest QoS.
+
+    `guessed`: it said nothing, but ended connections over them.
+    """
 
     retains: bool = True
     most_qos: int = 2
+    guessed: bool = False
 
     def lacks(self) -> list[str]:
         """Each missing ability and its consequence, in a sentence."""

@@ -1,7 +1,7 @@
 """Imports point down only.
 
-cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo, webhooks → config,
-storage → ports → rules → workflows → events, wire → lang, common → errors
+cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo, webhooks → links →
+config, storage → ports → rules → workflows → events, wire → lang, common → errors
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ ROWS = (
     ("demo",),
     ("agent", "dispatcher", "rehearsal"),
     ("outbox", "ledger", "mqtt", "httpapi", "listener", "host", "argo", "webhooks"),
+    ("links",),
     ("config", "storage"),
     ("ports",),
     ("rules",),

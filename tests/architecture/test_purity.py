@@ -60,6 +60,7 @@ BESIDE_THEIR_DRIVERS = {
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request", "timeouts"),
     "ledger": ("tally",),
+    "links": ("request",),
     "listener": (
         *("access", "broker", "changes", "codec", "codec3", "connection", "dialogue", "flows", "forms", "framing"),
         *("packets", "parcels", "passwords", "queue", "reasons", "retained", "sessions", "subscriptions"),

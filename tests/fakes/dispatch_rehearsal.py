@@ -14,7 +14,7 @@ from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Link, Subscription
 from edgeagent.wire import topics
 from tests.fakes.mosquitto import Mosquitto

@@ -29,9 +29,9 @@ from typing import Any, Self
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.drain import SessionDrain
-from edgeagent.mqtt.session import keep_connected
-from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.links.drain import SessionDrain
+from edgeagent.links.session import keep_connected
+from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.ports.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.wire import topics
 from tests.waiting import DEADLINE_S, until_accepting, until_told

@@ -19,7 +19,7 @@ from edgeagent.dispatcher.namespace import WatchTimes
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import Timing
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
 from tests.fakes.argo_server import FakeArgo, hang, refused

@@ -13,8 +13,8 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import FilePath
 from edgeagent.errors import Denied, Unavailable
+from edgeagent.links.session import CLOSE_TIMEOUT_S
 from edgeagent.mqtt import engines, v311_packets
-from edgeagent.mqtt.session import CLOSE_TIMEOUT_S
 from tests.fakes.certificates import Certificates
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient

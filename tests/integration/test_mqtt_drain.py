@@ -9,7 +9,7 @@ from typing import Any
 import mqtt5
 import pytest
 
-from edgeagent.mqtt.drain import SessionDrain
+from edgeagent.links.drain import SessionDrain
 from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, SUCCESS
 from edgeagent.ports.link import Publication, Will
 from tests.fakes.link import code_of

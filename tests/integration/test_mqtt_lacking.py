@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.ports.link import Publication, Will
 from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient

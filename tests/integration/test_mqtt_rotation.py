@@ -12,8 +12,8 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied
-from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.rotation import Rotation
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Subscription, Will
 from tests.fakes.certificates import Certificates
 from tests.fakes.link import code_of

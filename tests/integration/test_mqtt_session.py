@@ -13,7 +13,7 @@ import pytest
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, FilePath
 from edgeagent.errors import Denied
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
 from tests.waiting import DEADLINE_S
@@ -39,7 +39,7 @@ async def waits(
     url: str, count: int, caplog: pytest.LogCaptureFixture, **numbers: Any
 ) -> tuple[list[float], list[int]]:
     """The first waits between attempts, and the failures counted before each."""
-    caplog.set_level(logging.DEBUG, "edgeagent.mqtt.session")
+    caplog.set_level(logging.DEBUG, "edgeagent.links.session")
     client = MqttClient(url, "gw")
     session = asyncio.create_task(
         keep_connected(Connection(url=url), client, client_id="gw", **{"base_s": 0.001, "cap_s": 0.002, **numbers})

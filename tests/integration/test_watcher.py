@@ -20,7 +20,7 @@ from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import Timing
 from edgeagent.errors import UplinkError
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Link, Subscription
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID

@@ -10,8 +10,8 @@ from edgeagent.agent.addressing import first_wait_s
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied
-from edgeagent.mqtt import session
-from edgeagent.mqtt.session import keep_connected
+from edgeagent.links import session
+from edgeagent.links.session import keep_connected
 from tests.fakes.mosquitto import MqttClient
 
 JUST_BOOTED_S = 20.0

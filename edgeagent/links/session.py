@@ -18,14 +18,14 @@ from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Unavailable, UplinkError
-from edgeagent.mqtt import engines, reasons, tls
-from edgeagent.mqtt.drain import SessionDrain
-from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.link_driver import LinkDriver
-from edgeagent.mqtt.negotiation import Attempt, Negotiation
-from edgeagent.mqtt.qos2 import Qos2Handshakes
-from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.links import tls
+from edgeagent.links.drain import SessionDrain
+from edgeagent.links.driver import Dialer, LinkDriver
+from edgeagent.links.engines import engine_of, has_tls
+from edgeagent.links.failures import connection_failure
+from edgeagent.links.request import LinkRequest
+from edgeagent.links.rotation import Rotation
+from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.ports.link import Ack, Link, LinkOwner, Message, Subscription, Will
 
 if TYPE_CHECKING:
@@ -57,7 +57,6 @@ class _Ending(NamedTuple):
     up_s: float = 0.0
     taken_over: bool = False
     rotated: bool = False
-    attempt: Attempt = Attempt()
 
 
 class _Watched(NamedTuple):
@@ -124,7 +123,7 @@ async def keep_connected(
     discards the will), and no longer calls the owner. The broker keeps the session, unless `drain` emptied it.
 
     A broker that refuses our will because it keeps no retained messages, or takes only QoS 0, is asked again at once
-    without them; what it lacks is logged once (`negotiation`).
+    without them; what it lacks is logged once (`mqtt.negotiation`).
 
     Certificates that change while connected are tried on a second connection, with a client id and a session of its own
     and neither subscriptions nor a will. Only if the broker accepts it is the first connection ended, and the next
@@ -155,7 +154,8 @@ async def keep_connected(
         taken_over_s: the shortest wait after another client took the session.
         check_s: how often certificate files are checked while connected.
     """
-    _log_engines(connection)
+    engine = engine_of(connection)
+    engine.announce(connection)
     drain, rotation = drain or SessionDrain(), rotation or Rotation(connection)
     if base_s is None:
         base_s = _backoff_base_s(connection)
@@ -166,35 +166,31 @@ async def keep_connected(
         )
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
-    qos2 = Qos2Handshakes() if exactly_once else None
-    negotiation, reported = Negotiation(connection.version, will() if callable(will) else will), set[str]()
+    dialer, reported = engine.dialer(connection, exactly_once=exactly_once), set[str]()
     failures = 0
     while True:
         address = next(addresses)
         wanted = () if drain.begun else tuple(subscriptions)
         filters = [subscription.topic_filter for subscription in wanted]
-        handshake = Handshake(
+        request = LinkRequest(
             address=address,
             client_id=client_id,
             keepalive_s=max(1, int(connection.keepalive)),
             session_expiry_s=int(connection.session_expiry),
             max_packet_bytes=max_packet_bytes,
             username=connection.username or None,
-            will=_renewed(negotiation.will, will() if callable(will) else will),
+            will=will() if callable(will) else will,
             subscriptions=wanted,
-            qos2=qos2,
             answers_first=answers_first,
             unwanted=await subscribed.begin(address, client_id, filters) if subscribed is not None else (),
             mark=mark,
             needs_acks=needs_acks,
-            plain=negotiation.plain,
         )
-        ending = await _connect_once(
-            connection, handshake, owner, _Watched(drain, rotation, subscribed, reported, check_s)
-        )
-        if negotiation.ended(ending.attempt):
+        watched = _Watched(drain, rotation, subscribed, reported, check_s)
+        ending = await _connect_once(connection, request, owner, dialer, watched)
+        if terms := dialer.ended():
             extra = {"event": "mqtt_other_terms", "address": address}
-            _log.info("%s; trying again with a plainer last will", ending.error, extra=extra)
+            _log.info("%s; trying again with %s", ending.error, terms, extra=extra)
             continue
         owner.on_down(ending.error)
         if ending.rotated:
@@ -210,53 +206,43 @@ async def keep_connected(
         await asyncio.sleep(wait_s)
 
 
-def _renewed(will: Will | None, now: Will | None) -> Will | None:
-    """The will as negotiated, with the payload that it has now."""
-    return will if will is None or now is None else will._replace(payload=now.payload)
-
-
-def _log_engines(connection: Connection) -> None:
-    """Log which engine is used, and why."""
-    for choice in engines.choices(connection):
-        extra = {"event": "mqtt_engine", "engine": choice.engine, "reason": choice.why}
-        _log.info("%s by the MQTT engine %s", ", ".join(connection.addresses), choice, extra=extra)
-
-
 def _backoff_base_s(connection: Connection) -> float:
     hosts = [split_broker_url(address)[1] for address in connection.addresses]
     return BACKOFF_BASE_LOOPBACK_S if all(map(is_loopback, hosts)) else BACKOFF_BASE_S
 
 
-async def _connect_once(connection: Connection, handshake: Handshake, owner: LinkOwner, watched: _Watched) -> _Ending:
+async def _connect_once(
+    connection: Connection, request: LinkRequest, owner: LinkOwner, dialer: Dialer, watched: _Watched
+) -> _Ending:
     """Make one connection or attempt, from beginning to end."""
     loop = asyncio.get_running_loop()
     link: LinkDriver | None = None
     drain, rotation = watched.drain, watched.rotation
     try:
         async with asyncio.timeout(connection.connect_timeout):
-            context = (await rotation.choose(handshake.address)).context if _has_tls(handshake) else None
-            link = await _open(connection, handshake, owner, context)
+            context = (await rotation.choose(request.address)).context if has_tls(request.address) else None
+            link = await _open(connection, dialer, request, owner, context)
             drain.follow(link)
             failed = await link.up
         if failed is not None:
             rotation.failed(failed)
-            return _Ending(failed, attempt=link.attempt)
+            return _Ending(failed)
         rotation.worked()
         since_s = loop.time()
-        _log_lacks(link, handshake, watched.reported)
-        if watched.subscribed is not None and handshake.unwanted:
-            await _await_unsubscribed(link, handshake, watched.subscribed)
+        _log_lacks(link, request, watched.reported)
+        if watched.subscribed is not None and request.unwanted:
+            await _await_unsubscribed(link, request, watched.subscribed)
         if (
-            _has_tls(handshake)
+            has_tls(request.address)
             and rotation.has_files
-            and await _rotated(link, connection, handshake, rotation, watched.check_s)
+            and await _rotated(link, connection, request, rotation, watched.check_s)
         ):
             text = "the certificates were changed, connecting again with the new ones"
-            return _Ending(Unavailable(handshake.address, text), rotated=True)
+            return _Ending(Unavailable(request.address, text), rotated=True)
         error = await link.ended
-        return _Ending(error, loop.time() - since_s, link.taken_over, attempt=link.attempt)
+        return _Ending(error, loop.time() - since_s, link.taken_over)
     except (UplinkError, OSError, UnicodeError) as exc:
-        failure = _failure(connection, handshake.address, exc)
+        failure = _failure(connection, request.address, exc)
         rotation.failed(failure)
         return _Ending(failure)
     finally:
@@ -265,34 +251,30 @@ async def _connect_once(connection: Connection, handshake: Handshake, owner: Lin
             await _shut(link)
 
 
-def _log_lacks(link: LinkDriver, handshake: Handshake, reported: set[str]) -> None:
+def _log_lacks(link: LinkDriver, request: LinkRequest, reported: set[str]) -> None:
     """Log what the broker lacks, each sentence once."""
     for sentence in link.abilities.lacks():
         if sentence not in reported:
             reported.add(sentence)
-            extra = {"event": "mqtt_broker_lacks", "address": handshake.address}
-            guessed = " (so it seems: it ended connections over them)" if handshake.plain else ""
-            _log.warning("%s: %s%s", handshake.address, sentence, guessed, extra=extra)
+            extra = {"event": "mqtt_broker_lacks", "address": request.address}
+            guessed = " (so it seems: it ended connections over them)" if link.abilities.guessed else ""
+            _log.warning("%s: %s%s", request.address, sentence, guessed, extra=extra)
 
 
-async def _await_unsubscribed(link: LinkDriver, handshake: Handshake, subscribed: SubscribedTopics) -> None:
+async def _await_unsubscribed(link: LinkDriver, request: LinkRequest, subscribed: SubscribedTopics) -> None:
     """Wait for the answer to the UNSUBSCRIBE that was sent with the connection."""
     either: set[asyncio.Future[Any]] = {link.unwanted_unsubscribed, link.ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
     if not link.unwanted_unsubscribed.done():
         return
-    extra = {"event": "mqtt_unsubscribed", "address": handshake.address, "topic_filters": list(handshake.unwanted)}
-    filters = ", ".join(map(shown, handshake.unwanted))
+    extra = {"event": "mqtt_unsubscribed", "address": request.address, "topic_filters": list(request.unwanted)}
+    filters = ", ".join(map(shown, request.unwanted))
     if link.unwanted_unsubscribed.result():
-        _log.info("%s: no longer subscribed to %s", handshake.address, filters, extra=extra)
-        wanted = [subscription.topic_filter for subscription in handshake.subscriptions]
-        await subscribed.unsubscribed(handshake.address, handshake.client_id, wanted)
+        _log.info("%s: no longer subscribed to %s", request.address, filters, extra=extra)
+        wanted = [subscription.topic_filter for subscription in request.subscriptions]
+        await subscribed.unsubscribed(request.address, request.client_id, wanted)
     else:
-        _log.warning("%s: it refuses to unsubscribe from %s", handshake.address, filters, extra=extra)
-
-
-def _has_tls(handshake: Handshake) -> bool:
-    return split_broker_url(handshake.address)[0] in {"mqtts", "wss"}
+        _log.warning("%s: it refuses to unsubscribe from %s", request.address, filters, extra=extra)
 
 
 def _failure(connection: Connection, address: str, exc: Exception) -> UplinkError:
@@ -303,22 +285,22 @@ def _failure(connection: Connection, address: str, exc: Exception) -> UplinkErro
         return Unavailable(address, f"no connection within {connection.connect_timeout:g} s (connect_timeout)")
     if isinstance(exc, ConnectionResetError):  # never from V5Link: only a TLS handshake can end so
         return Unavailable(address, "it closed the connection during the TLS handshake; does this port speak TLS?")
-    return reasons.connection_failure(address, exc)  # UnicodeError: the host is not a name, such as "a..b"
+    return connection_failure(address, exc)  # UnicodeError: the host is not a name, such as "a..b"
 
 
 async def _rotated(
-    link: LinkDriver, connection: Connection, handshake: Handshake, rotation: Rotation, check_s: float
+    link: LinkDriver, connection: Connection, request: LinkRequest, rotation: Rotation, check_s: float
 ) -> bool:
     """Watch the certificates until the connection ends (False), or until there are new ones that work (True)."""
     while not link.ended.done():
         await asyncio.wait({link.ended}, timeout=check_s)
         if link.ended.done():
             break
-        rotation.warn_when_due(handshake.address)
+        rotation.warn_when_due(request.address)
         if not await rotation.changed():
             continue
         async with asyncio.TaskGroup() as group:
-            trial = group.create_task(_try_new(connection, handshake, rotation))
+            trial = group.create_task(_try_new(connection, request, rotation))
             either: set[asyncio.Future[Any]] = {link.ended, trial}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             trial.cancel()  # no effect if it is done
@@ -330,25 +312,25 @@ async def _rotated(
     return False
 
 
-async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotation) -> UplinkError | None:
+async def _try_new(connection: Connection, request: LinkRequest, rotation: Rotation) -> UplinkError | None:
     """Try the certificates on disk beside the present connection; None: the broker accepts them."""
-    handshake = msgspec.structs.replace(
-        handshake,
-        client_id=f"{handshake.client_id}-trial-{os.urandom(4).hex()}",
+    request = msgspec.structs.replace(
+        request,
+        client_id=f"{request.client_id}-trial-{os.urandom(4).hex()}",
         session_expiry_s=0,
         will=None,
         subscriptions=(),
-        qos2=None,
         unwanted=(),
     )
     link: LinkDriver | None = None
     try:
         async with asyncio.timeout(connection.connect_timeout):
-            identity = await rotation.load(handshake.address)
-            link = await _open(connection, handshake, _NoOwner(), identity.context)
+            identity = await rotation.load(request.address)
+            dialer = engine_of(connection).dialer(connection, exactly_once=False)
+            link = await _open(connection, dialer, request, _NoOwner(), identity.context)
             return await link.up
     except (UplinkError, OSError, UnicodeError) as exc:
-        return _failure(connection, handshake.address, exc)
+        return _failure(connection, request.address, exc)
     finally:
         if link is not None:
             await _shut(link)
@@ -356,17 +338,16 @@ async def _try_new(connection: Connection, handshake: Handshake, rotation: Rotat
 
 async def _open(
     connection: Connection,
-    handshake: Handshake,
+    dialer: Dialer,
+    request: LinkRequest,
     owner: LinkOwner,
     context: ssl.SSLContext | None,
 ) -> LinkDriver:
     """Begin to connect, with TLS if there is a context; the link's `up` says how that ended."""
     password = None
     if connection.password_file:
-        password = await asyncio.to_thread(
-            tls.read_secret, handshake.address, "password_file", connection.password_file
-        )
-    return await engines.begin(connection, handshake, owner, context, password)
+        password = await asyncio.to_thread(tls.read_secret, request.address, "password_file", connection.password_file)
+    return await dialer.dial(request, owner, context, password)
 
 
 async def _shut(link: LinkDriver) -> None:

@@ -16,7 +16,7 @@ from edgeagent.common.plural import counted
 from edgeagent.config.secretfile import FileState
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, UplinkError
-from edgeagent.mqtt.tls import Identity, certificate_files, load_identity, state_of_files
+from edgeagent.links.tls import Identity, certificate_files, load_identity, state_of_files
 
 # With fewer days left than this, a warning is logged, once in this period.
 WARN_DAYS = 30

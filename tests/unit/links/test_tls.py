@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from edgeagent.config.tables import Connection, FilePath
 from edgeagent.errors import Denied
-from edgeagent.mqtt.tls import client_context, read_secret
+from edgeagent.links.tls import client_context, read_secret
 
 ADDRESS = "mqtts://broker.example:8883"
 

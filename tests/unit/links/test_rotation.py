@@ -10,8 +10,8 @@ import pytest
 from edgeagent.common.certificates import first_to_end
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Denied, Unavailable
-from edgeagent.mqtt.rotation import Rotation
-from edgeagent.mqtt.tls import Identity
+from edgeagent.links.rotation import Rotation
+from edgeagent.links.tls import Identity
 from tests.fakes.certificates import Certificates
 
 pytestmark = pytest.mark.virtual_time
@@ -117,7 +117,7 @@ async def test_a_certificate_that_ends_soon_is_told_once_a_day(
     certificates.issue("client", "gw-042.example", ends=datetime.now(UTC) + timedelta(days=days, hours=1))
     rotation, _ = await connected(certificates)
     assert rotation.days_left == days
-    with mock.patch("edgeagent.mqtt.rotation.time.monotonic") as now_s:
+    with mock.patch("edgeagent.links.rotation.time.monotonic") as now_s:
         for hour in range(72):
             now_s.return_value = 1e9 + 3600 * hour
             rotation.warn_when_due(ADDRESS)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any
 
-from edgeagent.mqtt.link_driver import LinkDriver
+from edgeagent.links.driver import LinkDriver
 
 # The default time limit of `unsubscribe`, and how much of it the broker has for its first answer.
 DRAIN_TIMEOUT_S = 5.0

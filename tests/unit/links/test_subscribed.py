@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from edgeagent.errors import StorageFailed
-from edgeagent.mqtt.subscribed import SubscribedTopics
+from edgeagent.links.subscribed import SubscribedTopics
 
 pytestmark = pytest.mark.virtual_time
 

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from edgeagent.common.backoff import boot_spread, full_jitter
-from edgeagent.mqtt.session import BACKOFF_BASE_S, BACKOFF_CAP_S
+from edgeagent.links.session import BACKOFF_BASE_S, BACKOFF_CAP_S
 
 AGENTS = 1000
 DOCUMENT = Path(__file__).parents[3] / "docs" / "operations.md"
