@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 _BACKLOG: Final = 512
 # So many of them are accepted in one turn of the loop: those that are here have their turns in between.
 _ACCEPTED_AT_ONCE: Final = 4
-_TICK_S: Final = 1.0
 _HANDSHAKE_S: Final = 5.0
 _GOODBYE_S: Final = 0.5
 # So often it is looked whether certificates were exchanged.
@@ -193,7 +192,7 @@ class MqttListener:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TICK_S)
+            await self.traffic.until_tick()
             self.traffic.tick()
 
     def publish(self, publish: Publish) -> None:

@@ -7,6 +7,7 @@ once, whatever the outbox does. A retained message above QoS 0 is answered when 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -43,6 +44,10 @@ from edgeagent.ports.link import MARK
 _TOKEN_BYTES: Final = 8
 # A new session is on disk before its client is let in; longer than this no client waits for a disk that refuses.
 _SESSION_WAIT_S: Final = 2.0
+# How often `tick` is called: while somebody waits for it, while devices are here, and while none is.
+_TICK_S: Final = 1.0
+_QUIET_TICK_S: Final = 2.0
+_EMPTY_TICK_S: Final = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -71,6 +76,7 @@ class DeviceTraffic:
         self.topics = topics
         self._loop = asyncio.get_running_loop()
         self._entering: dict[ConnectedDevice, tuple[ConnAck, float]] = {}  # whose session is not on disk yet
+        self._arrival = asyncio.Event()
 
     # Connections
 
@@ -90,6 +96,7 @@ class DeviceTraffic:
         self._publish_wills(admitted.wills)
         ack = ConnAck(admitted.is_present, assigned_client_id=None if connect.client_id else session.client_id)
         self._entering[client] = (ack, now)
+        self._arrival.set()
         if session.is_stored and not admitted.is_present:
             self._store.when_kept(partial(self._let_in, client))
         else:
@@ -280,8 +287,25 @@ class DeviceTraffic:
 
     # Time, and memory
 
+    async def until_tick(self) -> None:
+        """Return when `tick` is to be called: after a second if it may have to do something, else later.
+
+        What is known to be due is not late by more than a second. A listener at rest does not wake the machine.
+        """
+        now = self._loop.time()
+        if not self._entering and not any(client.waits_for_more for client in self.clients):
+            at, due_at = now + (_QUIET_TICK_S if self.clients else _EMPTY_TICK_S), self._broker.due_at()
+            at = at if due_at is None else min(at, max(due_at, now + _TICK_S))
+            self._arrival.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(at):
+                    await self._arrival.wait()
+            if not self._arrival.is_set():
+                return
+        await asyncio.sleep(_TICK_S)
+
     def tick(self) -> None:
-        """Do what the time brings; about once a second."""
+        """Do what the time brings; see `until_tick`."""
         now = self._loop.time()
         due_at = self._broker.due_at()
         if due_at is not None and due_at <= now:
