@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 import edgeagent
-from edgeagent.cli.terminal import HelpFormatter
-from edgeagent.common.foreign import escaped
+from edgeagent.cli.running import run_agent
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
 # Each command stands in a module of its own, and only the one that is asked for is imported.
@@ -47,17 +45,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except EdgeAgentError as exc:
+        from edgeagent.common.foreign import escaped  # noqa: PLC0415  only for an error
+
         sys.stderr.writelines(f"edgeagent: {escaped(line)}\n" for line in _lines(exc))
         return exc.exit_code
     return code
 
 
 def _run(arguments: list[str]) -> int:
+    match arguments:
+        case ["run"]:
+            return run_agent()
+        # As every unit starts it: the parser would take 1 MiB of memory as long as the agent runs.
+        case ["run", "-c" | "--config", file] if file and not file.startswith("-"):
+            return run_agent(file)
+    return _parsed(arguments)
+
+
+def _parsed(arguments: list[str]) -> int:
+    import argparse  # noqa: PLC0415  as above
+
     asked = arguments[0] if arguments else ""
     parser = argparse.ArgumentParser(
-        prog="edgeagent",
-        formatter_class=HelpFormatter,
-        description="Field events become Argo workflows over MQTT: none lost, each started once.",
+        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
     )
     parser.add_argument(_VERSION, action="version", version=f"edgeagent {edgeagent.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

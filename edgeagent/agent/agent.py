@@ -8,7 +8,7 @@ import logging
 import signal
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
@@ -16,13 +16,11 @@ from edgeagent.agent.connections import local_connection, uplink_connection
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.own_listener import make_listener, opened_listener_state, ways_to_devices
-from edgeagent.agent.relay import LocalRelay
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink_parts import make_uplink
@@ -53,6 +51,9 @@ from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
 from edgeagent.ports.event_topics import EventTopics
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import own_topics
+
+if TYPE_CHECKING:
+    from edgeagent.agent.local import LocalBroker
 
 _HTTP_CLOSE_S = 2.0
 
@@ -283,6 +284,9 @@ class _Agent:
         )
 
     def _make_local(self, local: Local) -> LocalBroker:
+        from edgeagent.agent.local import LocalBroker  # noqa: PLC0415  only for those who use it
+        from edgeagent.agent.relay import LocalRelay  # noqa: PLC0415  as above
+
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._ledger.listen(self._relay.changed)
         self._local_notices = ConnectionNotices(

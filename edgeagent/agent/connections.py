@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from edgeagent.agent.addressing import first_wait_s, uplink_subscriptions
-from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.state import subscribed_topics
 from edgeagent.agent.uplink_parts import UplinkParts
 from edgeagent.config.tables import Local, Uplink
@@ -16,6 +15,9 @@ from edgeagent.links.session import keep_connected
 from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import Subscription
 from edgeagent.wire.topics import with_agent
+
+if TYPE_CHECKING:
+    from edgeagent.agent.local import LocalBroker
 
 # No answer and no status may be larger than `messages.MAX_MESSAGE_BYTES`. One that is a little larger is still
 # received, so that it can be logged; the broker discards anything larger than this limit.

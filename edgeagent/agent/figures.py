@@ -12,7 +12,6 @@ import edgeagent
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.intake import EventIntake
-from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.uplink_parts import UplinkParts
 from edgeagent.errors import OutboxError
 from edgeagent.host.troubles import LastTroubles
@@ -25,6 +24,7 @@ from edgeagent.outbox.outbox import Outbox
 
 if TYPE_CHECKING:
     from edgeagent.agent.listener_parts import ListenerParts
+    from edgeagent.agent.local import LocalBroker
     from edgeagent.agent.webhook_parts import WebhookParts
 
 # A scrape does not wait longer for a disk that is busy or hangs; it shows everything else.

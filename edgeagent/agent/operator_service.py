@@ -14,7 +14,6 @@ from typing import Any, Generic
 
 import msgspec
 
-from edgeagent.agent.operator import Operator
 from edgeagent.common.plural import counted
 from edgeagent.errors import Draining
 from edgeagent.host.log import recent_lines
@@ -107,6 +106,8 @@ class OperatorService:
         return LogLines(recent_lines())
 
     async def _on_disk(self, call: Call[A, R], arguments: A) -> R:
+        from edgeagent.agent.operator import Operator  # noqa: PLC0415  few agents are ever asked
+
         work = _Work(
             lambda store: Operator(store, self._directory, OsFilesystem(), self._now_ms).perform(call, arguments)
         )

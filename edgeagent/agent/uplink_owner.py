@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
-from edgeagent.agent.canaries import Canaries
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.reporter import DaysReporter
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.errors import UplinkError
 from edgeagent.ports.link import Ack, Link, Message
+
+if TYPE_CHECKING:
+    from edgeagent.agent.canaries import Canaries
 
 
 class UplinkOwner:

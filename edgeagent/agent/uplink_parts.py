@@ -7,14 +7,13 @@ The link calls `UplinkOwner`. That hands on to three equals, none of which calls
 from __future__ import annotations
 
 import random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
-from edgeagent.agent.canaries import Canaries
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.congestion import Congestion
@@ -43,6 +42,9 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import Leased
 from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import RuleSet
+
+if TYPE_CHECKING:
+    from edgeagent.agent.canaries import Canaries
 
 
 class UplinkParts(NamedTuple):
@@ -134,6 +136,8 @@ def make_uplink(
     )
     canaries = None
     if uplink.canary_interval:
+        from edgeagent.agent.canaries import Canaries  # noqa: PLC0415  only for those who use it
+
         canaries = Canaries(
             addressing,
             clock,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent.cli.pieces import Line, Piece, Shade
-from edgeagent.cli.terminal import columns
 from edgeagent.common.foreign import escaped, json_line
 from edgeagent.config import AGENT_CONFIG
 
@@ -72,7 +72,7 @@ def clear_screen() -> None:
 
 def terminal_width() -> int | None:
     """How many columns a line on stdout may have; None if stdout is not a terminal."""
-    return columns() if sys.stdout.isatty() else None
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 Action = Callable[..., int]

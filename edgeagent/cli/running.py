@@ -1,32 +1,28 @@
-"""Runs an agent whose configuration is read: what `edgeagent run` does after it knows what must be loaded."""
+"""The whole of `edgeagent run`. What a configuration does without is not loaded: it would cost memory all the time."""
 
 from __future__ import annotations
 
-import asyncio
-import sys
-from pathlib import Path
+import signal
 
-from edgeagent.config.tables import AgentConfig
-from edgeagent.errors import ConfigError
-from edgeagent.host import ending, log
-from edgeagent.host.descriptors import raise_descriptor_limit
-from edgeagent.mqtt import engines
+from edgeagent.host.sparing import import_asyncio_without_tls, import_msgspec_alone
 
 
-def run_agent(config: AgentConfig, path: Path) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code. `path`: the file that `config` was read from.
+def run_agent(config_file: str | None = None) -> int:
+    """Run an agent until SIGTERM or SIGINT; returns the exit code. `config_file`: as given by `-c`.
 
     Raises:
         ConfigError, OutboxLocked, StorageFailed, ListenFailed: the agent cannot start.
     """
-    if problem := engines.qos_problem(config.uplink):
-        raise ConfigError(str(path), [problem])
-    log.configure(config.log.level, config.log.format, sys.stderr)
-    raise_descriptor_limit()
-    return ending.run(lambda deadline: _serve(config, path, deadline))
+    # SIGHUP waits until the agent can reload: its default would end the process, and ignoring it could miss a change.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    import_msgspec_alone()
+    from edgeagent.config import agent_config_path, load_agent  # noqa: PLC0415  with it comes msgspec
+    from edgeagent.config.encryption import uses_tls  # noqa: PLC0415  as above
 
+    path = agent_config_path(config_file).absolute()
+    config = load_agent(path)
+    if not uses_tls(config):
+        import_asyncio_without_tls()
+    from edgeagent.cli.serving import serve_agent  # noqa: PLC0415  with it comes asyncio
 
-async def _serve(config: AgentConfig, path: Path, deadline: ending.Deadline) -> int:
-    from edgeagent.agent.agent import serve  # noqa: PLC0415  not needed to report a configuration error
-
-    return await serve(config, path, stop=asyncio.Event(), deadline=deadline)
+    return serve_agent(config, path)

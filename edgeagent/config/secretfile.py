@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgeagent.common.tls_errors import is_tls_error
+from edgeagent.config.tls_errors import is_tls_error
 
 # What tells that a file is not the one it was: inode, size and time of change; None: it is not there.
 FileState = tuple[int, int, int] | None

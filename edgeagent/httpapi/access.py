@@ -5,7 +5,6 @@ The Unix socket needs none of this: the mode of its file decides which users may
 
 from __future__ import annotations
 
-import hmac
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +37,8 @@ class TokenFile:
         Raises:
             ConfigError: the file cannot be read, or holds no token.
         """
+        import hmac  # noqa: PLC0415  3 MiB, which an agent without a token does without
+
         self._equal = hmac.compare_digest
         self._path = Path(path)
         self._stale = False

@@ -6,7 +6,7 @@ import os
 import socket
 from typing import TYPE_CHECKING
 
-from edgeagent.common.tls_errors import is_tls_error
+from edgeagent.config.tls_errors import is_tls_error
 from edgeagent.errors import Denied, Unavailable, UplinkError
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ from typing import Any
 
 from edgeagent.common.names import is_dns_subdomain
 from edgeagent.workflows.arguments import argument_problems
-from edgeagent.workflows.leaves import pod_resource_problems
 from edgeagent.workflows.names import (
     MAX_LABEL_CHARS,
     TOO_DEEP,
@@ -65,7 +64,10 @@ def _spec_problems(workflow: dict[str, Any], spec: dict[str, Any]) -> Iterator[F
 
         yield from hook_problems(spec["hooks"], "spec.hooks")
     yield from _pod_gc_problems(as_object(spec.get("podGC")))
-    yield from pod_resource_problems(spec.get("podResources"), "spec.podResources")
+    if spec.get("podResources") is not None:
+        from edgeagent.workflows.leaves import pod_resource_problems  # noqa: PLC0415  as below
+
+        yield from pod_resource_problems(spec["podResources"], "spec.podResources")
     for index, plugin in enumerate(as_list(spec.get("executorPlugins"))):
         yield from _plugin_problems(as_object(plugin), f"spec.executorPlugins[{index}]")
     entries = as_list(spec.get("templates"))

@@ -8,7 +8,6 @@ does this module.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,7 +75,11 @@ def filled(template: dict[str, Any], known: Values, given: Given) -> dict[str, A
 
 def value_text(value: Any) -> str:
     """A parameter's value as Argo keeps it: a text unchanged, any other JSON as its text."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    if isinstance(value, str):
+        return value
+    import json  # noqa: PLC0415  0.2 MiB, for workflows with such values
+
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _own_values(template: dict[str, Any]) -> dict[str, str]:

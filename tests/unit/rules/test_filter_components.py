@@ -11,6 +11,7 @@ import pytest
 from edgeagent.config import load_agent
 from edgeagent.errors import ConfigError, MessageError
 from edgeagent.events.event import Draft
+from edgeagent.lang.re2 import pattern
 from edgeagent.rules import filter_data, filters
 from edgeagent.rules.filters import compile_filters, filter_problems, has_filters
 from edgeagent.rules.problems import rule_problems
@@ -305,7 +306,7 @@ def test_a_hundred_conditions_are_compiled_once_and_never_for_an_event(monkeypat
     rules = RuleSet([spec(filters={"data": conditions, "dataLogicalOperator": "or"})])
     for module, name in (
         (filter_data, "compile_event_path"),
-        (filter_data, "compile_pattern"),
+        (pattern, "compile_pattern"),
         (filters, "compile_data"),
     ):
         monkeypatch.setattr(module, name, None)
