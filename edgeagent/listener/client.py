@@ -10,6 +10,7 @@ from edgeagent.listener.access import Rights
 from edgeagent.listener.connection import Limits
 from edgeagent.listener.packets import Input
 from edgeagent.listener.protocol import Device, DeviceTimeouts
+from edgeagent.listener.reasons import Reason
 from edgeagent.listener.retained import Replay
 from edgeagent.listener.sessions import Session
 
@@ -22,6 +23,9 @@ class Desk(Protocol):
 
     def came(self, client: ConnectedDevice, inputs: list[Input]) -> None:
         """It said this."""
+
+    def turned_away(self, client: ConnectedDevice, reason: Reason, text: str) -> None:
+        """It is refused before it could say CONNECT."""
 
     def took(self, client: ConnectedDevice) -> None:
         """It takes more, where something waits for it."""
@@ -124,6 +128,11 @@ class ConnectedDevice(Device):
         """See `Device`."""
         super().go_on()
         self._tell_kept()
+
+    def turn_away(self, reason: Reason, text: str) -> None:
+        """End its connection before it could say CONNECT, as refused."""
+        self._desk.turned_away(self, reason, text)
+        self.disconnect(reason, text)
 
     def waits_in_frames(self, size_bytes: int) -> None:
         """So much of it came by WebSocket, and is not looked at yet."""

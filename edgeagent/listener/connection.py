@@ -356,7 +356,7 @@ def _not_connect(first: int) -> MalformedPacket:
     if first == _TLS_HANDSHAKE:
         return MalformedPacket(Reason.MALFORMED_PACKET, "a TLS handshake, where TLS is not spoken")
     if first == _HTTP_GET:
-        return MalformedPacket(Reason.MALFORMED_PACKET, "a request of HTTP, where WebSocket is not spoken")
+        return MalformedPacket(Reason.PROTOCOL_ERROR, "an HTTP request, where WebSocket is not spoken")
     if first & TYPE == CONNECT:
         return MalformedPacket(Reason.MALFORMED_PACKET, "flags in the first byte of CONNECT")
     return MalformedPacket(Reason.PROTOCOL_ERROR, f"a packet of type {first >> 4} before CONNECT")

@@ -241,22 +241,29 @@ class Door:
             extra={"event": "mqtt_connected", "client": shown(connect.client_id or token)},
         )
 
+    def turned_away(self, client: ConnectedDevice, reason: Reason, text: str) -> None:
+        """See `Desk`."""
+        self._tell_refusal(client, "", reason, text)
+
     def _refuse(self, client: ConnectedDevice, connect: Connect, reason: Reason, text: str) -> None:
+        self._tell_refusal(client, shown(connect.client_id), reason, text)
+        client.refuse(reason, text)
+
+    def _tell_refusal(self, client: ConnectedDevice, who: str, reason: Reason, text: str) -> None:
         self.counts.connects_refused += 1
         self.refusals[reason] += 1
         _log.warning(
             "device %s from %s is refused: %s",
-            shown(connect.client_id),
+            who or "without a name",
             client.place or "this machine",
             text or reason.name.lower().replace("_", " "),
             extra={
                 "event": "mqtt_refused_device",
                 "foreign": True,
-                "client": shown(connect.client_id),
+                "client": who,
                 "code": int(reason),
             },
         )
-        client.refuse(reason, text)
 
     def _tell_end(self, client: ConnectedDevice, ended: ConnectionEnded) -> None:
         if ended.publishes_will and not self._traffic.is_closing:

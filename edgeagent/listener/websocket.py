@@ -36,11 +36,15 @@ _TOO_LARGE: Final = "431 Request Header Fields Too Large"
 
 
 class WebSocketEnd(NamedTuple):
-    """Nothing more comes of the client. `is_by_client`: it said so; else what it did is a fault."""
+    """Nothing more comes of the client. `is_by_client`: it said so; else what it did is a fault.
+
+    `is_refusal`: it was not let in to say CONNECT.
+    """
 
     reason: Reason
     text: str
     is_by_client: bool = False
+    is_refusal: bool = False
 
 
 class Brought(NamedTuple):
@@ -166,11 +170,8 @@ class WebSocket:
             f"HTTP/1.1 {status}\r\nConnection: close\r\nSec-WebSocket-Version: 13\r\n"
             f"Content-Type: text/plain; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
         )
-        is_denied = status == _FORBIDDEN
-        return Brought(
-            head.encode() + body,
-            ending=WebSocketEnd(Reason.NOT_AUTHORIZED if is_denied else Reason.PROTOCOL_ERROR, text),
-        )
+        reason = Reason.NOT_AUTHORIZED if status == _FORBIDDEN else Reason.PROTOCOL_ERROR
+        return Brought(head.encode() + body, ending=WebSocketEnd(reason, text, is_refusal=True))
 
     def _ending(self, said: CloseConnection) -> WebSocketEnd:
         if self._wire.state in {ConnectionState.REMOTE_CLOSING, ConnectionState.CLOSED}:

@@ -130,6 +130,8 @@ class WebSocketTransport(asyncio.Protocol, asyncio.Transport):
     def _end(self, ending: WebSocketEnd) -> None:
         if ending.is_by_client:
             self._device.eof_received()
+        elif ending.is_refusal:
+            self._device.turn_away(ending.reason, ending.text)
         else:
             self._device.read_out()
             self._device.disconnect(ending.reason, ending.text)

@@ -9,8 +9,10 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from tests.fakes.browser import chromium
 from tests.fakes.certificates import Certificates
 from tests.fakes.mosquitto import free_port
+from tests.fakes.mqtt_bytes import MQTT_311, connect, publish
 from tests.fakes.paho_device import PahoDevice
 from tests.fakes.programs import Agent
 from tests.waiting import DEADLINE_S
@@ -82,6 +84,38 @@ async def test_tls_with_a_client_certificate_names_the_user(tmp_path: Path) -> N
         stats = await agent.stats(lambda stats: stats["mqtt"]["denied"] == 1, "one that is denied")
         assert stats["mqtt"]["retained"] == 1
         assert stats["mqtt"]["addresses"] == [f"wss://127.0.0.1:{port}"]
+
+
+# Opens a WebSocket, publishes an event by it, and says what came.
+SPEAK = """([address, connect, publish]) => new Promise(done => {
+    const socket = new WebSocket(address, "mqtt"), heard = [];
+    socket.binaryType = "arraybuffer";
+    socket.onopen = () => { socket.send(new Uint8Array(connect)); socket.send(new Uint8Array(publish)); };
+    socket.onmessage = ({data}) => {
+        heard.push(...new Uint8Array(data));
+        if (heard.length >= 8) socket.close(1000);
+    };
+    socket.onclose = ({code, wasClean}) => done([heard, code, wasClean]);
+})"""
+
+
+async def test_a_page_in_a_browser_may_connect_to_its_own_origin_and_no_page_elsewhere(tmp_path: Path) -> None:
+    port = free_port()
+    said = [
+        f"ws://127.0.0.1:{port}/mqtt",
+        list(connect(MQTT_311, "page")),
+        list(publish(MQTT_311, "events/page", b"{}", qos=1, packet_id=1)),
+    ]
+    async with agent_on(tmp_path / "agent", f"ws://127.0.0.1:{port}") as agent, chromium() as browser:
+        page = await browser.new_page()
+        await page.goto(f"http://localhost:{port}/")  # says that this is no place for pages, and is of another origin
+        assert await page.evaluate(SPEAK, said) == [[], 1006, False]
+        await agent.logged("mqtt_refused_device")
+        stats = await agent.get("/v1/stats")
+        assert (stats["mqtt"]["connects"], stats["mqtt"]["received"]) == (0, 0)
+        await page.goto(f"http://127.0.0.1:{port}/")
+        assert await page.evaluate(SPEAK, said) == [[0x20, 2, 0, 0, 0x40, 2, 0, 1], 1000, True]
+        await agent.account(stored=1)
 
 
 async def feed(device: PahoDevice, qos: int) -> None:

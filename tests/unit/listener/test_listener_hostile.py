@@ -229,7 +229,7 @@ def test_the_largest_packet_that_is_taken_is_taken() -> None:
         (PINGREQ, "type 12 before CONNECT"),
         (publish(5), "type 3 before CONNECT"),
         (DISCONNECT, "type 14 before CONNECT"),
-        (b"GET / HTTP/1.1\r\n\r\n", "a request of HTTP"),
+        (b"GET / HTTP/1.1\r\n\r\n", "an HTTP request, where WebSocket is not spoken"),
         (b"\x16\x03\x01\x00\xf8\x01", "a TLS handshake"),
         (b"\x11" + connect(4)[1:], "flags in the first byte"),
         (b"\x10\xff\xff\xff\x7f", "a packet of 268435460 bytes"),

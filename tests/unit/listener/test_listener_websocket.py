@@ -161,10 +161,11 @@ async def test_a_page_elsewhere_or_another_protocol_is_refused_and_the_connectio
         async with asyncio.timeout(30):
             answer = await device.socket.reader.read()
         assert answer.startswith(b"HTTP/1.1 " + status)
-        assert it.listener.stats()["connects"] == 0
-        [ended] = [each for each in caplog.records if getattr(each, "event", "") == "mqtt_connection_ended"]
+        stats = it.listener.stats()
+        assert (stats["connects"], stats["connects_refused"]) == (0, 1)
+        [refused] = [each for each in caplog.records if getattr(each, "event", "") == "mqtt_refused_device"]
         reason = answer.decode().rpartition(": ")[2].strip()
-        assert reason in ended.getMessage()
+        assert reason in refused.getMessage()
 
 
 async def test_plain_mqtt_is_not_spoken_where_websocket_is_and_the_other_way_round(
