@@ -13,6 +13,6 @@ def uses_tls(config: AgentConfig) -> bool:
     links = [config.uplink, *([config.local] if config.local is not None else [])]
     if any(split_broker_url(address)[0] in _ENCRYPTED for link in links for address in link.addresses):
         return True
-    if config.mqtt is not None and any(split_listener(address).is_tls for address in config.mqtt.listen):
+    if config.mqtt is not None and any(split_listener(address).is_tls for address in config.mqtt.listeners):
         return True
     return bool(config.relay.webhook)
