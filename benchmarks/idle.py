@@ -59,7 +59,7 @@ def run(*, long: bool) -> None:
         with libraries as reference:
             rows += _watched("Python with the libraries", reference.pid, watched_s, is_checked=False)
         with Broker(directory / "broker") as broker, Broker(directory / "devices") as devices:
-            uplink = f'[uplink]\nurl = "mqtt://127.0.0.1:{broker.port}"\n'
+            uplink = f'[uplink]\nurl = "mqtt://localhost:{broker.port}"\n'
             local = f'[local]\nurl = "mqtt://127.0.0.1:{devices.port}"\n[[local.subscribe]]\ntopic = "events/+"\n'
             own = f'[mqtt]\nlisten = ["127.0.0.1:{free_port()}"]\n[[mqtt.subscribe]]\ntopic = "events/+"\n'
             for what, more, links in (("uplink, HTTP", "", 1), ("with a local broker", local, 2), ("listener", own, 1)):
