@@ -7,17 +7,19 @@ Everything is counted elsewhere. No label has more values than a configuration h
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.common.certificates import Ends
 from edgeagent.common.exposition import MetricFamily, MetricSample, build_info, counter, gauge, histogram
 from edgeagent.common.histogram import Histogram
 from edgeagent.common.times import instant
-from edgeagent.listener.server import ListenerFigures
 from edgeagent.outbox.commit import Health
 from edgeagent.ports.account import EventCounts, EventWay
+
+if TYPE_CHECKING:
+    from edgeagent.agent.canary import CanaryReport
+    from edgeagent.listener.server import ListenerFigures
 
 MAX_RULES: Final = 100
 # Stands for all rules beyond the first `MAX_RULES`, and for one that is called so.

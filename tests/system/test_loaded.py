@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from http import HTTPStatus
 from pathlib import Path
+
+import httpx
 
 from tests.fakes.mosquitto import Mosquitto, free_port
 from tests.fakes.programs import Agent
@@ -55,6 +59,10 @@ def among(loaded: set[str], names: tuple[str, ...]) -> list[str]:
     return sorted(module for module in loaded if any(module == name or module.startswith(f"{name}.") for name in names))
 
 
+def status_of(url: str) -> int:
+    return httpx.get(url).status_code
+
+
 async def test_an_agent_with_http_and_an_uplink_loads_nothing_for_anything_else(tmp_path: Path) -> None:
     async with at_rest(tmp_path, {}) as agent:
         loaded = await agent.loaded()
@@ -77,11 +85,15 @@ async def test_nor_does_one_with_a_listener_except_for_that(tmp_path: Path) -> N
     assert among(loaded, (*OPENSSL, *UNUSED, *LOCAL)) == []
 
 
-async def test_whoever_asks_it_does_not_make_it_load_openssl(broker: Mosquitto, tmp_path: Path) -> None:
-    agent = TellingAgent(tmp_path / "agent", broker.url)
+async def test_whoever_asks_it_makes_it_load_neither_openssl_nor_a_listener(broker: Mosquitto, tmp_path: Path) -> None:
+    port = free_port()
+    agent = TellingAgent(tmp_path / "agent", broker.url, listen=f"127.0.0.1:{port}")
     async with agent:
         await agent.logged("link_up")
         for path in ("/readyz", "/v1/stats", "/v1/series", "/v1/devices", "/v1/triggers"):
             await agent.get(path)
+        for path in ("/", "/page.js", "/metrics"):
+            assert await asyncio.to_thread(status_of, f"http://127.0.0.1:{port}{path}") == HTTPStatus.OK
         loaded = await agent.loaded()
-    assert among(loaded, OPENSSL) == []
+    assert "edgeagent.agent.metrics" in loaded
+    assert among(loaded, (*OPENSSL, *LISTENER)) == []
