@@ -27,6 +27,7 @@ from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where_call import where_call
+from edgeagent.common.elapsed import Since
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.errors import DiskReadOnly, ListenFailed, StorageFailed
@@ -137,7 +138,7 @@ class _Agent:
         self._troubles = troubles
         self._rescue = rescue
         self._clock = Clock()
-        self._started = self._clock.now()
+        self._started = Since(self._clock.instant())
         self._rules = RuleSet(config.rule)
         self._chores = Chores()
         self._meter = DiskMeter()
@@ -290,7 +291,7 @@ class _Agent:
         self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
         self._ledger.listen(self._relay.changed)
         self._local_notices = ConnectionNotices(
-            "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying", self._clock.now_ms
+            "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying", self._clock.instant
         )
         return LocalBroker(
             EventTopics(local.subscribe, self._own_topics()),

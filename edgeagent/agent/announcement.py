@@ -13,12 +13,13 @@ _FACTOR = 2.0
 
 
 class Announced(NamedTuple):
-    """What is announced beside whether the agent is online; see `AgentState`. `oldest_ms`: Unix milliseconds."""
+    """What is announced beside whether the agent is online; see `AgentState`. `_ms`: Unix milliseconds."""
 
     pending: int
     oldest_ms: int | None
     headroom_s: int | None
     reason: str
+    since_ms: int = 0  # another one only when the clock was set
 
 
 def is_news(announced: Announced, now: Announced, interval_s: float) -> bool:
@@ -27,7 +28,7 @@ def is_news(announced: Announced, now: Announced, interval_s: float) -> bool:
     `interval_s`: how far the oldest trigger's time may be behind what was announced. It must not stay behind: an age
     that only seems to grow would look as if nothing flowed.
     """
-    if announced.reason != now.reason or _differs(announced.pending, now.pending):
+    if announced.reason != now.reason or announced.since_ms != now.since_ms or _differs(announced.pending, now.pending):
         return True
     if _differs(announced.headroom_s, now.headroom_s):
         return True

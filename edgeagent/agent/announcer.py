@@ -13,6 +13,7 @@ import edgeagent
 from edgeagent.agent.announcement import Announced, is_news
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.readiness import refusal
+from edgeagent.common.elapsed import Since
 from edgeagent.common.foreign import shown
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import OutboxError
@@ -42,7 +43,7 @@ class StateAnnouncer:
         self._clock = clock
         self._interval_s = interval_s
         self._link: Link | None = None
-        self._since = ""
+        self._since = Since(clock.instant())
         self._oldest_ms: int | None = None
         self._now = asyncio.get_running_loop().time
         self._announced: Announced | None = None  # on this connection
@@ -58,7 +59,7 @@ class StateAnnouncer:
     def up(self, link: Link) -> None:
         """The uplink is up: announce it at once."""
         self._link = link
-        self._since = self._clock.now()
+        self._since = Since(self._clock.instant())
         self._announced = None
         self._announce()
 
@@ -99,7 +100,9 @@ class StateAnnouncer:
             return
         self._announced, self._announced_at = self._facts(), self._now()
         reason = shown(self._announced.reason)
-        self._publish(_ONLINE, AgentState("online", since=self._since, reason=reason), self._announced)
+        self._publish(
+            _ONLINE, AgentState("online", since=rfc3339(self._announced.since_ms), reason=reason), self._announced
+        )
 
     def _facts(self) -> Announced:
         health = self._outbox.health
@@ -109,6 +112,7 @@ class StateAnnouncer:
             self._oldest_ms if pending else None,
             bounded_headroom_s(self._outbox.hours_left()),
             refusal(health) or self._trouble(),
+            self._since.wall_ms(self._clock.instant()),
         )
 
     def _publish(self, token: int, state: AgentState, facts: Announced) -> None:

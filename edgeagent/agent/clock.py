@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.common.times import rfc3339
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -42,6 +43,10 @@ class Clock:
     def uptime_ms(self) -> int:
         """Milliseconds since the machine's boot, including time asleep."""
         return int(time.clock_gettime(time.CLOCK_BOOTTIME) * 1000)
+
+    def instant(self) -> Instant:
+        """This point in time, by both clocks."""
+        return Instant(self.now_ms(), self.uptime_ms(), self.boot)
 
     def now(self) -> str:
         """The wall clock as RFC 3339 UTC."""

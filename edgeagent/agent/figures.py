@@ -13,6 +13,8 @@ from edgeagent.agent.clock import Clock
 from edgeagent.agent.counts import outbox_stats
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.uplink_parts import UplinkParts
+from edgeagent.common.elapsed import Since
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import OutboxError
 from edgeagent.host.troubles import LastTroubles
 from edgeagent.ledger.ledger import Ledger
@@ -38,7 +40,7 @@ class Figures:
     def __init__(
         self,
         agent: str,
-        started: str,
+        started: Since,
         *,
         outbox: Outbox,
         meter: DiskMeter,
@@ -58,7 +60,7 @@ class Figures:
 
         Args:
             agent: the agent's id.
-            started: when the agent started, RFC 3339.
+            started: when the agent started.
             outbox: the outbox.
             meter: what measures its disk.
             intake: counts events.
@@ -95,7 +97,7 @@ class Figures:
         stats: dict[str, Any] = {
             "agent": self._agent,
             "version": edgeagent.__version__,
-            "started": self._started,
+            "started": rfc3339(self._started.wall_ms(self._clock.instant())),
             "rescue": self._is_rescue,
             **outbox_stats(self._outbox),
             "uplink": {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from edgeagent.agent.inflight import TriggerInFlight
+from edgeagent.common.elapsed import Instant, Since
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import DeadLettersFull, Denied, OutboxError, UplinkError
 from edgeagent.ports.link import PublishRefused
@@ -22,13 +23,12 @@ class ConnectionNotices:
 
     Attributes:
         connects: how often it came up since this was made.
-        since_ms: since when it is up or down (wall clock, Unix milliseconds); at first, since this was made.
     """
 
-    def __init__(self, name: str, addresses: Sequence[str], consequence: str, now_ms: Callable[[], int]) -> None:
-        """`consequence`: what a lost connection means to the operator, in a few words. `now_ms`: the wall clock."""
-        self._now_ms = now_ms
-        self.since_ms = now_ms()
+    def __init__(self, name: str, addresses: Sequence[str], consequence: str, now: Callable[[], Instant]) -> None:
+        """`consequence`: what a lost connection means to the operator, in a few words. `now`: both clocks."""
+        self._now = now
+        self._since = Since(now())
         self.connects = 0
         self._connected = False
         self._error = ""
@@ -46,9 +46,14 @@ class ConnectionNotices:
         """Whether there is a connection."""
         return self._connected
 
+    @property
+    def since_ms(self) -> int:
+        """Since when it is up or down, by the clock as it is now (Unix milliseconds); at first, since this was made."""
+        return self._since.wall_ms(self._now())
+
     def up(self) -> None:
         """Log that the connection is up."""
-        self.since_ms = self._now_ms()
+        self._since = Since(self._now())
         self._connected, self._error = True, ""
         self.connects += 1
         self._tell()
@@ -58,7 +63,7 @@ class ConnectionNotices:
         """Log that the connection ended, or that an attempt failed, unless that was logged already."""
         is_known = str(error) == self._error
         if self._connected:
-            self.since_ms = self._now_ms()
+            self._since = Since(self._now())
         self._connected, self._error = False, str(error)
         if is_known:
             return

@@ -157,7 +157,7 @@ def make_uplink(
         is_canarys=canaries.answered if canaries is not None else lambda _: False,
         accept_dry_run=uplink.accept_dry_run,
     )
-    notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.now_ms)
+    notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.instant)
     announcer = StateAnnouncer(agent, outbox, clock, uplink.state_interval, lambda: _trouble(trouble, canaries))
     reporter = DaysReporter(agent, ledger, clock, lambda: account_counters(outbox), publishes=uplink.report)
     owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries, reporter)

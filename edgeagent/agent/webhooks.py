@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeagent.agent.clock import Clock
-from edgeagent.common.elapsed import Instant
 from edgeagent.config.tables import Relay
 from edgeagent.ledger.ledger import Ledger
 
@@ -19,6 +18,6 @@ async def opened_webhooks(relay: Relay, agent: str, ledger: Ledger, clock: Clock
         return None
     from edgeagent.agent.webhook_parts import WebhookParts  # noqa: PLC0415  with it comes httpx
 
-    webhooks = WebhookParts(relay, agent, ledger, lambda: Instant(clock.now_ms(), clock.uptime_ms(), clock.boot))
+    webhooks = WebhookParts(relay, agent, ledger, clock.instant)
     await webhooks.open()
     return webhooks

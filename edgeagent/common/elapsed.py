@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 # The first of November 2026. A wall clock that is earlier than the making of this program is wrong.
 _MADE_MS = 1_793_491_200_000
+# A clock that went so much faster or slower than the machine's own was set.
+_SET_MS = 1000
 
 
 class Instant(NamedTuple):
@@ -28,6 +30,23 @@ class Elapsed(NamedTuple):
 
     s: float
     certain: bool
+
+
+class Since:
+    """The wall time of an instant of this boot, by a clock that may be set later: many gateways start in a wrong year.
+
+    It keeps its value while the clock only drifts, so that what shows it does not change all the time.
+    """
+
+    def __init__(self, then: Instant) -> None:
+        self._then = then
+
+    def wall_ms(self, now: Instant) -> int:
+        """When it was, by the clock as it is now."""
+        off_ms = (now.wall_ms - now.uptime_ms) - (self._then.wall_ms - self._then.uptime_ms)
+        if abs(off_ms) >= _SET_MS:
+            self._then = self._then._replace(wall_ms=self._then.wall_ms + off_ms)
+        return self._then.wall_ms
 
 
 def elapsed(then: Instant, now: Instant) -> Elapsed:

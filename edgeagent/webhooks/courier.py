@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from edgeagent.common.elapsed import Instant
+from edgeagent.common.elapsed import Instant, Since
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import StorageFailed, WebhookFailed
 from edgeagent.ports.deliveries import DeliverySource, WebhookDelivery
@@ -70,7 +70,7 @@ class _Line:
         self.work = asyncio.Event()
         self.has_more = True  # than was fetched
         self.last_error = ""
-        self.since_ms = 0  # when it began to fail
+        self.since: Since | None = None  # when it began to fail
 
 
 class Courier:
@@ -100,7 +100,9 @@ class Courier:
                 "webhook": line.receiver.table,
                 "receiver": line.receiver.poster.shown,
                 "failures": line.queue.failures,
-                "failing_since": rfc3339(line.since_ms) if line.queue.failures else None,
+                "failing_since": (
+                    rfc3339(line.since.wall_ms(self._instant())) if line.queue.failures and line.since else None
+                ),
                 "last_error": line.last_error,
                 "gone": line.queue.is_gone,
             }
@@ -237,7 +239,7 @@ class Courier:
         self.counts.outcomes["retried"] += 1
         line.last_error = reason
         if not line.queue.failures:
-            line.since_ms = self._instant().wall_ms
+            line.since = Since(self._instant())
             extra = {"event": "webhook_failing", "webhook": line.receiver.table}
             _log.warning("%s takes no delivery, it is tried again: %s", _name(line), reason, extra=extra)
         lost = line.queue.failed(

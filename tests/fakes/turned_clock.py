@@ -25,6 +25,10 @@ class TurnedClock(Clock):
         """What the test says."""
         return self.ms
 
+    def uptime_ms(self) -> int:
+        """What the test says."""
+        return self.ms - _BOOTED_MS
+
     def moment(self) -> Moment:
         """What the test says."""
         return Moment(self.ms, self.ms - _BOOTED_MS, rfc3339(self.ms))

@@ -27,6 +27,7 @@ BEFORE = Announced(pending=100, oldest_ms=1_000_000, headroom_s=86_400, reason="
         ({"oldest_ms": 1_300_000}, True),
         ({"oldest_ms": 0}, True),  # the wall clock was set back
         ({"oldest_ms": None}, True),
+        ({"since_ms": 1_800_000_000_000}, True),
     ],
 )
 def test_what_would_change_a_readers_mind_is_news(changes: dict[str, Any], *, news: bool) -> None:

@@ -17,6 +17,7 @@ from edgeagent.agent.local import LocalBroker
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.relay import LocalRelay
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import RecordTooLarge, Unavailable
 from edgeagent.events.dedupe import Dedupe
 from edgeagent.events.event import Draft
@@ -92,7 +93,7 @@ async def bench(
             EventTopics(SUBSCRIPTIONS, ["blobs/triggers", "meters/+/status"]),
             intake,
             LocalRelay(ledger, "edgeagent/status/{source}", retain=True),
-            ConnectionNotices("local broker", ["mqtt://127.0.0.1"], "retrying", lambda: 0),
+            ConnectionNotices("local broker", ["mqtt://127.0.0.1"], "retrying", lambda: Instant(0, 0, b"")),
             LocalSession(OsFilesystem(), directory),
         )
         running = asyncio.create_task(broker.run())

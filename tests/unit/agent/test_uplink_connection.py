@@ -8,6 +8,7 @@ import pytest
 
 from edgeagent.agent.addressing import first_wait_s
 from edgeagent.agent.notices import ConnectionNotices
+from edgeagent.common.elapsed import Instant
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied
 from edgeagent.links import session
@@ -65,7 +66,7 @@ async def test_the_first_attempt_comes_after_the_wait_and_the_next_ones_do_not_w
 
 
 def test_what_somebody_must_correct_is_an_error_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    told = ConnectionNotices("uplink", ["mqtts://broker.example"], "retrying", lambda: 0)
+    told = ConnectionNotices("uplink", ["mqtts://broker.example"], "retrying", lambda: Instant(0, 0, b""))
     for _ in range(3):
         told.down(Denied("mqtts://broker.example", "another client uses the id gw-042: give each its own client_id"))
     (record,) = caplog.records

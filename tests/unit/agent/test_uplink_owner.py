@@ -7,6 +7,7 @@ import pytest
 
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.uplink_owner import UplinkOwner
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import Unavailable
 from edgeagent.ports.link import Ack
 from edgeagent.wire.agent_state import parse_agent_state
@@ -76,7 +77,7 @@ def make() -> tuple[UplinkOwner, FakeSender]:
         sender,
         answers,
         asking,
-        ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: 0),
+        ConnectionNotices("uplink", ["mqtt://b"], "kept", lambda: Instant(0, 0, b"")),
         announcing().announcer,
         None,
         reporter,

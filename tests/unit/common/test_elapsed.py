@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.common.elapsed import Elapsed, Instant, elapsed, is_set
+from edgeagent.common.elapsed import Elapsed, Instant, Since, elapsed, is_set
 
 DAY_MS = 86_400_000
 RIGHT_MS = 1_800_000_000_000  # 2027
@@ -47,3 +47,11 @@ def test_a_clock_before_the_program_was_made_is_not_set() -> None:
     assert not is_set(0)
     assert not is_set(1_577_836_800_000), "2020, where many a gateway without a battery begins"
     assert is_set(RIGHT_MS)
+
+
+def test_the_time_of_an_instant_follows_a_clock_that_is_set_and_keeps_still_while_it_drifts() -> None:
+    since = Since(Instant(5_000, 60_000, FIRST))
+    assert since.wall_ms(Instant(10_000, 65_000, FIRST)) == 5_000
+    assert since.wall_ms(Instant(10_999, 65_000, FIRST)) == 5_000
+    assert since.wall_ms(Instant(RIGHT_MS, 70_000, FIRST)) == RIGHT_MS - 10_000
+    assert since.wall_ms(Instant(RIGHT_MS + 20_003, 90_000, FIRST)) == RIGHT_MS - 10_000
