@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 
 import msgspec
 
 from edgeagent.cli.client import AgentClient
 from edgeagent.cli.find_agent import client_config, socket_path
 from edgeagent.cli.options import add_config, add_json, say, say_json
-from edgeagent.cli.report_table import csv_rows, table
+from edgeagent.cli.report_table import csv_lines, table
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from edgeagent.ports.operator import REPORT
 from edgeagent.ports.report import DaysReport, ReportQuery
@@ -51,10 +49,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say_json(report)
     elif args.csv:
-        for row in csv_rows(report):
-            text = io.StringIO()
-            csv.writer(text, lineterminator="").writerow(row)
-            say(text.getvalue())
+        for line in csv_lines(report):
+            say(line)
     else:
         for line in table(report):
             say(line)

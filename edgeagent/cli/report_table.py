@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -14,8 +17,8 @@ _HEADINGS = (
     *("EVENTS", "TRIGGERS", "SUCCEEDED", "FAILED", "UNKNOWN", "REJECTED", "ANSWER", "95 %", "END", "95 %", "NO UPLINK"),
 )
 _MAX_NAME_CHARS = 48
-# A spreadsheet would take such a text for a formula.
-_FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+# A spreadsheet would take such a text for a formula; some take the wide forms of these characters for the same.
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _LOSSES = (
     ("expired", "older than their ttl"),
     ("dropped", "dropped, because the outbox or the dead letters were full"),
@@ -46,6 +49,12 @@ def table(report: DaysReport) -> Iterator[str]:
         yield f"of the events, no trigger was made for: {', '.join(told)}"
 
 
+def csv_lines(report: DaysReport) -> Iterator[str]:
+    """The rows as lines of CSV. Names stand in quotes: where `;` separates columns, one with a `;` would be two."""
+    for name, *others in csv_rows(report):
+        yield f"{_csv([name], csv.QUOTE_ALL)},{_csv(others, csv.QUOTE_MINIMAL)}"
+
+
 def csv_rows(report: DaysReport) -> Iterator[Sequence[str | int | float | None]]:
     """The report as rows of a table, with a heading; without the total, which a spreadsheet makes."""
     names = ReportLine.__struct_fields__
@@ -53,6 +62,12 @@ def csv_rows(report: DaysReport) -> Iterator[Sequence[str | int | float | None]]
     for line in report.lines:
         name = f"'{line.name}" if line.name.startswith(_FORMULAS) else line.name
         yield (name, *msgspec.structs.astuple(line)[1:])
+
+
+def _csv(cells: Sequence[str | int | float | None], quoting: Literal[0, 1]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="", quoting=quoting).writerow(cells)
+    return text.getvalue()
 
 
 def _row(line: ReportLine) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from edgeagent.cli.report_table import csv_rows, table
+from edgeagent.cli.report_table import csv_lines, table
 from edgeagent.ports.report import DaysReport
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "days-report.json"
@@ -42,11 +41,16 @@ def test_a_devices_name_can_neither_steer_the_terminal_nor_break_the_columns(rep
 
 def test_a_spreadsheet_takes_no_name_for_a_formula_and_reads_every_member(report: DaysReport) -> None:
     evil = msgspec.structs.replace(report.lines[0], name='=HYPERLINK("http://evil","x")')
-    text = io.StringIO()
-    csv.writer(text).writerows(csv_rows(msgspec.structs.replace(report, lines=[evil])))
-    heading, row = csv.reader(io.StringIO(text.getvalue()))
+    heading, row = csv.reader(csv_lines(msgspec.structs.replace(report, lines=[evil])))
     assert heading[:3] == ["rule", "events", "duplicates"]
     assert len(row) == len(heading)
     assert row[0] == """'=HYPERLINK("http://evil","x")"""
     assert row[1] == "", "not known for a rule alone"
     assert row[heading.index("succeeded")] == "4"
+
+
+@pytest.mark.parametrize("name", ["a;=cmd()", "=cmd()", "\uff1dcmd()"])
+def test_no_cell_is_a_formula_where_semicolons_separate_columns_either(report: DaysReport, name: str) -> None:
+    evil = msgspec.structs.replace(report.lines[0], name=name)
+    (_, row) = csv.reader(csv_lines(msgspec.structs.replace(report, lines=[evil])), delimiter=";")
+    assert not any(cell.startswith(("=", "\uff1d")) for cell in row)
