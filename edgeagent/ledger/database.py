@@ -47,11 +47,11 @@ class Database:
         forgotten: how many unfinished triggers were deleted for lack of space since the start.
     """
 
-    def __init__(self, path: Path) -> None:
-        """A database that is opened on first use."""
+    def __init__(self, path: Path, *, begins_anew: bool = True) -> None:
+        """A database that is opened on first use. `begins_anew`: see `DatabaseFile`."""
         self.used_bytes = 0
         self.forgotten = 0
-        self._file = DatabaseFile(path, LAYOUT)
+        self._file = DatabaseFile(path, LAYOUT, begins_anew=begins_anew)
         self.use, self.close = self._file.use, self._file.close
         self._commits = 0
 

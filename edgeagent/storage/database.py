@@ -46,15 +46,20 @@ class Layout(NamedTuple):
     in_memory: str
 
 
+class _OtherVersion(sqlite3.DatabaseError):
+    """The file is in order, but nothing for this program: what is written is read by another version."""
+
+
 class DatabaseFile:
     """Owns the connection to the database file, on one thread. A damaged file is put aside, never deleted or used."""
 
-    def __init__(self, path: Path, layout: Layout) -> None:
-        """A file that is opened, or made, with its first use."""
+    def __init__(self, path: Path, layout: Layout, *, begins_anew: bool = True) -> None:
+        """A file that is opened, or made, with its first use. Without `begins_anew` a damaged one is an error."""
         self.path = path
         self._layout = layout
         self._connection: sqlite3.Connection | None = None
         self._in_memory = False
+        self._begins_anew = begins_anew
 
     @property
     def connection(self) -> sqlite3.Connection:
@@ -64,8 +69,8 @@ class DatabaseFile:
                 self._connection = self._connect()
             except sqlite3.OperationalError:
                 raise
-            except sqlite3.DatabaseError:
-                self._connection = self._begun_anew()
+            except sqlite3.DatabaseError as exc:
+                self._connection = self._begun_anew(exc)
         return self._connection
 
     def use(self, work: Callable[[], T]) -> T:
@@ -103,9 +108,9 @@ class DatabaseFile:
             return work()
         except sqlite3.OperationalError:
             raise
-        except sqlite3.DatabaseError:  # "malformed", "not a database": trying again cannot help
+        except sqlite3.DatabaseError as exc:  # "malformed", "not a database": trying again cannot help
             self._close()
-            self._connection = self._begun_anew()
+            self._connection = self._begun_anew(exc)
             raise
 
     def _go_on_in_memory(self, error: Exception) -> None:
@@ -120,11 +125,14 @@ class DatabaseFile:
             self._close()
         self._connection, self._in_memory = None, True
 
-    def _begun_anew(self) -> sqlite3.Connection:
+    def _begun_anew(self, why: sqlite3.DatabaseError) -> sqlite3.Connection:
+        if not self._begins_anew:
+            raise why
         aside = self.path.with_name(self.path.name + ".damaged")
         _log.error(
-            "%s is damaged: put aside as %s and begun anew; %s",
+            "%s is %s: put aside as %s and begun anew; %s",
             self._layout.name,
+            why if isinstance(why, _OtherVersion) else "damaged",
             aside,
             self._layout.lost,
             extra={"event": f"{self._layout.event}_damaged"},
@@ -172,7 +180,9 @@ class DatabaseFile:
                     f"BEGIN; {layout.upgrades[version]} PRAGMA user_version = {layout.version}; COMMIT;"
                 )
             elif version != layout.version:
-                raise sqlite3.DatabaseError(f"version {version} is not {layout.version}")
+                raise _OtherVersion(
+                    f"of version {version}, of another edgeagent, where this one reads {layout.version}"
+                )
         except sqlite3.Error:
             database.close()
             raise

@@ -222,13 +222,16 @@ async def test_a_damaged_database_is_put_aside_and_begun_anew(
     ]
 
 
-async def test_a_database_of_another_version_is_put_aside(path: Path) -> None:
+async def test_a_database_of_another_version_is_put_aside_and_not_called_damaged(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
     async with running(path) as ledger:
         ledger.begin(life("a"))
     assert path.with_name("ledger.db.damaged").exists()
     assert on_disk(path) == ["a"]
+    assert "the ledger is of version 99, of another edgeagent" in caplog.text
 
 
 async def test_damage_that_shows_while_running_loses_no_change_that_is_not_on_disk_yet(path: Path) -> None:
