@@ -23,6 +23,8 @@ CERTIFICATE = '\ncert_file = "c"\nkey_file = "k"'
         ('[uplink]\nurls = ["mqtt://one", "mqtts://two"]', True),
         ('[local]\nurl = "mqtt://localhost"\n[[local.subscribe]]\ntopic = "a"', False),
         ('[local]\nurl = "mqtts://localhost"\n[[local.subscribe]]\ntopic = "a"', True),
+        (f"{UPLINK}[mqtt]{SUBSCRIBE}", False),
+        (f'{UPLINK}[mqtt]\nlisten = "tls://127.0.0.1:8883"{CERTIFICATE}{SUBSCRIBE}', True),
         (f'{UPLINK}[mqtt]\nlisten = ["127.0.0.1:1883"]{SUBSCRIBE}', False),
         (f'{UPLINK}[mqtt]\nlisten = "127.0.0.1:1883"{SUBSCRIBE}', False),
         (f'{UPLINK}[mqtt]\nlisten = "tls://127.0.0.1:8883"{CERTIFICATE}{SUBSCRIBE}', True),
