@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.inflight import TriggerInFlight
@@ -41,22 +44,28 @@ class LedgerNotes:
             return None
         return self._life(entry.item, entry.correlation_id, state, error)
 
-    def published(self, entry: TriggerInFlight) -> None:
-        """Note that the broker took a trigger that is followed (`tracks`)."""
-        life = self.begun(entry)
-        if life is None:
-            return
-        if entry.attempt == 1:
-            self._ledger.begin(life)  # it was never sent before, so nothing else has written about it
-            return
+    def published(self, entries: Iterable[TriggerInFlight]) -> None:
+        """Note that the broker took these triggers, those of them that are followed."""
         at = self._clock.now()
+        followed: dict[str, bool] = {}
+        for entry in entries:
+            item = entry.item
+            tracks = followed.get(item.rule)
+            if tracks is None:
+                tracks = followed[item.rule] = self.tracks(item.rule)
+            if not tracks:
+                continue
+            life = self._life(item, entry.correlation_id, State.PUBLISHED, at=at)
+            if entry.attempt == 1:
+                self._ledger.begin(life)  # it was never sent before, so nothing else has written about it
+            else:
+                self._chores.leave(partial(self._published_again, life))
 
-        async def carry_on() -> None:
-            await self._ledger.change(
-                entry.correlation_id, lambda known: life if known is None else lifecycle.published(known, at)
-            )
-
-        self._chores.leave(carry_on)
+    async def _published_again(self, life: Life) -> None:
+        await self._ledger.change(
+            life.report.correlation_id,
+            lambda known: life if known is None else lifecycle.published(known, life.report.at),
+        )
 
     async def merged(self, leased: Leased, into: str) -> None:
         """Note that a trigger ended in another one, which has the correlation id `into`."""
@@ -82,7 +91,7 @@ class LedgerNotes:
 
         await self._ledger.change(entry.correlation_id, end)
 
-    def _life(self, leased: Leased, correlation: str, state: State, error: str = "") -> Life:
+    def _life(self, leased: Leased, correlation: str, state: State, error: str = "", at: str = "") -> Life:
         record = leased.record
         rule = self._rules.get(leased.rule)
         report = Report(
@@ -91,7 +100,7 @@ class LedgerNotes:
             record.source,
             leased.rule,
             state,
-            self._clock.now(),
+            at or self._clock.now(),
             namespace=rule.namespace if rule is not None else "",
             error=error,
         )

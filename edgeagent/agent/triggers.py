@@ -185,8 +185,7 @@ class Triggers:
         for rule, count in rules.items():
             self._counts.of(rule).published += count
         if any(map(self._notes.tracks, rules)):
-            for entry in published:
-                self._notes.published(entry)
+            self._notes.published(published)
         if self._ends_published:
             self._releases.settle(published)
             self._parked.heard(now)

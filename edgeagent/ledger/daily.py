@@ -9,6 +9,7 @@ ledger, and no commit is made for it alone but one an hour, if something is to b
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -16,7 +17,7 @@ import msgspec
 
 from edgeagent.common.elapsed import is_set
 from edgeagent.ledger.companions import Writes
-from edgeagent.ledger.tally import Tally
+from edgeagent.ledger.tally import Tally, step_of
 from edgeagent.wire.lifecycle import Life
 
 MAX_DAYS: Final = 366
@@ -105,9 +106,10 @@ class DailyRollup:
 
     def _sum_up(self) -> None:
         changes, self._changes = self._changes, []
-        for before, now in changes:
-            for kind, name in ((ALL, ""), (RULE, now.report.rule), (SOURCE, now.report.source)):
-                self._sum((kind, name)).note(before, now)
+        alike = Counter([(now.report.rule, now.report.source, step_of(before, now)) for before, now in changes])
+        for (rule, source, step), times in alike.items():
+            for key in ((ALL, ""), (RULE, rule), (SOURCE, source)):
+                self._sum(key).note(step, times)
         offline_s, online_s = self._link_times()
         if offline_s or online_s:
             self._sum((ALL, "")).add(Tally(offline_s=offline_s, online_s=online_s))

@@ -36,6 +36,12 @@ _COUNTED: Final = {
 }
 
 
+# What a change adds: whether the trigger is new; the names under which it is counted no more, and from now on, or "";
+# the buckets of the times of its answer and of its end, if it has them now.
+Step = tuple[bool, str, str, int | None, int | None]
+_NOTHING: Final[Step] = (False, "", "", None, None)
+
+
 class Tally(msgspec.Struct, omit_defaults=True):
     """The sums of a day, a rule or a source. `answer`, `end`: how many times fell into each bucket.
 
@@ -67,19 +73,34 @@ class Tally(msgspec.Struct, omit_defaults=True):
             elif more:
                 setattr(self, name, mine + more)
 
-    def note(self, before: Life | None, now: Life) -> None:
-        """Count a change of a trigger. `before`: None if it is new."""
-        self.triggers += before is None
-        was, state = before.report.state if before is not None else State.BUFFERED, now.report.state
-        if was is state and before is not None:
-            return
-        for each, change in ((was, -1), (state, 1)):
-            if name := _COUNTED.get(each):
-                setattr(self, name, getattr(self, name) + change)
-        if state in _SETTLED and was not in _SETTLED:
-            _count(self.answer, now)
-        if state in _ENDED and was not in _ENDED:
-            _count(self.end, now)
+    def note(self, step: Step, times: int = 1) -> None:
+        """Count changes that all say the same (`step_of`)."""
+        is_new, was, state, answer, end = step
+        self.triggers += is_new * times
+        if was:
+            setattr(self, was, getattr(self, was) - times)
+        if state:
+            setattr(self, state, getattr(self, state) + times)
+        if answer is not None:
+            self.answer[answer] = self.answer.get(answer, 0) + times
+        if end is not None:
+            self.end[end] = self.end.get(end, 0) + times
+
+
+def step_of(before: Life | None, now: Life) -> Step:
+    """What a change of a trigger adds to sums. `before`: None if it is new."""
+    state = now.report.state
+    was = before.report.state if before is not None else State.BUFFERED
+    if was is state and before is not None:
+        return _NOTHING
+    reached = _bucket(now) if state in _SETTLED else None
+    return (
+        before is None,
+        _COUNTED.get(was, ""),
+        _COUNTED.get(state, ""),
+        reached if was not in _SETTLED else None,
+        reached if state in _ENDED and was not in _ENDED else None,
+    )
 
 
 def percentile(times: Mapping[int, int], part: float) -> float | None:
@@ -102,13 +123,12 @@ def bucket_of(seconds: float) -> int:
     return min(int(math.log2(seconds / _FIRST_S) * _IN_OCTAVE), _LAST)
 
 
-def _count(times: dict[int, int], life: Life) -> None:
+def _bucket(life: Life) -> int | None:
     try:
         reached_ms = instant(life.report.at).timestamp() * 1000
     except (ValueError, OverflowError):  # a text from a file that something else wrote
-        return
-    bucket = bucket_of((reached_ms - life.accepted_ms) / 1000)
-    times[bucket] = times.get(bucket, 0) + 1
+        return None
+    return bucket_of((reached_ms - life.accepted_ms) / 1000)
 
 
 def _add_up(mine: dict[object, int], more: Mapping[object, int]) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.common.times import rfc3339
-from edgeagent.ledger.tally import Tally, bucket_of, percentile
+from edgeagent.ledger.tally import Tally, bucket_of, percentile, step_of
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
 
@@ -23,7 +23,7 @@ def told(*states: State) -> Tally:
     tally, before = Tally(), None
     for number, state in enumerate(states, 1):
         now = life(state, number * 10.0)
-        tally.note(before, now)
+        tally.note(step_of(before, now))
         before = now
     return tally
 
@@ -54,9 +54,8 @@ def test_a_trigger_is_counted_once_by_how_it_ended_in_the_end(states: list[State
 def test_progress_without_another_state_counts_nothing() -> None:
     tally = Tally()
     running = life(State.RUNNING)
-    tally.note(
-        running, msgspec.structs.replace(running, report=msgspec.structs.replace(running.report, progress="9/10"))
-    )
+    further = msgspec.structs.replace(running, report=msgspec.structs.replace(running.report, progress="9/10"))
+    tally.note(step_of(running, further))
     assert tally == Tally()
 
 
@@ -93,5 +92,5 @@ def test_sums_survive_their_encoding() -> None:
 
 def test_a_text_that_is_no_time_counts_no_time() -> None:
     tally = Tally()
-    tally.note(None, Life(Report("a", "e", "s", "r", State.TRIGGERED, "now"), ACCEPTED_MS))
+    tally.note(step_of(None, Life(Report("a", "e", "s", "r", State.TRIGGERED, "now"), ACCEPTED_MS)))
     assert (tally.triggers, tally.answer) == (1, {})
