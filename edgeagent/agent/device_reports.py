@@ -47,8 +47,15 @@ class DeviceReports:
                     is_text=True,
                 )
             )
-        self._waiting += len(publications)
-        kept = partial(self._kept, [Ack(each.token) for each in publications])
+        self._keep([Ack(each.token) for each in publications if each.retain])
+        # What waits in sessions is in memory until the listener's end, so that there is nothing to wait for.
+        self._acknowledged([Ack(each.token) for each in publications if not each.retain])
+
+    def _keep(self, acks: Sequence[Ack]) -> None:
+        if not acks:
+            return
+        self._waiting += len(acks)
+        kept = partial(self._kept, acks)
         if self._waiting * 2 >= _MAX_WAITING:
             self._store.when_kept(kept)
         else:

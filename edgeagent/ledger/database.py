@@ -15,6 +15,7 @@ from edgeagent.ledger.schema import (
     COLUMNS,
     CORRELATION_CHARS,
     LAYOUT,
+    NEWEST_EVENT,
     NEWEST_FIRST,
     PRUNED_FIRST,
     SET_RELAYED,
@@ -23,9 +24,10 @@ from edgeagent.ledger.schema import (
     UPSERT,
     Relayed,
     from_row,
-    to_row,
+    to_rows,
 )
-from edgeagent.ports.device import Place
+from edgeagent.ledger.untold import PAGE_ROWS, Event, Place, UntoldPage
+from edgeagent.ports import device
 from edgeagent.storage.database import DatabaseFile
 from edgeagent.wire.lifecycle import FINAL, Life
 
@@ -85,7 +87,7 @@ class Database:
         rows = self.execute(BY_WORKFLOW, names).fetchmany(1)
         return from_row(rows[0])[0] if rows else None
 
-    def newest(self, where: Mapping[str, str], limit: int, after: Place | None) -> list[Life]:
+    def newest(self, where: Mapping[str, str], limit: int, after: device.Place | None) -> list[Life]:
         """The lives of triggers whose columns have these values, newest event first, from a place in that list on."""
         conditions = " AND ".join([AFTER if after is not None else "1", *(f"{column} = ?" for column in where)])
         sql = f"SELECT {COLUMNS} FROM trigger WHERE {conditions} {NEWEST_FIRST} LIMIT ?"  # noqa: S608  constants
@@ -97,18 +99,15 @@ class Database:
         sql = "SELECT source, max(accepted_ms), count(*) FROM trigger GROUP BY source ORDER BY 2 DESC LIMIT ?"
         return {source: (accepted_ms, count) for source, accepted_ms, count in self.execute(sql, (limit,))}
 
-    def unrelayed(
-        self, limit: int, sources: Iterable[str], way: int
-    ) -> tuple[dict[str, tuple[Life, int]], dict[str, int]]:
-        """The oldest marked lives by correlation id, and the newest event's time for their sources and `sources`."""
-        found = [from_row(row) for row in self.execute(UNRELAYED, (way, limit))]
-        newest_ms = {
-            source: ms
-            for source in {*sources, *(life.report.source for life, _ in found)}
-            for (ms,) in self.execute("SELECT max(accepted_ms) FROM trigger WHERE source = ?", (source,))
-            if ms is not None
-        }
-        return {life.report.correlation_id: (life, version) for life, version in found}, newest_ms
+    def unrelayed(self, after: Place | None, way: int) -> UntoldPage:
+        """The next rows that are marked for this way, in the order of their events, from a place on."""
+        rows = self.execute(UNRELAYED, (way, *(after or (0, 0)), PAGE_ROWS)).fetchall()
+        end = (rows[-1][1], rows[-1][0]) if len(rows) == PAGE_ROWS else None
+        return UntoldPage([from_row(row[2:]) for row in rows], end)
+
+    def newest_events(self, sources: Iterable[str]) -> dict[str, Event]:
+        """The newest event of each of these sources; (0, "") where none is known."""
+        return {source: self.execute(NEWEST_EVENT, (source,)).fetchone() or (0, "") for source in sources}
 
     def unfinished(self, after: tuple[int, int], rows: int) -> tuple[list[tuple[str, int]], tuple[int, int] | None]:
         """Read the next `rows` triggers after a position, in the order of their events.
@@ -138,12 +137,12 @@ class Database:
         """
         database = self._file.connection
         with database:
-            rows = [to_row(life, version, relay=relay) for life, version in lives]
+            rows, marks = to_rows(lives, relayed, relay)
             try:
                 database.executemany(UPSERT, rows)
             except (OverflowError, UnicodeError):  # raised by the sqlite3 module: a value that SQLite cannot hold
                 self._write_each(rows)
-            database.executemany(SET_RELAYED, relayed)
+            database.executemany(SET_RELAYED, marks)
             counts = [(asks, correlation_id) for correlation_id, asks in asked.items()]
             database.executemany("UPDATE trigger SET asks = ? WHERE correlation_id = ?", counts)
             if more is not None:

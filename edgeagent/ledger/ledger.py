@@ -24,30 +24,23 @@ from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.companions import Companions, LedgerCompanion
 from edgeagent.ledger.database import MAX_BYTES, Database
 from edgeagent.ledger.followed import By, Followed, Seek, sought, with_uncommitted
-from edgeagent.ledger.schema import LOCAL, Relayed
+from edgeagent.ledger.schema import LISTENER, LOCAL, Relayed
+from edgeagent.ledger.untold import NewestEvents, Unrelayed, Untold
 from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.ports.threads import JobThread
 from edgeagent.wire.lifecycle import Life
-from edgeagent.wire.messages import Report
 
 # How long a change waits before it is committed, and how many changes or messages are committed without waiting. Few
 # messages suffice: a broker such as Mosquitto sends no more than 20 that are not acknowledged.
 _COMMIT_DELAY_S = 2.0
-_COMMIT_CHANGES = 64
+_COMMIT_CHANGES = 1024
 _COMMIT_MESSAGES = 8
+_COMMIT_MARKS = 1024
 # How many triggers one page of the search for unfinished ones reads: about 400 KiB.
 _PAGE_ROWS = 1000
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-
-class Unrelayed(NamedTuple):
-    """A report not yet relayed to local devices. `newest`: no later event of its source is known."""
-
-    report: Report
-    version: int
-    newest: bool
 
 
 class LedgerStats(NamedTuple):
@@ -85,6 +78,8 @@ class Ledger:
         self._committing: dict[str, tuple[Life, int]] = {}
         self._relayed: list[Relayed] = []
         self._relaying: list[Relayed] = []
+        self._untold = {way: Untold() for way in (LOCAL, LISTENER) if relay & way}
+        self._newest = NewestEvents()
         self._asked: dict[str, int] = {}
         self._kept: list[Callable[[], None]] = []
         self._waiting_messages = 0
@@ -205,7 +200,7 @@ class Ledger:
         """The lives that match a query, newest event first."""
         columns = (("source", query.source), ("rule", query.rule), ("state", query.state))
         where = {column: str(value) for column, value in columns if value}
-        overlay = {**self._committing, **self._changed}
+        overlay = self._uncommitted()
         limit = query.limit + len(overlay)
         stored = await self._on_thread(lambda: self._database.newest(where, limit, query.after))
         lives = {life.report.correlation_id: life for life in stored}
@@ -222,7 +217,7 @@ class Ledger:
             page, seek = await self._on_thread(partial(sought, self._database, seek))
             found += page
         told = [*self._relayed, *self._relaying]
-        uncommitted = {**self._committing, **self._changed}
+        uncommitted = self._uncommitted()
         return with_uncommitted(found, uncommitted, told, Seek(by, text, limit), self._relay)
 
     async def devices(self, limit: int) -> Mapping[str, tuple[int, int]]:
@@ -233,33 +228,37 @@ class Ledger:
         return await self._on_thread(lambda: self._database.devices(limit))
 
     async def unrelayed(self, limit: int, way: int = LOCAL) -> Sequence[Unrelayed]:
-        """The reports not yet relayed to devices by this way, oldest event first."""
-        if not self._relay & way:
-            return []
-        overlay = {**self._committing, **self._changed}
-        marked = self._marked(way)
-        sources = {life.report.source for life, _ in overlay.values()}
-        limit_on_disk = limit + len(marked) + len(overlay)
-        lives, newest_ms = await self._on_thread(lambda: self._database.unrelayed(limit_on_disk, sources, way))
-        overlay |= {**self._committing, **self._changed}  # changes made meanwhile; those committed meanwhile stay
-        marked |= self._marked(way)
-        lives |= overlay
-        for life, _ in overlay.values():
-            source = life.report.source
-            newest_ms[source] = max(newest_ms.get(source, 0), life.accepted_ms)
-        waiting = [
-            (life, version) for life, version in lives.values() if (life.report.correlation_id, version) not in marked
-        ]
-        waiting.sort(key=lambda known: known[0].accepted_ms)
-        return [
-            Unrelayed(life.report, version, newest=life.accepted_ms >= newest_ms[life.report.source])
-            for life, version in waiting[:limit]
-        ]
+        """The reports not yet relayed to devices by this way, oldest event first. Seldom is anything read for it."""
+        untold = self._untold.get(way)
+        while untold is not None:
+            if untold.lacks(limit):
+                await self._read_untold(untold, way)
+                continue
+            oldest = untold.oldest(limit)
+            unknown = self._newest.unknown(oldest)
+            if not unknown:
+                return self._newest.told(oldest)
+            newest = await self._on_thread(partial(self._database.newest_events, unknown))
+            self._newest.read(newest, self._uncommitted().values())
+        return []
+
+    async def _read_untold(self, untold: Untold, way: int) -> None:
+        """Read the next ones. Changes made meanwhile are newer than what is read, and so are marks."""
+        uncommitted, told = self._uncommitted(), self._marked(way)
+        page = await self._on_thread(partial(self._database.unrelayed, untold.place, way))
+        untold.read(page, uncommitted | self._uncommitted(), told | self._marked(way))
+
+    def _uncommitted(self) -> dict[str, tuple[Life, int]]:
+        return {**self._committing, **self._changed}
 
     def relayed(self, correlation_id: str, version: int, way: int = LOCAL) -> None:
         """Note that this version of a report was relayed to devices by this way. Written with the next commit."""
         self._relayed.append((time.time_ns() // 1_000_000, way, correlation_id, version))
+        if way in self._untold:
+            self._untold[way].told(correlation_id, version)
         self._commit_soon()
+        if len(self._relayed) >= _COMMIT_MARKS:
+            self._commit_now()
 
     def _marked(self, way: int) -> set[tuple[str, int]]:
         """What was relayed by this way, and is not on disk as such."""
@@ -311,13 +310,19 @@ class Ledger:
     def _put(self, life: Life, version: int, before: Life | None) -> None:
         correlation_id = life.report.correlation_id
         self._changed[correlation_id] = (life, version)
-        self._asked.pop(correlation_id, None)
-        self._commit_soon()
+        if self._asked:
+            self._asked.pop(correlation_id, None)
+        for untold in self._untold.values():
+            untold.changed(life, version)
+        self._newest.changed(life, is_new=before is None)
+        if self._commit_at is None:
+            self._commit_soon()
         if len(self._changed) >= _COMMIT_CHANGES:
             self._commit_now()
-        for waiter in self._waiters.get(correlation_id, ()):
-            if not waiter.done():
-                waiter.set_result(None)
+        if self._waiters:
+            for waiter in self._waiters.get(correlation_id, ()):
+                if not waiter.done():
+                    waiter.set_result(None)
         for changed in self._listeners:
             changed(life)
         for observed in self._observers:

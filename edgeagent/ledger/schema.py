@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from msgspec import UNSET
@@ -119,12 +120,14 @@ COLUMNS: Final = (
     "accepted_ms, run, ends_published, steps, version"
 )
 UPSERT: Final = (
-    f"INSERT INTO trigger ({COLUMNS}, unrelayed) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "  # noqa: S608  constants
+    f"INSERT INTO trigger ({COLUMNS}, unrelayed, relayed_ms) "  # noqa: S608  constants
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
     "ON CONFLICT (correlation_id) DO UPDATE SET state = excluded.state, at = excluded.at, "
     "workflow_id = excluded.workflow_id, namespace = excluded.namespace, progress = excluded.progress, "
     "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
     "ends_published = excluded.ends_published, steps = excluded.steps, "
-    "version = excluded.version, unrelayed = excluded.unrelayed, asks = 0"
+    "version = excluded.version, unrelayed = excluded.unrelayed, asks = 0, "
+    "relayed_ms = CASE excluded.relayed_ms WHEN 0 THEN relayed_ms ELSE excluded.relayed_ms END"
 )
 # No further change is expected of these triggers: they are deleted before the others.
 PRUNED_FIRST: Final = f"(state IN ({', '.join(repr(str(state)) for state in sorted(FINAL))}) OR ends_published)"
@@ -139,7 +142,13 @@ AFTER: Final = "accepted_ms <= ? AND (accepted_ms, event_id, correlation_id) < (
 LOCAL: Final = 1
 LISTENER: Final = 2
 Relayed = tuple[int, int, str, int]  # when (Unix milliseconds), way, correlation id, version
-UNRELAYED: Final = f"SELECT {COLUMNS} FROM trigger WHERE unrelayed AND unrelayed & ? ORDER BY accepted_ms LIMIT ?"  # noqa: S608  constants
+UNRELAYED: Final = (
+    f"SELECT rowid, accepted_ms, {COLUMNS} FROM trigger WHERE unrelayed AND unrelayed & ? "  # noqa: S608  constants
+    "AND (accepted_ms, rowid) > (?, ?) ORDER BY accepted_ms, rowid LIMIT ?"
+)
+NEWEST_EVENT: Final = (
+    "SELECT accepted_ms, event_id FROM trigger WHERE source = ? ORDER BY accepted_ms DESC, rowid DESC LIMIT 1"
+)
 SET_RELAYED: Final = (
     "UPDATE trigger SET relayed_ms = ?1, unrelayed = unrelayed & ~?2 "
     "WHERE correlation_id = ?3 AND version = ?4 AND unrelayed & ?2"
@@ -151,8 +160,26 @@ BY_WORKFLOW: Final = (
 )
 
 
-def to_row(life: Life, version: int, *, relay: int) -> tuple[Any, ...]:
-    """The values for `UPSERT`."""
+def to_rows(
+    lives: Iterable[tuple[Life, int]], relayed: Iterable[Relayed], relay: int
+) -> tuple[list[tuple[Any, ...]], list[Relayed]]:
+    """The values for `UPSERT`, and those for `SET_RELAYED`: of reports that are in no row of this commit.
+
+    Most reports are told before their commit, so that their rows are written once.
+    """
+    told: dict[tuple[str, int], Relayed] = {}
+    for at_ms, way, correlation_id, version in relayed:
+        key = correlation_id, version
+        told[key] = (at_ms, way | told[key][1] if key in told else way, correlation_id, version)
+    rows: list[tuple[Any, ...]] = []
+    for life, version in lives:
+        mark = told.pop((life.report.correlation_id, version), None) if told else None
+        at_ms, ways = (mark[0], mark[1] & relay) if mark is not None else (0, 0)
+        rows.append(_row(life, version, relay & ~ways, at_ms if ways else 0))
+    return rows, [*told.values()]
+
+
+def _row(life: Life, version: int, unrelayed: int, relayed_ms: int) -> tuple[Any, ...]:
     report = life.report
     return (
         report.correlation_id,
@@ -172,7 +199,8 @@ def to_row(life: Life, version: int, *, relay: int) -> tuple[Any, ...]:
         int(life.ends_published),
         life.steps,
         version,
-        relay,
+        unrelayed,
+        relayed_ms,
     )
 
 

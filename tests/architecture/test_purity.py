@@ -59,7 +59,7 @@ BESIDE_THEIR_DRIVERS = {
     ),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request", "timeouts"),
-    "ledger": ("tally",),
+    "ledger": ("tally", "untold"),
     "links": ("request",),
     "listener": (
         *("access", "broker", "changes", "codec", "codec3", "connection", "dialogue", "flows", "forms", "framing"),
