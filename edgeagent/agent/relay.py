@@ -151,19 +151,24 @@ class LocalRelay:
         out |= set(self._out.values()) | self._resting
         room = min(link.room, _MAX_INFLIGHT - len(self._out))
         publications: list[Publication] = []
-        for report, version, newest in waiting:
-            if (report.correlation_id, version) in out or len(publications) >= room:
+        for each in waiting:
+            if len(publications) >= room:
+                break
+            report = each.report
+            name = report.correlation_id, each.version
+            if name in out:
                 continue
             token = next(self._tokens)
-            self._out[token] = (report.correlation_id, version)
+            self._out[token] = name
+            is_kept = self._retain and each.newest
             publications.append(
                 Publication(
                     token=token,
                     topic=report_topic(self._topic, report.source),
                     payload=msgspec.json.encode(report),
-                    retain=self._retain and newest and link.abilities.retains,
+                    retain=is_kept and link.abilities.retains,
                     content_type="application/json",
-                    expiry_s=_RETAINED_S if self._retain and newest else None,
+                    expiry_s=_RETAINED_S if is_kept else None,
                 )
             )
         if publications:

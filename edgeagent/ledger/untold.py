@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report
 
@@ -24,8 +26,8 @@ Event = tuple[int, str]  # when it was accepted, and its id
 _START: Final = (0, 0)
 
 
-class Unrelayed(NamedTuple):
-    """A report not yet relayed to local devices. `newest`: no later event of its source is known."""
+class Unrelayed(msgspec.Struct, frozen=True, gc=False):
+    """A report not yet relayed to devices. `newest`: no later event of its source is known."""
 
     report: Report
     version: int
@@ -130,8 +132,10 @@ class NewestEvents:
 
     def told(self, lives: Iterable[tuple[Life, int]]) -> Sequence[Unrelayed]:
         """These as reports; their sources must be known."""
-        return [Unrelayed(life.report, version, newest=self._is_newest(life)) for life, version in lives]
+        return [Unrelayed(life.report, version, self._is_newest(life)) for life, version in lives]
 
     def _is_newest(self, life: Life) -> bool:
         accepted_ms, event_id = self._newest[life.report.source]
-        return life.accepted_ms > accepted_ms or (life.accepted_ms, life.report.event_id) == (accepted_ms, event_id)
+        if life.accepted_ms != accepted_ms:
+            return life.accepted_ms > accepted_ms
+        return life.report.event_id == event_id
