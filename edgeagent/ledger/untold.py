@@ -57,10 +57,8 @@ class Untold:
 
     def changed(self, life: Life, version: int) -> None:
         """Note that there is a new report."""
-        if self.place is None or life.accepted_ms <= self.place[0]:
+        if self.place is None or life.accepted_ms <= self.place[0]:  # else it is read later
             self._add(life, version)
-        else:  # it is read later; an earlier report of this trigger may be here, since ones of its moment are
-            self._waiting.pop(life.report.correlation_id, None)
 
     def told(self, correlation_id: str, version: int) -> None:
         """Note that devices were told of this version of a report."""
@@ -85,21 +83,30 @@ class Untold:
         self.place = page.end
         lives = {life.report.correlation_id: (life, version) for life, version in page.lives}
         lives.update(uncommitted)
-        for correlation_id, (life, version) in lives.items():
+        for life, version in sorted(lives.values(), key=_accepted_ms):  # so that the oldest find room
+            correlation_id = life.report.correlation_id
             if (correlation_id, version) not in told and correlation_id not in self._waiting:
                 self.changed(life, version)
 
     def oldest(self, count: int) -> Sequence[tuple[Life, int]]:
         """The oldest reports, at most `count`, oldest event first."""
-        return sorted(self._waiting.values(), key=lambda waiting: waiting[0].accepted_ms)[:count]
+        return sorted(self._waiting.values(), key=_accepted_ms)[:count]
 
     def _add(self, life: Life, version: int) -> None:
         correlation_id = life.report.correlation_id
+        if len(self._waiting) >= MAX_KNOWN and correlation_id not in self._waiting:
+            self._make_room(life.accepted_ms)
         if len(self._waiting) < MAX_KNOWN or correlation_id in self._waiting:
             self._waiting[correlation_id] = (life, version)
-        else:
-            place = (life.accepted_ms, 0)
-            self.place = place if self.place is None else min(self.place, place)
+
+    def _make_room(self, accepted_ms: int) -> None:
+        """Leave what is newer than an event of this time to be read again."""
+        self.place = (accepted_ms, 0)
+        self._waiting = {name: each for name, each in self._waiting.items() if each[0].accepted_ms <= accepted_ms}
+
+
+def _accepted_ms(waiting: tuple[Life, int]) -> int:
+    return waiting[0].accepted_ms
 
 
 class NewestEvents:

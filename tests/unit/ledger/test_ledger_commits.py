@@ -14,6 +14,8 @@ import pytest
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger import ledger as ledger_module
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.ledger.schema import LISTENER, LOCAL
+from edgeagent.ledger.untold import MAX_KNOWN
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import State
@@ -212,3 +214,78 @@ async def test_a_commit_that_fails_while_the_ledger_is_closed_is_made_again(
     await asyncio.wait([committing])
     assert writes == [1, 1]
     assert on_disk(path) == ["a"]
+
+
+async def test_a_report_that_is_told_before_its_commit_is_written_once_as_told(path: Path) -> None:
+    async with running(path, relay=LOCAL | LISTENER) as ledger:
+        ledger.begin(life("a"))
+        for way in (LOCAL, LISTENER):
+            [waiting] = await ledger.unrelayed(10, way)
+            ledger.relayed("a", waiting.version, way)
+        ledger.begin(life("b"))
+        ledger.relayed("b", 1, LISTENER)
+        ledger.relayed("b", 7, LOCAL)  # a version that never was
+        await ledger.committed()
+        with closing(sqlite3.connect(path)) as database:
+            rows = database.execute("SELECT correlation_id, unrelayed, relayed_ms > 0 FROM trigger ORDER BY 1")
+            assert rows.fetchall() == [("a", 0, 1), ("b", LOCAL, 1)]
+
+
+async def test_the_time_at_which_devices_were_told_last_outlives_a_change(path: Path) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("a"))
+        ledger.relayed("a", 1)
+        await ledger.committed()
+        await to(ledger, "a", State.RUNNING)
+        await ledger.committed()
+        with closing(sqlite3.connect(path)) as database:
+            [(unrelayed, relayed_ms)] = database.execute("SELECT unrelayed, relayed_ms FROM trigger").fetchall()
+        assert (unrelayed, relayed_ms > 0) == (LOCAL, True)
+
+
+async def test_reports_that_are_told_at_once_need_no_look_at_the_disk(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(path) as ledger:
+        ledger.begin(life("first"))
+        assert len(await ledger.unrelayed(10)) == 1
+        monkeypatch.setattr(ledger._database, "unrelayed", None)
+        monkeypatch.setattr(ledger._database, "newest_events", None)
+        for number in range(3 * MAX_KNOWN):
+            name = f"{number:04}"
+            ledger.begin(life(name, accepted_ms=number + 2))
+            for waiting in await ledger.unrelayed(10):
+                ledger.relayed(waiting.report.correlation_id, waiting.version)
+        assert await ledger.unrelayed(10) == []
+
+
+async def test_more_reports_than_there_is_room_for_are_told_oldest_event_first_and_once(path: Path) -> None:
+    names = [f"{number:04}" for number in range(2 * MAX_KNOWN + 100)]
+    async with running(path) as ledger:
+        for number, name in enumerate(names):
+            ledger.begin(life(name, accepted_ms=number // 3))
+        await ledger.committed()
+        told: list[str] = []
+        while waiting := await ledger.unrelayed(100):
+            told += [each.report.correlation_id for each in waiting]
+            for each in waiting:
+                ledger.relayed(each.report.correlation_id, each.version)
+            if len(told) % 300 == 0:
+                await ledger.committed()
+        assert len(told) == len(set(told))
+        assert sorted(told) == names
+        assert [int(name) // 3 for name in told] == sorted(int(name) // 3 for name in names)
+
+
+async def test_of_the_events_of_one_moment_the_last_is_the_newest_before_and_after_a_restart(path: Path) -> None:
+    async with running(path) as ledger:
+        for name in ("b", "c", "a"):
+            ledger.begin(life(name, accepted_ms=5))
+        newest = [each.report.correlation_id for each in await ledger.unrelayed(10) if each.newest]
+        assert newest == ["a"]
+        await to(ledger, "b", State.RUNNING)
+        newest = [each.report.correlation_id for each in await ledger.unrelayed(10) if each.newest]
+        assert newest == ["a"], "an earlier event goes on, and does not become the newest"
+    async with running(path) as ledger:
+        newest = [each.report.correlation_id for each in await ledger.unrelayed(10) if each.newest]
+        assert newest == ["a"]
