@@ -27,12 +27,9 @@ CERTIFICATE = '\ncert_file = "c"\nkey_file = "k"'
         (f'{UPLINK}[mqtt]\nlisten = "tls://127.0.0.1:8883"{CERTIFICATE}{SUBSCRIBE}', True),
         (f'{UPLINK}[mqtt]\nlisten = ["127.0.0.1:1883"]{SUBSCRIBE}', False),
         (f'{UPLINK}[mqtt]\nlisten = "127.0.0.1:1883"{SUBSCRIBE}', False),
-        (f'{UPLINK}[mqtt]\nlisten = "tls://127.0.0.1:8883"{CERTIFICATE}{SUBSCRIBE}', True),
         (f'{UPLINK}[mqtt]\nlisten = "ws://127.0.0.1:9001"{SUBSCRIBE}', False),
         (f'{UPLINK}[mqtt]\nlisten = "wss://127.0.0.1:9443"{CERTIFICATE}{SUBSCRIBE}', True),
         (f'{UPLINK}[mqtt]\nlisten = ["127.0.0.1:1883", "tls://127.0.0.1:8883"]{CERTIFICATE}{SUBSCRIBE}', True),
-        (f'{UPLINK}[mqtt]\nlisten = "127.0.0.1:1883"{SUBSCRIBE}', False),
-        (f'{UPLINK}[mqtt]\nlisten = "tls://127.0.0.1:8883"{CERTIFICATE}{SUBSCRIBE}', True),
         ('[[relay.webhook]]\nurl = "https://example.org/"\nsecret_file = "k"', True),
     ],
 )
