@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -64,10 +63,16 @@ def csv_rows(report: DaysReport) -> Iterator[Sequence[str | int | float | None]]
         yield (name, *msgspec.structs.astuple(line)[1:])
 
 
+class _Lines(NamedTuple):
+    """What `csv` writes to."""
+
+    write: Callable[[str], object]
+
+
 def _csv(cells: Sequence[str | int | float | None], quoting: Literal[0, 1]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="", quoting=quoting).writerow(cells)
-    return text.getvalue()
+    text: list[str] = []
+    csv.writer(_Lines(text.append), lineterminator="", quoting=quoting).writerow(cells)
+    return "".join(text)
 
 
 def _row(line: ReportLine) -> tuple[str, ...]:
