@@ -12,7 +12,7 @@ from edgeagent.common.foreign import shown
 from edgeagent.common.names import nearest
 from edgeagent.common.units import Duration, Size
 from edgeagent.config.meant import key_hint, number_hint
-from edgeagent.config.tables import FilePath
+from edgeagent.config.tables import FilePath, MadePath
 from edgeagent.errors import Problem
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -75,6 +75,8 @@ class ConfigReader:
             return _parsed(Size, value)
         if kind is FilePath:
             return self._file(value)
+        if kind is MadePath:
+            return self._made(value)
         raise NotImplementedError(kind)
 
     def _file(self, value: object) -> FilePath:
@@ -87,6 +89,11 @@ class ConfigReader:
             if candidate.is_file():
                 return FilePath(candidate.absolute())
         raise ValueError(f"no such file: {' or '.join(str(candidate) for candidate in candidates)}")
+
+    def _made(self, value: object) -> MadePath:
+        if not isinstance(value, str):
+            raise ValueError("must be a path")  # noqa: TRY004  msgspec takes no other error
+        return MadePath((self._base_dir / value).absolute() if value else "")
 
     def _wrong(self, path: str, reason: str) -> None:
         self.problems.append(Problem(path, reason))

@@ -19,6 +19,12 @@ class FilePath(str):
     __slots__ = ()
 
 
+class MadePath(str):
+    """The absolute path of what the agent makes itself; "" for none. A relative one is beside the configuration."""
+
+    __slots__ = ()
+
+
 class _Table(msgspec.Struct, frozen=True, kw_only=True):
     """A table of the configuration. `reader.ConfigReader` reports unknown keys as errors."""
 
@@ -121,7 +127,8 @@ class AgentTable(_Table, frozen=True, kw_only=True):
     """`[agent]`: the agent's identity and its state directory."""
 
     id: str = ""  # "": the host's name at the first start, then kept in the state directory
-    state_dir: str = ""  # "": $STATE_DIRECTORY, else /var/lib/edgeagent as root, else $XDG_STATE_HOME/edgeagent
+    # "": $STATE_DIRECTORY, else /var/lib/edgeagent as root, else $XDG_STATE_HOME/edgeagent
+    state_dir: MadePath = MadePath()
 
 
 class OutboxTable(_Table, frozen=True, kw_only=True):
@@ -144,7 +151,7 @@ class Http(_Table, frozen=True, kw_only=True):
     """`[http]`: the agent's HTTP listener and its Unix socket."""
 
     listen: str = "127.0.0.1:8745"  # "": no listener
-    socket: str = ""  # "": agent.sock in $RUNTIME_DIRECTORY, else in the state directory
+    socket: MadePath = MadePath()  # "": agent.sock in $RUNTIME_DIRECTORY, else in the state directory
     token_file: FilePath = FilePath()
     hosts: tuple[str, ...] = ()  # names of this machine that callers write in Host, besides the address in `listen`
     max_connections: int = 64

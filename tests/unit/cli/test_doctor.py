@@ -21,7 +21,7 @@ from edgeagent.argo.date import server_time
 from edgeagent.cli.doctor import _print, outbox_finding
 from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, Level, fail
-from edgeagent.config.tables import AgentConfig, AgentTable
+from edgeagent.config.tables import AgentConfig, AgentTable, MadePath
 from edgeagent.errors import EngineUnavailable
 from edgeagent.host.checkup import certificate_findings, secret_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem
@@ -218,7 +218,7 @@ def test_a_running_agent_is_named_and_keeps_its_lock(tmp_path: Path) -> None:
 
 async def test_an_agent_id_that_is_none_fails(tmp_path: Path) -> None:
     (tmp_path / "agent-id").write_text("No Such Id\n")
-    config = AgentConfig(agent=AgentTable(state_dir=str(tmp_path)))
+    config = AgentConfig(agent=AgentTable(state_dir=MadePath(str(tmp_path))))
     findings = [finding async for finding in checkup.examine(config)]
     assert findings[-1].subject == "agent id"
     assert findings[-1].level is Level.FAIL

@@ -46,6 +46,14 @@ def test_an_empty_file_is_a_configuration_with_every_default(write: Write) -> No
     assert load_agent(write(""), {}) == AgentConfig()
 
 
+def test_what_the_agent_makes_is_beside_the_configuration_wherever_a_command_is_called_from(write: Write) -> None:
+    path = write('[agent]\nstate_dir = "state"\n[http]\nsocket = "/run/a.sock"\n')
+    read = load_agent(path, {})
+    assert (read.agent.state_dir, read.http.socket) == (str(path.parent / "state"), "/run/a.sock")
+    assert load_agent(write(""), {}).agent.state_dir == ""
+    assert problems(write("[agent]\nstate_dir = 7\n")) == {"agent.state_dir": "must be a path"}
+
+
 def test_durations_and_sizes_are_read_in_every_form(write: Write) -> None:
     text = '[uplink]\nkeepalive = "1m"\nresponse_timeout = 5\n[outbox]\nmax_bytes = "1GiB"\nsegment_bytes = 1048576\n'
     read = load_agent(write(text), {})

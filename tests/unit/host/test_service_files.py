@@ -176,7 +176,7 @@ def test_the_images_health_check_is_python_that_asks_the_socket_of_the_runtime_d
 
 
 def test_the_build_sees_what_it_copies_and_nothing_else() -> None:
-    lines = (ROOT / ".containerignore").read_text("utf-8").splitlines()
+    lines = (ROOT / ".dockerignore").read_text("utf-8").splitlines()
     assert "*" in lines
     allowed = {line[1:] for line in lines if line.startswith("!")}
     copied = {word for name, value in instructions() if name == "COPY" for word in value.split()[:-1]}
