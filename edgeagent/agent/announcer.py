@@ -26,13 +26,20 @@ from edgeagent.wire.topics import state_topic
 # Tokens of triggers count from 1; these are the state's, and the one below is a query's (`status_queries`).
 _ONLINE, _OFFLINE = -1, -2
 _WILL_DELAY_S = 30
+# While the uplink is down and nothing waits, it is looked this often whether something does: the next connection tells.
+_DOWN_LOOK_S = 10.0
+# What is announced on a connection is corrected at once if the oldest trigger is another one by more than this.
+_CORRECTED_S = 1.0
+# A farewell does not wait longer than this for the disk.
+_LAST_LOOK_S = 1.0
 
 
 class StateAnnouncer:
     """Announces that the agent is online, how it is, and that it leaves. `run` must be running.
 
     Owns what was announced last. Promises that `online` is published on each connection before any trigger, and after
-    that at most once in `interval_s`, and only when it is news. Must never delay a trigger.
+    that at most once in `interval_s`, and only when it is news; once more where the disk says that what was said of
+    the oldest trigger on this connection was not so. Must never delay a trigger.
     """
 
     def __init__(self, agent: str, outbox: Outbox, clock: Clock, interval_s: float, trouble: Callable[[], str]) -> None:
@@ -48,6 +55,8 @@ class StateAnnouncer:
         self._now = asyncio.get_running_loop().time
         self._announced: Announced | None = None  # on this connection
         self._announced_at = -math.inf
+        self._is_unchecked = False  # announced on this connection by an older look at the disk
+        self._wake = asyncio.Event()
         self._leaving = False
         self._left = asyncio.Event()
 
@@ -62,11 +71,14 @@ class StateAnnouncer:
         self._since = Since(self._clock.instant())
         self._announced = None
         self._announce()
+        self._is_unchecked = True
+        self._wake.set()
 
     def down(self) -> None:
         """The uplink is down; nobody can be told."""
         self._link = None
         self._left.set()
+        self._wake.set()
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications: there may be room for an announcement that is still to be made."""
@@ -76,14 +88,34 @@ class StateAnnouncer:
             self._announce()
 
     async def run(self) -> None:
-        """Look whether there is news, in each interval, until cancelled."""
+        """Look whether there is news, in each interval and when the uplink comes or goes, until cancelled."""
         while True:
-            with contextlib.suppress(OutboxError):  # then what was known of the oldest trigger is the best there is
-                self._oldest_ms = await self._outbox.beside(oldest_ms)
+            self._wake.clear()
+            is_check, self._is_unchecked = self._is_unchecked, False
+            await self._look()
             wait_s = self._announced_at + self._interval_s - self._now()
-            if wait_s <= 0 and (self._announced is None or is_news(self._announced, self._facts(), self._interval_s)):
+            if self._is_news() if wait_s <= 0 else is_check and self._is_wrong():
                 self._announce()
-            await asyncio.sleep(wait_s if wait_s > 0 else self._interval_s)
+            wait_s = wait_s if wait_s > 0 else self._interval_s
+            if self._link is None and self._oldest_ms is None:
+                wait_s = min(wait_s, _DOWN_LOOK_S)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await self._wake.wait()
+
+    async def _look(self) -> None:
+        with contextlib.suppress(OutboxError):  # then what was known of the oldest trigger is the best there is
+            self._oldest_ms = await self._outbox.beside(oldest_ms)
+
+    def _is_news(self) -> bool:
+        return self._announced is None or is_news(self._announced, self._facts(), self._interval_s)
+
+    def _is_wrong(self) -> bool:
+        """Whether something else was announced of the oldest trigger."""
+        announced = self._announced
+        if announced is None:
+            return False
+        return is_news(announced, announced._replace(oldest_ms=self._facts().oldest_ms), _CORRECTED_S)
 
     async def leave(self) -> None:
         """Announce that the agent goes offline, and wait until the broker has that or the connection ends."""
@@ -91,6 +123,9 @@ class StateAnnouncer:
             return
         self._left.clear()
         self._leaving = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_LOOK_S):
+                await self._look()
         self._publish(_OFFLINE, AgentState("offline", since=self._clock.now(), reason=STOPPED), self._facts())
         await self._left.wait()
 

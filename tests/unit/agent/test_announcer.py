@@ -129,3 +129,40 @@ async def test_a_broker_without_retained_messages_is_told_all_the_same() -> None
     link.abilities = Abilities(retains=False)
     scene.announcer.up(link)
     assert [publication.retain for publication in link.published] == [False]
+
+
+async def test_a_connection_after_an_outage_tells_the_trigger_that_waits_since() -> None:
+    scene, link = announcing(), FakeLink()
+    async with running(scene):
+        scene.announcer.up(FakeLink())
+        await until(lambda: scene.outbox.looks)
+        scene.announcer.down()
+        await turns(20)
+        scene.outbox.pending, scene.outbox.oldest_ms = 3, scene.clock.ms
+        looks = scene.outbox.looks
+        await until(lambda: scene.outbox.looks > looks)
+        await turns(5)
+        scene.announcer.up(link)
+        await turns(20)
+    assert [state.oldest for state in said(link)] == [rfc3339(scene.clock.ms)]
+
+
+async def test_an_oldest_trigger_that_was_not_known_at_the_connect_is_told_at_once() -> None:
+    scene, link = announcing(3600.0), FakeLink()
+    async with running(scene):
+        await until(lambda: scene.outbox.looks)
+        scene.outbox.pending, scene.outbox.oldest_ms = 3, scene.clock.ms
+        scene.announcer.up(link)
+        await turns(20)
+    assert [state.oldest for state in said(link)] == [None, rfc3339(scene.clock.ms)]
+
+
+async def test_a_farewell_tells_the_oldest_trigger_as_it_is_then() -> None:
+    scene, link = announcing(), FakeLink()
+    scene.announcer.up(link)
+    scene.outbox.pending, scene.outbox.oldest_ms = 1, scene.clock.ms
+    leaving = asyncio.create_task(scene.announcer.leave())
+    await until(lambda: len(link.published) == 2)
+    scene.announcer.acknowledged([Ack(link.published[-1].token)])
+    await leaving
+    assert said(link)[-1].oldest == rfc3339(scene.clock.ms)
