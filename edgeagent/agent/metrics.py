@@ -247,11 +247,10 @@ def _listener(figures: ListenerFigures) -> Iterator[MetricFamily]:
         "edgeagent_listener_sessions", "Sessions of devices, with those that are away.", MetricSample(figures.sessions)
     )
     yield counter("edgeagent_listener_connects_total", "Devices that were let in.", MetricSample(figures.connects))
-    refusals = {reason.name.lower(): count for reason, count in figures.refusals.items()}
     yield counter(
         "edgeagent_listener_refused_total",
         "Connections that were refused, by reason.",
-        *_by("reason", {"too_many_connections": figures.crowded_out, **refusals}),
+        *_by("reason", {"too_many_connections": figures.crowded_out, **figures.refusals}),
     )
     broker = figures.broker
     messages = {

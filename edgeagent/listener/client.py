@@ -33,6 +33,9 @@ class Desk(Protocol):
     def kept(self, client: ConnectedDevice, more_bytes: int) -> None:
         """So many bytes more, or fewer, of a packet are here whose end did not come yet."""
 
+    def unencrypted(self, client: ConnectedDevice, exc: BaseException, *, has_spoken: bool) -> None:
+        """TLS was not agreed on with it, and its socket is closed."""
+
     def left(self, client: ConnectedDevice) -> None:
         """Its socket is closed."""
 
@@ -106,9 +109,14 @@ class ConnectedDevice(Device):
         self.address = transport.get_extra_info("peername")
         self._desk.entered(self)
 
-    def departed(self) -> None:
-        """The socket is closed; when TLS had begun, `connection_lost` comes too."""
+    def departed(self, exc: BaseException | None, *, has_spoken: bool) -> None:
+        """The socket is closed; when TLS had begun, `connection_lost` comes too.
+
+        `exc`: why it was not agreed on. `has_spoken`: something came on the socket.
+        """
         if self._transport is self._socket:
+            if exc is not None:
+                self._desk.unencrypted(self, exc, has_spoken=has_spoken)
             self._desk.left(self)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

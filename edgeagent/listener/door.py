@@ -16,6 +16,7 @@ from edgeagent.listener.access import Permissions, admission
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.packets import Connect, ConnectionEnded, Input
 from edgeagent.listener.reasons import Reason
+from edgeagent.listener.tls_failures import tls_failure
 from edgeagent.listener.traffic import DeviceTraffic, fresh_id
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _most_of_place(max_connections: int) -> int:
 class DoorCounts(msgspec.Struct):
     """Since the agent started. `connects`: devices that were let in; `connects_refused`: those that were not.
 
+    Among the latter are those with which TLS was not agreed on.
+
     `crowded_out`: connections beyond the limits. `broken`: connections that ended without a DISCONNECT.
     """
 
@@ -57,7 +60,8 @@ class Door:
 
     Attributes:
         shut: why nobody is let in, "" while devices are.
-        refusals: how many connections were refused since the agent started, by `Reason`.
+        refusals: how many connections were refused since the agent started, by a `Reason`'s name in lower case, or
+            that of a `TlsFailure`.
     """
 
     def __init__(
@@ -66,7 +70,7 @@ class Door:
         """`users`: None without a file of them."""
         self.counts = DoorCounts()
         self.shut = ""
-        self.refusals: Counter[Reason] = Counter()
+        self.refusals: Counter[str] = Counter()
         self._traffic = traffic
         self._permissions = permissions
         self._users = users
@@ -122,6 +126,21 @@ class Door:
         self.counts.crowded_out += 1
         stranger.abort()  # who said nothing yet gives way
         return True
+
+    def unencrypted(self, client: ConnectedDevice, exc: BaseException, *, has_spoken: bool) -> None:
+        """See `Desk`."""
+        failure = tls_failure(getattr(exc, "reason", None), timed_out=isinstance(exc, ConnectionAbortedError))
+        if has_spoken:  # else it may have looked only whether somebody listens
+            self.counts.connects_refused += 1
+            self.refusals[failure.reason] += 1
+        _log.log(
+            logging.WARNING if has_spoken else logging.INFO,
+            "no TLS with a device from %s: %s; %s",
+            client.place or "this machine",
+            failure.text,
+            failure.remedy,
+            extra={"event": "mqtt_tls_failed", "foreign": True, "reason": failure.reason},
+        )
 
     def left(self, client: ConnectedDevice) -> None:
         """See `Desk`."""
@@ -251,7 +270,7 @@ class Door:
 
     def _tell_refusal(self, client: ConnectedDevice, who: str, reason: Reason, text: str) -> None:
         self.counts.connects_refused += 1
-        self.refusals[reason] += 1
+        self.refusals[reason.name.lower()] += 1
         _log.warning(
             "device %s from %s is refused: %s",
             who or "without a name",

@@ -37,6 +37,7 @@ class TlsHandshake(SSLProtocol):
             ssl_shutdown_timeout=shutdown_s,
         )
         self._device = device
+        self._has_heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -47,4 +48,9 @@ class TlsHandshake(SSLProtocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
-        self._device.departed()
+        self._device.departed(exc, has_spoken=self._has_heard)
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See `asyncio.BufferedProtocol`."""
+        self._has_heard = True
+        super().buffer_updated(nbytes)

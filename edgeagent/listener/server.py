@@ -24,7 +24,6 @@ from edgeagent.listener.door import Door
 from edgeagent.listener.judging import judge
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.protocol import DeviceTimeouts
-from edgeagent.listener.reasons import Reason
 from edgeagent.listener.sockets import bound_sockets, listen_failed, shown_address
 from edgeagent.listener.store import ListenerStore
 from edgeagent.listener.tls import ServerCertificates
@@ -58,7 +57,7 @@ class ListenerFigures(NamedTuple):
     sessions: int
     connects: int
     crowded_out: int
-    refusals: Mapping[Reason, int]
+    refusals: Mapping[str, int]
     messages: int
     broker: BrokerCounts
     queued_bytes: int
@@ -258,6 +257,7 @@ class MqttListener:
         broker, inbox = self._broker, self.traffic.inbox
         return {
             "addresses": self.addresses,
+            "connects_refused_by": dict(self._door.refusals),
             "certificate_days_left": self._certificates.days_left,
             "connections": self._door.connections,
             "sessions": len(broker.sessions),

@@ -64,7 +64,7 @@ BESIDE_THEIR_DRIVERS = {
     "listener": (
         *("access", "broker", "changes", "codec", "codec3", "connection", "dialogue", "flows", "forms", "framing"),
         *("packets", "parcels", "passwords", "queue", "reasons", "retained", "sessions", "subscriptions"),
-        *("websocket",),
+        *("tls_failures", "websocket"),
     ),
     "mqtt": (
         *("encoding", "handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),

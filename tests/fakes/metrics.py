@@ -21,7 +21,6 @@ from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
 from edgeagent.host.process import process_families
 from edgeagent.listener.broker import BrokerCounts
-from edgeagent.listener.reasons import Reason
 from edgeagent.listener.server import ListenerFigures
 from edgeagent.outbox.commit import Health
 from edgeagent.ports.account import Account, EventCounts, EventWay
@@ -43,7 +42,7 @@ def agent_figures(**changes: Any) -> AgentFigures:
     answers = Histogram((0.5, 1))
     for took_s in (0.1, 0.6, 7.0):
         answers.observe(took_s)
-    listener = ListenerFigures(3, 4, 5, 6, {Reason.NOT_AUTHORIZED: 7}, 8, BrokerCounts(), 9, 10, Ends(END, END))
+    listener = ListenerFigures(3, 4, 5, 6, {"not_authorized": 7}, 8, BrokerCounts(), 9, 10, Ends(END, END))
     figures = AgentFigures(
         agent="gw-1",
         version="1.2.3",

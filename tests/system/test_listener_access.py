@@ -66,6 +66,23 @@ async def test_the_cn_of_a_certificate_is_the_user(tmp_path: Path) -> None:
         await agent.account(stored=1)
 
 
+async def test_devices_that_do_not_come_to_tls_are_counted_and_told_with_what_to_do(tmp_path: Path) -> None:
+    certificates, other = Certificates(tmp_path), tmp_path / "other"
+    other.mkdir()
+    port = free_port()
+    wrong = str(Certificates(other).file("ca.pem"))
+    async with Agent(tmp_path / "agent", NOWHERE, rules=RULE, tables=tls(certificates, port)) as agent:
+        code, _ = await mosquitto_pub(port, "--cafile", wrong)
+        assert code != 0
+        await agent.logged("mqtt_tls_failed")
+        code, _ = await mosquitto_pub(port)
+        assert code != 0
+        by_reason = {"tls_certificate_not_trusted": 1, "tls_not_spoken": 1}
+        stats = await agent.stats(lambda stats: stats["mqtt"]["connects_refused"] == len(by_reason), "both refused")
+        assert stats["mqtt"]["connects_refused_by"] == by_reason
+    assert "give the device the CA that signed mqtt.cert_file" in agent.log
+
+
 async def test_a_certificate_that_was_exchanged_is_used_for_the_next_connection_and_a_broken_one_is_not(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
