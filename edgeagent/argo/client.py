@@ -203,6 +203,16 @@ class ArgoClient:
             query["listOptions.continue"] = page.metadata.continue_
         raise EngineUnavailable(url, f"the list has more than {MAX_PAGES} pages of {limit}")
 
+    async def page(self, namespace: str, *, labels: str, limit: int, continue_: str) -> WorkflowList:
+        """One page of `list`, from where the page before says that the list continues; "" for the first.
+
+        Raises:
+            EngineUnavailable, EngineRefused: as for every method.
+        """
+        query = {"listOptions.labelSelector": labels, "listOptions.limit": str(limit), "fields": _LIST_FIELDS}
+        more = {"listOptions.continue": continue_} if continue_ else {}
+        return await self._page(self._url("workflows", namespace), query | more)
+
     async def _page(self, url: str, query: Mapping[str, str]) -> WorkflowList:
         """One page of a list.
 
@@ -263,6 +273,13 @@ class ArgoClient:
         """
         url = self._url("version")
         return line(_decoded(url, await self._ask("GET", url), _VERSION).version, _MAX_VERSION_CHARS)
+
+    async def call(
+        self, method: str, *segments: str, query: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    ) -> bytes:
+        """Any other call of the server's, its path in segments; returns the answer's body. Raises as every method."""
+        encoded = None if body is None else _encoder.encode(body)
+        return await self._ask(method, self._url(*segments), query, body=encoded, max_bytes=MAX_PAGE_BYTES)
 
     def _url(self, *segments: str) -> str:
         for segment in segments:

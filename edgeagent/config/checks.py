@@ -241,8 +241,8 @@ def _allow_problems(allows: Sequence[Allow]) -> Iterator[Problem]:
     for index, allow in enumerate(allows):
         if not allow.namespaces:
             yield Problem(f"allow[{index}].namespaces", 'names none, so it allows nothing; write ["*"] for any')
-        if not (allow.templates or allow.cluster_templates or allow.inline):
-            reason = "names none, nor does cluster_templates, and inline is false: so it allows nothing"
+        if not (allow.templates or allow.cluster_templates or allow.inline or allow.operations):
+            reason = "names none, nor do cluster_templates and operations, and inline is false: so it allows nothing"
             yield Problem(f"allow[{index}].templates", reason)
 
 

@@ -11,6 +11,7 @@ from edgeagent.common.units import Duration, Size
 from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.wire import topics
+from edgeagent.wire.operations import Operation
 
 
 class FilePath(str):
@@ -236,7 +237,11 @@ class EngineTable(_Table, frozen=True, kw_only=True):
 
 
 class Allow(_Table, frozen=True, kw_only=True):
-    """`[[allow]]`: who may start what. All members except the last three are lists of globs."""
+    """`[[allow]]`: who may start what. The first four members are lists of globs.
+
+    `operations`: what these agents may do to their workflows in these namespaces; with "" among `agents`, what may be
+    done to every workflow there by a message that names no agent.
+    """
 
     agents: tuple[str, ...] = ("*",)
     namespaces: tuple[str, ...] = ()
@@ -245,6 +250,7 @@ class Allow(_Table, frozen=True, kw_only=True):
     inline: bool = False
     expressions: bool = False
     service_account: str = ""
+    operations: tuple[Operation, ...] = ()
 
 
 class StatusTable(_Table, frozen=True, kw_only=True):
@@ -282,6 +288,11 @@ class DispatcherConfig(_Table, frozen=True, kw_only=True):
     webhook: list[DispatcherWebhook] = []
     http: ProbeHttp = ProbeHttp()
     log: LogTable = LogTable()
+
+    @property
+    def manages(self) -> bool:
+        """Whether any `[[allow]]` lets workflows be managed by message."""
+        return any(allow.operations for allow in self.allow)
 
     @property
     def watched_namespaces(self) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ class Dispatcher:
         self._intake = Intake()
         self._numbered = 0
         self._outgoing = SendQueue(max_statuses)
-        self._listener: LinkSharer | None = None
+        self._sharers: tuple[LinkSharer, ...] = ()
         self._link: Link | None = None
         self._connections = 0
         self._work = asyncio.Event()
@@ -103,9 +103,9 @@ class Dispatcher:
         self._troubles = Troubles()
         self._stats = DispatcherStats()
 
-    def share_with(self, listener: LinkSharer) -> None:
-        """Notify this part of the link's events too. Must be called before the connection is made."""
-        self._listener = listener
+    def share_with(self, *sharers: LinkSharer) -> None:
+        """Notify these parts of the link's events too. Must be called before the connection is made."""
+        self._sharers = sharers
 
     def stats(self) -> DispatcherStats:
         """A copy of the counters at this moment."""
@@ -124,8 +124,8 @@ class Dispatcher:
         self._troubles.connected(session_present=session_present)
         self._link = link
         self._connections += 1
-        if self._listener is not None:
-            self._listener.on_up()
+        for sharer in self._sharers:
+            sharer.on_up()
         self._publish()
 
     def on_down(self, error: UplinkError) -> None:
@@ -134,14 +134,14 @@ class Dispatcher:
         self._link = None
         self._intake.clear()
         self._outgoing.connection_ended()
-        if self._listener is not None:
-            self._listener.on_down()
+        for sharer in self._sharers:
+            sharer.on_down()
         self._settled.set()
 
     def on_messages(self, messages: Sequence[Message]) -> None:
         """See `LinkOwner`."""
-        if self._listener is not None:
-            messages = self._listener.on_messages(messages)
+        for sharer in self._sharers:
+            messages = sharer.on_messages(messages)
         if self._draining:
             return  # not acknowledged, so they are delivered again, here or to another dispatcher
         self._stats.received += len(messages)
@@ -192,6 +192,7 @@ class Dispatcher:
         retain: bool = False,
         on_taken: Callable[[PublishOutcome], None] | None = None,
         wanted: Callable[[], bool] | None = None,
+        correlation_data: bytes | None = None,
     ) -> None:
         """Publish a message at QoS 1, behind the responses, on this connection or on a later one.
 
@@ -203,9 +204,15 @@ class Dispatcher:
             retain: whether the broker keeps it.
             on_taken: called once with the broker's answer, which may be a refusal.
             wanted: called before each publication; after a False nothing is published and `on_taken` is not called.
+            correlation_data: that of the message which this one answers.
         """
-        self._outgoing.add_message(topic, payload, retain=retain, on_taken=on_taken, wanted=wanted)
+        self._outgoing.add_message(topic, payload, retain, on_taken, wanted, correlation_data)
         self._publish_soon()
+
+    def acknowledge(self, messages: Sequence[Message]) -> None:
+        """Acknowledge messages that a sharer took; those of an earlier connection are ignored."""
+        if self._link is not None:
+            self._link.acknowledge(messages)
 
     def report(self, changes: Sequence[Status]) -> None:
         """Publish status changes, for monitoring and for the gateway that each workflow belongs to."""
@@ -248,8 +255,8 @@ class Dispatcher:
         self._intake.forget_waiting()
         await self._until(self._is_idle)
         await self._engine.drain()
-        if self._listener is not None:
-            await self._listener.drain()
+        for sharer in self._sharers:
+            await sharer.drain()
         await self._until(lambda: self._outgoing.is_empty)
 
     def _is_idle(self) -> bool:

@@ -9,7 +9,7 @@ from edgeagent.ports.link import Message
 
 
 class LinkSharer(Protocol):
-    """A part that shares the dispatcher's connection: the publisher of statuses. Only `drain` may block or raise."""
+    """A part that shares the dispatcher's connection. Only `drain` may block or raise."""
 
     def on_up(self) -> None:
         """Note that the connection is up and subscribed."""
@@ -18,9 +18,10 @@ class LinkSharer(Protocol):
         """Note that the connection ended, or that an attempt failed."""
 
     def on_messages(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Take the messages that are for this part, which must be at QoS 0, and return the others.
+        """Take the messages that are for this part, and return the others.
 
-        At QoS 1 they would wait while the dispatcher holds as many triggers as the broker may send.
+        Those at QoS 1 it must acknowledge (`Dispatcher.acknowledge`), and they wait while the dispatcher holds as many
+        triggers as the broker may send. What must not wait comes at QoS 0.
         """
 
     async def drain(self) -> None:

@@ -89,13 +89,14 @@ class SendQueue:
         self,
         topic: str,
         payload: bytes,
-        *,
         retain: bool,
         on_taken: Callable[[PublishOutcome], None] | None,
         wanted: Callable[[], bool] | None,
+        correlation_data: bytes | None = None,
     ) -> None:
         """Queue any other message; an empty payload clears the topic's retained message."""
-        self._messages.append(QueuedMessage(self._publication(topic, payload, retain=retain), on_taken, wanted))
+        publication = self._publication(topic, payload, retain=retain, correlation_data=correlation_data)
+        self._messages.append(QueuedMessage(publication, on_taken, wanted))
 
     def add_status(self, topic: str, payload: bytes) -> bool:
         """Queue a status, encoded once for all its topics; False if the oldest one had to be dropped for it."""

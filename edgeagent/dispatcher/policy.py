@@ -90,6 +90,8 @@ class _Entry:
         self.inline = allow.inline
         self.expressions = allow.expressions
         self.service_account = allow.service_account
+        self._operations = frozenset(allow.operations)
+        self._names_others = "" in allow.agents
         self._agents, self._namespaces, self._templates, self._cluster_templates = (
             tuple(Glob(pattern) for pattern in patterns)
             for patterns in (allow.agents, allow.namespaces, allow.templates, allow.cluster_templates)
@@ -100,6 +102,12 @@ class _Entry:
 
     def fits_namespace(self, order: Order) -> bool:
         return any(glob.matches(order.namespace) for glob in self._namespaces)
+
+    def fits_operation(self, agent: str, namespace: str, operation: str) -> bool:
+        """Whether it allows an operation. A message without an agent must be allowed by name, not by a glob."""
+        fits_agent = any(glob.matches(agent) for glob in self._agents) if agent else self._names_others
+        fits_namespace = any(glob.matches(namespace) for glob in self._namespaces)
+        return operation in self._operations and fits_agent and fits_namespace
 
     def fits_template(self, order: Order) -> bool:
         if not order.template:
@@ -130,6 +138,10 @@ class Policy:
             return Invalid(f"{found} has '{{{{', which Argo would replace: [[allow]] expressions = true lets it pass")
         allowed = _with_service_account(order, entry)
         return _with_an_end(allowed) if isinstance(allowed, Order) else allowed
+
+    def allows(self, agent: str, namespace: str, operation: str) -> bool:
+        """Whether any entry allows this operation on workflows in a namespace; an agent's are always its own only."""
+        return any(entry.fits_operation(agent, namespace, operation) for entry in self._entries)
 
     def _entry_for(self, order: Order) -> _Entry | Forbidden:
         agent = f"agent {quoted(order.agent)}" if order.agent else "a message without an agent"

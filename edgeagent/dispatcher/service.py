@@ -13,6 +13,7 @@ import msgspec
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.kubernetes import KubernetesClient, in_pod
+from edgeagent.argo.operations import ArgoOperations
 from edgeagent.common.names import agent_id_from_host
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import DispatcherConfig, EngineTable
@@ -20,6 +21,8 @@ from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Engine
+from edgeagent.dispatcher.manager import Manager
+from edgeagent.dispatcher.operations import Operations
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.probes import Probes
 from edgeagent.dispatcher.statuses import Statuses
@@ -113,8 +116,14 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         )
         rehearsal = DryRun()
         dispatcher = _dispatcher(config, rehearsal)
+        manager = _manager(config, dispatcher, None)
+        dispatcher.share_with(manager)
         probes = await _listening(config, Probes(dispatcher.stats, None, webhooks=outcomes), stack)
-        tasks = {"engine": rehearsal.run(_reported(dispatcher, webhooks)), **_webhook_tasks(webhooks)}
+        tasks = {
+            "engine": rehearsal.run(_reported(dispatcher, webhooks)),
+            "manager": manager.run(),
+            **_webhook_tasks(webhooks),
+        }
         return _joined(config, dispatcher, probes, tasks)
     client = await stack.enter_async_context(ArgoClient(argo_settings(config.engine)))
     engine = argo_engine(config, client)
@@ -130,11 +139,15 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         configmaps=kubernetes,
         webhooks=webhooks,
     )
-    dispatcher.share_with(statuses)
+    has_room = dispatcher.capacity.has_room
+    operations = Operations(ArgoOperations(client), engine, _policy(config), has_room=has_room)
+    manager = _manager(config, dispatcher, operations)
+    dispatcher.share_with(statuses, manager)
     probes = await _listening(config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes), stack)
     tasks = {
         "engine": _check(client, engine, config.engine.url),
         "statuses": statuses.run(),
+        "manager": manager.run(),
         **_webhook_tasks(webhooks),
     }
     return _joined(config, dispatcher, probes, tasks, statuses)
@@ -177,7 +190,10 @@ def _joined(
 ) -> _Parts:
     """All parts, with the link for them."""
     session_drain = SessionDrain()
-    subscriptions = [Subscription(topic_filter) for topic_filter in topics.trigger_filters(config.broker.group)]
+    filters = topics.trigger_filters(config.broker.group)
+    if config.manages:  # a broker's access list may refuse what nobody uses
+        filters += topics.manage_filters(config.broker.group)
+    subscriptions = [Subscription(topic_filter) for topic_filter in filters]
     link = keep_connected(
         config.broker,
         dispatcher,
@@ -227,10 +243,25 @@ async def _check(client: ArgoClient, engine: ArgoEngine, url: str) -> None:
 def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:
     return Dispatcher(
         engine,
-        # Only a dry run may be configured without [[allow]].
-        Policy(config.allow or [EVERYTHING]),
+        _policy(config),
         bind_agent=config.engine.bind_agent,
         max_concurrent=config.engine.max_concurrent,
         max_active=config.engine.max_active if not engine.dry_run else None,
         watched=config.watched_namespaces,
+    )
+
+
+def _policy(config: DispatcherConfig) -> Policy:
+    # Only a dry run may be configured without [[allow]].
+    return Policy(config.allow or [EVERYTHING])
+
+
+def _manager(config: DispatcherConfig, dispatcher: Dispatcher, operations: Operations | None) -> Manager:
+    """What answers requests about workflows. `operations`: None for a dry run."""
+    return Manager(
+        operations,
+        _policy(config),
+        bind_agent=config.engine.bind_agent,
+        send=dispatcher.send,
+        acknowledge=dispatcher.acknowledge,
     )

@@ -59,18 +59,18 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
         claim = _claim(message.payload)
         correlation_id = _correlation_id(claim.correlation_id, message, "")
         answerable = bool(correlation_id or message.response_topic)
-        topic = _reply_topic(message, claim.agent or sent_by, sent_by, bind_agent=bind_agent) if answerable else None
+        topic = reply_topic(message, claim.agent or sent_by, sent_by, bind_agent=bind_agent) if answerable else None
         return Checked(topic, correlation_id, "", Invalid(str(exc)))
     agent = trigger.agent or sent_by or ""
     metadata = trigger.workflow.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     correlation_id = _correlation_id(trigger.correlation_id, message, name if isinstance(name, str) else "")
-    reply_topic = _reply_topic(message, agent, sent_by, bind_agent=bind_agent)
+    topic = reply_topic(message, agent, sent_by, bind_agent=bind_agent)
     namespace = trigger.namespace if names.is_dns_label(trigger.namespace) else ""
     result: Order | Invalid | Unbound | CanaryHeard
     if bind_agent and sent_by is None and _can_be_redirected(trigger, correlation_id):
         own = topics.with_agent(topics.AGENTS_TRIGGER, trigger.agent)
-        reply_topic = topics.response_topic(trigger.agent)
+        topic = topics.response_topic(trigger.agent)
         result = Unbound(f"publish on {own} (engine.bind_agent)", own)
     elif bind_agent and (refusal := _binding_problem(trigger.agent, sent_by)):
         result = Unbound(refusal)
@@ -80,7 +80,7 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
         result = Invalid(problem)
     else:
         result = _order(trigger, agent, correlation_id, redelivered=message.duplicate)
-    return Checked(reply_topic, correlation_id, namespace, result)
+    return Checked(topic, correlation_id, namespace, result)
 
 
 def sender(message: Message, *, bind_agent: bool) -> str:
@@ -119,8 +119,10 @@ def _correlation_id(given: str, message: Message, name: str) -> str:
     return name if is_label_value(name) else ""
 
 
-def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bind_agent: bool) -> str:
-    """The topic of the answer, whatever `reply_to` says: an agent's own topic, for others one below the base topic.
+def reply_topic(
+    message: Message, agent: str | None, sent_by: str | None, *, bind_agent: bool, reply_to: str = ""
+) -> str:
+    """The topic of the answer: an agent's own topic, whatever `reply_to` says, for others one below the base topic.
 
     Another sender never gets a topic that could be an agent's own: an agent trusts what it receives there.
     """
@@ -128,7 +130,7 @@ def _reply_topic(message: Message, agent: str | None, sent_by: str | None, *, bi
         agent = sent_by
     if agent and names.is_agent_id(agent):
         return topics.response_topic(agent)
-    wanted = message.response_topic or ""
+    wanted = reply_to or message.response_topic or ""
     below = wanted.startswith(topics.response_topic(None) + "/") and topics.topic_problem(wanted) is None
     if below and not names.is_agent_id(topics.level_below_responses(wanted) or ""):
         return wanted

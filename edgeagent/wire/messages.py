@@ -45,20 +45,22 @@ OURS = "edgeagent.io/"  # the prefix of our labels and annotations
 LABEL_AGENT = "edgeagent.io/agent"
 LABEL_RULE = "edgeagent.io/rule"
 LABEL_CORRELATION_ID = "edgeagent.io/correlation-id"
+LABEL_RESUBMIT_OF = "edgeagent.io/resubmit-of"  # the correlation id of the workflow that was run again
 ANNOTATION_SOURCE = "edgeagent.io/source"
 ANNOTATION_EVENT_ID = "edgeagent.io/event-id"
 ANNOTATION_EVENT_TIME = "edgeagent.io/event-time"
 
 T = TypeVar("T")
 
-# The characters of a label. Texts that become part of a label selector must have no others, or they would change it.
-_LabelText = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")]
-_Code = Annotated[int, msgspec.Meta(ge=_MIN_CODE, le=_MAX_CODE)]
-_WorkflowId = Annotated[str, msgspec.Meta(max_length=_MAX_WORKFLOW_ID_CHARS)]
-_Namespace = Annotated[str, msgspec.Meta(max_length=_MAX_NAMESPACE_CHARS)]
-_AgentId = Annotated[str, msgspec.Meta(max_length=_MAX_AGENT_CHARS)]
-_CorrelationId = Annotated[str, msgspec.Meta(max_length=_MAX_CORRELATION_ID_CHARS)]
-_Topic = Annotated[str, msgspec.Meta(max_length=_MAX_TOPIC_CHARS)]
+# The bounds of members that several messages have. The first are the characters of a label: a text that becomes part of
+# a label selector must have no others, or it would change it.
+LabelText = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?\Z")]
+CodeNumber = Annotated[int, msgspec.Meta(ge=_MIN_CODE, le=_MAX_CODE)]
+WorkflowIdText = Annotated[str, msgspec.Meta(max_length=_MAX_WORKFLOW_ID_CHARS)]
+NamespaceText = Annotated[str, msgspec.Meta(max_length=_MAX_NAMESPACE_CHARS)]
+AgentIdText = Annotated[str, msgspec.Meta(max_length=_MAX_AGENT_CHARS)]
+CorrelationIdText = Annotated[str, msgspec.Meta(max_length=_MAX_CORRELATION_ID_CHARS)]
+TopicText = Annotated[str, msgspec.Meta(max_length=_MAX_TOPIC_CHARS)]
 _Time = Annotated[str, msgspec.Meta(max_length=_MAX_TIME_CHARS)]
 
 
@@ -86,12 +88,12 @@ class Trigger(msgspec.Struct, frozen=True, omit_defaults=True):
     workflow it is a refused trigger to a dispatcher that does not know the member.
     """
 
-    namespace: _Namespace
+    namespace: NamespaceText
     workflow: dict[str, Any]
-    correlation_id: _CorrelationId = ""
-    agent: _AgentId = ""
+    correlation_id: CorrelationIdText = ""
+    agent: AgentIdText = ""
     attempt: Annotated[int, msgspec.Meta(ge=0, le=MAX_ATTEMPT)] | None = None
-    reply_to: _Topic = ""
+    reply_to: TopicText = ""
     canary: bool = False
 
 
@@ -102,11 +104,11 @@ class Response(msgspec.Struct, frozen=True, omit_defaults=True, rename={"workflo
     topic. `canary`: it answers a canary, and nothing was started.
     """
 
-    correlation_id: _CorrelationId = ""
-    code: _Code = 0
+    correlation_id: CorrelationIdText = ""
+    code: CodeNumber = 0
     status: str = ""
-    workflow_id: _WorkflowId = ""
-    namespace: _Namespace = ""
+    workflow_id: WorkflowIdText = ""
+    namespace: NamespaceText = ""
     duplicate: bool | None = None
     error: str = ""
     detail: str = ""
@@ -125,13 +127,13 @@ class Status(
 ):
     """Progress of a started workflow. `parse_status` makes its times texts that compare: UTC, whole seconds."""
 
-    namespace: _Namespace
+    namespace: NamespaceText
     workflow_id: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_WORKFLOW_ID_CHARS)]
     status: Literal["Pending", "Running", "Succeeded", "Failed", "Error"]
     progress: Annotated[str, msgspec.Meta(max_length=_MAX_PROGRESS_CHARS)] = ""
     message: str = ""
-    correlation_id: _CorrelationId = ""
-    agent: _AgentId = ""
+    correlation_id: CorrelationIdText = ""
+    agent: AgentIdText = ""
     started_at: _Time | None = None
     finished_at: _Time | None = None
     dry_run: bool = False
@@ -140,9 +142,9 @@ class Status(
 class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
     """A gateway's query for the present statuses of its own workflows, by correlation id."""
 
-    agent: _LabelText
-    correlation_ids: Annotated[tuple[_LabelText, ...], msgspec.Meta(min_length=1, max_length=MAX_QUERY_IDS)]
-    reply_to: _Topic = ""
+    agent: LabelText
+    correlation_ids: Annotated[tuple[LabelText, ...], msgspec.Meta(min_length=1, max_length=MAX_QUERY_IDS)]
+    reply_to: TopicText = ""
 
 
 class StatusReply(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -210,7 +212,7 @@ def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:
         raise MessageError("response", "code", "is missing, and neither workflowId nor error is there")
     retryable = response.retryable
     if retryable is None:
-        retryable = code in {408, 429} or code >= 500  # noqa: PLR2004  HTTP's classes, contract section 4
+        retryable = is_retryable(code)
     return msgspec.structs.replace(
         response,
         correlation_id=correlation_id,
@@ -220,6 +222,11 @@ def parse_response(payload: bytes, correlation_data: bytes | None) -> Response:
         error=cut(response.error),
         detail=cut(response.detail),
     )
+
+
+def is_retryable(code: int) -> bool:
+    """Whether an answer with this code, which does not say so itself, asks to be tried again (contract section 4)."""
+    return code in {408, 429} or code >= 500  # noqa: PLR2004  HTTP's classes
 
 
 def parse_status(payload: bytes) -> Status:

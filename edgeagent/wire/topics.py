@@ -15,6 +15,7 @@ ON_THE_BASE_TOPIC = (
 RESPONSE = "argo/workflows/response"
 STATUS = "argo/workflows/status"
 STATUS_QUERY = "argo/workflows/status/query"
+MANAGE = "argo/workflows/manage"
 
 # Where the agent's own listener takes events, unless it is configured; the source is the level that `+` stands for.
 EVENTS = "events/+"
@@ -83,6 +84,26 @@ def trigger_filters(group: str) -> tuple[str, ...]:
 def agent_of_trigger(topic: str) -> str | None:
     """The agent in a trigger topic's last level, None for the base topic."""
     return topic[len(TRIGGER) + 1 :] if topic.startswith(f"{TRIGGER}/") else None
+
+
+def manage_filters(group: str) -> tuple[str, ...]:
+    """The subscriptions of dispatchers to requests about workflows, shared as those to triggers are."""
+    return (f"$share/{group}/{MANAGE}", f"$share/{group}/{MANAGE}/+")
+
+
+def manage_topic(agent: str) -> str:
+    """The topic of an agent's requests about workflows, on which a broker's access list can bind it to its name."""
+    return f"{MANAGE}/{agent}"
+
+
+def is_manage(topic: str) -> bool:
+    """Whether a message on this topic is a request about a workflow."""
+    return topic == MANAGE or topic.startswith(f"{MANAGE}/")
+
+
+def agent_of_manage(topic: str) -> str | None:
+    """The agent in the last level of a topic of requests about workflows, None for the base topic."""
+    return topic[len(MANAGE) + 1 :] if topic.startswith(f"{MANAGE}/") else None
 
 
 def is_unbound(trigger_topic: str) -> bool:

@@ -43,10 +43,12 @@ BESIDE_THEIR_DRIVERS = {
     "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),
     "dispatcher": (
         *(
+            "answered",
             "capacity",
             "cursor",
             "gate",
             "intake",
+            "manage_check",
             "metrics",
             "outcome",
             "outgoing",
@@ -55,7 +57,7 @@ BESIDE_THEIR_DRIVERS = {
             "progress",
             "refusals",
         ),
-        *("shares", "stats", "validate", "verdict", "workflow"),
+        *("resubmission", "shares", "stats", "validate", "verdict", "workflow"),
     ),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request", "timeouts"),

@@ -31,6 +31,12 @@ def request_problems(request: Any) -> Iterator[str]:
     yield from _problems(models.WorkflowCreateRequest, with_text_values(request), "the request", whole=True)
 
 
+def operation_problems(operation: str, request: Any) -> Iterator[str]:
+    """What the document does not know of a request to stop, terminate, suspend, resume or retry a workflow."""
+    model = getattr(models, f"Workflow{operation.capitalize()}Request")
+    yield from _problems(model, request, "the request", whole=True)
+
+
 def workflow_problems(workflow: Json) -> Iterator[str]:
     """What is wrong with the answer of a create or a get."""
     yield from _problems(models.Workflow, workflow, "the answer")

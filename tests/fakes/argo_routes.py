@@ -11,7 +11,7 @@ from tests.fakes import argo_document as document
 from tests.fakes.argo_failures import JSON_TYPE, Answer, refusal_body
 from tests.fakes.argo_http import Request
 from tests.fakes.argo_rules import NOT_FOUND, UNAUTHENTICATED, Fields, Json, Refusal, Selector, invalid
-from tests.fakes.argo_store import ArgoStore, Change, cleaned, cleaned_list
+from tests.fakes.argo_store import OPERATIONS, ArgoStore, Change, cleaned, cleaned_list
 from tests.fakes.argo_watch import View
 
 VERSION = {
@@ -38,6 +38,7 @@ class Routes:
         store: the workflows.
         configmaps: what was applied, by (namespace, name).
         created: told of each workflow that a request has made.
+        deleted: told of each workflow that a request has deleted.
         problems: takes what is not as Argo's API document has it; None when nobody wants to know.
     """
 
@@ -46,12 +47,14 @@ class Routes:
         store: ArgoStore,
         configmaps: dict[tuple[str, str], Json],
         created: Callable[[Json], None],
+        deleted: Callable[[Json], None],
         problems: list[str] | None,
     ) -> None:
         self.counts = True  # older servers hand field selectors to Kubernetes, which knows none of this name
         self._store = store
         self._configmaps = configmaps
         self._created = created
+        self._deleted = deleted
         self._problems = problems
 
     @staticmethod
@@ -101,17 +104,32 @@ class Routes:
             case ("GET", "api", "v1", "workflows", namespace):
                 _authorise(request, token)
                 return self._list(request, namespace)
-            case ("GET", "api", "v1", "workflows", namespace, name):
+            case (_, "api", "v1", "workflows", namespace, name, *rest):
                 _authorise(request, token)
-                return self._get(request, namespace, name)
+                return self._workflow(request, namespace, name, rest)
             case ("GET", "api", "v1", "workflow-templates", namespace, name):
                 _authorise(request, token)
                 return self._template(namespace, name)
             case ("GET", "api", "v1", "cluster-workflow-templates", name):
                 _authorise(request, token)
                 return self._template("", name)
+        raise self._unknown(request)
+
+    def _workflow(self, request: Request, namespace: str, name: str, rest: list[str]) -> Answer:
+        match (request.method, *rest):
+            case ("GET",):
+                return self._get(request, namespace, name)
+            case ("DELETE",):
+                self._check_query(request, frozenset())
+                self._deleted(self._store.remove(namespace, name))
+                return Answer(200, b"{}")
+            case ("PUT", operation) if operation in OPERATIONS:
+                return self._operate(request, namespace, name, operation)
+        raise self._unknown(request)
+
+    def _unknown(self, request: Request) -> Refusal:
         self._note(f"{request.method} {request.path}", ["the fake knows no such call"])
-        raise Refusal(404, NOT_FOUND, "Not Found")
+        return Refusal(404, NOT_FOUND, "Not Found")
 
     def _create(self, request: Request, namespace: str) -> Answer:
         self._check_query(request, frozenset())
@@ -129,6 +147,14 @@ class Routes:
         fields = Fields(request.query.get("fields", ""))
         workflow = cleaned(self._store.get(namespace, name), fields)
         return self._told(request, workflow, document.workflow_problems)
+
+    def _operate(self, request: Request, namespace: str, name: str, operation: str) -> Answer:
+        self._check_query(request, frozenset())
+        asked = request.body
+        if self._problems is not None:
+            self._note(f"PUT {request.path}", document.operation_problems(operation, asked))
+        message = asked.get("message", "") if isinstance(asked, dict) else ""
+        return self._told(request, self._store.operate(namespace, name, operation, message), document.workflow_problems)
 
     def _template(self, namespace: str, name: str) -> Answer:
         if (namespace, name) not in self._store.templates:

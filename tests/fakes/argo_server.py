@@ -117,7 +117,9 @@ class FakeArgo:
         self.problems: list[str] = []
         self._store = ArgoStore(now)
         self._store.archives = archives or not counts
-        self._routes = Routes(self._store, self.configmaps, self._created, self.problems if strict else None)
+        self._routes = Routes(
+            self._store, self.configmaps, self._created, self._disown, self.problems if strict else None
+        )
         self._routes.counts = counts
         self._keepalive_s = keepalive_s
         self._base_path = base_path

@@ -33,6 +33,9 @@ _NOT_RESUBMITTED = frozenset({LABEL_PHASE, LABEL_COMPLETED, "workflows.argoproj.
 _LABEL_CREATOR = "workflows.argoproj.io/creator"
 FINAL_PHASES = frozenset({"Succeeded", "Failed", "Error"})
 
+OPERATIONS = frozenset({"stop", "terminate", "suspend", "resume", "retry"})
+_SHUTDOWN = {"stop": "Stop", "terminate": "Terminate"}
+
 MAX_OBJECT_BYTES = 3 << 19  # etcd's limit of a request
 _KEPT_CHANGES = 20_000  # what a watch can go back; etcd is compacted too
 _GENERATED = "bcdfghjklmnpqrstvwxz2456789"
@@ -138,6 +141,46 @@ class ArgoStore:
             "annotations": dict(metadata.get("annotations") or {}),
         }
         return self.put({**workflow, "metadata": copy, "status": None})
+
+    def operate(self, namespace: str, name: str, operation: str, message: str = "") -> Json:
+        """Do one of `OPERATIONS` to a live workflow, as Argo's server does; returns it as it is then.
+
+        The controller acts on it later: a workflow that is being stopped is still running (`advance`).
+
+        Raises:
+            Refusal: there is none, or it is finished or not, and cannot be changed so.
+        """
+        workflow = self._live.get((namespace, name))
+        if workflow is None:
+            raise Refusal(404, NOT_FOUND, f'workflows.argoproj.io "{name}" not found')
+        spec, status = dict(workflow["spec"]), dict(workflow["status"])
+        phase = status.get("phase")
+        if operation == "retry":
+            if phase not in FINAL_PHASES - {"Succeeded"}:
+                raise Refusal(500, INTERNAL, "workflow must be Failed/Error to retry")
+            self._store({**workflow, "spec": spec})
+            return self.advance(namespace, name, {"phase": "Running"})
+        if phase in FINAL_PHASES:
+            raise Refusal(500, INTERNAL, f"cannot shutdown a completed workflow: workflow: {name!r}")
+        if operation in _SHUTDOWN:
+            spec["shutdown"] = _SHUTDOWN[operation]
+        elif operation == "suspend":
+            spec["suspend"] = True
+        else:
+            spec.pop("suspend", None)
+        if message:
+            status["message"] = message
+        return self._store({**workflow, "spec": spec, "status": status})
+
+    def remove(self, namespace: str, name: str) -> Json:
+        """What a request to delete does; returns the workflow's last state.
+
+        Raises:
+            Refusal: 404, no live workflow has this name.
+        """
+        if (namespace, name) not in self._live:
+            raise Refusal(404, NOT_FOUND, f'workflows.argoproj.io "{name}" not found')
+        return self.delete(namespace, name)
 
     def find(self, namespace: str, name: str) -> Json | None:
         """The workflow, live or archived."""
