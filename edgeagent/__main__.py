@@ -25,6 +25,7 @@ _COMMANDS = (
     "dispatch",
     "fleet",
     "report",
+    "workflow",
     "doctor",
     "demo",
     "passwd",

@@ -104,6 +104,17 @@ class RecordTooLarge(OutboxError):
         return f"{self.size_bytes} bytes are too many, at most {self.limit_bytes} are taken (outbox.max_event_bytes)"
 
 
+class RequestsFull(OutboxError):
+    """Too many requests about workflows wait already. Nothing was stored; try again when some have been answered."""
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(waiting)
+        self.waiting = waiting
+
+    def __str__(self) -> str:
+        return f"{self.waiting} requests about workflows wait already; see `edgeagent workflow requests`"
+
+
 class OutboxLocked(OutboxError):
     """Another process owns the state directory."""
 

@@ -22,6 +22,7 @@ from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.own_listener import make_listener, opened_listener_state, ways_to_devices
 from edgeagent.agent.reload import Reloader
+from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
@@ -209,6 +210,7 @@ class _Agent:
             deliveries=deliveries,
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
+        self._requests = RequestDoor(self._id, config.uplink, self._rules, clock, self._filesystem, self._directory)
         self._uplink = make_uplink(
             config,
             self._id,
@@ -219,6 +221,7 @@ class _Agent:
             clock=clock,
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
+            requests=self._requests,
         )
         self._local_notices: ConnectionNotices | None = None
         self._local = self._make_local(config.local) if config.local is not None else None
@@ -235,7 +238,7 @@ class _Agent:
             clock=clock,
             rotations=self._rotations,
             troubles=self._troubles,
-            http=self._http_stats,
+            http=lambda: self._http.stats(),  # noqa: PLW0108  there is no server yet
             local=self._local,
             mqtt=self._mqtt,
             webhooks=self._webhooks,
@@ -259,8 +262,11 @@ class _Agent:
             wake=outbox.on_change,  # connected by `make_uplink`, above
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
-            where=where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices),
+            where=where_call(
+                config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices, self._requests
+            ),
             report=self._uplink.reporter.report,
+            requests=self._requests,
         )
         self._watch = make_watch(
             self._id,
@@ -281,6 +287,7 @@ class _Agent:
             token_file=config.http.token_file,
             hosts=config.http.hosts,
             page=config.http.page,
+            stops=config.http.stop_triggers,
             tidy=give_back_free_memory,
         )
 
@@ -300,9 +307,6 @@ class _Agent:
             self._local_notices,
             self._session,
         )
-
-    def _http_stats(self) -> dict[str, Any]:
-        return self._http.stats()
 
     def _own_topics(self) -> tuple[str, ...]:
         up = self._config.uplink
@@ -346,7 +350,7 @@ class _Agent:
                 uptime_s=self._clock.uptime_ms() / 1000,
             ),
         }
-        tasks["report"] = self._uplink.reporter.run()
+        tasks |= {"report": self._uplink.reporter.run(), "requests": self._requests.run()}
         if self._uplink.canaries is not None:
             tasks["canary"] = self._uplink.canaries.run()
         if self._local is not None and self._config.local is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from edgeagent.agent import causes, notices
@@ -41,6 +41,8 @@ from edgeagent.wire.messages import (
 )
 
 _SUCCESS = 200
+# A member that no response to a trigger has.
+_REQUEST_ID = b'"request_id"'
 _FORBIDDEN = 403
 # While the ledger fails, it is tried again this often.
 _RETRY_S = 1.0
@@ -68,11 +70,13 @@ class Answers:
         *,
         heard: Callable[[str], None],
         is_canarys: Callable[[Response], bool],
+        is_requests: Callable[[bytes], Awaitable[bool]] | None,
         accept_dry_run: bool,
     ) -> None:
         """`heard` is called with the correlation id of each status for this agent, changed or not.
 
-        `is_canarys` takes a response that answers a canary, and returns False for every other one.
+        `is_canarys` takes a response that answers a canary, and returns False for every other one;
+        `is_requests` does so for a message that answers a request about a workflow.
         """
         self.counts = AnswerCounts()
         self._replies = Replies(addressing, self.counts)
@@ -85,6 +89,7 @@ class Answers:
         self._trouble = trouble
         self._heard = heard
         self._is_canarys = is_canarys
+        self._is_requests = is_requests
         self._accept_dry_run = accept_dry_run
         self._dry_run_noticed: set[bool] = set()  # True: logged for answers that take a trigger; False: that refuse one
         self._held: deque[tuple[Link, Sequence[Message]]] = deque()  # not processed yet: at most the receive maximum
@@ -113,7 +118,8 @@ class Answers:
                 replies: list[Publication] = []
                 for message in messages:
                     if message.topic == self._addressing.response_topic:
-                        await self._response(message)
+                        if not await self._answers_request(message):
+                            await self._response(message)
                     elif (reply := await self._status(message)) is not None:
                         replies += self._replies.to(message, reply)
                 self._held.popleft()
@@ -152,6 +158,12 @@ class Answers:
                         self._early[correlation] = life
                     self._triggers.answer_came(entry)
                     self._triggers.settle(entry)
+
+    async def _answers_request(self, message: Message) -> bool:
+        """Whether a response is not about a trigger, but about a workflow that this agent asked to manage."""
+        if self._is_requests is None or _REQUEST_ID not in message.payload:
+            return False
+        return await self._is_requests(message.payload)
 
     async def _response(self, message: Message) -> None:
         try:

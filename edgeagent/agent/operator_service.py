@@ -14,18 +14,23 @@ from typing import Any, Generic
 
 import msgspec
 
+from edgeagent.agent.request_door import RequestDoor
 from edgeagent.common.plural import counted
-from edgeagent.errors import Draining
+from edgeagent.errors import Draining, MessageError, NotFound
 from edgeagent.host.log import recent_lines
 from edgeagent.outbox.files import OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.steps import NextStep, Steps
 from edgeagent.outbox.store import Store
 from edgeagent.ports.call import A, Call, R
+from edgeagent.ports.manage import ManagedRequest, ManagedRequests, ManageOrder, RequestQuery
 from edgeagent.ports.operator import (
     LOG_LINES,
+    MANAGE,
+    MANAGED,
     RELOAD,
     REPORT,
+    REQUESTS,
     TAKE_IN,
     WHERE,
     DeadDiscarded,
@@ -59,11 +64,12 @@ class OperatorService:
         reload: Callable[[], Awaitable[Reloaded]],
         where: Callable[[WhereQuery], Awaitable[Courses]],
         report: Callable[[ReportQuery], Awaitable[DaysReport]],
+        requests: RequestDoor,
     ) -> None:
         """`directory`: the outbox's. `now_ms`: the wall clock. `wake`: is called when new triggers may have come.
 
         `is_draining`: whether the agent is stopping. `reload`: reads the configuration again; see `OperatorPort`.
-        `where`: finds triggers and says where they are. `report`: reports about days.
+        `where`: finds triggers and says where they are. `report`: reports about days. `requests`: about workflows.
         """
         self._outbox = outbox
         self._directory = directory
@@ -73,6 +79,7 @@ class OperatorService:
         self._reload = reload
         self._where = where
         self._report = report
+        self._requests = requests
         self._one_change = asyncio.Lock()
 
     async def perform(self, call: Call[A, R], arguments: A) -> R:
@@ -100,6 +107,35 @@ class OperatorService:
     async def report(self, asked: ReportQuery) -> DaysReport:
         """What happened in some days; see `DaysReporter.report`."""
         return await self._report(asked)
+
+    async def manage(self, order: ManageOrder) -> ManagedRequest:
+        """Make a request about the workflow of one trigger, or about one that the order itself names; it is synced.
+
+        Raises:
+            NotFound: no trigger is known by this name, and no namespace says where else to look.
+            MessageError: it names several triggers, or none that can be managed.
+            RequestsFull, StorageFailed: try again later.
+        """
+        if order.operation == "list":
+            return await self._requests.ask(order, None)
+        try:
+            found = await self._where(WhereQuery(order.id))
+        except NotFound:
+            if not order.namespace:
+                raise
+            return await self._requests.ask(order, None)
+        if len(found.triggers) != 1:
+            ids = ", ".join(course.correlation_id for course in found.triggers[:3])
+            raise MessageError("manage", "id", f"names {len(found.triggers)} triggers; name one: {ids}, ...")
+        return await self._requests.ask(order, found.triggers[0])
+
+    async def managed(self, query: RequestQuery) -> ManagedRequest:
+        """A request and what became of it; see `RequestDoor.find`."""
+        return self._requests.find(query)
+
+    async def requests(self, _: NoArguments) -> ManagedRequests:
+        """Every request about a workflow that is known."""
+        return self._requests.newest()
 
     async def log_lines(self, _: NoArguments) -> LogLines:
         """The last lines of this process's log."""
@@ -139,6 +175,9 @@ SERVICE_METHODS = dict(
         _own(LOG_LINES, OperatorService.log_lines),
         _own(REPORT, OperatorService.report),
         _own(WHERE, OperatorService.where),
+        _own(MANAGE, OperatorService.manage),
+        _own(MANAGED, OperatorService.managed),
+        _own(REQUESTS, OperatorService.requests),
     )
 )
 

@@ -9,6 +9,7 @@ from edgeagent.agent.announcer import StateAnnouncer
 from edgeagent.agent.answers import Answers
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.reporter import DaysReporter
+from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.errors import UplinkError
@@ -34,6 +35,7 @@ class UplinkOwner:
         announcer: StateAnnouncer,
         canaries: Canaries | None,
         reporter: DaysReporter,
+        requests: RequestDoor | None,
     ) -> None:
         self._sender = sender
         self._answers = answers
@@ -42,6 +44,7 @@ class UplinkOwner:
         self._announcer = announcer
         self._canaries = canaries
         self._reporter = reporter
+        self._requests = requests
         self._link: Link | None = None
 
     def on_up(self, link: Link, *, session_present: bool) -> None:
@@ -52,6 +55,8 @@ class UplinkOwner:
         self._sender.up(link)
         self._queries.up(link, session_present=session_present)
         self._reporter.up(link)
+        if self._requests is not None:
+            self._requests.up(link)
         if self._canaries is not None:
             self._canaries.up(link)
 
@@ -62,6 +67,8 @@ class UplinkOwner:
         self._announcer.down()
         self._queries.down()
         self._reporter.down()
+        if self._requests is not None:
+            self._requests.down()
         if self._canaries is not None:
             self._canaries.down()
         self._sender.down()
@@ -77,6 +84,8 @@ class UplinkOwner:
         self._queries.acknowledged(acks)
         if self._canaries is not None:
             self._canaries.acknowledged(acks)
+        if self._requests is not None:
+            self._requests.acknowledged(acks)
         self._sender.acknowledged(acks)
 
     def on_room(self) -> None:

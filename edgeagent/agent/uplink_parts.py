@@ -30,6 +30,7 @@ from edgeagent.agent.publish_outcomes import PublishOutcomes
 from edgeagent.agent.releases import Releases
 from edgeagent.agent.rendering import Renderer
 from edgeagent.agent.reporter import DaysReporter
+from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.agent.triggers import Triggers
@@ -93,8 +94,11 @@ def make_uplink(
     clock: Clock,
     rule_counts: dict[str, RuleCounts],
     firing_limits: FiringLimits,
+    requests: RequestDoor | None = None,
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
+
+    `requests`: about workflows; None: this agent makes none.
 
     The caller must run the sender, the status queries, the announcer, the canaries, the reporter, and the outbox,
     ledger and chores.
@@ -155,12 +159,13 @@ def make_uplink(
         trouble,
         heard=queries.heard,
         is_canarys=canaries.answered if canaries is not None else lambda _: False,
+        is_requests=requests.answered if requests is not None else None,
         accept_dry_run=uplink.accept_dry_run,
     )
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.instant)
     announcer = StateAnnouncer(agent, outbox, clock, uplink.state_interval, lambda: _trouble(trouble, canaries))
     reporter = DaysReporter(agent, ledger, clock, lambda: account_counters(outbox), publishes=uplink.report)
-    owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries, reporter)
+    owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries, reporter, requests)
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed

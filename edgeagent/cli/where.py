@@ -110,6 +110,9 @@ def _life(course: Course) -> Iterator[Line]:
         text = f"{step.at or '(time not kept)':24}  {later:>10}"
         detail = f"  {step.detail}" if step.detail else ""
         yield _row(step.step, text + detail)
+    for request in course.managed or ():
+        why = f": {request.why}" if request.why else ""
+        yield _row("request", f"{request.at:24}  {request.operation} {request.state}{why}")
     if course.hangs is not None:
         hang = course.hangs
         yield _row("waits", f"{_WAITS.get(hang.step, hang.step)}: {hang.text}", Shade.WAITING)

@@ -156,6 +156,7 @@ class Http(_Table, frozen=True, kw_only=True):
     token_file: FilePath = FilePath()
     hosts: tuple[str, ...] = ()  # names of this machine that callers write in Host, besides the address in `listen`
     max_connections: int = 64
+    stop_triggers: bool = False  # whether devices may stop the workflows of triggers
     page: bool = True  # the status page, and what it needs of the operator's calls
 
 

@@ -20,7 +20,8 @@ from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, 
 from edgeagent.httpapi.request import Request, percent_decoded
 from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.ports.device import DevicePort, ListedTrigger, Place, TriggerQuery
-from edgeagent.ports.operator import OperatorPort
+from edgeagent.ports.manage import ManageOrder
+from edgeagent.ports.operator import MANAGE, OperatorPort
 from edgeagent.wire.messages import State
 
 _ACCEPTED = 202
@@ -49,7 +50,8 @@ class Routes:
     """The calls that one listener offers.
 
     `access`: None on the Unix socket, whose mode protects it, and which alone has all of the operator's calls. `page`:
-    whether TCP offers the status page, and those of the operator's calls that it needs.
+    whether TCP offers the status page, and those of the operator's calls that it needs. `stops`: whether a device may
+    stop the workflow of a trigger.
     """
 
     def __init__(
@@ -61,9 +63,11 @@ class Routes:
         *,
         max_event_bytes: int,
         page: bool = True,
+        stops: bool = False,
     ) -> None:
         self._device = device
         self._access = access
+        self._operator = operator
         self._max_event_bytes = max_event_bytes
         batch_bytes = max(max_event_bytes, min(_BATCH_FACTOR * max_event_bytes, _MAX_BATCH_BYTES))
         self._exact: dict[str, Mapping[str, Plan]] = {
@@ -79,6 +83,8 @@ class Routes:
             _EVENTS: {"POST": Plan(self._post_source, max_event_bytes)},
             _TRIGGERS: {"GET": Plan(self._get_trigger, waits=True)},
         }
+        if stops:
+            self._below[_TRIGGERS] = {**self._below[_TRIGGERS], "POST": Plan(self._stop_trigger)}
         exact, below = operator_plans(operator, on_tcp=access is not None, page=page)
         self._exact.update(exact)
         self._below.update(below)
@@ -156,6 +162,13 @@ class Routes:
         if report is None:
             raise Refused(404, f"{correlation_id}: no trigger with this correlation id is known")
         return json_answer(report)
+
+    async def _stop_trigger(self, request: Request, _body: bytes) -> Answer:
+        correlation_id, slash, action = request.path.removeprefix(_TRIGGERS).partition("/")
+        if (slash + action) != "/stop" or not _CORRELATION_ID.fullmatch(correlation_id):
+            raise Refused(404, f"{request.path}: POST is for {_TRIGGERS}{{correlation_id}}/stop")
+        made = await self._operator.perform(MANAGE, ManageOrder("stop", correlation_id))
+        return json_answer(made, _ACCEPTED)
 
     async def _stats(self, _request: Request, _body: bytes) -> Answer:
         return json_answer(self._device.stats())

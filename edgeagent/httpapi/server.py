@@ -54,12 +54,14 @@ class HttpServer:
         token_file: str = "",
         hosts: Sequence[str] = (),
         page: bool = True,
+        stops: bool = False,
         timeouts: Timeouts = _TIMEOUTS,
         tidy: Callable[[], None] = lambda: None,
     ) -> None:
         """Read the token.
 
         `hosts`: names of this machine, as callers over TCP may write them. `page`: whether TCP offers the status page.
+        `stops`: whether devices may stop workflows.
         `tidy`: returns free memory to the system.
 
         Raises:
@@ -69,6 +71,7 @@ class HttpServer:
         self._operator = operator
         self._watch = WatchRoutes(watch)
         self._page = page
+        self._stops = stops
         self._max_event_bytes = max_event_bytes
         self._max_connections = max_connections
         self._token = TokenFile(token_file) if token_file else None
@@ -121,6 +124,7 @@ class HttpServer:
             self._watch,
             max_event_bytes=self._max_event_bytes,
             page=self._page,
+            stops=self._stops,
         )
 
     async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from edgeagent.errors import MessageError
 from edgeagent.ports.call import A, Call, R
+from edgeagent.ports.manage import ManagedRequest, ManagedRequests, ManageOrder, RequestQuery
 from edgeagent.ports.report import DaysReport, ReportQuery
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import Overview, VerifiedPart
@@ -29,6 +30,8 @@ _MAX_NAMES_BYTES = 2 << 20
 _DEAD_BYTES = 4 << 20
 # The memory for the courses of `MAX_COURSES` triggers, as records, as values and as text.
 _WHERE_BYTES = 2 << 20
+_MAX_ORDER_BYTES = 16 << 10
+_MANAGED_BYTES = 4 << 20
 _LOG_BYTES = 1 << 20
 _REPORT_BYTES = 8 << 20
 _MAX_PAGE = 1000
@@ -287,11 +290,15 @@ RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
 LOG_LINES = Call("log_lines", "GET", "/v1/log", NoArguments, LogLines, work_bytes=_LOG_BYTES)
 REPORT = Call("report", "GET", "/v1/report", ReportQuery, DaysReport, on_tcp=True, work_bytes=_REPORT_BYTES)
 WHERE = Call("where", "GET", "/v1/where/{id}", WhereQuery, Courses, on_tcp=True, work_bytes=_WHERE_BYTES)
+MANAGE = Call("manage", "POST", "/v1/manage", ManageOrder, ManagedRequest, max_body_bytes=_MAX_ORDER_BYTES)
+MANAGED = Call("managed", "GET", "/v1/manage/{request_id}", RequestQuery, ManagedRequest, work_bytes=_MANAGED_BYTES)
+REQUESTS = Call("requests", "GET", "/v1/manage", NoArguments, ManagedRequests, work_bytes=_MANAGED_BYTES)
 
 CALLS: tuple[Call[Any, Any], ...] = (
     *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),
     *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
     *(RELOAD, LOG_LINES, REPORT, WHERE),
+    *(MANAGE, MANAGED, REQUESTS),
 )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
+
+from edgeagent.ports.manage import ManagedRequest
 
 # An answer names at most this many triggers, the newest.
 MAX_COURSES: Final = 100
@@ -50,7 +52,10 @@ class Hang(msgspec.Struct, frozen=True):
 
 
 class Course(msgspec.Struct, frozen=True, rename={"event_id": "id", "workflow_id": "workflowId"}):
-    """A trigger's life up to now: its steps in order, and what it waits for, if it waits."""
+    """A trigger's life up to now: its steps in order, and what it waits for, if it waits.
+
+    `managed`: the requests about its workflow, oldest first; left out if there are none.
+    """
 
     correlation_id: str
     event_id: str
@@ -61,6 +66,7 @@ class Course(msgspec.Struct, frozen=True, rename={"event_id": "id", "workflow_id
     namespace: str | None
     steps: Sequence[CourseStep]
     hangs: Hang | None
+    managed: Sequence[ManagedRequest] | UnsetType = UNSET
 
 
 class KnownEvent(msgspec.Struct, frozen=True):

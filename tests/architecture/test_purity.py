@@ -27,6 +27,7 @@ BESIDE_THEIR_DRIVERS = {
             "inflight",
             "query_schedule",
             "recent_changes",
+            "requests",
             "lifetime",
             "metrics",
             "poison",

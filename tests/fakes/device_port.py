@@ -14,6 +14,7 @@ from edgeagent.events.event import Draft
 from edgeagent.ports.account import Account
 from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.device import Accepted, ListedTrigger, Place, TriggerQuery, TriggerRef
+from edgeagent.ports.manage import ManagedRequest, ManagedRequests
 from edgeagent.ports.operator import (
     DeadDiscarded,
     DeadLetter,
@@ -62,6 +63,9 @@ def dead_letter(correlation_id: str = CORRELATION_ID) -> DeadLetter:
         "2026-01-02T03:04:04Z",
         '{"temp":97.1}',
     )
+
+
+MANAGED_STOP = ManagedRequest("r-1", "stop", "plant", "waiting", "2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z")
 
 
 class FakeDevice:
@@ -196,6 +200,9 @@ class FakeOperator:
             "log_lines": LogLines(["a line"]),
             "report": days_report("gw-1", ReportQuery(), (0, 0), [], []),
             "where": Courses("boiler-1", "source", [], None),
+            "manage": MANAGED_STOP,
+            "managed": MANAGED_STOP,
+            "requests": ManagedRequests([MANAGED_STOP]),
         }
         return nothing[name]
 

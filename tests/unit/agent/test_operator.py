@@ -76,6 +76,9 @@ def done(store: Store, call: Call[Any, Any], arguments: msgspec.Struct) -> Any:
     return finished(operator(store).perform(call, arguments))
 
 
+_NO_REQUESTS: Any = None  # what it does with them: `test_manage`
+
+
 class Service:
     """A running agent's operator, with what it told the agent."""
 
@@ -92,6 +95,7 @@ class Service:
             reload=self._reload,
             where=self._where,
             report=self._report,
+            requests=_NO_REQUESTS,
         )
 
     def _wake(self) -> None:

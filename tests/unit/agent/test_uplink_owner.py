@@ -81,6 +81,7 @@ def make() -> tuple[UplinkOwner, FakeSender]:
         announcing().announcer,
         None,
         reporter,
+        None,
     ), sender
 
 

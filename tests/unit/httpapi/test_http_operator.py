@@ -14,6 +14,7 @@ from edgeagent.httpapi.request import request_head
 from edgeagent.httpapi.routes import Routes
 from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.ports.call import Call, request_of
+from edgeagent.ports.manage import ManageOrder, RequestQuery
 from edgeagent.ports.operator import (
     CALLS,
     DeadQuery,
@@ -54,6 +55,9 @@ ARGUMENTS: dict[str, msgspec.Struct] = {
     "log_lines": NoArguments(),
     "report": ReportQuery("2026-11-01", "source"),
     "where": WhereQuery("boiler 1/é&id=%2F"),
+    "manage": ManageOrder("stop", "boiler 1/é", message="too hot", ttl_s=5),
+    "managed": RequestQuery("0198/é&x=%2F"),
+    "requests": NoArguments(),
 }
 
 

@@ -1,0 +1,163 @@
+"""The agent's requests about workflows, from their making to their answer (contract section 15). Pure.
+
+Times are the wall clock's, Unix milliseconds, as they must mean the same after a restart; `next_try_ms` is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from edgeagent.common.times import rfc3339
+from edgeagent.errors import RequestsFull
+from edgeagent.ports.manage import ManagedRequest, RequestState
+from edgeagent.wire.manage import ManageRequest, ManageResponse
+
+MAX_WAITING = 100
+MAX_ENDED = 100  # the newest are kept to be asked about
+MAX_READS_ENDED = 4  # their answers may be large
+# An answer that does not come is asked for again: the dispatcher knows the request by its id.
+RESEND_MS = 60_000
+NO_SUBSCRIBER_MS = 30_000
+# A workflow whose trigger is still on its way to the engine.
+NOT_STARTED_MS = 5_000
+_READS = frozenset({"get", "list"})
+_SUCCESS, _NOT_FOUND = 200, 404
+
+
+class Entry(msgspec.Struct, omit_defaults=True):
+    """One request. `until_ms`: when it expires. Kept on disk, unless it only reads."""
+
+    request: ManageRequest
+    made_ms: int
+    until_ms: int
+    state: RequestState = "waiting"
+    why: str = ""
+    answer: ManageResponse | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it must survive a restart: one that only reads is simply asked again."""
+        return self.request.operation not in _READS
+
+    def managed(self) -> ManagedRequest:
+        """What the operator sees of it."""
+        request, answer = self.request, self.answer
+        return ManagedRequest(
+            request.request_id,
+            request.operation,
+            request.namespace,
+            self.state,
+            rfc3339(self.made_ms),
+            rfc3339(self.until_ms),
+            request.workflow_id,
+            request.correlation_id,
+            self.why,
+            msgspec.to_builtins(answer) if answer is not None else None,
+        )
+
+
+class Requests:
+    """Owns the requests that wait, and the last ones that ended, in the order in which they were made."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        """Begin with what was kept; everything that waits is sent again."""
+        self._entries = {entry.request.request_id: entry for entry in entries}
+        self._next_try_ms: dict[str, int] = {}
+
+    def kept(self) -> list[Entry]:
+        """The entries for the disk."""
+        return [entry for entry in self._entries.values() if entry.is_kept]
+
+    def add(self, entry: Entry) -> None:
+        """Add a new request.
+
+        Raises:
+            RequestsFull: too many wait.
+        """
+        if sum(1 for _ in self._waiting()) >= MAX_WAITING:
+            raise RequestsFull(MAX_WAITING)
+        self._entries[entry.request.request_id] = entry
+
+    def remove(self, request_id: str) -> None:
+        """Forget a request, which could not be kept."""
+        self._entries.pop(request_id, None)
+        self._next_try_ms.pop(request_id, None)
+
+    def find(self, request_id: str) -> Entry | None:
+        """A request by its id."""
+        return self._entries.get(request_id)
+
+    def newest(self) -> Iterator[Entry]:
+        """All of them, newest first."""
+        return reversed(self._entries.values())
+
+    def connected(self) -> None:
+        """Send everything that waits as soon as possible: what was sent on an earlier connection may be lost."""
+        self._next_try_ms.clear()
+
+    def due(self, now_ms: int) -> list[Entry]:
+        """Those that are to be sent now."""
+        return [entry for entry in self._waiting() if self._next_try_ms.get(entry.request.request_id, 0) <= now_ms]
+
+    def next_ms(self, now_ms: int) -> int | None:
+        """When one is to be sent next, or expires; None if none waits."""
+        times = [
+            min(entry.until_ms, max(self._next_try_ms.get(entry.request.request_id, 0), now_ms))
+            for entry in self._waiting()
+        ]
+        return min(times, default=None)
+
+    def expires_ms(self) -> int | None:
+        """When one expires next; None if none waits."""
+        return min((entry.until_ms for entry in self._waiting()), default=None)
+
+    def sent(self, request_id: str, now_ms: int) -> None:
+        """Note that it was published."""
+        self._rest(request_id, now_ms + RESEND_MS, "it was sent, and no answer has come yet")
+
+    def not_taken(self, request_id: str, now_ms: int, why: str) -> None:
+        """Note that the broker did not pass it on: it goes again later."""
+        self._rest(request_id, now_ms + NO_SUBSCRIBER_MS, why)
+
+    def answered(self, response: ManageResponse, now_ms: int) -> bool:
+        """Take an answer; returns whether a request has ended by it."""
+        entry = self._entries.get(response.request_id)
+        if entry is None or entry.state != "waiting":
+            return False
+        said = ": ".join(text for text in (response.error, response.detail) if text)
+        if response.retryable:
+            wait_ms = max(int(response.retry_after_s * 1000), NOT_STARTED_MS)
+            self._rest(response.request_id, now_ms + wait_ms, f"{response.code} {said}")
+            return False
+        if response.code == _NOT_FOUND and not entry.request.workflow_id:
+            # The trigger may be behind this request, which overtook it.
+            self._rest(response.request_id, now_ms + NOT_STARTED_MS, f"{response.code} {said}")
+            return False
+        entry.answer = response
+        self._end(entry, "done" if response.code == _SUCCESS else "refused", said or response.status)
+        return True
+
+    def expire(self, now_ms: int) -> list[Entry]:
+        """End those whose time is over; returns them."""
+        late = [entry for entry in self._waiting() if entry.until_ms <= now_ms]
+        for entry in late:
+            self._end(entry, "expired", entry.why or "it could not be sent in time")
+        return late
+
+    def _waiting(self) -> Iterator[Entry]:
+        return (entry for entry in self._entries.values() if entry.state == "waiting")
+
+    def _rest(self, request_id: str, until_ms: int, why: str) -> None:
+        if (entry := self._entries.get(request_id)) is not None and entry.state == "waiting":
+            self._next_try_ms[request_id] = until_ms
+            entry.why = why
+
+    def _end(self, entry: Entry, state: RequestState, why: str) -> None:
+        entry.state, entry.why = state, why
+        self._next_try_ms.pop(entry.request.request_id, None)
+        for kept, most in ((True, MAX_ENDED), (False, MAX_READS_ENDED)):
+            ended = [each for each in self._entries.values() if each.state != "waiting" and each.is_kept == kept]
+            for oldest in ended[: max(len(ended) - most, 0)]:
+                del self._entries[oldest.request.request_id]
