@@ -60,6 +60,7 @@ class Addressing:
             int(left_s) or 1,
             _properties(record.agent, rule.name, record.source),
             traceparent(record, correlation),
+            attempt,
         )
 
 

@@ -47,6 +47,11 @@ class UplinkOwner:
         self._requests = requests
         self._link: Link | None = None
 
+    @property
+    def blocked(self) -> str:
+        """Why the broker takes nothing for now although we are connected; "" if it does."""
+        return self._link.blocked if self._link is not None else ""
+
     def on_up(self, link: Link, *, session_present: bool) -> None:
         """Connected; see `LinkOwner`."""
         self._notices.up()

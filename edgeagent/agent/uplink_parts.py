@@ -71,12 +71,15 @@ class UplinkParts(NamedTuple):
 
     def stats(self) -> dict[str, Any]:
         """The counts, and the state of the connection, ready for JSON."""
+        trouble, remedy = self.trouble.what, self.trouble.remedy
+        if blocked := self.owner.blocked:
+            trouble, remedy = f"the broker takes no publications for now ({blocked})", "free its memory or disk"
         return {
             **self.notices.stats(),
             **self.triggers.stats(),
             "trigger_topic": self.addressing.route.topic,
-            "trouble": self.trouble.what,
-            "remedy": self.trouble.remedy,
+            "trouble": trouble,
+            "remedy": remedy,
             **msgspec.to_builtins(self.answers.counts),
             **msgspec.to_builtins(self.queries.counts),
             "canary": self.canary(),

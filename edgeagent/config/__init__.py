@@ -16,7 +16,7 @@ import msgspec
 import tomli
 
 from edgeagent.config.checks import agent_problems, dispatcher_problems
-from edgeagent.config.extras import missing_extras
+from edgeagent.config.extras import missing_extras, missing_for_broker
 from edgeagent.config.meant import encoding_hint, toml_hint
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
@@ -45,7 +45,12 @@ def load_dispatcher(path: Path, env: Mapping[str, str] = os.environ) -> Dispatch
     Raises:
         ConfigError: with every problem found.
     """
-    return _load(DispatcherConfig, path, env, dispatcher_problems)
+    return _load(
+        DispatcherConfig,
+        path,
+        env,
+        lambda found: chain(dispatcher_problems(found), missing_for_broker("broker", found.broker)),
+    )
 
 
 def agent_config_path(option: str | None, env: Mapping[str, str] = os.environ) -> Path:

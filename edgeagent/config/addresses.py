@@ -5,20 +5,25 @@ from __future__ import annotations
 import ipaddress
 import re
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from edgeagent.config.meant import broker_url_hint
 
-_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443, "amqp": 5672, "amqps": 5671}
 _LISTENER_SCHEME = re.compile(r"(?:(tls|wss?)://)?(.*)", re.DOTALL)
 _LISTENER_FORMS = (
     'write "127.0.0.1:1883", or "tls://0.0.0.0:8883" for TLS; for WebSocket "ws://127.0.0.1:9001" or '
     '"wss://0.0.0.0:9443", without a path'
 )
-_FORMS = 'write "mqtt://host:1883" or "mqtts://host:8883", or "ws://host:80/mqtt" or "wss://host:443/mqtt"'
+_FORMS = (
+    'write "mqtt://host:1883" or "mqtts://host:8883", "ws://host:80/mqtt" or "wss://host:443/mqtt", or '
+    '"amqp://host:5672/vhost" or "amqps://host:5671/vhost"'
+)
 _SECRETS = re.compile(r"(?<=//)[^/]*@")  # user and password, which no error may show
 _BLANK = re.compile(r"\s")
 _WEBSOCKET_SCHEMES = frozenset({"ws", "wss"})
+_AMQP_SCHEMES = frozenset({"amqp", "amqps"})
+_VIRTUAL_HOST_MAX_BYTES = 255
 _PROXY_PORTS = {"http": 3128, "socks4": 1080, "socks5": 1080}
 
 
@@ -80,6 +85,9 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
         raise ValueError(f"{url!r} is not a broker address: " + (f'did you mean "{meant}"?' if meant else _FORMS))
     if parts.scheme in _WEBSOCKET_SCHEMES and parts.username is None and not parts.fragment:
         pass  # a path and a query may be part of it
+    elif parts.scheme in _AMQP_SCHEMES and parts.username is None and not parts.query and not parts.fragment:
+        if "/" in parts.path[1:] or len(virtual_host(url).encode()) > _VIRTUAL_HOST_MAX_BYTES:
+            raise ValueError(f"{url!r}: the path is one virtual host; a '/' in its name is written %2F")
     elif parts.username is not None or parts.path not in {"", "/"} or parts.query or parts.fragment:
         raise ValueError("only scheme, host and port belong in a broker address; use username and password_file")
     if port == 0:
@@ -94,6 +102,16 @@ def websocket_path(url: str) -> str | None:
         return None
     path = parts.path if parts.path not in {"", "/"} else "/mqtt"
     return f"{path}?{parts.query}" if parts.query else path
+
+
+def is_amqp(url: str) -> bool:
+    """Whether a broker's address is one of AMQP."""
+    return urlsplit(url).scheme in _AMQP_SCHEMES
+
+
+def virtual_host(url: str) -> str:
+    """The virtual host in an address of AMQP: its path, by default `/`."""
+    return unquote(urlsplit(url).path[1:], errors="replace") or "/"
 
 
 def split_proxy_url(url: str) -> tuple[str, str, int]:

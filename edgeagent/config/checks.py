@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from edgeagent.common import names
-from edgeagent.config.addresses import is_loopback, split_address, split_broker_url, split_proxy_url
+from edgeagent.config.addresses import is_amqp, is_loopback, split_address, split_broker_url, split_proxy_url
 from edgeagent.config.devices import listener_problems, subscription_problems
 from edgeagent.config.loops import is_one_broker, own_topic_problems
 from edgeagent.config.tables import (
@@ -16,6 +16,7 @@ from edgeagent.config.tables import (
     DispatcherConfig,
     EngineTable,
     Http,
+    Local,
     OutboxTable,
     Uplink,
 )
@@ -94,9 +95,10 @@ def _connection_problems(table: str, connection: Connection) -> Iterator[Problem
         except ValueError as exc:
             yield Problem(f"{table}.{key}", str(exc))
             continue
-        if scheme in {"mqtt", "ws"} and (connection.ca_file or connection.cert_file):
+        if scheme in {"mqtt", "ws", "amqp"} and (connection.ca_file or connection.cert_file):
             text = f"has no TLS ({scheme}://), but ca_file or cert_file is set; use {scheme}s://"
             yield Problem(f"{table}.{key}", text)
+    yield from _amqp_problems(table, connection)
     if connection.proxy:
         try:
             split_proxy_url(connection.proxy)
@@ -106,6 +108,28 @@ def _connection_problems(table: str, connection: Connection) -> Iterator[Problem
         yield Problem(f"{table}.client_id", "must not be empty: the broker keeps the session under it")
     yield from _credential_problems(table, connection)
     yield from _connection_time_problems(table, connection)
+
+
+def _amqp_problems(table: str, connection: Connection) -> Iterator[Problem]:
+    """What has no counterpart over AMQP."""
+    found = [is_amqp(address) for address in connection.addresses]
+    if not any(found):
+        return
+    if not all(found):
+        yield Problem(f"{table}.urls", "are of different protocols: amqp:// goes with amqp:// and amqps:// only")
+    if isinstance(connection, Local):
+        yield Problem(f"{table}.url", "devices do not speak AMQP: the local broker's address is mqtt:// or ws://")
+    if connection.proxy:
+        yield Problem(f"{table}.proxy", "is for MQTT only")
+    if not isinstance(connection, Uplink):
+        return
+    if connection.qos != 1:
+        yield Problem("uplink.qos", "must be 1 over AMQP: every message is confirmed, once")
+    named = [(key, getattr(connection, key)) for key in ("trigger_topic", "response_topic", "reply_prefix")]
+    named += [(f"status_topics[{index}]", topic) for index, topic in enumerate(connection.status_topics)]
+    for key, topic in named:
+        if "." in topic:
+            yield Problem(f"uplink.{key}", "has a dot, which AMQP takes for a '/'")
 
 
 def _window_problems(config: AgentConfig) -> Iterator[Problem]:

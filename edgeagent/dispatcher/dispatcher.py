@@ -46,8 +46,8 @@ from edgeagent.wire.messages import Status
 MAX_CONCURRENT = 16
 # About 400 bytes each. Above half of it no trigger is taken; the other half is for workflows already begun.
 MAX_STATUSES = 50_000
-# The limit for one agent's triggers that wait for room: half of the receive maximum, so that others' still arrive.
-MAX_WAITING_OF_ONE = PREFETCH // 2
+# The share of the receive maximum that one agent's triggers may take while they wait for room: others' still arrive.
+WAITING_SHARE = 2
 # The statuses of a dry run rest for so long when the broker refuses one for now.
 _REST_S = 5.0
 
@@ -69,6 +69,7 @@ class Dispatcher:
         watched: Collection[str] = (),
         max_statuses: int = MAX_STATUSES,
         hold_s: float = HOLD_S,
+        prefetch: int = PREFETCH,
     ) -> None:
         """A dispatcher without a connection.
 
@@ -81,12 +82,14 @@ class Dispatcher:
             watched: the namespaces that `capacity` is kept up to date for.
             max_statuses: how many status messages of `report` are kept for a broker that does not accept them.
             hold_s: how long a trigger is held while the engine does not answer.
+            prefetch: how many unacknowledged triggers the broker sends.
         """
         self._engine = engine
         self._policy = policy
         self._bind_agent = bind_agent
         self._shares = Shares(max_concurrent)
         self._max_statuses = max_statuses
+        self._max_waiting_of_one = prefetch // WAITING_SHARE
         self._starter = Starter(engine, opened=self._recheck, hold_s=hold_s)
         self.capacity = Capacity(max_active, watched, changed=self._recheck)
         self._reported_full: set[str] = set()
@@ -336,9 +339,11 @@ class Dispatcher:
         namespace = trigger.order.namespace
         if self._draining:
             return
-        if self._intake.waiting_of(trigger.order.agent) >= MAX_WAITING_OF_ONE:
+        if self._intake.waiting_of(trigger.order.agent) >= self._max_waiting_of_one:
             full = f"namespace {namespace!r} has as many unfinished workflows as it may"
-            self._answer(trigger.message, trigger.checked, Crowded(f"{full}, and {MAX_WAITING_OF_ONE} triggers wait"))
+            self._answer(
+                trigger.message, trigger.checked, Crowded(f"{full}, and {self._max_waiting_of_one} triggers wait")
+            )
             return
         self._intake.wait(trigger)
         if namespace not in self._reported_full:

@@ -15,7 +15,7 @@ from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.argo.kubernetes import KubernetesClient, in_pod
 from edgeagent.argo.operations import ArgoOperations
 from edgeagent.common.names import agent_id_from_host
-from edgeagent.config.addresses import split_address
+from edgeagent.config.addresses import is_amqp, split_address
 from edgeagent.config.tables import DispatcherConfig, EngineTable
 from edgeagent.dispatcher.argo import ArgoEngine
 from edgeagent.dispatcher.dispatcher import Dispatcher
@@ -31,7 +31,7 @@ from edgeagent.host import systemd
 from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.links.drain import SessionDrain
 from edgeagent.links.session import keep_connected
-from edgeagent.ports.link import Subscription
+from edgeagent.ports.link import PREFETCH, Subscription
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # In addition to the creations: lookups of workflows for statuses and queries, and the probe.
 _MORE_CONNECTIONS = 4
+# Over AMQP, in addition to those in progress: triggers that are received and wait for their turn.
+_WAITING_BESIDE = 32
 
 Tasks = dict[str, Coroutine[Any, Any, None]]
 
@@ -185,6 +187,13 @@ async def _listening(config: DispatcherConfig, probes: Probes, stack: contextlib
     return probes
 
 
+def _prefetch(config: DispatcherConfig) -> int:
+    """How many triggers may be here, unacknowledged: those in progress, and some that are checked meanwhile."""
+    if not is_amqp(config.broker.addresses[0]):
+        return PREFETCH
+    return config.engine.max_concurrent + _WAITING_BESIDE
+
+
 def _joined(
     config: DispatcherConfig, dispatcher: Dispatcher, probes: Probes, tasks: Tasks, statuses: Statuses | None = None
 ) -> _Parts:
@@ -202,6 +211,7 @@ def _joined(
         will=None if statuses is None else statuses.will,
         drain=session_drain,
         answers_first=True,
+        prefetch=_prefetch(config),
         mark=f"dispatch {config.broker.group}",
     )
     return _Parts(dispatcher, session_drain, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
@@ -248,6 +258,7 @@ def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:
         max_concurrent=config.engine.max_concurrent,
         max_active=config.engine.max_active if not engine.dry_run else None,
         watched=config.watched_namespaces,
+        prefetch=_prefetch(config),
     )
 
 

@@ -12,10 +12,10 @@ from edgeagent.config.addresses import split_broker_url
 from edgeagent.config.tables import Connection
 from edgeagent.links.driver import LinkEngine
 
-_MQTT = "edgeagent.mqtt.dialer"
-ENGINES = {"mqtt": _MQTT, "mqtts": _MQTT, "ws": _MQTT, "wss": _MQTT}
+_MQTT, _AMQP = "edgeagent.mqtt.dialer", "edgeagent.amqp.dialer"
+ENGINES = {"mqtt": _MQTT, "mqtts": _MQTT, "ws": _MQTT, "wss": _MQTT, "amqp": _AMQP, "amqps": _AMQP}
 # The schemes whose sockets the session secures.
-_TLS_SCHEMES = frozenset({"mqtts", "wss"})
+_TLS_SCHEMES = frozenset({"mqtts", "wss", "amqps"})
 
 
 def engine_of(connection: Connection) -> LinkEngine:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edgeagent.ports.link import Subscription, Will
+from edgeagent.ports.link import PREFETCH, Subscription, Will
 
 
 class LinkRequest(msgspec.Struct, frozen=True):
@@ -13,6 +13,7 @@ class LinkRequest(msgspec.Struct, frozen=True):
     `address` names the broker. `answers_first`: see `session.keep_connected`. `unwanted`: topic filters to unsubscribe
     from, which a session that the broker kept may still have. `mark`: the value of the property `MARK` on every
     publication, if the protocol has properties. `needs_acks`: a broker that acknowledges nothing is refused.
+    `prefetch`: how many unacknowledged messages the broker may send.
     """
 
     address: str
@@ -27,3 +28,4 @@ class LinkRequest(msgspec.Struct, frozen=True):
     unwanted: tuple[str, ...] = ()
     mark: str = ""
     needs_acks: bool = False
+    prefetch: int = PREFETCH

@@ -26,7 +26,7 @@ from edgeagent.links.failures import connection_failure
 from edgeagent.links.request import LinkRequest
 from edgeagent.links.rotation import Rotation
 from edgeagent.links.subscribed import SubscribedTopics
-from edgeagent.ports.link import Ack, Link, LinkOwner, Message, Subscription, Will
+from edgeagent.ports.link import PREFETCH, Ack, Link, LinkOwner, Message, Subscription, Will
 
 if TYPE_CHECKING:
     import ssl
@@ -104,6 +104,7 @@ async def keep_connected(
     exactly_once: bool = False,
     answers_first: bool = False,
     needs_acks: bool = False,
+    prefetch: int = PREFETCH,
     mark: str = "",
     subscribed: SubscribedTopics | None = None,
     max_packet_bytes: int = MAX_PACKET_BYTES,
@@ -144,6 +145,7 @@ async def keep_connected(
             the answer. So reading goes on however many messages are held, while publications are unacknowledged: their
             acknowledgements come after the messages.
         needs_acks: a broker that takes only QoS 0 is refused.
+        prefetch: how many unacknowledged messages the broker may send (AMQP; over MQTT always `PREFETCH`).
         mark: our name, for the user property `MARK` of every publication.
         subscribed: the subscriptions that the session may still have from before; unwanted ones are given up.
         max_packet_bytes: the largest packet to receive; the broker discards larger ones.
@@ -185,6 +187,7 @@ async def keep_connected(
             unwanted=await subscribed.begin(address, client_id, filters) if subscribed is not None else (),
             mark=mark,
             needs_acks=needs_acks,
+            prefetch=prefetch,
         )
         watched = _Watched(drain, rotation, subscribed, reported, check_s)
         ending = await _connect_once(connection, request, owner, dialer, watched)

@@ -69,6 +69,11 @@ class MqttLinkDriver(ABC):
         """See `Link.abilities`."""
         return self._state.abilities
 
+    @property
+    def blocked(self) -> str:
+        """See `Link.blocked`: MQTT has no way to say it."""
+        return ""
+
     @abstractmethod
     def publish(self, publications: Sequence[Publication]) -> None:
         """See `Link.publish`."""

@@ -96,6 +96,8 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     needs a session made for it: `keep_connected(exactly_once=True)`. `expiry_s`: after this time the broker may drop
     it. `user_properties`: names and values sent beside the payload (AMQP: headers; Pub/Sub: attributes); the same tuple
     for many publications costs least. `traceparent`: one more, a W3C trace context, which is another each time.
+    `attempt`: of a trigger, how often it was sent, this time included; with its correlation data it names the message
+    over AMQP.
     """
 
     token: int
@@ -109,6 +111,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     expiry_s: int | None = None
     user_properties: tuple[tuple[str, str], ...] = ()
     traceparent: str | None = None
+    attempt: int = 0
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):
@@ -194,14 +197,18 @@ class Link(Protocol):
         again; all others without an `Ack` must.
         """
 
+    @property
+    def blocked(self) -> str:
+        """Why the broker takes no publications for now although the connection is up; "" if it does (AMQP only)."""
+
     def publish(self, publications: Sequence[Publication]) -> None:
         """Write them in this order, in one write; at most `room` of them. After the connection ended, nothing happens.
 
         One that cannot be sent is not written, but the others are; its `Ack` comes in the next turn of the loop with a
         `PublishRefused`. This applies to one that is larger than `max_packet_bytes`, beyond `room`, impossible to
-        encode (such as a topic over 65535 bytes), retained although the broker keeps none, or at QoS 2 although the
-        session is not made for it. A publication at QoS 1 to a broker that accepts only QoS 0 is sent at QoS 0, and its
-        `Ack` says only that it was written.
+        encode (such as a topic over 65535 bytes), retained although the broker keeps none (over AMQP it is
+        sent, and not kept), or at QoS 2 although the session is not made for it. A publication at QoS 1 to a broker
+        that accepts only QoS 0 is sent at QoS 0, and its `Ack` says only that it was written.
         """
 
     def acknowledge(self, messages: Sequence[Message]) -> None:

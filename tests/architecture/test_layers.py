@@ -14,7 +14,7 @@ ROWS = (
     ("cli",),
     ("demo",),
     ("agent", "dispatcher", "rehearsal"),
-    ("outbox", "ledger", "mqtt", "httpapi", "listener", "host", "argo", "webhooks"),
+    ("outbox", "ledger", "mqtt", "amqp", "httpapi", "listener", "host", "argo", "webhooks"),
     ("links",),
     ("config", "storage"),
     ("ports",),

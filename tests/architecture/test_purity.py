@@ -39,6 +39,10 @@ BESIDE_THEIR_DRIVERS = {
             "trouble",
         ),
     ),
+    "amqp": (
+        *("codec", "confirms", "connection", "deliveries", "heartbeats", "keys", "opening", "properties", "reasons"),
+        "topology",
+    ),
     "argo": ("stream", "wire"),
     "cli": ("board", "fleet_table", "pieces", "report_table", "shown_stats"),
     "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),

@@ -19,6 +19,7 @@ from edgeagent.ports.link import Message, Subscription
 from edgeagent.wire import topics
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Program
+from tests.fakes.rabbitmq import RabbitMq
 from tests.waiting import until
 
 GROUP = "edgeagent"
@@ -108,7 +109,7 @@ class ArgoDispatcher(Program):
 class Group:
     """Dispatchers d0, d1, ... on one broker and one server: all started, all stopped at the end."""
 
-    def __init__(self, directory: Path, broker: Mosquitto, argo: str, *, size: int = 2, **keys: str) -> None:
+    def __init__(self, directory: Path, broker: Mosquitto | RabbitMq, argo: str, *, size: int = 2, **keys: str) -> None:
         self.broker = broker
         self.members = [ArgoDispatcher(directory / f"d{number}", broker.url, argo, **keys) for number in range(size)]
 

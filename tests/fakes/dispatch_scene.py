@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import Group, Monitor
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent
+from tests.fakes.rabbitmq import RabbitMq
 from tests.waiting import DEADLINE_S, until, until_answer
 
 _BATCH = 20
@@ -42,7 +43,7 @@ class Scene:
         promised: the correlation ids that the agent has given out, in order.
     """
 
-    broker: Mosquitto
+    broker: Mosquitto | RabbitMq
     argo: FakeArgo
     group: Group
     monitor: Monitor
@@ -125,6 +126,8 @@ async def scene(
     uplink: str = "",
     broker_keys: str = "",
     engine_keys: str = "",
+    rabbitmq: RabbitMq | None = None,
+    uplink_url: str = "",
 ) -> AsyncIterator[Scene]:
     """Start everything and stop it again.
 
@@ -134,17 +137,21 @@ async def scene(
         uplink: keys of the agent's `[uplink]`, as TOML.
         broker_keys: keys of the dispatchers' `[broker]`, as TOML.
         engine_keys: keys of the dispatchers' `[engine]`, as TOML.
+        rabbitmq: the broker, if it is not to be a Mosquitto of its own.
+        uplink_url: how the agent reaches the broker, if not as the dispatchers do.
     """
     (directory / "mosquitto").mkdir()
     async with (
         # By itself Mosquitto drops what is beyond 1,000 messages for a subscriber that takes them slowly.
-        Mosquitto(directory / "mosquitto", config=("max_queued_messages 0",)) as broker,
+        nullcontext(rabbitmq)
+        if rabbitmq is not None
+        else Mosquitto(directory / "mosquitto", config=("max_queued_messages 0",)) as broker,
         argo or FakeArgo(auto=True) as engine,
         Monitor(broker.url) as monitor,
     ):
         engine.templates.add(("plant", "inspect"))
         async with (
             Group(directory, broker, engine.url, broker_keys=broker_keys, engine_keys=engine_keys) as group,
-            Agent(directory / "agent", broker.url, tables={"uplink": f"{_BOUND}\n{uplink}"}) as agent,
+            Agent(directory / "agent", uplink_url or broker.url, tables={"uplink": f"{_BOUND}\n{uplink}"}) as agent,
         ):
             yield Scene(broker, engine, group, monitor, agent)

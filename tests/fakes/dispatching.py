@@ -27,6 +27,7 @@ class FakeLink:
     max_packet_bytes = 1 << 20
     carried: frozenset[int] = frozenset()
     abilities = Abilities()
+    blocked = ""
 
     def __init__(self, room: int = 100) -> None:
         self.room = room

@@ -15,6 +15,7 @@ class FakeLink:
         self.room = room
         self.max_packet_bytes = 1 << 20
         self.abilities = Abilities()
+        self.blocked = ""
         self.carried: frozenset[int] = frozenset()
         self.published: list[Publication] = []
         self.acknowledged: list[Message] = []

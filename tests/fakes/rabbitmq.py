@@ -18,6 +18,7 @@ from tests.waiting import until_accepting
 DEADLINE_S = 45.0
 _POLL_S = 0.1
 _PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+_CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
 
 
 class RabbitMq:
@@ -34,7 +35,38 @@ class RabbitMq:
         self.mqtt_port, self.amqp_port = free_port(), free_port()
         self._directory = directory
         self._epmd_port = free_port()
+        self.log_file = directory / "out"
         self._process: subprocess.Popen[bytes] | None = None
+        self._dist_port = free_port()
+
+    @property
+    def url(self) -> str:
+        """Its address by AMQP."""
+        return f"amqp://127.0.0.1:{self.amqp_port}"
+
+    @property
+    def port(self) -> int:
+        """Its port by AMQP."""
+        return self.amqp_port
+
+    @property
+    def mqtt_url(self) -> str:
+        """Its address by MQTT."""
+        return f"mqtt://127.0.0.1:{self.mqtt_port}"
+
+    async def control(self, *arguments: str) -> str:
+        """What `rabbitmqctl` says; it must succeed."""
+        command = [_CONTROL, "-q", "-n", self._node, *arguments]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=self._environment(), capture_output=True, check=False
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr).decode()
+        return done.stdout.decode()
+
+    async def restart(self) -> None:
+        """Kill it, and start it on what it kept."""
+        await self._end()
+        await self.__aenter__()
 
     async def __aenter__(self) -> Self:
         """Start it and wait until it takes MQTT."""
@@ -60,13 +92,30 @@ class RabbitMq:
             "utf-8",
         )
         (directory / "enabled_plugins").write_text("[rabbitmq_mqtt].\n", "utf-8")
-        environment = {
+        log = self.log_file.open("ab")
+        with log:
+            return subprocess.Popen(
+                [_PROGRAM],
+                env=self._environment(),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+
+    @property
+    def _node(self) -> str:
+        return f"edge-{self.mqtt_port}@localhost"
+
+    def _environment(self) -> dict[str, str]:
+        directory = self._directory
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(directory),
             "ERL_EPMD_PORT": str(self._epmd_port),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODENAME": f"edge-{self.mqtt_port}@localhost",
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_NODENAME": self._node,
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
             "RABBITMQ_CONFIG_FILE": str(directory / "rabbitmq"),
             "RABBITMQ_CONF_ENV_FILE": "/dev/null",
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(directory / "enabled_plugins"),
@@ -74,14 +123,9 @@ class RabbitMq:
             "RABBITMQ_LOG_BASE": str(directory / "log"),
             "RABBITMQ_PID_FILE": str(directory / "pid"),
         }
-        log = (directory / "out").open("wb")
-        with log:
-            return subprocess.Popen(
-                [_PROGRAM], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
-            )
 
     def _said(self) -> str:
-        return (self._directory / "out").read_text("utf-8")[-2000:]
+        return self.log_file.read_text("utf-8")[-2000:]
 
     async def _end(self) -> None:
         """End its processes: the server's group, and the name server that it left behind."""

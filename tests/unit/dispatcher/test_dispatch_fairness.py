@@ -7,11 +7,13 @@ import asyncio
 import pytest
 
 from edgeagent.common.names import is_agent_id
-from edgeagent.dispatcher.dispatcher import MAX_WAITING_OF_ONE
+from edgeagent.dispatcher.dispatcher import WAITING_SHARE
 from edgeagent.dispatcher.validate import sender
-from edgeagent.ports.link import Message
+from edgeagent.ports.link import PREFETCH, Message
 from tests.fakes.dispatching import Stage, trigger
 from tests.waiting import turns, until
+
+MAX_WAITING_OF_ONE = PREFETCH // WAITING_SHARE
 
 pytestmark = pytest.mark.virtual_time
 

@@ -1,0 +1,32 @@
+"""Errors for the owner: the broker's reply codes as why a connection failed or ended. Pure."""
+
+from __future__ import annotations
+
+from pamqp import commands
+
+from edgeagent.common.foreign import line
+from edgeagent.errors import Denied, Unavailable, UplinkError
+
+ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED = 403, 404, 405, 406
+NO_ROUTE = 312
+CLOSED_BY_US = 200
+
+# None of these goes away by itself: a right, a name, or something that exists with other arguments must be changed.
+_DENYING = frozenset({ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, 402, 530, 540})
+
+
+def closed(address: str, close: commands.Connection.Close | commands.Channel.Close, doing: str = "") -> UplinkError:
+    """Why the broker closed a connection or a channel. `doing`: what it answered so, "" if that is not known."""
+    code, said = close.reply_code or 0, close.reply_text
+    text = f"{doing + ': ' if doing else ''}the broker says {line(said) or 'nothing'} ({code})"
+    if code == ACCESS_REFUSED and "exclusive" in said:
+        text += "; another agent with this id is connected, or an earlier connection of ours has not ended yet"
+        return Unavailable(address, text)
+    if code == RESOURCE_LOCKED:
+        text += "; another client with this name is connected, or an earlier connection of ours has not ended yet"
+        return Unavailable(address, text)
+    if code == ACCESS_REFUSED:
+        text += "; check username, password_file and this user's rights (docs/brokers.md)"
+    if code == PRECONDITION_FAILED and doing:
+        text += "; it exists with other arguments: delete it, and it is made anew"
+    return Denied(address, text) if code in _DENYING else Unavailable(address, text)

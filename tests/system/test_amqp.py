@@ -1,0 +1,196 @@
+"""RabbitMQ as the broker, by AMQP: triggers start their workflows once, whatever happens to those between."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from edgeagent.wire import topics
+from tests.fakes.dispatch_scene import Scene, scene
+from tests.fakes.programs import Agent
+from tests.fakes.rabbitmq import RabbitMq
+from tests.waiting import until
+
+pytestmark = pytest.mark.timeout(240)
+
+QUEUES = ("edgeagent.trigger.edgeagent", "edgeagent.agent.gw-1", "edgeagent.dead")
+# RabbitMQ takes its time after a restart: what was unanswered is sent again much later only.
+PATIENT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+    """One broker for all tests: it starts slowly."""
+    broker = RabbitMq(tmp_path_factory.mktemp("rabbitmq"))
+    asyncio.run(broker.__aenter__())
+    yield broker
+    asyncio.run(broker.__aexit__(None, None, None))
+
+
+@pytest.fixture
+def broker(running: RabbitMq) -> Iterator[RabbitMq]:
+    """The broker, without anything of earlier tests afterwards."""
+    yield running
+    with connected(running) as connection:
+        for queue in QUEUES:
+            connection.channel().queue_delete(queue)
+
+
+def connected(broker: RabbitMq) -> pika.BlockingConnection:
+    """A client of another hand."""
+    return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp_port))
+
+
+async def started_once(here: Scene) -> None:
+    """Every trigger has one workflow, and its agent knows; whoever heard what in between."""
+    await here.settled()
+    created = [workflow["metadata"]["name"] for workflow in here.argo.workflows()]
+    assert sorted(created) == sorted(here.names)
+
+
+async def test_an_agent_and_dispatchers_by_amqp_start_each_workflow_once_and_tell_its_end(
+    tmp_path: Path, broker: RabbitMq
+) -> None:
+    async with scene(tmp_path, rabbitmq=broker) as here:
+        await here.feed(200)
+        await here.all_is_done()
+        assert max(here.monitor.triggers.values()) == 1
+        here.group[0].send_signal(15)
+        assert await here.group[0].exit_code() == 0
+        await here.feed(20)
+        await here.all_is_done()
+
+
+async def test_an_agent_by_mqtt_meets_dispatchers_by_amqp(tmp_path: Path, broker: RabbitMq) -> None:
+    password = tmp_path / "password"
+    password.write_text("guest\n", "utf-8")
+    keys = f'version = "3.1.1"\nusername = "guest"\npassword_file = "{password}"'
+    async with scene(tmp_path, rabbitmq=broker, uplink_url=broker.mqtt_url, uplink=keys) as here:
+        await here.feed(100)
+        await here.all_is_done()
+
+
+async def test_kills_of_agent_and_dispatchers_in_mid_stream_lose_nothing_and_start_nothing_twice(
+    tmp_path: Path, broker: RabbitMq
+) -> None:
+    keys = 'response_timeout = "4s"\nkeepalive = "2s"'
+    async with scene(tmp_path, rabbitmq=broker, uplink=keys, broker_keys='keepalive = "2s"') as here:
+        for member in (here.group[0], here.group[1]):
+            async with here.feeding():
+                await member.kill()
+                await member.start()
+        await here.feed(100)
+        await here.agent.kill()
+        await here.agent.start()
+        await here.all_is_done(deadline_s=PATIENT_S)
+
+
+async def test_a_broker_that_is_killed_in_mid_stream_loses_nothing(tmp_path: Path, broker: RabbitMq) -> None:
+    async with scene(tmp_path, rabbitmq=broker, uplink='response_timeout = "5s"') as here:
+        await here.feed(100)
+        await here.answered(20)
+        await broker.restart()
+        await here.feed(40)
+        await started_once(here)
+
+
+async def test_a_queue_that_is_deleted_under_its_consumers_is_made_anew(tmp_path: Path, broker: RabbitMq) -> None:
+    async with scene(tmp_path, rabbitmq=broker, uplink='response_timeout = "3s"') as here:
+        async with here.feeding():
+            await asyncio.to_thread(delete, broker, "edgeagent.trigger.edgeagent")
+            await asyncio.to_thread(delete, broker, "edgeagent.agent.gw-1")
+        await started_once(here)
+        assert "was deleted, or its broker is gone" in here.agent.log
+
+
+def delete(broker: RabbitMq, queue: str) -> None:
+    """Delete a queue, as an administrator may."""
+    with connected(broker) as connection:
+        connection.channel().queue_delete(queue)
+
+
+async def test_a_broker_without_memory_is_told_and_gets_nothing_until_it_has_some(
+    tmp_path: Path, broker: RabbitMq
+) -> None:
+    async with scene(tmp_path, rabbitmq=broker) as here:
+        await here.feed(20)
+        await here.all_is_done()
+        await broker.control("set_vm_memory_high_watermark", "0.0001")
+        await here.feed(20)
+        await here.agent.stats(
+            lambda stats: "takes no publications" in (stats["uplink"]["trouble"] or ""), "the trouble"
+        )
+        await broker.control("set_vm_memory_high_watermark", "0.4")
+        await here.all_is_done()
+        assert here.agent.log.count("event=amqp_blocked") == here.agent.log.count("event=amqp_unblocked") == 1
+        assert "event=uplink_down" not in here.agent.log
+
+
+async def test_rights_that_are_taken_away_are_told_in_words_and_what_was_in_flight_goes_again(
+    tmp_path: Path, broker: RabbitMq
+) -> None:
+    await broker.control("add_user", "gw-1", "secret")
+    await broker.control("set_permissions", "gw-1", "^edgeagent\\.agent\\.gw-1$", ".*", ".*")
+    password = tmp_path / "password"
+    password.write_text("secret\n", "utf-8")
+    keys = f'username = "gw-1"\npassword_file = "{password}"\nresponse_timeout = "5s"'
+    async with scene(tmp_path, rabbitmq=broker, uplink=keys) as here:
+        await here.feed(20)
+        await here.all_is_done()
+        await broker.control("set_permissions", "gw-1", "^edgeagent\\.agent\\.gw-1$", "^edgeagent", ".*")
+        await here.feed(20)
+        await until(lambda: "ACCESS_REFUSED" in here.agent.log, "the refusal", seen=here.agent.tail)
+        assert "rights (docs/brokers.md)" in here.agent.log
+        await broker.control("set_permissions", "gw-1", "^edgeagent\\.agent\\.gw-1$", ".*", ".*")
+        await here.all_is_done(deadline_s=PATIENT_S)
+
+
+def answer_all(broker: RabbitMq, count: int) -> list[tuple[pika.BasicProperties, dict[str, Any]]]:
+    """Take so many triggers and answer each on the topic exchange, by the properties alone."""
+    taken = []
+    with connected(broker) as connection:
+        channel = connection.channel()
+        channel.queue_declare("edgeagent.trigger.edgeagent", durable=True)
+        for key in ("argo.workflows.trigger", "argo.workflows.trigger.*"):
+            channel.queue_bind("edgeagent.trigger.edgeagent", "amq.topic", key)
+        for method, properties, body in channel.consume("edgeagent.trigger.edgeagent", inactivity_timeout=60):
+            if method is None:
+                break
+            trigger = json.loads(body)
+            answer = {
+                "correlation_id": properties.correlation_id,
+                "code": 200,
+                "status": "Workflow triggered successfully",
+                "workflowId": trigger["workflow"]["metadata"]["name"],
+                "namespace": trigger["namespace"],
+            }
+            channel.basic_publish("amq.topic", properties.reply_to, json.dumps(answer).encode())
+            channel.basic_ack(method.delivery_tag)
+            taken.append((properties, trigger))
+            if len(taken) == count:
+                break
+    return taken
+
+
+async def test_a_foreign_consumer_answers_by_the_properties_alone(tmp_path: Path, broker: RabbitMq) -> None:
+    uplink = f'trigger_topic = "{topics.AGENTS_TRIGGER}"'
+    async with Agent(tmp_path / "agent", broker.url, tables={"uplink": uplink}) as agent:
+        await agent.logged("link_up")
+        correlation = await agent.triggered("boiler-1", {"temp": 97.1})
+        await agent.logged("uplink_unheard")
+        taken = await asyncio.to_thread(answer_all, broker, 1)
+        await agent.account(accepted=1, settled=1, pending=0)
+    ((properties, trigger),) = taken
+    assert trigger["correlation_id"] == properties.correlation_id == correlation
+    assert properties.reply_to == properties.headers["x-reply-to-topic"] == "argo.workflows.response.gw-1"
+    assert properties.headers | {"agent": "gw-1", "rule": "overheat", "source": "boiler-1"} == properties.headers
+    assert properties.message_id == f"{correlation}-{trigger['attempt']}"
+    assert properties.delivery_mode == 2
+    assert properties.content_type == "application/json"
+    assert int(properties.expiration) > 0
