@@ -12,7 +12,7 @@ import shutil
 import stat
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,17 +21,18 @@ from edgeagent.agent.state import agent_id, state_directory
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
 from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
-from edgeagent.config.tables import AgentConfig
+from edgeagent.config.tables import AgentConfig, Uplink
 from edgeagent.errors import CommandFailed, ConfigError, OutboxLocked, StorageFailed
 from edgeagent.host.checkup import connection_findings, listener_findings, secret_findings, webhook_file_findings
 from edgeagent.host.mosquitto import mosquitto_findings
+from edgeagent.links.checkup import broker_findings
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.listener.checkup import device_listener_findings
-from edgeagent.mqtt.checkup import broker_findings
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import reading_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import acting_as_owner, user_name
-from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, with_agent
+from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, state_topic, with_agent
 
 SYNCS = 20
 # The fastest disks that really keep what they acknowledge take longer than this; memory takes a microsecond.
@@ -60,7 +61,7 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
     if uplink.settle == "engine":
         for finding in _topic_findings(uplink.trigger_topic):
             yield finding
-    async for finding in broker_findings("uplink", uplink, with_agent(uplink.client_id, agent), filters):
+    async for finding in broker_findings("uplink", uplink, _uplink_trial(uplink, agent, filters)):
         yield finding
     async for finding in _device_findings(config, agent):
         yield finding
@@ -71,12 +72,18 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
             yield finding
 
 
+def _uplink_trial(uplink: Uplink, agent: str, filters: Sequence[str]) -> BrokerTrial:
+    """What the agent does at the uplink's broker."""
+    publishes = (with_agent(uplink.trigger_topic, agent), state_topic(agent))
+    return BrokerTrial(with_agent(uplink.client_id, agent), tuple(filters), publishes, agent)
+
+
 async def _device_findings(config: AgentConfig, agent: str) -> AsyncIterator[Finding]:
     """The ways by which devices' messages come in over MQTT."""
     local = config.local
     if local is not None:
-        filters = [entry.topic for entry in local.subscribe]
-        async for finding in broker_findings("local", local, with_agent(local.client_id, agent), filters):
+        trial = BrokerTrial(with_agent(local.client_id, agent), tuple(entry.topic for entry in local.subscribe))
+        async for finding in broker_findings("local", local, trial):
             yield finding
     if config.mqtt is not None:
         for finding in device_listener_findings(config.mqtt, is_running=_is_running(config)):

@@ -52,6 +52,7 @@ class AmqpConnection:
         blocked: why the broker takes no publications for now; "" if it does.
         acks, messages: what the owner is to get; whoever hands it over clears them.
         too_large: the topics of messages that were rejected, to be logged.
+        closed_with: the code with which the broker closed the connection or a channel; 0: it did not.
         may_close: the broker has answered our close, or expects the socket to be closed.
     """
 
@@ -64,6 +65,7 @@ class AmqpConnection:
         self.messages: list[Message] = []
         self.too_large: list[str] = []
         self._cancelled = 0
+        self.closed_with = 0
         self.may_close = False
         self.reader = codec.FrameReader()
         self.deliveries = Deliveries(number)
@@ -183,6 +185,7 @@ class AmqpConnection:
     def _take_of_connection(self, frame: base.Frame) -> bytes:
         match frame:
             case commands.Connection.Close():
+                self.closed_with = frame.reply_code or 0
                 error = reasons.closed(self._terms.address, frame)
                 self.phase, self.error, self.may_close = AmqpPhase.ENDED, error, True
                 return codec.method(0, commands.Connection.CloseOk())
@@ -203,6 +206,7 @@ class AmqpConnection:
                 return b""
         match frame:
             case commands.Channel.Close():
+                self.closed_with = frame.reply_code or 0
                 doing = "publishing" if channel == PUBLISHING else "consuming"
                 return self.end(reasons.closed(self._terms.address, frame, doing))
             case commands.Basic.Cancel() if frame.consumer_tag in self._opening.tags:

@@ -6,20 +6,24 @@ import asyncio
 import importlib.util
 import itertools
 import logging
-import secrets
-import ssl
+import os
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeagent.common.finding import Finding, fail
 from edgeagent.config.addresses import split_broker_url, virtual_host
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied
 from edgeagent.links.driver import Dialer
 from edgeagent.links.request import LinkRequest
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.ports.link import PREFETCH, LinkOwner
 
 if TYPE_CHECKING:
+    import ssl
+
     from edgeagent.amqp.link import AmqpLink
     from edgeagent.amqp.opening import Terms
     from edgeagent.amqp.topology import Queue
@@ -92,7 +96,7 @@ def _wires(
     from edgeagent.amqp.topology import queues  # noqa: PLC0415  as above
     from edgeagent.amqp.wire import Wire  # noqa: PLC0415  as above
 
-    nonce = secrets.token_hex(4)
+    nonce = os.urandom(4).hex()
     whole = terms(connection, request, password, tuple(queues(request, nonce)))
     if request.answers_first:
         parts = [msgspec.structs.replace(whole, publishes=False), msgspec.structs.replace(whole, queues=())]
@@ -109,8 +113,26 @@ def _wires(
     )
 
 
-def terms(connection: Connection, request: LinkRequest, password: bytes | None, wanted: tuple[Queue, ...]) -> Terms:
-    """What is asked of the broker; `wanted`: the queues.
+async def findings(table: str, connection: Connection, trial: BrokerTrial) -> AsyncIterator[Finding]:
+    """See `links.driver.LinkEngine`."""
+    if importlib.util.find_spec("pamqp") is None:
+        yield fail(f"{table} AMQP", MISSING, "install it")
+        return
+    from edgeagent.amqp import checkup  # noqa: PLC0415  it imports the codec
+
+    async for finding in checkup.findings(table, connection, trial):
+        yield finding
+
+
+def terms(
+    connection: Connection,
+    request: LinkRequest,
+    password: bytes | None,
+    wanted: tuple[Queue, ...],
+    *,
+    consumes: bool = True,
+) -> Terms:
+    """What is asked of the broker; `wanted`: the queues; `consumes`: see `Terms`.
 
     Raises:
         Denied: the password cannot be sent.
@@ -131,4 +153,5 @@ def terms(connection: Connection, request: LinkRequest, password: bytes | None, 
         heartbeat_s=request.keepalive_s,
         prefetch=request.prefetch,
         queues=wanted,
+        consumes=consumes,
     )

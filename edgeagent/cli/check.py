@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
+from edgeagent.config.addresses import is_amqp
 from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig, Mqtt
@@ -157,10 +158,11 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
     if not config.engine.bind_agent:
         lines.append(f"warning: engine.bind_agent = false: {UNBOUND_AGENTS}")
     lines += _limits("broker", config.broker)
-    if config.broker.version != "5":
+    if config.broker.version != "5" and not is_amqp(config.broker.addresses[0]):
         lines.append(
             "WARN: [broker] version 3.1.1 has no shared subscriptions, which dispatchers take triggers by: Mosquitto "
-            "has them all the same, RabbitMQ grants them and delivers nothing; `edgeagent doctor --dispatch` tries it"
+            "has them all the same, RabbitMQ grants them and delivers nothing: reach it by amqp://; "
+            "`edgeagent doctor --dispatch` tries it"
         )
     lines += [
         f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(_allowed(allow))}"
@@ -180,14 +182,17 @@ def _allowed(allow: Allow) -> Iterator[str]:
 
 
 def _engines(table: str, connection: Connection) -> list[str]:
-    """The MQTT engine that is used on this machine."""
+    """The MQTT engine that is used on this machine, or another protocol and what it lacks."""
+    if is_amqp(connection.addresses[0]):
+        lost = "no retained messages and no last will: nobody is told when this machine is cut off"
+        return [f"{table:<9} by AMQP 0-9-1, which has {lost}"]
     return [f"{table:<9} by the MQTT engine {choice}" for choice in engines.choices(connection)]
 
 
 def _limits(table: str, connection: Connection, settled_by_broker: bool = False) -> list[str]:
     """The limits of this connection to a broker (docs/mqtt-3.1.1.md)."""
     lines = []
-    if connection.version != "5":
+    if connection.version != "5" and not is_amqp(connection.addresses[0]):
         loss = "is then lost" if settled_by_broker else "is only seen because no answer comes"
         lines.append(
             f"WARN: [{table}] version 3.1.1 cannot tell that the broker refused a message or that nobody subscribed to "

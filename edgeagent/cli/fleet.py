@@ -18,9 +18,10 @@ from edgeagent.cli.options import add_json, clear_screen, say, say_json, warn
 from edgeagent.common.plural import counted
 from edgeagent.common.units import Duration
 from edgeagent.config import DISPATCHER_CONFIG, dispatcher_config_path, load_dispatcher
+from edgeagent.config.addresses import is_amqp
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.service import client_id
-from edgeagent.errors import UplinkError
+from edgeagent.errors import CommandFailed, UplinkError
 from edgeagent.host import ending
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Ack, Link, Message, Subscription
@@ -107,6 +108,10 @@ class _Listener:
 
 
 async def _show(config: DispatcherConfig, *, as_json: bool, watch: bool) -> int:
+    if is_amqp(config.broker.addresses[0]):
+        raise CommandFailed(
+            "over AMQP a broker keeps no gateway's state: name it by mqtt:// in a file for this command"
+        )
     fleet = Fleet()
     listener = _Listener(fleet)
     broker = msgspec.structs.replace(config.broker, session_expiry=Duration(0))

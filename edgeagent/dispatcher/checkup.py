@@ -18,7 +18,8 @@ from edgeagent.dispatcher.rights import configmap_finding, template_findings, wo
 from edgeagent.dispatcher.service import argo_engine, argo_settings, client_id
 from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
 from edgeagent.host.checkup import certificate_findings, connection_findings, secret_findings, webhook_file_findings
-from edgeagent.mqtt.checkup import broker_findings
+from edgeagent.links.checkup import broker_findings
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.webhooks.checkup import webhook_findings
 from edgeagent.wire import topics
 
@@ -38,7 +39,9 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
     if engine.kind == "argo":
         group = config.broker.group
         filters += [topics.presence_filter(group), topics.cursor_filter(group), topics.STATUS_QUERY]
-    async for finding in broker_findings("broker", config.broker, client_id(config, socket.gethostname()), filters):
+    publishes = (topics.RESPONSE, topics.STATUS)
+    trial = BrokerTrial(client_id(config, socket.gethostname()), tuple(filters), publishes)
+    async for finding in broker_findings("broker", config.broker, trial):
         yield finding
     async for finding in webhook_findings("webhook", config.webhook):
         yield finding

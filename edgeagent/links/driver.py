@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Protocol
 
+from edgeagent.common.finding import Finding
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
 from edgeagent.links.request import LinkRequest
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.ports.link import Link, LinkOwner
 
 if TYPE_CHECKING:
@@ -79,3 +82,6 @@ class LinkEngine(Protocol):
 
     def dialer(self, connection: Connection, *, exactly_once: bool) -> Dialer:
         """What makes the connections of one session; `exactly_once`: the owner publishes at QoS 2."""
+
+    def findings(self, table: str, connection: Connection, trial: BrokerTrial) -> AsyncIterator[Finding]:
+        """The doctor's findings about a broker; `table`: of the configuration, for the remedies."""

@@ -21,17 +21,18 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.links.session import keep_connected
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.mqtt import engines
+from edgeagent.mqtt.reason_codes import NO_SHARES, words
 from edgeagent.ports.link import Abilities, Ack, Link, Message, Publication, Subscription
 
 # How long a message may take to the broker and back.
 ECHO_S = 3.0
 _SHARED = "$share/"
+_NO_SHARES_REMEDY = 'RabbitMQ has no shared subscriptions: reach it by url = "amqp://..." (docs/brokers.md)'
 
 
-async def broker_findings(
-    table: str, connection: Connection, client_id: str, topic_filters: Sequence[str]
-) -> AsyncIterator[Finding]:
+async def mqtt_findings(table: str, connection: Connection, asked: BrokerTrial) -> AsyncIterator[Finding]:
     """Try each of a broker's addresses, and each subscription on the first address that accepts us.
 
     During a trial of a subscription, copies of its messages are received and thrown away; the real subscribers get
@@ -40,9 +41,9 @@ async def broker_findings(
     Args:
         table: the table of the configuration, for the remedies.
         connection: how to connect.
-        client_id: the agent's or dispatcher's; the ids of the trials begin with it.
-        topic_filters: the subscriptions to try; shared ones are tried in a group of their own.
+        asked: the client to try for.
     """
+    client_id, topic_filters = asked.client_id, asked.filters
     for choice in engines.choices(connection):
         yield _engine_finding(table, connection, choice)
     own_id = f"{client_id}-doctor-{secrets.token_hex(4)}"
@@ -65,9 +66,9 @@ async def broker_findings(
         if error is None:
             yield ok(subject, "granted")
         else:
-            yield fail(
-                subject, _without_address(error, usable[0]), "let this user subscribe in the broker's access list"
-            )
+            lacks_shares = topic_filter.startswith(_SHARED) and words(NO_SHARES) in str(error)
+            remedy = _NO_SHARES_REMEDY if lacks_shares else "let this user subscribe in the broker's access list"
+            yield fail(subject, _without_address(error, usable[0]), remedy)
     if connection.version != "5" and any(topic_filter.startswith(_SHARED) for topic_filter in topic_filters):
         yield await _shared_finding(table, connection, usable[0], own_id)
 
@@ -81,8 +82,8 @@ async def _shared_finding(table: str, connection: Connection, address: str, clie
         return ok(subject, "a message came by one")
     found = f"nothing came by one within {ECHO_S:g} s: this broker grants them over MQTT 3.1.1 and delivers nothing"
     remedy = (
-        'use version = "5" and a broker that has them (RabbitMQ does not), or, if the access list forbids '
-        "edgeagent/doctor/#, allow it and try again"
+        f'{_NO_SHARES_REMEDY}; with another broker use version = "5", or, if its access list forbids '
+        "edgeagent/doctor/#, allow that and try again"
     )
     return warn(subject, found, remedy)
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from edgeagent.common.finding import Finding
 from edgeagent.config.tables import Connection
 from edgeagent.links.driver import Dialer
 from edgeagent.links.request import LinkRequest
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.mqtt import engines
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link_driver import MqttLinkDriver
@@ -33,6 +36,13 @@ def announce(connection: Connection) -> None:
 def dialer(connection: Connection, *, exactly_once: bool) -> Dialer:
     """See `links.driver.LinkEngine`."""
     return _MqttDialer(connection, exactly_once=exactly_once)
+
+
+def findings(table: str, connection: Connection, trial: BrokerTrial) -> AsyncIterator[Finding]:
+    """See `links.driver.LinkEngine`."""
+    from edgeagent.mqtt.checkup import mqtt_findings  # noqa: PLC0415  only the doctor asks
+
+    return mqtt_findings(table, connection, trial)
 
 
 class _MqttDialer:

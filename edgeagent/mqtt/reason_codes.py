@@ -19,6 +19,7 @@ TOPIC_ALIAS_INVALID = 0x94
 PACKET_TOO_LARGE = 0x95
 RETAIN_NOT_SUPPORTED = 0x9A
 QOS_NOT_SUPPORTED = 0x9B
+NO_SHARES = 0x9E
 
 # Failures only; several codes mean slightly different things in different packets.
 WORDS = {
@@ -52,7 +53,7 @@ WORDS = {
     QOS_NOT_SUPPORTED: "it does not support this QoS",
     0x9C: "another server is to be used for now",
     0x9D: "the server has moved",
-    0x9E: "it does not support shared subscriptions",
+    NO_SHARES: "it does not support shared subscriptions",
     0x9F: "too many connections in too short a time",
     0xA0: "the connection has lasted as long as it allows",
     0xA1: "it does not support subscription identifiers",

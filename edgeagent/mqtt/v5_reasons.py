@@ -7,7 +7,7 @@ import mqtt5
 from edgeagent.errors import UplinkError
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.reason_codes import words
+from edgeagent.mqtt.reason_codes import NO_SHARES, words
 
 
 def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkError | None:
@@ -20,7 +20,9 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
         return error
     for subscription in handshake.subscriptions:
         if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
-            return reasons.subscription_refused(address, subscription.topic_filter, words(0x9E))
+            return reasons.subscription_refused(
+                address, subscription.topic_filter, words(NO_SHARES, 'with RabbitMQ, use url = "amqp://..."')
+            )
     return None
 
 

@@ -61,8 +61,7 @@ async def test_an_agent_and_dispatchers_by_amqp_start_each_workflow_once_and_tel
         await here.feed(200)
         await here.all_is_done()
         assert max(here.monitor.triggers.values()) == 1
-        here.group[0].send_signal(15)
-        assert await here.group[0].exit_code() == 0
+        assert await here.group[0].stop() == 0
         await here.feed(20)
         await here.all_is_done()
 
@@ -82,10 +81,12 @@ async def test_kills_of_agent_and_dispatchers_in_mid_stream_lose_nothing_and_sta
     keys = 'response_timeout = "4s"\nkeepalive = "2s"'
     async with scene(tmp_path, rabbitmq=broker, uplink=keys, broker_keys='keepalive = "2s"') as here:
         for member in (here.group[0], here.group[1]):
-            async with here.feeding():
-                await member.kill()
-                await member.start()
+            await here.feed(100)
+            await here.answered(len(here.monitor.responses) + 10)
+            await member.kill()
+            await member.start()
         await here.feed(100)
+        await here.answered(len(here.monitor.responses) + 10)
         await here.agent.kill()
         await here.agent.start()
         await here.all_is_done(deadline_s=PATIENT_S)
@@ -102,9 +103,11 @@ async def test_a_broker_that_is_killed_in_mid_stream_loses_nothing(tmp_path: Pat
 
 async def test_a_queue_that_is_deleted_under_its_consumers_is_made_anew(tmp_path: Path, broker: RabbitMq) -> None:
     async with scene(tmp_path, rabbitmq=broker, uplink='response_timeout = "3s"') as here:
-        async with here.feeding():
-            await asyncio.to_thread(delete, broker, "edgeagent.trigger.edgeagent")
-            await asyncio.to_thread(delete, broker, "edgeagent.agent.gw-1")
+        await here.feed(100)
+        await here.answered(10)
+        await asyncio.to_thread(delete, broker, "edgeagent.trigger.edgeagent")
+        await asyncio.to_thread(delete, broker, "edgeagent.agent.gw-1")
+        await here.feed(40)
         await started_once(here)
         assert "was deleted, or its broker is gone" in here.agent.log
 

@@ -1,0 +1,145 @@
+"""A broker that lies: each lie ends the connection with a reason, and nothing raises, loops or fills the memory."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pamqp import body, commands, frame, header
+
+from edgeagent.amqp.codec import FRAME_MAX_BYTES, FrameReader
+from edgeagent.amqp.connection import AmqpPhase
+from edgeagent.amqp.heartbeats import Heartbeats
+from edgeagent.amqp.opening import CONSUMING, PUBLISHING
+from tests.fakes.amqp_peer import AmqpPeer, content, start
+
+DELIVER = commands.Basic.Deliver("0", 1, False, "amq.topic", "k")
+HEAD = header.ContentHeader(0, 4, commands.Basic.Properties())
+
+
+def opened() -> AmqpPeer:
+    peer = AmqpPeer()
+    peer.open()
+    return peer
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "no frame of AMQP"),
+        (b"AMQP\x00\x01\x00\x00", "another version of AMQP"),
+        (b"\x01\x00\x00\xff\xff\xff\xff", "more than agreed"),
+        (b"\x01\x00\x00\x00\x00\x00\x01\x00\x00", "without its end"),
+        (b"\x01\x00\x00\x00\x00\x00\x04\x00\x63\x00\x63\xce", "a malformed frame"),
+        (b"\x01\x00\x00\x00\x00\x00\x00\xce", "a malformed frame"),
+        (frame.marshal(commands.Basic.Get(), 1), "an unexpected"),
+    ],
+)
+def test_bytes_that_are_no_frame_end_the_connection(data: bytes, words: str) -> None:
+    peer = opened()
+    peer.machine.receive(data)
+    assert peer.machine.phase is AmqpPhase.ENDED
+    assert words in str(peer.machine.error)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [(CONSUMING, body.ContentBody(b"x"))],
+        [(CONSUMING, HEAD)],
+        [(CONSUMING, DELIVER), (CONSUMING, body.ContentBody(b"x"))],
+        [(CONSUMING, DELIVER), (CONSUMING, HEAD), (CONSUMING, HEAD)],
+        [(CONSUMING, DELIVER), (CONSUMING, HEAD), (CONSUMING, body.ContentBody(b"12345"))],
+        [(CONSUMING, DELIVER), (CONSUMING, HEAD), (CONSUMING, DELIVER)],
+        [(PUBLISHING, DELIVER)],
+        [(9, DELIVER)],
+        [(PUBLISHING, commands.Basic.Ack(1))],
+        [(0, commands.Connection.Start())],
+    ],
+)
+def test_frames_out_of_place_end_the_connection(frames: list[tuple[int, object]]) -> None:
+    peer = opened()
+    for channel, value in frames:
+        peer.send(channel, value)
+    assert peer.machine.phase is AmqpPhase.ENDED
+    assert not peer.machine.messages
+
+
+def test_a_delivery_tag_in_use_or_a_consumer_that_is_not_ours_ends_the_connection() -> None:
+    peer = opened()
+    peer.deliver(1, b"x")
+    peer.deliver(1, b"x")
+    assert "delivery tag 1" in str(peer.machine.error)
+    other = opened()
+    other.send(CONSUMING, commands.Basic.Deliver("zz", 1, False, "amq.topic", "k"), *content(b"x"))
+    assert "no consumer of ours" in str(other.machine.error)
+
+
+def test_a_body_that_is_too_large_is_not_kept() -> None:
+    peer = opened()
+    head = header.ContentHeader(0, 1 << 40, commands.Basic.Properties())
+    peer.send(CONSUMING, DELIVER, head, body.ContentBody(bytes(100_000)))
+    assert not peer.machine._content[CONSUMING].payload
+
+
+def test_tables_nested_without_end_are_malformed() -> None:
+    table = b"\x01kF" * 20_000
+    payload = b"\x00\x3c\x00\x00" + (4).to_bytes(8, "big") + b"\x20\x00" + table
+    data = b"\x02\x00\x01" + len(payload).to_bytes(4, "big") + payload + b"\xce"
+    peer = opened()
+    peer.send(CONSUMING, DELIVER)
+    peer.machine.receive(data)
+    assert "a malformed frame" in str(peer.machine.error)
+
+
+@given(st.binary(max_size=400), st.integers(0, 3))
+def test_any_bytes_at_any_time_end_in_words_or_are_waited_for(data: bytes, kind: int) -> None:
+    framed = bytes([kind, 0, 1]) + len(data).to_bytes(4, "big") + data + b"\xce"
+    for peer in (AmqpPeer(), opened()):
+        peer.machine.receive(data)
+        peer.machine.receive(framed)
+        assert peer.machine.phase is not AmqpPhase.ENDED or str(peer.machine.error)
+
+
+def test_turned_bits_in_a_good_stream_never_raise() -> None:
+    good = b"".join(frame.marshal(value, 1) for value in (DELIVER, *content(b"abcd", headers={"a": ["b", {"c": 1}]})))
+    random = Random(7)  # noqa: S311  chance for tests
+    for _ in range(300):
+        data = bytearray(good)
+        data[random.randrange(len(data))] ^= 1 << random.randrange(8)
+        opened().machine.receive(bytes(data))
+
+
+def test_frames_come_whole_however_they_are_cut() -> None:
+    data = frame.marshal(start(), 0) + frame.marshal(DELIVER, 1)
+    reader, found = FrameReader(), list[object]()
+    for at in range(len(data)):
+        frames, fault = reader.take(data[at : at + 1])
+        assert not fault
+        found += frames
+    assert len(found) == 2
+    assert reader.frame_max_bytes == FRAME_MAX_BYTES
+
+
+def test_a_silent_broker_is_gone_after_one_and_a_half_intervals() -> None:
+    heartbeats, now_s = Heartbeats(30.0, 0.0), 0.0
+    sent = 0
+    while not heartbeats.is_gone(now_s):
+        if heartbeats.is_due(now_s):
+            heartbeats.sent(now_s)
+            sent += 1
+        now_s = heartbeats.next_s()
+    assert now_s == 45.0
+    assert sent == 2, "one in each half of the interval"
+
+
+def test_a_process_that_stood_still_gives_the_broker_half_an_interval() -> None:
+    heartbeats = Heartbeats(30.0, 0.0)
+    assert not heartbeats.is_gone(1000.0)
+    heartbeats.received(1001.0)
+    assert not heartbeats.is_gone(1015.0)
+    silent = Heartbeats(30.0, 0.0)
+    assert not silent.is_gone(1000.0)
+    assert silent.is_gone(1015.0)
