@@ -1,4 +1,4 @@
-"""The broker's side of one AMQP connection, played on the machine itself: no socket, and any frame that a test wants."""
+"""The broker's side of one AMQP connection, played on the machine itself: no socket, any frame that a test wants."""
 
 from __future__ import annotations
 
