@@ -46,6 +46,7 @@ class ConnectedDevice(Device):
     Attributes:
         place: the address whose limit it counts towards, "" for this machine.
         session: None until it is let in.
+        refused_as: how a device that was not let in is called in the log, "" for others.
         rights: what it may do, None until it is let in.
         is_encrypted: it speaks TLS.
         is_up: it was let in, and is there.
@@ -73,7 +74,7 @@ class ConnectedDevice(Device):
             "partial_bytes",
             "pending",
         ),
-        *("place", "replays"),
+        *("place", "refused_as", "replays"),
         *("rights", "session"),
     )
 
@@ -81,7 +82,7 @@ class ConnectedDevice(Device):
         """The connection that comes to `desk`."""
         super().__init__(self, limits, patience)
         self._desk = desk
-        self.place = ""
+        self.place = self.refused_as = ""
         self.session: Session | None = None
         self.rights: Rights | None = None
         self.is_encrypted = self.is_ahead = self.is_up = self.is_over = self.is_leaving = self.is_replaying = False

@@ -28,6 +28,8 @@ _ADDRESS_SHARE: Final = 0.75
 # What may be here of packets whose end did not come yet, beside small ones of which each connection may have one.
 MAX_PARTIAL_BYTES: Final = 48 << 20
 _SMALL_BYTES: Final = 8 << 10
+# Of a client id and a user in one part of a log line.
+_MAX_NAME_CHARS: Final = 64
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +37,16 @@ _log = logging.getLogger(__name__)
 def _share_of(client: ConnectedDevice) -> object:
     user = client.session.user if client.session is not None else None
     return client.place or user or client
+
+
+def _shown(name: str) -> str:
+    return shown(name, _MAX_NAME_CHARS)
+
+
+def _name_of(connect: Connect) -> str:
+    """Who a device says it is, for the log."""
+    name = f"device {_shown(connect.client_id)}" if connect.client_id else "a device without a client id"
+    return name if connect.user is None else f"{name} (user {_shown(connect.user) or 'without a name'})"
 
 
 def _most_of_place(max_connections: int) -> int:
@@ -262,27 +274,43 @@ class Door:
 
     def turned_away(self, client: ConnectedDevice, reason: Reason, text: str) -> None:
         """See `Desk`."""
-        self._tell_refusal(client, "", reason, text)
+        self._tell_refusal(client, None, reason, text)
 
     def _refuse(self, client: ConnectedDevice, connect: Connect, reason: Reason, text: str) -> None:
-        self._tell_refusal(client, shown(connect.client_id), reason, text)
+        client.refused_as = _name_of(connect)
+        self._tell_refusal(client, connect, reason, text)
         client.refuse(reason, text)
 
-    def _tell_refusal(self, client: ConnectedDevice, who: str, reason: Reason, text: str) -> None:
+    def _tell_refusal(self, client: ConnectedDevice, connect: Connect | None, reason: Reason, text: str) -> None:
+        """`connect`: None if it did not come to that."""
+        remedy = self._remedy(connect, reason)
         self.counts.connects_refused += 1
         self.refusals[reason.name.lower()] += 1
         _log.warning(
-            "device %s from %s is refused: %s",
-            who or "without a name",
+            "%s from %s is refused: %s%s",
+            client.refused_as or "device without a name",
             client.place or "this machine",
             text or reason.name.lower().replace("_", " "),
+            f"; {remedy}" if remedy else "",
             extra={
                 "event": "mqtt_refused_device",
                 "foreign": True,
-                "client": who,
+                "client": shown(connect.client_id) if connect is not None else "",
+                "user": shown(connect.user or "") if connect is not None else "",
                 "code": int(reason),
             },
         )
+
+    def _remedy(self, connect: Connect | None, reason: Reason) -> str:
+        """What to do about a device that is refused, "" if the reason says it."""
+        if connect is None or self._users is None:
+            return ""
+        passwd = f"edgeagent passwd {self._users.path}"
+        if reason is Reason.BAD_USER_NAME_OR_PASSWORD:
+            return f"correct them on the device, or set the password: {passwd} {_shown(connect.user or 'NAME')}"
+        if reason is Reason.NOT_AUTHORIZED and connect.user is None:
+            return f"give the device a name and a password: {passwd} NAME"
+        return ""
 
     def _tell_end(self, client: ConnectedDevice, ended: ConnectionEnded) -> None:
         if ended.publishes_will and not self._traffic.is_closing:
@@ -292,7 +320,7 @@ class Door:
         _log.log(
             level,
             "the connection of %s from %s ended: %s",
-            shown(who) or "a device that did not say who it is",
+            shown(who) or client.refused_as or "a device that did not say who it is",
             client.place or "this machine",
             shown(ended.text),
             extra={"event": "mqtt_connection_ended", "foreign": True, "client": shown(who), "code": ended.reason},

@@ -20,6 +20,7 @@ from edgeagent.listener.access import Permissions
 from edgeagent.listener.bounds import broker_of
 from edgeagent.listener.server import MqttListener
 from edgeagent.listener.store import ListenerStore
+from edgeagent.listener.users import Users
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.ports.device import RefusedEvent
 from edgeagent.ports.event_topics import EventTopics
@@ -117,7 +118,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(directory: Path, shut: str = "", **keys: object) -> AsyncIterator[Scene]:
+async def scene(directory: Path, shut: str = "", users: Users | None = None, **keys: object) -> AsyncIterator[Scene]:
     """A listener that runs."""
     port = free_port()
     everything = [MqttAllow(publish=("#",), subscribe=("#",))]
@@ -126,7 +127,7 @@ async def scene(directory: Path, shut: str = "", **keys: object) -> AsyncIterato
     store = ListenerStore(directory / "listener.db", DiskThread("listener"), broker.changes)
     await store.load()
     topics, rights = EventTopics(mqtt.events), Permissions(mqtt, "edgeagent/status/{source}")
-    listener = MqttListener(mqtt, broker, store, intake, topics, rights, None, shut=shut)
+    listener = MqttListener(mqtt, broker, store, intake, topics, rights, users, shut=shut)
     await listener.start()
     tasks = [asyncio.create_task(task) for task in listener.tasks().values()]
     played = Scene(listener, intake, port)
