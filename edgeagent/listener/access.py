@@ -66,8 +66,9 @@ class _Right(NamedTuple):
 class Rights:
     """What one connection may do."""
 
-    def __init__(self, publish: Sequence[_Right], subscribe: Sequence[str]) -> None:
-        """`publish`, `subscribe`: what it may use, the names filled in."""
+    def __init__(self, publish: Sequence[_Right], subscribe: Sequence[str], *, by_tables: bool) -> None:
+        """`publish`, `subscribe`: what it may use, the names filled in. `by_tables`: `[[mqtt.allow]]` says so."""
+        self.by_tables = by_tables
         self._publish = publish
         self._subscribe = subscribe
         self._known: dict[str, bool] = {}
@@ -125,6 +126,7 @@ class Permissions:
                 if (filled := _filled(pattern, user, client_id)) is not None
             ],
             [filled for pattern in subscribe if (filled := _filled(pattern, user, client_id)) is not None],
+            by_tables=bool(self._tables),
         )
 
 

@@ -183,10 +183,13 @@ class DeviceTraffic:
         if publish.qos:
             client.acknowledge((publish.packet_id,), Reason.NOT_AUTHORIZED)
         who = client.session.client_id if client.session is not None else ""
+        by_tables = client.rights is not None and client.rights.by_tables
         _log.warning(
-            "%s may not publish on %s: the message is dropped (see [[mqtt.allow]])",
+            "%s may not publish on %s: the message is dropped; %s; the topics of events are %s ([[mqtt.subscribe]])",
             shown(who),
             shown(publish.topic),
+            "[[mqtt.allow]] says what it may" if by_tables else "without [[mqtt.allow]] only events are taken",
+            shown(", ".join(self.topics.filters)) or "none",
             extra={"event": "mqtt_denied", "foreign": True, "client": shown(who), "topic": shown(publish.topic)},
         )
 

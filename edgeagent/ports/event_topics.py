@@ -80,6 +80,11 @@ class EventTopics:
         self._own_topics = own_topics
         self._routes: dict[str, EventRoute] = {}
 
+    @property
+    def filters(self) -> list[str]:
+        """The filters of the topics that carry events."""
+        return [subscription.topic for subscription, _ in self._subscriptions]
+
     def route(self, topic: str) -> EventRoute | None:
         """The route of a topic's messages; None if no subscription matches, or if the topic is reserved: no events.
 
