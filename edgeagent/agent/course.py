@@ -84,7 +84,9 @@ def _of_life(life: Life) -> Iterator[CourseStep]:
     known = {each.state for each in past} | {report.state}
     if State.PUBLISHED not in known and known & TAKEN_ON:
         yield CourseStep(str(State.PUBLISHED), None, "its time was not kept")
-    last = past.pop() if past and past[-1].state is report.state else None
+    # A trigger that was given up, put back and given up again ended twice; a state with several statuses began once.
+    goes_on = bool(past) and past[-1].state is report.state and report.state not in GIVEN_UP
+    last = past.pop() if goes_on else None
     for each in past:
         yield CourseStep(str(each.state), each.at)
     if report.state is State.BUFFERED:

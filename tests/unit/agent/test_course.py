@@ -230,6 +230,16 @@ def test_a_finished_trigger_tells_all_its_steps_with_times() -> None:
     assert found.hangs is None
 
 
+def test_a_dead_letter_that_was_replayed_and_died_again_tells_both_deaths_each_with_its_time() -> None:
+    again = followed(State.REJECTED, 2, steps="p100 j200", error="template gone")
+    found = course(followed=again, stored=stored(DEAD, "template gone", 404))
+    assert [(step.step, step.at, step.detail) for step in found.steps[1:]] == [
+        ("published", rfc3339(ACCEPTED_MS + 100), None),
+        ("rejected", rfc3339(ACCEPTED_MS + 200), None),
+        ("rejected", rfc3339(NOW_MS - 2 * MINUTE_MS), "template gone"),
+    ]
+
+
 def test_a_running_trigger_tells_since_when_it_runs_and_its_last_status() -> None:
     step = course(followed=followed(State.RUNNING, 2, steps="p1 t2 r3000", progress="1/3")).steps[-1]
     assert (step.step, step.at) == ("running", rfc3339(ACCEPTED_MS + 3000))
