@@ -66,16 +66,17 @@ class DeviceService:
 
     async def triggers(self, query: TriggerQuery) -> list[ListedTrigger]:
         """Triggers, newest event first; see `DevicePort`. Unpublished triggers are only in the outbox."""
+        # The outbox first: a trigger goes from there into the ledger, so that none is missed on its way.
+        pending = await self._pending(query) if query.state in {None, State.BUFFERED} else []
         lives = await self._ledger.find(query) if query.state is not State.BUFFERED else []
-        if query.state in {None, State.BUFFERED}:
-            known = {life.report.correlation_id for life in lives}
-            for life in await self._pending(query):
-                correlation = life.report.correlation_id
-                if correlation in known or await self._ledger.get(correlation) is not None:
-                    continue
-                known.add(correlation)  # one that moved to another log meanwhile was found twice
-                lives.append(life)
-            lives.sort(key=Place.of, reverse=True)
+        known = {life.report.correlation_id for life in lives}
+        for life in pending:
+            correlation = life.report.correlation_id
+            if correlation in known or await self._ledger.get(correlation) is not None:
+                continue
+            known.add(correlation)  # one that moved to another log meanwhile was found twice
+            lives.append(life)
+        lives.sort(key=Place.of, reverse=True)
         return [ListedTrigger(life.report, Place.of(life)) for life in lives[: query.limit]]
 
     def stats(self) -> dict[str, Any]:

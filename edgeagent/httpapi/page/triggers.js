@@ -19,6 +19,7 @@ export class TriggerList {
     this.form = byId("filter");
     this.above = space();
     this.below = space();
+    this.meanwhile = null;
     this.asked = 0; // number of the latest list: what an earlier one brings is not wanted any more
     this.clear();
     this.form.state.append(...STATES.map((state) => el("option", { value: state, textContent: state })));
@@ -64,11 +65,19 @@ export class TriggerList {
   async load() {
     this.asked += 1;
     const asked = this.asked;
-    const page = await this.fetch("");
+    this.meanwhile = []; // what is told while the list is on its way may be newer than it
+    const newer = this.meanwhile;
+    let page;
+    try {
+      page = await this.fetch("");
+    } finally {
+      if (asked === this.asked) this.meanwhile = null;
+    }
     if (asked !== this.asked) return;
     this.clear();
     this.scroll.scrollTop = 0;
     this.take(page);
+    for (const report of newer) this.changed(report);
   }
 
   async more() {
@@ -102,6 +111,7 @@ export class TriggerList {
 
   // A trigger has a new state.
   changed(report) {
+    this.meanwhile?.push(report);
     const id = report.correlation_id;
     const place = this.places.get(id);
     if (place !== undefined) {
