@@ -27,14 +27,17 @@ class Moving:
             self.waits, self.kept = None, [life("c-1", State.REJECTED)]
 
     async def find(self, _query: TriggerQuery) -> list[Life]:
+        """What the ledger has."""
         found = list(self.kept)
         self._move()
         return found
 
     async def get(self, name: str) -> Life | None:
+        """The same by name."""
         return next((each for each in self.kept if each.report.correlation_id == name), None)
 
     async def search(self, *_: object) -> list[Life]:
+        """What the outbox has."""
         found = [self.waits] if self.waits is not None else []
         self._move()
         return found
