@@ -18,9 +18,9 @@ from edgeagent.amqp.connection import AmqpConnection, AmqpPhase
 from edgeagent.amqp.dialer import terms
 from edgeagent.amqp.keys import EXCHANGE, routing_key, shared_by
 from edgeagent.amqp.opening import PUBLISHING
-from edgeagent.amqp.topology import Queue, queues
+from edgeagent.amqp.topology import AmqpQueue, queues
 from edgeagent.amqp.wire import Wire
-from edgeagent.common.finding import Finding, fail, ok
+from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.addresses import split_broker_url
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Unavailable, UplinkError
@@ -36,23 +36,27 @@ _RIGHTS = "give this user the rights in docs/brokers.md"
 
 async def findings(table: str, connection: Connection, trial: BrokerTrial) -> AsyncIterator[Finding]:
     """See `links.checkup.broker_findings`."""
-    usable = ""
-    for address in connection.addresses:
-        error, _ = await _attempt(connection, _request(connection, address, trial, ()))
+    group = next((found for topic_filter in trial.filters if (found := shared_by(topic_filter)[0])), "")
+    tried = {
+        address: (await _attempt(connection, _request(connection, address, trial, ()), group))[0]
+        for address in connection.addresses
+    }
+    usable = next((address for address, error in tried.items() if error is None), "")
+    for address, error in tried.items():
         subject = f"{table} {address}"
         if error is None:
-            usable = usable or address
             yield ok(subject, "reached, and it accepts the connection")
         else:
-            yield fail(subject, _without_address(error), f"start the broker, or correct what it names in [{table}]")
+            judge = warn if usable else fail  # only a warning when another address works
+            yield judge(subject, _without_address(error), f"start the broker, or correct what it names in [{table}]")
     if not usable:
         return
     for topic_filter in trial.filters:
-        error, _ = await _attempt(connection, _request(connection, usable, trial, (topic_filter,)))
+        error, _ = await _attempt(connection, _request(connection, usable, trial, (topic_filter,)), group)
         subject = f"{table} subscription {topic_filter}"
         yield ok(subject, "granted") if error is None else fail(subject, _without_address(error), _RIGHTS)
     for topic in trial.publishes:
-        _, code = await _attempt(connection, _request(connection, usable, trial, ()), routing_key(topic))
+        _, code = await _attempt(connection, _request(connection, usable, trial, ()), group, routing_key(topic))
         subject = f"{table} publishing {topic}"
         if code == reasons.PRECONDITION_FAILED:
             yield ok(subject, "allowed")
@@ -73,17 +77,13 @@ def _request(connection: Connection, address: str, trial: BrokerTrial, filters: 
     )
 
 
-def _queues(request: LinkRequest) -> tuple[Queue, ...]:
-    """As the real client declares them, but for a queue that outlives who asked for it."""
-    found = []
-    for queue in queues(request, secrets.token_hex(4)):
-        if queue.shared:
-            group, _ = shared_by(queue.bindings[0].subscription.topic_filter)
-            name = f"edgeagent.dispatch.{group}.{secrets.token_hex(4)}"
-            found.append(Queue(name, False, False, True, {}, queue.bindings))
-        else:
-            found.append(queue)
-    return tuple(found)
+def _queues(request: LinkRequest, group: str) -> tuple[AmqpQueue, ...]:
+    """As an agent declares them; for the dispatchers of a group, one that goes with the connection."""
+    found = queues(request, secrets.token_hex(4))
+    if not group:
+        return tuple(found)
+    name = f"edgeagent.dispatch.{group}.{secrets.token_hex(4)}"
+    return tuple(AmqpQueue(name, False, False, True, {}, queue.bindings) for queue in found)
 
 
 class _Trial:
@@ -105,7 +105,9 @@ class _Trial:
         """Ignored: hardly anything is written."""
 
 
-async def _attempt(connection: Connection, request: LinkRequest, probe_key: str = "") -> tuple[UplinkError | None, int]:
+async def _attempt(
+    connection: Connection, request: LinkRequest, group: str, probe_key: str = ""
+) -> tuple[UplinkError | None, int]:
     """Connect, declare and bind, and end; why that failed, and the code with which the broker closed, 0 for none.
 
     `probe_key`: publish what can never be routed, and wait for the answer.
@@ -121,7 +123,7 @@ async def _attempt(connection: Connection, request: LinkRequest, probe_key: str 
             context = None
             if has_tls(request.address):
                 context = await asyncio.to_thread(tls.client_context, request.address, connection)
-            asked = terms(connection, request, secret, _queues(request), consumes=False)
+            asked = terms(connection, request, secret, _queues(request, group), consumes=False)
             machine = AmqpConnection(asked, 0, "", "", request.max_packet_bytes)
             _, host, port = split_broker_url(request.address)
             _, wire = await loop.create_connection(

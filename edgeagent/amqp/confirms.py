@@ -51,6 +51,8 @@ class Confirms:
 
     def confirmed(self, number: int, *, multiple: bool, refused: bool) -> list[Ack] | None:
         """The outcome of one, or of all up to it (0: of all); None: it is not in flight."""
+        if number > self._last:
+            return None
         if multiple:
             numbers = [each for each in self._open if each <= number or not number]
         else:

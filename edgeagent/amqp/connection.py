@@ -11,7 +11,7 @@ from pamqp import base, commands, header
 from edgeagent.amqp import codec, reasons
 from edgeagent.amqp.codec import Frame
 from edgeagent.amqp.confirms import Confirms
-from edgeagent.amqp.deliveries import Content, Deliveries
+from edgeagent.amqp.deliveries import Content, OpenDeliveries
 from edgeagent.amqp.keys import EXCHANGE, has_key, routing_key
 from edgeagent.amqp.opening import CONSUMING, PUBLISHING, Dialogue, Opened, Opening, Terms
 from edgeagent.amqp.properties import properties_of
@@ -68,7 +68,7 @@ class AmqpConnection:
         self.closed_with = 0
         self.may_close = False
         self.reader = codec.FrameReader()
-        self.deliveries = Deliveries(number)
+        self.deliveries = OpenDeliveries(number)
         self.confirms = Confirms(nonce)
         self._terms = terms
         self._mark = mark

@@ -59,7 +59,7 @@ class Content:
         return True
 
 
-class Deliveries:
+class OpenDeliveries:
     """The messages that were taken and not acknowledged, by delivery tag. A tag is acknowledged once.
 
     Args:

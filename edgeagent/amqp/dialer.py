@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from edgeagent.amqp.link import AmqpLink
     from edgeagent.amqp.opening import Terms
-    from edgeagent.amqp.topology import Queue
+    from edgeagent.amqp.topology import AmqpQueue
     from edgeagent.amqp.wire import Wire
 
 MISSING = "AMQP needs the extra: pip install 'edgeagent[amqp]'"
@@ -128,7 +128,7 @@ def terms(
     connection: Connection,
     request: LinkRequest,
     password: bytes | None,
-    wanted: tuple[Queue, ...],
+    wanted: tuple[AmqpQueue, ...],
     *,
     consumes: bool = True,
 ) -> Terms:

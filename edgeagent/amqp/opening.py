@@ -14,7 +14,7 @@ from pamqp import base, commands
 
 from edgeagent.amqp import codec, reasons
 from edgeagent.amqp.keys import EXCHANGE, has_key
-from edgeagent.amqp.topology import Queue, dead_letters
+from edgeagent.amqp.topology import AmqpQueue, dead_letters
 from edgeagent.common.foreign import line
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.ports.link import Subscription
@@ -48,7 +48,7 @@ class Terms(msgspec.Struct, frozen=True):
     password: str
     heartbeat_s: int
     prefetch: int
-    queues: tuple[Queue, ...] = ()
+    queues: tuple[AmqpQueue, ...] = ()
     consumes: bool = True
     publishes: bool = True
 
@@ -83,7 +83,7 @@ class Opening:
         self._frame_max_bytes = codec.FRAME_MAX_BYTES
         self._heartbeat_s = terms.heartbeat_s
         self._kept = False
-        self.tags: dict[str, Queue] = {}
+        self.tags: dict[str, AmqpQueue] = {}
         self._refused: list[tuple[Subscription, UplinkError]] = []
 
     def run(self) -> Dialogue:
@@ -142,7 +142,7 @@ class Opening:
             consume = queue.consume(tag)
             yield from self._ask(CONSUMING, consume, commands.Basic.ConsumeOk, f"consuming {queue.name}")
 
-    def _prepare(self, queue: Queue) -> Generator[bytes, base.Frame, Queue]:
+    def _prepare(self, queue: AmqpQueue) -> Generator[bytes, base.Frame, AmqpQueue]:
         """Declare a queue, unbind what is unwanted, and bind what is wanted."""
         if queue.lasts:
             self._kept |= yield from self._is_there(queue)
@@ -166,7 +166,7 @@ class Opening:
             yield from self._reopen()
         return queue
 
-    def _is_there(self, queue: Queue) -> Generator[bytes, base.Frame, bool]:
+    def _is_there(self, queue: AmqpQueue) -> Generator[bytes, base.Frame, bool]:
         answer = yield from self._try(CONSUMING, queue.declare(passive=True), commands.Queue.DeclareOk)
         if not isinstance(answer, commands.Channel.Close):
             return True

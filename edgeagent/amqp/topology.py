@@ -32,7 +32,7 @@ class Binding(NamedTuple):
     key: str
 
 
-class Queue(NamedTuple):
+class AmqpQueue(NamedTuple):
     """A queue to consume.
 
     `name`: "" for one that the broker names. `lasts`: it outlives the connection. `shared`: others may consume it too.
@@ -78,7 +78,7 @@ class Queue(NamedTuple):
         )
 
 
-def queues(request: LinkRequest, nonce: str) -> list[Queue]:
+def queues(request: LinkRequest, nonce: str) -> list[AmqpQueue]:
     """The queues for a connection's subscriptions. `nonce`: makes the name of a queue that ends with it unique."""
     groups: dict[str, list[Binding]] = {}
     lasting: list[Binding] = []
@@ -96,11 +96,11 @@ def queues(request: LinkRequest, nonce: str) -> list[Queue]:
     if live:
         group = next(iter(groups), "")
         name = f"edgeagent.dispatch.{group}.{nonce}" if group else ""
-        found.append(Queue(name, False, False, True, {}, tuple(live)))
+        found.append(AmqpQueue(name, False, False, True, {}, tuple(live)))
     return found
 
 
-def _of_group(group: str, bindings: list[Binding]) -> Queue:
+def _of_group(group: str, bindings: list[Binding]) -> AmqpQueue:
     arguments = {
         "x-queue-type": "quorum",
         "x-message-ttl": TRIGGER_TTL_MS,
@@ -109,15 +109,15 @@ def _of_group(group: str, bindings: list[Binding]) -> Queue:
         "x-dead-letter-exchange": DEAD,
         "x-dead-letter-strategy": "at-least-once",
     }
-    return Queue(f"edgeagent.trigger.{group}", True, True, False, arguments, tuple(bindings))
+    return AmqpQueue(f"edgeagent.trigger.{group}", True, True, False, arguments, tuple(bindings))
 
 
-def _of_client(request: LinkRequest, bindings: tuple[Binding, ...]) -> Queue:
+def _of_client(request: LinkRequest, bindings: tuple[Binding, ...]) -> AmqpQueue:
     if not request.session_expiry_s or not request.mark:
-        return Queue("", False, False, False, {}, bindings)
+        return AmqpQueue("", False, False, False, {}, bindings)
     arguments = {"x-expires": min(request.session_expiry_s * 1000, _EXPIRES_MAX_MS)}
     unwanted = tuple(binding_key(shared_by(topic_filter)[1]) for topic_filter in request.unwanted)
-    return Queue(agents_queue(request.mark), True, False, False, arguments, bindings, unwanted)
+    return AmqpQueue(agents_queue(request.mark), True, False, False, arguments, bindings, unwanted)
 
 
 def agents_queue(agent: str) -> str:

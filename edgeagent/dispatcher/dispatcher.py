@@ -348,11 +348,7 @@ class Dispatcher:
         self._intake.wait(trigger)
         if namespace not in self._reported_full:
             self._reported_full.add(namespace)
-            log.warning(
-                "namespace %s has engine.max_active unfinished workflows: its triggers wait until some end",
-                namespace,
-                extra={"event": "namespace_full", "namespace": namespace},
-            )
+            self._troubles.namespace_full(namespace)
 
     def _answer(self, message: Message, checked: Checked, outcome: Outcome) -> None:
         if checked.reply_topic is None:

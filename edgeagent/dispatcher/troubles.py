@@ -80,3 +80,9 @@ class Troubles:
             log.error("the broker refused a message; may the dispatcher publish there?", extra=extra)
         else:
             log.warning("the broker refuses a message for now; it is published again later", extra=extra)
+
+    def namespace_full(self, namespace: str) -> None:
+        """Say that triggers wait because of `engine.max_active`."""
+        extra = {"event": "namespace_full", "namespace": namespace}
+        text = "namespace %s has engine.max_active unfinished workflows: its triggers wait until some end"
+        log.warning(text, namespace, extra=extra)

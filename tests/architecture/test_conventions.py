@@ -35,6 +35,7 @@ ADAPTERS = {
         *("edgeagent/mqtt/v5.py", "edgeagent/mqtt/v5_reasons.py", "edgeagent/mqtt/packets.py"),
         *("edgeagent/listener/codec5.py", "edgeagent/listener/reading5.py"),
     ),
+    "pamqp": ("edgeagent/amqp/",),
     "h11": ("edgeagent/httpapi/",),
     "wsproto": ("edgeagent/listener/websocket.py",),
     "httpx": ("edgeagent/argo/", "edgeagent/webhooks/poster.py"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.certificates import Certificates
 from tests.fakes.mosquitto import free_port
 from tests.waiting import until_accepting
 
@@ -26,13 +27,15 @@ class RabbitMq:
 
     Args:
         directory: where everything of it goes.
+        certificates: for TLS.
 
     Attributes:
-        mqtt_port, amqp_port: on loopback.
+        mqtt_port, amqp_port, tls_port: on loopback; AMQP with TLS only if there are certificates.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.mqtt_port, self.amqp_port = free_port(), free_port()
+    def __init__(self, directory: Path, certificates: Certificates | None = None) -> None:
+        self.mqtt_port, self.amqp_port, self.tls_port = free_port(), free_port(), free_port()
+        self._certificates = certificates
         self._directory = directory
         self._epmd_port = free_port()
         self.log_file = directory / "out"
@@ -88,7 +91,8 @@ class RabbitMq:
             raise RuntimeError("RabbitMQ is missing, and this test needs it: apt-get install rabbitmq-server")
         directory = self._directory
         (directory / "rabbitmq.conf").write_text(
-            f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}\nmqtt.listeners.tcp.1 = 127.0.0.1:{self.mqtt_port}\n",
+            f"listeners.tcp.1 = 127.0.0.1:{self.amqp_port}\nmqtt.listeners.tcp.1 = 127.0.0.1:{self.mqtt_port}\n"
+            + self._tls(),
             "utf-8",
         )
         (directory / "enabled_plugins").write_text("[rabbitmq_mqtt].\n", "utf-8")
@@ -102,6 +106,15 @@ class RabbitMq:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
+
+    def _tls(self) -> str:
+        if self._certificates is None:
+            return ""
+        files = {"cacertfile": "ca.pem", "certfile": "server.pem", "keyfile": "server.key"}
+        keys = [f"ssl_options.{key} = {self._certificates.file(name)}" for key, name in files.items()]
+        return "\n".join(
+            [f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}", *keys, "ssl_options.verify = verify_peer", ""]
+        )
 
     @property
     def _node(self) -> str:

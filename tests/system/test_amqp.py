@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,11 +16,18 @@ from typing import Any
 import pika
 import pytest
 
+from edgeagent.config.tables import Connection, FilePath
+from edgeagent.links.session import keep_connected
+from edgeagent.ports.link import TAKEN, Subscription
 from edgeagent.wire import topics
+from tests.fakes.certificates import Certificates
 from tests.fakes.dispatch_scene import Scene, scene
+from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
 from tests.waiting import until
+
+ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -25,9 +37,15 @@ PATIENT_S = 120.0
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMq]:
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Of the broker and a gateway."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[RabbitMq]:
     """One broker for all tests: it starts slowly."""
-    broker = RabbitMq(tmp_path_factory.mktemp("rabbitmq"))
+    broker = RabbitMq(tmp_path_factory.mktemp("rabbitmq"), certificates)
     asyncio.run(broker.__aenter__())
     yield broker
     asyncio.run(broker.__aexit__(None, None, None))
@@ -64,6 +82,38 @@ async def test_an_agent_and_dispatchers_by_amqp_start_each_workflow_once_and_tel
         assert await here.group[0].stop() == 0
         await here.feed(20)
         await here.all_is_done()
+
+
+async def test_certificates_that_change_are_tried_beside_the_connection_and_used_if_they_work(
+    tmp_path: Path, running: RabbitMq, certificates: Certificates, caplog: pytest.LogCaptureFixture
+) -> None:
+    password = tmp_path / "password"
+    password.write_text("guest", "utf-8")
+    keys = {"username": "guest", "password_file": FilePath(password), **certificates.client}
+    connection = Connection(url=f"amqps://127.0.0.1:{running.tls_port}", **keys)
+    client = MqttClient(connection.url, "tls", "argo/workflows/response/gw-tls")
+    session = asyncio.create_task(
+        keep_connected(
+            connection,
+            client,
+            client_id="tls",
+            subscriptions=[Subscription("argo/workflows/response/gw-tls")],
+            base_s=0.1,
+            check_s=0.1,
+        )
+    )
+    await client.wait_up()
+    assert (await client.publish("argo/workflows/response/gw-tls", b"1")).outcome is TAKEN
+    assert (await client.message()).payload == b"1"
+    certificates.issue("client", "gw-042.example", trusted=False)
+    await until(lambda: "the new certificates do not work" in caplog.text, "the refusal")
+    assert not client.downs
+    certificates.issue("client", "gw-042.example")
+    await client.until(lambda: len(client.ups) == 2, "the next connection")
+    assert "certificates were changed" in str(client.downs[0])
+    session.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await session
 
 
 async def test_an_agent_by_mqtt_meets_dispatchers_by_amqp(tmp_path: Path, broker: RabbitMq) -> None:
@@ -197,3 +247,52 @@ async def test_a_foreign_consumer_answers_by_the_properties_alone(tmp_path: Path
     assert properties.delivery_mode == 2
     assert properties.content_type == "application/json"
     assert int(properties.expiration) > 0
+
+
+async def grant(broker: RabbitMq, name: str, *, agent: str = "") -> None:
+    """Give a user the rights that docs/brokers.md has for it."""
+    text = (ROOT / "docs" / "brokers.md").read_text("utf-8").replace("\\\n", " ")
+    commands = re.findall(rf"^rabbitmqctl (set_\w*permissions {name} .*)$", text, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        user = agent or name
+        await broker.control(*shlex.split(command.replace("gw-042", user)))
+
+
+async def doctor(*arguments: str) -> dict[str, str]:
+    """What the doctor says of the broker: the level of each subject."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "edgeagent", "doctor", "--json", *arguments, stdout=subprocess.PIPE
+    )
+    out, _ = await process.communicate()
+    found = [json.loads(line) for line in out.splitlines()]
+    return {finding["subject"]: finding["level"] for finding in found if finding["subject"][:6] in {"uplink", "broker"}}
+
+
+async def test_the_rights_in_the_documents_suffice_and_the_doctor_names_each_that_is_missing(
+    tmp_path: Path, broker: RabbitMq
+) -> None:
+    for user in ("gw-1", "dispatcher"):
+        if user not in await broker.control("list_users"):
+            await broker.control("add_user", user, "secret")
+        await broker.control("change_password", user, "secret")
+    await grant(broker, "gw-042", agent="gw-1")
+    await grant(broker, "dispatcher")
+    password = tmp_path / "password"
+    password.write_text("secret\n", "utf-8")
+    password.chmod(0o600)
+    keys = f'password_file = "{password}"\nusername ='
+    async with scene(tmp_path, rabbitmq=broker, uplink=f'{keys} "gw-1"', broker_keys=f'{keys} "dispatcher"') as here:
+        await here.feed(20)
+        await here.all_is_done()
+        assert "ACCESS_REFUSED" not in here.agent.log + here.group.tails()
+        agents, dispatchers = str(here.agent.config_file), str(here.group[0].config_file)
+        assert set((await doctor("-c", agents)).values()) == {"ok"}
+        assert set((await doctor("--dispatch", "-c", dispatchers)).values()) == {"ok"}
+    await broker.control("set_topic_permissions", "gw-1", "amq.topic", "^edgeagent", "response")
+    told = await doctor("-c", agents)
+    assert told["uplink publishing argo/workflows/trigger/gw-1"] == "fail"
+    assert told["uplink publishing edgeagent/state/gw-1"] == "ok"
+    assert told["uplink subscription argo/workflows/response/gw-1"] == "ok"
+    assert told["uplink subscription argo/workflows/status/gw-1"] == "fail"
+    await broker.control("clear_topic_permissions", "gw-1")

@@ -56,6 +56,7 @@ def test_bytes_that_are_no_frame_end_the_connection(data: bytes, words: str) -> 
         [(PUBLISHING, DELIVER)],
         [(9, DELIVER)],
         [(PUBLISHING, commands.Basic.Ack(1))],
+        [(PUBLISHING, commands.Basic.Ack(1, True))],
         [(0, commands.Connection.Start())],
     ],
 )

@@ -55,7 +55,7 @@ def test_a_password_in_an_address_is_not_shown() -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["", "amqp://broker", "mqtt://", "mqtt://broker:99999", "mqtt://[::1", "mqtt://b:x", "a b", "://"]
+    "written", ["", "stomp://broker", "mqtt://", "mqtt://broker:99999", "mqtt://[::1", "mqtt://b:x", "a b", "://"]
 )
 def test_where_nobody_can_tell_what_was_meant_the_forms_are_named(written: str) -> None:
     with pytest.raises(ValueError, match='is not a broker address: write "mqtt://host:1883"'):
