@@ -78,10 +78,16 @@ class AmqpPeer:
     def answer(self, written: bytes) -> None:
         """Answer what it wrote, and so on until nothing is left to answer."""
         while written:
-            answers = b""
-            for channel, method in self.heard(written):
-                answers += self._answer(channel, method)
+            answers = self.answers(written)
             written = self.machine.receive(answers) if answers else b""
+
+    def answers(self, written: bytes) -> bytes:
+        """What a broker answers to these frames."""
+        return b"".join(self._answer(channel, method) for channel, method in self.heard(written))
+
+    def framed(self, channel: int, *frames: Any) -> bytes:
+        """These frames as bytes."""
+        return b"".join(frame.marshal(value, channel) for value in frames)
 
     def _answer(self, channel: int, method: base.Frame) -> bytes:
         refusal = self.refusals.get(type(method))
@@ -110,7 +116,7 @@ class AmqpPeer:
 
     def send(self, channel: int, *frames: Any) -> bytes:
         """The broker sends frames in one read; returns what the machine writes."""
-        return self.machine.receive(b"".join(frame.marshal(value, channel) for value in frames))
+        return self.machine.receive(self.framed(channel, *frames))
 
     def deliver(self, tag: int, payload: bytes, key: str = "argo.workflows.response.gw-1", **properties: Any) -> bytes:
         """A message of the first consumer's."""
