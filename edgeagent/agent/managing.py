@@ -141,6 +141,7 @@ class Managing:
             except StorageFailed:
                 self._requests.remove(request.request_id)
                 raise
+        self._requests.promise(request.request_id)
         self._work.set()
         return entry.managed()
 

@@ -65,13 +65,14 @@ class Requests:
         """Begin with what was kept; everything that waits is sent again."""
         self._entries = {entry.request.request_id: entry for entry in entries}
         self._next_try_ms: dict[str, int] = {}
+        self._unkept: set[str] = set()  # those that the disk does not have yet: they are not sent
 
     def kept(self) -> list[Entry]:
         """The entries for the disk."""
         return [entry for entry in self._entries.values() if entry.is_kept]
 
     def add(self, entry: Entry) -> None:
-        """Add a new request.
+        """Add a new request, which is not sent before `promise`.
 
         Raises:
             RequestsFull: too many wait.
@@ -79,10 +80,16 @@ class Requests:
         if sum(1 for _ in self._waiting()) >= MAX_WAITING:
             raise RequestsFull(MAX_WAITING)
         self._entries[entry.request.request_id] = entry
+        self._unkept.add(entry.request.request_id)
+
+    def promise(self, request_id: str) -> None:
+        """Note that a new request is kept, or need not be: it may be sent."""
+        self._unkept.discard(request_id)
 
     def remove(self, request_id: str) -> None:
         """Forget a request, which could not be kept."""
         self._entries.pop(request_id, None)
+        self._unkept.discard(request_id)
         self._next_try_ms.pop(request_id, None)
 
     def find(self, request_id: str) -> Entry | None:
@@ -99,14 +106,11 @@ class Requests:
 
     def due(self, now_ms: int) -> list[Entry]:
         """Those that are to be sent now."""
-        return [entry for entry in self._waiting() if self._next_try_ms.get(entry.request.request_id, 0) <= now_ms]
+        return [entry for entry in self._sendable() if self._try_ms(entry) <= now_ms]
 
     def next_ms(self, now_ms: int) -> int | None:
         """When one is to be sent next, or expires; None if none waits."""
-        times = [
-            min(entry.until_ms, max(self._next_try_ms.get(entry.request.request_id, 0), now_ms))
-            for entry in self._waiting()
-        ]
+        times = [min(entry.until_ms, max(self._try_ms(entry), now_ms)) for entry in self._sendable()]
         return min(times, default=None)
 
     def expires_ms(self) -> int | None:
@@ -148,6 +152,12 @@ class Requests:
 
     def _waiting(self) -> Iterator[Entry]:
         return (entry for entry in self._entries.values() if entry.state == "waiting")
+
+    def _sendable(self) -> Iterator[Entry]:
+        return (entry for entry in self._waiting() if entry.request.request_id not in self._unkept)
+
+    def _try_ms(self, entry: Entry) -> int:
+        return self._next_try_ms.get(entry.request.request_id, 0)
 
     def _rest(self, request_id: str, until_ms: int, why: str) -> None:
         if (entry := self._entries.get(request_id)) is not None and entry.state == "waiting":

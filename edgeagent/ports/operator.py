@@ -291,8 +291,8 @@ LOG_LINES = Call("log_lines", "GET", "/v1/log", NoArguments, LogLines, work_byte
 REPORT = Call("report", "GET", "/v1/report", ReportQuery, DaysReport, on_tcp=True, work_bytes=_REPORT_BYTES)
 WHERE = Call("where", "GET", "/v1/where/{id}", WhereQuery, Courses, on_tcp=True, work_bytes=_WHERE_BYTES)
 MANAGE = Call("manage", "POST", "/v1/manage", ManageOrder, ManagedRequest, max_body_bytes=_MAX_ORDER_BYTES)
-MANAGED = Call("managed", "GET", "/v1/manage/{request_id}", RequestQuery, ManagedRequest, work_bytes=_MANAGED_BYTES)
-REQUESTS = Call("requests", "GET", "/v1/manage", NoArguments, ManagedRequests, work_bytes=_MANAGED_BYTES)
+MANAGED = Call("managed", "GET", "/v1/managed/{request_id}", RequestQuery, ManagedRequest, work_bytes=_MANAGED_BYTES)
+REQUESTS = Call("requests", "GET", "/v1/managed", NoArguments, ManagedRequests, work_bytes=_MANAGED_BYTES)
 
 CALLS: tuple[Call[Any, Any], ...] = (
     *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),

@@ -48,10 +48,18 @@ class ArgoDispatcher(Program):
         argo: the server's URL.
         broker_keys: more of `[broker]`, as TOML.
         engine_keys: more of `[engine]`, as TOML.
+        allow_keys: more of `[[allow]]`, as TOML.
     """
 
     def __init__(
-        self, directory: Path, broker: str, argo: str, *, broker_keys: str = "", engine_keys: str = ""
+        self,
+        directory: Path,
+        broker: str,
+        argo: str,
+        *,
+        broker_keys: str = "",
+        engine_keys: str = "",
+        allow_keys: str = "",
     ) -> None:
         self.instance = directory.name
         self._ends_s: list[float] = []
@@ -70,6 +78,7 @@ class ArgoDispatcher(Program):
             [[allow]]
             namespaces = ["plant"]
             templates = ["inspect"]
+            {allow_keys}
             [log]
             format = "text"
             """,
