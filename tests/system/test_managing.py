@@ -34,7 +34,8 @@ class Plant:
         """How the workflow is being ended, if it is."""
         workflow = self.argo.workflow("plant", name)
         assert workflow is not None
-        return workflow["spec"].get("shutdown")
+        how: str | None = workflow["spec"].get("shutdown")
+        return how
 
     def changes(self) -> list[str]:
         """Every call that changes a workflow, in order."""
