@@ -36,6 +36,8 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
         remedy = f'give each gateway trigger_topic = "{topics.AGENTS_TRIGGER}", then leave engine.bind_agent out'
         yield warn("engine.bind_agent", f"is false: {topics.UNBOUND_AGENTS}", remedy)
     filters = list(topics.trigger_filters(config.broker.group))
+    if config.manages:
+        filters += topics.manage_filters(config.broker.group)
     if engine.kind == "argo":
         group = config.broker.group
         filters += [topics.presence_filter(group), topics.cursor_filter(group), topics.STATUS_QUERY]
