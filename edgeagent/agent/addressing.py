@@ -61,6 +61,7 @@ class Addressing:
             _properties(record.agent, rule.name, record.source),
             traceparent(record, correlation),
             attempt,
+            record.source if rule.strict else "",
         )
 
 

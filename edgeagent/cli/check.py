@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
-from edgeagent.config.addresses import is_amqp
+from edgeagent.config.addresses import is_amqp, is_pubsub
 from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig, Mqtt
@@ -186,6 +186,8 @@ def _engines(table: str, connection: Connection) -> list[str]:
     if is_amqp(connection.addresses[0]):
         lost = "no retained messages and no last will: nobody is told when this machine is cut off"
         return [f"{table:<9} by AMQP 0-9-1, which has {lost}"]
+    if is_pubsub(connection.addresses[0]):
+        return [f"{table:<9} by Google Pub/Sub's REST API, which has no retained messages and no last will"]
     return [f"{table:<9} by the MQTT engine {choice}" for choice in engines.choices(connection)]
 
 

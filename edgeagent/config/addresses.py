@@ -10,6 +10,9 @@ from urllib.parse import unquote, urlsplit
 from edgeagent.config.meant import broker_url_hint
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443, "amqp": 5672, "amqps": 5671}
+_PUBSUB = "pubsub://"
+_HTTPS_PORT = 443
+_PUBSUB_PLACE = re.compile(r"pubsub://([a-z][-a-z0-9]{4,28}[a-z0-9])/([A-Za-z][-A-Za-z0-9._~+]{2,254})")
 _LISTENER_SCHEME = re.compile(r"(?:(tls|wss?)://)?(.*)", re.DOTALL)
 _LISTENER_FORMS = (
     'write "127.0.0.1:1883", or "tls://0.0.0.0:8883" for TLS; for WebSocket "ws://127.0.0.1:9001" or '
@@ -71,9 +74,15 @@ def split_listener(listen: str) -> ListenAddress:
 def split_broker_url(url: str) -> tuple[str, str, int]:
     """Split `"mqtts://broker.example"` into scheme, host and port (by default the scheme's).
 
+    Of `"pubsub://PROJECT/TOPIC"` the project stands for the host.
+
     Raises:
         ValueError: it does not have that form; the text says what is expected.
     """
+    if is_pubsub(url):
+        if (place := _PUBSUB_PLACE.fullmatch(url)) is None:
+            raise ValueError(f'{url!r} names no topic: write "pubsub://PROJECT/TOPIC", with the project\'s id')
+        return "pubsub", place[1], _HTTPS_PORT
     try:
         parts = urlsplit(url)
         port, usable = parts.port, parts.scheme in _DEFAULT_PORTS and bool(parts.hostname) and not _BLANK.search(url)
@@ -93,6 +102,11 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
     if port == 0:
         raise ValueError(f"{url!r}: a broker's port cannot be 0")
     return parts.scheme, str(parts.hostname), port or _DEFAULT_PORTS[parts.scheme]
+
+
+def is_pubsub(url: str) -> bool:
+    """Whether an address is one of Google Pub/Sub."""
+    return url.startswith(_PUBSUB)
 
 
 def websocket_path(url: str) -> str | None:

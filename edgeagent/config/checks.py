@@ -9,6 +9,7 @@ from edgeagent.common import names
 from edgeagent.config.addresses import is_amqp, is_loopback, split_address, split_broker_url, split_proxy_url
 from edgeagent.config.devices import listener_problems, subscription_problems
 from edgeagent.config.loops import is_one_broker, own_topic_problems
+from edgeagent.config.pubsub import pubsub_problems
 from edgeagent.config.tables import (
     AgentConfig,
     Allow,
@@ -106,6 +107,7 @@ def _connection_problems(table: str, connection: Connection) -> Iterator[Problem
             yield Problem(f"{table}.proxy", str(exc))
     if not connection.client_id or len(connection.client_id) > _MAX_CLIENT_ID_BYTES:
         yield Problem(f"{table}.client_id", "must not be empty: the broker keeps the session under it")
+    yield from pubsub_problems(table, connection)
     yield from _credential_problems(table, connection)
     yield from _connection_time_problems(table, connection)
 

@@ -56,7 +56,20 @@ class Connection(_Table, frozen=True, kw_only=True):
         return self.urls or (self.url,)
 
 
-class Uplink(Connection, frozen=True, kw_only=True):
+class CloudConnection(Connection, frozen=True, kw_only=True):
+    """A connection to the broker between agents and dispatchers: the keys that `[uplink]` and `[broker]` share.
+
+    `subscription`, `credentials_file` and `token_file` are for `pubsub://` only. `subscription`: what is pulled from;
+    "" for none. `credentials_file`: a service account's key; `token_file`: a token that another program renews; without
+    either the metadata server is asked.
+    """
+
+    subscription: str = ""
+    credentials_file: FilePath = FilePath()
+    token_file: FilePath = FilePath()
+
+
+class Uplink(CloudConnection, frozen=True, kw_only=True):
     """`[uplink]`: the broker in the cloud, and how triggers are forwarded to it."""
 
     url: str = "mqtt://127.0.0.1:1883"
@@ -212,14 +225,18 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
     log: LogTable = LogTable()
 
 
-class Broker(Connection, frozen=True, kw_only=True):
-    """`[broker]` of the dispatcher: its connection and its group."""
+class Broker(CloudConnection, frozen=True, kw_only=True):
+    """`[broker]` of the dispatcher: its connection and its group.
+
+    `answer_topic`: the Pub/Sub topic of answers and statuses, for `pubsub://` only.
+    """
 
     url: str = "mqtt://127.0.0.1:1883"
     client_id: str = "edgeagent-dispatch-{instance}"
     session_expiry: Duration = Duration(60)
     instance: str = ""  # "": the host's name
     group: str = "edgeagent"
+    answer_topic: str = ""
 
 
 class EngineTable(_Table, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ def connection_findings(table: str, connection: Connection) -> Iterator[Finding]
             f"{table}.password_file": connection.password_file,
             f"{table}.key_file": connection.key_file,
             f"{table}.key_password_file": connection.key_password_file,
+            f"{table}.credentials_file": getattr(connection, "credentials_file", ""),
+            f"{table}.token_file": getattr(connection, "token_file", ""),
         }
     )
     yield from certificate_findings(

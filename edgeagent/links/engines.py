@@ -12,10 +12,18 @@ from edgeagent.config.addresses import split_broker_url
 from edgeagent.config.tables import Connection
 from edgeagent.links.driver import LinkEngine
 
-_MQTT, _AMQP = "edgeagent.mqtt.dialer", "edgeagent.amqp.dialer"
-ENGINES = {"mqtt": _MQTT, "mqtts": _MQTT, "ws": _MQTT, "wss": _MQTT, "amqp": _AMQP, "amqps": _AMQP}
+_MQTT, _AMQP, _PUBSUB = "edgeagent.mqtt.dialer", "edgeagent.amqp.dialer", "edgeagent.pubsub.dialer"
+ENGINES = {
+    "mqtt": _MQTT,
+    "mqtts": _MQTT,
+    "ws": _MQTT,
+    "wss": _MQTT,
+    "amqp": _AMQP,
+    "amqps": _AMQP,
+    "pubsub": _PUBSUB,
+}
 # The schemes whose sockets the session secures.
-_TLS_SCHEMES = frozenset({"mqtts", "wss", "amqps"})
+_TLS_SCHEMES = frozenset({"mqtts", "wss", "amqps", "pubsub"})
 
 
 def engine_of(connection: Connection) -> LinkEngine:

@@ -98,6 +98,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     for many publications costs least. `traceparent`: one more, a W3C trace context, which is another each time.
     `attempt`: of a trigger, how often it was sent, this time included; with its correlation data it names the message
     over AMQP.
+    `ordering_key`: publications with the same one must arrive in order, where the protocol does not see to it anyway.
     """
 
     token: int
@@ -112,6 +113,7 @@ class Publication(msgspec.Struct, frozen=True, gc=False):
     user_properties: tuple[tuple[str, str], ...] = ()
     traceparent: str | None = None
     attempt: int = 0
+    ordering_key: str = ""
 
 
 class Ack(msgspec.Struct, frozen=True, gc=False):

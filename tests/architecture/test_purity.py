@@ -45,7 +45,7 @@ BESIDE_THEIR_DRIVERS = {
     ),
     "argo": ("stream", "wire"),
     "cli": ("board", "fleet_table", "pieces", "report_table", "shown_stats"),
-    "config": ("addresses", "checks", "devices", "loops", "meant", "tables"),
+    "config": ("addresses", "checks", "devices", "loops", "meant", "pubsub", "tables"),
     "dispatcher": (
         *(
             "answered",
@@ -77,6 +77,7 @@ BESIDE_THEIR_DRIVERS = {
         *("encoding", "handshake", "limits", "link_state", "mark", "negotiation", "publishing", "qos2", "reason_codes"),
         *("unacknowledged", "unsubscribing"),
     ),
+    "pubsub": ("batches", "held", "jwt", "messages", "outcomes", "resources", "terms"),
     "webhooks": ("answer", "deliveries", "form"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
