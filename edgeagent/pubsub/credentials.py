@@ -209,7 +209,9 @@ class MetadataServer:
 
 
 def sign(pem: str, data: bytes) -> bytes:
-    """The RS256 signature of the data, by the program `openssl` (docs/adr, signatures by openssl). The key goes through a pipe, never a file.
+    """The RS256 signature of the data, by the program `openssl` (docs/adr/0012-signatures-by-openssl.md).
+
+    The key goes to it through a pipe, and is never in a file or on a command line.
 
     Raises:
         ValueError: it cannot be made; the text says why, and shows nothing of the key.

@@ -22,6 +22,8 @@ PROJECT = "plant-42"
 _CALL = re.compile(r"/v1/(?P<name>projects/[^/]+/(?:topics|subscriptions)/[^/:]+)(?::(?P<verb>\w+))?")
 _FILTER = re.compile(r'attributes\.agent = "([^"]*)"')
 
+_MAX_REQUEST_BYTES = 10_000_000
+
 Json = dict[str, Any]
 
 
@@ -34,7 +36,7 @@ class Asked(NamedTuple):
     bearer: str
 
 
-class Fault(Exception):  # noqa: N818  it is told to the client
+class Fault(Exception):
     """An answer other than 200."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -113,11 +115,11 @@ class FakePubSub:
         self._subscriptions[path] = _Subscription(self.topic(topic), agent, deadline_s)
         return path
 
-    def put(self, topic: str, data: bytes, **attributes: str) -> None:
-        """Publish a message by hand."""
+    def put(self, where: str, data: bytes, /, **attributes: str) -> None:
+        """Publish a message by hand on the topic `where`."""
         body = {"messages": [{"data": base64.b64encode(data).decode(), "attributes": attributes}]}
         with self._lock:
-            self._publish(f"projects/{PROJECT}/topics/{topic}", body)
+            self._publish(f"projects/{PROJECT}/topics/{where}", body)
 
     def unacknowledged(self, name: str) -> int:
         """How many messages a subscription has, delivered or not."""
@@ -142,18 +144,20 @@ class FakePubSub:
                 raise Fault(501, "not implemented here")
             exists = asked.name in self._topics or asked.name in self._subscriptions
             return {"permissions": [name for name in asked.body["permissions"] if name in self.permissions and exists]}
-        if asked.name not in self._topics and asked.name not in self._subscriptions:
+        subscription = self._subscriptions.get(asked.name)
+        if asked.name not in self._topics and subscription is None:
             raise Fault(404, f"Resource not found (resource={asked.name.rpartition('/')[2]}).")
-        if asked.verb == "publish":
-            return self._publish(asked.name, asked.body)
-        if asked.verb == "":
-            found = self._subscriptions.get(asked.name)
-            if found is None:
-                return {"name": asked.name}
-            return {"topic": found.topic, "filter": f'attributes.agent = "{found.agent}"' if found.agent else ""}
-        subscription = self._subscriptions[asked.name]
+        if subscription is None:
+            return self._publish(asked.name, asked.body) if asked.verb == "publish" else {"name": asked.name}
         if asked.verb == "pull":
             return self._pull(subscription, asked.body)
+        if asked.verb == "":
+            filtered = f'attributes.agent = "{subscription.agent}"' if subscription.agent else ""
+            return {"topic": subscription.topic, "filter": filtered}
+        return self._leased(subscription, asked)
+
+    def _leased(self, subscription: _Subscription, asked: Asked) -> Json:
+        """Acknowledge, extend or give back."""
         for ack_id in asked.body["ackIds"]:
             message, _ = subscription.leased.pop(ack_id, ({}, 0.0))
             if message and asked.verb == "modifyAckDeadline":
@@ -193,7 +197,7 @@ class FakePubSub:
             if subscription.waiting or now_s >= until_s:
                 break
             self._lock.wait(min(until_s - now_s, 0.05))
-        received = []
+        received: list[Json] = []
         while subscription.waiting and len(received) < body["maxMessages"]:
             message = subscription.waiting.popleft()
             self._number += 1
@@ -215,22 +219,16 @@ def _handler(server: FakePubSub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802  the base class calls it so
+        def do_POST(self) -> None:
             self._answer(self.rfile.read(int(self.headers["Content-Length"])))
 
-        def do_GET(self) -> None:  # noqa: N802  as above
+        def do_GET(self) -> None:
             self._answer(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
 
         def _answer(self, content: bytes) -> None:
             status, body = 200, b""
             try:
-                if (call := _CALL.fullmatch(self.path)) is None:
-                    raise Fault(404, "Not Found")
-                if len(content) > 10_000_000:
-                    raise Fault(400, "Request payload size exceeds the limit: 10485760 bytes.")
-                bearer = self.headers.get("Authorization", "")
-                asked = Asked(call["verb"] or "", call["name"], json.loads(content or b"{}"), bearer)
-                body = json.dumps(server.answer(asked)).encode()
+                body = json.dumps(server.answer(self._asked(content))).encode()
             except Fault as exc:
                 status = exc.status
                 body = json.dumps({"error": {"code": status, "message": exc.message, "status": "X"}}).encode()
@@ -240,6 +238,14 @@ def _handler(server: FakePubSub) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+
+        def _asked(self, content: bytes) -> Asked:
+            if (call := _CALL.fullmatch(self.path)) is None:
+                raise Fault(404, "Not Found")
+            if len(content) > _MAX_REQUEST_BYTES:
+                raise Fault(400, "Request payload size exceeds the limit.")
+            bearer = self.headers.get("Authorization", "")
+            return Asked(call["verb"] or "", call["name"], json.loads(content or b"{}"), bearer)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
             """Say nothing."""

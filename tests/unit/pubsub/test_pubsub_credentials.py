@@ -181,7 +181,7 @@ class _Metadata(BaseHTTPRequestHandler):
     answers: list[tuple[int, bytes]]
     flavors: list[str]
 
-    def do_GET(self) -> None:  # noqa: N802  the base class calls it so
+    def do_GET(self) -> None:
         self.flavors.append(self.headers["Metadata-Flavor"])
         status, body = self.answers.pop(0)
         self.send_response_only(status)
@@ -243,7 +243,7 @@ async def test_the_configuration_chooses_and_an_emulator_asks_for_nothing() -> N
         return choose(ADDRESS, clock=clock, environ=environ, **keys)
 
     assert isinstance(chosen(credentials_file="k"), KeyFile)
-    assert isinstance(chosen(token_file="t"), TokenFile)
+    assert isinstance(chosen(token_file=str(GOLDEN)), TokenFile)
     assert isinstance(chosen(), MetadataServer)
     emulated = chosen(emulator="localhost:8085", credentials_file="k")
     assert isinstance(emulated, NoCredentials)

@@ -141,8 +141,10 @@ def test_an_empty_pull_has_no_messages() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b"", b"[]", b'{"receivedMessages": 1}', b'{"receivedMessages": [{}]}', b"<html>", pull_answer() * 2]
-    + [json.dumps({"receivedMessages": [{"ackId": "a" * 5000, "message": {}}]}).encode()],
+    [
+        *(b"", b"[]", b'{"receivedMessages": 1}', b'{"receivedMessages": [{}]}', b"<html>", pull_answer() * 2),
+        json.dumps({"receivedMessages": [{"ackId": "a" * 5000, "message": {}}]}).encode(),
+    ],
 )
 def test_an_answer_that_is_none_is_an_error_and_never_messages(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
