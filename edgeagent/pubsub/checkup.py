@@ -92,7 +92,7 @@ async def _topic_finding(client: PubSubClient, subject: str, topic: str) -> Find
     looked = await client.look(topic)
     if looked.judged.verdict is Verdict.DONE:
         return ok(subject, f"reached, and {topic} exists; this server tells nothing of permissions")
-    return fail(subject, looked.judged.reason, remedy)
+    return fail(subject, f"{topic} cannot be found or may not be used ({looked.judged.reason})", remedy)
 
 
 async def _subscription_findings(
@@ -114,7 +114,8 @@ async def _subscription_findings(
     elif granted:
         yield ok(subject, "may be pulled from; its filter cannot be seen with this account's permissions")
     else:
-        yield fail(subject, looked.judged.reason, "create it (docs/pubsub.md)")
+        found = f"it cannot be found or may not be used ({looked.judged.reason})"
+        yield fail(subject, found, f"create it (docs/pubsub.md), or give the account {role} on it")
 
 
 def _filter_findings(subject: str, body: bytes, agent: str) -> Iterator[Finding]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import yaml
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-DISPATCHER, ARGO_EVENTS = "dispatcher.yaml", "argo-events.yaml"
+DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB = "dispatcher.yaml", "argo-events.yaml", "argo-events-pubsub.yaml"
 
 # A comment that is a sentence has one blank behind its sign; YAML that is commented out none, or its indentation.
 _OPTIONAL_LINE = re.compile(r"^( *)#((?:  )*[^\s#].*)$", re.MULTILINE)
@@ -38,3 +40,25 @@ def the(kind: str, name: str, file: str, *, optional: bool = False) -> Document:
         if (document["kind"], document["metadata"]["name"]) == (kind, name)
     ]
     return found
+
+
+def as_messages(value: Any) -> Any:
+    """A manifest in the form in which Argo Events' API document describes it.
+
+    Three kinds of members are written as plain JSON but described as the messages that hold them: durations, amounts
+    and whole resources.
+    """
+    if isinstance(value, list):
+        return [as_messages(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    result: Document = {}
+    for key, inner in value.items():
+        if key in {"factor", "jitter", "resource"}:
+            result[key] = {"value": base64.b64encode(json.dumps(inner).encode()).decode()}
+        elif key == "duration":
+            assert re.fullmatch(r"\d+(ms|s|m|h)", inner)
+            result[key] = {"strVal": inner}
+        else:
+            result[key] = as_messages(inner)
+    return result

@@ -17,7 +17,7 @@ from edgeagent.config.addresses import split_address, split_broker_url
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.service import client_id
 from edgeagent.host.supervisor import CANCEL_TIMEOUT_S, DRAIN_TIMEOUT_S
-from tests.fakes.manifests import ARGO_EVENTS, DISPATCHER, Document, documents, text_of, the
+from tests.fakes.manifests import ARGO_EVENTS, ARGO_EVENTS_PUBSUB, DISPATCHER, Document, documents, text_of, the
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "dispatcher.md").read_text("utf-8")
@@ -88,14 +88,14 @@ def configuration(root: Path) -> DispatcherConfig:
 
 @pytest.mark.parametrize("optional", [False, True])
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS])
+@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
 def test_kubernetes_takes_every_document_and_knows_every_member(name: str, version: str, *, optional: bool) -> None:
     for document in documents(name, optional=optional):
         if document["kind"] not in FOREIGN:
             kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS])
+@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
 def test_a_comment_is_a_sentence_or_yaml_that_can_be_put_into_force(name: str) -> None:
     """Otherwise what the tests put into force would not be all that the file offers."""
     comments = [line for line in text_of(name, optional=True).splitlines() if line.lstrip().startswith("#")]
@@ -104,11 +104,11 @@ def test_a_comment_is_a_sentence_or_yaml_that_can_be_put_into_force(name: str) -
     assert documents(name, optional=True) != documents(name)
 
 
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS])
+@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
 def test_there_is_no_secret_but_a_placeholder(name: str) -> None:
     (secret,) = [document for document in documents(name) if document["kind"] == "Secret"]
     assert "data" not in secret, "base64 hides from the eye what stands there"
-    passwords = [value for key, value in secret["stringData"].items() if "password" in key]
+    passwords = [value for key, value in secret["stringData"].items() if "password" in key or key == "key.json"]
     assert passwords == ["change-me"]
 
 
@@ -226,6 +226,7 @@ def ports(rules: list[Document]) -> set[tuple[str, int]]:
             },
         ),
         (ARGO_EVENTS, True, {"workflows": ["create"]}),
+        (ARGO_EVENTS_PUBSUB, True, {"workflows": ["create"]}),
     ],
 )
 def test_an_account_may_do_what_it_needs_and_nothing_else(
@@ -243,7 +244,7 @@ def test_an_account_may_do_what_it_needs_and_nothing_else(
     assert granted == allowed
 
 
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS])
+@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
 def test_every_role_is_bound_in_its_namespace_to_the_account_of_the_pods(name: str) -> None:
     everything = documents(name, optional=True)
     (account,) = [document["metadata"] for document in everything if document["kind"] == "ServiceAccount"]

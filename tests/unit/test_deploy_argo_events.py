@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import copy
-import json
 import re
 from typing import Any
 
@@ -20,7 +18,7 @@ from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import Filters, RuleSpec
 from edgeagent.rules.trigger import correlation_id, render
 from edgeagent.wire import topics
-from tests.fakes.manifests import ARGO_EVENTS, Document, documents, the
+from tests.fakes.manifests import ARGO_EVENTS, Document, as_messages, documents, the
 from tests.fakes.readings import reading
 
 MODELS: dict[str, type[EventSource | Sensor]] = {"EventSource": EventSource, "Sensor": Sensor}
@@ -90,28 +88,6 @@ def test_argo_events_knows_every_member(kind: str, *, optional: bool) -> None:
     assert document["apiVersion"] == "argoproj.io/v1alpha1"
     members = {key: value for key, value in document.items() if key not in {"apiVersion", "kind"}}
     MODELS[kind].model_validate(as_messages(members), extra="forbid")
-
-
-def as_messages(value: Any) -> Any:
-    """A manifest in the form in which Argo Events' API document describes it.
-
-    Three kinds of members are written as plain JSON but described as the messages that hold them: durations, amounts
-    and whole resources.
-    """
-    if isinstance(value, list):
-        return [as_messages(inner) for inner in value]
-    if not isinstance(value, dict):
-        return value
-    result: Document = {}
-    for key, inner in value.items():
-        if key in {"factor", "jitter", "resource"}:
-            result[key] = {"value": base64.b64encode(json.dumps(inner).encode()).decode()}
-        elif key == "duration":
-            assert re.fullmatch(r"\d+(ms|s|m|h)", inner)
-            result[key] = {"strVal": inner}
-        else:
-            result[key] = as_messages(inner)
-    return result
 
 
 @pytest.mark.parametrize("target", [TEMPLATE, BARE_TEMPLATE, INLINE])

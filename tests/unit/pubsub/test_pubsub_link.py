@@ -1,120 +1,20 @@
-"""A link against a server of Pub/Sub's API: batches, outcomes, faults, acknowledgements and deadlines."""
+"""A link against a server of Pub/Sub's API: batches, outcomes, faults."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
-from edgeagent.config.tables import Broker, Uplink
-from edgeagent.errors import Denied, Unavailable, UplinkError
-from edgeagent.links.session import keep_connected
-from edgeagent.ports.link import TAKEN, UNHEARD, Ack, Link, Message, Publication, PublishRefused, Subscription
-from edgeagent.pubsub import held, publishing, pulling
+from edgeagent.config.tables import Broker
+from edgeagent.errors import Denied, Unavailable
+from edgeagent.ports.link import TAKEN, UNHEARD, Publication, PublishRefused, Subscription
+from edgeagent.pubsub import publishing
 from edgeagent.pubsub.link import MAX_PAYLOAD_BYTES
 from edgeagent.wire import topics
 from tests.fakes.pubsub import PROJECT, Asked, FakePubSub, Fault
+from tests.fakes.pubsub_link import RESPONSE, URL, Owner, connected, faults, publish, trigger
 from tests.waiting import until
-
-URL = f"pubsub://{PROJECT}/triggers"
-RESPONSE = topics.response_topic("gw-1")
-
-
-class Owner:
-    """Notes what it is told; the newest link is `link`."""
-
-    def __init__(self, *, acknowledges: bool = True) -> None:
-        self.link: Link | None = None
-        self.ups = 0
-        self.downs: list[UplinkError] = []
-        self.acks: list[Ack] = []
-        self.messages: list[Message] = []
-        self.acknowledges = acknowledges
-
-    def on_up(self, link: Link, *, session_present: bool) -> None:  # noqa: ARG002
-        """Connected."""
-        self.link = link
-        self.ups += 1
-
-    def on_down(self, error: UplinkError) -> None:
-        """Not connected."""
-        self.link = None
-        self.downs.append(error)
-
-    def on_messages(self, messages: Sequence[Message]) -> None:
-        """Note and, if so asked, acknowledge them."""
-        self.messages += messages
-        if self.acknowledges and self.link is not None:
-            self.link.acknowledge([message for message in messages if message.receipt is not None])
-
-    def on_acks(self, acks: Sequence[Ack]) -> None:
-        """Note them."""
-        self.acks += acks
-
-    def on_room(self) -> None:
-        """Nothing waits for room."""
-
-    def outcomes(self) -> dict[int, object]:
-        """The outcomes by token."""
-        return {ack.token: ack.outcome for ack in self.acks}
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakePubSub]:
-    with FakePubSub() as found:
-        monkeypatch.setenv("PUBSUB_EMULATOR_HOST", found.host)
-        found.topic("triggers")
-        found.subscription("edgeagent-gw-1", "answers", agent="gw-1")
-        yield found
-
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(publishing, "RETRY_BASE_S", 0.01)
-    monkeypatch.setattr(pulling, "LATER_S", 0.01)
-    monkeypatch.setattr(pulling, "IDLE_POLL_S", 0.05)
-
-
-@asynccontextmanager
-async def connected(
-    owner: Owner, connection: Uplink | Broker | None = None, *wanted: Subscription
-) -> AsyncIterator[Owner]:
-    connection = connection or Uplink(url=URL, subscription="edgeagent-{agent}")
-    wanted = wanted or (Subscription(RESPONSE), Subscription("argo/workflows/status/gw-1", required=False))
-    session = asyncio.create_task(
-        keep_connected(connection, owner, client_id="c", subscriptions=wanted, mark="gw-1", base_s=0.05, cap_s=0.05)
-    )
-    try:
-        await until(lambda: owner.ups or owner.downs)
-        yield owner
-    finally:
-        session.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await session
-
-
-def trigger(token: int, payload: bytes = b"{}", key: str = "") -> Publication:
-    return Publication(token, topics.TRIGGER, payload, ordering_key=key)
-
-
-def publish(owner: Owner, *publications: Publication) -> None:
-    assert owner.link is not None
-    owner.link.publish(publications)
-
-
-def faults(verb: str, *answers: Fault | None) -> Callable[[Asked], None]:
-    """A judge that gives these answers to the calls of a verb, one after the other; None: as it should be."""
-    left = list(answers)
-
-    def judge(asked: Asked) -> None:
-        if asked.verb == verb and left and (fault := left.pop(0)) is not None:
-            raise fault
-
-    return judge
 
 
 async def test_publications_that_come_together_leave_in_one_request_and_are_taken(server: FakePubSub) -> None:
@@ -272,104 +172,6 @@ async def test_what_no_request_holds_is_refused_without_being_sent(server: FakeP
     assert outcome.permanent
     assert owner.outcomes()[2] is TAKEN
     assert server.verbs().count("publish") == 1
-
-
-async def test_answers_for_this_gateway_come_and_are_gone_after_they_are_acknowledged(server: FakePubSub) -> None:
-    async with connected(Owner(acknowledges=False)) as owner:
-        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1", correlation_id="9f2c")
-        server.put("answers", b"{}", topic=topics.response_topic("gw-2"), agent="gw-2")
-        await until(lambda: owner.messages)
-        assert [(message.topic, message.correlation_data) for message in owner.messages] == [(RESPONSE, b"9f2c")]
-        assert server.unacknowledged("edgeagent-gw-1") == 1
-        assert owner.link is not None
-        owner.link.acknowledge(owner.messages)
-        await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
-    assert len(owner.messages) == 1
-
-
-async def test_what_is_held_longer_than_the_deadline_is_not_delivered_again(
-    server: FakePubSub, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(held, "FIRST_EXTENSION_S", 0.1)
-    monkeypatch.setattr(held, "NEXT_EXTENSION_S", 0.2)
-    server.subscription("edgeagent-gw-1", "answers", agent="gw-1", deadline_s=5.0)
-    async with connected(Owner(acknowledges=False)) as owner:
-        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
-        await until(lambda: server.verbs().count("modifyAckDeadline") >= 3)
-        extended = [asked.body["ackDeadlineSeconds"] for asked in server.asked if asked.verb == "modifyAckDeadline"]
-        assert set(extended) == {held.EXTENDED_S}
-        assert len(owner.messages) == 1
-
-
-async def test_at_the_end_what_is_held_is_given_back_and_what_is_acknowledged_is_sent(server: FakePubSub) -> None:
-    async with connected(Owner(acknowledges=False)) as owner:
-        server.put("answers", b"1", topic=RESPONSE, agent="gw-1")
-        server.put("answers", b"2", topic=RESPONSE, agent="gw-1")
-        await until(lambda: len(owner.messages) == 2)
-        assert owner.link is not None
-        owner.link.acknowledge(owner.messages[:1])
-    async with connected(Owner()) as second:
-        await until(lambda: second.messages)
-        assert [message.payload for message in second.messages] == [b"2"]
-
-
-async def test_a_message_after_its_end_is_dropped_and_one_with_a_strange_end_is_not(server: FakePubSub) -> None:
-    async with connected(Owner()) as owner:
-        server.put("answers", b"old", topic=RESPONSE, agent="gw-1", expires_at="2020-01-01T00:00:00Z")
-        server.put("answers", b"odd", topic=RESPONSE, agent="gw-1", expires_at="tomorrow")
-        await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
-        await until(lambda: owner.messages)
-    assert [message.payload for message in owner.messages] == [b"odd"]
-
-
-async def test_expiry_goes_by_the_services_clock(server: FakePubSub) -> None:
-    server.ahead_s = -30 * 365 * 86400.0
-    async with connected(Owner()) as owner:
-        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1", expires_at="2020-01-01T00:00:00Z")
-        await until(lambda: owner.messages)
-
-
-async def test_messages_of_others_are_told_once_and_do_not_block_ours(
-    server: FakePubSub, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.subscription("edgeagent-gw-1", "answers")
-    async with connected(Owner()) as owner:
-        for number in range(3):
-            server.put("answers", b"%d" % number, topic=topics.response_topic("gw-2"), agent="gw-2")
-        server.put("answers", b"mine", topic=RESPONSE, agent="gw-1")
-        await until(lambda: owner.messages)
-        await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
-    assert [message.payload for message in owner.messages] == [b"mine"]
-    assert len([record for record in caplog.records if "not for us" in record.message]) == 1
-
-
-async def test_a_subscription_that_is_missing_is_told_before_anything_is_published(server: FakePubSub) -> None:
-    async with connected(Owner(), Uplink(url=URL, subscription="another-{agent}")) as owner:
-        assert owner.ups == 0
-        assert isinstance(owner.downs[0], Denied)
-        assert "subscriptions/another-gw-1 does not exist" in str(owner.downs[0])
-    assert "publish" not in server.verbs()
-
-
-async def test_a_pull_that_fails_for_a_while_does_not_end_the_link(server: FakePubSub) -> None:
-    async with connected(Owner()) as owner:
-        server.judge = faults("pull", Fault(503, "busy"), Fault(504, "deadline exceeded"))
-        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
-        await until(lambda: owner.messages)
-        assert owner.downs == []
-        server.judge = faults("pull", *[Fault(503, "down")] * pulling.MAX_LATER)
-        await until(lambda: owner.downs)
-        await until(lambda: owner.ups == 2)
-
-
-async def test_no_more_than_a_handful_is_held_however_much_waits(server: FakePubSub) -> None:
-    for _ in range(400):
-        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
-    async with connected(Owner(acknowledges=False)) as owner:
-        await until(lambda: len(owner.messages) == 256)
-        assert owner.link is not None
-        owner.link.acknowledge(owner.messages[:100])
-        await until(lambda: len(owner.messages) == 356)
 
 
 async def test_a_server_that_is_not_there_is_down_and_nothing_is_acknowledged(
