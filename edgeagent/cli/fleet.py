@@ -18,7 +18,7 @@ from edgeagent.cli.options import add_json, clear_screen, say, say_json, warn
 from edgeagent.common.plural import counted
 from edgeagent.common.units import Duration
 from edgeagent.config import DISPATCHER_CONFIG, dispatcher_config_path, load_dispatcher
-from edgeagent.config.addresses import is_amqp
+from edgeagent.config.addresses import is_amqp, is_pubsub
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.service import client_id
 from edgeagent.errors import CommandFailed, UplinkError
@@ -108,9 +108,11 @@ class _Listener:
 
 
 async def _show(config: DispatcherConfig, *, as_json: bool, watch: bool) -> int:
-    if is_amqp(config.broker.addresses[0]):
+    address = config.broker.addresses[0]
+    if is_amqp(address) or is_pubsub(address):
+        protocol = "AMQP" if is_amqp(address) else "Pub/Sub"
         raise CommandFailed(
-            "over AMQP a broker keeps no gateway's state: name it by mqtt:// in a file for this command"
+            f"over {protocol} a broker keeps no gateway's state: name it by mqtt:// in a file for this command"
         )
     fleet = Fleet()
     listener = _Listener(fleet)

@@ -35,6 +35,8 @@ def pubsub_problems(table: str, connection: Connection) -> Iterator[Problem]:
         return
     meaningless = [key for key in _OTHERS_KEYS if getattr(connection, key)]
     yield from (Problem(f"{table}.{key}", "has no meaning for pubsub://: take it out") for key in meaningless)
+    if connection.version != "5":
+        yield Problem(f"{table}.version", "has no meaning for pubsub://: take it out")
     if connection.credentials_file and connection.token_file:
         yield Problem(f"{table}.token_file", "and credentials_file exclude each other")
     if isinstance(connection, Broker):

@@ -14,7 +14,7 @@ import ipaddress
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from edgeagent.config.addresses import is_amqp, split_broker_url, split_proxy_url, websocket_path
+from edgeagent.config.addresses import is_amqp, is_pubsub, split_broker_url, split_proxy_url, websocket_path
 from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied, Problem
 from edgeagent.mqtt.handshake import Handshake
@@ -73,7 +73,7 @@ def choose(connection: Connection, address: str) -> EngineChoice:
 
 def choices(connection: Connection) -> list[EngineChoice]:
     """The engines for the connection's addresses: one, or one for each scheme if they differ; none if not by MQTT."""
-    if any(map(is_amqp, connection.addresses)):
+    if any(is_amqp(address) or is_pubsub(address) for address in connection.addresses):
         return []
     return [*dict.fromkeys(choose(connection, address) for address in connection.addresses)]
 

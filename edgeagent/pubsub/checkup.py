@@ -13,7 +13,7 @@ import msgspec
 
 from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.common.foreign import shown
-from edgeagent.config.tables import Broker, CloudConnection
+from edgeagent.config.tables import Broker, CloudConnection, Connection
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.links.tls import load_identity
 from edgeagent.pubsub.client import PubSubClient, base_url
@@ -36,7 +36,7 @@ class _Subscription(msgspec.Struct):
     filter: str = ""
 
 
-async def pubsub_findings(table: str, connection: CloudConnection, agent: str) -> AsyncIterator[Finding]:
+async def pubsub_findings(table: str, connection: Connection, agent: str) -> AsyncIterator[Finding]:
     """Examine the connection of an agent, or of a dispatcher.
 
     Args:
@@ -44,6 +44,7 @@ async def pubsub_findings(table: str, connection: CloudConnection, agent: str) -
         connection: how to connect.
         agent: the agent's id; "" for a dispatcher.
     """
+    assert isinstance(connection, CloudConnection)  # noqa: S101  the checks refuse the scheme elsewhere
     address, clock = connection.addresses[0], ServiceClock()
     subject = f"{table} {address}"
     source = credentials(connection, clock)

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import ssl
+from collections.abc import AsyncIterator
 
+from edgeagent.common.finding import Finding
 from edgeagent.config.tables import Broker, CloudConnection, Connection
 from edgeagent.links.driver import Dialer
 from edgeagent.links.request import LinkRequest
+from edgeagent.links.trial import BrokerTrial
 from edgeagent.ports.link import LinkOwner
 from edgeagent.pubsub.client import PubSubClient, base_url
 from edgeagent.pubsub.credentials import EMULATOR_HOST, Credentials, ServiceClock, choose
@@ -30,6 +33,14 @@ def announce(connection: Connection) -> None:
 def dialer(connection: Connection, *, exactly_once: bool) -> Dialer:  # noqa: ARG001  the checks refuse qos = 2
     """See `links.driver.LinkEngine`."""
     return _PubSubDialer(connection)
+
+
+async def findings(table: str, connection: Connection, trial: BrokerTrial) -> AsyncIterator[Finding]:
+    """See `links.driver.LinkEngine`."""
+    from edgeagent.pubsub.checkup import pubsub_findings  # noqa: PLC0415  for the doctor only
+
+    async for finding in pubsub_findings(table, connection, trial.mark):
+        yield finding
 
 
 def credentials(connection: Connection, clock: ServiceClock) -> Credentials:

@@ -136,6 +136,11 @@ class PubSubLink:
         return Abilities(retains=False, most_qos=1)
 
     @property
+    def blocked(self) -> str:
+        """See `Link.blocked`: what Pub/Sub cannot take is refused."""
+        return ""
+
+    @property
     def carried(self) -> frozenset[int]:
         """See `Link.carried`."""
         return frozenset()

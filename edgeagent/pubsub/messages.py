@@ -131,7 +131,9 @@ def _of_payload(payload: bytes) -> dict[str, str]:
 
 
 def agent_of(topic: str) -> str:
-    """The gateway that a response or status is for, from the last level of its topic; "" for other topics."""
+    """The gateway that a message is from or for, from the last level of its topic; "" for topics of all."""
+    if (sent_by := topics.agent_of_trigger(topic) or topics.agent_of_manage(topic)) is not None:
+        return sent_by
     levels = topic.split("/")
     is_addressed = len(levels) == _AGENT_LEVEL + 1 and any(
         topics.is_below(base, topic) for base in (topics.RESPONSE, topics.STATUS)

@@ -164,8 +164,8 @@ class Puller:
         self._foreign.add(topic)
         extra = {"event": "pubsub_not_wanted", "topic": topic}
         _log.warning(
-            "%s: %s brings messages on %s, which are not for us: each gateway needs a subscription of its own, with "
-            "its filter",
+            "%s: %s brings messages on %s, which are not for us, and are dropped: each gateway needs a subscription of "
+            "its own, with its filter",
             self._terms.address,
             self._terms.subscription,
             shown(topic),
