@@ -19,7 +19,7 @@ MAX_REQUEST_BYTES: Final = 10_000_000
 _FRAME_BYTES = len(b'{"messages":[]}')
 
 
-class Batch(NamedTuple):
+class RequestBatch(NamedTuple):
     """The messages of one request."""
 
     ordering_key: str
@@ -31,10 +31,10 @@ def is_too_large(entry: Attempted) -> bool:
     return len(entry.message) + _FRAME_BYTES > MAX_REQUEST_BYTES
 
 
-def halves(batch: Batch) -> list[Batch]:
+def halves(batch: RequestBatch) -> list[RequestBatch]:
     """A refused request again, as two: one bad message must not take the others with it. Not for a single message."""
     middle = len(batch.entries) // 2
-    return [Batch(batch.ordering_key, part) for part in (batch.entries[:middle], batch.entries[middle:])]
+    return [RequestBatch(batch.ordering_key, part) for part in (batch.entries[:middle], batch.entries[middle:])]
 
 
 class Batches:
@@ -55,20 +55,20 @@ class Batches:
         else:
             self._free.append(entry)
 
-    def take(self) -> Batch | None:
+    def take(self) -> RequestBatch | None:
         """The next request; None while nothing can go. `done` must follow when it is answered."""
         if self._free:
-            return Batch("", _filled(self._free))
+            return RequestBatch("", _filled(self._free))
         for key, queue in self._keyed.items():
             if key not in self._busy:
-                batch = Batch(key, _filled(queue))
+                batch = RequestBatch(key, _filled(queue))
                 if not queue:
                     del self._keyed[key]
                 self._busy.add(key)
                 return batch
         return None
 
-    def done(self, batch: Batch) -> None:
+    def done(self, batch: RequestBatch) -> None:
         """The request was answered: the next one with its key may go."""
         self._busy.discard(batch.ordering_key)
 

@@ -12,7 +12,7 @@ from edgeagent.common.backoff import full_jitter
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.ports.link import TAKEN, UNHEARD, PublishOutcome, PublishRefused
 from edgeagent.pubsub import messages
-from edgeagent.pubsub.batches import Batch, halves
+from edgeagent.pubsub.batches import RequestBatch, halves
 from edgeagent.pubsub.client import PubSubClient
 from edgeagent.pubsub.messages import Attempted
 from edgeagent.pubsub.outcomes import Judged, Verdict
@@ -27,7 +27,7 @@ RETRY_CAP_S = 4.0
 Answered = Callable[[Sequence[Attempted], PublishOutcome, str], None]
 
 
-async def published(client: PubSubClient, terms: Terms, batch: Batch, answered: Answered) -> None:
+async def published(client: PubSubClient, terms: Terms, batch: RequestBatch, answered: Answered) -> None:
     """Publish a batch, and tell `answered` the outcome of each of its entries, once.
 
     A batch that the service refuses as malformed is sent again in halves, until the message at fault stands alone.
@@ -57,7 +57,7 @@ async def published(client: PubSubClient, terms: Terms, batch: Batch, answered: 
         raise failure(terms.address, judged.reason)
 
 
-async def _asked(client: PubSubClient, topic: str, batch: Batch) -> tuple[Judged, int]:
+async def _asked(client: PubSubClient, topic: str, batch: RequestBatch) -> tuple[Judged, int]:
     """The answer to the request, and how many messages it says to have taken."""
     body = messages.publish_body(entry.message for entry in batch.entries)
     for tries in range(TRIES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgeagent.pubsub.batches import MAX_MESSAGES, MAX_REQUEST_BYTES, Batch, Batches, halves, is_too_large
+from edgeagent.pubsub.batches import MAX_MESSAGES, MAX_REQUEST_BYTES, Batches, RequestBatch, halves, is_too_large
 from edgeagent.pubsub.messages import Attempted, publish_body
 
 
@@ -13,7 +13,7 @@ def entry(token: int, size_bytes: int = 100, key: str = "") -> Attempted:
     return Attempted(token, b"m" * size_bytes, key)
 
 
-def drained(batches: Batches) -> list[Batch]:
+def drained(batches: Batches) -> list[RequestBatch]:
     found = []
     while (batch := batches.take()) is not None:
         found.append(batch)
@@ -64,7 +64,7 @@ def test_a_message_that_no_request_holds_is_known_beforehand() -> None:
 
 
 def test_a_refused_request_is_halved_in_order() -> None:
-    batch = Batch("key", [entry(n) for n in range(5)])
+    batch = RequestBatch("key", [entry(n) for n in range(5)])
     tokens = [[one.token for one in half.entries] for half in halves(batch)]
     assert tokens == [[0, 1], [2, 3, 4]]
     assert {half.ordering_key for half in halves(batch)} == {"key"}
