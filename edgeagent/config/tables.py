@@ -257,8 +257,9 @@ class EngineTable(_Table, frozen=True, kw_only=True):
 class Allow(_Table, frozen=True, kw_only=True):
     """`[[allow]]`: who may start what. The first four members are lists of globs.
 
-    `operations`: what these agents may do to their workflows in these namespaces; with "" among `agents`, what may be
-    done to every workflow there by a message that names no agent.
+    `labels`: globs of the labels that a workflow from a template may have. `operations`: what these agents may do to
+    their workflows in these namespaces; with "" among `agents`, what may be done to every workflow there by a message
+    that names no agent.
     """
 
     agents: tuple[str, ...] = ("*",)
@@ -268,6 +269,7 @@ class Allow(_Table, frozen=True, kw_only=True):
     inline: bool = False
     expressions: bool = False
     service_account: str = ""
+    labels: tuple[str, ...] = ()
     operations: tuple[Operation, ...] = ()
 
 

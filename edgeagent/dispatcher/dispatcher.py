@@ -13,8 +13,8 @@ What it promises:
   it would not be delivered again before the connection ends, and every later trigger would wait behind it, because
   acknowledgements go in order. The agent, which got no response, sends it again by itself.
 * Messages given to `send` are published again on the next connection until a broker has answered them, as long as they
-  are wanted. So are the statuses of a dry run, up to a limit; while many of those wait, no new trigger is taken. One
-  that the broker refuses for now rests for a few seconds, and the others with it.
+  are wanted. So are the statuses of a dry run, up to a limit; while many wait, no new trigger is taken, and while one
+  that the broker refused for now rests for a few seconds, the others rest too.
 """
 
 from __future__ import annotations
@@ -172,8 +172,7 @@ class Dispatcher:
                 case QueuedMessage(on_taken=on_taken) if on_taken is not None:
                     on_taken(outcome)
             self._troubles.published(item.publication.topic, outcome, is_response=isinstance(item, QueuedResponse))
-        if self._link is not None and done:
-            self._link.acknowledge(done)
+        self.acknowledge(done)
         self._publish()
         self._recheck()
 
@@ -214,7 +213,7 @@ class Dispatcher:
 
     def acknowledge(self, messages: Sequence[Message]) -> None:
         """Acknowledge messages that a sharer took; those of an earlier connection are ignored."""
-        if self._link is not None:
+        if self._link is not None and messages:
             self._link.acknowledge(messages)
 
     def report(self, changes: Sequence[Status]) -> None:
@@ -381,8 +380,7 @@ class Dispatcher:
             "a message that is no trigger, and nothing in it tells whom to answer",
             extra={"event": "trigger_unanswerable", "foreign": True, "topic": message.topic, "problem": str(outcome)},
         )
-        if self._link is not None:
-            self._link.acknowledge([message])
+        self.acknowledge([message])
 
     # Publishing.
 

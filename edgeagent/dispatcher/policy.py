@@ -90,6 +90,7 @@ class _Entry:
         self.inline = allow.inline
         self.expressions = allow.expressions
         self.service_account = allow.service_account
+        self.labels = tuple(Glob(pattern) for pattern in allow.labels)
         self._operations = frozenset(allow.operations)
         self._names_others = "" in allow.agents
         self._agents, self._namespaces, self._templates, self._cluster_templates = (
@@ -128,7 +129,7 @@ class Policy:
         if isinstance(entry, Forbidden):
             return entry
         if not entry.inline:
-            passed = _listed_members(order.workflow)
+            passed = _listed_members(order.workflow, entry.labels)
             if not isinstance(passed, dict):
                 return passed
             order = msgspec.structs.replace(order, workflow=passed)
@@ -163,16 +164,21 @@ class Policy:
         return Forbidden(f"spec.templates (an inline workflow) is not allowed {where}")
 
 
-def _listed_members(workflow: dict[str, Any]) -> dict[str, Any] | Forbidden | Invalid:
+def _listed_members(workflow: dict[str, Any], labels: Sequence[Glob]) -> dict[str, Any] | Forbidden | Invalid:
     """The workflow rebuilt from the listed members only; any other member is refused by name."""
     try:
         listed = msgspec.convert(workflow, _Workflow)
     except msgspec.ValidationError as exc:
         return _refusal(exc)
-    for path, texts in (("labels", listed.metadata.labels), ("annotations", listed.metadata.annotations)):
-        for key in texts:
-            if not key.startswith(OURS):
-                return Forbidden(f"metadata.{path}[{quoted(key)}] is not allowed: only {OURS}* is (inline = false)")
+    for key in listed.metadata.annotations:
+        if not key.startswith(OURS):
+            return Forbidden(f"metadata.annotations[{quoted(key)}] is not allowed: only {OURS}* is (inline = false)")
+    for key in listed.metadata.labels:
+        allowed = key.startswith(OURS) or any(glob.matches(key) for glob in labels)
+        if key.startswith(_ARGOS) or not allowed:
+            others = "what [[allow]] labels names" if labels else "[[allow]] labels names none"
+            only = f"only {OURS}* is (inline = false), and {others}"
+            return Forbidden(f"metadata.labels[{quoted(key)}] is not allowed: {only}")
     passed: dict[str, Any] = msgspec.to_builtins(listed)
     return passed
 

@@ -10,9 +10,11 @@ from edgeagent.rules.filters import filter_notes, filter_problems, has_filters, 
 from edgeagent.rules.parameters import argument_problems, parameter_problems, place_problems
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import MAX_WINDOW_COUNT, RuleSpec, Window
+from edgeagent.wire.messages import OURS
 from edgeagent.workflows.names import TOO_DEEP, is_too_deep
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
+_RESERVED_LABELS = (OURS, "workflows.argoproj.io/")
 _METADATA_MEMBERS = frozenset({"labels", "annotations", "name", "generateName", "namespace"})
 # The members that the engine adds, as `kubectl` prints them: they are left out, and `rule_notes` says so.
 _MADE_BY_THE_ENGINE = frozenset({"status"})
@@ -108,6 +110,9 @@ def _target_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         yield "template", "must be the name of a WorkflowTemplate"
     if spec.cluster_scope and not spec.template:
         yield "cluster_scope", "belongs to template"
+    for key in spec.labels:
+        if key.startswith(_RESERVED_LABELS):
+            yield f"labels.{key}", "is made by edgeagent or by the engine"
     if spec.workflow:
         yield from ((f"workflow.{key}".rstrip("."), reason) for key, reason in workflow_problems(spec.workflow))
 

@@ -53,7 +53,7 @@ class Rule:
         self.parameters = Parameters(spec.arguments, spec.parameters)
         workflow = spec.workflow or {}
         metadata = workflow.get("metadata") or {}
-        self.labels: dict[str, str] = metadata.get("labels") or {}
+        self.labels: dict[str, str] = {**(metadata.get("labels") or {}), **spec.labels}
         self.annotations: dict[str, str] = metadata.get("annotations") or {}
         self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
         self._source = Glob(spec.source)

@@ -151,6 +151,7 @@ class RuleSpec(
     cluster_scope: bool = False
     workflow: dict[str, Any] | None = None
     workflow_file: str = ""
+    labels: dict[str, str] = {}
     arguments: dict[str, Any] = {}
     parameters: list[ParameterSpec] = []
     priority: Literal["normal", "high"] = "normal"

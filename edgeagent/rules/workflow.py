@@ -89,6 +89,11 @@ def _place(spec: RuleSpec, rule: Rule, path: str) -> str:
         name = setting.dest.steps[-1].name
         if setting.dest.steps[0].name == "metadata" and path.endswith(f"[{quoted(name)}]"):
             return setting.key if setting.read else f"{setting.key}.src.value"
+    for key in spec.labels:
+        if path.endswith(f"labels[{quoted(key)}]"):
+            return f"labels.{key}"
+    if spec.labels and path == "metadata.labels":
+        return "labels"
     return join("workflow", path) if spec.workflow is not None else "parameters"
 
 
