@@ -18,8 +18,8 @@ from edgeagent.pubsub.resources import SERVICE, call_path
 
 # Four publishing requests, a pull, and one that acknowledges or extends.
 MAX_CONNECTIONS = 8
-# A pull brings at most this many messages, each up to 10 MB; but what is asked for is bounded by PREFETCH.
-MAX_ANSWER_BYTES = 64 << 20
+# A message has at most 10 MB, and its base64 a third more: an answer may have one of the largest, or many small ones.
+MAX_ANSWER_BYTES = 16 << 20
 _KEEPALIVE_S = 240.0
 _MAX_REASON_CHARS = 300
 
@@ -29,6 +29,10 @@ class Answer(NamedTuple):
 
     judged: Judged
     body: bytes
+
+
+class AnswerTooLarge(Unavailable):
+    """An answer has more than `MAX_ANSWER_BYTES`: a smaller one is to be asked for."""
 
 
 class PubSubClient:
@@ -83,7 +87,7 @@ class PubSubClient:
             wait_s: how much longer the answer may take than `timeout_s`.
 
         Raises:
-            Unavailable: there was no answer; the call may have taken effect.
+            Unavailable: there was no answer; the call may have taken effect. `AnswerTooLarge`: it was too large.
             Denied: the credentials cannot be used, or are not accepted.
         """
         return await self._accepted("POST", verb, resource, body, wait_s)
@@ -138,7 +142,7 @@ class PubSubClient:
         async for part in response.aiter_raw():
             content += part
             if len(content) > MAX_ANSWER_BYTES:
-                raise Unavailable(self._address, f"an answer has more than {MAX_ANSWER_BYTES} bytes")
+                raise AnswerTooLarge(self._address, f"an answer has more than {MAX_ANSWER_BYTES} bytes")
         return bytes(content)
 
 

@@ -225,7 +225,7 @@ def sign(pem: str, data: bytes) -> bytes:
             raise ValueError("holds a private key that is too large") from exc
         finally:
             os.close(key_in)
-        command = [_OPENSSL, "dgst", "-sha256", "-sign", f"/dev/fd/{key}"]
+        command = [_OPENSSL, "dgst", "-sha256", "-sign", f"/proc/self/fd/{key}"]
         found = subprocess.run(  # noqa: S603  nothing of it comes from outside
             command, input=data, capture_output=True, pass_fds=(key,), timeout=_SIGN_TIMEOUT_S, check=False
         )

@@ -13,7 +13,7 @@ from edgeagent.common.foreign import shown
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.ports.link import Message
 from edgeagent.pubsub import messages
-from edgeagent.pubsub.client import PubSubClient
+from edgeagent.pubsub.client import AnswerTooLarge, PubSubClient
 from edgeagent.pubsub.credentials import ServiceClock
 from edgeagent.pubsub.held import EXTENDED_S, MAX_ACK_IDS, Held
 from edgeagent.pubsub.messages import Pulled
@@ -55,6 +55,7 @@ class Puller:
         self._acknowledged: list[str] = []
         self._to_keep = asyncio.Event()  # for `keep`
         self._pulls = bool(terms.subscription)
+        self._most = PULL_MESSAGES  # fewer while messages are so large that an answer cannot hold as many
         self._foreign: set[str] = set()  # topics of messages that were not wanted, as far as reported
         self.emptied: asyncio.Future[None] = self._loop.create_future()
 
@@ -83,7 +84,7 @@ class Puller:
         if not self._pulls:
             return []
         # The only question about a subscription that an account which may pull can ask is to pull.
-        body = messages.pull_body(min(PULL_MESSAGES, self._held.room), at_once=True)
+        body = messages.pull_body(1, at_once=True)
         answer = await self._client.call("pull", self._terms.subscription, body)
         if answer.judged.verdict is Verdict.LATER:
             raise Unavailable(self._terms.address, answer.judged.reason)
@@ -98,8 +99,15 @@ class Puller:
                 await self._room.wait()
                 continue
             began_s = self._loop.time()
-            body = messages.pull_body(min(PULL_MESSAGES, self._held.room))
-            answer = await self._client.call("pull", self._terms.subscription, body, wait_s=PULL_WAIT_S)
+            body = messages.pull_body(min(self._most, self._held.room))
+            try:
+                answer = await self._client.call("pull", self._terms.subscription, body, wait_s=PULL_WAIT_S)
+            except AnswerTooLarge:
+                if self._most == 1:
+                    raise
+                self._most = 1  # those in the answer come again when their deadline is over
+                continue
+            self._most = min(2 * self._most, PULL_MESSAGES)
             verdict = answer.judged.verdict
             failures = failures + 1 if verdict is Verdict.LATER else 0
             if failures >= MAX_LATER:

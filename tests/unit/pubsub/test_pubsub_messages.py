@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgeagent.ports.link import Publication
 from edgeagent.pubsub import messages
@@ -17,6 +20,12 @@ from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.trigger import correlation_id, render, traceparent
 from edgeagent.wire import topics
 from tests.fakes.readings import reading
+
+scalars = st.none() | st.booleans() | st.integers() | st.text(max_size=20)
+member = st.sampled_from(["receivedMessages", "ackId", "message", "data", "attributes", "messageIds", "topic"])
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(member, inner, max_size=4), max_leaves=12
+)
 
 NOW = datetime(2026, 11, 29, 10, 0, tzinfo=UTC)
 GOLDEN = Path(__file__).parents[2] / "golden" / "pubsub-publish.json"
@@ -149,3 +158,12 @@ def test_an_empty_pull_has_no_messages() -> None:
 def test_an_answer_that_is_none_is_an_error_and_never_messages(answer: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         messages.pulled(answer, topics.TRIGGER)
+
+
+@given(st.binary(max_size=300) | json_values.map(lambda value: json.dumps(value).encode()))
+def test_whatever_answers_a_pull_is_messages_or_a_value_error(answer: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        for found in messages.pulled(answer, topics.TRIGGER):
+            assert isinstance(found.message.payload, bytes)
+    with contextlib.suppress(ValueError):
+        assert messages.published_ids(answer) >= 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.config.tables import Uplink
+from edgeagent.config.tables import Broker, Uplink
 from edgeagent.errors import Denied
+from edgeagent.ports.link import Publication, Subscription
 from edgeagent.pubsub import held, pulling
 from edgeagent.wire import topics
 from tests.fakes.pubsub import FakePubSub, Fault
-from tests.fakes.pubsub_link import RESPONSE, URL, Owner, connected, faults
+from tests.fakes.pubsub_link import RESPONSE, URL, Owner, connected, faults, publish
 from tests.waiting import until
 
 
@@ -109,3 +110,23 @@ async def test_no_more_than_a_handful_is_held_however_much_waits(server: FakePub
         assert owner.link is not None
         owner.link.acknowledge(owner.messages[:100])
         await until(lambda: len(owner.messages) == 356)
+
+
+async def test_large_messages_are_pulled_one_by_one_instead_of_filling_the_memory(server: FakePubSub) -> None:
+    server.subscription("edgeagent-gw-1", "answers", agent="gw-1", deadline_s=0.5)
+    for number in range(3):
+        server.put("answers", b"%d" % number * 7_000_000, topic=RESPONSE, agent="gw-1")
+    async with connected(Owner()) as owner:
+        await until(lambda: {message.payload[:1] for message in owner.messages} == {b"0", b"1", b"2"})
+        assert owner.downs == []
+
+
+async def test_a_request_about_a_workflow_reaches_a_dispatcher_that_manages(server: FakePubSub) -> None:
+    server.subscription("dispatch", "triggers")
+    broker = Broker(url=URL, subscription="dispatch", answer_topic="answers")
+    wanted = [Subscription(entry) for entry in topics.manage_filters("edgeagent")]
+    async with connected(Owner(), broker, *wanted) as dispatcher, connected(Owner()) as agent:
+        publish(agent, Publication(1, topics.manage_topic("gw-1"), b"{}", response_topic=RESPONSE))
+        await until(lambda: dispatcher.messages)
+        (message,) = dispatcher.messages
+        assert (message.topic, message.response_topic) == (topics.manage_topic("gw-1"), RESPONSE)
