@@ -59,6 +59,15 @@ class ReportLine(msgspec.Struct, frozen=True):
     offline_s: float | None
     online_s: float | None
 
+    @property
+    def open(self) -> int:
+        """Triggers that have not ended; below 0 where more of earlier days ended than came.
+
+        With those that ended, in whatever way, these are `triggers`.
+        """
+        ended = self.succeeded + self.failed + self.unknown + self.rejected + self.merged + self.expired
+        return self.triggers - ended
+
 
 class DaysReport(msgspec.Struct, frozen=True):
     """The report of an agent. `since`, `until`: the first and the last day, in UTC, both included."""

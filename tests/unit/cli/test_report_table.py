@@ -29,8 +29,22 @@ def test_the_table_has_a_line_for_each_and_the_total_and_says_what_was_lost_and_
     assert heading.split()[:4] == ["RULE", "EVENTS", "TRIGGERS", "SUCCEEDED"]
     assert columns(rule) == ["overheat", "-", "6", "4", "1", "1", "0", "0.35 s", "5.6 s", "1 min", "1 min", "-"]
     assert columns(total) == ["total", "9", "6", "4", "1", "1", "0", "0.35 s", "5.6 s", "1 min", "1 min", "1 h"]
-    assert lost == "ended without a workflow: 2 dropped, because the outbox or the dead letters were full"
+    assert lost == (
+        "ended without a workflow: 2 dropped, because the outbox or the dead letters were full (among TRIGGERS if "
+        "published before)"
+    )
     assert taken == "of the events, no trigger was made for: 2 filtered, 1 duplicates"
+
+
+def test_the_columns_of_ends_add_up_to_the_triggers_and_those_that_are_needed_are_there(report: DaysReport) -> None:
+    more = {"triggers": 4012, "merged": 4000, "expired": 1}
+    line = msgspec.structs.replace(report.lines[0], **more)
+    total = msgspec.structs.replace(report.total, **more)
+    _, heading, row, _, words, *_ = table(msgspec.structs.replace(report, lines=[line], total=total))
+    names = ["TRIGGERS", "SUCCEEDED", "FAILED", "UNKNOWN", "REJECTED", "MERGED", "EXPIRED", "OPEN"]
+    assert columns(heading)[2:10] == names
+    assert columns(row)[2:10] == ["4,012", "4", "1", "1", "0", "4,000", "1", "5"]
+    assert words.startswith(f"TRIGGERS = {' + '.join(names[1:])}; merged: ended in the trigger of a window")
 
 
 def test_a_devices_name_can_neither_steer_the_terminal_nor_break_the_columns(report: DaysReport) -> None:
