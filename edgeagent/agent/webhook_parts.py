@@ -115,4 +115,4 @@ class WebhookParts:
 def _receiver(name: str, index: int, relay: Relay, kind: AgentReports) -> WebhookReceiver:
     table: RelayWebhook = relay.webhook[index]
     poster = Poster(table, WebhookForm(kind, table.body))
-    return WebhookReceiver(name, f"relay.webhook[{index}]", poster, relay.give_up_after)
+    return WebhookReceiver(name, f"relay.webhook[{index}]", poster, relay.give_up_after, "correlation id")

@@ -140,7 +140,11 @@ class StatusWebhooks:
             self._deliveries,
             [
                 WebhookReceiver(
-                    name, f"webhook[{index}]", Poster(table, WebhookForm(kind, table.body)), table.give_up_after
+                    name,
+                    f"webhook[{index}]",
+                    Poster(table, WebhookForm(kind, table.body)),
+                    table.give_up_after,
+                    "workflow",
                 )
                 for index, (name, table) in enumerate(zip(names, tables, strict=True))
             ],

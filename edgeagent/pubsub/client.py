@@ -24,7 +24,7 @@ _KEEPALIVE_S = 240.0
 _MAX_REASON_CHARS = 300
 
 
-class Answer(NamedTuple):
+class RestAnswer(NamedTuple):
     """An answer: what it means, and its body."""
 
     judged: Judged
@@ -77,7 +77,7 @@ class PubSubClient:
         """Close the connections."""
         await self._transport.aclose()
 
-    async def call(self, verb: str, resource: str, body: bytes, *, wait_s: float = 0.0) -> Answer:
+    async def call(self, verb: str, resource: str, body: bytes, *, wait_s: float = 0.0) -> RestAnswer:
         """Make a call, with a new token if the present one is not accepted.
 
         Args:
@@ -92,11 +92,11 @@ class PubSubClient:
         """
         return await self._accepted("POST", verb, resource, body, wait_s)
 
-    async def look(self, resource: str) -> Answer:
+    async def look(self, resource: str) -> RestAnswer:
         """Read a topic or a subscription; raises as `call`."""
         return await self._accepted("GET", "", resource, b"", 0.0)
 
-    async def _accepted(self, method: str, verb: str, resource: str, body: bytes, wait_s: float) -> Answer:
+    async def _accepted(self, method: str, verb: str, resource: str, body: bytes, wait_s: float) -> RestAnswer:
         answer = await self._called(method, verb, resource, body, wait_s)
         if answer.judged.verdict is Verdict.UNAUTHENTICATED:
             self._credentials.refused()
@@ -105,7 +105,7 @@ class PubSubClient:
             raise Denied(self._address, f"{answer.judged.reason} (they come from {self._credentials.source()})")
         return answer
 
-    async def _called(self, method: str, verb: str, resource: str, body: bytes, wait_s: float) -> Answer:
+    async def _called(self, method: str, verb: str, resource: str, body: bytes, wait_s: float) -> RestAnswer:
         headers = {
             "Host": httpx.URL(self._base_url).netloc.decode(),
             "User-Agent": f"edgeagent/{__version__}",
@@ -135,7 +135,7 @@ class PubSubClient:
         except (httpx.HTTPError, OSError) as exc:
             raise _failure(self._address, exc, answer_s) from exc
         self._clock.note(response.headers.get("date", ""))
-        return Answer(judged(verb, resource, response.status_code, content), content)
+        return RestAnswer(judged(verb, resource, response.status_code, content), content)
 
     async def _read(self, response: httpx.Response) -> bytes:
         content = bytearray()

@@ -14,12 +14,14 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from edgeagent.common.elapsed import Instant, Since
+from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import StorageFailed, WebhookFailed
 from edgeagent.ports.deliveries import DeliverySource, WebhookDelivery
 from edgeagent.webhooks.answer import DeliveryVerdict, verdict
 from edgeagent.webhooks.deliveries import DeliveryQueue
 from edgeagent.webhooks.poster import WebhookAnswer
+from edgeagent.webhooks.refusals import Refusals, UntoldRefusals, advice
 
 # While the disk fails, it is tried again this often.
 _RETRY_S = 5.0
@@ -42,12 +44,16 @@ class Posts(Protocol):
 
 
 class WebhookReceiver(NamedTuple):
-    """A receiver: its name in the `DeliverySource`, its place in the configuration, and how it is reached."""
+    """A receiver: its name in the `DeliverySource`, its place in the configuration, and how it is reached.
+
+    `key`: what a delivery's key is, as the log says it.
+    """
 
     name: str
     table: str
     poster: Posts
     give_up_s: float
+    key: str
 
 
 class WebhookCounts:
@@ -69,6 +75,8 @@ class _Line:
         self.queue = DeliveryQueue(receiver.give_up_s)
         self.work = asyncio.Event()
         self.has_more = True  # than was fetched
+        self.refusals = Refusals()
+        self.lost = 0  # refused, gone, given up or dropped
         self.last_error = ""
         self.since: Since | None = None  # when it began to fail
 
@@ -103,6 +111,7 @@ class Courier:
                 "failing_since": (
                     rfc3339(line.since.wall_ms(self._instant())) if line.queue.failures and line.since else None
                 ),
+                "lost": line.lost,
                 "last_error": line.last_error,
                 "gone": line.queue.is_gone,
             }
@@ -112,7 +121,7 @@ class Courier:
     def takes(self, name: str) -> bool:
         """Whether a delivery for this receiver is to be kept. If the receiver is gone, it is counted as lost here."""
         gone = self._lines[name].queue.is_gone
-        self.counts.outcomes["gone"] += gone
+        self._count(self._lines[name], "gone", int(gone))
         return not gone
 
     def wake(self, names: Collection[str]) -> None:
@@ -129,7 +138,7 @@ class Courier:
     def dropped(self, name: str, count: int, seqs: tuple[int, int], times_ms: tuple[int, int]) -> None:
         """Note that a receiver's oldest deliveries were lost, because there was no room for more."""
         line = self._lines[name]
-        self.counts.outcomes["dropped"] += count
+        self._count(line, "dropped", count)
         line.queue.drop_to(seqs[1])
         _log.error(
             "%s: %d deliveries are lost, those from %s to %s: as many wait as may",
@@ -146,20 +155,29 @@ class Courier:
             },
         )
 
+    def _count(self, line: _Line, loss: str, count: int) -> None:
+        self.counts.outcomes[loss] += count
+        line.lost += count
+
     async def run(self) -> None:
         """Deliver until cancelled."""
-        async with asyncio.TaskGroup() as group:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for line in self._lines.values():
+                    group.create_task(self._serve(line, group))
+        finally:
             for line in self._lines.values():
-                group.create_task(self._serve(line, group))
+                self._tell_refusals(line, line.refusals.rest())
 
     async def _serve(self, line: _Line, group: asyncio.TaskGroup) -> None:
         while True:
             line.work.clear()
+            self._tell_refusals(line, line.refusals.due(self._now_s()))
             wait_s = None if await self._fetch(line) else _RETRY_S
             while (delivery := line.queue.next(self._now_s())) is not None:
                 group.create_task(self._deliver(line, delivery))
-            due_s = line.queue.wait_s(self._now_s())
-            waits = [max(each, 0.0) for each in (wait_s, due_s) if each is not None]
+            due_s, told_s = line.queue.wait_s(self._now_s()), line.refusals.wait_s(self._now_s())
+            waits = [max(each, 0.0) for each in (wait_s, due_s, told_s) if each is not None]
             try:
                 async with asyncio.timeout(min(waits, default=None)):
                     await line.work.wait()
@@ -213,23 +231,46 @@ class Courier:
         line.last_error = ""
 
     def _refused(self, line: _Line, delivery: WebhookDelivery, answer: WebhookAnswer) -> None:
-        self.counts.outcomes["refused"] += 1
+        self._count(line, "refused", 1)
         self._alive(line)
         line.queue.refused(delivery.seq)
-        line.last_error = _said(answer)
+        hint = advice(answer.status)
+        line.last_error = f"{_said(answer)}; {hint}" if hint else _said(answer)
         self._source.delivered(line.receiver.name, [delivery.seq])
+        if not line.refusals.is_told(delivery, self._now_s()):
+            return
         _log.error(
-            "%s refuses the delivery of %s, %s: %s; it is not sent again",
+            "%s refuses the delivery of %s %s, %s: %s; it is not sent again, and more like it are told once a minute",
             _name(line),
+            line.receiver.key,
             delivery.key,
             delivery.state,
             line.last_error,
             extra={
                 "event": "webhook_refused",
                 "webhook": line.receiver.table,
-                "key": delivery.key,
+                line.receiver.key.replace(" ", "_"): delivery.key,
                 "state": delivery.state,
                 "status": answer.status,
+            },
+        )
+
+    def _tell_refusals(self, line: _Line, untold: UntoldRefusals | None) -> None:
+        if untold is None:
+            return
+        _log.error(
+            "%s refused %s more, made from %s to %s, which are not sent again: %s",
+            _name(line),
+            counted(untold.count, "delivery", "deliveries"),
+            rfc3339(untold.first_ms),
+            rfc3339(untold.last_ms),
+            line.last_error or "it takes deliveries again",
+            extra={
+                "event": "webhook_refused",
+                "webhook": line.receiver.table,
+                "count": untold.count,
+                "first": untold.first_seq,
+                "last": untold.last_seq,
             },
         )
 
@@ -247,7 +288,7 @@ class Courier:
         )
         if not lost:
             return
-        self.counts.outcomes["given_up"] += len(lost)
+        self._count(line, "given_up", len(lost))
         self._source.delivered(line.receiver.name, [each.seq for each in lost])
         _log.error(
             "%s: %d deliveries are given up, those from %s to %s: %s",
@@ -272,7 +313,7 @@ class Courier:
             count = await self._source.forget(line.receiver.name)
         except StorageFailed as exc:
             _log.warning("webhooks wait: %s", exc, extra={"event": "webhook_waits"})
-        self.counts.outcomes["gone"] += count
+        self._count(line, "gone", count)
         _log.error(
             "%s is gone (410): %d deliveries are dropped, and nothing is posted there until this program starts again; "
             "take the table out of the configuration, or correct its url",

@@ -78,7 +78,7 @@ BESIDE_THEIR_DRIVERS = {
         *("unacknowledged", "unsubscribing"),
     ),
     "pubsub": ("batches", "held", "jwt", "messages", "outcomes", "resources", "terms"),
-    "webhooks": ("answer", "deliveries", "form"),
+    "webhooks": ("answer", "deliveries", "form", "refusals"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
         *("retention", "steps", "tail", "unfinished"),

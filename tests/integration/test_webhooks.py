@@ -114,6 +114,24 @@ async def test_a_report_that_is_refused_is_lost_and_told_and_the_next_one_goes(
     assert "c-1, failed: it answered 422: a receiver's words" in record.getMessage()
 
 
+async def test_a_receiver_that_refuses_all_is_told_of_once_and_then_together_each_loss_counted(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with WebhookEndpoint() as endpoint, webhooks(path, table(endpoint.url)) as scene:
+        endpoint.answers = [401]
+        for number in range(1, 21):
+            scene.ledger.begin(life(number))
+        await until(lambda: scene.outcomes.get("refused") == 20, "all refused", seen=lambda: scene.outcomes)
+        (receiver,) = scene.receivers
+        assert receiver["lost"] == 20
+        assert "secret_file" in receiver["last_error"]
+    first, others = (record for record in caplog.records if record.levelname == "ERROR")
+    assert "refuses the delivery of correlation id c-" in first.getMessage()
+    assert first.__dict__["correlation_id"].startswith("c-")
+    assert "refused 19 deliveries more" in others.getMessage()
+    assert others.__dict__["count"] == 19
+
+
 async def test_a_receiver_that_is_gone_is_left_alone_until_the_next_start(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
