@@ -9,7 +9,7 @@ from pathlib import Path
 
 from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, fail, ok, warn
-from edgeagent.config.tables import Connection, Mqtt, WebhookTable
+from edgeagent.config.tables import CloudConnection, Connection, Mqtt, WebhookTable
 
 # Enough time to renew a certificate without haste.
 WARN_BEFORE = timedelta(days=30)
@@ -23,10 +23,11 @@ def connection_findings(table: str, connection: Connection) -> Iterator[Finding]
             f"{table}.password_file": connection.password_file,
             f"{table}.key_file": connection.key_file,
             f"{table}.key_password_file": connection.key_password_file,
-            f"{table}.credentials_file": getattr(connection, "credentials_file", ""),
-            f"{table}.token_file": getattr(connection, "token_file", ""),
         }
     )
+    if isinstance(connection, CloudConnection):
+        cloud = {"credentials_file": connection.credentials_file, "token_file": connection.token_file}
+        yield from secret_findings({f"{table}.{key}": file for key, file in cloud.items()})
     yield from certificate_findings(
         {f"{table}.ca_file": connection.ca_file, f"{table}.cert_file": connection.cert_file}
     )

@@ -275,7 +275,7 @@ class PubSubLink:
         self._unanswered -= len(entries)
         if outcome is UNHEARD and not self._missing:
             extra = {"event": "pubsub_topic_missing", "topic": self._terms.publish_to}
-            _log.warning("%s: %s: create it; what is for it is kept", self._terms.address, reason, extra=extra)
+            _log.warning("%s: %s: create it", self._terms.address, reason, extra=extra)
         self._missing = outcome is UNHEARD
         if not self.ended.done():
             self._owner.on_acks([Ack(entry.token, outcome) for entry in entries])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import ssl
 import threading
 import time
 from collections import deque
@@ -68,10 +69,11 @@ class FakePubSub:
         published: every message that was taken, in order, by topic.
         judge: looks at each request before it is handled, and may raise a `Fault`.
         ahead_s: by how much the `Date` of the answers is ahead of the clock.
+        context: for TLS.
         pull_wait_s: how long a pull waits for a message.
     """
 
-    def __init__(self, pull_wait_s: float = 0.5) -> None:
+    def __init__(self, pull_wait_s: float = 0.5, context: ssl.SSLContext | None = None) -> None:
         self.asked: list[Asked] = []
         self.published: dict[str, list[Json]] = {}
         self.judge: Callable[[Asked], None] = lambda _: None
@@ -83,6 +85,8 @@ class FakePubSub:
         self._lock = threading.Condition()
         self._number = 0
         self._server = _Server(("127.0.0.1", 0), _handler(self))
+        if context is not None:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> Self:
