@@ -6,7 +6,7 @@ from edgeagent.config.addresses import split_broker_url, split_listener
 from edgeagent.config.tables import AgentConfig
 
 # Every other scheme counts as encrypted: TLS that is missing would be worse than TLS that is not needed.
-_PLAIN = frozenset({"mqtt", "ws"})
+_PLAIN = frozenset({"mqtt", "ws", "amqp"})
 
 
 def uses_tls(config: AgentConfig) -> bool:

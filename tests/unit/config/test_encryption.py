@@ -20,6 +20,8 @@ CERTIFICATE = '\ncert_file = "c"\nkey_file = "k"'
         ('[uplink]\nurl = "ws://broker/mqtt"', False),
         ('[uplink]\nurl = "mqtts://broker"', True),
         ('[uplink]\nurl = "wss://broker/mqtt"', True),
+        ('[uplink]\nurl = "amqp://broker"', False),
+        ('[uplink]\nurl = "amqps://broker"', True),
         ('[uplink]\nurls = ["mqtt://one", "mqtts://two"]', True),
         ('[local]\nurl = "mqtt://localhost"\n[[local.subscribe]]\ntopic = "a"', False),
         ('[local]\nurl = "mqtts://localhost"\n[[local.subscribe]]\ntopic = "a"', True),
