@@ -156,7 +156,7 @@ def _account(board: Board) -> Iterator[Line]:
     account = board.stats.account
     triggers = account.triggers
     ways = ", ".join(f"{count:,} {name}" for name, count in _ways(triggers))
-    came = f"{triggers.accepted + triggers.imported:,} triggers"
+    came = counted(triggers.accepted + triggers.imported, "trigger")
     if account.balanced:
         yield _row("account", Piece("balanced", Shade.GOOD), Piece(f"   {came} = {ways}"))
     else:

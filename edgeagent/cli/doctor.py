@@ -14,7 +14,7 @@ import msgspec
 
 from edgeagent.cli import bundle
 from edgeagent.cli.access import OutboxAccess, with_outbox
-from edgeagent.cli.blocked import canary_finding, triggers_finding
+from edgeagent.cli.blocked import canary_finding, triggers_finding, webhook_findings
 from edgeagent.cli.find_agent import agent_client, client_config
 from edgeagent.cli.options import add_json, say, say_json
 from edgeagent.common.finding import Finding, Level, fail, ok, warn
@@ -112,13 +112,20 @@ async def _findings(args: argparse.Namespace) -> AsyncIterator[Finding]:
     yield ok("configuration", str(path))
     async for finding in findings:
         yield finding
-    if not args.dispatch and (outbox := await asyncio.to_thread(_outbox, args)) is not None:
+    if args.dispatch:
+        return
+    stats = await asyncio.to_thread(_stats, args)
+    if (outbox := await asyncio.to_thread(_outbox, args)) is not None:
         yield outbox_finding(outbox)
         yield dead_finding(outbox.dead)
-    if not args.dispatch and (stats := await asyncio.to_thread(_stats, args)) is not None:
+        if stats is None and outbox.account.pending:
+            yield stopped_finding(outbox.account.pending)
+    if stats is not None:
         yield triggers_finding(stats)
         if (canary := canary_finding(stats)) is not None:
             yield canary
+        for finding in webhook_findings(stats):
+            yield finding
 
 
 def _outbox(args: argparse.Namespace) -> Overview | None:
@@ -156,15 +163,25 @@ def outbox_finding(outbox: Overview) -> Finding:
     return ok("outbox", f"{counted(pending, 'trigger waits', 'triggers wait')}; nothing is known to be lost")
 
 
+def stopped_finding(pending: int) -> Finding:
+    """That no agent runs, although triggers wait to be sent."""
+    found = f"does not run, and {counted(pending, 'trigger waits', 'triggers wait')} in its outbox"
+    return warn("agent", found, "start it: systemctl start edgeagent")
+
+
 def dead_finding(dead: DeadHealth) -> Finding:
     """How many dead letters await a decision, and whether there is room for more."""
-    found = f"{dead.count} of at most {dead.max_count}, {dead.used_bytes / _MIB:.1f} of {dead.max_bytes / _MIB:.1f} MiB"
+    found = (
+        f"{dead.count:,} of at most {dead.max_count:,}, {dead.used_bytes / _MIB:.1f} of {dead.max_bytes / _MIB:.1f} MiB"
+    )
     found += f", the oldest of {rfc3339(dead.oldest_ms)}" if dead.oldest_ms else ""
     remedy = "inspect them (`edgeagent dead ls`), then discard or replay some"
     if dead.full:
         return fail("dead letters", f"{found}: there is no room for another one: {dead.full}", remedy)
     if dead.count and (dead.count >= _NEARLY * dead.max_count or dead.used_bytes >= _NEARLY * dead.max_bytes):
         return warn("dead letters", f"{found}: there is hardly any room left", remedy)
+    if dead.count:
+        return warn("dead letters", found, remedy)
     return ok("dead letters", found)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgeagent.common.finding import Finding, fail, ok, warn
+from edgeagent.common.plural import counted
 from edgeagent.config.addresses import split_listener
 from edgeagent.config.tables import Mqtt
 from edgeagent.errors import ConfigError
@@ -62,4 +63,4 @@ def _users_findings(file: str) -> Iterator[Finding]:
     elif not users:
         yield warn("mqtt users", f"{file} has no users: nobody comes in by a password", "`edgeagent passwd`")
     else:
-        yield ok("mqtt users", f"{file} has {len(users)}")
+        yield ok("mqtt users", f"{file} has {counted(len(users), 'user')}")

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 
 from edgeagent.common.finding import Finding, fail, ok, warn
+from edgeagent.config.addresses import is_loopback
 from edgeagent.config.tables import WebhookTable
 from edgeagent.errors import WebhookFailed
 from edgeagent.webhooks.route import WebhookRoute, why_unreachable
@@ -33,7 +34,7 @@ async def webhook_findings(
         else:
             yield (
                 ok(subject, found)
-                if route.target.is_tls or not table.secret_file
+                if route.target.is_tls or not table.secret_file or is_loopback(route.target.host)
                 else warn(subject, f"{found}; signed, and readable by everybody on the way", "use https://")
             )
 

@@ -21,7 +21,7 @@ from edgeagent.ports.deliveries import DeliverySource, WebhookDelivery
 from edgeagent.webhooks.answer import DeliveryVerdict, verdict
 from edgeagent.webhooks.deliveries import DeliveryQueue
 from edgeagent.webhooks.poster import WebhookAnswer
-from edgeagent.webhooks.refusals import Refusals, UntoldRefusals, advice
+from edgeagent.webhooks.refusals import RefusalLines, UntoldRefusals, advice
 
 # While the disk fails, it is tried again this often.
 _RETRY_S = 5.0
@@ -75,7 +75,7 @@ class _Line:
         self.queue = DeliveryQueue(receiver.give_up_s)
         self.work = asyncio.Event()
         self.has_more = True  # than was fetched
-        self.refusals = Refusals()
+        self.refusals = RefusalLines()
         self.lost = 0  # refused, gone, given up or dropped
         self.last_error = ""
         self.since: Since | None = None  # when it began to fail
@@ -249,7 +249,7 @@ class Courier:
             extra={
                 "event": "webhook_refused",
                 "webhook": line.receiver.table,
-                line.receiver.key.replace(" ", "_"): delivery.key,
+                "about": f"{line.receiver.key} {delivery.key}",
                 "state": delivery.state,
                 "status": answer.status,
             },

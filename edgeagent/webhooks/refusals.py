@@ -22,7 +22,7 @@ class UntoldRefusals(msgspec.Struct):
     last_ms: int
 
 
-class Refusals:
+class RefusalLines:
     """Owns what is not told yet. Times are monotonic seconds."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from edgeagent.common.finding import Finding
 from edgeagent.config.tables import FilePath, RelayWebhook
 from edgeagent.host.checkup import webhook_file_findings
+from edgeagent.webhooks import checkup
 from edgeagent.webhooks.checkup import webhook_findings
 from tests.fakes.certificates import Certificates
 from tests.fakes.listener import Listener
@@ -33,9 +34,19 @@ async def test_a_receiver_that_is_there_is_connected_to_and_posted_nothing() -> 
         assert endpoint.requests == []
 
 
-async def test_a_signed_request_without_tls_is_a_warning(tmp_path: Path) -> None:
+async def test_a_signed_request_without_tls_is_a_warning_unless_it_stays_on_this_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = FilePath(tmp_path / "secret")
     async with WebhookEndpoint() as endpoint:
-        assert (await found(endpoint.url, secret_file=FilePath(tmp_path / "secret"))).level == "warn"
+        assert (await found(endpoint.url, secret_file=secret)).level == "ok"
+
+    async def connected(_: object) -> str:
+        return "192.0.2.1 takes connections"
+
+    monkeypatch.setattr(checkup, "_connected", connected)
+    assert (await found("http://mes.example/", secret_file=secret)).level == "warn"
+    assert (await found("http://mes.example/")).level == "ok"
 
 
 async def test_the_certificate_is_checked(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeagent.cli.blocked import cause, triggers_finding
+import pytest
+
+from edgeagent.cli.blocked import cause, triggers_finding, webhook_findings
 from edgeagent.common.finding import Level
 
 
@@ -32,3 +34,34 @@ def test_a_trouble_in_which_nothing_waits_any_more_is_none() -> None:
 def test_an_agent_that_is_older_than_the_command_is_understood() -> None:
     assert cause(stats()) == ("", "")
     assert triggers_finding(stats()).level is Level.OK
+
+
+def test_one_trigger_waits_and_thousands_wait() -> None:
+    assert triggers_finding(stats(1, trouble="x", remedy="y")).found == "1 waits: x"
+    assert triggers_finding(stats(12_345, trouble="x", remedy="y")).found == "12,345 wait: x"
+
+
+@pytest.mark.parametrize(
+    ("state", "level", "words"),
+    [
+        ({"lost": 0}, Level.OK, "takes all reports"),
+        ({"lost": 7}, Level.OK, "takes reports; 7 reports are lost since"),
+        ({"lost": 7, "last_error": "it answered 401"}, Level.WARN, "refuses reports, and does not get them again: it"),
+        (
+            {"failures": 3, "last_error": "no route", "pending": 1},
+            Level.WARN,
+            "takes nothing: no route; 1 waits, 0 rep",
+        ),
+        ({"gone": True, "lost": 1}, Level.WARN, "the receiver wants no more (410); 1 report is lost"),
+    ],
+)
+def test_a_webhook_that_loses_or_delays_reports_is_a_warning(state: dict[str, Any], level: Level, words: str) -> None:
+    receiver = {"webhook": "relay.webhook[0]", "receiver": "https://mes.example", **state}
+    (finding,) = webhook_findings({**stats(), "webhooks": {"outcomes": {}, "receivers": [receiver]}})
+    assert (finding.level, finding.subject) == (level, "relay.webhook[0] https://mes.example")
+    assert words in finding.found
+    assert bool(finding.remedy) == (level is Level.WARN)
+
+
+def test_an_agent_without_webhooks_has_no_finding_of_them() -> None:
+    assert [*webhook_findings({**stats(), "webhooks": None})] == []

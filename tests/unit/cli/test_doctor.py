@@ -18,7 +18,7 @@ from edgeagent.agent import checkup
 from edgeagent.agent.checkup import clock_finding, directory_finding, space_finding, sync_finding
 from edgeagent.argo.client import ArgoSettings
 from edgeagent.argo.date import server_time
-from edgeagent.cli.doctor import _print, outbox_finding
+from edgeagent.cli.doctor import _print, dead_finding, outbox_finding, stopped_finding
 from edgeagent.common.certificates import expiries
 from edgeagent.common.finding import Finding, Level, fail
 from edgeagent.config.tables import AgentConfig, AgentTable, MadePath
@@ -30,6 +30,7 @@ from edgeagent.outbox.records import NORMAL
 from edgeagent.outbox.segment import segment_path
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.verify import overview
+from edgeagent.ports.verification import DeadHealth
 from tests.fakes.argo_failures import Answer, Failure
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.faulty_filesystem import FaultyFilesystem
@@ -287,3 +288,18 @@ def test_an_outbox_that_lost_something_fails_and_an_old_loss_is_a_warning(tmp_pa
     opened(OsFilesystem()).close()
     assert found().level is Level.WARN
     assert "1 trigger was lost with damaged records" in found().found
+
+
+def test_an_agent_that_does_not_run_while_triggers_wait_is_a_warning_with_the_command() -> None:
+    finding = stopped_finding(1200)
+    assert finding.level is Level.WARN
+    assert finding.found == "does not run, and 1,200 triggers wait in its outbox"
+    assert "systemctl start edgeagent" in finding.remedy
+
+
+def test_dead_letters_wait_for_a_decision_however_few() -> None:
+    assert dead_finding(DeadHealth(max_count=10_000, max_bytes=1 << 20)).level is Level.OK
+    finding = dead_finding(DeadHealth(count=1, max_count=10_000, max_bytes=1 << 20))
+    assert finding.level is Level.WARN
+    assert "1 of at most 10,000" in finding.found
+    assert "edgeagent dead ls" in finding.remedy

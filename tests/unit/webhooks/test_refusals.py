@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from edgeagent.common.elapsed import Instant
 from edgeagent.ports.deliveries import WebhookDelivery
-from edgeagent.webhooks.refusals import PERIOD_S, Refusals, UntoldRefusals, advice
+from edgeagent.webhooks.refusals import PERIOD_S, RefusalLines, UntoldRefusals, advice
 
 
 def delivery(seq: int) -> WebhookDelivery:
@@ -10,7 +10,7 @@ def delivery(seq: int) -> WebhookDelivery:
 
 
 def test_the_first_refusal_is_told_and_those_of_the_next_minute_together_with_their_range() -> None:
-    refusals = Refusals()
+    refusals = RefusalLines()
     told = [refusals.is_told(delivery(seq), 10.0 + seq) for seq in (1, 2, 4, 3)]
     assert told == [True, False, False, False]
     assert refusals.due(11.0 + PERIOD_S - 0.1) is None
@@ -20,7 +20,7 @@ def test_the_first_refusal_is_told_and_those_of_the_next_minute_together_with_th
 
 
 def test_what_is_left_at_the_end_is_told_then() -> None:
-    refusals = Refusals()
+    refusals = RefusalLines()
     for seq in (1, 2):
         refusals.is_told(delivery(seq), 10.0)
     assert refusals.rest() == UntoldRefusals(1, 2, 2, 2000, 2000)
