@@ -13,7 +13,7 @@ from edgeagent.common.foreign import line
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.links.failures import connection_failure
 from edgeagent.pubsub.credentials import Credentials, ServiceClock
-from edgeagent.pubsub.outcomes import Judged, Verdict, judged
+from edgeagent.pubsub.outcomes import JudgedAnswer, Verdict, judged
 from edgeagent.pubsub.resources import SERVICE, call_path
 
 # Four publishing requests, a pull, and one that acknowledges or extends.
@@ -27,7 +27,7 @@ _MAX_REASON_CHARS = 300
 class RestAnswer(NamedTuple):
     """An answer: what it means, and its body."""
 
-    judged: Judged
+    judged: JudgedAnswer
     body: bytes
 
 

@@ -133,7 +133,7 @@ class KeyFile:
             raise Denied(self._address, f"credentials_file {self._file}: {why_unusable(exc)}") from exc
 
 
-class TokenFile:
+class RenewedTokenFile:
     """A token that another program renews in a file."""
 
     def __init__(self, address: str, file: str) -> None:
@@ -251,5 +251,5 @@ def choose(
     if credentials_file:
         return KeyFile(address, credentials_file, clock)
     if token_file:
-        return TokenFile(address, token_file)
+        return RenewedTokenFile(address, token_file)
     return MetadataServer(address)

@@ -38,7 +38,7 @@ class Verdict(enum.Enum):
     STRANGE = enum.auto()
 
 
-class Judged(NamedTuple):
+class JudgedAnswer(NamedTuple):
     """A verdict, its HTTP status, and the reason in a sentence for the operator."""
 
     verdict: Verdict
@@ -77,12 +77,14 @@ class _ErrorAnswer(msgspec.Struct):
 _error_answer = msgspec.json.Decoder(_ErrorAnswer)
 
 
-def judged(verb: str, resource: str, status: int, body: bytes) -> Judged:
+def judged(verb: str, resource: str, status: int, body: bytes) -> JudgedAnswer:
     """What the answer to a call (`verb` of `resource`) means."""
     said = _said(body)
     because = f" ({status}: {said})" if said else f" ({status})"
     verdict = _VERDICTS.get(status, Verdict.LATER if status >= _SERVER_ERROR else Verdict.STRANGE)
-    return Judged(verdict, status, _reason(verdict, verb, resource) + because if verdict is not Verdict.DONE else "")
+    return JudgedAnswer(
+        verdict, status, _reason(verdict, verb, resource) + because if verdict is not Verdict.DONE else ""
+    )
 
 
 def _reason(verdict: Verdict, verb: str, resource: str) -> str:

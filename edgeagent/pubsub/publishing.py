@@ -15,7 +15,7 @@ from edgeagent.pubsub import messages
 from edgeagent.pubsub.batches import RequestBatch, halves
 from edgeagent.pubsub.client import PubSubClient
 from edgeagent.pubsub.messages import Attempted
-from edgeagent.pubsub.outcomes import Judged, Verdict
+from edgeagent.pubsub.outcomes import JudgedAnswer, Verdict
 from edgeagent.pubsub.terms import Terms
 
 # A busy service is asked again a few times at once, before the publications are answered with its refusal: the
@@ -57,7 +57,7 @@ async def published(client: PubSubClient, terms: Terms, batch: RequestBatch, ans
         raise failure(terms.address, judged.reason)
 
 
-async def _asked(client: PubSubClient, topic: str, batch: RequestBatch) -> tuple[Judged, int]:
+async def _asked(client: PubSubClient, topic: str, batch: RequestBatch) -> tuple[JudgedAnswer, int]:
     """The answer to the request, and how many messages it says to have taken."""
     body = messages.publish_body(entry.message for entry in batch.entries)
     for tries in range(TRIES):
@@ -71,4 +71,4 @@ async def _asked(client: PubSubClient, topic: str, batch: RequestBatch) -> tuple
     try:
         return answer.judged, messages.published_ids(answer.body)
     except (ValueError, msgspec.DecodeError):
-        return Judged(Verdict.STRANGE, answer.judged.status, "that is no answer of Pub/Sub to a publish"), 0
+        return JudgedAnswer(Verdict.STRANGE, answer.judged.status, "that is no answer of Pub/Sub to a publish"), 0

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.pubsub import credentials, jwt
-from edgeagent.pubsub.credentials import KeyFile, MetadataServer, NoCredentials, ServiceClock, TokenFile, choose
+from edgeagent.pubsub.credentials import KeyFile, MetadataServer, NoCredentials, RenewedTokenFile, ServiceClock, choose
 
 ADDRESS = "pubsub://plant-42/triggers"
 GOLDEN = Path(__file__).parents[2] / "golden" / "pubsub-jwt.txt"
@@ -162,7 +162,7 @@ def test_no_form_of_a_key_shows_it(private_key: rsa.RSAPrivateKey) -> None:
 async def test_a_token_file_is_read_for_each_request_because_others_renew_it(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("ya29.first\n", "utf-8")
-    source = TokenFile(ADDRESS, str(path))
+    source = RenewedTokenFile(ADDRESS, str(path))
     assert await source.authorization() == b"Bearer ya29.first"
     path.write_text("Bearer ya29.second", "utf-8")
     assert await source.authorization() == b"Bearer ya29.second"
@@ -173,7 +173,7 @@ async def test_what_is_no_token_is_never_sent_or_shown(tmp_path: Path, text: str
     path = tmp_path / "token"
     path.write_text(text, "utf-8")
     with pytest.raises(Denied, match="does not hold a token") as told:
-        await TokenFile(ADDRESS, str(path)).authorization()
+        await RenewedTokenFile(ADDRESS, str(path)).authorization()
     assert not text or text not in str(told.value)
 
 
@@ -243,7 +243,7 @@ async def test_the_configuration_chooses_and_an_emulator_asks_for_nothing() -> N
         return choose(ADDRESS, clock=clock, environ=environ, **keys)
 
     assert isinstance(chosen(credentials_file="k"), KeyFile)
-    assert isinstance(chosen(token_file=str(GOLDEN)), TokenFile)
+    assert isinstance(chosen(token_file=str(GOLDEN)), RenewedTokenFile)
     assert isinstance(chosen(), MetadataServer)
     emulated = chosen(emulator="localhost:8085", credentials_file="k")
     assert isinstance(emulated, NoCredentials)
