@@ -17,7 +17,7 @@ from edgeagent.pubsub.client import PubSubClient, base_url
 from edgeagent.pubsub.credentials import EMULATOR_HOST, Credentials, ServiceClock, choose
 from edgeagent.pubsub.link import PubSubLink
 from edgeagent.pubsub.resources import place_of
-from edgeagent.pubsub.terms import Terms
+from edgeagent.pubsub.terms import PubSubTerms
 from edgeagent.wire import topics
 
 _log = logging.getLogger(__name__)
@@ -55,13 +55,13 @@ def credentials(connection: Connection, clock: ServiceClock) -> Credentials:
     )
 
 
-def terms(connection: Connection, request: LinkRequest) -> Terms:
+def terms(connection: Connection, request: LinkRequest) -> PubSubTerms:
     """What the links of this connection do: an agent publishes triggers and pulls answers, a dispatcher the reverse."""
     assert isinstance(connection, CloudConnection)  # noqa: S101  as above
     place = place_of(request.address)
     is_dispatcher = isinstance(connection, Broker)
     name = topics.with_agent(connection.subscription, request.mark)
-    return Terms(
+    return PubSubTerms(
         request.address,
         place.beside(connection.answer_topic) if isinstance(connection, Broker) else place.topic_path,
         place.subscription_path(name) if request.subscriptions and name else "",

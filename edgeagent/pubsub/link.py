@@ -6,7 +6,7 @@ call that gets no answer, or one that somebody must do something about. The sess
 What Pub/Sub does not have is made up for here, or left out:
 
 * Topics below a topic: the attribute `topic` names the one that is meant. A message that comes without it came on
-  `Terms.default_topic`; one on a topic that is not subscribed to is acknowledged and reported.
+  `PubSubTerms.default_topic`; one on a topic that is not subscribed to is acknowledged and reported.
 * Retained messages: none are kept. What a dispatcher publishes for other dispatchers (`edgeagent/dispatch/…`) comes
   back to itself alone, so that each of them leads; what an agent publishes for monitors has no hearers.
 * Expiry: a pulled message after its `expires_at` is acknowledged and dropped.
@@ -39,7 +39,7 @@ from edgeagent.pubsub.messages import Attempted, Pulled
 from edgeagent.pubsub.outcomes import Verdict
 from edgeagent.pubsub.publishing import published
 from edgeagent.pubsub.pulling import Puller
-from edgeagent.pubsub.terms import Terms
+from edgeagent.pubsub.terms import PubSubTerms
 from edgeagent.wire import topics
 
 # How many publishing requests are under way at a time, and how many publications wait or are in one.
@@ -58,7 +58,7 @@ class PubSubLink:
     The futures and calls are those of `links.driver.LinkDriver`.
     """
 
-    def __init__(self, client: PubSubClient, clock: ServiceClock, owner: LinkOwner, terms: Terms) -> None:
+    def __init__(self, client: PubSubClient, clock: ServiceClock, owner: LinkOwner, terms: PubSubTerms) -> None:
         """Nothing is asked yet: see `start`."""
         loop = asyncio.get_running_loop()
         self.up: asyncio.Future[UplinkError | None] = loop.create_future()

@@ -16,7 +16,7 @@ from edgeagent.pubsub.batches import RequestBatch, halves
 from edgeagent.pubsub.client import PubSubClient
 from edgeagent.pubsub.messages import Attempted
 from edgeagent.pubsub.outcomes import JudgedAnswer, Verdict
-from edgeagent.pubsub.terms import Terms
+from edgeagent.pubsub.terms import PubSubTerms
 
 # A busy service is asked again a few times at once, before the publications are answered with its refusal: the
 # dispatcher's answers have no other repetition than the gateway's.
@@ -27,7 +27,7 @@ RETRY_CAP_S = 4.0
 Answered = Callable[[Sequence[Attempted], PublishOutcome, str], None]
 
 
-async def published(client: PubSubClient, terms: Terms, batch: RequestBatch, answered: Answered) -> None:
+async def published(client: PubSubClient, terms: PubSubTerms, batch: RequestBatch, answered: Answered) -> None:
     """Publish a batch, and tell `answered` the outcome of each of its entries, once.
 
     A batch that the service refuses as malformed is sent again in halves, until the message at fault stands alone.

@@ -18,7 +18,7 @@ from edgeagent.pubsub.credentials import ServiceClock
 from edgeagent.pubsub.held import EXTENDED_S, MAX_ACK_IDS, Held
 from edgeagent.pubsub.messages import Pulled
 from edgeagent.pubsub.outcomes import Verdict
-from edgeagent.pubsub.terms import Terms
+from edgeagent.pubsub.terms import PubSubTerms
 
 # The service answers a pull without messages within this time; one without any answer is a broken connection.
 PULL_WAIT_S = 90.0
@@ -42,7 +42,7 @@ class Puller:
     """
 
     def __init__(
-        self, client: PubSubClient, clock: ServiceClock, terms: Terms, taken: Callable[[Sequence[Message]], None]
+        self, client: PubSubClient, clock: ServiceClock, terms: PubSubTerms, taken: Callable[[Sequence[Message]], None]
     ) -> None:
         """`taken` is called with the messages of each pull that are wanted."""
         self._client = client

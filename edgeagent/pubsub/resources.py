@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 SERVICE = "https://pubsub.googleapis.com"
 
 
-class Place(NamedTuple):
+class PubSubTopic(NamedTuple):
     """A topic of a project, as `pubsub://PROJECT/TOPIC` names it."""
 
     project: str
@@ -28,10 +28,10 @@ class Place(NamedTuple):
         return f"projects/{self.project}/subscriptions/{name}"
 
 
-def place_of(url: str) -> Place:
+def place_of(url: str) -> PubSubTopic:
     """The topic that `pubsub://PROJECT/TOPIC` names; the configuration's checks have looked at the form."""
     parts = urlsplit(url)
-    return Place(parts.netloc, parts.path.strip("/"))
+    return PubSubTopic(parts.netloc, parts.path.strip("/"))
 
 
 def call_path(resource: str, verb: str) -> str:
