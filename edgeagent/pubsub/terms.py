@@ -11,7 +11,7 @@ from edgeagent.wire import topics
 _SHARED = "$share/"
 
 
-class Terms(NamedTuple):
+class PubSubTerms(NamedTuple):
     """What a link does.
 
     `address`: the configured URL. `publish_to`: the path of the topic. `subscription`: the path of the subscription to
