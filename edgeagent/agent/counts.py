@@ -17,7 +17,7 @@ class RuleCounts(msgspec.Struct):
 
     `throttled`, `disarmed`: the rule matched but did not fire, because of its `throttle` or its `rearm`. `gathered`:
     went into a window. `merged`: ended in another trigger, that of a window or a newer one (`coalesce`). `last_error`:
-    the last event for which its filters could not be decided, and why.
+    the last event for which its filters could not be decided, and why; `last_error_at`: when that was (RFC 3339).
     """
 
     matched: int = 0
@@ -25,6 +25,7 @@ class RuleCounts(msgspec.Struct):
     disarmed: int = 0
     errors: int = 0
     last_error: str = ""
+    last_error_at: str = ""
     gathered: int = 0
     merged: int = 0
     published: int = 0

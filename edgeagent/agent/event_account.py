@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.prepared import Prepared
@@ -28,10 +28,12 @@ class EventAccount:
     agent started, by the way in which the events came; there `received` is not counted.
     """
 
-    def __init__(self, rules: RuleSet, events: EventCounts) -> None:
+    def __init__(self, rules: RuleSet, events: EventCounts, now: Callable[[], str]) -> None:
+        """`now`: the time, RFC 3339."""
         self.rule_counts = {rule.name: RuleCounts() for rule in rules}
         self.by_way = {way: EventCounts() for way in EventWay}
         self._events = events
+        self._now = now
         self._logged: dict[str, set[tuple[str, str]]] = {}  # by rule: the reasons that were logged
 
     def stored(self, prepared: Sequence[Prepared], way: EventWay, events: int) -> None:
@@ -79,6 +81,7 @@ class EventAccount:
             counts = self.rule_counts[rule]
             counts.errors += 1
             counts.last_error = shown(f"event {event_id} of {source}: {error}")
+            counts.last_error_at = self._now()
             logged = self._logged.setdefault(rule, set())
             if len(logged) >= _MAX_LOGGED_REASONS or (reason := (error.member, error.reason)) in logged:
                 continue

@@ -85,7 +85,7 @@ class EventIntake:
         self._clock = clock
         self._max_event_bytes = max_event_bytes
         self._refuse_when_dead_full = refuse_when_dead_full
-        self._account = EventAccount(rules, outbox.events)
+        self._account = EventAccount(rules, outbox.events, clock.now)
         self._under_way: dict[int, Sequence[Prepared]] = {}  # batches submitted to the outbox, not decided yet
         self._batch_numbers = itertools.count(1)
         self._listeners: list[Callable[[Sequence[Prepared]], None]] = []

@@ -57,7 +57,7 @@ EVENTS = st.lists(
 @given(EVENTS)
 def test_a_rehearsal_decides_as_the_agent_does(events: list[tuple[str, str, bytes, int]]) -> None:
     rules = RuleSet(SPECS)
-    account = EventAccount(rules, EventCounts())
+    account = EventAccount(rules, EventCounts(), lambda: "")
     counts = account.rule_counts
     limits = FiringLimits()
     judge = Judge(SPECS, max_event_bytes=1000)

@@ -1,8 +1,9 @@
 // The figures of `/v1/stats` in words: the tiles, the rules, and what needs attention.
 
-import { age, byId, bytes, counted, el, mark, number, say, span, time, when } from "./dom.js";
+import { age, agentNow, byId, bytes, counted, el, mark, number, say, span, time, when } from "./dom.js";
 
 const CERTIFICATE_DAYS = 14;
+const RULE_ERROR_MS = 10 * 60e3;
 const FULL = { warn: 0.7, bad: 0.9 };
 
 export function showFacts(stats) {
@@ -118,13 +119,38 @@ function* problems(stats) {
   }
   if (local && !local.connected) yield ["warn", `The local broker is down${local.error ? `: ${local.error}` : ""}`, "Its devices cannot be heard."];
   for (const link of [local, mqtt]) if (link?.held) yield ["warn", `Messages of devices are held: ${link.held}`, ""];
-  for (const [name, { last_error: error }] of Object.entries(all)) if (error) yield ["warn", `The rule ${name} could not be decided: ${error}`, "Events like it do not match."];
+  if (outbox.dead.count) yield ["warn", `${counted(outbox.dead.count, "dead letter")} ${outbox.dead.count === 1 ? "waits" : "wait"} for your decision.`, "Replay or discard them below."];
+  for (const each of stats.webhooks?.receivers ?? []) yield* webhookProblem(each);
+  yield* ruleProblems(all);
+}
+
+function* webhookProblem({ webhook, receiver, gone, failures, pending, lost, last_error: error }) {
+  const name = `${webhook} (${receiver})`;
+  const losses = lost ? ` ${counted(lost, "report is", "reports are")} lost.` : "";
+  if (gone) yield ["warn", `${name} wants no more reports (410).${losses}`, "Take the table out of the configuration, or correct its url."];
+  else if (failures) yield ["warn", `${name} takes no reports: ${error}.${losses}`, `${counted(pending, "waits", "wait")}: posted when it takes them again.`];
+  else if (lost && error) yield ["warn", `${name} refuses reports: ${error}.${losses}`, "They are not posted again. Correct the table by what the receiver's log says."];
+}
+
+// What rules could not decide within the last minutes: once for an event, however many rules it was.
+function* ruleProblems(all) {
+  const told = new Map();
+  for (const [name, { last_error: error, last_error_at: at }] of Object.entries(all)) {
+    if (!error || agentNow() - Date.parse(at) > RULE_ERROR_MS) continue;
+    const known = told.get(error);
+    if (known) known.names.push(name);
+    else told.set(error, { names: [name], at });
+  }
+  for (const [error, { names, at }] of told) {
+    const rules = names.length === 1 ? `The rule ${names[0]}` : `The rules ${names.join(", ")}`;
+    yield ["warn", `${rules} could not be decided at ${when(at)}: ${error}`, "Events like it do not match."];
+  }
 }
 
 let shown = "";
 
 function attention(stats) {
-  const found = [...problems(stats)];
+  const found = [...problems(stats)].map(([state, ...texts]) => [state, ...texts.map((text) => (text ?? "").replaceAll("`", ""))]);
   const text = JSON.stringify(found);
   if (text === shown) return;
   shown = text;

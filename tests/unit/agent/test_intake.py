@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.listener_events import ListenerEvents
+from edgeagent.common.times import instant
 from edgeagent.common.units import Duration
 from edgeagent.errors import (
     DeadLettersFull,
@@ -177,6 +179,7 @@ async def test_what_a_rule_cannot_decide_is_logged_once_for_each_reason_and_the_
     counts = intake.rule_counts["overheat"]
     assert counts.errors >= 50
     assert counts.last_error.startswith(("event p49 of boiler-1: ", "event t49 of boiler-1: "))
+    assert abs(instant(counts.last_error_at).timestamp() - time.time()) < 600
 
 
 async def test_too_large_an_event_is_refused_by_its_own_limit(outbox: Outbox) -> None:
