@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from edgeagent.cli import replay
 from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
-from edgeagent.config.addresses import is_amqp, is_pubsub
+from edgeagent.config.addresses import ListenAddress, is_amqp, is_loopback, is_pubsub, split_listener
 from edgeagent.config.devices import listener_warnings
 from edgeagent.config.loops import topic_warnings
 from edgeagent.config.tables import AgentConfig, Allow, Connection, DispatcherConfig, Mqtt
@@ -112,15 +112,24 @@ def _listener(mqtt: Mqtt | None) -> Iterator[str]:
     """Where devices connect to, who may, and what of theirs is an event."""
     if mqtt is None:
         return
-    ways = {"users_file": "by name and password", "ca_file": "by certificate"}
-    who = " or ".join(text for key, text in ways.items() if getattr(mqtt, key)) or "without a password"
-    yield f"mqtt      {', '.join(mqtt.listeners)}: devices come in {who}"
+    for listen in mqtt.listeners:
+        yield f"mqtt      {listen}: devices come in {_ways_in(mqtt, split_listener(listen))}"
     yield f"mqtt      events are on {', '.join(subscription.topic for subscription in mqtt.events)}"
     if not mqtt.allow:
         yield "mqtt      without [[mqtt.allow]] a device may publish every event, and read the status of its own"
     for allow in mqtt.allow:
         may = [f"{word} {', '.join(found)}" for word in ("publish", "subscribe") if (found := getattr(allow, word))]
         yield f"mqtt      {', '.join(allow.users)} may {' and '.join(may)}"
+
+
+def _ways_in(mqtt: Mqtt, address: ListenAddress) -> str:
+    """Who is let in there (`listener.access.admission`)."""
+    ways = ["by name and password"] if mqtt.users_file else []
+    if address.is_tls and mqtt.ca_file:
+        ways.append("by certificate")
+    if is_loopback(address.host):
+        ways.append("without any name, as they are on this machine" if mqtt.users_file else "without a password")
+    return " or ".join(ways)
 
 
 def _constants(rule: RuleSpec) -> Iterator[str]:

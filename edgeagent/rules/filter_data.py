@@ -67,8 +67,18 @@ def value_at(path: Path, envelope: Any) -> Any:
     """
     value = lookup(path, envelope)
     if value is MISSING:
-        raise MessageError("filter", path.text, "the event has no such value")
+        raise MessageError("filter", path.text, _no_value(path, envelope))
     return value
+
+
+def _no_value(path: Path, envelope: Any) -> str:
+    """Why there is no value; data that is no JSON is a text in the envelope, and so has no values within it."""
+    if path.text.startswith("body.") and isinstance(envelope.get("body"), str):
+        return (
+            "the event has no such value: its data is one text. A payload that is not JSON is taken as text or bytes: "
+            "have the device send JSON"
+        )
+    return "the event has no such value"
 
 
 def later_problems(condition: DataFilter) -> Iterator[str]:

@@ -154,10 +154,21 @@ def test_check_says_who_may_come_in_and_what_is_an_event(tmp_path: Path, capsys:
     path = written(tmp_path, f'users_file = "users"\n{allow}{RULE}')
     assert main(["check", "-c", str(path)]) == 0
     lines = capsys.readouterr().out
-    assert "mqtt      127.0.0.1:1883: devices come in by name and password\n" in lines
+    nameless = "without any name, as they are on this machine"
+    assert f"mqtt      127.0.0.1:1883: devices come in by name and password or {nameless}\n" in lines
     assert "mqtt      events are on events/+\n" in lines
     assert "mqtt      plug-* may publish events/{user} and subscribe cmnd/#\n" in lines
     assert "WARN" not in lines
+
+
+def test_check_says_for_each_address_who_comes_in_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = 'listen = ["127.0.0.1:1883", "0.0.0.0:1884", "tls://0.0.0.0:8883"]\nusers_file = "users"\n'
+    path = written(tmp_path, f'{keys}ca_file = "ca.pem"\ncert_file = "cert.pem"\nkey_file = "key.pem"\n{RULE}')
+    assert main(["check", "-c", str(path)]) == 0
+    lines = capsys.readouterr().out
+    assert "127.0.0.1:1883: devices come in by name and password or without any name, as they" in lines
+    assert "0.0.0.0:1884: devices come in by name and password\n" in lines
+    assert "tls://0.0.0.0:8883: devices come in by name and password or by certificate\n" in lines
 
 
 def test_check_says_what_is_allowed_where_nothing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,6 +239,14 @@ def test_conditions_are_joined_in_their_order(operator: str, conditions: str, ou
         assert holds({"body": {"yes": True}}) is (outcome == "T")
 
 
+def test_data_that_was_no_json_is_named_as_the_reason_why_a_value_is_not_there() -> None:
+    holds = compile_filters(Filters([DataFilter("body.temp", "number", ["90"], ">=")]))
+    with pytest.raises(MessageError, match=r"body\.temp: .* one text\. A payload that is not JSON is taken as text or"):
+        holds({"body": "e3RlbXA6IDk1"})
+    with pytest.raises(MessageError, match=r"body\.temp: the event has no such value$"):
+        holds({"body": {"pressure": 1}})
+
+
 def test_a_list_that_is_given_and_empty_holds() -> None:
     assert compile_filters(Filters([], "or"))({"body": 1})
     assert compile_filters(Filters([], "or"), "or")({"body": 1})
