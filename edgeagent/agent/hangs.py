@@ -188,7 +188,7 @@ _RESTS: Final = {
 
 
 def _rests(flight: Flight, around: Surroundings, since: str, now_ms: int) -> Hang:
-    again = f"; tried again in {span((flight.due_ms - now_ms) / 1000)}" if flight.due_ms is not None else ""
+    again = _again((flight.due_ms - now_ms) / 1000) if flight.due_ms is not None else ""
     if flight.cause is None:
         return Hang(
             _PUBLISHED,
@@ -318,3 +318,7 @@ def _ms(at: str, otherwise_ms: int) -> int:
         return round(instant(at).timestamp() * 1000)
     except ValueError:
         return otherwise_ms
+
+
+def _again(wait_s: float) -> str:
+    return f"; tried again in {span(wait_s)}" if wait_s >= 1 else "; tried again now"

@@ -110,7 +110,7 @@ class Reloader:
                 "%s: other tables changed too, which needs a restart: %s",
                 reloaded.file,
                 ", ".join(f"[{table}]" for table in reloaded.restart),
-                extra={"event": "reload_needs_restart", "tables": reloaded.restart},
+                extra={"event": "reload_needs_restart", "tables": ", ".join(reloaded.restart)},
             )
         return reloaded
 

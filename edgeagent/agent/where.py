@@ -26,6 +26,8 @@ _MAY_BE_STORED: Final = frozenset({State.BUFFERED, State.PUBLISHED, State.REJECT
 # The beginning of a correlation id must have so many digits, so that it means one trigger.
 _MIN_BEGINNING: Final = 8
 _BEGINNING: Final = re.compile(rf"[0-9a-f]{{{_MIN_BEGINNING},{CORRELATION_CHARS}}}", re.ASCII)
+_SHORT: Final = re.compile(rf"[0-9a-f]{{1,{_MIN_BEGINNING - 1}}}", re.ASCII)
+_OF_AN_ID: Final = "if this is the beginning of a correlation id, give eight digits or more"
 _UNKNOWN: Final = (
     "no trigger, event, workflow or source of this name is known. An event that no rule wants, or that a rule's "
     "throttle or rearm swallows, is counted and not kept; a rule with track = false is followed only until its trigger "
@@ -112,7 +114,7 @@ class Where:
             )
             if found:
                 return self._courses(text, kind, found)
-        raise NotFound(text, _UNKNOWN)
+        raise NotFound(text, f"{_OF_AN_ID}; {_UNKNOWN}" if _SHORT.fullmatch(text) else _UNKNOWN)
 
     async def _of_workflow(self, text: str) -> Mapping[str, _Known]:
         followed = await self._knowledge.followed(By.WORKFLOW, text, MAX_COURSES)

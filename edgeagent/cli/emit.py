@@ -12,7 +12,9 @@ from edgeagent.cli.blocked import cause
 from edgeagent.cli.client import AgentClient, batches
 from edgeagent.cli.find_agent import agent_client, client_config
 from edgeagent.cli.options import add_config, add_json, say, say_json
+from edgeagent.common.names import Glob
 from edgeagent.common.plural import counted
+from edgeagent.common.spans import span
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import CommandFailed
@@ -61,10 +63,11 @@ def run(args: argparse.Namespace) -> int:
         args.parser.error(f"--wait: {exc}")
     config = client_config(args)
     triggers: list[dict[str, str]] = []
+    limits = [*_limits(config, args.source)]
     with agent_client(config) as client:
         for data in _data(args.data, config.outbox.max_event_bytes):
             for event in client.send_events(args.source, data):
-                _print_accepted(event, as_json=args.json)
+                _print_accepted(event, limits, as_json=args.json)
                 triggers += event["triggers"]
         if wait_s is None:
             return 0
@@ -98,13 +101,25 @@ def _data(argument: str, max_bytes: int) -> Iterator[list[bytes]]:
     return iter([[argument.encode("utf-8", "surrogateescape")]])
 
 
-def _print_accepted(event: dict[str, Any], *, as_json: bool) -> None:
+def _limits(config: AgentConfig, source: str) -> Iterator[str]:
+    """What may keep rules from firing for an event of this source that they match."""
+    for rule in config.rule:
+        if rule.enabled and Glob(rule.source).matches(source):
+            if rule.throttle is not None:
+                yield f"throttled: rule {rule.name} allows one of each source in {span(rule.throttle)}"
+            if rule.rearm is not None:
+                yield f"disarmed: rule {rule.name} fires again only after its rearm filters held"
+
+
+def _print_accepted(event: dict[str, Any], limits: Sequence[str], *, as_json: bool) -> None:
+    """`limits`: what may be the reason if it starts nothing."""
     if as_json:
         say_json(event)
         return
     note = " (came before)" if event["duplicate"] else ""
     if not event["triggers"]:
-        say(f"event {event['id']}: starts nothing, no rule wants it now{note}")
+        why = f"; if one matches, it is {', or '.join(limits)}" if limits and not event["duplicate"] else ""
+        say(f"event {event['id']}: starts nothing, no rule wants it now{note}{why}")
     for trigger in event["triggers"]:
         say(f"{trigger['correlation_id']}  {trigger['rule']}  event {event['id']}{note}")
 

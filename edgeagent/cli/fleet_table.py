@@ -134,7 +134,7 @@ def _row(each: Judged, now: datetime) -> tuple[str, ...]:
         each.gateway.agent,
         state.state,
         _since(state, now),
-        "-" if state.pending is None else str(state.pending),
+        "-" if state.pending is None else f"{state.pending:,}",
         "-" if state.oldest is None else span(_age_s(state.oldest, now)),
         "-" if state.headroom_s is None else span(state.headroom_s),
         escaped(state.version) or "-",

@@ -211,6 +211,12 @@ def test_what_put_a_trigger_off_is_told_in_the_engines_words_on_one_line() -> No
     assert text == "the engine is away or busy (503 engine unreachable: \\x1b[2Jproxy); tried again in 40 s"
 
 
+@pytest.mark.parametrize("due_ms", [NOW_MS - 5000, NOW_MS, NOW_MS + 400])
+def test_what_is_due_is_tried_again_now_and_not_in_no_time(due_ms: int) -> None:
+    rests = Flight(FlightPhase.RESTING, 3, due_ms, Cause(CauseKind.UNHEARD))
+    assert hang(stored=stored(), flight=rests).text.endswith("; tried again now")
+
+
 def test_while_connections_end_over_a_publication_the_others_say_why_they_wait() -> None:
     advice = hang(AROUND._replace(one_at_a_time=True), stored=stored()).advice
     assert "one at a time to find the one that ends them" in advice

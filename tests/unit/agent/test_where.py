@@ -179,3 +179,10 @@ async def test_an_event_is_meant_before_a_source_of_the_same_name() -> None:
 async def test_what_nobody_knows_says_what_is_never_kept(text: str) -> None:
     with pytest.raises(NotFound, match="is counted and not kept; a rule with track = false"):
         await find(FakeKnowledge([followed(1)], [leased(2)]), text)
+
+
+@pytest.mark.parametrize(("text", "is_short"), [("9f2c123", True), ("7", True), ("9f2c1234", False), ("pump", False)])
+async def test_too_few_digits_of_a_correlation_id_say_how_many_it_takes(text: str, is_short: bool) -> None:
+    with pytest.raises(NotFound) as caught:
+        await find(FakeKnowledge([], []), text)
+    assert ("give eight digits or more" in str(caught.value)) == is_short

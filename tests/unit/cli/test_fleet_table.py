@@ -94,7 +94,7 @@ def test_the_table_says_what_is_wrong_and_that_a_wills_time_is_a_bound() -> None
         "GATEWAY  STATE    SINCE      PENDING  OLDEST     HEADROOM  VERSION  TROUBLE",
         "gw1      offline  < 1 d 6 h  -        -          -         1.0      offline: the connection was lost",
         "gw2      offline  1 h        -        -          -         1.0      offline: the agent was stopped",
-        "gw3      online   12 d 5 h   1204     2 h 3 min  1 d 2 h   1.0      nothing flows: the outbox is full",
+        "gw3      online   12 d 5 h   1,204    2 h 3 min  1 d 2 h   1.0      nothing flows: the outbox is full",
     ]
 
 
