@@ -30,6 +30,11 @@ class Confirms:
         """How many are unanswered."""
         return len(self._open)
 
+    @property
+    def oldest(self) -> int:
+        """The number of the publication that waits longest; 0: none waits."""
+        return next(iter(self._open), 0)
+
     def message_id(self, publication: Publication) -> str:
         """The message id for the next publication: a trigger's correlation id and attempt."""
         if publication.attempt and publication.correlation_data is not None:

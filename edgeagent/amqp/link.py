@@ -16,6 +16,9 @@ from edgeagent.ports.link import Abilities, Ack, LinkOwner, Message, Publication
 # AMQP has neither retained messages nor a last will.
 ABILITIES = Abilities(retains=False, most_qos=1)
 
+# A queue that was just recovered, or has lost its majority, may confirm nothing, and never make up for it: whoever
+# waits for its first confirm would wait for ever. So a publication has at least this time, and at most twice as much.
+CONFIRM_S = 15.0
 _NO_ROOM = PublishRefused(0, "more messages in flight than it allows")
 
 _log = logging.getLogger(__name__)
@@ -53,6 +56,8 @@ class AmqpLink:
         self._is_up = False
         self._blocked = ""
         self._unsubscribing = False
+        self._confirm_timer: asyncio.TimerHandle | None = None
+        self._oldest = 0  # the publication that waited longest when the timer was set
 
     def start(self, consuming: Wire, publishing: Wire) -> None:
         """Begin to use these wires, whose sockets are about to be made."""
@@ -171,6 +176,7 @@ class AmqpLink:
         self.up.set_result(None)
         self.unwanted_unsubscribed.set_result(True)
         self._owner.on_up(self, session_present=opened is not None and opened.kept)
+        self._watch_confirms()
         if self._unsubscribing:
             self._cancel()
         for wire in self._wires:  # what came while the other one was not ready
@@ -225,8 +231,20 @@ class AmqpLink:
         if not len(machine.deliveries) and not self.emptied.done():
             self.emptied.set_result(None)
 
+    def _watch_confirms(self) -> None:
+        """End the connection if the broker confirms nothing, so that everything in flight goes again."""
+        oldest = self._publishing.machine.confirms.oldest
+        if oldest and oldest == self._oldest and not self._blocked:
+            text = f"the broker has not confirmed a publication for {CONFIRM_S:g} s; they are sent again"
+            self._end(Unavailable(self._request.address, text))
+            return
+        self._oldest = oldest if not self._blocked else 0
+        self._confirm_timer = self._loop.call_later(CONFIRM_S, self._watch_confirms)
+
     def _end(self, error: UplinkError) -> None:
         self._is_up = False
+        if self._confirm_timer is not None:
+            self._confirm_timer.cancel()
         for wire in self._wires:
             if wire.machine.phase is not AmqpPhase.ENDED:
                 wire.close(error)

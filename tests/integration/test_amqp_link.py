@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 
+import pytest
+
+from edgeagent.amqp import link
 from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.links.session import keep_connected
-from edgeagent.ports.link import Subscription
+from edgeagent.ports.link import Publication, Subscription
 from tests.fakes.amqp_peer import AmqpPeer, start
 from tests.fakes.mosquitto import MqttClient
 
@@ -111,3 +114,21 @@ async def test_a_server_that_closes_at_once_is_asked_what_it_speaks() -> None:
     async with against(play) as client:
         await client.until(lambda: bool(client.downs), "the end")
         assert "does it speak AMQP 0-9-1 here" in str(client.downs[0])
+
+
+async def test_a_broker_that_confirms_nothing_is_left_so_that_what_is_in_flight_goes_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(link, "CONFIRM_S", 0.2)
+
+    async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await open_as_a_broker(reader, writer)
+        await reader.read()
+
+    async with against(play) as client:
+        await client.until(lambda: client.link is not None, "a connection")
+        assert client.link is not None
+        client.link.publish([Publication(1, "a", b"")])
+        await client.until(lambda: bool(client.downs), "the end")
+        assert "has not confirmed a publication" in str(client.downs[0])
+        assert not client.acks

@@ -67,6 +67,10 @@ def connected(broker: RabbitMq) -> pika.BlockingConnection:
 
 async def started_once(here: Scene) -> None:
     """Every trigger has one workflow, and its agent knows; whoever heard what in between."""
+    count = len(here.promised)
+    await here.agent.stats(
+        lambda stats: stats["account"]["triggers"]["settled"] == count, "all to be settled", deadline_s=PATIENT_S
+    )
     await here.settled()
     created = [workflow["metadata"]["name"] for workflow in here.argo.workflows()]
     assert sorted(created) == sorted(here.names)
@@ -197,6 +201,7 @@ async def test_rights_that_are_taken_away_are_told_in_words_and_what_was_in_flig
         await here.feed(20)
         await here.all_is_done()
         await broker.control("set_permissions", "gw-1", "^edgeagent\\.agent\\.gw-1$", "^edgeagent", ".*")
+        await broker.control("close_all_connections", "a channel in use keeps the rights that it has asked for")
         await here.feed(20)
         await until(lambda: "ACCESS_REFUSED" in here.agent.log, "the refusal", seen=here.agent.tail)
         assert "rights (docs/brokers.md)" in here.agent.log

@@ -85,6 +85,15 @@ def test_confirms_answer_one_or_all_up_to_it() -> None:
     assert len(peer.machine.confirms) == 1
 
 
+def test_the_publication_that_waits_longest_is_known() -> None:
+    peer = opened()
+    assert peer.machine.confirms.oldest == 0
+    peer.machine.publish([publication(1), publication(2)])
+    assert peer.machine.confirms.oldest == 1
+    peer.confirm(1)
+    assert peer.machine.confirms.oldest == 2
+
+
 def test_a_return_before_its_confirm_means_that_nobody_listens() -> None:
     peer = opened()
     peer.machine.publish([publication(token, correlation_data=b"c", attempt=token) for token in (1, 2)])
