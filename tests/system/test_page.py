@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from edgeagent.common.times import rfc3339
 from tests.fakes.browser import PHONE, status_page
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto
@@ -83,6 +84,7 @@ async def test_a_dead_letter_is_replayed_by_a_click_and_another_discarded(
         await seen.shows("#dead", "spec.entrypoint is required (400)")
         await agent.triggered("boiler-2", HOT)
         await seen.shows("#dead-count", "2")
+        await seen.shows("#attention-list", "2 dead letters wait for your decision.")
         engine.answer = success
         await seen.page.click("#dead li:has-text('boiler-1') button:has-text('Replay')")
         await seen.shows("#dead-count", "1")
@@ -96,6 +98,33 @@ async def test_a_dead_letter_is_replayed_by_a_click_and_another_discarded(
         await agent.account(dead=0, discarded=1)
         await seen.shows("#dead", "None.")
         assert seen.faults == []
+
+
+# What needs attention, where the agent's figures are these beside what they are.
+ATTENTION = """async (more) => {
+  const stats = {...await (await fetch("/v1/stats")).json(), ...more};
+  (await import("/facts.js")).showFacts(stats);
+  return [...document.querySelectorAll("#attention-list li")].map((item) => item.textContent);
+}"""
+
+
+async def test_lost_reports_and_what_rules_could_not_decide_need_attention_for_as_long_as_it_matters(
+    broker: Mosquitto, tmp_path: Path, free_port: int
+) -> None:
+    receiver = {"webhook": "relay.webhook[0]", "receiver": "https://mes", "gone": False, "failures": 0, "pending": 0}
+    lost = {**receiver, "lost": 3, "last_error": "it answered 401"}
+    healed = {**receiver, "lost": 3, "last_error": ""}
+    counts = {"matched": 0, "settled": 0, "dead": 0}
+    now, earlier = (rfc3339(round((time.time() - age_s) * 1000)) for age_s in (0, 700))
+    failed = {**counts, "last_error": "event 7: `x`", "last_error_at": now}
+    rules = {"one": failed, "two": failed, "old": {**counts, "last_error": "event 1: y", "last_error_at": earlier}}
+    async with agent_on(free_port, tmp_path, broker.url), status_page(free_port) as seen:
+        await seen.shows("#uplink-state", "Connected")
+        more = {"webhooks": {"outcomes": {}, "receivers": [lost, healed]}, "rules": rules}
+        hooks, undecided = await seen.page.evaluate(ATTENTION, more)
+    assert hooks.startswith("relay.webhook[0] (https://mes) refuses reports: it answered 401. 3 reports are lost.")
+    assert undecided.startswith("The rules one, two could not be decided at ")
+    assert "event 7: x" in undecided
 
 
 async def test_what_comes_from_outside_is_shown_as_text(broker: Mosquitto, tmp_path: Path, free_port: int) -> None:
