@@ -38,7 +38,8 @@ class Board(NamedTuple):
 
 def board_lines(board: Board, width: int, height: int) -> list[Line]:
     """At most `height` lines of at most `width` columns; what there is no room for is counted, not shown."""
-    head = [_title(board), *_uplink(board), *_devices(board.stats), *_outbox(board), *_rates(board), *_account(board)]
+    head = [_title(board), *_uplink(board), *_devices(board.stats), *_outbox(board), *_webhooks(board.stats)]
+    head += [*_rates(board), *_account(board)]
     troubles = [*_troubles(board.stats)]
     room = max(height - len(head), 0)
     shown_troubles = troubles[: max(min(len(troubles), _MOST_TROUBLES + 2), 0)]
@@ -103,6 +104,19 @@ def _devices(stats: ShownStats) -> Iterator[Line]:
     if stats.http.addresses:
         connections = counted(stats.http.connections, "connection")
         yield _row("http", Piece(f"{connections}   {', '.join(stats.http.addresses)}"))
+
+
+def _webhooks(stats: ShownStats) -> Iterator[Line]:
+    """The first receiver that loses reports or takes none, and how many more there are."""
+    receivers = stats.webhooks.receivers if stats.webhooks is not None else []
+    bad = [each for each in receivers if each.gone or each.last_error]
+    if not bad:
+        return
+    first = bad[0]
+    lost = f"{counted(first.lost, 'report is', 'reports are')} lost"
+    why = "wants no more (410)" if first.gone else on_one_line(first.last_error, 200)
+    more = f"; {counted(len(bad) - 1, 'webhook')} more like it" if len(bad) > 1 else ""
+    yield _row("webhook", Piece(f"{first.webhook}: {lost}: {why}{more}", Shade.BAD if first.lost else Shade.WAITING))
 
 
 def _local(board: Board) -> Iterator[Line]:

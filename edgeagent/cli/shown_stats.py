@@ -95,6 +95,19 @@ class _Accounts(msgspec.Struct, frozen=True):
     balanced: bool
 
 
+class _Receiver(msgspec.Struct, frozen=True):
+    """A receiver of webhooks."""
+
+    webhook: str
+    last_error: str = ""
+    gone: bool = False
+    lost: int = 0
+
+
+class _Webhooks(msgspec.Struct, frozen=True):
+    receivers: list[_Receiver] = []
+
+
 class ShownStats(msgspec.Struct, frozen=True):
     """The part of `GET /v1/stats` that is shown; an agent of an earlier version lacks what has a default."""
 
@@ -109,6 +122,7 @@ class ShownStats(msgspec.Struct, frozen=True):
     http: _Http = _Http()
     local: ShownLink | None = None
     mqtt: _Listener | None = None
+    webhooks: _Webhooks | None = None
     log: _Log = msgspec.field(default_factory=_Log)
 
 

@@ -112,12 +112,22 @@ def test_the_worst_that_can_be_told_fits_the_screen(width: int, height: int) -> 
         outbox={"failure": EVIL, "accepting": False, "parked": 10**9, "lost": [{}] * 100, "hours_left": 1e9},
         rules={f"{EVIL}{number}": counts for number in range(100)},
         log={"errors": 10**9, "warnings": 10**9, "last": noted},
+        webhooks={"receivers": [{"webhook": EVIL, "last_error": EVIL, "lost": 10**9}] * 16},
     )
     lines = screen(shown, width, height)
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
     assert all(line.isprintable() for line in lines)
     assert any("rules more" in line for line in lines)
+
+
+def test_a_webhook_that_loses_reports_is_told_and_one_that_takes_them_is_not() -> None:
+    receivers = [
+        {"webhook": "relay.webhook[0]", "lost": 4, "last_error": ""},
+        {"webhook": "relay.webhook[1]", "lost": 1, "last_error": "it answered 401"},
+    ]
+    (line,) = (line for line in screen(board(webhooks={"receivers": receivers})) if "webhook" in line)
+    assert line.endswith("relay.webhook[1]: 1 report is lost: it answered 401")
 
 
 def test_the_rules_with_the_most_traffic_come_first_and_the_others_are_counted() -> None:
