@@ -77,7 +77,7 @@ async def test_a_good_event_leaves_although_the_dead_letters_are_full_and_it_is_
         assert [trigger["correlation_id"] for trigger in engine.triggers] == [good], "what is final is never sent"
         assert "event=dead_letters_full" in agent.log
         _, out, _ = await agent.command("doctor")
-        assert f"{told['count']} of at most 10000" in out
+        assert f"{told['count']:,} of at most 10,000" in out
         assert "there is no room for another one: dead letters take" in out
         code, out, err = await agent.command("dead", "discard", "--all", "--yes")
         assert code == 0, out + err
