@@ -54,9 +54,16 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: the configuration cannot be used.
         UplinkError: the broker cannot be reached, or refuses us.
+        CommandFailed: it is not reached by MQTT, so it keeps no states.
     """
     logging.getLogger("edgeagent").addHandler(logging.NullHandler())  # what a log line would say is an error here
     config = load_dispatcher(dispatcher_config_path(args.config))
+    address = config.broker.addresses[0]
+    if is_amqp(address) or is_pubsub(address):
+        protocol = "AMQP" if is_amqp(address) else "Pub/Sub"
+        raise CommandFailed(
+            f"over {protocol} a broker keeps no gateway's state: name it by mqtt:// in a file for this command"
+        )
     return ending.run(lambda _: _show(config, as_json=args.json, watch=args.watch))
 
 
@@ -108,12 +115,6 @@ class _Listener:
 
 
 async def _show(config: DispatcherConfig, *, as_json: bool, watch: bool) -> int:
-    address = config.broker.addresses[0]
-    if is_amqp(address) or is_pubsub(address):
-        protocol = "AMQP" if is_amqp(address) else "Pub/Sub"
-        raise CommandFailed(
-            f"over {protocol} a broker keeps no gateway's state: name it by mqtt:// in a file for this command"
-        )
     fleet = Fleet()
     listener = _Listener(fleet)
     broker = msgspec.structs.replace(config.broker, session_expiry=Duration(0))
