@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -56,6 +57,13 @@ def _no_program_is_left() -> Iterator[None]:
     """A test that fails leaves no agent or dispatcher running."""
     yield
     end_programs()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_about_to_end_this_process() -> Iterator[None]:
+    """A command that waits or serves ends its process for certain (`host.ending`): ours, if it is called in it."""
+    yield
+    assert all(thread.name != "deadline" for thread in threading.enumerate()), "call this command as a process"
 
 
 @pytest.fixture
