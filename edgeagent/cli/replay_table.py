@@ -78,9 +78,9 @@ def _tally(tally: RulesTally) -> Iterator[str]:
     titles = "".join(f"  {outcome.upper():>9}" for outcome in field)
     yield f"{'RULE':{width}}  {'EVENTS':>8}  {'MATCHED':>8}{titles}  {'TRIGGERED':>9}  {'ERRORS':>8}  TRIGGERED{_ALONG}"
     for rule, each in tally.rules.items():
-        counts = "".join(f"  {each.outcomes[outcome]:9}" for outcome in (*field, Outcome.TRIGGERED))
+        counts = "".join(f"  {each.outcomes[outcome]:9,}" for outcome in (*field, Outcome.TRIGGERED))
         errors = each.outcomes[Outcome.FAILED]
-        yield f"{rule:{width}}  {each.events:8}  {each.matched:8}{counts}  {errors:8}  {each.strip}".rstrip()
+        yield f"{rule:{width}}  {each.events:8,}  {each.matched:8,}{counts}  {errors:8,}  {each.strip}".rstrip()
     yield f"{counted(tally.unwanted, 'event')} matched no rule"
     for rule, each in tally.rules.items():
         yield ""
@@ -100,7 +100,7 @@ def _comparison(comparison: Comparison) -> Iterator[str]:
         width = _width(differing)
         yield f"{'RULE':{width}}  {'EVENTS':>8}  {'BEFORE':>8}  {'NOW':>8}  {'CHANGED':>8}  CHANGED{_ALONG}"
         for rule, each in differing.items():
-            yield f"{rule:{width}}  {each.events:8}  {each.before:8}  {each.now:8}  {each.changed:8}  {each.strip}"
+            yield f"{rule:{width}}  {each.events:8,}  {each.before:8,}  {each.now:8,}  {each.changed:8,}  {each.strip}"
     if same:
         yield f"as before: {', '.join(same)}"
     for rule, each in differing.items():

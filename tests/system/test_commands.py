@@ -76,7 +76,7 @@ async def test_emit_and_doctor_say_what_keeps_a_trigger_from_being_taken(broker:
         assert code == 1
         assert " s: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch` running?\n" in err
         _, out, _ = await agent.command("doctor")
-        assert "warn  triggers: 1 wait: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch`" in out
+        assert "warn  triggers: 1 waits: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch`" in out
         async with Dispatcher(tmp_path / "d1", broker.url):
             code, _, err = await agent.command("emit", "boiler-1", '{"temp": 98}', "--wait=3s")
             assert code == 1

@@ -349,18 +349,25 @@ async def test_kill_9_with_twenty_devices_in_mid_stream_loses_and_doubles_nothin
             for number in range(20)
         ]
 
+        most = EACH // (2 * KILLS + 2)  # of each, before the next kill: half as many again as it waits for
+
         async def feed(device: PahoDevice, qos: int, place: int) -> None:
             for number in range(EACH):
-                await device.until(lambda it: number - len(it.acknowledged) < 50, "acknowledgements")  # noqa: B023
+                await device.until(
+                    lambda it: number - len(it.acknowledged) < 50 and number < most,  # noqa: B023
+                    "acknowledgements",
+                )
                 device.publish(f"events/device-{place}", b'{"n": %d}' % number, qos, number=number)
 
         feeding = asyncio.gather(*[feed(device, 1 + place % 2, place) for place, device in enumerate(devices)])
         for part in range(1, KILLS + 1):
+            most = (2 * part + 1) * EACH // (2 * KILLS + 2)
             wanted = part * EACH * len(devices) // (KILLS + 1)
             await until(lambda: sum(len(device.acknowledged) for device in devices) >= wanted, deadline_s=60)  # noqa: B023
             await agent.kill()
             assert not feeding.done(), "nothing was under way"
             await agent.start()
+        most = EACH
         await feeding
         for device in devices:
             await device.until(lambda it: len(it.acknowledged) == EACH, "all acknowledgements")

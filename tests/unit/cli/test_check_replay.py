@@ -121,7 +121,7 @@ def test_what_throttle_rearm_and_windows_do_to_readings_is_counted(check: Check)
     lines = out.splitlines()
     titles = ["RULE", "EVENTS", "MATCHED", "THROTTLED", "DISARMED", "GATHERED", "TRIGGERED", "ERRORS", "TRIGGERED,"]
     assert lines[2].split()[:9] == titles
-    assert lines[6].split()[:8] == ["days", "1268", "1268", "0", "0", "1268", "57", "0"]
+    assert lines[6].split()[:8] == ["days", "1,268", "1,268", "0", "0", "1,268", "57", "0"]
     assert [line.split()[0] for line in lines[lines.index("calm") :][1:5]] == ["trigger"] * 2 + ["throttled"] * 2
     assert lines[-1].endswith("  1 event"), "the window that was open at the end"
 
