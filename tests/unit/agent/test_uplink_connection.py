@@ -41,6 +41,7 @@ def test_a_broker_that_a_fleet_shares_is_given_more_time(url: str, base_s: float
     assert session._backoff_base_s(Connection(url=url)) == base_s
 
 
+@pytest.mark.slow
 async def test_the_first_attempt_comes_after_the_wait_and_the_next_ones_do_not_wait_for_it(free_port: int) -> None:
     loop = asyncio.get_running_loop()
     client, began_s = MqttClient("", "gw"), loop.time()

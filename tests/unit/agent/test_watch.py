@@ -181,6 +181,7 @@ async def test_one_who_reads_too_slowly_costs_nothing_and_is_told_of_the_gap() -
     slow.close()
 
 
+@pytest.mark.slow
 async def test_figures_are_told_when_they_changed_and_no_more_often_than_each_second() -> None:
     scene = Scene()
     subscriber = scene.subscribe()

@@ -125,6 +125,7 @@ async def test_no_more_requests_run_at_a_time_than_are_allowed(api: FakeArgo) ->
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.slow
 async def test_in_a_pod_the_service_account_is_used_and_its_new_token_too(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

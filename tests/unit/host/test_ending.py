@@ -8,6 +8,8 @@ import time
 
 BEGIN = """
 import asyncio, logging, os, sys, threading, time
+import pytest
+
 from edgeagent.host import ending, log
 log.configure("info", "text", sys.stderr)
 """
@@ -43,6 +45,7 @@ deadline.begin(0)
     assert "event=ended_by_force exit_code=5" in line
 
 
+@pytest.mark.slow
 def test_a_log_that_nobody_reads_does_not_keep_it() -> None:
     reader = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], stdin=subprocess.PIPE)
     assert reader.stdin is not None
@@ -66,6 +69,7 @@ threading.Event().wait()
     assert code == 1
 
 
+@pytest.mark.slow
 def test_a_thread_that_looks_something_up_is_not_waited_for_when_everything_else_has_ended() -> None:
     code, error, took_s = run("""
 async def serve(deadline):

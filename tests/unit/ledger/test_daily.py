@@ -154,6 +154,7 @@ def test_more_rules_and_sources_than_a_day_may_have_are_put_together(
     assert {row.name: row.tally.triggers for row in rows(database, SOURCE)} == {"s0": 1, "s1": 1, "s2": 1, OTHER: 7}
 
 
+@pytest.mark.slow
 def test_a_year_with_a_thousand_sources_a_day_stays_within_its_bounds(
     database: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -184,6 +184,7 @@ async def test_plain_mqtt_is_not_spoken_where_websocket_is_and_the_other_way_rou
         assert "WebSocket is not spoken" in caplog.text
 
 
+@pytest.mark.slow
 async def test_the_time_for_connect_includes_the_opening(tmp_path: Path) -> None:
     async with web(tmp_path) as it:
         it.listener._limits = Limits(connect_s=0.2)
@@ -226,6 +227,7 @@ async def test_a_frame_without_a_mask_ends_it(tmp_path: Path) -> None:
         assert (opcode, code[:2]) == (CLOSE, closing(1002))
 
 
+@pytest.mark.slow
 async def test_a_packet_over_the_limit_is_refused_in_whatever_frame_it_is_announced(tmp_path: Path) -> None:
     async with web(tmp_path, max_packet=4096) as it:
         device = await it.device(version=MQTT_5)

@@ -41,6 +41,7 @@ async def test_what_is_held_longer_than_the_deadline_is_not_delivered_again(
         assert len(owner.messages) == 1
 
 
+@pytest.mark.slow
 async def test_at_the_end_what_is_held_is_given_back_and_what_is_acknowledged_is_sent(server: FakePubSub) -> None:
     async with connected(Owner(acknowledges=False)) as owner:
         server.put("answers", b"1", topic=RESPONSE, agent="gw-1")
@@ -112,6 +113,7 @@ async def test_no_more_than_a_handful_is_held_however_much_waits(server: FakePub
         await until(lambda: len(owner.messages) == 356)
 
 
+@pytest.mark.slow
 async def test_large_messages_are_pulled_one_by_one_instead_of_filling_the_memory(server: FakePubSub) -> None:
     server.subscription("edgeagent-gw-1", "answers", agent="gw-1", deadline_s=0.5)
     for number in range(3):
