@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 BEGIN = """
 import asyncio, logging, os, sys, threading, time
-import pytest
 
 from edgeagent.host import ending, log
 log.configure("info", "text", sys.stderr)
