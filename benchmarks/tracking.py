@@ -1,8 +1,8 @@
 """What it costs to keep what becomes of each trigger (`track = true`): the ledger, its daily sums, and the stream.
 
 The same way as in `path`, from a device through the agent's own listener to a subscriber upstream, with the rule's
-triggers tracked and not, in turns. With `settle = "broker"`: a trigger has two states, and none of an engine's answers and
-statuses, each of which is another change.
+triggers tracked and not, in turns. With `settle = "broker"`: a trigger has two states, and none of an engine's answers
+and statuses, each of which is another change.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from edgeagent.amqp.connection import MESSAGE_MAX_BYTES, AmqpPhase
 from edgeagent.amqp.wire import Wire
 from edgeagent.common.foreign import shown
 from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.links.driver import LinkFutures
 from edgeagent.links.request import LinkRequest
 from edgeagent.ports.link import Abilities, Ack, LinkOwner, Message, Publication, PublishRefused
 
@@ -24,7 +25,7 @@ _NO_ROOM = PublishRefused(0, "more messages in flight than it allows")
 _log = logging.getLogger(__name__)
 
 
-class AmqpLink:
+class AmqpLink(LinkFutures):
     """A `links.driver.LinkDriver`. Build a new one for each attempt, and give it its wires with `start`.
 
     It owns the wires: `consuming` brings messages, `publishing` takes them; they may be one. If one ends, so does the
@@ -40,12 +41,7 @@ class AmqpLink:
     def __init__(
         self, owner: LinkOwner, request: LinkRequest, max_inflight: int, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
-        self.ended: asyncio.Future[UplinkError] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.unsubscribed: asyncio.Future[bool] = loop.create_future()
-        self.emptied: asyncio.Future[None] = loop.create_future()
-        self.unwanted_unsubscribed: asyncio.Future[bool] = loop.create_future()
+        super().__init__(loop)
         self._owner = owner
         self._request = request
         self._max_inflight = max_inflight

@@ -57,6 +57,18 @@ class LinkDriver(Link, Protocol):
         """End the connection at once, without a word: the broker publishes the will."""
 
 
+class LinkFutures:
+    """The futures of a `LinkDriver`, which say what they say there; none is done."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
+        self.ended: asyncio.Future[UplinkError] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
+        self.unsubscribed: asyncio.Future[bool] = loop.create_future()
+        self.emptied: asyncio.Future[None] = loop.create_future()
+        self.unwanted_unsubscribed: asyncio.Future[bool] = loop.create_future()
+
+
 class Dialer(Protocol):
     """Makes the connections of one session, and owns what its protocol remembers from one to the next."""
 

@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.links.driver import LinkFutures
 from edgeagent.mqtt import reasons
 from edgeagent.mqtt.handshake import Handshake
 from edgeagent.mqtt.link_state import ENDED, UP, LinkState, ProtocolFault
@@ -19,7 +20,7 @@ from edgeagent.ports.link import Abilities, Ack, LinkOwner, Message, Publication
 _log = logging.getLogger(__name__)
 
 
-class MqttLinkDriver(ABC):
+class MqttLinkDriver(LinkFutures, ABC):
     """One MQTT connection: a `links.driver.LinkDriver`, whose futures it has. An engine adds the packets.
 
     It owns the connection's `LinkState`. After the connection has ended it must never write anything, nor take anything
@@ -35,12 +36,7 @@ class MqttLinkDriver(ABC):
     def __init__(
         self, owner: LinkOwner, handshake: Handshake, connection: int, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
-        self.ended: asyncio.Future[UplinkError] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.unsubscribed: asyncio.Future[bool] = loop.create_future()
-        self.emptied: asyncio.Future[None] = loop.create_future()
-        self.unwanted_unsubscribed: asyncio.Future[bool] = loop.create_future()
+        super().__init__(loop)
         self._owner = owner
         self._handshake = handshake
         self._mark = mark_property(handshake.mark)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.links.driver import LinkFutures
 from edgeagent.ports.link import (
     TAKEN,
     UNHEARD,
@@ -52,7 +53,7 @@ _EDGEAGENT = "edgeagent"
 _log = logging.getLogger(__name__)
 
 
-class PubSubLink:
+class PubSubLink(LinkFutures):
     """Owns the publications that have no answer, and the messages that are held. It never repeats what has an answer.
 
     The futures and calls are those of `links.driver.LinkDriver`.
@@ -61,11 +62,7 @@ class PubSubLink:
     def __init__(self, client: PubSubClient, clock: ServiceClock, owner: LinkOwner, terms: PubSubTerms) -> None:
         """Nothing is asked yet: see `start`."""
         loop = asyncio.get_running_loop()
-        self.up: asyncio.Future[UplinkError | None] = loop.create_future()
-        self.ended: asyncio.Future[UplinkError] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
-        self.unsubscribed: asyncio.Future[bool] = loop.create_future()
-        self.unwanted_unsubscribed: asyncio.Future[bool] = loop.create_future()
+        super().__init__(loop)
         self.unwanted_unsubscribed.set_result(True)  # what is not wanted any more is only not pulled
         self._client = client
         self._clock = clock
@@ -76,7 +73,7 @@ class PubSubLink:
         self._unanswered = 0
         self._work = asyncio.Event()  # for publishers
         self._puller = Puller(client, clock, terms, self._received)
-        self.emptied: asyncio.Future[None] = self._puller.emptied
+        self.emptied = self._puller.emptied
         self._missing = False  # whether it is logged that the topic does not exist
         self._closing = False
         self._task: asyncio.Task[None] | None = None
