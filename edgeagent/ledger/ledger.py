@@ -12,7 +12,6 @@ the states are in memory until the agent stops. While the disk fails, the broker
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +27,7 @@ from edgeagent.ledger.schema import LISTENER, LOCAL, Relayed
 from edgeagent.ledger.untold import NewestEvents, Unrelayed, Untold
 from edgeagent.ports.device import Place, TriggerQuery
 from edgeagent.ports.threads import JobThread
+from edgeagent.storage.committing import commit_when_due
 from edgeagent.wire.lifecycle import Life
 
 # How long a change waits before it is committed, and how many changes or messages are committed without waiting. Few
@@ -281,14 +281,7 @@ class Ledger:
 
     async def run(self) -> None:
         """Commit batches until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._commit_at):
-                    await self._work.wait()
-            self._work.clear()
-            if self._commit_at is not None and loop.time() >= self._commit_at:
-                await asyncio.shield(asyncio.ensure_future(self._commit()))
+        await commit_when_due(lambda: self._commit_at, self._work, self._commit)
 
     async def close(self) -> None:
         """Commit all changes and close the database. `run` must have ended."""

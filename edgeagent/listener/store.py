@@ -39,6 +39,7 @@ from edgeagent.listener.schema import (
     waiting_rows,
 )
 from edgeagent.ports.threads import JobThread
+from edgeagent.storage.committing import commit_when_due
 from edgeagent.storage.database import DatabaseFile
 
 _DELAYS_S: Final = {Urgency.SOON: 1.0, Urgency.LATER: 10.0}
@@ -112,14 +113,7 @@ class ListenerStore:
 
     async def run(self) -> None:
         """Commit what changes until cancelled."""
-        loop = asyncio.get_running_loop()
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(self._commit_at):
-                    await self._work.wait()
-            self._work.clear()
-            if self._commit_at is not None and loop.time() >= self._commit_at:
-                await asyncio.shield(asyncio.ensure_future(self._commit()))
+        await commit_when_due(lambda: self._commit_at, self._work, self._commit)
 
     async def close(self, waiting: Sequence[WaitingParcels]) -> None:
         """Commit what is there, with what waits in sessions, and let go of the file. `run` must have ended."""
