@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.fakes.certificates import Certificates
 from tests.fakes.listener_peer import Peer
 from tests.fakes.mosquitto import free_port
 from tests.fakes.mqtt_bytes import PINGREQ, connect, publish, subscribe
-from tests.unit.listener.test_listener_server import V311, Device, Scene, scene
+from tests.unit.listener.test_listener_server import V311, Device, Scene, holds, scene
 from tests.waiting import DEADLINE_S, until
 
 PINGRESP = b"\xd0\x00"
@@ -62,13 +63,15 @@ async def test_who_has_most_of_large_packets_under_way_gives_way_and_not_the_slo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(door, "MAX_PARTIAL_BYTES", 1 << 20)
-    packet = publish(V311, "events/boiler-1", b"x" * 600_000, qos=1, packet_id=1)
+    packet = publish(V311, "events/boiler-1", b"x" * 550_000, qos=1, packet_id=1)
     async with scene(tmp_path) as it:
         slow, *greedy = [await it.device(f"d{number}") for number in range(4)]
         await slow.says(packet[:200_000])
-        for device in greedy:
+        for number, device in enumerate(greedy):  # each is read as a whole before the next one speaks
             await device.says(packet[:450_000])
-        await greedy[0].is_cut_off()
+            if number:
+                await greedy[number - 1].is_cut_off()
+            await until(partial(holds, it, 650_000))
         await slow.says(packet[200_000:])
         assert await slow.hears(4) == b"\x40\x02\x00\x01"
         await greedy[2].says(packet[450_000:])
