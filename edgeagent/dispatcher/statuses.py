@@ -354,5 +354,10 @@ def _log_lost(status: Status) -> None:
         status.status,
         shown(status.workflow_id),
         shown(status.namespace),
-        extra={"event": "status_lost", "namespace": status.namespace, "workflow_id": status.workflow_id},
+        extra={
+            "event": "status_lost",
+            "namespace": status.namespace,
+            "workflow_id": status.workflow_id,
+            "correlation_id": status.correlation_id,
+        },
     )

@@ -1,4 +1,4 @@
-"""Log lines: for journald, for a person, for a machine. One record is one line, whatever a message contains.
+"""Log lines: for journald, for a person, for a machine. One record is one line (of the journal, one entry), always.
 
 Every record has a stable key, `event` (from `extra`, otherwise the logger's name), for searches and alarms.
 
@@ -19,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple, TextIO
 
 from edgeagent.common.foreign import MAX_SHOWN_CHARS, escaped, json_line, shown
 from edgeagent.errors import ConfigError
+from edgeagent.host.journal import Journal, datagram
 from edgeagent.host.recent_lines import RecentLines
 from edgeagent.host.repeats import PERIOD_S, More, Repeats
 
@@ -46,14 +47,16 @@ def configure(level: str, fmt: Format, stream: TextIO, env: Mapping[str, str] = 
 
     Args:
         level: the lowest level that is written: `debug`, `info`, `warning`, `error`.
-        fmt: `journal` (priority, no time), `text` (for a person), `json` (one object a line), or `auto`: `journal`
-            if `$JOURNAL_STREAM` says that the stream is connected to the journal, otherwise `text`.
+        fmt: `journal` (fields of the journal if the stream is connected to it, else lines with a priority and without
+            a time), `text` (for a person), `json` (one object a line), or `auto`: `journal` if `$JOURNAL_STREAM` says
+            that the stream is connected to the journal, otherwise `text`.
         stream: where the lines go, usually stderr. A second call replaces the effect of the first.
         env: the environment.
     """
+    in_journal = _is_journal(stream, env)
     if fmt == "auto":
-        fmt = "journal" if _is_journal(stream, env) else "text"
-    handler = _Handler(stream, _recent)
+        fmt = "journal" if in_journal else "text"
+    handler = _Handler(stream, _recent, Journal() if fmt == "journal" and in_journal else None)
     if fmt == "json":
         handler.setFormatter(_JsonFormatter())
     else:
@@ -77,9 +80,10 @@ class _Kind(NamedTuple):
 class _Handler(logging.StreamHandler[TextIO]):
     """Our own handler, so that a second `configure` finds it. Its methods are called with its lock held, as usual."""
 
-    def __init__(self, stream: TextIO, recent: RecentLines) -> None:
+    def __init__(self, stream: TextIO, recent: RecentLines, journal: Journal | None) -> None:
         super().__init__(stream)
         self._recent = recent
+        self._journal = journal
         self._for_recent = _LineFormatter(_text_beginning)
         self._repeats: Repeats[_Kind] = Repeats()
         self._timer: threading.Timer | None = None
@@ -93,7 +97,7 @@ class _Handler(logging.StreamHandler[TextIO]):
             if not self._repeats.is_logged(kind, now):
                 self._wake_when_due(now)
                 return
-        super().emit(record)
+        self._write(record)
 
     def close(self) -> None:
         """Write the counts that are left, at the end of the process."""
@@ -102,6 +106,8 @@ class _Handler(logging.StreamHandler[TextIO]):
             self._write_counts(self._repeats.rest())
             if self._timer is not None:
                 self._timer.cancel()
+            if self._journal is not None:
+                self._journal.close()
         finally:
             self.release()
         super().close()
@@ -127,12 +133,19 @@ class _Handler(logging.StreamHandler[TextIO]):
             text, period = "and %d more like it within %.0f s", PERIOD_S
             record = logging.LogRecord(name, level, "", 0, text, (count, period), None)
             record.__dict__.update(event=event, more=count)
-            super().emit(record)
+            self._write(record)
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line as it is written; it is also kept among the recent ones."""
-        self._recent.add(record.levelno, self._for_recent.format(record))
-        return super().format(record)
+    def _write(self, record: logging.LogRecord) -> None:
+        """To the journal, or to the stream; the line is also kept among the recent ones."""
+        try:
+            line = self._for_recent.format(record)
+            is_sent = self._journal is not None and self._journal.send(_fields(record))
+        except (TypeError, ValueError):  # its arguments do not fit its message
+            self.handleError(record)
+            return
+        self._recent.add(record.levelno, line)
+        if not is_sent:
+            super().emit(record)
 
 
 def _is_journal(stream: TextIO, env: Mapping[str, str]) -> bool:
@@ -179,6 +192,13 @@ def _pair(key: str, value: object) -> str:
 def _journal_beginning(record: logging.LogRecord) -> str:
     """The priority, which the journal removes from the line; it adds the time itself."""
     return f"<{_PRIORITIES.get(record.levelno, _DEBUG_PRIORITY)}>"
+
+
+def _fields(record: logging.LogRecord) -> bytes:
+    """The record for the journal."""
+    trace = logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    priority = _PRIORITIES.get(record.levelno, _DEBUG_PRIORITY)
+    return datagram(priority, escaped(message_of(record)), record.name, _extras(record), trace)
 
 
 def _text_beginning(record: logging.LogRecord) -> str:
