@@ -29,6 +29,7 @@ _COMMANDS = (
     "doctor",
     "demo",
     "passwd",
+    "size",
     "version",
 )
 _VERSION = "--version"  # the one option that imports none

@@ -81,7 +81,7 @@ BESIDE_THEIR_DRIVERS = {
     "webhooks": ("answer", "deliveries", "form", "refusals"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
-        *("retention", "steps", "tail", "unfinished"),
+        *("retention", "sizing", "steps", "tail", "unfinished"),
     ),
 }
 PURE = [
