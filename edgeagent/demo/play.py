@@ -15,7 +15,8 @@ from edgeagent.demo.tally import DemoTally, promised_for
 from edgeagent.errors import AgentUnreachable
 from edgeagent.wire.messages import State
 
-DEADLINE_S = 90.0
+# It takes half a minute where nothing else runs.
+DEADLINE_S = 180.0
 
 _POLL_AGENT_S = 0.2
 # Long enough for a person to see it.

@@ -13,7 +13,7 @@ from edgeagent.demo.monitor import Monitor
 from edgeagent.demo.tally import DemoTally
 from edgeagent.errors import AgentUnreachable, CommandFailed
 
-_READY_TIMEOUT_S = 20.0
+_READY_TIMEOUT_S = 60.0
 
 
 class Stage:

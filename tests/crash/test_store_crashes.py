@@ -221,7 +221,6 @@ def test_an_index_whose_frames_were_torn_is_no_loss_when_the_power_is_cut_again(
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(100, 200))
 def test_long_lives_with_power_cuts_and_failing_disks_lose_nothing(seed: int) -> None:
     for number in range(1, operations_of_a_life(seed, 120), 3):

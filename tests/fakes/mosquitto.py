@@ -60,6 +60,9 @@ def _own_ports() -> Iterator[int]:
 _FIRST_PORT, _PARTS, _PART = 10_000, 16, 1_400  # up to 32,400; Linux gives out 32,768 and more
 _ports = _own_ports()
 
+# Twice the default: that a machine is busy is no failed attempt.
+_CONNECT_TIMEOUT = Duration(20)
+
 
 class Mosquitto:
     """A broker in its own directory, on its own free port; retained messages and sessions survive `restart`.
@@ -208,6 +211,7 @@ class MqttClient:
         self._next_token = 0
         self._changed = asyncio.Event()
         self._client_id = client_id
+        connection = {"connect_timeout": _CONNECT_TIMEOUT, **connection}
         self._connection = Connection(url=url, session_expiry=Duration(session_expiry_s), **connection)
         self._subscriptions = [Subscription(item) if isinstance(item, str) else item for item in subscribe]
         self._will = will

@@ -12,7 +12,8 @@ from edgeagent.argo.wire import WatchEvent
 from edgeagent.errors import EngineUnavailable, WatchExpired
 from tests.fakes.argo_examples import LABEL, workflow
 from tests.fakes.argo_server import FakeArgo
-from tests.waiting import DEADLINE_S, until
+from tests.fakes.turned_clock import TurnedLoop
+from tests.waiting import DEADLINE_S, turns, until
 
 
 async def test_a_list_follows_its_pages_and_keeps_the_first_ones_version(argo: FakeArgo, client: ArgoClient) -> None:
@@ -92,26 +93,37 @@ async def test_a_watch_tells_what_there_is_and_every_change(argo: FakeArgo, clie
         assert (await anext(events)).type == "DELETED"
 
 
-async def test_keep_alives_hold_a_quiet_watch_open_beyond_the_read_timeout(
-    argo: FakeArgo, client: ArgoClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(client_module, "WATCH_READ_TIMEOUT_S", 1.0)
-    async with aclosing(client.watch("plant", labels=LABEL)) as events:
+async def test_keep_alives_hold_a_quiet_watch_open_beyond_the_read_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    time = TurnedLoop(monkeypatch)
+    async with (
+        FakeArgo(keepalive_s=10) as argo,
+        ArgoClient(ArgoSettings(argo.url)) as client,
+        aclosing(client.watch("plant", labels=LABEL)) as events,
+    ):
         coming = asyncio.ensure_future(anext(events))
-        await asyncio.wait([coming], timeout=1.5)  # nothing happens for longer than the timeout
+        await until(lambda: argo.watches == 1)
+        for _ in range(3 * int(client_module.WATCH_READ_TIMEOUT_S / 10)):
+            time.turn(11)
+            await turns()
         assert not coming.done()
         argo.put(workflow())
         assert (await coming).object.metadata.name == "overheat"
 
 
 async def test_a_watch_that_says_nothing_any_more_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "WATCH_READ_TIMEOUT_S", 0.3)
-    async with FakeArgo() as argo, ArgoClient(ArgoSettings(argo.url)) as client:
+    time = TurnedLoop(monkeypatch)
+    async with (
+        FakeArgo(keepalive_s=3600) as argo,
+        ArgoClient(ArgoSettings(argo.url)) as client,
+        aclosing(client.watch("plant", labels=LABEL)) as events,
+    ):
         argo.put(workflow())
-        async with aclosing(client.watch("plant", labels=LABEL)) as events:
-            await anext(events)
-            with pytest.raises(EngineUnavailable, match=r"no answer within 0\.3 s"):
-                await anext(events)
+        await anext(events)
+        coming = asyncio.ensure_future(anext(events))
+        await turns()
+        time.turn(client_module.WATCH_READ_TIMEOUT_S + 1)
+        with pytest.raises(EngineUnavailable, match=r"no answer within 45 s"):
+            await coming
 
 
 async def ended(argo: FakeArgo, client: ArgoClient, how: Any) -> list[WatchEvent]:

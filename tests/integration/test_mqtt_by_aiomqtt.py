@@ -27,7 +27,7 @@ from edgeagent.ports.link import Publication, Subscription, Will
 from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient, free_port
 from tests.fakes.tcp_proxy import TcpProxy
-from tests.waiting import until_accepting
+from tests.waiting import DEADLINE_S, until_accepting
 
 # By the last one only where `mqtt5` cannot be imported.
 WAYS = ["3.1.1 by mqtt", "3.1.1 by ws", "5 by ws", "5 by mqtt"]
@@ -292,7 +292,7 @@ async def test_a_session_is_emptied_before_its_owner_leaves(broker: Broker) -> N
         await device.publish("a", b"1")
         await gateway.message()
         gateway.link.unsubscribe()
-        await asyncio.wait_for(asyncio.shield(gateway.link.emptied), 5)
+        await asyncio.wait_for(asyncio.shield(gateway.link.emptied), DEADLINE_S)
         assert gateway.link.is_emptied
         await device.publish("a", b"2")
     async with broker.client("gw", session_expiry_s=100) as again:

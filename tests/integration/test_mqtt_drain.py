@@ -209,7 +209,7 @@ async def test_an_answer_that_never_comes_is_waited_for_no_longer_than_two_secon
     async with (
         scripted(free_port, {mqtt5.UnsubscribePacket: lambda _: b""}) as broker,
         Member(broker.url, "leaving") as leaving,
-        asyncio.timeout(10),
+        asyncio.timeout(DEADLINE_S),
     ):
         assert not await leaving.drain.unsubscribe(timeout_s=60)
 
@@ -233,7 +233,7 @@ async def test_without_a_connection_leaving_ends_at_once(free_port: int, caplog:
     leaving = Member(f"mqtt://127.0.0.1:{free_port}", "leaving")
     leaving.start()
     await leaving.wait_down()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         assert not await leaving.drain.unsubscribe(timeout_s=60)
     await leaving.stop()
     assert len(reasons(caplog)) == 1

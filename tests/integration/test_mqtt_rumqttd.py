@@ -38,6 +38,7 @@ from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent, Dispatcher
 from tests.fakes.rumqttd import MAX_PAYLOAD_BYTES, Rumqttd
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import DEADLINE_S
 
 HOT = {"temp": 97.1}
 
@@ -290,7 +291,7 @@ async def test_a_session_with_one_subscription_is_left_empty_and_one_with_two_is
         async with broker.client("one", "a", session_expiry_s=100) as one:
             link: Any = one.link
             link.unsubscribe()
-            await asyncio.wait_for(asyncio.shield(link.emptied), 5)
+            await asyncio.wait_for(asyncio.shield(link.emptied), DEADLINE_S)
         async with broker.client("two", "a", "b", session_expiry_s=100) as two:
             link = two.link
             link.unsubscribe()

@@ -29,7 +29,7 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(600)
 
 QUEUES = ("edgeagent.trigger.edgeagent", "edgeagent.agent.gw-1", "edgeagent.dead")
 # RabbitMQ takes its time after a restart: what was unanswered is sent again much later only.

@@ -14,6 +14,7 @@ import edgeagent
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent, Dispatcher
+from tests.waiting import DEADLINE_S
 
 
 async def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
@@ -186,7 +187,7 @@ async def test_emit_says_that_it_reads_from_the_terminal(tmp_path: Path, free_po
         )
         os.close(terminal)
         assert process.stderr is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             assert await process.stderr.readline() == (
                 b"reading events from the terminal, one JSON value a line; end with Ctrl-D\n"
             )

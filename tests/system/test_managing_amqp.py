@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from edgeagent.wire.operations import OPERATIONS
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import ArgoDispatcher
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
 from tests.waiting import until_answer
-
-pytestmark = pytest.mark.timeout(240)
 
 
 async def test_a_stop_goes_by_amqp_and_without_operations_nobody_hears_it(tmp_path: Path) -> None:

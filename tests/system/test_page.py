@@ -7,8 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from edgeagent.common.times import rfc3339
 from tests.fakes.browser import PHONE, status_page
 from tests.fakes.engine import Engine, success
@@ -20,8 +18,6 @@ HOT = {"temp": 97}
 SCRIPT = "<script>alert(1)</script>"
 ANY_SOURCE = RULE.replace('source = "boiler-*"\n', "")
 NO_BROKER = "mqtt://127.0.0.1:1"
-
-pytestmark = pytest.mark.timeout(240)
 
 
 def agent_on(port: int, directory: Path, uplink: str, **options: Any) -> Agent:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pika
-import pytest
 
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
@@ -42,7 +41,6 @@ def answer_one(amqp_port: int, bound: asyncio.Event, loop: asyncio.AbstractEvent
     raise AssertionError("no trigger came")
 
 
-@pytest.mark.timeout(100)
 async def test_a_plain_amqp_consumer_receives_a_trigger_and_its_answer_settles_it(tmp_path: Path) -> None:
     directory = tmp_path / "rabbitmq"
     directory.mkdir()

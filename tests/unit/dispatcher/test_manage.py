@@ -15,7 +15,7 @@ from edgeagent.wire.manage import parse_manage_request
 from edgeagent.wire.operations import OPERATIONS
 from tests.fakes.argo_server import refused
 from tests.fakes.manage_desk import BASE, EVERYTHING, NAME, OWN, desk, put
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 
 async def test_a_running_workflow_is_stopped_and_the_answer_has_its_status() -> None:
@@ -353,5 +353,5 @@ async def test_what_a_lost_connection_brought_is_answered_when_it_comes_again() 
         assert answer.response.code == 200
         assert answer.correlation_data == b"r"
         assert len(here.answers) == 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             await here.manager.drain()

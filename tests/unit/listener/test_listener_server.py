@@ -27,7 +27,7 @@ from edgeagent.ports.event_topics import EventTopics
 from tests.fakes.mosquitto import free_port
 from tests.fakes.mqtt_bytes import DISCONNECT, connect, publish, subscribe
 from tests.fakes.raw_device import RawDevice
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 V311 = 4
 
@@ -86,13 +86,13 @@ class Device:
 
     async def hears(self, size: int) -> bytes:
         """The next bytes."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             return await self.reader.readexactly(size)
 
     async def is_cut_off(self) -> None:
         """Wait for the end."""
         with contextlib.suppress(ConnectionResetError):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 while await self.reader.read(1 << 16):
                     pass
 

@@ -19,7 +19,7 @@ from edgeagent.listener.parcels import Kept, Parcel
 from edgeagent.listener.store import ListenerStore, Stored
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.storage.database import DatabaseFile
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.virtual_time
 
@@ -62,7 +62,7 @@ async def kept(store: ListenerStore) -> None:
     """Return when everything is on disk."""
     done = asyncio.Event()
     store.when_kept(done.set)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_S):
         await done.wait()
 
 

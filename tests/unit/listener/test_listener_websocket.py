@@ -31,7 +31,7 @@ from tests.fakes.websocket_bytes import (
     upgrade,
 )
 from tests.unit.listener.test_listener_server import Device, Scene, event, scene
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 CONNACK = b"\x20\x02\x00\x00"
 HEAD = 8  # bytes before the payload of a frame of 126 to 65,535
@@ -47,7 +47,7 @@ class WebDevice:
     async def opens(self, request: bytes = b"") -> bytes:
         """Ask for the WebSocket; the head of the answer."""
         await self.socket.says(request or upgrade())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             return await self.socket.reader.readuntil(b"\r\n\r\n")
 
     async def says(self, *packets: bytes) -> None:
@@ -62,7 +62,7 @@ class WebDevice:
 
     async def rest(self) -> list[tuple[int, bytes]]:
         """All frames until the listener closes the connection."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             return list(frames(await self.socket.reader.read()))
 
 
@@ -125,7 +125,7 @@ async def test_a_dialogue_in_single_bytes_and_over_the_bounds_of_frames(tmp_path
             device.socket.writer.write(bytes((byte,)))
             await device.socket.writer.drain()
             await asyncio.sleep(0)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             assert b" 101 " in await device.socket.reader.readuntil(b"\r\n\r\n")
         heard = [await device.hears() for _ in range(4)]
         assert sorted(heard) == sorted(
@@ -158,7 +158,7 @@ async def test_a_page_elsewhere_or_another_protocol_is_refused_and_the_connectio
     async with web(tmp_path) as it:
         device = await it.stranger()
         await device.socket.says(upgrade(**headers), frame(BINARY, connect(MQTT_311, "page")))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             answer = await device.socket.reader.read()
         assert answer.startswith(b"HTTP/1.1 " + status)
         stats = it.listener.stats()
@@ -175,7 +175,7 @@ async def test_plain_mqtt_is_not_spoken_where_websocket_is_and_the_other_way_rou
     async with web(tmp_path) as it:
         device = await it.stranger()
         await device.socket.says(connect(MQTT_311, "plain"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             assert (await device.socket.reader.read()).startswith(b"HTTP/1.1 400 ")
     async with scene(tmp_path) as plain:
         stranger = await plain.stranger()
