@@ -96,7 +96,7 @@ async def desk(
     *allows: Allow, bind_agent: bool = True, hold_s: float = 30.0, dry_run: bool = False, **options: Any
 ) -> AsyncIterator[Desk]:
     policy = Policy(allows or [EVERYTHING, OTHERS])
-    async with FakeArgo() as argo, ArgoClient(ArgoSettings(argo.url, timeout_s=5)) as client:
+    async with FakeArgo() as argo, ArgoClient(ArgoSettings(argo.url)) as client:
         argo.templates.add(("plant", "inspect"))
         engine = ArgoEngine(client, probe_namespace="plant")
         operations = None if dry_run else Operations(ArgoOperations(client), engine, policy, **options)

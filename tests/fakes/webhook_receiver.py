@@ -86,6 +86,10 @@ class WebhookEndpoint:
         """Wait until so many requests came."""
         await until(lambda: len(self.requests) >= count, f"{count} requests", seen=lambda: self.requests)
 
+    def told(self) -> list[str]:
+        """The correlation ids that were told of, in the order in which they came; several come at once."""
+        return [request.content["correlation_id"] for request in self.requests]
+
     def states(self) -> list[str]:
         """The states that were reported, in order."""
         return [request.content["state"] for request in self.requests]

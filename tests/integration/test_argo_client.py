@@ -18,6 +18,8 @@ from tests.fakes.argo_server import (
     rate_limited,
     refused,
 )
+from tests.fakes.turned_clock import TurnedLoop
+from tests.waiting import until
 
 
 async def test_a_workflow_is_created_and_found_again(argo: FakeArgo, client: ArgoClient) -> None:
@@ -143,11 +145,17 @@ async def test_a_name_without_an_address_is_told() -> None:
             await client.check()
 
 
-async def test_no_answer_in_time_is_told_and_the_connection_given_up(argo: FakeArgo) -> None:
+async def test_no_answer_in_time_is_told_and_the_connection_given_up(
+    argo: FakeArgo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    time = TurnedLoop(monkeypatch)
     argo.fail_next(hang())
-    async with ArgoClient(ArgoSettings(argo.url, timeout_s=2, max_connections=1)) as client:
-        with pytest.raises(EngineUnavailable, match=r"no answer within 2 s"):
-            await client.create("plant", workflow())
+    async with ArgoClient(ArgoSettings(argo.url, timeout_s=600, max_connections=1)) as client:
+        creating = asyncio.create_task(client.create("plant", workflow()))
+        await until(lambda: argo.requests)
+        time.turn(601)
+        with pytest.raises(EngineUnavailable, match=r"no answer within 600 s"):
+            await creating
     async with ArgoClient(ArgoSettings(argo.url, max_connections=1)) as client:
         await client.create("plant", workflow())
 

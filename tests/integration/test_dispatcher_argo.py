@@ -41,10 +41,11 @@ async def dispatching(
     *,
     client_id: str = "dispatch-a",
     token_file: str = "",
+    timeout_s: float = DEADLINE_S,
     **options: Any,
 ) -> AsyncIterator[Dispatcher]:
     """A connected dispatcher; it ends as a killed one does, without a word to the broker but the end of the socket."""
-    async with ArgoClient(ArgoSettings(argo.url, token_file=token_file, timeout_s=0.5)) as client:
+    async with ArgoClient(ArgoSettings(argo.url, token_file=token_file, timeout_s=timeout_s)) as client:
         engine = ArgoEngine(client, probe_namespace="plant", token_file=token_file)
         dispatcher = WatchedDispatcher(engine, Policy([PLANT, INLINE]), **options)
         async with connected(dispatcher, broker, client_id):
@@ -150,20 +151,23 @@ async def test_each_refusal_tells_the_gateway_what_to_do(broker: Mosquitto, argo
 
 
 @pytest.mark.parametrize(
-    "failures",
+    ("failures", "timeout_s"),
     [
-        [argo_server.conflict(), argo_server.conflict()],
-        [argo_server.drop_before()],
-        [argo_server.drop_after()],
-        [argo_server.hang()],
-        [argo_server.rate_limited(), argo_server.not_json(503, "no healthy upstream")],
+        ([argo_server.conflict(), argo_server.conflict()], DEADLINE_S),
+        ([argo_server.drop_before()], DEADLINE_S),
+        ([argo_server.drop_after()], DEADLINE_S),
+        ([argo_server.hang()], 0.5),
+        ([argo_server.rate_limited(), argo_server.not_json(503, "no healthy upstream")], DEADLINE_S),
     ],
     ids=["write conflicts", "not done and cut", "done and cut", "no answer", "busy"],
 )
 async def test_what_goes_wrong_for_a_moment_is_not_seen_by_the_gateway(
-    broker: Mosquitto, argo: FakeArgo, failures: list[argo_server.Failure]
+    broker: Mosquitto, argo: FakeArgo, failures: list[argo_server.Failure], timeout_s: float
 ) -> None:
-    async with dispatching(broker, argo) as dispatcher, MqttClient(broker.url, "gw-1", RESPONSES) as gateway:
+    async with (
+        dispatching(broker, argo, timeout_s=timeout_s) as dispatcher,
+        MqttClient(broker.url, "gw-1", RESPONSES) as gateway,
+    ):
         argo.fail_next(*failures, path=CREATES, method="POST")
         await gateway.publish(OWN, trigger())
         answer = await response(gateway)

@@ -17,10 +17,11 @@ from tests.fakes.certificates import Certificates
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import free_port
 from tests.fakes.webhook_receiver import WebhookEndpoint
+from tests.waiting import DEADLINE_S
 
 
-async def found(url: str, **keys: Any) -> Finding:
-    (finding,) = [each async for each in webhook_findings("relay.webhook", [RelayWebhook(url=url, **keys)], 0.5)]
+async def found(url: str, timeout_s: float = DEADLINE_S, **keys: Any) -> Finding:
+    (finding,) = [each async for each in webhook_findings("relay.webhook", [RelayWebhook(url=url, **keys)], timeout_s)]
     assert finding.subject.startswith("relay.webhook[0] http")
     assert "geheim" not in str(finding)
     assert finding.remedy or finding.level == "ok"
@@ -72,7 +73,7 @@ async def test_one_that_shakes_no_hands_is_waited_for_only_so_long() -> None:
         await reader.read()
 
     async with Listener(silent) as listener:
-        assert "does not answer within" in (await found(f"https://127.0.0.1:{listener.port}/")).found
+        assert "does not answer within" in (await found(f"https://127.0.0.1:{listener.port}/", 0.5)).found
 
 
 def test_a_secret_that_everybody_can_read_is_told(tmp_path: Path) -> None:

@@ -100,13 +100,13 @@ async def test_a_workflow_of_which_nothing_is_heard_is_asked_for_and_is_unknown_
     tmp_path: Path,
 ) -> None:
     async with (
-        field(tmp_path, 'status_timeout = "1s"\ngive_up_after = "3s"') as here,
+        field(tmp_path, 'status_timeout = "1s"\ngive_up_after = "8s"') as here,
         MqttClient(here.broker.url, "monitor", QUERY) as monitor,
     ):
         name = await here.triggered()
         query = parse_status_query((await monitor.message()).payload)
         assert (query.agent, query.correlation_ids) == ("gw-1", (name,))
-        for _ in range(5):  # longer than its patience: each is answered
+        for _ in range(10):  # longer than its patience: each is answered
             await monitor.message()
         await here.agent.state(name, "triggered")
         assert await here.dispatcher.stop() == 0
