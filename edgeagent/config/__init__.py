@@ -16,7 +16,7 @@ import msgspec
 import tomli
 
 from edgeagent.config.checks import agent_problems, dispatcher_problems
-from edgeagent.config.extras import missing_extras, missing_for_broker
+from edgeagent.config.extras import missing_for_agent, missing_for_dispatcher
 from edgeagent.config.meant import encoding_hint, toml_hint
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
@@ -35,7 +35,7 @@ def load_agent(path: Path, env: Mapping[str, str] = os.environ) -> AgentConfig:
     Raises:
         ConfigError: with every problem found.
     """
-    config = _load(AgentConfig, path, env, lambda found: chain(agent_problems(found), missing_extras(found)))
+    config = _load(AgentConfig, path, env, lambda found: chain(agent_problems(found), missing_for_agent(found)))
     return with_workflow_files(config, path)
 
 
@@ -49,7 +49,7 @@ def load_dispatcher(path: Path, env: Mapping[str, str] = os.environ) -> Dispatch
         DispatcherConfig,
         path,
         env,
-        lambda found: chain(dispatcher_problems(found), missing_for_broker("broker", found.broker)),
+        lambda found: chain(dispatcher_problems(found), missing_for_dispatcher(found)),
     )
 
 

@@ -5,21 +5,49 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 
-from edgeagent.config.addresses import is_amqp
+from edgeagent.config.addresses import is_amqp, is_pubsub
 from edgeagent.config.devices import listen_addresses
-from edgeagent.config.tables import AgentConfig, Connection
+from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
 from edgeagent.errors import Problem
 
+_HTTPX = "httpx"
+# Debian's packages of edgeagent have every library but this one.
+_HTTPX_PACKAGE = "; with Debian's packages: apt install edgeagent-httpx"
 
-def missing_extras(config: AgentConfig) -> Iterator[Problem]:
-    """What the configuration asks for and cannot be had without another library."""
+
+def missing_for_agent(config: AgentConfig) -> Iterator[Problem]:
+    """What an agent's configuration asks for and cannot be had without another library."""
     for path, address in listen_addresses(config.mqtt) if config.mqtt is not None else ():
-        if address.is_websocket and importlib.util.find_spec("wsproto") is None:
-            yield Problem(path, "WebSocket needs the extra: pip install 'edgeagent[websocket]'")
-    yield from missing_for_broker("uplink", config.uplink)
+        if address.is_websocket:
+            yield from _needed("wsproto", path, "WebSocket needs the extra: pip install 'edgeagent[websocket]'")
+    yield from _missing_for_broker("uplink", config.uplink)
+    if config.relay.webhook:
+        yield from _needed_for_webhooks("relay.webhook")
 
 
-def missing_for_broker(table: str, connection: Connection) -> Iterator[Problem]:
-    """What a connection to a broker needs and is not there."""
-    if any(map(is_amqp, connection.addresses)) and importlib.util.find_spec("pamqp") is None:
-        yield Problem(f"{table}.url", "AMQP needs the extra: pip install 'edgeagent[amqp]'")
+def missing_for_dispatcher(config: DispatcherConfig) -> Iterator[Problem]:
+    """What a dispatcher's configuration asks for and cannot be had without another library."""
+    yield from _missing_for_broker("broker", config.broker)
+    if config.engine.kind == "argo":
+        text = f"\"argo\" needs the extra: pip install 'edgeagent[dispatch]'{_HTTPX_PACKAGE}"
+        yield from _needed(_HTTPX, "engine.kind", text)
+    if config.webhook:
+        yield from _needed_for_webhooks("webhook")
+
+
+def _missing_for_broker(table: str, connection: Connection) -> Iterator[Problem]:
+    path = f"{table}.url"
+    if any(map(is_amqp, connection.addresses)):
+        yield from _needed("pamqp", path, "AMQP needs the extra: pip install 'edgeagent[amqp]'")
+    if any(map(is_pubsub, connection.addresses)):
+        text = f"Pub/Sub needs the extra: pip install 'edgeagent[pubsub]'{_HTTPX_PACKAGE}"
+        yield from _needed(_HTTPX, path, text)
+
+
+def _needed_for_webhooks(path: str) -> Iterator[Problem]:
+    yield from _needed(_HTTPX, path, f"needs the extra: pip install 'edgeagent[webhook]'{_HTTPX_PACKAGE}")
+
+
+def _needed(library: str, path: str, text: str) -> Iterator[Problem]:
+    if importlib.util.find_spec(library) is None:
+        yield Problem(path, text)

@@ -11,13 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from edgeagent.argo.client import ArgoClient, ArgoSettings
-from edgeagent.argo.kubernetes import KubernetesClient, in_pod
-from edgeagent.argo.operations import ArgoOperations
 from edgeagent.common.names import agent_id_from_host
 from edgeagent.config.addresses import is_amqp, split_address
-from edgeagent.config.tables import DispatcherConfig, EngineTable
-from edgeagent.dispatcher.argo import ArgoEngine
+from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Engine
@@ -26,7 +22,6 @@ from edgeagent.dispatcher.operations import Operations
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.probes import Probes
 from edgeagent.dispatcher.statuses import Statuses
-from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.links.drain import SessionDrain
@@ -40,8 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# In addition to the creations: lookups of workflows for statuses and queries, and the probe.
-_MORE_CONNECTIONS = 4
 # Over AMQP, in addition to those in progress: triggers that are received and wait for their turn.
 _WAITING_BESIDE = 32
 
@@ -65,19 +58,6 @@ def instance(config: DispatcherConfig, host: str) -> str:
 def client_id(config: DispatcherConfig, host: str) -> str:
     """The configured client id with `{instance}` replaced; the same after a restart, so that the session is found."""
     return config.broker.client_id.replace("{instance}", instance(config, host))
-
-
-def argo_settings(engine: EngineTable) -> ArgoSettings:
-    """The settings for reaching the Argo Server that `[engine]` names."""
-    return ArgoSettings(
-        url=engine.url,
-        token_file=engine.token_file,
-        ca_file=engine.ca_file,
-        cert_file=engine.cert_file,
-        key_file=engine.key_file,
-        insecure=engine.insecure,
-        max_connections=engine.max_concurrent + _MORE_CONNECTIONS,
-    )
 
 
 async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ender | None = None) -> int:
@@ -127,27 +107,26 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
             **_webhook_tasks(webhooks),
         }
         return _joined(config, dispatcher, probes, tasks)
-    client = await stack.enter_async_context(ArgoClient(argo_settings(config.engine)))
-    engine = argo_engine(config, client)
-    dispatcher = _dispatcher(config, engine)
-    kubernetes = await stack.enter_async_context(KubernetesClient(in_pod())) if config.status.configmap else None
+    from edgeagent.dispatcher.argo_parts import ArgoParts  # noqa: PLC0415  a rehearsal does without httpx
+
+    argo = await ArgoParts.connect(config, stack)
+    dispatcher = _dispatcher(config, argo.engine)
     statuses = Statuses(
-        client,
+        argo.client,
         config.watched_namespaces,
         config.broker.group,
         instance(config, socket.gethostname()),
         dispatcher.send,
         active=dispatcher.capacity,
-        configmaps=kubernetes,
+        configmaps=argo.kubernetes,
         webhooks=webhooks,
     )
-    has_room = dispatcher.capacity.has_room
-    operations = Operations(ArgoOperations(client), engine, _policy(config), has_room=has_room)
+    operations = argo.operations(_policy(config), has_room=dispatcher.capacity.has_room)
     manager = _manager(config, dispatcher, operations)
     dispatcher.share_with(statuses, manager)
     probes = await _listening(config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes), stack)
     tasks = {
-        "engine": _check(client, engine, config.engine.url),
+        "engine": argo.check(config.engine.url),
         "statuses": statuses.run(),
         "manager": manager.run(),
         **_webhook_tasks(webhooks),
@@ -215,39 +194,6 @@ def _joined(
         mark=f"dispatch {config.broker.group}",
     )
     return _Parts(dispatcher, session_drain, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
-
-
-def argo_engine(config: DispatcherConfig, client: ArgoClient) -> ArgoEngine:
-    """The engine over a client, as configured in `[engine]` and by the watched namespaces."""
-    probed, *_ = config.watched_namespaces
-    return ArgoEngine(client, probe_namespace=probed, token_file=config.engine.token_file)
-
-
-async def _check(client: ArgoClient, engine: ArgoEngine, url: str) -> None:
-    """Log once whether the engine is available and accepts our credentials, while everything else starts.
-
-    The result changes nothing: the first trigger finds out too. Then it waits, as a supervised task never returns.
-    """
-    try:
-        await engine.probe()
-        version = await client.check()
-    except EngineUnavailable as exc:
-        log.warning(
-            "the workflow engine cannot be reached yet; nothing is lost meanwhile. Check engine.url, the network, and "
-            "whether the server is running: %s",
-            exc,
-            extra={"event": "engine_unreachable", "url": url},
-        )
-    except EngineRefused as exc:
-        log.error(  # noqa: TRY400  no fault of the program, so its traceback tells nothing
-            "the workflow engine refuses our credentials; check engine.url and engine.token_file: %s",
-            exc,
-            extra={"event": "engine_refuses", "url": url, "status": exc.status},
-        )
-    else:
-        extra = {"event": "engine_found", "url": url, "version": version}
-        log.info("the workflow engine accepts our credentials: Argo Server %s at %s", version, url, extra=extra)
-    await asyncio.Event().wait()
 
 
 def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,32 +13,16 @@ import pytest
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent, Dispatcher
+from tests.fakes.without import without
 
 HOT = {"temp": 97.1}
 FALLBACK = "aiomqtt: mqtt5 cannot be imported on this machine (No module named 'mqtt5')"
-
-# Python imports a module of this name at its start.
-SITECUSTOMIZE = """
-import sys
-
-class WithoutMqtt5:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "mqtt5":
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        return None
-
-sys.meta_path.insert(0, WithoutMqtt5())
-"""
 
 
 @pytest.fixture(autouse=True)
 def _programs_cannot_import_mqtt5(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of everything that a test starts; the test's own process is as it was."""
-    directory = tmp_path / "without-mqtt5"
-    directory.mkdir()
-    (directory / "sitecustomize.py").write_text(SITECUSTOMIZE, "utf-8")
-    paths = [str(directory), *filter(None, [os.environ.get("PYTHONPATH")])]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
+    without(("mqtt5",), tmp_path / "without-mqtt5", monkeypatch)
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:
