@@ -38,7 +38,7 @@ ADAPTERS = {
     "pamqp": ("edgeagent/amqp/",),
     "h11": ("edgeagent/httpapi/",),
     "wsproto": ("edgeagent/listener/websocket.py",),
-    "httpx": ("edgeagent/argo/", "edgeagent/pubsub/"),
+    "httpx": ("edgeagent/argo/", "edgeagent/webhooks/poster.py", "edgeagent/pubsub/"),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),
