@@ -174,6 +174,9 @@ class AmqpConnection:
         match frame:
             case commands.Basic.Deliver() if channel == CONSUMING:
                 self._content[channel] = Content(frame, self._message_max_bytes)
+            case commands.Basic.GetOk() if channel == CONSUMING:
+                self._content[channel] = Content(frame, self._message_max_bytes)
+                return self._take_method(channel, frame)
             case commands.Basic.Return() if channel == PUBLISHING:
                 self._content[channel] = Content(frame, 0)
             case commands.Basic.Ack() | commands.Basic.Nack() if channel == PUBLISHING:
@@ -228,6 +231,9 @@ class AmqpConnection:
         del self._content[channel]
         if isinstance(content.method, commands.Basic.Return):
             self.confirms.returned(content.properties.message_id if content.properties is not None else None)
+            return b""
+        if isinstance(content.method, commands.Basic.GetOk):
+            self.messages += content.kept()
             return b""
         return self._take_message(content, content.method)
 

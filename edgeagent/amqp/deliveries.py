@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
 from pamqp import commands, header
 
 from edgeagent.amqp.properties import message_of
@@ -13,7 +14,7 @@ from edgeagent.ports.link import Message
 _TAG_BITS = 40
 _TAG = (1 << _TAG_BITS) - 1
 
-Announcing = commands.Basic.Deliver | commands.Basic.Return
+Announcing = commands.Basic.Deliver | commands.Basic.GetOk | commands.Basic.Return
 
 
 class Content:
@@ -39,6 +40,12 @@ class Content:
     def payload(self) -> bytes:
         """The body, empty if it is too large."""
         return b"".join(self._pieces)
+
+    def kept(self) -> list[Message]:
+        """The message that a queue keeps for those who connect; none if it is too large."""
+        if not isinstance(self.method, commands.Basic.GetOk) or self.properties is None or self.is_too_large:
+            return []
+        return [msgspec.structs.replace(message_of(self.method, self.properties, self.payload, None), retain=True)]
 
     def describe(self, head: header.ContentHeader) -> bool:
         """Take the header; False: it comes twice."""

@@ -93,13 +93,13 @@ def _wires(
 ) -> tuple[Wire, ...]:
     """The sockets of a link: two for an owner that answers what it gets, since a broker stops reading a blocked one."""
     from edgeagent.amqp.connection import AmqpConnection  # noqa: PLC0415  it imports the codec
-    from edgeagent.amqp.topology import queues  # noqa: PLC0415  as above
+    from edgeagent.amqp.topology import kept_queues, queues  # noqa: PLC0415  as above
     from edgeagent.amqp.wire import Wire  # noqa: PLC0415  as above
 
     nonce = os.urandom(4).hex()
-    whole = terms(connection, request, password, tuple(queues(request, nonce)))
+    whole = terms(connection, request, password, tuple(queues(request, nonce)), tuple(kept_queues(request)))
     if request.answers_first:
-        parts = [msgspec.structs.replace(whole, publishes=False), msgspec.structs.replace(whole, queues=())]
+        parts = [msgspec.structs.replace(whole, publishes=False), msgspec.structs.replace(whole, queues=(), kept=())]
     else:
         parts = [whole]
     return tuple(
@@ -129,10 +129,11 @@ def terms(
     request: LinkRequest,
     password: bytes | None,
     wanted: tuple[AmqpQueue, ...],
+    kept: tuple[AmqpQueue, ...] = (),
     *,
     consumes: bool = True,
 ) -> Terms:
-    """What is asked of the broker; `wanted`: the queues; `consumes`: see `Terms`.
+    """What is asked of the broker; `wanted`: the queues; `kept`, `consumes`: see `Terms`.
 
     Raises:
         Denied: the password cannot be sent.
@@ -153,5 +154,6 @@ def terms(
         heartbeat_s=request.keepalive_s,
         prefetch=request.prefetch,
         queues=wanted,
+        kept=kept,
         consumes=consumes,
     )

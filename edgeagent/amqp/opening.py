@@ -38,7 +38,8 @@ class Terms(msgspec.Struct, frozen=True):
     """What is asked of the broker on one connection.
 
     `username` None: by the client certificate. `queues`: what to consume, declared and bound first. `consumes`: whether
-    to begin with that; else the connection is a trial. `publishes`: whether there is a channel with confirms.
+    to begin with that; else the connection is a trial. `kept`: queues whose one message is read first, and stays there.
+    `publishes`: whether there is a channel with confirms.
     """
 
     address: str
@@ -49,6 +50,7 @@ class Terms(msgspec.Struct, frozen=True):
     heartbeat_s: int
     prefetch: int
     queues: tuple[AmqpQueue, ...] = ()
+    kept: tuple[AmqpQueue, ...] = ()
     consumes: bool = True
     publishes: bool = True
 
@@ -83,6 +85,7 @@ class Opening:
         self._frame_max_bytes = codec.FRAME_MAX_BYTES
         self._heartbeat_s = terms.heartbeat_s
         self._kept = False
+        self._owed = b""  # what has no answer, and goes with the next method
         self.tags: dict[str, AmqpQueue] = {}
         self._refused: list[tuple[Subscription, UplinkError]] = []
 
@@ -90,7 +93,7 @@ class Opening:
         """From the protocol's header to the last answer."""
         terms = self._terms
         yield from self._connect()
-        if terms.queues:
+        if terms.queues or terms.kept:
             yield from self._declare()
         if terms.publishes:
             yield from self._ask(PUBLISHING, commands.Channel.Open(), commands.Channel.OpenOk)
@@ -135,6 +138,8 @@ class Opening:
                 for command in dead_letters():
                     yield from self._ask(CONSUMING, command, base.Frame, "where dead letters go")
             ready.append((yield from self._prepare(queue)))
+        for queue in terms.kept:
+            yield from self._read(queue)
         yield from self._ask(CONSUMING, commands.Basic.Qos(prefetch_count=terms.prefetch), commands.Basic.QosOk)
         for number, queue in enumerate(ready if terms.consumes else []):
             tag = f"{number}"
@@ -166,6 +171,18 @@ class Opening:
             yield from self._reopen()
         return queue
 
+    def _read(self, queue: AmqpQueue) -> Generator[bytes, base.Frame, None]:
+        """Read what a queue keeps, if it may be had: the message comes behind the answer, and goes back at once."""
+        ((subscription, key),) = queue.bindings
+        for command in (queue.declare(), queue.bind(key), queue.get()):
+            answer = yield from self._try(CONSUMING, command, base.Frame)
+            if isinstance(answer, commands.Channel.Close):
+                self._refused.append((subscription, self._closed(answer, f"the queue {queue.name}")))
+                yield from self._reopen()
+                return
+        if isinstance(answer, commands.Basic.GetOk):
+            self._owed = self._method(CONSUMING, commands.Basic.Reject(answer.delivery_tag, requeue=True))
+
     def _is_there(self, queue: AmqpQueue) -> Generator[bytes, base.Frame, bool]:
         answer = yield from self._try(CONSUMING, queue.declare(passive=True), commands.Queue.DeclareOk)
         if not isinstance(answer, commands.Channel.Close):
@@ -193,7 +210,8 @@ class Opening:
         self, channel: int, command: base.Frame, kind: type[_T]
     ) -> Generator[bytes, base.Frame, _T | commands.Channel.Close]:
         """Write a method and take its answer, or what closes the channel."""
-        answer = yield self._method(channel, command)
+        owed, self._owed = self._owed, b""
+        answer = yield owed + self._method(channel, command)
         return answer if isinstance(answer, commands.Channel.Close) else self._expect(answer, kind)
 
     def _method(self, channel: int, command: base.Frame) -> bytes:

@@ -41,7 +41,10 @@ def properties_of(publication: Publication, message_id: str, mark: str) -> comma
 
 
 def message_of(
-    deliver: commands.Basic.Deliver, properties: commands.Basic.Properties, payload: bytes, receipt: int | None
+    deliver: commands.Basic.Deliver | commands.Basic.GetOk,
+    properties: commands.Basic.Properties,
+    payload: bytes,
+    receipt: int | None,
 ) -> Message:
     """A delivery as its owner gets it."""
     headers = properties.headers or {}

@@ -2,7 +2,8 @@
 
 An agent's queue outlives its connections, as a session of MQTT does. The dispatchers of a group share one queue, which
 outlives them all; what waits in it too long goes, because the gateways send it again. What is asked for at QoS 0 comes
-by a queue that ends with the connection.
+by a queue that ends with the connection. A message that must be kept for those who connect later has a queue that only
+holds it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pamqp import base, commands
 
-from edgeagent.amqp.keys import EXCHANGE, binding_key, shared_by
+from edgeagent.amqp.keys import EXCHANGE, binding_key, routing_key, shared_by
 from edgeagent.links.request import LinkRequest
 from edgeagent.ports.link import Subscription
 
@@ -71,6 +72,10 @@ class AmqpQueue(NamedTuple):
         """Have it get them no longer."""
         return commands.Queue.Unbind(queue=self.name, exchange=EXCHANGE, routing_key=key)
 
+    def get(self) -> base.Frame:
+        """Read its first message, which is then to be given back."""
+        return commands.Basic.Get(queue=self.name)
+
     def consume(self, tag: str) -> base.Frame:
         """Have its messages sent to us. An agent's answers must not be shared with another of the same name."""
         return commands.Basic.Consume(
@@ -118,6 +123,20 @@ def _of_client(request: LinkRequest, bindings: tuple[Binding, ...]) -> AmqpQueue
     arguments = {"x-expires": min(request.session_expiry_s * 1000, _EXPIRES_MAX_MS)}
     unwanted = tuple(binding_key(shared_by(topic_filter)[1]) for topic_filter in request.unwanted)
     return AmqpQueue(agents_queue(request.mark), True, False, False, arguments, bindings, unwanted)
+
+
+def kept_queues(request: LinkRequest) -> list[AmqpQueue]:
+    """The queues that stand for retained messages: each keeps the last message of one topic, and has its key as name.
+
+    They are read at the beginning of a connection, and never consumed. They are no quorum queues: those count how
+    often a message was given back, drop it after some times, and may answer no `Basic.Get` for a minute after a crash.
+    """
+    arguments = {"x-queue-type": "classic", "x-max-length": 1}
+    return [
+        AmqpQueue(key, True, True, False, arguments, (Binding(subscription, key),))
+        for subscription in request.subscriptions
+        for key in map(routing_key, subscription.kept)
+    ]
 
 
 def agents_queue(agent: str) -> str:

@@ -146,9 +146,10 @@ class Statuses:
     @property
     def subscriptions(self) -> list[Subscription]:
         """The subscriptions that every connection needs."""
+        cursors = tuple(topics.cursor_topic(self._group, name) for name in self._namespaces)
         return [
             Subscription(topics.presence_filter(self._group), qos=0, retained=True),
-            Subscription(topics.cursor_filter(self._group), qos=0, retained=True),
+            Subscription(topics.cursor_filter(self._group), qos=0, retained=True, kept=cursors),
             Subscription(topics.STATUS_QUERY, qos=0),
         ]
 

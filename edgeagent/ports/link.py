@@ -127,13 +127,15 @@ class Subscription(NamedTuple):
     """A topic filter and the requested QoS. Retained messages are requested only if `retained`.
 
     If the broker refuses one that is `required`, the connection ends and `on_up` is not called; the refusal of another
-    is logged as a warning.
+    is logged as a warning. `kept`: the topics below the filter of which the last message must outlive everybody's
+    connections, where the protocol has no retained messages (AMQP: a queue for each).
     """
 
     topic_filter: str
     qos: int = 1
     retained: bool = False
     required: bool = True
+    kept: tuple[str, ...] = ()
 
 
 class Will(NamedTuple):

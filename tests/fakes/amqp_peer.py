@@ -8,7 +8,7 @@ from pamqp import base, body, commands, frame, header
 
 from edgeagent.amqp.connection import AmqpConnection, AmqpPhase
 from edgeagent.amqp.opening import CONSUMING, PUBLISHING, Terms
-from edgeagent.amqp.topology import queues
+from edgeagent.amqp.topology import kept_queues, queues
 from edgeagent.links.request import LinkRequest
 from edgeagent.ports.link import Subscription
 
@@ -47,6 +47,7 @@ class AmqpPeer:
     Attributes:
         machine: the side under test.
         methods: everything that it wrote, in order: methods with their channels.
+        kept: the message in each queue that keeps one.
     """
 
     def __init__(self, asked: LinkRequest | None = None, **terms: Any) -> None:
@@ -56,18 +57,20 @@ class AmqpPeer:
             "password": "secret",
             "virtual_host": "/",
             "prefetch": 256,
+            "queues": tuple(queues(asked, "n1")),
+            "kept": tuple(kept_queues(asked)),
             **terms,
         }
         whole = Terms(
             address=asked.address,
             client_id=asked.client_id,
             heartbeat_s=asked.keepalive_s,
-            queues=tuple(queues(asked, "n1")),
             **values,
         )
         self.machine = AmqpConnection(whole, 7, "n1", asked.mark, asked.max_packet_bytes)
         self.methods: list[tuple[int, base.Frame]] = []
         self.refusals: dict[type[base.Frame], tuple[int, str]] = {}
+        self.kept: dict[str, bytes] = {}
         self.first = self.machine.begin()
 
     def open(self) -> None:
@@ -100,6 +103,11 @@ class AmqpPeer:
             return frame.marshal(commands.Queue.DeclareOk(method.queue or "amq.gen-1", 0, 0), channel)
         if isinstance(method, commands.Basic.Consume):
             return frame.marshal(commands.Basic.ConsumeOk(method.consumer_tag), channel)
+        if isinstance(method, commands.Basic.Get):
+            if method.queue not in self.kept:
+                return frame.marshal(commands.Basic.GetEmpty(), channel)
+            found = commands.Basic.GetOk(1, False, "amq.topic", method.queue, 0)
+            return self.framed(channel, found, *content(self.kept[method.queue]))
         answer = _ANSWERS.get(type(method))
         return b"" if answer is None else frame.marshal(answer, channel)
 

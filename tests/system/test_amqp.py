@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,15 @@ import pika
 import pytest
 
 from edgeagent.config.tables import Connection, FilePath
+from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import TAKEN, Subscription
 from edgeagent.wire import topics
+from tests.fakes.argo_server import FakeArgo
 from tests.fakes.certificates import Certificates
+from tests.fakes.dispatch_group import ArgoDispatcher, Monitor
 from tests.fakes.dispatch_scene import Scene, scene
+from tests.fakes.manage_desk import put
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
@@ -31,7 +36,8 @@ ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.timeout(600)
 
-QUEUES = ("edgeagent.trigger.edgeagent", "edgeagent.agent.gw-1", "edgeagent.dead")
+CURSOR = "edgeagent.dispatch.edgeagent.cursor.plant"
+QUEUES = ("edgeagent.trigger.edgeagent", "edgeagent.agent.gw-1", "edgeagent.dead", CURSOR)
 # RabbitMQ takes its time after a restart: what was unanswered is sent again much later only.
 PATIENT_S = 120.0
 
@@ -252,6 +258,47 @@ async def test_a_foreign_consumer_answers_by_the_properties_alone(tmp_path: Path
     assert properties.delivery_mode == 2
     assert properties.content_type == "application/json"
     assert int(properties.expiration) > 0
+
+
+def finished(argo: FakeArgo, name: str, minutes_ago: int) -> None:
+    """A gateway's workflow that has ended."""
+    put(argo, name)
+    at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    argo.advance("plant", name, phase="Succeeded", finishedAt=at.strftime("%Y-%m-%dT%H:%M:%SZ"))
+
+
+def keep_cursor(broker: RabbitMq, minutes_ago: int) -> None:
+    """What a leader publishes when the final statuses until then are told."""
+    at = datetime.now(UTC) - timedelta(minutes=minutes_ago)
+    with connected(broker) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        properties = pika.BasicProperties(delivery_mode=2)
+        channel.basic_publish("amq.topic", CURSOR, cursor_payload(at.timestamp()), properties, mandatory=True)
+
+
+async def test_a_dispatcher_alone_tells_only_what_ended_since_the_last_one_stopped_also_after_a_restart_of_the_broker(
+    tmp_path: Path, broker: RabbitMq
+) -> None:
+    old, new, running = (f"overheat-{sign * 32}" for sign in "abc")
+    async with FakeArgo() as argo, Monitor(broker.url) as monitor:
+        finished(argo, old, 120)
+        finished(argo, new, 60)
+        async with ArgoDispatcher(tmp_path / "d0", broker.url, argo.url) as dispatcher:
+            await monitor.until(lambda: len(monitor.finals) == 2, "all that has ended, for the first time")
+            await dispatcher.stop()
+            keep_cursor(broker, 100)
+            keep_cursor(broker, 90)
+            await broker.control("stop_app")
+            await broker.control("start_app")
+            for told in (2, 3):  # nobody takes the cursor away by reading it
+                await dispatcher.start()
+                await monitor.until(lambda told=told: monitor.finals[new]["Succeeded"] == told, "the later end")
+                await dispatcher.stop()
+            await dispatcher.start()
+            finished(argo, running, 0)
+            await monitor.until(lambda: running in monitor.finals, "an end now")
+        assert monitor.finals[old] == {"Succeeded": 1}
 
 
 async def grant(broker: RabbitMq, name: str, *, agent: str = "") -> None:

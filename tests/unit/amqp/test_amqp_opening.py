@@ -8,6 +8,7 @@ from pamqp import commands
 from edgeagent.amqp.connection import AmqpPhase
 from edgeagent.errors import Denied, Unavailable
 from edgeagent.ports.link import Subscription
+from edgeagent.wire import topics
 from tests.fakes.amqp_peer import AGENTS, AmqpPeer, request, start
 
 
@@ -69,6 +70,44 @@ def test_dispatchers_share_one_queue_that_bounds_what_waits_and_loses_nothing_it
         ("edgeagent.trigger.g", False, False),
         ("edgeagent.dispatch.g.n1", True, False),
     ]
+
+
+def kept(*names: str) -> Subscription:
+    """A dispatcher's subscription to the cursors of these namespaces."""
+    found = tuple(topics.cursor_topic("g", name) for name in names)
+    return Subscription(topics.cursor_filter("g"), qos=0, retained=True, kept=found)
+
+
+def test_what_must_outlive_everybody_has_a_queue_that_is_read_before_anything_else_and_keeps_its_message() -> None:
+    peer = AmqpPeer(request(mark="dispatch g", subscriptions=(kept("plant", "yard"),)))
+    key = "edgeagent.dispatch.g.cursor.plant"
+    peer.kept[key] = b'{"finished":"2026-03-20T12:00:00Z"}'
+    peer.open()
+    assert peer.machine.phase is AmqpPhase.IN_USE, peer.machine.error
+    ((topic, payload, retain),) = [(each.topic, each.payload, each.retain) for each in peer.machine.messages]
+    assert (topic, payload, retain) == ("edgeagent/dispatch/g/cursor/plant", peer.kept[key], True)
+    declared = [
+        (method.queue, method.durable, method.arguments)
+        for _, method in peer.methods
+        if isinstance(method, commands.Queue.Declare) and "cursor" in method.queue
+    ]
+    last_only = {"x-queue-type": "classic", "x-max-length": 1}
+    assert declared == [(key, True, last_only), ("edgeagent.dispatch.g.cursor.yard", True, last_only)]
+    (returned,) = [method for _, method in peer.methods if isinstance(method, commands.Basic.Reject)]
+    assert (returned.delivery_tag, returned.requeue) == (1, True)
+    assert not len(peer.machine.deliveries)
+
+
+@pytest.mark.parametrize("method", [commands.Queue.Declare, commands.Queue.Bind, commands.Basic.Get])
+def test_what_should_outlive_everybody_and_cannot_is_told_and_no_reason_not_to_work(method: type) -> None:
+    peer = AmqpPeer(request(mark="dispatch g", subscriptions=(kept("plant"),)), queues=())
+    peer.refusals[method] = 404, "NOT_FOUND - home node of the queue is down"
+    peer.open()
+    assert peer.machine.phase is AmqpPhase.IN_USE, peer.machine.error
+    assert peer.machine.opened is not None
+    ((subscription, error),) = peer.machine.opened.refused
+    assert subscription.topic_filter == "edgeagent/dispatch/g/cursor/+"
+    assert "the queue edgeagent.dispatch.g.cursor.plant: the broker says NOT_FOUND" in str(error)
 
 
 def test_what_is_no_longer_wanted_is_unbound() -> None:
