@@ -187,6 +187,18 @@ class Unavailable(UplinkError):
         return f"{self.address}: {self.reason}"
 
 
+class NameInUse(Unavailable):
+    """The broker refused the connection because another one by our name is open, which may be a dead one of ours.
+
+    `remedy`: what to do if it is not.
+    """
+
+    def __init__(self, address: str, reason: str, remedy: str) -> None:
+        super().__init__(address, reason)
+        self.args = (address, reason, remedy)  # so that it can be copied
+        self.remedy = remedy
+
+
 class Denied(UplinkError):
     """The broker refused the connection or a subscription. Somebody must change something, then it works again."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pamqp import commands
 
 from edgeagent.common.foreign import line
-from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.errors import Denied, NameInUse, Unavailable, UplinkError
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED = 403, 404, 405, 406
 NO_ROUTE = 312
@@ -19,12 +19,9 @@ def closed(address: str, close: commands.Connection.Close | commands.Channel.Clo
     """Why the broker closed a connection or a channel. `doing`: what it answered so, "" if that is not known."""
     code, said = close.reply_code or 0, close.reply_text
     text = f"{doing + ': ' if doing else ''}the broker says {line(said) or 'nothing'} ({code})"
-    if code == ACCESS_REFUSED and "exclusive" in said:
-        text += "; another agent with this id is connected, or an earlier connection of ours has not ended yet"
-        return Unavailable(address, text)
-    if code == RESOURCE_LOCKED:
-        text += "; another client with this name is connected, or an earlier connection of ours has not ended yet"
-        return Unavailable(address, text)
+    if code == RESOURCE_LOCKED or (code == ACCESS_REFUSED and "exclusive" in said):
+        text += "; another connection by our name is open"
+        return NameInUse(address, text, "another agent has the same id, so give each its own (agent.id)")
     if code == ACCESS_REFUSED:
         text += "; check username, password_file and this user's rights (docs/brokers.md)"
     if code == PRECONDITION_FAILED and doing:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import msgspec
 
-from edgeagent.common.backoff import full_jitter
 from edgeagent.common.foreign import shown
 from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
@@ -23,6 +22,7 @@ from edgeagent.links.drain import SessionDrain
 from edgeagent.links.driver import Dialer, LinkDriver
 from edgeagent.links.engines import engine_of, has_tls
 from edgeagent.links.failures import connection_failure
+from edgeagent.links.reconnecting import Reconnecting, ReconnectTimes
 from edgeagent.links.request import LinkRequest
 from edgeagent.links.rotation import Rotation
 from edgeagent.links.subscribed import SubscribedTopics
@@ -120,8 +120,9 @@ async def keep_connected(
     Each attempt takes the next of `connection.addresses` and reads password and certificates from their files. After
     each ending or failure `owner.on_down` says why. The next attempt follows after a random wait of up to `base_s`,
     which doubles up to `cap_s`, and starts again at `base_s` once a connection lasted `stable_s`. If another client
-    took the session, the wait is at least `taken_over_s`. On cancellation it disconnects gracefully (the broker
-    discards the will), and no longer calls the owner. The broker keeps the session, unless `drain` emptied it.
+    took the session, the wait is at least `taken_over_s`; if the broker believes a connection by our name to be open,
+    see `reconnecting`. On cancellation it disconnects gracefully (the broker discards the will), and no longer calls
+    the owner. The broker keeps the session, unless `drain` emptied it.
 
     A broker that refuses our will because it keeps no retained messages, or takes only QoS 0, is asked again at once
     without them; what it lacks is logged once (`mqtt.negotiation`).
@@ -169,7 +170,8 @@ async def keep_connected(
         await asyncio.sleep(first_wait_s)
     addresses = itertools.cycle(connection.addresses)
     dialer, reported = engine.dialer(connection, exactly_once=exactly_once), set[str]()
-    failures = 0
+    times = ReconnectTimes(base_s, cap_s, stable_s, taken_over_s, max(1, int(connection.keepalive)))
+    reconnecting, loop = Reconnecting(times), asyncio.get_running_loop()
     while True:
         address = next(addresses)
         wanted = () if drain.begun else tuple(subscriptions)
@@ -195,15 +197,12 @@ async def keep_connected(
             extra = {"event": "mqtt_other_terms", "address": address}
             _log.info("%s; trying again with %s", ending.error, terms, extra=extra)
             continue
-        owner.on_down(ending.error)
+        owner.on_down(reconnecting.judged(ending.error, loop.time()))
         if ending.rotated:
             continue
-        if ending.up_s >= stable_s:
-            failures = 0
-        wait_s = full_jitter(failures, random.random(), base_s=base_s, cap_s=cap_s)  # noqa: S311  jitter is no secret
-        if ending.taken_over:
-            wait_s = max(wait_s, taken_over_s)
-        failures += 1
+        fraction = random.random()  # noqa: S311  jitter is no secret
+        wait_s = reconnecting.wait_s(ending.up_s, taken_over=ending.taken_over, fraction=fraction)
+        failures = reconnecting.failures
         extra = {"event": "mqtt_reconnect_wait", "address": address, "wait_s": wait_s, "failures": failures}
         _log.debug("next attempt to connect after a wait", extra=extra)
         await asyncio.sleep(wait_s)

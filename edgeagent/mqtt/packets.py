@@ -169,7 +169,7 @@ def subscribe_packet(packet_id: int, subscriptions: tuple[Subscription, ...]) ->
             retain_as_published=False,
             retain_handling=handling.SEND_ALWAYS if retained else handling.SEND_NEVER,
         )
-        for topic_filter, qos, retained, _ in subscriptions
+        for topic_filter, qos, retained, *_ in subscriptions
     ]
     return mqtt5.SubscribePacket(packet_id, filters).write()
 

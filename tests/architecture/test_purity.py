@@ -67,7 +67,7 @@ BESIDE_THEIR_DRIVERS = {
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request", "timeouts"),
     "ledger": ("tally", "untold"),
-    "links": ("request",),
+    "links": ("reconnecting", "request"),
     "listener": (
         *("access", "broker", "changes", "codec", "codec3", "connection", "dialogue", "flows", "forms", "framing"),
         *("packets", "parcels", "passwords", "queue", "reasons", "retained", "sessions", "subscriptions"),

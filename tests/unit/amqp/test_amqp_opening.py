@@ -6,7 +6,7 @@ import pytest
 from pamqp import commands
 
 from edgeagent.amqp.connection import AmqpPhase
-from edgeagent.errors import Denied, Unavailable
+from edgeagent.errors import Denied, NameInUse
 from edgeagent.ports.link import Subscription
 from edgeagent.wire import topics
 from tests.fakes.amqp_peer import AGENTS, AmqpPeer, request, start
@@ -135,7 +135,13 @@ def test_a_subscription_that_is_not_required_may_be_refused() -> None:
         (commands.Queue.Bind, 403, "ACCESS_REFUSED", "subscription to argo/workflows/response/gw-1", Denied),
         (commands.Exchange.Declare, 404, "NOT_FOUND", "the exchange amq.topic", Denied),
         (commands.Queue.Declare, 406, "PRECONDITION_FAILED", "it exists with other arguments", Denied),
-        (commands.Basic.Consume, 403, "ACCESS_REFUSED - in exclusive use", "another agent with this id", Unavailable),
+        (
+            commands.Basic.Consume,
+            403,
+            "ACCESS_REFUSED - in exclusive use",
+            "another connection by our name is open",
+            NameInUse,
+        ),
     ],
 )
 def test_a_refusal_ends_the_connection_in_words(
