@@ -107,12 +107,13 @@ class Puller:
                     raise
                 self._most = 1  # those in the answer come again when their deadline is over
                 continue
-            self._most = min(2 * self._most, PULL_MESSAGES)
             verdict = answer.judged.verdict
             failures = failures + 1 if verdict is Verdict.LATER else 0
             if failures >= MAX_LATER:
                 raise Unavailable(self._terms.address, answer.judged.reason)
             pulled = self._pulled(verdict, answer.judged.reason, answer.body)
+            if pulled:  # an answer with nothing in it says nothing about how large the messages are
+                self._most = min(2 * self._most, PULL_MESSAGES)
             self.deliver(pulled)
             if verdict is Verdict.LATER:
                 await asyncio.sleep(LATER_S * failures)

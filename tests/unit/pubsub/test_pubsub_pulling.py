@@ -115,7 +115,7 @@ async def test_no_more_than_a_handful_is_held_however_much_waits(server: FakePub
 
 @pytest.mark.slow
 async def test_large_messages_are_pulled_one_by_one_instead_of_filling_the_memory(server: FakePubSub) -> None:
-    server.subscription("edgeagent-gw-1", "answers", agent="gw-1", deadline_s=0.5)
+    server.subscription("edgeagent-gw-1", "answers", agent="gw-1", deadline_s=3.0)
     for number in range(3):
         server.put("answers", b"%d" % number * 7_000_000, topic=RESPONSE, agent="gw-1")
     async with connected(Owner()) as owner:
