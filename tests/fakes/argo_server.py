@@ -93,6 +93,7 @@ class FakeArgo:
             leaves it to Kubernetes to judge the token.
         requests: every request, in order, those that are made to fail included.
         configmaps: what was applied to ConfigMaps, by (namespace, name). One goes with the workflow that owns it.
+        watches_begun: how many watches there ever were.
         problems: what was wrong with requests and answers; `close` raises AssertionError with them.
     """
 
@@ -129,6 +130,7 @@ class FakeArgo:
         self._listener = Listener(self._serve, port, tls)
         self._secure = tls is not None
         self._watches: set[Watch] = set()
+        self.watches_begun = 0
 
     async def start(self) -> None:
         """Serve; after `stop` again on the same port, with the workflows that there were."""
@@ -325,6 +327,7 @@ class FakeArgo:
             watch.tell(change)
         self._store.listeners.add(watch.tell)
         self._watches.add(watch)
+        self.watches_begun += 1
         try:
             await watch.run(view)
         finally:

@@ -12,9 +12,9 @@ from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, ConsoleMessage, Error, Page, Request, async_playwright
 from playwright.async_api import TimeoutError as PlaywrightTimeout
 
-from tests.waiting import DEADLINE_S
-
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+# A browser that starts on a busy machine takes long for its first page.
+DEADLINE_S = 120.0
 DESKTOP = (1440, 1000)
 PHONE = (360, 780)
 Scheme = Literal["light", "dark"]
@@ -29,7 +29,7 @@ async def chromium() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         # A container has neither the namespaces for its sandbox nor a large /dev/shm.
         arguments = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu", "--force-color-profile=srgb"]
-        browser = await playwright.chromium.launch(executable_path=program, args=arguments)
+        browser = await playwright.chromium.launch(executable_path=program, args=arguments, timeout=DEADLINE_S * 1000)
         try:
             yield browser
         finally:

@@ -87,10 +87,10 @@ class Plant:
 
     async def node(self, instance: str) -> Node:
         """Start a dispatcher and wait until it follows the namespace and the broker."""
-        watches = self.api.watches
+        begun = self.api.watches_begun  # one that was left may still be open
         node = Node(self._argo, self._kubernetes, instance, self._broker.url)
         self.nodes.append(node)
-        await until(lambda: self.api.watches > watches, f"{instance} watches")
+        await until(lambda: self.api.watches_begun > begun, f"{instance} watches")
         topic = topics.presence_topic("g", instance)
         await until(lambda: any(item.topic == topic for item in self.monitor.messages), f"{instance} is present")
         return node

@@ -52,9 +52,9 @@ async def test_idle_connections_lock_nobody_out_the_oldest_gives_way(caplog: pyt
 async def test_clients_that_wait_for_a_trigger_give_way_when_all_places_are_taken() -> None:
     async with serving(max_connections=2) as agent:
         wires = [await agent.connect() for _ in range(2)]
-        for wire in wires:
+        for number, wire in enumerate(wires, 1):
             await wire.send(get(f"/v1/triggers/{CORRELATION_ID}?wait=300"))
-        await agent.device.until_waiting(2)
+            await agent.device.until_waiting(number)
         [clients] = agent.server._clients
         for client in clients._connections:
             assert client.receiving_since is not None

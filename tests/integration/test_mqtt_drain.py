@@ -138,6 +138,7 @@ class ScriptedBroker:
     def __init__(self, port: int, answers: dict[type, Callable[[Any], Any]]) -> None:
         self.url = f"mqtt://127.0.0.1:{port}"
         self.heard: list[Any] = []
+        self.open = 0
         self._answers = {
             mqtt5.ConnectPacket: lambda _: mqtt5.ConnAckPacket(),
             mqtt5.SubscribePacket: lambda packet: mqtt5.SubAckPacket(packet.packet_id, [mqtt5.SubAckReasonCode(1)]),
@@ -147,6 +148,13 @@ class ScriptedBroker:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
+        self.open += 1
+        try:
+            await self._converse(reader, writer)
+        finally:
+            self.open -= 1
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while not writer.is_closing() and (data := await reader.read(1 << 16)):
             for packet in parse(data):
                 self.heard.append(packet)
@@ -170,9 +178,11 @@ def unsuback(packet: mqtt5.UnsubscribePacket) -> mqtt5.UnsubAckPacket:
 
 @contextlib.asynccontextmanager
 async def scripted(port: int, answers: dict[type, Callable[[Any], Any]]) -> AsyncIterator[ScriptedBroker]:
+    """At the end, each connection has been read to its end."""
     broker = ScriptedBroker(port, answers)
     async with Listener(broker.serve, port):
         yield broker
+        await until(lambda: not broker.open)
 
 
 async def test_unsubscribe_goes_before_the_last_messages_and_disconnect_is_the_last(free_port: int) -> None:

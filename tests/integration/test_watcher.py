@@ -108,11 +108,11 @@ class Plant:
 
     async def node(self, instance: str, *, leads: bool, pace: WatchTimes = PACE) -> Node:
         """Start a dispatcher and wait until it leads, or until it watches and knows who does."""
-        watches = self.argo.watches
+        begun = self.argo.watches_begun  # one that was left may still be open
         node = Node(self.client, instance, pace)
         self.nodes.append(node)
         node.start(self.broker.url)
-        await until(lambda: node.link is not None and self.argo.watches > watches, f"{instance} follows")
+        await until(lambda: node.link is not None and self.argo.watches_begun > begun, f"{instance} follows")
         await until(lambda: node.statuses.stats().leading is leads, f"{instance} leads: {leads}")
         return node
 

@@ -33,7 +33,6 @@ from tests.waiting import until, until_answer
 HOT = {"temp": 97.1}
 FILLER = "x" * 9000  # seven of these fill a segment
 SMALL = {"outbox": 'max_bytes = "4MiB"\nsegment_bytes = "64KiB"\nmax_event_bytes = "16KiB"'}
-RECOVERY_S = 5.0
 
 FAULTS = {
     "full": (errno.ENOSPC, NEW_SPACE, "No space left on device"),
@@ -85,7 +84,7 @@ class AgentHere(Agent):
                 return exc
             return None
 
-        await until_answer(refusal, lambda refused: refused is None, f"{path} to be good", deadline_s=RECOVERY_S)
+        await until_answer(refusal, lambda refused: refused is None, f"{path} to be good")
 
     async def refused(self, method: str, path: str, body: bytes | None = None) -> AgentRefused:
         """A request that is refused: how."""

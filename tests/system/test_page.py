@@ -7,12 +7,16 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from edgeagent.agent import watch
 from edgeagent.common.times import rfc3339
 from tests.fakes.browser import PHONE, status_page
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import RULE, Agent
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.system.test_failing_disk import AgentHere
 
 HOT = {"temp": 97}
 SCRIPT = "<script>alert(1)</script>"
@@ -49,23 +53,26 @@ async def test_what_happens_is_shown_as_it_happens(broker: Mosquitto, tmp_path: 
         assert {url.split("/")[2] for url in seen.addresses} == {f"127.0.0.1:{free_port}"}
 
 
-async def test_a_cut_uplink_shows_within_two_seconds(broker: Mosquitto, tmp_path: Path, free_port: int) -> None:
-    took_s: list[float] = []
+async def test_a_cut_uplink_shows_at_once(
+    broker: Mosquitto,
+    tmp_path: Path,
+    free_port: int,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(watch, "_LOOK_S", 3600.0)  # the page hears of it because it happens, and in no other way
     async with (
         TcpProxy(broker.port) as proxy,
-        agent_on(free_port, tmp_path, proxy.url),
+        AgentHere(tmp_path / "gateway", caplog, proxy.url, listen=f"127.0.0.1:{free_port}"),
         status_page(free_port) as seen,
     ):
-        for _ in range(3):  # one of them is enough: the machine may have been busy with others
+        for _ in range(3):
             await seen.shows("#line[data-state=up]", "Uplink connected")
-            cut_at = time.monotonic()
             await proxy.cut()
             await seen.shows("#line[data-state=down]", "Uplink down")
-            took_s.append(time.monotonic() - cut_at)
             await seen.shows("#uplink-state", "Down")
             await seen.shows("#attention-list", "Events are kept on disk")
             await proxy.heal()
-    assert min(took_s) < 2
 
 
 async def test_a_dead_letter_is_replayed_by_a_click_and_another_discarded(

@@ -21,6 +21,8 @@ from edgeagent.wire.messages import State
 from tests.fakes.ledgers import life
 from tests.waiting import turns, until
 
+pytestmark = pytest.mark.virtual_time
+
 
 class Scene:
     """A watch over figures that the test sets. `asked`: how often they were asked for."""
@@ -152,6 +154,7 @@ async def test_one_who_comes_back_too_late_is_told_that_there_is_a_gap(monkeypat
     again.close()
 
 
+@pytest.mark.real_time
 async def test_a_number_of_an_earlier_process_is_a_gap_and_not_a_place() -> None:
     before = Scene()
     first = before.subscribe()
@@ -181,7 +184,6 @@ async def test_one_who_reads_too_slowly_costs_nothing_and_is_told_of_the_gap() -
     slow.close()
 
 
-@pytest.mark.slow
 async def test_figures_are_told_when_they_changed_and_no_more_often_than_each_second() -> None:
     scene = Scene()
     subscriber = scene.subscribe()
