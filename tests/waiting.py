@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from tests.virtual_time import VirtualTimeLoop
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 # The first polls are turns of the loop; then they become rarer, from the one to the other.
 _FIRST_TURNS = 20
 _SHORTEST_S = 0.001

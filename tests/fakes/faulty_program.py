@@ -6,6 +6,7 @@ As `edgeagent COMMAND`, with faults that begin when a file of their name appears
 * `disk-hang`: it never returns
 * `ledger-memory`: the next use of the ledger raises MemoryError
 * `names-hang`, which must be there at the start: looking a name up never returns
+* `patient`, which must be there at the start: the deadline of the process's end is ten minutes away
 
 What hangs says so by the file `it-hangs`.
 """
@@ -21,6 +22,7 @@ from typing import Any, NoReturn
 
 from edgeagent.__main__ import main
 from edgeagent.agent import agent
+from edgeagent.host import ending
 from edgeagent.storage.database import DatabaseFile
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 
@@ -64,6 +66,8 @@ def _break_ledger(faults: Path) -> None:
 def run(command: str, path: Path) -> int:
     """Run one."""
     faults = path.parent
+    if (faults / "patient").exists():
+        ending.Deadline.__init__.__defaults__ = (600.0,)
     if (faults / "names-hang").exists():
         socket.getaddrinfo = lambda *_, **__: _hang(faults)
     setattr(agent, "OsFilesystem", lambda: _Filesystem(faults))  # noqa: B010  the composition root's choice of a disk

@@ -35,8 +35,6 @@ from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.timeout(600)
-
 CURSOR = "edgeagent.dispatch.edgeagent.cursor.plant"
 QUEUES = ("edgeagent.trigger.edgeagent", "edgeagent.agent.gw-1", "edgeagent.dead", CURSOR)
 # RabbitMQ takes its time after a restart: what was unanswered is sent again much later only.

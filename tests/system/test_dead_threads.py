@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,19 @@ from tests.waiting import until
 
 HOT = {"temp": 97.1}
 NOBODY = "mqtt://127.0.0.1:9"
-# A defect, whose thread is gone, needs none of the deadline.
-AT_ONCE_S = 0.8 * EXIT_TIMEOUT_S
 # For this machine to notice; the deadline itself is EXIT_TIMEOUT_S.
-LATE_S = 20.0
+LATE_S = 40.0
 
 
 class FaultyAgent(Agent):
     """See `tests.fakes.faulty_program`."""
 
     module = "tests.fakes.faulty_program"
+
+    def __init__(self, directory: Path, uplink: str, *, deadline: bool = False) -> None:
+        super().__init__(directory, uplink)
+        if not deadline:
+            self.fault("patient")  # what ends at all ends without it
 
     def fault(self, name: str) -> None:
         """Let it begin."""
@@ -45,11 +47,6 @@ class FaultyDispatcher(Dispatcher):
     module = "tests.fakes.faulty_program"
 
 
-async def ended_after_s(program: Program) -> tuple[int, float]:
-    began_s = time.monotonic()
-    return await program.exit_code(), time.monotonic() - began_s
-
-
 @pytest.mark.parametrize("fault", ["disk-memory", "disk-exit"])
 async def test_a_disk_thread_that_dies_fails_who_waits_and_ends_the_process_at_once(fault: str, tmp_path: Path) -> None:
     async with FaultyAgent(tmp_path / "agent", NOBODY) as agent:
@@ -57,9 +54,7 @@ async def test_a_disk_thread_that_dies_fails_who_waits_and_ends_the_process_at_o
         agent.fault(fault)
         posts = [agent.request("POST", "/v1/events/boiler-1", json.dumps({**HOT, "n": n}).encode()) for n in range(8)]
         answers = await asyncio.gather(*posts, return_exceptions=True)
-        code, took_s = await ended_after_s(agent)
-        assert code == 1
-        assert took_s < AT_ONCE_S
+        assert await agent.exit_code() == 1
         assert "ended_by_force" not in agent.log
         for answer in answers:
             assert isinstance(answer, AgentRefused | AgentUnreachable), answer
@@ -79,8 +74,7 @@ async def test_a_ledger_thread_that_dies_ends_the_process_at_once(tmp_path: Path
         agent.fault("ledger-memory")
         with pytest.raises((AgentRefused, AgentUnreachable)):
             await agent.get("/v1/triggers?limit=10")
-        code, took_s = await ended_after_s(agent)
-        assert (code, took_s < AT_ONCE_S) == (1, True), took_s
+        assert await agent.exit_code() == 1
         assert "ended_by_force" not in agent.log
         assert "the ledger thread has died" in agent.log
         await agent.starts_again()
@@ -88,14 +82,14 @@ async def test_a_ledger_thread_that_dies_ends_the_process_at_once(tmp_path: Path
 
 
 async def test_a_disk_that_never_answers_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
-    async with FaultyAgent(tmp_path / "agent", NOBODY) as agent:
+    async with FaultyAgent(tmp_path / "agent", NOBODY, deadline=True) as agent:
         kept = await agent.triggered("boiler-1", HOT)
         agent.fault("disk-hang")
         waiting = asyncio.create_task(agent.request("POST", "/v1/events/boiler-1", json.dumps(HOT).encode()))
         await until(lambda: hangs(agent), "the disk that hangs", seen=agent.tail)
         agent.send_signal(15)
-        code, took_s = await asyncio.wait_for(ended_after_s(agent), EXIT_TIMEOUT_S + LATE_S)
-        assert (code, took_s <= EXIT_TIMEOUT_S + LATE_S) == (1, True), took_s
+        async with asyncio.timeout(EXIT_TIMEOUT_S + LATE_S):
+            assert await agent.exit_code() == 1
         with pytest.raises((AgentRefused, AgentUnreachable)):
             await waiting
         (line,) = [line for line in agent.log.splitlines() if "event=ended_by_force" in line]
@@ -110,12 +104,12 @@ async def test_a_name_that_is_looked_up_does_not_hold_a_stop_up(
     program: type[FaultyAgent | FaultyDispatcher], tmp_path: Path
 ) -> None:
     stopped = program(tmp_path / "program", "mqtt://broker.example:1883")
-    (stopped.directory / "names-hang").touch()
+    for fault in ("patient", "names-hang"):
+        (stopped.directory / fault).touch()
     stopped.spawn()
     await until(lambda: hangs(stopped), "a name being looked up", seen=stopped.tail)
     stopped.send_signal(15)
-    code, took_s = await ended_after_s(stopped)
-    assert (code, took_s < AT_ONCE_S) == (0, True), (took_s, stopped.log)
+    assert await stopped.exit_code() == 0, stopped.log
     assert "ended_by_force" not in stopped.log
 
 

@@ -185,15 +185,19 @@ async def test_on_a_terminal_the_picture_is_drawn_and_the_screen_given_back(tmp_
     )
     os.close(slave)
     drawn = b""
-    async with asyncio.timeout(DEADLINE_S):
-        while b"LOSS (below 80)" not in drawn:
-            drawn += await asyncio.to_thread(os.read, master, 65536)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(OSError):  # what Linux says when the other side is closed
-            while more := await asyncio.to_thread(os.read, master, 65536):
-                drawn += more
-        assert await process.wait() == 130
-    os.close(master)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            while b"LOSS (below 80)" not in drawn:
+                drawn += await asyncio.to_thread(os.read, master, 65536)
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(OSError):  # what Linux says when the other side is closed
+                while more := await asyncio.to_thread(os.read, master, 65536):
+                    drawn += more
+            assert await process.wait() == 130
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        os.close(master)
     assert drawn.count(b"\x1b[?1049h") == drawn.count(b"\x1b[?1049l") == 1
     picture, _, after = drawn.partition(b"\x1b[?1049l")
     assert "agent's disk" in picture.decode()

@@ -16,10 +16,9 @@ from edgeagent.common.units import Size
 from tests.fakes.cgroup import memory_limited
 from tests.fakes.mosquitto import free_port
 from tests.fakes.programs import RULE, Program
-from tests.waiting import until, until_answer
+from tests.waiting import DEADLINE_S, until, until_answer
 
 UNIT = (Path(__file__).parents[2] / "systemd" / "edgeagent.service").read_text("utf-8")
-DEADLINE_S = 60.0
 BATCH_BYTES = 3_670_016  # 3.5 MiB, below the 4 MiB that a batch may have
 SHORT_CONNECTIONS = 64
 SENDERS = 24

@@ -134,7 +134,6 @@ async def test_while_the_engine_is_away_triggers_wait_and_nothing_becomes_a_dead
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(600)
 async def test_an_engine_that_is_away_for_longer_is_told_with_503_and_everything_is_tried_again(tmp_path: Path) -> None:
     async with scene(tmp_path, uplink='response_timeout = "5s"') as here:
         await here.feed(EVENTS)
