@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
+from tests.fakes.mosquitto import free_port
+
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 _ACCEPTING = "_accept_connection2"  # asyncio's coroutine between an accepted socket and its protocol
@@ -33,7 +35,7 @@ class Listener:
     """
 
     def __init__(self, handler: Handler, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
-        self.port = port
+        self.port = port or free_port()  # one of the kernel's may be somebody else's when it is opened again
         self._handler = handler
         self._tls = tls
         self._server: asyncio.Server | None = None

@@ -51,13 +51,14 @@ def free_port() -> int:
 
 def _own_ports() -> Iterator[int]:
     """Ports below those that the kernel gives out by itself, of a part that no other test process of a run has."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _PARTS
-    first, count = _FIRST_PORT + worker * _PART, _PART
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    count = _PORTS // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    first = _FIRST_PORT + worker * count
     start = random.SystemRandom().randrange(count)
     return (first + (start + number) % count for number in itertools.count())
 
 
-_FIRST_PORT, _PARTS, _PART = 10_000, 16, 1_400  # up to 32,400; Linux gives out 32,768 and more
+_FIRST_PORT, _PORTS = 10_000, 22_400  # Linux gives out 32,768 and more
 _ports = _own_ports()
 
 # Twice the default: that a machine is busy is no failed attempt.

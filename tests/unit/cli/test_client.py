@@ -19,6 +19,7 @@ from edgeagent.ports.call import Call
 from edgeagent.ports.operator import NoArguments
 from tests.fakes.device_port import CORRELATION_ID, report
 from tests.fakes.http_agent import free_listener, serving
+from tests.fakes.mosquitto import free_port
 from tests.fakes.turned_clock import TurnedLoop
 from tests.waiting import DEADLINE_S, until
 
@@ -119,8 +120,7 @@ async def test_a_kept_connection_that_the_agent_closed_meanwhile_is_opened_again
 def test_nobody_there_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(AgentUnreachable, match=r"no agent answers on .*agent\.sock: no such file.*edgeagent run"):
         AgentClient.unix(tmp_path / "agent.sock").request("GET", "/healthz")
-    with free_listener() as sock:
-        port = sock.getsockname()[1]
+    port = free_port()
     with pytest.raises(AgentUnreachable, match=f"127.0.0.1:{port}: connection refused"):
         AgentClient.tcp("127.0.0.1", port).request("GET", "/healthz")
 
