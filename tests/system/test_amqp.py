@@ -31,7 +31,7 @@ from tests.fakes.manage_desk import put
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -222,7 +222,7 @@ def answer_all(broker: RabbitMq, count: int) -> list[tuple[pika.BasicProperties,
         channel.queue_declare("edgeagent.trigger.edgeagent", durable=True)
         for key in ("argo.workflows.trigger", "argo.workflows.trigger.*"):
             channel.queue_bind("edgeagent.trigger.edgeagent", "amq.topic", key)
-        for method, properties, body in channel.consume("edgeagent.trigger.edgeagent", inactivity_timeout=60):
+        for method, properties, body in channel.consume("edgeagent.trigger.edgeagent", inactivity_timeout=DEADLINE_S):
             if method is None:
                 break
             trigger = json.loads(body)

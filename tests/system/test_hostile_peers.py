@@ -24,6 +24,7 @@ from tests.waiting import until
 
 UNIT = (Path(__file__).parents[2] / "systemd" / "edgeagent.service").read_text("utf-8")
 SETTLING_S = 120.0
+PEERS = {"http", "device", "engine", "stranger", "usurper"}
 # Of each program, in all: what goes on for ever is told once a minute.
 MOST_LOG_BYTES = 1 << 20
 _TURN_S = 0.05
@@ -150,10 +151,10 @@ async def test_hostile_peers_all_at_once_cost_no_event_and_start_none_twice(
             for work in (devices.by_http(over), devices.by_mqtt(over), hold_still(agent, over)):
                 group.create_task(work)
             await asyncio.sleep(duration_s)  # so long it goes on
+            await until(lambda: hostile.done.keys() >= PEERS, "each to come round", seen=lambda: hostile.done)
             over.set()
             for attack in attacks:
                 attack.cancel()
-        assert min(hostile.done.get(who, 0) for who in ("http", "device", "engine", "stranger", "usurper")) > 0
 
         def created() -> Counter[str]:
             return Counter(workflow["metadata"]["name"] for workflow in argo.workflows())

@@ -24,7 +24,7 @@ from tests.fakes.programs import Agent
 from tests.fakes.tcp_proxy import TcpProxy
 
 HOT = {"temp": 97.1}
-IDLE_POLLS = 40  # of half a second: so long nothing comes when nothing is left to come
+IDLE_POLLS = 180  # of half a second: so long nothing comes when nothing is left to come
 # Two rules, one of each priority, so that an event is two triggers in one record, and some are in the other log.
 RULES = """
 [[rule]]

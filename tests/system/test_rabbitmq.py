@@ -13,6 +13,7 @@ import pika
 
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
+from tests.waiting import DEADLINE_S
 
 
 def answer_one(amqp_port: int, bound: asyncio.Event, loop: asyncio.AbstractEventLoop) -> tuple[str, dict[str, Any]]:
@@ -24,7 +25,7 @@ def answer_one(amqp_port: int, bound: asyncio.Event, loop: asyncio.AbstractEvent
         queue = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(queue, "amq.topic", "argo.workflows.trigger")
         loop.call_soon_threadsafe(bound.set)
-        for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=20):
+        for method, _, body in channel.consume(queue, auto_ack=True, inactivity_timeout=DEADLINE_S):
             if method is None:
                 break
             trigger = json.loads(body)

@@ -17,6 +17,7 @@ from edgeagent.listener.checkup import device_listener_findings
 from edgeagent.listener.connection import Limits
 from tests.fakes.mosquitto import free_port
 from tests.fakes.mqtt_bytes import DISCONNECT, MQTT_5, MQTT_311, connect, publish, subscribe, text
+from tests.fakes.turned_clock import TurnedLoop
 from tests.fakes.websocket_bytes import (
     BINARY,
     CLOSE,
@@ -184,13 +185,14 @@ async def test_plain_mqtt_is_not_spoken_where_websocket_is_and_the_other_way_rou
         assert "WebSocket is not spoken" in caplog.text
 
 
-@pytest.mark.slow
-async def test_the_time_for_connect_includes_the_opening(tmp_path: Path) -> None:
+async def test_the_time_for_connect_includes_the_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = TurnedLoop(monkeypatch)
     async with web(tmp_path) as it:
-        it.listener._limits = Limits(connect_s=0.2)
+        it.listener._limits = Limits(connect_s=600)
         silent, half, unnamed = [await it.stranger() for _ in range(3)]
         await half.socket.says(upgrade()[:-2])
         assert b" 101 " in await unnamed.opens()
+        time.turn(601)
         await silent.socket.is_cut_off()
         await half.socket.is_cut_off()
         assert await unnamed.rest() == [(CLOSE, closing(1000))]
