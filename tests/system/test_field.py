@@ -102,7 +102,9 @@ async def test_a_window_starts_one_workflow_for_its_events_and_each_of_them_tell
         keys = 'window = { count = 5, time = "2s" }\n'
         agent = Agent(tmp_path / "agent", proxy.url, rules=rule(keys, '{ ns = "body.#.n", ids = "events" }'))
         await agent.start()
-        promised = [await agent.triggered("boiler-1", {**HOT, "n": n}, Idempotency_Key=f"e-{n}") for n in range(12)]
+        events = [{"source": "boiler-1", "id": f"e-{n}", "data": {**HOT, "n": n}} for n in range(12)]  # at one moment
+        _, answer = await agent.request("POST", "/v1/events", json.dumps(events).encode())
+        promised = [accepted["triggers"][0]["correlation_id"] for accepted in answer["accepted"]]
         assert (await agent.state(promised[1], "buffered"))["rule"] == "overheat"
         await proxy.heal()
         stats = await agent.account(pending=0, settled=3, merged=9, accepted=12)
