@@ -27,7 +27,7 @@ from edgeagent.mqtt.reason_codes import NO_SHARES, words
 from edgeagent.ports.link import Abilities, Ack, Link, Message, Publication, Subscription
 
 # How long a message may take to the broker and back.
-ECHO_S = 3.0
+ECHO_S = 5.0
 _SHARED = "$share/"
 _NO_SHARES_REMEDY = 'RabbitMQ has no shared subscriptions: reach it by url = "amqp://..." (docs/brokers.md)'
 

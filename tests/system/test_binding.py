@@ -49,13 +49,13 @@ async def test_the_two_example_files_work_together_as_they_are(broker: Mosquitto
     dispatcher = Dispatcher(tmp_path / "d1", broker.url)
     dispatcher.config_file.write_text(example("dispatch.example.toml", url=url), "utf-8")
     async with agent, dispatcher:
-        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 97.1}', "--wait=20s")
+        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 97.1}', "--wait=90s")
         assert (code, err) == (0, ""), out
         stats = await agent.account(settled=1, pending=0)
         assert stats["uplink"]["trigger_topic"] == OWN
         assert (stats["uplink"]["redirected"], stats["uplink"]["redirects_ignored"]) == (1, 0)
         assert agent.log.count("event=trigger_topic_learned") == 1
-        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 98}', "--wait=20s")
+        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 98}', "--wait=90s")
         assert (code, err) == (0, ""), out
         assert (await agent.get("/v1/stats"))["uplink"]["redirected"] == 1
     assert dispatcher.log.count("WARNING") == dispatcher.log.count("event=dry_run_engine") == 1

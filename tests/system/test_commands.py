@@ -37,7 +37,7 @@ async def test_emit_waits_for_success_and_says_so(broker: Mosquitto, tmp_path: P
         Dispatcher(tmp_path / "d1", broker.url),
         Agent(tmp_path / "agent", broker.url, tables={"uplink": "accept_dry_run = true"}) as agent,
     ):
-        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 97.1}', "--wait=20s")
+        code, out, err = await agent.command("emit", "boiler-1", '{"temp": 97.1}', "--wait=90s")
         assert (code, err) == (0, "")
         assert "succeeded" in out
         code, out, _ = await agent.command("emit", "boiler-1", '{"temp": 20}')
@@ -73,13 +73,13 @@ async def test_emit_fails_when_a_trigger_does_not_succeed_in_time(tmp_path: Path
 async def test_emit_and_doctor_say_what_keeps_a_trigger_from_being_taken(broker: Mosquitto, tmp_path: Path) -> None:
     async with Agent(tmp_path / "agent", broker.url) as agent:
         await agent.logged("link_up")
-        code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=3s")
+        code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=8s")
         assert code == 1
         assert " s: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch` running?\n" in err
         _, out, _ = await agent.command("doctor")
         assert "warn  triggers: 1 waits: nobody subscribes to argo/workflows/trigger; is `edgeagent dispatch`" in out
         async with Dispatcher(tmp_path / "d1", broker.url):
-            code, _, err = await agent.command("emit", "boiler-1", '{"temp": 98}', "--wait=3s")
+            code, _, err = await agent.command("emit", "boiler-1", '{"temp": 98}', "--wait=8s")
             assert code == 1
             assert "only a dry-run dispatcher answers, and its answers do not count" in err
             assert "set uplink.accept_dry_run = true" in err
@@ -105,7 +105,7 @@ async def test_emit_says_how_far_a_trigger_came_that_did_not_end_in_time(
     engine = Engine(broker.url) if answers else Engine(broker.url, answer=lambda _: None)
     async with engine, Agent(tmp_path / "agent", broker.url, tables={"uplink": f'settle = "{settle}"'}) as agent:
         await agent.logged("link_up")
-        code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=3s")
+        code, _, err = await agent.command("emit", "boiler-1", '{"temp": 97}', "--wait=8s")
         assert code == 1
         assert re.match(r"edgeagent: 1 of 1 trigger had not ended after \d+\.\d s: ", err)
         assert err.endswith(f" s: {why}\n")

@@ -35,9 +35,9 @@ async def test_no_command_lets_an_engine_or_a_device_steer_the_terminal(
 ) -> None:
     async with Engine(broker.url, answer=lambda _: refusing), Agent(tmp_path / "agent", broker.url) as agent:
         told: list[tuple[int, str, str]] = []
-        told.append(await agent.command("emit", "boiler-1", json.dumps(HOT), "--wait=20s"))
+        told.append(await agent.command("emit", "boiler-1", json.dumps(HOT), "--wait=90s"))
         assert "rejected" in told[0][1]
-        told.append(await agent.command("emit", "boiler-1", json.dumps({**HOT, "n": 1}), "--wait=20s", "--json"))
+        told.append(await agent.command("emit", "boiler-1", json.dumps({**HOT, "n": 1}), "--wait=90s", "--json"))
         correlation = told[0][1].split()[0]
         for command in (("dead", "ls"), ("dead", "show", correlation)):
             for form in ((), ("--json",)):

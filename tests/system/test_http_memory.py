@@ -138,7 +138,7 @@ async def test_batches_whose_senders_do_not_wait_take_no_more_than_their_share_a
                 finally:
                     sock.close()
 
-    async with asyncio.timeout(DEADLINE_S):
+    async with asyncio.timeout(3 * DEADLINE_S):  # half a gigabyte, of which each line is an event
         sending = asyncio.gather(*(sender() for _ in range(SENDERS)))
         while not sending.done():
             await served.honest()

@@ -133,7 +133,7 @@ async def test_a_gateway_cannot_touch_anothers_workflow(broker: Mosquitto, tmp_p
                 "spec": {"workflowTemplateRef": {"name": "inspect"}},
             }
         )
-        code, out, _ = await agent.command("workflow", "stop", "theirs", "-n", "plant", "--wait", "30s")
+        code, out, _ = await agent.command("workflow", "stop", "theirs", "-n", "plant", "--wait", "90s")
         assert code == 1
         assert "refused: Not allowed: workflow 'theirs' is none of agent 'gw-1'" in out
         assert here.changes() == []
