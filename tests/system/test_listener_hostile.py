@@ -364,8 +364,9 @@ async def test_kill_9_with_twenty_devices_in_mid_stream_loses_and_doubles_nothin
             most = (2 * part + 1) * EACH // (2 * KILLS + 2)
             wanted = part * EACH * len(devices) // (KILLS + 1)
             await until(
-                lambda: sum(len(device.acknowledged) for device in devices) >= wanted, deadline_s=3 * DEADLINE_S
-            )  # noqa: B023
+                lambda: sum(len(device.acknowledged) for device in devices) >= wanted,  # noqa: B023
+                deadline_s=3 * DEADLINE_S,
+            )
             await agent.kill()
             assert not feeding.done(), "nothing was under way"
             await agent.start()
