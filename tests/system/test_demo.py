@@ -11,8 +11,9 @@ import re
 import signal
 import socket
 import sys
+import tempfile
 import termios
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,6 +24,13 @@ from tests.waiting import until_line
 
 # Half a minute on an idle machine.
 DEADLINE_S = 240
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A short one: below pytest's own, the path of the demo's socket may be too long, and then it is elsewhere."""
+    with tempfile.TemporaryDirectory(prefix="demo-") as directory:
+        yield Path(directory)
 
 
 class Demo:
