@@ -32,7 +32,7 @@ _BEGINS_S = 1_000.0
 # As a real clock: a timer is never early, not even by a rounding, and always a little late.
 _LATE_S = 1e-6
 # How long a thread may need. One that waits for what the test does only after some time waits for ever.
-_THREAD_S = 30.0
+_THREAD_S = 90.0
 _REFUSED = f"no sockets and no processes in virtual time: take the mark off, or mark the test {EXCEPT}"
 
 T = TypeVar("T")

@@ -39,7 +39,7 @@ def creating(name: str) -> Json:
 
 def asking(url: str, **options: Any) -> httpx.AsyncClient:
     """A client of the server at this URL."""
-    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=10, **options)
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=DEADLINE_S, **options)
 
 
 class Watching:

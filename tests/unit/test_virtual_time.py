@@ -12,7 +12,7 @@ import pytest
 
 from edgeagent.outbox.disk import DiskThread
 from tests.virtual_time import Forever, VirtualTimeLoop
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.virtual_time
 
@@ -59,7 +59,7 @@ async def test_time_stands_still_while_a_thread_works() -> None:
 
     def work() -> bool:
         loop.call_soon_threadsafe(begun.set)
-        return go_on.wait(10)
+        return go_on.wait(DEADLINE_S)
 
     for working in (disk.call(work), asyncio.to_thread(work)):
         begun.clear()

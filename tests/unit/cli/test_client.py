@@ -139,7 +139,7 @@ def one_answer(answer: bytes) -> Iterator[int]:
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
         yield listener.getsockname()[1]
-        thread.join(10)
+        thread.join(DEADLINE_S)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import State
 from tests.fakes.ledgers import life, on_disk, running, to
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.virtual_time
 
@@ -153,7 +153,7 @@ async def test_a_change_that_comes_while_a_commit_fails_is_not_undone_by_it(path
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             ledger.begin(life("a"))
-            held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(10)))
+            held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(DEADLINE_S)))
             committing = asyncio.create_task(ledger.committed())
             await until(lambda: bool(ledger._committing))
             await to(ledger, "a", State.RUNNING)
@@ -201,7 +201,7 @@ async def test_a_commit_that_fails_while_the_ledger_is_closed_is_made_again(
 
     monkeypatch.setattr(ledger._database, "write", fails_once)
     ledger.begin(life("a"))
-    held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(10)))
+    held = asyncio.create_task(ledger._on_thread(lambda: gate.wait(DEADLINE_S)))
     committing = asyncio.create_task(ledger.committed())
     await until(lambda: bool(ledger._committing))
     task.cancel()

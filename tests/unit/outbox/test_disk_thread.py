@@ -28,7 +28,7 @@ async def test_a_defect_fails_the_job_those_that_wait_and_all_later_ones_at_once
     thread, gate = DiskThread("disk"), threading.Event()
     told: list[DiskThreadDied] = []
     thread.died = told.append
-    held = asyncio.create_task(thread.call(lambda: gate.wait(10)))
+    held = asyncio.create_task(thread.call(lambda: gate.wait(DEADLINE_S)))
     jobs = [asyncio.create_task(thread.call(raising(defect))), asyncio.create_task(thread.call(lambda: 1))]
     await asyncio.sleep(0)
     gate.set()
