@@ -172,9 +172,9 @@ async def test_what_waits_is_there_after_an_orderly_end_of_the_agent(tmp_path: P
 
 
 async def test_the_second_connection_with_a_client_id_takes_over(agent: ListeningAgent) -> None:
-    async with aiomqtt.Client("127.0.0.1", agent.port, identifier="same") as first:
+    async with aiomqtt.Client("127.0.0.1", agent.port, timeout=DEADLINE_S, identifier="same") as first:
         await first.subscribe("cmnd/#", qos=1)
-        async with aiomqtt.Client("127.0.0.1", agent.port, identifier="same") as second:
+        async with aiomqtt.Client("127.0.0.1", agent.port, timeout=DEADLINE_S, identifier="same") as second:
             with pytest.raises(aiomqtt.MqttError):
                 async for _ in first.messages:
                     pass
@@ -195,7 +195,7 @@ async def test_a_message_that_nobody_wants_is_answered_so_in_mqtt_5(agent: Liste
 
 
 async def test_a_thousand_retained_messages_come_to_who_subscribes_late(agent: ListeningAgent) -> None:
-    async with aiomqtt.Client("127.0.0.1", agent.port) as client:
+    async with aiomqtt.Client("127.0.0.1", agent.port, timeout=DEADLINE_S) as client:
         for number in range(1000):
             await client.publish(f"state/{number}", str(number), qos=0, retain=True)
         await client.publish("state/last", "x", qos=1, retain=True)

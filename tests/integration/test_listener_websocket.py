@@ -45,6 +45,7 @@ async def test_a_client_by_websocket_publishes_events_and_hears_others(tmp_path:
             aiomqtt.Client(
                 "127.0.0.1",
                 port,
+                timeout=DEADLINE_S,
                 identifier="browser-1",
                 protocol=VERSIONS[version],
                 transport="websockets",
@@ -77,7 +78,14 @@ async def test_tls_with_a_client_certificate_names_the_user(tmp_path: Path) -> N
     async with Agent(tmp_path / "agent", NOWHERE, rules=RULE, tables=tables) as agent:
         async with (
             asyncio.timeout(DEADLINE_S),
-            aiomqtt.Client("127.0.0.1", port, transport="websockets", websocket_path="/", tls_context=tls) as client,
+            aiomqtt.Client(
+                "127.0.0.1",
+                port,
+                timeout=DEADLINE_S,
+                transport="websockets",
+                websocket_path="/",
+                tls_context=tls,
+            ) as client,
         ):
             await client.publish("state/plug-7", b"on", qos=1, retain=True)
             await client.publish("state/other", b"on", qos=1)

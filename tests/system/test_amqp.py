@@ -286,10 +286,10 @@ async def test_an_agent_that_comes_back_after_a_power_cut_says_why_it_waits_and_
 async def test_a_second_agent_of_the_same_id_is_told_so_and_does_not_disturb_the_first(
     tmp_path: Path, broker: RabbitMq
 ) -> None:
-    tables = {"uplink": 'keepalive = "1s"'}
-    async with Agent(tmp_path / "first", broker.url, tables=tables) as first:
+    impatient = {"uplink": 'keepalive = "1s"'}
+    async with Agent(tmp_path / "first", broker.url) as first:
         await first.logged("link_up")
-        async with Agent(tmp_path / "second", broker.url, tables=tables) as second:
+        async with Agent(tmp_path / "second", broker.url, tables=impatient) as second:
             await second.logged("link_down", 2)
             assert "another agent has the same id, so give each its own (agent.id)" in second.log
             assert "event=link_up" not in second.log

@@ -124,12 +124,17 @@ async def test_devices_that_are_connected_stay_when_certificates_are_exchanged(
     agent.config_file.write_text(agent.config_file.read_text("utf-8").replace("[outbox]", may_all + "[outbox]"))
     certificates.issue("client", "gw", common_name="boiler-1")
     context.load_cert_chain(certificates.file("client.pem"), certificates.file("client.key"))
-    async with agent, aiomqtt.Client("127.0.0.1", port, identifier="before", tls_context=context) as before:
+    async with (
+        agent,
+        aiomqtt.Client("127.0.0.1", port, timeout=DEADLINE_S, identifier="before", tls_context=context) as before,
+    ):
         await before.subscribe("cmnd/x", qos=1)
         for number in range(1, 4):
             certificates.issue("server", "127.0.0.1", "localhost")
             await agent.logged("mqtt_certificate_changed", number)
-            async with aiomqtt.Client("127.0.0.1", port, identifier="after", tls_context=context) as after:
+            async with aiomqtt.Client(
+                "127.0.0.1", port, timeout=DEADLINE_S, identifier="after", tls_context=context
+            ) as after:
                 await after.publish("cmnd/x", b"%d" % number, qos=1)
             assert (await anext(aiter(before.messages))).payload == b"%d" % number
             await before.publish("events/boiler-1", b"{}", qos=1)
