@@ -59,11 +59,30 @@ class WorkflowStatus(_Answer, frozen=True):
     outputs: Outputs | None = None
 
 
+class TemplateRef(_Answer, frozen=True):
+    """The WorkflowTemplate or ClusterWorkflowTemplate that a workflow refers to."""
+
+    name: str = ""
+
+
+class WorkflowSpec(_Answer, frozen=True):
+    """A workflow's specification. `workflow_template_ref` is absent from one with its own templates."""
+
+    workflow_template_ref: TemplateRef | None = None
+
+
 class Workflow(_Answer, frozen=True):
-    """A workflow, without its specification. `status` is null right after the creation."""
+    """A workflow. `status` is null right after the creation."""
 
     metadata: Metadata = Metadata()
     status: WorkflowStatus | None = None
+    spec: WorkflowSpec | None = None
+
+    @property
+    def template(self) -> str:
+        """The name of the template that it refers to; empty if it has its own."""
+        reference = self.spec.workflow_template_ref if self.spec is not None else None
+        return reference.name if reference is not None else ""
 
 
 class ListMetadata(_Answer, frozen=True):

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from edgeagent.common import names
+from edgeagent.common.foreign import shown
 from edgeagent.config.addresses import is_amqp, is_loopback, split_address, split_broker_url, split_proxy_url
 from edgeagent.config.devices import listener_problems, subscription_problems
 from edgeagent.config.loops import is_one_broker, own_topic_problems
@@ -277,13 +278,18 @@ def _engine_problems(engine: EngineTable) -> Iterator[Problem]:
         yield Problem("engine.cert_file", "cert_file and key_file belong together")
     if not 1 <= engine.max_concurrent <= _MAX_CONCURRENT:
         yield Problem("engine.max_concurrent", f"must be 1 to {_MAX_CONCURRENT}")
-    if engine.max_active is not None and engine.max_active < 1:
-        yield Problem("engine.max_active", "must be at least 1; leave it out for no limit")
+    limits = engine.max_active
+    for key, most in (limits if isinstance(limits, dict) else {"": limits}).items():
+        if most is not None and most < 1:
+            path = f"engine.max_active.{shown(key)}" if key else "engine.max_active"
+            yield Problem(path, "must be at least 1; leave it out for no limit")
 
 
 def _argo_problems(config: DispatcherConfig) -> Iterator[Problem]:
     """Problems that matter only if workflows are really started."""
     yield from _engine_url_problems(config.engine)
+    if isinstance(config.engine.max_active, dict):
+        yield from _limit_problems(config.engine.max_active, config.watched_namespaces)
     if not config.allow:
         yield Problem("allow", 'is missing: kind = "argo" starts nothing that no [[allow]] table allows')
     for index, allow in enumerate(config.allow):
@@ -294,6 +300,16 @@ def _argo_problems(config: DispatcherConfig) -> Iterator[Problem]:
         for name in allow.namespaces:
             if name not in globs and not names.is_dns_label(name):
                 yield Problem(f"allow[{index}].namespaces", f"{name!r} cannot be a namespace")
+
+
+def _limit_problems(max_active: dict[str, int], watched: Sequence[str]) -> Iterator[Problem]:
+    for key in max_active:
+        path = f"engine.max_active.{shown(key)}"
+        namespace, slash, template = key.partition("/")
+        if not slash or not namespace or "/" in template:
+            yield Problem(path, 'must be NAMESPACE/TEMPLATE, two globs such as "plant/*" or "plant/inspect"')
+        elif watched and not any(names.Glob(namespace).matches(name) for name in watched):
+            yield Problem(path, f"matches no watched namespace ({', '.join(watched)}), so it limits nothing")
 
 
 def _engine_url_problems(engine: EngineTable) -> Iterator[Problem]:

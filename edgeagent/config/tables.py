@@ -240,7 +240,10 @@ class Broker(CloudConnection, frozen=True, kw_only=True):
 
 
 class EngineTable(_Table, frozen=True, kw_only=True):
-    """`[engine]` of the dispatcher. `kind` has no default: whether workflows are started must be stated."""
+    """`[engine]` of the dispatcher. `kind` has no default: whether workflows are started must be stated.
+
+    `max_active`: the limit of each namespace, or those of keys NAMESPACE/TEMPLATE, both globs; None: no limit.
+    """
 
     kind: Literal["dry-run", "argo"]
     url: str = ""
@@ -250,7 +253,7 @@ class EngineTable(_Table, frozen=True, kw_only=True):
     key_file: FilePath = FilePath()
     insecure: bool = False
     max_concurrent: int = 16
-    max_active: int | None = None  # None: no limit
+    max_active: int | dict[str, int] | None = None
     bind_agent: bool = True
 
 

@@ -11,7 +11,9 @@ from edgeagent.argo.kubernetes import KubernetesClient, in_pod
 from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.argo_parts import argo_engine, argo_settings
+from edgeagent.dispatcher.capacity import Capacity, LimitUse
 from edgeagent.dispatcher.rights import configmap_finding, template_findings, workflow_findings
+from edgeagent.dispatcher.watcher import UNFINISHED
 from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
 
 # Tokens and certificates depend on clocks: with half a minute between them, new ones are not valid yet.
@@ -36,6 +38,8 @@ async def _server_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
                 yield finding
             async for finding in template_findings(client, config):
                 yield finding
+            for finding in await limit_findings(client, config):
+                yield finding
         if skew := await _skew(settings):
             yield skew
     except EngineUnavailable as exc:
@@ -44,6 +48,30 @@ async def _server_findings(config: DispatcherConfig, settings: ArgoSettings) -> 
         yield fail(
             subject, f"{exc.status}: {exc.message}", "correct engine.url, or renew the token in engine.token_file"
         )
+
+
+async def limit_findings(client: ArgoClient, config: DispatcherConfig) -> list[Finding]:
+    """One finding for each limit of `engine.max_active`: how much of it the engine's unfinished workflows use."""
+    capacity = Capacity(config.engine.max_active, config.watched_namespaces, changed=lambda: None)
+    if not capacity.uses():
+        return []
+    for namespace in config.watched_namespaces:
+        try:
+            workflows, _ = await client.list(namespace, labels=UNFINISHED)
+        except EngineRefused:  # the finding about the namespace says so
+            continue
+        for workflow in workflows:
+            capacity.started(namespace, workflow.metadata.name, workflow.template)
+    return [_limit_finding(use) for use in capacity.uses()]
+
+
+def _limit_finding(use: LimitUse) -> Finding:
+    subject = f'max_active "{use.key}"'
+    found = f"{use.active} of {use.most} unfinished workflows"
+    if not use.full:
+        return ok(subject, found)
+    remedy = "wait until some end (`argo list --running` shows whether they do), or raise it in [engine]"
+    return warn(subject, f"{found}: its triggers wait", remedy)
 
 
 async def _configmap_findings(config: DispatcherConfig) -> AsyncIterator[Finding]:

@@ -13,6 +13,7 @@ from edgeagent.argo.kubernetes import KubernetesClient, in_pod
 from edgeagent.argo.operations import ArgoOperations
 from edgeagent.config.tables import DispatcherConfig, EngineTable
 from edgeagent.dispatcher.argo import ArgoEngine
+from edgeagent.dispatcher.capacity import Limit
 from edgeagent.dispatcher.operations import Operations
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.errors import EngineRefused, EngineUnavailable
@@ -42,9 +43,9 @@ class ArgoParts(NamedTuple):
         kubernetes = await stack.enter_async_context(KubernetesClient(in_pod())) if config.status.configmap else None
         return cls(client, engine, kubernetes)
 
-    def operations(self, policy: Policy, *, has_room: Callable[[str], bool]) -> Operations:
+    def operations(self, policy: Policy, *, reached: Callable[[str, str], Limit | None]) -> Operations:
         """What performs requests about workflows."""
-        return Operations(ArgoOperations(self.client), self.engine, policy, has_room=has_room)
+        return Operations(ArgoOperations(self.client), self.engine, policy, reached=reached)
 
     async def check(self, url: str) -> None:
         """Log once whether the engine is available and accepts our credentials, while everything else starts.

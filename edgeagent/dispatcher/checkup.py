@@ -26,15 +26,7 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
     if not engine.bind_agent:
         remedy = f'give each gateway trigger_topic = "{topics.AGENTS_TRIGGER}", then leave engine.bind_agent out'
         yield warn("engine.bind_agent", f"is false: {topics.UNBOUND_AGENTS}", remedy)
-    filters = list(topics.trigger_filters(config.broker.group))
-    if config.manages:
-        filters += topics.manage_filters(config.broker.group)
-    if engine.kind == "argo":
-        group = config.broker.group
-        filters += [topics.presence_filter(group), topics.cursor_filter(group), topics.STATUS_QUERY]
-    publishes = (topics.RESPONSE, topics.STATUS)
-    trial = BrokerTrial(client_id(config, socket.gethostname()), tuple(filters), publishes)
-    async for finding in broker_findings("broker", config.broker, trial):
+    async for finding in _broker_findings(config):
         yield finding
     async for finding in webhook_findings("webhook", config.webhook):
         yield finding
@@ -46,6 +38,19 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
     from edgeagent.dispatcher.argo_checkup import engine_findings  # noqa: PLC0415  a rehearsal does without httpx
 
     async for finding in engine_findings(config):
+        yield finding
+
+
+async def _broker_findings(config: DispatcherConfig) -> AsyncIterator[Finding]:
+    """The broker, what this dispatcher does there, and who of its group is there."""
+    group, own_id = config.broker.group, client_id(config, socket.gethostname())
+    filters = list(topics.trigger_filters(group))
+    if config.manages:
+        filters += topics.manage_filters(group)
+    if config.engine.kind == "argo":
+        filters += [topics.presence_filter(group), topics.cursor_filter(group), topics.STATUS_QUERY]
+    trial = BrokerTrial(own_id, tuple(filters), (topics.RESPONSE, topics.STATUS))
+    async for finding in broker_findings("broker", config.broker, trial):
         yield finding
 
 

@@ -7,8 +7,8 @@ What it promises:
 * So a dispatcher may end at any moment, cancelled or killed: triggers in progress are not acknowledged, and the next
   dispatcher that receives one finds the workflow that was started, or starts it.
 * A trigger that cannot be started now stays here, unacknowledged. The broker then stops by itself, at the receive
-  maximum. This is so while the engine is away or refuses our credentials, and for triggers whose namespace has
-  `max_active` workflows; those of other namespaces continue until the waiting ones fill the receive maximum.
+  maximum. This is so while the engine is away or refuses our credentials, and for triggers for which `max_active` is
+  reached; others continue until the waiting ones fill the receive maximum.
 * If the broker refuses a response, that is logged and counted, and the trigger is acknowledged all the same. Otherwise
   it would not be delivered again before the connection ends, and every later trigger would wait behind it, because
   acknowledgements go in order. The agent, which got no response, sends it again by itself.
@@ -21,11 +21,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
-from edgeagent.dispatcher.capacity import Capacity
+from edgeagent.dispatcher.capacity import Capacity, Limit, full
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.gate import HOLD_S
 from edgeagent.dispatcher.intake import Intake, Ready
@@ -65,7 +65,7 @@ class Dispatcher:
         *,
         bind_agent: bool = True,
         max_concurrent: int = MAX_CONCURRENT,
-        max_active: int | None = None,
+        max_active: int | Mapping[str, int] | None = None,
         watched: Collection[str] = (),
         max_statuses: int = MAX_STATUSES,
         hold_s: float = HOLD_S,
@@ -78,7 +78,7 @@ class Dispatcher:
             policy: decides who may start what.
             bind_agent: take the agent from the topic and refuse a message that names another one.
             max_concurrent: how many triggers are in progress at once; `Shares` divides them among the agents.
-            max_active: how many unfinished workflows a namespace may have, as far as `capacity` knows of them.
+            max_active: how many unfinished workflows there may be, as far as `capacity` knows of them; see there.
             watched: the namespaces that `capacity` is kept up to date for.
             max_statuses: how many status messages of `report` are kept for a broker that does not accept them.
             hold_s: how long a trigger is held while the engine does not answer.
@@ -92,7 +92,7 @@ class Dispatcher:
         self._max_waiting_of_one = prefetch // WAITING_SHARE
         self._starter = Starter(engine, opened=self._recheck, hold_s=hold_s)
         self.capacity = Capacity(max_active, watched, changed=self._recheck)
-        self._reported_full: set[str] = set()
+        self._reported_full: set[Limit] = set()
         self._intake = Intake()
         self._numbered = 0
         self._outgoing = SendQueue(max_statuses)
@@ -118,6 +118,7 @@ class Dispatcher:
             connected=self._link is not None,
             gate=self._starter.state,
             waiting=self._intake.waiting,
+            limits=self.capacity.uses(),
         )
 
     # Called by the link.
@@ -274,11 +275,10 @@ class Dispatcher:
         """Check again whether triggers may be taken or `drain` is done, because something has changed."""
         self._work.set()
         self._settled.set()
-        for namespace in [name for name in self._reported_full if self.capacity.is_relaxed(name)]:
-            if not self._intake.waits_in(namespace):
-                self._reported_full.discard(namespace)
-                extra = {"event": "namespace_relaxed", "namespace": namespace}
-                log.info("namespace %s has room for more workflows again", namespace, extra=extra)
+        for limit in [limit for limit in self._reported_full if limit.is_relaxed]:
+            if not self._intake.waits_for(limit):
+                self._reported_full.discard(limit)
+                self._troubles.relaxed(limit)
 
     # Handling one trigger.
 
@@ -286,7 +286,7 @@ class Dispatcher:
         """The next trigger to handle, if one may be handled now."""
         if self._shares.full or not self._starter.takes or 2 * self._outgoing.statuses >= self._max_statuses:
             return None
-        found = self._intake.next(self.capacity.has_room, self._shares.next)
+        found = self._intake.next(self._shares.next)
         if found is None:
             return None
         agent, trigger = found
@@ -303,16 +303,19 @@ class Dispatcher:
             self._troubles.unbound(message.topic, decided.detail)
         if isinstance(decided, Order):
             self._numbered += 1
-            return Ready(self._numbered, message, checked, decided)
+            return Ready(
+                self._numbered, message, checked, decided, self.capacity.pool(decided.namespace, decided.template)
+            )
         self._answer(message, checked, decided)
         return None
 
     def _take(self, trigger: Ready, group: asyncio.TaskGroup) -> None:
-        if self.capacity.reserve(trigger.order.namespace):
+        if (limit := full(trigger.pool)) is not None:
+            self._wait_for_room(trigger, limit)
+        else:
+            self.capacity.reserve(trigger.order.namespace, trigger.pool)
             self._shares.take(trigger.order.agent)
             group.create_task(self._start(trigger, self._connections))
-        else:
-            self._wait_for_room(trigger)
 
     async def _start(self, trigger: Ready, connection: int) -> None:
         """Start the trigger's workflow and answer, unless the trigger's connection has ended since."""
@@ -322,7 +325,8 @@ class Dispatcher:
             outcome = await self._starter.start(order, lambda: self._is_up(connection))
         finally:
             self._shares.give_back(order.agent)
-            self.capacity.release(order.namespace, outcome.workflow_id if isinstance(outcome, Created) else None)
+            created = outcome.workflow_id if isinstance(outcome, Created) else None
+            self.capacity.release(order.namespace, trigger.pool, created)
             self._recheck()
         if not self._is_up(connection):
             return  # the broker delivers it again, and by then the engine knows the workflow
@@ -334,20 +338,17 @@ class Dispatcher:
     def _is_up(self, connection: int) -> bool:
         return self._link is not None and self._connections == connection
 
-    def _wait_for_room(self, trigger: Ready) -> None:
-        namespace = trigger.order.namespace
+    def _wait_for_room(self, trigger: Ready, limit: Limit) -> None:
         if self._draining:
             return
         if self._intake.waiting_of(trigger.order.agent) >= self._max_waiting_of_one:
-            full = f"namespace {namespace!r} has as many unfinished workflows as it may"
-            self._answer(
-                trigger.message, trigger.checked, Crowded(f"{full}, and {self._max_waiting_of_one} triggers wait")
-            )
+            crowded = Crowded(f"{limit}, and {self._max_waiting_of_one} triggers wait")
+            self._answer(trigger.message, trigger.checked, crowded)
             return
         self._intake.wait(trigger)
-        if namespace not in self._reported_full:
-            self._reported_full.add(namespace)
-            self._troubles.namespace_full(namespace)
+        if limit not in self._reported_full:
+            self._reported_full.add(limit)
+            self._troubles.full(limit)
 
     def _answer(self, message: Message, checked: Checked, outcome: Outcome) -> None:
         if checked.reply_topic is None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
+from edgeagent.dispatcher.capacity import Limit, Pool, has_room
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.validate import Checked
 from edgeagent.ports.link import Message
@@ -19,7 +20,7 @@ _T = TypeVar("_T")
 
 
 class Ready(msgspec.Struct, frozen=True, gc=False):
-    """A trigger that was checked and allowed, and waits until the engine or its namespace can take it.
+    """A trigger that was checked and allowed, and waits until the engine and the limits of its `pool` can take it.
 
     `number` rises from each received trigger to the next.
     """
@@ -28,6 +29,7 @@ class Ready(msgspec.Struct, frozen=True, gc=False):
     message: Message
     checked: Checked
     order: Order
+    pool: Pool
 
 
 class Intake:
@@ -35,23 +37,23 @@ class Intake:
 
     def __init__(self) -> None:
         self._received: dict[str, deque[Message]] = {}
-        self._waiting: dict[str, dict[str, deque[Ready]]] = {}  # by namespace, then by agent
+        self._waiting: dict[Pool, dict[str, deque[Ready]]] = {}  # then by agent
 
     def __len__(self) -> int:
         return sum(map(len, self._received.values())) + self.waiting
 
     @property
     def waiting(self) -> int:
-        """How many triggers wait for the engine or for room in their namespace."""
+        """How many triggers wait for the engine or for room."""
         return sum(len(queue) for queues in self._waiting.values() for queue in queues.values())
 
     def waiting_of(self, agent: str) -> int:
         """How many of them belong to this agent."""
         return sum(len(queues[agent]) for queues in self._waiting.values() if agent in queues)
 
-    def waits_in(self, namespace: str) -> bool:
-        """Whether any trigger waits for room in this namespace."""
-        return namespace in self._waiting
+    def waits_for(self, limit: Limit) -> bool:
+        """Whether any trigger waits that this limit counts."""
+        return any(limit in pool for pool in self._waiting)
 
     def add(self, agent: str, message: Message) -> None:
         """Add a message that was received, apparently from this agent."""
@@ -59,34 +61,37 @@ class Intake:
 
     def wait(self, trigger: Ready) -> None:
         """Keep a trigger for later. One that was in progress before goes ahead of those received after it."""
-        queue = self._waiting.setdefault(trigger.order.namespace, {}).setdefault(trigger.order.agent, deque())
+        queue = self._waiting.setdefault(trigger.pool, {}).setdefault(trigger.order.agent, deque())
         index = len(queue)
         while index and queue[index - 1].number > trigger.number:
             index -= 1
         queue.insert(index, trigger)
 
-    def next(
-        self, has_room: Callable[[str], bool], choose: Callable[[Iterable[str]], str | None]
-    ) -> tuple[str, Message | Ready] | None:
+    def next(self, choose: Callable[[Iterable[str]], str | None]) -> tuple[str, Message | Ready] | None:
         """The next one to handle, with its agent: a waiting trigger that may go on now, otherwise a received message.
 
+        Of an agent's triggers that may go on, the one that was received first is next.
+
         Args:
-            has_room: whether a namespace takes one more.
             choose: picks one of these agents, or None if none may have another trigger in progress.
         """
-        open_to = {
-            agent: namespace for namespace, queues in self._waiting.items() if has_room(namespace) for agent in queues
-        }
-        agent = choose(dict.fromkeys((*open_to, *self._received)))  # in order of arrival, which decides between equals
-        if agent is None:
+        open_to: dict[str, Pool] = {}
+        for pool, queues in self._waiting.items():
+            if not has_room(pool):
+                continue
+            for agent, queue in queues.items():
+                known = open_to.get(agent)
+                if known is None or queue[0].number < self._waiting[known][agent][0].number:
+                    open_to[agent] = pool
+        chosen = choose(dict.fromkeys((*open_to, *self._received)))  # in order of arrival, for those that are equal
+        if chosen is None:
             return None
-        if (namespace := open_to.get(agent)) is None:
-            return agent, _popped(self._received, agent)
-        queues = self._waiting[namespace]
-        trigger = _popped(queues, agent)
-        if not queues:
-            del self._waiting[namespace]
-        return agent, trigger
+        if (place := open_to.get(chosen)) is None:
+            return chosen, _popped(self._received, chosen)
+        trigger = _popped(self._waiting[place], chosen)
+        if not self._waiting[place]:
+            del self._waiting[place]
+        return chosen, trigger
 
     def forget_waiting(self) -> None:
         """Leave the waiting triggers to the broker."""

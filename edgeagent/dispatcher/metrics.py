@@ -31,7 +31,7 @@ _DISPATCHER = {
     "statuses_published": _Metric("dry_run_statuses_published_total", "Statuses of a dry run that the broker took."),
     "statuses_dropped": _Metric("dry_run_statuses_dropped_total", "Statuses of a dry run that were lost."),
     "connected": _Metric("connected", "1 while there is a connection to the broker."),
-    "waiting": _Metric("waiting", "Triggers that wait for the engine or for room in their namespace."),
+    "waiting": _Metric("waiting", "Triggers that wait for the engine or for room (engine.max_active)."),
 }
 _STATUSES = {
     "leading": _Metric("leading", "1 while this dispatcher publishes the statuses of its group."),
@@ -48,6 +48,8 @@ _STATUSES = {
 }
 _ANSWERED = _Metric("answered_total", "Responses that the broker took, by their code.")
 _WEBHOOKS = _Metric("webhook_deliveries_total", "Statuses for webhooks, by what became of them.")
+_ACTIVE = _Metric("active_workflows", "Unfinished workflows that a key of engine.max_active counts.")
+_MOST = _Metric("max_active_workflows", "How many of them there may be.")
 _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
 
 
@@ -66,6 +68,9 @@ def dispatcher_families(
         _ANSWERED, *(MetricSample(count, (("code", str(code)),)) for code, count in sorted(stats.answered.items()))
     )
     yield _family(_GATE, *(MetricSample(state is stats.gate, (("state", state),)) for state in GateState))
+    if stats.limits:
+        yield _family(_ACTIVE, *(MetricSample(use.active, (("limit", use.key),)) for use in stats.limits))
+        yield _family(_MOST, *(MetricSample(use.most, (("limit", use.key),)) for use in stats.limits))
     if statuses is not None:
         yield from _plain(_STATUSES, statuses)
     if webhooks:

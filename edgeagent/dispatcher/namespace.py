@@ -20,8 +20,8 @@ from edgeagent.wire.messages import Status
 class Active(Protocol):
     """Counts the unfinished workflows of each namespace."""
 
-    def started(self, namespace: str, name: str) -> None:
-        """Note that this workflow is unfinished: newly seen, or running again."""
+    def started(self, namespace: str, name: str, template: str) -> None:
+        """Note that this workflow of a template is unfinished: newly seen, or running again."""
 
     def finished(self, namespace: str, name: str) -> None:
         """Note that this workflow has ended or is gone. May be called more than once."""
@@ -143,7 +143,7 @@ class Namespace:
         status = self._progress.seen(workflow, self._now())
         if self._progress.is_unfinished(name):
             if not before:
-                self._active.started(self.name, name)
+                self._active.started(self.name, name, workflow.template)
         else:
             self._active.finished(self.name, name)
         if status is not None:

@@ -17,6 +17,7 @@ import msgspec
 
 from edgeagent.argo.wire import Workflow, WorkflowList
 from edgeagent.dispatcher import verdict
+from edgeagent.dispatcher.capacity import Limit
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.manage_check import NOT_ALLOWED
 from edgeagent.dispatcher.outcome import CROWDED_S, Created, Duplicate, response_to
@@ -74,13 +75,21 @@ class Operations:
     """Performs requests that are checked and allowed. It owns nothing, and keeps nothing from one to the next."""
 
     def __init__(
-        self, api: OperationsApi, engine: Engine, policy: Policy, *, has_room: Callable[[str], bool] = lambda _: True
+        self,
+        api: OperationsApi,
+        engine: Engine,
+        policy: Policy,
+        *,
+        reached: Callable[[str, str], Limit | None] = lambda *_: None,
     ) -> None:
-        """`engine`: starts what is resubmitted. `has_room`: whether a namespace may have one more workflow."""
+        """An `engine` starts what is resubmitted.
+
+        `reached`: the limit that leaves no room for one more workflow in a namespace, of a template; None if none does.
+        """
         self._api = api
         self._engine = engine
         self._policy = policy
-        self._has_room = has_room
+        self._reached = reached
 
     async def perform(self, request: ManageRequest) -> ManageResponse:
         """Do what the request asks for, and answer.
@@ -155,16 +164,15 @@ class Operations:
         return _done(request, _DELETED, workflow)
 
     async def _resubmit(self, request: ManageRequest, workflow: Workflow) -> ManageResponse:
-        if not self._has_room(request.namespace):
-            detail = f"namespace {quoted(request.namespace)} has as many unfinished workflows as it may"
-            refused = _failed(request, _TOO_MANY, "Too many workflows", detail)
-            return msgspec.structs.replace(refused, retryable=True, retry_after_s=CROWDED_S)
         whole = await self._api.whole(request.namespace, workflow.metadata.name)
         order = resubmission(request, whole)
         decided = self._policy.decide(order)
         if not isinstance(decided, Order):
             outcome = response_to(decided, correlation_id="", namespace=request.namespace, dry_run=False)
             return _failed(request, outcome.code, outcome.error, outcome.detail)
+        if (limit := self._reached(decided.namespace, decided.template)) is not None:
+            refused = _failed(request, _TOO_MANY, "Too many workflows", str(limit))
+            return msgspec.structs.replace(refused, retryable=True, retry_after_s=CROWDED_S)
         created = await self._engine.create(decided)
         if not isinstance(created, (Created, Duplicate)):
             outcome = response_to(created, correlation_id="", namespace=request.namespace, dry_run=False)

@@ -1,7 +1,8 @@
 """The dispatcher's own HTTP listener, for a supervisor: `/healthz`, `/readyz` and `/metrics`.
 
 No token is needed: it shows the dispatcher's health and counters, and changes nothing. It names no workflow, gateway or
-address, so that it may be reached from other machines; a firewall or a NetworkPolicy keeps it inside.
+address, and of the configuration only the keys of `max_active`, so that it may be reached from other machines; a
+firewall or a NetworkPolicy keeps it inside.
 """
 
 from __future__ import annotations

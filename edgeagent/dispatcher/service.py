@@ -121,7 +121,7 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         configmaps=argo.kubernetes,
         webhooks=webhooks,
     )
-    operations = argo.operations(_policy(config), has_room=dispatcher.capacity.has_room)
+    operations = argo.operations(_policy(config), reached=dispatcher.capacity.reached)
     manager = _manager(config, dispatcher, operations)
     dispatcher.share_with(statuses, manager)
     probes = await _listening(config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes), stack)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from edgeagent.dispatcher.capacity import LimitUse
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.ports.link import UNHEARD, PublishOutcome, PublishRefused
 from edgeagent.wire.messages import Response
@@ -16,7 +17,8 @@ class DispatcherStats(msgspec.Struct):
     them that reported a duplicate; `unheard`: responses whose topic nobody subscribed to. `unanswerable`: messages that
     name no sender to answer. `refused`: responses and statuses that the broker refused. `statuses_published` and
     `statuses_dropped`: of a dry run; a status counts for each of its two topics. Present state: `connected` to
-    the broker, the `gate` to the engine, and how many triggers are `waiting` for it or for room in their namespace.
+    the broker, the `gate` to the engine, how many triggers are `waiting` for it or for room, and how much of the
+    `limits` of `engine.max_active` is used.
     """
 
     received: int = 0
@@ -31,6 +33,7 @@ class DispatcherStats(msgspec.Struct):
     connected: bool = False
     gate: GateState = GateState.OPEN
     waiting: int = 0
+    limits: tuple[LimitUse, ...] = ()
 
     def response_taken(self, response: Response, outcome: PublishOutcome) -> None:
         """Count a response that the broker has answered."""

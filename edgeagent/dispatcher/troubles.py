@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from edgeagent.common.foreign import shown
+from edgeagent.dispatcher.capacity import Limit
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.ports.link import UNHEARD, PublishOutcome, PublishRefused
 
@@ -81,8 +82,20 @@ class Troubles:
         else:
             log.warning("the broker refuses a message for now; it is published again later", extra=extra)
 
-    def namespace_full(self, namespace: str) -> None:
+    def full(self, limit: Limit) -> None:
         """Say that triggers wait because of `engine.max_active`."""
-        extra = {"event": "namespace_full", "namespace": namespace}
-        text = "namespace %s has engine.max_active unfinished workflows: its triggers wait until some end"
-        log.warning(text, namespace, extra=extra)
+        extra = {"event": "namespace_full", "namespace": limit.namespace, "limit": limit.key}
+        if limit.namespace:
+            text = "namespace %s has engine.max_active unfinished workflows: its triggers wait until some end"
+            log.warning(text, limit.namespace, extra=extra)
+        else:
+            text = 'engine.max_active "%s" = %d is reached: triggers that it counts wait until such workflows end'
+            log.warning(text, limit.key, limit.most, extra=extra)
+
+    def relaxed(self, limit: Limit) -> None:
+        """Say that nothing waits for this limit any more."""
+        extra = {"event": "namespace_relaxed", "namespace": limit.namespace, "limit": limit.key}
+        if limit.namespace:
+            log.info("namespace %s has room for more workflows again", limit.namespace, extra=extra)
+        else:
+            log.info('engine.max_active "%s" has room for more workflows again', limit.key, extra=extra)

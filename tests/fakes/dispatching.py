@@ -137,9 +137,16 @@ class Stage:
 
 
 def trigger(
-    name: str, packet_id: int, *, namespace: str = "plant", agent: str = "gw-1", attempt: int = 1, **fields: Any
+    name: str,
+    packet_id: int,
+    *,
+    namespace: str = "plant",
+    agent: str = "gw-1",
+    attempt: int = 1,
+    template: str = "inspect",
+    **fields: Any,
 ) -> Message:
     """A trigger of an agent; `fields` are the message's."""
-    workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
+    workflow = {"metadata": {"name": name}, "spec": {"workflowTemplateRef": {"name": template}}}
     content = {"namespace": namespace, "agent": agent, "attempt": attempt, "workflow": workflow}
     return Message(f"argo/workflows/trigger/{agent}", msgspec.json.encode(content), packet_id, packet_id, **fields)

@@ -16,6 +16,7 @@ from edgeagent.agent.metrics import AgentFigures, LinkFigures, agent_families
 from edgeagent.common.certificates import Ends
 from edgeagent.common.exposition import MetricFamily, exposition
 from edgeagent.common.histogram import Histogram
+from edgeagent.dispatcher.capacity import LimitUse
 from edgeagent.dispatcher.metrics import dispatcher_families
 from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
@@ -74,7 +75,7 @@ def agent_metrics(**changes: Any) -> list[MetricFamily]:
 
 def dispatcher_metrics() -> list[MetricFamily]:
     """What a dispatcher shows, its process included."""
-    stats = DispatcherStats(answered={200: 1})
+    stats = DispatcherStats(answered={200: 1}, limits=(LimitUse("plant/*", 20, 3), LimitUse("plant/inspect", 5, 2)))
     statuses = msgspec.convert({**dict.fromkeys(StatusesStats.__struct_fields__, 0), "leading": True}, StatusesStats)
     return [
         *dispatcher_families(stats, statuses, dict.fromkeys(OUTCOMES, 1), version="1.2.3", python="3.11.2"),

@@ -169,12 +169,14 @@ class Counted:
 
     def __init__(self) -> None:
         self.active: set[str] = set()
+        self.templates: dict[str, str] = {}
         self.lists = 0
 
-    def started(self, namespace: str, name: str) -> None:
+    def started(self, namespace: str, name: str, template: str) -> None:
         """See `Active`."""
         assert namespace == "plant"
         self.active.add(name)
+        self.templates[name] = template
 
     def finished(self, namespace: str, name: str) -> None:
         """See `Active`."""

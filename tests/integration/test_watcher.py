@@ -38,8 +38,10 @@ Told = tuple[str, str]
 class Node(Dispatcher):
     """One dispatcher's statuses on a real broker, without triggers."""
 
-    def __init__(self, client: ArgoClient, instance: str, pace: WatchTimes = PACE) -> None:
-        super().__init__(DryRun(), Policy([EVERYTHING]))
+    def __init__(
+        self, client: ArgoClient, instance: str, pace: WatchTimes = PACE, max_active: dict[str, int] | None = None
+    ) -> None:
+        super().__init__(DryRun(), Policy([EVERYTHING]), max_active=max_active, watched=[NAMESPACE])
         self.statuses = Statuses(
             client, [NAMESPACE], "g", instance, self.send, active=self.capacity, pace=pace, timing=TIMING
         )
@@ -106,20 +108,22 @@ class Plant:
         self.monitor = monitor
         self.nodes: list[Node] = []
 
-    async def node(self, instance: str, *, leads: bool, pace: WatchTimes = PACE) -> Node:
+    async def node(
+        self, instance: str, *, leads: bool, pace: WatchTimes = PACE, max_active: dict[str, int] | None = None
+    ) -> Node:
         """Start a dispatcher and wait until it leads, or until it watches and knows who does."""
         begun = self.argo.watches_begun  # one that was left may still be open
-        node = Node(self.client, instance, pace)
+        node = Node(self.client, instance, pace, max_active)
         self.nodes.append(node)
         node.start(self.broker.url)
         await until(lambda: node.link is not None and self.argo.watches_begun > begun, f"{instance} follows")
         await until(lambda: node.statuses.stats().leading is leads, f"{instance} leads: {leads}")
         return node
 
-    def create(self, name: str, agent: str = "gw-1") -> None:
+    def create(self, name: str, agent: str = "gw-1", **spec: Any) -> None:
         """A workflow as a dispatcher creates it."""
         labels = {LABEL_AGENT: agent, LABEL_CORRELATION_ID: f"c-{name}"}
-        self.argo.put({"metadata": {"namespace": NAMESPACE, "name": name, "labels": labels}})
+        self.argo.put({"metadata": {"namespace": NAMESPACE, "name": name, "labels": labels}, "spec": spec})
 
     def advance(self, name: str, phase: str, **status: Any) -> None:
         """The controller does its work."""
@@ -176,6 +180,23 @@ async def test_a_workflow_is_followed_from_its_creation_to_its_end(plant: Plant)
     assert (status["progress"], status["correlation_id"], status["agent"]) == ("100%", "c-w", "gw-1")
     assert status["startedAt"] <= status["finishedAt"]
     assert not last.retain
+
+
+async def test_the_limits_of_templates_count_what_was_there_at_the_start_and_what_others_create(plant: Plant) -> None:
+    reference = {"name": "inspect", "clusterScope": False}
+    plant.create("before", workflowTemplateRef=reference)
+    plant.create("inline", entrypoint="main", templates=[{"name": "main", "suspend": {}}])
+    node = await plant.node("a", leads=True, max_active={"plant/inspect": 2, "plant/*": 9, "plant/": 1})
+
+    def used() -> list[int]:
+        return [use.active for use in node.capacity.uses()]
+
+    await until(lambda: used() == [1, 2, 1], "those there at the start")
+    plant.create("another", workflowTemplateRef={"name": "inspect", "clusterScope": True})
+    await until(lambda: used() == [2, 3, 1], "one that another dispatcher created")
+    assert str(node.capacity.reached("plant", "inspect")).count('"plant/inspect" = 2') == 1
+    plant.advance("before", "Succeeded")
+    await until(lambda: used() == [1, 2, 1], "one that ended")
 
 
 @pytest.mark.parametrize("how", ["eof", "drop", "too_old", "close"])

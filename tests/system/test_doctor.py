@@ -211,6 +211,26 @@ async def test_a_dispatcher_in_order_is_told_so(dispatch: Program, argo: FakeArg
     assert {request.body["serverDryRun"] for request in written} == {True}
 
 
+async def test_how_much_of_each_max_active_is_used_is_told(dispatch: Program, argo: FakeArgo) -> None:
+    limits = 'max_active = { "plant/*" = 20, "*/inspect" = 2 }'
+    dispatch.config_file.write_text(dispatch.config_file.read_text().replace("[engine]", f"[engine]\n{limits}"))
+    for namespace, name, template, phase in (
+        ("plant", "a", "inspect", "Running"),
+        ("mill", "b", "inspect", "Running"),
+        ("plant", "c", "report", ""),
+        ("plant", "d", "inspect", "Failed"),
+    ):
+        labels = {"edgeagent.io/correlation-id": name * 32}
+        metadata = {"namespace": namespace, "name": name, "labels": labels}
+        argo.put({"metadata": metadata, "spec": {"workflowTemplateRef": {"name": template}}})
+        if phase:
+            argo.advance(namespace, name, phase=phase)
+    found = await told(dispatch.config_file, "--dispatch")
+    assert (found.code, found.levels("warn")) == (0, ['max_active "*/inspect"'])
+    assert found.of('max_active "plant/*"')["found"] == "2 of 20 unfinished workflows"
+    assert found.of('max_active "*/inspect"')["found"] == "2 of 2 unfinished workflows: its triggers wait"
+
+
 async def test_a_running_dispatcher_gets_every_trigger_while_the_doctor_looks(
     dispatch: Program, broker: Mosquitto, argo: FakeArgo
 ) -> None:

@@ -90,6 +90,25 @@ def test_a_glob_does_not_tell_an_argo_dispatcher_what_to_watch(write: Write) -> 
     assert config.watched_namespaces == ("plant", "plant-1", "plant-2")
 
 
+def test_max_active_is_a_number_or_has_a_number_for_each_namespace_and_template(write: Write) -> None:
+    def limited(text: str) -> str:
+        return argo().replace('kind = "argo"', f'kind = "argo"\nmax_active = {text}')
+
+    assert load_dispatcher(write(limited("20")), {}).engine.max_active == 20
+    keys = load_dispatcher(write(limited('{ "plant/*" = 20, "*/inspect" = 5, "plant/" = 1 }')), {}).engine.max_active
+    assert keys == {"plant/*": 20, "*/inspect": 5, "plant/": 1}
+    wrong = '{ inspect = 5, "a/b/c" = 1, "/inspect" = 1, "plant/x" = 0, "mill/*" = 3 }'
+    problems = dispatcher_problems(write(limited(wrong)))
+    assert {key.removeprefix("engine.max_active."): reason.partition(",")[0] for key, reason in problems.items()} == {
+        "plant/x": "must be at least 1; leave it out for no limit",
+        "inspect": "must be NAMESPACE/TEMPLATE",
+        "a/b/c": "must be NAMESPACE/TEMPLATE",
+        "/inspect": "must be NAMESPACE/TEMPLATE",
+        "mill/*": "matches no watched namespace (plant)",
+    }
+    assert list(dispatcher_problems(write(limited('"many"')))) == ["engine.max_active"]
+
+
 @pytest.mark.parametrize(
     ("url", "accepted"),
     [

@@ -7,7 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from edgeagent.dispatcher.capacity import Capacity
+from edgeagent.dispatcher.capacity import Capacity, full, has_room
+
+Make = Callable[[int | dict[str, int] | None], Capacity]
 
 
 @pytest.fixture
@@ -16,18 +18,31 @@ def changes() -> list[None]:
 
 
 @pytest.fixture
-def make(changes: list[None]) -> Callable[[int | None], Capacity]:
+def make(changes: list[None]) -> Make:
     return lambda max_active: Capacity(max_active, ["plant", "mill"], changed=lambda: changes.append(None))
 
 
-Make = Callable[[int | None], Capacity]
-
-
-def create(capacity: Capacity, name: str, namespace: str = "plant") -> bool:
-    if not capacity.reserve(namespace):
+def reserve(capacity: Capacity, namespace: str = "plant", template: str = "inspect") -> bool:
+    pool = capacity.pool(namespace, template)
+    if not has_room(pool):
         return False
-    capacity.release(namespace, name)
+    capacity.reserve(namespace, pool)
     return True
+
+
+def release(capacity: Capacity, created: str | None, namespace: str = "plant", template: str = "inspect") -> None:
+    capacity.release(namespace, capacity.pool(namespace, template), created)
+
+
+def create(capacity: Capacity, name: str, namespace: str = "plant", template: str = "inspect") -> bool:
+    if not reserve(capacity, namespace, template):
+        return False
+    release(capacity, name, namespace, template)
+    return True
+
+
+def active(capacity: Capacity) -> dict[str, int]:
+    return {use.key: use.active for use in capacity.uses()}
 
 
 def test_a_namespace_is_full_of_what_was_created_until_it_finishes(make: Make, changes: list[None]) -> None:
@@ -35,28 +50,28 @@ def test_a_namespace_is_full_of_what_was_created_until_it_finishes(make: Make, c
     assert [create(capacity, name) for name in "abc"] == [True, True, False]
     assert create(capacity, "d", "mill"), "another namespace has its own room"
     for name in "ab":
-        capacity.started("plant", name)  # told of what was counted: not twice
-    assert not capacity.has_room("plant")
+        capacity.started("plant", name, "inspect")  # told of what was counted: not twice
+    assert capacity.reached("plant", "inspect") is not None
     capacity.finished("plant", "a")
-    assert capacity.has_room("plant")
+    assert capacity.reached("plant", "inspect") is None
     assert changes
 
 
 def test_a_creation_under_way_counts(make: Make) -> None:
     capacity = make(1)
-    assert capacity.reserve("plant")
-    assert not capacity.reserve("plant")
-    capacity.release("plant", None)
-    assert capacity.reserve("plant")
+    assert reserve(capacity)
+    assert not reserve(capacity)
+    release(capacity, None)
+    assert reserve(capacity)
 
 
 def test_a_workflow_that_finished_before_its_creation_was_answered_is_not_counted(make: Make) -> None:
     capacity = make(1)
-    assert capacity.reserve("plant")
-    capacity.started("plant", "a")
+    assert reserve(capacity)
+    capacity.started("plant", "a", "inspect")
     capacity.finished("plant", "a")
-    capacity.release("plant", "a")
-    assert capacity.has_room("plant")
+    release(capacity, "a")
+    assert capacity.reached("plant", "inspect") is None
 
 
 def test_a_list_is_the_truth_but_for_what_was_created_meanwhile(make: Make) -> None:
@@ -64,10 +79,10 @@ def test_a_list_is_the_truth_but_for_what_was_created_meanwhile(make: Make) -> N
     assert create(capacity, "old")
     capacity.listed("plant", ["other"])
     assert create(capacity, "new")
-    assert not capacity.reserve("plant"), "old may have been created after the list was made"
+    assert not reserve(capacity), "old may have been created after the list was made"
     capacity.listed("plant", ["other"])
-    assert capacity.reserve("plant"), "old was in neither list: it is gone"
-    capacity.release("plant", None)
+    assert reserve(capacity), "old was in neither list: it is gone"
+    release(capacity, None)
     capacity.listed("plant", [])
     assert [create(capacity, name) for name in "abcd"] == [True, True, True, False]
 
@@ -90,6 +105,52 @@ def test_a_namespace_that_nobody_watches_is_never_full(make: Make) -> None:
     assert set(capacity._namespaces) == {"plant", "mill"}
 
 
+def test_every_key_that_matches_applies(make: Make) -> None:
+    capacity = make({"plant/*": 3, "*/inspect": 2, "mill/rep*": 1})
+    assert [create(capacity, name) for name in "ab"] == [True, True]
+    assert not create(capacity, "c"), "*/inspect is reached"
+    assert not create(capacity, "c", "mill"), "in every namespace"
+    assert create(capacity, "c", template="report")
+    assert not create(capacity, "d", template="report"), "plant/* is reached"
+    assert create(capacity, "d", "mill", "repair")
+    assert not create(capacity, "e", "mill", "report"), "all that a key matches count together"
+    assert create(capacity, "e", "mill", "other"), "no key matches it"
+    assert active(capacity) == {"plant/*": 3, "*/inspect": 2, "mill/rep*": 1}
+
+
+def test_who_waits_is_told_the_key_that_is_reached(make: Make) -> None:
+    capacity = make({"plant/*": 9, "plant/inspect": 1})
+    assert create(capacity, "a")
+    assert 'engine.max_active "plant/inspect" = 1' in str(full(capacity.pool("plant", "inspect")))
+    assert capacity.reached("plant", "report") is None
+    capacity = make(1)
+    assert create(capacity, "a")
+    assert str(capacity.reached("plant", "report")) == (
+        "namespace 'plant' has as many unfinished workflows as it may (engine.max_active)"
+    )
+
+
+def test_a_workflow_without_a_template_counts_for_keys_that_match_the_empty_name(make: Make) -> None:
+    capacity = make({"plant/*": 2, "plant/": 1, "plant/inspect": 1})
+    assert create(capacity, "a", template="")
+    assert active(capacity) == {"plant/*": 1, "plant/": 1, "plant/inspect": 0}
+    assert not create(capacity, "b", template="")
+
+
+def test_after_a_restart_a_key_counts_what_the_engine_lists_and_what_others_created(make: Make) -> None:
+    capacity = make({"plant/inspect": 2})
+    capacity.started("plant", "a", "inspect")
+    capacity.started("plant", "b", "report")
+    capacity.listed("plant", ["a", "b"])
+    assert active(capacity) == {"plant/inspect": 1}
+    assert create(capacity, "c")
+    assert not create(capacity, "d")
+    capacity.listed("plant", ["b"])
+    assert active(capacity) == {"plant/inspect": 1}, "a is gone; c may have been created after the list was made"
+    capacity.finished("plant", "c")
+    assert active(capacity) == {"plant/inspect": 0}
+
+
 class Cluster(RuleBasedStateMachine):
     """A cluster that runs workflows, a watcher that tells of them in time, and a dispatcher that creates them."""
 
@@ -100,14 +161,14 @@ class Cluster(RuleBasedStateMachine):
         self.capacity = Capacity(self.LIMIT, ["plant"], changed=lambda: None)
         self.reserved = 0
         self.running: set[str] = set()
-        self.untold: list[tuple[Callable[[str, str], None], str]] = []
+        self.untold: list[tuple[bool, str]] = []  # whether it started, otherwise it finished; which one
         self.unanswered: list[str] = []
         self.count = 0
 
     @rule()
     def reserve(self) -> None:
         """The dispatcher wants to create one."""
-        if self.capacity.reserve("plant"):
+        if reserve(self.capacity):
             self.reserved += 1
 
     @precondition(lambda self: self.reserved > len(self.unanswered))
@@ -118,7 +179,7 @@ class Cluster(RuleBasedStateMachine):
         name = str(self.count)
         self.running.add(name)
         self.unanswered.append(name)
-        self.untold.append((self.capacity.started, name))
+        self.untold.append((True, name))
 
     @precondition(lambda self: self.unanswered)
     @rule(data=st.data())
@@ -127,7 +188,7 @@ class Cluster(RuleBasedStateMachine):
         name = data.draw(st.sampled_from(self.unanswered))
         self.unanswered.remove(name)
         self.reserved -= 1
-        self.capacity.release("plant", name)
+        release(self.capacity, name)
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
@@ -135,14 +196,26 @@ class Cluster(RuleBasedStateMachine):
         """A workflow comes to its end."""
         name = data.draw(st.sampled_from(sorted(self.running)))
         self.running.discard(name)
-        self.untold.append((self.capacity.finished, name))
+        self.untold.append((False, name))
 
     @precondition(lambda self: self.untold)
     @rule()
     def tell(self) -> None:
         """The watcher hears of the next change."""
-        told, name = self.untold.pop(0)
-        told("plant", name)
+        self.say(*self.untold.pop(0))
+
+    def say(self, started: bool, name: str) -> None:
+        """The watcher's own call."""
+        if started:
+            self.capacity.started("plant", name, "inspect")
+        else:
+            self.capacity.finished("plant", name)
+
+    @rule()
+    def list(self) -> None:
+        """The watcher lists what it knows to run, when it has heard of everything."""
+        if not self.untold:
+            self.capacity.listed("plant", sorted(self.running))
 
     @invariant()
     def never_more_than_the_limit_run(self) -> None:
@@ -153,14 +226,14 @@ class Cluster(RuleBasedStateMachine):
         """When all is told and done, nothing is counted that does not run."""
         while self.unanswered:
             self.reserved -= 1
-            self.capacity.release("plant", self.unanswered.pop())
-        for told, name in self.untold:
-            told("plant", name)
+            release(self.capacity, self.unanswered.pop())
+        for told in self.untold:
+            self.say(*told)
         for _ in range(self.reserved):
-            self.capacity.release("plant", None)
+            release(self.capacity, None)
         for name in self.running:
             self.capacity.finished("plant", name)
-        assert self.capacity._namespaces["plant"].active == 0
+        assert active(self.capacity) == {"plant/*": 0}
 
 
 TestCluster = Cluster.TestCase

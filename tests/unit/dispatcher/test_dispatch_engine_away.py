@@ -42,7 +42,7 @@ async def start() -> AsyncIterator[Start]:
     """Starts dispatchers, connected, with two workers."""
     running: list[asyncio.Task[None]] = []
 
-    async def begin(hold_s: float = 0.3, max_active: int | None = None) -> Stage:
+    async def begin(hold_s: float = 0.3, max_active: int | dict[str, int] | None = None) -> Stage:
         stage = Stage(max_concurrent=3, hold_s=hold_s, max_active=max_active, watched=["plant", "mill"])
         running.append(asyncio.create_task(stage.dispatcher.run()))
         stage.connect()
@@ -233,6 +233,35 @@ async def test_a_full_namespace_holds_its_own_triggers_and_no_others(
     assert [told for told in events_but_connection(caplog) if told[1] != "trigger_answered"] == [
         ("WARNING", "namespace_full"),
         ("INFO", "namespace_relaxed"),
+    ]
+
+
+async def test_a_full_key_of_a_template_holds_its_own_triggers_and_those_received_first_go_first(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    stage = await start(max_active={"plant/*": 2, "plant/inspect": 1})
+    capacity = stage.dispatcher.capacity
+    names = {"i-1": "inspect", "i-2": "inspect", "r-3": "report", "i-4": "inspect", "r-5": "report"}
+    for number, (name, template) in enumerate(names.items()):
+        stage.dispatcher.on_messages([trigger(name, number, template=template)])
+    await until(lambda: len(stage.link.published) == 2)
+    await turns()
+    assert sorted(stage.names()) == ["i-1", "r-3"], "i-2 waits for plant/inspect, r-3 does not"
+    stats = stage.dispatcher.stats()
+    assert stats.waiting == 3
+    assert [(use.key, use.active, use.most) for use in stats.limits] == [("plant/*", 2, 2), ("plant/inspect", 1, 1)]
+    for finished, expected in (("i-1", "i-2"), ("i-2", "i-4"), ("r-3", "r-5")):
+        capacity.finished("plant", finished)
+        await until(lambda: stage.names()[-1] == expected)  # noqa: B023  waited for at once
+    capacity.finished("plant", "i-4")
+    capacity.finished("plant", "r-5")
+    told = [(vars(record)["event"], vars(record)["limit"]) for record in caplog.records if "limit" in vars(record)]
+    assert sorted(told) == [
+        ("namespace_full", "plant/*"),
+        ("namespace_full", "plant/inspect"),
+        ("namespace_relaxed", "plant/*"),
+        ("namespace_relaxed", "plant/inspect"),
     ]
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from edgeagent.config.tables import Allow
+from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.operations import MAX_OBJECT_BYTES
 from edgeagent.ports.link import Message
 from edgeagent.wire.manage import parse_manage_request
@@ -165,11 +166,16 @@ async def test_a_resubmission_passes_the_policy_of_triggers() -> None:
 
 
 async def test_a_full_namespace_takes_a_resubmission_later() -> None:
-    async with desk(has_room=lambda _: False) as here:
+    capacity = Capacity({"plant/inspect": 1}, ["plant"], changed=lambda: None)
+    async with desk(reached=capacity.reached) as here:
         put(here.argo, phase="Failed")
+        capacity.started("plant", "another", "inspect")
         answer = await here.ask("resubmit")
         assert (answer.code, answer.retryable) == (429, True)
         assert answer.retry_after_s > 0
+        assert "plant/inspect" in answer.detail
+        capacity.finished("plant", "another")
+        assert (await here.ask("resubmit", request_id="later")).code == 200
 
 
 async def test_another_agents_workflow_is_refused_for_every_operation() -> None:
