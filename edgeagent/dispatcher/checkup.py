@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from edgeagent.common.finding import Finding, warn
 from edgeagent.config.tables import DispatcherConfig
+from edgeagent.dispatcher.group_checkup import group_finding
 from edgeagent.dispatcher.service import client_id
 from edgeagent.host.checkup import certificate_findings, connection_findings, secret_findings, webhook_file_findings
 from edgeagent.links.checkup import broker_findings
@@ -52,6 +53,8 @@ async def _broker_findings(config: DispatcherConfig) -> AsyncIterator[Finding]:
     trial = BrokerTrial(own_id, tuple(filters), (topics.RESPONSE, topics.STATUS))
     async for finding in broker_findings("broker", config.broker, trial):
         yield finding
+    if config.engine.kind == "argo" and (found := await group_finding(config, own_id)) is not None:
+        yield found
 
 
 def _file_findings(config: DispatcherConfig) -> Iterator[Finding]:

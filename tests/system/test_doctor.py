@@ -198,8 +198,11 @@ async def test_a_broker_that_lets_nobody_in_is_named(tmp_path: Path) -> None:
 
 
 async def test_a_dispatcher_in_order_is_told_so(dispatch: Program, argo: FakeArgo) -> None:
+    dispatch.spawn()
+    await dispatch.logged("status_leader")
     found = await told(dispatch.config_file, "--dispatch")
     assert (found.code, found.levels("warn"), found.levels("fail")) == (0, [], [])
+    assert found.of("group edgeagent")["found"] == "connected to the broker: d-0; d-0 publishes the statuses"
     assert found.of("engine http://")["found"].startswith("Argo Server v")
     assert found.of("namespace plant")["level"] == "ok"
     assert found.of("namespace mill")["level"] == "ok"
@@ -209,6 +212,15 @@ async def test_a_dispatcher_in_order_is_told_so(dispatch: Program, argo: FakeArg
     assert argo.workflows() == []
     written = [request for request in argo.requests if request.method != "GET"]
     assert {request.body["serverDryRun"] for request in written} == {True}
+
+
+async def test_that_no_dispatcher_of_the_group_runs_is_told(dispatch: Program, broker: Mosquitto) -> None:
+    found = await told(dispatch.config_file, "--dispatch")
+    assert (found.code, found.levels("warn"), found.levels("fail")) == (0, ["group edgeagent"], [])
+    assert found.of("group edgeagent")["found"] == "no dispatcher of it is connected to the broker"
+    assert "nobody takes the gateways' triggers" in found.of("group edgeagent")["remedy"]
+    joined = re.findall(r"(\S+) \d edgeagent/dispatch/edgeagent/\+", broker.log_file.read_text())
+    assert all("-doctor-" in client for client in joined)
 
 
 async def test_how_much_of_each_max_active_is_used_is_told(dispatch: Program, argo: FakeArgo) -> None:
@@ -226,7 +238,7 @@ async def test_how_much_of_each_max_active_is_used_is_told(dispatch: Program, ar
         if phase:
             argo.advance(namespace, name, phase=phase)
     found = await told(dispatch.config_file, "--dispatch")
-    assert (found.code, found.levels("warn")) == (0, ['max_active "*/inspect"'])
+    assert (found.code, found.levels("warn")) == (0, ["group edgeagent", 'max_active "*/inspect"'])
     assert found.of('max_active "plant/*"')["found"] == "2 of 20 unfinished workflows"
     assert found.of('max_active "*/inspect"')["found"] == "2 of 2 unfinished workflows: its triggers wait"
 
@@ -267,7 +279,7 @@ async def test_who_may_speak_for_whom_is_told_on_both_sides(
     config = dispatch.config_file.read_text()
     dispatch.config_file.write_text(config.replace("[engine]", "[engine]\n        bind_agent = false"))
     found = await told(dispatch.config_file, "--dispatch")
-    assert (found.code, found.levels("warn")) == (0, ["engine.bind_agent"])
+    assert (found.code, found.levels("warn")) == (0, ["engine.bind_agent", "group edgeagent"])
     assert "can name any gateway" in found.of("engine.bind_agent")["found"]
     found = await told(agent_config(tmp_path, broker.url))
     base = found.of("uplink trigger topic argo/workflows/trigger")
