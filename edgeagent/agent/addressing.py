@@ -40,9 +40,19 @@ class Addressing:
         return topic != self.response_topic and is_below(self._reply_prefix, topic)
 
     def publication(
-        self, token: int, rule: Rule, leased: Leased, correlation: str, attempt: int, left_s: float, qos: int
+        self,
+        token: int,
+        rule: Rule,
+        leased: Leased,
+        correlation: str,
+        attempt: int,
+        left_s: float,
+        age_s: float,
+        qos: int,
     ) -> Publication:
         """The publication of a trigger, rendered from the current text of its rule.
+
+        `left_s`: for how long the broker may keep it; `age_s`: how long ago the event was accepted.
 
         Raises:
             MessageError: the trigger cannot be rendered from this event, and never will be.
@@ -51,7 +61,7 @@ class Addressing:
         return Publication(
             token,
             self.route.topic,
-            render(rule, record, correlation, attempt, response_topic),
+            render(rule, record, correlation, attempt, response_topic, age_s),
             qos,
             False,  # not retained; positional arguments, because keywords take longer
             _JSON,

@@ -18,7 +18,11 @@ class Lifetime(NamedTuple):
 
     def left_s(self, leased: Leased, rule: Rule, moment: Moment) -> float:
         """How many seconds this trigger may still be sent; it has expired at 0 or less."""
-        return min(rule.ttl_s, self.max_age_s) - age_s(leased, self.boot, moment)
+        return self.longest_s(rule) - age_s(leased, self.boot, moment)
+
+    def longest_s(self, rule: Rule) -> float:
+        """How old an event may be when its trigger is sent, in seconds; less than that."""
+        return min(rule.ttl_s, self.max_age_s)
 
 
 def age_s(leased: Leased, boot: bytes, moment: Moment) -> float:

@@ -8,7 +8,7 @@ from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.counts import TriggerCounts
 from edgeagent.agent.inflight import TriggerInFlight
-from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.lifetime import Lifetime, age_s
 from edgeagent.agent.triggers import Triggers
 from edgeagent.common.elapsed import Instant, is_later
 from edgeagent.errors import MessageError
@@ -63,7 +63,8 @@ class Renderer:
         if rule is None:
             self._triggers.give_up(entry, "rule removed", 0)
             return None
-        left_s = self._lifetime.left_s(leased, rule, moment)
+        waited_s = age_s(leased, self._lifetime.boot, moment)
+        left_s = self._lifetime.longest_s(rule) - waited_s
         if left_s <= 0:
             self._triggers.expire(entry)
             return None
@@ -73,7 +74,7 @@ class Renderer:
         entry.topic = self._addressing.route.topic
         try:
             return self._addressing.publication(
-                entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s, self._qos
+                entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s, waited_s, self._qos
             )
         except MessageError as exc:
             self._triggers.give_up(entry, str(exc), 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from edgeagent.common.names import nearest
@@ -13,9 +13,11 @@ _FIRST_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[.|]")
 _BODY: Final = "body"
 # The members of an event's envelope that filters can use.
 FILTER_MEMBERS: Final = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "topic", _BODY})
+# Those that are known only when a trigger is sent.
+SENT_MEMBERS: Final = frozenset({"age_s", "late"})
 
 
-def compile_event_path(text: str, members: Collection[str]) -> Path:
+def compile_event_path(text: str, members: AbstractSet[str]) -> Path:
     """Compile a path into an event's envelope, which has only these members.
 
     Raises:
@@ -24,6 +26,10 @@ def compile_event_path(text: str, members: Collection[str]) -> Path:
     path = compile_path(text)
     begins = _FIRST_NAME.match(text)
     first = path.names[0] if path.names else begins[1] if begins else None
+    if first in SENT_MEMBERS - members:
+        raise ValueError(
+            f"{text!r}: {first!r} is known when a trigger is sent, so only arguments and parameters have it"
+        )
     if first is not None and first not in members:
         rest = text[len(first) :] if nearest(first, [_BODY]) else f".{text}"
         raise ValueError(f"{text!r}: an event has no {first!r}, its data is in {_BODY}: did you mean {_BODY}{rest}?")

@@ -18,7 +18,7 @@ import msgspec
 from edgeagent.errors import MessageError
 from edgeagent.lang.gjson.path import MISSING, Path, reader_of, text_of
 from edgeagent.lang.sjson import Dest, Hole, NotKnown, NotSettable, assign, compile_dest, current, has_hole
-from edgeagent.rules.event_path import FILTER_MEMBERS, compile_event_path, is_in_body
+from edgeagent.rules.event_path import FILTER_MEMBERS, SENT_MEMBERS, compile_event_path, is_in_body
 from edgeagent.rules.spec import ParameterSource, ParameterSpec
 from edgeagent.workflows.names import is_parameter_name
 
@@ -27,7 +27,7 @@ Read = Callable[[dict[str, Any]], Any]
 # The attributes of a CloudEvent that Argo Events has, in its order.
 _CONTEXT = ("id", "source", "specversion", "type", "datacontenttype", "subject", "time")
 _SPECVERSION = "1.0"
-_MEMBERS = FILTER_MEMBERS | {"events", "correlation_id", "agent", "rule"}
+_MEMBERS = FILTER_MEMBERS | {"events", "correlation_id", "agent", "rule"} | SENT_MEMBERS
 _JOINS = frozenset({"prepend", "append"})  # they make a text of the present value and the new one
 _OWN_PREFIX = "edgeagent.io/"
 _TEXT_TABLES = ("labels", "annotations")

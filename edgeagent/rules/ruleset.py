@@ -21,6 +21,9 @@ from edgeagent.rules.template import Target, compile_template
 
 # How many pairs of source and type are remembered. A device that keeps inventing new ones costs time, not memory.
 _MAX_WANTING = 4096
+# An event is late if it is sent so long after it was accepted: then the line, the broker or the engine made it wait. To
+# it comes the time of the rule's window, which waits by design.
+LATE_S = 60.0
 
 
 class Match(msgspec.Struct, frozen=True):
@@ -70,6 +73,7 @@ class Rule:
                 namespace=self.namespace,
                 parameters=self.parameters,
                 workflow=self.workflow,
+                late_s=LATE_S + ((spec.window.time or 0) if spec.window is not None else 0),
             )
         )
 

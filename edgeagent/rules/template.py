@@ -61,6 +61,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     parameters: Parameters
     workflow: Callable[[Any, dict[str, Any], dict[str, Any], Sequence[Any]], dict[str, Any]]
+    late_s: float  # an event is late when it is sent so long after it was accepted, or longer
 
 
 def workflow_name(prefix: str, correlation: str) -> str:
@@ -86,7 +87,7 @@ class Template:
             NotKnown: the place of a setting depends on the event.
             MessageError: a setting has no place in the workflow.
         """
-        self._rule = target.rule
+        self._target = target
         compiler = _Compiler()
         message = compiler.message(target, settings)
         pieces = msgspec.json.Encoder(enc_hook=compiler.hole).encode(message).split(_HOLE)
@@ -106,8 +107,8 @@ class Template:
                 self._unquoted.append(number)
         self._in_order = itemgetter(*order)
 
-    def fill(self, event: Record, correlation: str, attempt: int, reply_to: str) -> bytes:
-        """The message for an event.
+    def fill(self, event: Record, correlation: str, attempt: int, reply_to: str, age_s: float) -> bytes:
+        """The message for an event that was accepted `age_s` seconds ago.
 
         Raises:
             MessageError: a parameter has no value in this event; names the parameter.
@@ -120,7 +121,7 @@ class Template:
         ]
         if self._reads:
             try:
-                seen = {"body": body(event)} if self._body_only else _seen(event, correlation, self._rule)
+                seen = {"body": body(event)} if self._body_only else _seen(event, correlation, self._target, age_s)
                 for read in self._reads:
                     values.append(_encode(read(seen)))  # noqa: PERF401  0.2 us less (`benchmarks rules`, the first row)
             except RecursionError as exc:
@@ -223,15 +224,15 @@ class Document:
         self._target = target
         self._without_settings = Template(target, ())
 
-    def fill(self, event: Record, correlation: str, attempt: int, reply_to: str) -> bytes:
-        """The message for an event.
+    def fill(self, event: Record, correlation: str, attempt: int, reply_to: str, age_s: float) -> bytes:
+        """The message for an event that was accepted `age_s` seconds ago.
 
         Raises:
             MessageError: a parameter has no value in this event, or no place in the workflow; names the parameter.
         """
         try:
-            seen = _seen(event, correlation, self._target.rule)
-            text = self._without_settings.fill(event, correlation, attempt, reply_to)
+            seen = _seen(event, correlation, self._target, age_s)
+            text = self._without_settings.fill(event, correlation, attempt, reply_to, age_s)
             message: dict[str, Any] = msgspec.json.decode(text)
             for setting in self._target.parameters.settings:
                 setting.put(message["workflow"], setting.read(seen) if setting.read else setting.constant)
@@ -240,12 +241,14 @@ class Document:
             raise _too_deep() from exc
 
 
-def _seen(event: Record, correlation: str, rule: str) -> dict[str, Any]:
+def _seen(event: Record, correlation: str, target: Target, age_s: float) -> dict[str, Any]:
     """The envelope as parameters see it."""
     seen = envelope(event)
     seen["correlation_id"] = correlation
     seen["agent"] = event.agent
-    seen["rule"] = rule
+    seen["rule"] = target.rule
+    seen["age_s"] = int(age_s)
+    seen["late"] = age_s >= target.late_s
     return seen
 
 

@@ -27,10 +27,10 @@ def traceparent(event: Record, correlation: str) -> str:
     return event.traceparent or f"00-{correlation}-{correlation[:_SPAN_ID_CHARS]}-01"
 
 
-def render(rule: Rule, event: Record, correlation: str, attempt: int, reply_to: str) -> bytes:
-    """The trigger message for an event, from the current text of the rule.
+def render(rule: Rule, event: Record, correlation: str, attempt: int, reply_to: str, age_s: float = 0) -> bytes:
+    """The trigger message for an event that was accepted `age_s` seconds ago, from the current text of the rule.
 
     Raises:
         MessageError: a parameter has no value in this event, or no place in the workflow; names the parameter.
     """
-    return rule.template.fill(event, correlation, attempt, reply_to)
+    return rule.template.fill(event, correlation, attempt, reply_to, age_s)

@@ -155,6 +155,7 @@ def test_whatever_the_parameters_and_the_event_both_render_the_same_or_both_refu
             namespace=rule.namespace,
             parameters=rule.parameters,
             workflow=rule.workflow,
+            late_s=60,
         )
     )
     assert rendered(rule, event) == json.dumps(expected), "what is slow and what is fast must agree"

@@ -63,6 +63,7 @@ def test_a_parameter_that_the_event_has_no_value_for_is_an_error_that_names_it()
         ({"é": "source"}, "letters, digits"),
         ({"p": "body..x"}, "empty part"),
         ({"p": "temp"}, "its data is in body: did you mean body.temp?"),
+        ({"p": "ages"}, "an event has no 'ages'"),
         ({"p": 5}, "must be a path"),
         ({"p": ["source"]}, "must be a path"),
         ({"p": {"value": None}}, "must be a path"),

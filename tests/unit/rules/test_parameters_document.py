@@ -66,7 +66,7 @@ def test_an_example_makes_what_stands_below_it(example: str, result: str, tmp_pa
 
 
 def test_the_document_has_its_examples() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
     assert len(REFUSED) == 19
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from edgeagent.common.names import is_name_prefix
 from edgeagent.errors import MessageError
+from edgeagent.rules.filters import filter_problems
 from edgeagent.rules.ruleset import Rule
-from edgeagent.rules.spec import RuleSpec
+from edgeagent.rules.spec import DataFilter, Filters, ParameterSpec, RuleSpec
 from edgeagent.rules.template import workflow_name
 from edgeagent.rules.trigger import correlation_id, render, traceparent
 from tests.fakes.naive_trigger import naive_message
@@ -181,3 +182,24 @@ def test_whatever_the_texts_are_the_message_is_the_one_that_is_built_without_gap
     }
     message = msgspec.json.decode(render(rule(**written), event, OVERHEAT, attempt, "r/\x007\x00"))
     assert message == naive_message(written, event, OVERHEAT, attempt, "r/\x007\x00")
+
+
+def test_the_age_is_a_number_where_raw_data_is_asked_for_and_a_text_elsewhere() -> None:
+    parameters = [
+        {"src": {"dataKey": "late", "useRawData": True}, "dest": "spec.suspend"},
+        {"src": {"dataKey": "age_s", "useRawData": True}, "dest": "spec.priority"},
+        {"src": {"dataKey": "age_s"}, "dest": "metadata.labels.age"},
+    ]
+    spec = {"entrypoint": "main", "templates": [{"name": "main", "container": {"image": "alpine:3"}}]}
+    asked = msgspec.convert(parameters, list[ParameterSpec])
+    workflow = msgspec.json.decode(
+        render(rule(workflow={"spec": spec}, parameters=asked), EVENT, OVERHEAT, 2, "r", age_s=3600.7)
+    )["workflow"]
+    assert (workflow["spec"]["suspend"], workflow["spec"]["priority"]) == (True, 3600)
+    assert workflow["metadata"]["labels"]["age"] == "3600"
+
+
+def test_filters_do_not_have_what_is_known_only_when_a_trigger_is_sent() -> None:
+    condition = DataFilter(path="age_s", type="number", value=["60"])
+    [(_, reason)] = filter_problems(Filters(data=[condition]))
+    assert "'age_s' is known when a trigger is sent, so only arguments and parameters have it" in reason
