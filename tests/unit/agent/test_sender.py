@@ -40,7 +40,7 @@ from tests.waiting import turns, until
 
 pytestmark = pytest.mark.virtual_time
 
-_UNHEARD = 0x10
+UNHEARD = 0x10
 PLAIN = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 GATHERED = RuleSpec(
     "many", "plant", template="t", arguments={"ns": "body.#.n"}, window=Window(time=Duration(10), count=3)
@@ -170,47 +170,6 @@ async def test_a_backlog_that_expired_leaves_without_anything_else_happening(tmp
         await made.account(expired=300, settled=1, pending=0)
 
 
-async def test_a_workflow_is_told_how_old_its_event_was_at_each_publication_and_whether_that_is_late(
-    tmp_path: Path,
-) -> None:
-    asked = RuleSpec("all", "plant", template="t", arguments={"waited": "age_s", "late": "late"})
-    async with scene(tmp_path, asked) as made:
-        await made.accept(1)
-        made.clock.ms += 59_900
-        await made.accept(2)
-        made.up()
-        await made.published(2)
-        assert sorted(waited(one) for one in made.link.published) == [("0", "false"), ("59", "false")]
-        made.clock.ms += 100
-        made.refuse(_UNHEARD)
-        await made.account(settled=2, pending=0)
-        assert sorted(waited(one) for one in made.told) == [("0", "false"), ("60", "true")], "sent again, it is older"
-
-
-async def test_a_window_is_late_a_minute_after_its_time(tmp_path: Path) -> None:
-    asked = msgspec.structs.replace(GATHERED, arguments={"waited": "age_s", "late": "late"})
-    async with scene(tmp_path, asked) as made:
-        await made.accept(1)
-        made.clock.ms += 69_000
-        made.up()
-        await made.published(1)
-        await made.accept(2)
-        made.take()
-        made.sender.down()
-        made.link = FakeLink()
-        made.clock.ms += 70_000
-        made.up()
-        await made.published(1)
-        made.take()
-        assert [waited(one) for one in made.told] == [("69", "false"), ("70", "true")]
-
-
-def waited(publication: Publication) -> tuple[str, ...]:
-    """The arguments of a trigger."""
-    arguments = json.loads(publication.payload)["workflow"]["spec"]["arguments"]["parameters"]
-    return tuple(argument["value"] for argument in arguments)
-
-
 async def test_a_window_that_is_not_full_closes_when_its_time_is_over(tmp_path: Path) -> None:
     async with scene(tmp_path, msgspec.structs.replace(GATHERED, window=Window(time=Duration(0.2), count=9))) as made:
         made.up()
@@ -337,9 +296,9 @@ async def test_a_backlog_that_nobody_heard_flows_within_a_minute_when_somebody_d
         made.up()
         await made.published(4)
         for _ in range(25 * 60):
-            made.refuse(_UNHEARD)
+            made.refuse(UNHEARD)
             await asyncio.sleep(1.0)
-        made.refuse(_UNHEARD)
+        made.refuse(UNHEARD)
         asked = made.refused
         assert asked < 150 * 15, "seldom, each one ever more"
         waited_s = 0.0
@@ -360,9 +319,9 @@ async def test_a_new_event_that_is_heard_wakes_those_that_were_not(
         made.up()
         await made.published(4)
         for _ in range(300):
-            made.refuse(_UNHEARD)
+            made.refuse(UNHEARD)
             await asyncio.sleep(1.0)
-        made.refuse(_UNHEARD)
+        made.refuse(UNHEARD)
         woken_s = asyncio.get_running_loop().time()
         await made.accept(100)
         await made.until(lambda: len(made.told) == 41, "all of them")
