@@ -14,10 +14,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, Literal, NamedTuple, TextIO
 
 from edgeagent.common.foreign import MAX_SHOWN_CHARS, escaped, json_line, shown
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import ConfigError
 from edgeagent.host.journal import Journal, datagram
 from edgeagent.host.recent_lines import RecentLines
@@ -202,9 +202,12 @@ def _fields(record: logging.LogRecord) -> bytes:
 
 
 def _text_beginning(record: logging.LogRecord) -> str:
-    """Local time with its offset, so that a line is unambiguous wherever it is read."""
-    time = datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(timespec="milliseconds")
-    return f"{time} {record.levelname:<8} "
+    """The time in UTC, as everywhere else, so that a line can be compared with the page and with another machine's."""
+    return f"{_utc(record)} {record.levelname:<8} "
+
+
+def _utc(record: logging.LogRecord) -> str:
+    return rfc3339(int(record.created * 1000))
 
 
 class _LineFormatter(logging.Formatter):
@@ -226,10 +229,9 @@ class _JsonFormatter(logging.Formatter):
     """One object a line: `ts` (RFC 3339, UTC), `level`, `event`, `message`, `logger`, then the extras."""
 
     def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         extras = _extras(record)
         members = {
-            "ts": time.replace("+00:00", "Z"),
+            "ts": _utc(record),
             "level": record.levelname.lower(),
             "event": extras.pop("event"),
             "message": message_of(record),

@@ -96,7 +96,7 @@ class StatusPage:
 
 @asynccontextmanager
 async def status_page(
-    port: int, *, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light", scale: float = 1
+    port: int, *, size: tuple[int, int] = DESKTOP, scheme: Scheme = "light", scale: float = 1, zone: str = "UTC"
 ) -> AsyncIterator[StatusPage]:
     """The status page of the agent on this port of loopback, in a browser of its own."""
     async with chromium() as browser:
@@ -107,7 +107,7 @@ async def status_page(
             color_scheme=scheme,
             reduced_motion="reduce",
             locale="en-GB",
-            timezone_id="UTC",
+            timezone_id=zone,
         )
         opened = StatusPage(await context.new_page())
         await opened.page.goto(f"http://127.0.0.1:{port}/")

@@ -53,6 +53,21 @@ async def test_what_happens_is_shown_as_it_happens(broker: Mosquitto, tmp_path: 
         assert {url.split("/")[2] for url in seen.addresses} == {f"127.0.0.1:{free_port}"}
 
 
+async def test_times_are_utc_wherever_the_browser_is(broker: Mosquitto, tmp_path: Path, free_port: int) -> None:
+    async with (
+        Engine(broker.url),
+        agent_on(free_port, tmp_path, broker.url) as agent,
+        status_page(free_port, zone="Asia/Kolkata") as seen,
+    ):
+        await seen.shows("h1", "times in UTC")
+        await agent.triggered("boiler-1", HOT)
+        await seen.shows("#triggers tr.one .state", "triggered")
+        at, shown = await seen.page.locator("#triggers tr.one time").first.evaluate(
+            "time => [time.dateTime, time.textContent]"
+        )
+        assert shown == at.partition("T")[2][:8]
+
+
 async def test_a_cut_uplink_shows_at_once(
     broker: Mosquitto,
     tmp_path: Path,

@@ -52,10 +52,12 @@ export function span(seconds) {
 // How long ago this was.
 export const age = (text) => span((agentNow() - Date.parse(text)) / 1000);
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const short = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const dated = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const full = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+// In UTC, as the log and the commands: whoever compares them may sit in another zone than the gateway.
+const format = (parts) => new Intl.DateTimeFormat(undefined, { ...parts, hourCycle: "h23", timeZone: "UTC" });
+const clock = format({ hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const short = format({ hour: "2-digit", minute: "2-digit" });
+const dated = format({ month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+const full = format({ dateStyle: "medium", timeStyle: "medium" });
 
 export const hourAndMinute = (ms) => short.format(ms);
 
@@ -69,7 +71,7 @@ export function when(text) {
 export function time(text) {
   const at = Date.parse(text);
   return Number.isFinite(at)
-    ? el("time", { dateTime: text, title: full.format(at), textContent: when(text) })
+    ? el("time", { dateTime: text, title: `${full.format(at)} UTC`, textContent: when(text) })
     : el("span", { textContent: "" });
 }
 

@@ -7,10 +7,13 @@ import json
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from edgeagent.common.times import instant
 from edgeagent.errors import ConfigError, Problem
 from edgeagent.host import log, repeats
 
@@ -140,3 +143,17 @@ def test_the_count_is_told_at_the_end(lines: Callable[[], list[str]]) -> None:
 def _wait() -> None:
     """Let a timer's thread have its turn."""
     threading.Event().wait(0.01)
+
+
+def test_a_line_for_a_person_begins_with_the_time_in_utc_whatever_the_machines_zone(
+    lines: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "Asia/Kolkata")
+        time.tzset()
+        before = datetime.now(UTC)
+        _log.info("m")
+    time.tzset()
+    began, level, *_ = lines()[0].split()
+    assert (level, began[-1]) == ("INFO", "Z")
+    assert timedelta(seconds=-1) < instant(began) - before < timedelta(hours=1)
