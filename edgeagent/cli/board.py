@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from edgeagent.cli.pieces import Line, Piece, Shade
@@ -24,6 +24,7 @@ _MIN_RULES: Final = 3
 # Below so many hours of headroom the number is shown as bad.
 _SHORT_H: Final = 24.0
 _STUCK_S: Final = 600.0
+_ENDLESS: Final = 1 << 20
 
 
 class Board(NamedTuple):
@@ -36,16 +37,21 @@ class Board(NamedTuple):
     now_ms: int
 
 
-def board_lines(board: Board, width: int, height: int) -> list[Line]:
-    """At most `height` lines of at most `width` columns; what there is no room for is counted, not shown."""
+def board_lines(board: Board, width: int, height: int, *, scrolls: bool = False) -> list[Line]:
+    """Lines of at most `width` columns, and at most `height` lines; what there is no room for is counted, not shown.
+
+    Long reasons go on in further lines while there is room for them; if the screen `scrolls`, there always is.
+    """
     head = [_title(board), *_uplink(board), *_devices(board.stats), *_outbox(board), *_webhooks(board.stats)]
     head += [*_rates(board), *_account(board)]
-    troubles = [*_troubles(board.stats)]
-    room = max(height - len(head), 0)
-    shown_troubles = troubles[: max(min(len(troubles), _MOST_TROUBLES + 2), 0)]
-    rules = _rules(board.stats.rules, max(room - len(shown_troubles), _MIN_RULES))
-    lines = [*head, *rules, *shown_troubles]
-    return [_cut(line, width) for line in lines[:height]]
+    troubles = [*_troubles(board.stats)][: _MOST_TROUBLES + 2]
+    least = _MIN_RULES + 1 if board.stats.rules else 0
+    spare = _ENDLESS if scrolls else max(height - len(head) - len(troubles) - least, 0)
+    above = _wrapped(head, width, spare)
+    below = _wrapped(troubles, width, spare - (len(above) - len(head)))
+    rules = _rules(board.stats.rules, max(height - len(above) - len(below), _MIN_RULES))
+    lines = [*above, *(_cut(line, width) for line in rules), *below]
+    return lines if scrolls else lines[:height]
 
 
 def plain_line(board: Board) -> str:
@@ -216,7 +222,7 @@ def _troubles(stats: ShownStats) -> Iterator[Line]:
         return
     errors, warnings = counted(log.errors, "error"), counted(log.warnings, "warning")
     yield []
-    yield [Piece(f"{errors} and {warnings} in the log; the last of each kind:", Shade.FAINT)]
+    yield [Piece(f"{errors} and {warnings} in the log; the last of each kind (UTC):", Shade.FAINT)]
     for noted in log.last:
         times = f" x{noted.count:,}" if noted.count > 1 else ""
         head = f"{_clock(noted.at)} {noted.event}{times}: "
@@ -228,6 +234,44 @@ def _troubles(stats: ShownStats) -> Iterator[Line]:
 
 def _row(label: str, *pieces: Piece) -> Line:
     return [Piece(f"{label:{_LABEL}}", Shade.FAINT), *pieces]
+
+
+def _wrapped(lines: Iterable[Line], width: int, spare: int) -> list[Line]:
+    """The lines, long ones on several, while there are `spare` more; the last one is cut if there are not."""
+    wrapped: list[Line] = []
+    for line in lines:
+        safe = [Piece(escaped(piece.text), piece.shade) for piece in line]
+        breaks = _breaks("".join(piece.text for piece in safe), width)
+        whole = breaks[: spare + 1]
+        for number, (start, end) in enumerate(whole):
+            is_last = number == len(whole) - 1
+            part = _part(safe, start, None if is_last else end)
+            indent = [Piece(" " * _LABEL)] if number else []
+            wrapped.append(_cut([*indent, *part], width) if is_last else [*indent, *part])
+        spare -= max(len(whole) - 1, 0)
+    return wrapped
+
+
+def _breaks(text: str, width: int) -> list[tuple[int, int]]:
+    """Where the parts of a text begin and end that fit one line each, all but the first behind a margin."""
+    parts, start, room = list[tuple[int, int]](), 0, width
+    while len(text) - start > room:
+        blank = text.rfind(" ", start, start + room + 1)
+        end = blank if blank > start + _LABEL else start + room  # a word longer than the line is broken
+        parts.append((start, end))
+        start, room = end + (text[end] == " "), width - _LABEL
+    return [*parts, (start, len(text))]
+
+
+def _part(line: Line, start: int, end: int | None) -> list[Piece]:
+    """The pieces of a line between two columns."""
+    pieces, at = list[Piece](), 0
+    for piece in line:
+        text = piece.text[max(start - at, 0) : None if end is None else max(end - at, 0)]
+        if text:
+            pieces.append(Piece(text, piece.shade))
+        at += len(piece.text)
+    return pieces
 
 
 def _cut(line: Line, width: int) -> Line:
@@ -260,5 +304,5 @@ def _since(at: str, now_ms: int) -> str:
 
 
 def _clock(at: str) -> str:
-    """The time of day in an RFC 3339 text."""
+    """The time of day, in UTC, in an RFC 3339 text of our own."""
     return at.partition("T")[2][: len("11:00:00")] or at

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
                 say_json(source.document())
                 return 0
             width, height = screen_size()
-            for line in board_lines(source.once(), width, height):
+            for line in board_lines(source.once(), width, height, scrolls=True):
                 say_line(line)
             return 0
     except AgentUnreachable:

@@ -65,7 +65,8 @@ def test_whatever_is_wrong_has_its_words() -> None:
     )
     for words in (
         "not ready: the dead letters are full",
-        "down for 30 min: mqtts://cloud.example:8883: the connection failed (No route to host)"[:70],
+        "down for 30 min: mqtts://cloud.example:8883: the connection failed (No",
+        "         route to host)",
         "local    down for 2 min",
         "full in 3 h 30 min at the rate of the last hour",
         "takes no events: no space left",
@@ -83,6 +84,27 @@ def test_a_word_of_trouble_comes_with_what_to_do() -> None:
         uplink={"trouble": "nobody subscribes to argo/workflows/trigger", "remedy": "is a dispatcher running?"}
     )
     assert screen(shown)[2].strip() == "nobody subscribes to argo/workflows/trigger; is a dispatcher running?"
+
+
+def test_a_long_reason_goes_on_in_the_next_lines_and_none_of_it_is_lost() -> None:
+    reason = "mqtts://cloud.example:8883: the broker refuses us (not authorised): correct username and password_file"
+    remedy = "see what the broker's log says about this user, and whether its access list knows the topics"
+    noted = {"at": "2026-03-20T11:59:01Z", "level": "error", "event": "dead_letter", "message": remedy, "count": 1}
+    shown = board(uplink={"connected": False, "error": reason}, log={"errors": 1, "warnings": 0, "last": [noted]})
+    lines = screen(shown, 80, 24)
+    assert max(map(len, lines)) <= 80
+    assert lines[1:3] == [
+        "uplink   down for 30 min: mqtts://cloud.example:8883: the broker refuses us (not",
+        "         authorised): correct username and password_file",
+    ]
+    assert lines[-2:] == [
+        "11:59:01 dead_letter: see what the broker's log says about this user, and",
+        "         whether its access list knows the topics",
+    ]
+    assert [piece.shade for piece in board_lines(shown, 80, 24)[2]] == [Shade.PLAIN, Shade.PLAIN]
+    small = ["".join(piece.text for piece in line) for line in board_lines(shown, 80, 8, scrolls=True)]
+    assert small[1:3] == lines[1:3], "a screen that scrolls has room for all of it"
+    assert len(screen(shown, 80, 13)) <= 13
 
 
 def test_what_must_be_looked_at_is_not_told_in_the_same_shade_as_the_rest() -> None:
