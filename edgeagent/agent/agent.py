@@ -27,7 +27,7 @@ from edgeagent.agent.state import agent_id, make_store, socket_path, state_direc
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
-from edgeagent.agent.where_call import where_call
+from edgeagent.agent.where_call import where_call, with_more
 from edgeagent.common.elapsed import Since
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
@@ -262,8 +262,10 @@ class _Agent:
             wake=outbox.on_change,  # connected by `make_uplink`, above
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
-            where=where_call(
-                config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices, self._requests
+            where=with_more(
+                where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices),
+                self._requests,
+                self._webhooks,
             ),
             report=self._uplink.reporter.report,
             requests=self._requests,

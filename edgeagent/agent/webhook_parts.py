@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -14,8 +14,10 @@ from edgeagent.config.tables import Relay, RelayWebhook
 from edgeagent.errors import StorageFailed
 from edgeagent.ledger.deliveries import LedgerDeliveries, LostDeliveries
 from edgeagent.ledger.ledger import Ledger
+from edgeagent.ports.deliveries import LostReport
 from edgeagent.webhooks.courier import Courier, WebhookCounts, WebhookReceiver
 from edgeagent.webhooks.form import AgentReports, WebhookForm
+from edgeagent.webhooks.lost import LostReports
 from edgeagent.webhooks.poster import Poster
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report
@@ -54,10 +56,12 @@ class WebhookParts:
             for name, table in zip(names, relay.webhook, strict=True)
         ]
         self._deliveries = LedgerDeliveries(ledger, names, kept=self._kept, lost=self._lost)
+        self._reports = LostReports()
         self._courier = Courier(
             self._deliveries,
             [_receiver(name, index, relay, kind) for index, name in enumerate(names)],
             instant=instant,
+            lost=self._reports.add,
         )
         ledger.accompany(self._deliveries)
         ledger.listen(self._changed)
@@ -66,6 +70,10 @@ class WebhookParts:
     def counts(self) -> WebhookCounts:
         """What became of deliveries since the start."""
         return self._courier.counts
+
+    def lost(self, correlation_id: str) -> Sequence[LostReport]:
+        """The reports about a trigger that were lost since the start, oldest first, as far as they are remembered."""
+        return self._reports.of(correlation_id)
 
     async def open(self) -> None:
         """See what is still to be delivered. While the disk refuses, what is new is delivered all the same."""
@@ -97,7 +105,9 @@ class WebhookParts:
     def _changed(self, life: Life) -> None:
         report = life.report
         fitting = [each.receiver for each in self._wanted if each.fits(report)]
-        receivers = [receiver for receiver in fitting if self._courier.takes(receiver)]
+        receivers = [
+            receiver for receiver in fitting if self._courier.takes(receiver, report.correlation_id, str(report.state))
+        ]
         if not receivers:
             return
         payload, created = _encoder.encode(report), self._instant()
@@ -109,7 +119,7 @@ class WebhookParts:
 
     def _lost(self, lost: LostDeliveries) -> None:
         seqs, times_ms = (lost.first_seq, lost.last_seq), (lost.first_ms, lost.last_ms)
-        self._courier.dropped(lost.receiver, lost.count, seqs, times_ms)
+        self._courier.dropped(lost.receiver, lost.count, seqs, times_ms, lost.about)
 
 
 def _receiver(name: str, index: int, relay: Relay, kind: AgentReports) -> WebhookReceiver:

@@ -113,6 +113,8 @@ def _life(course: Course) -> Iterator[Line]:
     for request in course.managed or ():
         why = f": {request.why}" if request.why else ""
         yield _row("request", f"{request.at:24}  {request.operation} {request.state}{why}")
+    for lost in course.lost_reports or ():
+        yield _row("lost", f"{lost.at:24}  report {lost.state} to {lost.webhook}: {lost.why}", Shade.BAD)
     if course.hangs is not None:
         hang = course.hangs
         yield _row("waits", f"{_WAITS.get(hang.step, hang.step)}: {hang.text}", Shade.WAITING)

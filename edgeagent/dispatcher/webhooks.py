@@ -164,7 +164,8 @@ class StatusWebhooks:
     def put(self, status: Status, done: Done) -> None:
         """Post a status to each receiver that wants it; `done` is called once, perhaps at once."""
         fitting = [each.receiver for each in self._wanted if each.fits(status)]
-        receivers = [receiver for receiver in fitting if self._courier.takes(receiver)]
+        key, state = f"{status.namespace}/{status.workflow_id}", status.status.lower()
+        receivers = [receiver for receiver in fitting if self._courier.takes(receiver, key, state)]
         left = len(receivers)
 
         def one_done() -> None:
@@ -177,7 +178,6 @@ class StatusWebhooks:
             done()
             return
         payload, created = _encoder.encode(status), self._instant()
-        key, state = f"{status.namespace}/{status.workflow_id}", status.status.lower()
         for receiver in receivers:
             self._deliveries.post(receiver, key, state, created, payload, one_done)
         self._courier.wake(receivers)
@@ -198,4 +198,4 @@ class StatusWebhooks:
 
     def _lost(self, receiver: str, delivery: WebhookDelivery) -> None:
         seqs, times_ms = (delivery.seq, delivery.seq), (delivery.created.wall_ms, delivery.created.wall_ms)
-        self._courier.dropped(receiver, 1, seqs, times_ms)
+        self._courier.dropped(receiver, 1, seqs, times_ms, [(delivery.key, delivery.state)])

@@ -19,6 +19,8 @@ from edgeagent.ports.deliveries import WebhookDelivery
 
 # About 4 MB of flash, 30 MB at the most.
 MAX_DELIVERIES = 10_000
+# How many of the lost ones in one commit are named.
+MAX_NAMED = 1000
 
 _INSERT = (
     "INSERT OR REPLACE INTO delivery (seq, receiver, key, state, payload, created_ms, uptime_ms, boot) "
@@ -33,15 +35,20 @@ _OLDEST = (
     "SELECT count(*), min(seq), max(seq), min(created_ms), max(created_ms) FROM "
     "(SELECT seq, created_ms FROM delivery WHERE receiver = ? ORDER BY seq LIMIT ?)"
 )
+_NAMED = "SELECT key, state FROM delivery WHERE receiver = ? AND seq <= ? ORDER BY seq LIMIT ?"
 # A seq begins with its time, so that none comes twice even if the file is lost.
 _SEQS_IN_A_MS = 1000
 _Row = tuple[int, str, str, str, bytes, int, int, bytes]
 
 
 class LostDeliveries(msgspec.Struct, frozen=True):
-    """A range of deliveries of one receiver that are lost, the oldest. Times are Unix milliseconds."""
+    """A range of deliveries of one receiver that are lost, the oldest. Times are Unix milliseconds.
+
+    `about`: key and state of the first of them, `MAX_NAMED` at most.
+    """
 
     receiver: str
+    about: tuple[tuple[str, str], ...]
     count: int
     first_seq: int
     last_seq: int
@@ -157,7 +164,8 @@ class LedgerDeliveries:
         for receiver, count in counts.items():
             if (excess := count - self._share) > 0:
                 found = database.execute(_OLDEST, (receiver, excess)).fetchone()
-                self._over.append(LostDeliveries(receiver, *found))
+                named = database.execute(_NAMED, (receiver, found[2], MAX_NAMED)).fetchall()
+                self._over.append(LostDeliveries(receiver, tuple(named), *found))
                 database.execute("DELETE FROM delivery WHERE receiver = ? AND seq <= ?", (receiver, found[2]))
                 counts[receiver] = self._share
         self.pending = counts

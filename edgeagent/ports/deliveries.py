@@ -28,6 +28,15 @@ class WebhookDelivery(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
 
 
+class LostReport(msgspec.Struct, frozen=True):
+    """A report that a webhook does not get. `at`: when it was lost (RFC 3339); `why`: one line, bounded."""
+
+    webhook: str
+    state: str
+    at: str
+    why: str
+
+
 class DeliverySource(Protocol):
     """Keeps deliveries until they are done. A receiver is named by a text of the program's own."""
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from edgeagent.ports.deliveries import LostReport
 from edgeagent.ports.manage import ManagedRequest
 
 # An answer names at most this many triggers, the newest.
@@ -54,7 +55,8 @@ class Hang(msgspec.Struct, frozen=True):
 class Course(msgspec.Struct, frozen=True, rename={"event_id": "id", "workflow_id": "workflowId"}):
     """A trigger's life up to now: its steps in order, and what it waits for, if it waits.
 
-    `managed`: the requests about its workflow, oldest first; left out if there are none.
+    `managed`: the requests about its workflow, oldest first; `lost_reports`: the reports that webhooks do not get, as
+    far as the agent remembers them. Each is left out if there are none.
     """
 
     correlation_id: str
@@ -67,6 +69,7 @@ class Course(msgspec.Struct, frozen=True, rename={"event_id": "id", "workflow_id
     steps: Sequence[CourseStep]
     hangs: Hang | None
     managed: Sequence[ManagedRequest] | UnsetType = UNSET
+    lost_reports: Sequence[LostReport] | UnsetType = UNSET
 
 
 class KnownEvent(msgspec.Struct, frozen=True):

@@ -10,14 +10,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from edgeagent.common.elapsed import Instant, Since
+from edgeagent.common.foreign import line as on_one_line
 from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import StorageFailed, WebhookFailed
-from edgeagent.ports.deliveries import DeliverySource, WebhookDelivery
+from edgeagent.ports.deliveries import DeliverySource, LostReport, WebhookDelivery
 from edgeagent.webhooks.answer import DeliveryVerdict, verdict
 from edgeagent.webhooks.deliveries import DeliveryQueue
 from edgeagent.webhooks.poster import WebhookAnswer
@@ -92,14 +93,19 @@ class Courier:
         chance: Callable[[], float] = random.random,
         now_s: Callable[[], float] = time.monotonic,
         instant: Callable[[], Instant],
+        lost: Callable[[str, LostReport], None] = lambda *_: None,
     ) -> None:
-        """`chance`: a random number from 0 to 1; `now_s`: monotonic seconds; `instant`: both clocks."""
+        """`chance`: a random number from 0 to 1; `now_s`: monotonic seconds; `instant`: both clocks.
+
+        `lost`: called for each delivery that is lost, as far as it is known, with its key.
+        """
         self.counts = WebhookCounts()
         self._source = source
         self._lines = {receiver.name: _Line(receiver) for receiver in receivers}
         self._chance = chance
         self._now_s = now_s
         self._instant = instant
+        self._tell_lost = lost
 
     def stats(self) -> list[dict[str, Any]]:
         """The state of each receiver, ready for JSON."""
@@ -118,11 +124,13 @@ class Courier:
             for line in self._lines.values()
         ]
 
-    def takes(self, name: str) -> bool:
+    def takes(self, name: str, key: str, state: str) -> bool:
         """Whether a delivery for this receiver is to be kept. If the receiver is gone, it is counted as lost here."""
-        gone = self._lines[name].queue.is_gone
-        self._count(self._lines[name], "gone", int(gone))
-        return not gone
+        line = self._lines[name]
+        if line.queue.is_gone:
+            self._count(line, "gone", 1)
+            self._lose(line, [(key, state)], "the receiver wants no more (410)")
+        return not line.queue.is_gone
 
     def wake(self, names: Collection[str]) -> None:
         """Note that there are new deliveries for these receivers."""
@@ -135,10 +143,21 @@ class Courier:
         for line in self._lines.values():
             line.queue.drop_to(line.queue.last_seq)
 
-    def dropped(self, name: str, count: int, seqs: tuple[int, int], times_ms: tuple[int, int]) -> None:
-        """Note that a receiver's oldest deliveries were lost, because there was no room for more."""
+    def dropped(
+        self,
+        name: str,
+        count: int,
+        seqs: tuple[int, int],
+        times_ms: tuple[int, int],
+        about: Sequence[tuple[str, str]],
+    ) -> None:
+        """Note that a receiver's oldest deliveries were lost, because there was no room for more.
+
+        `about`: key and state of each, perhaps not of all.
+        """
         line = self._lines[name]
         self._count(line, "dropped", count)
+        self._lose(line, about, "as many waited as may")
         line.queue.drop_to(seqs[1])
         _log.error(
             "%s: %d deliveries are lost, those from %s to %s: as many wait as may",
@@ -154,6 +173,12 @@ class Courier:
                 "last": seqs[1],
             },
         )
+
+    def _lose(self, line: _Line, about: Iterable[tuple[str, str]], why: str) -> None:
+        """Tell which deliveries were lost."""
+        at = rfc3339(self._instant().wall_ms)
+        for key, state in about:
+            self._tell_lost(key, LostReport(line.receiver.table, state, at, on_one_line(why)))
 
     def _count(self, line: _Line, loss: str, count: int) -> None:
         self.counts.outcomes[loss] += count
@@ -237,6 +262,7 @@ class Courier:
         hint = advice(answer.status)
         line.last_error = f"{_said(answer)}; {hint}" if hint else _said(answer)
         self._source.delivered(line.receiver.name, [delivery.seq])
+        self._lose(line, [(delivery.key, delivery.state)], line.last_error)
         if not line.refusals.is_told(delivery, self._now_s()):
             return
         _log.error(
@@ -289,6 +315,7 @@ class Courier:
         if not lost:
             return
         self._count(line, "given_up", len(lost))
+        self._lose(line, ((each.key, each.state) for each in lost), f"given up: {reason}")
         self._source.delivered(line.receiver.name, [each.seq for each in lost])
         _log.error(
             "%s: %d deliveries are given up, those from %s to %s: %s",

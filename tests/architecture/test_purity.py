@@ -78,7 +78,7 @@ BESIDE_THEIR_DRIVERS = {
         *("unacknowledged", "unsubscribing"),
     ),
     "pubsub": ("batches", "held", "jwt", "messages", "outcomes", "resources", "terms"),
-    "webhooks": ("answer", "deliveries", "form", "refusals"),
+    "webhooks": ("answer", "deliveries", "form", "lost", "refusals"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
         *("retention", "sizing", "steps", "tail", "unfinished"),

@@ -113,6 +113,10 @@ async def test_a_report_that_is_refused_is_lost_and_told_and_the_next_one_goes(
         await until(lambda: not stored(path), "forgotten")
     (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "c-1, failed: it answered 422: a receiver's words" in record.getMessage()
+    (lost,) = scene.webhooks.lost("c-1")
+    assert (lost.webhook, lost.state, lost.at) == ("relay.webhook[0]", "failed", "2026-03-20T12:00:00.000Z")
+    assert lost.why.startswith("it answered 422: a receiver's words")
+    assert scene.webhooks.lost("c-2") == ()
 
 
 async def test_a_receiver_that_refuses_all_is_told_of_once_and_then_together_each_loss_counted(
@@ -214,6 +218,7 @@ async def test_what_is_too_old_is_given_up_with_its_range(path: Path, caplog: py
             scene.now_ms += 60_000
             await until(lambda: scene.outcomes.get("given_up") == 200, "given up", seen=lambda: scene.outcomes)
             await until(lambda: not stored(path), "forgotten")
+            assert [lost.why.partition(":")[0] for lost in scene.webhooks.lost("c-7")] == ["given up"]
     lines = [record for record in caplog.records if record.__dict__["event"] == "webhook_given_up"]
     assert {record.levelname for record in lines} == {"ERROR"}
     assert sum(record.__dict__["count"] for record in lines) == 200
@@ -233,6 +238,8 @@ async def test_ten_thousand_wait_at_most_and_the_oldest_are_lost_with_their_rang
         assert receiver["pending"] == len(stored(path)) == MAX_DELIVERIES
         assert stored(path)[0] == ("c-100", "failed")
         assert scene.outcomes == {"dropped": 100}
+        assert [lost.why for lost in scene.webhooks.lost("c-99")] == ["as many waited as may"]
+        assert scene.webhooks.lost("c-100") == ()
     lines = [record for record in caplog.records if record.levelname == "ERROR"]
     assert sum(record.__dict__["count"] for record in lines) == 100
     assert "from 2026-03-20T12:00:00.000Z to" in lines[0].getMessage()

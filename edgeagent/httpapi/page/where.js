@@ -42,6 +42,10 @@ function life(trigger) {
   const steps = trigger.steps.map((step) => el("li", {},
     el("b", { textContent: step.step }), step.at ? time(step.at) : null,
     step.detail ? el("div", { className: "quiet breaks", textContent: step.detail }) : null));
+  for (const lost of trigger.lost_reports ?? []) {
+    steps.push(el("li", {}, el("b", { textContent: "report lost" }), time(lost.at),
+      el("div", { className: "quiet breaks", textContent: `${lost.state} to ${lost.webhook}: ${lost.why}` })));
+  }
   if (trigger.hangs) steps.push(hanging(trigger.hangs));
   return el("article", {},
     el("dl", { className: "facts" },

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.cli import where
 from edgeagent.cli.client import AgentRefused
 from edgeagent.errors import CommandFailed
+from edgeagent.ports.deliveries import LostReport
 from edgeagent.ports.where import Course, Courses, CourseStep, Hang, KnownEvent
 
 NAME = "9f2c" * 8
@@ -60,6 +62,15 @@ def test_a_life_is_told_step_by_step_and_what_it_waits_for_at_its_end(
         "  waits       for the engine's answer: published 14 min ago, no answer",
         "              see the dispatcher's log",
     ]
+
+
+def test_reports_that_a_webhook_does_not_get_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lost = LostReport("relay.webhook[0]", "failed", "2026-03-20T11:00:02.000Z", "it answered 422: no")
+    course = msgspec.structs.replace(COURSE, lost_reports=[lost])
+    lines = printed(Courses("e7", "event", [course], None), monkeypatch, capsys)
+    assert "  lost        2026-03-20T11:00:02.000Z  report failed to relay.webhook[0]: it answered 422: no" in lines
 
 
 def test_a_sources_triggers_are_listed_one_a_line(
