@@ -259,6 +259,7 @@ def space_finding(directory: Path, free_bytes: int, max_bytes: int) -> Finding:
     used_bytes = _size_bytes(directory / "outbox")
     missing_bytes = max_bytes - used_bytes - free_bytes
     found = f"{free_bytes // _MIB} MiB are free; the outbox has {used_bytes // _MIB} of {max_bytes // _MIB} MiB"
+    found += ", in whole files that are made before events come"
     if missing_bytes > 0:
         remedy = f"free {-(-missing_bytes // _MIB)} MiB, or lower outbox.max_bytes"
         return warn("free space", f"{found}, so the disk is full before the outbox is", remedy)

@@ -137,9 +137,8 @@ def _outbox(board: Board) -> Iterator[Line]:
     share = outbox.used_bytes / outbox.max_bytes if outbox.max_bytes else 0.0
     oldest_s = (board.now_ms - board.oldest_ms) / 1000 if board.oldest_ms is not None else 0.0
     pieces = [
-        Piece(
-            f"{pending:,} pending, {outbox.used_bytes / _MIB:.1f} of {outbox.max_bytes / _MIB:.0f} MiB ({share:.0%})"
-        ),
+        Piece(f"{pending:,} pending, {outbox.used_bytes / _MIB:.1f} of {outbox.max_bytes / _MIB:.0f} MiB reserved"),
+        Piece(f" ({share:.0%})"),
     ]
     if pending and board.oldest_ms is not None:
         pieces.append(Piece(f", oldest {_oldest(board)}", Shade.BAD if oldest_s > _STUCK_S else Shade.PLAIN))

@@ -39,7 +39,7 @@ def test_a_healthy_agent_is_told_in_a_few_lines() -> None:
         "uplink   up for 30 min   mqtts://cloud.example:8883",
         "mqtt     12 devices connected, 40 sessions   mqtt://0.0.0.0:1883",
         "http     3 connections   127.0.0.1:8080, /run/edgeagent/agent.sock",
-        "outbox   20 pending, 8.0 of 256 MiB (3%), oldest 14 min",
+        "outbox   20 pending, 8.0 of 256 MiB reserved (3%), oldest 14 min",
         "rates    in 12.3/s, out 11.0/s, over the last 5 min",
         "account  balanced   1,200 triggers = 1,180 settled, 20 pending",
         "",

@@ -175,6 +175,7 @@ def test_a_disk_that_refuses_fails_and_nothing_is_left(tmp_path: Path) -> None:
 def test_the_outbox_must_have_room_to_its_limit_and_what_it_has_counts(tmp_path: Path) -> None:
     mib = 1 << 20
     assert space_finding(tmp_path, 300 * mib, 256 * mib).level is Level.OK
+    assert "in whole files that are made before events come" in space_finding(tmp_path, 300 * mib, 256 * mib).found
     short = space_finding(tmp_path, 200 * mib, 256 * mib)
     assert short.level is Level.WARN
     assert short.remedy.startswith("free 56 MiB")
