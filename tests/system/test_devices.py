@@ -119,3 +119,23 @@ async def test_a_subscription_that_was_removed_is_given_up_at_the_broker(broker:
         assert code_of(await device.publish("zigbee2mqtt/lamp", b"ON")) == 0x10, "nobody subscribes"
         assert code_of(await device.publish("sensors/lamp/data", b"1")) == 0
         assert await agent.stop() == 0
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+async def test_a_topic_of_statuses_that_was_removed_is_given_up_at_the_engines_broker(
+    broker: Mosquitto, tmp_path: Path, version: str
+) -> None:
+    def agent(topics: str) -> Agent:
+        uplink = f'version = "{version}"\nstatus_topics = ["argo/workflows/status/{{agent}}"{topics}]'
+        return Agent(tmp_path / "agent", broker.url, tables={"uplink": uplink})
+
+    async with MqttClient(broker.url, "engine") as engine:
+        async with agent(', "factory/status"') as before:
+            await before.logged("link_up")
+            assert code_of(await engine.publish("factory/status", b"{}")) == 0
+            assert await before.stop() == 0
+        async with agent("") as after:
+            await after.logged("mqtt_unsubscribed")
+            assert code_of(await engine.publish("factory/status", b"{}")) == 0x10, "nobody subscribes"
+            assert code_of(await engine.publish("argo/workflows/status/gw-1", b"{}")) == 0
+            assert await after.stop() == 0

@@ -1,4 +1,4 @@
-"""RabbitMQ as the uplink: triggers by MQTT 3.1.1 are AMQP messages to a consumer that knows nothing of MQTT."""
+"""RabbitMQ as the uplink: by MQTT 3.1.1 beside a consumer that knows nothing of MQTT; by AMQP, when topics change."""
 
 from __future__ import annotations
 
@@ -71,3 +71,29 @@ async def test_a_plain_amqp_consumer_receives_a_trigger_and_its_answer_settles_i
         )
         out, _ = await process.communicate()
         assert "broker shared subscriptions: nothing came by one" in out.decode(), "granted, and deaf"
+
+
+async def test_a_topic_that_was_removed_is_unbound_from_the_agents_queue(tmp_path: Path) -> None:
+    (tmp_path / "rabbitmq").mkdir()
+    broker = RabbitMq(tmp_path / "rabbitmq")
+
+    def agent(topics: str) -> Agent:
+        uplink = f'status_topics = ["argo/workflows/status/{{agent}}"{topics}]'
+        return Agent(tmp_path / "agent", broker.url, tables={"uplink": uplink})
+
+    async def bound() -> set[str]:
+        listed = await broker.control("list_bindings", "source_name", "destination_name", "routing_key")
+        rows = (line.split("\t") for line in listed.splitlines())
+        return {key for source, queue, key in rows if (source, queue) == ("amq.topic", "edgeagent.agent.gw-1")}
+
+    stays = {"argo.workflows.response.gw-1", "argo.workflows.status.gw-1"}
+    async with broker:
+        async with agent(', "factory/status"') as before:
+            await before.logged("link_up")
+            assert await bound() == stays | {"factory.status"}
+            assert await before.stop() == 0
+        assert await bound() == stays | {"factory.status"}, "the queue outlives the agent"
+        async with agent("") as after:
+            await after.logged("mqtt_unsubscribed")
+            assert await bound() == stays
+            assert await after.stop() == 0
