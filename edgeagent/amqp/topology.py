@@ -1,9 +1,9 @@
 """Which queues a connection needs, and how they are declared and bound. Pure.
 
-An agent's queue outlives its connections, as a session of MQTT does. The dispatchers of a group share one queue, which
-outlives them all; what waits in it too long goes, because the gateways send it again. What is asked for at QoS 0 comes
-by a queue that ends with the connection. A message that must be kept for those who connect later has a queue that only
-holds it.
+An agent's queue outlives its connections, as a session of MQTT does. The dispatchers of a group share one queue for
+triggers, and one for requests about workflows, which outlive them all; what waits there too long goes, because the
+gateways send it again. What is asked for at QoS 0 comes by a queue that ends with the connection. A message that must
+be kept for those who connect later has a queue that only holds it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pamqp import base, commands
 from edgeagent.amqp.keys import EXCHANGE, binding_key, routing_key, shared_by
 from edgeagent.links.request import LinkRequest
 from edgeagent.ports.link import Subscription
+from edgeagent.wire import topics
 
 # Where a queue puts what it gave up, so that somebody can look at it.
 DEAD = "edgeagent.dead"
@@ -22,6 +23,7 @@ _DEAD_MAX_BYTES = 64 << 20
 # A gateway sends a trigger again after response_timeout: without a limit, a day's outage would leave many copies.
 TRIGGER_TTL_MS = 600_000
 _TRIGGERS_MAX_BYTES = 256 << 20
+_REQUESTS_MAX_BYTES = 16 << 20
 # The largest x-expires.
 _EXPIRES_MAX_MS = (1 << 32) - 1
 
@@ -85,36 +87,38 @@ class AmqpQueue(NamedTuple):
 
 def queues(request: LinkRequest, nonce: str) -> list[AmqpQueue]:
     """The queues for a connection's subscriptions. `nonce`: makes the name of a queue that ends with it unique."""
-    groups: dict[str, list[Binding]] = {}
+    groups: dict[tuple[str, bool], list[Binding]] = {}
     lasting: list[Binding] = []
     live: list[Binding] = []
     for subscription in request.subscriptions:
         group, topic_filter = shared_by(subscription.topic_filter)
         binding = Binding(subscription, binding_key(topic_filter))
         if group:
-            groups.setdefault(group, []).append(binding)
+            groups.setdefault((group, topics.is_manage(topic_filter)), []).append(binding)
         else:
             (lasting if subscription.qos else live).append(binding)
-    found = [_of_group(group, bindings) for group, bindings in groups.items()]
+    found = [_of_group(*key, bindings) for key, bindings in groups.items()]
     if lasting:
         found.append(_of_client(request, tuple(lasting)))
     if live:
-        group = next(iter(groups), "")
+        group = next((group for group, _ in groups), "")
         name = f"edgeagent.dispatch.{group}.{nonce}" if group else ""
         found.append(AmqpQueue(name, False, False, True, {}, tuple(live)))
     return found
 
 
-def _of_group(group: str, bindings: list[Binding]) -> AmqpQueue:
+def _of_group(group: str, is_manage: bool, bindings: list[Binding]) -> AmqpQueue:
+    """The queue of a group's triggers, or that of its requests about workflows, which must not wait behind those."""
     arguments = {
         "x-queue-type": "quorum",
         "x-message-ttl": TRIGGER_TTL_MS,
-        "x-max-length-bytes": _TRIGGERS_MAX_BYTES,
+        "x-max-length-bytes": _REQUESTS_MAX_BYTES if is_manage else _TRIGGERS_MAX_BYTES,
         "x-overflow": "reject-publish",
         "x-dead-letter-exchange": DEAD,
         "x-dead-letter-strategy": "at-least-once",
     }
-    return AmqpQueue(f"edgeagent.trigger.{group}", True, True, False, arguments, tuple(bindings))
+    name = f"edgeagent.manage.{group}" if is_manage else f"edgeagent.trigger.{group}"
+    return AmqpQueue(name, True, True, False, arguments, tuple(bindings))
 
 
 def _of_client(request: LinkRequest, bindings: tuple[Binding, ...]) -> AmqpQueue:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from edgeagent.common.names import agent_id_from_host
-from edgeagent.config.addresses import is_amqp, split_address
+from edgeagent.config.addresses import is_amqp, is_pubsub, split_address
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Engine
-from edgeagent.dispatcher.manager import Manager
+from edgeagent.dispatcher.manage_link import ManageLink
+from edgeagent.dispatcher.manager import MAX_CONCURRENT, Manager
 from edgeagent.dispatcher.operations import Operations
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.probes import Probes
@@ -37,15 +38,30 @@ log = logging.getLogger(__name__)
 
 # Over AMQP, in addition to those in progress: triggers that are received and wait for their turn.
 _WAITING_BESIDE = 32
+# The same for requests about workflows.
+_MAX_REQUESTS = 8 * MAX_CONCURRENT
 
 Tasks = dict[str, Coroutine[Any, Any, None]]
 
 
+class _Desk(NamedTuple):
+    """Where requests about workflows are answered; `link`: None if they share the dispatcher's connection."""
+
+    manager: Manager
+    link: ManageLink | None
+
+    @property
+    def shared(self) -> tuple[Manager, ...]:
+        """What shares the dispatcher's connection."""
+        return () if self.link is not None else (self.manager,)
+
+
 class _Parts(NamedTuple):
-    """A dispatcher and everything that runs with it, the link first: it is the last to be cancelled."""
+    """A dispatcher and everything that runs with it, the links first: they are the last to be cancelled."""
 
     dispatcher: Dispatcher
-    session_drain: SessionDrain
+    desk: _Desk
+    session_drains: tuple[SessionDrain, ...]
     probes: Probes
     tasks: Tasks
 
@@ -70,7 +86,7 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
         ListenFailed: the probes' address cannot be listened on.
     """
     async with contextlib.AsyncExitStack() as stack:
-        dispatcher, session_drain, probes, tasks = await _compose(config, stack)
+        dispatcher, desk, session_drains, probes, tasks = await _compose(config, stack)
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
 
@@ -78,8 +94,8 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
             systemd.stopping()
             probes.stop_being_ready()
             # While triggers are still taken: nobody gets those left in the session.
-            await session_drain.unsubscribe()
-            await dispatcher.drain()
+            await asyncio.gather(*(session_drain.unsubscribe() for session_drain in session_drains))
+            await asyncio.gather(desk.manager.drain(), dispatcher.drain())
 
         systemd.ready()
         try:
@@ -98,15 +114,15 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         )
         rehearsal = DryRun()
         dispatcher = _dispatcher(config, rehearsal)
-        manager = _manager(config, dispatcher, None)
-        dispatcher.share_with(manager)
+        desk = _desk(config, dispatcher, None)
+        dispatcher.share_with(*desk.shared)
         probes = await _listening(config, Probes(dispatcher.stats, None, webhooks=outcomes), stack)
         tasks = {
             "engine": rehearsal.run(_reported(dispatcher, webhooks)),
-            "manager": manager.run(),
+            "manager": desk.manager.run(),
             **_webhook_tasks(webhooks),
         }
-        return _joined(config, dispatcher, probes, tasks)
+        return _joined(config, dispatcher, desk, probes, tasks)
     from edgeagent.dispatcher.argo_parts import ArgoParts  # noqa: PLC0415  a rehearsal does without httpx
 
     argo = await ArgoParts.connect(config, stack)
@@ -122,16 +138,16 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         webhooks=webhooks,
     )
     operations = argo.operations(_policy(config), reached=dispatcher.capacity.reached)
-    manager = _manager(config, dispatcher, operations)
-    dispatcher.share_with(statuses, manager)
+    desk = _desk(config, dispatcher, operations)
+    dispatcher.share_with(statuses, *desk.shared)
     probes = await _listening(config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes), stack)
     tasks = {
         "engine": argo.check(config.engine.url),
         "statuses": statuses.run(),
-        "manager": manager.run(),
+        "manager": desk.manager.run(),
         **_webhook_tasks(webhooks),
     }
-    return _joined(config, dispatcher, probes, tasks, statuses)
+    return _joined(config, dispatcher, desk, probes, tasks, statuses)
 
 
 def _webhooks(config: DispatcherConfig) -> StatusWebhooks | None:
@@ -174,26 +190,51 @@ def _prefetch(config: DispatcherConfig) -> int:
 
 
 def _joined(
-    config: DispatcherConfig, dispatcher: Dispatcher, probes: Probes, tasks: Tasks, statuses: Statuses | None = None
+    config: DispatcherConfig,
+    dispatcher: Dispatcher,
+    desk: _Desk,
+    probes: Probes,
+    tasks: Tasks,
+    statuses: Statuses | None = None,
 ) -> _Parts:
-    """All parts, with the link for them."""
+    """All parts, with the links for them."""
     session_drain = SessionDrain()
-    filters = topics.trigger_filters(config.broker.group)
-    if config.manages:  # a broker's access list may refuse what nobody uses
-        filters += topics.manage_filters(config.broker.group)
-    subscriptions = [Subscription(topic_filter) for topic_filter in filters]
-    link = keep_connected(
+    group, name = config.broker.group, client_id(config, socket.gethostname())
+    subscriptions = _subscriptions(topics.trigger_filters(group))
+    # A broker's access list may refuse what nobody uses.
+    manages = _subscriptions(topics.manage_filters(group)) if config.manages else []
+    if desk.link is None:
+        subscriptions += manages
+    links: Tasks = {}
+    links["link"] = keep_connected(
         config.broker,
         dispatcher,
-        client_id=client_id(config, socket.gethostname()),
+        client_id=name,
         subscriptions=subscriptions if statuses is None else subscriptions + statuses.subscriptions,
         will=None if statuses is None else statuses.will,
         drain=session_drain,
         answers_first=True,
         prefetch=_prefetch(config),
-        mark=f"dispatch {config.broker.group}",
+        mark=f"dispatch {group}",
     )
-    return _Parts(dispatcher, session_drain, probes, {"link": link, **tasks, "dispatcher": dispatcher.run()})
+    drains = [session_drain]
+    if desk.link is not None and manages:
+        drains.append(SessionDrain())
+        links["manage link"] = keep_connected(
+            config.broker,
+            desk.link,
+            client_id=f"{name}-manage",
+            subscriptions=manages,
+            drain=drains[-1],
+            answers_first=True,
+            prefetch=_MAX_REQUESTS,
+            mark=f"dispatch {group}",
+        )
+    return _Parts(dispatcher, desk, tuple(drains), probes, {**links, **tasks, "dispatcher": dispatcher.run()})
+
+
+def _subscriptions(filters: Sequence[str]) -> list[Subscription]:
+    return [Subscription(topic_filter) for topic_filter in filters]
 
 
 def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:
@@ -213,12 +254,20 @@ def _policy(config: DispatcherConfig) -> Policy:
     return Policy(config.allow or [EVERYTHING])
 
 
-def _manager(config: DispatcherConfig, dispatcher: Dispatcher, operations: Operations | None) -> Manager:
-    """What answers requests about workflows. `operations`: None for a dry run."""
-    return Manager(
+def _desk(config: DispatcherConfig, dispatcher: Dispatcher, operations: Operations | None) -> _Desk:
+    """What answers requests about workflows. `operations`: None for a dry run.
+
+    Over Pub/Sub they come by the subscription of the triggers, so they share its link.
+    """
+    link = None if is_pubsub(config.broker.addresses[0]) else ManageLink()
+    host = dispatcher if link is None else link
+    manager = Manager(
         operations,
         _policy(config),
         bind_agent=config.engine.bind_agent,
-        send=dispatcher.send,
-        acknowledge=dispatcher.acknowledge,
+        send=host.send,
+        acknowledge=host.acknowledge,
     )
+    if link is not None:
+        link.share_with(manager)
+    return _Desk(manager, link)
