@@ -57,6 +57,12 @@ class RabbitMq:
         """Its address by MQTT."""
         return f"mqtt://127.0.0.1:{self.mqtt_port}"
 
+    @property
+    def process_group(self) -> int:
+        """Of all its processes but the name server."""
+        assert self._process is not None
+        return self._process.pid
+
     async def control(self, *arguments: str) -> str:
         """What `rabbitmqctl` says; it must succeed."""
         command = [_CONTROL, "-q", "-n", self._node, *arguments]
