@@ -242,6 +242,7 @@ class _Agent:
             local=self._local,
             mqtt=self._mqtt,
             webhooks=self._webhooks,
+            managed=self._requests.figures,
             is_rescue=self._rescue is not None,
         )
         lookup = TriggerLookup(outbox)

@@ -23,6 +23,7 @@ from edgeagent.outbox.commit import Health
 from edgeagent.outbox.metering import DiskMeter
 from edgeagent.outbox.oldest import oldest_ms as oldest_ms_of
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.ports.manage import ManageFigures
 
 if TYPE_CHECKING:
     from edgeagent.agent.listener_parts import ListenerParts
@@ -54,6 +55,7 @@ class Figures:
         local: LocalBroker | None,
         mqtt: ListenerParts | None,
         webhooks: WebhookParts | None,
+        managed: Callable[[], ManageFigures | None],
         is_rescue: bool,
     ) -> None:
         """Take the parts.
@@ -73,6 +75,7 @@ class Figures:
             local: None without a local broker.
             mqtt: None without a listener.
             webhooks: None without any webhook: then there is no metric of them.
+            managed: gives the figures of requests about workflows; None while there are none.
             is_rescue: the disk can only be read.
         """
         self._agent = agent
@@ -90,6 +93,7 @@ class Figures:
         self._mqtt = mqtt
         self._is_rescue = is_rescue
         self._webhooks = webhooks
+        self._managed = managed
         self._asked: asyncio.Task[int | None] | None = None
 
     def stats(self) -> dict[str, Any]:
@@ -160,6 +164,7 @@ class Figures:
             listener=listener,
             canary=self._uplink.canaries.report if self._uplink.canaries is not None else None,
             webhooks=self._webhooks.counts.outcomes if self._webhooks is not None else None,
+            managed=self._managed(),
         )
         return exposition([*agent_families(figures), *process_families()])
 

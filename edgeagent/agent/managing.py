@@ -21,7 +21,7 @@ from edgeagent.common.foreign import shown
 from edgeagent.errors import MessageError, StorageFailed
 from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import UNHEARD, Ack, Link, Publication, PublishRefused
-from edgeagent.ports.manage import ManagedRequest, ManageOrder
+from edgeagent.ports.manage import ManagedRequest, ManageFigures, ManageOrder
 from edgeagent.wire.manage import ManageRequest, parse_manage_response
 from edgeagent.wire.topics import manage_topic
 
@@ -149,6 +149,10 @@ class Managing:
         """A request by its id, if it is still known."""
         entry = self._requests.find(request_id)
         return entry.managed() if entry is not None else None
+
+    def figures(self) -> ManageFigures:
+        """What was asked since the start, and what waits."""
+        return ManageFigures(dict(self._requests.counts), self._requests.waiting)
 
     def newest(self) -> list[ManagedRequest]:
         """Every request that is known, newest first."""

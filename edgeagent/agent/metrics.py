@@ -20,6 +20,7 @@ from edgeagent.ports.account import EventCounts, EventWay
 if TYPE_CHECKING:
     from edgeagent.agent.canary import CanaryReport
     from edgeagent.listener.server import ListenerFigures
+    from edgeagent.ports.manage import ManageFigures
 
 MAX_RULES: Final = 100
 # Stands for all rules beyond the first `MAX_RULES`, and for one that is called so.
@@ -67,6 +68,7 @@ class AgentFigures(NamedTuple):
         listener: the agent's own MQTT listener; None without one.
         canary: what is known by canaries; None if none are sent.
         webhooks: how many deliveries to webhooks ended in which way; None where none is configured.
+        managed: the requests about workflows; None of an agent that has made none.
     """
 
     agent: str
@@ -88,6 +90,7 @@ class AgentFigures(NamedTuple):
     listener: ListenerFigures | None
     canary: CanaryReport | None
     webhooks: Mapping[str, int] | None
+    managed: ManageFigures | None
 
 
 def agent_families(figures: AgentFigures) -> Iterator[MetricFamily]:
@@ -110,6 +113,8 @@ def agent_families(figures: AgentFigures) -> Iterator[MetricFamily]:
             "Deliveries of reports to webhooks, by how they ended.",
             *_by("outcome", figures.webhooks),
         )
+    if figures.managed is not None:
+        yield from _managed(figures.managed)
     if figures.listener is not None:
         yield from _listener(figures.listener)
 
@@ -219,6 +224,22 @@ def _canary(report: CanaryReport) -> Iterator[MetricFamily]:
         "edgeagent_canary_round_trip_seconds",
         "How long the last canary that was answered took, in seconds.",
         *_known(report.round_trip_s),
+    )
+
+
+def _managed(figures: ManageFigures) -> Iterator[MetricFamily]:
+    yield counter(
+        "edgeagent_manage_requests_total",
+        "Requests about workflows, by operation and by what became of them.",
+        *(
+            MetricSample(count, (("operation", operation), ("outcome", outcome)))
+            for (operation, outcome), count in sorted(figures.counts.items())
+        ),
+    )
+    yield gauge(
+        "edgeagent_manage_requests_waiting",
+        "Requests about workflows that have no answer yet.",
+        MetricSample(figures.waiting),
     )
 
 

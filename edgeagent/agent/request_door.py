@@ -12,7 +12,7 @@ from edgeagent.config.tables import Uplink
 from edgeagent.errors import MessageError, NotFound
 from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import Ack, Link
-from edgeagent.ports.manage import ManagedRequest, ManagedRequests, ManageOrder, RequestQuery
+from edgeagent.ports.manage import ManagedRequest, ManagedRequests, ManageFigures, ManageOrder, RequestQuery
 from edgeagent.ports.where import Course
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import with_agent
@@ -119,6 +119,10 @@ class RequestDoor:
     def newest(self) -> ManagedRequests:
         """Every request that is known, newest first."""
         return ManagedRequests(self._open().newest() if self._is_open() else [])
+
+    def figures(self) -> ManageFigures | None:
+        """See `Managing.figures`; None for an agent that has made no request."""
+        return self._managing.figures() if self._managing is not None else None
 
     def of_workflow(self, course: Course) -> tuple[ManagedRequest, ...]:
         """The requests about one trigger's workflow, oldest first."""

@@ -5,6 +5,7 @@ Times are the wall clock's, Unix milliseconds, as they must mean the same after 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import msgspec
@@ -59,13 +60,23 @@ class Entry(msgspec.Struct, omit_defaults=True):
 
 
 class Requests:
-    """Owns the requests that wait, and the last ones that ended, in the order in which they were made."""
+    """Owns the requests that wait, and the last ones that ended, in the order in which they were made.
+
+    Attributes:
+        counts: what was made (`made`), and how it ended (its state), by operation, since the start.
+    """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
         """Begin with what was kept; everything that waits is sent again."""
         self._entries = {entry.request.request_id: entry for entry in entries}
+        self.counts: Counter[tuple[str, str]] = Counter()
         self._next_try_ms: dict[str, int] = {}
         self._unkept: set[str] = set()  # those that the disk does not have yet: they are not sent
+
+    @property
+    def waiting(self) -> int:
+        """How many wait to be sent or to be answered."""
+        return sum(1 for _ in self._waiting())
 
     def kept(self) -> list[Entry]:
         """The entries for the disk."""
@@ -77,7 +88,7 @@ class Requests:
         Raises:
             RequestsFull: too many wait.
         """
-        if sum(1 for _ in self._waiting()) >= MAX_WAITING:
+        if self.waiting >= MAX_WAITING:
             raise RequestsFull(MAX_WAITING)
         self._entries[entry.request.request_id] = entry
         self._unkept.add(entry.request.request_id)
@@ -85,6 +96,8 @@ class Requests:
     def promise(self, request_id: str) -> None:
         """Note that a new request is kept, or need not be: it may be sent."""
         self._unkept.discard(request_id)
+        if (entry := self._entries.get(request_id)) is not None:
+            self.counts[entry.request.operation, "made"] += 1
 
     def remove(self, request_id: str) -> None:
         """Forget a request, which could not be kept."""
@@ -166,6 +179,7 @@ class Requests:
 
     def _end(self, entry: Entry, state: RequestState, why: str) -> None:
         entry.state, entry.why = state, why
+        self.counts[entry.request.operation, state] += 1
         self._next_try_ms.pop(entry.request.request_id, None)
         for kept, most in ((True, MAX_ENDED), (False, MAX_READS_ENDED)):
             ended = [each for each in self._entries.values() if each.state != "waiting" and each.is_kept == kept]

@@ -25,11 +25,13 @@ class CheckedRequest(msgspec.Struct, frozen=True):
     """A request after the check: what is to be done, or the answer without doing anything.
 
     `reply_topic`: None if the message does not identify itself by a `request_id`; then it cannot be answered, and
-    `result` says why. The agent in a request that is to be done is the one whose workflows it may touch.
+    `result` says why. The agent in a request that is to be done is the one whose workflows it may touch. `operation`:
+    what it asks for, also if that is not done; "unknown" if it cannot be read.
     """
 
     reply_topic: str | None
     result: ManageRequest | ManageResponse
+    operation: str = "unknown"
 
 
 class _Claim(msgspec.Struct, frozen=True):
@@ -57,9 +59,9 @@ def check_request(message: Message, policy: Policy, *, bind_agent: bool) -> Chec
         request = msgspec.structs.replace(request, agent=request.agent or sent_by or "")
         refused = _forbidden(request, policy)
     if refused is None:
-        return CheckedRequest(topic, request)
+        return CheckedRequest(topic, request, request.operation)
     code, error, detail = refused
-    return CheckedRequest(topic, _refusal(request.request_id, code, error, detail))
+    return CheckedRequest(topic, _refusal(request.request_id, code, error, detail), request.operation)
 
 
 def _refused(request: ManageRequest, sent_by: str | None, *, bind_agent: bool) -> tuple[int, str, str] | None:

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
@@ -34,6 +34,7 @@ from edgeagent.wire.manage import ManageRequest, ManageResponse
 # Requests are few, and starting workflows comes first.
 MAX_CONCURRENT = 4
 _BASE_S, _CAP_S = 0.5, 5.0
+_SUCCESS = 200
 
 _encoder = msgspec.json.Encoder()
 log = logging.getLogger(__name__)
@@ -65,6 +66,10 @@ class Manager:
 
     `run` must be running. Requests of an earlier connection are forgotten, but what was begun is finished, and its
     answer remembered.
+
+    Attributes:
+        counts: the requests since the start, by operation ("unknown" if it cannot be read) and outcome: `done`,
+            `refused`, `later` (to be asked again), `repeated` (answered as before), `unanswerable`.
     """
 
     def __init__(
@@ -106,6 +111,7 @@ class Manager:
         self._work = asyncio.Event()
         self._settled = asyncio.Event()
         self._unanswered = 0
+        self.counts: Counter[tuple[str, str]] = Counter()
 
     # Called by the dispatcher.
 
@@ -167,6 +173,7 @@ class Manager:
         key, digest = (request.agent, request.request_id), _digest(request)
         known = self._answered.find(key, digest, self._now())
         if isinstance(known, bytes):
+            self.counts[request.operation, "repeated"] += 1
             self._publish(received, known)
         elif known or self._is_another(key, digest):
             detail = "this request_id was used for another request: each one needs its own"
@@ -244,10 +251,11 @@ class Manager:
 
     def _answer(self, received: _Received, response: ManageResponse, payload: bytes) -> None:
         result = received.checked.result
+        self.counts[received.checked.operation, _outcome_of(response)] += 1
         extra = {
             "event": "manage_answered",
             "foreign": True,
-            "operation": result.operation if isinstance(result, ManageRequest) else "",
+            "operation": received.checked.operation,
             "agent": result.agent if isinstance(result, ManageRequest) else "",
             "request_id": response.request_id,
             "code": response.code,
@@ -278,6 +286,7 @@ class Manager:
 
     def _leave_unanswered(self, received: _Received) -> None:
         result = received.checked.result
+        self.counts[received.checked.operation, "unanswerable"] += 1
         log.warning(
             "a message that is no request about a workflow, and nothing in it tells which one to answer",
             extra={
@@ -293,6 +302,12 @@ class Manager:
     def _settle(self) -> None:
         self._unanswered -= 1
         self._settled.set()
+
+
+def _outcome_of(response: ManageResponse) -> str:
+    if response.code == _SUCCESS:
+        return "done"
+    return "later" if response.retryable else "refused"
 
 
 def _digest(request: ManageRequest) -> bytes:

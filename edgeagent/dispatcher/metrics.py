@@ -50,6 +50,7 @@ _ANSWERED = _Metric("answered_total", "Responses that the broker took, by their 
 _WEBHOOKS = _Metric("webhook_deliveries_total", "Statuses for webhooks, by what became of them.")
 _ACTIVE = _Metric("active_workflows", "Unfinished workflows that a key of engine.max_active counts.")
 _MOST = _Metric("max_active_workflows", "How many of them there may be.")
+_MANAGED = _Metric("manage_requests_total", "Requests about workflows, by operation and by how they were answered.")
 _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
 
 
@@ -58,10 +59,14 @@ def dispatcher_families(
     statuses: StatusesStats | None,
     webhooks: Mapping[str, int] | None = None,
     *,
+    managed: Mapping[tuple[str, str], int] | None = None,
     version: str,
     python: str,
 ) -> Iterator[MetricFamily]:
-    """Every counter; without `statuses`, none of theirs. `webhooks`: what became of deliveries, by outcome."""
+    """Every counter; without `statuses`, none of theirs. `webhooks`: what became of deliveries, by outcome.
+
+    `managed`: the requests about workflows, by operation and outcome; None where none are taken.
+    """
     yield build_info(PREFIX + "build_info", version, python)
     yield from _plain(_DISPATCHER, stats)
     yield _family(
@@ -75,6 +80,12 @@ def dispatcher_families(
         yield from _plain(_STATUSES, statuses)
     if webhooks:
         yield _family(_WEBHOOKS, *(MetricSample(count, (("outcome", outcome),)) for outcome, count in webhooks.items()))
+    if managed is not None:
+        samples = (
+            MetricSample(count, (("operation", operation), ("outcome", outcome)))
+            for (operation, outcome), count in sorted(managed.items())
+        )
+        yield _family(_MANAGED, *samples)
 
 
 def _plain(metrics: Mapping[str, _Metric], values: object) -> Iterator[MetricFamily]:

@@ -46,6 +46,7 @@ class Probes:
         statuses: Callable[[], StatusesStats] | None,
         *,
         webhooks: Callable[[], Mapping[str, int]] | None = None,
+        managed: Callable[[], Mapping[tuple[str, str], int]] | None = None,
         timeouts: Timeouts = PROBE_TIMEOUTS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
@@ -55,12 +56,14 @@ class Probes:
             stats: returns the dispatcher's counters.
             statuses: returns those of its statuses; None for an engine without any.
             webhooks: returns what became of deliveries, by outcome; None without webhooks.
+            managed: returns the requests about workflows, by operation and outcome; None where none are taken.
             timeouts: how long a connection may take.
             max_connections: further ones are answered 503, or closed if very many come.
         """
         self._stats = stats
         self._statuses = statuses
         self._webhooks = webhooks
+        self._managed = managed
         self._timeouts = timeouts
         self._clients = Clients(max_connections, Budget())
         self._server: asyncio.Server | None = None
@@ -125,8 +128,11 @@ class Probes:
     async def _metrics(self, _request: Request, _body: bytes) -> Answer:
         statuses = self._statuses() if self._statuses is not None else None
         webhooks = self._webhooks() if self._webhooks is not None else None
+        managed = self._managed() if self._managed is not None else None
         version, python = edgeagent.__version__, python_version()
-        counted = dispatcher_families(self._stats(), statuses, webhooks, version=version, python=python)
+        counted = dispatcher_families(
+            self._stats(), statuses, webhooks, managed=managed, version=version, python=python
+        )
         return Answer(HTTPStatus.OK, exposition([*counted, *process_families()]), PROMETHEUS)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -116,7 +116,9 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         dispatcher = _dispatcher(config, rehearsal)
         desk = _desk(config, dispatcher, None)
         dispatcher.share_with(*desk.shared)
-        probes = await _listening(config, Probes(dispatcher.stats, None, webhooks=outcomes), stack)
+        probes = await _listening(
+            config, Probes(dispatcher.stats, None, webhooks=outcomes, managed=_managed(config, desk)), stack
+        )
         tasks = {
             "engine": rehearsal.run(_reported(dispatcher, webhooks)),
             "manager": desk.manager.run(),
@@ -140,7 +142,9 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
     operations = argo.operations(_policy(config), reached=dispatcher.capacity.reached)
     desk = _desk(config, dispatcher, operations)
     dispatcher.share_with(statuses, *desk.shared)
-    probes = await _listening(config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes), stack)
+    probes = await _listening(
+        config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes, managed=_managed(config, desk)), stack
+    )
     tasks = {
         "engine": argo.check(config.engine.url),
         "statuses": statuses.run(),
@@ -231,6 +235,11 @@ def _joined(
             mark=f"dispatch {group}",
         )
     return _Parts(dispatcher, desk, tuple(drains), probes, {**links, **tasks, "dispatcher": dispatcher.run()})
+
+
+def _managed(config: DispatcherConfig, desk: _Desk) -> Callable[[], Mapping[tuple[str, str], int]] | None:
+    """What counts the requests about workflows, where some may come."""
+    return (lambda: desk.manager.counts) if config.manages else None
 
 
 def _subscriptions(filters: Sequence[str]) -> list[Subscription]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
@@ -43,6 +43,16 @@ class ManageOrder(
     ttl_s: Annotated[float, Meta(ge=1, le=MAX_TTL_S, description=f"must be 1 to {MAX_TTL_S:.0f} seconds")] = (
         DEFAULT_TTL_S
     )
+
+
+class ManageFigures(NamedTuple):
+    """The requests of an agent since its start: how many `made`, `done`, `refused`, `expired`, by operation.
+
+    `waiting`: how many are to be sent, or have no answer yet.
+    """
+
+    counts: Mapping[tuple[str, str], int]
+    waiting: int
 
 
 class RequestQuery(msgspec.Struct, frozen=True):

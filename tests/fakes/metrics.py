@@ -25,6 +25,7 @@ from edgeagent.listener.broker import BrokerCounts
 from edgeagent.listener.server import ListenerFigures
 from edgeagent.outbox.commit import Health
 from edgeagent.ports.account import Account, EventCounts, EventWay
+from edgeagent.ports.manage import ManageFigures
 from edgeagent.ports.verification import DeadHealth
 from edgeagent.webhooks.courier import OUTCOMES
 
@@ -64,6 +65,7 @@ def agent_figures(**changes: Any) -> AgentFigures:
         listener=listener,
         canary=CanaryReport(60.0, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.250Z", 0.25),
         webhooks=dict.fromkeys(OUTCOMES, 1),
+        managed=ManageFigures({("stop", "made"): 2, ("stop", "done"): 1}, 1),
     )
     return figures._replace(**changes)
 
@@ -78,7 +80,14 @@ def dispatcher_metrics() -> list[MetricFamily]:
     stats = DispatcherStats(answered={200: 1}, limits=(LimitUse("plant/*", 20, 3), LimitUse("plant/inspect", 5, 2)))
     statuses = msgspec.convert({**dict.fromkeys(StatusesStats.__struct_fields__, 0), "leading": True}, StatusesStats)
     return [
-        *dispatcher_families(stats, statuses, dict.fromkeys(OUTCOMES, 1), version="1.2.3", python="3.11.2"),
+        *dispatcher_families(
+            stats,
+            statuses,
+            dict.fromkeys(OUTCOMES, 1),
+            managed={("stop", "done"): 1},
+            version="1.2.3",
+            python="3.11.2",
+        ),
         *process_families(),
     ]
 

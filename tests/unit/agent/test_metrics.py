@@ -52,6 +52,7 @@ def test_a_rule_s_name_breaks_nothing_whatever_it_is(name: str) -> None:
 
 def test_no_label_but_those_that_are_bounded() -> None:
     allowed = {"agent", "version", "python", "outcome", "via", "state", "le", "link", "certificate", "rule", "reason"}
+    allowed.add("operation")
     used = {label for _, labels in values_of(agent_families(agent_figures())) for label, _ in labels}
     assert used == allowed
 

@@ -292,3 +292,18 @@ async def test_a_damaged_file_is_told_and_does_not_keep_the_agent_from_starting(
         await until(lambda: any(r.__dict__.get("event") == "manage_requests_lost" for r in caplog.records), "the error")
         await gateway.door.ask(STOP, course())
         assert len(gateway.door.newest().requests) == 1
+
+
+async def test_requests_are_counted_by_operation_and_by_what_became_of_them(tmp_path: Path) -> None:
+    async with running(Gateway(tmp_path)) as here:
+        assert here.door.figures() is None, "most agents never make one"
+        here.up()
+        for _ in range(3):
+            await here.door.ask(STOP, course())
+        done, refused, _ = await here.sent(3)
+        await here.answer(done, 200)
+        await here.answer(refused, 403, error="Not allowed", retryable=False)
+        figures = here.door.figures()
+        assert figures is not None
+        assert figures.counts == {("stop", "made"): 3, ("stop", "done"): 1, ("stop", "refused"): 1}
+        assert figures.waiting == 1

@@ -18,6 +18,8 @@ from tests.fakes.argo_server import refused
 from tests.fakes.manage_desk import BASE, EVERYTHING, NAME, OWN, desk, put
 from tests.waiting import DEADLINE_S, until
 
+FOUND = {"workflowId": NAME}
+
 
 async def test_a_running_workflow_is_stopped_and_the_answer_has_its_status() -> None:
     async with desk() as here:
@@ -361,3 +363,25 @@ async def test_what_a_lost_connection_brought_is_answered_when_it_comes_again() 
         assert len(here.answers) == 1
         async with asyncio.timeout(DEADLINE_S):
             await here.manager.drain()
+
+
+async def test_requests_are_counted_by_operation_and_by_how_they_were_answered() -> None:
+    async with desk(hold_s=0) as here:
+        put(here.argo)
+        for _ in range(2):
+            await here.send(msgspec.json.encode({"operation": "get", "request_id": "g", "namespace": "plant"} | FOUND))
+        await here.ask("get", workflowId="of-nobody")
+        await here.ask("get", namespace="office")
+        await here.send(b'{"request_id": "x", "operation": "paint"}')
+        here.argo.fail_next(refused(503, 14, "away"))
+        await here.ask("suspend")
+        here.manager.on_messages([Message(OWN, b"rubbish", 1)])
+        await until(lambda: ("unknown", "unanswerable") in here.manager.counts, "the last one")
+        assert here.manager.counts == {
+            ("get", "done"): 1,
+            ("get", "repeated"): 1,
+            ("get", "refused"): 2,
+            ("suspend", "later"): 1,
+            ("unknown", "refused"): 1,
+            ("unknown", "unanswerable"): 1,
+        }
