@@ -21,6 +21,8 @@ from edgeagent.ports.link import Ack, Message, Publication, PublishRefused
 
 # RabbitMQ closes the channel over a larger message, and with it everything in flight.
 MESSAGE_MAX_BYTES = 1 << 27
+# No RabbitMQ can be configured to take a larger one: whoever announces it never sends it.
+ANNOUNCED_MAX_BYTES = 1 << 29
 _SYNTAX_ERROR, _CONTENT_TOO_LARGE = 502, 311
 
 
@@ -71,6 +73,7 @@ class AmqpConnection:
         self.deliveries = OpenDeliveries(number)
         self.confirms = Confirms(nonce)
         self._terms = terms
+        self._most_open = terms.prefetch * sum(not queue.acknowledged for queue in terms.queues)
         self._mark = mark
         self._message_max_bytes = message_max_bytes
         self._content: dict[int, Content] = {}  # by channel: the message that is coming in
@@ -224,6 +227,8 @@ class AmqpConnection:
     def _take_content(self, channel: int, frame: bytes | header.ContentHeader) -> bytes:
         content = self._content.get(channel)
         fits = content is not None and (content.add(frame) if isinstance(frame, bytes) else content.describe(frame))
+        if isinstance(frame, header.ContentHeader) and frame.body_size > ANNOUNCED_MAX_BYTES:
+            return self._against_protocol(f"a message of {frame.body_size} bytes")
         if content is None or not fits:
             return self._against_protocol("a part of a message that does not fit")
         if not content.is_complete:
@@ -246,6 +251,8 @@ class AmqpConnection:
             if queue.acknowledged:
                 return b""
             return codec.method(CONSUMING, commands.Basic.Reject(deliver.delivery_tag, requeue=False))
+        if not queue.acknowledged and len(self.deliveries) >= self._most_open:
+            return self._against_protocol(f"more messages than agreed: {self._most_open} are not acknowledged")
         message = self.deliveries.take(content, acknowledged=queue.acknowledged)
         if message is None:
             return self._against_protocol(f"a message with delivery tag {deliver.delivery_tag}, which is 0 or in use")

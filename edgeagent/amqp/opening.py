@@ -153,7 +153,7 @@ class Opening:
             self._kept |= yield from self._is_there(queue)
         what = f"the queue {queue.name}" if queue.name else "a queue"
         declared = yield from self._ask(CONSUMING, queue.declare(), commands.Queue.DeclareOk, what)
-        queue = queue._replace(name=declared.queue or queue.name)
+        queue = self._named(queue, declared.queue)
         for key in queue.unwanted:
             yield from self._ask(CONSUMING, queue.unbind(key), commands.Queue.UnbindOk, f"unbinding {key}")
         for binding in queue.bindings:
@@ -170,6 +170,17 @@ class Opening:
             self._refused.append((subscription, error))
             yield from self._reopen()
         return queue
+
+    def _named(self, queue: AmqpQueue, name: str | None) -> AmqpQueue:
+        """The queue with the name that the broker has given it, if it has none of ours."""
+        if queue.name:
+            return queue
+        named = queue._replace(name=name or "")
+        try:
+            named.get()
+        except ValueError as exc:
+            raise self._against_protocol("a name of a queue that is none") from exc
+        return named
 
     def _read(self, queue: AmqpQueue) -> Generator[bytes, base.Frame, None]:
         """Read what a queue keeps, if it may be had: the message comes behind the answer, and goes back at once."""

@@ -35,10 +35,12 @@ def start(mechanisms: str = "PLAIN EXTERNAL") -> base.Frame:
     return commands.Connection.Start(0, 9, {}, mechanisms, "en_US")
 
 
-def request(**values: Any) -> LinkRequest:
+def request(session_expiry_s: int = 600, **values: Any) -> LinkRequest:
     """An agent's."""
     known = {"client_id": "edgeagent-gw-1-up", "mark": "gw-1", "subscriptions": AGENTS, **values}
-    return LinkRequest(address=ADDRESS, keepalive_s=30, session_expiry_s=600, max_packet_bytes=1000, **known)
+    return LinkRequest(
+        address=ADDRESS, keepalive_s=30, session_expiry_s=session_expiry_s, max_packet_bytes=1000, **known
+    )
 
 
 class AmqpPeer:

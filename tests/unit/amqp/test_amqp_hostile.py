@@ -13,7 +13,7 @@ from edgeagent.amqp.codec import FRAME_MAX_BYTES, FrameReader
 from edgeagent.amqp.connection import AmqpPhase
 from edgeagent.amqp.heartbeats import Heartbeats
 from edgeagent.amqp.opening import CONSUMING, PUBLISHING
-from tests.fakes.amqp_peer import AmqpPeer, content, start
+from tests.fakes.amqp_peer import AmqpPeer, content, request, start
 
 DELIVER = commands.Basic.Deliver("0", 1, False, "amq.topic", "k")
 HEAD = header.ContentHeader(0, 4, commands.Basic.Properties())
@@ -68,6 +68,30 @@ def test_frames_out_of_place_end_the_connection(frames: list[tuple[int, object]]
     assert not peer.machine.messages
 
 
+@pytest.mark.parametrize("acknowledges", [False, True])
+def test_a_broker_that_sends_more_than_agreed_is_left(acknowledges: bool) -> None:
+    peer = opened()
+    for number in range(1, 400):
+        peer.deliver(number, b"x")
+        if acknowledges:
+            peer.machine.acknowledge(peer.machine.messages[-1:])
+    assert len(peer.machine.messages) == (399 if acknowledges else 256)
+    if not acknowledges:
+        assert "more messages than agreed: 256 are not acknowledged" in str(peer.machine.error)
+
+
+def test_a_queue_whose_name_is_none_ends_the_connection() -> None:
+    peer = AmqpPeer(request(session_expiry_s=0))
+    good = commands.Queue.DeclareOk("amq.gen-1", 0, 0)
+    peer.answers = lambda written: _spoiled(type(peer).answers(peer, written), peer.framed(1, good))  # type: ignore[method-assign]
+    peer.answer(peer.send(0, start()))
+    assert "a name of a queue that is none" in str(peer.machine.error)
+
+
+def _spoiled(answer: bytes, good: bytes) -> bytes:
+    return answer.replace(b"amq.gen-1", b"amq.gen\x00\x01") if answer == good else answer
+
+
 def test_a_delivery_tag_in_use_or_a_consumer_that_is_not_ours_ends_the_connection() -> None:
     peer = opened()
     peer.deliver(1, b"x")
@@ -80,7 +104,7 @@ def test_a_delivery_tag_in_use_or_a_consumer_that_is_not_ours_ends_the_connectio
 
 def test_a_body_that_is_too_large_is_not_kept() -> None:
     peer = opened()
-    head = header.ContentHeader(0, 1 << 40, commands.Basic.Properties())
+    head = header.ContentHeader(0, 1 << 29, commands.Basic.Properties())
     peer.send(CONSUMING, DELIVER, head, body.ContentBody(bytes(100_000)))
     assert not peer.machine._content[CONSUMING].payload
 
