@@ -30,6 +30,7 @@ LATER_S = 2.0
 MAX_LATER = 5
 # Clocks of gateways and of this machine differ: a message is dropped only so long after its end.
 EXPIRY_GRACE_S = 30.0
+_MISSING_HINT = "create it, with the filter that docs/pubsub.md tells"
 
 _log = logging.getLogger(__name__)
 
@@ -127,8 +128,7 @@ class Puller:
             Denied, Unavailable: somebody must do something about it; or it was no answer to a pull.
         """
         if verdict is Verdict.MISSING:
-            hint = "create it, with the filter that docs/pubsub.md tells"
-            raise Denied(self._terms.address, f"{reason}: {hint}")
+            raise Denied(self._terms.address, f"{reason}: {_MISSING_HINT}")
         if verdict in {Verdict.FORBIDDEN, Verdict.MALFORMED}:
             raise Denied(self._terms.address, reason)
         if verdict is Verdict.STRANGE:
@@ -213,7 +213,9 @@ class Puller:
         """Acknowledge or extend; False if the service could not take it now. Ids that it no longer knows are done."""
         body = messages.acknowledge_body(ids) if verb == "acknowledge" else messages.extend_body(ids, deadline_s)
         judged = (await self._client.call(verb, self._terms.subscription, body)).judged
-        if judged.verdict in {Verdict.FORBIDDEN, Verdict.MISSING}:
+        if judged.verdict is Verdict.MISSING:
+            raise Denied(self._terms.address, f"{judged.reason}: {_MISSING_HINT}")
+        if judged.verdict is Verdict.FORBIDDEN:
             raise Denied(self._terms.address, judged.reason)
         if judged.verdict is Verdict.STRANGE:
             raise Unavailable(self._terms.address, judged.reason)

@@ -46,6 +46,14 @@ class Fault(Exception):
         self.message = message
 
 
+class Garbage(Exception):
+    """An answer 200 with this as its body."""
+
+    def __init__(self, body: bytes) -> None:
+        super().__init__(body)
+        self.body = body
+
+
 class _Subscription:
     def __init__(self, topic: str, agent: str, deadline_s: float) -> None:
         self.topic = topic
@@ -67,7 +75,7 @@ class FakePubSub:
     Attributes:
         asked: every request, in order.
         published: every message that was taken, in order, by topic.
-        judge: looks at each request before it is handled, and may raise a `Fault`.
+        judge: looks at each request before it is handled, and may raise a `Fault`, or `Garbage`.
         ahead_s: by how much the `Date` of the answers is ahead of the clock.
         context: for TLS.
         pull_wait_s: how long a pull waits for a message.
@@ -233,6 +241,8 @@ def _handler(server: FakePubSub) -> type[BaseHTTPRequestHandler]:
             status, body = 200, b""
             try:
                 body = json.dumps(server.answer(self._asked(content))).encode()
+            except Garbage as exc:
+                body = exc.body
             except Fault as exc:
                 status = exc.status
                 body = json.dumps({"error": {"code": status, "message": exc.message, "status": "X"}}).encode()

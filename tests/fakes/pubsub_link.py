@@ -12,7 +12,7 @@ from edgeagent.errors import UplinkError
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Ack, Link, Message, Publication, Subscription
 from edgeagent.wire import topics
-from tests.fakes.pubsub import PROJECT, Asked, Fault
+from tests.fakes.pubsub import PROJECT, Asked, Fault, Garbage
 from tests.waiting import until
 
 URL = f"pubsub://{PROJECT}/triggers"
@@ -85,7 +85,7 @@ def publish(owner: Owner, *publications: Publication) -> None:
     owner.link.publish(publications)
 
 
-def faults(verb: str, *answers: Fault | None) -> Callable[[Asked], None]:
+def faults(verb: str, *answers: Fault | Garbage | None) -> Callable[[Asked], None]:
     """A judge that gives these answers to the calls of a verb, one after the other; None: as it should be."""
     left = list(answers)
 

@@ -57,6 +57,28 @@ async def test_one_bad_message_is_a_dead_letter_and_takes_no_other_with_it(serve
     assert len(server.published[f"projects/{PROJECT}/topics/triggers"]) == 99
 
 
+async def test_one_bad_message_of_an_ordering_key_lets_those_behind_it_pass_in_their_order(server: FakePubSub) -> None:
+    bad = base64.b64encode(b"bad").decode()
+
+    def judge(asked: Asked) -> None:
+        if asked.verb == "publish" and any(message["data"] == bad for message in asked.body["messages"]):
+            raise Fault(400, "Invalid data")
+
+    server.judge = judge
+    async with connected(Owner()) as owner:
+        publish(owner, *(trigger(n, b"bad" if n == 3 else b"%d" % n, key="boiler-1") for n in range(8)))
+        publish(owner, *(trigger(100 + n, b"other", key="boiler-2") for n in range(8)))
+        await until(lambda: len(owner.acks) == 16)
+    outcomes = owner.outcomes()
+    refused = outcomes.pop(3)
+    assert isinstance(refused, PublishRefused)
+    assert refused.permanent
+    assert set(outcomes.values()) == {TAKEN}
+    published = server.published[f"projects/{PROJECT}/topics/triggers"]
+    ordered = [base64.b64decode(each["data"]) for each in published if each["orderingKey"] == "boiler-1"]
+    assert ordered == [b"%d" % n for n in range(8) if n != 3]
+
+
 async def test_a_topic_that_does_not_exist_is_nobody_listening_and_is_told_once(
     server: FakePubSub, caplog: pytest.LogCaptureFixture
 ) -> None:

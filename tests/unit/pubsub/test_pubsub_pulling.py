@@ -9,7 +9,7 @@ from edgeagent.errors import Denied
 from edgeagent.ports.link import Publication, Subscription
 from edgeagent.pubsub import held, pulling
 from edgeagent.wire import topics
-from tests.fakes.pubsub import FakePubSub, Fault
+from tests.fakes.pubsub import Asked, FakePubSub, Fault, Garbage
 from tests.fakes.pubsub_link import RESPONSE, URL, Owner, connected, faults, publish
 from tests.waiting import until
 
@@ -101,6 +101,88 @@ async def test_a_pull_that_fails_for_a_while_does_not_end_the_link(server: FakeP
         server.judge = faults("pull", *[Fault(503, "down")] * pulling.MAX_LATER)
         await until(lambda: owner.downs)
         await until(lambda: owner.ups == 2)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>log in to the guest network</html>",
+        b"",
+        b"[]",
+        b'{"receivedMessages": 5}',
+        b'{"receivedMessages": [{}]}',
+        b'{"receivedMessages": [{"ackId": 5, "message": {"data": "e30="}}]}',
+        b"[" * 100_000,
+    ],
+)
+async def test_an_answer_to_a_pull_that_is_none_ends_the_link_in_words_and_the_next_one_works(
+    server: FakePubSub, body: bytes
+) -> None:
+    async with connected(Owner()) as owner:
+        server.judge = faults("pull", Garbage(body))
+        await until(lambda: owner.downs)
+        assert "no answer of Pub/Sub to a pull" in str(owner.downs[0])
+        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
+        await until(lambda: owner.messages)
+        await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
+
+
+async def test_data_that_is_no_base64_is_not_in_the_way_of_what_comes_behind_it(server: FakePubSub) -> None:
+    broken = b'{"receivedMessages": [{"ackId": "a1", "message": {"data": "%%%", "attributes": {"topic": "'
+    broken += RESPONSE.encode() + b'", "agent": "gw-1"}, "messageId": "1"}}]}'
+    async with connected(Owner()) as owner:
+        server.judge = faults("pull", Garbage(broken))
+        await until(lambda: owner.messages)
+        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
+        await until(lambda: len(owner.messages) == 2)
+        assert owner.messages[1].payload == b"{}"
+        assert owner.downs == []
+
+
+async def test_a_subscription_that_is_deleted_under_us_is_told_and_waited_for(server: FakePubSub) -> None:
+    async with connected(Owner()) as owner:
+        missing = Fault(404, "Resource not found (resource=edgeagent-gw-1).")
+        server.judge = faults("acknowledge", missing)
+        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
+        await until(lambda: owner.downs)
+        assert isinstance(owner.downs[0], Denied)
+        assert "subscriptions/edgeagent-gw-1 does not exist" in str(owner.downs[0])
+        assert "create it, with the filter that docs/pubsub.md tells" in str(owner.downs[0])
+        await until(lambda: owner.ups == 2)
+        await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
+        assert len(owner.messages) >= 2, "what could not be acknowledged came again"
+
+
+@pytest.mark.parametrize("verb", ["pull", "acknowledge", "modifyAckDeadline"])
+async def test_a_token_that_ends_in_mid_stream_is_renewed_and_the_link_goes_on(
+    server: FakePubSub, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setattr(held, "FIRST_EXTENSION_S", 0.05)
+    renewed: list[int] = []
+
+    class Source:
+        async def authorization(self) -> bytes:
+            return b"Bearer token-%d" % len(renewed)
+
+        def refused(self) -> None:
+            renewed.append(1)
+
+        def source(self) -> str:
+            return "a test"
+
+    monkeypatch.setattr("edgeagent.pubsub.dialer.choose", lambda *_, **__: Source())
+    async with connected(Owner(acknowledges=verb != "modifyAckDeadline")) as owner:
+
+        def judge(asked: Asked) -> None:
+            if asked.verb == verb and asked.bearer == "Bearer token-0":
+                raise Fault(401, "Request had invalid authentication credentials.")
+
+        server.judge = judge
+        server.put("answers", b"{}", topic=RESPONSE, agent="gw-1")
+        await until(lambda: owner.messages)
+        await until(lambda: any(asked.verb == verb and asked.bearer == "Bearer token-1" for asked in server.asked))
+        assert owner.downs == []
+    assert renewed == [1]
 
 
 async def test_no_more_than_a_handful_is_held_however_much_waits(server: FakePubSub) -> None:
