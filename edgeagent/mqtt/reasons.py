@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.mqtt.handshake import Handshake
-from edgeagent.mqtt.reason_codes import NOT_AUTHORIZED, SESSION_TAKEN_OVER, words
+from edgeagent.mqtt.reason_codes import NO_SHARES, NOT_AUTHORIZED, SESSION_TAKEN_OVER, words
 from edgeagent.ports.link import Subscription
 
 EXACTLY_ONCE = 2
+ADVICE_RABBITMQ = 'use url = "amqp://..."'
 
 # None of these goes away by itself: a password, an access rule, a limit or the configuration must be changed.
 _DENYING = frozenset({0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C, 0x8F, 0x90, 0x95, 0x99, 0x9A, 0x9B, 0x9D, 0x9E, 0xA2})
@@ -30,6 +31,8 @@ def subscription_refusal(
     text = less if code < subscription.qos else words(code, said)
     if code == NOT_AUTHORIZED:
         text += f"; let {handshake.client_id} read it, in the broker's access list"
+    elif code == NO_SHARES:
+        text += f"; with RabbitMQ, {ADVICE_RABBITMQ}"
     return subscription_refused(handshake.address, subscription.topic_filter, text)
 
 
@@ -69,6 +72,8 @@ def closed_by_broker(handshake: Handshake, version: str, *, connecting: bool) ->
     text = f"the broker closed the connection: it was stopped, or another client uses the id {handshake.client_id}"
     if connecting:
         text = f"it closed the connection without an answer; does it speak MQTT {version} here?"
+        if version == "5":
+            text += f' RabbitMQ before 3.13 does not: {ADVICE_RABBITMQ}, or on a gateway version = "3.1.1"'
     return Unavailable(handshake.address, text)
 
 

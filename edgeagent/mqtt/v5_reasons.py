@@ -21,7 +21,7 @@ def connack_error(handshake: Handshake, packet: mqtt5.ConnAckPacket) -> UplinkEr
     for subscription in handshake.subscriptions:
         if subscription.topic_filter.startswith("$share/") and not packet.shared_subscription_available:
             return reasons.subscription_refused(
-                address, subscription.topic_filter, words(NO_SHARES, 'with RabbitMQ, use url = "amqp://..."')
+                address, subscription.topic_filter, words(NO_SHARES, f"with RabbitMQ, {reasons.ADVICE_RABBITMQ}")
             )
     return None
 

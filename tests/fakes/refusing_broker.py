@@ -22,6 +22,7 @@ class RefusingBroker:
         publication: the reason code for a PUBLISH at QoS 1.
         published: the payloads of everything published, refused or not, in order.
         connections: how many there were.
+        shares: whether it says that it has shared subscriptions.
     """
 
     def __init__(self) -> None:
@@ -31,6 +32,7 @@ class RefusingBroker:
         self.publication: Callable[[Any], int] = lambda _: 0
         self.published: list[tuple[str, bytes]] = []
         self.connections = 0
+        self.shares = True
         self._listener = Listener(self._serve, self.port)
 
     async def __aenter__(self) -> Self:
@@ -57,7 +59,7 @@ class RefusingBroker:
 
     def _answer(self, packet: Any) -> bytes:
         if isinstance(packet, mqtt5.ConnectPacket):
-            return mqtt5.ConnAckPacket().write()
+            return mqtt5.ConnAckPacket(shared_subscription_available=self.shares).write()
         if isinstance(packet, mqtt5.SubscribePacket):
             codes = [mqtt5.SubAckReasonCode(self.subscription(item.pattern)) for item in packet.topic_filters]
             return mqtt5.SubAckPacket(packet.packet_id, codes).write()

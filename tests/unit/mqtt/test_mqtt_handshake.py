@@ -203,7 +203,9 @@ def test_a_broker_without_shared_subscriptions_is_refused_by_us() -> None:
 def test_a_broker_that_closes_without_an_answer_is_told_apart_from_one_that_stops() -> None:
     peer = Peer(up=False)
     peer.link.connection_lost(None)
-    assert peer.error == f"{ADDRESS}: it closed the connection without an answer; does it speak MQTT 5 here?"
+    assert peer.error is not None
+    said = "it closed the connection without an answer; does it speak MQTT 5 here? RabbitMQ before 3.13 does not"
+    assert peer.error.startswith(f"{ADDRESS}: {said}")
     peer = Peer()
     peer.link.connection_lost(None)
     assert peer.error is not None

@@ -150,7 +150,6 @@ async def test_a_subscription_that_is_deleted_under_us_is_told_and_waited_for(se
         assert "create it, with the filter that docs/pubsub.md tells" in str(owner.downs[0])
         await until(lambda: owner.ups == 2)
         await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
-        assert len(owner.messages) >= 2, "what could not be acknowledged came again"
 
 
 @pytest.mark.parametrize("verb", ["pull", "acknowledge", "modifyAckDeadline"])
