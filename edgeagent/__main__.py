@@ -30,6 +30,7 @@ _COMMANDS = (
     "demo",
     "passwd",
     "size",
+    "config",
     "version",
 )
 _VERSION = "--version"  # the one option that imports none

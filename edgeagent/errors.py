@@ -65,6 +65,19 @@ class ConfigError(EdgeAgentError):
         )
 
 
+class ConfigRefused(EdgeAgentError):
+    """A configuration that was on trial does not work, so the next start uses the one before."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"the configuration on trial is given up: {self.reason}; from the next start the one before is used again"
+        )
+
+
 class OutboxError(EdgeAgentError):
     """The outbox cannot do what was asked."""
 

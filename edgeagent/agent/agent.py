@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.connections import local_connection, uplink_connection
+from edgeagent.agent.config_trial import note_start
+from edgeagent.agent.connections import uplink_connection
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.lookup import TriggerLookup
-from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.own_listener import make_listener, opened_listener_state, ways_to_devices
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
+from edgeagent.agent.trial_watch import trial_tasks
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
@@ -50,12 +51,11 @@ from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import act_as_owner
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable, put_unreadable_aside
-from edgeagent.ports.event_topics import EventTopics
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import own_topics
 
 if TYPE_CHECKING:
-    from edgeagent.agent.local import LocalBroker
+    from edgeagent.agent.local_parts import LocalParts
 
 _HTTP_CLOSE_S = 2.0
 
@@ -83,6 +83,7 @@ async def serve(
     directory = state_directory(config)
     act_as_owner(directory)
     with state_lock(directory), LastTroubles() as troubles:
+        note_start(path, directory)
         agent = await _opened(config, path, directory, filesystem or OsFilesystem(), troubles)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, agent.reload_soon)
@@ -210,6 +211,8 @@ class _Agent:
             deliveries=deliveries,
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
+        self._mqtt = make_listener(config, self._devices, self._intake, self._own_topics(), ledger, self._rescue)
+        self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         self._requests = RequestDoor(self._id, config.uplink, self._rules, clock, self._filesystem, self._directory)
         self._uplink = make_uplink(
             config,
@@ -221,12 +224,10 @@ class _Agent:
             clock=clock,
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
+            identity=lambda: self._reloader.identity,
             requests=self._requests,
         )
-        self._local_notices: ConnectionNotices | None = None
         self._local = self._make_local(config.local) if config.local is not None else None
-        self._mqtt = make_listener(config, self._devices, self._intake, self._own_topics(), ledger, self._rescue)
-        self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         figures = Figures(
             self._id,
             self._started,
@@ -239,11 +240,12 @@ class _Agent:
             rotations=self._rotations,
             troubles=self._troubles,
             http=lambda: self._http.stats(),  # noqa: PLW0108  there is no server yet
-            local=self._local,
+            local=self._local.broker if self._local is not None else None,
             mqtt=self._mqtt,
             webhooks=self._webhooks,
             managed=self._requests.figures,
             is_rescue=self._rescue is not None,
+            config=lambda: self._reloader.identity,
         )
         lookup = TriggerLookup(outbox)
         device = DeviceService(
@@ -256,6 +258,7 @@ class _Agent:
             figures=figures,
             canary=self._uplink.canary,
         )
+        notices = self._local.notices if self._local is not None else None
         operator = OperatorService(
             outbox,
             self._directory / "outbox",
@@ -264,7 +267,7 @@ class _Agent:
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
             where=with_more(
-                where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, self._local_notices),
+                where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, notices),
                 self._requests,
                 self._webhooks,
             ),
@@ -294,22 +297,11 @@ class _Agent:
             tidy=give_back_free_memory,
         )
 
-    def _make_local(self, local: Local) -> LocalBroker:
-        from edgeagent.agent.local import LocalBroker  # noqa: PLC0415  only for those who use it
-        from edgeagent.agent.relay import LocalRelay  # noqa: PLC0415  as above
+    def _make_local(self, local: Local) -> LocalParts:
+        from edgeagent.agent.local_parts import LocalParts  # noqa: PLC0415  only for those who use it
 
-        self._relay = LocalRelay(self._ledger, self._config.relay.topic, retain=self._config.relay.retain)
-        self._ledger.listen(self._relay.changed)
-        self._local_notices = ConnectionNotices(
-            "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying", self._clock.instant
-        )
-        return LocalBroker(
-            EventTopics(local.subscribe, self._own_topics()),
-            self._intake,
-            self._relay,
-            self._local_notices,
-            self._session,
-        )
+        relay, session = self._config.relay, self._session
+        return LocalParts(local, relay, self._intake, self._ledger, self._clock, session, self._own_topics())
 
     def _own_topics(self) -> tuple[str, ...]:
         up = self._config.uplink
@@ -354,19 +346,11 @@ class _Agent:
             ),
         }
         tasks |= {"report": self._uplink.reporter.run(), "requests": self._requests.run()}
+        tasks |= trial_tasks(self._directory, self._path, self._uplink.notices)
         if self._uplink.canaries is not None:
             tasks["canary"] = self._uplink.canaries.run()
-        if self._local is not None and self._config.local is not None:
-            tasks["relay"] = self._relay.run()
-            tasks["local"] = self._local.run()
-            tasks["local broker"] = local_connection(
-                self._config.local,
-                self._id,
-                self._local,
-                self._rotations["local"],
-                filesystem=self._filesystem,
-                directory=self._directory,
-            )
+        if self._local is not None:
+            tasks |= self._local.tasks(self._id, self._rotations["local"], self._filesystem, self._directory)
         for parts in (self._mqtt, self._webhooks):
             tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():

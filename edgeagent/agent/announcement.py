@@ -20,6 +20,7 @@ class Announced(NamedTuple):
     headroom_s: int | None
     reason: str
     since_ms: int = 0  # another one only when the clock was set
+    config: str = ""
 
 
 def is_news(announced: Announced, now: Announced, interval_s: float) -> bool:
@@ -28,7 +29,9 @@ def is_news(announced: Announced, now: Announced, interval_s: float) -> bool:
     `interval_s`: how far the oldest trigger's time may be behind what was announced. It must not stay behind: an age
     that only seems to grow would look as if nothing flowed.
     """
-    if announced.reason != now.reason or announced.since_ms != now.since_ms or _differs(announced.pending, now.pending):
+    if (announced.reason, announced.since_ms, announced.config) != (now.reason, now.since_ms, now.config):
+        return True
+    if _differs(announced.pending, now.pending):
         return True
     if _differs(announced.headroom_s, now.headroom_s):
         return True

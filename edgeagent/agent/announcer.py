@@ -42,8 +42,17 @@ class StateAnnouncer:
     the oldest trigger on this connection was not so. Must never delay a trigger.
     """
 
-    def __init__(self, agent: str, outbox: Outbox, clock: Clock, interval_s: float, trouble: Callable[[], str]) -> None:
-        """`trouble`: why triggers do not get through, empty if they do."""
+    def __init__(
+        self,
+        agent: str,
+        outbox: Outbox,
+        clock: Clock,
+        interval_s: float,
+        trouble: Callable[[], str],
+        config: Callable[[], str],
+    ) -> None:
+        """`trouble`: why triggers do not get through, empty if they do. `config`: names the configuration in force."""
+        self._config = config
         self._topic = state_topic(agent)
         self._outbox = outbox
         self._trouble = trouble
@@ -62,7 +71,9 @@ class StateAnnouncer:
 
     def will(self) -> Will:
         """What the broker publishes when the connection that is made now ends without a farewell."""
-        lost = AgentState("offline", edgeagent.__version__, self._clock.now(), reason=CONNECTION_LOST)
+        lost = AgentState(
+            "offline", edgeagent.__version__, self._clock.now(), reason=CONNECTION_LOST, config=self._config()
+        )
         return Will(self._topic, msgspec.json.encode(lost), delay_s=_WILL_DELAY_S)
 
     def up(self, link: Link) -> None:
@@ -148,6 +159,7 @@ class StateAnnouncer:
             bounded_headroom_s(self._outbox.hours_left()),
             refusal(health) or self._trouble(),
             self._since.wall_ms(self._clock.instant()),
+            self._config(),
         )
 
     def _publish(self, token: int, state: AgentState, facts: Announced) -> None:
@@ -159,6 +171,7 @@ class StateAnnouncer:
             pending=facts.pending,
             oldest=None if facts.oldest_ms is None else rfc3339(facts.oldest_ms),
             headroom_s=facts.headroom_s,
+            config=facts.config,
         )
         retain = self._link.abilities.retains
         payload = msgspec.json.encode(whole)

@@ -57,6 +57,7 @@ class Figures:
         webhooks: WebhookParts | None,
         managed: Callable[[], ManageFigures | None],
         is_rescue: bool,
+        config: Callable[[], str],
     ) -> None:
         """Take the parts.
 
@@ -77,6 +78,7 @@ class Figures:
             webhooks: None without any webhook: then there is no metric of them.
             managed: gives the figures of requests about workflows; None while there are none.
             is_rescue: the disk can only be read.
+            config: names the configuration in force.
         """
         self._agent = agent
         self._started = started
@@ -92,6 +94,7 @@ class Figures:
         self._local = local
         self._mqtt = mqtt
         self._is_rescue = is_rescue
+        self._config = config
         self._webhooks = webhooks
         self._managed = managed
         self._asked: asyncio.Task[int | None] | None = None
@@ -102,6 +105,7 @@ class Figures:
             "agent": self._agent,
             "version": edgeagent.__version__,
             "started": rfc3339(self._started.wall_ms(self._clock.instant())),
+            "config": self._config(),
             "rescue": self._is_rescue,
             **outbox_stats(self._outbox),
             "uplink": {

@@ -47,6 +47,11 @@ class ConnectionNotices:
         return self._connected
 
     @property
+    def error(self) -> str:
+        """Why there is none; empty if there is one, or no attempt has ended yet."""
+        return self._error
+
+    @property
     def since_ms(self) -> int:
         """Since when it is up or down, by the clock as it is now (Unix milliseconds); at first, since this was made."""
         return self._since.wall_ms(self._now())

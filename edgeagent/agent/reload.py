@@ -18,6 +18,7 @@ import msgspec
 
 from edgeagent.agent.counts import RuleCounts
 from edgeagent.config import load_agent
+from edgeagent.config.identity import identity
 from edgeagent.config.tables import AgentConfig, Mqtt
 from edgeagent.errors import ConfigError
 from edgeagent.host import systemd
@@ -49,6 +50,9 @@ class Reloader:
     """Takes over what can be from the configuration file.
 
     Owns the rules that were read last. Promises that a file with errors changes nothing.
+
+    Attributes:
+        identity: names the configuration in force: a table that needs a restart counts as it was at the start.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Reloader:
         self._rules = rules
         self._rule_counts = rule_counts
         self._listener = listener
+        self.identity = identity(config)
         self._one_at_a_time = asyncio.Lock()
 
     async def run(self, asked: asyncio.Event) -> None:
@@ -122,8 +127,9 @@ class Reloader:
         self._rules.take_over(rules)
         if take_over is not None:
             take_over()
-        reloaded = _changes(self._path, self._specs, config.rule, _changed_tables(self._started_with, config))
+        reloaded = _changes(self._path, self._specs, config.rule, changed_tables(self._started_with, config))
         self._specs = config.rule
+        self.identity = identity(_in_force(self._started_with, config))
         return reloaded
 
     def _read(self) -> tuple[AgentConfig, RuleSet]:
@@ -144,9 +150,15 @@ def _changes(path: Path, old: Sequence[RuleSpec], new: Sequence[RuleSpec], resta
     )
 
 
-def _changed_tables(old: AgentConfig, new: AgentConfig) -> tuple[str, ...]:
+def changed_tables(old: AgentConfig, new: AgentConfig) -> tuple[str, ...]:
+    """The tables in which a running agent does not take over what is new."""
     kept = msgspec.structs.replace(new, mqtt=_as_taken_over(old.mqtt, new.mqtt))
     return tuple(name for name in old.__struct_fields__ if name != "rule" and getattr(old, name) != getattr(kept, name))
+
+
+def _in_force(old: AgentConfig, new: AgentConfig) -> AgentConfig:
+    """What an agent that was started with `old` does after it has read `new`."""
+    return msgspec.structs.replace(old, rule=new.rule, mqtt=_as_taken_over(new.mqtt, old.mqtt))
 
 
 def _as_taken_over(old: Mqtt | None, new: Mqtt | None) -> Mqtt | None:

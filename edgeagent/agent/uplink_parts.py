@@ -7,6 +7,7 @@ The link calls `UplinkOwner`. That hands on to three equals, none of which calls
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -97,11 +98,12 @@ def make_uplink(
     clock: Clock,
     rule_counts: dict[str, RuleCounts],
     firing_limits: FiringLimits,
+    identity: Callable[[], str],
     requests: RequestDoor | None = None,
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    `requests`: about workflows; None: this agent makes none.
+    `identity`: names the configuration in force. `requests`: about workflows; None: this agent makes none.
 
     The caller must run the sender, the status queries, the announcer, the canaries, the reporter, and the outbox,
     ledger and chores.
@@ -166,7 +168,9 @@ def make_uplink(
         accept_dry_run=uplink.accept_dry_run,
     )
     notices = ConnectionNotices("uplink", uplink.addresses, "events are kept on disk, retrying", clock.instant)
-    announcer = StateAnnouncer(agent, outbox, clock, uplink.state_interval, lambda: _trouble(trouble, canaries))
+    announcer = StateAnnouncer(
+        agent, outbox, clock, uplink.state_interval, lambda: _trouble(trouble, canaries), identity
+    )
     reporter = DaysReporter(agent, ledger, clock, lambda: account_counters(outbox), publishes=uplink.report)
     owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries, reporter, requests)
 

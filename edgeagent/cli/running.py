@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
+from edgeagent.host import systemd
 from edgeagent.host.sparing import import_asyncio_without_tls, import_msgspec_alone
 
 
@@ -21,8 +23,15 @@ def run_agent(config_file: str | None = None) -> int:
 
     path = agent_config_path(config_file).absolute()
     config = load_agent(path)
+    refused = ""
+    directory = systemd.state_directory(config.agent.state_dir)
+    if os.path.exists(directory / "config-trial.json"):  # noqa: PTH110  false if it cannot be known
+        from edgeagent.agent.config_trial import TrialFile, file_to_use  # noqa: PLC0415  hardly ever there is one
+
+        chosen, refused = file_to_use(path, TrialFile(directory))
+        config = load_agent(chosen)
     if not uses_tls(config):
         import_asyncio_without_tls()
     from edgeagent.cli.serving import serve_agent  # noqa: PLC0415  with it comes asyncio
 
-    return serve_agent(config, path)
+    return serve_agent(config, path, refused)

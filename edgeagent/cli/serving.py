@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from pathlib import Path
 
@@ -12,9 +13,13 @@ from edgeagent.host import ending, log
 from edgeagent.host.descriptors import raise_descriptor_limit
 from edgeagent.mqtt import engines
 
+_log = logging.getLogger(__name__)
 
-def serve_agent(config: AgentConfig, path: Path) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit code. `path`: the file that `config` was read from.
+
+def serve_agent(config: AgentConfig, path: Path, refused: str = "") -> int:
+    """Run until SIGTERM or SIGINT; returns the exit code. `path`: of the agent's configuration.
+
+    `refused`: why `config` is not what is in that file, but the configuration before.
 
     Raises:
         ConfigError, OutboxLocked, StorageFailed, ListenFailed: the agent cannot start.
@@ -22,6 +27,13 @@ def serve_agent(config: AgentConfig, path: Path) -> int:
     if problem := engines.qos_problem(config.uplink):
         raise ConfigError(str(path), [problem])
     log.configure(config.log.level, config.log.format, sys.stderr)
+    if refused:
+        _log.error(
+            "%s is not used: %s; the configuration before it is. Correct it and apply it again",
+            path,
+            refused,
+            extra={"event": "config_given_up"},
+        )
     raise_descriptor_limit()
     return ending.run(lambda deadline: _serve(config, path, deadline))
 

@@ -87,13 +87,13 @@ class ConfigReader:
             candidates.insert(0, Path(self._credentials_dir) / value)
         for candidate in candidates:
             if candidate.is_file():
-                return FilePath(candidate.absolute())
+                return FilePath(candidate.absolute(), value)
         raise ValueError(f"no such file: {' or '.join(str(candidate) for candidate in candidates)}")
 
     def _made(self, value: object) -> MadePath:
         if not isinstance(value, str):
             raise ValueError("must be a path")  # noqa: TRY004  msgspec takes no other error
-        return MadePath((self._base_dir / value).absolute() if value else "")
+        return MadePath((self._base_dir / value).absolute() if value else "", value)
 
     def _wrong(self, path: str, reason: str) -> None:
         self.problems.append(Problem(path, reason))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Self
 
 import msgspec
 
@@ -14,13 +14,26 @@ from edgeagent.wire import topics
 from edgeagent.wire.operations import Operation
 
 
-class FilePath(str):
+class _Path(str):
+    """An absolute path, and how it is `written` in the configuration; "" for none."""
+
+    __slots__ = ("written",)
+
+    written: str
+
+    def __new__(cls, path: object = "", written: str = "") -> Self:
+        made = super().__new__(cls, path)
+        made.written = written
+        return made
+
+
+class FilePath(_Path):
     """The absolute path of a file named in the configuration, which was found when the configuration was read."""
 
     __slots__ = ()
 
 
-class MadePath(str):
+class MadePath(_Path):
     """The absolute path of what the agent makes itself; "" for none. A relative one is beside the configuration."""
 
     __slots__ = ()

@@ -23,6 +23,7 @@ _MAX_VERSION_CHARS = 64
 _MAX_PENDING = 1 << 53
 _MAX_HEADROOM_S = 100 * 365 * 86400
 _MAX_TIME_CHARS = 64
+_MAX_CONFIG_CHARS = 64
 
 _WORDS: Final = (b"online", b"offline")
 
@@ -35,7 +36,8 @@ class AgentState(msgspec.Struct, frozen=True):
     `since`: when the agent connected, or stopped (see `CONNECTION_LOST`); RFC 3339, UTC. `oldest`: when the event of
     its oldest pending trigger was accepted. `headroom_s`: until its outbox is full; None while it does not grow.
     `reason`: why it is offline, or what keeps an online agent from accepting events or passing triggers on; empty:
-    nothing is known to.
+    nothing is known to. `config`: names the configuration in force; earlier versions
+    do not say it.
     """
 
     state: Literal["online", "offline"]
@@ -45,6 +47,7 @@ class AgentState(msgspec.Struct, frozen=True):
     oldest: _Time | None = None
     headroom_s: Annotated[float, msgspec.Meta(ge=0, le=_MAX_HEADROOM_S)] | None = None
     reason: str = ""
+    config: Annotated[str, msgspec.Meta(max_length=_MAX_CONFIG_CHARS)] | msgspec.UnsetType = msgspec.UNSET
 
 
 def parse_agent_state(payload: bytes) -> AgentState:

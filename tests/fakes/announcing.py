@@ -54,4 +54,5 @@ def announcing(interval_s: float = 300.0) -> Announcing:
     """An announcer of gw-042 that is not connected."""
     outbox, trouble, clock = FakeOutbox(), Trouble(), TurnedClock()
     source: Any = outbox
-    return Announcing(StateAnnouncer("gw-042", source, clock, interval_s, lambda: trouble.what), outbox, trouble, clock)
+    announcer = StateAnnouncer("gw-042", source, clock, interval_s, lambda: trouble.what, lambda: "0123456789abcdef")
+    return Announcing(announcer, outbox, trouble, clock)

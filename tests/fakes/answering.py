@@ -74,6 +74,7 @@ class Scene:
             clock=self.clock,
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
+            identity=lambda: "",
         )
         self.triggers, self.sender, self.answers, self.queries = parts[:4]
         self.stats = parts.stats

@@ -25,6 +25,7 @@ STATES = [
     ),
     AgentState("offline", "0.2.0", "2026-11-29T08:29:51.315Z", 1, "2026-11-29T08:29:41.723Z", None, STOPPED),
     AgentState("offline", "0.2.0", SINCE, reason=CONNECTION_LOST),
+    AgentState("online", "0.2.0", SINCE, 0, config="5af192b14ea754ed"),
 ]
 
 

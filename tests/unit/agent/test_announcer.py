@@ -46,7 +46,14 @@ async def test_the_state_is_retained_at_qos_1_and_says_how_the_agent_is() -> Non
     assert (publication.topic, publication.qos, publication.retain) == ("edgeagent/state/gw-042", 1, True)
     assert said(link) == [
         AgentState(
-            "online", edgeagent.__version__, scene.clock.now(), 12, rfc3339(scene.clock.ms - 60_000), 95_400.0, ""
+            "online",
+            edgeagent.__version__,
+            scene.clock.now(),
+            12,
+            rfc3339(scene.clock.ms - 60_000),
+            95_400.0,
+            "",
+            "0123456789abcdef",
         )
     ]
 
@@ -119,7 +126,7 @@ async def test_the_will_has_the_shape_of_every_state_and_the_time_of_its_connect
     second = scene.announcer.will()
     assert (first.topic, first.qos, first.retain, first.delay_s) == ("edgeagent/state/gw-042", 1, True, 30)
     assert parse_agent_state(second.payload) == AgentState(
-        "offline", edgeagent.__version__, scene.clock.now(), reason=CONNECTION_LOST
+        "offline", edgeagent.__version__, scene.clock.now(), reason=CONNECTION_LOST, config="0123456789abcdef"
     )
     assert first.payload != second.payload
 

@@ -71,6 +71,7 @@ class Scene:
             clock=self.clock,
             rule_counts=self.intake.rule_counts,
             firing_limits=self.intake.firing_limits,
+            identity=lambda: "",
         )
         self.triggers, self.sender = parts.triggers, parts.sender
         self.link = FakeLink()
