@@ -23,6 +23,8 @@ from edgeagent.pubsub.terms import PubSubTerms
 # The service answers a pull without messages within this time; one without any answer is a broken connection.
 PULL_WAIT_S = 90.0
 PULL_MESSAGES = 100
+# After an answer that was too large, so many messages come one by one: those that came together come again.
+SINGLE_MESSAGES = 16
 # A server that answers an empty pull at once, as emulators do, is asked again after this time.
 IDLE_POLL_S = 1.0
 # How long to wait after a call that the service could not take, and after how many in a row the link ends.
@@ -57,6 +59,7 @@ class Puller:
         self._to_keep = asyncio.Event()  # for `keep`
         self._pulls = bool(terms.subscription)
         self._most = PULL_MESSAGES  # fewer while messages are so large that an answer cannot hold as many
+        self._single = 0  # how many are still pulled one by one
         self._foreign: set[str] = set()  # topics of messages that were not wanted, as far as reported
         self.emptied: asyncio.Future[None] = self._loop.create_future()
 
@@ -106,14 +109,16 @@ class Puller:
             except AnswerTooLarge:
                 if self._most == 1:
                     raise
-                self._most = 1  # those in the answer come again when their deadline is over
+                self._most, self._single = 1, SINGLE_MESSAGES  # they come again when their deadline is over
                 continue
             verdict = answer.judged.verdict
             failures = failures + 1 if verdict is Verdict.LATER else 0
             if failures >= MAX_LATER:
                 raise Unavailable(self._terms.address, answer.judged.reason)
             pulled = self._pulled(verdict, answer.judged.reason, answer.body)
-            if pulled:  # an answer with nothing in it says nothing about how large the messages are
+            if pulled and self._single:
+                self._single -= 1
+            elif pulled:  # an answer with nothing in it says nothing about how large the messages are
                 self._most = min(2 * self._most, PULL_MESSAGES)
             self.deliver(pulled)
             if verdict is Verdict.LATER:

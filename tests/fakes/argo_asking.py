@@ -62,8 +62,8 @@ class Watching:
             self.error = error
 
     async def has(self, data: bytes) -> None:
-        """Wait until this has come."""
-        await until(lambda: data in self.data)
+        """Wait until this has come, and the end of its line."""
+        await until(lambda: data in self.data[: self.data.rfind(b"\n") + 1])
 
     async def ended(self) -> None:
         """Wait for the end."""

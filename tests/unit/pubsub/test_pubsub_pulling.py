@@ -202,6 +202,8 @@ async def test_large_messages_are_pulled_one_by_one_instead_of_filling_the_memor
     async with connected(Owner()) as owner:
         await until(lambda: {message.payload[:1] for message in owner.messages} == {b"0", b"1", b"2"})
         assert owner.downs == []
+    asked = [asked.body["maxMessages"] for asked in server.asked if asked.verb == "pull"]
+    assert len([count for count in asked if count > 1]) == 1, "what came together is not asked for together again"
 
 
 async def test_a_request_about_a_workflow_reaches_a_dispatcher_that_manages(server: FakePubSub) -> None:
