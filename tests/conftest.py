@@ -12,7 +12,7 @@ import pytest
 from tests import profiles, virtual_time
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
-from tests.fakes.programs import end_programs
+from tests.fakes.programs import children, end_programs
 
 profiles.register()
 virtual_time.watch_disk_threads()
@@ -54,9 +54,10 @@ async def local_broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
 
 @pytest.fixture(autouse=True)
 def _no_program_is_left() -> Iterator[None]:
-    """A test that fails leaves no agent or dispatcher running."""
+    """A test that fails leaves no program running."""
+    before = children()
     yield
-    end_programs()
+    end_programs(before)
 
 
 @pytest.fixture(autouse=True)

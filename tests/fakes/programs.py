@@ -32,13 +32,29 @@ filters.data = [{ path = "body.temp", type = "number", comparator = ">=", value 
 _started: list[subprocess.Popen[bytes]] = []
 
 
-def end_programs() -> None:
-    """End what a failed test left running."""
+def children() -> set[int]:
+    """The processes that this one has started, and that have not ended."""
+    found: set[int] = set()
+    for thread in os.listdir("/proc/self/task"):  # noqa: PTH208  names are wanted
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            found.update(map(int, Path(f"/proc/self/task/{thread}/children").read_text("ascii").split()))
+    return found
+
+
+def end_programs(before: set[int]) -> None:
+    """End what a failed test left running: agents and dispatchers, and other children that were not there before.
+
+    A program with a session of its own is left alone: it may be a broker that several tests share.
+    """
     while _started:
         process = _started.pop()
         if process.poll() is None:
             process.kill()
             process.wait()
+    for pid in children() - before:
+        with contextlib.suppress(ProcessLookupError):
+            if os.getsid(pid) != pid:
+                os.kill(pid, signal.SIGTERM)  # and it ends its own
 
 
 class Program:
