@@ -25,6 +25,7 @@ from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mqtt_peer import parse
 from tests.fakes.programs import Agent, Program
+from tests.waiting import until_answer
 
 TRIGGERS = 60
 UNANSWERED = 20
@@ -56,7 +57,12 @@ async def run(*arguments: str) -> tuple[int, str, str]:
 
 
 async def told(config: Path, *arguments: str) -> Told:
-    code, out, err = await run("--json", "-c", str(config), *arguments)
+    """What it says; asked again if only the machine was too busy for the answer of an engine that is there."""
+    code, out, err = await until_answer(
+        lambda: run("--json", "-c", str(config), *arguments),
+        lambda said: "no answer within" not in said[1],
+        "an answer of the engine",
+    )
     assert err == ""
     findings = [json.loads(line) for line in out.splitlines()]
     assert all(finding["remedy"] for finding in findings if finding["level"] != "ok")
