@@ -106,8 +106,9 @@ def _resolved(src: dict[str, Any], seen: dict[str, Any]) -> tuple[Any, bool]:
     if "dataKey" in src:
         found, value = _get(seen, src["dataKey"].split("."))
         if found:
-            number = int(value) if isinstance(value, float) and value.is_integer() else value
-            return number, bool(src.get("useRawData"))
+            as_json = bool(src.get("useRawData"))
+            # In JSON -0.0 is 0, as Go writes it and everybody reads it; its text has the sign, see `text_of`.
+            return int(value) if as_json and isinstance(value, float) and value.is_integer() else value, as_json
     elif "contextKey" in src and src["contextKey"] in seen:
         return seen[src["contextKey"]], False
     if "value" not in src:

@@ -138,6 +138,15 @@ def outcome(work: Callable[[], Any]) -> Any:
 @settings(max_examples=examples(300))
 @given(st.lists(PARAMETER.map(allowed).filter(bool), max_size=4), ARGUMENTS, st.booleans(), EVENT)
 @example([], {"temp": "body.a"}, False, event_of({"a": -0.0}))
+@example(
+    [{"src": {"dataKey": "body.a"}, "dest": "spec.arguments.parameters.0.value"}], {}, False, event_of({"a": -0.0})
+)
+@example(
+    [{"src": {"dataKey": "body.a", "useRawData": True}, "dest": "spec.arguments.parameters.0.value"}],
+    {},
+    False,
+    event_of({"a": -0.0}),
+)
 def test_whatever_the_parameters_and_the_event_both_render_the_same_or_both_refuse(
     parameters: list[dict[str, Any]], arguments: dict[str, Any], inline: bool, event: Record
 ) -> None:
