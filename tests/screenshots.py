@@ -124,7 +124,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as directory:
             asyncio.run(_scene(Path(directory)))
     finally:
-        end_programs()
+        end_programs(set())
 
 
 if __name__ == "__main__":
