@@ -20,6 +20,7 @@ from edgeagent.config.tables import (
     Http,
     Local,
     OutboxTable,
+    Relay,
     Uplink,
 )
 from edgeagent.config.workflows import workflow_of_rule_problems
@@ -50,6 +51,10 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     yield from _connection_problems("uplink", config.uplink)
     yield from _uplink_problems(config.uplink)
     yield from _outbox_problems(config.outbox)
+    if config.artifacts is not None:
+        from edgeagent.config.artifacts import artifacts_problems  # noqa: PLC0415  costs memory, and few use it
+
+        yield from artifacts_problems(config.artifacts, config.outbox)
     yield from _http_problems(config.http)
     if config.local is not None:
         yield from _connection_problems("local", config.local)
@@ -58,21 +63,25 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
         if config.local.client_id == config.uplink.client_id and is_one_broker(config.uplink, config.local):
             yield Problem("local.client_id", "is the uplink's too, on the same broker: they would end each other")
     yield from listener_problems(config)
-    if problem := topics.topic_problem(config.relay.topic):
-        yield Problem("relay.topic", problem)
-    elif "{source}" not in config.relay.topic:
-        yield Problem("relay.topic", "must contain {source}")
-    elif not config.relay.topic.startswith("edgeagent/"):
-        yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
-    for key, value in (("status_timeout", config.relay.status_timeout), ("give_up_after", config.relay.give_up_after)):
-        if value < 1:
-            yield Problem(f"relay.{key}", "must be at least 1s: each time the dispatcher is asked")
-    if config.relay.webhook:
-        from edgeagent.config.webhooks import relay_webhook_problems  # noqa: PLC0415  costs memory, and few use it
-
-        yield from relay_webhook_problems(config.relay.webhook)
+    yield from _relay_problems(config.relay)
     yield from _rules_problems(config.rule)
     yield from _window_problems(config)
+
+
+def _relay_problems(relay: Relay) -> Iterator[Problem]:
+    if problem := topics.topic_problem(relay.topic):
+        yield Problem("relay.topic", problem)
+    elif "{source}" not in relay.topic:
+        yield Problem("relay.topic", "must contain {source}")
+    elif not relay.topic.startswith("edgeagent/"):
+        yield Problem("relay.topic", "must begin with edgeagent/, so that reports never come back as events")
+    for key, value in (("status_timeout", relay.status_timeout), ("give_up_after", relay.give_up_after)):
+        if value < 1:
+            yield Problem(f"relay.{key}", "must be at least 1s: each time the dispatcher is asked")
+    if relay.webhook:
+        from edgeagent.config.webhooks import relay_webhook_problems  # noqa: PLC0415  as above
+
+        yield from relay_webhook_problems(relay.webhook)
 
 
 def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:

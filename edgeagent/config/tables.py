@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from edgeagent.common.units import Duration, Size
+from edgeagent.common.units import Duration, Rate, Size
 from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.wire import topics
@@ -174,6 +174,39 @@ class OutboxTable(_Table, frozen=True, kw_only=True):
     dead_when_full: Literal["park", "refuse", "drop_oldest"] = "park"
 
 
+class BandwidthSpan(_Table, frozen=True, kw_only=True, rename={"start": "from", "stop": "to"}):
+    """A time of day with a bandwidth of its own, from `start` until just before `stop`, also over midnight."""
+
+    start: str
+    stop: str
+    rate: Rate
+
+
+class ArtifactsTable(_Table, frozen=True, kw_only=True):
+    """`[artifacts]`: the store of large data, how it is reached, and how fast it may be filled.
+
+    `bandwidth`: None for no limit; 0 for no uploads. `bandwidth_at`: another one at these times of day.
+    """
+
+    store: str
+    inline_max: Size = Size(64 << 10)
+    max_bytes: Size = Size(1 << 30)
+    bandwidth: Rate | None = None
+    bandwidth_at: list[BandwidthSpan] = []
+    timezone: str = ""
+    public_url: str = ""
+    presign_url: str = ""
+    username: str = ""
+    password_file: FilePath = FilePath()
+    token_file: FilePath = FilePath()
+    access_key_file: FilePath = FilePath()
+    endpoint: str = ""
+    region: str = ""
+    ca_file: FilePath = FilePath()
+    cert_file: FilePath = FilePath()
+    key_file: FilePath = FilePath()
+
+
 class Http(_Table, frozen=True, kw_only=True):
     """`[http]`: the agent's HTTP listener and its Unix socket."""
 
@@ -230,12 +263,23 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
     agent: AgentTable = AgentTable()
     uplink: Uplink = Uplink()
     outbox: OutboxTable = OutboxTable()
+    artifacts: ArtifactsTable | None = None
     http: Http = Http()
     local: Local | None = None
     mqtt: Mqtt | None = None
     relay: Relay = Relay()
     rule: list[RuleSpec] = []
     log: LogTable = LogTable()
+
+    @property
+    def largest_data_bytes(self) -> int:
+        """The largest data of one event that can ever be taken: what waits for the store is in the outbox too."""
+        if self.artifacts is None:
+            return self.outbox.max_event_bytes
+        return max(
+            min(self.artifacts.max_bytes, self.outbox.max_bytes - 2 * self.outbox.segment_bytes),
+            self.outbox.max_event_bytes,
+        )
 
 
 class Broker(CloudConnection, frozen=True, kw_only=True):
