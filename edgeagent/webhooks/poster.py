@@ -16,11 +16,11 @@ import httpx
 
 from edgeagent.common.foreign import line
 from edgeagent.common.hosts import Address
+from edgeagent.common.retry_after import retry_after_s
 from edgeagent.config.secretfile import secret_in, why_unusable
 from edgeagent.config.tables import WebhookTable
 from edgeagent.errors import WebhookFailed
 from edgeagent.ports.deliveries import WebhookDelivery
-from edgeagent.webhooks.answer import retry_after_s
 from edgeagent.webhooks.form import WebhookForm, WebhookRequest
 from edgeagent.webhooks.route import WebhookRoute, why_unreachable
 from edgeagent.wire.webhook import parse_secrets
