@@ -18,6 +18,10 @@
     │   ├── EngineRefused             the engine answered with an error that the same request would bring again
     │   └── WatchExpired              the engine no longer knows the changes since a resource version
     ├── WebhookFailed                 a receiver of webhooks took no request now
+    ├── StoreError
+    │   ├── StoreFailed               a store did not take an artifact now
+    │   ├── StoreRefused              a store can never take this artifact
+    │   └── UploadPaused              no bandwidth is given to uploads at this time of day
     ├── AgentUnreachable              exit 69  no running agent answers
     ├── EventConflict                 the same source and id came before with other data
     ├── Draining                      the agent is stopping and takes no new events
@@ -268,6 +272,39 @@ class WatchExpired(EngineError):
 
     def __str__(self) -> str:
         return f"{self.url}: the changes since then are no longer known"
+
+
+class StoreError(EdgeAgentError):
+    """An artifact did not get into its store. `store`: as it is shown to people."""
+
+    def __init__(self, store: str, reason: str) -> None:
+        super().__init__(store, reason)
+        self.store = store
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.store}: {self.reason}"
+
+
+class StoreFailed(StoreError):
+    """A store did not take an artifact. Worth another try.
+
+    `needs_somebody`: the same try fails until somebody changes something, so it is made seldom. `retry_after_s`: what
+    the store asked for, 0 when it did not.
+    """
+
+    def __init__(self, store: str, reason: str, *, needs_somebody: bool = False, retry_after_s: float = 0.0) -> None:
+        super().__init__(store, reason)
+        self.needs_somebody = needs_somebody
+        self.retry_after_s = retry_after_s
+
+
+class StoreRefused(StoreError):
+    """This artifact can never be in the store: it is too large for it, or its file is not what it was."""
+
+
+class UploadPaused(StoreError):
+    """No bandwidth is given to uploads at this time of day. The upload is continued, or begun again, later."""
 
 
 class AgentUnreachable(EdgeAgentError):

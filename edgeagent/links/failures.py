@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from edgeagent.config.tls_errors import is_tls_error
-from edgeagent.errors import Denied, Unavailable, UplinkError
+from edgeagent.errors import Denied, Unavailable
 
 if TYPE_CHECKING:
     import ssl
@@ -26,7 +26,7 @@ _CERTIFICATE_ALERTS = (
 )
 
 
-def connection_failure(address: str, exc: Exception) -> UplinkError:
+def connection_failure(address: str, exc: Exception) -> Unavailable | Denied:
     """Translate an exception of a resolver, a socket or TLS."""
     if is_tls_error(exc):
         return _tls_failure(address, exc)
@@ -37,7 +37,7 @@ def connection_failure(address: str, exc: Exception) -> UplinkError:
     return Unavailable(address, f"the connection failed ({exc})")
 
 
-def _tls_failure(address: str, exc: ssl.SSLError) -> UplinkError:
+def _tls_failure(address: str, exc: ssl.SSLError) -> Unavailable | Denied:
     if (untrusted := getattr(exc, "verify_message", None)) is not None:  # of an `SSLCertVerificationError`
         return Denied(address, f"its certificate is not trusted ({untrusted}); check the name in url, and ca_file")
     reason = (exc.reason or str(exc)).replace("_", " ").lower()

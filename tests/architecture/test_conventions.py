@@ -24,7 +24,7 @@ CATCHES_ALL = {
     "edgeagent/listener/reading5.py",  # as the next one
     "edgeagent/mqtt/packets.py",  # the codec's panic is no Exception, and of a class that cannot be imported
 }
-SYNCS = {"edgeagent/outbox/files.py"}
+SYNCS = {"edgeagent/outbox/files.py", "edgeagent/artifacts/directory.py"}
 RENAMES = SYNCS | {"edgeagent/storage/database.py"}  # puts a damaged index aside; a lost rename is made again
 # Each foreign library is known to one adapter: `link` and `session` know no packet.
 ADAPTERS = {
@@ -38,7 +38,7 @@ ADAPTERS = {
     "pamqp": ("edgeagent/amqp/",),
     "h11": ("edgeagent/httpapi/",),
     "wsproto": ("edgeagent/listener/websocket.py",),
-    "httpx": ("edgeagent/argo/", "edgeagent/webhooks/poster.py", "edgeagent/pubsub/"),
+    "httpx": ("edgeagent/argo/", "edgeagent/artifacts/http.py", "edgeagent/webhooks/poster.py", "edgeagent/pubsub/"),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),

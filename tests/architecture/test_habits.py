@@ -20,7 +20,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 PROJECT: dict[str, Any] = tomli.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 # Each lock, with the extras that it holds.
 LOCKS = {
-    "dev": ("demo", "dev", "proxy", "top", "websocket", "yaml"),
+    "dev": ("azure", "demo", "dev", "proxy", "top", "websocket", "yaml"),
     "demo": ("demo",),
     "run": ("proxy", "websocket", "yaml"),
 }

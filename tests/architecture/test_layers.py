@@ -1,7 +1,7 @@
 """Imports point down only.
 
 cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo, webhooks,
-pubsub → links →
+pubsub, artifacts → links →
 config, storage → ports → rules → workflows → events, wire → lang, common → errors
 """
 
@@ -15,7 +15,7 @@ ROWS = (
     ("cli",),
     ("demo",),
     ("agent", "dispatcher", "rehearsal"),
-    ("outbox", "ledger", "mqtt", "amqp", "pubsub", "httpapi", "listener", "host", "argo", "webhooks"),
+    ("outbox", "ledger", "mqtt", "amqp", "pubsub", "httpapi", "listener", "host", "argo", "webhooks", "artifacts"),
     ("links",),
     ("config", "storage"),
     ("ports",),

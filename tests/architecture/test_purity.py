@@ -44,6 +44,7 @@ BESIDE_THEIR_DRIVERS = {
         "topology",
     ),
     "argo": ("stream", "wire"),
+    "artifacts": ("answers", "bandwidth", "multipart", "places", "sigv4", "upload_queue"),
     "cli": ("board", "fleet_table", "pieces", "report_table", "shown_stats"),
     "config": ("addresses", "checks", "devices", "loops", "meant", "pubsub", "tables"),
     "dispatcher": (

@@ -1,0 +1,190 @@
+"""Requests to a store over httpx's transport: one at a time, no redirects, no cookies, no proxies of the environment.
+
+Files of certificates are looked at for each request, so that new ones are taken up without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+import httpx
+
+from edgeagent import __version__
+from edgeagent.common.foreign import line
+from edgeagent.common.retry_after import retry_after_s
+from edgeagent.config.secretfile import FileState
+from edgeagent.config.tables import Connection
+from edgeagent.errors import Denied, StoreFailed
+from edgeagent.events.artifact import Artifact
+from edgeagent.links.failures import connection_failure
+from edgeagent.links.tls import client_context, state_of_files
+
+# What is read of an answer: a page of 1,000 parts has a third of this.
+MAX_ANSWER_BYTES: Final = 1 << 20
+_MAX_REASON_CHARS = 200
+_MAX_CONNECTIONS = 8
+_KEEPALIVE_S = 5.0
+
+
+class HttpTimes(NamedTuple):
+    """In seconds. `write_s`: for a chunk of 64 KiB, on links that are thin; `answer_s`: for the answer to a request.
+
+    `total_s`: for a request without an artifact in it.
+    """
+
+    connect_s: float = 10.0
+    write_s: float = 120.0
+    answer_s: float = 120.0
+    total_s: float = 150.0
+
+
+class StoreAnswer(NamedTuple):
+    """An answer. `body`: at most `MAX_ANSWER_BYTES` of it; `headers`: with lower-case names."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode("utf-8", "replace")
+
+    @property
+    def words(self) -> str:
+        """The beginning of a body that is meant for people, "" of another one."""
+        kind = self.headers.get("content-type", "")
+        return line(self.text, _MAX_REASON_CHARS) if kind.startswith(("text/plain", "application/problem+json")) else ""
+
+    @property
+    def retry_after_s(self) -> float:
+        """How long the store asks us to wait."""
+        return retry_after_s(self.headers.get("retry-after", ""), self.headers.get("date", ""), datetime.now(UTC))
+
+
+class StoreClient:
+    """Owns the connections to one store."""
+
+    def __init__(self, shown: str, tls: Connection, times: HttpTimes = HttpTimes()) -> None:  # noqa: B008
+        """`tls`: the files of certificates; nothing is read or connected yet."""
+        self._shown = shown
+        self._tls = tls
+        self._times = times
+        self._transports: dict[bool, httpx.AsyncHTTPTransport] = {}
+        self._files: tuple[FileState, ...] = ()
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        transports, self._transports = self._transports, {}
+        for transport in transports.values():
+            await transport.aclose()
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | AsyncIterator[bytes] = b"",
+        length: int | None = None,
+    ) -> StoreAnswer:
+        """Make a request. `length`: of a body that comes in pieces.
+
+        Raises:
+            StoreFailed: there was no answer; what was asked may have been done.
+        """
+        times = self._times
+        target = httpx.URL(url)
+        size = len(body) if isinstance(body, bytes) else length
+        sent = {
+            "host": target.netloc.decode(),
+            "user-agent": f"edgeagent/{__version__}",
+            "accept-encoding": "identity",  # decompression could make a small body arbitrarily large
+            **headers,
+        }
+        if size or method in {"PUT", "POST"}:
+            sent["content-length"] = str(size)
+        timeout = {
+            "connect": times.connect_s,
+            "read": times.answer_s,
+            "write": times.write_s,
+            "pool": times.answer_s,
+        }
+        stream = httpx.ByteStream(body) if isinstance(body, bytes) else _Pieces(body)
+        request = httpx.Request(method, target, headers=sent, stream=stream, extensions={"timeout": timeout})
+        try:
+            # Whoever sends pieces takes the time that the bandwidth needs; each piece has its own time.
+            async with asyncio.timeout(times.total_s if isinstance(body, bytes) else None):
+                transport = await self._transport(is_tls=target.scheme == "https")
+                response = await transport.handle_async_request(request)
+                try:
+                    return StoreAnswer(response.status_code, response.headers, await _read(response))
+                finally:
+                    await response.aclose()
+        except (httpx.HTTPError, OSError) as exc:  # a TimeoutError is an OSError
+            raise _failure(self._shown, exc) from exc
+
+    async def _transport(self, *, is_tls: bool) -> httpx.AsyncHTTPTransport:
+        if is_tls:
+            files = await asyncio.to_thread(state_of_files, self._tls)
+            if files != self._files:
+                self._files = files
+                if (old := self._transports.pop(True, None)) is not None:
+                    await old.aclose()
+        if (found := self._transports.get(is_tls)) is not None:
+            return found
+        try:
+            context = await asyncio.to_thread(client_context, self._shown, self._tls) if is_tls else None
+        except Denied as exc:
+            raise StoreFailed(self._shown, exc.reason, needs_somebody=True) from exc
+        return self._transports.setdefault(
+            is_tls,
+            httpx.AsyncHTTPTransport(
+                verify=False if context is None else context,
+                trust_env=False,
+                limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE_S),
+            ),
+        )
+
+
+class _Pieces(httpx.AsyncByteStream):
+    """A body that is read once, as it is sent."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._pieces
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The body, up to the bound; what breaks off in it is told by its reader, who misses the end."""
+    body = bytearray()
+    async for part in response.aiter_raw():
+        body += part
+        if len(body) >= MAX_ANSWER_BYTES:
+            break
+    return bytes(body[:MAX_ANSWER_BYTES])
+
+
+def _failure(shown: str, exc: Exception) -> StoreFailed:
+    if isinstance(exc, httpx.ConnectTimeout):
+        return StoreFailed(shown, "no connection could be made in time")
+    if isinstance(exc, (httpx.TimeoutException, TimeoutError)):
+        return StoreFailed(shown, "it stopped taking data, or did not answer, in time")
+    if isinstance(exc, httpx.RemoteProtocolError):
+        return StoreFailed(shown, "it closed the connection without an answer, or does not speak HTTP")
+    cause: BaseException = exc
+    while (earlier := cause.__cause__ or cause.__context__) is not None:
+        cause = earlier
+    failure = connection_failure(shown, cause if isinstance(cause, Exception) else exc)
+    reason = line(failure.reason, _MAX_REASON_CHARS)
+    return StoreFailed(shown, reason, needs_somebody=isinstance(failure, Denied))
+
+
+def content_type(artifact: Artifact) -> str:
+    """The artifact's content type as a header says it."""
+    kind = artifact.content_type
+    return kind if kind and kind.isascii() and kind.isprintable() else "application/octet-stream"
