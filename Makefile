@@ -24,7 +24,7 @@ help: ## list these targets
 demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with the account
 	$(BIN)/python -m edgeagent demo
 
-test: $(VENV)/.dev brokers promtool ## run all tests but the soak; installs brokers and a browser if it can
+test: $(VENV)/.dev brokers promtool ## run all tests but the soak; installs brokers, nginx and a browser if it can
 	$(BIN)/python -m pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
 
 check: $(VENV)/.dev ## lint, and the quick tests, in under a minute
@@ -55,7 +55,7 @@ LOCK = $(BIN)/uv pip compile --quiet --no-config --no-header --universal --pytho
 lock: $(VENV)/.dev ## resolve all dependencies and write them to requirements/, with hashes
 	$(LOCK) --extra dev --output-file requirements/dev.txt
 	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
-	$(LOCK) --extra amqp --extra dispatch --extra proxy --extra pubsub --extra webhook --extra websocket --extra yaml \
+	$(LOCK) --extra amqp --extra artifacts --extra dispatch --extra proxy --extra pubsub --extra webhook --extra websocket --extra yaml \
 		--constraints requirements/dev.txt --output-file requirements/run.txt
 
 release: $(VENV)/.dev ## build this version, try it in an empty environment, tag it (locally)
@@ -64,6 +64,7 @@ release: $(VENV)/.dev ## build this version, try it in an empty environment, tag
 brokers:
 	@missing=; command -v mosquitto >/dev/null || missing=mosquitto; \
 	[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
+	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \

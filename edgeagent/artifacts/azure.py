@@ -114,20 +114,19 @@ class AzureStore:
         except (OSError, ValueError) as exc:
             reason = f"artifacts.access_key_file {self._key_file}: {why_unusable(exc)}"
             raise StoreFailed(self.shown, reason, needs_somebody=True) from exc
-        endpoint = {"endpoint": self._endpoint} if self._endpoint else {}
         try:
             return Container(
                 self._container,
                 prefix=self._prefix or None,
                 account_name=key.id,
                 access_key=key.secret,
+                endpoint=self._endpoint or f"https://{key.id}.blob.core.windows.net",
                 client_options={
                     "allow_http": self._endpoint.startswith("http://"),
                     "connect_timeout": timedelta(seconds=10),
                     "timeout": _TIMEOUT,
                 },
                 retry_config={"max_retries": 0},
-                **endpoint,
             )
         except exceptions.BaseError as exc:
             raise self._failure(exc) from exc

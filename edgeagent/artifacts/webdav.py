@@ -31,7 +31,6 @@ _MAX_URL_CHARS = 8192
 _MAX_HEADERS = 32
 _OK: Final = 200
 _GONE: Final = frozenset({404, 410})
-_MISSING_COLLECTION: Final = 409
 _LOOPBACK: Final = ip_address("127.0.0.1")
 # What a presigned upload's headers may not change: how the body is framed, and where it goes.
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"})
@@ -71,8 +70,8 @@ class HttpStore:
         headers, url = self._credentials(), joined(self._base, sending.name)
         await self._make_collections(sending.name, headers)
         answer = await self._put(url, {**headers, **_described(sending.artifact)}, sending)
-        if answer.status in _GONE or answer.status == _MISSING_COLLECTION:
-            self._made.clear()  # somebody removed them
+        if not is_success(answer.status):
+            self._made.clear()  # somebody may have removed them; servers say that in many ways
         self._check(answer)
         await self._verify(url, headers, sending.artifact.size)
 

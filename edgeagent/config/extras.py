@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from edgeagent.config.addresses import is_amqp, is_pubsub
 from edgeagent.config.devices import listen_addresses
-from edgeagent.config.tables import AgentConfig, Connection, DispatcherConfig
+from edgeagent.config.tables import AgentConfig, ArtifactsTable, Connection, DispatcherConfig
 from edgeagent.errors import Problem
 
 _HTTPX = "httpx"
@@ -23,6 +23,8 @@ def missing_for_agent(config: AgentConfig) -> Iterator[Problem]:
     yield from _missing_for_broker("uplink", config.uplink)
     if config.relay.webhook:
         yield from _needed_for_webhooks("relay.webhook")
+    if config.artifacts is not None:
+        yield from _needed_for_store(config.artifacts)
 
 
 def missing_for_dispatcher(config: DispatcherConfig) -> Iterator[Problem]:
@@ -46,6 +48,16 @@ def _missing_for_broker(table: str, connection: Connection) -> Iterator[Problem]
 
 def _needed_for_webhooks(path: str) -> Iterator[Problem]:
     yield from _needed(_HTTPX, path, f"needs the extra: pip install 'edgeagent[webhook]'{_HTTPX_PACKAGE}")
+
+
+def _needed_for_store(table: ArtifactsTable) -> Iterator[Problem]:
+    scheme = table.store.partition("://")[0]
+    if scheme == "az":
+        text = "a store by az:// needs the extra: pip install 'edgeagent[azure]'"
+        yield from _needed("obstore", "artifacts.store", text)
+    elif scheme != "file":
+        text = f"a store by {scheme}:// needs the extra: pip install 'edgeagent[artifacts]'{_HTTPX_PACKAGE}"
+        yield from _needed(_HTTPX, "artifacts.store", text)
 
 
 def _needed(library: str, path: str, text: str) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from functools import cache
 
 import pytest
 
+from edgeagent.artifacts.kept import LAYOUT as UPLOADS
 from edgeagent.ledger.schema import LAYOUT as LEDGER
 from edgeagent.listener.schema import LAYOUT as LISTENER
 from edgeagent.outbox.records import DAMAGED, DROPPED
@@ -20,7 +21,7 @@ ROW = re.compile(r"^\| `(\w+)` \| ([a-z, ]+) \| (.+) \| (.+) \|$", re.MULTILINE)
 LEVELS = {"debug": "debug", "info": "info", "warning": "warning", "error": "error", "exception": "error"}
 LEVELS["critical"] = "critical"
 # Keys that are put together: what stands in the braces, and its values.
-PARTS = {"way": (DAMAGED, DROPPED), "self._layout.event": (LEDGER.event, LISTENER.event)}
+PARTS = {"way": (DAMAGED, DROPPED), "self._layout.event": (LEDGER.event, LISTENER.event, UPLOADS.event)}
 # The functions that log with a key that they are given.
 GIVEN = {"edgeagent/dispatcher/configmaps.py": ("configmap_unavailable", "configmap_lost", "configmap_unnamed")}
 

@@ -17,6 +17,8 @@ DISPATCHER = '[broker]\nurl = "mqtt://127.0.0.1:1883"\n'
 REHEARSAL = '[engine]\nkind = "dry-run"\n'
 ALLOW = '[[allow]]\nagents = ["*"]\nnamespaces = ["plant"]\ntemplates = ["*"]\n'
 ARGO = f'[engine]\nkind = "argo"\nurl = "https://argo.example"\n{ALLOW}'
+BUCKET = '[artifacts]\nstore = "s3://bucket"\naccess_key_file = "key"\n'
+DIRECTORY = '[artifacts]\nstore = "file:///mnt/shared"\n'
 PUBSUB = 'url = "pubsub://plant-42/triggers"\nsubscription = "answers"\n'
 
 
@@ -25,6 +27,8 @@ PUBSUB = 'url = "pubsub://plant-42/triggers"\nsubscription = "answers"\n'
     [
         (load_agent, f"[uplink]\n{PUBSUB}", "uplink.url", "pubsub"),
         (load_agent, AGENT + '[[relay.webhook]]\nurl = "https://a.example/"\n', "relay.webhook", "webhook"),
+        (load_agent, AGENT + '[artifacts]\nstore = "https://dav.example/"\n', "artifacts.store", "artifacts"),
+        (load_agent, AGENT + BUCKET, "artifacts.store", "artifacts"),
         (load_dispatcher, f'[broker]\n{PUBSUB}answer_topic = "answers"\n{REHEARSAL}', "broker.url", "pubsub"),
         (load_dispatcher, DISPATCHER + ARGO, "engine.kind", "dispatch"),
         (load_dispatcher, DISPATCHER + REHEARSAL + '[[webhook]]\nurl = "https://a.example/"\n', "webhook", "webhook"),
@@ -40,6 +44,7 @@ def test_what_needs_httpx_names_its_extra_and_debians_package(
 ) -> None:
     path = tmp_path / "config.toml"
     path.write_text(text, "utf-8")
+    (tmp_path / "key").touch()
     load(path)
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(ConfigError) as caught:
@@ -49,7 +54,20 @@ def test_what_needs_httpx_names_its_extra_and_debians_package(
     assert f"pip install 'edgeagent[{extra}]'; with Debian's packages: apt install edgeagent-httpx" in problem.reason
 
 
-@pytest.mark.parametrize(("load", "text"), [(load_agent, AGENT), (load_dispatcher, DISPATCHER + REHEARSAL)])
+def test_azure_needs_another_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(AGENT + BUCKET.replace("s3:", "az:"), "utf-8")
+    (tmp_path / "key").touch()
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    load_agent(path)
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigError, match=r"pip install 'edgeagent\[azure\]'"):
+        load_agent(path)
+
+
+@pytest.mark.parametrize(
+    ("load", "text"), [(load_agent, AGENT), (load_agent, AGENT + DIRECTORY), (load_dispatcher, DISPATCHER + REHEARSAL)]
+)
 def test_without_httpx_all_else_can_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Callable[[Path], msgspec.Struct], text: str
 ) -> None:
