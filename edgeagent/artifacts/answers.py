@@ -8,6 +8,7 @@ from edgeagent.errors import StoreError, StoreFailed, StoreRefused
 
 _TOO_LARGE: Final = 413
 _FULL: Final = 507
+_NOT_IMPLEMENTED: Final = 501
 _UNAUTHENTICATED: Final = frozenset({401, 403, 407})
 # "Took too long", "too early", "too many requests": the same request may be taken later.
 _AGAIN: Final = frozenset({408, 425, 429})
@@ -31,7 +32,7 @@ def failure_of(store: str, status: int, text: str, retry_after_s: float) -> Stor
         return StoreRefused(store, f"it takes no object of this size (413){words}; raise its limit, then replay")
     if status == _FULL:
         return StoreFailed(store, f"it is full (507){words}", retry_after_s=retry_after_s)
-    if status in _AGAIN or status >= 500:  # noqa: PLR2004
+    if status in _AGAIN or (status >= 500 and status != _NOT_IMPLEMENTED):  # noqa: PLR2004
         return StoreFailed(store, f"it answered {status}{words}", retry_after_s=retry_after_s)
     reason = f"it answered {status}{words}"
     if status in _UNAUTHENTICATED:

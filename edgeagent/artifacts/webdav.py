@@ -30,6 +30,8 @@ _MAX_COLLECTIONS = 1024
 _MAX_URL_CHARS = 8192
 _MAX_HEADERS = 32
 _OK: Final = 200
+# What an answer to MKCOL says of the whole store: the body need not be sent to hear it again.
+_NOT_ABOUT_COLLECTIONS: Final = frozenset({401, 429, 502, 503, 504, 507})
 _GONE: Final = frozenset({404, 410})
 _LOOPBACK: Final = ip_address("127.0.0.1")
 # What a presigned upload's headers may not change: how the body is framed, and where it goes.
@@ -118,7 +120,7 @@ class HttpStore:
         missing = [path for path in parents(name) if path not in self._made]
         for path in missing:
             answer = await self._client.request("MKCOL", f"{joined(self._base, path)}/", headers)
-            if answer.status >= 500 or answer.status in {401, 429}:  # noqa: PLR2004  not about the collection
+            if answer.status in _NOT_ABOUT_COLLECTIONS:
                 self._check(answer)
         if len(self._made) + len(missing) > _MAX_COLLECTIONS:
             self._made.clear()

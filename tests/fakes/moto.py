@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from tests.fakes.mosquitto import free_port
 from tests.waiting import until_accepting
 
-
 # It starts in seconds on a free machine.
 _DEADLINE_S = 50.0
 
