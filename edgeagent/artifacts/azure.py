@@ -29,7 +29,7 @@ _BLOCK_BYTES: Final = 4 << 20
 _MAX_BLOCKS: Final = 50_000
 _AT_A_TIME: Final = 2
 _TIMEOUT: Final = timedelta(seconds=120)
-_TOO_LARGE: Final = ("RequestBodyTooLarge", "413")
+_TOO_LARGE: Final = "status code: 413"
 _MAX_REASON_CHARS = 200
 
 
@@ -132,8 +132,9 @@ class AzureStore:
             raise self._failure(exc) from exc
 
     def _failure(self, exc: exceptions.BaseError) -> StoreError:
-        words = line(str(exc), _MAX_REASON_CHARS)
-        if any(word in str(exc) for word in _TOO_LARGE):
+        told = str(exc).partition("\n")[0]  # what follows is for the library's authors
+        words = line(told, _MAX_REASON_CHARS)
+        if _TOO_LARGE in told:
             return StoreRefused(self.shown, f"it takes no object of this size: {words}")
         closed = isinstance(exc, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
         return StoreFailed(self.shown, words, needs_somebody=closed or isinstance(exc, exceptions.NotFoundError))

@@ -4,7 +4,7 @@ An object of up to 8 MiB is one PUT, a larger one a multipart upload. After a fa
 of the upload is kept on disk, and the service itself says which parts it has. Every request is signed over the SHA-256
 of its body, so that the service refuses what was changed on the way.
 
-It is written over httpx, because no library in question continues an upload of an earlier process (ADR 11).
+It is written over httpx, because no library in question continues an upload of an earlier process (ADR 15).
 """
 
 from __future__ import annotations

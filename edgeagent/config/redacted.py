@@ -20,8 +20,8 @@ _MAX_SECRET_BYTES = 64 << 10
 def redacted(config: msgspec.Struct) -> dict[str, Any]:
     """Every key with its value in force; constants of rules and whole workflows, which may hold anything, are masked.
 
-    Of a webhook's URL the host stays, and nothing of its body: both may hold a token. Files that hold secrets stay as
-    names.
+    Of the URLs of webhooks and of `presign_url` the host stays, and nothing of a webhook's body: all may hold a token.
+    Files that hold secrets stay as names.
     """
     members: dict[str, Any] = _without(_plain(config), "")
     return members
@@ -69,6 +69,8 @@ def _without(value: Any, key: str) -> Any:
         return f"({len(encoded)} bytes, SHA-256 {hashlib.sha256(encoded).hexdigest()})"
     if key == "webhook":
         value = [{**table, "url": receiver(table["url"]).shown, "body": table["body"] and MASK} for table in value]
+    if key == "presign_url" and value:
+        return receiver(value).shown
     if key == "value" or (is_secrets_name(key) and isinstance(value, (str, int, float)) and value):
         return None if value is None else MASK
     if isinstance(value, dict):

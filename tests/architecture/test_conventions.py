@@ -39,6 +39,7 @@ ADAPTERS = {
     "h11": ("edgeagent/httpapi/",),
     "wsproto": ("edgeagent/listener/websocket.py",),
     "httpx": ("edgeagent/argo/", "edgeagent/artifacts/http.py", "edgeagent/webhooks/poster.py", "edgeagent/pubsub/"),
+    "obstore": ("edgeagent/artifacts/azure.py",),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),

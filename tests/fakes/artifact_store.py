@@ -12,6 +12,7 @@ from pathlib import Path
 from edgeagent.artifacts.bandwidth import BandwidthSchedule
 from edgeagent.artifacts.kept import KeptUploads
 from edgeagent.artifacts.sending import Pacer, Sending
+from edgeagent.artifacts.store import ArtifactStore
 from edgeagent.artifacts.upload_queue import Upload
 from edgeagent.artifacts.uploader import Uploader
 from edgeagent.config.tables import ArtifactsTable
@@ -197,6 +198,16 @@ async def sending(directory: Path, name: str, content: bytes, resume: bytes = b"
             yield one
     finally:
         thread.close()
+
+
+async def put_object(store: ArtifactStore, directory: Path, content: bytes, name: str = "gw/e1") -> int:
+    """Put this content into a store, and close it; returns how many bytes went."""
+    try:
+        async with sending(directory, name, content) as one:
+            await store.put(one)
+            return one.upload.sent_bytes
+    finally:
+        await store.aclose()
 
 
 class KeptSending(Sending):

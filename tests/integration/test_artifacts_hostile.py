@@ -6,17 +6,14 @@ import base64
 import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from edgeagent.artifacts.http import HttpTimes, StoreClient
-from edgeagent.artifacts.s3 import S3Store
-from edgeagent.artifacts.webdav import HttpStore, PresignedStore
+from edgeagent.artifacts.webdav import HttpStore
 from edgeagent.config.tables import ArtifactsTable, Connection, FilePath
-from edgeagent.errors import StoreError, StoreFailed, StoreRefused
-from tests.fakes.artifact_store import sending
+from edgeagent.errors import StoreFailed, StoreRefused
+from tests.fakes.artifact_store import put_object, sending
 from tests.fakes.hasty_store import Asked, hasty_store
 
 # More than the buffers of both sockets hold.
@@ -25,24 +22,12 @@ SHORT = HttpTimes(connect_s=30.0, write_s=0.3, answer_s=0.3, total_s=1.0)
 LONG = HttpTimes(connect_s=30.0, write_s=30.0, answer_s=30.0, total_s=30.0)
 
 
-def client(times: HttpTimes = LONG) -> StoreClient:
-    return StoreClient("test", Connection(), times)
-
-
-async def put(url: str, directory: Path, content: bytes = b"content", times: HttpTimes = LONG, **keys: Any) -> int:
-    """Put it as `gw/e1`; returns how often it was asked for bytes."""
-    kind = PresignedStore if "presign_url" in keys else HttpStore
-    store = kind(ArtifactsTable(store=url, **keys), client(times))
-    return await put_into(store, directory, content)
-
-
-async def put_into(store: HttpStore | S3Store, directory: Path, content: bytes) -> int:
-    try:
-        async with sending(directory, "gw/e1", content) as one:
-            await store.put(one)
-            return one.upload.sent_bytes
-    finally:
-        await store.aclose()
+async def put(
+    url: str, directory: Path, content: bytes = b"content", times: HttpTimes = LONG, token_file: FilePath | None = None
+) -> int:
+    """Put it as `gw/e1`; returns how many bytes went."""
+    table = ArtifactsTable(store=url, token_file=token_file or FilePath())
+    return await put_object(HttpStore(table, StoreClient("test", Connection(), times)), directory, content)
 
 
 async def failed(url: str, directory: Path, content: bytes = b"content", times: HttpTimes = LONG) -> StoreFailed:
@@ -221,7 +206,7 @@ async def test_a_file_that_is_damaged_never_becomes_a_whole_object(tmp_path: Pat
 
     content = os.urandom(1 << 20)
     async with hasty_store(behave) as (url, _):
-        store = HttpStore(ArtifactsTable(store=url), client())
+        store = HttpStore(ArtifactsTable(store=url), StoreClient("test", Connection()))
         async with sending(tmp_path, "gw/e1", content) as one:
             with open(one.upload.path, "r+b") as file:  # noqa: ASYNC230, PTH123  a bit turns
                 file.seek(1000)
@@ -246,175 +231,3 @@ async def test_a_token_goes_to_the_store_and_into_no_message(tmp_path: Path) -> 
         assert {one.headers["authorization"] for one in asked} == {"Bearer t0ken-that-nobody-sees"}
     assert "t0ken" not in str(caught.value)
     assert "go away" in str(caught.value)
-
-
-class Presigning:
-    """An endpoint and the place that it sends uploads to, in one server."""
-
-    def __init__(self, answer: dict[str, Any] | bytes | None = None, status: int = 200) -> None:
-        self.answer = answer
-        self.status = status
-        self.asked: list[Any] = []
-        self.bodies: list[bytes] = []
-        self.url = ""
-
-    async def behave(self, asked: Asked) -> None:
-        """See `Behaviour`."""
-        body = await asked.body()
-        if asked.method == "PUT":
-            self.bodies.append(body)
-            asked.answer(200)
-            return
-        self.asked.append(msgspec.json.decode(body))
-        answer = (
-            self.answer if self.answer is not None else {"url": f"{self.url}/up?sig=s3cret", "headers": {"x-a": "1"}}
-        )
-        document = answer if isinstance(answer, bytes) else msgspec.json.encode(answer)
-        asked.answer(self.status, document, content_type="application/json")
-
-
-async def test_each_upload_goes_where_the_endpoint_says_without_our_token(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("for-the-endpoint", "utf-8")
-    endpoint = Presigning()
-    async with hasty_store(endpoint.behave) as (url, asked):
-        endpoint.url = url
-        await put(f"{url}/files", tmp_path, presign_url=f"{url}/sign", token_file=FilePath(tmp_path / "token"))
-    (ask, upload) = asked
-    assert (ask.method, ask.target, ask.headers["authorization"]) == ("POST", "/sign", "Bearer for-the-endpoint")
-    digest = hashlib.sha256(b"content").hexdigest()
-    assert endpoint.asked == [{"name": "gw/e1", "size": 7, "sha256": digest, "contentType": "image/jpeg"}]
-    assert (upload.method, upload.target) == ("PUT", "/up?sig=s3cret")
-    assert upload.headers["x-a"] == "1"
-    assert "authorization" not in upload.headers
-    assert endpoint.bodies == [b"content"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"",
-        b"<html>",
-        b"[" * 100_000,
-        {"url": "file:///etc/passwd"},
-        {"url": "https://"},
-        {"url": "https://user:s3cret@host/"},
-        {"url": "https://169.254.169.254/latest/?s3cret"},
-        {"url": "http://[::1]/?s3cret"},
-        {"url": "http://localhost:1/?s3cret"},
-        {"url": "https://host/\r\nX: y"},
-        {"url": "https://host/?s3cret", "headers": {"Host": "other"}},
-        {"url": "https://host/?s3cret", "headers": {"Transfer-Encoding": "chunked"}},
-        {"url": "https://host/?s3cret", "headers": {"x": "a\r\nb"}},
-        {"url": "https://host/?s3cret", "headers": {"x y": "a"}},
-        {"url": "https://host/?s3cret", "headers": {f"x{number}": "a" for number in range(100)}},
-    ],
-)
-async def test_an_endpoint_that_is_hostile_leads_nowhere(tmp_path: Path, answer: dict[str, Any] | bytes) -> None:
-    endpoint = Presigning(answer)
-    async with hasty_store(endpoint.behave) as (url, asked):
-        with pytest.raises(StoreFailed) as caught:
-            await put("https://files.example/", tmp_path, presign_url=f"{url}/sign")
-        assert [one.method for one in asked] == ["POST"]
-    assert caught.value.needs_somebody
-    assert "s3cret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(("status", "kind"), [(403, StoreFailed), (503, StoreFailed), (413, StoreRefused)])
-async def test_an_endpoint_that_refuses_is_as_a_store_that_does(
-    tmp_path: Path, status: int, kind: type[StoreError]
-) -> None:
-    endpoint = Presigning({"error": "no"}, status)
-    async with hasty_store(endpoint.behave) as (url, _):
-        with pytest.raises(kind, match=str(status)):
-            await put("https://files.example/", tmp_path, presign_url=f"{url}/sign")
-
-
-class FakeBucket:
-    """A service that speaks S3 as the test says: a status and a body for each kind of request."""
-
-    def __init__(self, **answers: tuple[int, bytes]) -> None:
-        self.answers = answers
-        self.head_length = ""
-
-    async def behave(self, asked: Asked) -> None:
-        """See `Behaviour`."""
-        await asked.body()
-        kind = {"POST": "complete" if "uploadId" in asked.target else "create", "PUT": "put"}.get(asked.method, "")
-        status, body = self.answers.get(kind, (200, b""))
-        more = {"content_length": self.head_length} if asked.method == "HEAD" and self.head_length else {}
-        asked.answer(status, body, etag='"e"', date="Fri, 20 Mar 2026 12:00:00 GMT", **more)
-
-
-CREATE = b"<R><UploadId>u1</UploadId></R>"
-
-
-@pytest.mark.parametrize(
-    ("answers", "words", "is_large"),
-    [
-        (
-            {"put": (403, b"<Error><Code>SignatureDoesNotMatch</Code><Message>no</Message></Error>")},
-            "SignatureDoes",
-            False,
-        ),
-        ({"put": (503, b"<Error><Code>SlowDown</Code></Error>")}, "SlowDown", False),
-        ({"put": (403, b"<Error><Code>RequestTimeTooSkewed</Code></Error>")}, "clock is wrong", False),
-        ({"put": (400, b"<Error><Code>XAmzContentSHA256Mismatch</Code></Error>")}, "SHA256Mismatch", False),
-        ({"create": (200, b"<R></R>")}, "gave no id", True),
-        ({"create": (200, b"<R><UploadId>" + b"u" * 5000 + b"</UploadId></R>")}, "gave no id", True),
-        (
-            {"create": (200, CREATE), "complete": (200, b"<Error><Code>InternalError</Code></Error>")},
-            "InternalError",
-            True,
-        ),
-        ({"create": (200, CREATE), "put": (500, b"")}, "500", True),
-    ],
-)
-async def test_a_bucket_that_fails_is_tried_again(
-    tmp_path: Path, answers: dict[str, tuple[int, bytes]], words: str, is_large: bool
-) -> None:
-    bucket = FakeBucket(**answers)
-    async with hasty_store(bucket.behave) as (url, _):
-        with pytest.raises(StoreFailed, match=words):
-            await put_into(s3(url, tmp_path), tmp_path, LARGE if is_large else b"x")
-
-
-async def test_a_bucket_that_lies_about_the_length_is_found_out(tmp_path: Path) -> None:
-    bucket = FakeBucket(create=(200, CREATE))
-    bucket.head_length = "5"
-    async with hasty_store(bucket.behave) as (url, _):
-        with pytest.raises(StoreFailed, match="holds 5 bytes"):
-            await put_into(s3(url, tmp_path), tmp_path, LARGE)
-
-
-async def test_an_object_too_large_for_a_bucket_is_refused_for_good(tmp_path: Path) -> None:
-    bucket = FakeBucket(put=(400, b"<Error><Code>EntityTooLarge</Code></Error>"))
-    async with hasty_store(bucket.behave) as (url, _):
-        with pytest.raises(StoreRefused, match="EntityTooLarge"):
-            await put_into(s3(url, tmp_path), tmp_path, b"x")
-
-
-async def test_a_clock_that_is_wrong_is_corrected_by_the_services(tmp_path: Path) -> None:
-    times: list[str] = []
-
-    async def behave(asked: Asked) -> None:
-        await asked.body()
-        if asked.method == "HEAD":
-            asked.answer(403)
-            return
-        times.append(asked.headers["x-amz-date"])
-        body = b"" if len(times) > 1 else b"<Error><Code>RequestTimeTooSkewed</Code></Error>"
-        asked.answer(200 if len(times) > 1 else 403, body, date="Fri, 20 Mar 2099 12:00:00 GMT")
-
-    async with hasty_store(behave) as (url, _):
-        store = s3(url, tmp_path)
-        with pytest.raises(StoreFailed, match="clock is wrong") as caught:
-            await put_into(store, tmp_path, b"x")
-        assert not caught.value.needs_somebody
-        await put_into(store, tmp_path, b"x")
-    assert times[1].startswith("20990320T12")
-
-
-def s3(url: str, directory: Path) -> S3Store:
-    (directory / "key").write_text("id\nsecret\n", "utf-8")
-    table = ArtifactsTable(store="s3://bucket", endpoint=url, access_key_file=FilePath(directory / "key"))
-    return S3Store(table, client())

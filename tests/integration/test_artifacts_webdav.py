@@ -14,7 +14,7 @@ from edgeagent.artifacts.store import ArtifactStore
 from edgeagent.config.tables import ArtifactsTable, FilePath
 from edgeagent.errors import StoreFailed, StoreRefused
 from edgeagent.outbox.disk import DiskThread
-from tests.fakes.artifact_store import sending
+from tests.fakes.artifact_store import put_object
 from tests.fakes.certificates import Certificates
 from tests.fakes.nginx import Nginx
 
@@ -34,14 +34,6 @@ async def thread() -> AsyncIterator[DiskThread]:
     made.close()
 
 
-async def put(store: ArtifactStore, directory: Path, content: bytes, name: str = NAME) -> None:
-    try:
-        async with sending(directory, name, content) as one:
-            await store.put(one)
-    finally:
-        await store.aclose()
-
-
 def opened(thread: DiskThread, url: str, **keys: Any) -> ArtifactStore:
     return make_store(ArtifactsTable(store=url, **keys), thread)
 
@@ -58,9 +50,9 @@ async def test_an_object_arrives_whole_and_its_collections_are_made(
     store = opened(thread, f"{server.url}/data")
     content = os.urandom(3_000_000)
     (server.root / "data").mkdir()
-    await put(store, tmp_path, content)
+    await put_object(store, tmp_path, content, NAME)
     assert server.files() == {f"data/{NAME}": content}
-    await put(store, tmp_path, b"again")
+    await put_object(store, tmp_path, b"again", NAME)
     assert server.files() == {f"data/{NAME}": b"again"}
     assert [line for line in server.requests if line.startswith("MKCOL")] == [
         "MKCOL /data/gw-1/ 201",
@@ -78,12 +70,12 @@ async def test_collections_that_somebody_removed_are_made_again(
     server: Nginx, thread: DiskThread, tmp_path: Path
 ) -> None:
     store = opened(thread, server.url)
-    await put(store, tmp_path, b"1", "gw/e1")
+    await put_object(store, tmp_path, b"1", "gw/e1")
     (server.root / "gw" / "e1").unlink()
     (server.root / "gw").rmdir()
     with pytest.raises(StoreFailed):
-        await put(store, tmp_path, b"2", "gw/e2")
-    await put(store, tmp_path, b"2", "gw/e2")
+        await put_object(store, tmp_path, b"2", "gw/e2")
+    await put_object(store, tmp_path, b"2", "gw/e2")
     assert server.files() == {"gw/e2": b"2"}
 
 
@@ -91,7 +83,7 @@ async def test_a_public_url_stands_in_the_trigger_and_not_in_the_upload(
     server: Nginx, thread: DiskThread, tmp_path: Path
 ) -> None:
     store = opened(thread, server.url, public_url="s3://elsewhere/data/")
-    await put(store, tmp_path, b"1", "gw/e 1")
+    await put_object(store, tmp_path, b"1", "gw/e 1")
     assert store.url("gw/e 1") == "s3://elsewhere/data/gw/e%201"
     assert server.files() == {"gw/e 1": b"1"}
 
@@ -100,8 +92,8 @@ async def test_a_size_that_it_does_not_take_is_refused_for_good(thread: DiskThre
     async with Nginx(tmp_path / "nginx", max_body="1m") as server:
         store = opened(thread, server.url)
         with pytest.raises(StoreRefused, match="no object of this size"):
-            await put(store, tmp_path, bytes(8_000_000))
-        await put(store, tmp_path, b"small", "gw/small")
+            await put_object(store, tmp_path, bytes(8_000_000), NAME)
+        await put_object(store, tmp_path, b"small", "gw/small")
         assert server.files() == {"gw/small": b"small"}
 
 
@@ -111,11 +103,11 @@ async def test_a_password_decides_who_is_let_in(
 ) -> None:
     store = opened(thread, f"{server.url}/private", username="gw", password_file=secret(tmp_path, password))
     if is_let_in:
-        await put(store, tmp_path, b"1", "e1")
+        await put_object(store, tmp_path, b"1", "e1")
         assert server.files() == {"private/e1": b"1"}
         return
     with pytest.raises(StoreFailed, match="does not let us in") as caught:
-        await put(store, tmp_path, b"1", "e1")
+        await put_object(store, tmp_path, b"1", "e1")
     assert caught.value.needs_somebody
     assert "wrong" not in str(caught.value)
 
@@ -124,7 +116,7 @@ async def test_a_place_that_is_forbidden_is_no_reason_to_give_up(
     server: Nginx, thread: DiskThread, tmp_path: Path
 ) -> None:
     with pytest.raises(StoreFailed, match="403") as caught:
-        await put(opened(thread, f"{server.url}/closed"), tmp_path, b"1", "e1")
+        await put_object(opened(thread, f"{server.url}/closed"), tmp_path, b"1", "e1")
     assert caught.value.needs_somebody
     assert server.files() == {}
 
@@ -132,11 +124,11 @@ async def test_a_place_that_is_forbidden_is_no_reason_to_give_up(
 async def test_over_tls_the_right_authority_is_trusted_and_no_other(thread: DiskThread, tmp_path: Path) -> None:
     certificates = Certificates(tmp_path)
     async with Nginx(tmp_path / "nginx", certificates) as server:
-        await put(opened(thread, server.url, ca_file=FilePath(tmp_path / "ca.pem")), tmp_path, b"1", "e1")
+        await put_object(opened(thread, server.url, ca_file=FilePath(tmp_path / "ca.pem")), tmp_path, b"1", "e1")
         assert server.files() == {"e1": b"1"}
         for other in ({}, {"ca_file": FilePath(tmp_path / "other-ca.pem")}):
             with pytest.raises(StoreFailed, match="certificate is not trusted") as caught:
-                await put(opened(thread, server.url, **other), tmp_path, b"2", "e2")
+                await put_object(opened(thread, server.url, **other), tmp_path, b"2", "e2")
             assert caught.value.needs_somebody
         assert server.files() == {"e1": b"1"}
 
@@ -144,5 +136,5 @@ async def test_over_tls_the_right_authority_is_trusted_and_no_other(thread: Disk
 async def test_a_server_that_is_away_is_tried_again(server: Nginx, thread: DiskThread, tmp_path: Path) -> None:
     server.stop()
     with pytest.raises(StoreFailed, match="Connection refused") as caught:
-        await put(opened(thread, server.url), tmp_path, b"1", "e1")
+        await put_object(opened(thread, server.url), tmp_path, b"1", "e1")
     assert not caught.value.needs_somebody
