@@ -18,6 +18,7 @@ _ALL = (
     "path",
     "tracking",
     "http",
+    "artifacts",
     "latency",
 )
 

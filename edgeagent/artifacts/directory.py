@@ -64,8 +64,7 @@ class DirectoryStore:
         file = _NewObject(last)
         try:
             await self._on_thread(lambda: file.open(self._descriptor(parent)))
-            while block := await sending.block():
-                await self._on_thread(partial(file.write, block))
+            await sending.copy(partial(self._write, file))
             await self._on_thread(partial(file.finish, sending.artifact.size))
         finally:
             await self._thread.call(file.close)
@@ -102,6 +101,10 @@ class DirectoryStore:
                 return
             os.close(os.open(MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=base))
             os.fsync(base)
+
+    def _write(self, file: _NewObject, block: bytes) -> None:
+        with self._translated():
+            file.write(block)
 
     async def _on_thread(self, job: Callable[[], None]) -> None:
         def translated() -> None:

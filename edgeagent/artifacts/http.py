@@ -6,7 +6,7 @@ Files of certificates are looked at for each request, so that new ones are taken
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -30,7 +30,7 @@ _KEEPALIVE_S = 5.0
 
 
 class HttpTimes(NamedTuple):
-    """In seconds. `write_s`: for a chunk of 64 KiB, on links that are thin; `answer_s`: for the answer to a request.
+    """In seconds. `write_s`: for a chunk of 256 KiB, on links that are thin; `answer_s`: for the answer to a request.
 
     `total_s`: for a request without an artifact in it.
     """
@@ -87,10 +87,10 @@ class StoreClient:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | AsyncIterator[bytes] = b"",
+        body: bytes | AsyncGenerator[bytes, None] = b"",
         length: int | None = None,
     ) -> StoreAnswer:
-        """Make a request. `length`: of a body that comes in pieces.
+        """Make a request. `length`: of a body that comes in pieces, which is closed in the end.
 
         Raises:
             StoreFailed: there was no answer; what was asked may have been done.
@@ -125,6 +125,9 @@ class StoreClient:
                     await response.aclose()
         except (httpx.HTTPError, OSError) as exc:  # a TimeoutError is an OSError
             raise _failure(self._shown, exc) from exc
+        finally:
+            if not isinstance(body, bytes):
+                await body.aclose()
 
     async def _transport(self, *, is_tls: bool) -> httpx.AsyncHTTPTransport:
         if is_tls:

@@ -97,7 +97,7 @@ class KeptUploads:
     def _open(self, now_s: float) -> bytes:
         with self._file.connection as database:
             database.execute(_PRUNE_OLD, (int(now_s) - _KEPT_S,))
-            database.execute(_PRUNE_MANY, (MAX_ROWS,))
+            database.execute(_PRUNE_MANY, (MAX_ROWS - 1,))
             row = database.execute(_SELECT, (self._store, _STORE_ROW)).fetchone()
         return bytes(row[2]) if row is not None else b""
 

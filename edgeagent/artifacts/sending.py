@@ -11,19 +11,21 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from typing import Final, Self
 
 from edgeagent.artifacts.bandwidth import BandwidthSchedule, BandwidthShare
 from edgeagent.artifacts.upload_queue import Upload
-from edgeagent.errors import StoreFailed, StoreRefused, UploadPaused
+from edgeagent.errors import StoreError, StoreFailed, StoreRefused, UploadPaused
 from edgeagent.ports.threads import JobThread
 
-# What is read from the disk at a time, and what is handed to a connection at a time.
-BLOCK_BYTES: Final = 256 << 10
-CHUNK_BYTES: Final = 64 << 10
+# What is read from the disk at a time, and what is handed to a connection at a time; and what is copied in one go where
+# there is no limit, so that the loop is asked rarely (`benchmarks artifacts`).
+BLOCK_BYTES: Final = 1 << 20
+CHUNK_BYTES: Final = 256 << 10
+_STRETCH_BYTES = 8 << 20
 _LEAST_CHUNK_BYTES = 1 << 10
 # A chunk is so short that it passes in this time: a server takes a silence for the end of its client.
 _CHUNK_S = 2.0
@@ -140,8 +142,17 @@ class Sending:
         self._sent(len(data))
         return data
 
-    async def chunks(self, size: int) -> AsyncIterator[bytes]:
-        """The next `size` bytes for a connection.
+    async def copy(self, write: Callable[[bytes], None]) -> None:
+        """Hand all bytes to a function that blocks, on the thread that reads; raises as `chunks`."""
+        while left := self.artifact.size - self._position:
+            stretch = _STRETCH_BYTES if self._pacer.bytes_per_s is None else BLOCK_BYTES
+            size = min(left, stretch)
+            await self._pacer.pace(size, self.store)
+            await self._thread.call(partial(self._copy_now, self._position, size, write))
+            self._sent(size)
+
+    async def chunks(self, size: int) -> AsyncGenerator[bytes, None]:
+        """The next `size` bytes for a connection; the disk is read while the connection is written.
 
         Raises:
             StoreRefused: the file is not what it was.
@@ -149,15 +160,23 @@ class Sending:
             UploadPaused: the bandwidth ended meanwhile.
         """
         end = self._position + size
-        while self._position < end:
-            block = await self._read(self._position, end - self._position)
-            sent = 0
-            while sent < len(block):
-                chunk = block[sent : sent + self._pacer.chunk_bytes()]
-                await self._pacer.pace(len(chunk), self.store)
-                yield chunk
-                sent += len(chunk)
-                self._sent(len(chunk))
+        reading = asyncio.ensure_future(self._read(self._position, size))
+        try:
+            while self._position < end:
+                block = await reading
+                begin = self._position + len(block)
+                reading = asyncio.ensure_future(self._read(begin, end - begin))
+                sent = 0
+                while sent < len(block):
+                    chunk = block[sent : sent + self._pacer.chunk_bytes()]
+                    await self._pacer.pace(len(chunk), self.store)
+                    yield chunk
+                    sent += len(chunk)
+                    self._sent(len(chunk))
+        finally:
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError, StoreError):  # what mattered was raised above
+                await reading
 
     def _sent(self, size: int) -> None:
         self._position += size
@@ -184,6 +203,13 @@ class Sending:
 
     async def _read(self, begin: int, at_most: int, part: hashlib._Hash | None = None) -> bytes:
         return await self._thread.call(partial(self._read_now, begin, min(at_most, BLOCK_BYTES), part))
+
+    def _copy_now(self, begin: int, size: int, write: Callable[[bytes], None]) -> None:
+        end = begin + size
+        while begin < end:
+            block = self._read_now(begin, min(end - begin, BLOCK_BYTES), None)
+            write(block)
+            begin += len(block)
 
     def _read_now(self, begin: int, size: int, part: hashlib._Hash | None) -> bytes:
         """Read and hash; the content must be whole and right when its last byte is read."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -39,7 +39,7 @@ class NotedClient(StoreClient):
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | AsyncIterator[bytes] = b"",
+        body: bytes | AsyncGenerator[bytes, None] = b"",
         length: int | None = None,
     ) -> StoreAnswer:
         """See `StoreClient`."""
