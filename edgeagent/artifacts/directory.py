@@ -7,6 +7,8 @@ replaces.
 The directory must be there: it is never made. A file in it, `.edgeagent-store`, is made before the first upload and
 must be there from then on: where the volume is not mounted, it is missing, and nothing is written beside the volume.
 No symbolic link below the directory is followed, whoever made it.
+
+What is made has the rights of the directory itself, whatever the umask says: it is made for readers of another user.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -32,6 +35,7 @@ _MARKED: Final = b"marked"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
 _TEMPORARY_HASH_BYTES = 16
+_NOT_EXECUTABLE: Final = 0o666
 # What can never be in this store, while other objects can.
 _NEVER: Final = frozenset({errno.EFBIG, errno.ENAMETOOLONG})
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -148,15 +152,21 @@ class DirectoryStore:
                 except FileNotFoundError:
                     if not make:
                         raise
-                    with contextlib.suppress(FileExistsError):  # another upload was quicker
-                        os.mkdir(part, dir_fd=current)
-                    os.fsync(current)
-                    inner = os.open(part, _DIRECTORY, dir_fd=current)
+                    inner = self._made(part, current)
                 os.close(current)
                 current = inner
             yield current
         finally:
             os.close(current)
+
+    def _made(self, name: str, parent: int) -> int:
+        """A new directory with the rights of its parent, synced there."""
+        with contextlib.suppress(FileExistsError):  # another upload was quicker
+            os.mkdir(name, dir_fd=parent)
+        made = os.open(name, _DIRECTORY, dir_fd=parent)
+        _give_rights(made, stat.S_IMODE(os.fstat(parent).st_mode))
+        os.fsync(parent)
+        return made
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -190,7 +200,8 @@ class _NewObject:
     def open(self, directory: int) -> None:
         """Make the temporary file. `directory`: a descriptor, which is closed with this."""
         self._directory = directory
-        self._file = os.open(self._temporary, _NEW_FILE, 0o666, dir_fd=directory)
+        self._file = os.open(self._temporary, _NEW_FILE, 0o600, dir_fd=directory)
+        _give_rights(self._file, os.fstat(directory).st_mode & _NOT_EXECUTABLE)
 
     def write(self, data: bytes) -> None:
         """Write all of it."""
@@ -219,3 +230,8 @@ class _NewObject:
                 with contextlib.suppress(OSError):  # what mattered was synced
                     os.close(descriptor)
         self._file = self._directory = -1
+
+
+def _give_rights(descriptor: int, mode: int) -> None:
+    with contextlib.suppress(OSError):  # a volume that knows no rights of its own
+        os.fchmod(descriptor, mode)

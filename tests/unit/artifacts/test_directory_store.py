@@ -181,6 +181,20 @@ async def test_nothing_is_written_beside_a_volume_that_is_not_mounted(store: Dir
     assert await store.begin(memory) == memory
 
 
+@pytest.mark.parametrize(("rights", "of_files"), [(0o755, 0o644), (0o2770, 0o660), (0o700, 0o600)])
+async def test_what_is_made_has_the_rights_of_the_directory_whatever_the_umask_says(
+    store: DirectoryStore, volume: Path, tmp_path: Path, rights: int, of_files: int
+) -> None:
+    os.chmod(volume, rights)  # noqa: PTH101  in a coroutine
+    umask = os.umask(0o077)
+    try:
+        await put(store, tmp_path, b"x")
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE((volume / NAME).stat().st_mode) == of_files
+    assert stat.S_IMODE((volume / NAME).parent.stat().st_mode) == rights
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2])
 async def test_no_symbolic_link_leads_out_of_it(
     store: DirectoryStore, volume: Path, tmp_path: Path, depth: int
