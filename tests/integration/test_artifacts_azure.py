@@ -119,7 +119,7 @@ async def test_what_it_refuses_is_for_good_only_for_its_size(
 async def test_a_pause_in_the_middle_is_no_failure_and_leaves_no_blob(tmp_path: Path, key: FilePath) -> None:
     container = Blobs()
     async with hasty_store(container.behave) as (url, _), sending(tmp_path, NAME, bytes(6 << 20)) as one:
-        block, left = one.block, 20
+        block, left = one.block, 5
 
         async def paused() -> bytes:
             nonlocal left
