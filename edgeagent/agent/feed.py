@@ -1,4 +1,4 @@
-"""Brings triggers into flight: leased ones, through the windows of rules, and parked ones."""
+"""Brings triggers into flight: leased ones, through the windows and rates of rules, and parked ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import asyncio
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.leases import Leases
 from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.limited import LimitedTriggers
 from edgeagent.agent.parked import ParkedTriggers
 from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.windows import Windows
@@ -18,9 +19,9 @@ from edgeagent.rules.ruleset import RuleSet
 class Feed:
     """Takes up as many triggers as there are places in flight.
 
-    Owns the time at which the next window closes by itself. Promises that each leased trigger goes one way: into
-    flight, or into a window of its rule. Must never take up more than there are places, less those that closed windows
-    will need.
+    Owns the time at which the next window closes, or the next limited trigger may go, by itself. Promises that each
+    leased trigger goes one way: into flight, into a window of its rule, or behind those that wait for its rate. Must
+    never take up more than there are places, less those that closed windows will need.
     """
 
     def __init__(
@@ -28,6 +29,7 @@ class Feed:
         triggers: Triggers,
         leases: Leases,
         windows: Windows,
+        limited: LimitedTriggers,
         parked: ParkedTriggers,
         rules: RuleSet,
         lifetime: Lifetime,
@@ -35,27 +37,32 @@ class Feed:
         self._triggers = triggers
         self._leases = leases
         self._windows = windows
+        self._limited = limited
         self._parked = parked
         self._rules = rules
         self._lifetime = lifetime
         self._window_due_at: float | None = None  # when an open window closes, if no event closes it before
+        self._limited_due_at: float | None = None
         self._now = asyncio.get_running_loop().time
 
     @property
     def is_short(self) -> bool:
-        """Whether there are free places, and `read` may bring triggers for them."""
-        return self._places > 0 and self._leases.unread
+        """Whether `read` may bring triggers."""
+        return (self._places > 0 and self._leases.unread) or self._limited.unread
 
     @property
     def _places(self) -> int:
-        return self._triggers.vacancy - self._windows.closing
+        return 0 if self._limited.is_full else self._triggers.vacancy - self._windows.closing
 
     def fill(self, now: float, moment: Moment) -> None:
         """Take up leased triggers while there are places, and close the windows that are due."""
+        limited_s = self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
+        self._limited_due_at = now + limited_s if limited_s is not None else None
         leased: Leased | None = None
+        anything_waits = self._limited.anything_waits
         while (places := self._places) > 0 and (taken := self._leases.take(places)):
             for leased in taken:
-                self._take(leased, moment)
+                self._take(leased, moment, anything_waits)
         if leased is not None:
             self._windows.passed(leased)
         self._window_due_at = None
@@ -65,7 +72,10 @@ class Feed:
 
     async def read(self) -> None:
         """Lease triggers from the disk that are not in memory. A disk that cannot be read is tried again later."""
-        await self._leases.read()
+        if self._places > 0 and self._leases.unread:
+            await self._leases.read()
+        if self._limited.unread:
+            await self._limited.read()
 
     def wants_parked(self, now: float) -> bool:
         """Whether it is time to try the next parked trigger."""
@@ -89,12 +99,16 @@ class Feed:
     def next_deadline(self, now: float) -> float | None:
         """When there is something to do even if nothing happens; a parked trigger that is due is being read already."""
         parked_at = self._parked.next_deadline()
-        if parked_at is None or parked_at <= now:
-            return self._window_due_at
-        return parked_at if self._window_due_at is None else min(parked_at, self._window_due_at)
+        if parked_at is not None and parked_at <= now:
+            parked_at = None
+        deadlines = (parked_at, self._window_due_at, self._limited_due_at)
+        return min([at for at in deadlines if at is not None], default=None)
 
-    def _take(self, leased: Leased, moment: Moment) -> None:
-        """Take up a leased trigger: by itself, or into a window of its rule."""
+    def _take(self, leased: Leased, moment: Moment, anything_waits: bool) -> None:
+        """Take up a leased trigger: by itself, into a window of its rule, or to wait for its rate.
+
+        `anything_waits`: that may concern rules that have no rate any more.
+        """
         rule = self._rules.get(leased.rule)
         if rule is not None and rule.window is not None and not leased.record.events:
             if self._lifetime.left_s(leased, rule, moment) > 0:
@@ -104,4 +118,7 @@ class Feed:
             return
         if leased.log == WINDOWS:
             self._windows.resumed(leased)
-        self._triggers.take_up(leased, rule)
+        if rule is None or not (anything_waits or rule.rate is not None):
+            self._triggers.take_up(leased, rule)
+        elif not self._limited.holds(leased, rule, moment):
+            self._limited.goes(leased, rule)

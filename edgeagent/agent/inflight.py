@@ -136,6 +136,10 @@ class InFlightSet(Generic[T]):
         first = self._lanes[entry.lane][0] if entry.lane is not None and entry.lane in self._lanes else entry
         return first if first is not entry else None
 
+    def is_lane_free(self, lane: str) -> bool:
+        """Whether no trigger of this strict order is in flight."""
+        return lane not in self._lanes
+
     def add(self, correlation_id: str, item: T, *, lane: str | None, known: bool, patience: int) -> InFlight[T] | None:
         """Take up a trigger, ready to be sent; returns None if this very trigger is in flight already.
 

@@ -16,13 +16,13 @@ from typing import TypeVar
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.sieve import ROOMY, Sieve, is_correlation_id
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import EVENT_LOGS, PARKED, WINDOWS, Leased
+from edgeagent.outbox.records import EVENT_LOGS, LIMITED, PARKED, WINDOWS, Leased
 from edgeagent.outbox.search import walk
 
 # The logs of triggers that may never have been published, and so may be unknown to the ledger. (A parked trigger may be
 # one that nobody subscribed to.) They are in the order in which triggers move from one to the next, so that a trigger
 # which moves during a search is found in its new log.
-BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS, PARKED)
+BUFFERED_LOGS = (*EVENT_LOGS, WINDOWS, LIMITED, PARKED)
 # How many found triggers are remembered, so that they are found again without reading their log up to them.
 _MAX_PLACES = 1000
 

@@ -9,14 +9,12 @@ from edgeagent.agent.clock import Moment
 from edgeagent.agent.counts import TriggerCounts
 from edgeagent.agent.inflight import TriggerInFlight
 from edgeagent.agent.lifetime import Lifetime, age_s
+from edgeagent.agent.permits import Permits
+from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers
-from edgeagent.common.elapsed import Instant, is_later
 from edgeagent.errors import MessageError
-from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication
-from edgeagent.rules.firing_limits import FiringLimits
 from edgeagent.rules.ruleset import RuleSet
-from edgeagent.rules.trigger import correlation_id
 
 
 class Renderer:
@@ -31,7 +29,8 @@ class Renderer:
         triggers: Triggers,
         addressing: Addressing,
         rules: RuleSet,
-        firing_limits: FiringLimits,
+        successors: Successors,
+        permits: Permits,
         lifetime: Lifetime,
         counts: TriggerCounts,
         *,
@@ -40,7 +39,8 @@ class Renderer:
         self._triggers = triggers
         self._addressing = addressing
         self._rules = rules
-        self._firing_limits = firing_limits
+        self._successors = successors
+        self._permits = permits
         self._lifetime = lifetime
         self._counts = counts
         self._qos = qos
@@ -68,25 +68,17 @@ class Renderer:
         if left_s <= 0:
             self._triggers.expire(entry)
             return None
-        if rule.coalesce and entry.tries == 1 and (newer := self._newer(leased)):
+        if rule.coalesce and entry.tries == 1 and (newer := self._successors.of(leased)):
             self._triggers.merge(entry, newer)
             return None
         entry.topic = self._addressing.route.topic
         try:
-            return self._addressing.publication(
+            publication = self._addressing.publication(
                 entry.token, rule, leased, entry.correlation_id, entry.attempt, left_s, waited_s, self._qos
             )
         except MessageError as exc:
             self._triggers.give_up(entry, str(exc), 0)
             return None
-
-    def _newer(self, leased: Leased) -> str:
-        """The correlation id of the trigger that stands for this one, never published before; "" if there is none."""
-        record, boot = leased.record, self._lifetime.boot
-        newest = self._firing_limits.newest(leased.rule, record.source)
-        if newest is None or newest.event_id == record.id or leased.moved is not None:
-            return ""
-        accepted = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
-        if not is_later(newest.at, accepted, boot):
-            return ""
-        return correlation_id(record.agent, record.source, newest.event_id, leased.rule)
+        if rule.rate is not None and entry.tries == 1:
+            self._permits.published(entry, rule.rate, moment)
+        return publication

@@ -111,6 +111,14 @@ class Triggers:
         first = self._in_flight.goes_behind(entry)
         return first.correlation_id if first is not None else ""
 
+    def is_lane_free(self, lane: str) -> bool:
+        """Whether no trigger of this strict order is in flight."""
+        return self._in_flight.is_lane_free(lane)
+
+    def seqs_of(self, log: str) -> frozenset[int]:
+        """The seqs of the triggers in flight that are in this log."""
+        return frozenset([entry.item.seq for entry in self._in_flight if entry.item.log == log])
+
     def begun(self, entry: TriggerInFlight | None) -> Life | None:
         """The life of a published trigger; None if it is not in flight, or not followed in the ledger."""
         return self._notes.begun(entry)
@@ -132,7 +140,7 @@ class Triggers:
         entry = self._in_flight.add(
             correlation_id(record.agent, record.source, record.id, leased.rule),
             leased,
-            lane=f"{leased.rule}\0{record.source}" if rule is not None and rule.strict and log != PARKED else None,
+            lane=lane_of(leased, rule) if rule is not None else None,
             known=(leased.moved is None or log == WINDOWS) and leased.seq >= self._outbox.reopened_seq[log],
             patience=1 if log == PARKED else self._park_after,
         )
@@ -269,7 +277,8 @@ class Triggers:
     async def late(self, report: Report) -> None:
         """Correct the account for a trigger that had ended without a workflow, and has one after all."""
         if report.state in {State.EXPIRED, State.MERGED}:
-            await self._outbox.late(EXPIRED if report.state is State.EXPIRED else MERGED)
+            way = EXPIRED if report.state is State.EXPIRED else MERGED
+            await self._outbox.beside(lambda store: store.late(way))
         elif report.state is State.REJECTED:
             for log in (DEAD, PARKED):  # parked: there was no place among the dead letters
                 found = await find(self._outbox, log, lambda leased: _is(leased, report), 1)
@@ -301,6 +310,11 @@ class Triggers:
             self.more_to_send()
 
         self._chores.leave(park)
+
+
+def lane_of(leased: Leased, rule: Rule) -> str | None:
+    """The key of a trigger's strict order; None if it has none."""
+    return f"{leased.rule}\0{leased.record.source}" if rule.strict and leased.log != PARKED else None
 
 
 def _is(leased: Leased, report: Report) -> bool:

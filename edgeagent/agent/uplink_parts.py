@@ -23,9 +23,11 @@ from edgeagent.agent.feed import Feed
 from edgeagent.agent.inflight import InFlightSet
 from edgeagent.agent.leases import Leases
 from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.limited import LimitedTriggers
 from edgeagent.agent.notes import LedgerNotes
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.parked import ParkedTriggers
+from edgeagent.agent.permits import Permits
 from edgeagent.agent.poison import Poison
 from edgeagent.agent.publish_outcomes import PublishOutcomes
 from edgeagent.agent.releases import Releases
@@ -34,6 +36,7 @@ from edgeagent.agent.reporter import DaysReporter
 from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
+from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.trouble import Trouble
 from edgeagent.agent.uplink_owner import UplinkOwner
@@ -60,6 +63,7 @@ class UplinkParts(NamedTuple):
     notices: ConnectionNotices
     trouble: Trouble
     windows: Windows
+    limited: LimitedTriggers
     parked: ParkedTriggers
     announcer: StateAnnouncer
     canaries: Canaries | None
@@ -123,10 +127,13 @@ def make_uplink(
     )
     leases = Leases(outbox)
     windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
+    successors = Successors(firing_limits, clock.boot)
+    permits = Permits(outbox.published_times, clock.instant(), outbox.keep_rates)
+    limited = LimitedTriggers(outbox, triggers, permits, rules, lifetime, successors, chores, clock)
     sender = Sender(
         triggers,
-        Feed(triggers, leases, windows, parked, rules, lifetime),
-        Renderer(triggers, addressing, rules, firing_limits, lifetime, counts.total, qos=uplink.qos),
+        Feed(triggers, leases, windows, limited, parked, rules, lifetime),
+        Renderer(triggers, addressing, rules, successors, permits, lifetime, counts.total, qos=uplink.qos),
         PublishOutcomes(triggers, addressing.route, trouble, counts.total),
         Congestion(uplink.max_inflight),
         Poison(),
@@ -176,7 +183,7 @@ def make_uplink(
 
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
-    leases.more_to_send = triggers.more_to_send = sender.wake
+    leases.more_to_send = triggers.more_to_send = limited.more_to_send = sender.wake
     ledger.listen(queries.changed)
     return UplinkParts(
         triggers,
@@ -187,6 +194,7 @@ def make_uplink(
         notices,
         trouble,
         windows,
+        limited,
         parked,
         announcer,
         canaries,

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # Rates of looks are over this time, so that a burst is seen for a while, and no longer.
 _RATES_S = 15.0
-_LOGS = ("high", "normal", "windows", "parked")
+_LOGS = ("high", "normal", "windows", "limited", "parked")
 
 
 class BoardSource:

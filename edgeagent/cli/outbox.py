@@ -39,7 +39,7 @@ from edgeagent.ports.operator import (
 from edgeagent.ports.transfer import ExportedTrigger
 from edgeagent.ports.verification import DamagedRange, Overview
 
-_SENT_LOGS = ("high", "normal", "windows", "parked")
+_SENT_LOGS = ("high", "normal", "windows", "limited", "parked")
 _LOGS = (*_SENT_LOGS, "dead")
 _SHORT_ID = 12
 _LISTED = 50

@@ -1,6 +1,6 @@
 """What the outbox remembers of events whose segments may be gone: their keys, and the last firings of rules.
 
-Two files, `recent` and `firings`, are written when a segment is begun, and before the newest segment of a log is
+The files `recent` and `firings` are written when a segment is begun, and before the newest segment of a log is
 removed; anything later is in the newest segments, which opening reads.
 """
 
@@ -16,6 +16,7 @@ from edgeagent.events.event import Record
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.firingsfile import KeptFirings
 from edgeagent.outbox.frame import Frame, FrameKind
+from edgeagent.outbox.ratesfile import KeptTimes
 from edgeagent.outbox.reader import numbered
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
@@ -33,7 +34,10 @@ from edgeagent.outbox.records import (
 
 
 class Memory:
-    """Owns the files `recent` and `firings` and their content in memory. `number`: the last group commit in a file."""
+    """Owns the files `recent` and `firings` and their content in memory. `number`: the last group commit in a file.
+
+    `rates`: the file of that name, which is written with checkpoints.
+    """
 
     def __init__(self, filesystem: Filesystem, directory: Path, events: int, rules: frozenset[str]) -> None:
         """Read the files. `events`: how many events are remembered; `rules`: the rules whose firings are."""
@@ -44,6 +48,7 @@ class Memory:
         self.recent = Recent.load(filesystem, directory / "recent", events)
         self._firings = KeptFirings.load(filesystem, directory / "firings", rules)
         self.firings = self._firings.firings
+        self.rates = KeptTimes(filesystem, directory / "rates")
         self.number = max(self.recent.batch, self._firings.batch)
 
     def stored(self, groups: Sequence[Group], boot: bytes) -> None:

@@ -23,6 +23,7 @@ from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,
     EVENT_LOGS,
+    LIMITED,
     PARKED,
     PARKED_WAY,
     UNANSWERED,
@@ -33,6 +34,7 @@ from edgeagent.outbox.records import (
 from edgeagent.outbox.runs import ReleasedRun, apply, runs_of
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
+from edgeagent.rules.rate import PublishedTimes
 
 # Releases are written after this time at the latest, or after so many: a crash forgets the rest, which are sent again.
 _CHECKPOINT_S = 5.0
@@ -62,9 +64,9 @@ class Outbox:
         self._tails = Tails({name: store.leased_seq(name) for name in EVENT_LOGS}, store.ends(), store.boot)
         self._headroom = Headroom()
         self.reopened_seq = dict(store.reopened_seq)
-        self.recent_keys = store.recent.keys()
-        self.recent_deliveries = store.recent.deliveries()
-        self.firings = list(store.firings)
+        self.recent_keys, self.recent_deliveries = store.recent.keys(), store.recent.deliveries()
+        self.firings, self.published_times = list(store.firings), store.rates.content
+        self.limited = store.log(LIMITED).pending  # how many waited for the rate of a rule when it was opened
         self.events = msgspec.structs.replace(store.events)
         self._health = health_of(store)
         self._alert = DiskAlert(self._health.failure)
@@ -100,9 +102,9 @@ class Outbox:
 
     def hours_left(self) -> float | None:
         """The hours until the outbox is full, at the rate of the last hour; None while it does not grow."""
-        health, now = self.health, self._loop.time()
-        free_bytes = health.max_bytes - health.used_bytes
-        return self._headroom.hours_left(now, health.account.pending, free_bytes, health.bytes_per_trigger)
+        health = self.health
+        free = health.max_bytes - health.used_bytes
+        return self._headroom.hours_left(self._loop.time(), health.account.pending, free, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
         """Store a group, all or nothing; it is synced when this returns. Returns the seq of its first trigger.
@@ -163,14 +165,19 @@ class Outbox:
         if self._unkept >= _CHECKPOINT_RELEASES:
             self._begin_soon()
 
+    def keep_rates(self, times: PublishedTimes) -> None:
+        """Have the checkpoint after the next releases, or in 5 s at the latest, keep when triggers were published."""
+        self._store.rates.put(times)
+        self.release((), "")  # has a checkpoint written
+
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
         """Move a leased trigger to the dead letters: synced there before it is released in its own log.
 
         Raises:
             DeadLettersFull, StorageFailed: it stays in its own log; try again later.
         """
-        await self._when_released(
-            lambda: self._store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
+        await self.when_released(
+            lambda store: store.move(leased, DEAD, DEAD_WAY, reason=reason, code=code, attempts=attempts)
         )
 
     async def park(self, leased: Leased, *, attempts: int, reason: str = UNANSWERED, code: int = 0) -> None:
@@ -182,8 +189,8 @@ class Outbox:
         Raises:
             StorageFailed: it stays in its own log; try again later.
         """
-        await self._when_released(
-            lambda: self._store.move(leased, PARKED, PARKED_WAY, reason=reason, code=code, attempts=attempts)
+        await self.when_released(
+            lambda store: store.move(leased, PARKED, PARKED_WAY, reason=reason, code=code, attempts=attempts)
         )
         self.parked += leased.log != PARKED
 
@@ -194,7 +201,7 @@ class Outbox:
             RecordTooLarge: a window fits no segment of the outbox; nothing was done.
             StorageFailed: try again later, with the same windows; the part already done is left out.
         """
-        await self._when_released(lambda: self._store.gather(closings))
+        await self.when_released(lambda store: store.gather(closings))
         self.on_change()
 
     async def lease_parked(self, *, again: bool) -> list[Leased]:
@@ -221,6 +228,20 @@ class Outbox:
         """
         return await self._on_disk(lambda: work(self._store))
 
+    async def when_released(self, work: Callable[[Store], T]) -> T:
+        """Like `beside`, but what was released until now is released in the store, so that nothing of it is moved.
+
+        Raises:
+            OutboxError: the work raised it.
+        """
+        releases = tuple(self._releases)
+
+        def released() -> T:
+            apply(self._store, releases)
+            return work(self._store)
+
+        return await self._on_disk(released)
+
     async def alone(self, work: Callable[[Store], T]) -> T:
         """Do some work on the store between two commits, while nothing is leased from memory.
 
@@ -238,10 +259,6 @@ class Outbox:
 
         with self._tails.closed():
             return await self._on_disk(rewound)
-
-    async def late(self, way: str) -> None:
-        """Correct the account: a trigger that ended as `way` was settled after all."""
-        await self._on_disk(lambda: self._store.late(way))
 
     async def run(self) -> None:
         """Commit batches until cancelled. Calls to an outbox that is not running are not answered."""
@@ -358,16 +375,6 @@ class Outbox:
                 self._tails.added(group, outcome, done.ends)
             on_outcome(outcome)
         return rest
-
-    async def _when_released(self, move: Callable[[], None]) -> None:
-        """Move triggers, except those that were released by now: they are final."""
-        releases = tuple(self._releases)
-
-        def work() -> None:
-            apply(self._store, releases)
-            move()
-
-        await self._on_disk(work)
 
     async def _on_disk(self, work: Callable[[], T]) -> T:
         is_due = self._loop.time() - self._health_at >= _HEALTH_S  # many moves may follow each other without a commit

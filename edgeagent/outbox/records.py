@@ -13,12 +13,12 @@ from edgeagent.events.event import Draft, Record
 from edgeagent.outbox.frame import Frame, FrameKind
 from edgeagent.outbox.recent import Delivery
 
-NORMAL, HIGH, DEAD, PARKED, WINDOWS = "normal", "high", "dead", "parked", "windows"
+NORMAL, HIGH, DEAD, PARKED, WINDOWS, LIMITED = "normal", "high", "dead", "parked", "windows", "limited"
 EVENT_LOGS = (HIGH, NORMAL)
 # Logs of triggers that were moved there: copies, until the originals are released in their own logs.
-COPY_LOGS = (DEAD, PARKED, WINDOWS)
-LEASED_LOGS = (*EVENT_LOGS, PARKED, WINDOWS)
-LOGS = (NORMAL, HIGH, DEAD, PARKED, WINDOWS)
+COPY_LOGS = (DEAD, PARKED, WINDOWS, LIMITED)
+LEASED_LOGS = (*EVENT_LOGS, PARKED, WINDOWS, LIMITED)
+LOGS = (NORMAL, HIGH, DEAD, PARKED, WINDOWS, LIMITED)
 # Triggers from an export file were in no log of this outbox: their moved records name this, and their number in it.
 IMPORT = "import"
 
@@ -34,6 +34,8 @@ SETTLED, EXPIRED, DEAD_WAY, DISCARDED, REPLAYED, DAMAGED = (
 DROPPED, PARKED_WAY, EXPORTED, IMPORTED = "dropped", "parked", "exported", "imported"
 # The ways of a window's triggers: the first became the window's trigger, the others were merged into it.
 GATHERED, MERGED = "gathered", "merged"
+# The way of a trigger that waits for the `rate` of its rule, in the log `limited`.
+LIMITED_WAY = "limited"
 # Why a trigger is parked that may still be answered. A trigger parked for another reason is final, and waits for room
 # among the dead letters.
 UNANSWERED = "nobody answered"
@@ -52,6 +54,10 @@ class Moved(msgspec.Struct, array_like=True, frozen=True):
     it was moved. `boot`: the boot in which `record.uptime_ms` counts. With origin `import`, it came from an export
     file: `origin_seq` is its number in the file, `reason` the file's digest, and `boot` is empty. `merged`: log and seq
     of each other trigger that was merged into this one when a window closed.
+
+    In the log `limited`, `code` is 1 for a trigger of high priority, and `reason` is `replayed` for one that is sent
+    although a newer one may stand for it. One that was copied within that log (`outbox.limited`) has the log's end at
+    that time as `attempts`.
     """
 
     origin: str
@@ -194,6 +200,16 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
     def is_doomed(self) -> bool:
         """Whether it is parked because the dead letters had no room for it; it is never sent again."""
         return self.log == PARKED and self.moved is not None and self.moved.reason != UNANSWERED
+
+    @property
+    def is_high(self) -> bool:
+        """Whether it has high priority, in the log `limited`."""
+        return self.moved is not None and self.moved.code == 1
+
+    @property
+    def is_replayed(self) -> bool:
+        """Whether it is sent although a newer one may stand for it: an operator wants that, or it was parked."""
+        return self.moved is not None and (self.log != LIMITED or self.moved.reason == REPLAYED)
 
 
 class Closing(NamedTuple):

@@ -10,7 +10,8 @@ class Released:
     """Owns the set of released seqs: everything below `cursor`, and the ranges above it. It never shrinks.
 
     Invariants: the ranges are sorted, do not touch, and begin above `cursor`; each is (start, end), end excluded. The
-    number of ranges is bounded by the unreleased seqs below the highest released one, that is by those in flight.
+    number of ranges is bounded by the unreleased seqs below the highest released one, that is by those in flight; in
+    the log `limited` by `outbox.limited`.
     """
 
     def __init__(self, cursor: int, ranges: Iterable[tuple[int, int]] = ()) -> None:
@@ -25,6 +26,11 @@ class Released:
     def ranges(self) -> list[tuple[int, int]]:
         """The ranges above the cursor."""
         return list(zip(self._starts, self._ends, strict=True))
+
+    @property
+    def range_count(self) -> int:
+        """How many ranges there are above the cursor."""
+        return len(self._starts)
 
     def count(self) -> int:
         """How many seqs are released, counted from seq 1."""

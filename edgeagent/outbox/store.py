@@ -1,8 +1,9 @@
 """The store: the outbox's logs, cursor file and account behind blocking calls, for one thread.
 
 Logs: `normal` and `high` receive events; `dead` those triggers that were given up, `parked` those that nobody answers,
-`windows` those that stand for many. A trigger moves between logs by being appended to one and synced, and only then
-released in the other; opening (`recovery`) completes what a crash left, by the origin that a moved record names.
+`windows` those that stand for many, `limited` those that wait for a rule's rate. A trigger moves between logs by being
+appended to one and synced, and only then released in the other; opening (`recovery`) completes what a crash left, by
+the origin that a moved record names.
 
 The order of a commit: releases in memory; frames written and synced (the callers are acknowledged after that); then, if
 it is due, a checkpoint; then the removal of segments whose records the checkpoint has as released.
@@ -90,7 +91,7 @@ class Store:
         self._dirty = True  # the first checkpoint records what recovery finds
         filesystem.make_directory(directory)
         self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
-        self.recent, self.firings = self._memory.recent, self._memory.firings
+        self.recent, self.firings, self.rates = self._memory.recent, self._memory.firings, self._memory.rates
         new_header = header_maker(new_salt, now_ms, boot, limits.segment_bytes)
         self._logs = {
             name: Log(filesystem, directory / name, limits.segment_bytes, new_header, partial(self._before_roll, name))
@@ -304,7 +305,7 @@ class Store:
             StorageFailed: a crash would forget the releases since the last checkpoint, and send those triggers again.
         """
         try:
-            if self._dirty or self._evidence.outlived():
+            if self._dirty or self.rates.changed or self._evidence.outlived():
                 self._write_checkpoint()
             for log in self._logs.values():
                 log.remove_front(lambda: self._memory.may_forget(self._batch_number))
@@ -380,9 +381,9 @@ class Store:
 
     def _write_checkpoint(self) -> None:
         logs = states_of(self._logs)
+        self.rates.save()
         self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
-        self._generation += 1
-        self._dirty = False
+        self._generation, self._dirty = self._generation + 1, False
         self._evidence.kept(logs)
 
     def _batch(self, number: int) -> Batch:

@@ -16,6 +16,7 @@ from edgeagent.outbox.records import (
     HIGH,
     IMPORT,
     LEASED_LOGS,
+    LIMITED,
     NORMAL,
     Leased,
     Moved,
@@ -51,7 +52,8 @@ def waiting_page(store: Store, name: str, seq: int, limit: int) -> WaitingPage:
 
 def waiting(leased: Leased, leased_seq: int) -> Waiting:
     """A trigger as an operator sees it. `leased_seq`: the triggers below it were handed out to be sent."""
-    trigger = exported_trigger(leased.record, leased.rule, leased.log)
+    log = HIGH if leased.log == LIMITED and leased.is_high else leased.log
+    trigger = exported_trigger(leased.record, leased.rule, log)
     reason = leased.moved.reason if leased.moved is not None and leased.moved.origin != IMPORT else ""
     in_flight, size = leased.seq < leased_seq, len(leased.record.data)
     return Waiting(leased.seq, leased.log, trigger.correlation_id, in_flight, size, reason, trigger)

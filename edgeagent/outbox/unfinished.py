@@ -20,6 +20,8 @@ from edgeagent.outbox.records import (
     EVENT_LOGS,
     GATHERED,
     IMPORT,
+    LIMITED,
+    LIMITED_WAY,
     MERGED,
     NORMAL,
     PARKED,
@@ -31,7 +33,7 @@ from edgeagent.outbox.records import (
     Moved,
 )
 
-_WAYS = {DEAD: DEAD_WAY, PARKED: PARKED_WAY, WINDOWS: GATHERED}
+_WAYS = {DEAD: DEAD_WAY, PARKED: PARKED_WAY, WINDOWS: GATHERED, LIMITED: LIMITED_WAY}
 
 
 def gone_way(name: str) -> str:

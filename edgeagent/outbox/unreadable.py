@@ -22,7 +22,7 @@ from edgeagent.outbox.segment import number_of
 ASIDE = "unreadable"
 _AGENT_ID = "agent-id"
 _LEDGER = ("ledger.db", "ledger.db-wal", "ledger.db-shm")
-_FILES = (_AGENT_ID, "local-session", "requests", "outbox/cursor", "outbox/recent", "outbox/firings")
+_FILES = (_AGENT_ID, "local-session", "requests", "outbox/cursor", "outbox/recent", "outbox/firings", "outbox/rates")
 _DIRECTORIES = ("outbox", *(f"outbox/{name}" for name in LOGS))
 # An empty file named by this prefix and a log's end seq at the time when a segment of it was imported.
 BELOW = "below-"

@@ -36,7 +36,7 @@ _LOG_BYTES = 1 << 20
 _REPORT_BYTES = 8 << 20
 _MAX_PAGE = 1000
 _MAX_SEQ = (1 << 63) - 1
-_LOG_NAMES = ("dead", "high", "normal", "parked", "windows")
+_LOG_NAMES = ("dead", "high", "limited", "normal", "parked", "windows")
 _EVENT_LOG_NAMES = ("high", "normal")
 
 

@@ -9,7 +9,7 @@ from edgeagent.common.names import Glob, is_dns_label, is_dns_subdomain, is_name
 from edgeagent.rules.filters import filter_notes, filter_problems, has_filters, let_nothing_pass
 from edgeagent.rules.parameters import argument_problems, parameter_problems, place_problems
 from edgeagent.rules.ruleset import Rule
-from edgeagent.rules.spec import MAX_WINDOW_COUNT, RuleSpec, Window
+from edgeagent.rules.spec import MAX_RATE_COUNT, MAX_WINDOW_COUNT, Rate, RuleSpec, Window
 from edgeagent.wire.messages import OURS
 from edgeagent.workflows.names import TOO_DEEP, is_too_deep
 
@@ -64,6 +64,8 @@ def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     """Yield the mistakes in the keys that protect the engine from the field."""
     if spec.window is not None:
         yield from _window_problems(spec.window, spec)
+    if spec.rate is not None:
+        yield from _rate_problems(spec.rate)
     if spec.throttle is not None and spec.throttle <= 0:
         yield "throttle", "must be more than 0; leave it out for none"
     if spec.rearm is not None:
@@ -78,6 +80,13 @@ def _field_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         yield "on_missing", '"refuse" and window exclude each other: what is missing shows only when the window closes'
     if spec.coalesce and spec.window is not None:
         yield "coalesce", "and window exclude each other: one sends only the newest event, the other all together"
+
+
+def _rate_problems(rate: Rate) -> Iterator[tuple[str, str]]:
+    if not 1 <= rate.count <= MAX_RATE_COUNT:
+        yield "rate.count", f"must be 1 to {MAX_RATE_COUNT}: so many triggers within rate.time"
+    if not rate.time:
+        yield "rate.time", 'must be more than 0, as in rate = { count = 3, time = "1m" }'
 
 
 def _window_problems(window: Window, spec: RuleSpec) -> Iterator[tuple[str, str]]:

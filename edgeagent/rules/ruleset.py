@@ -16,6 +16,7 @@ from edgeagent.errors import MessageError
 from edgeagent.events.event import Draft, body, envelope
 from edgeagent.rules.filters import compile_filters, has_filters, look_at_body_only
 from edgeagent.rules.parameters import Parameters
+from edgeagent.rules.rate import Allowance
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.template import Target, compile_template
 
@@ -52,6 +53,7 @@ class Rule:
         self.throttle_s = float(spec.throttle or 0)
         self.rearm = compile_filters(spec.rearm) if spec.rearm is not None else None
         self.coalesce = bool(spec.coalesce)
+        self.rate = Allowance(spec.rate.count, round((spec.rate.time or 0) * 1000)) if spec.rate is not None else None
         self.refuses_missing = spec.on_missing == "refuse"
         self.parameters = Parameters(spec.arguments, spec.parameters)
         workflow = spec.workflow or {}

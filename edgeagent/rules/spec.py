@@ -9,6 +9,7 @@ import msgspec
 from edgeagent.common.units import Duration
 
 MAX_WINDOW_COUNT = 1000  # events in one trigger
+MAX_RATE_COUNT = 1000  # triggers in the time of a `rate`, each of which is remembered
 
 # A record on disk counts the triggers of its event with 16 bits (`outbox.frame.MAX_COUNT`).
 MAX_RULES = 0xFFFF
@@ -133,6 +134,16 @@ class Window(msgspec.Struct, frozen=True):
     by: Literal["source", "rule"] = "source"
 
 
+class Rate(msgspec.Struct, frozen=True):
+    """How many triggers of a rule, of all its sources together, are first published within any `time`.
+
+    Those beyond `count` wait.
+    """
+
+    count: int = 0
+    time: Duration | None = None
+
+
 class RuleSpec(
     msgspec.Struct,
     frozen=True,
@@ -160,6 +171,7 @@ class RuleSpec(
     throttle: Duration | None = None
     rearm: Filters | None = None
     coalesce: Literal["", "latest"] = ""
+    rate: Rate | None = None
     on_missing: Literal["dead", "refuse"] = "dead"  # if a parameter has no value: a dead letter, or refuse the event
     ttl: Duration = Duration(7 * 86400)
     track: bool = True

@@ -34,6 +34,30 @@ class TurnedClock(Clock):
         return Moment(self.ms, self.ms - _BOOTED_MS, rfc3339(self.ms))
 
 
+class LoopsClock(TurnedClock):
+    """Both clocks go with the running loop's, which may be virtual; `ahead_ms` is what the test turns them on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ahead_ms = 0
+
+    def _reading_ms(self) -> int:
+        return TurnedClock.ms + self.ahead_ms + int(asyncio.get_running_loop().time() * 1000)
+
+    def now_ms(self) -> int:
+        """As the loop."""
+        return self._reading_ms()
+
+    def uptime_ms(self) -> int:
+        """As the loop."""
+        return self._reading_ms() - _BOOTED_MS
+
+    def moment(self) -> Moment:
+        """As the loop."""
+        now_ms = self._reading_ms()
+        return Moment(now_ms, now_ms - _BOOTED_MS, rfc3339(now_ms))
+
+
 class TurnedLoop:
     """The clock of the running loop, which goes on by itself and is turned on besides.
 

@@ -20,11 +20,12 @@ from edgeagent.events.event import Record
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint, CursorFile, LogState
 from edgeagent.outbox.firingsfile import _Content as FiringsContent
 from edgeagent.outbox.frame import HEADER_BYTES, Batch, Frame, FrameKind, FramesEnd, SegmentHeader, decode_batch, scan
-from edgeagent.outbox.recent import Delivery, Recent, _Content
+from edgeagent.outbox.recent import Delivery, _Content
 from edgeagent.outbox.records import (
     DEAD,
     DEAD_WAY,
     HIGH,
+    LIMITED,
     LOGS,
     NORMAL,
     PARKED,
@@ -48,6 +49,7 @@ DOCUMENT = HERE.parents[1] / "docs" / "format.md"
 DIRECTORY = Path("/outbox")
 BOOT = bytes(range(16))
 VERSIONS = ("v1", "v1.1", "v1.2")
+CURSOR_VERSIONS = (*VERSIONS, "v1.3")
 NOW_MS = 1_774_004_400_250
 LIMITS = OutboxLimits(max_bytes=1 << 20, segment_bytes=1024, dedupe_events=100)
 
@@ -135,7 +137,7 @@ def golden_vectors() -> dict[str, bytes]:
     return {
         "segment-v1.2.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
         "dead-segment-v1.2.bin": files[segment_path(DIRECTORY / DEAD, 1)],
-        "cursor-v1.2.bin": newest,
+        "cursor-v1.3.bin": newest,
         "recent-v1.bin": files[DIRECTORY / "recent"],
         "record-v1.1.bin": msgspec.msgpack.encode(FULL),
         "moved-v1.1.bin": msgspec.msgpack.encode(MOVED),
@@ -190,30 +192,34 @@ def _content(frame: Frame) -> object:
     return content[0]
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CURSOR_VERSIONS)
 def test_the_golden_cursor_is_read(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
     filesystem.create(DIRECTORY / "cursor", 2 * SLOT_BYTES).write_at(SLOT_BYTES, golden(f"cursor-{version}.bin"))
     _, checkpoint = CursorFile.open(filesystem, DIRECTORY / "cursor")
-    active = int(version == "v1.2")
+    active = int(version in {"v1.2", "v1.3"})
     states = {
         NORMAL: LogState(5, 1, [1, 1], {"settled": 1}, 0, 2, 1, active),
         HIGH: LogState(2, 2, [], {"dead": 1}, 0, 2, 1, active),
         DEAD: LogState(2, 1, [], {}, 1, 2, 1, active),
         PARKED: LogState(1, 1, [], {}, 0, 1, 0),
         WINDOWS: LogState(1, 1, [], {}, 0, 1, 0),
+        LIMITED: LogState(1, 1, [], {}, 0, 1, 0),
     }
+    if version != "v1.3":
+        del states[LIMITED]
     if version == "v1":
         del states[WINDOWS]
     assert checkpoint == Checkpoint(4, states, Batch(4, 0, 10, 4, 2, 3, 0, 0, 1))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CURSOR_VERSIONS)
 def test_an_outbox_of_golden_files_is_opened(version: str) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
+    of_segments = version if version in VERSIONS else VERSIONS[-1]
     for log, name in ((NORMAL, "segment"), (DEAD, "dead-segment")):
         filesystem.make_directory(DIRECTORY / log)
-        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(f"{name}-{version}.bin"))
+        filesystem.replace(segment_path(DIRECTORY / log, 1), golden(f"{name}-{of_segments}.bin"))
     filesystem.replace(DIRECTORY / "cursor", golden(f"cursor-{version}.bin"))
     filesystem.replace(DIRECTORY / "recent", golden("recent-v1.bin"))
     store = open_store(filesystem)
@@ -366,7 +372,7 @@ def test_who_reads_by_the_document_reads_the_golden_segment(name: str, expected:
     assert found == expected
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", CURSOR_VERSIONS)
 def test_who_reads_by_the_document_reads_the_golden_cursor(version: str) -> None:
     data = golden(f"cursor-{version}.bin")
     slot = fields("slot field", data)
@@ -379,20 +385,11 @@ def test_who_reads_by_the_document_reads_the_golden_cursor(version: str) -> None
 def test_the_document_names_every_kind_log_and_golden_file() -> None:
     assert [(int(row[0]), row[1].upper()) for row in TABLES["kind"]] == [(kind.value, kind.name) for kind in FrameKind]
     paths = [row[0] for row in TABLES["path"]]
-    assert {f"outbox/{log}/*.seg" for log in LOGS} | {"outbox/cursor", "outbox/recent", "outbox/firings"} <= set(paths)
+    assert {f"outbox/{log}/*.seg" for log in LOGS} | {
+        "outbox/cursor",
+        "outbox/recent",
+        "outbox/firings",
+        "outbox/rates",
+    } <= set(paths)
     named = set(re.findall(r"[a-z-]+-v1(?:\.\d)?\.bin", DOCUMENT.read_text("utf-8")))
     assert named <= {path.name for path in HERE.iterdir()}
-
-
-def test_the_golden_recent_file_is_read() -> None:
-    filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
-    filesystem.replace(DIRECTORY / "recent", golden("recent-v1.bin"))
-    recent = Recent.load(filesystem, DIRECTORY / "recent", 100)
-    assert recent.keys() == [
-        (bytes(16), bytes(8)),
-        (b"\1" * 16, b"\1" * 8),
-        (b"\2" * 16, b"\2" * 8),
-        (b"\3" * 16, b"\3" * 8),
-    ]
-    assert recent.deliveries() == [Delivery("1f2e3d4c", 17, bytes(8), "018f-7")]
-    assert recent.batch == 3

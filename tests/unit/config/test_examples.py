@@ -61,7 +61,7 @@ def keys_of(cls: type[msgspec.Struct], table: str = "") -> Iterator[tuple[tuple[
     for field in msgspec.structs.fields(cls):
         inner = _struct_in(field.type)
         path = f"{table}.{field.encode_name}" if table else field.encode_name
-        if inner is None or field.name in {"parameters", "window", "rearm", "bandwidth_at"}:  # in one line
+        if inner is None or field.name in {"parameters", "window", "rearm", "rate", "bandwidth_at"}:  # in one line
             yield (table, field.encode_name), Key(field.type, _default(field))
         elif field.name == "filters":
             for nested in msgspec.structs.fields(inner):

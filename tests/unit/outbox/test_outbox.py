@@ -352,7 +352,7 @@ async def test_an_expired_trigger_that_came_to_something_is_counted_as_settled()
         [leased] = await leased_from(outbox, 1)
         outbox.release([leased], EXPIRED)
         await until(lambda: outbox.health.account.expired == 1)
-        await outbox.late(EXPIRED)
+        await outbox.beside(lambda store: store.late(EXPIRED))
         assert (outbox.health.account.settled, outbox.health.account.expired) == (1, 0)
 
 

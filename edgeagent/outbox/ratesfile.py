@@ -1,0 +1,63 @@
+"""The file `rates`: when triggers of rules with a `rate` were last published, so that a restart allows no burst.
+
+It is written before each checkpoint, if it changed. So whatever a checkpoint has as released is known here as
+published: what a crash takes from this file is sent again, and counts again.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import msgspec
+
+from edgeagent.errors import StorageFailed
+from edgeagent.outbox.files import Filesystem
+from edgeagent.rules.rate import PublishedTimes
+
+_log = logging.getLogger(__name__)
+
+
+class KeptTimes:
+    """Owns the file. `content`: what it had when it was opened, None if nothing."""
+
+    def __init__(self, filesystem: Filesystem, path: Path) -> None:
+        """Read the file; an absent or unreadable one counts as empty."""
+        self._filesystem = filesystem
+        self._path = path
+        self._new: PublishedTimes | None = None
+        self.content: PublishedTimes | None = None
+        if filesystem.exists(path):
+            try:
+                self.content = msgspec.msgpack.decode(filesystem.read(path), type=PublishedTimes)
+            except (
+                ValueError,
+                StorageFailed,
+            ) as exc:  # msgspec's errors are ValueErrors; a start does not depend on it
+                _log.warning(
+                    "%s cannot be read, so rules may exceed their rate once: %s",
+                    path,
+                    exc,
+                    extra={"event": "outbox_rates_lost", "path": str(path)},
+                )
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file lacks the newest."""
+        return self._new is not None
+
+    def put(self, content: PublishedTimes) -> None:
+        """Have this written with the next checkpoint. The only method that another thread may call."""
+        self._new = content
+
+    def save(self) -> None:
+        """Replace the file, synced, if it is not up to date.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        new = self._new
+        if new is not None:
+            self._filesystem.replace(self._path, msgspec.msgpack.encode(new))
+            if self._new is new:  # otherwise there is a newer one, for the next checkpoint
+                self._new = None
