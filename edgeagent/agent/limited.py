@@ -78,6 +78,7 @@ class LimitedTriggers:
         self._lines = RateLines()
         self._held: list[HeldBack] = []
         self._held_by: Counter[LineKey] = Counter()
+        self._moved_by: set[LineKey] = set()  # lines of which something may be in the log that was not read yet
         self._held_bytes = 0
         self._moving = self._failing = False
         self._unread = bool(outbox.limited)
@@ -102,7 +103,7 @@ class LimitedTriggers:
     @property
     def anything_waits(self) -> bool:
         """Whether triggers wait here, or may; perhaps of rules that have no rate any more."""
-        return not self._is_known or bool(self._held or self._lines)
+        return not self._is_known or bool(self._held or self._moved_by or self._lines)
 
     def holds(self, leased: Leased, rule: Rule, moment: Moment) -> bool:
         """Keep a leased trigger waiting, True; or let it go at once: then `goes` must be called."""
@@ -138,7 +139,7 @@ class LimitedTriggers:
                     return None  # until one ends
                 if (wait_s := self._next_s(key, moment)) is not None:
                     left_s.append(wait_s)
-                if self._lines.waiting(key) or self._held_by[key]:
+                if self._waits_in(key):
                     break  # those of normal priority wait for them
         return min(left_s, default=None)
 
@@ -191,7 +192,9 @@ class LimitedTriggers:
             raise
         for one in leased:
             self._lines.join(one)
-        self._is_known = self._is_known or not (leased or self._unread)
+        if not leased and not self._unread:
+            self._is_known = True
+            self._moved_by.clear()
         self._unread = self._unread or bool(leased)
 
     def wait_of(self, leased: Leased) -> RateWait | None:
@@ -229,8 +232,10 @@ class LimitedTriggers:
         """Whether a trigger of this rule and priority has to go behind others, or may have to."""
         if not self._is_known and rule.rate is not None:
             return True
-        keys = (key for key in keys_of(rule.name) if key.high or not high)
-        return any(self._lines.waiting(key) or self._held_by[key] for key in keys)
+        return any(self._waits_in(key) for key in keys_of(rule.name) if key.high or not high)
+
+    def _waits_in(self, key: LineKey) -> bool:
+        return bool(self._lines.waiting(key) or self._held_by[key]) or key in self._moved_by
 
     def _has_permit(self, rule: Rule, moment: Moment) -> bool:
         return rule.rate is None or self._permits.free(rule.name, rule.rate, moment) > 0
@@ -278,11 +283,9 @@ class LimitedTriggers:
 
     async def _move(self) -> None:
         """Move those that are held to the log `limited`; then that is read."""
-        held = self._held[:]
+        held, now_ms = self._held[:], self._clock.now_ms()
         try:
-            self._is_sparse = await self._outbox.when_released(
-                lambda store: limited.relocate(store, held, self._clock.now_ms())
-            )
+            self._is_sparse = await self._outbox.when_released(lambda store: limited.relocate(store, held, now_ms))
         except OutboxError as exc:
             if not self._failing:
                 _log.warning(
@@ -295,7 +298,9 @@ class LimitedTriggers:
             return
         self._failing = self._moving = False
         del self._held[: len(held)]
-        self._held_by.subtract([LineKey(one.leased.rule, one.high) for one in held])
+        keys = [LineKey(one.leased.rule, one.high) for one in held]
+        self._held_by.subtract(keys)
+        self._moved_by.update(keys)
         self._held_bytes -= sum([len(one.leased.record.data) for one in held])
         self._unread = True
         self._move_soon()
@@ -314,8 +319,8 @@ class LimitedTriggers:
 
     async def _condense(self, at: Condensing) -> None:
         """Copy a part; after the last one, read the log from the first copy on. What is in flight is not copied."""
-        kept = self._triggers.seqs_of(LIMITED)
-        left = await self._outbox.when_released(lambda store: limited.condense(store, at, kept, self._clock.now_ms()))
+        kept, now_ms = self._triggers.seqs_of(LIMITED), self._clock.now_ms()
+        left = await self._outbox.when_released(lambda store: limited.condense(store, at, kept, now_ms))
         self._condensing = left
         if left is None:
             await self._outbox.beside(lambda store: store.rewind(LIMITED, at.end))

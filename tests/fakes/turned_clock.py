@@ -35,27 +35,24 @@ class TurnedClock(Clock):
 
 
 class LoopsClock(TurnedClock):
-    """Both clocks go with the running loop's, which may be virtual; `ahead_ms` is what the test turns them on."""
+    """Both clocks go with the running loop's, which may be virtual; the wall clock is set `wall_ahead_ms` ahead."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.ahead_ms = 0
-
-    def _reading_ms(self) -> int:
-        return TurnedClock.ms + self.ahead_ms + int(asyncio.get_running_loop().time() * 1000)
+        self.wall_ahead_ms = 0
 
     def now_ms(self) -> int:
-        """As the loop."""
-        return self._reading_ms()
+        """As the loop, and as the test set it."""
+        return _BOOTED_MS + self.uptime_ms() + self.wall_ahead_ms
 
     def uptime_ms(self) -> int:
         """As the loop."""
-        return self._reading_ms() - _BOOTED_MS
+        return TurnedClock.ms - _BOOTED_MS + int(asyncio.get_running_loop().time() * 1000)
 
     def moment(self) -> Moment:
         """As the loop."""
-        now_ms = self._reading_ms()
-        return Moment(now_ms, now_ms - _BOOTED_MS, rfc3339(now_ms))
+        now_ms = self.now_ms()
+        return Moment(now_ms, self.uptime_ms(), rfc3339(now_ms))
 
 
 class TurnedLoop:
