@@ -42,6 +42,18 @@ class OpenWindow(NamedTuple):
     events: int
 
 
+class RateWait(NamedTuple):
+    """What a trigger that waits for the rate of its rule waits for: about how many go before it, and for how long.
+
+    `triggers`, `time_s`: the rate.
+    """
+
+    ahead: int
+    wait_s: float
+    triggers: int
+    time_s: float
+
+
 class RuleFacts(NamedTuple):
     """What its rule says of a trigger. `exists`: False when the configuration has no such rule any more."""
 
@@ -61,6 +73,7 @@ class TriggerFacts(NamedTuple):
     stored: Leased | None = None
     flight: Flight | None = None
     window: OpenWindow | None = None
+    rate: RateWait | None = None
     of_rule: RuleFacts = RuleFacts()
 
 

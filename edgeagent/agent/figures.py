@@ -114,6 +114,7 @@ class Figures:
             },
             "ledger": self._ledger.stats()._asdict(),
             "rules": msgspec.to_builtins(self._intake.rule_counts),
+            "rates": self._uplink.limited.stats(),
             "http": self._http(),
             "log": self._troubles.stats(),
         }

@@ -214,6 +214,15 @@ def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now
             f"its window is open with {events}, and closes in {closes} at the latest",
             "nothing to do; the rule's window says when it closes",
         )
+    if facts.rate is not None:
+        rate = facts.rate
+        return Hang(
+            _PUBLISHED,
+            since,
+            f"it waits for the rate of rule {facts.rule} ({rate.triggers} in {span(rate.time_s)}), "
+            f"about {span(rate.wait_s)}: about {rate.ahead:,} go before it",
+            "nothing to do; raise the rule's rate if that is too long, then edgeagent reload",
+        )
     if stored is not None and stored.log == PARKED:
         next_ms = around.parked_next_ms
         when = f"; the next one is tried in {span((next_ms - now_ms) / 1000)}" if next_ms is not None else ""

@@ -10,15 +10,17 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
+from edgeagent.agent.facts import RateWait
 from edgeagent.agent.lifetime import Lifetime
 from edgeagent.agent.lines import LineKey, RateLines, key_of, keys_of
 from edgeagent.agent.permits import Permits, shown
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers, lane_of
+from edgeagent.common.times import rfc3339
 from edgeagent.errors import OutboxError
 from edgeagent.outbox import limited
 from edgeagent.outbox.limited import Condensing, HeldBack
@@ -33,13 +35,6 @@ _MAX_HELD_BYTES: Final = 1 << 20
 _RETRY_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
-
-
-class RateWait(NamedTuple):
-    """What a trigger waits for: about how many go before it, and about for how long, in seconds."""
-
-    ahead: int
-    wait_s: float
 
 
 class LimitedTriggers:
@@ -198,7 +193,7 @@ class LimitedTriggers:
         self._unread = self._unread or bool(leased)
 
     def wait_of(self, leased: Leased) -> RateWait | None:
-        """What a trigger in the log `limited` waits for; None if its rule has no rate, or it is in flight."""
+        """What a trigger in the log `limited`, which is not in flight, waits for; None if its rule has no rate."""
         rule = self._rules.get(leased.rule)
         if leased.log != LIMITED or rule is None or rule.rate is None:
             return None
@@ -208,19 +203,21 @@ class LimitedTriggers:
         ahead = (line.ahead(leased.seq) if line is not None else 0) + (
             self._lines.waiting(high) if key == normal else 0
         )
-        return RateWait(ahead, self._permits.wait_s(leased.rule, rule.rate, ahead, self._clock.moment()))
+        wait_s = self._permits.wait_s(leased.rule, rule.rate, ahead, self._clock.moment())
+        return RateWait(ahead, wait_s, rule.rate.triggers, rule.rate.time_ms / 1000)
 
     def stats(self) -> dict[str, Any]:
-        """For each rule with a rate: the rate, how many wait, and for how long the next and the last one do."""
+        """For each rule with a rate: the rate, how many wait, and about when the next and the last go (RFC 3339)."""
         moment = self._clock.moment()
         result: dict[str, Any] = {}
         for rule in self._rules:
             if rule.rate is None:
                 continue
             waiting = self._waiting(rule.name)
-            last_s = self._permits.wait_s(rule.name, rule.rate, waiting - 1, moment) if waiting else 0.0
-            next_s = self._permits.wait_s(rule.name, rule.rate, 0, moment) if waiting else 0.0
-            times = {"next_s": round(next_s, 1), "last_s": round(last_s, 1)}
+            waits_s = [self._permits.wait_s(rule.name, rule.rate, ahead, moment) for ahead in (0, waiting - 1)]
+            # To the second, so that who looks for changes finds none while only time passes.
+            next_at, last_at = [rfc3339(round(moment.now_ms / 1000 + wait_s) * 1000) for wait_s in waits_s]
+            times = {"next_at": next_at, "last_at": last_at} if waiting else {"next_at": None, "last_at": None}
             result[rule.name] = {**shown(rule.rate), "waiting": waiting, **times}
         return result
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from edgeagent.agent.clock import Clock
-from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RateWait, RuleFacts, Surroundings
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.notices import ConnectionNotices
@@ -88,6 +88,10 @@ class LiveKnowledge:
             return None
         deadline_ms, events = found
         return OpenWindow(self.now_ms() + deadline_ms - self._uptime_ms(), events)
+
+    def rate(self, leased: Leased) -> RateWait | None:
+        """See `Knowledge`."""
+        return self._uplink.limited.wait_of(leased)
 
     def of_rule(self, name: str) -> RuleFacts:
         """See `Knowledge`."""

@@ -9,7 +9,7 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from edgeagent.agent.facts import Flight, OpenWindow, RuleFacts, Surroundings
+from edgeagent.agent.facts import Flight, OpenWindow, RateWait, RuleFacts, Surroundings
 from edgeagent.agent.live_knowledge import rule_facts, without_data
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.where import Where
@@ -76,6 +76,9 @@ class _StoppedKnowledge:
         return None
 
     def window(self, _leased: Leased) -> OpenWindow | None:
+        return None
+
+    def rate(self, _leased: Leased) -> RateWait | None:
         return None
 
     def of_rule(self, name: str) -> RuleFacts:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from edgeagent.agent.course import course_of
-from edgeagent.agent.facts import Flight, OpenWindow, RuleFacts, Surroundings, TriggerFacts
+from edgeagent.agent.facts import Flight, OpenWindow, RateWait, RuleFacts, Surroundings, TriggerFacts
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.sieve import is_correlation_id
 from edgeagent.common.times import rfc3339
@@ -59,6 +59,9 @@ class Knowledge(Protocol):
 
     def window(self, leased: Leased) -> OpenWindow | None:
         """The open window that a trigger in the outbox is gathered into."""
+
+    def rate(self, leased: Leased) -> RateWait | None:
+        """What a trigger in the outbox, which is not in flight, waits for because of its rule's rate."""
 
     def of_rule(self, name: str) -> RuleFacts:
         """What a rule says of its triggers."""
@@ -158,6 +161,7 @@ class Where:
             stored,
             flight,
             self._knowledge.window(stored) if stored is not None and flight is None else None,
+            self._knowledge.rate(stored) if stored is not None and flight is None else None,
             self._knowledge.of_rule(rule),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from edgeagent.cli.pieces import Line, Piece, Shade
-from edgeagent.cli.shown_stats import Rates, ShownLink, ShownRule, ShownStats
+from edgeagent.cli.shown_stats import Rates, ShownLink, ShownRate, ShownRule, ShownStats
 from edgeagent.common.foreign import escaped, shown
 from edgeagent.common.foreign import line as on_one_line
 from edgeagent.common.plural import counted
@@ -149,6 +149,9 @@ def _outbox(board: Board) -> Iterator[Line]:
     if outbox.failure or not outbox.accepting:
         why = on_one_line(outbox.failure, 400) or "it is full (outbox.max_bytes)"
         yield _row("", Piece(f"takes no events: {why}", Shade.BAD))
+    for name, rate in stats.rates.items():
+        if rate.waiting:
+            yield _row("", Piece(_waits(name, rate, board.now_ms), Shade.WAITING))
     put_away = [
         *([f"{outbox.parked:,} parked: no answer after many tries"] if outbox.parked else []),
         *([f"{counted(outbox.dead.count, 'dead letter')}: edgeagent dead ls"] if outbox.dead.count else []),
@@ -160,6 +163,20 @@ def _outbox(board: Board) -> Iterator[Line]:
             "",
             Piece(f"{counted(len(outbox.lost), 'loss', 'losses')} since the start: edgeagent outbox verify", Shade.BAD),
         )
+
+
+def _waits(name: str, rate: ShownRate, now_ms: int) -> str:
+    waits = counted(rate.waiting, "trigger waits", "triggers wait")
+    next_s, last_s = [(_unix_ms(at, now_ms) - now_ms) / 1000 for at in (rate.next_at, rate.last_at)]
+    text = f"{waits} for the rate of rule {name} ({rate.count} in {span(rate.time_s)}): the next about {span(next_s)}"
+    return f"{text}, the last about {span(last_s)}" if rate.waiting > 1 else text
+
+
+def _unix_ms(at: str | None, otherwise_ms: int) -> int:
+    try:
+        return round(instant(at or "").timestamp() * 1000)
+    except ValueError:
+        return otherwise_ms
 
 
 def _rates(board: Board) -> Iterator[Line]:

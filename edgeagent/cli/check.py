@@ -152,6 +152,8 @@ def _terms(rule: RuleSpec) -> Iterator[str]:
     if rule.window is not None:
         whose = "a source" if rule.window.by == "source" else "all sources"
         yield f"one for {rule.window.count} events of {whose} or {rule.window.time:g} s"
+    if rule.rate is not None:
+        yield f"at most {rule.rate.count} in {rule.rate.time:g} s, others wait"
     if rule.throttle is not None:
         yield f"at most one in {rule.throttle:g} s for a source"
     if rule.rearm is not None:

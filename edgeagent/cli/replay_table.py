@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from edgeagent.common.foreign import escaped
 from edgeagent.common.plural import counted
+from edgeagent.common.spans import span
 from edgeagent.rehearsal.judge import Outcome, Seen
 from edgeagent.rehearsal.rehearsal import Comparison, Examples, Rehearsal, RuleChanges, RulesTally
+from edgeagent.rehearsal.waits import RateWaits
 
 _MAX_DATA_CHARS = 60
 _ALONG = ", FIRST TO LAST"
@@ -31,6 +33,7 @@ def lines(name: str, rehearsal: Rehearsal) -> Iterator[str]:
             yield f"  and {rehearsal.unusable - len(rehearsal.faults)} more"
     yield ""
     yield from _tally(rehearsal.tally) if rehearsal.comparison is None else _comparison(rehearsal.comparison)
+    yield from _waits(rehearsal.waits)
 
 
 def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
@@ -42,6 +45,16 @@ def document(name: str, rehearsal: Rehearsal) -> dict[str, Any]:
         "unusable": rehearsal.unusable,
         "faults": [{"where": where, "reason": reason} for where, reason in rehearsal.faults],
     }
+    if rehearsal.waits:
+        result["waits"] = {
+            rule: {
+                "triggers": waits.triggers,
+                "waited": waits.waited,
+                "expired": waits.expired,
+                "longest_s": waits.longest_ms / 1000,
+            }
+            for rule, waits in rehearsal.waits.items()
+        }
     if rehearsal.comparison is None:
         result["unwanted"] = rehearsal.tally.unwanted
         result["rules"] = [
@@ -91,6 +104,17 @@ def _tally(tally: RulesTally) -> Iterator[str]:
             yield from _examples(outcome, each.examples[outcome])
         if not each.outcomes[Outcome.TRIGGERED]:
             yield from _examples(Outcome.PASSED, each.examples[Outcome.PASSED])
+
+
+def _waits(all_waits: Mapping[str, RateWaits]) -> Iterator[str]:
+    """What the rates would have done, if the uplink had never been away."""
+    if all_waits:
+        yield ""
+    for rule, waits in all_waits.items():
+        expired = f", {waits.expired:,} would expire" if waits.expired else ""
+        longest = f", the longest about {span(waits.longest_ms / 1000)}" if waits.waited else ""
+        some = f"{waits.waited:,} of {counted(waits.triggers, 'trigger')}"
+        yield f"{rule}: {some} would wait for its rate{longest}{expired}"
 
 
 def _comparison(comparison: Comparison) -> Iterator[str]:

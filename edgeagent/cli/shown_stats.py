@@ -75,6 +75,16 @@ class ShownRule(msgspec.Struct, frozen=True):
     expired: int = 0
 
 
+class ShownRate(msgspec.Struct, frozen=True):
+    """The rate of a rule, and what waits for it: how many, and when the next and the last of them go (RFC 3339)."""
+
+    count: int
+    time_s: float
+    waiting: int = 0
+    next_at: str | None = None
+    last_at: str | None = None
+
+
 class _Noted(msgspec.Struct, frozen=True):
     at: str
     level: str
@@ -117,6 +127,7 @@ class ShownStats(msgspec.Struct, frozen=True):
     outbox: _Outbox
     uplink: _Uplink
     rules: dict[str, ShownRule]
+    rates: dict[str, ShownRate] = {}
     rescue: bool = False
     started: str = ""
     http: _Http = _Http()

@@ -14,6 +14,7 @@ from edgeagent.common.elapsed import Instant
 from edgeagent.errors import MessageError
 from edgeagent.events.dedupe import event_key
 from edgeagent.events.event import Draft, Record, envelope, gathered, member_size, record
+from edgeagent.rehearsal.waits import RateWaits
 from edgeagent.rules.firing_limits import FiringLimits, FiringVerdict
 from edgeagent.rules.firings import Firing
 from edgeagent.rules.gathering import Closed, Gathering
@@ -78,7 +79,8 @@ class _Member(NamedTuple):
 class Judge:
     """A set of rules and its state: firings and open windows; it owns both. Feed it events in their order.
 
-    `ended`: the windows that closed; the caller empties it. It must never send anything, nor write to disk.
+    `ended`: the windows that closed; the caller empties it. `waits`: of the rules with a `rate`. It must never send
+    anything, nor write to disk.
     """
 
     def __init__(self, specs: Sequence[RuleSpec], *, max_event_bytes: int) -> None:
@@ -87,6 +89,9 @@ class Judge:
         self.names = tuple(rule.name for rule in self._rules)
         self.ended: list[Ended] = []
         self._wanting = lru_cache(_MAX_WANTING)(self._want)
+        self.waits = {
+            rule.name: RateWaits(rule.rate, round(rule.ttl_s * 1000)) for rule in self._rules if rule.rate is not None
+        }
         self._limits = FiringLimits()
         self._gathering: Gathering[_Member] = Gathering(max_event_bytes)
 
@@ -102,6 +107,8 @@ class Judge:
             ruling = errors.get(rule.name, PASSED)
             if rule.name in match.rules:
                 ruling = self._matched(rule, _Member(seen, stored), Instant(at_ms, at_ms, _BOOT))
+            if ruling.outcome is Outcome.TRIGGERED and rule.rate is not None:
+                self.waits[rule.name].add(at_ms)
             result[rule.name] = ruling._replace(unarmed=unarmed.get(rule.name, ""))
         for name in armed:
             step = self._limits.arm(name, event.source)
@@ -157,6 +164,8 @@ class Judge:
                 first, last = members[0].seen, members[-1].seen
                 window = f"{len(members)} events, to {last.where}" if len(members) > 1 else "1 event"
                 reason = f"{window}: {ruling.reason}" if ruling.reason else window
+                if ruling.outcome is Outcome.TRIGGERED and rule.rate is not None:
+                    self.waits[name].add(members[-1].record.accepted_ms)
                 self.ended.append(Ended(name, first._replace(reason=reason), ruling.outcome))
 
     def _want(self, source: str, event_type: str) -> tuple[Rule, ...]:

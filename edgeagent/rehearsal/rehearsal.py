@@ -165,7 +165,7 @@ class Rehearsal:
 
     `events`: how many were judged. `duplicates`: how many repeated an earlier id. `unusable`: how many lines are not
     events; `faults` has the first of them, with the reason. `sources`: the first few. `span`: the first and the latest
-    time of an event. `comparison`: None without rules to compare with.
+    time of an event. `comparison`: None without rules to compare with. `waits`: of the rules with a `rate`.
     """
 
     def __init__(
@@ -190,6 +190,7 @@ class Rehearsal:
         self._before = Judge(against, max_event_bytes=max_event_bytes) if against is not None else None
         self.tally = RulesTally(self._judge.names)
         self.comparison = Comparison(self._before.names, self._judge.names) if self._before is not None else None
+        self.waits = self._judge.waits
         self._agent = agent
         self._now = now
         self._max_event_bytes = max_event_bytes

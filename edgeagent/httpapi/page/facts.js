@@ -38,7 +38,7 @@ function uplink({ connected, trouble, address }) {
   say(byId("uplink-address"), address);
 }
 
-export function showWaiting({ account, outbox, uplink }, oldest) {
+export function showWaiting({ account, outbox, uplink, rates }, oldest) {
   const { pending } = account.triggers;
   const node = byId("pending");
   say(node, number(pending));
@@ -47,6 +47,9 @@ export function showWaiting({ account, outbox, uplink }, oldest) {
   if (oldest && pending) parts.push(`the oldest for ${age(oldest)}`);
   if (uplink.in_flight) parts.push(`${number(uplink.in_flight)} in flight`);
   if (outbox.parked) parts.push(`${number(outbox.parked)} parked`);
+  for (const [name, { waiting, last_at: last }] of Object.entries(rates ?? {})) {
+    if (waiting) parts.push(`${counted(waiting, "trigger")} for the rate of rule ${name}, about ${span(Math.max(0, (Date.parse(last) - agentNow()) / 1000))}`);
+  }
   say(byId("pending-more"), parts.join(" · ") || (pending ? "" : "everything is delivered"));
 }
 

@@ -10,13 +10,13 @@ import pytest
 
 from edgeagent.agent.causes import Cause, CauseKind
 from edgeagent.agent.course import course_of
-from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings, TriggerFacts
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RateWait, RuleFacts, Surroundings, TriggerFacts
 from edgeagent.agent.inflight import FlightPhase
 from edgeagent.common.times import instant, rfc3339
 from edgeagent.events.event import Record
 from edgeagent.ledger.followed import Followed
 from edgeagent.ledger.schema import LISTENER, LOCAL
-from edgeagent.outbox.records import DEAD, NORMAL, PARKED, UNANSWERED, WINDOWS, Leased, Moved
+from edgeagent.outbox.records import DEAD, LIMITED, NORMAL, PARKED, UNANSWERED, WINDOWS, Leased, Moved
 from edgeagent.ports.where import Course, Hang
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State
@@ -114,6 +114,11 @@ WAYS: dict[str, tuple[dict[str, Any], str, str]] = {
         {"stored": stored(), "window": OpenWindow(NOW_MS + 53_000, 4), "of_rule": RuleFacts(window_s=60.0)},
         "published",
         "its window is open with 4 events, and closes in 53 s",
+    ),
+    "rate": (
+        {"stored": stored(LIMITED), "rate": RateWait(17, 340.0, 3, 60.0)},
+        "published",
+        "it waits for the rate of rule overheat (3 in 1 min), about 5 min: about 17 go before it",
     ),
     "window closing": ({"stored": stored(), "of_rule": RuleFacts(window_s=60.0)}, "published", "is being closed"),
     "parked": (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RuleFacts, Surroundings
+from edgeagent.agent.facts import BrokerConnection, Flight, OpenWindow, RateWait, RuleFacts, Surroundings
 from edgeagent.agent.inflight import FlightPhase
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.where import Where
@@ -58,6 +58,10 @@ class FakeKnowledge:
         """See `Knowledge`."""
         leased = self.flying.get(correlation_id)
         return (Flight(FlightPhase.WAITING, 1), leased) if leased is not None else None
+
+    def rate(self, _leased: Leased) -> RateWait | None:
+        """None waits."""
+        return None
 
     def window(self, _leased: Leased) -> OpenWindow | None:
         """See `Knowledge`."""

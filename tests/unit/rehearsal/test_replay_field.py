@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from edgeagent.cli.replay_table import document, lines
 from edgeagent.common.times import rfc3339
 from edgeagent.common.units import Duration
 from edgeagent.events.event import Draft
@@ -204,3 +205,16 @@ def test_a_judge_makes_the_very_message_of_a_window_that_an_agent_would_send() -
     assert (ended.rule, ended.outcome, ended.seen.event.id) == ("hot", Outcome.TRIGGERED, "1")
     judge.end()
     assert judge.ended == [ended]
+
+
+def test_a_rate_lets_triggers_wait_and_the_rehearsal_says_for_how_long() -> None:
+    slow = spec(rate={"count": 2, "time": MINUTE}, ttl=Duration(100))
+    rehearsed = run([slow, spec(name="cold")], *((second, 95) for second in (0, 1, 2, 3, 4, 70, 300)))
+    waits = rehearsed.waits["hot"]
+    assert list(rehearsed.waits) == ["hot"]
+    assert (waits.triggers, waits.waited, waits.expired) == (7, 3, 1)  # at 0 1 60 61 - 120 300
+    assert waits.longest_ms == 58_000
+    assert "hot: 3 of 7 triggers would wait for its rate, the longest about 58 s, 1 would expire" in [
+        *lines("recent", rehearsed)
+    ]
+    assert document("recent", rehearsed)["waits"]["hot"]["longest_s"] == 58.0
