@@ -16,16 +16,17 @@ from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.facts import RateWait
 from edgeagent.agent.lifetime import Lifetime
-from edgeagent.agent.lines import LineKey, RateLines, key_of, keys_of
+from edgeagent.agent.lines import LineKey, LineToRead, RateLines, key_of, keys_of
 from edgeagent.agent.permits import Permits, shown
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers, lane_of
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import OutboxError
 from edgeagent.outbox import limited
-from edgeagent.outbox.limited import Condensing, HeldBack
+from edgeagent.outbox.limited import Condensing, HeldBack, LinePart
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import HIGH, LIMITED, WINDOWS, Leased
+from edgeagent.outbox.store import Store
 from edgeagent.rules.ruleset import Rule, RuleSet
 
 # While so many wait for the disk to move them, nothing is leased; an event counts with its data.
@@ -82,6 +83,7 @@ class LimitedTriggers:
         self._is_sparse = False
         self._pausing = False  # the disk could not be read
         self._condensing: Condensing | None = None
+        self._copied_seq = 0  # of the first copy, when that was done last
 
     @property
     def is_full(self) -> bool:
@@ -169,12 +171,7 @@ class LimitedTriggers:
         elif self._unread:
             await self._lease()
         elif (part := self._lines.short()) is not None:
-            found, next_seq = await self._outbox.beside(
-                lambda store: limited.read_line(
-                    store, part.seq, part.until, lambda leased: key_of(leased) == part.key, part.most
-                )
-            )
-            self._lines.read(part, found, next_seq)
+            await self._read_on(part)
         if self._is_sparse and self._condensing is None and not self._unread:
             await self._begin_condensing()
 
@@ -281,8 +278,13 @@ class LimitedTriggers:
     async def _move(self) -> None:
         """Move those that are held to the log `limited`; then that is read."""
         held, now_ms = self._held[:], self._clock.now_ms()
+
+        def work(store: Store) -> bool:
+            limited.relocate(store, held, now_ms)
+            return limited.is_sparse(store.log(LIMITED), self._copied_seq)
+
         try:
-            self._is_sparse = await self._outbox.when_released(lambda store: limited.relocate(store, held, now_ms))
+            self._is_sparse = await self._outbox.when_released(work)
         except OutboxError as exc:
             if not self._failing:
                 _log.warning(
@@ -303,6 +305,14 @@ class LimitedTriggers:
         self._move_soon()
         self.more_to_send()
 
+    async def _read_on(self, part: LineToRead) -> None:
+        def work(store: Store) -> tuple[LinePart, bool]:
+            found = limited.read_line(store, part.seq, part.until, lambda one: key_of(one) == part.key, part.most)
+            return found, limited.is_sparse(store.log(LIMITED), self._copied_seq)
+
+        read, self._is_sparse = await self._outbox.when_released(work)
+        self._lines.read(part, *read)
+
     async def _begin_condensing(self) -> None:
         """Forget the lines, and copy the log's triggers to its end; they join their lines from there."""
         self._is_sparse = False
@@ -321,5 +331,6 @@ class LimitedTriggers:
         self._condensing = left
         if left is None:
             await self._outbox.beside(lambda store: store.rewind(LIMITED, at.end))
+            self._copied_seq = at.end
             self._unread, self._is_known = True, False
             self._move_soon()

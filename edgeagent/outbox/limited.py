@@ -53,10 +53,10 @@ class LinePart(NamedTuple):
     next_seq: int
 
 
-def relocate(store: Store, waiting: Iterable[HeldBack], now_ms: int) -> bool:
+def relocate(store: Store, waiting: Iterable[HeldBack], now_ms: int) -> None:
     """Move triggers to the end of the log: synced there, then released in their own. Released ones are left out.
 
-    `max_bytes` does not apply, as for parked triggers: they are pending as before. Returns whether the log is sparse.
+    `max_bytes` does not apply, as for parked triggers: they are pending as before.
 
     Raises:
         RecordTooLarge: one fits no segment; nothing was done.
@@ -64,7 +64,6 @@ def relocate(store: Store, waiting: Iterable[HeldBack], now_ms: int) -> bool:
     """
     moves = [_moved(each, now_ms) for each in waiting if each.leased.seq not in store.log(each.leased.log).released]
     _commit(store, moves)
-    return is_sparse(store.log(LIMITED))
 
 
 def read_line(store: Store, seq: int, until: int, wanted: Callable[[Leased], bool], most: int) -> LinePart:
@@ -85,11 +84,15 @@ def read_line(store: Store, seq: int, until: int, wanted: Callable[[Leased], boo
     return LinePart(found, next_seq)
 
 
-def is_sparse(log: Log) -> bool:
-    """Whether the log should be condensed."""
-    if log.released.range_count > _MAX_RANGES:
+def is_sparse(log: Log, from_seq: int) -> bool:
+    """Whether the log should be condensed. `from_seq`: below it is only what was in flight when that was done last."""
+    begin = max(log.released.cursor, from_seq)
+    ranges, released = log.released.above(begin)
+    if ranges > _MAX_RANGES:
         return True
-    return len(log.segments) >= _MIN_SEGMENTS and (log.next_seq - log.released.cursor) > _SPARSE * max(log.pending, 1)
+    segments = sum(segment.first_seq >= begin for segment in log.segments) + 1
+    span = log.next_seq - begin
+    return segments >= _MIN_SEGMENTS and span > _SPARSE * max(span - released, 1)
 
 
 def interrupted(store: Store) -> Condensing | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 
 
@@ -27,10 +27,10 @@ class Released:
         """The ranges above the cursor."""
         return list(zip(self._starts, self._ends, strict=True))
 
-    @property
-    def range_count(self) -> int:
-        """How many ranges there are above the cursor."""
-        return len(self._starts)
+    def above(self, seq: int) -> tuple[int, int]:
+        """How many ranges begin at this seq or above it, and how many seqs they have together."""
+        first = bisect_left(self._starts, seq)
+        return len(self._starts) - first, sum(self._ends[first:]) - sum(self._starts[first:])
 
     def count(self) -> int:
         """How many seqs are released, counted from seq 1."""

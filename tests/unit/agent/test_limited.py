@@ -138,7 +138,7 @@ async def test_a_backlog_that_waits_holds_up_no_other_rule_and_is_not_in_memory(
         await made.account(settled=12, pending=1498)
         log, ranges = await made.outbox.beside(lambda store: (store.log(NORMAL).pending, store.log(LIMITED).released))
         assert log == 0, "the log of events is free for others"
-        assert ranges.range_count == 0
+        assert ranges.above(0) == (0, 0)
 
 
 async def test_what_is_beyond_memory_is_read_again_in_order(tmp_path: Path) -> None:
@@ -349,3 +349,25 @@ async def test_where_says_how_many_go_first_and_for_how_long(tmp_path: Path) -> 
         found = made.limited.wait_of(last)
         assert found is not None
         assert found.ahead == MAX_READY * 2 - 1
+
+
+async def test_a_slow_rule_and_a_quick_one_share_the_log_which_is_condensed_in_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeagent.outbox.limited._MAX_RANGES", 30)
+    quick = slow(name="quick", source="quick-*", rate=Rate(20, Duration(1)))
+    async with scene(tmp_path, slow(rate=Rate(1, Duration(5))), quick, clock=LoopsClock()) as made:
+        broker = Broker(made)
+        for first in range(0, 200, 2):
+            await made.accept(first, first + 1, source="slow-1")
+            await made.accept(1000 + first, 1001 + first, source="quick-1")
+        await broker.has(400)
+        assert [n for n in broker.numbers if n < 1000] == list(range(200))
+        assert [n for n in broker.numbers if n >= 1000] == list(range(1000, 1200))
+        assert most_within([at for at, n in broker.taken if n < 1000], 5) == 1
+        moved, ranges = await made.outbox.beside(
+            lambda store: (store.log(LIMITED).next_seq - 1, store.log(LIMITED).released.above(0))
+        )
+        assert moved > 400, "it was condensed"
+        assert ranges[0] <= 31
+        await made.account(settled=400, pending=0)

@@ -129,17 +129,19 @@ def test_a_log_of_which_little_is_left_is_condensed_in_order() -> None:
     filesystem = disk()
     store = opened(filesystem)
     limit(store, range(900), "abbbbbbbbb")
-    assert not limited.is_sparse(store.log(LIMITED))
+    assert not limited.is_sparse(store.log(LIMITED), 0)
     settle(store, "b")
     log = store.log(LIMITED)
-    assert limited.is_sparse(log)
+    assert limited.is_sparse(log, 0)
     first, *others = everything(store)
     end = condensed(store, frozenset([first.seq]))
     assert [one.seq >= end for one in everything(store)] == [False, *[True] * len(others)]
     assert numbers(everything(store)) == list(range(0, 900, 10))
+    assert limited.is_sparse(log, 0), "because of what stayed"
+    assert not limited.is_sparse(log, end), "so it is not done again for nothing"
     store.release(LIMITED, first.seq, SETTLED)
     store.checkpoint()
-    assert log.released.range_count == 0
+    assert log.released.above(0) == (0, 0)
     assert len(log.segments) <= 2
     balanced(store, accepted=900, pending=89, settled=811)
     again = opened(filesystem)
@@ -152,11 +154,11 @@ def test_many_holes_make_a_log_sparse_long_before_a_checkpoint_has_no_room(monke
     monkeypatch.setattr(limited, "_MAX_RANGES", 40)
     store = opened(disk())
     limit(store, range(100))
-    assert not limited.is_sparse(store.log(LIMITED))
+    assert not limited.is_sparse(store.log(LIMITED), 0)
     settle(store, "b")
-    assert limited.is_sparse(store.log(LIMITED))
+    assert limited.is_sparse(store.log(LIMITED), 0)
     condensed(store)
-    assert not limited.is_sparse(store.log(LIMITED))
+    assert not limited.is_sparse(store.log(LIMITED), 0)
 
 
 @pytest.mark.parametrize("with_checkpoint", [False, True])
