@@ -228,6 +228,7 @@ class _Agent:
             requests=self._requests,
         )
         self._local = self._make_local(config.local) if config.local is not None else None
+        self._reloader.taken_over = self._uplink.sender.wake
         figures = Figures(
             self._id,
             self._started,

@@ -53,6 +53,8 @@ class Reloader:
 
     Attributes:
         identity: names the configuration in force: a table that needs a restart counts as it was at the start.
+        taken_over: the hook that is called when rules were taken over, under which triggers that wait may go. The
+            composition root connects it with `Sender.wake`.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Reloader:
             rule_counts: those of each rule, by name.
             listener: that of `[mqtt]`, None without one.
         """
+        self.taken_over: Callable[[], None] = lambda: None
         self._path = path
         self._started_with = config
         self._specs: Sequence[RuleSpec] = config.rule
@@ -127,6 +130,7 @@ class Reloader:
         self._rules.take_over(rules)
         if take_over is not None:
             take_over()
+        self.taken_over()
         reloaded = _changes(self._path, self._specs, config.rule, changed_tables(self._started_with, config))
         self._specs = config.rule
         self.identity = identity(_in_force(self._started_with, config))

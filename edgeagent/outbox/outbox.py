@@ -37,7 +37,7 @@ from edgeagent.outbox.tail import Tails
 from edgeagent.rules.rate import PublishedTimes
 
 # Releases are written after this time at the latest, or after so many: a crash forgets the rest, which are sent again.
-_CHECKPOINT_S = 5.0
+_CHECKPOINT_S, _RATES_S = 5.0, 1.0
 _CHECKPOINT_RELEASES = 1000
 _HEALTH_S = 0.1  # under load `health` is at most this old, plus one commit
 
@@ -72,8 +72,7 @@ class Outbox:
         self._alert = DiskAlert(self._health.failure)
         self.dead_full = self._health.dead.full  # why no dead letter is accepted; cheap to read, as of the last commit
         self.parked = self._health.parked  # cheap to read, at worst slightly older than `health`
-        self._health_at = self._loop.time()
-        self._changed = False
+        self._health_at, self._changed = self._loop.time(), False
         self.on_change: Callable[[], None] = lambda: None
 
     @classmethod
@@ -166,9 +165,11 @@ class Outbox:
             self._begin_soon()
 
     def keep_rates(self, times: PublishedTimes) -> None:
-        """Have the checkpoint after the next releases, or in 5 s at the latest, keep when triggers were published."""
+        """Have a checkpoint keep, within a second, when triggers were published; no release before it is kept alone."""
         self._store.rates.put(times)
-        self.release((), "")  # has a checkpoint written
+        soon = self._loop.time() + _RATES_S
+        self._keep_at = min(self._keep_at or soon, soon)
+        self._alarm.at(self._keep_at)
 
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
         """Move a leased trigger to the dead letters: synced there before it is released in its own log.
@@ -362,7 +363,8 @@ class Outbox:
         self._alert.update(done.failure, self._loop.time())
         if work.keep:
             self._unkept = sum([run.triggers for run in self._releases]) if done.kept else self._unkept
-            self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
+            unkept = self._unkept or self._store.rates.changed
+            self._keep_at = self._loop.time() + _CHECKPOINT_S if unkept else None
         rest: list[Append] = []
         for append, outcome in zip(work.appends, done.outcomes, strict=True):
             group, on_outcome = append
@@ -392,8 +394,6 @@ class Outbox:
         return result
 
     def _take_up(self, health: Health) -> None:
-        self._health = health
-        self.parked = health.parked
-        self._changed = False
-        self._health_at = self._loop.time()
+        self._health, self.parked = health, health.parked
+        self._health_at, self._changed = self._loop.time(), False
         self._headroom.sample(self._health_at, health.account.pending)

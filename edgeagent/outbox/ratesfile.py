@@ -1,7 +1,7 @@
 """The file `rates`: when triggers of rules with a `rate` were last published, so that a restart allows no burst.
 
-It is written before each checkpoint, if it changed. So whatever a checkpoint has as released is known here as
-published: what a crash takes from this file is sent again, and counts again.
+It is written before each checkpoint, if it changed, and within a second. So whatever a checkpoint has as released is
+known here as published. A crash takes at most the last second from it: then a rule may publish once as many again.
 """
 
 from __future__ import annotations

@@ -9,14 +9,17 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgeagent.cli.client import AgentRefused
 from edgeagent.errors import AgentUnreachable
+from edgeagent.rules.rate import PublishedTimes
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import RULE, Agent
 from tests.fakes.tcp_proxy import TcpProxy
+from tests.waiting import until, until_answer
 
 HOT, WARM, COOL = {"temp": 97}, {"temp": 85}, {"temp": 60}
 REARM = 'rearm.data = [{ path = "body.temp", type = "number", comparator = "<", value = ["80"] }]\n'
@@ -214,3 +217,52 @@ def _random() -> Random:
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201  pytest shows it when the test fails
     return Random(seed)  # noqa: S311  chance for tests
+
+
+async def test_triggers_beyond_the_rate_wait_through_a_crash_and_a_restart_while_others_go(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    other = RULE.replace("overheat", "other").replace("boiler-*", "pump-*")
+    limited = rule('rate = { count = 3, time = "1h" }\n')
+    async with Engine(broker.url) as engine:
+        agent = Agent(tmp_path / "agent", broker.url, rules=limited + other)
+        await agent.start()
+        names = [await agent.triggered(f"boiler-{number}", HOT) for number in range(3)]
+        waiting = [await agent.triggered(f"boiler-{number}", HOT) for number in range(3, 8)]
+        await agent.account(settled=3, pending=5)
+        code, out, _ = await agent.command("status")
+        assert (code, "5 triggers wait for the rate of rule overheat (3 in 1 h): the next about" in out) == (0, True)
+        await until(lambda: len(times_on_disk(tmp_path / "agent/state/outbox/rates")) == 3, "the times on disk")
+        await agent.kill()
+
+        await agent.start()
+        pump = await agent.triggered("pump-1", HOT)
+        await agent.state(pump, "triggered")
+        # What was released just before the crash may be forgotten, and waits again.
+        await agent.stats(lambda stats: stats["rates"]["overheat"]["waiting"] >= 5, "what waits")
+        for name in names:
+            await agent.state(name, "triggered")
+        assert await agent.stop() == 0
+
+        await agent.start()
+        await agent.stats(lambda stats: stats["rates"]["overheat"]["waiting"] >= 5, "what waits")
+        assert len(engine.started) == 4
+        found = await until_answer(
+            lambda: agent.get(f"/v1/where/{waiting[-1]}"),
+            lambda found: found["triggers"][0]["hangs"],
+            "what it waits for",
+        )
+        assert "it waits for the rate of rule overheat (3 in 1 h), about" in found["triggers"][0]["hangs"]["text"]
+        text = agent.config_file.read_text("utf-8")
+        agent.config_file.write_text(text.replace("count = 3", "count = 30"), "utf-8")
+        assert (await agent.command("reload"))[0] == 0
+        await agent.account(settled=9, pending=0)
+        assert len(engine.started) == 9
+        assert await agent.stop() == 0
+
+
+def times_on_disk(file: Path) -> tuple[int, ...]:
+    """When triggers of the rule were published, as far as a crash would not take it."""
+    if not file.exists():
+        return ()
+    return msgspec.msgpack.decode(file.read_bytes(), type=PublishedTimes).by_rule.get("overheat", ())
