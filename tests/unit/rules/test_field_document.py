@@ -58,7 +58,7 @@ def played(tmp_path: Path, toml: str, table: str) -> tuple[list[tuple[str, str]]
 
 def test_the_document_has_its_examples() -> None:
     assert len(EXAMPLES) == 4
-    assert len(REFUSED) == 10
+    assert len(REFUSED) == 12
     assert len(COUNTED) >= 6
 
 
@@ -103,7 +103,7 @@ def test_what_is_counted_has_the_name_that_the_page_says() -> None:
 
 
 def test_the_page_names_the_keys_and_the_limits() -> None:
-    keys = ("throttle", "rearm", "window", "coalesce", "ttl")
+    keys = ("throttle", "rearm", "window", "coalesce", "rate", "ttl")
     assert set(keys) <= set(RuleSpec.__struct_fields__)
     assert all(f"`{key}" in TEXT for key in keys)
     assert f"{MAX_FIRINGS:,} pairs" in TEXT
