@@ -11,7 +11,8 @@ import pytest
 from edgeagent.ports.link import Publication
 from edgeagent.rules.spec import RuleSpec
 from tests.fakes.link import FakeLink
-from tests.unit.agent.test_sender import GATHERED, UNHEARD, scene
+from tests.fakes.sender_scene import scene
+from tests.unit.agent.test_sender import GATHERED, UNHEARD
 
 pytestmark = pytest.mark.virtual_time
 
