@@ -4,6 +4,7 @@
     ├── ConfigError                   exit 78  a configuration file cannot be used
     ├── OutboxError
     │   ├── OutboxFull                the byte limit is reached; nothing was stored
+    │   ├── SpoolFull                 no room for this large data, in the limit or on the disk; nothing was stored
     │   ├── DeadLettersFull           somebody must discard or replay some
     │   ├── RecordTooLarge            this event can never be stored
     │   ├── OutboxLocked              exit 75  another agent owns the state directory
@@ -98,6 +99,10 @@ class OutboxFull(OutboxError):
         return f"the outbox is full: {self.used_bytes} of {self.max_bytes} bytes (outbox.max_bytes)"
 
 
+class SpoolFull(OutboxError):
+    """No room for the data of this event; nothing of it was kept. Its text names the bound, or the disk."""
+
+
 class DeadLettersFull(OutboxError):
     """No place for another dead letter. Nothing was stored, or the trigger stays where it is. `reason`: the bound."""
 
@@ -110,15 +115,14 @@ class DeadLettersFull(OutboxError):
 
 
 class RecordTooLarge(OutboxError):
-    """This event, or this batch, can never be stored: it is larger than is taken."""
+    """This event, or this batch, can never be stored: it is larger than is taken. `key`: the limit's."""
 
-    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
-        super().__init__(size_bytes, limit_bytes)
-        self.size_bytes = size_bytes
-        self.limit_bytes = limit_bytes
+    def __init__(self, size_bytes: int, limit_bytes: int, key: str = "outbox.max_event_bytes") -> None:
+        super().__init__(size_bytes, limit_bytes, key)
+        self.size_bytes, self.limit_bytes, self.key = size_bytes, limit_bytes, key
 
     def __str__(self) -> str:
-        return f"{self.size_bytes} bytes are too many, at most {self.limit_bytes} are taken (outbox.max_event_bytes)"
+        return f"{self.size_bytes} bytes are too many, at most {self.limit_bytes} are taken ({self.key})"
 
 
 class RequestsFull(OutboxError):

@@ -57,13 +57,13 @@ class Size(int):
         raise ValueError(f'{value!r} is not a size: write "64KiB", "256MiB", "1GiB" or a number of bytes')
 
 
-class Rate(float):
+class BitRate(float):
     """A speed in bytes a second."""
 
     __slots__ = ()
 
     @classmethod
-    def parse(cls, value: object) -> Rate:
+    def parse(cls, value: object) -> BitRate:
         """Read `"2Mbit/s"` or `"250KiB/s"`.
 
         Raises:

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from edgeagent.common.foreign import shown
-from edgeagent.common.units import Rate
+from edgeagent.common.units import BitRate
 from edgeagent.config.tables import ArtifactsTable, OutboxTable
 from edgeagent.errors import Problem
 
@@ -124,7 +124,7 @@ def _bandwidth_problems(table: ArtifactsTable) -> Iterator[tuple[str, str]]:
             )
 
 
-def _rate_problem(rate: Rate) -> str | None:
+def _rate_problem(rate: BitRate) -> str | None:
     if rate and rate < MIN_BYTES_PER_S:
         return f"must be at least {MIN_BYTES_PER_S} bytes a second (8kbit/s), or 0bit/s for none"
     return None

@@ -10,7 +10,7 @@ import msgspec
 
 from edgeagent.common.foreign import shown
 from edgeagent.common.names import nearest
-from edgeagent.common.units import Duration, Rate, Size
+from edgeagent.common.units import BitRate, Duration, Size
 from edgeagent.config.meant import key_hint, number_hint
 from edgeagent.config.tables import FilePath, MadePath
 from edgeagent.errors import Problem
@@ -73,8 +73,8 @@ class ConfigReader:
             return _parsed(Duration, value)
         if kind is Size:
             return _parsed(Size, value)
-        if kind is Rate:
-            return _parsed(Rate, value)
+        if kind is BitRate:
+            return _parsed(BitRate, value)
         if kind is FilePath:
             return self._file(value)
         if kind is MadePath:
@@ -101,7 +101,7 @@ class ConfigReader:
         self.problems.append(Problem(path, reason))
 
 
-def _parsed(kind: type[Duration | Size | Rate], value: object) -> Duration | Size | Rate:
+def _parsed(kind: type[Duration | Size | BitRate], value: object) -> Duration | Size | BitRate:
     try:
         return kind.parse(value)
     except ValueError as exc:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from edgeagent.common.units import Duration, Rate, Size
+from edgeagent.common.units import BitRate, Duration, Size
 from edgeagent.ports.event_topics import EventSubscription
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.wire import topics
@@ -179,7 +179,7 @@ class BandwidthSpan(_Table, frozen=True, kw_only=True, rename={"start": "from", 
 
     start: str
     stop: str
-    rate: Rate
+    rate: BitRate
 
 
 class ArtifactsTable(_Table, frozen=True, kw_only=True):
@@ -191,7 +191,7 @@ class ArtifactsTable(_Table, frozen=True, kw_only=True):
     store: str
     inline_max: Size = Size(64 << 10)
     max_bytes: Size = Size(1 << 30)
-    bandwidth: Rate | None = None
+    bandwidth: BitRate | None = None
     bandwidth_at: list[BandwidthSpan] = []
     timezone: str = ""
     public_url: str = ""
@@ -270,6 +270,11 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
     relay: Relay = Relay()
     rule: list[RuleSpec] = []
     log: LogTable = LogTable()
+
+    @property
+    def inline_bytes(self) -> int | None:
+        """Data up to this size stays in its trigger; None: all data does."""
+        return int(self.artifacts.inline_max) if self.artifacts is not None else None
 
     @property
     def largest_data_bytes(self) -> int:

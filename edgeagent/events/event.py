@@ -14,6 +14,7 @@ import msgspec
 
 from edgeagent.common.names import event_id_problem, source_problem
 from edgeagent.errors import MessageError
+from edgeagent.events.artifact import Artifact
 from edgeagent.events.misfit import json_reason
 
 _MAX_ATTRIBUTE_CHARS = 1024
@@ -29,7 +30,8 @@ class Draft(msgspec.Struct, gc=False):
     `delivery`: the MQTT delivery that brought it, as (session token, packet id), if it has no id of its own; at QoS 2
     `EXACTLY_ONCE` is added to the packet id. `redelivered`: it may have come before (DUP; always at QoS 2).
     `repeated`: the intake found that this very delivery was taken before; `id` is then that event's. `value`: the
-    decoded data, if it was decoded to see whether it is JSON; otherwise `UNSET`.
+    decoded data, if it was decoded to see whether it is JSON; otherwise `UNSET`. `artifact`: its data is in the spool,
+    and `data` is the claim.
     """
 
     source: str
@@ -46,6 +48,7 @@ class Draft(msgspec.Struct, gc=False):
     delivery: tuple[str, int] | None = None
     redelivered: bool = False
     repeated: bool = False
+    artifact: Artifact | None = None
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -54,7 +57,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `rules`: the names of the rules that matched; the record stands for one trigger of each, in this order.
     `accepted_ms`: wall clock, Unix milliseconds. `uptime_ms`: the boot's monotonic clock (the segment names the boot).
     `events`: for a closed window, the ids of its events; `data` is then the array of their data, and everything else is
-    the first event's.
+    the first event's. `artifact`: the event's data, which is in the spool; `data` is its claim without the URL. No
+    window has one.
     """
 
     agent: str
@@ -73,6 +77,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     topic: str | None = None
     delivery: tuple[str, int] | None = None
     events: tuple[str, ...] = ()
+    artifact: Artifact | None = None
 
 
 def check(draft: Draft) -> None:
@@ -113,6 +118,8 @@ def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, u
         draft.traceparent,
         draft.topic,
         draft.delivery,
+        (),
+        draft.artifact,
     )
 
 
@@ -155,6 +162,7 @@ def gathered(records: Sequence[Record], rule: str) -> Record:
         rules=(rule,),
         delivery=None,
         events=tuple(record.id for record in records),
+        artifact=None,
     )
 
 

@@ -29,7 +29,7 @@ class Health(msgspec.Struct, frozen=True):
     """The state of the outbox at one moment.
 
     `accepting`: False while events are refused for lack of space. `failure`: the disk's last error, until the disk
-    accepts the same write again; empty while the disk works.
+    accepts the same write again; empty while the disk works. `spool_bytes`: what of `used_bytes` the spool counts for.
     """
 
     account: Account
@@ -41,6 +41,7 @@ class Health(msgspec.Struct, frozen=True):
     losses: tuple[Loss, ...]
     bytes_per_trigger: float
     dead: DeadHealth
+    spool_bytes: int = 0
 
 
 class Commit(NamedTuple):
@@ -165,9 +166,10 @@ def commit(store: Store, work: Commit) -> Done:
 
 def health_of(store: Store) -> Health:
     """The store's health. Computing it costs as much CPU as a small commit."""
+    spool_bytes = store.spool.used_bytes if store.spool is not None else 0
     return Health(
         store.account(),
-        store.used_bytes,
+        store.log_bytes + spool_bytes,
         store.limits.max_bytes,
         store.accepting,
         failure_of(store),
@@ -175,6 +177,7 @@ def health_of(store: Store) -> Health:
         tuple(store.losses.last),
         store.bytes_per_trigger,
         store.dead.health(),
+        spool_bytes,
     )
 
 

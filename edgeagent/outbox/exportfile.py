@@ -13,7 +13,7 @@ from typing import Self
 
 from edgeagent.errors import CommandFailed, MessageError, StorageFailed
 from edgeagent.outbox.files import create_anew, keep_as
-from edgeagent.ports.transfer import MAX_LINE_BYTES, Checker, ExportedTrigger, Lines
+from edgeagent.ports.transfer import MAX_LINE_BYTES, Checker, ExportedData, ExportedTrigger, Lines
 
 _FILE_MODE = 0o600  # it holds the devices' data, wherever the operator puts it
 
@@ -29,8 +29,8 @@ def _translated(operation: str, path: Path) -> Iterator[None]:
 class ExportWriter:
     """Writes a new export file. Unless `finish` returned, nothing of it is left; an existing file is never replaced."""
 
-    def __init__(self, path: Path, agent: str, created: str) -> None:
-        """Begin the file; `created` is an RFC 3339 time.
+    def __init__(self, path: Path, agent: str, created: str, *, with_data: bool = False) -> None:
+        """Begin the file; `created` is an RFC 3339 time. `with_data`: it may hold the data of artifacts.
 
         Raises:
             CommandFailed: a file of this name exists.
@@ -43,7 +43,7 @@ class ExportWriter:
         with _translated("create", self._temporary):
             descriptor = create_anew(self._temporary, _FILE_MODE)
         self._stream = os.fdopen(descriptor, "wb")
-        self._write(self._lines.header(agent, created))
+        self._write(self._lines.header(agent, created, with_data=with_data))
 
     @property
     def triggers(self) -> int:
@@ -57,6 +57,14 @@ class ExportWriter:
             StorageFailed: the disk refuses.
         """
         self._write(self._lines.trigger(trigger))
+
+    def add_data(self, piece: ExportedData) -> None:
+        """Write a piece of the data of triggers that come later.
+
+        Raises:
+            StorageFailed: the disk refuses.
+        """
+        self._write(self._lines.data(piece))
 
     def finish(self) -> None:
         """Write the last line, sync, and give the file its name. When it returns, both survive a power cut.
@@ -125,7 +133,11 @@ class ExportReader:
         return os.fstat(self._stream.fileno()).st_size
 
     def triggers(self) -> Iterator[ExportedTrigger]:
-        """Every trigger in the file. Only when the last one was read is the file known to be complete.
+        """Every trigger in the file; see `items`."""
+        return (item for item in self.items() if isinstance(item, ExportedTrigger))
+
+    def items(self) -> Iterator[ExportedTrigger | ExportedData]:
+        """Every trigger in the file, and the data of artifacts. Only after the last one it is known to be complete.
 
         Raises:
             CommandFailed: the file is cut off, altered, or no export file; names the line and the reason.
@@ -138,9 +150,9 @@ class ExportReader:
         while line := self._line():
             self.read_bytes += len(line)
             with self._named():
-                trigger = self._checker.take(line)
-            if trigger is not None:
-                yield trigger
+                item = self._checker.take(line)
+            if item is not None:
+                yield item
         with self._named():
             self._checker.finish()
 

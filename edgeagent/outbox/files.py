@@ -72,8 +72,17 @@ class Filesystem(Protocol):
     def replace(self, path: Path, data: bytes) -> None:
         """Write a small file, atomically and synced: after a crash it has the old content or the new one."""
 
+    def move_file(self, path: Path, target: Path) -> None:
+        """Rename a synced file within its directory, replacing the target; atomic, and the entries are synced."""
+
     def remove(self, path: Path) -> None:
         """Remove a file, synced; does nothing if it does not exist."""
+
+    def discard(self, path: Path) -> None:
+        """Remove a file that a power cut may bring back; does nothing if it does not exist."""
+
+    def free_bytes(self, directory: Path) -> int:
+        """How many bytes may still be written on the disk of a directory."""
 
 
 @contextmanager
@@ -168,7 +177,8 @@ class OsFilesystem:
         with _translated("create", path):
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
             try:
-                os.posix_fallocate(descriptor, 0, size)
+                if size:  # for nothing, the call is an error
+                    os.posix_fallocate(descriptor, 0, size)
                 os.fsync(descriptor)  # the length too, so that later syncs have only data to write
                 self.sync_directory(path.parent)
             except OSError:
@@ -207,6 +217,23 @@ class OsFilesystem:
                 with suppress(OSError):
                     temporary.unlink()
                 raise
+
+    def move_file(self, path: Path, target: Path) -> None:
+        """Rename; see `Filesystem`."""
+        with _translated("rename", path):
+            path.replace(target)
+            self.sync_directory(target.parent)
+
+    def discard(self, path: Path) -> None:
+        """Discard; see `Filesystem`."""
+        with _translated("remove", path):
+            path.unlink(missing_ok=True)
+
+    def free_bytes(self, directory: Path) -> int:
+        """Free space; see `Filesystem`. What only root may use does not count."""
+        with _translated("stat", directory):
+            found = os.statvfs(directory)
+            return found.f_bavail * found.f_frsize
 
     def remove(self, path: Path) -> None:
         """Remove; see `Filesystem`."""

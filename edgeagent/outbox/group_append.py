@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
@@ -36,6 +36,9 @@ class _Store(Protocol):
 
     def stored(self, groups: Sequence[Group]) -> None:
         """Count and remember groups that were stored."""
+
+    def refer(self, name: str, seq: int, records: Iterable[tuple[Record, int]]) -> None:
+        """Note that records were stored from `seq` on, with so many triggers each."""
 
 
 class _Part:
@@ -109,5 +112,7 @@ def _store_part(
     counts = iter(part.counts)
     for index in part.indexes:
         outcomes[index] = seq
+        if groups[index].has_artifacts:
+            store.refer(name, seq, [(record, len(record.rules)) for record in groups[index].events])
         seq += sum(islice(counts, groups[index].frames))
     store.stored([groups[index] for index in part.indexes])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.frame import Frame
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import Damage
@@ -16,15 +17,20 @@ def triggers_of(
     items: Sequence[Frame | Damage],
     boot_of: Callable[[int], bytes],
     damaged: Callable[[Damage], None],
+    lacking: Callable[[Artifact], str],
 ) -> Iterator[Leased]:
     """The triggers in these items that are not released, in order.
 
-    `boot_of` gives the boot of the record with a seq; `damaged` is called with each range that cannot be read.
+    `boot_of` gives the boot of the record with a seq; `damaged` is called with each range that cannot be read, or whose
+    data is not there: `lacking` says so of an artifact, and why.
     """
     for item in items:
         content = decode(item) if isinstance(item, Frame) else None
         if isinstance(item, Frame) and content is not None:
             record, moved = content
+            if record.artifact is not None and (reason := lacking(record.artifact)):
+                damaged(Damage(item.seq, item.seq + item.count, None, 0, 0, reason))
+                continue
             boot = moved.boot if moved is not None else boot_of(item.seq)
             for seq, rule in enumerate(record.rules, item.seq):
                 if seq not in log.released:

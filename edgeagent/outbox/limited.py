@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.frame import Frame
 from edgeagent.outbox.leasing import triggers_of
 from edgeagent.outbox.log import Log
@@ -138,11 +139,16 @@ def _read(store: Store, seq: int) -> tuple[list[Leased], int]:
         items = reader.read(_READ_FRAMES, _READ_BYTES)
     finally:
         reader.close()
-    return list(triggers_of(LIMITED, log, items, log.boot_of, _ignore)), reader.seq
+    return list(triggers_of(LIMITED, log, items, log.boot_of, _ignore, _as_it_is)), reader.seq
 
 
 def _ignore(_: Damage) -> None:
     pass
+
+
+def _as_it_is(_: Artifact) -> str:
+    """A record whose data is gone is told of when it is read to be sent, like any other."""
+    return ""
 
 
 def _moved(waiting: HeldBack, now_ms: int) -> Moved:

@@ -59,6 +59,9 @@ class MeteredFilesystem:
         self.exists = filesystem.exists
         self.read = filesystem.read
         self.remove = filesystem.remove
+        self.move_file = filesystem.move_file
+        self.discard = filesystem.discard
+        self.free_bytes = filesystem.free_bytes
 
     def create(self, path: Path, size: int) -> File:
         """Create; see `Filesystem`. Its reserved space is not written."""

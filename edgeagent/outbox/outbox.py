@@ -68,6 +68,7 @@ class Outbox:
         self.firings, self.published_times = list(store.firings), store.rates.content
         self.limited = store.log(LIMITED).pending  # how many waited for the rate of a rule when it was opened
         self.events = msgspec.structs.replace(store.events)
+        self.spool = store.spool  # may be used by any thread
         self._health = health_of(store)
         self._alert = DiskAlert(self._health.failure)
         self.dead_full = self._health.dead.full  # why no dead letter is accepted; cheap to read, as of the last commit
@@ -106,9 +107,7 @@ class Outbox:
         return self._headroom.hours_left(self._loop.time(), health.account.pending, free, health.bytes_per_trigger)
 
     async def append(self, group: Group) -> int:
-        """Store a group, all or nothing; it is synced when this returns. Returns the seq of its first trigger.
-
-        Groups are stored in the order of the calls.
+        """Store a group, all or nothing, in the order of the calls; synced on return. Returns its first trigger's seq.
 
         Raises:
             RecordTooLarge, OutboxFull, StorageFailed: none of it is stored.

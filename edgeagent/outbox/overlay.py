@@ -67,9 +67,22 @@ class Overlay:
         """Write a small file, in memory."""
         self._written[path] = bytearray(data)
 
+    def move_file(self, path: Path, target: Path) -> None:
+        """Rename a file, in memory."""
+        self._written[target] = bytearray(self.read(path))
+        self._written[path] = None
+
+    def free_bytes(self, directory: Path) -> int:  # noqa: ARG002  as `Filesystem.free_bytes`
+        """None: what is written here is never kept."""
+        return 0
+
     def remove(self, path: Path) -> None:
         """Remove a file, in memory."""
         self._written[path] = None
+
+    def discard(self, path: Path) -> None:
+        """Remove a file, in memory."""
+        self.remove(path)
 
     def hide(self, path: Path, target: Path) -> None:
         """Make a file or directory appear absent, and an empty file appear as `target`."""

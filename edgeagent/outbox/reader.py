@@ -28,7 +28,7 @@ _CHUNK_BYTES = 384 << 10
 class Damage(NamedTuple):
     """Records that cannot be read: seqs `first_seq .. end_seq` (excluded), bytes `offset .. end` of a segment.
 
-    `segment` is None when a whole segment is missing.
+    `segment` is None when a whole segment is missing. `reason`: what else is wrong with records that can be read.
     """
 
     first_seq: int
@@ -36,6 +36,7 @@ class Damage(NamedTuple):
     segment: Segment | None
     offset: int
     end: int
+    reason: str = ""
 
 
 def numbered(items: Iterable[Frame | Damage]) -> Iterator[tuple[int, Frame | Damage]]:

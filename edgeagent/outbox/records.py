@@ -19,6 +19,7 @@ EVENT_LOGS = (HIGH, NORMAL)
 COPY_LOGS = (DEAD, PARKED, WINDOWS, LIMITED)
 LEASED_LOGS = (*EVENT_LOGS, PARKED, WINDOWS, LIMITED)
 LOGS = (NORMAL, HIGH, DEAD, PARKED, WINDOWS, LIMITED)
+SPOOL = "spool"  # the directory beside the logs with the data of artifacts
 # Triggers from an export file were in no log of this outbox: their moved records name this, and their number in it.
 IMPORT = "import"
 
@@ -134,7 +135,8 @@ class DeadLimits(NamedTuple):
 class OutboxLimits(NamedTuple):
     """The limits on the size and age of the outbox and on its segments.
 
-    `drop_oldest`: if it is full, the oldest triggers make room, instead of new ones being refused.
+    `drop_oldest`: if it is full, the oldest triggers make room, instead of new ones being refused. `spool`: whether
+    events may have artifacts, for which the spool is opened, even if there is none yet.
     """
 
     max_bytes: int
@@ -143,13 +145,15 @@ class OutboxLimits(NamedTuple):
     max_age_ms: int = 30 * 86_400_000
     drop_oldest: bool = False
     dead: DeadLimits = DeadLimits()
+    spool: bool = False
 
 
 class Group(msgspec.Struct, frozen=True):
     """The records that one caller stores in `log`, all or none: events and re-armings of rules, in order.
 
     `keys`: the key and digest of each event, for deduplication. `remembered`: the rules for which `records` count as
-    firings to be kept. `completed`: is stored behind the records.
+    firings to be kept. `completed`: is stored behind the records. `has_artifacts`: whether data of theirs is in the
+    spool.
     """
 
     log: str
@@ -157,6 +161,7 @@ class Group(msgspec.Struct, frozen=True):
     keys: Sequence[tuple[bytes, bytes]]
     remembered: frozenset[str] = frozenset()
     completed: Sequence[Completed] = ()
+    has_artifacts: bool = False
 
     @property
     def frames(self) -> int:

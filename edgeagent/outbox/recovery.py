@@ -109,11 +109,12 @@ def release_damaged(name: str, log: Log, damage: Damage, losses: Losses, known_s
     void = log.release(void_seq, max(damage.end_seq - void_seq, 0), VOID)
     known = min(damage.end_seq, void_seq) - damage.first_seq
     missing = log.released.missing(damage.first_seq, known)
-    aside = losses.in_file_aside(name, damage)
+    aside = not damage.reason and losses.in_file_aside(name, damage)
     lost = log.release(damage.first_seq, known, EXPORTED if aside else DAMAGED)
     if lost and not aside:
         where = str(damage.segment.path) if damage.segment is not None else "a missing segment or record"
-        losses.report(name, missing[0][0], missing[-1][1], lost, DAMAGED, f"damaged records in {where}")
+        reason = damage.reason or f"damaged records in {where}"
+        losses.report(name, missing[0][0], missing[-1][1], lost, DAMAGED, reason)
         losses.quarantine(name, damage)
     if void:
         _log.warning(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edgeagent.errors import DiskReadOnly, OutboxError
 from edgeagent.outbox.files import File
-from edgeagent.outbox.log import Entries
+from edgeagent.outbox.moves import MovedPart
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.records import EVENT_LOGS, Group, Leased, OutboxLimits
 from edgeagent.outbox.store import Store
@@ -34,6 +34,10 @@ class _Memory(Overlay):
         if self.written_bytes + size > _MEMORY_BYTES:
             raise self._reason
         return super().create(path, size)
+
+    def free_bytes(self, directory: Path) -> int:  # noqa: ARG002  as `Filesystem.free_bytes`
+        """Refuse: nothing new is taken."""
+        raise self._reason
 
 
 class RescueStore(Store):
@@ -67,7 +71,7 @@ class RescueStore(Store):
             raise self._reason
         super().move(leased, target, way, reason=reason, code=code, attempts=attempts)
 
-    def take_in(self, name: str, entries: Entries) -> None:  # noqa: ARG002  as `Store.take_in`
+    def take_in(self, name: str, part: MovedPart) -> None:  # noqa: ARG002  as `Store.take_in`
         """Refuse the triggers: the disk cannot be written."""
         raise self._reason
 

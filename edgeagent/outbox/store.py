@@ -11,16 +11,18 @@ it is due, a checkpoint; then the removal of segments whose records the checkpoi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from edgeagent.errors import DiskReadOnly, OutboxError, OutboxFull, StorageFailed
+from edgeagent.events.event import Record
 from edgeagent.outbox.counting import account_of, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
-from edgeagent.outbox.deadletters import TOO_OLD, DeadLetters
+from edgeagent.outbox.cuts import Cuts
+from edgeagent.outbox.deadletters import DeadLetters
 from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.frame import Batch, Frame, FrameKind
@@ -29,21 +31,18 @@ from edgeagent.outbox.leasing import triggers_of
 from edgeagent.outbox.log import Entries, Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
-from edgeagent.outbox.moves import moved_entries, parts_of, windows_of
+from edgeagent.outbox.moves import MovedPart, moved_entries, parts_of, windows_of
 from edgeagent.outbox.reader import Damage, LogReader
 from edgeagent.outbox.records import (
     DEAD,
-    DROPPED,
     EVENT_LOGS,
-    EXPIRED,
     GATHERED,
-    HIGH,
     LEASED_LOGS,
     LOGS,
     MERGED,
-    NORMAL,
     PARKED,
     SETTLED,
+    SPOOL,
     WINDOWS,
     Closing,
     Group,
@@ -51,8 +50,8 @@ from edgeagent.outbox.records import (
     OutboxLimits,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, report_problems
-from edgeagent.outbox.retention import Cut, release_expired, release_oldest
 from edgeagent.outbox.segment import header_maker
+from edgeagent.outbox.spooled import lacking, note, opened_spool
 from edgeagent.ports.account import Account, EventCounts
 
 # The limits of one read: they bound what a lease holds in memory.
@@ -90,6 +89,7 @@ class Store:
         self.failures: dict[str, str] = {}  # by log, or "cursor": the last write refused and not yet accepted
         self._dirty = True  # the first checkpoint records what recovery finds
         filesystem.make_directory(directory)
+        self.spool = opened_spool(filesystem, directory / SPOOL) if limits.spool else None
         self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
         self.recent, self.firings, self.rates = self._memory.recent, self._memory.firings, self._memory.rates
         new_header = header_maker(new_salt, now_ms, boot, limits.segment_bytes)
@@ -107,12 +107,28 @@ class Store:
         report_problems(self._logs, self.account(), self.events)
         self._readers = {name: LogReader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
         self.dead = DeadLetters(self._logs[DEAD], limits.dead, limits.segment_bytes, lambda: self.peek(DEAD))
+        self._cuts = Cuts(
+            self._logs,
+            self._readers,
+            self.dead,
+            limits,
+            self.losses,
+            now_ms,
+            keep=self._write_checkpoint,
+            changed=self._changed,
+            may_forget=lambda: self._memory.may_forget(self._batch_number),
+        )
         self.reopened_seq = {name: log.next_seq for name, log in self._logs.items()}
 
     @property
-    def used_bytes(self) -> int:
+    def log_bytes(self) -> int:
         """The size of all logs' segments on disk."""
         return sum(log.used_bytes for log in self._logs.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """The same, and what the spool counts for."""
+        return self.log_bytes + (self.spool.used_bytes if self.spool is not None else 0)
 
     @property
     def accepting(self) -> bool:
@@ -201,11 +217,12 @@ class Store:
             return
         entries = moved_entries(leased, reason, code, attempts, self._now_ms())
         if target == DEAD:
-            self.dead.make_room(entries.room, self._now_ms(), self._drop_dead)
+            self.dead.make_room(entries.room, self._now_ms(), self._cuts.drop_dead)
         if target in EVENT_LOGS and not self._logs[target].fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         with self.dead.moving(leased):  # a segment may be begun for it, which expires what is too old
-            self.commit(target, entries)
+            seq = self.commit(target, entries)
+        self.refer(target, seq, [(leased.record, 1)])
         self.release(leased.log, leased.seq, way)
         self._keep_evidence()
 
@@ -245,17 +262,23 @@ class Store:
         """The seq below which a log's triggers were handed out by `read`."""
         return self._readers[name].seq if name in self._readers else 1
 
-    def take_in(self, name: str, entries: Entries) -> None:
-        """Store triggers (each a `Moved`) from another outbox in a log of events. They are synced when this returns.
+    def refer(self, name: str, seq: int, records: Iterable[tuple[Record, int]]) -> None:
+        """Note that these records, stored from `seq` on with so many triggers each, need their files of the spool."""
+        if self.spool is not None:
+            note(self.spool, name, seq, records)
+
+    def take_in(self, name: str, part: MovedPart) -> None:
+        """Store triggers from another outbox in a log of events. They are synced when this returns.
 
         Raises:
             OutboxFull, StorageFailed: none of them is stored.
         """
         log = self._logs[name]
-        if not log.fits(entries.room) and not self.make_room():
+        if not log.fits(part.entries.room) and not self.make_room():
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
-        self.commit(name, entries)
-        log.imported += len(entries.payloads)
+        seq = self.commit(name, part.entries)
+        self.refer(name, seq, [(moved.record, 1) for moved in part.moves])
+        log.imported += len(part.moves)
         self._keep_evidence()
 
     def commit(self, name: str, entries: Entries) -> int:
@@ -285,18 +308,7 @@ class Store:
 
     def make_room(self) -> bool:
         """Whether another segment may be begun for events; drops the oldest triggers for it if that is the policy."""
-        for name in (NORMAL, HIGH):
-            while not self._room and self.limits.drop_oldest:
-                cut = release_oldest(self._logs[name], self._readers[name], DROPPED)
-                if cut is None:
-                    break
-                self._cut(name, cut, DROPPED, "the outbox is full (outbox.when_full)")
-                try:
-                    self._write_checkpoint()
-                    self._logs[name].remove_released()
-                except StorageFailed:
-                    return False
-        return self._room
+        return self._cuts.make_room(lambda: self._room)
 
     def checkpoint(self) -> None:
         """Write what was released, synced, and remove segments no longer needed. Does nothing if nothing changed.
@@ -345,27 +357,11 @@ class Store:
                 log.close()
             self._cursor.close()
 
-    def _expire_old(self) -> None:
-        """Release, as expired, whole segments older than `max_age`, even while the uplink is away."""
-        now_ms = self._now_ms()
-        for name, cut in release_expired(self._logs, self._readers, now_ms, self.limits.max_age_ms):
-            self._cut(name, cut, EXPIRED, "older than outbox.max_age")
-        if (older := self.dead.cut_older(now_ms)) is not None:
-            self._cut(DEAD, older, EXPIRED, TOO_OLD)
-
-    def _drop_dead(self, cut: Cut, way: str, reason: str) -> None:
-        self._cut(DEAD, cut, way, reason)
-        self._write_checkpoint()
-        self._logs[DEAD].remove_front(lambda: self._memory.may_forget(self._batch_number))
-        self._logs[DEAD].remove_released()
-
-    def _cut(self, name: str, cut: Cut, way: str, reason: str) -> None:
+    def _changed(self) -> None:
         self._dirty = True
-        if cut.released:
-            self.losses.report(name, cut.first_seq, cut.end_seq, cut.released, way, reason)
 
     def _before_roll(self, name: str) -> None:
-        self._expire_old()
+        self._cuts.expire_old()
         self._memory.save(self._batch_number)
         if self._evidence.needed(name):
             self._write_checkpoint()
@@ -385,6 +381,8 @@ class Store:
         self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
         self._generation, self._dirty = self._generation + 1, False
         self._evidence.kept(logs)
+        if self.spool is not None:
+            self.spool.sweep(lambda name, first, end: not self._logs[name].released.missing(first, end - first))
 
     def _batch(self, number: int) -> Batch:
         return Batch(number, 0, *msgspec.structs.astuple(self.events))
@@ -395,5 +393,6 @@ class Store:
         def damaged(damage: Damage) -> None:
             self._dirty = release_damaged(name, log, damage, self.losses) or self._dirty
 
-        ours = self.reopened_seq[name]
-        return list(triggers_of(name, log, items, lambda seq: self.boot if seq >= ours else log.boot_of(seq), damaged))
+        ours, spool = self.reopened_seq[name], self.spool
+        boot_of = lambda seq: self.boot if seq >= ours else log.boot_of(seq)  # noqa: E731
+        return list(triggers_of(name, log, items, boot_of, damaged, lambda artifact: lacking(spool, artifact)))

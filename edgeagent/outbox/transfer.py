@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from edgeagent.errors import MessageError, NotFound, OutboxFull
+from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.moves import parts_of
 from edgeagent.outbox.records import (
     EVENT_LOGS,
@@ -24,8 +26,18 @@ from edgeagent.outbox.records import (
     import_marks,
 )
 from edgeagent.outbox.rescue import must_keep
+from edgeagent.outbox.spooled import lacking
 from edgeagent.outbox.store import Store
-from edgeagent.ports.operator import Imported, Waiting, WaitingPage
+from edgeagent.ports.operator import (
+    DATA_PIECE_BYTES,
+    DataPart,
+    DataPiece,
+    DataPlace,
+    DataTaken,
+    Imported,
+    Waiting,
+    WaitingPage,
+)
 from edgeagent.ports.transfer import ExportedTrigger, exported_trigger, imported_record
 
 # A page ends after about this much data, so that it fits a response and does not hold up a running agent's commits.
@@ -57,6 +69,33 @@ def waiting(leased: Leased, leased_seq: int) -> Waiting:
     reason = leased.moved.reason if leased.moved is not None and leased.moved.origin != IMPORT else ""
     in_flight, size = leased.seq < leased_seq, len(leased.record.data)
     return Waiting(leased.seq, leased.log, trigger.correlation_id, in_flight, size, reason, trigger)
+
+
+def data_piece(store: Store, place: DataPlace) -> DataPiece:
+    """A piece of the data of an artifact.
+
+    Raises:
+        NotFound: it is not there, or not any more.
+        StorageFailed: the disk refuses to be read.
+    """
+    if store.spool is None:
+        raise NotFound(place.sha256, "this outbox has no large data")
+    return DataPiece(*store.spool.piece(place.sha256, place.offset, DATA_PIECE_BYTES))
+
+
+def take_data(store: Store, part: DataPart) -> DataTaken:
+    """Take a piece of the data of an artifact in, before the triggers that need it.
+
+    Raises:
+        MessageError: it cannot be taken, now or ever.
+        OutboxFull, SpoolFull, StorageFailed: try again later.
+    """
+    must_keep(store)
+    if store.spool is None:
+        raise MessageError("data", "", "this agent takes no large data: configure [artifacts]")
+    if store.used_bytes + part.size - part.offset > store.limits.max_bytes:
+        raise OutboxFull(store.used_bytes, store.limits.max_bytes)
+    return DataTaken(store.spool.take_piece(Artifact(part.sha256, part.size), part.offset, part.data))
 
 
 def release_exported(store: Store, ranges: Mapping[str, Sequence[tuple[int, int]]]) -> int:
@@ -95,13 +134,19 @@ def take_in(store: Store, digest: str, first_number: int, triggers: Sequence[Exp
     new: dict[str, list[Moved]] = {name: [] for name in EVENT_LOGS}
     for number, trigger in enumerate(triggers, first_number):
         if import_key(digest, number) not in known:
+            if trigger.artifact is not None and (reason := lacking(store.spool, trigger.artifact)):
+                raise MessageError("trigger", "artifact", reason)
             moved = Moved(IMPORT, number, imported_record(trigger), digest, 0, 0, now_ms, b"")
             new[HIGH if trigger.log == HIGH else NORMAL].append(moved)
+        elif trigger.artifact is not None and store.spool is not None:
+            store.spool.imported(trigger.artifact)
     stored = 0
     for name, moves in new.items():
         for part in parts_of(moves, store.log(name).capacity):
-            store.take_in(name, part.entries)
+            store.take_in(name, part)
             for moved in part.moves:
                 store.recent.add(*import_marks(moved), None)
+                if moved.record.artifact is not None and store.spool is not None:
+                    store.spool.imported(moved.record.artifact)
             stored += len(part.moves)
     return Imported(stored, len(triggers) - stored)

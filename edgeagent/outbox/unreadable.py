@@ -113,6 +113,11 @@ def files_aside(state: Path) -> Iterator[Path]:
             yield from (below / name for name in sorted(names))
 
 
+def anything_aside(state: Path) -> bool:
+    """Whether records are in files that are put aside, and may come back."""
+    return any(not path.name.startswith(BELOW) for path in files_aside(state))
+
+
 def _report(path: Path, aside: Path, state: Path) -> None:
     found, owner = aside.lstat(), user_name(state.stat().st_uid)
     _log.error(

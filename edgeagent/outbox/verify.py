@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edgeagent.common.plural import counted
 from edgeagent.errors import StorageFailed
+from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.cursor import read_slots
 from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.frame import Frame
@@ -18,9 +19,10 @@ from edgeagent.outbox.overlay import open_read_only
 from edgeagent.outbox.reader import Damage, LogReader
 from edgeagent.outbox.records import LOGS, Loss, decode
 from edgeagent.outbox.segment import Segment
+from edgeagent.outbox.spooled import lacking
 from edgeagent.outbox.store import Store
 from edgeagent.ports.account import event_problems
-from edgeagent.ports.verification import DamagedRange, LogExtent, Overview, TornTail, VerifiedPart
+from edgeagent.ports.verification import DamagedRange, LogExtent, Overview, SpoolExtent, TornTail, VerifiedPart
 
 # The limits of one part: they bound how long a running agent's commits wait.
 _PART_FRAMES = 2000
@@ -49,6 +51,7 @@ def overview(store: Store, filesystem: Filesystem, directory: Path) -> Overview:
         logs={name: LogExtent(_first_seq(log), log.next_seq, log.pending) for name, log in logs.items()},
         read_only=str(store.read_only or ""),
         dead=store.dead.health(),
+        spool=_spool(store),
     )
 
 
@@ -61,6 +64,7 @@ def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
     log = store.log(name)
     records = triggers = 0
     damaged: list[DamagedRange] = []
+    artifacts: list[Artifact] = []
     reader = LogReader(log, max(seq, _first_seq(log)))
     try:
         items = reader.read(_PART_FRAMES, _PART_BYTES)
@@ -70,15 +74,31 @@ def verify_part(store: Store, name: str, seq: int) -> VerifiedPart:
         items = [Damage(reader.seq, log.next_seq, None, 0, 0)]
         reader.seq = log.next_seq
     for item in items:
-        if isinstance(item, Frame) and decode(item) is not None:
+        content = decode(item) if isinstance(item, Frame) else None
+        if isinstance(item, Frame) and content is not None:
             records += 1
             triggers += item.count
+            artifact, missing = content[0].artifact, log.released.missing(item.seq, item.count)
+            if artifact is not None and missing:
+                if reason := lacking(store.spool, artifact):
+                    pending = sum(end - start for start, end in missing)
+                    last_seq = item.seq + item.count - 1
+                    damaged.append(DamagedRange(name, item.seq, last_seq, pending, "", 0, 0, reason))
+                else:
+                    artifacts.append(artifact)
             continue
         found = _range(log, name, item)
         if found.pending or found.file:  # whole segments are removed once all their records are released
             damaged.append(found)
     next_seq = reader.seq if reader.seq < log.next_seq else None
-    return VerifiedPart(records, triggers, tuple(damaged), next_seq)
+    return VerifiedPart(records, triggers, tuple(damaged), next_seq, tuple(artifacts))
+
+
+def _spool(store: Store) -> SpoolExtent | None:
+    if store.spool is None:
+        return None
+    figures = store.spool.figures()
+    return SpoolExtent(*figures, store.spool.orphans() if store.spool.is_complete else None)
 
 
 def _lost(loss: Loss) -> str:

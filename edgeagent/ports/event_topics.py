@@ -6,11 +6,12 @@ It is used for messages from the local broker, and for those that devices publis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
 from edgeagent.errors import MessageError
+from edgeagent.events.artifact import OCTETS
 from edgeagent.events.event import Draft, body
 from edgeagent.events.formats import SPECVERSION, cloudevent
 from edgeagent.events.payload import Form, read
@@ -19,6 +20,8 @@ from edgeagent.wire.topics import is_reserved, matches, source_from_topic
 
 # How many topics' routes are cached; a device that invents ever new topics costs time, but not memory.
 _MAX_ROUTES = 4096
+# What a large payload of a subscription is called, whose form nothing checks.
+_CONTENT_TYPES: Final[dict[Form, str]] = {"json": "application/json", "text": "text/plain"}
 _CLOUDEVENT_FORMS = frozenset({"auto", "json"})
 
 
@@ -41,13 +44,15 @@ class EventRoute(NamedTuple):
     """How the messages on one topic become events.
 
     `id_path`: the path of the event's id in the data, None if it has none. `is_own`: the agent itself publishes on this
-    topic or subscribes to it, so that no message on it is an event, and there is no source.
+    topic or subscribes to it, so that no message on it is an event, and there is no source. `inline_bytes`: a larger
+    payload is data as it is, which nothing here looks into; None: there is no such limit.
     """
 
     subscription: EventSubscription
     id_path: Path | None
     source: str = ""
     is_own: bool = False
+    inline_bytes: int | None = None
 
     def draft(self, topic: str, payload: bytes) -> Draft:
         """The event in a message.
@@ -56,6 +61,8 @@ class EventRoute(NamedTuple):
             MessageError: the message cannot be an event.
         """
         subscription = self.subscription
+        if self.inline_bytes is not None and len(payload) > self.inline_bytes:
+            return _large(self, topic, payload)
         draft = None
         if SPECVERSION in payload and subscription.data in _CLOUDEVENT_FORMS:
             draft = cloudevent(payload, self.source)
@@ -72,8 +79,17 @@ class EventRoute(NamedTuple):
 class EventTopics:
     """Owns the routes of topics that carry events, by configured subscriptions; the first that matches counts."""
 
-    def __init__(self, subscriptions: Sequence[EventSubscription], own_topics: Sequence[str] = ()) -> None:
-        """`own_topics`: filters of the topics that the agent itself publishes on or subscribes to, as configured."""
+    def __init__(
+        self,
+        subscriptions: Sequence[EventSubscription],
+        own_topics: Sequence[str] = (),
+        inline_bytes: int | None = None,
+    ) -> None:
+        """`own_topics`: filters of the topics that the agent itself publishes on or subscribes to, as configured.
+
+        `inline_bytes`: as in `EventRoute`.
+        """
+        self._inline_bytes = inline_bytes
         self._subscriptions = [
             (subscription, compile_path(subscription.id) if subscription.id else None) for subscription in subscriptions
         ]
@@ -102,13 +118,22 @@ class EventTopics:
             if any(matches(own, topic) for own in self._own_topics):
                 route = EventRoute(*found, is_own=True)
             else:
-                route = EventRoute(*found, source_from_topic(template, topic))
+                route = EventRoute(*found, source_from_topic(template, topic), inline_bytes=self._inline_bytes)
         except IndexError:
             raise MessageError("event", "source", f"the topic has no such level for {template!r}") from None
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()
         self._routes[topic] = route
         return route
+
+
+def _large(route: EventRoute, topic: str, payload: bytes) -> Draft:
+    """The event in a message whose payload goes to the spool: neither its id nor anything else is read from that."""
+    subscription = route.subscription
+    content_type = _CONTENT_TYPES.get(subscription.data, OCTETS)
+    return Draft(
+        route.source, payload, is_json=False, type=subscription.type, topic=topic, datacontenttype=content_type
+    )
 
 
 def _id(draft: Draft, path: Path) -> str:

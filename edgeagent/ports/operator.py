@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from edgeagent.errors import MessageError
+from edgeagent.events.artifact import LARGEST_BYTES, SHA256
 from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.manage import ManagedRequest, ManagedRequests, ManageOrder, RequestQuery
 from edgeagent.ports.report import DaysReport, ReportQuery
@@ -24,6 +25,7 @@ from edgeagent.ports.where import Courses, WhereQuery
 # be as large as an event.
 _MAX_LIST_BYTES = 1 << 20
 _MAX_IMPORT_BYTES = 16 << 20
+DATA_PIECE_BYTES = 1 << 20
 # The memory for the names of all dead letters.
 _MAX_NAMES_BYTES = 2 << 20
 # The memory for a page of dead letters, or for a single large one: as records, as text and as the answer.
@@ -46,6 +48,8 @@ def _one_of(names: Sequence[str]) -> Meta:
 
 _Seq = Annotated[int, Meta(ge=1, le=_MAX_SEQ)]
 _From = Annotated[int, Meta(ge=0, le=_MAX_SEQ, description="must be a whole number")]
+_Offset = Annotated[int, Meta(ge=0, le=LARGEST_BYTES, description="must be a whole number")]
+_Sha256 = Annotated[str, Meta(pattern=SHA256, description="must be a SHA-256 in 64 hexadecimal digits")]
 _AnyLog = Annotated[str, _one_of(_LOG_NAMES)]
 _EventLog = Annotated[str, _one_of(_EVENT_LOG_NAMES)]
 
@@ -200,6 +204,35 @@ class LogPlace(msgspec.Struct, frozen=True):
     seq: _From = msgspec.field(default=0, name="from")
 
 
+class DataPlace(msgspec.Struct, frozen=True):
+    """A place in the data of an artifact: that with this SHA-256, from `offset` on."""
+
+    sha256: _Sha256
+    offset: _Offset = 0
+
+
+class DataPiece(msgspec.Struct, frozen=True):
+    """Data from there on, at most `DATA_PIECE_BYTES`, empty at its end; `size`: of all of it."""
+
+    data: bytes
+    size: int
+
+
+class DataPart(msgspec.Struct, frozen=True):
+    """A piece of the data of an artifact that is imported: from `offset` on, of `size` bytes in total."""
+
+    sha256: _Sha256
+    offset: _Offset
+    size: _Offset
+    data: Annotated[bytes, Meta(description="must be base64")]
+
+
+class DataTaken(msgspec.Struct, frozen=True):
+    """How much of the data is here by now."""
+
+    received: int
+
+
 class EventPlace(msgspec.Struct, frozen=True):
     """A position in a log of events to read from."""
 
@@ -284,6 +317,16 @@ TAKE_IN = Call(
     lines="triggers",
 )
 OVERVIEW = Call("overview", "GET", "/v1/outbox/overview", NoArguments, Overview)
+DATA = Call("data", "GET", "/v1/outbox/data", DataPlace, DataPiece, work_bytes=4 * DATA_PIECE_BYTES)
+TAKE_DATA = Call(
+    "take_data",
+    "POST",
+    "/v1/outbox/import-data",
+    DataPart,
+    DataTaken,
+    changes=True,
+    max_body_bytes=2 * DATA_PIECE_BYTES,
+)
 VERIFY = Call("verify", "GET", "/v1/outbox/verify", LogPlace, VerifiedPart)
 RECORDED = Call("recorded", "GET", "/v1/outbox/recorded", EventPlace, RecordedPage)
 RELOAD = Call("reload", "POST", "/v1/reload", NoArguments, Reloaded)
@@ -296,7 +339,7 @@ REQUESTS = Call("requests", "GET", "/v1/managed", NoArguments, ManagedRequests, 
 
 CALLS: tuple[Call[Any, Any], ...] = (
     *(DEAD_LETTERS, DEAD_NAMES, DEAD_LETTER, REPLAY, DISCARD),
-    *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED),
+    *(WAITING, FIND, RELEASE_EXPORTED, TAKE_IN, OVERVIEW, VERIFY, RECORDED, DATA, TAKE_DATA),
     *(RELOAD, LOG_LINES, REPORT, WHERE),
     *(MANAGE, MANAGED, REQUESTS),
 )

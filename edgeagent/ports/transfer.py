@@ -16,11 +16,13 @@ from edgeagent.common.digests import blake2b
 from edgeagent.common.foreign import shown
 from edgeagent.common.names import event_id_problem, is_dns_label
 from edgeagent.errors import MessageError
+from edgeagent.events.artifact import LARGEST_BYTES, SHA256, Artifact
 from edgeagent.events.event import Draft, Record, check, record
 from edgeagent.rules.spec import MAX_WINDOW_COUNT
 from edgeagent.rules.trigger import correlation_id
 
 VERSION = 1
+DATA_VERSION = 2  # of a file that may hold the data of artifacts
 # The largest event that can be configured is smaller; a longer line is not from an export.
 MAX_LINE_BYTES = 64 << 20
 _DIGEST_BYTES = 32
@@ -33,7 +35,7 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
     `data`: JSON or other text, unchanged; `data_base64` instead if the bytes are not UTF-8. `is_json`: whether the data
     is rendered as JSON. `accepted_ms`: Unix milliseconds. `log`: the log it waited in. `events`: the ids of a window's
-    events, empty for a single event.
+    events, empty for a single event. `artifact`: its data is in lines before this one.
     """
 
     agent: str
@@ -52,11 +54,24 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     traceparent: str | None = None
     topic: str | None = None
     events: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_WINDOW_COUNT)] = ()
+    artifact: Artifact | None = None
 
     @property
     def correlation_id(self) -> str:
         """The trigger's identity, the same in every outbox."""
         return correlation_id(self.agent, self.source, self.id, self.rule)
+
+
+class ExportedData(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A piece of the data of an artifact; the pieces of one follow each other, before the first trigger that needs it.
+
+    `data_of`: its SHA-256. `offset`: of this piece, in bytes; `size`: of all of it. `data`: base64 in the file.
+    """
+
+    data_of: Annotated[str, msgspec.Meta(pattern=SHA256)]
+    offset: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_BYTES)]
+    size: Annotated[int, msgspec.Meta(ge=1, le=LARGEST_BYTES)]
+    data: bytes
 
 
 class _Header(msgspec.Struct, frozen=True):
@@ -96,6 +111,7 @@ def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
         traceparent=stored.traceparent,
         topic=stored.topic,
         events=stored.events,
+        artifact=stored.artifact,
     )
 
 
@@ -123,6 +139,7 @@ def imported_record(trigger: ExportedTrigger) -> Record:
         datacontenttype=trigger.datacontenttype,
         traceparent=trigger.traceparent,
         topic=trigger.topic,
+        artifact=trigger.artifact,
     )
     check(draft)
     for event_id in trigger.events:
@@ -150,9 +167,13 @@ class Lines:
         self.triggers = 0
         self._digest = blake2b(digest_size=_DIGEST_BYTES)
 
-    def header(self, agent: str, created: str) -> bytes:
-        """The first line: which agent exports, and when (RFC 3339)."""
-        return self._counted(_Header(VERSION, agent, created))
+    def header(self, agent: str, created: str, *, with_data: bool = False) -> bytes:
+        """The first line: which agent exports, and when (RFC 3339). `with_data`: there may be data of artifacts."""
+        return self._counted(_Header(DATA_VERSION if with_data else VERSION, agent, created))
+
+    def data(self, piece: ExportedData) -> bytes:
+        """The line of a piece of data."""
+        return self._counted(piece)
 
     def trigger(self, trigger: ExportedTrigger) -> bytes:
         """The line of one trigger."""
@@ -179,10 +200,11 @@ class Checker:
         self.number = 0
         self.triggers = 0
         self.digest = ""
+        self._has_data = False
         self._hash = blake2b(digest_size=_DIGEST_BYTES)
 
-    def take(self, line: bytes) -> ExportedTrigger | None:
-        """Check the next line; returns its trigger, None for the header and the end.
+    def take(self, line: bytes) -> ExportedTrigger | ExportedData | None:
+        """Check the next line; returns its trigger or data, None for the header and the end.
 
         Raises:
             MessageError: names the line and the reason.
@@ -196,6 +218,8 @@ class Checker:
             self._take_header(line)
         elif line.startswith(b'{"end":'):
             self._take_end(line)
+        elif line.startswith(b'{"data_of":') and self._has_data:
+            return self._take_data(line)
         else:
             return self._take_trigger(line)
         return None
@@ -215,8 +239,10 @@ class Checker:
             header = msgspec.json.decode(line, type=_Header)
         except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
             raise self._wrong("the file is not an export of edgeagent") from exc
-        if header.edgeagent_export != VERSION:
-            raise self._wrong(f"the export is of version {header.edgeagent_export}; only version {VERSION} can be read")
+        self._has_data = header.edgeagent_export == DATA_VERSION
+        if header.edgeagent_export not in {VERSION, DATA_VERSION}:
+            version = header.edgeagent_export
+            raise self._wrong(f"the export is of version {version}; only {VERSION} and {DATA_VERSION} can be read")
         self._hash.update(line)
 
     def _take_end(self, line: bytes) -> None:
@@ -229,6 +255,14 @@ class Checker:
         if end.blake2b != self._hash.hexdigest():
             raise self._wrong("the digest does not match: the file was altered")
         self.digest = end.blake2b
+
+    def _take_data(self, line: bytes) -> ExportedData:
+        try:
+            piece = msgspec.json.decode(line, type=ExportedData)
+        except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
+            raise self._wrong(str(exc)) from exc
+        self._hash.update(line)
+        return piece
 
     def _take_trigger(self, line: bytes) -> ExportedTrigger:
         try:

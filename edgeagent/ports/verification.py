@@ -6,13 +6,15 @@ from collections.abc import Iterator
 
 import msgspec
 
+from edgeagent.events.artifact import Artifact
 from edgeagent.ports.account import Account
 
 
 class DamagedRange(msgspec.Struct, frozen=True):
     """Records that cannot be read: seqs `first_seq` to `last_seq` of a log, bytes `offset` to `end` of `file`.
 
-    `file` is empty if the bytes are missing from the disk. `pending`: how many of the seqs were not released.
+    `file` is empty if the bytes are missing from the disk. `pending`: how many of the seqs were not released. `reason`:
+    what is wrong with records that can be read.
     """
 
     log: str
@@ -22,6 +24,7 @@ class DamagedRange(msgspec.Struct, frozen=True):
     file: str
     offset: int
     end: int
+    reason: str = ""
 
 
 class TornTail(msgspec.Struct, frozen=True):
@@ -54,12 +57,24 @@ class DeadHealth(msgspec.Struct, frozen=True):
 
 
 class VerifiedPart(msgspec.Struct, frozen=True):
-    """A part of a log: good records, triggers in them, damage. `next_seq`: the next part's, None at the end."""
+    """A part of a log: good records, triggers in them, damage. `next_seq`: the next part's, None at the end.
+
+    `artifacts`: those of records that are not released, whose data is there in full length.
+    """
 
     records: int
     triggers: int
     damaged: tuple[DamagedRange, ...]
     next_seq: int | None
+    artifacts: tuple[Artifact, ...] = ()
+
+
+class SpoolExtent(msgspec.Struct, frozen=True):
+    """The spool: its files and what they count for, and how many of them no record refers to, None if not known yet."""
+
+    files: int
+    bytes: int
+    orphans: int | None
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -68,7 +83,7 @@ class Overview(msgspec.Struct, frozen=True):
     `cursor`: the cursor file's state, a sentence; `cursor_good`: a checkpoint can be read, or none was ever needed.
     `foreign`: files in the logs' directories that the outbox did not write. `lost`: the losses found on opening the
     outbox, a sentence each. `problems`: where the account does not add up. `read_only`: why nothing can be changed;
-    empty if it can.
+    empty if it can. `spool`: None if there is none.
     """
 
     cursor: str
@@ -81,6 +96,7 @@ class Overview(msgspec.Struct, frozen=True):
     logs: dict[str, LogExtent]
     read_only: str = ""
     dead: DeadHealth = DeadHealth()
+    spool: SpoolExtent | None = None
 
     def faults(self) -> Iterator[str]:
         """Everything that is wrong, a sentence each. A torn tail is not a fault: every crash may leave one."""

@@ -253,6 +253,34 @@ class CrashFilesystem:
         self.operation("replace", path, half)
         self._seen[path] = self._synced[path] = node
 
+    def move_file(self, path: Path, target: Path) -> None:
+        """Rename a file; when it fails it has the old name or the new one, seen and on the disk each by chance."""
+
+        def move(files: dict[Path, _Node]) -> None:
+            if path in files:
+                files[target] = files.pop(path)
+
+        def half() -> None:
+            for files in (self._seen, self._synced):
+                if self.random.random() < 0.5:
+                    move(files)
+
+        self.operation("rename", path, half)
+        move(self._seen)
+        move(self._synced)
+
+    def discard(self, path: Path) -> None:
+        """Remove a file; a power cut may bring it back."""
+        self.operation("discard", path)
+        self._seen.pop(path, None)
+        if self.random.random() < 0.5:
+            self._synced.pop(path, None)
+
+    def free_bytes(self, directory: Path) -> int:
+        """As much as anybody wants: tests fill a disk by failing writes."""
+        self.operation("stat", directory)
+        return 1 << 40
+
     def remove(self, path: Path) -> None:
         """Remove a file; when it fails it may be gone, or come back."""
 

@@ -16,6 +16,8 @@ from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.device import Accepted, ListedTrigger, Place, TriggerQuery, TriggerRef
 from edgeagent.ports.manage import ManagedRequest, ManagedRequests
 from edgeagent.ports.operator import (
+    DataPiece,
+    DataTaken,
     DeadDiscarded,
     DeadLetter,
     DeadLetterList,
@@ -196,6 +198,8 @@ class FakeOperator:
             ),
             "verify": VerifiedPart(0, 0, (), None),
             "recorded": RecordedPage([], None),
+            "data": DataPiece(b"\0\xff", 2),
+            "take_data": DataTaken(2),
             "reload": Reloaded("config.toml", 1, ("overheat",), (), (), ()),
             "log_lines": LogLines(["a line"]),
             "report": days_report("gw-1", ReportQuery(), (0, 0), [], []),

@@ -10,7 +10,7 @@ from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, OsFilesystem
 
 NEW_SPACE = ("create", "replace")  # what needs room on a disk where the segments are reserved
-CHANGES = ("write", "sync", "truncate", "create", "replace", "remove", "create directory")
+CHANGES = ("write", "sync", "truncate", "create", "replace", "rename", "remove", "discard", "create directory")
 
 
 class _Fault:
@@ -136,6 +136,16 @@ class FaultyFilesystem(OsFilesystem):
         """Replace, if that is let."""
         self.operation("replace", path)
         super().replace(path, data)
+
+    def move_file(self, path: Path, target: Path) -> None:
+        """Rename, if that is let."""
+        self.operation("rename", path)
+        super().move_file(path, target)
+
+    def discard(self, path: Path) -> None:
+        """Discard, if that is let."""
+        self.operation("discard", path)
+        super().discard(path)
 
     def remove(self, path: Path) -> None:
         """Remove, if that is let."""

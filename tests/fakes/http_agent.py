@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 from edgeagent.httpapi.server import HttpServer
 from edgeagent.httpapi.timeouts import Timeouts
+from edgeagent.ports.large import LargeDataPort
 from tests.fakes.device_port import FakeDevice, FakeOperator, FakeWatch
 from tests.waiting import DEADLINE_S
 
@@ -129,11 +130,13 @@ async def serving(
     token_file: str = "",
     socket_path: Path | None = None,
     page: bool = True,
+    device: FakeDevice | None = None,
+    large: LargeDataPort | None = None,
 ) -> AsyncIterator[Agent]:
     """A running server; whatever the loop's exception handler hears fails the test."""
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unhandled.append(context))
-    device, operator, watch = FakeDevice(), FakeOperator(), FakeWatch()
+    device, operator, watch = device or FakeDevice(), FakeOperator(), FakeWatch()
     server = HttpServer(
         device,
         operator,
@@ -143,6 +146,7 @@ async def serving(
         token_file=token_file,
         page=page,
         timeouts=timeouts or Timeouts(),
+        large=large,
     )
     await server.start_tcp("127.0.0.1", 0)
     if socket_path is not None:

@@ -25,6 +25,7 @@ async def running_outbox(
     drop_oldest: bool = False,
     dead: DeadLimits | None = None,
     remembered: frozenset[str] = frozenset(),
+    spool: bool = False,
 ) -> AsyncIterator[Outbox]:
     """Open it, run it, close it."""
     salts = itertools.count(1)
@@ -33,7 +34,9 @@ async def running_outbox(
         return Store(
             filesystem or OsFilesystem(),
             directory / "outbox",
-            OutboxLimits(max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest, dead=dead or DeadLimits()),
+            OutboxLimits(
+                max_bytes, SEGMENT_BYTES, 1000, drop_oldest=drop_oldest, dead=dead or DeadLimits(), spool=spool
+            ),
             boot=bytes(16),
             new_salt=lambda: next(salts),
             now_ms=lambda: 1_000,

@@ -1,0 +1,242 @@
+"""The spool as the agent uses it: large data on its way to a thread of its own, so that no commit waits for it.
+
+All methods must be called in the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from edgeagent.errors import EdgeAgentError, RecordTooLarge, SpoolFull, StorageFailed
+from edgeagent.events.artifact import Artifact
+from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import LOGS
+from edgeagent.outbox.spool import IncomingFile, Spool
+from edgeagent.outbox.spool_book import counted_bytes
+from edgeagent.outbox.spool_scan import finish, note_part
+from edgeagent.outbox.store import Store
+
+# What one arrival may have in memory for the disk, beside what one read of its socket brings.
+MAX_BACKLOG_BYTES: Final = 1 << 20
+# The part of the limit that is kept for events without large data, which would be refused together with it otherwise.
+_KEPT_PARTS: Final = 16
+# What the disk keeps free for the logs and whatever else the machine needs to live.
+_FREE_BYTES: Final = 16 << 20
+_GROWTH_BYTES: Final = 4 << 20  # data of unknown size is given room in steps of this
+_SCAN_RETRY_S = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class SpoolArrival:
+    """One arrival; see `Arrival`. Owns its file until it is finished or abandoned."""
+
+    def __init__(self, spooler: Spooler, size: int | None, wake: Callable[[], None]) -> None:
+        self.received_bytes = 0
+        self.error: EdgeAgentError | None = None
+        self.wake = wake
+        self.reserved_bytes = size or 0
+        self._spooler = spooler
+        self._backlog = 0
+        self._file: IncomingFile | None = None  # belongs to the spool's thread, which makes it
+        self._is_broken = False  # as above
+        self._is_over = False
+        spooler.disk.begin(self._open, self._done)
+
+    @property
+    def is_congested(self) -> bool:
+        """Whether the disk is behind; see `Arrival`."""
+        return self._backlog >= MAX_BACKLOG_BYTES
+
+    def write(self, data: bytes | bytearray) -> None:
+        """Add data; see `Arrival`."""
+        if self.error is not None:
+            raise self.error
+        total = self.received_bytes + len(data)
+        if total > self.reserved_bytes:
+            self._spooler.grow(self, total)
+        self.received_bytes = total
+        self._backlog += len(data)
+        self._spooler.disk.begin(lambda: self._write(data), self._done)
+
+    async def finish(self, content_type: str) -> Artifact:
+        """Keep it; see `Arrival`."""
+        if self.error is None:
+            try:
+                artifact = await self._spooler.disk.call(lambda: self._keep(content_type))
+            except EdgeAgentError as exc:
+                self.error = exc
+            else:
+                self._over()
+                return artifact
+        self.abandon()
+        raise self.error
+
+    def abandon(self) -> None:
+        """Forget it; see `Arrival`."""
+        if not self._is_over:
+            self._over()
+            self._spooler.disk.begin(self._drop, lambda _result, _error: None)
+
+    def _over(self) -> None:
+        self._is_over = True
+        self._spooler.ended(self)
+
+    def _done(self, written: int | None, error: BaseException | None) -> None:
+        was_congested = self.is_congested
+        self._backlog -= written or 0
+        if self._is_over:
+            return
+        if error is not None and self.error is None:
+            self.error = error if isinstance(error, EdgeAgentError) else StorageFailed("write", "spool", str(error))
+            self.wake()
+        elif was_congested and not self.is_congested:
+            self.wake()
+
+    # On the spool's thread.
+
+    def _open(self) -> int:
+        self._file = self._spooler.spool.begin()
+        self._file.reserved_bytes = self.reserved_bytes
+        return 0
+
+    def _write(self, data: bytes | bytearray) -> int:
+        if self._file is not None and not self._is_broken:
+            self._is_broken = True  # until it is written: what follows a part that is missing is of no use
+            self._file.write(bytes(data))
+            self._is_broken = False
+            self._file.reserved_bytes = max(self.reserved_bytes, self._file.size)
+        return len(data)
+
+    def _keep(self, content_type: str) -> Artifact:
+        if self._file is None or self._is_broken:
+            raise StorageFailed("write", "the spool", "a part of the data could not be written")
+        return self._spooler.spool.keep(self._file, content_type)
+
+    def _drop(self) -> None:
+        if self._file is not None:
+            self._spooler.spool.drop(self._file)
+
+
+class Spooler:
+    """Takes in large data (`LargeDataPort`); owns the spool's thread and the arrivals.
+
+    Promises that what it admits fits the limit of the outbox together with everything else that is in it.
+    """
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        spool: Spool,
+        *,
+        inline_bytes: int,
+        max_bytes: int,
+        is_unreadable: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`max_bytes`: the largest data that is taken.
+
+        `is_unreadable`: whether some of the outbox cannot be read now, so that nothing is proven an orphan; it may
+        block.
+        """
+        self._is_unreadable = is_unreadable
+        self.inline_bytes = inline_bytes
+        self.max_bytes = max_bytes
+        self.spool = spool
+        self.disk = DiskThread("spool")
+        self._outbox = outbox
+        self._arrivals: set[SpoolArrival] = set()
+
+    def admit(self, size: int) -> None:
+        """Check a size; see `LargeDataPort`."""
+        self._admit(size, size)
+
+    def begin(self, size: int | None, wake: Callable[[], None] = lambda: None) -> SpoolArrival:
+        """Begin an arrival; see `LargeDataPort`."""
+        self._admit(size or 1, size or _GROWTH_BYTES)
+        arrival = SpoolArrival(self, size, wake)
+        self._arrivals.add(arrival)
+        return arrival
+
+    def grow(self, arrival: SpoolArrival, total: int) -> None:
+        """Give an arrival room for so many bytes in total.
+
+        Raises:
+            RecordTooLarge, SpoolFull: there is none.
+        """
+        wanted = min(total + _GROWTH_BYTES, max(self.max_bytes, total))
+        self._admit(total, wanted - arrival.reserved_bytes)
+        arrival.reserved_bytes = wanted
+
+    def ended(self, arrival: SpoolArrival) -> None:
+        """An arrival is over."""
+        self._arrivals.discard(arrival)
+
+    def let_go(self, artifact: Artifact) -> None:
+        """End the hold of an artifact; see `LargeDataPort`."""
+        self.disk.begin(lambda: self.spool.let_go(artifact.sha256), lambda _result, _error: None)
+
+    def stats(self) -> dict[str, Any]:
+        """What is in the spool and what comes in, ready for JSON."""
+        figures = self.spool.figures()
+        return {
+            "files": figures.files,
+            "bytes": figures.used_bytes,
+            "incoming": len(self._arrivals),
+            "incoming_bytes": sum(arrival.received_bytes for arrival in self._arrivals),
+        }
+
+    async def run(self) -> None:
+        """Find the orphans that a crash left, by reading every log once; then there is nothing to do."""
+        is_read = self.spool.is_complete
+        while not is_read:
+            try:
+                await self._scan()
+                is_read = True
+            except StorageFailed:  # told where the log is read to be sent
+                await asyncio.sleep(_SCAN_RETRY_S)
+        await asyncio.Event().wait()
+
+    async def _scan(self) -> None:
+        for name in LOGS:
+            seq: int | None = 0
+            while seq is not None:
+                seq = await self._outbox.beside(lambda store, name=name, seq=seq: note_part(store, name, seq))  # type: ignore[misc]
+        await self._outbox.beside(self._finish)
+
+    def _finish(self, store: Store) -> None:
+        if self._is_unreadable():
+            _log.warning(
+                "files of the outbox cannot be opened: until they can, no data in the spool is removed",
+                extra={"event": "spool_not_judged"},
+            )
+        else:
+            finish(store)
+
+    def close(self) -> None:
+        """End the thread; what did not arrive completely is removed by the next start."""
+        self.disk.close()
+
+    def _admit(self, size: int, more: int) -> None:
+        """Check that data of this size is taken, of which so many bytes are not reserved yet.
+
+        Raises:
+            RecordTooLarge, SpoolFull: it is not.
+            StorageFailed: the disk cannot be asked, or can only be read.
+        """
+        if size > self.max_bytes:
+            raise RecordTooLarge(size, self.max_bytes, "artifacts.max_bytes")
+        health = self._outbox.health
+        limit = health.max_bytes - health.max_bytes // _KEPT_PARTS
+        log_bytes = health.used_bytes - health.spool_bytes
+        arriving = sum(counted_bytes(arrival.reserved_bytes) for arrival in self._arrivals)
+        used = log_bytes + self.spool.figures().used_bytes + arriving
+        if used + counted_bytes(more) > limit:
+            what = f"{used} of {limit} bytes are used (outbox.max_bytes, less what small events need)"
+            raise SpoolFull(f"no room for the data: {what}")
+        free_bytes = self.spool.free_bytes()
+        if free_bytes < more + _FREE_BYTES:
+            raise SpoolFull(f"no room for the data: its disk has {free_bytes} bytes left")
