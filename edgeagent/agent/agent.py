@@ -23,6 +23,7 @@ from edgeagent.agent.operator_service import OperatorService
 from edgeagent.agent.own_listener import make_listener, opened_listener_state, ways_to_devices
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.request_door import RequestDoor
+from edgeagent.agent.spooling import make_spool
 from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
 from edgeagent.agent.trial_watch import trial_tasks
 from edgeagent.agent.uplink_parts import make_uplink
@@ -211,7 +212,10 @@ class _Agent:
             deliveries=deliveries,
             refuse_when_dead_full=config.outbox.dead_when_full == "refuse",
         )
-        self._mqtt = make_listener(config, self._devices, self._intake, self._own_topics(), ledger, self._rescue)
+        self._spool = make_spool(config, outbox, self._directory)
+        self._mqtt = make_listener(
+            config, self._devices, self._intake, self._own_topics(), ledger, self._rescue, self._spool
+        )
         self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         self._requests = RequestDoor(self._id, config.uplink, self._rules, clock, self._filesystem, self._directory)
         self._uplink = make_uplink(
@@ -244,6 +248,7 @@ class _Agent:
             local=self._local.broker if self._local is not None else None,
             mqtt=self._mqtt,
             webhooks=self._webhooks,
+            spool=self._spool,
             managed=self._requests.figures,
             is_rescue=self._rescue is not None,
             config=lambda: self._reloader.identity,
@@ -296,13 +301,15 @@ class _Agent:
             page=config.http.page,
             stops=config.http.stop_triggers,
             tidy=give_back_free_memory,
+            large=self._spool.large if self._spool is not None else None,
         )
 
     def _make_local(self, local: Local) -> LocalParts:
         from edgeagent.agent.local_parts import LocalParts  # noqa: PLC0415  only for those who use it
 
-        relay, session = self._config.relay, self._session
-        return LocalParts(local, relay, self._intake, self._ledger, self._clock, session, self._own_topics())
+        config, events = self._config, self._intake if self._spool is None else self._spool.events(self._intake)
+        parts = config.relay, events, self._ledger, self._clock, self._session, self._own_topics()
+        return LocalParts(local, *parts, config.inline_bytes)
 
     def _own_topics(self) -> tuple[str, ...]:
         up = self._config.uplink
@@ -352,7 +359,7 @@ class _Agent:
             tasks["canary"] = self._uplink.canaries.run()
         if self._local is not None:
             tasks |= self._local.tasks(self._id, self._rotations["local"], self._filesystem, self._directory)
-        for parts in (self._mqtt, self._webhooks):
+        for parts in (self._mqtt, self._webhooks, self._spool):
             tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
@@ -378,6 +385,8 @@ class _Agent:
                 await self._mqtt.close()
             await self._ledger.close()
         finally:
+            if self._spool is not None:
+                self._spool.close()
             await self._outbox.close()
         account = self._outbox.health.account
         _log.info("agent %s has stopped", self._id, extra={"event": "agent_stopped", "pending": account.pending})

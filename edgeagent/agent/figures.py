@@ -28,6 +28,7 @@ from edgeagent.ports.manage import ManageFigures
 if TYPE_CHECKING:
     from edgeagent.agent.listener_parts import ListenerParts
     from edgeagent.agent.local import LocalBroker
+    from edgeagent.agent.spool_parts import SpoolParts
     from edgeagent.agent.webhook_parts import WebhookParts
 
 # A scrape does not wait longer for a disk that is busy or hangs; it shows everything else.
@@ -55,6 +56,7 @@ class Figures:
         local: LocalBroker | None,
         mqtt: ListenerParts | None,
         webhooks: WebhookParts | None,
+        spool: SpoolParts | None,
         managed: Callable[[], ManageFigures | None],
         is_rescue: bool,
         config: Callable[[], str],
@@ -76,6 +78,7 @@ class Figures:
             local: None without a local broker.
             mqtt: None without a listener.
             webhooks: None without any webhook: then there is no metric of them.
+            spool: None without large data.
             managed: gives the figures of requests about workflows; None while there are none.
             is_rescue: the disk can only be read.
             config: names the configuration in force.
@@ -96,6 +99,7 @@ class Figures:
         self._is_rescue = is_rescue
         self._config = config
         self._webhooks = webhooks
+        self._spool = spool
         self._managed = managed
         self._asked: asyncio.Task[int | None] | None = None
 
@@ -124,7 +128,7 @@ class Figures:
                 **msgspec.to_builtins(self._local.counts),
                 "held": self._local.held,
             }
-        for name, parts in (("mqtt", self._mqtt), ("webhooks", self._webhooks)):
+        for name, parts in (("mqtt", self._mqtt), ("webhooks", self._webhooks), ("spool", self._spool)):
             if parts is not None:
                 stats[name] = parts.stats()
         return stats

@@ -310,7 +310,8 @@ class EventIntake:
             if event.high and (event.record is not None or event.decision is not None):
                 log = HIGH  # one log for the whole group, so that it is stored whole or not at all, and in order
         rests = bool(known or because) and self._rests(known, because, prepared)
-        group = Group(log, entries, keys, self._rules.remembered)
+        spooled = self._outbox.spool is not None and any(draft.artifact is not None for draft in drafts)
+        group = Group(log, entries, keys, self._rules.remembered, has_artifacts=spooled)
         return _Batch(drafts, places, prepared, conflicts, group, rests)
 
     def _rests(self, known: Sequence[bytes], because: Sequence[FiringStep], prepared: Sequence[Prepared]) -> bool:

@@ -76,13 +76,14 @@ class ListenerParts:
         self._users_thread: DiskThread | None = None
         self._users = self._users_of(mqtt)
         self._own_topics = own_topics
+        self._inline_bytes = config.inline_bytes
         self._relay_topic = config.relay.topic
         self._listener = MqttListener(
             mqtt,
             state.broker,
             state.store,
             events,
-            EventTopics(mqtt.events, own_topics),
+            EventTopics(mqtt.events, own_topics, config.inline_bytes),
             Permissions(mqtt, config.relay.topic),
             self._users,
             hosts=config.http.hosts,
@@ -111,7 +112,7 @@ class ListenerParts:
             users.refresh()
         else:
             users = self._users_of(mqtt)
-        topics = EventTopics(mqtt.events, self._own_topics)
+        topics = EventTopics(mqtt.events, self._own_topics, self._inline_bytes)
         permissions = Permissions(mqtt, self._relay_topic)
 
         def take_over() -> None:

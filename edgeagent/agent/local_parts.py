@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.connections import local_connection
@@ -14,10 +14,8 @@ from edgeagent.config.tables import Local, Relay
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.links.rotation import Rotation
 from edgeagent.outbox.files import Filesystem
+from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventTopics
-
-if TYPE_CHECKING:
-    from edgeagent.agent.intake import EventIntake
 
 
 class LocalParts:
@@ -27,13 +25,14 @@ class LocalParts:
         self,
         local: Local,
         relay: Relay,
-        intake: EventIntake,
+        events: EventPort,
         ledger: Ledger,
         clock: Clock,
         session: LocalSession,
         own_topics: tuple[str, ...],
+        inline_bytes: int | None,
     ) -> None:
-        """`own_topics`: what edgeagent itself publishes on or listens to."""
+        """`own_topics`: what edgeagent itself publishes on or listens to. `inline_bytes`: as in `EventRoute`."""
         from edgeagent.agent.local import LocalBroker  # noqa: PLC0415  only for those who use it
         from edgeagent.agent.relay import LocalRelay  # noqa: PLC0415  as above
 
@@ -43,8 +42,8 @@ class LocalParts:
         self.notices = ConnectionNotices(
             "local broker", local.addresses, "devices can reach the agent by HTTP only, retrying", clock.instant
         )
-        topics = EventTopics(local.subscribe, own_topics)
-        self.broker = LocalBroker(topics, intake, self._relay, self.notices, session)
+        topics = EventTopics(local.subscribe, own_topics, inline_bytes)
+        self.broker = LocalBroker(topics, events, self._relay, self.notices, session)
 
     def tasks(
         self, agent: str, rotation: Rotation, filesystem: Filesystem, directory: Path

@@ -26,6 +26,7 @@ from edgeagent.outbox.verify import overview as overview_of
 from edgeagent.outbox.verify import verify_part
 from edgeagent.ports.call import A, Call, R
 from edgeagent.ports.operator import (
+    DATA,
     DEAD_LETTER,
     DEAD_LETTERS,
     DEAD_NAMES,
@@ -35,9 +36,14 @@ from edgeagent.ports.operator import (
     RECORDED,
     RELEASE_EXPORTED,
     REPLAY,
+    TAKE_DATA,
     TAKE_IN,
     VERIFY,
     WAITING,
+    DataPart,
+    DataPiece,
+    DataPlace,
+    DataTaken,
     DeadDiscarded,
     DeadLetter,
     DeadLetterList,
@@ -185,6 +191,14 @@ class Operator:
         """Read and check a part of a log."""
         return verify_part(self._store, asked.log, asked.seq)
 
+    def data(self, asked: DataPlace) -> DataPiece:
+        """A piece of the data of an artifact."""
+        return transfer.data_piece(self._store, asked)
+
+    def take_data(self, part: DataPart) -> DataTaken:
+        """Take a piece of the data of an artifact in."""
+        return transfer.take_data(self._store, part)
+
     def recorded(self, asked: EventPlace) -> RecordedPage:
         """Events that are still in a log of events, oldest first, whatever happened to them."""
         return recorded_page(self._store, asked.log, asked.seq)
@@ -225,6 +239,8 @@ METHODS = dict(
         _method(OVERVIEW, Operator.overview),
         _method(VERIFY, Operator.verify),
         _method(RECORDED, Operator.recorded),
+        _method(DATA, Operator.data),
+        _method(TAKE_DATA, Operator.take_data),
     )
 )
 

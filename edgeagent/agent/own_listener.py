@@ -11,9 +11,11 @@ from edgeagent.config.tables import AgentConfig
 from edgeagent.errors import DiskReadOnly
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.ledger.schema import LISTENER, LOCAL
+from edgeagent.ports.device import EventPort
 
 if TYPE_CHECKING:
     from edgeagent.agent.listener_parts import ListenerParts, ListenerState
+    from edgeagent.agent.spool_parts import SpoolParts
 
 
 async def opened_listener_state(config: AgentConfig, directory: Path) -> ListenerState | None:
@@ -34,6 +36,7 @@ def make_listener(
     own_topics: Sequence[str],
     ledger: Ledger,
     rescue: DiskReadOnly | None,
+    spool: SpoolParts | None,
 ) -> ListenerParts | None:
     """The listener over its opened state; see `ListenerParts`. None without `[mqtt]`.
 
@@ -45,7 +48,10 @@ def make_listener(
     from edgeagent.agent.listener_events import ListenerEvents  # noqa: PLC0415  only for those who use it
     from edgeagent.agent.listener_parts import ListenerParts  # noqa: PLC0415  as above
 
-    return ListenerParts(config, config.mqtt, state, ListenerEvents(intake), own_topics, ledger, rescue)
+    events: EventPort = ListenerEvents(intake)
+    if spool is not None:
+        events = spool.events(events)
+    return ListenerParts(config, config.mqtt, state, events, own_topics, ledger, rescue)
 
 
 def ways_to_devices(config: AgentConfig) -> int:

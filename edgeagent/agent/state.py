@@ -16,7 +16,7 @@ from edgeagent.errors import ConfigError, DiskReadOnly, Problem, StorageFailed
 from edgeagent.host import systemd
 from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.outbox.files import Filesystem
-from edgeagent.outbox.records import DeadLimits, OutboxLimits
+from edgeagent.outbox.records import SPOOL, DeadLimits, OutboxLimits
 from edgeagent.outbox.rescue import RescueStore
 from edgeagent.outbox.store import Store
 from edgeagent.rules.ruleset import RuleSet
@@ -64,6 +64,8 @@ def make_store(
         DeadLimits(
             int(config.outbox.dead_max_bytes), int(config.outbox.dead_max_age * 1000), config.outbox.dead_when_full
         ),
+        # Events that came while there were artifacts may still be there when there are none any more.
+        spool=config.artifacts is not None or filesystem.exists(directory / "outbox" / SPOOL),
     )
     make = partial(Store, filesystem) if rescue is None else partial(RescueStore, reason=rescue)
     return make(

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 from urllib.parse import quote
 
 import msgspec
@@ -23,6 +23,7 @@ _DISK_TIMEOUT_S = 300.0
 _MAX_ANSWER_BYTES = 256 << 20
 _READ_BYTES = 64 << 10
 _MAX_BATCH_LINES = 100
+_FILE_BLOCK_BYTES = 256 << 10
 
 
 class AgentRefused(CommandFailed):
@@ -59,7 +60,9 @@ class AgentClient:
     def tcp(cls, host: str, port: int, token: str = "") -> Self:
         """A client of the agent that listens on this address; `token` as in its `http.token_file`."""
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return cls(http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S), address, token)
+        return cls(
+            http.client.HTTPConnection(host, port, timeout=_TIMEOUT_S, blocksize=_FILE_BLOCK_BYTES), address, token
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -75,13 +78,14 @@ class AgentClient:
         self,
         method: str,
         path: str,
-        body: bytes | None = None,
+        body: bytes | BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = _TIMEOUT_S,
     ) -> tuple[int, Any]:
         """Send a request and read its answer: the status (below 400) and the decoded JSON.
 
-        `timeout_s`: for each step; a request that waits on purpose needs more than its waiting time. A request that may
+        `body`: a file is read as it is sent; its length is in the headers. `timeout_s`: for each step; a request that
+        waits on purpose needs more than its waiting time. A request that may
         be repeated (GET, or with an `Idempotency-Key`) is repeated once if the agent had closed the kept-alive
         connection.
 
@@ -158,7 +162,7 @@ class AgentClient:
         return found
 
     def _exchange(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], timeout_s: float
+        self, method: str, path: str, body: bytes | BinaryIO | None, headers: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str, bytes]:
         connection = self._connection
         connection.timeout = timeout_s
@@ -235,7 +239,7 @@ class _UnixConnection(http.client.HTTPConnection):
     """`http.client` over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
+        super().__init__("localhost", timeout=_TIMEOUT_S, blocksize=_FILE_BLOCK_BYTES)
         self._path = path
 
     def connect(self) -> None:

@@ -6,12 +6,14 @@ import argparse
 import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgeagent.cli.blocked import cause
 from edgeagent.cli.client import AgentClient, batches
 from edgeagent.cli.find_agent import agent_client, client_config
 from edgeagent.cli.options import add_config, add_json, say, say_json
+from edgeagent.cli.send_file import send_file
 from edgeagent.common.names import Glob
 from edgeagent.common.plural import counted
 from edgeagent.common.spans import span
@@ -37,6 +39,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("source", help="the source of the event, such as boiler-1")
     parser.add_argument("data", nargs="?", default="-", help="the data as JSON; -: one JSON value a line from stdin")
+    parser.add_argument("--file", metavar="PATH", help="the data is this file, of any size (needs [artifacts])")
+    parser.add_argument("--type", metavar="TYPE", help="with --file: the content type; else by the file's name")
     parser.add_argument(
         "--wait",
         nargs="?",
@@ -65,10 +69,9 @@ def run(args: argparse.Namespace) -> int:
     triggers: list[dict[str, str]] = []
     limits = [*_limits(config, args.source)]
     with agent_client(config) as client:
-        for data in _data(args.data, config.outbox.max_event_bytes):
-            for event in client.send_events(args.source, data):
-                _print_accepted(event, limits, as_json=args.json)
-                triggers += event["triggers"]
+        for event in _sent(client, args, config):
+            _print_accepted(event, limits, as_json=args.json)
+            triggers += event["triggers"]
         if wait_s is None:
             return 0
         begun = time.monotonic()
@@ -79,6 +82,19 @@ def run(args: argparse.Namespace) -> int:
             of_all = f"{len(late)} of {counted(len(states), 'trigger')}"
             raise CommandFailed(f"{of_all} had not ended after {waited_s:.1f} s: {why}")
     return 0 if all(state == State.SUCCEEDED for state in states) else 1
+
+
+def _sent(client: AgentClient, args: argparse.Namespace, config: AgentConfig) -> Iterator[dict[str, Any]]:
+    """Send what was given; each event as the agent accepted it."""
+    if args.file is not None:
+        if args.data != "-":
+            args.parser.error("--file: the data is the file, and cannot be given too")
+        yield send_file(client, args.source, Path(args.file), args.type, config.inline_bytes)
+        return
+    if args.type is not None:
+        args.parser.error("--type: only with --file")
+    for data in _data(args.data, config.outbox.max_event_bytes):
+        yield from client.send_events(args.source, data)
 
 
 def _why(client: AgentClient, states: Sequence[str], config: AgentConfig) -> str:

@@ -15,10 +15,12 @@ import msgspec
 
 from edgeagent.cli.access import OutboxAccess, with_outbox
 from edgeagent.cli.options import add_actions, say, say_json
+from edgeagent.cli.outbox_data import DataExport, altered, take_data
 from edgeagent.cli.progress import ProgressLine
 from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import CommandFailed, EdgeAgentError
+from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.exportfile import ExportReader, ExportWriter
 from edgeagent.outbox.owner import as_ourselves
 from edgeagent.ports.operator import (
@@ -36,7 +38,7 @@ from edgeagent.ports.operator import (
     Waiting,
     WaitingQuery,
 )
-from edgeagent.ports.transfer import ExportedTrigger
+from edgeagent.ports.transfer import ExportedData, ExportedTrigger
 from edgeagent.ports.verification import DamagedRange, Overview
 
 _SENT_LOGS = ("high", "normal", "windows", "limited", "parked")
@@ -150,6 +152,7 @@ def _verify(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     overview = outbox.perform(OVERVIEW, NoArguments())
     records = 0
     damaged: list[DamagedRange] = []
+    artifacts: set[Artifact] = set()
     total = sum(extent.end_seq - extent.first_seq for extent in overview.logs.values())
     done = 0
     with ProgressLine("verifying") as progress:
@@ -159,18 +162,21 @@ def _verify(args: argparse.Namespace, outbox: OutboxAccess) -> int:
                 part = outbox.perform(VERIFY, LogPlace(log, seq))
                 records += part.records
                 damaged += part.damaged
+                artifacts.update(part.artifacts)
                 seq = part.next_seq
                 progress.at(done + (seq or extent.end_seq) - extent.first_seq, total)
             done += extent.end_seq - extent.first_seq
-    sound = not damaged and not any(overview.faults())
+    faults = [*overview.faults(), *altered(outbox, artifacts)]
+    sound = not damaged and not faults
     if args.json:
-        say_json({"sound": sound, "records": records, "damaged": damaged, **msgspec.structs.asdict(overview)})
+        found = {"sound": sound, "records": records, "damaged": damaged, "faults": faults}
+        say_json(found | msgspec.structs.asdict(overview))
     else:
-        _print_verified(overview, damaged, records)
+        _print_verified(overview, damaged, faults, records)
     return 0 if sound else 1
 
 
-def _print_verified(overview: Overview, damaged: list[DamagedRange], records: int) -> None:
+def _print_verified(overview: Overview, damaged: list[DamagedRange], faults: list[str], records: int) -> None:
     say(f"{counted(records, 'good record')} in {len(overview.logs)} logs; {overview.cursor}")
     for torn in overview.torn:
         say(
@@ -178,28 +184,38 @@ def _print_verified(overview: Overview, damaged: list[DamagedRange], records: in
             "acknowledged event was in them, unless the disk lost data that it had synced, which cannot be detected"
         )
     for damage in damaged:
-        where = f"{damage.file}, bytes {damage.offset} to {damage.end}" if damage.file else "missing from the disk"
+        where = damage.reason or "missing from the disk"
+        if damage.file:
+            where = f"{damage.file}, bytes {damage.offset} to {damage.end}"
         say(
             f"DAMAGED log {damage.log}, seq {damage.first_seq} to {damage.last_seq}: {where}; "
             f"pending among them: {damage.pending}"
         )
-    for fault in overview.faults():
+    for fault in faults:
         say(f"WRONG   {fault}")
+    if overview.spool is not None:
+        say(f"spool: {counted(overview.spool.files, 'file')}, {overview.spool.bytes} bytes")
     account = msgspec.structs.asdict(overview.account)
     say("account: " + ", ".join(f"{name} {count}" for name, count in account.items() if count))
-    if not damaged and not any(overview.faults()):
+    if not damaged and not faults:
         say("nothing is wrong")
 
 
 def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     ranges: list[tuple[str, int, int]] = []
     created = rfc3339(time.time_ns() // 1_000_000)
-    with _writer(args.file, outbox.agent, created) as writer, ProgressLine("exporting") as progress:
+    overview = outbox.perform(OVERVIEW, NoArguments())
+    with_data = overview.spool is not None and overview.spool.files > 0
+    with (
+        _writer(args.file, outbox.agent, created, with_data=with_data) as writer,
+        ProgressLine("exporting") as progress,
+    ):
+        data = DataExport(outbox, writer)
         for log in _SENT_LOGS:
             total = outbox.perform(WAITING, WaitingQuery(log, limit=1)).waiting
             for done, waiting in enumerate(_walk(outbox, log, _PAGE)):
                 progress.at(done, total)
-                if not waiting.in_flight:
+                if not waiting.in_flight and data.add(waiting.trigger.artifact):
                     writer.add(waiting.trigger)
                     _extend(ranges, log, waiting.seq)
         count = writer.triggers
@@ -209,7 +225,7 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     if not count:
         _print(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
         return 0
-    if read_only := outbox.perform(OVERVIEW, NoArguments()).read_only:
+    if read_only := overview.read_only:
         text = f"{counted(count, 'trigger')} copied to {args.file}, and kept here too under the same name: {read_only}"
         _print(args, {"exported": 0, "in_file": count, "file": str(args.file), "read_only": True}, text)
         return 0
@@ -223,11 +239,11 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
 
 
 @contextmanager
-def _writer(file: Path, agent: str, created: str) -> Iterator[ExportWriter]:
+def _writer(file: Path, agent: str, created: str, *, with_data: bool) -> Iterator[ExportWriter]:
     """A writer for the file that the operator named, with the operator's rights; an unfinished file is removed."""
     with ExitStack() as stack:
         with as_ourselves():
-            writer = ExportWriter(file, agent, created)
+            writer = ExportWriter(file, agent, created, with_data=with_data)
         stack.callback(_close, writer)
         yield writer
 
@@ -276,8 +292,11 @@ def _take_in(args: argparse.Namespace, outbox: OutboxAccess, reader: ExportReade
     digest = reader.digest
     stored = known = 0
     with ProgressLine("importing") as progress:
-        for part in _parts(reader.triggers()):
+        for part in _parts(reader.items()):
             try:
+                if isinstance(part, ExportedData):
+                    take_data(outbox, part)
+                    continue
                 taken = outbox.perform(TAKE_IN, ImportPart(digest, stored + known + 1, part))
             except EdgeAgentError as exc:
                 raise CommandFailed(
@@ -294,12 +313,16 @@ def _take_in(args: argparse.Namespace, outbox: OutboxAccess, reader: ExportReade
     return 0
 
 
-def _parts(triggers: Iterator[ExportedTrigger]) -> Iterator[list[ExportedTrigger]]:
+def _parts(items: Iterator[ExportedTrigger | ExportedData]) -> Iterator[list[ExportedTrigger] | ExportedData]:
+    """Triggers in parts, each after the data that it needs."""
     part: list[ExportedTrigger] = []
     size = 0
-    for trigger in triggers:
-        part.append(trigger)
-        size += len(trigger.data or trigger.data_base64 or "")
+    for item in items:
+        if isinstance(item, ExportedData):
+            yield item
+            continue
+        part.append(item)
+        size += len(item.data or item.data_base64 or "")
         if len(part) == _PART_TRIGGERS or size > _PART_BYTES:
             yield part
             part, size = [], 0

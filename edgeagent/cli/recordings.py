@@ -112,7 +112,8 @@ class Recording:
                 yield line
                 continue
             try:
-                trigger = checker.take(line)
+                item = checker.take(line)
+                trigger = item if isinstance(item, ExportedTrigger) else None  # rules see no more of large data
                 event = event_of_trigger(trigger) if trigger is not None else None
             except MessageError as exc:
                 yield Unusable(self._where, exc.reason)

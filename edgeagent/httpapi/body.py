@@ -71,6 +71,16 @@ class Body:
             self._data = bytearray(self._data)
         self._data += data
 
+    @property
+    def size_bytes(self) -> int:
+        """How much has arrived."""
+        return len(self._data)
+
+    def hand_over(self) -> bytes | bytearray:
+        """What has arrived, for somebody else: this is of no use any more."""
+        data, self._data = self._data, b""
+        return data
+
     def whole(self) -> bytes:
         """The complete body, decompressed; also reserves memory for the events that will be made of it.
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from edgeagent.common.peers import limited_address
 from edgeagent.errors import EdgeAgentError
-from edgeagent.httpapi.body import Body, whole_body
+from edgeagent.httpapi.body import whole_body
 from edgeagent.httpapi.clients import Clients, outcome
 from edgeagent.httpapi.framing import CONTINUE, Framing, Malformed, Mark
 from edgeagent.httpapi.plain import PlainRequest
 from edgeagent.httpapi.plan import Plan
-from edgeagent.httpapi.problem import Answer, Follower, Refused, problem, problem_for, retry_after
+from edgeagent.httpapi.problem import Answer, Follower, Refused, problem, retry_after
+from edgeagent.httpapi.receiving import Receiving
 from edgeagent.httpapi.request import Request
 from edgeagent.httpapi.timeouts import Timeouts
+from edgeagent.httpapi.timer import LazyTimer
 
 # How much a client may send ahead while its request runs. Beyond that reading stops, so its end is not noticed.
 _MAX_AHEAD_BYTES = 64 << 10
@@ -40,8 +43,7 @@ class HttpConnection(asyncio.Protocol):
         self._framing = Framing()
         self._request: Request | None = None
         self._plan: Plan | None = None
-        self._refusal: Answer | None = None
-        self._body: Body | None = None
+        self._body = Receiving(self._reserve, self._release, self._body_changed)
         self._ahead_bytes = 0
         self._task: asyncio.Task[Answer] | None = None
         self._stream: Follower | None = None
@@ -50,8 +52,7 @@ class HttpConnection(asyncio.Protocol):
         self._is_leaving = False
         self._gives_way = False
         self._is_lost = False
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = LazyTimer(self._loop, self._expire)
         # See `HttpClient`.
         self.address = ""
         self.idle_since: float | None = self._loop.time()
@@ -126,8 +127,8 @@ class HttpConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  why it ended makes no difference
         """The connection is gone. A request that changes something runs on; one that only waits is cancelled."""
         self._is_lost = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._timer.cancel()
+        self._body.abandon()
         if self._stream is not None:
             self._stream.close()
         if self._task is None:
@@ -194,8 +195,8 @@ class HttpConnection(asyncio.Protocol):
                 return
 
     def _pause_for_data(self) -> None:
-        if self._refusal is not None:  # the body is refused, and it has not come yet
-            self._send(self._refusal)
+        if self._body.refusal is not None:  # the body is refused, and it has not come yet
+            self._send(self._body.refusal)
             return
         if self.receiving_since is None:
             if self._framing.is_receiving:
@@ -207,9 +208,12 @@ class HttpConnection(asyncio.Protocol):
                 return
         if self._ahead_bytes:
             self._ahead_bytes = 0
-            if self._body is None:
+            if not self._body.is_active:
                 self._release()
-        self._transport.resume_reading()
+        if self._body.is_congested:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def _begin(self, head: Request) -> None:
         """Start a request whose head is complete: find its plan, and reserve the memory that it will hold."""
@@ -217,58 +221,64 @@ class HttpConnection(asyncio.Protocol):
         self._request = head
         try:
             self._plan = self._find_plan(head)
-            self._body = Body(head, self._plan, self._reserve)
         except EdgeAgentError as exc:
-            self._refusal = problem_for(exc)
-        else:
-            if self._framing.wants_continue:
-                self._transport.write(CONTINUE)
+            self._body.refuse(exc)
+            return
+        self._body.begin(head, self._plan)
+        if self._body.refusal is None and self._framing.wants_continue:
+            self._transport.write(CONTINUE)
 
     def _take(self, data: bytes | bytearray) -> None:
         """Take a part of the body."""
-        if self._body is None:
+        if self._body.is_active and self._body.take(data):
+            self._progressed()
+
+    def _body_changed(self) -> None:
+        """The disk took more of the body, or takes no more of it."""
+        if self._is_leaving:
             return
-        try:
-            self._body.take(data)
-        except Refused as exc:
-            self._refusal = problem_for(exc)
-            self._body = None
-            self._release()
+        if self._body.refusal is not None:
+            self._send(self._body.refusal)
+        elif not self._body.is_congested:
+            self._progressed()
+            self._transport.resume_reading()
+
+    def _progressed(self) -> None:
+        """A large body keeps coming: the time for it begins again."""
+        self.receiving_since = self._loop.time()
+        self._watch()
 
     def _complete(self) -> None:
         """Finish reading a request that has arrived completely."""
         self.receiving_since = None
-        body, self._body = self._body, None
-        try:
-            whole = body.whole() if body is not None else b""
-        except EdgeAgentError as exc:
-            self._refusal = problem_for(exc)
-            whole = b""
-        self._run(whole)
+        self._run(self._body.work())
 
     def _run_plain(self, request: PlainRequest) -> None:
         """Run the plan of a plain request, which needs none of the steps above (`benchmarks http`, single POSTs)."""
         self.idle_since = self.receiving_since = None
-        self._request = request.head
-        body = b""
+        head = self._request = request.head
+        work = None
         try:
-            self._plan = self._find_plan(request.head)
-            body = whole_body(request.head, self._plan, self._reserve, request.body)
+            plan = self._plan = self._find_plan(head)
+            if plan.upload is None or len(request.body) <= plan.max_body_bytes:
+                work = plan.answer(head, whole_body(head, plan, self._reserve, request.body))
+            else:
+                work = self._body.whole(head, plan, request.body)
         except EdgeAgentError as exc:
-            self._refusal = problem_for(exc)
-        self._run(body)
+            self._body.refuse(exc)
+        self._run(work)
 
-    def _run(self, body: bytes) -> None:
-        """Run a complete request's plan."""
-        if self._refusal is not None:
-            self._send(self._refusal)
+    def _run(self, work: Coroutine[Any, Any, Answer] | None) -> None:
+        """Run what answers a complete request; None: it was refused."""
+        if work is None:
+            assert self._body.refusal is not None  # noqa: S101  else there is work
+            self._send(self._body.refusal)
             return
         assert self._plan is not None  # noqa: S101  without one there is a refusal
-        assert self._request is not None  # noqa: S101  it has been read
-        self._deadline = None
+        self._timer.clear()
         if self._plan.waits:
             self.receiving_since = self._loop.time()
-        self._task = self._clients.start(self._plan.answer(self._request, body), self._answered)
+        self._task = self._clients.start(work, self._answered)
 
     # What it holds.
 
@@ -329,7 +339,7 @@ class HttpConnection(asyncio.Protocol):
     def _end_request(self, answer: Answer, *, is_last: bool, linger: bool) -> None:
         """End an answered request: get ready for the next one, or close."""
         self.receiving_since = None
-        self._body = None
+        self._body.abandon()
         if self._ahead_bytes:
             self._release()
         else:
@@ -339,7 +349,7 @@ class HttpConnection(asyncio.Protocol):
         if is_last:
             self._leave(linger=linger)
             return
-        self._request = self._plan = self._refusal = None
+        self._request = self._plan = None
         self._watch()
 
     def _leave(self, *, linger: bool) -> None:
@@ -359,11 +369,7 @@ class HttpConnection(asyncio.Protocol):
     # Time.
 
     def _watch(self) -> None:
-        """Set the deadline that the present state requires.
-
-        A timer that would fire too early stays as it is and is set again when it fires, so that a request which ends at
-        once costs no timer.
-        """
+        """Set the deadline that the present state requires."""
         timeouts, now = self._timeouts, self._loop.time()
         if self._is_write_paused:
             timeout_s = timeouts.write_s
@@ -376,23 +382,16 @@ class HttpConnection(asyncio.Protocol):
         else:
             timeout_s = timeouts.idle_s
             self.idle_since = now
-        deadline = self._deadline = now + timeout_s
-        if self._timer is None or deadline < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._expire)
+        self._timer.set(now + timeout_s)
 
     def _expire(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._expire)
-        elif self._is_write_paused or self._is_leaving:
+        if self._is_write_paused or self._is_leaving:
             self.abort()
         elif self._stream is not None:
             self._transport.write(self._stream.beat())
             self._watch()
+        elif self._body.is_congested:
+            self._watch()  # it is the disk that takes long
         elif self.receiving_since is not None:
             self._send(problem(408, f"the request was not complete within {self._timeouts.request_s:g} s"))
         else:

@@ -8,6 +8,7 @@ import msgspec
 
 from edgeagent.common.names import event_id_problem
 from edgeagent.errors import MessageError
+from edgeagent.events.artifact import OCTETS, Artifact
 from edgeagent.events.event import DEFAULT_TYPE, Draft, check
 from edgeagent.events.formats import (
     ANY,
@@ -25,6 +26,7 @@ from edgeagent.events.formats import (
     valid_traceparent,
 )
 from edgeagent.events.payload import Data, trimmed
+from edgeagent.httpapi.plan import parameters_of
 from edgeagent.httpapi.problem import Refused
 from edgeagent.httpapi.request import Request, percent_decoded
 
@@ -105,6 +107,48 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
     return result
 
 
+def large_head(request: Request, source: str) -> Draft:
+    """The event of a request whose data goes to the spool, without that: its attributes, checked. See `large_draft`.
+
+    Raises:
+        MessageError: an attribute is invalid; names it.
+    """
+    attributes = _cloudevent_headers(request)
+    _check_attributes(attributes)
+    draft = _with_attributes(request, Data(b"", False, msgspec.UNSET), source, request.text("Content-Type"), attributes)
+    draft.datacontenttype = draft.datacontenttype or OCTETS
+    draft.id = draft.id or _idempotency_key(request)
+    check(draft)
+    return draft
+
+
+def large_draft(head: Draft, artifact: Artifact) -> Draft:
+    """The event of `large_head` whose data is in the spool."""
+    return msgspec.structs.replace(head, data=artifact.claim(), is_json=True, artifact=artifact)
+
+
+def event_id(request: Request, draft: Draft) -> str:
+    """The id that a PUT gives its event: the one in the query, or that of a header.
+
+    Raises:
+        MessageError: there is none, or there are two.
+    """
+    found = parameters_of(request, {"id"}).get("id", "")
+    if found and draft.id and found != draft.id:
+        raise MessageError("event", "id", "the query and a header name different ones")
+    if not found and not draft.id:
+        raise MessageError("query", "id", "is missing: PUT needs the id of the event")
+    if problem := event_id_problem(found or draft.id):
+        raise MessageError("event", "id", problem)
+    return found or draft.id
+
+
+def is_streamed(request: Request) -> bool:
+    """Whether a large body of this request is data as it is: neither coded, nor events in JSON."""
+    media_type = media_type_of(request.text("Content-Type"))
+    return media_type not in {_CLOUDEVENT, _CLOUDEVENTS} and b"content-encoding" not in request.headers
+
+
 def batch_weight(body: bytes) -> int:
     """The memory, in bytes, of the events in a body beside it: an upper limit, since each one has a brace."""
     return _EVENT_BYTES * min(body.count(b"{"), MAX_BATCH_EVENTS)
@@ -137,20 +181,30 @@ def _binary(
     request: Request, body: bytes, source: str | None, content_type: str | None, attributes: dict[str, str]
 ) -> Draft:
     """The draft whose data is the body; `attributes`: those in `ce-*` headers, if there are any."""
-    if attributes and attributes.get("specversion") != "1.0":
-        raise MessageError("event", "ce-specversion", "must be 1.0")
-    for name in ("id", "type", "time") if attributes else ():
-        if attributes.get(name) == "":
-            raise MessageError("event", "ce-" + name, "must not be empty")
-    source = source if source is not None else attributes.get("source")
-    if source is None:
-        raise MessageError("event", "ce-source", "is missing")
+    _check_attributes(attributes)  # before the data, which may be wrong too
     if content_type is None or is_json_type(media_type_of(content_type)):
         _require_utf8(content_type)
         body = trimmed(body)
         data = Data(body, True, decoded(body, ANY, "data"))
     else:
         data = declared(body, content_type)
+    return _with_attributes(request, data, source, content_type, attributes)
+
+
+def _check_attributes(attributes: dict[str, str]) -> None:
+    if attributes and attributes.get("specversion") != "1.0":
+        raise MessageError("event", "ce-specversion", "must be 1.0")
+    for name in ("id", "type", "time") if attributes else ():
+        if attributes.get(name) == "":
+            raise MessageError("event", "ce-" + name, "must not be empty")
+
+
+def _with_attributes(
+    request: Request, data: Data, source: str | None, content_type: str | None, attributes: dict[str, str]
+) -> Draft:
+    source = source if source is not None else attributes.get("source")
+    if source is None:
+        raise MessageError("event", "ce-source", "is missing")
     return Draft(
         source=source,
         data=data.data,

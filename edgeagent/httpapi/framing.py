@@ -122,7 +122,8 @@ class Framing:
         if self._machine is None or self._is_complete:
             self._waiting += data
             return
-        self._last = (self._last + data)[-len(data) - len(_END_OF_HEAD) :]
+        if self._is_chunked:  # only of such a body the end is looked at
+            self._last = (self._last + data)[-len(data) - len(_END_OF_HEAD) :]
         self._machine.receive_data(data)
 
     def receive_eof(self) -> None:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import parse_qsl
 
 from edgeagent.errors import MessageError
 from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import Request
 
+if TYPE_CHECKING:
+    from edgeagent.httpapi.large import Reception
+
 # What an ordinary request holds: the head, the task, the answer.
 WORK_BYTES: Final = 16 << 10
+
+
+class UploadPlan(NamedTuple):
+    """How the body of a request goes to the spool, if it is larger than its plan lets it be in memory.
+
+    `begin` takes the head, the size if it is announced, and what is called when there is news. `always`: however small.
+    """
+
+    begin: Callable[[Request, int | None, Callable[[], None]], Reception]
+    always: bool = False
 
 
 class Plan(NamedTuple):
@@ -20,6 +33,7 @@ class Plan(NamedTuple):
     `answer` raises an `EdgeAgentError` for everything it refuses. `waits`: it may take long and changes nothing, so it
     is cancelled when its client goes away or the server closes. `work_bytes`: about how much memory a request holds
     beside its body. `weigh`: for batches, computes how much memory the events in a body take beside it.
+    `upload`: what is done with a larger body; None: it is refused.
     """
 
     answer: Callable[[Request, bytes], Coroutine[Any, Any, Answer]]
@@ -27,6 +41,7 @@ class Plan(NamedTuple):
     waits: bool = False
     work_bytes: int = WORK_BYTES
     weigh: Callable[[bytes], int] | None = None
+    upload: UploadPlan | None = None
 
 
 def parameters_of(request: Request, known: set[str]) -> dict[str, str]:

@@ -17,6 +17,7 @@ from edgeagent.errors import (
     NotFound,
     OutboxError,
     RecordTooLarge,
+    SpoolFull,
 )
 
 JSON = b"application/json"
@@ -83,6 +84,7 @@ _OUTCOMES: dict[type[EdgeAgentError], _Outcome] = {
     NotFound: _Outcome(HTTPStatus.NOT_FOUND),
     EventConflict: _Outcome(HTTPStatus.CONFLICT),
     RecordTooLarge: _Outcome(HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    SpoolFull: _Outcome(HTTPStatus.INSUFFICIENT_STORAGE, retry_after_s=60),
     OutboxError: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=5),  # full, or the disk failed
     ConfigError: _Outcome(HTTPStatus.UNPROCESSABLE_ENTITY),
     Draining: _Outcome(HTTPStatus.SERVICE_UNAVAILABLE, retry_after_s=10),

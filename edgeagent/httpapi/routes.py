@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from edgeagent.errors import MessageError
 from edgeagent.events.event import Draft
 from edgeagent.httpapi.access import Admission
-from edgeagent.httpapi.events import batch_weight, drafts
+from edgeagent.httpapi.events import batch_weight, drafts, event_id, is_streamed
 from edgeagent.httpapi.operator import operator_plans
 from edgeagent.httpapi.options import allowed, options_plan
 from edgeagent.httpapi.page import page_plans
-from edgeagent.httpapi.plan import Plan, parameters_of
+from edgeagent.httpapi.plan import Plan, UploadPlan, parameters_of
 from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem, retry_after
 from edgeagent.httpapi.request import Request, percent_decoded
 from edgeagent.httpapi.stream import WatchRoutes
@@ -23,6 +23,9 @@ from edgeagent.ports.device import DevicePort, ListedTrigger, Place, TriggerQuer
 from edgeagent.ports.manage import ManageOrder
 from edgeagent.ports.operator import MANAGE, OperatorPort
 from edgeagent.wire.messages import State
+
+if TYPE_CHECKING:
+    from edgeagent.httpapi.large import LargeEvents, Reception
 
 _ACCEPTED = 202
 _MAX_WAIT_S = 300
@@ -51,7 +54,7 @@ class Routes:
 
     `access`: None on the Unix socket, whose mode protects it, and which alone has all of the operator's calls. `page`:
     whether TCP offers the status page, and those of the operator's calls that it needs. `stops`: whether a device may
-    stop the workflow of a trigger.
+    stop the workflow of a trigger. `large`: takes the large data of events; None: there is none.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class Routes:
         max_event_bytes: int,
         page: bool = True,
         stops: bool = False,
+        large: LargeEvents | None = None,
     ) -> None:
         self._device = device
+        self._large = large
         self._access = access
         self._operator = operator
         self._max_event_bytes = max_event_bytes
@@ -83,6 +88,12 @@ class Routes:
             _EVENTS: {"POST": Plan(self._post_source, max_event_bytes)},
             _TRIGGERS: {"GET": Plan(self._get_trigger, waits=True)},
         }
+        if large is not None:
+            inline, upload = large.inline_bytes, UploadPlan(self._begin_upload)
+            self._below[_EVENTS] = {
+                "POST": Plan(self._post_source, inline, upload=upload),
+                "PUT": Plan(self._put_source, inline, upload=upload),
+            }
         if stops:
             self._below[_TRIGGERS] = {**self._below[_TRIGGERS], "POST": Plan(self._stop_trigger)}
         exact, below = operator_plans(operator, on_tcp=access is not None, page=page)
@@ -110,7 +121,17 @@ class Routes:
         if plan is None:
             takes = allowed(methods)
             raise Refused(405, f"{request.path}: takes {takes}", ((b"allow", takes.encode()),))
-        return plan
+        return plan if plan.upload is None else self._with_upload(request, plan, plan.upload)
+
+    def _with_upload(self, request: Request, plan: Plan, upload: UploadPlan) -> Plan:
+        if not is_streamed(request):
+            return plan._replace(max_body_bytes=self._max_event_bytes, upload=None)
+        always = request.method == "PUT" and b"content-range" in request.headers
+        return plan._replace(upload=upload._replace(always=always)) if always else plan
+
+    def _begin_upload(self, request: Request, size: int | None, wake: Callable[[], None]) -> Reception:
+        assert self._large is not None  # noqa: S101  else no plan has an upload
+        return self._large.begin(request, _source_of(request), size, wake)
 
     def _find_below(self, path: str) -> Mapping[str, Plan] | None:
         for prefix, methods in self._below.items():
@@ -119,11 +140,12 @@ class Routes:
         return None
 
     async def _post_source(self, request: Request, body: bytes) -> Answer:
-        encoded = request.path.removeprefix(_EVENTS)
-        if _BROKEN_PERCENT.search(encoded):
-            raise MessageError("event", "source", "has a % without two hexadecimal digits; write it as %25")
-        events = drafts(request, body, percent_decoded(encoded, "source"), self._max_event_bytes)
-        return await self._accept(events)
+        return await self._accept(drafts(request, body, _source_of(request), self._max_event_bytes))
+
+    async def _put_source(self, request: Request, body: bytes) -> Answer:
+        [event] = drafts(request, body, _source_of(request), self._max_event_bytes)
+        event.id = event_id(request, event)
+        return await self._accept([event])
 
     async def _post_events(self, request: Request, body: bytes) -> Answer:
         events = drafts(request, body, None, self._max_event_bytes)
@@ -186,6 +208,13 @@ class Routes:
         # The way beyond this machine does not decide whether events can be accepted here.
         canary = self._device.canary()
         return json_answer({"status": "ready"} if canary is None else {"status": "ready", "canary": canary})
+
+
+def _source_of(request: Request) -> str:
+    encoded = request.path.removeprefix(_EVENTS)
+    if _BROKEN_PERCENT.search(encoded):
+        raise MessageError("event", "source", "has a % without two hexadecimal digits; write it as %25")
+    return percent_decoded(encoded, "source")
 
 
 def _place(text: str) -> Place | None:

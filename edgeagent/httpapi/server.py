@@ -11,7 +11,7 @@ import socket
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.access import Admission, TokenFile
@@ -22,8 +22,12 @@ from edgeagent.httpapi.routes import Routes
 from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.ports.device import DevicePort
+from edgeagent.ports.large import LargeDataPort
 from edgeagent.ports.operator import OperatorPort
 from edgeagent.ports.watch import WatchPort
+
+if TYPE_CHECKING:
+    from edgeagent.httpapi.large import LargeEvents
 
 _SOCKET_MODE = 0o660
 _PROBE_TIMEOUT_S = 1.0
@@ -57,12 +61,13 @@ class HttpServer:
         stops: bool = False,
         timeouts: Timeouts = _TIMEOUTS,
         tidy: Callable[[], None] = lambda: None,
+        large: LargeDataPort | None = None,
     ) -> None:
         """Read the token.
 
         `hosts`: names of this machine, as callers over TCP may write them. `page`: whether TCP offers the status page.
         `stops`: whether devices may stop workflows.
-        `tidy`: returns free memory to the system.
+        `tidy`: returns free memory to the system. `large`: takes in large data; None: none is taken.
 
         Raises:
             ConfigError: the token file cannot be used.
@@ -78,6 +83,7 @@ class HttpServer:
         self._hosts = hosts
         self._timeouts = timeouts
         self._budget = Budget(MAX_REQUEST_BYTES, tidy)
+        self._large = _large_events(device, large) if large is not None else None
         self._servers: list[asyncio.Server] = []
         self._clients: list[Clients] = []
         self._socket_file: tuple[Path, int] | None = None
@@ -125,6 +131,7 @@ class HttpServer:
             max_event_bytes=self._max_event_bytes,
             page=self._page,
             stops=self._stops,
+            large=self._large,
         )
 
     async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:
@@ -169,6 +176,14 @@ class HttpServer:
         await asyncio.gather(*(clients.close(deadline_s) for clients in self._clients))
         self._clients.clear()
         self._budget.close()
+        if self._large is not None:
+            self._large.close()
+
+
+def _large_events(device: DevicePort, large: LargeDataPort) -> LargeEvents:
+    from edgeagent.httpapi.large import LargeEvents  # noqa: PLC0415  only for those who use it
+
+    return LargeEvents(device, large)
 
 
 def _is_missing(exc: OSError | UnicodeError) -> bool:

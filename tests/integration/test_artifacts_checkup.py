@@ -11,7 +11,7 @@ import pytest
 
 from edgeagent.artifacts.checkup import store_findings
 from edgeagent.common.finding import Finding, Level
-from edgeagent.common.units import Rate, Size
+from edgeagent.common.units import BitRate, Size
 from edgeagent.config.tables import ArtifactsTable, FilePath
 from edgeagent.outbox.disk import DiskThread
 from tests.fakes.hasty_store import Asked, hasty_store
@@ -33,7 +33,7 @@ async def findings(thread: DiskThread, store: str, timeout_s: float = 30.0, **ke
 async def test_a_directory_that_can_be_used(thread: DiskThread, tmp_path: Path) -> None:
     volume = tmp_path / "volume"
     os.mkdir(volume)  # noqa: PTH102  in a coroutine
-    found = await findings(thread, volume.as_uri(), max_bytes=Size(1), bandwidth=Rate(0))
+    found = await findings(thread, volume.as_uri(), max_bytes=Size(1), bandwidth=BitRate(0))
     assert [finding.level for finding in found] == [Level.OK, Level.OK]
     assert "takes an object, returns it unchanged, and removes it" in found[0].found
     assert "MiB free" in found[1].found

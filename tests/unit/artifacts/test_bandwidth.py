@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeagent.artifacts.bandwidth import BandwidthSchedule, BandwidthShare
-from edgeagent.common.units import Rate
+from edgeagent.common.units import BitRate
 from edgeagent.config.tables import ArtifactsTable, BandwidthSpan
 
 
@@ -17,8 +17,8 @@ def schedule(usual: float | None, *spans: tuple[str, str, float], timezone: str 
     return BandwidthSchedule(
         ArtifactsTable(
             store="file:///x",
-            bandwidth=None if usual is None else Rate(usual),
-            bandwidth_at=[BandwidthSpan(start=start, stop=stop, rate=Rate(rate)) for start, stop, rate in spans],
+            bandwidth=None if usual is None else BitRate(usual),
+            bandwidth_at=[BandwidthSpan(start=start, stop=stop, rate=BitRate(rate)) for start, stop, rate in spans],
             timezone=timezone,
         )
     )

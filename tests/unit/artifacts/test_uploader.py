@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.artifacts.upload_queue import MAX_AT_A_TIME, SELDOM_CAP_S
-from edgeagent.common.units import Rate
+from edgeagent.common.units import BitRate
 from edgeagent.config.tables import ArtifactsTable, BandwidthSpan
 from edgeagent.errors import StoreFailed, StoreRefused
 from edgeagent.ports.artifacts import UploadState
@@ -210,7 +210,7 @@ async def test_an_upload_goes_on_after_a_restart_where_the_store_can(tmp_path: P
 
 async def test_all_uploads_together_keep_to_the_bandwidth(tmp_path: Path) -> None:
     store = FakeStore()
-    table = ArtifactsTable(store="file:///unused", bandwidth=Rate(100_000))
+    table = ArtifactsTable(store="file:///unused", bandwidth=BitRate(100_000))
     loop = asyncio.get_running_loop()
     async with uploading(tmp_path, store, table) as scene:
         began_s = loop.time()
@@ -225,8 +225,8 @@ async def test_all_uploads_together_keep_to_the_bandwidth(tmp_path: Path) -> Non
 async def test_there_are_no_uploads_while_the_day_has_no_bandwidth(tmp_path: Path) -> None:
     store = FakeStore()
     # Noon is an hour before it opens; the file needs two hours, and one is open each day.
-    spans = [BandwidthSpan(start="13:00", stop="14:00", rate=Rate(1_000_000))]
-    table = ArtifactsTable(store="file:///unused", bandwidth=Rate(0), bandwidth_at=spans)
+    spans = [BandwidthSpan(start="13:00", stop="14:00", rate=BitRate(1_000_000))]
+    table = ArtifactsTable(store="file:///unused", bandwidth=BitRate(0), bandwidth_at=spans)
     loop = asyncio.get_running_loop()
     began_s = loop.time()
     async with uploading(tmp_path, store, table) as scene:
@@ -248,8 +248,8 @@ async def test_there_are_no_uploads_while_the_day_has_no_bandwidth(tmp_path: Pat
 
 async def test_an_upload_that_the_evening_interrupts_is_no_failure(tmp_path: Path) -> None:
     store = FakeStore()
-    spans = [BandwidthSpan(start="12:01", stop="13:00", rate=Rate(0))]
-    table = ArtifactsTable(store="file:///unused", bandwidth=Rate(10_000), bandwidth_at=spans)
+    spans = [BandwidthSpan(start="12:01", stop="13:00", rate=BitRate(0))]
+    table = ArtifactsTable(store="file:///unused", bandwidth=BitRate(10_000), bandwidth_at=spans)
     async with uploading(tmp_path, store, table) as scene:
         scene.want("gw/1", b"x" * 1_000_000)
         await scene.until_ended("gw/1")

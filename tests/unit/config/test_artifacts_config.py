@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from edgeagent.common.units import Rate
+from edgeagent.common.units import BitRate
 from edgeagent.config import load_agent
 from edgeagent.config.tables import AgentConfig, ArtifactsTable
 from edgeagent.errors import ConfigError
@@ -69,7 +69,7 @@ def test_bandwidths_are_bytes_a_second(tmp_path: Path) -> None:
         'bandwidth_at = [{ from = "06:00", to = "22:00", rate = "0bit/s" }, '
         '{ from = "22:00", to = "06:00", rate = "1.5MiB/s" }]',
     )
-    assert found.bandwidth == Rate(250_000)
+    assert found.bandwidth == BitRate(250_000)
     assert [(span.start, span.stop, span.rate) for span in found.bandwidth_at] == [
         ("06:00", "22:00", 0),
         ("22:00", "06:00", 1.5 * (1 << 20)),
@@ -79,7 +79,7 @@ def test_bandwidths_are_bytes_a_second(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["2Mbit", "2 Mbit/s", "-1B/s", "", "1e3B/s", "Mbit/s", 5, None, True])
 def test_what_is_no_rate_is_refused(text: object) -> None:
     with pytest.raises(ValueError, match="is not a rate"):
-        Rate.parse(text)
+        BitRate.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from edgeagent.ports.call import Call, request_of
 from edgeagent.ports.manage import ManageOrder, RequestQuery
 from edgeagent.ports.operator import (
     CALLS,
+    DataPart,
+    DataPlace,
     DeadQuery,
     EventPlace,
     ExportedRanges,
@@ -51,6 +53,8 @@ ARGUMENTS: dict[str, msgspec.Struct] = {
     "overview": NoArguments(),
     "verify": LogPlace("dead", 7),
     "recorded": EventPlace("high", 7),
+    "data": DataPlace("0a" * 32, 1 << 40),
+    "take_data": DataPart("0a" * 32, 3, 5, b"\0\xff"),
     "reload": NoArguments(),
     "log_lines": NoArguments(),
     "report": ReportQuery("2026-11-01", "source"),
