@@ -19,6 +19,7 @@ _ALL = (
     "tracking",
     "http",
     "artifacts",
+    "large",
     "latency",
 )
 

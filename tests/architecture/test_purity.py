@@ -85,7 +85,7 @@ BESIDE_THEIR_DRIVERS = {
     "webhooks": ("answer", "deliveries", "form", "lost", "refusals"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
-        *("retention", "sizing", "steps", "tail", "unfinished"),
+        *("retention", "sizing", "spool_book", "steps", "tail", "unfinished"),
     ),
 }
 PURE = [
