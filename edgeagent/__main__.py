@@ -6,13 +6,17 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import edgeagent
 from edgeagent.cli.running import run_agent
 from edgeagent.errors import ConfigError, EdgeAgentError, Problem
 
+if TYPE_CHECKING:
+    import argparse
+
 # Each command stands in a module of its own, and only the one that is asked for is imported.
-_COMMANDS = (
+COMMANDS = (
     "run",
     "check",
     "emit",
@@ -66,20 +70,25 @@ def _run(arguments: list[str]) -> int:
 
 
 def _parsed(arguments: list[str]) -> int:
-    import argparse  # noqa: PLC0415  as above
-
     asked = arguments[0] if arguments else ""
-    parser = argparse.ArgumentParser(
-        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
-    )
-    parser.add_argument(_VERSION, action="version", version=f"edgeagent {edgeagent.__version__}")
-    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    named = (asked,) if asked in _COMMANDS else ()
-    for name in named if named or asked == _VERSION else _COMMANDS:
-        import_module(f"edgeagent.cli.{name}").add_parser(subparsers)
-    parsed = parser.parse_args(arguments)
+    named = (asked,) if asked in COMMANDS else ()
+    parsed = parser(named if named or asked == _VERSION else COMMANDS).parse_args(arguments)
     code: int = parsed.run(parsed)
     return code
+
+
+def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """What understands a command line with one of these commands; the others are not imported."""
+    import argparse  # noqa: PLC0415  as above
+
+    made = argparse.ArgumentParser(
+        prog="edgeagent", description="Field events become Argo workflows over MQTT: none lost, each started once."
+    )
+    made.add_argument(_VERSION, action="version", version=f"edgeagent {edgeagent.__version__}")
+    subparsers = made.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name in commands:
+        import_module(f"edgeagent.cli.{name}").add_parser(subparsers)
+    return made
 
 
 def _lines(error: EdgeAgentError) -> list[str]:

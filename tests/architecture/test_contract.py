@@ -16,7 +16,7 @@ import pytest
 import tomli
 
 from edgeagent import errors
-from edgeagent.__main__ import _COMMANDS as COMMANDS
+from edgeagent.__main__ import COMMANDS
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig
 from edgeagent.ports.account import Account, EventCounts
