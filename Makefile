@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick format lint lock release bench soak brokers promtool
+.PHONY: help demo test check quick format lint lock release deb test-packages bench soak brokers promtool builders
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,19 +19,19 @@ export PATH := $(PATH):/usr/sbin
 unexport PYTHONDONTWRITEBYTECODE
 
 help: ## list these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with the account
 	$(BIN)/python -m edgeagent demo
 
-test: $(VENV)/.dev brokers promtool ## run all tests but the soak; installs brokers, nginx and a browser if it can
-	$(BIN)/python -m pytest -m "not soak" --numprocesses $(WORKERS) --dist worksteal
+test: $(VENV)/.dev brokers promtool ## run all tests but the long ones; installs brokers, nginx and a browser if it can
+	$(BIN)/python -m pytest -m "not soak and not packages" --numprocesses $(WORKERS) --dist worksteal
 
 check: $(VENV)/.dev ## lint, and the quick tests, in under a minute
 	@$(MAKE) --no-print-directory --jobs 2 lint quick
 
 quick: $(VENV)/.dev
-	$(BIN)/python -m pytest -q -m "not soak and not slow" --hypothesis-profile brief --numprocesses auto $(QUICK)
+	$(BIN)/python -m pytest -q -m "not soak and not slow and not packages" --hypothesis-profile brief --numprocesses auto $(QUICK)
 
 format: $(VENV)/.dev ## format the code, and apply ruff's safe fixes
 	$(BIN)/ruff format
@@ -61,6 +61,12 @@ lock: $(VENV)/.dev ## resolve all dependencies and write them to requirements/, 
 release: $(VENV)/.dev ## build this version, try it in an empty environment, tag it (locally)
 	.ci/release $(BIN)/python
 
+deb: $(VENV)/.dev ## build the Debian packages for all releases and machines, into dist/
+	$(BIN)/python -m packages
+
+test-packages: $(VENV)/.dev brokers builders ## install, run, upgrade and remove the packages on real Debian systems, as root
+	$(BIN)/python -m pytest -m packages tests/packages
+
 brokers:
 	@missing=; command -v mosquitto >/dev/null || missing=mosquitto; \
 	[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
@@ -68,6 +74,17 @@ brokers:
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
+	else \
+		echo "needed: sudo apt-get update && sudo apt-get install -y $$missing" >&2; exit 1; \
+	fi
+
+# What builds and tries packages. qemu runs the programs of the other machines.
+BUILDERS := gcc-arm-linux-gnueabihf libc6-dev-armhf-cross debian-archive-keyring lintian mmdebstrap qemu-user-static binfmt-support
+builders:
+	@missing=$$(for each in $(BUILDERS); do dpkg --status $$each >/dev/null 2>&1 || echo $$each; done | tr '\n' ' '); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ]; then \
 		apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$missing; \
 	else \
 		echo "needed: sudo apt-get update && sudo apt-get install -y $$missing" >&2; exit 1; \

@@ -17,7 +17,7 @@ Comment: Beside edgeagent itself the package has the libraries that it is tested
 """
 # Debian has the text, and does not want it again.
 _COMMON = {"Apache-2.0": "On Debian systems the text is in /usr/share/common-licenses/Apache-2.0."}
-_OWN_COPYRIGHT = "Copyright (c) The edgeagent developers"
+_OWN_COPYRIGHT = "Copyright (c) 2026 The edgeagent developers"
 # Where a distribution names its licence in words of its own.
 _SHORT = {
     "BSD": "BSD-3-Clause",

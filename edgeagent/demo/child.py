@@ -11,6 +11,7 @@ from typing import Any
 
 from edgeagent.errors import CommandFailed
 
+_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from edgeagent.__main__ import main; sys.exit(main())"
 _STOP_TIMEOUT_S = 8.0
 _POLL_S = 0.02
 _TAIL_LINES = 12
@@ -130,5 +131,8 @@ class Child:
 
 
 def edgeagent(command: str, config: Path) -> list[str]:
-    """The command line for one of our own commands, run by this interpreter."""
-    return [sys.executable, "-m", "edgeagent", command, "-c", str(config)]
+    """The command line for one of our own commands, run by this interpreter from where this module was imported.
+
+    That place need not be on the interpreter's own path: of a Debian package only `/usr/bin/edgeagent` knows it.
+    """
+    return [sys.executable, "-c", _START, str(Path(__file__).parents[2]), command, "-c", str(config)]
