@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -17,7 +18,6 @@ from packages.wheels import run
 
 TRIPLET = "arm-linux-gnueabihf"
 _COMPILER = f"{TRIPLET}-gcc"
-_MIRROR = "http://deb.debian.org/debian"
 _KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # As msgspec's own build has them, and as Debian hardens its libraries.
 _FLAGS = ("-shared", "-fPIC", "-O2", "-g0", "-DNDEBUG", "-fstack-protector-strong", "-D_FORTIFY_SOURCE=2")
@@ -58,6 +58,20 @@ def compile_msgspec(sdist: Path, suite: Suite, work: Path, into: Path) -> None:
     shutil.copy(source / "LICENSE", about / "licenses/LICENSE")
 
 
+def mirror() -> str:
+    """The mirror of Debian that this machine uses.
+
+    Raises:
+        BuildFailed: apt knows none.
+    """
+    wanted = ["Created-By: Packages", "Origin: Debian", "Label: Debian"]
+    command = ["apt-get", "indextargets", "--format", "$(SITE)", *wanted]
+    found = subprocess.run(command, check=False, capture_output=True, text=True).stdout.split()
+    if not found:
+        raise BuildFailed("apt knows no mirror of Debian: run apt-get update")
+    return found[0]
+
+
 def _headers(suite: Suite, directory: Path) -> Path:
     """The include directory of the release's Python for armhf."""
     if not _KEYS.is_file():
@@ -65,7 +79,7 @@ def _headers(suite: Suite, directory: Path) -> Path:
     for each in ("state/lists/partial", "cache/archives/partial", "etc"):
         (directory / each).mkdir(parents=True)
     (directory / "state/status").touch()
-    (directory / "etc/sources.list").write_text(f"deb [signed-by={_KEYS}] {_MIRROR} {suite.name} main\n", "utf-8")
+    (directory / "etc/sources.list").write_text(f"deb [signed-by={_KEYS}] {mirror()} {suite.name} main\n", "utf-8")
     settings = directory / "apt.conf"
     settings.write_text(
         f'Dir "{directory}";\nDir::State "{directory}/state";\nDir::State::status "{directory}/state/status";\n'

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
+from packages.cross import mirror
+
 _CACHE = Path(__file__).parents[2] / "build/chroots"
-_MIRROR = "http://deb.debian.org/debian"
 _QEMU = {"arm64": "qemu-aarch64", "armhf": "qemu-arm"}
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _WITH_PROC = 'mount -t proc proc "$1/proc" && shift && exec chroot "$@"'
@@ -106,7 +107,7 @@ def _base(suite: str, architecture: str) -> Path:
             f"--include=python3,{sysusers}",
             f"--architectures={architecture}",
         ]
-        subprocess.run(["mmdebstrap", *options, suite, str(unfinished), _MIRROR], check=True)
+        subprocess.run(["mmdebstrap", *options, suite, str(unfinished), mirror()], check=True)
         unfinished.rename(base)
     return base
 

@@ -114,7 +114,7 @@ async def test_going_back_is_refused_with_a_word_and_changes_nothing(
     assert list(machine.root.glob("usr/lib/edgeagent/*/edgeagent/__pycache__/*.pyc")), "it is compiled again"
     assert len(gateway.waiting()) == 1
     machine.done("dpkg", "--remove", "edgeagent-dispatcher", "edgeagent-httpx", "edgeagent")
-    again = machine.run("dpkg", "--install", "/root/" + previous.build("bookworm", NATIVE).agent.name)
+    again = machine.run("dpkg", "--install", *machine.copy(previous.build("bookworm", NATIVE).agent))
     assert "is refused" in again.stdout, "the state of the newer one is still here"
 
 
