@@ -32,8 +32,9 @@ start the workflows, answers, and publishes how they go.
 The service is not enabled: write /etc/edgeagent/dispatch.toml first.
 """
 _HTTPX = """
-The HTTP client that edgeagent needs for Argo, for webhooks and for Google
-Pub/Sub, with what is below it, in the versions that edgeagent is tested with.
+The HTTP client that edgeagent needs for Argo, for webhooks, for Google
+Pub/Sub and for stores of large data, with what is below it, in the versions
+that edgeagent is tested with.
 """
 
 
@@ -99,7 +100,7 @@ class Contents:
             debian_version(self._root, suite),
             "all",
             depends=(*_python(suite), f"edgeagent (= {debian_version(self._root, suite)})"),
-            summary="HTTP client of edgeagent, for Argo, webhooks and Google Pub/Sub",
+            summary="HTTP client of edgeagent, for Argo, webhooks, Pub/Sub and stores",
             description=_HTTPX,
             library=self._library(suite),
         )

@@ -27,7 +27,6 @@ class Gateway:
         self._environment = {"STATE_DIRECTORY": "/var/lib/edgeagent", "RUNTIME_DIRECTORY": "/run/edgeagent"}
         self._log = machine.root / "root/agent.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
         config = f'[agent]\nid = "gw-1"\n[uplink]\nurl = "{broker}"\naccept_dry_run = true\n'
         (machine.root / "etc/edgeagent/config.toml").write_text(
             f'{config}[http]\nlisten = ""\n[log]\nformat = "text"\n{RULE}', "utf-8"
@@ -37,13 +36,13 @@ class Gateway:
 
     async def __aenter__(self) -> Self:
         """Start it, and wait until it accepts events."""
+        starts = self._starts() + 1
         process = self.machine.spawn("edgeagent", "run", user="edgeagent", log=self._log, **self._environment)
         self._process = process
-        self._starts += 1
 
         def started() -> bool:
             assert process.poll() is None, self.log
-            return self.log.count("event=agent_started") == self._starts
+            return self._starts() == starts
 
         await until(started, "the agent's start", seen=lambda: self.log, deadline_s=DEADLINE_S)
         self.command("status")  # once it answers, it also knows what SIGTERM means
@@ -60,7 +59,10 @@ class Gateway:
     @property
     def log(self) -> str:
         """What it has logged, over all its starts."""
-        return self._log.read_text("utf-8")
+        return self._log.read_text("utf-8") if self._log.exists() else ""
+
+    def _starts(self) -> int:
+        return self.log.count("event=agent_started")
 
     def command(self, *arguments: str) -> str:
         """Run another command of edgeagent as root; returns what it printed."""
@@ -75,6 +77,14 @@ class Gateway:
     def waiting(self) -> list[dict[str, Any]]:
         """What is still to be sent."""
         return [json.loads(line) for line in self.command("outbox", "ls", "--json").splitlines()]
+
+    async def succeeded(self, correlation_id: str) -> None:
+        """Wait until the rehearsal has come to its end."""
+
+        def course() -> str:
+            return self.command("where", correlation_id)
+
+        await until(lambda: "succeeded" in course(), "the end of the rehearsal", seen=course, deadline_s=DEADLINE_S)
 
     async def drained(self) -> None:
         """Wait until everything was answered."""
