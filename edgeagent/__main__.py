@@ -35,6 +35,7 @@ COMMANDS = (
     "passwd",
     "size",
     "config",
+    "fetch",
     "version",
 )
 _VERSION = "--version"  # the one option that imports none

@@ -19,6 +19,10 @@
     │   ├── EngineRefused             the engine answered with an error that the same request would bring again
     │   └── WatchExpired              the engine no longer knows the changes since a resource version
     ├── WebhookFailed                 a receiver of webhooks took no request now
+    ├── FetchError                    an artifact was not fetched
+    │   ├── SourceUnavailable         exit 69  where it is cannot be reached, or cannot answer now
+    │   ├── FetchRefused              it is not there, or may not be fetched
+    │   └── WrongContent              what came is not what the claim says
     ├── StoreError
     │   ├── StoreFailed               a store did not take an artifact now
     │   ├── StoreRefused              a store can never take this artifact
@@ -392,6 +396,32 @@ class WebhookFailed(EdgeAgentError):
 
     def __str__(self) -> str:
         return f"{self.receiver}: {self.reason}"
+
+
+class FetchError(EdgeAgentError):
+    """An artifact was not fetched; no file was changed. `url`: without its query, which may hold a token."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.url}: {self.reason}"
+
+
+class SourceUnavailable(FetchError):
+    """Where the artifact is cannot be reached, or cannot answer now. Worth another try, which goes on where it was."""
+
+    exit_code = 69
+
+
+class FetchRefused(FetchError):
+    """The artifact is not there, or may not be fetched: by its store, or because nobody allowed its url."""
+
+
+class WrongContent(FetchError):
+    """What came has another size or hash than the claim says. It was thrown away."""
 
 
 class CommandFailed(EdgeAgentError):

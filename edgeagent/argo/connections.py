@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, cast
 
 import httpx
 
+from edgeagent.common.causes import first_cause
 from edgeagent.common.foreign import line
 from edgeagent.errors import EngineUnavailable
 
@@ -108,7 +109,7 @@ def unavailable(url: str, exc: Exception, timeout_s: float) -> EngineUnavailable
     elif isinstance(exc, (TimeoutError, httpx.TimeoutException)):
         reason = f"no answer within {timeout_s:g} s"
     else:
-        reason = _reason(_first_cause(exc)) or str(exc) or "the connection broke"
+        reason = _reason(first_cause(exc)) or str(exc) or "the connection broke"
     return EngineUnavailable(url, line(reason, _MAX_REASON_CHARS))
 
 
@@ -123,12 +124,3 @@ def _reason(cause: BaseException) -> str:
     if isinstance(cause, OSError) and cause.errno:
         return os.strerror(cause.errno)
     return ""
-
-
-def _first_cause(exc: BaseException) -> BaseException:
-    """The exception at the root of a chain; the first one stands for several attempts to connect."""
-    while True:
-        earlier = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__ or exc.__context__
-        if earlier is None:
-            return exc
-        exc = earlier

@@ -26,7 +26,7 @@ _CERTIFICATE_ALERTS = (
 )
 
 
-def connection_failure(address: str, exc: Exception) -> Unavailable | Denied:
+def connection_failure(address: str, exc: BaseException) -> Unavailable | Denied:
     """Translate an exception of a resolver, a socket or TLS."""
     if is_tls_error(exc):
         return _tls_failure(address, exc)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import httpx
 
 from edgeagent import __version__
+from edgeagent.common.causes import first_cause
 from edgeagent.common.foreign import line
 from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.links.failures import connection_failure
@@ -157,16 +158,7 @@ def _failure(address: str, exc: Exception, answer_s: float) -> UplinkError:
         return Unavailable(address, "no connection could be made in time (connect_timeout)")
     if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
         return Unavailable(address, f"no answer within {answer_s:g} s")
-    cause = _first_cause(exc)
+    cause = first_cause(exc)
     if isinstance(cause, OSError) and cause.errno is not None:
         return connection_failure(address, cause)
     return Unavailable(address, line(f"the connection failed ({exc})", _MAX_REASON_CHARS))
-
-
-def _first_cause(exc: BaseException) -> BaseException:
-    """The exception at the root of a chain; the first one stands for several attempts to connect."""
-    while True:
-        earlier = exc.exceptions[0] if isinstance(exc, BaseExceptionGroup) else exc.__cause__ or exc.__context__
-        if earlier is None:
-            return exc
-        exc = earlier

@@ -38,8 +38,11 @@ ADAPTERS = {
     "pamqp": ("edgeagent/amqp/",),
     "h11": ("edgeagent/httpapi/",),
     "wsproto": ("edgeagent/listener/websocket.py",),
-    "httpx": ("edgeagent/argo/", "edgeagent/artifacts/http.py", "edgeagent/webhooks/poster.py", "edgeagent/pubsub/"),
-    "obstore": ("edgeagent/artifacts/azure.py",),
+    "httpx": (
+        *("edgeagent/argo/", "edgeagent/artifacts/http.py", "edgeagent/fetch/web.py"),
+        *("edgeagent/pubsub/", "edgeagent/webhooks/poster.py"),
+    ),
+    "obstore": ("edgeagent/artifacts/azure.py", "edgeagent/fetch/objects.py"),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),
     "tomli": ("edgeagent/config/",),
     "yaml": ("edgeagent/config/",),

@@ -1,7 +1,7 @@
 """Imports point down only.
 
 cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo, webhooks,
-pubsub, artifacts → links →
+pubsub, artifacts, fetch → links →
 config, storage → ports → rules → workflows → events, wire → lang, common → errors
 """
 
@@ -15,7 +15,10 @@ ROWS = (
     ("cli",),
     ("demo",),
     ("agent", "dispatcher", "rehearsal"),
-    ("outbox", "ledger", "mqtt", "amqp", "pubsub", "httpapi", "listener", "host", "argo", "webhooks", "artifacts"),
+    (
+        *("outbox", "ledger", "mqtt", "amqp", "pubsub", "httpapi", "listener", "host", "argo", "webhooks", "artifacts"),
+        "fetch",
+    ),
     ("links",),
     ("config", "storage"),
     ("ports",),

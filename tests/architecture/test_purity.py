@@ -68,6 +68,7 @@ BESIDE_THEIR_DRIVERS = {
         ),
         *("resubmission", "shares", "stats", "validate", "verdict", "workflow"),
     ),
+    "fetch": ("allowed", "answer", "source"),
     "host": ("repeats",),
     "httpapi": ("body", "coding", "events", "plan", "request", "timeouts"),
     "ledger": ("tally", "untold"),
