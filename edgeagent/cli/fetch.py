@@ -16,7 +16,7 @@ from edgeagent.common.units import Duration, Size
 from edgeagent.config.secretfile import secret_in, why_unusable
 from edgeagent.errors import CommandFailed, FetchRefused
 from edgeagent.fetch.allowed import OBJECTS, WEB, AllowedUrls, SourceUrl, source_url
-from edgeagent.fetch.download import Download, Patience
+from edgeagent.fetch.download import Download, FetchPatience
 from edgeagent.fetch.source import Source
 from edgeagent.outbox.files import keep_as
 from edgeagent.wire.claim import MAX_CLAIM_BYTES, Claim, parse_claim
@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args, url, allowed, claim.size)
     with ProgressLine(f"fetch {target.name}") as progress:
         download = Download(
-            claim, source, target, keep_as, Patience(args.retry), lambda done: progress.at(done, claim.size)
+            claim, source, target, keep_as, FetchPatience(args.retry), lambda done: progress.at(done, claim.size)
         )
         fetched = download.run()
     if args.json:
@@ -141,7 +141,9 @@ def _source(args: argparse.Namespace, url: SourceUrl, allowed: AllowedUrls, size
         try:
             from edgeagent.fetch.web import WebSource  # noqa: PLC0415  httpx, for this one alone
         except ModuleNotFoundError as exc:
-            raise FetchRefused(url.shown, f"this needs the extra: pip install 'edgeagent[artifacts]'{_PACKAGE}") from exc
+            raise FetchRefused(
+                url.shown, f"this needs the extra: pip install 'edgeagent[artifacts]'{_PACKAGE}"
+            ) from exc
         return WebSource(url, allowed, size, context=_context(args.ca_file), authorization=_authorization(args))
     if url.scheme in OBJECTS:
         try:

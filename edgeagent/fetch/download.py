@@ -29,7 +29,7 @@ _BASE_S, _CAP_S = 0.5, 15.0
 Keep = Callable[[BinaryIO, Path, Path], None]
 
 
-class Patience(NamedTuple):
+class FetchPatience(NamedTuple):
     """`give_up_s`: how long to go on after the last byte that came."""
 
     give_up_s: float
@@ -48,7 +48,13 @@ class Download:
     """One artifact on its way to one file. It owns the file's `.part` while it runs."""
 
     def __init__(
-        self, claim: Claim, source: Source, target: Path, keep: Keep, patience: Patience, told: Callable[[int], None]
+        self,
+        claim: Claim,
+        source: Source,
+        target: Path,
+        keep: Keep,
+        patience: FetchPatience,
+        told: Callable[[int], None],
     ) -> None:
         """Nothing is read yet. `told` is called with how many bytes are there."""
         self._claim = claim

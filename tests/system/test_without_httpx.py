@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.fetching import CONTENT, claim
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import Agent, Dispatcher
 from tests.fakes.without import without
@@ -58,3 +59,15 @@ async def test_a_dispatcher_with_argo_ends_with_a_word_about_what_to_install(tmp
     code, _, err = await run("dispatch", "-c", str(config))
     told = "needs the extra: pip install 'edgeagent[dispatch]'; with Debian's packages: apt install edgeagent-httpx"
     assert (code, err.splitlines()) == (78, [f'edgeagent: {config}: engine.kind: "argo" {told}'])
+
+
+async def test_fetch_says_what_to_install_and_reads_files_without_it(tmp_path: Path) -> None:
+    (tmp_path / "frame.jpg").write_bytes(CONTENT)
+    code, _, err = await run("fetch", claim("https://store.example/frame.jpg"))
+    assert code == 1
+    assert "this needs the extra: pip install 'edgeagent[artifacts]'; with Debian's packages: apt install" in err
+    target = str(tmp_path / "in.jpg")
+    code, _, err = await run(
+        "fetch", claim(f"file://{tmp_path}/frame.jpg"), f"--allow=file://{tmp_path}", "--output", target
+    )
+    assert (code, err) == (0, "")
