@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from msgspec import UNSET
+
 from edgeagent.agent.facts import Surroundings, TriggerFacts
 from edgeagent.agent.hangs import hang_of
 from edgeagent.common.foreign import line
@@ -33,6 +35,7 @@ def course_of(facts: TriggerFacts, around: Surroundings, now_ms: int) -> Course:
         namespace or None,
         [*_steps(facts, life, state)],
         hang_of(facts, around, state, now_ms),
+        outputs=report.outputs if report is not None else UNSET,
     )
 
 

@@ -47,6 +47,7 @@ _FIELDS = (
     "metadata.resourceVersion",
     "metadata.creationTimestamp",
     "metadata.labels",
+    "metadata.annotations",
     "spec.workflowTemplateRef.name",
     "status.phase",
     "status.progress",

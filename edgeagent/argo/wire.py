@@ -10,12 +10,20 @@ from typing import Any
 
 import msgspec
 
+from edgeagent.wire.messages import ANNOTATION_OUTPUTS
+
 
 class _Answer(msgspec.Struct, frozen=True, rename="camel", gc=False):
     """The base: Argo's member names are in camel case."""
 
 
 LABEL_RESUBMITTED = "workflows.argoproj.io/resubmitted-from-workflow"
+
+
+class Annotations(_Answer, frozen=True):
+    """Of a workflow's annotations, ours that dispatchers read."""
+
+    outputs: str = msgspec.field(default="", name=ANNOTATION_OUTPUTS)
 
 
 class Metadata(_Answer, frozen=True):
@@ -27,7 +35,7 @@ class Metadata(_Answer, frozen=True):
     resource_version: str = ""
     creation_timestamp: str | None = None
     labels: dict[str, str] | None = None
-    annotations: dict[str, str] | None = None
+    annotations: Annotations | None = None
 
     @property
     def is_copy(self) -> bool:
@@ -40,6 +48,13 @@ class ArgoParameter(_Answer, frozen=True):
 
     name: str = ""
     value: Any = None
+
+    @property
+    def text(self) -> str | None:
+        """The value as text: a string unchanged, anything else as JSON; None without a value."""
+        if self.value is None or isinstance(self.value, str):
+            return self.value
+        return msgspec.json.encode(self.value).decode()
 
 
 class Outputs(_Answer, frozen=True):

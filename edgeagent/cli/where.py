@@ -13,6 +13,7 @@ from edgeagent.cli.client import AgentRefused
 from edgeagent.cli.options import add_config, add_json, say_json, say_line, terminal_width
 from edgeagent.cli.pieces import Line, Piece, Shade
 from edgeagent.common.foreign import escaped, shown
+from edgeagent.common.foreign import line as on_one_line
 from edgeagent.common.spans import span
 from edgeagent.common.times import instant
 from edgeagent.errors import CommandFailed
@@ -110,6 +111,8 @@ def _life(course: Course) -> Iterator[Line]:
         text = f"{step.at or '(time not kept)':24}  {later:>10}"
         detail = f"  {step.detail}" if step.detail else ""
         yield _row(step.step, text + detail)
+    for output, value in (course.outputs or {}).items():
+        yield _row("output", f"{output}: {on_one_line(value)}")
     for request in course.managed or ():
         why = f": {request.why}" if request.why else ""
         yield _row("request", f"{request.at:24}  {request.operation} {request.state}{why}")

@@ -65,6 +65,7 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
     yield from listener_problems(config)
     yield from _relay_problems(config.relay)
     yield from _rules_problems(config.rule)
+    yield from _output_problems(config)
     yield from _window_problems(config)
 
 
@@ -97,6 +98,12 @@ def _rules_problems(rules: Sequence[RuleSpec]) -> Iterator[Problem]:
         if not problems and not rule.workflow_file:  # a file is read, and checked, once everything else is right
             problems = list(workflow_of_rule_problems(rule))
         yield from (Problem(f"rule[{index}].{key}", reason) for key, reason in problems)
+
+
+def _output_problems(config: AgentConfig) -> Iterator[Problem]:
+    if config.uplink.settle == "broker":
+        reason = 'needs uplink.settle = "engine": otherwise nothing comes back of a workflow'
+        yield from (Problem(f"rule[{index}].outputs", reason) for index, rule in enumerate(config.rule) if rule.outputs)
 
 
 def _connection_problems(table: str, connection: Connection) -> Iterator[Problem]:

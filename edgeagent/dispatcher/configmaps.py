@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from edgeagent.argo.wire import ArgoParameter, Workflow, WorkflowStatus
+from edgeagent.argo.wire import Workflow, WorkflowStatus
 from edgeagent.common.backoff import full_jitter
 from edgeagent.common.names import is_dns_subdomain
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable
@@ -82,7 +82,7 @@ def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
         "message": state.message[:_MAX_MESSAGE_CHARS],
     }
     parameters = (state.outputs.parameters if state.outputs else None) or ()
-    url = next((_text(parameter) for parameter in parameters if parameter.name == ARTIFACT_URL), "")
+    url = next((parameter.text for parameter in parameters if parameter.name == ARTIFACT_URL), "")
     if url and len(url) <= _MAX_URL_CHARS:
         data[ARTIFACT_URL] = url
     owner = {
@@ -102,14 +102,6 @@ def configmap_of(namespace: str, workflow: Workflow) -> dict[str, Any] | None:
         },
         "data": data,
     }
-
-
-def _text(parameter: ArgoParameter) -> str:
-    """The value as text: a string unchanged, anything else as JSON; "" without a value."""
-    value = parameter.value
-    if value is None or isinstance(value, str):
-        return value or ""
-    return msgspec.json.encode(value).decode()
 
 
 class Apply(Protocol):

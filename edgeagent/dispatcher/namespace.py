@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection
 from enum import Enum
@@ -9,12 +10,16 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from edgeagent.argo.wire import Workflow
+from edgeagent.common.foreign import shown
 from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.dispatcher.cursor import cursor_payload
-from edgeagent.dispatcher.progress import FINAL, WorkflowProgress
+from edgeagent.dispatcher.progress import FINAL, WorkflowProgress, outputs_left_out
 from edgeagent.dispatcher.publisher import Send
 from edgeagent.ports.link import PublishOutcome, PublishRefused
 from edgeagent.wire.messages import Status
+from edgeagent.wire.outputs import MAX_OUTPUT_BYTES, MAX_OUTPUTS_BYTES
+
+log = logging.getLogger(__name__)
 
 
 class Active(Protocol):
@@ -149,6 +154,7 @@ class Namespace:
         if status is not None:
             if status.status in FINAL:
                 self._end(workflow, (name, status.started_at))
+                _tell_left_out(workflow, status)
             self._report(status)
 
     def deleted(self, workflow: Workflow) -> None:
@@ -261,3 +267,23 @@ class Namespace:
         if isinstance(outcome, PublishRefused) and not outcome.permanent:
             self._kept_s = None  # it is published again when the next one is due
         self._settled()
+
+
+def _tell_left_out(workflow: Workflow, status: Status) -> None:
+    if left_out := outputs_left_out(workflow, status):
+        log.warning(
+            "workflow %s in namespace %s has outputs that do not fit into its status and are left out: %s (at most %d "
+            "bytes each, %d together)",
+            shown(status.workflow_id),
+            status.namespace,
+            shown(", ".join(left_out)),
+            MAX_OUTPUT_BYTES,
+            MAX_OUTPUTS_BYTES,
+            extra={
+                "event": "status_outputs_left_out",
+                "foreign": True,
+                "correlation_id": status.correlation_id,
+                "namespace": status.namespace,
+                "workflow_id": status.workflow_id,
+            },
+        )

@@ -20,6 +20,7 @@ from edgeagent.argo.wire import Workflow, WorkflowStatus
 from edgeagent.common.names import is_agent_id
 from edgeagent.dispatcher.cursor import Finished, unix_s
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
+from edgeagent.wire.outputs import bounded_outputs, names_asked
 
 MIN_GAP_S = 5.0
 DELETED_MESSAGE = "workflow deleted"
@@ -59,7 +60,22 @@ def status_of(namespace: str, workflow: Workflow) -> Status | None:
         agent=agent if is_agent_id(agent) else "",  # it becomes a level of a topic
         started_at=state.started_at or None,
         finished_at=state.finished_at or None,
+        outputs=bounded_outputs(_outputs(workflow)) if phase in FINAL else {},
     )
+
+
+def outputs_left_out(workflow: Workflow, status: Status) -> list[str]:
+    """Which outputs were asked for and are there, but are too large or too many to come back with a final status."""
+    return [name for name, _ in _outputs(workflow) if name not in status.outputs]
+
+
+def _outputs(workflow: Workflow) -> list[tuple[str, str]]:
+    """The output parameters that the workflow's rule asked for and that have a value."""
+    asked, outputs = workflow.metadata.annotations, (workflow.status or WorkflowStatus()).outputs
+    if asked is None or not asked.outputs or outputs is None or workflow.metadata.is_copy:
+        return []
+    texts = {each.name: text for each in outputs.parameters or () if (text := each.text) is not None}
+    return [(name, texts[name]) for name in names_asked(asked.outputs) if name in texts]
 
 
 def percent(progress: str) -> str:

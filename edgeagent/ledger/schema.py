@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-_VERSION: Final = 7
+_VERSION: Final = 8
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -78,7 +79,9 @@ _DELIVERY_AGES: Final = """
 ALTER TABLE delivery ADD COLUMN uptime_ms INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE delivery ADD COLUMN boot BLOB NOT NULL DEFAULT x'';
 """
-SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY + _DELIVERY_AGES
+# A report's outputs as JSON; "" without any.
+_OUTPUTS: Final = "ALTER TABLE trigger ADD COLUMN outputs TEXT NOT NULL DEFAULT '';"
+SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY + _DELIVERY_AGES + _OUTPUTS
 
 # The upgrades from earlier versions. Before version 3 the engine's texts were not bounded.
 _TO_3: Final = """
@@ -99,6 +102,7 @@ _STEPS: Final = {
     4: _DELIVERIES,
     5: _DAILY,
     6: _DELIVERY_AGES,
+    7: _OUTPUTS,
 }
 _UPGRADES: Final = {
     version: "".join(_STEPS[earlier] for earlier in range(version, _VERSION)) for version in range(1, _VERSION)
@@ -117,15 +121,15 @@ LAYOUT: Final = Layout(
 
 COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "
-    "accepted_ms, run, ends_published, steps, version"
+    "accepted_ms, run, ends_published, steps, outputs, version"
 )
 UPSERT: Final = (
     f"INSERT INTO trigger ({COLUMNS}, unrelayed, relayed_ms) "  # noqa: S608  constants
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
     "ON CONFLICT (correlation_id) DO UPDATE SET state = excluded.state, at = excluded.at, "
     "workflow_id = excluded.workflow_id, namespace = excluded.namespace, progress = excluded.progress, "
     "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
-    "ends_published = excluded.ends_published, steps = excluded.steps, "
+    "ends_published = excluded.ends_published, steps = excluded.steps, outputs = excluded.outputs, "
     "version = excluded.version, unrelayed = excluded.unrelayed, asks = 0, "
     "relayed_ms = CASE excluded.relayed_ms WHEN 0 THEN relayed_ms ELSE excluded.relayed_ms END"
 )
@@ -158,6 +162,8 @@ BY_WORKFLOW: Final = (
     f"SELECT {COLUMNS} FROM trigger WHERE workflow_id = ? AND workflow_id <> '' "
     "AND substr(workflow_id, -32) <> correlation_id"
 )
+
+_OUTPUTS_OF: Final = msgspec.json.Decoder(dict[str, str])
 
 
 def to_rows(
@@ -198,6 +204,7 @@ def _row(life: Life, version: int, unrelayed: int, relayed_ms: int) -> tuple[Any
         life.run,
         int(life.ends_published),
         life.steps,
+        msgspec.json.encode(report.outputs).decode() if report.outputs else "",
         version,
         unrelayed,
         relayed_ms,
@@ -207,7 +214,7 @@ def _row(life: Life, version: int, unrelayed: int, relayed_ms: int) -> tuple[Any
 def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
     """The life and its version, from a row of `COLUMNS`."""
     correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, *rest = row
-    into, accepted_ms, run, ends_published, steps, version = rest
+    into, accepted_ms, run, ends_published, steps, outputs, version = rest
     report = Report(
         correlation_id,
         event_id,
@@ -221,5 +228,6 @@ def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
         message,
         error,
         into or UNSET,
+        _OUTPUTS_OF.decode(outputs) if outputs else UNSET,
     )
     return Life(report, accepted_ms, run, bool(ends_published), steps), version

@@ -11,7 +11,8 @@ from edgeagent.rules.parameters import argument_problems, parameter_problems, pl
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import MAX_RATE_COUNT, MAX_WINDOW_COUNT, Rate, RuleSpec, Window
 from edgeagent.wire.messages import OURS
-from edgeagent.workflows.names import TOO_DEEP, is_too_deep
+from edgeagent.wire.outputs import MAX_OUTPUT_NAME_CHARS, MAX_OUTPUTS
+from edgeagent.workflows.names import TOO_DEEP, is_parameter_name, is_too_deep, quoted
 
 _WORKFLOW_MEMBERS = frozenset({"apiVersion", "kind", "metadata", "spec"})
 _RESERVED_LABELS = (OURS, "workflows.argoproj.io/")
@@ -56,6 +57,7 @@ def _part_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
     yield from _target_problems(spec)
     yield from ((f"filters.{key}", reason) for key, reason in filter_problems(spec.filters))
     yield from _combination_problems(spec)
+    yield from _output_problems(spec)
     yield from ((f"arguments.{key}", reason) for key, reason in argument_problems(spec.arguments))
     yield from parameter_problems(spec.parameters)
 
@@ -109,6 +111,20 @@ def _combination_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
         ):
             if wanted and not Glob(taken).matches(wanted):
                 yield f"filters.context.{key}", f"is {wanted!r}, but the rule itself wants {taken!r}: no event has both"
+
+
+def _output_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:
+    """Yield output parameters that can never come back."""
+    if spec.outputs and not spec.track:
+        yield "outputs", "needs track = true: without it nobody is told how the workflow ends"
+    if len(spec.outputs) > MAX_OUTPUTS:
+        yield "outputs", f"has {len(spec.outputs)} names, at most {MAX_OUTPUTS} are taken"
+    for index, name in enumerate(spec.outputs):
+        if not is_parameter_name(name) or len(name) > MAX_OUTPUT_NAME_CHARS:
+            reason = f"must be letters, digits, '-' and '_', at most {MAX_OUTPUT_NAME_CHARS}, is {quoted(name)}"
+            yield f"outputs[{index}]", reason
+        elif name in spec.outputs[:index]:
+            yield f"outputs[{index}]", f"names {quoted(name)} a second time"
 
 
 def _target_problems(spec: RuleSpec) -> Iterator[tuple[str, str]]:

@@ -19,6 +19,8 @@ from edgeagent.rules.parameters import Parameters
 from edgeagent.rules.rate import Allowance
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.rules.template import Target, compile_template
+from edgeagent.wire.messages import ANNOTATION_OUTPUTS
+from edgeagent.wire.outputs import outputs_asked
 
 # How many pairs of source and type are remembered. A device that keeps inventing new ones costs time, not memory.
 _MAX_WANTING = 4096
@@ -60,6 +62,8 @@ class Rule:
         metadata = workflow.get("metadata") or {}
         self.labels: dict[str, str] = {**(metadata.get("labels") or {}), **spec.labels}
         self.annotations: dict[str, str] = metadata.get("annotations") or {}
+        if spec.outputs:
+            self.annotations = {**self.annotations, ANNOTATION_OUTPUTS: outputs_asked(spec.outputs)}
         self._spec = workflow.get("spec") or {"workflowTemplateRef": _template_ref(spec)}
         self._source = Glob(spec.source)
         self._type = Glob(spec.type)

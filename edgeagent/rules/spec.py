@@ -163,6 +163,7 @@ class RuleSpec(
     workflow: dict[str, Any] | None = None
     workflow_file: str = ""
     labels: dict[str, str] = {}
+    outputs: tuple[str, ...] = ()  # output parameters of the workflow that come back with its final status
     arguments: dict[str, Any] = {}
     parameters: list[ParameterSpec] = []
     priority: Literal["normal", "high"] = "normal"

@@ -40,6 +40,7 @@ def rule_workflow_problems(spec: RuleSpec) -> Iterator[Finding]:
     if not rule.parameters.settings:
         yield from _argument_problems(spec.arguments, as_object(spec.workflow))
     yield from _default_problems(spec, rule)
+    yield from _output_problems(spec.outputs, as_object(spec.workflow))
     for path, reason in metadata_problems(_metadata_to_send(rule)):
         yield _place(spec, rule, path), reason
     workflow = _workflow_to_send(rule)
@@ -124,6 +125,19 @@ def _argument_problems(arguments: dict[str, Any], workflow: dict[str, Any]) -> I
                 f"arguments.{name}",
                 f"is not a parameter of the workflow (it has: {listed(known)}): it would go unused",
             )
+
+
+def _output_problems(outputs: Sequence[str], workflow: dict[str, Any]) -> Iterator[Finding]:
+    """Yield outputs that the rule's own workflow does not have. What a template has, only the engine knows."""
+    if not outputs or not as_object(workflow.get("spec")).get("templates"):
+        return
+    from edgeagent.workflows.templates import Templates  # noqa: PLC0415  as above
+
+    known = Templates(workflow).outputs
+    for index, name in enumerate(outputs if known is not None else ()):
+        if known is not None and name not in known:
+            what = f"{quoted(name)} is the globalName of no output parameter of the workflow"
+            yield f"outputs[{index}]", f"{what} (it has: {listed(known)})"
 
 
 def _workflow_to_send(rule: Rule) -> dict[str, Any] | None:

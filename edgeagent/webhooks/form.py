@@ -113,4 +113,6 @@ class WebhookForm:
 def _text(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict):  # the outputs of a workflow
+        return msgspec.json.encode(value).decode()
     return str(value).lower() if isinstance(value, bool) else str(value)

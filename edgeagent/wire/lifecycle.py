@@ -124,6 +124,7 @@ def progressed(life: Life, status: Status, at: str) -> Life | None:
         message=status.message,
         error="",
         into=UNSET,
+        outputs=status.outputs or (UNSET if new_run else life.report.outputs),
     )
     if changed == life.report and not new_run:
         return None

@@ -18,6 +18,7 @@ import msgspec
 from edgeagent.common.foreign import shown
 from edgeagent.common.times import instant
 from edgeagent.errors import MessageError
+from edgeagent.wire.outputs import bounded_outputs
 
 MAX_MESSAGE_BYTES = 256 << 10  # of a response, a status, a query
 # A trigger carries an event of up to `outbox.max_event_bytes` (256 KiB by default), perhaps as base64 or inside a JSON
@@ -49,6 +50,7 @@ LABEL_RESUBMIT_OF = "edgeagent.io/resubmit-of"  # the correlation id of the work
 ANNOTATION_SOURCE = "edgeagent.io/source"
 ANNOTATION_EVENT_ID = "edgeagent.io/event-id"
 ANNOTATION_EVENT_TIME = "edgeagent.io/event-time"
+ANNOTATION_OUTPUTS = "edgeagent.io/outputs"  # the output parameters that are to come back (`wire.outputs`)
 
 T = TypeVar("T")
 
@@ -125,7 +127,10 @@ class Status(
     omit_defaults=True,
     rename={"workflow_id": "workflowId", "started_at": "startedAt", "finished_at": "finishedAt"},
 ):
-    """Progress of a started workflow. `parse_status` makes its times texts that compare: UTC, whole seconds."""
+    """Progress of a started workflow. `parse_status` makes its times texts that compare: UTC, whole seconds.
+
+    `outputs`: with a final one, the workflow's output parameters that its rule asked for.
+    """
 
     namespace: NamespaceText
     workflow_id: Annotated[str, msgspec.Meta(min_length=1, max_length=_MAX_WORKFLOW_ID_CHARS)]
@@ -137,6 +142,7 @@ class Status(
     started_at: _Time | None = None
     finished_at: _Time | None = None
     dry_run: bool = False
+    outputs: dict[str, str] = {}
 
 
 class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -162,7 +168,8 @@ class Report(
 ):
     """The state of one trigger, as devices receive it. `at`: when the state was reached, RFC 3339 UTC.
 
-    `into`: in the state `merged`, the correlation id of the trigger in which it ended.
+    `into`: in the state `merged`, the correlation id of the trigger in which it ended. `outputs`: once the workflow has
+    ended, the output parameters that the rule asked for, by their names; left out without any.
     """
 
     correlation_id: str
@@ -177,6 +184,7 @@ class Report(
     message: str = ""
     error: str = ""
     into: str | msgspec.UnsetType = msgspec.UNSET
+    outputs: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 def cut(text: str) -> str:
@@ -239,6 +247,7 @@ def parse_status(payload: bytes) -> Status:
     return msgspec.structs.replace(
         status,
         message=cut(status.message),
+        outputs=bounded_outputs(status.outputs.items()) if status.outputs else {},
         started_at=_whole_second(status.started_at, "startedAt"),
         finished_at=_whole_second(status.finished_at, "finishedAt"),
     )

@@ -41,6 +41,7 @@ from edgeagent.workflows.variables import (
 )
 
 _BY_CALLER = Given(None)
+_OF_WORKFLOW = "workflow.outputs.parameters."
 _OF_A_RETRY = ("retries", "lastRetry.exitCode", "lastRetry.status", "lastRetry.duration", "lastRetry.message")
 
 
@@ -75,6 +76,14 @@ class Templates:
         """The names of the parameters that a template takes."""
         outline = self._outlines.get(name)
         return outline.parameters if outline is not None else frozenset()
+
+    @property
+    def outputs(self) -> list[str] | None:
+        """The workflow's own output parameters, those with a `globalName`; None if they are not all known here."""
+        if self.refers or self._globals.any_output:
+            return None
+        found = (name.removeprefix(_OF_WORKFLOW) for name in self._globals.names if name.startswith(_OF_WORKFLOW))
+        return sorted(name for name in found if name)
 
     def problems(self) -> Iterator[Finding]:
         """Yield every mistake in the templates."""

@@ -53,6 +53,8 @@ function life(trigger) {
       ...fact("Source", trigger.source),
       ...fact("Rule", trigger.rule),
       ...fact("Workflow", trigger.workflowId ? workflow : ""),
+      ...Object.entries(trigger.outputs || {}).flatMap(([name, value]) =>
+        fact(`Output ${name}`, el("span", { className: "mono breaks", textContent: value }))),
       ...fact("Event", el("span", { className: "mono", textContent: trigger.id })),
       ...fact("Correlation id", el("span", { className: "mono", textContent: trigger.correlation_id }))),
     el("h3", { textContent: "What happened" }),

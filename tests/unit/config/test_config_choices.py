@@ -62,3 +62,12 @@ def test_the_kinds_of_engines_are_named(tmp_path: Path) -> None:
         load_dispatcher(path, {})
     problems = dict(caught.value.problems)
     assert problems["engine.kind"] == "must be one of dry-run, argo; is 'dryrun' (did you mean 'dry-run'?)"
+
+
+def test_outputs_need_an_engine_that_answers(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[uplink]\nsettle = "broker"\n{RULE}outputs = ["result"]\n')
+    with pytest.raises(ConfigError) as caught:
+        load_agent(path, {})
+    ((found, why),) = caught.value.problems
+    assert (found, why.partition(":")[0]) == ("rule[0].outputs", 'needs uplink.settle = "engine"')

@@ -51,13 +51,16 @@ async def test_states_survive_a_restart(path: Path) -> None:
         True,
     )
     merged = Life(Report("c", "8", "Kühler/2", "r", State.MERGED, "2026", into="a"), 100)
+    ended = Life(Report("d", "9", "s", "r", State.SUCCEEDED, "2026", "w", outputs={"result": "ä\n", "none": ""}), 101)
     async with running(path) as ledger:
         ledger.begin(full)
         ledger.begin(merged)
+        ledger.begin(ended)
     async with running(path) as ledger:
         assert await ledger.get("a") == full
         assert await ledger.get("b") is None
         assert await ledger.get("c") == merged
+        assert await ledger.get("d") == ended
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])

@@ -253,3 +253,19 @@ def test_what_is_wrong_with_a_rules_own_workflow_is_told_by_its_member(
     found = problems(template=None, workflow=workflow)
     assert list(found) == [key]
     assert reason in found[key]
+
+
+@pytest.mark.parametrize(
+    ("members", "key", "reason"),
+    [
+        ({"outputs": ["a.b"]}, "outputs[0]", "must be letters, digits, '-' and '_', at most 63, is 'a.b'"),
+        ({"outputs": ["a", "a" * 64]}, "outputs[1]", "must be letters, digits, '-' and '_', at most 63, is "),
+        ({"outputs": ["a", "b", "a"]}, "outputs[2]", "names 'a' a second time"),
+        ({"outputs": [f"n{number}" for number in range(17)]}, "outputs", "has 17 names, at most 16 are taken"),
+        ({"outputs": ["a"], "track": False}, "outputs", "needs track = true"),
+    ],
+)
+def test_an_output_that_can_never_come_back_is_a_mistake(members: dict[str, Any], key: str, reason: str) -> None:
+    ((found, why),) = problems(**members).items()
+    assert found == key
+    assert why.startswith(reason)

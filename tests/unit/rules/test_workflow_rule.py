@@ -40,6 +40,21 @@ def test_a_rules_arguments_are_values_for_the_workflows_inputs() -> None:
     assert "no value for 'flow'" in reason
 
 
+def test_an_output_that_the_workflow_cannot_give_is_told_with_those_that_it_has() -> None:
+    def told(workflow: dict[str, Any], *outputs: str) -> list[tuple[str, str]]:
+        rule = {"name": "leak", "namespace": "plant", "workflow": workflow, "outputs": outputs}
+        return list(rule_workflow_problems(msgspec.convert(rule, RuleSpec)))
+
+    path = {"path": "/tmp/result"}  # noqa: S108  in the workflow's container
+    given = [{"name": "verdict", "globalName": "result", "valueFrom": path}, {"name": "local", "valueFrom": path}]
+    workflow = one(runs(outputs={"parameters": given}))
+    assert told(workflow, "result") == []
+    reason = "'local' is the globalName of no output parameter of the workflow (it has: result)"
+    assert told(workflow, "result", "local") == [("outputs[1]", reason)]
+    elsewhere = steps(step("a", "", templateRef={"name": "library", "template": "inspect"}))
+    assert told(elsewhere, "result") == []
+
+
 def test_an_argument_that_the_workflow_does_not_have_is_told_with_those_that_it_has() -> None:
     workflow = one(says(FLOW, inputs=takes("flow")), arguments=gives(site="north"))
     found = dict(problems(workflow, {"flwo": "body.flow"}))
