@@ -51,6 +51,18 @@ class EdgeAgentError(Exception):
     exit_code = 1
 
 
+class _Failed(EdgeAgentError):
+    """Something that failed, and why. `what`: as people are shown it. `reason`: in words for a person."""
+
+    def __init__(self, what: str, reason: str) -> None:
+        super().__init__(what, reason)
+        self.what = what
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.reason}"
+
+
 class Problem(NamedTuple):
     """One thing wrong in a configuration: the key's path (`uplink.qos`, `rule[2].name`) and the reason."""
 
@@ -199,10 +211,6 @@ class UplinkError(EdgeAgentError):
 
     exit_code = 69
 
-
-class Unavailable(UplinkError):
-    """The broker cannot be reached, or the connection ended. Always worth another try."""
-
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(address, reason)
         self.address = address
@@ -210,6 +218,10 @@ class Unavailable(UplinkError):
 
     def __str__(self) -> str:
         return f"{self.address}: {self.reason}"
+
+
+class Unavailable(UplinkError):
+    """The broker cannot be reached, or the connection ended. Always worth another try."""
 
 
 class NameInUse(Unavailable):
@@ -226,11 +238,6 @@ class NameInUse(Unavailable):
 
 class Denied(UplinkError):
     """The broker refused the connection or a subscription. Somebody must change something, then it works again."""
-
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
-        self.address = address
-        self.reason = reason
 
     def __str__(self) -> str:
         return f"{self.address}: refused: {self.reason}"
@@ -282,16 +289,8 @@ class WatchExpired(EngineError):
         return f"{self.url}: the changes since then are no longer known"
 
 
-class StoreError(EdgeAgentError):
-    """An artifact did not get into its store. `store`: as it is shown to people."""
-
-    def __init__(self, store: str, reason: str) -> None:
-        super().__init__(store, reason)
-        self.store = store
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.store}: {self.reason}"
+class StoreError(_Failed):
+    """An artifact did not get into its store, which `what` names."""
 
 
 class StoreFailed(StoreError):
@@ -315,18 +314,13 @@ class UploadPaused(StoreError):
     """No bandwidth is given to uploads at this time of day. The upload is continued, or begun again, later."""
 
 
-class AgentUnreachable(EdgeAgentError):
+class AgentUnreachable(_Failed):
     """No running agent answers on its socket or address."""
 
     exit_code = 69
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
-        self.address = address
-        self.reason = reason
-
     def __str__(self) -> str:
-        return f"no agent answers on {self.address}: {self.reason}; is `edgeagent run` running with this configuration?"
+        return f"no agent answers on {self.what}: {self.reason}; is `edgeagent run` running with this configuration?"
 
 
 class ListenFailed(EdgeAgentError):
@@ -374,40 +368,16 @@ class MessageError(EdgeAgentError):
         return f"{self.what}: {self.member}: {self.reason}" if self.member else f"{self.what}: {self.reason}"
 
 
-class NotFound(EdgeAgentError):
+class NotFound(_Failed):
     """What was asked for by its name is not there; `reason` says what was looked for."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(name, reason)
-        self.name = name
-        self.reason = reason
 
-    def __str__(self) -> str:
-        return f"{self.name}: {self.reason}"
-
-
-class WebhookFailed(EdgeAgentError):
+class WebhookFailed(_Failed):
     """A request could not be made, or got no answer; it may have arrived all the same. `reason`: for a person."""
 
-    def __init__(self, receiver: str, reason: str) -> None:
-        super().__init__(receiver, reason)
-        self.receiver = receiver
-        self.reason = reason
 
-    def __str__(self) -> str:
-        return f"{self.receiver}: {self.reason}"
-
-
-class FetchError(EdgeAgentError):
-    """An artifact was not fetched; no file was changed. `url`: without its query, which may hold a token."""
-
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url = url
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}"
+class FetchError(_Failed):
+    """An artifact was not fetched; no file was changed. `what`: its url without the query, which may hold a token."""
 
 
 class SourceUnavailable(FetchError):
