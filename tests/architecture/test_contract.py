@@ -250,7 +250,6 @@ def test_sections_3_to_6_and_14_have_every_member_of_the_messages() -> None:
 
 def test_what_this_version_does_not_have_is_not_there() -> None:
     missing = [part for text in sections().values() for part in text.split("\n\n") if part.startswith(NOT_BUILT)]
-    assert missing
     tables = {table for part in missing for table in re.findall(r"`\[+([a-z.]+)\]+`", part)} - {"allow"}
     assert tables & {table for _, table, _ in known_keys()} == set()
     commands = [part for part in sections()[9].split("\n\n") if part.startswith(NOT_BUILT)]
