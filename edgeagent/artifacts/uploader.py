@@ -114,7 +114,7 @@ class Uploader:
     def stats(self) -> dict[str, Any]:
         """The state of the uploads, ready for JSON. The bandwidth is null for no limit."""
         counts = self._queue.count()
-        since_s = self._failing_since_s
+        since_s, rate = self._failing_since_s, self._pacer.bytes_per_s
         return {
             "store": self._store.shown,
             **{state.value: counts[state] for state in UploadState if state is not UploadState.DONE},
@@ -124,7 +124,7 @@ class Uploader:
             "tries_failed": self.tries_failed,
             "failing_since": None if since_s is None else rfc3339(int(since_s * 1000)),
             "last_error": self._last_error,
-            "bandwidth": self._pacer.bytes_per_s,
+            "bandwidth": None if rate is None else float(rate),
         }
 
     async def run(self) -> None:
