@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from edgeagent.common.digests import blake2b
-from edgeagent.common.units import Duration, Size
+from edgeagent.common.units import BitRate, Duration, Size
 from edgeagent.config.tables import FilePath, MadePath
 
 _DIGEST_BYTES = 8
@@ -28,8 +28,8 @@ def plain(value: Any) -> Any:
         return {name: plain(getattr(value, name)) for name in value.__struct_fields__}
     if isinstance(value, FilePath | MadePath):
         return value.written
-    if isinstance(value, Duration | Size):
-        return float(value) if isinstance(value, Duration) else int(value)
+    if isinstance(value, Duration | BitRate | Size):
+        return int(value) if isinstance(value, Size) else float(value)
     if isinstance(value, dict):
         return {str(name): plain(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

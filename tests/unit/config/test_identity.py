@@ -55,6 +55,12 @@ def test_every_value_counts(tmp_path: Path, old: str, new: str) -> None:
     assert named(tmp_path / "a", TEXT.replace(old, new)) != named(tmp_path / "b")
 
 
+def test_the_speed_of_uploads_counts(tmp_path: Path) -> None:
+    store = '[artifacts]\nstore = "https://store.example/plant"\nbandwidth = "2Mbit/s"\n'
+    faster = TEXT + store.replace("2M", "20M")
+    assert named(tmp_path / "a", TEXT + store) != named(tmp_path / "b", faster)
+
+
 def test_what_is_in_a_workflow_file_counts(tmp_path: Path) -> None:
     assert named(tmp_path / "a", image=b"alpine") != named(tmp_path / "b")
 
