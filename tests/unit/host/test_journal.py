@@ -93,10 +93,11 @@ def test_each_value_is_a_field_to_search_by(journald: Journald) -> None:
 
 
 def test_what_a_device_wrote_makes_no_field_of_its_own(journald: Journald) -> None:
-    _log.warning("on %s", "a\nPRIORITY=0\n\ud800", extra={"event": "x", "a b\nPRIORITY": "1"})
+    _log.warning("on %s", "a\nPRIORITY=0", extra={"event": "x", "a b\nPRIORITY": "1", "topic": "\ud800"})
     entry = journald.entry()
     assert entry["PRIORITY"] == "4"
-    assert entry["MESSAGE"] == "on a\\nPRIORITY=0\\n\\ud800"
+    assert entry["MESSAGE"] == "on a\\nPRIORITY=0"
+    assert entry["EDGEAGENT_TOPIC"] == "\\ud800"
     assert entry["EDGEAGENT_A_B_PRIORITY"] == "1"
 
 
