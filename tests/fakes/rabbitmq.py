@@ -106,6 +106,7 @@ class RabbitMq:
         with log:
             return subprocess.Popen(
                 [_PROGRAM],
+                cwd=directory,  # where Erlang leaves its dump of a crashed database
                 env=self._environment(),
                 stdout=log,
                 stderr=log,
