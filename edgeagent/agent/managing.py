@@ -18,7 +18,7 @@ import msgspec
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.requests import Entry, Requests
 from edgeagent.common.foreign import shown
-from edgeagent.errors import MessageError, StorageFailed
+from edgeagent.errors import MessageError, StorageFailed, UplinkError
 from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import UNHEARD, Ack, Link, Publication, PublishRefused
 from edgeagent.ports.manage import ManagedRequest, ManageFigures, ManageOrder
@@ -61,13 +61,16 @@ class Managing:
     def up(self, link: Link) -> None:
         """The uplink is up."""
         self._link = link
-        self._sent.clear()
         self._requests.connected()
         self._work.set()
 
-    def down(self) -> None:
+    def down(self, error: UplinkError) -> None:
         """The uplink is down."""
         self._link = None
+        sent, self._sent = self._sent, {}
+        why = f"the connection ended when it was sent; may this user publish on {self._topic}? {shown(str(error))}"
+        for request_id in sent.values():
+            self._requests.cut_off(request_id, self._clock.now_ms(), why)
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""
@@ -75,6 +78,7 @@ class Managing:
             request_id = self._sent.pop(ack.token, None)
             if request_id is None:
                 continue
+            self._requests.survived()
             if ack.outcome is UNHEARD:
                 why = f"nobody subscribes to {self._topic}: does a dispatcher's [[allow]] name operations?"
                 self._requests.not_taken(request_id, self._clock.now_ms(), why)

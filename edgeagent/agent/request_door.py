@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgeagent.agent.clock import Clock
 from edgeagent.config.tables import Uplink
-from edgeagent.errors import MessageError, NotFound
+from edgeagent.errors import MessageError, NotFound, UplinkError
 from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import Ack, Link
 from edgeagent.ports.manage import ManagedRequest, ManagedRequests, ManageFigures, ManageOrder, RequestQuery
@@ -55,11 +55,11 @@ class RequestDoor:
         if self._managing is not None:
             self._managing.up(link)
 
-    def down(self) -> None:
+    def down(self, error: UplinkError) -> None:
         """The uplink is down."""
         self._link = None
         if self._managing is not None:
-            self._managing.down()
+            self._managing.down(error)
 
     def acknowledged(self, acks: Sequence[Ack]) -> None:
         """The broker answered publications."""

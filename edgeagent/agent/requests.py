@@ -21,6 +21,9 @@ MAX_READS_ENDED = 4  # their answers may be large
 # An answer that does not come is asked for again: the dispatcher knows the request by its id.
 RESEND_MS = 60_000
 NO_SUBSCRIBER_MS = 30_000
+# A broker may end the connection over each publish that it does not allow: then the uplink must have its peace.
+MAX_CUT_REST_MS = 8 * RESEND_MS
+_FREE_CUTS = 1  # a line that breaks once says nothing about the request
 # A workflow whose trigger is still on its way to the engine.
 NOT_STARTED_MS = 5_000
 _READS = frozenset({"get", "list"})
@@ -72,6 +75,7 @@ class Requests:
         self.counts: Counter[tuple[str, str]] = Counter()
         self._next_try_ms: dict[str, int] = {}
         self._unkept: set[str] = set()  # those that the disk does not have yet: they are not sent
+        self._cuts: Counter[str] = Counter()  # how often a connection ended while it had one unacknowledged
 
     @property
     def waiting(self) -> int:
@@ -103,7 +107,7 @@ class Requests:
         """Forget a request, which could not be kept."""
         self._entries.pop(request_id, None)
         self._unkept.discard(request_id)
-        self._next_try_ms.pop(request_id, None)
+        self._forget_tries(request_id)
 
     def find(self, request_id: str) -> Entry | None:
         """A request by its id."""
@@ -114,8 +118,11 @@ class Requests:
         return reversed(self._entries.values())
 
     def connected(self) -> None:
-        """Send everything that waits as soon as possible: what was sent on an earlier connection may be lost."""
-        self._next_try_ms.clear()
+        """Send what waits as soon as possible: what was sent on an earlier connection may be lost.
+
+        What connections end over goes on resting.
+        """
+        self._next_try_ms = {key: at for key, at in self._next_try_ms.items() if self._cuts[key] > _FREE_CUTS}
 
     def due(self, now_ms: int) -> list[Entry]:
         """Those that are to be sent now."""
@@ -133,6 +140,23 @@ class Requests:
     def sent(self, request_id: str, now_ms: int) -> None:
         """Note that it was published."""
         self._rest(request_id, now_ms + RESEND_MS, "it was sent, and no answer has come yet")
+
+    def survived(self) -> None:
+        """Note that the broker answered one and kept the connection: so none needs to rest over one that ended."""
+        for request_id, cuts in self._cuts.items():
+            if cuts > _FREE_CUTS:
+                self._next_try_ms.pop(request_id, None)
+        self._cuts.clear()
+
+    def cut_off(self, request_id: str, now_ms: int, why: str) -> None:
+        """Note that the connection ended before the broker had acknowledged it, perhaps because of it.
+
+        After the first time it goes again at once, then ever more slowly.
+        """
+        self._cuts[request_id] += 1
+        again = self._cuts[request_id] - _FREE_CUTS
+        rest_ms = min(RESEND_MS << (again - 1), MAX_CUT_REST_MS) if again > 0 else 0
+        self._rest(request_id, now_ms + rest_ms, why)
 
     def not_taken(self, request_id: str, now_ms: int, why: str) -> None:
         """Note that the broker did not pass it on: it goes again later."""
@@ -177,10 +201,14 @@ class Requests:
             self._next_try_ms[request_id] = until_ms
             entry.why = why
 
+    def _forget_tries(self, request_id: str) -> None:
+        self._next_try_ms.pop(request_id, None)
+        self._cuts.pop(request_id, None)
+
     def _end(self, entry: Entry, state: RequestState, why: str) -> None:
         entry.state, entry.why = state, why
         self.counts[entry.request.operation, state] += 1
-        self._next_try_ms.pop(entry.request.request_id, None)
+        self._forget_tries(entry.request.request_id)
         for kept, most in ((True, MAX_ENDED), (False, MAX_READS_ENDED)):
             ended = [each for each in self._entries.values() if each.state != "waiting" and each.is_kept == kept]
             for oldest in ended[: max(len(ended) - most, 0)]:

@@ -73,7 +73,7 @@ class UplinkOwner:
         self._queries.down()
         self._reporter.down()
         if self._requests is not None:
-            self._requests.down()
+            self._requests.down(error)
         if self._canaries is not None:
             self._canaries.down()
         self._sender.down()

@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from edgeagent.agent.request_door import RequestDoor
-from edgeagent.agent.requests import MAX_ENDED, MAX_READS_ENDED, MAX_WAITING, RESEND_MS
+from edgeagent.agent.requests import MAX_CUT_REST_MS, MAX_ENDED, MAX_READS_ENDED, MAX_WAITING, RESEND_MS
 from edgeagent.config.tables import Uplink
-from edgeagent.errors import MessageError, NotFound, RequestsFull, StorageFailed
+from edgeagent.errors import Denied, MessageError, NotFound, RequestsFull, StorageFailed
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.ports.link import UNHEARD, Ack, PublishRefused
 from edgeagent.ports.manage import ManagedRequest, ManageOrder, RequestQuery
@@ -26,11 +26,12 @@ from edgeagent.wire.manage import ManageRequest, parse_manage_request
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.link import FakeLink
 from tests.fakes.turned_clock import TurnedClock
-from tests.waiting import until
+from tests.waiting import turns, until
 
 ID = "a" * 32
 NAME = f"overheat-{ID}"
 STOP = ManageOrder("stop", ID)
+CUT = Denied("amqp://broker", "the broker says ACCESS_REFUSED (403)")
 
 
 def course(workflow_id: str | None = NAME, namespace: str | None = "plant") -> Course:
@@ -147,13 +148,45 @@ async def test_it_is_sent_again_on_each_connection_and_without_an_answer(tmp_pat
         gateway.up()
         made = await gateway.door.ask(STOP, course())
         [first] = await gateway.sent()
-        gateway.door.down()
+        gateway.door.down(CUT)
         gateway.up()
         [second] = await gateway.sent()
         gateway.clock.ms += RESEND_MS
         gateway.door.acknowledged([Ack(gateway.link.published[0].token)])
         third = (await gateway.sent(2))[1]
         assert first.request_id == second.request_id == third.request_id == made.request_id
+
+
+async def test_one_that_the_connection_ends_over_again_and_again_leaves_the_uplink_its_peace(tmp_path: Path) -> None:
+    async with running(Gateway(tmp_path)) as gateway:
+        made = await gateway.door.ask(STOP, course())
+        for rest_ms in (0, 0, RESEND_MS, 2 * RESEND_MS, 4 * RESEND_MS, MAX_CUT_REST_MS, MAX_CUT_REST_MS):
+            gateway.clock.ms += max(rest_ms - 1, 0)
+            gateway.up()
+            if rest_ms:
+                await turns()
+                assert gateway.link.published == [], rest_ms
+                gateway.clock.ms += 1
+                gateway.up()
+            await gateway.sent()
+            gateway.door.down(CUT)
+        assert "may this user publish on argo/workflows/manage/gw-1?" in gateway.found(made).why
+        assert "ACCESS_REFUSED" in gateway.found(made).why
+
+
+async def test_what_rests_goes_at_once_when_the_broker_takes_another_one(tmp_path: Path) -> None:
+    async with running(Gateway(tmp_path)) as gateway:
+        resting = await gateway.door.ask(STOP, course())
+        for _ in range(2):
+            gateway.up()
+            await gateway.sent()
+            gateway.door.down(CUT)
+        gateway.up()
+        other = await gateway.door.ask(STOP, course())
+        [request] = await gateway.sent()
+        assert request.request_id == other.request_id
+        gateway.door.acknowledged([Ack(gateway.link.published[0].token)])
+        assert (await gateway.sent(2))[1].request_id == resting.request_id
 
 
 async def test_that_nobody_subscribes_is_told(tmp_path: Path) -> None:
