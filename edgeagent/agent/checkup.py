@@ -32,7 +32,17 @@ from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.lock import reading_lock
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.owner import acting_as_owner, user_name
-from edgeagent.wire.topics import AGENTS_TRIGGER, ON_THE_BASE_TOPIC, TRIGGER, is_unbound, state_topic, with_agent
+from edgeagent.wire.topics import (
+    AGENTS_TRIGGER,
+    ON_THE_BASE_TOPIC,
+    STATUS_QUERY,
+    TRIGGER,
+    is_unbound,
+    manage_topic,
+    report_of_days_topic,
+    state_topic,
+    with_agent,
+)
 
 SYNCS = 20
 # The fastest disks that really keep what they acknowledge take longer than this; memory takes a microsecond.
@@ -74,8 +84,14 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
 
 def _uplink_trial(uplink: Uplink, agent: str, filters: Sequence[str]) -> BrokerTrial:
     """What the agent does at the uplink's broker."""
-    publishes = (with_agent(uplink.trigger_topic, agent), state_topic(agent))
-    return BrokerTrial(with_agent(uplink.client_id, agent), tuple(filters), publishes, agent)
+    publishes = [with_agent(uplink.trigger_topic, agent), state_topic(agent)]
+    requests: tuple[str, ...] = ()
+    if uplink.settle == "engine":
+        publishes.append(STATUS_QUERY)
+        requests = (manage_topic(agent),)
+    if uplink.report:
+        publishes.append(report_of_days_topic(agent))
+    return BrokerTrial(with_agent(uplink.client_id, agent), tuple(filters), tuple(publishes), agent, requests)
 
 
 async def _device_findings(config: AgentConfig, agent: str) -> AsyncIterator[Finding]:

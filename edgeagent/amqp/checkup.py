@@ -23,13 +23,14 @@ from edgeagent.amqp.wire import Wire
 from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.addresses import split_broker_url
 from edgeagent.config.tables import Connection
-from edgeagent.errors import Unavailable, UplinkError
+from edgeagent.errors import Denied, Unavailable, UplinkError
 from edgeagent.links import tls
 from edgeagent.links.engines import has_tls
 from edgeagent.links.failures import connection_failure
 from edgeagent.links.request import LinkRequest
 from edgeagent.links.trial import BrokerTrial
 from edgeagent.ports.link import Subscription
+from edgeagent.wire.topics import AGENTS_TRIGGER, TRIGGER
 
 _RIGHTS = "give this user the rights in docs/brokers.md"
 
@@ -48,20 +49,30 @@ async def findings(table: str, connection: Connection, trial: BrokerTrial) -> As
             yield ok(subject, "reached, and it accepts the connection")
         else:
             judge = warn if usable else fail  # only a warning when another address works
-            yield judge(subject, _without_address(error), f"start the broker, or correct what it names in [{table}]")
+            yield judge(subject, _without_address(error), _remedy(table, error))
     if not usable:
         return
     for topic_filter in trial.filters:
         error, _ = await _attempt(connection, _request(connection, usable, trial, (topic_filter,)), group)
         subject = f"{table} subscription {topic_filter}"
         yield ok(subject, "granted") if error is None else fail(subject, _without_address(error), _RIGHTS)
-    for topic in trial.publishes:
+    for topic in (*trial.publishes, *trial.requests):
         _, code = await _attempt(connection, _request(connection, usable, trial, ()), group, routing_key(topic))
-        subject = f"{table} publishing {topic}"
+        subject, found = f"{table} publishing {topic}", f"refused ({code})" if code else "the connection ended"
         if code == reasons.PRECONDITION_FAILED:
             yield ok(subject, "allowed")
+        elif topic in trial.requests:
+            yield warn(subject, f"{found}: `edgeagent workflow` gets no answer, and ends the connection", _RIGHTS)
+        elif topic == TRIGGER:
+            yield fail(subject, found, f'set {table}.trigger_topic = "{AGENTS_TRIGGER}", or {_RIGHTS}')
         else:
-            yield fail(subject, f"refused ({code})" if code else "the connection ended", _RIGHTS)
+            yield fail(subject, found, _RIGHTS)
+
+
+def _remedy(table: str, error: UplinkError) -> str:
+    if isinstance(error, Denied):
+        return f"correct what it names in [{table}], or at the broker"
+    return f"start the broker, or correct [{table}] url and what the network lets through"
 
 
 def _request(connection: Connection, address: str, trial: BrokerTrial, filters: tuple[str, ...]) -> LinkRequest:

@@ -9,10 +9,11 @@ from edgeagent.errors import Denied, NameInUse, Unavailable, UplinkError
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED = 403, 404, 405, 406
 NO_ROUTE = 312
+NOT_ALLOWED = 530
 CLOSED_BY_US = 200
 
 # None of these goes away by itself: a right, a name, or something that exists with other arguments must be changed.
-_DENYING = frozenset({ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, 402, 530, 540})
+_DENYING = frozenset({ACCESS_REFUSED, NOT_FOUND, PRECONDITION_FAILED, NOT_ALLOWED, 402, 540})
 
 
 def closed(address: str, close: commands.Connection.Close | commands.Channel.Close, doing: str = "") -> UplinkError:
@@ -23,7 +24,10 @@ def closed(address: str, close: commands.Connection.Close | commands.Channel.Clo
         text += "; another connection by our name is open"
         return NameInUse(address, text, "another agent has the same id, so give each its own (agent.id)")
     if code == ACCESS_REFUSED:
-        text += "; check username, password_file and this user's rights (docs/brokers.md)"
+        is_login = isinstance(close, commands.Connection.Close)
+        text += "; check username and password_file" if is_login else "; check this user's rights (docs/brokers.md)"
+    if code == NOT_ALLOWED and "vhost" in said:
+        text += "; the virtual host is the path of the url, and this user needs rights in it (docs/brokers.md)"
     if code == PRECONDITION_FAILED and doing:
         text += "; it exists with other arguments: delete it, and it is made anew"
     return Denied(address, text) if code in _DENYING else Unavailable(address, text)

@@ -342,11 +342,11 @@ async def test_a_dispatcher_alone_tells_only_what_ended_since_the_last_one_stopp
 async def grant(broker: RabbitMq, name: str, *, agent: str = "") -> None:
     """Give a user the rights that docs/brokers.md has for it."""
     text = (ROOT / "docs" / "brokers.md").read_text("utf-8").replace("\\\n", " ")
-    commands = re.findall(rf"^rabbitmqctl (set_\w*permissions {name} .*)$", text, re.MULTILINE)
+    commands = re.findall(rf"^rabbitmqctl (set_\w*permissions -p plant {name} .*)$", text, re.MULTILINE)
     assert len(commands) == 2
     for command in commands:
         user = agent or name
-        await broker.control(*shlex.split(command.replace("gw-042", user)))
+        await broker.control(*shlex.split(command.replace("gw-042", user).replace("-p plant ", "")))
 
 
 async def doctor(*arguments: str) -> dict[str, str]:
@@ -383,6 +383,8 @@ async def test_the_rights_in_the_documents_suffice_and_the_doctor_names_each_tha
     told = await doctor("-c", agents)
     assert told["uplink publishing argo/workflows/trigger/gw-1"] == "fail"
     assert told["uplink publishing edgeagent/state/gw-1"] == "ok"
+    assert told["uplink publishing argo/workflows/status/query"] == "fail"
+    assert told["uplink publishing argo/workflows/manage/gw-1"] == "warn"
     assert told["uplink subscription argo/workflows/response/gw-1"] == "ok"
     assert told["uplink subscription argo/workflows/status/gw-1"] == "fail"
     await broker.control("clear_topic_permissions", "gw-1")

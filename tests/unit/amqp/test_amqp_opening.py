@@ -164,6 +164,15 @@ def test_a_wrong_password_is_the_brokers_word_and_what_to_check() -> None:
     assert "Login was refused (403); check username" in str(peer.machine.error)
 
 
+@pytest.mark.parametrize("said", ["vhost plnt not found", "access to vhost '/' refused for user 'gw-042'"])
+def test_a_wrong_virtual_host_is_told_with_where_it_stands(said: str) -> None:
+    peer = AmqpPeer()
+    peer.send(0, start())
+    peer.send(0, commands.Connection.Close(530, f"NOT_ALLOWED - {said}", 0, 0))
+    assert isinstance(peer.machine.error, Denied)
+    assert f"{said} (530); the virtual host is the path of the url" in str(peer.machine.error)
+
+
 def test_a_certificate_stands_for_a_name_where_the_broker_takes_it() -> None:
     peer = AmqpPeer(username=None)
     ((_, answer),) = peer.heard(peer.send(0, start("EXTERNAL")))
