@@ -128,8 +128,8 @@ class RequestDoor:
         """The requests about one trigger's workflow, oldest first."""
         if not self._is_open():
             return ()
-        names = {course.correlation_id, course.workflow_id}
-        found = [each for each in self._open().newest() if names & {each.correlation_id or None, each.workflow_id}]
+        names = {course.correlation_id, course.workflow_id} - {None, ""}  # a request for a list names neither
+        found = [each for each in self._open().newest() if names & {each.correlation_id, each.workflow_id}]
         return tuple(reversed(found))
 
     def _is_open(self) -> bool:

@@ -189,6 +189,15 @@ async def test_what_rests_goes_at_once_when_the_broker_takes_another_one(tmp_pat
         assert (await gateway.sent(2))[1].request_id == resting.request_id
 
 
+async def test_a_trigger_is_shown_with_the_requests_about_its_own_workflow_only(tmp_path: Path) -> None:
+    async with running(Gateway(tmp_path)) as gateway:
+        await gateway.door.ask(ManageOrder("list", "", namespace="plant"), None)
+        await gateway.door.ask(ManageOrder("stop", "other-1", namespace="plant"), None)
+        assert gateway.door.of_workflow(course(None)) == ()
+        made = await gateway.door.ask(STOP, course(None))
+        assert [each.request_id for each in gateway.door.of_workflow(course(None))] == [made.request_id]
+
+
 async def test_that_nobody_subscribes_is_told(tmp_path: Path) -> None:
     async with running(Gateway(tmp_path)) as gateway:
         gateway.up()
