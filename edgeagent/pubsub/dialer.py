@@ -27,7 +27,7 @@ def announce(connection: Connection) -> None:
     """Log where the credentials come from."""
     source = credentials(connection, ServiceClock()).source()
     extra = {"event": "pubsub_credentials", "source": source}
-    _log.info("%s over HTTPS; credentials: %s", connection.addresses[0], source, extra=extra)
+    _log.info("%s by Google Pub/Sub's REST API; credentials: %s", connection.addresses[0], source, extra=extra)
 
 
 def dialer(connection: Connection, *, exactly_once: bool) -> Dialer:  # noqa: ARG001  the checks refuse qos = 2

@@ -32,7 +32,7 @@ LATER_S = 2.0
 MAX_LATER = 5
 # Clocks of gateways and of this machine differ: a message is dropped only so long after its end.
 EXPIRY_GRACE_S = 30.0
-_MISSING_HINT = "create it, with the filter that docs/pubsub.md tells"
+_MISSING_HINT = "create it as docs/pubsub.md tells"
 
 _log = logging.getLogger(__name__)
 

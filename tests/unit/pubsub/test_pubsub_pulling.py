@@ -147,7 +147,7 @@ async def test_a_subscription_that_is_deleted_under_us_is_told_and_waited_for(se
         await until(lambda: owner.downs)
         assert isinstance(owner.downs[0], Denied)
         assert "subscriptions/edgeagent-gw-1 does not exist" in str(owner.downs[0])
-        assert "create it, with the filter that docs/pubsub.md tells" in str(owner.downs[0])
+        assert "create it as docs/pubsub.md tells" in str(owner.downs[0])
         await until(lambda: owner.ups == 2)
         await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
 
