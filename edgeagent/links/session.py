@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import msgspec
 
 from edgeagent.common.foreign import shown
-from edgeagent.config.addresses import is_loopback, split_broker_url
+from edgeagent.config.addresses import is_amqp, is_loopback, is_pubsub, split_broker_url
 from edgeagent.config.checks import MAX_EVENT_BYTES_LIMIT
 from edgeagent.config.tables import Connection
 from edgeagent.errors import Unavailable, UplinkError
@@ -260,7 +260,9 @@ def _log_lacks(link: LinkDriver, request: LinkRequest, reported: set[str]) -> No
             reported.add(sentence)
             extra = {"event": "mqtt_broker_lacks", "address": request.address}
             guessed = " (so it seems: it ended connections over them)" if link.abilities.guessed else ""
-            _log.warning("%s: %s%s", request.address, sentence, guessed, extra=extra)
+            # Over another protocol than MQTT it was known before, and `check` says it.
+            level = logging.INFO if is_amqp(request.address) or is_pubsub(request.address) else logging.WARNING
+            _log.log(level, "%s: %s%s", request.address, sentence, guessed, extra=extra)
 
 
 async def _await_unsubscribed(link: LinkDriver, request: LinkRequest, subscribed: SubscribedTopics) -> None:
