@@ -101,7 +101,7 @@ class Managing:
             _log.info(
                 "the answer to %s %s is %d: %s",
                 entry.request.operation,
-                shown(entry.request.workflow_id or entry.request.correlation_id),
+                shown(entry.subject),
                 response.code,
                 shown(entry.why),
                 extra={"event": "manage_answered", "request_id": response.request_id, "code": response.code},
@@ -179,7 +179,7 @@ class Managing:
             _log.warning(
                 "the request to %s %s expired: %s",
                 entry.request.operation,
-                shown(entry.request.workflow_id or entry.request.correlation_id),
+                shown(entry.subject),
                 shown(entry.why),
                 extra={"event": "manage_expired", "request_id": entry.request.request_id},
             )

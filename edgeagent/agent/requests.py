@@ -45,6 +45,11 @@ class Entry(msgspec.Struct, omit_defaults=True):
         """Whether it must survive a restart: one that only reads is simply asked again."""
         return self.request.operation not in _READS
 
+    @property
+    def subject(self) -> str:
+        """What it is about, in messages: a workflow, a trigger, or for `list` a namespace."""
+        return self.request.workflow_id or self.request.correlation_id or self.request.namespace
+
     def managed(self) -> ManagedRequest:
         """What the operator sees of it."""
         request, answer = self.request, self.answer
