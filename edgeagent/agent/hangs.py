@@ -111,7 +111,7 @@ def _in_flight(flight: Flight, around: Surroundings, since_ms: int, now_ms: int)
             return Hang(
                 _TRIGGERED,
                 since,
-                f"published {age} ago, no answer: is a dispatcher subscribed to {around.topic}?",
+                f"published {age} ago, no answer: is a dispatcher subscribed to {around.topic} with room (max_active)?",
                 "on the engine's side: edgeagent doctor --dispatch, and the dispatcher's log",
             )
         case FlightPhase.RESTING:
@@ -156,7 +156,7 @@ _RESTS: Final = {
     ),
     CauseKind.SILENT: (
         _TRIGGERED,
-        "published {tries}, no answer in time: is a dispatcher subscribed to {topic}?",
+        "published {tries}, no answer in time: is a dispatcher subscribed to {topic} with room (max_active)?",
         "on the engine's side: edgeagent doctor --dispatch, and the dispatcher's log",
     ),
     CauseKind.REHEARSAL: (

@@ -166,6 +166,7 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
     lines = [f"broker    {', '.join(config.broker.addresses)}, group {config.broker.group}"]
     lines += _engines("broker", config.broker)
     lines.append(f"engine    {config.engine.kind}")
+    lines += _most_active(config.engine.max_active)
     if not config.engine.bind_agent:
         lines.append(f"warning: engine.bind_agent = false: {UNBOUND_AGENTS}")
     lines += _limits("broker", config.broker)
@@ -175,13 +176,24 @@ def _dispatcher(config: DispatcherConfig) -> list[str]:
             "has them all the same, RabbitMQ grants them and delivers nothing: reach it by amqp://; "
             "`edgeagent doctor --dispatch` tries it"
         )
-    lines += [
-        f"allow     agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}: {', '.join(_allowed(allow))}"
-        for allow in config.allow
-    ]
+    for allow in config.allow:
+        whose = f"agents {', '.join(allow.agents)} in {', '.join(allow.namespaces)}"
+        lines.append(f"allow     {whose}: {', '.join(_allowed(allow))}")
+        if allow.labels:
+            lines.append(f"allow     {whose}: labels {', '.join(allow.labels)}")
+        if allow.operations:
+            lines.append(f"allow     {whose}: to {', '.join(allow.operations)} workflows by message")
     if not config.allow:
         lines.append("warning: nothing is restricted ([[allow]]); a dry run starts nothing")
     return lines
+
+
+def _most_active(limits: int | dict[str, int] | None) -> Iterator[str]:
+    """How many unfinished workflows there may be."""
+    if isinstance(limits, int):
+        yield f"engine    unfinished workflows in each namespace: at most {limits}, then triggers wait"
+    for key, limit in limits.items() if isinstance(limits, dict) else ():
+        yield f"engine    unfinished workflows of {key} together: at most {limit}, then triggers wait"
 
 
 def _allowed(allow: Allow) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import shlex
 from collections.abc import Sequence
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from edgeagent.common.finding import Finding, ok, warn
 from edgeagent.common.foreign import shown
 from edgeagent.common.units import Duration
-from edgeagent.config.addresses import is_amqp, is_pubsub
+from edgeagent.config.addresses import is_amqp, is_pubsub, virtual_host
 from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.presence import GONE
 from edgeagent.errors import UplinkError
@@ -24,7 +25,7 @@ _LISTEN_S = 5.0
 _MORE_S = 0.5
 _MAX_SHOWN = 20
 # How to see who is there where a broker retains nothing.
-_SEE_AMQP = "`rabbitmqctl list_queues name consumers` shows how many consume edgeagent.trigger.{group}"
+_SEE_AMQP = "`rabbitmqctl list_queues -p {vhost} name consumers` shows how many consume edgeagent.trigger.{group}"
 _SEE_PUBSUB = "its log, or GET /readyz of [http] listen, shows whether a dispatcher takes triggers"
 
 
@@ -36,7 +37,9 @@ async def group_finding(config: DispatcherConfig, client_id: str) -> Finding | N
     group, address = config.broker.group, config.broker.addresses[0]
     subject = f"group {group}"
     if is_amqp(address) or is_pubsub(address):
-        see = _SEE_AMQP.format(group=group) if is_amqp(address) else _SEE_PUBSUB
+        see = (
+            _SEE_AMQP.format(vhost=shlex.quote(virtual_host(address)), group=group) if is_amqp(address) else _SEE_PUBSUB
+        )
         return ok(subject, f"this broker does not keep who is there: {see}")
     heard = _Heard(group, len(config.broker.addresses))
     async with asyncio.TaskGroup() as tasks:

@@ -96,7 +96,7 @@ WAYS: dict[str, tuple[dict[str, Any], str, str]] = {
     "no answer": (
         {"followed": followed(State.PUBLISHED), "stored": stored(), "flight": Flight(FlightPhase.WAITING, 1)},
         "triggered",
-        "published 14 min ago, no answer: is a dispatcher subscribed to argo/workflows/trigger?",
+        "published 14 min ago, no answer: is a dispatcher subscribed to argo/workflows/trigger with room (max_active)?",
     ),
     "strict": (
         {"stored": stored(), "flight": Flight(FlightPhase.READY, 0, behind="1234" * 8)},

@@ -77,6 +77,28 @@ def test_check_says_that_a_dispatcher_over_3_1_1_may_be_deaf(
         assert capsys.readouterr().out.count("has no shared subscriptions") == warnings
 
 
+def test_check_says_what_a_dispatcher_allows_and_how_much_of_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "dispatch.toml"
+    allow = (
+        '[[allow]]\nnamespaces = ["plant"]\ntemplates = ["inspect"]\nlabels = ["line"]\noperations = ["get", "stop"]\n'
+    )
+    for limits, told in (
+        ('{ "plant/*" = 20 }', "unfinished workflows of plant/* together: at most 20, then triggers wait"),
+        ("9", "unfinished workflows in each namespace: at most 9, then triggers wait"),
+    ):
+        file.write_text(f'[engine]\nkind = "dry-run"\nmax_active = {limits}\n{allow}', "utf-8")
+        assert main(["check", "--dispatch", "-c", str(file)]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert f"  engine    {told}" in lines
+        assert lines[-3:] == [
+            "  allow     agents * in plant: inspect",
+            "  allow     agents * in plant: labels line",
+            "  allow     agents * in plant: to get, stop workflows by message",
+        ]
+
+
 def test_check_notes_what_is_no_error_and_yet_not_what_somebody_may_think(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
