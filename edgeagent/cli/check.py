@@ -82,6 +82,8 @@ def _agent(config: AgentConfig) -> list[str]:
             f"rule      {rule.name}: {rule.source} ({rule.type}) starts {rule.namespace}/{target}{terms}{state}"
         )
     lines += [line for rule in config.rule for line in _constants(rule)]
+    if uplink.settle == "engine":
+        lines += [line for rule in config.rule for line in _labels(rule)]
     lines += [
         f"WARN: {problem.path}: {problem.reason}" for problem in (*topic_warnings(config), *listener_warnings(config))
     ]
@@ -145,6 +147,17 @@ def _constants(rule: RuleSpec) -> Iterator[str]:
     if found:
         refused = "a dispatcher refuses that without [[allow]] expressions = true"
         yield f"warning: rule {rule.name}: {found[0]} has '{{{{' in its value; {refused}"
+
+
+def _labels(rule: RuleSpec) -> Iterator[str]:
+    """A note about labels that a dispatcher passes on only where it is told to."""
+    prefix = "metadata.labels."
+    found = [parameter.dest[len(prefix) :] for parameter in rule.parameters if parameter.dest.startswith(prefix)]
+    names = [*rule.labels, *found]
+    if names and rule.template:
+        told = ", ".join(name.replace("\\.", ".") for name in names)
+        refused = "a dispatcher refuses those that its [[allow]] labels do not name"
+        yield f"note: rule {rule.name}: sets the labels {told}: {refused}"
 
 
 def _terms(rule: RuleSpec) -> Iterator[str]:

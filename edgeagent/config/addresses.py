@@ -81,7 +81,10 @@ def split_broker_url(url: str) -> tuple[str, str, int]:
     """
     if is_pubsub(url):
         if (place := _PUBSUB_PLACE.fullmatch(url)) is None:
-            raise ValueError(f'{url!r} names no topic: write "pubsub://PROJECT/TOPIC", with the project\'s id')
+            raise ValueError(
+                f'{url!r} names no topic: write "pubsub://PROJECT/TOPIC", with the project\'s id (6 to 30 characters) '
+                "and the topic's (3 to 255), which both begin with a letter"
+            )
         return "pubsub", place[1], _HTTPS_PORT
     try:
         parts = urlsplit(url)

@@ -57,8 +57,12 @@ class ConfigReader:
         if inner is not None:
             return self.table(inner, data, path)
         choices = _choices_in(kind)
-        if choices and not any(data.__class__ is choice.__class__ and data == choice for choice in choices):
-            self._wrong(path, _no_choice(data, choices))
+        others = [(path, data, choices)] if choices and not _is_one_of(data, choices) else []
+        if isinstance(data, list) and (each := _choices_of_items(kind)):
+            others = [(f"{path}[{at}]", item, each) for at, item in enumerate(data) if not _is_one_of(item, each)]
+        for place, value, words in others:
+            self._wrong(place, _no_choice(value, words))
+        if others:
             return None
         try:
             return msgspec.convert(data, kind, dec_hook=self._hook)
@@ -130,6 +134,15 @@ def _list_in(kind: Any) -> Any:
 def _choices_in(kind: Any) -> tuple[Any, ...]:
     """The values in `Literal[...]`; empty for other types."""
     return get_args(kind) if get_origin(kind) is Literal else ()
+
+
+def _is_one_of(data: object, choices: Sequence[Any]) -> bool:
+    return any(data.__class__ is choice.__class__ and data == choice for choice in choices)
+
+
+def _choices_of_items(kind: Any) -> tuple[str, ...]:
+    """The values in `tuple[Literal[...], ...]`; empty for other types."""
+    return next((found for item in get_args(kind) if (found := _choices_in(item))), ())
 
 
 def _no_choice(data: object, choices: Sequence[Any]) -> str:

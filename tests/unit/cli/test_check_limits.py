@@ -77,6 +77,28 @@ def test_check_says_that_a_dispatcher_over_3_1_1_may_be_deaf(
         assert capsys.readouterr().out.count("has no shared subscriptions") == warnings
 
 
+def test_check_says_which_labels_a_dispatcher_must_be_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "config.toml"
+    dest = r"metadata.labels.p\.example/site"
+    keys = f'labels = {{ line = "3" }}\nparameters = [{{ src = {{ value = "n" }}, dest = \'{dest}\' }}]\n'
+    file.write_text(RULE + keys, "utf-8")
+    assert main(["check", "-c", str(file)]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "sets the labels" in line]
+    assert line.startswith("  note: rule r: sets the labels line, p.example/site: a dispatcher refuses those that")
+
+
+def test_check_says_which_choices_there_are_in_a_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "dispatch.toml"
+    file.write_text('[engine]\nkind = "dry-run"\n[[allow]]\noperations = ["get", "stopp", 3]\n', "utf-8")
+    assert main(["check", "--dispatch", "-c", str(file)]) == 78
+    told = capsys.readouterr().err
+    assert "allow[0].operations[1]: " in told
+    assert "allow[0].operations[2]: " in told
+    assert "suspend, resume" in told
+
+
 def test_check_says_what_a_dispatcher_allows_and_how_much_of_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
