@@ -15,10 +15,13 @@ PROTOCOL_HEADER = header.ProtocolHeader().marshal()
 HEARTBEAT = heartbeat.Heartbeat().marshal()
 
 # What a method, a content header and a piece of a body are, by the first byte of their frame.
-_BODY, _HEARTBEAT = 3, 8
-_TYPES = frozenset({1, 2, _BODY, _HEARTBEAT})
+_METHOD, _HEADER, _BODY, _HEARTBEAT = 1, 2, 3, 8
+_TYPES = frozenset({_METHOD, _HEADER, _BODY, _HEARTBEAT})
 _HEAD = struct.Struct(">BHI")
 _FRAME_END = 0xCE
+_HEADER_START = struct.Struct(">HHQ")
+_DELIVER_START = struct.pack(">I", commands.Basic.Deliver.index)
+_TAG = struct.Struct(">Q?")
 # Whatever the codec may raise over bytes that are no frame; deep nesting ends in a RecursionError.
 _MALFORMED = (
     exceptions.UnmarshalingException,
@@ -34,6 +37,10 @@ _MALFORMED = (
 
 # A piece of a body is only bytes.
 Frame = base.Frame | header.ContentHeader | heartbeat.Heartbeat | bytes
+
+
+class UnreadableHeader(header.ContentHeader):
+    """The header of a message whose properties the codec cannot read: only the size of its body is known."""
 
 
 class FrameReader:
@@ -79,10 +86,43 @@ def _frame(kind: int, data: bytes, at: int, last: int) -> Frame:
         return data[at + _HEAD.size : last]
     if kind == _HEARTBEAT:
         return heartbeat.Heartbeat()
-    found = frame.unmarshal(data[at : last + 1])[2]
+    try:
+        found = frame.unmarshal(data[at : last + 1])[2]
+    except _MALFORMED:
+        return _of_publisher(kind, data[at + _HEAD.size : last])
     if not isinstance(found, base.Frame | header.ContentHeader):
         raise TypeError(type(found).__name__)
     return found
+
+
+def _of_publisher(kind: int, payload: bytes) -> Frame:
+    """The frame of a delivery with values that the codec refuses. The broker passes on what a publisher has written.
+
+    A time after the year 9999 or a text that is not UTF-8 is nothing that the broker looks at. If such a message ended
+    the connection, the broker would deliver it again on the next one, and to every other consumer.
+
+    Raises:
+        ValueError, struct.error: it is no such frame.
+    """
+    if kind == _HEADER:
+        class_id, _, body_bytes = _HEADER_START.unpack_from(payload)
+        if class_id == commands.Basic.frame_id:
+            return UnreadableHeader(0, body_bytes)
+    elif payload.startswith(_DELIVER_START):
+        consumer_tag, rest = _short(payload[len(_DELIVER_START) :])
+        delivery_tag, redelivered = _TAG.unpack_from(rest)
+        _, rest = _short(rest[_TAG.size :])
+        key, _ = _short(rest)
+        return commands.Basic.Deliver(consumer_tag, delivery_tag, redelivered, routing_key=key)
+    raise ValueError("neither a header nor a delivery")
+
+
+def _short(data: bytes) -> tuple[str, bytes]:
+    """A short text, whatever its bytes are, and what follows it."""
+    end = 1 + data[0]
+    if end > len(data):
+        raise ValueError("a text is cut off")
+    return data[1:end].decode("utf-8", "replace"), data[end:]
 
 
 def method(channel: int, command: base.Frame) -> bytes:

@@ -54,6 +54,7 @@ class AmqpConnection:
         blocked: why the broker takes no publications for now; "" if it does.
         acks, messages: what the owner is to get; whoever hands it over clears them.
         too_large: the topics of messages that were rejected, to be logged.
+        unreadable: the topics of messages that were handed over without their properties, to be logged.
         closed_with: the code with which the broker closed the connection or a channel; 0: it did not.
         may_close: the broker has answered our close, or expects the socket to be closed.
     """
@@ -66,6 +67,7 @@ class AmqpConnection:
         self.acks: list[Ack] = []
         self.messages: list[Message] = []
         self.too_large: list[str] = []
+        self.unreadable: list[str] = []
         self._cancelled = 0
         self.closed_with = 0
         self.may_close = False
@@ -257,6 +259,8 @@ class AmqpConnection:
         if message is None:
             return self._against_protocol(f"a message with delivery tag {deliver.delivery_tag}, which is 0 or in use")
         self.messages.append(message)
+        if content.is_unreadable:
+            self.unreadable.append(deliver.routing_key or "")
         return b""
 
     def _take_confirm(self, frame: commands.Basic.Ack | commands.Basic.Nack) -> bytes:

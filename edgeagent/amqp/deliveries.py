@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import msgspec
 from pamqp import commands, header
 
+from edgeagent.amqp.codec import UnreadableHeader
 from edgeagent.amqp.properties import message_of
 from edgeagent.ports.link import Message
 
@@ -20,13 +21,14 @@ Announcing = commands.Basic.Deliver | commands.Basic.GetOk | commands.Basic.Retu
 class Content:
     """One message on its way in: announced by a method, described by a header, and then in pieces.
 
-    Its body is kept only as far as `max_bytes`; what is longer is counted, and `is_too_large`.
+    Its body is kept only as far as `max_bytes`; what is longer is counted, and `is_too_large`. `is_unreadable`: it has
+    properties that nobody can read, and counts as one without any.
     """
 
     def __init__(self, method: Announcing, max_bytes: int) -> None:
         self.method = method
         self.properties: commands.Basic.Properties | None = None
-        self.is_too_large = False
+        self.is_too_large = self.is_unreadable = False
         self._max_bytes = max_bytes
         self._missing_bytes = 0
         self._pieces: list[bytes] = []
@@ -52,6 +54,7 @@ class Content:
         if self.properties is not None:
             return False
         self.properties = head.properties
+        self.is_unreadable = isinstance(head, UnreadableHeader)
         self._missing_bytes = head.body_size
         self.is_too_large = head.body_size > self._max_bytes
         return True

@@ -193,6 +193,12 @@ class AmqpLink(LinkFutures):
                 "a message with the key %s is larger than it may be, and was rejected", shown(topic), extra=extra
             )
         machine.too_large.clear()
+        for topic in machine.unreadable:
+            text = "the properties of a message with the key %s cannot be read: it counts as one without any"
+            _log.warning(
+                text, shown(topic), extra={"event": "amqp_properties_unreadable", "foreign": True, "key": topic}
+            )
+        machine.unreadable.clear()
         self._resolve()
         if wire is self._publishing:
             self._tell_blocked(machine.blocked)

@@ -109,14 +109,56 @@ def test_a_body_that_is_too_large_is_not_kept() -> None:
     assert not peer.machine._content[CONSUMING].payload
 
 
-def test_tables_nested_without_end_are_malformed() -> None:
-    table = b"\x01kF" * 20_000
-    payload = b"\x00\x3c\x00\x00" + (4).to_bytes(8, "big") + b"\x20\x00" + table
-    data = b"\x02\x00\x01" + len(payload).to_bytes(4, "big") + payload + b"\xce"
+def test_a_header_of_another_class_is_malformed() -> None:
     peer = opened()
     peer.send(CONSUMING, DELIVER)
-    peer.machine.receive(data)
+    peer.machine.receive(framed(2, b"\x00\x3d\x00\x00" + (4).to_bytes(8, "big") + b"\x00\x80\x01\xff"))
     assert "a malformed frame" in str(peer.machine.error)
+
+
+def framed(kind: int, payload: bytes) -> bytes:
+    """A frame of the consuming channel."""
+    return bytes([kind, 0, CONSUMING]) + len(payload).to_bytes(4, "big") + payload + b"\xce"
+
+
+# What RabbitMQ passes on as the publisher wrote it: the flags of the properties, and their bytes.
+UNREADABLE = {
+    "a message id that is not UTF-8": (1 << 7, b"\x01\xff"),
+    "an app id that is not UTF-8": (1 << 3, b"\x04caf\xe9"),
+    "a time in microseconds": (1 << 6, (1_700_000_000_000_000).to_bytes(8, "big")),
+    "the last time": (1 << 6, b"\xff" * 8),
+    "a header's name that is not UTF-8": (1 << 13, b"\x00\x00\x00\x07\x01\xffS\x00\x00\x00\x00"),
+    "a time in a header": (1 << 13, b"\x00\x00\x00\x0b\x01aT" + b"\xff" * 8),
+    "tables nested without end": (1 << 13, b"\x01kF" * 20_000),
+    "nothing where there must be something": (1 << 15, b""),
+}
+
+
+@pytest.mark.parametrize(("flags", "properties"), UNREADABLE.values(), ids=UNREADABLE.keys())
+def test_a_message_whose_properties_cannot_be_read_is_one_without_any(flags: int, properties: bytes) -> None:
+    peer = opened()
+    peer.send(CONSUMING, DELIVER)
+    head = b"\x00\x3c\x00\x00" + (4).to_bytes(8, "big") + flags.to_bytes(2, "big") + properties
+    peer.machine.receive(framed(2, head))
+    peer.send(CONSUMING, body.ContentBody(b"abcd"))
+    (message,) = peer.machine.messages
+    assert (message.payload, message.response_topic, message.correlation_data) == (b"abcd", None, None)
+    assert peer.machine.unreadable == ["k"]
+    peer.deliver(2, b"x", correlation_id="c0ffee")
+    assert peer.machine.messages[-1].correlation_data == b"c0ffee"
+    acks = peer.heard(peer.machine.acknowledge(peer.machine.messages))
+    assert [(ack.delivery_tag, ack.multiple) for _, ack in acks if isinstance(ack, commands.Basic.Ack)] == [(2, True)]
+
+
+def test_a_routing_key_that_is_not_utf8_is_a_topic_that_binds_nobody() -> None:
+    peer = opened()
+    good = frame.marshal(commands.Basic.Deliver("0", 1, True, "amq.topic", "argo.workflows.trigger.?"), CONSUMING)
+    peer.machine.receive(good.replace(b"?", b"\xff"))
+    peer.send(CONSUMING, *content(b"x"))
+    (message,) = peer.machine.messages
+    assert message.topic == "argo/workflows/trigger/\ufffd"
+    assert message.duplicate
+    assert peer.machine.acknowledge([message])
 
 
 @given(st.binary(max_size=400), st.integers(0, 3))
