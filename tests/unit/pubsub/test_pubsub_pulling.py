@@ -63,6 +63,17 @@ async def test_a_message_after_its_end_is_dropped_and_one_with_a_strange_end_is_
     assert [message.payload for message in owner.messages] == [b"odd"]
 
 
+@pytest.mark.parametrize("expires_at", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59-23:59"])
+async def test_a_message_that_ends_with_the_calendar_is_taken(server: FakePubSub, expires_at: str) -> None:
+    async with connected(Owner()) as owner:
+        server.put("answers", b"1", topic=RESPONSE, agent="gw-1", expires_at=expires_at)
+        server.put("answers", b"2", topic=RESPONSE, agent="gw-1", expires_at="0001-01-01T00:00:00+23:59")
+        await until(lambda: server.unacknowledged("edgeagent-gw-1") == 0)
+        await until(lambda: owner.messages)
+        assert [message.payload for message in owner.messages] == [b"1"]
+        assert not owner.downs
+
+
 async def test_expiry_goes_by_the_services_clock(server: FakePubSub) -> None:
     server.ahead_s = -30 * 365 * 86400.0
     async with connected(Owner()) as owner:
