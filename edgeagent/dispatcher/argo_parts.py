@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
 from typing import NamedTuple, Self
 
 from edgeagent.argo.client import ArgoClient, ArgoSettings
@@ -13,7 +12,7 @@ from edgeagent.argo.kubernetes import KubernetesClient, in_pod
 from edgeagent.argo.operations import ArgoOperations
 from edgeagent.config.tables import DispatcherConfig, EngineTable
 from edgeagent.dispatcher.argo import ArgoEngine
-from edgeagent.dispatcher.capacity import Limit
+from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.operations import Operations
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.errors import EngineRefused, EngineUnavailable
@@ -43,9 +42,9 @@ class ArgoParts(NamedTuple):
         kubernetes = await stack.enter_async_context(KubernetesClient(in_pod())) if config.status.configmap else None
         return cls(client, engine, kubernetes)
 
-    def operations(self, policy: Policy, *, reached: Callable[[str, str], Limit | None]) -> Operations:
+    def operations(self, policy: Policy, *, capacity: Capacity) -> Operations:
         """What performs requests about workflows."""
-        return Operations(ArgoOperations(self.client), self.engine, policy, reached=reached)
+        return Operations(ArgoOperations(self.client), self.engine, policy, capacity=capacity)
 
     async def check(self, url: str) -> None:
         """Log once whether the engine is available and accepts our credentials, while everything else starts.

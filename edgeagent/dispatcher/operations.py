@@ -10,24 +10,24 @@ request that comes again, also at another dispatcher or after a restart, finds w
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from edgeagent.argo.wire import Workflow, WorkflowList
 from edgeagent.dispatcher import verdict
-from edgeagent.dispatcher.capacity import Limit
+from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.engine import Engine, Order
 from edgeagent.dispatcher.manage_check import NOT_ALLOWED
-from edgeagent.dispatcher.outcome import CROWDED_S, Created, Duplicate, response_to
+from edgeagent.dispatcher.outcome import CROWDED_S, Created, Duplicate, Invalid, NameTaken, response_to
 from edgeagent.dispatcher.policy import Policy
 from edgeagent.dispatcher.progress import FINAL, status_of
-from edgeagent.dispatcher.resubmission import resubmission
+from edgeagent.dispatcher.resubmission import resubmission, resubmitted_name
+from edgeagent.dispatcher.workflow import workflow_problems
 from edgeagent.errors import EngineRefused
-from edgeagent.wire.manage import MAX_LISTED, ManageRequest, ManageResponse
-from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
-from edgeagent.workflows.names import quoted
+from edgeagent.wire.manage import MAX_LISTED, ManageRequest, ManageResponse, resubmitted_id
+from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, LABEL_RESUBMIT_OF, Status
+from edgeagent.workflows.names import TOO_DEEP, is_too_deep, quoted
 
 # A whole object must fit into one message with the rest of the answer.
 MAX_OBJECT_BYTES = 192 << 10
@@ -46,6 +46,7 @@ _DONE = {
 _ENDED = "Workflow had ended already"
 _RUNS = "Workflow runs already"
 _DELETED = "Workflow is deleted"
+_RESUBMITTED = "Workflow is resubmitted"
 _CONFLICT = "Workflow has ended"
 
 
@@ -80,16 +81,13 @@ class Operations:
         engine: Engine,
         policy: Policy,
         *,
-        reached: Callable[[str, str], Limit | None] = lambda *_: None,
+        capacity: Capacity | None = None,
     ) -> None:
-        """An `engine` starts what is resubmitted.
-
-        `reached`: the limit that leaves no room for one more workflow in a namespace, of a template; None if none does.
-        """
+        """An `engine` starts what is resubmitted. `capacity`: the limits that count it; None for no limit."""
         self._api = api
         self._engine = engine
         self._policy = policy
-        self._reached = reached
+        self._capacity = capacity or Capacity(None, (), changed=lambda: None)
 
     async def perform(self, request: ManageRequest) -> ManageResponse:
         """Do what the request asks for, and answer.
@@ -108,6 +106,8 @@ class Operations:
             return _refused(request, exc)
 
     async def _with_workflow(self, request: ManageRequest) -> ManageResponse:
+        if request.operation == "resubmit" and (started := await self._started_by(request)) is not None:
+            return _done(request, _RESUBMITTED, started)
         workflow = await self._find(request)
         if workflow is None:
             if request.operation == "delete":
@@ -130,6 +130,22 @@ class Operations:
         found = await self._api.labelled(request.namespace, labels)
         return next((workflow for workflow in found if not workflow.metadata.is_copy), None)
 
+    async def _started_by(self, request: ManageRequest) -> Workflow | None:
+        """The workflow that this `resubmit` has started before; None if it has not.
+
+        It is looked for first: what was done stays done, even if there is no room any more, the workflow before is
+        gone, or another policy holds.
+        """
+        correlation_id = resubmitted_id(request)
+        if request.workflow_id:
+            name = resubmitted_name(request, request.workflow_id)
+            known = await self._api.get(request.namespace, name)
+            found = [] if known is None else [known]
+        else:
+            labels = f"{LABEL_CORRELATION_ID}={correlation_id},{LABEL_RESUBMIT_OF}={request.correlation_id}"
+            found = await self._api.labelled(request.namespace, labels)
+        return next((each for each in found if _has_id(each, correlation_id) and _may_touch(request, each)), None)
+
     async def _change(self, request: ManageRequest, workflow: Workflow) -> ManageResponse:
         operation, phase = request.operation, workflow.status.phase if workflow.status is not None else ""
         has_ended = phase in FINAL
@@ -149,9 +165,11 @@ class Operations:
         if not request.whole:
             return response
         whole = await self._api.whole(request.namespace, workflow.metadata.name)
-        size = len(msgspec.json.encode(whole))
-        if size > MAX_OBJECT_BYTES:
-            detail = f"the object has {size} bytes, a message takes {MAX_OBJECT_BYTES}: ask without whole"
+        too_deep = is_too_deep(whole)
+        size = 0 if too_deep else len(msgspec.json.encode(whole))
+        if too_deep or size > MAX_OBJECT_BYTES:
+            has = TOO_DEEP if too_deep else f"has {size} bytes, a message takes {MAX_OBJECT_BYTES}"
+            detail = f"the object {has}: ask without whole"
             return _failed(request, _TOO_LARGE, "Workflow is too large", detail, workflow)
         return msgspec.structs.replace(response, object=whole)
 
@@ -166,14 +184,18 @@ class Operations:
     async def _resubmit(self, request: ManageRequest, workflow: Workflow) -> ManageResponse:
         whole = await self._api.whole(request.namespace, workflow.metadata.name)
         order = resubmission(request, whole)
+        problems = iter([TOO_DEEP]) if is_too_deep(whole) else workflow_problems(order.workflow, order.namespace)
+        if (problem := next(problems, None)) is not None:
+            detail = f"workflow {quoted(workflow.metadata.name)} cannot be run again: {problem}"
+            return _failed(request, 400, "Invalid workflow", detail)
         decided = self._policy.decide(order)
         if not isinstance(decided, Order):
             outcome = response_to(decided, correlation_id="", namespace=request.namespace, dry_run=False)
             return _failed(request, outcome.code, outcome.error, outcome.detail)
-        if (limit := self._reached(decided.namespace, decided.template)) is not None:
+        if (limit := self._capacity.reached(decided.namespace, decided.template)) is not None:
             refused = _failed(request, _TOO_MANY, "Too many workflows", str(limit))
             return msgspec.structs.replace(refused, retryable=True, retry_after_s=CROWDED_S)
-        created = await self._engine.create(decided)
+        created = await self._create(decided)
         if not isinstance(created, (Created, Duplicate)):
             outcome = response_to(created, correlation_id="", namespace=request.namespace, dry_run=False)
             return _failed(request, outcome.code, outcome.error, outcome.detail)
@@ -181,7 +203,18 @@ class Operations:
             request.namespace, created.workflow_id, "Pending", correlation_id=order.correlation_id, agent=order.agent
         )
         status = created.status if isinstance(created, Duplicate) and created.status is not None else begun
-        return ManageResponse(request.request_id, _SUCCESS, status="Workflow is resubmitted", workflow=status)
+        return ManageResponse(request.request_id, _SUCCESS, status=_RESUBMITTED, workflow=status)
+
+    async def _create(self, order: Order) -> Created | Duplicate | NameTaken | Invalid:
+        """Start it, and count it from now on, as what triggers start is counted."""
+        pool, name = self._capacity.pool(order.namespace, order.template), None
+        self._capacity.reserve(order.namespace, pool)
+        try:
+            created = await self._engine.create(order)
+            name = created.workflow_id if isinstance(created, Created) else None
+        finally:
+            self._capacity.release(order.namespace, pool, name)
+        return created
 
     async def _list(self, request: ManageRequest) -> ManageResponse:
         labels = f"{LABEL_AGENT}={request.agent}" if request.agent else LABEL_CORRELATION_ID
@@ -204,6 +237,11 @@ def _may_touch(request: ManageRequest, workflow: Workflow) -> bool:
         return True
     labels = workflow.metadata.labels or {}
     return labels.get(LABEL_AGENT) == request.agent and not workflow.metadata.is_copy
+
+
+def _has_id(workflow: Workflow, correlation_id: str) -> bool:
+    labels = workflow.metadata.labels or {}
+    return labels.get(LABEL_CORRELATION_ID) == correlation_id and not workflow.metadata.is_copy
 
 
 def _cut(status: Status) -> Status:

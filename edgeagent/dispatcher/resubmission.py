@@ -32,7 +32,7 @@ def resubmission(request: ManageRequest, whole: dict[str, Any]) -> Order:
     labels |= {LABEL_CORRELATION_ID: correlation_id}
     if earlier:
         labels[LABEL_RESUBMIT_OF] = earlier
-    name = workflow_name(_ID_ENDING.sub("", str(metadata.get("name") or "")) or "resubmit", correlation_id)
+    name = resubmitted_name(request, str(metadata.get("name") or ""))
     made: dict[str, Any] = {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -57,11 +57,16 @@ def resubmission(request: ManageRequest, whole: dict[str, Any]) -> Order:
     )
 
 
+def resubmitted_name(request: ManageRequest, name: str) -> str:
+    """The name of the workflow that this request makes of the one of this name."""
+    return workflow_name(_ID_ENDING.sub("", name) or "resubmit", resubmitted_id(request))
+
+
 def _from_template(spec: dict[str, Any], reference: dict[str, Any]) -> dict[str, Any]:
-    parameters = _members(spec, "arguments").get("parameters") or []
+    parameters = _members(spec, "arguments").get("parameters")
     kept = [
         {"name": parameter["name"], "value": parameter["value"]}
-        for parameter in parameters
+        for parameter in (parameters if isinstance(parameters, list) else ())
         if isinstance(parameter, dict) and parameter.get("value") is not None and "name" in parameter
     ]
     scope = {"clusterScope": True} if reference.get("clusterScope") is True else {}

@@ -139,7 +139,7 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         configmaps=argo.kubernetes,
         webhooks=webhooks,
     )
-    operations = argo.operations(_policy(config), reached=dispatcher.capacity.reached)
+    operations = argo.operations(_policy(config), capacity=dispatcher.capacity)
     desk = _desk(config, dispatcher, operations)
     dispatcher.share_with(statuses, *desk.shared)
     probes = await _listening(

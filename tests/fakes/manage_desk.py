@@ -71,11 +71,15 @@ class Desk:
 
     async def ask(self, operation: str, topic: str = OWN, **members: Any) -> ManageResponse:
         """Send a request of gw-1's and return its answer."""
+        return (await self.send(self.encoded(operation, **members), topic)).response
+
+    def encoded(self, operation: str, **members: Any) -> bytes:
+        """A request, with an id of its own unless `members` has one."""
         self._numbers += 1
         request = {"request_id": f"r{self._numbers}", "namespace": "plant", "operation": operation, **members}
         if operation != "list" and not {"workflowId", "correlation_id"} & members.keys():
             request["workflowId"] = NAME
-        return (await self.send(msgspec.json.encode(request), topic)).response
+        return msgspec.json.encode(request)
 
     async def send(self, payload: bytes, topic: str = OWN, **properties: Any) -> Answer:
         """Deliver a message and return what was answered."""

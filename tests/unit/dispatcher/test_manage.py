@@ -169,7 +169,7 @@ async def test_a_resubmission_passes_the_policy_of_triggers() -> None:
 
 async def test_a_full_namespace_takes_a_resubmission_later() -> None:
     capacity = Capacity({"plant/inspect": 1}, ["plant"], changed=lambda: None)
-    async with desk(reached=capacity.reached) as here:
+    async with desk(capacity=capacity) as here:
         put(here.argo, phase="Failed")
         capacity.started("plant", "another", "inspect")
         answer = await here.ask("resubmit")
