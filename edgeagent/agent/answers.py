@@ -70,7 +70,7 @@ class Answers:
         *,
         heard: Callable[[str], None],
         is_canarys: Callable[[Response], bool],
-        is_requests: Callable[[bytes], Awaitable[bool]] | None,
+        is_requests: Callable[[bytes, bytes | None], Awaitable[bool]] | None,
         accept_dry_run: bool,
     ) -> None:
         """`heard` is called with the correlation id of each status for this agent, changed or not.
@@ -163,7 +163,7 @@ class Answers:
         """Whether a response is not about a trigger, but about a workflow that this agent asked to manage."""
         if self._is_requests is None or _REQUEST_ID not in message.payload:
             return False
-        return await self._is_requests(message.payload)
+        return await self._is_requests(message.payload, message.correlation_data)
 
     async def _response(self, message: Message) -> None:
         try:

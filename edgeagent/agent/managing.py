@@ -23,6 +23,7 @@ from edgeagent.outbox.files import Filesystem
 from edgeagent.ports.link import UNHEARD, Ack, Link, Publication, PublishRefused
 from edgeagent.ports.manage import ManagedRequest, ManageFigures, ManageOrder
 from edgeagent.wire.manage import ManageRequest, parse_manage_response
+from edgeagent.wire.messages import parse_response
 from edgeagent.wire.topics import manage_topic
 
 # Tokens of triggers count from 1, and -1 to -5 are others'.
@@ -86,8 +87,10 @@ class Managing:
                 self._requests.not_taken(request_id, self._clock.now_ms(), shown(str(ack.outcome)))
             self._work.set()
 
-    async def answered(self, payload: bytes) -> bool:
+    async def answered(self, payload: bytes, correlation_data: bytes | None) -> bool:
         """Take a message on the response topic if it answers a request; False if it is something else.
+
+        A foreign engine may write a `request_id` of its own into its answer to a trigger.
 
         Raises:
             StorageFailed: that the request has ended could not be kept; the message is to be offered again.
@@ -97,6 +100,8 @@ class Managing:
         except MessageError:
             return False
         entry = self._requests.find(response.request_id)
+        if entry is None and _answers_trigger(payload, correlation_data, response.request_id):
+            return False
         if self._requests.answered(response, self._clock.now_ms()) and entry is not None:
             _log.info(
                 "the answer to %s %s is %d: %s",
@@ -233,3 +238,11 @@ class Managing:
         async with self._one_write:
             content = msgspec.json.encode(self._requests.kept())
             await asyncio.to_thread(self._filesystem.replace, self._path, content)
+
+
+def _answers_trigger(payload: bytes, correlation_data: bytes | None, request_id: str) -> bool:
+    """Whether a message with a request id names a trigger too. The answer to a request has at most the request's id."""
+    try:
+        return parse_response(payload, correlation_data).correlation_id != request_id
+    except MessageError:
+        return False

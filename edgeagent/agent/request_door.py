@@ -66,9 +66,9 @@ class RequestDoor:
         if self._managing is not None:
             self._managing.acknowledged(acks)
 
-    async def answered(self, payload: bytes) -> bool:
+    async def answered(self, payload: bytes, correlation_data: bytes | None = None) -> bool:
         """Take an answer to a request; False for any other message."""
-        return await self._open().answered(payload)
+        return await self._open().answered(payload, correlation_data)
 
     async def run(self) -> None:
         """Send requests until cancelled."""

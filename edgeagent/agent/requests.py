@@ -14,6 +14,7 @@ from edgeagent.common.times import rfc3339
 from edgeagent.errors import RequestsFull
 from edgeagent.ports.manage import ManagedRequest, RequestState
 from edgeagent.wire.manage import ManageRequest, ManageResponse
+from edgeagent.workflows.names import is_too_deep
 
 MAX_WAITING = 100
 MAX_ENDED = 100  # the newest are kept to be asked about
@@ -181,6 +182,9 @@ class Requests:
             # The trigger may be behind this request, which overtook it.
             self._rest(response.request_id, now_ms + NOT_STARTED_MS, f"{response.code} {said}")
             return False
+        if entry.is_kept or is_too_deep(response.object):
+            # Only reading brings objects and lists, and what no JSON can be made of again brings nobody anything.
+            response = msgspec.structs.replace(response, object=None, workflows=None)
         entry.answer = response
         self._end(entry, "done" if response.code == _SUCCESS else "refused", said or response.status)
         return True

@@ -292,6 +292,41 @@ async def test_an_answer_to_no_request_changes_nothing(tmp_path: Path) -> None:
     assert gateway.door.newest().requests == []
 
 
+async def test_an_answer_to_a_trigger_may_have_a_request_id_of_the_engines_own(tmp_path: Path) -> None:
+    async with running(Gateway(tmp_path)) as gateway:
+        gateway.up()
+        made = await gateway.door.ask(STOP, course())
+        await gateway.sent()
+        trigger = b'{"request_id": "trace-7", "code": 200, "workflowId": "w", "correlation_id": "c0ffee"}'
+        assert not await gateway.door.answered(trigger)
+        assert not await gateway.door.answered(b'{"request_id": "trace-7", "code": 200}', b"c0ffee")
+        forgotten = b'{"request_id": "forgotten", "code": 200}'
+        assert await gateway.door.answered(forgotten, b"forgotten")
+        assert await gateway.door.answered(forgotten, None)
+        assert gateway.found(made).state == "waiting"
+
+
+async def test_what_was_not_asked_for_is_not_kept(tmp_path: Path) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(900):
+        nested = {"a": nested}
+    status = {"namespace": "plant", "workflowId": NAME, "status": "Running"}
+    async with running(Gateway(tmp_path)) as gateway:
+        gateway.up()
+        made = await gateway.door.ask(STOP, course())
+        [request] = await gateway.sent()
+        await gateway.answer(request, 200, object=nested, workflows=[status] * 100, workflow=status)
+        answer = gateway.found(made).answer
+        assert answer is not None
+        assert (answer["workflow"], answer.keys() & {"object", "workflows"}) == (status, set())
+        assert len(gateway.path.read_bytes()) < 2000
+        read = await gateway.door.ask(ManageOrder("get", ID, whole=True), course())
+        await gateway.answer((await gateway.sent(2))[1], 200, object=nested, workflow=status)
+        answer = gateway.found(read).answer
+        assert answer is not None
+        assert "object" not in answer
+
+
 async def test_a_late_second_answer_changes_nothing(tmp_path: Path) -> None:
     async with running(Gateway(tmp_path)) as gateway:
         gateway.up()
