@@ -28,6 +28,7 @@ _METADATA_TIMEOUT_S = 5.0
 _SIGN_TIMEOUT_S = 10.0
 # A `Date` has whole seconds and is as old as its answer: a smaller difference is none.
 _TRUSTED_S: Final = 10.0
+_FIRST_YEAR, _LAST_YEAR = 1970, 3000
 _OPENSSL = "openssl"
 _MAX_TOKEN_BYTES = 16 << 10
 
@@ -46,6 +47,8 @@ class ServiceClock:
         try:
             found = parsedate_to_datetime(date)
         except (ValueError, OverflowError):
+            return
+        if not _FIRST_YEAR <= found.year < _LAST_YEAR:  # near the calendar's end no time could be counted from it
             return
         offset_s = found.replace(tzinfo=found.tzinfo or UTC).timestamp() - time.time()
         self._offset_s = offset_s if abs(offset_s) > _TRUSTED_S else 0.0

@@ -256,3 +256,14 @@ async def test_no_log_line_has_a_token(
     with caplog.at_level(logging.DEBUG):
         bearer = await KeyFile(ADDRESS, str(key_file(tmp_path, pem_of(private_key))), ServiceClock()).authorization()
     assert bearer.decode() not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["Fri, 31 Dec 9999 23:59:59 -2359", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"],
+)
+def test_a_date_at_the_calendars_end_is_no_time_to_count_from(date: str) -> None:
+    clock = ServiceClock()
+    clock.note(date)
+    assert clock.offset_s == 0
+    assert clock.now()
