@@ -266,4 +266,4 @@ def test_a_date_at_the_calendars_end_is_no_time_to_count_from(date: str) -> None
     clock = ServiceClock()
     clock.note(date)
     assert clock.offset_s == 0
-    assert clock.now()
+    assert clock.now().year < 3000
