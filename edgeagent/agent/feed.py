@@ -69,6 +69,7 @@ class Feed:
         if self._places > 0 and not self._leases.unread:
             left_s = self._windows.caught_up(moment)
             self._window_due_at = now + left_s if left_s is not None else None
+            self._limited.caught_up()
 
     async def read(self) -> None:
         """Lease triggers from the disk that are not in memory. A disk that cannot be read is tried again later."""
@@ -122,4 +123,4 @@ class Feed:
         if rule is None or not (anything_waits or rule.rate is not None):
             self._triggers.take_up(leased, rule)
         elif not self._limited.holds(leased, rule, moment):
-            self._limited.goes(leased, rule)
+            self._limited.goes(leased, rule, moment)

@@ -1,7 +1,8 @@
 """Triggers that wait for the `rate` of their rule (contract section 11), outside of what is in flight.
 
 A leased trigger that may not go now moves to the log `limited`, so that it neither takes a place in flight nor keeps
-what was accepted after it on disk. There it waits in its line (`agent.lines`) until its rule has a permit for it.
+what was accepted after it on disk. There it waits in its line (`agent.lines`) until its rule has a permit for it. One
+that had its permit before a restart (`agent.permits`) does not wait again, in whichever log it is.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.facts import RateWait
 from edgeagent.agent.lifetime import Lifetime
-from edgeagent.agent.lines import LineKey, LineToRead, RateLines, key_of, keys_of
+from edgeagent.agent.lines import LineKey, LineToRead, RateLines, Resuming, key_of, keys_of
 from edgeagent.agent.permits import Permits, shown
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers, lane_of
@@ -72,6 +73,7 @@ class LimitedTriggers:
         self._chores = chores
         self._clock = clock
         self._lines = RateLines()
+        self._resuming = Resuming()
         self._held: list[HeldBack] = []
         self._held_by: Counter[LineKey] = Counter()
         self._moved_by: set[LineKey] = set()  # lines of which something may be in the log that was not read yet
@@ -81,6 +83,7 @@ class LimitedTriggers:
         self._is_known = not self._unread  # the log was read to its end
         self._is_checked = self._is_known  # whether a crash interrupted its condensing
         self._is_sparse = False
+        self._is_caught_up = False  # whatever was pending at the start was leased from the other logs
         self._pausing = False  # the disk could not be read
         self._condensing: Condensing | None = None
         self._copied_seq = 0  # of the first copy, when that was done last
@@ -100,10 +103,12 @@ class LimitedTriggers:
     @property
     def anything_waits(self) -> bool:
         """Whether triggers wait here, or may; perhaps of rules that have no rate any more."""
-        return not self._is_known or bool(self._held or self._moved_by or self._lines)
+        return not self._is_known or bool(self._held or self._moved_by or self._lines or self._resuming)
 
     def holds(self, leased: Leased, rule: Rule, moment: Moment) -> bool:
         """Keep a leased trigger waiting, True; or let it go at once: then `goes` must be called."""
+        if self._had_permit(leased, rule, moment):
+            return False
         high = leased.log == HIGH or (leased.log == WINDOWS and rule.high)
         waits = self._waits_before(rule, high=high)
         if rule.rate is None and not waits:
@@ -118,16 +123,25 @@ class LimitedTriggers:
         self._move_soon()
         return True
 
-    def goes(self, leased: Leased, rule: Rule | None, *, permitted: bool = True) -> None:
-        """Take up a trigger; `permitted`: it will be published, and counts for the rate of its rule."""
-        entry = self._triggers.take_up(leased, rule)
-        if entry is not None and permitted and rule is not None and rule.rate is not None:
-            self._permits.give(entry)
+    def goes(self, leased: Leased, rule: Rule, moment: Moment) -> None:
+        """Take up a trigger that `holds` lets go; it counts for its rule, unless it did before the start."""
+        if self._had_permit(leased, rule, moment):
+            self._resume(leased, rule)
+        else:
+            self._take_up(leased, rule, permitted=True)
+
+    def caught_up(self) -> None:
+        """Note that nothing is left to be leased from the other logs for now."""
+        if not self._is_caught_up:
+            self._is_caught_up = True
+            if self.anything_waits:
+                self.more_to_send()
 
     def fill(self, places: int, moment: Moment) -> float | None:
         """Take up what may go, at most so many; returns after how many seconds more may go, or end, by themselves."""
-        if self._condensing is not None or not self._lines:
+        if self._condensing is not None:
             return None
+        places = self._fill_resumed(places, moment)
         left_s: list[float] = []
         for name in self._lines.rules():
             for key in keys_of(name):
@@ -182,17 +196,21 @@ class LimitedTriggers:
         except OutboxError:
             self._unread = True
             raise
+        moment = self._clock.moment()
         for one in leased:
-            self._lines.join(one)
+            if self._had_permit(one, self._rules.get(one.rule), moment):
+                self._resuming.join(one)
+            else:
+                self._lines.join(one)
         if not leased and not self._unread:
             self._is_known = True
             self._moved_by.clear()
         self._unread = self._unread or bool(leased)
 
     def wait_of(self, leased: Leased) -> RateWait | None:
-        """What a trigger in the log `limited`, which is not in flight, waits for; None if its rule has no rate."""
+        """What a trigger in the log `limited`, which is not in flight, waits for; None if it needs no permit."""
         rule = self._rules.get(leased.rule)
-        if leased.log != LIMITED or rule is None or rule.rate is None:
+        if leased.log != LIMITED or rule is None or rule.rate is None or leased.seq in self._resuming:
             return None
         high, normal = keys_of(leased.rule)
         key = key_of(leased)
@@ -224,12 +242,16 @@ class LimitedTriggers:
 
     def _waits_before(self, rule: Rule, *, high: bool) -> bool:
         """Whether a trigger of this rule and priority has to go behind others, or may have to."""
-        if not self._is_known and rule.rate is not None:
+        if (not self._is_known and rule.rate is not None) or self._resuming.has(rule.name):
             return True
         return any(self._waits_in(key) for key in keys_of(rule.name) if key.high or not high)
 
     def _waits_in(self, key: LineKey) -> bool:
         return bool(self._lines.waiting(key) or self._held_by[key]) or key in self._moved_by
+
+    def _had_permit(self, leased: Leased, rule: Rule | None, moment: Moment) -> bool:
+        """Whether it had a permit before the start, which counts still."""
+        return rule is not None and rule.rate is not None and self._permits.had(leased, rule.rate, moment)
 
     def _has_permit(self, rule: Rule, moment: Moment) -> bool:
         return rule.rate is None or self._permits.free(rule.name, rule.rate, moment) > 0
@@ -245,9 +267,40 @@ class LimitedTriggers:
             return True
         return rule.coalesce and bool(self._successors.of(leased))
 
+    def _may_be_behind(self, rule: Rule, moment: Moment) -> bool:
+        """Whether triggers that go first, because the order is strict, may not have been read since the start."""
+        if not rule.strict or rule.rate is None or (self._is_caught_up and self._is_known):
+            return False
+        return self._permits.expects(rule.name, rule.rate, moment)
+
+    def _take_up(self, leased: Leased, rule: Rule | None, *, permitted: bool) -> None:
+        """`permitted`: it will be published, and counts for the rate of its rule."""
+        entry = self._triggers.take_up(leased, rule)
+        if entry is not None and permitted and rule is not None and rule.rate is not None:
+            self._permits.give(entry)
+
+    def _resume(self, leased: Leased, rule: Rule | None) -> None:
+        entry = self._triggers.take_up(leased, rule)
+        if entry is not None:
+            self._permits.resume(entry)
+
+    def _fill_resumed(self, places: int, moment: Moment) -> int:
+        """Take up those that had a permit before the start; returns the places that are left."""
+        for leased in self._resuming.in_order() if self._resuming else ():
+            if not places:
+                break
+            rule = self._rules.get(leased.rule)
+            if rule is None or not self._may_be_behind(rule, moment):
+                self._resuming.take(leased)
+                self._resume(leased, rule)
+                places -= 1
+        return places
+
     def _fill_line(self, key: LineKey, places: int, moment: Moment) -> int:
         """Take up what may go of a line; returns the places that are left."""
         rule = self._rules.get(key.rule)
+        if rule is not None and self._may_be_behind(rule, moment):
+            return places
         while places > 0 and (line := self._lines.get(key)) is not None and line.ready:
             index, permitted = 0, False
             if rule is not None and not self._is_over(line.ready[0], rule, moment):
@@ -257,7 +310,7 @@ class LimitedTriggers:
                 if index < 0:
                     break
                 permitted = True
-            self.goes(self._lines.take(key, index), rule, permitted=permitted)
+            self._take_up(self._lines.take(key, index), rule, permitted=permitted)
             places -= 1
         return places
 
@@ -306,8 +359,12 @@ class LimitedTriggers:
         self.more_to_send()
 
     async def _read_on(self, part: LineToRead) -> None:
+        apart = self._resuming.seqs
+
         def work(store: Store) -> tuple[LinePart, bool]:
-            found = limited.read_line(store, part.seq, part.until, lambda one: key_of(one) == part.key, part.most)
+            found = limited.read_line(
+                store, part.seq, part.until, lambda one: key_of(one) == part.key and one.seq not in apart, part.most
+            )
             return found, limited.is_sparse(store.log(LIMITED), self._copied_seq)
 
         read, self._is_sparse = await self._outbox.when_released(work)
@@ -322,6 +379,7 @@ class LimitedTriggers:
         if not self._moving and not self._unread:  # nothing was moved there meanwhile
             self._condensing = Condensing(begin, end)
             self._lines.forget()
+            self._resuming.forget()
             self._is_known = False
 
     async def _condense(self, at: Condensing) -> None:

@@ -8,7 +8,7 @@ is, and no line waits for another one.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from edgeagent.outbox.records import Leased
@@ -135,6 +135,52 @@ class RateLines:
     def _tidy(self, key: LineKey) -> None:
         if not self._lines[key]:
             del self._lines[key]
+
+
+class Resuming:
+    """Triggers of the log `limited` that had a permit before the start: they are in no line, and go without waiting.
+
+    Owns those that did not go yet; there are at most as many as the rates allow.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, Leased] = {}
+        self._seqs: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether any did not go yet."""
+        return bool(self._waiting)
+
+    def __contains__(self, seq: int) -> bool:
+        """Whether this one did not go yet."""
+        return seq in self._waiting
+
+    @property
+    def seqs(self) -> Collection[int]:
+        """The seqs of all of them, also of those that went: no line has them."""
+        return frozenset(self._seqs)
+
+    def has(self, rule: str) -> bool:
+        """Whether any of a rule did not go yet."""
+        return any(leased.rule == rule for leased in self._waiting.values())
+
+    def join(self, leased: Leased) -> None:
+        """Add a trigger that was read."""
+        self._waiting[leased.seq] = leased
+        self._seqs.add(leased.seq)
+
+    def in_order(self) -> list[Leased]:
+        """Those that did not go yet: of high priority before the others, each in the order of the log."""
+        return sorted(self._waiting.values(), key=lambda leased: (not leased.is_high, leased.seq))
+
+    def take(self, leased: Leased) -> None:
+        """Note that one goes."""
+        del self._waiting[leased.seq]
+
+    def forget(self) -> None:
+        """Begin anew, with nothing: the log is read again."""
+        self._waiting.clear()
+        self._seqs.clear()
 
 
 def keys_of(rule: str) -> Iterator[LineKey]:

@@ -1,4 +1,4 @@
-"""Permits of rules with a `rate`: how many of their triggers may go now, and when they were published before."""
+"""Permits of rules with a `rate`: how many of their triggers may go now, and which were published before."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.inflight import FlightPhase, TriggerInFlight
 from edgeagent.common.elapsed import Instant
-from edgeagent.outbox.records import PARKED
-from edgeagent.rules.rate import Allowance, PublishedTimes, SlidingWindow, in_this_boot
+from edgeagent.outbox.records import PARKED, Leased
+from edgeagent.rules.rate import Allowance, PublishedTriggers, Resumed, SlidingWindow, in_this_boot
+from edgeagent.rules.trigger import correlation_id
 
 
 class Permits:
@@ -17,35 +18,65 @@ class Permits:
 
     Owns the windows, and which triggers have a permit that they have not used. A permit of a trigger that ends unsent
     is free again. Promises that whatever was published is given to `keep` at once, so that no release is on disk before
-    it.
+    it, and that a trigger of which that is known needs no second permit after a restart.
     """
 
-    def __init__(self, known: PublishedTimes | None, now: Instant, keep: Callable[[PublishedTimes], None]) -> None:
-        """`known`: as kept by an earlier process. `keep`: takes all times whenever they change."""
+    def __init__(
+        self, known: PublishedTriggers | None, now: Instant, keep: Callable[[PublishedTriggers], None]
+    ) -> None:
+        """`known`: as kept by an earlier process. `keep`: takes all publications whenever they change."""
         self._boot = now.boot
         self._keep = keep
-        times = in_this_boot(known, now) if known is not None else {}
-        self._windows = {rule: SlidingWindow(published) for rule, published in times.items()}
+        by_rule = in_this_boot(known, now) if known is not None else {}
+        self._windows = {rule: SlidingWindow(published) for rule, published in by_rule.items()}
+        self._resumed = {rule: Resumed(published) for rule, published in by_rule.items()}
+        self._again: set[int] = set()  # tokens of those in flight that had a permit from an earlier process
         self._given: dict[str, list[TriggerInFlight]] = {}
 
     def free(self, rule: str, allowed: Allowance, moment: Moment) -> int:
         """How many triggers of this rule may go now."""
         return self._window(rule).free(allowed, self._unused(rule), moment.uptime_ms)
 
+    def expects(self, rule: str, allowed: Allowance, moment: Moment) -> bool:
+        """Whether triggers may be pending that had a permit before the start, and were not taken up since."""
+        resumed = self._resumed.get(rule)
+        if resumed is None:
+            return False
+        if resumed.expect(allowed, moment.uptime_ms):
+            return True
+        del self._resumed[rule]
+        return False
+
+    def had(self, leased: Leased, allowed: Allowance, moment: Moment) -> bool:
+        """Whether a trigger had a permit before the start, which still counts; so it needs no other one."""
+        return self.expects(leased.rule, allowed, moment) and _id_of(leased) in self._resumed[leased.rule]
+
     def give(self, entry: TriggerInFlight) -> None:
         """Note that a trigger was taken up to be published."""
         self._given.setdefault(entry.item.rule, []).append(entry)
 
+    def resume(self, entry: TriggerInFlight) -> None:
+        """Note that a trigger was taken up which had a permit before the start."""
+        self._again.add(entry.token)
+        if (resumed := self._resumed.get(entry.item.rule)) is not None:
+            resumed.went(_id_of(entry.item))
+
     def published(self, entry: TriggerInFlight, allowed: Allowance, moment: Moment) -> None:
-        """Note that a trigger of a limited rule is being published for the first time. A parked one was before."""
+        """Note that a trigger of a limited rule is being published for the first time by this process.
+
+        A parked one was published before, and so was one that had its permit before the start.
+        """
         if entry.item.log == PARKED:
+            return
+        if entry.token in self._again:
+            self._again.remove(entry.token)
             return
         rule = entry.item.rule
         if entry in (given := self._given.get(rule, [])):
             given.remove(entry)
-        self._window(rule).published(allowed, moment.uptime_ms)
-        times = {name: window.times_ms for name, window in self._windows.items()}
-        self._keep(PublishedTimes(moment.now_ms, moment.uptime_ms, self._boot, times))
+        self._window(rule).published(allowed, _id_of(entry.item), moment.uptime_ms)
+        by_rule = {name: window.known for name, window in self._windows.items()}
+        self._keep(PublishedTriggers(moment.now_ms, moment.uptime_ms, self._boot, by_rule))
 
     def wait_s(self, rule: str, allowed: Allowance, ahead: int, moment: Moment) -> float:
         """How long a trigger waits that has `ahead` others before it."""
@@ -61,6 +92,11 @@ class Permits:
             return 0
         given[:] = [entry for entry in given if entry.phase is not FlightPhase.ENDING]
         return len(given)
+
+
+def _id_of(leased: Leased) -> bytes:
+    record = leased.record
+    return bytes.fromhex(correlation_id(record.agent, record.source, record.id, leased.rule))
 
 
 def shown(allowed: Allowance) -> dict[str, Any]:

@@ -128,7 +128,7 @@ def make_uplink(
     leases = Leases(outbox)
     windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
     successors = Successors(firing_limits, clock.boot)
-    permits = Permits(outbox.published_times, clock.instant(), outbox.keep_rates)
+    permits = Permits(outbox.published, clock.instant(), outbox.keep_rates)
     limited = LimitedTriggers(outbox, triggers, permits, rules, lifetime, successors, chores, clock)
     sender = Sender(
         triggers,

@@ -16,7 +16,7 @@ from edgeagent.events.event import Record
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.firingsfile import KeptFirings
 from edgeagent.outbox.frame import Frame, FrameKind
-from edgeagent.outbox.ratesfile import KeptTimes
+from edgeagent.outbox.ratesfile import KeptRates
 from edgeagent.outbox.reader import numbered
 from edgeagent.outbox.recent import Recent
 from edgeagent.outbox.records import (
@@ -48,7 +48,7 @@ class Memory:
         self.recent = Recent.load(filesystem, directory / "recent", events)
         self._firings = KeptFirings.load(filesystem, directory / "firings", rules)
         self.firings = self._firings.firings
-        self.rates = KeptTimes(filesystem, directory / "rates")
+        self.rates = KeptRates(filesystem, directory / "rates")
         self.number = max(self.recent.batch, self._firings.batch)
 
     def stored(self, groups: Sequence[Group], boot: bytes) -> None:

@@ -34,7 +34,7 @@ from edgeagent.outbox.records import (
 from edgeagent.outbox.runs import ReleasedRun, apply, runs_of
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
-from edgeagent.rules.rate import PublishedTimes
+from edgeagent.rules.rate import PublishedTriggers
 
 # Releases are written after this time at the latest, or after so many: a crash forgets the rest, which are sent again.
 _CHECKPOINT_S, _RATES_S = 5.0, 1.0
@@ -65,7 +65,7 @@ class Outbox:
         self._headroom = Headroom()
         self.reopened_seq = dict(store.reopened_seq)
         self.recent_keys, self.recent_deliveries = store.recent.keys(), store.recent.deliveries()
-        self.firings, self.published_times = list(store.firings), store.rates.content
+        self.firings, self.published = list(store.firings), store.rates.content
         self.limited = store.log(LIMITED).pending  # how many waited for the rate of a rule when it was opened
         self.events = msgspec.structs.replace(store.events)
         self.spool = store.spool  # may be used by any thread
@@ -163,9 +163,9 @@ class Outbox:
         if self._unkept >= _CHECKPOINT_RELEASES:
             self._begin_soon()
 
-    def keep_rates(self, times: PublishedTimes) -> None:
-        """Have a checkpoint keep, within a second, when triggers were published; no release before it is kept alone."""
-        self._store.rates.put(times)
+    def keep_rates(self, published: PublishedTriggers) -> None:
+        """Have a checkpoint keep, within a second, what was published; no release before it is kept alone."""
+        self._store.rates.put(published)
         soon = self._loop.time() + _RATES_S
         self._keep_at = min(self._keep_at or soon, soon)
         self._alarm.at(self._keep_at)

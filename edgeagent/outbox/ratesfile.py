@@ -1,4 +1,6 @@
-"""The file `rates`: when triggers of rules with a `rate` were last published, so that a restart allows no burst.
+"""The file `rates`: which triggers of rules with a `rate` were last published, and when.
+
+So a restart allows no burst, and what was published before it needs no second permit.
 
 It is written before each checkpoint, if it changed, and within a second. So whatever a checkpoint has as released is
 known here as published. A crash takes at most the last second from it: then a rule may publish once as many again.
@@ -13,23 +15,23 @@ import msgspec
 
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import Filesystem
-from edgeagent.rules.rate import PublishedTimes
+from edgeagent.rules.rate import PublishedTriggers
 
 _log = logging.getLogger(__name__)
 
 
-class KeptTimes:
+class KeptRates:
     """Owns the file. `content`: what it had when it was opened, None if nothing."""
 
     def __init__(self, filesystem: Filesystem, path: Path) -> None:
         """Read the file; an absent or unreadable one counts as empty."""
         self._filesystem = filesystem
         self._path = path
-        self._new: PublishedTimes | None = None
-        self.content: PublishedTimes | None = None
+        self._new: PublishedTriggers | None = None
+        self.content: PublishedTriggers | None = None
         if filesystem.exists(path):
             try:
-                self.content = msgspec.msgpack.decode(filesystem.read(path), type=PublishedTimes)
+                self.content = msgspec.msgpack.decode(filesystem.read(path), type=PublishedTriggers)
             except (
                 ValueError,
                 StorageFailed,
@@ -46,7 +48,7 @@ class KeptTimes:
         """Whether the file lacks the newest."""
         return self._new is not None
 
-    def put(self, content: PublishedTimes) -> None:
+    def put(self, content: PublishedTriggers) -> None:
         """Have this written with the next checkpoint. The only method that another thread may call."""
         self._new = content
 

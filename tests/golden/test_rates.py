@@ -5,23 +5,24 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 
-from edgeagent.outbox.ratesfile import KeptTimes
-from edgeagent.rules.rate import PublishedTimes
+from edgeagent.outbox.ratesfile import KeptRates
+from edgeagent.rules.rate import FirstPublication, PublishedTriggers
 from tests.fakes.crash_filesystem import CrashFilesystem
 
 GOLDEN = (Path(__file__).parent / "rates-v1.bin").read_bytes()
 FILE = Path("/state/outbox/rates")
-TIMES = PublishedTimes(
-    1_800_000_000_000, 86_400_000, bytes(range(16)), {"overheat": (-5_000, 86_000_000, 86_390_000), "log": ()}
-)
+FIRST = tuple([FirstPublication(at_ms, bytes([n] * 16)) for n, at_ms in enumerate((-5_000, 86_000_000, 86_390_000))])
+RATES = PublishedTriggers(1_800_000_000_000, 86_400_000, bytes(range(16)), {"overheat": FIRST, "log": ()})
+OF_TIMES_ONLY = msgspec.msgpack.encode([1_800_000_000_000, 86_400_000, bytes(16), {"overheat": [86_000_000]}])
 
 
 def test_todays_code_writes_the_golden_bytes() -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
-    kept = KeptTimes(filesystem, FILE)
-    kept.put(TIMES)
+    kept = KeptRates(filesystem, FILE)
+    kept.put(RATES)
     assert kept.changed
     kept.save()
     assert not kept.changed
@@ -31,11 +32,12 @@ def test_todays_code_writes_the_golden_bytes() -> None:
 def test_the_golden_bytes_are_read() -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
     filesystem.replace(FILE, GOLDEN)
-    assert KeptTimes(filesystem, FILE).content == TIMES
+    assert KeptRates(filesystem, FILE).content == RATES
 
 
-def test_a_file_that_cannot_be_read_counts_as_none(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("content", [GOLDEN[:-3], b"", OF_TIMES_ONLY])
+def test_a_file_that_cannot_be_read_counts_as_none(content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     filesystem = CrashFilesystem(Random(0))  # noqa: S311  nothing fails here
-    filesystem.replace(FILE, GOLDEN[:-3])
-    assert KeptTimes(filesystem, FILE).content is None
+    filesystem.replace(FILE, content)
+    assert KeptRates(filesystem, FILE).content is None
     assert "rules may exceed their rate once" in caplog.text

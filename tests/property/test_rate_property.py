@@ -3,51 +3,161 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edgeagent.agent.clock import Moment
+from edgeagent.agent.inflight import FlightPhase, InFlight, TriggerInFlight
 from edgeagent.agent.lines import MAX_READY, LineKey, RateLines, keys_of
+from edgeagent.agent.permits import Permits
 from edgeagent.common.elapsed import Instant
 from edgeagent.events.event import Record
 from edgeagent.outbox.records import LIMITED, NORMAL, Leased, Moved
-from edgeagent.rules.rate import Allowance, PublishedTimes, SlidingWindow, in_this_boot
+from edgeagent.rules.rate import Allowance, FirstPublication, PublishedTriggers, SlidingWindow
 from tests.profiles import examples
 
 RIGHT_MS = 1_800_000_000_000
 ALLOWED = st.builds(Allowance, st.integers(1, 4), st.sampled_from([10, 1000]))
 
 
+def leased(seq: int, rule: str, high: bool) -> Leased:
+    record = Record("gw", "door", str(seq), "event", "", b"", False, (rule,), RIGHT_MS, seq)
+    return Leased(LIMITED, seq, rule, record, b"", Moved(NORMAL, seq, record, "", int(high), 0, 0, b""))
+
+
+class Process:
+    """An agent that starts triggers of one rule, through restarts; what a crash leaves is what was `saved`."""
+
+    def __init__(self, allowed: Allowance, *, clock_is_right: bool) -> None:
+        self.allowed = allowed
+        self.real_ms = 0  # which the machine's clocks may not tell
+        self.first_ms: dict[str, int] = {}  # when each trigger was first published
+        self.lost: set[str] = set()  # published, and forgotten in a crash
+        self._clock_is_right = clock_is_right
+        self._uptime_ms, self._boot = 50, b"1"
+        self._saved: PublishedTriggers | None = None
+        self._newest: PublishedTriggers | None = None
+        self._known: set[str] = set()  # as saved
+        self._made = 0
+        self._waiting: list[Leased] = []  # pending, without a permit
+        self._given: list[TriggerInFlight] = []
+        self._sent: list[TriggerInFlight] = []  # pending, perhaps answered
+        self._begin()
+
+    @property
+    def moment(self) -> Moment:
+        """By the machine's clocks."""
+        wall_ms = RIGHT_MS + self.real_ms if self._clock_is_right else 5
+        return Moment(wall_ms, self._uptime_ms, "")
+
+    def later(self, ms: int) -> None:
+        """Time passes."""
+        self.real_ms, self._uptime_ms = self.real_ms + ms, self._uptime_ms + ms
+
+    def accept(self) -> None:
+        """A new trigger waits."""
+        self._made += 1
+        self._waiting.append(leased(self._made, "r", high=False))
+
+    def give(self) -> None:
+        """The first one gets a permit, if there is one."""
+        if self._waiting and self._permits.free("r", self.allowed, self.moment):
+            self._take_up(self._waiting.pop(0), self._permits.give)
+
+    def publish(self) -> None:
+        """The first one with a permit is published."""
+        if self._given:
+            self._publish(self._given.pop(0))
+
+    def end_unsent(self) -> None:
+        """The first one with a permit ends."""
+        if self._given:
+            self._given.pop(0).phase = FlightPhase.ENDING
+
+    def end(self) -> None:
+        """The first one that was published is released, and a checkpoint says so."""
+        if self._sent:
+            self.save()
+            self._sent.pop(0)
+
+    def save(self) -> None:
+        """The file is written."""
+        self._saved, self._known = self._newest, set(self.first_ms) - self.lost
+
+    def restart(self, *, boots: bool) -> None:
+        """After a crash, every pending trigger is leased again: who had a permit goes, and takes none of another."""
+        self.lost |= set(self.first_ms) - self._known
+        pending = sorted([*self._waiting, *[one.item for one in (*self._given, *self._sent)]], key=lambda one: one.seq)
+        self._waiting, self._given, self._sent = [], [], []
+        self.real_ms += 7
+        self._uptime_ms, self._boot = (3, self._boot + b"+") if boots else (self._uptime_ms + 7, self._boot)
+        self._begin()
+        for one in pending:
+            name = one.record.id
+            counts = name in self.first_ms and self.real_ms - self.first_ms[name] < self.allowed.time_ms
+            had = self._permits.had(one, self.allowed, self.moment)
+            if counts and name not in self.lost:
+                assert had, "its permit counts, so it waits for no other one"
+            if had:
+                assert name in self._known
+                free = self._permits.free("r", self.allowed, self.moment)
+                self._take_up(one, self._permits.resume)
+                self._publish(self._given.pop())
+                assert self._permits.free("r", self.allowed, self.moment) == free
+            else:
+                self._waiting.append(one)
+
+    def _begin(self) -> None:
+        now = Instant(self.moment.now_ms, self._uptime_ms, self._boot)
+        self._newest = self._saved
+        self._permits = Permits(self._saved, now, self._keep)
+
+    def _keep(self, published: PublishedTriggers) -> None:
+        self._newest = published
+
+    def _take_up(self, one: Leased, note: Callable[[TriggerInFlight], None]) -> None:
+        entry = InFlight(one.seq, "", one, None, 0, 1)
+        self._given.append(entry)
+        note(entry)
+
+    def _publish(self, entry: TriggerInFlight) -> None:
+        resumed = self._newest
+        self._permits.published(entry, self.allowed, self.moment)
+        if self._newest is not resumed:  # otherwise it goes again
+            self.first_ms[entry.item.record.id] = self.real_ms
+            self.lost.discard(entry.item.record.id)
+        self._sent.append(entry)
+
+
 @given(
     ALLOWED,
-    st.lists(st.tuples(st.sampled_from([0, 1, 5, 9, 10, 400, 999, 1000]), st.sampled_from("gpeR")), max_size=80),
+    st.lists(st.tuples(st.sampled_from([0, 1, 5, 9, 10, 400, 999, 1000]), st.sampled_from("aaggppeEsRB")), max_size=80),
     st.booleans(),
 )
 @settings(max_examples=examples(300))
-def test_within_any_time_no_more_are_published_than_allowed(
+def test_whatever_restarts_no_more_different_ones_go_than_allowed_and_none_needs_a_second_permit(
     allowed: Allowance, steps: list[tuple[int, str]], clock_is_right: bool
 ) -> None:
-    """g: give a permit, p: publish one of those, e: one ends unsent, R: the machine starts again."""
-    window, given_permits, real_ms, uptime_ms, boot = SlidingWindow(), 0, 0, 50, b"1"
-    published: list[int] = []
+    """a: accept one, g: give a permit, p: publish, e: end unsent, E: end, s: save, R: crash, B: power cut."""
+    process = Process(allowed, clock_is_right=clock_is_right)
+    do: dict[str, Callable[[], None]] = {
+        "a": process.accept,
+        "g": process.give,
+        "p": process.publish,
+        "e": process.end_unsent,
+        "E": process.end,
+        "s": process.save,
+        "R": lambda: process.restart(boots=False),
+        "B": lambda: process.restart(boots=True),
+    }
     for gap_ms, step in steps:
-        real_ms, uptime_ms = real_ms + gap_ms, uptime_ms + gap_ms
-        if step == "g" and window.free(allowed, given_permits, uptime_ms):
-            given_permits += 1
-        elif step == "p" and given_permits:
-            given_permits -= 1
-            window.published(allowed, uptime_ms)
-            published.append(real_ms)
-        elif step == "e" and given_permits:
-            given_permits -= 1
-        elif step == "R":
-            wall_ms = RIGHT_MS + real_ms if clock_is_right else 5
-            kept = PublishedTimes(wall_ms, uptime_ms, boot, {"r": window.times_ms})
-            real_ms, uptime_ms, boot, given_permits = real_ms + 7, 3, boot + b"+", 0
-            now = Instant(RIGHT_MS + real_ms if clock_is_right else 5, uptime_ms, boot)
-            window = SlidingWindow(in_this_boot(kept, now)["r"])
-        for at_ms in published:
-            assert sum(at_ms <= other < at_ms + allowed.time_ms for other in published) <= allowed.triggers
+        process.later(gap_ms)
+        do[step]()
+        kept = [at_ms for name, at_ms in process.first_ms.items() if name not in process.lost]
+        for at_ms in kept:
+            assert sum(at_ms <= other < at_ms + allowed.time_ms for other in kept) <= allowed.triggers
 
 
 @given(ALLOWED, st.integers(0, 4), st.integers(0, 30), st.lists(st.integers(0, 300), max_size=4))
@@ -56,22 +166,18 @@ def test_a_wait_that_is_told_is_the_one_that_comes(
     allowed: Allowance, permits: int, ahead: int, before_ms: list[int]
 ) -> None:
     now_ms = 1000
-    window = SlidingWindow(sorted(now_ms - ms for ms in before_ms)[-allowed.triggers :])
+    before = [FirstPublication(now_ms - ms, b"") for ms in sorted(before_ms, reverse=True)]
+    window = SlidingWindow(before[-allowed.triggers :])
     permits = min(permits, window.free(allowed, 0, now_ms))
     told = window.wait_ms(allowed, permits, ahead, now_ms)
     for _ in range(permits):
-        window.published(allowed, now_ms)
+        window.published(allowed, b"", now_ms)
     at_ms = now_ms
     for _ in range(ahead + 1):
         at_ms += window.wait_ms(allowed, 0, 0, at_ms)
         assert window.free(allowed, 0, at_ms) > 0
-        window.published(allowed, at_ms)
+        window.published(allowed, b"", at_ms)
     assert at_ms - now_ms == told
-
-
-def leased(seq: int, rule: str, high: bool) -> Leased:
-    record = Record("gw", "door", str(seq), "event", "", b"", False, (rule,), RIGHT_MS, seq)
-    return Leased(LIMITED, seq, rule, record, b"", Moved(NORMAL, seq, record, "", int(high), 0, 0, b""))
 
 
 class Played:

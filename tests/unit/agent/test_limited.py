@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 from collections import Counter
-from collections.abc import Sequence
 from errno import EIO
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 
 from edgeagent.agent.lines import MAX_READY
@@ -21,90 +17,26 @@ from edgeagent.common.units import Duration
 from edgeagent.outbox.records import DEAD, LIMITED, NORMAL, REPLAYED, Leased
 from edgeagent.outbox.search import find
 from edgeagent.outbox.store import Store
-from edgeagent.ports.link import Publication
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import Rate, RuleSpec, Window
 from tests.fakes.faulty_filesystem import FaultyFilesystem
-from tests.fakes.link import FakeLink
-from tests.fakes.sender_scene import Scene, scene
+from tests.fakes.rate_broker import HOUR_S, MINUTE_S, SLOW, RateBroker, accepted, most_within, number, slow
+from tests.fakes.sender_scene import scene
 from tests.fakes.turned_clock import LoopsClock
-from tests.waiting import until, until_told
+from tests.waiting import until
 
 pytestmark = pytest.mark.virtual_time
 
-MINUTE_S, HOUR_S = 60.0, 3600.0
-SLOW = RuleSpec(
-    "slow",
-    "plant",
-    template="t",
-    source="slow-*",
-    arguments={"n": "body.n"},
-    rate=Rate(3, Duration(MINUTE_S)),
-)
 PLAIN = RuleSpec("plain", "plant", template="t", source="plain-*", arguments={"n": "body.n"})
-
-
-def slow(**fields: Any) -> RuleSpec:
-    return msgspec.structs.replace(SLOW, **fields)
-
-
-class Broker(FakeLink):
-    """Takes whatever is published at once, and notes when: (seconds, number) for each trigger."""
-
-    def __init__(self, made: Scene) -> None:
-        super().__init__()
-        self.taken: list[tuple[float, int]] = []
-        self._made = made
-        self._changed = asyncio.Event()
-        made.link = self
-        made.up()
-
-    def publish(self, publications: Sequence[Publication]) -> None:
-        """Take them in the next turn."""
-        super().publish(publications)
-        loop = asyncio.get_running_loop()
-        self.taken += [(loop.time(), number(one.payload)) for one in publications]
-        self._changed.set()
-        loop.call_soon(self._made.take)
-
-    async def has(self, count: int) -> None:
-        """Wait until it has taken so many."""
-        await until_told(
-            lambda: len(self.taken) >= count,
-            self._changed,
-            f"{count} triggers",
-            seen=lambda: (self.numbers, self._made.limited.stats()),
-            deadline_s=HOUR_S,
-        )
-
-    @property
-    def numbers(self) -> list[int]:
-        """In the order in which it took them."""
-        return [n for _, n in self.taken]
-
-
-def number(payload: bytes) -> int:
-    workflow = json.loads(payload)["workflow"]
-    return int(json.loads(workflow["spec"]["arguments"]["parameters"][0]["value"]))
 
 
 def replay(letter: Leased, store: Store) -> None:
     store.move(letter, NORMAL, REPLAYED, reason="", code=0, attempts=0)
 
 
-def most_within(times: Sequence[float], span_s: float) -> int:
-    """How many of these times are in one span, wherever it begins."""
-    return max((sum(at <= other < at + span_s for other in times) for at in times), default=0)
-
-
-async def accepted(made: Scene, start: int, count: int, source: str = "slow-1") -> None:
-    for first in range(start, start + count, 50):
-        await made.accept(*range(first, min(first + 50, start + count)), source=source)
-
-
 async def test_triggers_beyond_the_rate_go_later_in_their_order_and_none_is_lost(tmp_path: Path) -> None:
     async with scene(tmp_path, SLOW, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 10)
         await broker.has(10)
         assert broker.numbers == list(range(10))
@@ -123,7 +55,7 @@ async def test_a_backlog_that_waits_holds_up_no_other_rule_and_is_not_in_memory(
         for n in range(2000, 2010):
             await made.accept(n, source="plain-1")
         began = asyncio.get_running_loop().time()
-        broker = Broker(made)
+        broker = RateBroker(made)
         await broker.has(12)
         assert sorted(broker.numbers) == [0, 1, *range(2000, 2010)]
         assert asyncio.get_running_loop().time() - began < MINUTE_S
@@ -145,7 +77,7 @@ async def test_what_is_beyond_memory_is_read_again_in_order(tmp_path: Path) -> N
     count = 4 * MAX_READY + 4
     specs = (slow(rate=Rate(40, Duration(1))), slow(name="slower", source="slower-*", rate=Rate(10, Duration(1))))
     async with scene(tmp_path, *specs, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         for first in range(0, count, 10):
             await made.accept(*range(first, first + 10), source="slow-1")
             await made.accept(*range(10_000 + first, 10_010 + first), source="slower-1")
@@ -160,7 +92,7 @@ async def test_what_is_beyond_memory_is_read_again_in_order(tmp_path: Path) -> N
 async def test_high_priority_goes_before_normal(tmp_path: Path) -> None:
     urgent = RuleSpec("urgent", "plant", template="t", source="slow-2", arguments={"n": "body.n"}, priority="high")
     async with scene(tmp_path, SLOW, urgent, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 9)
         await broker.has(3)
         await accepted(made, 100, 3, source="slow-2")  # its event is in the log of high priority: `urgent` wants it too
@@ -178,7 +110,7 @@ async def test_a_restart_allows_no_burst(tmp_path: Path, killed: bool) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     async with scene(first, SLOW, clock=clock) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 12)
         await broker.has(6)
         await made.account(settled=6)
@@ -187,7 +119,7 @@ async def test_a_restart_allows_no_burst(tmp_path: Path, killed: bool) -> None:
             shutil.copytree(first, second)
         times = broker.taken
     async with scene(second if killed else first, SLOW, clock=clock) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await broker.has(6)
         assert [n for _, n in times] + broker.numbers == list(range(12))
         assert most_within([at for at, _ in [*times, *broker.taken]], MINUTE_S) == 3
@@ -196,7 +128,7 @@ async def test_a_restart_allows_no_burst(tmp_path: Path, killed: bool) -> None:
 
 async def test_what_waits_too_long_expires_and_uses_no_permit(tmp_path: Path) -> None:
     async with scene(tmp_path, slow(ttl=Duration(90)), clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 10)
         await broker.has(6)
         await until(lambda: made.outbox.health.account.expired == 4, deadline_s=HOUR_S)
@@ -210,7 +142,7 @@ async def test_what_waits_too_long_expires_and_uses_no_permit(tmp_path: Path) ->
 async def test_of_what_waits_only_the_newest_goes_with_coalesce(tmp_path: Path) -> None:
     spec = slow(rate=Rate(1, Duration(MINUTE_S)), coalesce="latest")
     async with scene(tmp_path, spec, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         for n in range(6):
             await made.accept(n, source="slow-1")
             await asyncio.sleep(1)
@@ -243,7 +175,7 @@ async def test_replayed_dead_letters_count_and_wait_and_are_not_replaced_by_newe
             await until(lambda: len(made.link.published) == 2, deadline_s=HOUR_S)
             made.refuse(0x99)
         await made.account(dead=4, pending=0)
-        broker = Broker(made)
+        broker = RateBroker(made)
         for n in range(4):
             await made.accept(10 + n, source=f"slow-{n}")
         dead = await find(made.outbox, DEAD, lambda _: True, 10)
@@ -258,7 +190,7 @@ async def test_replayed_dead_letters_count_and_wait_and_are_not_replaced_by_newe
 
 async def test_a_reload_that_takes_the_rate_away_sends_what_waits_in_order(tmp_path: Path) -> None:
     async with scene(tmp_path, SLOW, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 10)
         await broker.has(3)
         made.rules.take_over(RuleSet([slow(rate=None)]))
@@ -270,7 +202,7 @@ async def test_a_reload_that_takes_the_rate_away_sends_what_waits_in_order(tmp_p
 
 async def test_a_reload_with_another_rate_applies_to_what_waits(tmp_path: Path) -> None:
     async with scene(tmp_path, slow(rate=Rate(1, Duration(86400))), clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 5)
         await broker.has(1)
         made.rules.take_over(RuleSet([slow(rate=Rate(2, Duration(10)))]))
@@ -282,7 +214,7 @@ async def test_a_reload_with_another_rate_applies_to_what_waits(tmp_path: Path) 
 
 async def test_when_the_rule_is_gone_what_waits_becomes_dead_letters(tmp_path: Path) -> None:
     async with scene(tmp_path, SLOW, PLAIN, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 5)
         await broker.has(3)
         made.rules.take_over(RuleSet([PLAIN]))
@@ -293,7 +225,7 @@ async def test_when_the_rule_is_gone_what_waits_becomes_dead_letters(tmp_path: P
 async def test_a_window_counts_as_one_and_waits_as_one(tmp_path: Path) -> None:
     spec = slow(rate=Rate(1, Duration(MINUTE_S)), arguments={"n": "body.#"}, window=Window(time=Duration(5), count=2))
     async with scene(tmp_path, spec, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 6)
         await broker.has(3)
         assert broker.numbers == [2, 2, 2]
@@ -304,7 +236,7 @@ async def test_a_window_counts_as_one_and_waits_as_one(tmp_path: Path) -> None:
 async def test_a_wall_clock_that_is_set_changes_nothing(tmp_path: Path) -> None:
     clock = LoopsClock()
     async with scene(tmp_path, SLOW, clock=clock) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 3)
         await broker.has(3)
         clock.wall_ahead_ms = 86_400_000
@@ -322,7 +254,7 @@ async def test_while_the_disk_refuses_to_move_them_they_wait_in_their_own_log_an
 ) -> None:
     disk = FaultyFilesystem()
     async with scene(tmp_path, SLOW, PLAIN, filesystem=disk, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         disk.fail(EIO, "create", where="limited")
         await accepted(made, 0, 6)
         await made.accept(100, source="plain-1")
@@ -337,7 +269,7 @@ async def test_while_the_disk_refuses_to_move_them_they_wait_in_their_own_log_an
 
 async def test_where_says_how_many_go_first_and_for_how_long(tmp_path: Path) -> None:
     async with scene(tmp_path, SLOW, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         await accepted(made, 0, 3 + MAX_READY * 2)
         await broker.has(3)
         await until(lambda: not made.limited.unread)
@@ -358,7 +290,7 @@ async def test_a_slow_rule_and_a_quick_one_share_the_log_which_is_condensed_in_b
     monkeypatch.setattr("edgeagent.outbox.limited._MAX_RANGES", 30)
     quick = slow(name="quick", source="quick-*", rate=Rate(20, Duration(1)))
     async with scene(tmp_path, slow(rate=Rate(1, Duration(5))), quick, clock=LoopsClock()) as made:
-        broker = Broker(made)
+        broker = RateBroker(made)
         for first in range(0, 200, 2):
             await made.accept(first, first + 1, source="slow-1")
             await made.accept(1000 + first, 1001 + first, source="quick-1")

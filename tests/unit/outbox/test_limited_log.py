@@ -14,7 +14,7 @@ from edgeagent.outbox import limited
 from edgeagent.outbox.limited import Condensing, HeldBack
 from edgeagent.outbox.records import LIMITED, NORMAL, SETTLED, Group, Leased, OutboxLimits
 from edgeagent.outbox.store import Store
-from edgeagent.rules.rate import PublishedTimes
+from edgeagent.rules.rate import FirstPublication, PublishedTriggers
 from tests.fakes.crash_filesystem import CrashFilesystem
 
 DIRECTORY = Path("/state/outbox")
@@ -198,18 +198,18 @@ def test_a_checkpoint_has_what_was_published_before_it_has_what_ended() -> None:
     filesystem = disk()
     store = opened(filesystem)
     limit(store, range(2))
-    times = PublishedTimes(NOW_MS, 5, BOOT, {"a": (1,)})
-    store.rates.put(times)
+    known = PublishedTriggers(NOW_MS, 5, BOOT, {"a": (FirstPublication(1, bytes(16)),)})
+    store.rates.put(known)
     store.release(LIMITED, 1, SETTLED)
     store.checkpoint()
-    assert opened(filesystem).rates.content == times
+    assert opened(filesystem).rates.content == known
 
 
 def test_a_checkpoint_is_written_for_what_was_published_alone() -> None:
     filesystem = disk()
     store = opened(filesystem)
     store.checkpoint()
-    times = PublishedTimes(NOW_MS, 5, BOOT, {"a": (1,)})
-    store.rates.put(times)
+    known = PublishedTriggers(NOW_MS, 5, BOOT, {"a": (FirstPublication(1, bytes(16)),)})
+    store.rates.put(known)
     store.checkpoint()
-    assert opened(filesystem).rates.content == times
+    assert opened(filesystem).rates.content == known
