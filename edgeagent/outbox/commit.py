@@ -50,7 +50,8 @@ class Commit(NamedTuple):
     `appends`: groups to store. `releases`: triggers that ended. `handed_out`: for each log, the
     seq below which every trigger was leased. `counts`: the event counters to write with it. `keep`: write a
     checkpoint. `probe`: try a failing disk again. `with_health`: report the health afterwards. `put_back`: for each
-    log, the seq at which reading continues, because the triggers held in memory are left to the disk.
+    log, the seq at which reading continues, because the triggers held in memory are left to the disk. `rates`: write
+    the file `rates`.
     """
 
     appends: list[Append]
@@ -61,6 +62,7 @@ class Commit(NamedTuple):
     probe: bool
     with_health: bool
     put_back: Mapping[str, int] = {}
+    rates: bool = False
 
 
 class Commits:
@@ -149,6 +151,8 @@ def commit(store: Store, work: Commit) -> Done:
     refused = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, OutboxFull)]
     if work.probe:
         _try(store.probe)
+    if work.rates:
+        _try(store.rates.save)
     kept = (work.keep or bool(refused)) and _try(store.checkpoint)
     if kept and refused:  # the checkpoint may have made room
         again = store.append([groups[index] for index in refused])

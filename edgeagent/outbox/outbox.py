@@ -58,6 +58,7 @@ class Outbox:
         self._releases: list[ReleasedRun] = []
         self._unkept = 0
         self._keep_at: float | None = None
+        self._rates_at: float | None = None
         self._commits = Commits(self._loop)
         self._alarm = Alarm(self._loop, self._begin)  # begins the next commit
         self._running: asyncio.Future[None] | None = None
@@ -164,11 +165,10 @@ class Outbox:
             self._begin_soon()
 
     def keep_rates(self, published: PublishedTriggers) -> None:
-        """Have a checkpoint keep, within a second, what was published; no release before it is kept alone."""
+        """Keep within a second what was published, and at the latest with the next checkpoint."""
         self._store.rates.put(published)
-        soon = self._loop.time() + _RATES_S
-        self._keep_at = min(self._keep_at or soon, soon)
-        self._alarm.at(self._keep_at)
+        self._rates_at = self._rates_at or self._loop.time() + _RATES_S
+        self._alarm.at(self._rates_at)
 
     async def bury(self, leased: Leased, *, reason: str, code: int, attempts: int) -> None:
         """Move a leased trigger to the dead letters: synced there before it is released in its own log.
@@ -277,7 +277,7 @@ class Outbox:
         """
         try:
             await self._commits.until_ended(self._commits.begun)  # of a cancelled `run`
-            self._begin_commit(keep=True, probe=False)
+            self._begin_commit(keep=True, probe=False, rates=False)
             await self._commits.until_ended(self._commits.begun)
             await self._on_disk(self._store.close)
         finally:
@@ -299,24 +299,19 @@ class Outbox:
         now = self._loop.time()
         keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
         probe = self._alert.probe_at is not None and now >= self._alert.probe_at
-        if self._appends or keep or probe:
-            self._begin_commit(keep=keep, probe=probe)
+        rates = self._rates_at is not None and now >= self._rates_at
+        if self._appends or keep or probe or rates:
+            self._begin_commit(keep=keep, probe=probe, rates=rates)
             return
-        for at in (self._keep_at, self._alert.probe_at):
+        for at in (self._keep_at, self._rates_at, self._alert.probe_at):
             if at is not None:
                 self._alarm.at(at)
 
-    def _begin_commit(self, *, keep: bool, probe: bool) -> None:
+    def _begin_commit(self, *, keep: bool, probe: bool, rates: bool) -> None:
         with_health = self._loop.time() - self._health_at >= _HEALTH_S
-        work = Commit(
-            self._appends,
-            self._releases,
-            self._tails.handed_out(),
-            msgspec.structs.replace(self.events),
-            keep,
-            probe,
-            with_health,
-        )
+        counts = msgspec.structs.replace(self.events)
+        handed_out = self._tails.handed_out()
+        work = Commit(self._appends, self._releases, handed_out, counts, keep, probe, with_health, rates=rates)
         self._appends, self._releases = [], []
         self._commits.begun += 1
         self._disk.begin(lambda: commit(self._store, work), lambda done, error: self._end_commit(work, done, error))
@@ -362,8 +357,9 @@ class Outbox:
         self._alert.update(done.failure, self._loop.time())
         if work.keep:
             self._unkept = sum([run.triggers for run in self._releases]) if done.kept else self._unkept
-            unkept = self._unkept or self._store.rates.changed
-            self._keep_at = self._loop.time() + _CHECKPOINT_S if unkept else None
+            self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
+        if work.rates or work.keep:
+            self._rates_at = self._loop.time() + _RATES_S if self._store.rates.changed else None
         rest: list[Append] = []
         for append, outcome in zip(work.appends, done.outcomes, strict=True):
             group, on_outcome = append

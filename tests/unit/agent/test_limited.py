@@ -75,7 +75,10 @@ async def test_a_backlog_that_waits_holds_up_no_other_rule_and_is_not_in_memory(
 
 async def test_what_is_beyond_memory_is_read_again_in_order(tmp_path: Path) -> None:
     count = 4 * MAX_READY + 4
-    specs = (slow(rate=Rate(40, Duration(1))), slow(name="slower", source="slower-*", rate=Rate(10, Duration(1))))
+    specs = (
+        slow(rate=Rate(40, Duration(1))),
+        slow(name="slower", source="slower-*", rate=Rate(10, Duration(1))),
+    )
     async with scene(tmp_path, *specs, clock=LoopsClock()) as made:
         broker = RateBroker(made)
         for first in range(0, count, 10):

@@ -12,8 +12,11 @@ import pytest
 
 from edgeagent.common.units import Duration
 from edgeagent.outbox.records import LIMITED
+from edgeagent.outbox.store import Store
+from edgeagent.rules.rate import FirstPublication, PublishedTriggers
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import Rate, RuleSpec
+from tests.fakes.outbox import running_outbox
 from tests.fakes.rate_broker import HOUR_S, MINUTE_S, SLOW, RateBroker, accepted, most_within, slow
 from tests.fakes.sender_scene import Scene, scene
 from tests.fakes.turned_clock import LoopsClock
@@ -230,3 +233,12 @@ async def test_a_reload_without_the_rate_lets_them_go_too(tmp_path: Path) -> Non
         await again.has(5)
         assert sorted(again.numbers) == list(range(5))
         await made.account(settled=5, pending=0)
+
+
+async def test_what_was_published_is_on_disk_soon_and_no_release_because_of_it(tmp_path: Path) -> None:
+    async with running_outbox(tmp_path) as outbox:
+        await outbox.beside(Store.checkpoint)
+        before = (tmp_path / "outbox/cursor").read_bytes()
+        outbox.keep_rates(PublishedTriggers(1, 2, bytes(16), {"slow": (FirstPublication(1, bytes(16)),)}))
+        await until((tmp_path / "outbox/rates").exists)
+        assert (tmp_path / "outbox/cursor").read_bytes() == before
