@@ -287,8 +287,12 @@ def test_each_policy_on_the_page_can_be_used_as_it_stands(tmp_path: Path) -> Non
     policies = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert policies
     file = tmp_path / "dispatch.toml"
+    engine = '[engine]\nkind = "argo"\nurl = "https://argo-server.argo.svc:2746"\n'
+    allow = '[[allow]]\nnamespaces = ["plant"]\ntemplates = ["*"]\n'
     for policy in policies:
-        file.write_text(f'[engine]\nkind = "argo"\nurl = "https://argo-server.argo.svc:2746"\n{policy}', "utf-8")
+        of_engine = policy.startswith("[engine]\n")
+        text = policy.replace("[engine]\n", engine) + allow if of_engine else engine + policy
+        file.write_text(text, "utf-8")
         assert load_dispatcher(file, {}).allow
 
 

@@ -136,7 +136,7 @@ def test_only_what_tells_a_device_no_more_than_its_lists_is_offered_on_tcp() -> 
 
 async def test_refusals_are_told_in_the_words_of_the_table() -> None:
     for target, detail in (
-        ("/v1/outbox/waiting?log=../x", "log: must be one of dead, high, normal, parked, windows"),
+        ("/v1/outbox/waiting?log=../x", "log: must be one of dead, high, limited, normal, parked, windows"),
         ("/v1/outbox/recorded?log=dead", "log: must be one of high, normal"),
         ("/v1/outbox/waiting?from=1.0", "from: must be a whole number"),
         ("/v1/outbox/waiting?limit=1e3", "limit: must be a whole number"),
@@ -152,7 +152,11 @@ async def test_refusals_are_told_in_the_words_of_the_table() -> None:
             b"[]",
             "correlation_ids: must be a list of correlation ids: must be an object, is an array",
         ),
-        ("/v1/outbox/exported", b'{"ranges":{"x":[]}}', "ranges: the logs are dead, high, normal, parked, windows"),
+        (
+            "/v1/outbox/exported",
+            b'{"ranges":{"x":[]}}',
+            "ranges: the logs are dead, high, limited, normal, parked, windows",
+        ),
         (
             f"/v1/outbox/import?digest={DIGEST}&number=0",
             LINE,
