@@ -102,6 +102,11 @@ class Capacity:
         self._changed = changed
         self._namespaces = {name: _Namespace() for name in watched} if self._limits else {}
 
+    @property
+    def is_known(self) -> bool:
+        """Whether every namespace has been listed once; before, a restart has forgotten what is unfinished."""
+        return all(counted.lists for counted in self._namespaces.values())
+
     def uses(self) -> tuple[LimitUse, ...]:
         """How much of each limit is used, in the order of the configuration."""
         return tuple(LimitUse(limit.key, limit.most, limit.active) for limit in self._limits)

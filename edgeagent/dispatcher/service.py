@@ -14,6 +14,7 @@ import msgspec
 from edgeagent.common.names import agent_id_from_host
 from edgeagent.config.addresses import is_amqp, is_pubsub, split_address
 from edgeagent.config.tables import DispatcherConfig
+from edgeagent.dispatcher.capacity import Capacity
 from edgeagent.dispatcher.dispatcher import Dispatcher
 from edgeagent.dispatcher.dryrun import DryRun
 from edgeagent.dispatcher.engine import Engine
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _WAITING_BESIDE = 32
 # The same for requests about workflows.
 _MAX_REQUESTS = 8 * MAX_CONCURRENT
+# For the engine to say which workflows are unfinished, before triggers are taken.
+_FIRST_LIST_S, _LOOK_S = 10.0, 0.05
 
 Tasks = dict[str, Coroutine[Any, Any, None]]
 
@@ -210,7 +213,7 @@ def _joined(
     if desk.link is None:
         subscriptions += manages
     links: Tasks = {}
-    links["link"] = keep_connected(
+    connection = keep_connected(
         config.broker,
         dispatcher,
         client_id=name,
@@ -221,6 +224,7 @@ def _joined(
         prefetch=_prefetch(config),
         mark=f"dispatch {group}",
     )
+    links["link"] = _once_known(dispatcher.capacity, connection)
     drains = [session_drain]
     if desk.link is not None and manages:
         drains.append(SessionDrain())
@@ -235,6 +239,22 @@ def _joined(
             mark=f"dispatch {group}",
         )
     return _Parts(dispatcher, desk, tuple(drains), probes, {**links, **tasks, "dispatcher": dispatcher.run()})
+
+
+async def _once_known(capacity: Capacity, connection: Coroutine[Any, Any, None]) -> None:
+    """Connect when it is known how many workflows are unfinished: triggers wait at the broker meanwhile.
+
+    An engine that is away or refuses does not keep a dispatcher from its broker: it answers what can be answered.
+    """
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LIST_S):
+                while not capacity.is_known:  # noqa: ASYNC110  it is pure, and knows of no event
+                    await asyncio.sleep(_LOOK_S)
+    except BaseException:
+        connection.close()
+        raise
+    await connection
 
 
 def _managed(config: DispatcherConfig, desk: _Desk) -> Callable[[], Mapping[tuple[str, str], int]] | None:
