@@ -10,6 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeagent.agent.artifacts import make_artifacts
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.config_trial import note_start
@@ -218,6 +219,8 @@ class _Agent:
         )
         self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         self._requests = RequestDoor(self._id, config.uplink, self._rules, clock, self._filesystem, self._directory)
+        self._artifacts = make_artifacts(config.artifacts, self._directory)
+        uploading = self._artifacts.uploading if self._artifacts is not None else None
         self._uplink = make_uplink(
             config,
             self._id,
@@ -230,6 +233,7 @@ class _Agent:
             firing_limits=self._intake.firing_limits,
             identity=lambda: self._reloader.identity,
             requests=self._requests,
+            uploading=uploading,
         )
         self._local = self._make_local(config.local) if config.local is not None else None
         self._reloader.taken_over = self._uplink.sender.wake
@@ -250,6 +254,7 @@ class _Agent:
             webhooks=self._webhooks,
             spool=self._spool,
             managed=self._requests.figures,
+            artifacts=self._artifacts,
             is_rescue=self._rescue is not None,
             config=lambda: self._reloader.identity,
         )
@@ -273,7 +278,7 @@ class _Agent:
             is_draining=lambda: self._intake.draining,
             reload=self._reloader.reload,
             where=with_more(
-                where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, notices),
+                where_call(config, self._uplink, outbox, ledger, lookup, self._rules, clock, notices, uploading),
                 self._requests,
                 self._webhooks,
             ),
@@ -359,7 +364,7 @@ class _Agent:
             tasks["canary"] = self._uplink.canaries.run()
         if self._local is not None:
             tasks |= self._local.tasks(self._id, self._rotations["local"], self._filesystem, self._directory)
-        for parts in (self._mqtt, self._webhooks, self._spool):
+        for parts in (self._mqtt, self._webhooks, self._spool, self._artifacts):
             tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():
             tasks["watchdog"] = systemd.keep_watchdog(interval_s)
@@ -383,6 +388,8 @@ class _Agent:
         try:
             if self._mqtt is not None:
                 await self._mqtt.close()
+            if self._artifacts is not None:
+                await self._artifacts.close()
             await self._ledger.close()
         finally:
             if self._spool is not None:

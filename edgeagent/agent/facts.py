@@ -11,6 +11,7 @@ from edgeagent.agent.causes import Cause, CauseKind
 from edgeagent.agent.inflight import FlightPhase
 from edgeagent.ledger.followed import Followed
 from edgeagent.outbox.records import Leased
+from edgeagent.ports.artifacts import UploadProgress
 
 
 class Flight(NamedTuple):
@@ -65,7 +66,10 @@ class RuleFacts(NamedTuple):
 
 
 class TriggerFacts(NamedTuple):
-    """One trigger. `followed`: what the ledger knows; `stored`: what the outbox has; both may be None, not at once."""
+    """One trigger. `followed`: what the ledger knows; `stored`: what the outbox has; both may be None, not at once.
+
+    `upload`: how far its large data is on the way to the store.
+    """
 
     correlation_id: str
     rule: str
@@ -75,6 +79,7 @@ class TriggerFacts(NamedTuple):
     window: OpenWindow | None = None
     rate: RateWait | None = None
     of_rule: RuleFacts = RuleFacts()
+    upload: UploadProgress | None = None
 
 
 class BrokerConnection(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.leases import Leases
@@ -14,6 +15,9 @@ from edgeagent.agent.windows import Windows
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.records import WINDOWS, Leased
 from edgeagent.rules.ruleset import RuleSet
+
+if TYPE_CHECKING:
+    from edgeagent.agent.uploading import Uploading
 
 
 class Feed:
@@ -33,7 +37,9 @@ class Feed:
         parked: ParkedTriggers,
         rules: RuleSet,
         lifetime: Lifetime,
+        uploading: Uploading | None = None,
     ) -> None:
+        """`uploading`: the triggers whose data is not in the store yet; None: no event has large data."""
         self._triggers = triggers
         self._leases = leases
         self._windows = windows
@@ -41,6 +47,7 @@ class Feed:
         self._parked = parked
         self._rules = rules
         self._lifetime = lifetime
+        self._uploading = uploading
         self._window_due_at: float | None = None  # when an open window closes, if no event closes it before
         self._limited_due_at: float | None = None
         self._now = asyncio.get_running_loop().time
@@ -52,10 +59,14 @@ class Feed:
 
     @property
     def _places(self) -> int:
-        return 0 if self._limited.is_full else self._triggers.vacancy - self._windows.closing
+        if self._limited.is_full or (self._uploading is not None and self._uploading.is_full):
+            return 0
+        return self._triggers.vacancy - self._windows.closing
 
     def fill(self, now: float, moment: Moment) -> None:
         """Take up leased triggers while there are places, and close the windows that are due."""
+        if self._uploading is not None:
+            self._take_uploaded(self._uploading, now, moment)
         limited_s = self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
         self._limited_due_at = now + limited_s if limited_s is not None else None
         leased: Leased | None = None
@@ -99,11 +110,28 @@ class Feed:
 
     def next_deadline(self, now: float) -> float | None:
         """When there is something to do even if nothing happens; a parked trigger that is due is being read already."""
+        deadlines = [
+            self._window_due_at,
+            self._limited_due_at,
+            self._uploading.recheck_at if self._uploading is not None else None,
+        ]
         parked_at = self._parked.next_deadline()
-        if parked_at is not None and parked_at <= now:
-            parked_at = None
-        deadlines = (parked_at, self._window_due_at, self._limited_due_at)
-        return min([at for at in deadlines if at is not None], default=None)
+        if parked_at is not None and parked_at > now:
+            deadlines.append(parked_at)
+        return min((at for at in deadlines if at is not None), default=None)
+
+    def _take_uploaded(self, uploading: Uploading, now: float, moment: Moment) -> None:
+        """Take up those whose data is in the store now, and those that end without it."""
+
+        def is_over(leased: Leased) -> bool:
+            rule = self._rules.get(leased.rule)
+            return rule is None or self._lifetime.left_s(leased, rule, moment) <= 0
+
+        uploading.recheck(now, is_over)
+        for leased in uploading.ready(max(self._triggers.vacancy - self._windows.closing, 0)):
+            entry = self._triggers.take_up(leased, self._rules.get(leased.rule))
+            if entry is not None and (refusal := uploading.refusal(leased)):
+                self._triggers.give_up(entry, refusal, 0)
 
     def _take(self, leased: Leased, moment: Moment, anything_waits: bool) -> None:
         """Take up a leased trigger: by itself, into a window of its rule, or to wait for its rate.
@@ -111,6 +139,8 @@ class Feed:
         `anything_waits`: that may concern rules that have no rate any more.
         """
         rule = self._rules.get(leased.rule)
+        if self._uploading is not None and self._uploading.take(leased, rule):
+            return
         is_member = not leased.record.events and leased.record.artifact is None  # large data has a trigger of its own
         if rule is not None and rule.window is not None and is_member:
             if self._lifetime.left_s(leased, rule, moment) > 0:

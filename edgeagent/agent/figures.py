@@ -26,6 +26,7 @@ from edgeagent.outbox.outbox import Outbox
 from edgeagent.ports.manage import ManageFigures
 
 if TYPE_CHECKING:
+    from edgeagent.agent.artifact_parts import ArtifactParts
     from edgeagent.agent.listener_parts import ListenerParts
     from edgeagent.agent.local import LocalBroker
     from edgeagent.agent.spool_parts import SpoolParts
@@ -58,6 +59,7 @@ class Figures:
         webhooks: WebhookParts | None,
         spool: SpoolParts | None,
         managed: Callable[[], ManageFigures | None],
+        artifacts: ArtifactParts | None,
         is_rescue: bool,
         config: Callable[[], str],
     ) -> None:
@@ -80,6 +82,7 @@ class Figures:
             webhooks: None without any webhook: then there is no metric of them.
             spool: None without large data.
             managed: gives the figures of requests about workflows; None while there are none.
+            artifacts: None without `[artifacts]`.
             is_rescue: the disk can only be read.
             config: names the configuration in force.
         """
@@ -101,6 +104,7 @@ class Figures:
         self._webhooks = webhooks
         self._spool = spool
         self._managed = managed
+        self._artifacts = artifacts
         self._asked: asyncio.Task[int | None] | None = None
 
     def stats(self) -> dict[str, Any]:
@@ -128,7 +132,8 @@ class Figures:
                 **msgspec.to_builtins(self._local.counts),
                 "held": self._local.held,
             }
-        for name, parts in (("mqtt", self._mqtt), ("webhooks", self._webhooks), ("spool", self._spool)):
+        named = {"mqtt": self._mqtt, "webhooks": self._webhooks, "spool": self._spool, "artifacts": self._artifacts}
+        for name, parts in named.items():
             if parts is not None:
                 stats[name] = parts.stats()
         return stats

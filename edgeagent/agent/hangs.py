@@ -17,6 +17,7 @@ from edgeagent.common.spans import span
 from edgeagent.common.times import instant, rfc3339
 from edgeagent.ledger.schema import LOCAL
 from edgeagent.outbox.records import DEAD, PARKED, WINDOWS, Leased
+from edgeagent.ports.artifacts import UploadProgress, UploadState
 from edgeagent.ports.where import Hang
 from edgeagent.wire.lifecycle import FINAL, TAKEN_ON, Life
 from edgeagent.wire.messages import State
@@ -205,6 +206,8 @@ def _rests(flight: Flight, around: Surroundings, since: str, now_ms: int) -> Han
 def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now_ms: int) -> Hang:
     """A trigger that is neither in flight nor dead."""
     since, stored = rfc3339(since_ms), facts.stored
+    if facts.upload is not None and facts.upload.state is not UploadState.DONE:
+        return Hang(_PUBLISHED, since, *_uploads(facts.upload))
     if facts.window is not None:
         closes = span((facts.window.closes_ms - now_ms) / 1000)
         events = counted(facts.window.events, "event")
@@ -246,6 +249,24 @@ def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now
         f"others go first: {around.in_flight} of at most {around.places} are in flight",
         f"edgeagent status shows whether triggers flow{'; ' + _ONE_AT_A_TIME if around.one_at_a_time else ''}",
     )
+
+
+def _uploads(upload: UploadProgress) -> tuple[str, str]:
+    """A trigger whose data is not in the store yet; it goes out when that is done."""
+    percent = 100 * upload.sent_bytes // max(upload.size, 1)
+    sent = f"{upload.sent_bytes} of {upload.size} bytes, {percent} %"
+    reason = f": {line(upload.reason)}" if upload.reason else ""
+    match upload.state:
+        case UploadState.SENDING:
+            return f"its data is on the way to the store: {sent}", "nothing to do; artifacts.bandwidth bounds the speed"
+        case UploadState.FAILED:
+            again = _again(upload.next_try_s or 0.0)
+            return f"the store does not take its data{reason} ({sent}){again}", _STORE
+        case _:
+            return f"its data waits for its turn on the way to the store{reason}", _STORE
+
+
+_STORE: Final = "see artifacts in edgeagent status and edgeagent doctor; triggers without large data go on"
 
 
 def _fills(around: Surroundings) -> bool:

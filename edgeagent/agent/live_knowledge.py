@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,7 +19,11 @@ from edgeagent.ledger.followed import By, Followed
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, LOGS, Leased
+from edgeagent.ports.artifacts import UploadProgress
 from edgeagent.rules.ruleset import RuleSet
+
+if TYPE_CHECKING:
+    from edgeagent.agent.uploading import Uploading
 
 
 class LiveKnowledge:
@@ -34,8 +39,9 @@ class LiveKnowledge:
         rules: RuleSet,
         clock: Clock,
         local: ConnectionNotices | None,
+        uploading: Uploading | None = None,
     ) -> None:
-        """`local`: the notices of the local broker's connection, if there is one."""
+        """`local`: the notices of the local broker's connection, if there is one. `uploading`: with `[artifacts]`."""
         self._config = config
         self._uplink = uplink
         self._outbox = outbox
@@ -43,6 +49,7 @@ class LiveKnowledge:
         self._lookup = lookup
         self._rules = rules
         self._local = local
+        self._uploading = uploading
         self._loop_time = asyncio.get_running_loop().time
         self.now_ms = clock.now_ms
         self._uptime_ms = clock.uptime_ms
@@ -80,6 +87,10 @@ class LiveKnowledge:
             entry.said,
         )
         return flight, entry.item
+
+    def upload(self, leased: Leased) -> UploadProgress | None:
+        """See `Knowledge`."""
+        return self._uploading.progress(leased) if self._uploading is not None else None
 
     def window(self, leased: Leased) -> OpenWindow | None:
         """See `Knowledge`."""

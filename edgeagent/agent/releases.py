@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgeagent.agent import notices
 from edgeagent.agent.counts import TriggerCounters
@@ -17,6 +18,9 @@ from edgeagent.agent.parked import ParkedTriggers
 from edgeagent.errors import DeadLettersFull, OutboxError, StorageFailed
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EXPIRED, MERGED, PARKED, SETTLED, Leased
+
+if TYPE_CHECKING:
+    from edgeagent.agent.uploading import Uploading
 
 # That the dead letters are full is logged this often, not for each trigger.
 _REPEATED_AFTER_S = 600.0
@@ -36,11 +40,14 @@ class Releases:
         outbox: Outbox,
         parked: ParkedTriggers,
         counts: TriggerCounters,
+        uploading: Uploading | None = None,
     ) -> None:
+        """`uploading`: is told which triggers with large data have left; None: there are none."""
         self._in_flight = in_flight
         self._outbox = outbox
         self._parked = parked
         self._counts = counts
+        self._uploading = uploading
         self._full_noticed_at: float | None = None
         self._now = asyncio.get_running_loop().time
 
@@ -67,6 +74,7 @@ class Releases:
     def put_back(self, entry: TriggerInFlight) -> None:
         """Return a parked trigger that got no answer: it stays in its log and is tried again another time."""
         self._in_flight.remove([entry])
+        self._left([entry.item], for_good=False)
         self._parked.ended(entry, self._now(), answered=False)
 
     async def bury(self, entry: TriggerInFlight, reason: str, code: int) -> bool:
@@ -86,6 +94,7 @@ class Releases:
             notices.not_buried(entry, exc)
             return False
         self._in_flight.remove([entry])
+        self._left([entry.item], for_good=True)
         self._parked.ended(entry, self._now(), answered=True)
         self._counts.total.dead += 1
         self._counts.of(entry.item.rule).dead += 1
@@ -103,6 +112,7 @@ class Releases:
             notices.not_parked(exc)
             return
         self._in_flight.remove([entry])
+        self._left([entry.item], for_good=False)
         self._counts.total.parked += 1
         notices.parked(entry)
 
@@ -122,6 +132,7 @@ class Releases:
             self._full_noticed_at = now if loud else self._full_noticed_at
             notices.no_place(entry, reason, full, loud=loud)
         self._in_flight.remove([entry])
+        self._left([entry.item], for_good=False)
         self._parked.ended(entry, self._now(), answered=not known)
         return True
 
@@ -131,4 +142,10 @@ class Releases:
         for entry, one in zip(entries, leased, strict=True):
             if one.log == PARKED:
                 self._parked.ended(entry, self._now(), answered=True)
+        self._left(leased, for_good=True)
         self._outbox.release(leased, way)
+
+    def _left(self, triggers: Sequence[Leased], *, for_good: bool) -> None:
+        if self._uploading is not None:
+            for leased in triggers:
+                self._uploading.left(leased, for_good=for_good)

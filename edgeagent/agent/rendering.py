@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.clock import Moment
@@ -15,6 +16,9 @@ from edgeagent.agent.triggers import Triggers
 from edgeagent.errors import MessageError
 from edgeagent.ports.link import Publication
 from edgeagent.rules.ruleset import RuleSet
+
+if TYPE_CHECKING:
+    from edgeagent.agent.uploading import Uploading
 
 
 class Renderer:
@@ -35,7 +39,9 @@ class Renderer:
         counts: TriggerCounts,
         *,
         qos: int,
+        uploading: Uploading | None = None,
     ) -> None:
+        """`uploading`: makes the claims of events with large data; None: there are none."""
         self._triggers = triggers
         self._addressing = addressing
         self._rules = rules
@@ -44,6 +50,7 @@ class Renderer:
         self._lifetime = lifetime
         self._counts = counts
         self._qos = qos
+        self._uploading = uploading
 
     def render(self, due: Sequence[TriggerInFlight], moment: Moment) -> list[Publication]:
         """The publications, in the order of the triggers; fewer if some triggers end here."""
@@ -71,6 +78,11 @@ class Renderer:
         if rule.coalesce and entry.tries == 1 and (newer := self._successors.of(leased)):
             self._triggers.merge(entry, newer)
             return None
+        if leased.record.artifact is not None:
+            if self._uploading is None:
+                self._triggers.give_up(entry, "its data is in the spool, and no store is configured ([artifacts])", 0)
+                return None
+            leased = self._uploading.claimed(leased, rule)
         entry.topic = self._addressing.route.topic
         try:
             publication = self._addressing.publication(

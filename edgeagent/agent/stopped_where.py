@@ -19,6 +19,7 @@ from edgeagent.ledger.database import Database
 from edgeagent.ledger.followed import By, Followed, Seek, sought
 from edgeagent.outbox.records import LOGS, Leased
 from edgeagent.outbox.store import Store
+from edgeagent.ports.artifacts import UploadProgress
 from edgeagent.ports.where import Courses, WhereQuery
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.wire.topics import with_agent
@@ -79,6 +80,9 @@ class _StoppedKnowledge:
         return None
 
     def rate(self, _leased: Leased) -> RateWait | None:
+        return None
+
+    def upload(self, _leased: Leased) -> UploadProgress | None:
         return None
 
     def of_rule(self, name: str) -> RuleFacts:

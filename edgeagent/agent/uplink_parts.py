@@ -50,6 +50,7 @@ from edgeagent.rules.ruleset import RuleSet
 
 if TYPE_CHECKING:
     from edgeagent.agent.canaries import Canaries
+    from edgeagent.agent.uploading import Uploading
 
 
 class UplinkParts(NamedTuple):
@@ -104,10 +105,12 @@ def make_uplink(
     firing_limits: FiringLimits,
     identity: Callable[[], str],
     requests: RequestDoor | None = None,
+    uploading: Uploading | None = None,
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    `identity`: names the configuration in force. `requests`: about workflows; None: this agent makes none.
+    `identity`: names the configuration in force. `requests`: about workflows; None: this agent makes none. `uploading`:
+    triggers whose data is not in the store yet; None: no event has large data.
 
     The caller must run the sender, the status queries, the announcer, the canaries, the reporter, and the outbox,
     ledger and chores.
@@ -124,6 +127,7 @@ def make_uplink(
         LedgerNotes(ledger, rules, clock, chores, ends_published=uplink.settle == "broker"),
         chores,
         counts,
+        uploading,
     )
     leases = Leases(outbox)
     windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
@@ -132,8 +136,18 @@ def make_uplink(
     limited = LimitedTriggers(outbox, triggers, permits, rules, lifetime, successors, chores, clock)
     sender = Sender(
         triggers,
-        Feed(triggers, leases, windows, limited, parked, rules, lifetime),
-        Renderer(triggers, addressing, rules, successors, permits, lifetime, counts.total, qos=uplink.qos),
+        Feed(triggers, leases, windows, limited, parked, rules, lifetime, uploading),
+        Renderer(
+            triggers,
+            addressing,
+            rules,
+            successors,
+            permits,
+            lifetime,
+            counts.total,
+            qos=uplink.qos,
+            uploading=uploading,
+        ),
         PublishOutcomes(triggers, addressing.route, trouble, counts.total),
         Congestion(uplink.max_inflight),
         Poison(),
@@ -184,6 +198,8 @@ def make_uplink(
     # Which part is notified of what happens in another.
     outbox.on_change = leases.changed
     leases.more_to_send = triggers.more_to_send = limited.more_to_send = sender.wake
+    if uploading is not None:
+        uploading.more_to_send = sender.wake
     ledger.listen(queries.changed)
     return UplinkParts(
         triggers,
@@ -210,6 +226,7 @@ def _make_triggers(
     notes: LedgerNotes,
     chores: Chores,
     counts: TriggerCounters,
+    uploading: Uploading | None,
 ) -> Triggers:
     uplink = config.uplink
     by_broker = uplink.settle == "broker"
@@ -221,7 +238,7 @@ def _make_triggers(
     )
     return Triggers(
         in_flight,
-        Releases(in_flight, outbox, parked, counts),
+        Releases(in_flight, outbox, parked, counts, uploading),
         parked,
         notes,
         outbox,

@@ -18,6 +18,7 @@ from edgeagent.errors import NotFound
 from edgeagent.ledger.followed import By, Followed
 from edgeagent.ledger.schema import CORRELATION_CHARS
 from edgeagent.outbox.records import Leased
+from edgeagent.ports.artifacts import UploadProgress
 from edgeagent.ports.where import MAX_COURSES, Courses, Kind, KnownEvent, WhereQuery
 from edgeagent.wire.messages import State
 
@@ -62,6 +63,9 @@ class Knowledge(Protocol):
 
     def rate(self, leased: Leased) -> RateWait | None:
         """What a trigger in the outbox, which is not in flight, waits for because of its rule's rate."""
+
+    def upload(self, leased: Leased) -> UploadProgress | None:
+        """How far the data of a trigger in the outbox is on the way to the store; None if it is not."""
 
     def of_rule(self, name: str) -> RuleFacts:
         """What a rule says of its triggers."""
@@ -163,6 +167,7 @@ class Where:
             self._knowledge.window(stored) if stored is not None and flight is None else None,
             self._knowledge.rate(stored) if stored is not None and flight is None else None,
             self._knowledge.of_rule(rule),
+            self._knowledge.upload(stored) if stored is not None and flight is None else None,
         )
 
 

@@ -20,6 +20,7 @@ from edgeagent.ports.where import Course, Courses, WhereQuery
 from edgeagent.rules.ruleset import RuleSet
 
 if TYPE_CHECKING:
+    from edgeagent.agent.uploading import Uploading
     from edgeagent.agent.webhook_parts import WebhookParts
 
 
@@ -35,14 +36,18 @@ def where_call(
     rules: RuleSet,
     clock: Clock,
     local: ConnectionNotices | None,
+    uploading: Uploading | None,
 ) -> Asked:
-    """`Where.find` over the parts of a running agent. `local`: the notices of the local broker's connection, if any."""
+    """`Where.find` over the parts of a running agent.
+
+    `local`: the notices of the local broker's connection, if any. `uploading`: the triggers that wait for an upload.
+    """
 
     async def where(asked: WhereQuery) -> Courses:
         from edgeagent.agent.live_knowledge import LiveKnowledge  # noqa: PLC0415  only for who asks
         from edgeagent.agent.where import Where  # noqa: PLC0415  as above
 
-        knowledge = LiveKnowledge(config, uplink, outbox, ledger, lookup, rules, clock, local)
+        knowledge = LiveKnowledge(config, uplink, outbox, ledger, lookup, rules, clock, local, uploading)
         return await Where(knowledge).find(asked)
 
     return where

@@ -15,6 +15,7 @@ from edgeagent.errors import NotFound
 from edgeagent.events.event import Record
 from edgeagent.ledger.followed import By, Followed
 from edgeagent.outbox.records import DEAD, NORMAL, WINDOWS, Leased, Moved
+from edgeagent.ports.artifacts import UploadProgress
 from edgeagent.ports.where import MAX_COURSES, Courses, WhereQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
@@ -64,6 +65,10 @@ class FakeKnowledge:
         return None
 
     def window(self, _leased: Leased) -> OpenWindow | None:
+        """See `Knowledge`."""
+        return None
+
+    def upload(self, _leased: Leased) -> UploadProgress | None:
         """See `Knowledge`."""
         return None
 

@@ -1,0 +1,55 @@
+"""Large data (contract section 10): the uploads of artifacts, and the triggers that wait for them."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, Final
+
+from edgeagent.agent.uploading import Uploading
+from edgeagent.artifacts.making import make_uploader
+from edgeagent.config.tables import ArtifactsTable
+from edgeagent.events.artifact import Artifact
+from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.records import SPOOL
+
+_DATABASE: Final = "uploads"
+_FILES: Final = "artifacts"
+
+
+class ArtifactParts:
+    """The parts for `[artifacts]`; the `tasks` must run. Must be made in the running loop.
+
+    Attributes:
+        uploading: the triggers that wait for an upload.
+    """
+
+    def __init__(self, table: ArtifactsTable, directory: Path) -> None:
+        """Connect the parts. `directory`: the state directory."""
+        spool = directory / "outbox" / SPOOL
+        self._threads = DiskThread(_DATABASE), DiskThread(_FILES)
+        self._uploader = make_uploader(table, directory, *self._threads, self._ended)
+
+        def path(artifact: Artifact) -> str:
+            return str(spool / artifact.sha256)
+
+        self.uploading = Uploading(self._uploader, path)
+
+    def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """What must run, by name."""
+        return {"uploads": self._uploader.run()}
+
+    def stats(self) -> dict[str, Any]:
+        """Figures for `/v1/stats`, ready for JSON."""
+        return {**self._uploader.stats(), "triggers": len(self.uploading), "uploads": self.uploading.shown()}
+
+    async def close(self) -> None:
+        """Close the store's connections and what is kept of uploads, when the tasks have ended."""
+        try:
+            await self._uploader.close()
+        finally:
+            for thread in self._threads:
+                thread.close()
+
+    def _ended(self, name: str) -> None:
+        self.uploading.ended(name)

@@ -1,0 +1,207 @@
+"""Triggers whose artifact is not in the store yet: they wait here, and all others go on. Without I/O of its own.
+
+They take no place in flight, so a store that is slow or away keeps only them. A trigger leaves, into flight, when its
+upload has ended, or when it ends otherwise: it is too old, or its rule is gone. One whose rule has a strict order keeps
+the later ones of its rule and source here, too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from edgeagent.common.foreign import line
+from edgeagent.events.artifact import Artifact
+from edgeagent.events.event import Record
+from edgeagent.events.object_name import object_name
+from edgeagent.outbox.records import Leased
+from edgeagent.ports.artifacts import UploadProgress, Uploads, UploadState
+from edgeagent.rules.ruleset import Rule
+from edgeagent.wire.claim import Claim
+
+# How many wait at most, each some KB. When there are more, nothing else is taken up before one of them leaves.
+MAX_WAITING: Final = 20_000
+# How often it is looked for those that need not wait any more.
+RECHECK_S: Final = 30.0
+# How many uploads the statistics name.
+_MAX_SHOWN: Final = 20
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Uploading:
+    """Owns the triggers that wait for an upload, and which uploads are wanted.
+
+    Promises that a trigger goes on into flight once, and only when its artifact is in the store, can never be there
+    (`refusal`), or need not be because the trigger ends. All calls happen in the loop's thread; none waits.
+
+    Attributes:
+        more_to_send: the hook that is called when one may go on. The composition root connects it with `Sender.wake`.
+    """
+
+    def __init__(self, uploads: Uploads, path: Callable[[Artifact], str]) -> None:
+        """`path`: the file that holds an artifact."""
+        self.more_to_send: Callable[[], None] = lambda: None
+        self._uploads = uploads
+        self._path = path
+        self._waiting: dict[str, list[Leased]] = {}  # by the object's name
+        self._lanes: dict[str, deque[Leased]] = {}  # of rules with a strict order; the first one waits for its upload
+        self._ready: deque[Leased] = deque()
+        self._live: Counter[str] = Counter()  # triggers that are here or in flight, by the object's name
+        self._count = 0
+        self._recheck_at = 0.0
+
+    def __len__(self) -> int:
+        """How many wait."""
+        return self._count
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more should be taken up."""
+        return self._count >= MAX_WAITING
+
+    def take(self, leased: Leased, rule: Rule | None) -> bool:
+        """Take up a leased trigger; False if it can go into flight at once."""
+        lane = f"{leased.rule}\0{leased.record.source}" if rule is not None and rule.strict else ""
+        is_behind = lane in self._lanes
+        if leased.record.artifact is None:
+            if not is_behind:
+                return False
+        else:
+            name = name_of(leased.record)
+            self._live[name] += 1
+            has_ended = self._want(name, leased.record.artifact)
+            if has_ended and not is_behind:
+                return False
+            if not lane:
+                self._waiting.setdefault(name, []).append(leased)
+        if lane:
+            self._lanes.setdefault(lane, deque()).append(leased)
+        self._count += 1
+        return True
+
+    def ended(self, name: str) -> None:
+        """Note that an upload has ended, either way: the callback of `Uploads`."""
+        self._leave(self._waiting.pop(name, ()))
+        for lane in [lane for lane, queue in self._lanes.items() if _is_of(queue[0], name)]:
+            self._advance(lane)
+        if self._ready:
+            self.more_to_send()
+
+    def ready(self, most: int) -> list[Leased]:
+        """Those that go into flight now, in order, at most `most`."""
+        return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+
+    def recheck(self, now: float, is_over: Callable[[Leased], bool]) -> None:
+        """From time to time, let go of those that will not be sent in any case."""
+        if now < self._recheck_at:
+            return
+        self._recheck_at = now + RECHECK_S
+        for name, waiting in list(self._waiting.items()):
+            over = [leased for leased in waiting if is_over(leased)]
+            if over:
+                self._leave(over)
+                self._waiting[name] = [leased for leased in waiting if leased not in over]
+                if not self._waiting[name]:
+                    del self._waiting[name]
+        for lane, queue in list(self._lanes.items()):
+            over = [leased for leased in queue if is_over(leased)]
+            if over:
+                self._leave(over)
+                self._lanes[lane] = deque(leased for leased in queue if leased not in over)
+                self._advance(lane)
+
+    @property
+    def recheck_at(self) -> float | None:
+        """When to look again; None while nothing waits."""
+        return self._recheck_at if self._count else None
+
+    def left(self, leased: Leased, *, for_good: bool) -> None:
+        """Note that a trigger has left those in flight. Not `for_good`: it is parked, and will be tried again."""
+        if leased.record.artifact is None:
+            return
+        name = name_of(leased.record)
+        self._live[name] -= 1
+        if self._live[name] <= 0:
+            del self._live[name]
+            if for_good:
+                self._uploads.forget(name)
+
+    def refusal(self, leased: Leased) -> str:
+        """Why the artifact of a trigger can never be in the store; "" if it can, or if there is none."""
+        if leased.record.artifact is None:
+            return ""
+        found = self._uploads.progress(name_of(leased.record))
+        if found is None or found.state is not UploadState.REFUSED:
+            return ""
+        return f"its data cannot be put into the store: {line(found.reason)}"
+
+    def progress(self, leased: Leased) -> UploadProgress | None:
+        """How far the upload is that a trigger waits for; None if it waits for none."""
+        return self._uploads.progress(name_of(leased.record)) if leased.record.artifact is not None else None
+
+    def claimed(self, leased: Leased, rule: Rule) -> Leased:
+        """The trigger as it is rendered: its data is the claim. For a rule with a window, of this one event."""
+        record, artifact = leased.record, leased.record.artifact
+        if artifact is None:
+            return leased
+        claim = Claim(self._uploads.url(name_of(record)), artifact.size, artifact.sha256, artifact.content_type)
+        is_window = rule.window is not None
+        data, events = _encode([claim] if is_window else claim), (record.id,) if is_window else ()
+        whole = msgspec.structs.replace(record, data=data, is_json=True, events=events)
+        return msgspec.structs.replace(leased, record=whole)
+
+    def shown(self) -> list[dict[str, Any]]:
+        """The uploads that triggers wait for, those under way first, the first few; ready for JSON."""
+        names = [
+            *self._waiting,
+            *(name_of(queue[0].record) for queue in self._lanes.values() if queue[0].record.artifact),
+        ]
+        found = [(name, progress) for name in dict.fromkeys(names) if (progress := self._uploads.progress(name))]
+        found.sort(key=lambda each: each[1].state is not UploadState.SENDING)
+        return [
+            {
+                "name": name,
+                "state": progress.state.value,
+                "sent_bytes": progress.sent_bytes,
+                "size": progress.size,
+                "reason": progress.reason,
+                "next_try_s": progress.next_try_s,
+            }
+            for name, progress in found[:_MAX_SHOWN]
+        ]
+
+    def _want(self, name: str, artifact: Artifact) -> bool:
+        """Ask for an upload; returns whether it has ended already, either way."""
+        if self._uploads.want(name, artifact, self._path(artifact)):
+            return True
+        found = self._uploads.progress(name)
+        return found is not None and found.state.has_ended
+
+    def _advance(self, lane: str) -> None:
+        """Let go of the first ones of a lane, up to one that waits for its own upload."""
+        queue = self._lanes[lane]
+        while queue and (queue[0].record.artifact is None or self._has_ended(queue[0].record)):
+            self._leave([queue.popleft()])
+        if not queue:
+            del self._lanes[lane]
+
+    def _has_ended(self, record: Record) -> bool:
+        found = self._uploads.progress(name_of(record))
+        return found is not None and found.state.has_ended
+
+    def _leave(self, triggers: Sequence[Leased]) -> None:
+        self._ready.extend(triggers)
+        self._count -= len(triggers)
+
+
+def name_of(record: Record) -> str:
+    """The name of the object that holds the data of an event."""
+    return object_name(record.agent, record.source, record.accepted_ms, record.id)
+
+
+def _is_of(leased: Leased, name: str) -> bool:
+    return leased.record.artifact is not None and name_of(leased.record) == name
