@@ -8,7 +8,7 @@ the later ones of its rule and source here, too.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -75,7 +75,7 @@ class Uploading:
             self._live[name] += 1
             has_ended = self._want(name, leased.record.artifact)
             if has_ended and not is_behind:
-                return False
+                return self._is_kept_back(leased)
             if not lane:
                 self._waiting.setdefault(name, []).append(leased)
         if lane:
@@ -101,18 +101,12 @@ class Uploading:
             return
         self._recheck_at = now + RECHECK_S
         for name, waiting in list(self._waiting.items()):
-            over = [leased for leased in waiting if is_over(leased)]
-            if over:
-                self._leave(over)
-                self._waiting[name] = [leased for leased in waiting if leased not in over]
-                if not self._waiting[name]:
-                    del self._waiting[name]
+            self._waiting[name] = self._without(waiting, is_over)
+            if not self._waiting[name]:
+                del self._waiting[name]
         for lane, queue in list(self._lanes.items()):
-            over = [leased for leased in queue if is_over(leased)]
-            if over:
-                self._leave(over)
-                self._lanes[lane] = deque(leased for leased in queue if leased not in over)
-                self._advance(lane)
+            self._lanes[lane] = deque(self._without(queue, is_over))
+            self._advance(lane)
 
     @property
     def recheck_at(self) -> float | None:
@@ -174,6 +168,14 @@ class Uploading:
             for name, progress in found[:_MAX_SHOWN]
         ]
 
+    def _is_kept_back(self, leased: Leased) -> bool:
+        """Let a trigger whose upload was refused before go the way of those that waited for it: it is given up."""
+        if not self.refusal(leased):
+            return False
+        self._ready.append(leased)
+        self.more_to_send()
+        return True
+
     def _want(self, name: str, artifact: Artifact) -> bool:
         """Ask for an upload; returns whether it has ended already, either way."""
         if self._uploads.want(name, artifact, self._path(artifact)):
@@ -192,6 +194,16 @@ class Uploading:
     def _has_ended(self, record: Record) -> bool:
         found = self._uploads.progress(name_of(record))
         return found is not None and found.state.has_ended
+
+    def _without(self, triggers: Iterable[Leased], is_over: Callable[[Leased], bool]) -> list[Leased]:
+        """Let go of those that are over; returns the others."""
+        kept: list[Leased] = []
+        for leased in triggers:
+            if is_over(leased):
+                self._leave([leased])
+            else:
+                kept.append(leased)
+        return kept
 
     def _leave(self, triggers: Sequence[Leased]) -> None:
         self._ready.extend(triggers)

@@ -40,6 +40,7 @@ BESIDE_THEIR_DRIVERS = {
             "sieve",
             "successors",
             "trouble",
+            "uploading",
         ),
     ),
     "amqp": (

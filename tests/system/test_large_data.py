@@ -1,0 +1,176 @@
+"""Large data on its whole way: from a device through the spool and a store to the step of a workflow that reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import sys
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from tests.fakes.engine import Engine
+from tests.fakes.mosquitto import Mosquitto
+from tests.fakes.nginx import Nginx
+from tests.fakes.programs import RULE, Agent
+from tests.waiting import until, until_answer
+
+RULES = (
+    RULE
+    + """
+[[rule]]
+name = "frame"
+source = "cam-*"
+namespace = "plant"
+template = "inspect"
+arguments = { claim = "body", url = "body.url", size = "body.size", sha256 = "body.sha256", kind = "body.contentType" }
+"""
+)
+LARGE = 200_000
+
+
+def content(number: int) -> bytes:
+    return random.Random(number).randbytes(LARGE + number)  # noqa: S311  no secret
+
+
+def agent_with(directory: Path, broker: Mosquitto, store: str, *more: str) -> Agent:
+    keys = "\n".join([f'store = "{store}"', *more])
+    return Agent(
+        directory / "agent", broker.url, rules=RULES, tables={"artifacts": keys, "outbox": 'max_bytes = "1GiB"'}
+    )
+
+
+async def post(agent: Agent, source: str, data: bytes, event_id: str) -> str:
+    """Send data as a camera does; returns the correlation id of its trigger."""
+    _, answer = await agent.request(
+        "POST", f"/v1/events/{source}", data, Content_Type="image/jpeg", Idempotency_Key=event_id
+    )
+    correlation: str = answer["accepted"][0]["triggers"][0]["correlation_id"]
+    return correlation
+
+
+def arguments(trigger: Mapping[str, Any]) -> dict[str, str]:
+    parameters = trigger["workflow"]["spec"]["arguments"]["parameters"]
+    return {parameter["name"]: parameter["value"] for parameter in parameters}
+
+
+def spooled(agent: Agent) -> list[str]:
+    return sorted(path.name for path in (agent.directory / "state/outbox/spool").iterdir())
+
+
+async def fetched(claim: str, directory: Path, allow: str) -> bytes:
+    """What a step of a workflow gets with this claim."""
+    target = directory / "fetched"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "edgeagent", "fetch", claim, "--allow", allow, "--output", str(target)
+    )
+    assert await process.wait() == 0
+    return target.read_bytes()
+
+
+async def test_a_cameras_picture_is_in_the_store_before_its_workflow_starts_and_can_be_fetched_there(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    store.mkdir()
+    picture = content(1)
+    async with Engine(broker.url) as engine, agent_with(tmp_path, broker, f"file://{store}") as agent:
+        correlation = await post(agent, "cam-1", picture, "frame-1")
+        await agent.state(correlation, "triggered")
+        (trigger,) = engine.triggers
+        given = arguments(trigger)
+        digest = sha256(picture).hexdigest()
+        assert (given["size"], given["sha256"], given["kind"]) == (str(len(picture)), digest, "image/jpeg")
+        name = given["url"].removeprefix(f"file://{store}/")
+        assert name.split("/")[:2] == ["gw-1", "cam-1"]
+        assert name.endswith("/frame-1")
+        assert json.loads(given["claim"]) == {
+            "url": given["url"],
+            "size": len(picture),
+            "sha256": digest,
+            "contentType": "image/jpeg",
+        }
+        assert (store / name).read_bytes() == picture
+        assert await fetched(given["claim"], tmp_path, f"file://{store}") == picture
+        await agent.account(accepted=1, settled=1, pending=0)
+        await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
+
+
+async def test_small_triggers_overtake_data_that_the_store_does_not_take(broker: Mosquitto, tmp_path: Path) -> None:
+    async with Engine(broker.url) as engine:
+        nginx = Nginx(tmp_path / "nginx")
+        async with agent_with(tmp_path, broker, nginx.url) as agent:  # nothing listens there yet
+            # More than there are places in flight: they take none.
+            large = [await post(agent, "cam-1", content(number % 3), f"frame-{number}") for number in range(120)]
+            small = await agent.triggered("boiler-1", {"temp": 97.1})
+            await agent.state(small, "triggered")
+            assert [arguments(trigger).get("device") for trigger in engine.triggers] == ["boiler-1"]
+            stats = await agent.stats(lambda stats: stats["artifacts"]["last_error"], "the store to fail")
+            assert stats["artifacts"]["triggers"] == 120
+            assert len(spooled(agent)) == 3, "identical data is there once"
+
+            async def hangs() -> str:
+                (found,) = (await agent.get(f"/v1/where/{large[0]}"))["triggers"]
+                return str((found["hangs"] or {}).get("text"))
+
+            await until_answer(hangs, lambda text: "store does not take its data" in text, "where to name the store")
+            async with nginx:
+                await engine.received(121)
+                await agent.account(accepted=121, settled=121, pending=0)
+                assert set(engine.started.values()) == {1}
+                assert len(nginx.files()) == 120
+                await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
+
+
+async def test_an_agent_that_is_killed_again_and_again_loses_no_data_and_starts_nothing_twice(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    promised: dict[str, int] = {}
+    async with Engine(broker.url) as engine, Nginx(tmp_path / "nginx") as nginx:
+        async with agent_with(tmp_path, broker, nginx.url, 'bandwidth = "20Mbit/s"') as agent:
+            for number in range(24):
+                promised[await post(agent, f"cam-{number % 2}", content(number), f"frame-{number}")] = number
+                if number % 6 == 5:  # at some moment of the way of those before it
+                    await agent.kill()
+                    await agent.start()
+            await engine.received(24)
+            await agent.account(accepted=24, settled=24, pending=0)
+            await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
+        told = {trigger["correlation_id"]: arguments(trigger) for trigger in engine.triggers}
+        assert told.keys() == promised.keys()
+        files = nginx.files()
+        for correlation, number in promised.items():
+            given = told[correlation]
+            data = files[given["url"].removeprefix(f"{nginx.url}/")]
+            assert data == content(number)
+            assert sha256(data).hexdigest() == given["sha256"]
+        assert len(files) == 24, "each try replaced what an earlier one left"
+
+
+async def test_data_that_no_store_can_take_is_a_dead_letter_which_can_be_replayed(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    async with Engine(broker.url) as engine:
+        async with (
+            Nginx(tmp_path / "nginx", max_body="100k") as nginx,
+            agent_with(tmp_path, broker, nginx.url) as agent,
+        ):
+            correlation = await post(agent, "cam-1", content(1), "frame-1")
+            report = await agent.state(correlation, "rejected")
+            assert "its data cannot be put into the store" in report["error"]
+            assert len(spooled(agent)) == 1, "the dead letter still has its data"
+            await agent.stop()
+        async with Nginx(tmp_path / "other") as nginx:
+            agent.config_file.write_text(
+                agent.config_file.read_text("utf-8").replace('store = "http', f'store = "{nginx.url}"\n# "http'),
+                "utf-8",
+            )
+            async with agent:
+                code, _, err = await agent.command("dead", "replay", correlation)
+                assert (code, err) == (0, "")
+                await agent.state(correlation, "triggered")
+                assert [*nginx.files().values()] == [content(1)]
+                assert len(engine.triggers) == 1
+                await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
