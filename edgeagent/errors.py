@@ -19,14 +19,13 @@
     │   ├── EngineRefused             the engine answered with an error that the same request would bring again
     │   └── WatchExpired              the engine no longer knows the changes since a resource version
     ├── WebhookFailed                 a receiver of webhooks took no request now
-    ├── FetchError                    an artifact was not fetched
-    │   ├── SourceUnavailable         exit 69  where it is cannot be reached, or cannot answer now
-    │   ├── FetchRefused              it is not there, or may not be fetched
-    │   └── WrongContent              what came is not what the claim says
     ├── StoreError
     │   ├── StoreFailed               a store did not take an artifact now
     │   ├── StoreRefused              a store can never take this artifact
-    │   └── UploadPaused              no bandwidth is given to uploads at this time of day
+    │   ├── UploadPaused              no bandwidth is given to uploads at this time of day
+    │   ├── SourceUnavailable         exit 69  an artifact cannot be fetched now
+    │   ├── FetchRefused              an artifact is not there, or may not be fetched
+    │   └── WrongContent              what came is not what the claim says
     ├── AgentUnreachable              exit 69  no running agent answers
     ├── EventConflict                 the same source and id came before with other data
     ├── Draining                      the agent is stopping and takes no new events
@@ -243,33 +242,26 @@ class Denied(UplinkError):
         return f"{self.address}: refused: {self.reason}"
 
 
-class EngineError(EdgeAgentError):
+class EngineError(_Failed):
     """A workflow engine did not do what was asked."""
 
 
 class EngineUnavailable(EngineError):
-    """The engine cannot be reached, or cannot answer now (408, 429, 5xx). Worth another try.
-
-    `retry_after_s`: what it asked for, None when it did not.
-    """
+    """The engine cannot be reached, or answer now (408, 429, 5xx). `retry_after_s`: what it asked for, or None."""
 
     exit_code = 69
 
     def __init__(self, url: str, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(url, reason)
-        self.url = url
-        self.reason = reason
         self.retry_after_s = retry_after_s
-
-    def __str__(self) -> str:
-        return f"{self.url}: {self.reason}"
 
 
 class EngineRefused(EngineError):
     """The engine refused a request: its HTTP status and its own words."""
 
     def __init__(self, url: str, status: int, message: str) -> None:
-        super().__init__(url, status, message)
+        super().__init__(url, message)
+        self.args = (url, status, message)  # so that it can be copied
         self.url = url
         self.status = status
         self.message = message
@@ -282,15 +274,12 @@ class WatchExpired(EngineError):
     """A watch cannot go on where it was: list again and start anew."""
 
     def __init__(self, url: str) -> None:
-        super().__init__(url)
-        self.url = url
-
-    def __str__(self) -> str:
-        return f"{self.url}: the changes since then are no longer known"
+        super().__init__(url, "the changes since then are no longer known")
+        self.args = (url,)  # so that it can be copied
 
 
 class StoreError(_Failed):
-    """An artifact did not get into its store, which `what` names."""
+    """An artifact did not get into its store, or out of it. `what`: the store; or the url, without its query."""
 
 
 class StoreFailed(StoreError):
@@ -376,21 +365,17 @@ class WebhookFailed(_Failed):
     """A request could not be made, or got no answer; it may have arrived all the same. `reason`: for a person."""
 
 
-class FetchError(_Failed):
-    """An artifact was not fetched; no file was changed. `what`: its url without the query, which may hold a token."""
-
-
-class SourceUnavailable(FetchError):
+class SourceUnavailable(StoreError):
     """Where the artifact is cannot be reached, or cannot answer now. Worth another try, which goes on where it was."""
 
     exit_code = 69
 
 
-class FetchRefused(FetchError):
+class FetchRefused(StoreError):
     """The artifact is not there, or may not be fetched: by its store, or because nobody allowed its url."""
 
 
-class WrongContent(FetchError):
+class WrongContent(StoreError):
     """What came has another size or hash than the claim says. It was thrown away."""
 
 

@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         MessageError: REF is no claim.
-        FetchError, CommandFailed, StorageFailed: it was not fetched.
+        StoreError, CommandFailed, StorageFailed: it was not fetched.
     """
     _check_options(args)
     claim = _claim(args)

@@ -101,7 +101,7 @@ class ArgoEngine:
                     return known
                 if conflicts == len(_CONFLICT_PAUSES_S):
                     reason = f"{conflicts + 1} conflicts in a row, and no such workflow: {exc.message}"
-                    raise EngineUnavailable(exc.url, reason) from exc
+                    raise EngineUnavailable(exc.what, reason) from exc
             await asyncio.sleep(_CONFLICT_PAUSES_S[conflicts])
             conflicts += 1
 

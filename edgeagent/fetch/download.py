@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from edgeagent.common.backoff import full_jitter
-from edgeagent.errors import CommandFailed, FetchError, SourceUnavailable, WrongContent
+from edgeagent.errors import CommandFailed, SourceUnavailable, StoreError, WrongContent
 from edgeagent.fetch.source import Source
 from edgeagent.wire.claim import Claim
 
@@ -71,7 +71,7 @@ class Download:
         """Fetch it.
 
         Raises:
-            FetchError: it is not there, or something else is. What came stays in `.part` if more of it may come.
+            StoreError: it is not there, or something else is. What came stays in `.part` if more of it may come.
             CommandFailed: the file cannot be written, or somebody else fetches it at this moment.
             StorageFailed: the disk refuses to keep it.
         """
@@ -81,7 +81,7 @@ class Download:
             with self._locked() as stream:
                 try:
                     resumed = self._bring(stream)
-                except FetchError as exc:
+                except StoreError as exc:
                     if not self._have or isinstance(exc, WrongContent):
                         self._part.unlink(missing_ok=True)
                     raise

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from edgeagent.errors import FetchError, FetchRefused, SourceUnavailable, WrongContent
+from edgeagent.errors import FetchRefused, SourceUnavailable, StoreError, WrongContent
 from edgeagent.fetch.allowed import SourceUrl
 from edgeagent.fetch.source import OpenedSource
 
@@ -57,7 +57,7 @@ class FileSource:
         except OSError as exc:
             raise self._failure(exc) from exc
 
-    def _failure(self, exc: OSError) -> FetchError:
+    def _failure(self, exc: OSError) -> StoreError:
         if isinstance(exc, FileNotFoundError):
             return FetchRefused(self.shown, "there is no such file; is the volume mounted here?")
         if isinstance(exc, PermissionError):

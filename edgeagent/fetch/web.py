@@ -19,7 +19,7 @@ from edgeagent import __version__
 from edgeagent.common.causes import first_cause
 from edgeagent.common.foreign import line
 from edgeagent.common.hosts import Address, address_of
-from edgeagent.errors import Denied, FetchError, FetchRefused, SourceUnavailable, WrongContent
+from edgeagent.errors import Denied, FetchRefused, SourceUnavailable, StoreError, WrongContent
 from edgeagent.fetch.allowed import WEB, AllowedUrls, SourceUrl, source_url
 from edgeagent.fetch.answer import FetchAnswer, Meaning, meaning_of
 from edgeagent.fetch.source import OpenedSource
@@ -150,7 +150,7 @@ class WebSource:
         except (httpx.HTTPError, OSError) as exc:
             raise self._failure(url, exc) from exc
 
-    def _failure(self, url: SourceUrl, exc: Exception) -> FetchError:
+    def _failure(self, url: SourceUrl, exc: Exception) -> StoreError:
         if isinstance(exc, httpx.ConnectTimeout):
             return SourceUnavailable(url.shown, f"no connection within {self._times.connect_s:g} s")
         if isinstance(exc, (TimeoutError, httpx.TimeoutException)):
