@@ -75,11 +75,27 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
         yield finding
     async for finding in _device_findings(config, agent):
         yield finding
+    async for finding in _service_findings(config, agent):
+        yield finding
+
+
+async def _service_findings(config: AgentConfig, agent: str) -> AsyncIterator[Finding]:
+    """The services to which the agent brings something: webhooks, and the store of large data."""
     if config.relay.webhook:
         from edgeagent.webhooks.checkup import webhook_findings  # noqa: PLC0415  as in the agent: few use it
 
         async for finding in webhook_findings("relay.webhook", config.relay.webhook):
             yield finding
+    if config.artifacts is not None:
+        from edgeagent.artifacts.checkup import store_findings  # noqa: PLC0415  as above
+        from edgeagent.outbox.disk import DiskThread  # noqa: PLC0415  as above
+
+        thread = DiskThread("artifacts")
+        try:
+            async for finding in store_findings(config.artifacts, agent, thread):
+                yield finding
+        finally:
+            thread.close()
 
 
 def _uplink_trial(uplink: Uplink, agent: str, filters: Sequence[str]) -> BrokerTrial:

@@ -42,7 +42,14 @@ def board_lines(board: Board, width: int, height: int, *, scrolls: bool = False)
 
     Long reasons go on in further lines while there is room for them; if the screen `scrolls`, there always is.
     """
-    head = [_title(board), *_uplink(board), *_devices(board.stats), *_outbox(board), *_webhooks(board.stats)]
+    head = [
+        _title(board),
+        *_uplink(board),
+        *_devices(board.stats),
+        *_outbox(board),
+        *_uploads(board),
+        *_webhooks(board.stats),
+    ]
     head += [*_rates(board), *_account(board)]
     troubles = [*_troubles(board.stats)][: _MOST_TROUBLES + 2]
     least = _MIN_RULES + 1 if board.stats.rules else 0
@@ -123,6 +130,24 @@ def _webhooks(stats: ShownStats) -> Iterator[Line]:
     why = "wants no more (410)" if first.gone else on_one_line(first.last_error, 200)
     more = f"; {counted(len(bad) - 1, 'webhook')} more like it" if len(bad) > 1 else ""
     yield _row("webhook", Piece(f"{first.webhook}: {lost}: {why}{more}", Shade.BAD if first.lost else Shade.WAITING))
+
+
+def _uploads(board: Board) -> Iterator[Line]:
+    """What waits for the store, or why the store takes nothing."""
+    artifacts = board.stats.artifacts
+    if artifacts is None:
+        return
+    waits = (
+        f"{counted(artifacts.triggers, 'trigger waits', 'triggers wait')} for {artifacts.waiting_bytes / _MIB:.1f} MiB"
+    )
+    if artifacts.failing_since:
+        why = (
+            f": not taken for {_since(artifacts.failing_since, board.now_ms)}: {on_one_line(artifacts.last_error, 400)}"
+        )
+        yield _row("store", Piece(waits + why, Shade.WAITING))
+    else:
+        sending = f", {artifacts.sending:,} on the way" if artifacts.sending else ""
+        yield _row("store", Piece(f"{waits if artifacts.triggers else 'nothing waits'}{sending}   {artifacts.store}"))
 
 
 def _local(board: Board) -> Iterator[Line]:

@@ -118,6 +118,17 @@ class _Webhooks(msgspec.Struct, frozen=True):
     receivers: list[_Receiver] = []
 
 
+class _Artifacts(msgspec.Struct, frozen=True):
+    """The uploads of large data. `triggers`: how many wait for one."""
+
+    store: str
+    triggers: int = 0
+    sending: int = 0
+    waiting_bytes: int = 0
+    failing_since: str | None = None
+    last_error: str = ""
+
+
 class ShownStats(msgspec.Struct, frozen=True):
     """The part of `GET /v1/stats` that is shown; an agent of an earlier version lacks what has a default."""
 
@@ -134,6 +145,7 @@ class ShownStats(msgspec.Struct, frozen=True):
     local: ShownLink | None = None
     mqtt: _Listener | None = None
     webhooks: _Webhooks | None = None
+    artifacts: _Artifacts | None = None
     log: _Log = msgspec.field(default_factory=_Log)
 
 

@@ -23,7 +23,19 @@ _FILES: Final = {
     "/icon.svg": _File("icon.svg", b"image/svg+xml"),
     **{
         f"/{name}.js": _File(f"{name}.js", _SCRIPT)
-        for name in ("page", "api", "charts", "devices", "dom", "facts", "letters", "report", "triggers", "where")
+        for name in (
+            "page",
+            "api",
+            "charts",
+            "devices",
+            "dom",
+            "facts",
+            "letters",
+            "report",
+            "triggers",
+            "uploads",
+            "where",
+        )
     },
 }
 PAGE_PATHS: Final = frozenset(_FILES)

@@ -95,6 +95,10 @@ async def test_a_cameras_picture_is_in_the_store_before_its_workflow_starts_and_
         assert (store / name).read_bytes() == picture
         assert await fetched(given["claim"], tmp_path, f"file://{store}") == picture
         await agent.account(accepted=1, settled=1, pending=0)
+        _, said, _ = await agent.command("status")
+        assert f"nothing waits   file://{store}" in said
+        _, said, _ = await agent.command("doctor")
+        assert f"ok    artifacts.store file://{store}" in said
         await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
 
 
@@ -110,6 +114,8 @@ async def test_small_triggers_overtake_data_that_the_store_does_not_take(broker:
             stats = await agent.stats(lambda stats: stats["artifacts"]["last_error"], "the store to fail")
             assert stats["artifacts"]["triggers"] == 120
             assert len(spooled(agent)) == 3, "identical data is there once"
+            _, said, _ = await agent.command("status")
+            assert "120 triggers wait for " in said
 
             async def hangs() -> str:
                 (found,) = (await agent.get(f"/v1/where/{large[0]}"))["triggers"]

@@ -1,6 +1,7 @@
 // The figures of `/v1/stats` in words: the tiles, the rules, and what needs attention.
 
 import { age, agentNow, byId, bytes, counted, el, mark, number, say, span, time, when } from "./dom.js";
+import { showUploads, uploadProblems } from "./uploads.js";
 
 const CERTIFICATE_DAYS = 14;
 const RULE_ERROR_MS = 10 * 60e3;
@@ -14,6 +15,7 @@ export function showFacts(stats) {
   room(stats.outbox);
   account(stats.account);
   rules(stats.rules);
+  showUploads(stats);
   attention(stats);
   log(stats.log);
 }
@@ -124,6 +126,7 @@ function* problems(stats) {
   for (const link of [local, mqtt]) if (link?.held) yield ["warn", `Messages of devices are held: ${link.held}`, ""];
   if (outbox.dead.count) yield ["warn", `${counted(outbox.dead.count, "dead letter")} ${outbox.dead.count === 1 ? "waits" : "wait"} for your decision.`, "Replay or discard them below."];
   for (const each of stats.webhooks?.receivers ?? []) yield* webhookProblem(each);
+  yield* uploadProblems(stats);
   yield* ruleProblems(all);
 }
 

@@ -193,3 +193,14 @@ def test_rates_come_from_the_whole_steps_of_the_agents_series_of_the_last_five_m
     young = {"hour": {"step_s": 30, "events": [None] * 117 + [60, 60, 1], "triggers": [None] * 117 + [0, 0, 0]}}
     assert rates_of_series(young) == Rates(2.0, 0.0, 60)
     assert rates_of_series({"hour": {"step_s": 30, "events": [None, 5], "triggers": [None, 5]}}) is None
+
+
+def test_large_data_is_told_with_what_waits_for_the_store_and_why() -> None:
+    store = {"store": "https://store.example/plant", "triggers": 3, "sending": 1, "waiting_bytes": 5 << 19}
+    assert "store    3 triggers wait for 2.5 MiB, 1 on the way   https://store.example/plant" in screen(
+        board(artifacts=store)
+    )
+    away = {"failing_since": "2026-03-20T11:50:00.000Z", "last_error": "no route\nto host"}
+    found = "\n".join(screen(board(artifacts=store | away)))
+    assert "3 triggers wait for 2.5 MiB: not taken for 10 min: no route to host" in found
+    assert shade(board(artifacts=store | away), "not taken") is Shade.WAITING
