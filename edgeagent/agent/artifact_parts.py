@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from edgeagent.agent.uploading import Uploading
 from edgeagent.artifacts.making import make_uploader
@@ -12,6 +12,10 @@ from edgeagent.config.tables import ArtifactsTable
 from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.records import SPOOL
+from edgeagent.ports.artifacts import UploadState
+
+if TYPE_CHECKING:
+    from edgeagent.agent.metrics import UploadFigures
 
 _DATABASE: Final = "uploads"
 _FILES: Final = "artifacts"
@@ -42,6 +46,14 @@ class ArtifactParts:
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""
         return {**self._uploader.stats(), "triggers": len(self.uploading), "uploads": self.uploading.shown()}
+
+    def figures(self) -> UploadFigures:
+        """The same for `/metrics`."""
+        from edgeagent.agent.metrics import UploadFigures  # noqa: PLC0415  only for who asks
+
+        stats = self._uploader.stats()
+        states = {state.value: stats[state.value] for state in UploadState if state is not UploadState.DONE}
+        return UploadFigures(states, stats["waiting_bytes"], stats["uploaded_bytes"], stats["tries_failed"])
 
     async def close(self) -> None:
         """Close the store's connections and what is kept of uploads, when the tasks have ended."""

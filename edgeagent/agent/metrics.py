@@ -45,6 +45,15 @@ class LinkFigures(NamedTuple):
     last_ack_s: float | None = None
 
 
+class UploadFigures(NamedTuple):
+    """Uploads of large data: how many are in each state, what waits, and what was done since the start."""
+
+    states: Mapping[str, int]
+    waiting_bytes: int
+    uploaded_bytes: int
+    failures: int
+
+
 class AgentFigures(NamedTuple):
     """What the agent's metrics are made from; times are Unix seconds.
 
@@ -68,6 +77,7 @@ class AgentFigures(NamedTuple):
         listener: the agent's own MQTT listener; None without one.
         canary: what is known by canaries; None if none are sent.
         webhooks: how many deliveries to webhooks ended in which way; None where none is configured.
+        uploads: of large data; None without `[artifacts]`.
         managed: the requests about workflows; None of an agent that has made none.
     """
 
@@ -90,6 +100,7 @@ class AgentFigures(NamedTuple):
     listener: ListenerFigures | None
     canary: CanaryReport | None
     webhooks: Mapping[str, int] | None
+    uploads: UploadFigures | None
     managed: ManageFigures | None
 
 
@@ -115,6 +126,8 @@ def agent_families(figures: AgentFigures) -> Iterator[MetricFamily]:
         )
     if figures.managed is not None:
         yield from _managed(figures.managed)
+    if figures.uploads is not None:
+        yield from _uploads(figures.uploads)
     if figures.listener is not None:
         yield from _listener(figures.listener)
 
@@ -283,6 +296,16 @@ def _listener(figures: ListenerFigures) -> Iterator[MetricFamily]:
     yield counter("edgeagent_listener_messages_total", "Messages of and for devices.", *_by("outcome", messages))
     yield gauge("edgeagent_listener_queued_bytes", "What waits for devices.", MetricSample(figures.queued_bytes))
     yield gauge("edgeagent_listener_retained_bytes", "Retained messages.", MetricSample(figures.retained_bytes))
+
+
+def _uploads(figures: UploadFigures) -> Iterator[MetricFamily]:
+    yield gauge("edgeagent_uploads", "Uploads of large data that have not ended.", *_by("state", figures.states))
+    waiting = MetricSample(figures.waiting_bytes)
+    yield gauge("edgeagent_upload_waiting_bytes", "Large data that is not in the store yet.", waiting)
+    uploaded = MetricSample(figures.uploaded_bytes)
+    yield counter("edgeagent_uploaded_bytes_total", "Large data that was put into the store.", uploaded)
+    failures = MetricSample(figures.failures)
+    yield counter("edgeagent_upload_failures_total", "Tries of uploads that failed and are made again.", failures)
 
 
 def _by(label: str, values: Mapping[str, float]) -> Iterator[MetricSample]:

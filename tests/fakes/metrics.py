@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from edgeagent.agent.canary import CanaryReport
 from edgeagent.agent.counts import RuleCounts
-from edgeagent.agent.metrics import AgentFigures, LinkFigures, agent_families
+from edgeagent.agent.metrics import AgentFigures, LinkFigures, UploadFigures, agent_families
 from edgeagent.common.certificates import Ends
 from edgeagent.common.exposition import MetricFamily, exposition
 from edgeagent.common.histogram import Histogram
@@ -65,6 +65,7 @@ def agent_figures(**changes: Any) -> AgentFigures:
         listener=listener,
         canary=CanaryReport(60.0, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.250Z", 0.25),
         webhooks=dict.fromkeys(OUTCOMES, 1),
+        uploads=UploadFigures({"waiting": 3, "sending": 2, "failed": 1, "refused": 0}, 4096, 8192, 5),
         managed=ManageFigures({("stop", "made"): 2, ("stop", "done"): 1}, 1),
     )
     return figures._replace(**changes)
