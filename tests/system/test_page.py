@@ -283,3 +283,16 @@ async def test_a_page_whose_agent_is_gone_says_so_and_goes_on_when_it_is_back(tm
         await seen.shows("#line", "Uplink down")
         await seen.shows("#triggers tr.one .link", "boiler-2")
         assert sorted(await seen.texts("#triggers .link")) == ["boiler-1", "boiler-2"]
+
+
+async def test_large_data_is_seen_on_its_way_to_the_store(broker: Mosquitto, tmp_path: Path, free_port: int) -> None:
+    nobody = "http://127.0.0.1:1"
+    agent = agent_on(free_port, tmp_path, broker.url, rules=ANY_SOURCE.replace("filters.data", "# filters"))
+    agent.config_file.write_text(f'[artifacts]\nstore = "{nobody}"\n' + agent.config_file.read_text("utf-8"), "utf-8")
+    async with Engine(broker.url), agent, status_page(free_port) as seen:
+        await agent.request("POST", "/v1/events/cam-1", bytes(100_000), Content_Type="image/jpeg")
+        await seen.shows("#uploads li", "gw-1/cam-1/")
+        await seen.shows("#uploads li .state", "not taken")
+        await seen.shows("#uploads-foot", f"1 trigger waits for 98 KiB on the way to {nobody}")
+        await seen.shows("#attention-list", "does not take large data")
+        assert seen.faults == []
