@@ -126,7 +126,8 @@ def condense(store: Store, at: Condensing, kept: Collection[int], now_ms: int) -
 
 def _commit(store: Store, moves: Sequence[Moved]) -> None:
     for part in list(parts_of(moves, store.log(LIMITED).capacity)):
-        store.commit(LIMITED, part.entries)
+        seq = store.commit(LIMITED, part.entries)
+        store.refer(LIMITED, seq, [(moved.record, 1) for moved in part.moves])  # before their first files are let go
         for moved in part.moves:
             store.release(moved.origin, moved.origin_seq, LIMITED_WAY)
 
