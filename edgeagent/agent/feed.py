@@ -17,7 +17,7 @@ from edgeagent.outbox.records import WINDOWS, Leased
 from edgeagent.rules.ruleset import RuleSet
 
 if TYPE_CHECKING:
-    from edgeagent.agent.uploading import Uploading
+    from edgeagent.agent.uploaded_first import UploadedFirst
 
 
 class Feed:
@@ -37,9 +37,9 @@ class Feed:
         parked: ParkedTriggers,
         rules: RuleSet,
         lifetime: Lifetime,
-        uploading: Uploading | None = None,
+        uploads: UploadedFirst | None = None,
     ) -> None:
-        """`uploading`: the triggers whose data is not in the store yet; None: no event has large data."""
+        """`uploads`: takes up what `limited` and this let go; None: `triggers` does, because no data is large."""
         self._triggers = triggers
         self._leases = leases
         self._windows = windows
@@ -47,7 +47,8 @@ class Feed:
         self._parked = parked
         self._rules = rules
         self._lifetime = lifetime
-        self._uploading = uploading
+        self._uploads = uploads
+        self._take_up = triggers.take_up if uploads is None else uploads.take_up
         self._window_due_at: float | None = None  # when an open window closes, if no event closes it before
         self._limited_due_at: float | None = None
         self._now = asyncio.get_running_loop().time
@@ -59,15 +60,17 @@ class Feed:
 
     @property
     def _places(self) -> int:
-        if self._limited.is_full or (self._uploading is not None and self._uploading.is_full):
+        if self._limited.is_full or (self._uploads is not None and self._uploads.is_full):
             return 0
         return self._triggers.vacancy - self._windows.closing
 
     def fill(self, now: float, moment: Moment) -> None:
         """Take up leased triggers while there are places, and close the windows that are due."""
-        if self._uploading is not None:
-            self._take_uploaded(self._uploading, now, moment)
-        limited_s = self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
+        limited_s = (
+            self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
+            if self._uploads is None
+            else self._fill_uploads(self._uploads, now, moment)
+        )
         self._limited_due_at = now + limited_s if limited_s is not None else None
         leased: Leased | None = None
         anything_waits = self._limited.anything_waits
@@ -100,7 +103,7 @@ class Feed:
         except StorageFailed as exc:
             self._leases.unreadable(exc)
             return
-        entry = self._triggers.take_up(leased, self._rules.get(leased.rule)) if leased is not None else None
+        entry = self._take_up(leased, self._rules.get(leased.rule)) if leased is not None else None
         if entry is None:
             self._parked.wait(self._now())
             return
@@ -113,25 +116,23 @@ class Feed:
         deadlines = [
             self._window_due_at,
             self._limited_due_at,
-            self._uploading.recheck_at if self._uploading is not None else None,
+            self._uploads.recheck_at if self._uploads is not None else None,
         ]
         parked_at = self._parked.next_deadline()
         if parked_at is not None and parked_at > now:
             deadlines.append(parked_at)
         return min((at for at in deadlines if at is not None), default=None)
 
-    def _take_uploaded(self, uploading: Uploading, now: float, moment: Moment) -> None:
-        """Take up those whose data is in the store now, and those that end without it."""
-
-        def is_over(leased: Leased) -> bool:
-            rule = self._rules.get(leased.rule)
-            return rule is None or self._lifetime.left_s(leased, rule, moment) <= 0
-
-        uploading.recheck(now, is_over)
-        for leased in uploading.ready(max(self._triggers.vacancy - self._windows.closing, 0)):
-            entry = self._triggers.take_up(leased, self._rules.get(leased.rule))
-            if entry is not None and (refusal := uploading.refusal(leased)):
-                self._triggers.give_up(entry, refusal, 0)
+    def _fill_uploads(self, uploads: UploadedFirst, now: float, moment: Moment) -> float | None:
+        """Take up what was uploaded, then limited triggers; those that wait for their upload leave their places."""
+        for entry in uploads.uploaded(max(self._triggers.vacancy - self._windows.closing, 0), now, moment):
+            self._limited.goes_on(entry)
+        while True:
+            places = 0 if uploads.is_full else max(self._triggers.vacancy - self._windows.closing, 0)
+            taken = uploads.taken
+            limited_s = self._limited.fill(places, moment)
+            if uploads.taken == taken:
+                return limited_s
 
     def _take(self, leased: Leased, moment: Moment, anything_waits: bool) -> None:
         """Take up a leased trigger: by itself, into a window of its rule, or to wait for its rate.
@@ -139,18 +140,16 @@ class Feed:
         `anything_waits`: that may concern rules that have no rate any more.
         """
         rule = self._rules.get(leased.rule)
-        if self._uploading is not None and self._uploading.take(leased, rule):
-            return
         is_member = not leased.record.events and leased.record.artifact is None  # large data has a trigger of its own
         if rule is not None and rule.window is not None and is_member:
             if self._lifetime.left_s(leased, rule, moment) > 0:
                 self._windows.take(leased, rule, rule.window, moment)
             else:
-                self._triggers.take_up(leased, rule)  # it expires by itself, outside a window
+                self._take_up(leased, rule)  # it expires by itself, outside a window
             return
         if leased.log == WINDOWS:
             self._windows.resumed(leased)
         if rule is None or not (anything_waits or rule.rate is not None):
-            self._triggers.take_up(leased, rule)
+            self._take_up(leased, rule)
         elif not self._limited.holds(leased, rule, moment):
             self._limited.goes(leased, rule, moment)

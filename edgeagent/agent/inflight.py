@@ -28,7 +28,8 @@ import msgspec
 from edgeagent.agent.causes import SILENT, Cause
 from edgeagent.agent.resting import Resting
 from edgeagent.common.backoff import full_jitter
-from edgeagent.outbox.records import Leased
+from edgeagent.outbox.records import PARKED, Leased
+from edgeagent.rules.ruleset import Rule
 
 T = TypeVar("T")
 
@@ -86,6 +87,11 @@ class InFlight(msgspec.Struct, Generic[T], eq=False, gc=False):
 
 
 TriggerInFlight = InFlight[Leased]
+
+
+def lane_of(leased: Leased, rule: Rule) -> str | None:
+    """The key of a trigger's strict order; None if it has none."""
+    return f"{leased.rule}\0{leased.record.source}" if rule.strict and leased.log != PARKED else None
 
 
 class InFlightSet(Generic[T]):

@@ -17,16 +17,25 @@ class Permits:
     """Counts first publications of each limited rule, and what is in flight for one.
 
     Owns the windows, and which triggers have a permit that they have not used. A permit of a trigger that ends unsent
-    is free again. Promises that whatever was published is given to `keep` at once, so that no release is on disk before
-    it, and that a trigger of which that is known needs no second permit after a restart.
+    is free again; one that waits for its upload keeps its own. Promises that whatever was published is given to `keep`
+    at once, so that no release is on disk before it, and that a trigger of which that is known needs no second permit
+    after a restart.
     """
 
     def __init__(
-        self, known: PublishedTriggers | None, now: Instant, keep: Callable[[PublishedTriggers], None]
+        self,
+        known: PublishedTriggers | None,
+        now: Instant,
+        keep: Callable[[PublishedTriggers], None],
+        uploading_of: Callable[[str], int] | None = None,
     ) -> None:
-        """`known`: as kept by an earlier process. `keep`: takes all publications whenever they change."""
+        """`known`: as kept by an earlier process. `keep`: takes all publications whenever they change.
+
+        `uploading_of`: how many triggers of a rule have a permit, and wait for their upload; None: no data is large.
+        """
         self._boot = now.boot
         self._keep = keep
+        self._uploading_of = uploading_of
         by_rule = in_this_boot(known, now) if known is not None else {}
         self._windows = {rule: SlidingWindow(published) for rule, published in by_rule.items()}
         self._resumed = {rule: Resumed(published) for rule, published in by_rule.items()}
@@ -87,11 +96,12 @@ class Permits:
 
     def _unused(self, rule: str) -> int:
         """How many have a permit and may still use it."""
+        uploading = self._uploading_of(rule) if self._uploading_of is not None else 0
         given = self._given.get(rule)
         if not given:
-            return 0
+            return uploading
         given[:] = [entry for entry in given if entry.phase is not FlightPhase.ENDING]
-        return len(given)
+        return len(given) + uploading
 
 
 def _id_of(leased: Leased) -> bytes:

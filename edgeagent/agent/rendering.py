@@ -14,6 +14,7 @@ from edgeagent.agent.permits import Permits
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers
 from edgeagent.errors import MessageError
+from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication
 from edgeagent.rules.ruleset import RuleSet
 
@@ -75,7 +76,7 @@ class Renderer:
         if left_s <= 0:
             self._triggers.expire(entry)
             return None
-        if rule.coalesce and entry.tries == 1 and (newer := self._successors.of(leased)):
+        if rule.coalesce and entry.tries == 1 and (newer := self._successor(leased)):
             self._triggers.merge(entry, newer)
             return None
         if leased.record.artifact is not None:
@@ -94,3 +95,8 @@ class Renderer:
         if rule.rate is not None and entry.tries == 1:
             self._permits.published(entry, rule.rate, moment)
         return publication
+
+    def _successor(self, leased: Leased) -> str:
+        """Which trigger stands for this one; "" if none, or if it goes because its data was uploaded for it."""
+        is_stored = self._uploading is not None and self._uploading.is_stored(leased)
+        return "" if is_stored else self._successors.of(leased)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,7 +18,7 @@ from edgeagent.agent import causes, notices
 from edgeagent.agent.causes import Cause
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.counts import TriggerCounters
-from edgeagent.agent.inflight import FlightPhase, InFlightSet, TriggerInFlight
+from edgeagent.agent.inflight import FlightPhase, InFlightSet, TriggerInFlight, lane_of
 from edgeagent.agent.notes import LedgerNotes, correlation_of
 from edgeagent.agent.parked import ParkedTriggers
 from edgeagent.agent.releases import Releases
@@ -38,6 +38,19 @@ _SUCCESS = 200
 _MAX_REASON_CHARS = 2100
 # Of the histogram of how long answers take, in seconds.
 _ANSWER_BOUNDS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class TakesUp(Protocol):
+    """What leased triggers are given to when nothing else holds them: `Triggers`, or what stands before it."""
+
+    def take_up(self, leased: Leased, rule: Rule | None) -> TriggerInFlight | None:
+        """Take up a leased trigger; None if it is not in flight now, and is looked after all the same."""
+
+    def is_lane_free(self, lane: str) -> bool:
+        """Whether no trigger of this strict order was taken up and has not ended."""
+
+    def seqs_of(self, log: str) -> frozenset[int]:
+        """The seqs of the triggers that were taken up and have not ended, and are in this log."""
 
 
 class Triggers:
@@ -310,11 +323,6 @@ class Triggers:
             self.more_to_send()
 
         self._chores.leave(park)
-
-
-def lane_of(leased: Leased, rule: Rule) -> str | None:
-    """The key of a trigger's strict order; None if it has none."""
-    return f"{leased.rule}\0{leased.record.source}" if rule.strict and leased.log != PARKED else None
 
 
 def _is(leased: Leased, report: Report) -> bool:

@@ -132,11 +132,17 @@ def make_uplink(
     leases = Leases(outbox)
     windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
     successors = Successors(firing_limits, clock.boot)
-    permits = Permits(outbox.published, clock.instant(), outbox.keep_rates)
-    limited = LimitedTriggers(outbox, triggers, permits, rules, lifetime, successors, chores, clock)
+    uploads = uploading_of = None
+    if uploading is not None:
+        from edgeagent.agent.uploaded_first import UploadedFirst  # noqa: PLC0415  only for those who use it
+
+        uploads = UploadedFirst(triggers, uploading, rules, lifetime, successors, clock)
+        uploading_of = uploading.waiting_of
+    permits = Permits(outbox.published, clock.instant(), outbox.keep_rates, uploading_of)
+    limited = LimitedTriggers(outbox, uploads or triggers, permits, rules, lifetime, successors, chores, clock)
     sender = Sender(
         triggers,
-        Feed(triggers, leases, windows, limited, parked, rules, lifetime, uploading),
+        Feed(triggers, leases, windows, limited, parked, rules, lifetime, uploads),
         Renderer(
             triggers,
             addressing,

@@ -1,8 +1,8 @@
 """Triggers whose artifact is not in the store yet: they wait here, and all others go on. Without I/O of its own.
 
 They take no place in flight, so a store that is slow or away keeps only them. A trigger leaves, into flight, when its
-upload has ended, or when it ends otherwise: it is too old, or its rule is gone. One whose rule has a strict order keeps
-the later ones of its rule and source here, too.
+upload has ended, or when it ends otherwise: it is too old, its rule is gone, or a newer one stands for it. One whose
+rule has a strict order keeps the later ones of its rule and source here, too.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from edgeagent.agent.inflight import lane_of
 from edgeagent.common.foreign import line
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.event import Record
@@ -40,6 +41,7 @@ class Uploading:
 
     Attributes:
         more_to_send: the hook that is called when one may go on. The composition root connects it with `Sender.wake`.
+        taken: how many were ever taken up to wait.
     """
 
     def __init__(self, uploads: Uploads, path: Callable[[Artifact], str]) -> None:
@@ -51,6 +53,9 @@ class Uploading:
         self._lanes: dict[str, deque[Leased]] = {}  # of rules with a strict order; the first one waits for its upload
         self._ready: deque[Leased] = deque()
         self._live: Counter[str] = Counter()  # triggers that are here or in flight, by the object's name
+        self._by_rule: Counter[str] = Counter()  # of those that are here
+        self._seqs: dict[str, set[int]] = {}  # of those that are here, by their log
+        self.taken = 0
         self._count = 0
         self._recheck_at = 0.0
 
@@ -63,9 +68,32 @@ class Uploading:
         """Whether no more should be taken up."""
         return self._count >= MAX_WAITING
 
+    def concerns(self, leased: Leased, rule: Rule | None) -> bool:
+        """Whether a trigger has large data, or goes behind one that waits."""
+        if leased.record.artifact is not None:
+            return True
+        return bool(self._lanes) and rule is not None and lane_of(leased, rule) in self._lanes
+
+    def has_lane(self, lane: str) -> bool:
+        """Whether triggers of this strict order wait."""
+        return lane in self._lanes
+
+    def waiting_of(self, rule: str) -> int:
+        """How many triggers of a rule are here."""
+        return self._by_rule[rule]
+
+    def seqs_of(self, log: str) -> frozenset[int]:
+        """The seqs of the triggers here that are in this log."""
+        return frozenset(self._seqs.get(log, ()))
+
+    def join(self, leased: Leased) -> None:
+        """Note that a trigger goes into flight which waits for nothing."""
+        if leased.record.artifact is not None:
+            self._live[name_of(leased.record)] += 1
+
     def take(self, leased: Leased, rule: Rule | None) -> bool:
         """Take up a leased trigger; False if it can go into flight at once."""
-        lane = f"{leased.rule}\0{leased.record.source}" if rule is not None and rule.strict else ""
+        lane = lane_of(leased, rule) if rule is not None else None
         is_behind = lane in self._lanes
         if leased.record.artifact is None:
             if not is_behind:
@@ -76,11 +104,12 @@ class Uploading:
             has_ended = self._want(name, leased.record.artifact)
             if has_ended and not is_behind:
                 return self._is_kept_back(leased)
-            if not lane:
+            if lane is None:
                 self._waiting.setdefault(name, []).append(leased)
-        if lane:
+        if lane is not None:
             self._lanes.setdefault(lane, deque()).append(leased)
         self._count += 1
+        self._enter(leased)
         return True
 
     def ended(self, name: str) -> None:
@@ -93,7 +122,11 @@ class Uploading:
 
     def ready(self, most: int) -> list[Leased]:
         """Those that go into flight now, in order, at most `most`."""
-        return [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        ready = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+        for leased in ready:
+            self._seqs[leased.log].discard(leased.seq)
+            self._by_rule[leased.rule] -= 1
+        return ready
 
     def recheck(self, now: float, is_over: Callable[[Leased], bool]) -> None:
         """From time to time, let go of those that will not be sent in any case."""
@@ -133,9 +166,19 @@ class Uploading:
             return ""
         return f"its data cannot be put into the store: {line(found.reason)}"
 
+    def is_stored(self, leased: Leased) -> bool:
+        """Whether a trigger has large data that is in the store."""
+        return self._state(leased) is UploadState.DONE
+
+    def is_under_way(self, leased: Leased) -> bool:
+        """Whether a trigger has large data that is in the store, or of which something is being sent."""
+        return self._state(leased) in {UploadState.SENDING, UploadState.DONE}
+
     def progress(self, leased: Leased) -> UploadProgress | None:
         """How far the upload is that a trigger waits for; None if it waits for none."""
-        return self._uploads.progress(name_of(leased.record)) if leased.record.artifact is not None else None
+        if leased.record.artifact is None or leased.seq not in self._seqs.get(leased.log, ()):
+            return None
+        return self._uploads.progress(name_of(leased.record))
 
     def claimed(self, leased: Leased, rule: Rule) -> Leased:
         """The trigger as it is rendered: its data is the claim. For a rule with a window, of this one event."""
@@ -173,8 +216,20 @@ class Uploading:
         if not self.refusal(leased):
             return False
         self._ready.append(leased)
+        self._enter(leased)
         self.more_to_send()
         return True
+
+    def _enter(self, leased: Leased) -> None:
+        self._seqs.setdefault(leased.log, set()).add(leased.seq)
+        self._by_rule[leased.rule] += 1
+        self.taken += 1
+
+    def _state(self, leased: Leased) -> UploadState | None:
+        if leased.record.artifact is None:
+            return None
+        found = self._uploads.progress(name_of(leased.record))
+        return found.state if found is not None else None
 
     def _want(self, name: str, artifact: Artifact) -> bool:
         """Ask for an upload; returns whether it has ended already, either way."""

@@ -14,6 +14,7 @@ import msgspec
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.uplink_parts import make_uplink
+from edgeagent.agent.uploading import Uploading
 from edgeagent.common.units import Duration, Size
 from edgeagent.config.tables import AgentConfig, OutboxTable, Uplink
 from edgeagent.events.dedupe import Dedupe
@@ -37,7 +38,13 @@ class Scene:
     """Everything that an event meets from its acceptance to the broker, settled by the broker."""
 
     def __init__(
-        self, outbox: Outbox, ledger: Ledger, specs: Sequence[RuleSpec], max_inflight: int, clock: TurnedClock
+        self,
+        outbox: Outbox,
+        ledger: Ledger,
+        specs: Sequence[RuleSpec],
+        max_inflight: int,
+        clock: TurnedClock,
+        uploading: Uploading | None,
     ) -> None:
         self.clock = clock
         self.outbox = outbox
@@ -60,6 +67,7 @@ class Scene:
             rule_counts=self.intake.rule_counts,
             firing_limits=self.intake.firing_limits,
             identity=lambda: "",
+            uploading=uploading,
         )
         self.triggers, self.sender, self.limited = parts.triggers, parts.sender, parts.limited
         self.link = FakeLink()
@@ -70,6 +78,20 @@ class Scene:
         """Take events; returns their correlation ids."""
         drafts = [Draft(source=source, data=b'{"n": %d}' % n, is_json=True, id=f"e-{n}") for n in numbers]
         return [one.triggers[0].correlation_id for one in await self.intake.accept(drafts)]
+
+    async def accept_large(self, *sizes: int, source: str = "boiler-1") -> list[str]:
+        """Take events whose data is in the spool, each of so many bytes; returns their correlation ids."""
+        spool = self.outbox.spool
+        assert spool is not None
+        result: list[str] = []
+        for size in sizes:
+            incoming = spool.begin()
+            incoming.write(size.to_bytes(8) * (size // 8) + bytes(size % 8))
+            artifact = spool.keep(incoming, "image/png")
+            draft = Draft(source=source, data=artifact.claim(), is_json=True, id=f"e-{size}", artifact=artifact)
+            result += [one.triggers[0].correlation_id for one in await self.intake.accept([draft])]
+            spool.let_go(artifact.sha256)
+        return result
 
     def up(self) -> None:
         """The uplink is there."""
@@ -131,13 +153,17 @@ async def scene(
     filesystem: Filesystem | None = None,
     dead: DeadLimits | None = None,
     clock: TurnedClock | None = None,
+    uploading: Uploading | None = None,
 ) -> AsyncIterator[Scene]:
-    """A scene that runs."""
+    """A scene that runs. With `uploading`, the outbox has a spool."""
     ledger = Ledger(directory / "ledger.db", DiskThread("ledger"), relay=False)
     await ledger.open()
     remembered = RuleSet(specs).remembered
-    async with running_outbox(directory, filesystem=filesystem, remembered=remembered, dead=dead) as outbox:
-        made = Scene(outbox, ledger, specs, max_inflight, clock or TurnedClock())
+    has_spool = uploading is not None
+    async with running_outbox(
+        directory, filesystem=filesystem, remembered=remembered, dead=dead, spool=has_spool
+    ) as outbox:
+        made = Scene(outbox, ledger, specs, max_inflight, clock or TurnedClock(), uploading)
         tasks = [asyncio.create_task(run) for run in (ledger.run(), made.chores.run(), made.sender.run())]
         try:
             yield made
