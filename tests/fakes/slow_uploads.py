@@ -55,11 +55,16 @@ class SlowUploads:
         self._states.pop(name, None)
         self._open.pop(name, None)
 
+    def pause(self) -> None:
+        """Nothing more is begun until the store is `back`."""
+        self._is_away = True
+
     def back(self) -> None:
         """The store is there again."""
         self._is_away = False
         for name in self._open:
-            self._begin(name)
+            if self._states[name] is UploadState.WAITING:
+                self._begin(name)
 
     def refuse(self, name: str) -> None:
         """The store can never take this one."""
