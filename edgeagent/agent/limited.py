@@ -8,7 +8,6 @@ that had its permit before a restart (`agent.permits`) does not wait again, in w
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, Final
@@ -19,6 +18,7 @@ from edgeagent.agent.facts import RateWait
 from edgeagent.agent.inflight import TriggerInFlight, lane_of
 from edgeagent.agent.lifetime import Lifetime
 from edgeagent.agent.lines import LineKey, LineToRead, RateLines, Resuming, key_of, keys_of
+from edgeagent.agent.notices import limited_unkept, limited_unreadable
 from edgeagent.agent.permits import Permits, shown
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import TakesUp
@@ -36,8 +36,6 @@ _MAX_HELD: Final = 1000
 _MAX_HELD_BYTES: Final = 1 << 20
 # While the disk refuses to move them, it is tried again this often.
 _RETRY_S: Final = 1.0
-
-_log = logging.getLogger(__name__)
 
 
 class LimitedTriggers:
@@ -171,11 +169,7 @@ class LimitedTriggers:
             self._pausing = True
             asyncio.get_running_loop().call_later(_RETRY_S, self._go_on)
             if not self._failing:
-                _log.warning(
-                    "triggers that wait for the rate of their rule cannot be read, trying again: %s",
-                    exc,
-                    extra={"event": "limited_unreadable"},
-                )
+                limited_unreadable(exc)
             self._failing = True
             return
         self._failing = self._failing and self._moving
@@ -349,11 +343,7 @@ class LimitedTriggers:
             self._is_sparse = await self._outbox.when_released(work)
         except OutboxError as exc:
             if not self._failing:
-                _log.warning(
-                    "triggers that wait for the rate of their rule cannot be moved, trying again: %s",
-                    exc,
-                    extra={"event": "limited_unkept"},
-                )
+                limited_unkept(exc)
             self._failing = True
             asyncio.get_running_loop().call_later(_RETRY_S, self._chores.leave, self._move)
             return

@@ -199,3 +199,21 @@ def parked(entry: TriggerInFlight) -> None:
 def not_parked(error: OutboxError) -> None:
     """Log that a trigger cannot be parked, because the disk refuses."""
     _log.warning("a trigger cannot be parked: %s", error, extra={"event": "park_failed"})
+
+
+def limited_unkept(error: OutboxError) -> None:
+    """Log that triggers stay in front, because what holds them back cannot be kept."""
+    _log.warning(
+        "triggers that wait for the rate of their rule cannot be moved, trying again: %s",
+        error,
+        extra={"event": "limited_unkept"},
+    )
+
+
+def limited_unreadable(error: OutboxError) -> None:
+    """Log that triggers wait although they might go, because the disk does not give them."""
+    _log.warning(
+        "triggers that wait for the rate of their rule cannot be read, trying again: %s",
+        error,
+        extra={"event": "limited_unreadable"},
+    )
