@@ -69,6 +69,8 @@ test-packages: $(VENV)/.dev brokers builders ## install, run, upgrade and remove
 
 brokers:
 	@missing=; command -v mosquitto >/dev/null || missing=mosquitto; \
+	command -v mosquitto_pub >/dev/null || missing="$$missing mosquitto-clients"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
 	[ -e /usr/lib/rabbitmq/bin/rabbitmq-server ] || missing="$$missing rabbitmq-server"; \
 	command -v nginx >/dev/null || missing="$$missing nginx-light"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \

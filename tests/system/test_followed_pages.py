@@ -22,3 +22,11 @@ PAGES = [
 async def test_who_follows_the_page_gets_what_it_shows(page: str, tmp_path: Path) -> None:
     async with Reader(tmp_path) as reader:
         await reader.follow((ROOT / page).read_text("utf-8"))
+
+
+async def test_who_has_only_the_readme_has_an_event_answered(tmp_path: Path) -> None:
+    async with Reader(tmp_path) as reader:
+        reader.write("dispatch.example.toml", (ROOT / "dispatch.example.toml").read_text("utf-8"))
+        reader.write("broker.conf", "listener 1883 127.0.0.1\nallow_anonymous true\n")
+        await reader.follow("```console\n$ mosquitto -c broker.conf &\n```\n")  # the machine's own
+        await reader.follow((ROOT / "README.md").read_text("utf-8"))

@@ -20,7 +20,7 @@ from tests.architecture.source import ROOT
 from tests.fakes.documents import blocks_of
 from tests.system.test_followed_pages import PAGES
 
-BLOCKS = {page: blocks_of((ROOT / page).read_text("utf-8")) for page in PAGES}
+BLOCKS = {page: blocks_of((ROOT / page).read_text("utf-8")) for page in ["README.md", *PAGES]}
 FILES = [(page, block.name) for page, blocks in BLOCKS.items() for block in blocks if block.name.endswith(".toml")]
 TYPED_AS_ROOT = [(page, block.text) for page, blocks in BLOCKS.items() for block in blocks if block.kind == "sh"]
 # Files that a configuration names, which whoever copies it has.
