@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick format lint lock release deb test-packages bench soak brokers promtool builders
+.PHONY: help demo test check quick format lint lock docs release deb test-packages bench soak brokers promtool builders
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,16 @@ lock: $(VENV)/.dev ## resolve all dependencies and write them to requirements/, 
 	$(LOCK) --extra demo --constraints requirements/dev.txt --output-file requirements/demo.txt
 	$(LOCK) --extra amqp --extra artifacts --extra dispatch --extra proxy --extra pubsub --extra s3 --extra webhook --extra websocket --extra yaml \
 		--constraints requirements/dev.txt --output-file requirements/run.txt
+
+# A copy of the pages and of what they link to, so that links of the source tree are links of the site.
+BUILD := build
+SITE := *.md *.example.toml LICENSE docs deploy requirements packages/files systemd
+docs: $(VENV)/.dev ## the documents as a site, into build/site; a link that leads nowhere is an error
+	rm -rf $(BUILD)/site-source $(BUILD)/site
+	mkdir -p $(BUILD)/site-source
+	cp --recursive --parents $(SITE) $(BUILD)/site-source
+	cp mkdocs.yml $(BUILD)
+	$(BIN)/mkdocs build --config-file $(BUILD)/mkdocs.yml
 
 release: $(VENV)/.dev ## build this version, try it in an empty environment, tag it (locally)
 	.ci/release $(BIN)/python

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from tests.architecture.source import ROOT
 
@@ -74,6 +78,16 @@ def test_every_link_leads_to_a_file_and_to_a_heading_of_it() -> None:
             if not there:
                 lost.append(f"{page.relative_to(ROOT).as_posix()}: {link}")
     assert lost == []
+
+
+@pytest.mark.slow
+def test_the_documents_make_a_site(tmp_path: Path) -> None:
+    places = [f"BUILD={tmp_path}", f"BIN={Path(sys.executable).parent}"]
+    # Everything it needs is installed: this process runs with it.
+    made = ["make", "--old-file", ".venv/.dev", "docs", *places]
+    done = subprocess.run(made, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "overheat" in (tmp_path / "site" / "index.html").read_text("utf-8")
 
 
 def test_decisions_are_numbered_without_a_gap_and_have_one_form() -> None:
