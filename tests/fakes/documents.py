@@ -28,7 +28,8 @@ from tests.fakes.mosquitto import free_port
 from tests.waiting import DEADLINE_S, until, until_answer
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_NAME = re.compile(r"(?:# (\S+\.(?:toml|conf))|// (\S+\.jsonl?))\n")
+# A file beside the others: one with a path is somebody's, and only shown.
+_NAME = re.compile(r"(?:# ([\w.-]+\.(?:toml|conf))|// ([\w.-]+\.jsonl?))\n")
 _COMMAND = re.compile(r"^\$ ((?:.*\\\n)*.*)\n?((?:(?!\$ ).*\n?)*)", re.MULTILINE)
 _PORT = re.compile(r"\b(?:1883|1884|8745)\b")
 _KILL = re.compile(r"kill(?: -(9))? %(\d+)")
