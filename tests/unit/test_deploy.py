@@ -2,85 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
-import tomli
 
 import edgeagent
 from edgeagent.config import load_dispatcher
 from edgeagent.config.addresses import split_address, split_broker_url
-from edgeagent.config.tables import DispatcherConfig
 from edgeagent.dispatcher.service import client_id
 from edgeagent.host.supervisor import CANCEL_TIMEOUT_S, DRAIN_TIMEOUT_S
-from tests.fakes.manifests import ARGO_EVENTS, ARGO_EVENTS_PUBSUB, DISPATCHER, Document, documents, text_of, the
+from tests.fakes.manifests import (
+    ARGO_EVENTS,
+    ARGO_EVENTS_PUBSUB,
+    DEPLOY,
+    DISPATCHER,
+    Document,
+    documents,
+    is_stale,
+    parsed,
+    sources,
+    text_of,
+    the,
+)
+from tests.fakes.pods import PAGE, configuration, container, created_by_hand, pod, settings
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "dispatcher.md").read_text("utf-8")
 # Not in Kubernetes' own schemas: Argo Events' kinds have their tests in test_deploy_argo_events.py.
 FOREIGN = frozenset({"EventSource", "Sensor"})
 # The oldest Kubernetes for which the manifests are written, and the newest that the validator knows.
 VERSIONS = ("1.29", kubernetes_validate.latest_version())
+YAML = [name for name in sources() if name.endswith(".yaml")]
 
 # With everything optional in force the comments that are left are sentences, lists and commands.
 _SENTENCE = re.compile(r"^ *#(?: [^ ].*|   [^ ].*)?$")
-
-
-def pod() -> Document:
-    """The pod of the StatefulSet: its specification."""
-    spec: Document = the("StatefulSet", "dispatcher", DISPATCHER)["spec"]["template"]["spec"]
-    return spec
-
-
-def container() -> Document:
-    (only,) = pod()["containers"]
-    assert isinstance(only, dict)
-    return only
-
-
-def settings() -> Document:
-    return tomli.loads(the("ConfigMap", "dispatcher", DISPATCHER)["data"]["dispatch.toml"])
-
-
-def mounted(root: Path) -> None:
-    """The files of the pod, below `root`."""
-    places = {mount["name"]: root / mount["mountPath"].lstrip("/") for mount in container()["volumeMounts"]}
-    assert len(places) == len(pod()["volumes"])
-    for volume in pod()["volumes"]:
-        directory = places[volume["name"]]
-        directory.mkdir(parents=True)
-        for source in volume["projected"]["sources"]:
-            for name, text in files_of(source):
-                assert not (directory / name).exists()
-                (directory / name).write_text(text, "utf-8")
-
-
-def files_of(source: Document) -> Iterator[tuple[str, str]]:
-    ((kind, what),) = source.items()
-    if kind == "serviceAccountToken":
-        yield what["path"], "token"
-        return
-    if what["name"] == "kube-root-ca.crt":  # Kubernetes puts it into every namespace
-        data = {"ca.crt": "certificate"}
-    else:
-        document = the({"configMap": "ConfigMap", "secret": "Secret"}[kind], what["name"], DISPATCHER)
-        data = document.get("data") or document["stringData"]
-    for item in what["items"]:
-        yield item["path"], data[item["key"]]
-
-
-def configuration(root: Path) -> DispatcherConfig:
-    """The configuration as the program in the container reads it."""
-    mounted(root)
-    program = container()["args"]
-    file = root / program[program.index("-c") + 1].lstrip("/")
-    # The only absolute names are those of files.
-    file.write_text(re.sub(r'^(\w+_file = ")/', rf"\1{root}/", file.read_text("utf-8"), flags=re.MULTILINE), "utf-8")
-    return load_dispatcher(file, {})
 
 
 # What Kubernetes says of it.
@@ -95,21 +51,57 @@ def test_kubernetes_takes_every_document_and_knows_every_member(name: str, versi
             kubernetes_validate.validate(document, version, strict=True)
 
 
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
+@pytest.mark.parametrize("name", [*YAML, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
 def test_a_comment_is_a_sentence_or_yaml_that_can_be_put_into_force(name: str) -> None:
     """Otherwise what the tests put into force would not be all that the file offers."""
-    comments = [line for line in text_of(name, optional=True).splitlines() if line.lstrip().startswith("#")]
+    in_force = text_of(name, optional=True)
+    comments = [line for line in in_force.splitlines() if line.lstrip().startswith("#")]
     assert [line for line in comments if not _SENTENCE.match(line)] == []
-    assert len(documents(name, optional=True)) >= len(documents(name))
-    assert documents(name, optional=True) != documents(name)
+    if in_force == text_of(name):
+        return
+    assert len(parsed(in_force)) >= len(parsed(text_of(name)))
+    assert parsed(in_force) != parsed(text_of(name))
 
 
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
+@pytest.mark.parametrize("name", [ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
 def test_there_is_no_secret_but_a_placeholder(name: str) -> None:
     (secret,) = [document for document in documents(name) if document["kind"] == "Secret"]
     assert "data" not in secret, "base64 hides from the eye what stands there"
     passwords = [value for key, value in secret["stringData"].items() if "password" in key or key == "key.json"]
     assert passwords == ["change-me"]
+
+
+# The dispatcher's directory for kustomize.
+
+
+@pytest.mark.parametrize("optional", [False, True])
+def test_what_kustomize_makes_of_the_directory_is_what_the_tests_look_at(*, optional: bool) -> None:
+    assert not is_stale(optional=optional), "run `python -m tests.fakes.manifests`, which needs kubectl"
+
+
+def test_each_file_is_used_by_the_example_or_one_of_its_options() -> None:
+    """What nothing names would be in no test."""
+    used = {"kubernetes/example/kustomization.yaml"}
+    for name in [each for each in YAML if each.endswith("/kustomization.yaml")]:
+        (document,) = parsed(text_of(name, optional=True))
+        files = [file for made in document.get("configMapGenerator", []) for file in made["files"]]
+        for resource in [*document.get("resources", []), *document.get("components", []), *files]:
+            found = (DEPLOY / name).parent.joinpath(resource).resolve()
+            used.add(str((found / "kustomization.yaml" if found.is_dir() else found).relative_to(DEPLOY)))
+    assert used == set(sources())
+
+
+def test_the_dispatchers_secrets_are_in_no_file() -> None:
+    assert not [document for document in documents(DISPATCHER, optional=True) if document["kind"] == "Secret"]
+    assert created_by_hand().keys() == {("secret", "dispatcher"), ("configMap", "dispatcher-ca")}
+
+
+def test_a_change_of_the_configuration_replaces_the_pods() -> None:
+    """The ConfigMap's name has a digest of what is in it, and the pods refer to it by that name."""
+    (made,) = [each["metadata"]["name"] for each in documents(DISPATCHER) if each["kind"] == "ConfigMap"]
+    assert re.fullmatch(r"dispatcher-\w{10}", made)
+    sources_of_pods = [source for volume in pod()["volumes"] for source in volume["projected"]["sources"]]
+    assert made in [source["configMap"]["name"] for source in sources_of_pods if "configMap" in source]
 
 
 # The dispatcher's pod.
@@ -149,7 +141,9 @@ def test_the_image_and_its_command_are_those_of_the_containerfile() -> None:
     recipe = (ROOT / "Containerfile").read_text("utf-8")
     built = re.search(r"podman build -t (\S+) \.", recipe)
     assert built is not None
-    assert container()["image"] == f"{built[1]}:{edgeagent.__version__}"
+    (unchanged,) = parsed(text_of("kubernetes/dispatcher/statefulset.yaml"))
+    assert unchanged["spec"]["template"]["spec"]["containers"][0]["image"] == built[1]
+    assert container()["image"] == f"registry.example/{built[1]}:{edgeagent.__version__}"
     assert "command" not in container(), "the image's entry point is the program"
     assert f"edgeagent {' '.join(container()['args'])}" in recipe
     assert f"USER {pod()['securityContext']['runAsUser']}:{pod()['securityContext']['runAsGroup']}" in recipe
@@ -204,67 +198,7 @@ def ports(rules: list[Document]) -> set[tuple[str, int]]:
     return {(port["protocol"], port["port"]) for rule in rules for port in rule["ports"]}
 
 
-# Who may do what.
-
-
-@pytest.mark.parametrize(
-    ("name", "optional", "allowed"),
-    [
-        (
-            DISPATCHER,
-            False,
-            {"workflows": ["create", "get", "list", "watch"], "workflowtemplates": ["get"]},
-        ),
-        (
-            DISPATCHER,
-            True,
-            {
-                "workflows": ["create", "get", "list", "watch"],
-                "workflowtemplates": ["get"],
-                "clusterworkflowtemplates": ["get"],
-                "configmaps": ["create", "patch"],
-            },
-        ),
-        (ARGO_EVENTS, True, {"workflows": ["create"]}),
-        (ARGO_EVENTS_PUBSUB, True, {"workflows": ["create"]}),
-    ],
-)
-def test_an_account_may_do_what_it_needs_and_nothing_else(
-    name: str, allowed: dict[str, list[str]], *, optional: bool
-) -> None:
-    granted: dict[str, list[str]] = {}
-    for document in documents(name, optional=optional):
-        for rule in document.get("rules", []):
-            assert rule.keys() == {"apiGroups", "resources", "verbs"}
-            (resource,) = rule["resources"]
-            assert rule["apiGroups"] == ([""] if resource == "configmaps" else ["argoproj.io"])
-            assert resource not in granted
-            granted[resource] = sorted(rule["verbs"])
-            assert document["kind"] == ("ClusterRole" if resource.startswith("cluster") else "Role")
-    assert granted == allowed
-
-
-@pytest.mark.parametrize("name", [DISPATCHER, ARGO_EVENTS, ARGO_EVENTS_PUBSUB])
-def test_every_role_is_bound_in_its_namespace_to_the_account_of_the_pods(name: str) -> None:
-    everything = documents(name, optional=True)
-    (account,) = [document["metadata"] for document in everything if document["kind"] == "ServiceAccount"]
-    roles = [document for document in everything if document["kind"] in {"Role", "ClusterRole"}]
-    bindings = [document for document in everything if document["kind"].endswith("RoleBinding")]
-    assert len(roles) == len(bindings)
-    for role, binding in itertools.product(roles, bindings):
-        if role["metadata"]["name"] != binding["roleRef"]["name"]:
-            continue
-        assert binding["kind"] == f"{role['kind']}Binding"
-        assert binding["roleRef"]["kind"] == role["kind"]
-        assert binding["metadata"] == role["metadata"]
-        subject = {"kind": "ServiceAccount", "name": account["name"], "namespace": account["namespace"]}
-        assert binding["subjects"] == [subject]
-    assert {role["metadata"]["name"] for role in roles} == {binding["roleRef"]["name"] for binding in bindings}
-
-
-def test_each_namespace_that_is_allowed_or_watched_has_its_role(tmp_path: Path) -> None:
-    roles = [document["metadata"] for document in documents(DISPATCHER) if document["kind"] == "Role"]
-    assert tuple(sorted(role["namespace"] for role in roles)) == configuration(tmp_path).watched_namespaces
+# What the pods may do on their node.
 
 
 def test_nothing_runs_as_root_or_can_become_it() -> None:
@@ -294,15 +228,3 @@ def test_each_policy_on_the_page_can_be_used_as_it_stands(tmp_path: Path) -> Non
         text = policy.replace("[engine]\n", engine) + allow if of_engine else engine + policy
         file.write_text(text, "utf-8")
         assert load_dispatcher(file, {}).allow
-
-
-def test_the_page_and_the_manifest_tell_the_same_rights() -> None:
-    granted = {
-        (resource, *sorted(rule["verbs"]))
-        for document in documents(DISPATCHER, optional=True)
-        for rule in document.get("rules", [])
-        for resource in rule["resources"]
-    }
-    section = PAGE.partition("## RBAC")[2].partition("\n## ")[0]
-    rows = re.findall(r"^\| `([a-z]+)(?:\.argoproj\.io)?`[^|]*\| ([a-z`, ]+) \|", section, re.MULTILINE)
-    assert {(resource, *sorted(re.findall(r"[a-z]+", verbs))) for resource, verbs in rows} == granted
