@@ -3,7 +3,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo test check quick format lint lock docs release deb test-packages bench soak brokers promtool builders
+.PHONY: help demo test check quick format lint lock docs release deb sbom test-packages bench soak brokers promtool builders
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,6 +73,9 @@ release: $(VENV)/.dev ## build this version, try it in an empty environment, tag
 
 deb: $(VENV)/.dev ## build the Debian packages for all releases and machines, into dist/
 	$(BIN)/python -m packages
+
+sbom: $(VENV)/.dev ## write the bill of materials (CycloneDX), into dist/
+	$(BIN)/python -m packages.sbom
 
 test-packages: $(VENV)/.dev brokers builders ## install, run, upgrade and remove the packages on real Debian systems, as root
 	$(BIN)/python -m pytest -m packages tests/packages

@@ -23,6 +23,7 @@ _SHORT = {
     "BSD": "BSD-3-Clause",
     "3-Clause BSD License": "BSD-3-Clause",
     "BSD License": "BSD-3-Clause",
+    "MIT License": "MIT",
     "EPL-2.0 OR BSD-3-Clause": "EPL-2.0 or BSD-3-Clause",
 }
 # Distributions whose modules have another name.
@@ -64,6 +65,15 @@ def copyright_file(library: Path) -> str:
     return "\n".join(paragraphs)
 
 
+def short_name(metadata: email.message.Message) -> str:
+    """Its licence by a name without spaces, from the newest field that has one."""
+    named = metadata["License-Expression"] or metadata["License"] or ""
+    if not named or "\n" in named:
+        classifiers = [each for each in metadata.get_all("Classifier", []) if each.startswith("License ::")]
+        named = classifiers[0].rpartition(" :: ")[2] if classifiers else "see-text"
+    return _SHORT.get(named, named).replace(" OR ", " or ").replace(" AND ", " and ")
+
+
 def _licences(library: Path) -> Iterator[Licence]:
     for about in sorted(library.glob("*.dist-info")):
         metadata = email.message_from_string((about / "METADATA").read_text("utf-8"))
@@ -72,7 +82,7 @@ def _licences(library: Path) -> Iterator[Licence]:
         if not texts:
             raise BuildFailed(f"{name} {version} brings no licence")
         text = "\n\n".join(file.read_text("utf-8") for file in texts)
-        short = _short(metadata)
+        short = short_name(metadata)
         holders = tuple(dict.fromkeys(match.strip().rstrip(".") for match in _COPYRIGHT.findall(text)))
         yield Licence(
             name,
@@ -86,12 +96,3 @@ def _licences(library: Path) -> Iterator[Licence]:
 
 def _is_licence(file: Path) -> bool:
     return "licenses" in file.parts or file.name.upper().startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE"))
-
-
-def _short(metadata: email.message.Message) -> str:
-    """A name without spaces, from the newest field that has one."""
-    named = metadata["License-Expression"] or metadata["License"] or ""
-    if not named or "\n" in named:
-        classifiers = [each for each in metadata.get_all("Classifier", []) if each.startswith("License ::")]
-        named = classifiers[0].rpartition(" :: ")[2] if classifiers else "see-text"
-    return _SHORT.get(named, named).replace(" OR ", " or ").replace(" AND ", " and ")
