@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 from packages.errors import BuildFailed
 from packages.licences import short_name
-from packages.suites import ROOT, source_version
+from packages.suites import DEBIANS_OWN, NOT_PACKAGED, ROOT, source_version
 
 _HEAD = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
@@ -40,14 +40,14 @@ class Locked(NamedTuple):
     needed_by: frozenset[str]
 
 
-def bill(root: Path) -> Mapping[str, Any]:
-    """The bill of a tree. Licences are those of the distributions that are installed beside this program.
+def bill(root: Path, *, without: frozenset[str] = frozenset()) -> Mapping[str, Any]:
+    """The bill of a tree, `without` some distributions. Licences are those that the installed ones name.
 
     Raises:
         BuildFailed: a locked distribution is not installed here, or in another version.
     """
     version = source_version(root)
-    locked = list(_locked((root / "requirements/run.txt").read_text("utf-8")))
+    locked = [each for each in _locked((root / "requirements/run.txt").read_text("utf-8")) if each.name not in without]
     own = {"type": "application", "bom-ref": _ROOT, "name": _ROOT, "version": version, "licenses": [_licence(_ROOT)]}
     parts = [_component(each) for each in locked]
     content = json.dumps([own, *parts], sort_keys=True)
@@ -109,10 +109,12 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="where to (default: dist/edgeagent-VERSION.cdx.json)"
     )
+    parser.add_argument("--packaged", action="store_true", help="only what is in the Debian packages, and in the image")
     asked = parser.parse_args()
     output = asked.output or ROOT / "dist" / f"edgeagent-{source_version(ROOT)}.cdx.json"
     try:
-        text = json.dumps(bill(ROOT), indent=2, sort_keys=True)
+        without = DEBIANS_OWN | NOT_PACKAGED if asked.packaged else frozenset[str]()
+        text = json.dumps(bill(ROOT, without=without), indent=2, sort_keys=True)
     except BuildFailed as exc:
         print(f"no bill of materials: {exc}", file=sys.stderr)
         return 1

@@ -17,7 +17,7 @@ from referencing.jsonschema import DRAFT7
 from edgeagent import __version__
 from packages.errors import BuildFailed
 from packages.sbom import bill
-from packages.suites import ROOT, locked
+from packages.suites import DEBIANS_OWN, NOT_PACKAGED, ROOT, locked
 
 SCHEMAS = files(cyclonedx.schema) / "_res"
 
@@ -46,6 +46,13 @@ def test_it_has_every_locked_distribution_with_the_hashes_of_its_files() -> None
         assert f"{name}=={parts[name]['version']}" in block
         hashes = [each["hashes"][0]["content"] for each in parts[name]["externalReferences"]]
         assert hashes == re.findall(r"sha256:([0-9a-f]{64})", block)
+
+
+def test_the_one_of_the_packages_leaves_out_what_is_in_none() -> None:
+    without = DEBIANS_OWN | NOT_PACKAGED
+    made = bill(ROOT, without=without)
+    assert {part["name"] for part in made["components"]} == locked(ROOT).keys() - without
+    assert not {name for each in made["dependencies"] for name in each["dependsOn"]} & without
 
 
 def test_it_says_what_needs_what() -> None:
