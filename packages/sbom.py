@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, cast
 
 from packages.errors import BuildFailed
 from packages.licences import short_name
-from packages.suites import DEBIANS_OWN, NOT_PACKAGED, ROOT, source_version
+from packages.suites import DEBIANS_OWN, LEFT_OUT, ROOT, source_version
 
 _HEAD = re.compile(r"^([A-Za-z0-9._-]+)==([^\s;]+)")
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
@@ -113,7 +113,7 @@ def main() -> int:
     asked = parser.parse_args()
     output = asked.output or ROOT / "dist" / f"edgeagent-{source_version(ROOT)}.cdx.json"
     try:
-        without = DEBIANS_OWN | NOT_PACKAGED if asked.packaged else frozenset[str]()
+        without = DEBIANS_OWN | LEFT_OUT if asked.packaged else frozenset[str]()
         text = json.dumps(bill(ROOT, without=without), indent=2, sort_keys=True)
     except BuildFailed as exc:
         print(f"no bill of materials: {exc}", file=sys.stderr)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from packages.suites import DEBIANS_OWN, MACHINES, NOT_PACKAGED, ROOT, locked
+from packages.suites import DEBIANS_OWN, LEFT_OUT, MACHINES, ROOT, locked
 from tests.fakes.chroot import Chroot
 from tests.fakes.containerfile import carry_out, stages
 from tests.fakes.mosquitto import Mosquitto
@@ -65,7 +65,7 @@ async def test_it_runs_healthy_with_a_read_only_root_and_has_no_compiler(image: 
     assert "/etc/edgeagent/config.toml: no such file" in image.run("edgeagent", "check").stdout
     assert image.run("sh", "-c", "command -v gcc cc pip").stdout == ""
     bill = json.loads((image.root / "usr/share/edgeagent/edgeagent.cdx.json").read_text("utf-8"))
-    assert {part["name"] for part in bill["components"]} == locked(ROOT).keys() - DEBIANS_OWN - NOT_PACKAGED
+    assert {part["name"] for part in bill["components"]} == locked(ROOT).keys() - DEBIANS_OWN - LEFT_OUT
     (image.root / "etc/edgeagent").mkdir(exist_ok=True)
     engine, gateway = Engine(image, broker.url), Gateway(image, broker.url)
     check = json.loads(dict(stages()[-1])["HEALTHCHECK"].partition("CMD ")[2])
