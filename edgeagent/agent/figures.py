@@ -179,6 +179,7 @@ class Figures:
             canary=self._uplink.canaries.report if self._uplink.canaries is not None else None,
             webhooks=self._webhooks.counts.outcomes if self._webhooks is not None else None,
             uploads=self._artifacts.figures() if self._artifacts is not None else None,
+            spool=self._spool.figures() if self._spool is not None else None,
             managed=self._managed(),
         )
         return exposition([*agent_families(figures), *process_families()])

@@ -78,6 +78,7 @@ class AgentFigures(NamedTuple):
         canary: what is known by canaries; None if none are sent.
         webhooks: how many deliveries to webhooks ended in which way; None where none is configured.
         uploads: of large data; None without `[artifacts]`.
+        spool: how many files of large data wait on disk, and the bytes that they count for; None without a spool.
         managed: the requests about workflows; None of an agent that has made none.
     """
 
@@ -101,6 +102,7 @@ class AgentFigures(NamedTuple):
     canary: CanaryReport | None
     webhooks: Mapping[str, int] | None
     uploads: UploadFigures | None
+    spool: tuple[int, int] | None
     managed: ManageFigures | None
 
 
@@ -126,6 +128,10 @@ def agent_families(figures: AgentFigures) -> Iterator[MetricFamily]:
         )
     if figures.managed is not None:
         yield from _managed(figures.managed)
+    if figures.spool is not None:
+        files, used_bytes = figures.spool
+        yield gauge("edgeagent_spool_files", "Files of large data in the spool.", MetricSample(files))
+        yield gauge("edgeagent_spool_bytes", "What the spool takes of the outbox's limit.", MetricSample(used_bytes))
     if figures.uploads is not None:
         yield from _uploads(figures.uploads)
     if figures.listener is not None:

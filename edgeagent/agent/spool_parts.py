@@ -47,6 +47,11 @@ class SpoolParts:
         """What is in the spool, ready for JSON."""
         return self._spooler.stats()
 
+    def figures(self) -> tuple[int, int]:
+        """How many files are in the spool, and the bytes that they count for."""
+        figures = self._spooler.spool.figures()
+        return figures.files, figures.used_bytes
+
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What runs as long as the agent does, by name."""
         return {"spool": self._spooler.run()}

@@ -66,6 +66,7 @@ def agent_figures(**changes: Any) -> AgentFigures:
         canary=CanaryReport(60.0, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.250Z", 0.25),
         webhooks=dict.fromkeys(OUTCOMES, 1),
         uploads=UploadFigures({"waiting": 3, "sending": 2, "failed": 1, "refused": 0}, 4096, 8192, 5),
+        spool=(3, 12288),
         managed=ManageFigures({("stop", "made"): 2, ("stop", "done"): 1}, 1),
     )
     return figures._replace(**changes)

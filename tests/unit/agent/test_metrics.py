@@ -89,7 +89,14 @@ def test_every_outcome_of_events_is_shown_by_the_way_they_came() -> None:
 
 def test_what_is_not_known_is_absent_and_not_zero() -> None:
     figures = agent_figures(
-        oldest_s=None, headroom_s=None, ends={"uplink": Ends()}, listener=None, canary=None, webhooks=None, uploads=None
+        oldest_s=None,
+        headroom_s=None,
+        ends={"uplink": Ends()},
+        listener=None,
+        canary=None,
+        webhooks=None,
+        uploads=None,
+        spool=None,
     )
     names = {name for name, _ in values_of(agent_families(figures))}
     for name in ("outbox_oldest_timestamp_seconds", "outbox_headroom_seconds", "certificate_expiry_timestamp_seconds"):
@@ -97,7 +104,9 @@ def test_what_is_not_known_is_absent_and_not_zero() -> None:
     assert not [
         name
         for name in names
-        if name.startswith(("edgeagent_listener_", "edgeagent_webhook_", "edgeagent_canary_", "edgeagent_upload"))
+        if name.startswith(
+            ("edgeagent_listener_", "edgeagent_webhook_", "edgeagent_canary_", "edgeagent_upload", "edgeagent_spool_")
+        )
     ]
 
 

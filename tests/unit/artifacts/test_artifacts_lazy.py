@@ -15,7 +15,10 @@ config = load_agent(Path(sys.argv[1]), {})
 if config.artifacts is not None:
     from edgeagent.artifacts.making import make_store
     make_store(config.artifacts, None)
-names = ("httpx", "obstore", "edgeagent.artifacts", "edgeagent.config.artifacts")
+names = (
+    *("httpx", "obstore", "edgeagent.artifacts", "edgeagent.config.artifacts", "edgeagent.outbox.spool_book"),
+    *("edgeagent.agent.artifact_parts", "edgeagent.agent.upload", "edgeagent.agent.spool_parts"),
+)
 print(*(name for name in sys.modules if name.startswith(names)))
 """
 RULE = '[[rule]]\nname = "r"\nnamespace = "plant"\ntemplate = "t"\n'
