@@ -125,8 +125,7 @@ class Feed:
 
     def _fill_uploads(self, uploads: UploadedFirst, now: float, moment: Moment) -> float | None:
         """Take up what was uploaded, then limited triggers; those that wait for their upload leave their places."""
-        for entry in uploads.uploaded(max(self._triggers.vacancy - self._windows.closing, 0), now, moment):
-            self._limited.goes_on(entry)
+        uploads.take_uploaded(max(self._triggers.vacancy - self._windows.closing, 0), now, moment)
         while True:
             places = 0 if uploads.is_full else max(self._triggers.vacancy - self._windows.closing, 0)
             taken = uploads.taken

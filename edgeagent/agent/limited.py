@@ -15,7 +15,7 @@ from typing import Any, Final
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.facts import RateWait
-from edgeagent.agent.inflight import TriggerInFlight, lane_of
+from edgeagent.agent.inflight import lane_of
 from edgeagent.agent.lifetime import Lifetime
 from edgeagent.agent.lines import LineKey, LineToRead, RateLines, Resuming, key_of, keys_of
 from edgeagent.agent.notices import limited_unkept, limited_unreadable
@@ -135,14 +135,6 @@ class LimitedTriggers:
             self._is_caught_up = True
             if self.anything_waits:
                 self.more_to_send()
-
-    def goes_on(self, entry: TriggerInFlight) -> None:
-        """Note that a trigger is in flight which had to wait for its upload after `goes`: it has its permit still."""
-        rule = self._rules.get(entry.item.rule)
-        if self._had_permit(entry.item, rule, self._clock.moment()):
-            self._permits.resume(entry)
-        elif rule is not None and rule.rate is not None:
-            self._permits.give(entry)
 
     def fill(self, places: int, moment: Moment) -> float | None:
         """Take up what may go, at most so many; returns after how many seconds more may go, or end, by themselves."""

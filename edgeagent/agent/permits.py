@@ -70,6 +70,13 @@ class Permits:
         if (resumed := self._resumed.get(entry.item.rule)) is not None:
             resumed.went(_id_of(entry.item))
 
+    def keep_for(self, entry: TriggerInFlight, allowed: Allowance, moment: Moment) -> None:
+        """Note that a trigger was taken up which waited for its upload, with its permit."""
+        if self.had(entry.item, allowed, moment):
+            self.resume(entry)
+        else:
+            self.give(entry)
+
     def published(self, entry: TriggerInFlight, allowed: Allowance, moment: Moment) -> None:
         """Note that a trigger of a limited rule is being published for the first time by this process.
 

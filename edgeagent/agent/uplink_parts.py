@@ -132,13 +132,13 @@ def make_uplink(
     leases = Leases(outbox)
     windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
     successors = Successors(firing_limits, clock.boot)
-    uploads = uploading_of = None
+    uploading_of = uploading.waiting_of if uploading is not None else None
+    permits = Permits(outbox.published, clock.instant(), outbox.keep_rates, uploading_of)
+    uploads = None
     if uploading is not None:
         from edgeagent.agent.uploaded_first import UploadedFirst  # noqa: PLC0415  only for those who use it
 
-        uploads = UploadedFirst(triggers, uploading, rules, lifetime, successors, clock)
-        uploading_of = uploading.waiting_of
-    permits = Permits(outbox.published, clock.instant(), outbox.keep_rates, uploading_of)
+        uploads = UploadedFirst(triggers, uploading, permits, rules, lifetime, successors, clock)
     limited = LimitedTriggers(outbox, uploads or triggers, permits, rules, lifetime, successors, chores, clock)
     sender = Sender(
         triggers,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.inflight import TriggerInFlight
 from edgeagent.agent.lifetime import Lifetime
+from edgeagent.agent.permits import Permits
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.uploading import Uploading
@@ -27,6 +28,7 @@ class UploadedFirst:
         self,
         triggers: Triggers,
         uploading: Uploading,
+        permits: Permits,
         rules: RuleSet,
         lifetime: Lifetime,
         successors: Successors,
@@ -34,6 +36,7 @@ class UploadedFirst:
     ) -> None:
         self._triggers = triggers
         self._uploading = uploading
+        self._permits = permits
         self._rules = rules
         self._lifetime = lifetime
         self._successors = successors
@@ -51,7 +54,7 @@ class UploadedFirst:
 
     @property
     def recheck_at(self) -> float | None:
-        """When to call `uploaded` again, even if nothing happens; None while nothing waits."""
+        """When to call `take_uploaded` again, even if nothing happens; None while nothing waits."""
         return self._uploading.recheck_at
 
     def take_up(self, leased: Leased, rule: Rule | None) -> TriggerInFlight | None:
@@ -72,18 +75,18 @@ class UploadedFirst:
         """See `TakesUp`."""
         return self._triggers.seqs_of(log) | self._uploading.seqs_of(log)
 
-    def uploaded(self, most: int, now: float, moment: Moment) -> list[TriggerInFlight]:
+    def take_uploaded(self, most: int, now: float, moment: Moment) -> None:
         """Take up, at most `most`, those whose data is in the store now, and those that end without it."""
         self._uploading.recheck(now, lambda leased: self._is_over(leased, self._rules.get(leased.rule), moment))
-        taken: list[TriggerInFlight] = []
         for leased in self._uploading.ready(most):
-            entry = self._fly(leased, self._rules.get(leased.rule))
+            rule = self._rules.get(leased.rule)
+            entry = self._fly(leased, rule)
             if entry is None:
                 continue
-            taken.append(entry)
+            if rule is not None and rule.rate is not None:
+                self._permits.keep_for(entry, rule.rate, moment)
             if refusal := self._uploading.refusal(leased):
                 self._triggers.give_up(entry, refusal, 0)
-        return taken
 
     def _fly(self, leased: Leased, rule: Rule | None) -> TriggerInFlight | None:
         entry = self._triggers.take_up(leased, rule)

@@ -18,13 +18,14 @@ class SlowUploads:
         uploading: over these uploads.
         stored: by the object's name, what was in the file that holds the artifact when its upload ended.
         wanted: the names, in order.
+        seconds: how long each takes that is begun from now on.
     """
 
     def __init__(self, directory: Path, seconds: float, *, is_away: bool = False) -> None:
         """`directory`: of the outbox."""
         self.stored: dict[str, bytes] = {}
         self.wanted: list[str] = []
-        self._seconds = seconds
+        self.seconds = seconds
         self._is_away = is_away
         self._open: dict[str, Path] = {}
         self._states: dict[str, UploadState] = {}
@@ -72,7 +73,7 @@ class SlowUploads:
 
     def _begin(self, name: str) -> None:
         self._states[name] = UploadState.SENDING
-        asyncio.get_running_loop().call_later(self._seconds, self._end, name, UploadState.DONE)
+        asyncio.get_running_loop().call_later(self.seconds, self._end, name, UploadState.DONE)
 
     def _end(self, name: str, state: UploadState) -> None:
         path = self._open.pop(name, None)

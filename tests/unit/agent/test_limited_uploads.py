@@ -218,15 +218,19 @@ async def test_the_log_is_condensed_around_a_trigger_that_waits_for_its_upload(
         return condense(store, at, kept, now_ms)
 
     monkeypatch.setattr(limited, "condense", noted)
-    uploads = SlowUploads(tmp_path, 50.0)
-    one = msgspec.structs.replace(LARGE, rate=Rate(1, Duration(5)))
+    uploads = SlowUploads(tmp_path, 0.1)
+    one = msgspec.structs.replace(LARGE, rate=Rate(1, Duration(1)))
     quick = msgspec.structs.replace(PLAIN, rate=Rate(20, Duration(1)))
     async with scene(tmp_path, one, quick, clock=LoopsClock(), uploading=uploads.uploading) as made:
         await all_logs_are_read(made)
         broker = Broker(made)
+        await made.accept_large(*SIZES[:2], source="cam-1")
+        await broker.has(1)
+        uploads.seconds = 10.0
+        await until(lambda: len(uploads.wanted) == 2)  # from the log
         for n in range(100):
-            if n < len(SIZES):
-                await made.accept_large(SIZES[n], source="cam-1")
+            if n < len(SIZES) - 2:
+                await made.accept_large(SIZES[n + 2], source="cam-1")
             await made.accept(3 * n, 3 * n + 1, 3 * n + 2, source="plain-1")
         await broker.has(300 + len(SIZES))
         assert sorted(broker.numbers) == [*range(300), *SIZES]
