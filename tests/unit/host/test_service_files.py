@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from collections import defaultdict
@@ -15,6 +16,7 @@ from edgeagent.host.supervisor import CANCEL_TIMEOUT_S, DRAIN_TIMEOUT_S
 from tests.fakes.containerfile import seen, stages
 
 ROOT = Path(__file__).parents[3]
+EXPOSURE = 1.2
 UNITS = ["edgeagent.service", "edgeagent-dispatch.service"]
 
 
@@ -106,11 +108,26 @@ def test_a_unit_fits_a_gateway_with_512_mb(name: str) -> None:
         ("MemoryDenyWriteExecute", "yes"),
         ("RestrictAddressFamilies", "AF_UNIX AF_INET AF_INET6"),
         ("RestrictNamespaces", "yes"),
-        ("SystemCallFilter", "@system-service"),
+        ("PrivateUsers", "yes"),
     ],
 )
 def test_a_unit_is_hardened(name: str, key: str, value: str) -> None:
     assert unit(name)["Service"][key] == [value]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_may_make_no_call_that_needs_privileges_or_changes_what_it_may_use(name: str) -> None:
+    assert unit(name)["Service"]["SystemCallFilter"] == ["@system-service", "~@privileged @resources"]
+
+
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_a_unit_little_exposed(name: str) -> None:
+    """From 0 to 10; most services of their kind have more than 9."""
+    command = ["systemd-analyze", "security", "--no-pager", "--offline=true", str(ROOT / "systemd" / name)]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, "LC_ALL": "C"})
+    level = re.search(r"Overall exposure level for \S+: ([0-9.]+) ", told.stdout)
+    assert level is not None, told.stdout
+    assert float(level[1]) <= EXPOSURE
 
 
 @pytest.mark.parametrize("name", UNITS)
