@@ -1,0 +1,130 @@
+"""The agent's unit under a real systemd as process 1, from its package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.fakes.booted import Booted
+from tests.fakes.chroot import Chroot
+from tests.fakes.packages import NATIVE, Packages
+from tests.fakes.programs import RULE
+from tests.waiting import until
+
+pytestmark = [pytest.mark.packages, pytest.mark.timeout(900)]
+
+UNIT = "edgeagent.service"
+CONFIG = f'[agent]\nid = "gw-1"\n[uplink]\nurl = "mqtt://127.0.0.1:1"\n{RULE}'
+HOT = '{"temp": 97.1}'
+
+
+@pytest.fixture
+async def system(machine: Chroot, packages: Packages) -> AsyncIterator[Booted]:
+    """A system on which the agent is installed and runs; its uplink is down for ever."""
+    machine.done("dpkg", "--install", *machine.copy(packages.build("bookworm", NATIVE).agent))
+    (machine.root / "etc/edgeagent/config.toml").write_text(CONFIG, "utf-8")
+    async with Booted(machine) as system:
+        system.done("systemctl", "enable", "--now", "edgeagent")
+        yield system
+
+
+def emit(system: Booted) -> str:
+    (accepted,) = map(json.loads, system.done("edgeagent", "emit", "--json", "boiler-1", HOT).splitlines())
+    correlation_id: str = accepted["triggers"][0]["correlation_id"]
+    return correlation_id
+
+
+def waiting(system: Booted) -> set[str]:
+    listed: list[dict[str, Any]] = list(
+        map(json.loads, system.done("edgeagent", "outbox", "ls", "--json").splitlines())
+    )
+    return {each["correlation_id"] for each in listed}
+
+
+def drop_in(system: Booted, text: str) -> None:
+    directory = system.machine.root / f"etc/systemd/system/{UNIT}.d"
+    directory.mkdir(parents=True)
+    (directory / "test.conf").write_text(f"[Service]\n{text}\n", "utf-8")
+    system.done("systemctl", "daemon-reload")
+    system.done("systemctl", "restart", UNIT)
+
+
+async def restarted(system: Booted, before: str) -> None:
+    """Wait until another process is ready in the place of `before`."""
+
+    def another() -> bool:
+        return system.property(UNIT, "ActiveState") == "active" and system.property(UNIT, "MainPID") != before
+
+    await until(another, "another process that is ready", seen=lambda: system.log(UNIT), deadline_s=240)
+
+
+async def test_a_start_is_over_when_the_agent_is_ready_and_a_restart_keeps_what_waits(system: Booted) -> None:
+    assert system.property(UNIT, "SubState") == "running"
+    assert "agent gw-1 runs" in system.log(UNIT)
+    sent = {emit(system), emit(system)}
+    system.done("systemctl", "restart", UNIT)
+    assert waiting(system) == sent
+    assert system.property(UNIT, "NRestarts") == "0"
+    system.done("systemctl", "stop", UNIT)
+    assert system.property(UNIT, "Result") == "success"
+    assert waiting(system) == sent, "as the commands see it without an agent"
+
+
+async def test_a_reload_tells_whether_the_rules_were_taken_over(system: Booted) -> None:
+    process = system.property(UNIT, "MainPID")
+    path = system.machine.root / "etc/edgeagent/config.toml"
+    path.write_text(CONFIG.replace("90", "50"), "utf-8")
+    system.done("systemctl", "reload", UNIT)
+    path.write_text(CONFIG + "[rule]\n", "utf-8")
+    assert system.run("systemctl", "reload", UNIT).returncode != 0
+    assert system.property(UNIT, "ActiveState") == "active"
+    assert system.property(UNIT, "MainPID") == process
+
+
+async def test_what_the_unit_takes_away_is_gone_and_what_the_agent_needs_is_there(system: Booted) -> None:
+    process = system.property(UNIT, "MainPID")
+    status = dict(
+        line.split(":\t", 1) for line in system.done("cat", f"/proc/{process}/status").splitlines() if ":\t" in line
+    )
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2", "a filter"
+    assert {status[name] for name in ("CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    own = system.done("id", "-u", "edgeagent").strip()
+    mapped = {line.split()[1] for line in system.done("cat", f"/proc/{process}/uid_map").splitlines()}
+    assert mapped == {"0", own}
+    inside = ["nsenter", f"--target={process}", "--mount", "--wd=/"]
+    assert "Read-only file system" in system.run(*inside, "touch", "/etc/of-the-test").stdout
+    assert "Read-only file system" in system.run(*inside, "touch", "/usr/of-the-test").stdout
+    assert system.done(*inside, "ls", "/home", "/root").split() == ["/home:", "/root:"]
+    limits = system.done("cat", f"/proc/{process}/limits").splitlines()
+    (files,) = (line.split() for line in limits if line.startswith("Max open files"))
+    assert files[3] == files[4], "the soft limit was raised"
+    await until(lambda: "Connection refused" in system.log(UNIT), "an attempt to connect")
+    assert "Operation not permitted" not in system.log(UNIT)
+
+
+async def test_a_process_that_hangs_is_ended_and_started_again_with_what_waits(system: Booted) -> None:
+    drop_in(system, "WatchdogSec=10s\nTimeoutAbortSec=2s")
+    sent = {emit(system)}
+    process = system.property(UNIT, "MainPID")
+    system.done("systemctl", "kill", "--kill-whom=main", "--signal=STOP", UNIT)
+    await restarted(system, process)
+    assert "Watchdog timeout" in system.log(UNIT)
+    assert waiting(system) == sent
+
+
+async def test_an_agent_that_is_killed_at_the_limit_of_its_memory_comes_back_with_what_waits(system: Booted) -> None:
+    """Another process in the unit's group takes the memory, and the kernel chooses the agent."""
+    drop_in(system, "MemoryMax=64M\nOOMScoreAdjust=1000")
+    sent = {emit(system)}
+    process = system.property(UNIT, "MainPID")
+    group = system.memory_group(UNIT)
+    eater = "bytearray(60 << 20); __import__('time').sleep(600)"
+    taking = f'echo $$ > {group}/cgroup.procs; exec python3 -c "x = {eater}"'
+    system.done("sh", "-c", f"({taking}) > /dev/null 2>&1 &")
+    await restarted(system, process)
+    assert "status=9/KILL" in system.log(UNIT)
+    assert waiting(system) == sent
