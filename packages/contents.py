@@ -153,7 +153,7 @@ class Contents:
         return self._own
 
     def _units(self, *, dispatcher: bool) -> tuple[str, ...]:
-        names = sorted(file.name for file in (self._root / "systemd").iterdir())
+        names = sorted((file.name for file in (self._root / "systemd").iterdir()), key=_sockets_first)
         return tuple(name for name in names if name.startswith(_DISPATCHER_UNIT) == dispatcher)
 
     def _add_units(self, package: Package, tree: Path) -> None:
@@ -164,6 +164,11 @@ class Contents:
             for checkout, installed in _PROGRAM.items():
                 body = body.replace(checkout, installed)
             deb.write(tree / "usr/lib/systemd/system" / name, body)
+
+
+def _sockets_first(unit: str) -> tuple[bool, str]:
+    """As they are started: a service that runs already gets no socket any more."""
+    return not unit.endswith(".socket"), unit
 
 
 def _python(suite: Suite) -> tuple[str, str]:

@@ -32,6 +32,7 @@ from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where_call import where_call, with_more
 from edgeagent.common.elapsed import Since
+from edgeagent.common.passed_sockets import refuse_left
 from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
 from edgeagent.errors import DiskReadOnly, ListenFailed, StorageFailed
@@ -321,13 +322,13 @@ class _Agent:
         return own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
 
     async def _listen(self) -> None:
-        http = self._config.http
+        http, passed = self._config.http, systemd.passed_sockets()
         if self._mqtt is not None:
-            await self._mqtt.start()
+            await self._mqtt.start(passed.pop(systemd.MQTT_SOCKETS, ()))
         if http.listen:
-            await self._http.start_tcp(*split_address(http.listen))
+            await self._http.start_tcp(*split_address(http.listen), passed.pop(systemd.HTTP_SOCKETS, ()))
         try:
-            await self._http.start_unix(socket_path(self._config))
+            await self._http.start_unix(socket_path(self._config), passed.pop(systemd.UNIX_SOCKETS, ()))
         except ListenFailed as exc:
             if self._rescue is None:
                 raise
@@ -337,6 +338,8 @@ class _Agent:
                 exc,
                 extra={"event": "socket_unavailable"},
             )
+        for name, left in passed.items():
+            refuse_left(left, name, f"{name}.listen")
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         tasks: dict[str, Coroutine[Any, Any, None]] = {

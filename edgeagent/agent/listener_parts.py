@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,14 +127,14 @@ class ListenerParts:
         """Where it listens."""
         return self._listener.addresses
 
-    async def start(self) -> None:
-        """Listen.
+    async def start(self, passed: Sequence[socket.socket] = ()) -> None:
+        """Listen. `passed`: sockets that listen already, each on one of the addresses.
 
         Raises:
             ListenFailed: an address cannot be listened on.
             ConfigError: a certificate cannot be used.
         """
-        await self._listener.start()
+        await self._listener.start(passed)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run, by name; what others depend on comes first."""

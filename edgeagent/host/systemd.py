@@ -9,8 +9,14 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from edgeagent.errors import ConfigError, Problem
+from edgeagent.errors import ConfigError, ListenFailed, Problem
 
+# FileDescriptorName= of the socket units: the listener that a socket is for.
+HTTP_SOCKETS = "http"
+MQTT_SOCKETS = "mqtt"
+UNIX_SOCKETS = "socket"
+# The descriptors begin behind those of input, output and errors (SD_LISTEN_FDS_START).
+_FIRST_DESCRIPTOR = 3
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/edgeagent")
 # READY=1 must not be lost because systemd is busy; a hanging systemd must not block the loop for long.
 _SEND_TIMEOUT_S = 1.0
@@ -87,6 +93,45 @@ def watchdog_interval_s(env: Mapping[str, str] = os.environ, pid: int | None = N
     if watched and watched != str(os.getpid() if pid is None else pid):
         return None
     return int(usec) / 2_000_000
+
+
+def passed_sockets(env: Mapping[str, str] = os.environ, pid: int | None = None) -> dict[str, list[socket.socket]]:
+    """The sockets on which systemd listens for this process, by the name of the listener that each is for.
+
+    They were there before the process and stay after it, so that a client that connects in between waits and is not
+    refused. To be called once: the descriptors are owned by what is returned. See sd_listen_fds(3).
+
+    Raises:
+        ListenFailed: a descriptor has another name, or is no stream socket that listens.
+    """
+    count = env.get("LISTEN_FDS", "")
+    if env.get("LISTEN_PID") != str(os.getpid() if pid is None else pid) or not count.isdecimal():
+        return {}
+    names = env.get("LISTEN_FDNAMES", "").split(":")
+    passed: dict[str, list[socket.socket]] = {HTTP_SOCKETS: [], MQTT_SOCKETS: [], UNIX_SOCKETS: []}
+    for place in range(int(count)):
+        descriptor, name = _FIRST_DESCRIPTOR + place, names[place] if place < len(names) else ""
+        if name not in passed:
+            remedy = f"set FileDescriptorName= of its .socket unit to one of {', '.join(sorted(passed))}"
+            raise ListenFailed(f"descriptor {descriptor}", f"systemd passes it under the name {name!r}", remedy)
+        passed[name].append(_listening(descriptor, name))
+    return passed
+
+
+def _listening(descriptor: int, name: str) -> socket.socket:
+    try:
+        sock = socket.socket(fileno=descriptor)
+        if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            sock.set_inheritable(False)
+            sock.setblocking(False)
+            return sock
+        sock.close()
+        reason = "is no stream socket that listens"
+    except OSError as exc:
+        reason = os.strerror(exc.errno or 0).lower()
+    raise ListenFailed(
+        f"descriptor {descriptor}", f"{name}: {reason}", "use ListenStream= and Accept=no in the .socket unit"
+    )
 
 
 def state_directory(configured: str, env: Mapping[str, str] = os.environ, uid: int | None = None) -> Path:

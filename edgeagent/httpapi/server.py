@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeagent.common.passed_sockets import refuse_left, take_passed
 from edgeagent.errors import ListenFailed
 from edgeagent.httpapi.access import Admission, TokenFile
 from edgeagent.httpapi.budget import MAX_REQUEST_BYTES, Budget
@@ -97,18 +98,21 @@ class HttpServer:
         """Where it listens, and how many connections are open, ready for JSON."""
         return {"addresses": self.addresses, "connections": sum(map(len, self._clients))}
 
-    async def start_tcp(self, host: str, port: int) -> None:
+    async def start_tcp(self, host: str, port: int, passed: Sequence[socket.socket] = ()) -> None:
         """Listen on TCP; port 0 takes any free one. "localhost" is both loopback addresses, or the one that exists.
 
+        `passed`: sockets that listen already, each on one of the addresses; they are used, and closed in the end.
+
         Raises:
-            ListenFailed: the address cannot be used; says why and what to do.
+            ListenFailed: the address cannot be used, or a socket is of another one; says why and what to do.
         """
+        left = list(passed)
         access = Admission(host, self._token, self._hosts)
         routes = self._routes(access)
         clients = Clients(self._max_connections, self._budget)
         for name in _BOTH_LOOPBACKS if host.lower() == _LOCALHOST else (host,):
             try:
-                server = await self._open(routes, clients, name, port)
+                server = await self._open(routes, clients, name, port, left)
             except (OSError, UnicodeError) as exc:
                 if name != host and _is_missing(exc) and (self._servers or name != _BOTH_LOOPBACKS[-1]):
                     _log.info(
@@ -120,6 +124,7 @@ class HttpServer:
                 raise _listen_failed(_shown((name, port)), exc, "http.listen") from exc
             self._servers.append(server)
             port = server.sockets[0].getsockname()[1]  # if 0 was given, use the same one for both
+        refuse_left(left, "http", "http.listen")
         self._clients.append(clients)
 
     def _routes(self, access: Admission | None) -> Routes:
@@ -134,19 +139,42 @@ class HttpServer:
             large=self._large,
         )
 
-    async def _open(self, routes: Routes, clients: Clients, host: str, port: int) -> asyncio.Server:
-        return await asyncio.get_running_loop().create_server(
+    async def _open(
+        self, routes: Routes, clients: Clients, host: str, port: int, passed: list[socket.socket]
+    ) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        if passed:
+            for family, _, _, _, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+                if sock := take_passed(passed, family, address):
+                    return await self._serve(routes, clients, sock)
+        return await loop.create_server(
             lambda: HttpConnection(routes.plan, clients, self._timeouts), host, port, backlog=_BACKLOG
         )
 
-    async def start_unix(self, path: Path) -> None:
+    async def _serve(self, routes: Routes, clients: Clients, sock: socket.socket) -> asyncio.Server:
+        """Accept on a socket that listens already, of any family. A file that it has stays when it is closed."""
+        return await asyncio.get_running_loop().create_server(
+            lambda: HttpConnection(routes.plan, clients, self._timeouts), sock=sock, backlog=_BACKLOG
+        )
+
+    async def start_unix(self, path: Path, passed: Sequence[socket.socket] = ()) -> None:
         """Listen on a Unix socket of mode 0660; the file of an agent that is gone is replaced.
 
+        `passed`: the socket that listens there already, with the mode that it has, whose file stays; or nothing.
+
         Raises:
-            ListenFailed: another agent listens there, or the file cannot be made; says what to do.
+            ListenFailed: another agent listens there, or the file cannot be made, or a socket is of another path; says
+                what to do.
         """
+        left = list(passed)
+        taken = take_passed(left, socket.AF_UNIX, str(path))
+        refuse_left(left, "socket", "http.socket")
         routes = self._routes(None)
         clients = Clients(self._max_connections, self._budget, is_local=True)
+        if taken is not None:
+            self._servers.append(await self._serve(routes, clients, taken))
+            self._clients.append(clients)
+            return
         try:
             sock = _bind_unix(path)
         except OSError as exc:

@@ -38,7 +38,7 @@ def device_listener_findings(mqtt: Mqtt, *, is_running: bool) -> Iterator[Findin
 def _address_finding(listen: str, *, is_running: bool) -> Finding:
     subject = f"mqtt.listen {listen}"
     try:
-        sockets = bound_sockets(split_listener(listen))
+        sockets = bound_sockets(split_listener(listen), [])
     except OSError as exc:
         if exc.errno != errno.EADDRINUSE:
             reason = os.strerror(exc.errno).lower() if exc.errno is not None and exc.errno > 0 else str(exc)

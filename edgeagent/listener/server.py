@@ -13,6 +13,7 @@ import msgspec
 
 from edgeagent.common.browsers import own_names
 from edgeagent.common.certificates import Ends
+from edgeagent.common.passed_sockets import refuse_left
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
 from edgeagent.listener.access import Permissions
@@ -104,19 +105,21 @@ class MqttListener:
         """Where it listens, in the order of the configuration."""
         return [shown_address(address, sock) for address, sock in self._sockets]
 
-    async def start(self) -> None:
-        """Listen.
+    async def start(self, passed: Sequence[socket.socket] = ()) -> None:
+        """Listen. `passed`: sockets that listen already, each on one of the addresses; they are used.
 
         Raises:
             ListenFailed: says why and what to do.
         """
+        left = list(passed)
         for listen in self._mqtt.listeners:
             address = split_listener(listen)
             try:
-                found = await asyncio.to_thread(bound_sockets, address)
+                found = await asyncio.to_thread(bound_sockets, address, left)
             except (OSError, UnicodeError) as exc:
                 raise listen_failed(listen, exc) from exc
             self._sockets += [(address, sock) for sock in found]
+        refuse_left(left, "mqtt", "mqtt.listen")
         tls = None
         if any(address.is_tls for address, _ in self._sockets):
             tls = await asyncio.to_thread(self._certificates.load)

@@ -1,4 +1,4 @@
-"""The sockets that the listener has, bound and not yet listening."""
+"""The sockets that the listener has: bound and not yet listening, or listening before it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import errno
 import os
 import socket
 
+from edgeagent.common.passed_sockets import take_passed
 from edgeagent.config.addresses import ListenAddress
 from edgeagent.errors import ListenFailed
 
 
-def bound_sockets(address: ListenAddress) -> list[socket.socket]:
+def bound_sockets(address: ListenAddress, passed: list[socket.socket]) -> list[socket.socket]:
     """One for each address that the name has; a name is looked up here, which may take its time.
+
+    `passed`: sockets that listen already; those of these addresses are taken out and used.
 
     Raises:
         OSError: it cannot be listened on.
@@ -22,6 +25,9 @@ def bound_sockets(address: ListenAddress) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, name in dict.fromkeys((family, name) for family, _, _, _, name in found):
+            if taken := take_passed(passed, family, name):
+                sockets.append(taken)
+                continue
             sock = socket.socket(family, socket.SOCK_STREAM)
             sockets.append(sock)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

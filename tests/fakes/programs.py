@@ -60,7 +60,8 @@ def end_programs(before: set[int]) -> None:
 class Program:
     """`edgeagent COMMAND -c FILE`, its log in a file beside the configuration. Starting it again appends.
 
-    `module`: what is started instead of the command line's entry.
+    `module`: what is started instead of the command line's entry. `environment`: what it has beside the test's.
+    `descriptors`: which of the test's it inherits.
     """
 
     module = "edgeagent"
@@ -70,6 +71,8 @@ class Program:
         self.directory = directory
         self.config_file = directory / f"{command}.toml"
         self.config_file.write_text(config, "utf-8")
+        self.environment: dict[str, str] = {}
+        self.descriptors: list[int] = []
         self._command = command
         self._log_file = directory / f"{command}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +99,8 @@ class Program:
                 [sys.executable, "-m", self.module, self._command, "-c", str(self.config_file)],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONWARNINGS": "error"},
+                env={**os.environ, "PYTHONWARNINGS": "error", **self.environment},
+                pass_fds=self.descriptors,
             )
         _started.append(self._process)
 
