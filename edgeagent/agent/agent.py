@@ -164,7 +164,8 @@ class _Agent:
         """
         config = self._config
         self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
-        self._ledger = Ledger(self._directory / "ledger.db", DiskThread("ledger"), relay=ways_to_devices(config))
+        self._ledger_disk = DiskThread("ledger")
+        self._ledger = Ledger(self._directory / "ledger.db", self._ledger_disk, relay=ways_to_devices(config))
         await self._ledger.open()
         self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock)
         self._devices = await opened_listener_state(config, self._directory)
@@ -370,7 +371,9 @@ class _Agent:
         for parts in (self._mqtt, self._webhooks, self._spool, self._artifacts):
             tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():
-            tasks["watchdog"] = systemd.keep_watchdog(interval_s)
+            outbox, ledger = self._outbox, self._ledger_disk
+            disks = {"disk": lambda: outbox.beside(lambda _: None), "ledger": lambda: ledger.call(lambda: None)}
+            tasks["watchdog"] = systemd.keep_watchdog(interval_s, disks)
         return tasks
 
     async def _drain(self) -> None:

@@ -91,7 +91,7 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
     async with contextlib.AsyncExitStack() as stack:
         dispatcher, desk, session_drains, probes, tasks = await _compose(config, stack)
         if interval_s := systemd.watchdog_interval_s():
-            tasks["watchdog"] = systemd.keep_watchdog(interval_s)
+            tasks["watchdog"] = systemd.keep_watchdog(interval_s, {})
 
         async def drain() -> None:
             systemd.stopping()

@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from edgeagent.errors import ConfigError, ListenFailed, Problem
@@ -20,6 +20,8 @@ _FIRST_DESCRIPTOR = 3
 SYSTEM_STATE_DIRECTORY = Path("/var/lib/edgeagent")
 # READY=1 must not be lost because systemd is busy; a hanging systemd must not block the loop for long.
 _SEND_TIMEOUT_S = 1.0
+# For so many intervals of the watchdog a thread may be busy with one disk operation: twice WatchdogSec=.
+_PATIENCE = 4
 
 log = logging.getLogger(__name__)
 
@@ -72,13 +74,45 @@ def watchdog(env: Mapping[str, str] = os.environ) -> None:
     notify("WATCHDOG=1", env)
 
 
-async def keep_watchdog(interval_s: float) -> None:
-    """Report every `interval_s` that the event loop is running, until cancelled."""
+async def keep_watchdog(interval_s: float, threads: Mapping[str, Callable[[], Awaitable[object]]]) -> None:
+    """Report every `interval_s` that the event loop runs and that its threads answer, until cancelled.
+
+    `threads`: by name, how to ask one for a sign of life; it may wait for the work before it. One that gives none for
+    `_PATIENCE` intervals is stuck, as on a disk that does not answer. Then nothing is reported until it is back, and
+    systemd ends the process.
+    """
     import asyncio  # noqa: PLC0415  whoever only asks for a directory decides later how asyncio is loaded
 
-    while True:
-        watchdog()
-        await asyncio.sleep(interval_s)
+    loop = asyncio.get_running_loop()
+    asked: dict[str, tuple[asyncio.Future[object], float]] = {}
+    stuck: set[str] = set()
+    try:
+        while True:
+            for name, ask in threads.items():
+                if name not in asked or asked[name][0].done():
+                    stuck.discard(name)
+                    sign: asyncio.Future[object] = asyncio.ensure_future(ask())
+                    sign.add_done_callback(lambda done: done.cancelled() or done.exception())  # others tell of it
+                    asked[name] = sign, loop.time()
+                elif name not in stuck and loop.time() - asked[name][1] >= _PATIENCE * interval_s:
+                    stuck.add(name)
+                    _log_stuck(name, loop.time() - asked[name][1])
+            if not stuck:
+                watchdog()
+            await asyncio.sleep(interval_s)
+    finally:
+        for sign, _ in asked.values():
+            sign.cancel()
+
+
+def _log_stuck(name: str, seconds: float) -> None:
+    log.critical(
+        "the thread %s has not come back for %.0f s, as when a disk does not answer: systemd is no longer told that "
+        "the process is alive, and will end it; what was accepted is on disk",
+        name,
+        seconds,
+        extra={"event": "thread_stuck", "thread_name": name},
+    )
 
 
 def watchdog_interval_s(env: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:

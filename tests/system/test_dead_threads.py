@@ -99,6 +99,21 @@ async def test_a_disk_that_never_answers_does_not_keep_the_process_from_ending(t
         await agent.state(kept, "buffered")
 
 
+async def test_a_disk_that_never_answers_is_told_to_the_watchdog_by_silence(tmp_path: Path) -> None:
+    agent = FaultyAgent(tmp_path / "agent", NOBODY)
+    agent.environment["WATCHDOG_USEC"] = "2000000"
+    await agent.start()
+    agent.fault("disk-hang")
+    waiting = asyncio.create_task(agent.request("POST", "/v1/events/boiler-1", json.dumps(HOT).encode()))
+    await agent.logged("thread_stuck")
+    assert hangs(agent)
+    await agent.kill()  # as systemd does when it hears nothing
+    with pytest.raises((AgentRefused, AgentUnreachable)):
+        await waiting
+    await agent.starts_again()
+    assert await agent.stop() == 0
+
+
 @pytest.mark.parametrize("program", [FaultyAgent, FaultyDispatcher])
 async def test_a_name_that_is_looked_up_does_not_hold_a_stop_up(
     program: type[FaultyAgent | FaultyDispatcher], tmp_path: Path
