@@ -18,6 +18,21 @@ pytestmark = [pytest.mark.packages, pytest.mark.timeout(900)]
 
 UNIT = "edgeagent.service"
 CONFIG = f'[agent]\nid = "gw-1"\n[uplink]\nurl = "mqtt://127.0.0.1:1"\n{RULE}'
+# Connects again and again, over TCP and to the Unix socket, until it is told to end; fails when it is refused.
+CLIENT = """
+import pathlib, socket
+while not pathlib.Path("/srv/over").exists():
+    for family, address in (socket.AF_INET, ("127.0.0.1", 8745)), (socket.AF_UNIX, "/run/edgeagent/agent.sock"):
+        with socket.socket(family) as sock:
+            sock.connect(address)
+            sock.settimeout(300)
+            try:
+                sock.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n")
+                sock.recv(100)
+            except ConnectionError:
+                pass  # it was accepted by an agent that ends
+    pathlib.Path("/srv/connects").touch()
+"""
 HOT = '{"temp": 97.1}'
 
 
@@ -114,6 +129,30 @@ async def test_a_process_that_hangs_is_ended_and_started_again_with_what_waits(s
     await restarted(system, process)
     assert "Watchdog timeout" in system.log(UNIT)
     assert waiting(system) == sent
+
+
+async def test_an_upgrade_refuses_no_client_of_the_sockets_that_systemd_holds(
+    system: Booted, packages: Packages
+) -> None:
+    system.done("systemctl", "stop", UNIT)
+    system.done("systemctl", "enable", "--now", "edgeagent.socket", "edgeagent-http.socket")
+    system.done("systemctl", "start", UNIT)
+    sent = {emit(system)}
+    process = system.property(UNIT, "MainPID")
+    root = system.machine.root / "srv"
+    (root / "client.py").write_text(CLIENT, "utf-8")
+    system.done("systemd-run", "--unit=client", "--property=RemainAfterExit=yes", "python3", "/srv/client.py")
+    await until((root / "connects").exists, "the first connection", seen=lambda: system.log("client"))
+    system.done("dpkg", "--install", *system.machine.copy(packages.build("bookworm", NATIVE).agent))
+    await restarted(system, process)
+    (root / "over").touch()
+    await until(
+        lambda: system.property("client", "SubState") in {"exited", "failed"}, "the client's end", deadline_s=120
+    )
+    assert system.property("client", "Result") == "success", system.log("client")
+    assert waiting(system) == sent
+    assert system.property("edgeagent-http.socket", "SubState") == "running"
+    assert system.done("stat", "--format=%U %G %a", "/run/edgeagent/agent.sock").split() == ["edgeagent"] * 2 + ["660"]
 
 
 async def test_an_agent_that_is_killed_at_the_limit_of_its_memory_comes_back_with_what_waits(system: Booted) -> None:
