@@ -162,7 +162,7 @@ async def test_an_agent_that_is_killed_at_the_limit_of_its_memory_comes_back_wit
     process = system.property(UNIT, "MainPID")
     group = system.memory_group(UNIT)
     eater = "bytearray(60 << 20); __import__('time').sleep(600)"
-    taking = f'echo $$ > {group}/cgroup.procs; exec python3 -c "x = {eater}"'
+    taking = f'echo 0 > {group}/cgroup.procs; exec python3 -c "x = {eater}"'
     system.done("sh", "-c", f"({taking}) > /dev/null 2>&1 &")
     await restarted(system, process)
     assert "status=9/KILL" in system.log(UNIT)
