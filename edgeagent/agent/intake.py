@@ -234,6 +234,7 @@ class EventIntake:
                 raise EventConflict(draft.source, draft.id)
             duplicate = verdict is DedupeVerdict.DUPLICATE
         draft.id = draft.id or self._clock.new_id(moment.now_ms)
+        draft.time_quality = draft.time_quality if draft.time else moment.time_quality
         draft.time = draft.time or moment.time
         match = self._rules.match(draft)
         rules, high, decision, stored = match.rules, match.high, None, None
@@ -256,8 +257,7 @@ class EventIntake:
 
     def _came_before(self, draft: Draft, delivery: tuple[str, int], digest: bytes) -> bool:
         """Whether this very delivery was taken before; if so, the draft gets that event's id."""
-        known = self._deliveries.event_id(*delivery, digest)
-        if known is None:
+        if (known := self._deliveries.event_id(*delivery, digest)) is None:
             return False
         draft.id, draft.repeated = known, True
         return True

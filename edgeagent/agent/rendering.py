@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from edgeagent.agent.addressing import Addressing
 from edgeagent.agent.clock import Moment
 from edgeagent.agent.counts import TriggerCounts
+from edgeagent.agent.event_time import with_right_time
 from edgeagent.agent.inflight import TriggerInFlight
 from edgeagent.agent.lifetime import Lifetime, age_s
 from edgeagent.agent.permits import Permits
 from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers
 from edgeagent.errors import MessageError
+from edgeagent.events.time_quality import DEVICE
 from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication
 from edgeagent.rules.ruleset import RuleSet
@@ -84,6 +86,8 @@ class Renderer:
                 self._triggers.give_up(entry, "its data is in the spool, and no store is configured ([artifacts])", 0)
                 return None
             leased = self._uploading.claimed(leased, rule)
+        if leased.record.time_quality < DEVICE:
+            leased = with_right_time(leased, self._lifetime.boot, moment)
         entry.topic = self._addressing.route.topic
         try:
             publication = self._addressing.publication(

@@ -51,6 +51,7 @@ class SpooledEvents:
         for draft, taken in zip(drafts, offered, strict=False):
             if taken is not draft:
                 draft.id, draft.time, draft.repeated = taken.id, taken.time, taken.repeated
+                draft.time_quality = taken.time_quality
         return refused
 
     def refuse(self, error: MessageError) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 # The first of November 2026. A wall clock that is earlier than the making of this program is wrong.
 _MADE_MS = 1_793_491_200_000
 # A clock that went so much faster or slower than the machine's own was set.
-_SET_MS = 1000
+SET_MS = 1000
 
 
 class Instant(NamedTuple):
@@ -44,7 +44,7 @@ class Since:
     def wall_ms(self, now: Instant) -> int:
         """When it was, by the clock as it is now."""
         off_ms = (now.wall_ms - now.uptime_ms) - (self._then.wall_ms - self._then.uptime_ms)
-        if abs(off_ms) >= _SET_MS:
+        if abs(off_ms) >= SET_MS:
             self._then = self._then._replace(wall_ms=self._then.wall_ms + off_ms)
         return self._then.wall_ms
 

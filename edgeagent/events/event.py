@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -16,6 +16,7 @@ from edgeagent.common.names import event_id_problem, source_problem
 from edgeagent.errors import MessageError
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.misfit import json_reason
+from edgeagent.events.time_quality import CORRECTED, DEVICE, NOT_NOTED, QUALITY_NAMES
 
 _MAX_ATTRIBUTE_CHARS = 1024
 DEFAULT_TYPE = "event"
@@ -31,7 +32,7 @@ class Draft(msgspec.Struct, gc=False):
     `EXACTLY_ONCE` is added to the packet id. `redelivered`: it may have come before (DUP; always at QoS 2).
     `repeated`: the intake found that this very delivery was taken before; `id` is then that event's. `value`: the
     decoded data, if it was decoded to see whether it is JSON; otherwise `UNSET`. `artifact`: its data is in the spool,
-    and `data` is the claim.
+    and `data` is the claim. `time_quality`: of `time`, once it has one (`events.time_quality`).
     """
 
     source: str
@@ -49,6 +50,7 @@ class Draft(msgspec.Struct, gc=False):
     redelivered: bool = False
     repeated: bool = False
     artifact: Artifact | None = None
+    time_quality: int = DEVICE
 
 
 class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -58,7 +60,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     `accepted_ms`: wall clock, Unix milliseconds. `uptime_ms`: the boot's monotonic clock (the segment names the boot).
     `events`: for a closed window, the ids of its events; `data` is then the array of their data, and everything else is
     the first event's. `artifact`: the event's data, which is in the spool; `data` is its claim without the URL. No
-    window has one.
+    window has one. `time_quality`: of `time`, as it was when the event was accepted (`events.time_quality`).
     """
 
     agent: str
@@ -78,6 +80,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True, gc=False):
     delivery: tuple[str, int] | None = None
     events: tuple[str, ...] = ()
     artifact: Artifact | None = None
+    time_quality: Annotated[int, msgspec.Meta(ge=NOT_NOTED, le=CORRECTED)] = NOT_NOTED
 
 
 def check(draft: Draft) -> None:
@@ -120,6 +123,7 @@ def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, u
         draft.delivery,
         (),
         draft.artifact,
+        draft.time_quality,
     )
 
 
@@ -133,6 +137,7 @@ def envelope(event: Draft | Record) -> dict[str, Any]:
     if event.subject is not None:
         result["subject"] = event.subject
     result["time"] = event.time
+    result["time_quality"] = QUALITY_NAMES[event.time_quality]
     if event.datacontenttype is not None:
         result["datacontenttype"] = event.datacontenttype
     if event.topic is not None:

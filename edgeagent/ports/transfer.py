@@ -18,6 +18,7 @@ from edgeagent.common.names import event_id_problem, is_dns_label
 from edgeagent.errors import MessageError
 from edgeagent.events.artifact import LARGEST_BYTES, SHA256, Artifact
 from edgeagent.events.event import Draft, Record, check, record
+from edgeagent.events.time_quality import NOT_NOTED, QUALITY_NAMES, accepted_quality
 from edgeagent.rules.spec import MAX_WINDOW_COUNT
 from edgeagent.rules.trigger import correlation_id
 
@@ -35,7 +36,8 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
 
     `data`: JSON or other text, unchanged; `data_base64` instead if the bytes are not UTF-8. `is_json`: whether the data
     is rendered as JSON. `accepted_ms`: Unix milliseconds. `log`: the log it waited in. `events`: the ids of a window's
-    events, empty for a single event. `artifact`: its data is in lines before this one.
+    events, empty for a single event. `artifact`: its data is in lines before this one. `time_quality`: of `time`; empty
+    where nobody noted it.
     """
 
     agent: str
@@ -55,6 +57,7 @@ class ExportedTrigger(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=T
     topic: str | None = None
     events: Annotated[tuple[str, ...], msgspec.Meta(max_length=MAX_WINDOW_COUNT)] = ()
     artifact: Artifact | None = None
+    time_quality: str = ""
 
     @property
     def correlation_id(self) -> str:
@@ -112,6 +115,7 @@ def exported_trigger(stored: Record, rule: str, log: str) -> ExportedTrigger:
         topic=stored.topic,
         events=stored.events,
         artifact=stored.artifact,
+        time_quality=QUALITY_NAMES[stored.time_quality] if stored.time_quality != NOT_NOTED else "",
     )
 
 
@@ -140,6 +144,7 @@ def imported_record(trigger: ExportedTrigger) -> Record:
         traceparent=trigger.traceparent,
         topic=trigger.topic,
         artifact=trigger.artifact,
+        time_quality=accepted_quality(trigger.time_quality),
     )
     check(draft)
     for event_id in trigger.events:

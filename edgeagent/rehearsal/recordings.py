@@ -67,6 +67,7 @@ def event_of_trigger(trigger: ExportedTrigger) -> Draft:
         datacontenttype=record.datacontenttype,
         traceparent=record.traceparent,
         topic=record.topic,
+        time_quality=record.time_quality,
     )
 
 

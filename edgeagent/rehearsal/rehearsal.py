@@ -14,6 +14,7 @@ from edgeagent.common.times import instant
 from edgeagent.errors import MessageError
 from edgeagent.events.dedupe import Dedupe, DedupeVerdict, data_digest, event_key
 from edgeagent.events.event import Draft, check
+from edgeagent.events.time_quality import SYNCHRONIZED
 from edgeagent.rehearsal.judge import PASSED, Ended, Judge, Outcome, Ruling, Seen
 from edgeagent.rules.spec import RuleSpec
 
@@ -219,7 +220,8 @@ class Rehearsal:
             self._count(event)
             self._at_ms = accepted_ms if is_set(accepted_ms) else _unix_ms(event.time, self._at_ms)
             event.id = event.id or where
-            event.time = event.time or self._now
+            if not event.time:
+                event.time, event.time_quality = self._now, SYNCHRONIZED
             self._compare(Seen(where, event), agent or self._agent)
 
     def reject(self, where: str, reason: str) -> None:

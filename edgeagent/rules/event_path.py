@@ -12,7 +12,9 @@ from edgeagent.lang.gjson.path import Path, compile_path
 _FIRST_NAME: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)[.|]")
 _BODY: Final = "body"
 # The members of an event's envelope that filters can use.
-FILTER_MEMBERS: Final = frozenset({"id", "source", "type", "subject", "time", "datacontenttype", "topic", _BODY})
+FILTER_MEMBERS: Final = frozenset(
+    {"id", "source", "type", "subject", "time", "time_quality", "datacontenttype", "topic", _BODY}
+)
 # Those that are known only when a trigger is sent.
 SENT_MEMBERS: Final = frozenset({"age_s", "late"})
 

@@ -18,6 +18,7 @@ BESIDE_THEIR_DRIVERS = {
             "announcement",
             "canary",
             "days",
+            "event_time",
             "link_time",
             "causes",
             "congestion",

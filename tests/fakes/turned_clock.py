@@ -8,6 +8,7 @@ import pytest
 
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.common.times import rfc3339
+from edgeagent.events.time_quality import SYNCHRONIZED
 
 _BOOTED_MS = 1_790_000_000_000
 
@@ -16,6 +17,7 @@ class TurnedClock(Clock):
     """Both clocks go as the test says (`ms`, wall time), in the boot that an outbox of the tests is of."""
 
     ms = 1_800_000_000_000
+    time_quality = SYNCHRONIZED  # of the wall clock
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +33,7 @@ class TurnedClock(Clock):
 
     def moment(self) -> Moment:
         """What the test says."""
-        return Moment(self.ms, self.ms - _BOOTED_MS, rfc3339(self.ms))
+        return Moment(self.ms, self.ms - _BOOTED_MS, rfc3339(self.ms), self.time_quality)
 
 
 class LoopsClock(TurnedClock):
@@ -52,7 +54,7 @@ class LoopsClock(TurnedClock):
     def moment(self) -> Moment:
         """As the loop."""
         now_ms = self.now_ms()
-        return Moment(now_ms, self.uptime_ms(), rfc3339(now_ms))
+        return Moment(now_ms, self.uptime_ms(), rfc3339(now_ms), self.time_quality)
 
 
 class TurnedLoop:

@@ -28,6 +28,7 @@ from tests.golden.vectors import (
     PLAIN,
     SEGMENT_VERSIONS,
     SIDE_VERSIONS,
+    UNTIMED,
     VERSIONS,
     WINDOW,
     golden,
@@ -45,7 +46,9 @@ def test_the_golden_record_and_move_are_read() -> None:
     for version in VERSIONS:
         assert msgspec.msgpack.decode(golden(f"record-{version}.bin"), type=Record) == FULL
         assert msgspec.msgpack.decode(golden(f"moved-{version}.bin"), type=Moved) == MOVED
-    assert msgspec.msgpack.decode(golden("record-artifact-v1.bin"), type=Record) == LARGE
+    for version in ("v1", "v1.1"):
+        assert msgspec.msgpack.decode(golden(f"record-artifact-{version}.bin"), type=Record) == LARGE
+    assert msgspec.msgpack.decode(golden("record-clock-v1.bin"), type=Record) == UNTIMED
     assert ARTIFACT.claim() == LARGE.data
     assert msgspec.msgpack.decode(golden("armed-v1.bin"), type=Armed) == ARMED
     assert msgspec.msgpack.decode(golden("batch-v1.bin"), type=Batch) == Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)
@@ -63,8 +66,14 @@ def test_the_golden_record_and_move_are_read() -> None:
     ],
 )
 def test_a_record_whose_artifact_is_out_of_bounds_is_no_record(artifact: tuple[str, int, str]) -> None:
-    payload = msgspec.msgpack.encode([*msgspec.structs.astuple(LARGE)[:-1], artifact])
+    payload = msgspec.msgpack.encode([*msgspec.structs.astuple(LARGE)[:-2], artifact])
     assert decode(Frame(0, len(payload), 1, len(LARGE.rules), FrameKind.EVENT, payload)) is None
+
+
+@pytest.mark.parametrize("quality", [0, 6, "device"])
+def test_a_record_whose_time_has_no_known_quality_is_no_record(quality: object) -> None:
+    payload = msgspec.msgpack.encode([*msgspec.structs.astuple(FULL)[:-1], quality])
+    assert decode(Frame(0, len(payload), 1, len(FULL.rules), FrameKind.EVENT, payload)) is None
 
 
 @pytest.mark.parametrize("version", SEGMENT_VERSIONS)
@@ -120,7 +129,7 @@ def test_an_outbox_of_golden_files_is_opened(version: str) -> None:
     for log, name in ((NORMAL, "segment"), (DEAD, "dead-segment")):
         filesystem.make_directory(DIRECTORY / log)
         filesystem.replace(segment_path(DIRECTORY / log, 1), golden(f"{name}-{version}.bin"))
-    filesystem.replace(DIRECTORY / "cursor", golden(f"cursor-{version}.bin"))
+    filesystem.replace(DIRECTORY / "cursor", golden(f"cursor-{min(version, CURSOR_VERSIONS[-1])}.bin"))
     filesystem.replace(DIRECTORY / "recent", golden("recent-v1.bin"))
     store = open_store(filesystem)
     assert [(leased.seq, leased.rule) for leased in store.read(NORMAL)] == [(1, "overheat"), (3, "log"), (4, "log")]

@@ -13,6 +13,7 @@ import msgspec
 
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.event import Record
+from edgeagent.events.time_quality import UNSYNCHRONIZED
 from edgeagent.outbox.cursor import SLOT_BYTES, Checkpoint
 from edgeagent.outbox.frame import Batch
 from edgeagent.outbox.records import (
@@ -37,10 +38,10 @@ HERE = Path(__file__).parent
 DOCUMENT = HERE.parents[1] / "docs" / "format.md"
 DIRECTORY = Path("/outbox")
 BOOT = bytes(range(16))
-VERSIONS = ("v1", "v1.1", "v1.2")
-SEGMENT_VERSIONS = (*VERSIONS, "v1.3")
-CURSOR_VERSIONS = SEGMENT_VERSIONS
-SIDE_VERSIONS = ("v1", "v1.1", "v1.2")  # of the segments with windows, and with what armed a rule
+VERSIONS = ("v1", "v1.1", "v1.2", "v1.3")
+SEGMENT_VERSIONS = (*VERSIONS, "v1.4")
+CURSOR_VERSIONS = VERSIONS
+SIDE_VERSIONS = ("v1", "v1.1", "v1.2", "v1.3")  # of the segments with windows, and with what armed a rule
 NOW_MS = 1_774_004_400_250
 LIMITS = OutboxLimits(max_bytes=1 << 20, segment_bytes=1024, dedupe_events=100)
 
@@ -64,6 +65,7 @@ FULL = Record(
 WINDOW = msgspec.structs.replace(
     FULL, data=b'[{"temp":97.1},"AP8="]', rules=("log",), delivery=None, events=("018f-7", "2")
 )
+UNTIMED = msgspec.structs.replace(FULL, time_quality=UNSYNCHRONIZED)
 ARTIFACT = Artifact("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", 1 << 30, "image/jpeg")
 LARGE = msgspec.structs.replace(
     FULL,
@@ -135,16 +137,17 @@ def golden_vectors() -> dict[str, bytes]:
     newest = max(slots, key=lambda slot: msgspec.msgpack.decode(slot[16:], type=Checkpoint).generation)
     windows = golden_windows().files()
     return {
-        "segment-v1.3.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
-        "dead-segment-v1.3.bin": files[segment_path(DIRECTORY / DEAD, 1)],
+        "segment-v1.4.bin": files[segment_path(DIRECTORY / NORMAL, 1)],
+        "dead-segment-v1.4.bin": files[segment_path(DIRECTORY / DEAD, 1)],
         "cursor-v1.3.bin": newest,
         "recent-v1.bin": files[DIRECTORY / "recent"],
-        "record-artifact-v1.bin": msgspec.msgpack.encode(LARGE),
-        "record-v1.2.bin": msgspec.msgpack.encode(FULL),
-        "moved-v1.2.bin": msgspec.msgpack.encode(MOVED),
+        "record-artifact-v1.1.bin": msgspec.msgpack.encode(LARGE),
+        "record-clock-v1.bin": msgspec.msgpack.encode(UNTIMED),
+        "record-v1.3.bin": msgspec.msgpack.encode(FULL),
+        "moved-v1.3.bin": msgspec.msgpack.encode(MOVED),
         "armed-v1.bin": msgspec.msgpack.encode(ARMED),
-        "armed-segment-v1.2.bin": windows[segment_path(DIRECTORY / NORMAL, 1)],
-        "windows-segment-v1.2.bin": windows[segment_path(DIRECTORY / WINDOWS, 1)],
+        "armed-segment-v1.3.bin": windows[segment_path(DIRECTORY / NORMAL, 1)],
+        "windows-segment-v1.3.bin": windows[segment_path(DIRECTORY / WINDOWS, 1)],
         "firings-v1.bin": windows[DIRECTORY / "firings"],
         "batch-v1.bin": msgspec.msgpack.encode(Batch(5, 3, 10, 4, 2, 3, 0, 0, 1)),
     }

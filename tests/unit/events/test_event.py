@@ -58,6 +58,7 @@ def test_the_envelope_has_the_attributes_that_the_event_has() -> None:
         "id": "7",
         "source": "boiler-1",
         "type": "alarm",
+        "time_quality": "device",
         "subject": "valve",
         "time": "2026-03-20T11:00:00Z",
         "datacontenttype": "application/json",
@@ -67,7 +68,7 @@ def test_the_envelope_has_the_attributes_that_the_event_has() -> None:
 
 
 def test_attributes_that_the_event_lacks_are_absent_from_the_envelope() -> None:
-    assert set(envelope(draft(id="7"))) == {"id", "source", "type", "time", "body"}
+    assert set(envelope(draft(id="7"))) == {"id", "source", "type", "time", "time_quality", "body"}
 
 
 def test_data_that_is_no_json_is_base64_text() -> None:

@@ -12,6 +12,7 @@ import pytest
 from edgeagent.config import load_agent
 from edgeagent.errors import ConfigError
 from edgeagent.events.event import Record
+from edgeagent.events.time_quality import SYNCHRONIZED
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.trigger import correlation_id, render
 
@@ -31,6 +32,7 @@ EVENT = Record(
     rules=("overheat",),
     accepted_ms=1,
     uptime_ms=1,
+    time_quality=SYNCHRONIZED,
 )
 RULE = """
 [[rule]]
@@ -66,7 +68,7 @@ def test_an_example_makes_what_stands_below_it(example: str, result: str, tmp_pa
 
 
 def test_the_document_has_its_examples() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
     assert len(REFUSED) == 19
 
 
