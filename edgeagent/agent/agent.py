@@ -18,6 +18,7 @@ from edgeagent.agent.connections import uplink_connection
 from edgeagent.agent.device_service import DeviceService
 from edgeagent.agent.figures import Figures
 from edgeagent.agent.intake import EventIntake
+from edgeagent.agent.listening import listen
 from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.lookup import TriggerLookup
 from edgeagent.agent.operator_service import OperatorService
@@ -25,17 +26,15 @@ from edgeagent.agent.own_listener import make_listener, opened_listener_state, w
 from edgeagent.agent.reload import Reloader
 from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.spooling import make_spool
-from edgeagent.agent.state import agent_id, make_store, socket_path, state_directory
+from edgeagent.agent.state import agent_id, make_store, state_directory
 from edgeagent.agent.trial_watch import trial_tasks
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
 from edgeagent.agent.webhooks import opened_webhooks
 from edgeagent.agent.where_call import where_call, with_more
 from edgeagent.common.elapsed import Since
-from edgeagent.common.passed_sockets import refuse_left
-from edgeagent.config.addresses import split_address
 from edgeagent.config.tables import AgentConfig, Local
-from edgeagent.errors import DiskReadOnly, ListenFailed, StorageFailed
+from edgeagent.errors import DiskReadOnly, StorageFailed
 from edgeagent.events.dedupe import Dedupe, Deliveries
 from edgeagent.host import systemd
 from edgeagent.host.memory import give_back_free_memory
@@ -173,7 +172,7 @@ class _Agent:
     async def serve(self, stop: asyncio.Event, deadline: Ender | None) -> int:
         """Run until `stop` is set or a part fails; returns the exit code. See the function `serve`."""
         self._join()
-        await self._listen()
+        await listen(self._config, self._http, self._mqtt, self._rescue)
         _log.info(
             "agent %s runs: rules: %d, triggers waiting: %d, listening on %s",
             self._id,
@@ -321,26 +320,6 @@ class _Agent:
     def _own_topics(self) -> tuple[str, ...]:
         up = self._config.uplink
         return own_topics(self._id, up.trigger_topic, up.response_topic, up.reply_prefix, up.status_topics)
-
-    async def _listen(self) -> None:
-        http, passed = self._config.http, systemd.passed_sockets()
-        if self._mqtt is not None:
-            await self._mqtt.start(passed.pop(systemd.MQTT_SOCKETS, ()))
-        if http.listen:
-            await self._http.start_tcp(*split_address(http.listen), passed.pop(systemd.HTTP_SOCKETS, ()))
-        try:
-            await self._http.start_unix(socket_path(self._config), passed.pop(systemd.UNIX_SOCKETS, ()))
-        except ListenFailed as exc:
-            if self._rescue is None:
-                raise
-            _log.warning(
-                "commands cannot reach this agent, which runs without its socket: %s; set http.socket to a path "
-                "that can be written to",
-                exc,
-                extra={"event": "socket_unavailable"},
-            )
-        for name, left in passed.items():
-            refuse_left(left, name, f"{name}.listen")
 
     def _tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         tasks: dict[str, Coroutine[Any, Any, None]] = {
