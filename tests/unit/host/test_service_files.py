@@ -202,7 +202,7 @@ def test_make_without_a_target_lists_every_target() -> None:
     listed = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True).stdout
     names = [line.split()[1] for line in listed.splitlines() if line.startswith("make ") and "directory" not in line]
     everyday = ["help", "demo", "test", "check", "format", "lint", "bench", "soak"]
-    assert names == [*everyday, "lock", "release", "deb", "sbom", "test-packages"]
+    assert names == [*everyday, "lock", "docs", "release", "deb", "sbom", "test-packages"]
 
 
 def test_no_python_that_is_new_enough_is_said_clearly(tmp_path: Path) -> None:
