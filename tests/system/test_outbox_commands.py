@@ -232,7 +232,9 @@ async def test_a_window_is_listed_and_shown_with_the_ids_of_its_events(tmp_path:
         await outbox.append(group(NORMAL, *(record(f"e{number}", data=b"%d" % number) for number in range(4))))
         leased = await outbox.lease(NORMAL)
         await outbox.gather([closing(leased[1:])])
-    assert "2 triggers wait (high: 0, normal: 1, windows: 1, parked: 0)" in await _command(gateway, "outbox", "ls")
+    assert "2 triggers wait (high: 0, normal: 1, windows: 1, limited: 0, parked: 0)" in await _command(
+        gateway, "outbox", "ls"
+    )
     shown = await _command(gateway, "outbox", "show", "e1")
     assert "log             windows\n" in shown
     assert "events          e1, e2, e3\n" in shown
