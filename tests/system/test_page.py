@@ -17,6 +17,7 @@ from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import RULE, Agent
 from tests.fakes.tcp_proxy import TcpProxy
 from tests.system.test_failing_disk import AgentHere
+from tests.waiting import until_answer
 
 HOT = {"temp": 97}
 SCRIPT = "<script>alert(1)</script>"
@@ -247,7 +248,11 @@ async def test_the_keyboard_alone_leads_to_where_a_trigger_is_and_back(
         await agent.triggered("boiler-2", HOT)
         await seen.shows("#triggers tr.one .link", "boiler-2")
         await seen.page.keyboard.press("Escape")
-        assert await seen.page.evaluate("document.activeElement.textContent") == "boiler-1"
+        await until_answer(
+            lambda: seen.page.evaluate("document.activeElement.textContent"),
+            lambda text: text == "boiler-1",
+            "the focus back in the row",
+        )
 
 
 async def test_a_token_is_entered_once_and_never_part_of_an_address(tmp_path: Path, free_port: int) -> None:

@@ -9,7 +9,14 @@ export class Where {
     this.dialog = byId("where");
     this.body = byId("where-body");
     this.id = "";
-    this.dialog.addEventListener("close", () => { this.id = ""; });
+    this.dialog.addEventListener("close", () => this.closed());
+  }
+
+  // The browser gives the focus back to the row's button, unless the list was drawn anew meanwhile.
+  closed() {
+    const button = document.querySelector(`#triggers tr[data-id="${CSS.escape(this.id)}"] button`);
+    this.id = "";
+    if (document.activeElement === document.body) (button ?? byId("triggers-scroll")).focus();
   }
 
   async open(id) {
