@@ -168,6 +168,7 @@ async def test_one_source_that_waits_in_strict_order_holds_up_no_other_source(tm
         assert [n for n in made.arguments() if n < 10] == [0, 1, 2, 3]
 
 
+@pytest.mark.slow
 async def test_replayed_dead_letters_count_and_wait_and_are_not_replaced_by_newer_ones(tmp_path: Path) -> None:
     spec = slow(rate=Rate(2, Duration(MINUTE_S)), coalesce="latest")
     async with scene(tmp_path, spec, clock=LoopsClock()) as made:
@@ -287,6 +288,7 @@ async def test_where_says_how_many_go_first_and_for_how_long(tmp_path: Path) -> 
         assert found.ahead == MAX_READY * 2 - 1
 
 
+@pytest.mark.slow
 async def test_a_slow_rule_and_a_quick_one_share_the_log_which_is_condensed_in_between(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

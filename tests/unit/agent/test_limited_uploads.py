@@ -97,6 +97,7 @@ async def spool_is_empty(directory: Path) -> None:
     await until(lambda: spooled(directory) == [], "the spool to be empty", seen=lambda: spooled(directory))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("upload_s", [0.5, 90.0])
 async def test_large_data_under_a_rate_is_all_sent_and_no_faster_than_the_rate(tmp_path: Path, upload_s: float) -> None:
     uploads = SlowUploads(tmp_path, upload_s)
@@ -113,6 +114,7 @@ async def test_large_data_under_a_rate_is_all_sent_and_no_faster_than_the_rate(t
         await spool_is_empty(tmp_path)
 
 
+@pytest.mark.slow
 async def test_while_the_store_is_away_only_as_many_as_have_a_permit_wait_for_it_and_no_other_rule_does(
     tmp_path: Path,
 ) -> None:
@@ -132,6 +134,7 @@ async def test_while_the_store_is_away_only_as_many_as_have_a_permit_wait_for_it
         await made.account(settled=10 + len(SIZES), pending=0)
 
 
+@pytest.mark.slow
 async def test_a_restart_while_data_is_uploaded_or_waits_for_the_rate_loses_none(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 1.0, is_away=True)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
@@ -186,6 +189,7 @@ async def test_in_strict_order_nothing_of_a_source_overtakes_data_that_is_upload
         await made.account(settled=5, pending=0)
 
 
+@pytest.mark.slow
 async def test_with_coalesce_what_is_being_uploaded_goes_and_of_the_rest_only_the_newest(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 100.0)
     newest = msgspec.structs.replace(LARGE, coalesce="latest", rate=None)
@@ -206,6 +210,7 @@ async def test_with_coalesce_what_is_being_uploaded_goes_and_of_the_rest_only_th
         await made.account(settled=2, merged=2, pending=0)
 
 
+@pytest.mark.slow
 async def test_the_log_is_condensed_around_a_trigger_that_waits_for_its_upload(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,7 @@ async def test_plain_mqtt_is_not_spoken_where_websocket_is_and_the_other_way_rou
         assert "WebSocket is not spoken" in caplog.text
 
 
+@pytest.mark.slow
 async def test_the_time_for_connect_includes_the_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     time = TurnedLoop(monkeypatch)
     async with web(tmp_path) as it:

@@ -103,6 +103,7 @@ async def test_a_subscription_that_is_missing_is_told_before_anything_is_publish
     assert "publish" not in server.verbs()
 
 
+@pytest.mark.slow
 async def test_a_pull_that_fails_for_a_while_does_not_end_the_link(server: FakePubSub) -> None:
     async with connected(Owner()) as owner:
         server.judge = faults("pull", Fault(503, "busy"), Fault(504, "deadline exceeded"))
