@@ -66,11 +66,11 @@ class Feed:
 
     def fill(self, now: float, moment: Moment) -> None:
         """Take up leased triggers while there are places, and close the windows that are due."""
-        limited_s = (
-            self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
-            if self._uploads is None
-            else self._fill_uploads(self._uploads, now, moment)
-        )
+        limited_s: float | None = None
+        if self._uploads is not None:
+            limited_s = self._fill_uploads(self._uploads, now, moment)
+        elif self._limited.anything_waits:  # hardly ever: an agent without a rate has nothing to look for, at each turn
+            limited_s = self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
         self._limited_due_at = now + limited_s if limited_s is not None else None
         leased: Leased | None = None
         anything_waits = self._limited.anything_waits
