@@ -25,6 +25,7 @@ def publish(broker: RabbitMq, key: str, payload: dict[str, Any], **properties: A
 async def test_a_message_whose_properties_nobody_can_read_disturbs_no_one(tmp_path: Path) -> None:
     (tmp_path / "rabbitmq").mkdir()
     async with RabbitMq(tmp_path / "rabbitmq") as broker, scene(tmp_path, rabbitmq=broker) as here:
+        await here.agent.logged("link_up")  # only then its queue takes what is published for it
         microseconds = 1_700_000_000_000_000
         workflow = {"metadata": {"name": "foreign-1"}, "spec": {"workflowTemplateRef": {"name": "inspect"}}}
         trigger = {"action": "trigger-workflow", "namespace": "plant", "workflow": workflow, "correlation_id": "f-1"}
