@@ -166,6 +166,7 @@ class _Agent:
         self._ledger_disk = DiskThread("ledger")
         self._ledger = Ledger(self._directory / "ledger.db", self._ledger_disk, relay=ways_to_devices(config))
         await self._ledger.open()
+        self._outbox.before_checkpoint = self._ledger.attempt
         self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock)
         self._devices = await opened_listener_state(config, self._directory)
 

@@ -7,7 +7,7 @@ import logging
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgeagent.ledger.schema import (
     AFTER,
@@ -41,6 +41,14 @@ _FREED = 0.1
 _log = logging.getLogger(__name__)
 
 
+class LedgerStats(NamedTuple):
+    """The ledger's size on disk, and how many unfinished triggers it deleted for lack of space since the start."""
+
+    used_bytes: int
+    max_bytes: int
+    forgotten: int
+
+
 class Database:
     """Owns the rows and their bounds; `Ledger` translates the exceptions of sqlite3, which are passed on.
 
@@ -56,6 +64,11 @@ class Database:
         self._file = DatabaseFile(path, LAYOUT, begins_anew=begins_anew)
         self.use, self.close = self._file.use, self._file.close
         self._commits = 0
+
+    @property
+    def stats(self) -> LedgerStats:
+        """Its figures, as of the last commit."""
+        return LedgerStats(self.used_bytes, MAX_BYTES, self.forgotten)
 
     @property
     def path(self) -> Path:

@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from edgeagent.errors import DiskThreadDied, OutboxError, StorageFailed
 from edgeagent.ledger.companions import Companions, LedgerCompanion
-from edgeagent.ledger.database import MAX_BYTES, Database
+from edgeagent.ledger.database import Database, LedgerStats
 from edgeagent.ledger.followed import By, Followed, Seek, sought, with_uncommitted
 from edgeagent.ledger.schema import LISTENER, LOCAL, Relayed
 from edgeagent.ledger.untold import NewestEvents, Unrelayed, Untold
@@ -41,14 +41,6 @@ _PAGE_ROWS = 1000
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-
-
-class LedgerStats(NamedTuple):
-    """The ledger's size on disk, and how many unfinished triggers it deleted for lack of space since the start."""
-
-    used_bytes: int
-    max_bytes: int
-    forgotten: int
 
 
 class UnfinishedPage(NamedTuple):
@@ -82,6 +74,7 @@ class Ledger:
         self._newest = NewestEvents()
         self._asked: dict[str, int] = {}
         self._kept: list[Callable[[], None]] = []
+        self._tried: list[Callable[[], None]] = []
         self._waiting_messages = 0
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self._commit_at: float | None = None
@@ -120,7 +113,7 @@ class Ledger:
 
     def stats(self) -> LedgerStats:
         """The ledger's figures, as of the last commit."""
-        return LedgerStats(self._database.used_bytes, MAX_BYTES, self._database.forgotten)
+        return self._database.stats
 
     async def open(self) -> None:
         """Open the database, or create one. On a disk that refuses both, each use tries again."""
@@ -195,6 +188,14 @@ class Ledger:
                 self._done = asyncio.get_running_loop().create_future()
             self._commit_now()
             await asyncio.shield(self._done)
+
+    def attempt(self, tried: Callable[[], None]) -> None:
+        """Commit now, and call `tried` when each change made before this call is on disk, or the disk refused it."""
+        if not (self._changed or self._committing):
+            tried()
+            return
+        self._tried.append(tried)
+        self._commit_now()
 
     async def find(self, query: TriggerQuery) -> list[Life]:
         """The lives that match a query, newest event first."""
@@ -346,6 +347,7 @@ class Ledger:
         relayed, self._relayed, self._relaying = self._relayed, [], self._relayed
         asked, self._asked = self._asked, {}
         kept, self._kept, self._waiting_messages = self._kept, [], 0
+        tried, self._tried = self._tried, []
         done, self._done = self._done, None
         self._commit_at = None
         more = self._companions.begin()
@@ -374,6 +376,8 @@ class Ledger:
                 done.set_result(None)
         finally:
             self._committing, self._relaying = {}, []
+            for call in tried:
+                call()
 
     async def _on_thread(self, work: Callable[[], T]) -> T:
         return await self._thread.call(lambda: self._database.use(work))

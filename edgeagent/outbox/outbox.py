@@ -31,14 +31,13 @@ from edgeagent.outbox.records import (
     Group,
     Leased,
 )
-from edgeagent.outbox.runs import ReleasedRun, apply, runs_of
+from edgeagent.outbox.runs import apply
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.tail import Tails
+from edgeagent.outbox.unkept import Unkept
 from edgeagent.rules.rate import PublishedTriggers
 
-# Releases are written after this time at the latest, or after so many: a crash forgets the rest, which are sent again.
-_CHECKPOINT_S, _RATES_S = 5.0, 1.0
-_CHECKPOINT_RELEASES = 1000
+_RATES_S = 1.0
 _HEALTH_S = 0.1  # under load `health` is at most this old, plus one commit
 
 T = TypeVar("T")
@@ -55,9 +54,7 @@ class Outbox:
         disk.died = lambda death: self._fall_over([], death)
         self._commit_delay_s = commit_delay_s
         self._appends: list[Append] = []
-        self._releases: list[ReleasedRun] = []
-        self._unkept = 0
-        self._keep_at: float | None = None
+        self._unkept = Unkept()
         self._rates_at: float | None = None
         self._commits = Commits(self._loop)
         self._alarm = Alarm(self._loop, self._begin)  # begins the next commit
@@ -76,6 +73,8 @@ class Outbox:
         self.parked = self._health.parked  # cheap to read, at worst slightly older than `health`
         self._health_at, self._changed = self._loop.time(), False
         self.on_change: Callable[[], None] = lambda: None
+        # Writes what became of released triggers, before a checkpoint makes the outbox forget them; calls back then.
+        self.before_checkpoint: Callable[[Callable[[], None]], None] = lambda written: written()
 
     @classmethod
     async def open(cls, make_store: Callable[[], Store], *, commit_delay_s: float = 0.0) -> Self:
@@ -96,8 +95,7 @@ class Outbox:
     def health(self) -> Health:
         """The state of the outbox now; under load, as of the last commit."""
         if self._changed and not self._disk.jobs:
-            apply(self._store, self._releases)
-            self._releases = []
+            apply(self._store, self._unkept.take())
             self._take_up(health_of(self._store))
         return self._health
 
@@ -154,14 +152,12 @@ class Outbox:
 
     def release(self, leased: Sequence[Leased], way: str) -> None:
         """Release leased triggers: they are final, and `way` says how they ended. Written with the next checkpoint."""
-        self._releases += runs_of(leased, way)
+        self._unkept.add(leased, way, self._loop.time())
         self.parked -= sum([one.log == PARKED for one in leased])
         self._changed = True
-        self._unkept += len(leased)
-        if self._keep_at is None:
-            self._keep_at = self._loop.time() + _CHECKPOINT_S
-            self._alarm.at(self._keep_at)
-        if self._unkept >= _CHECKPOINT_RELEASES:
+        if self._unkept.at is not None:
+            self._alarm.at(self._unkept.at)
+        if self._unkept.is_full:
             self._begin_soon()
 
     def keep_rates(self, published: PublishedTriggers) -> None:
@@ -234,7 +230,7 @@ class Outbox:
         Raises:
             OutboxError: the work raised it.
         """
-        releases = tuple(self._releases)
+        releases = self._unkept.all
 
         def released() -> T:
             apply(self._store, releases)
@@ -297,22 +293,30 @@ class Outbox:
         if self._running is None or self._commits.under_way:
             return  # the end of that commit calls this again
         now = self._loop.time()
-        keep = self._unkept >= _CHECKPOINT_RELEASES or (self._keep_at is not None and now >= self._keep_at)
+        if not self._unkept.is_held and self._unkept.is_due(now):
+            self._unkept.hold()
+            self.before_checkpoint(self._checkpoint_may_be_written)
+        keep = self._unkept.is_ready
         probe = self._alert.probe_at is not None and now >= self._alert.probe_at
         rates = self._rates_at is not None and now >= self._rates_at
         if self._appends or keep or probe or rates:
             self._begin_commit(keep=keep, probe=probe, rates=rates)
             return
-        for at in (self._keep_at, self._rates_at, self._alert.probe_at):
+        for at in (self._unkept.at, self._rates_at, self._alert.probe_at):
             if at is not None:
                 self._alarm.at(at)
+
+    def _checkpoint_may_be_written(self) -> None:
+        self._unkept.release_hold()
+        self._alarm.soon()
 
     def _begin_commit(self, *, keep: bool, probe: bool, rates: bool) -> None:
         with_health = self._loop.time() - self._health_at >= _HEALTH_S
         counts = msgspec.structs.replace(self.events)
         handed_out = self._tails.handed_out()
-        work = Commit(self._appends, self._releases, handed_out, counts, keep, probe, with_health, rates=rates)
-        self._appends, self._releases = [], []
+        releases = self._unkept.take_for_checkpoint() if keep else self._unkept.take()
+        work = Commit(self._appends, releases, handed_out, counts, keep, probe, with_health, rates=rates)
+        self._appends = []
         self._commits.begun += 1
         self._disk.begin(lambda: commit(self._store, work), lambda done, error: self._end_commit(work, done, error))
 
@@ -356,8 +360,7 @@ class Outbox:
         self.dead_full = done.dead_full
         self._alert.update(done.failure, self._loop.time())
         if work.keep:
-            self._unkept = sum([run.triggers for run in self._releases]) if done.kept else self._unkept
-            self._keep_at = self._loop.time() + _CHECKPOINT_S if self._unkept else None
+            self._unkept.written(self._loop.time(), kept=done.kept)
         if work.rates or work.keep:
             self._rates_at = self._loop.time() + _RATES_S if self._store.rates.changed else None
         rest: list[Append] = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeagent.outbox.records import Leased
-from edgeagent.outbox.store import Store
+
+if TYPE_CHECKING:
+    from edgeagent.outbox.store import Store
 
 
 class ReleasedRun(NamedTuple):

@@ -88,7 +88,7 @@ BESIDE_THEIR_DRIVERS = {
     "webhooks": ("answer", "deliveries", "form", "lost", "refusals"),
     "outbox": (
         *("counting", "deadletters", "evidence", "frame", "headroom", "leasing", "moves", "records", "released"),
-        *("retention", "sizing", "spool_book", "steps", "tail", "unfinished"),
+        *("retention", "runs", "sizing", "spool_book", "steps", "tail", "unfinished", "unkept"),
     ),
 }
 PURE = [

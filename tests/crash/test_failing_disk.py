@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edgeagent.errors import StorageFailed
-from edgeagent.outbox import outbox as outbox_module
+from edgeagent.outbox import unkept as unkept_module
 from edgeagent.outbox.files import Filesystem, OsFilesystem
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, HIGH, NORMAL, SETTLED, OutboxLimits
@@ -61,7 +61,7 @@ async def append_until_refused(outbox: Outbox, accepted: list[str]) -> StorageFa
 @pytest.fixture(autouse=True)
 def early_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep releases sooner."""
-    monkeypatch.setattr(outbox_module, "_CHECKPOINT_S", 0.05)
+    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.05)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

@@ -13,12 +13,12 @@ import aiomqtt
 import pytest
 
 from edgeagent.listener import server
+from tests.fakes.agent_here import AgentHere
 from tests.fakes.certificates import Certificates
 from tests.fakes.faulty_filesystem import NEW_SPACE
 from tests.fakes.mosquitto import Mosquitto, free_port
 from tests.fakes.paho_device import PahoDevice
 from tests.fakes.programs import Agent
-from tests.system.test_failing_disk import AgentHere
 from tests.waiting import DEADLINE_S
 
 NOWHERE = "mqtt://127.0.0.1:1"

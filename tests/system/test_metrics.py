@@ -16,12 +16,12 @@ import pytest
 
 from edgeagent.agent import figures
 from edgeagent.outbox.store import Store
+from tests.fakes.agent_here import AgentHere
 from tests.fakes.certificates import Certificates
 from tests.fakes.http_agent import Reply, Wire
 from tests.fakes.metrics import Labels, agent_metrics, parsed, values_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient, free_port
 from tests.fakes.programs import Agent, Dispatcher
-from tests.system.test_failing_disk import AgentHere
 from tests.waiting import until_answer
 
 HOT = {"temp": 97.1}

@@ -11,12 +11,12 @@ import pytest
 
 from edgeagent.agent import watch
 from edgeagent.common.times import rfc3339
+from tests.fakes.agent_here import AgentHere
 from tests.fakes.browser import PHONE, status_page
 from tests.fakes.engine import Engine, success
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.programs import RULE, Agent
 from tests.fakes.tcp_proxy import TcpProxy
-from tests.system.test_failing_disk import AgentHere
 from tests.waiting import until_answer
 
 HOT = {"temp": 97}

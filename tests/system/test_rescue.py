@@ -15,13 +15,13 @@ import pytest
 
 from edgeagent.agent.agent import serve
 from edgeagent.config import load_agent
+from tests.fakes.agent_here import AgentHere
 from tests.fakes.cards import mounted, remount
 from tests.fakes.engine import Engine
 from tests.fakes.faulty_filesystem import CHANGES, FaultyFilesystem
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.programs import Agent
 from tests.fakes.tcp_proxy import TcpProxy
-from tests.system.test_failing_disk import AgentHere
 from tests.waiting import until
 
 HOT = {"temp": 97.1}

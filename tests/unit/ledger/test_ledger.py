@@ -313,6 +313,40 @@ async def test_reads_see_what_is_not_committed_yet(path: Path) -> None:
         assert await names(ledger, state=State.SUCCEEDED) == ["a"]
 
 
+async def test_an_attempt_ends_when_the_changes_before_it_are_on_disk_and_at_once_without_any(path: Path) -> None:
+    async with running(path) as ledger:
+        told: list[list[str]] = []
+
+        def tried() -> None:
+            told.append(on_disk(path))
+
+        ledger.attempt(tried)
+        assert told == [[]]
+        ledger.begin(life("a"))
+        ledger.attempt(tried)
+        assert told == [[]]
+        await ledger.committed()
+        assert told == [[], ["a"]]
+
+
+async def test_an_attempt_ends_too_when_the_disk_refuses(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with running(path) as ledger:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise StorageFailed("write", str(path), "refused")
+
+        with monkeypatch.context() as failing:
+            failing.setattr(ledger._database, "write", refuse)
+            ledger.begin(life("a"))
+            tried = asyncio.get_running_loop().create_future()
+            ledger.attempt(lambda: tried.set_result(None))
+            async with asyncio.timeout(DEADLINE_S):
+                await tried
+            assert on_disk(path) == []
+        await ledger.committed()
+        assert on_disk(path) == ["a"]
+
+
 async def test_on_a_disk_that_turns_read_only_it_goes_on_in_memory_and_keeps_no_message_waiting(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
 
 from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox import outbox as outbox_module
+from edgeagent.outbox import unkept as unkept_module
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, REPLAYED, SETTLED, Leased, OutboxLimits
 from edgeagent.outbox.search import find
@@ -198,7 +199,7 @@ async def test_a_full_outbox_says_so_and_takes_events_again_when_some_were_settl
         while leased := await outbox.lease(NORMAL):
             for entry in leased:
                 outbox.release([entry], SETTLED)
-        for _ in range(outbox_module._CHECKPOINT_RELEASES):
+        for _ in range(unkept_module.CHECKPOINT_RELEASES):
             outbox.release([entry], SETTLED)  # again is harmless, and so many bring a checkpoint
         await until(lambda: outbox.health.accepting)
         await outbox.append(group(NORMAL, record("e", data=DATA)))
@@ -237,7 +238,7 @@ async def leased_from(outbox: Outbox, count: int) -> list[Leased]:
 
 
 async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "_CHECKPOINT_S", 0.02)
+    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
     filesystem = disk()
     async with running(filesystem) as outbox:
         leased = await leased_from(outbox, 3)
@@ -252,7 +253,7 @@ async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest
 
 
 async def test_releases_are_kept_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "_CHECKPOINT_RELEASES", 3)
+    monkeypatch.setattr(unkept_module, "CHECKPOINT_RELEASES", 3)
     filesystem = disk()
     async with running(filesystem) as outbox:
         leased = await leased_from(outbox, 4)
@@ -262,8 +263,33 @@ async def test_releases_are_kept_when_there_are_many(monkeypatch: pytest.MonkeyP
         await until(lambda: filesystem.syncs > before)
 
 
+async def test_a_checkpoint_waits_until_others_have_written_what_became_of_its_triggers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
+    filesystem = disk()
+    asked: list[Callable[[], None]] = []
+    async with running(filesystem) as outbox:
+        outbox.before_checkpoint = asked.append
+        leased = await leased_from(outbox, 3)
+        outbox.release([leased[0]], SETTLED)
+        await until(lambda: len(asked) == 1)
+        outbox.release([leased[1]], SETTLED)
+        await outbox.append(group(NORMAL, record("later")))
+        assert after_a_power_cut(filesystem) == ["e0", "e1", "e2", "later"]
+        asked.pop()()
+        await until(lambda: after_a_power_cut(filesystem) == ["e1", "e2", "later"])
+        await until(lambda: len(asked) == 1)
+        assert after_a_power_cut(filesystem) == ["e1", "e2", "later"], "what came meanwhile is in the next one"
+        asked.pop()()
+        await until(lambda: after_a_power_cut(filesystem) == ["e2", "later"])
+        outbox.release([leased[2]], SETTLED)
+        await until(lambda: len(asked) == 1)
+    assert after_a_power_cut(filesystem) == ["later"], "the end waits for nobody"
+
+
 async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox_module, "_CHECKPOINT_S", 0.02)
+    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
     filesystem = disk()
     gate = Gate(filesystem)
     async with running(filesystem) as outbox:
