@@ -245,8 +245,6 @@ class Answers:
     async def _taken(self, response: Response) -> None:
         entry = self._triggers.find(response.correlation_id)
         begun = self._early.get(response.correlation_id) or self._triggers.begun(entry)
-        if entry is not None:
-            self._triggers.settle(entry)
         before = await self._ledger.get(response.correlation_id)
         at = self._clock.now()
 
@@ -255,8 +253,15 @@ class Answers:
             return lifecycle.answered(life, response, at) if life is not None else None
 
         await self._ledger.change(response.correlation_id, step)
+        self._leaves(response.correlation_id)
         if before is not None:
             await self._triggers.late(before.report)
+
+    def _leaves(self, correlation: str) -> None:
+        """Release a trigger after what became of it was noted: see `Outbox.before_checkpoint`."""
+        entry = self._triggers.find(correlation)
+        if entry is not None:
+            self._triggers.settle(entry)
 
     async def _status(self, message: Message) -> StatusReply | None:
         """Process a status; returns the reply, which is sent if asked for, or None if others reply to it."""
@@ -287,7 +292,6 @@ class Answers:
             self._trouble.over()
             self._triggers.answer_came(entry)
             self._triggers.answered(_SUCCESS, *self._concerns(entry), rehearsal=False)
-            self._triggers.settle(entry)
         at = self._clock.now()
 
         def step(life: Life | None) -> Life | None:
@@ -295,6 +299,7 @@ class Answers:
             return lifecycle.progressed(life, status, at) if life is not None else None
 
         await self._ledger.change(correlation, step)
+        self._leaves(correlation)
         self._heard(correlation)
         if known is not None:
             await self._triggers.late(known.report)

@@ -184,3 +184,25 @@ async def test_while_the_ledger_fails_there_is_one_retry_however_many_answers_co
                 await here.chores.idle()
         assert len([retry for retry in retries if not retry.cancelled()]) == 1
         await here.until(lambda: len(here.link.acknowledged) == 4, "all of them, when it works again")
+
+
+async def test_a_trigger_that_left_while_the_ledger_failed_has_its_state_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        [answered, started] = await here.published(2)
+        # Nothing is known of them but that they are in flight, as after a start.
+        here.ledger._changed.clear()
+
+        async def refuse(_: str) -> None:
+            raise StorageFailed("read", "ledger.db", "no answer")
+
+        with monkeypatch.context() as failing:
+            failing.setattr(here.ledger, "get", refuse)
+            here.answers.received(here.link, [here.response(answered, code=200), here.status(started, "Running")])
+            await here.chores.idle()
+            assert here.outbox.health.account.settled == 2
+        await here.until(lambda: len(here.link.acknowledged) == 2, "both, when it works again")
+        assert (await here.report(answered)).state is State.TRIGGERED
+        assert (await here.report(started)).state is State.RUNNING
