@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -11,9 +10,10 @@ from edgeagent.errors import OutboxFull, RecordTooLarge, StorageFailed
 from edgeagent.outbox import outbox as outbox_module
 from edgeagent.outbox import unkept as unkept_module
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, REPLAYED, SETTLED, Leased, OutboxLimits
+from edgeagent.outbox.records import DEAD, EXPIRED, HIGH, NORMAL, REPLAYED, SETTLED, OutboxLimits
 from edgeagent.outbox.search import find
-from tests.fakes.crash_filesystem import CrashFilesystem, Fate
+from tests.fakes.crash_filesystem import Fate
+from tests.fakes.running_outbox import Gate, after_a_power_cut, leased_from, running
 from tests.fakes.stores import (
     DATA,
     LIMITS,
@@ -26,59 +26,9 @@ from tests.fakes.stores import (
     opened,
     record,
 )
-from tests.waiting import DEADLINE_S, until
+from tests.waiting import until
 
 pytestmark = pytest.mark.virtual_time
-
-
-@asynccontextmanager
-async def running(filesystem: CrashFilesystem, limits: OutboxLimits = LIMITS) -> AsyncIterator[Outbox]:
-    """An outbox that commits; closed in the end as the agent does it."""
-    outbox = await Outbox.open(lambda: open_store(filesystem, limits))
-    task = asyncio.create_task(outbox.run())
-    try:
-        yield outbox
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await outbox.close()
-
-
-class Gate:
-    """Holds the disk at every sync while it is shut."""
-
-    def __init__(self, filesystem: CrashFilesystem) -> None:
-        self._open = threading.Event()
-        self._open.set()
-        self._loop = asyncio.get_running_loop()
-        self.waiting = asyncio.Event()
-        self.fails = False
-        filesystem.fails = self._hold
-
-    def shut(self) -> None:
-        """From here on syncs wait."""
-        self.waiting.clear()
-        self._open.clear()
-
-    def open(self) -> None:
-        """Let them go."""
-        self._open.set()
-
-    async def reached(self) -> None:
-        """Return when a sync waits."""
-        await self.waiting.wait()
-
-    def _hold(self, _number: int, name: str) -> bool:
-        if name != "sync":
-            return False
-        self._loop.call_soon_threadsafe(self.waiting.set)
-        assert self._open.wait(DEADLINE_S)
-        return self.fails
-
-
-def after_a_power_cut(filesystem: CrashFilesystem) -> list[str]:
-    return ids(everything(opened(filesystem.survivor(Fate.LOST))))
 
 
 async def test_what_was_answered_survives_a_power_cut() -> None:
@@ -232,75 +182,6 @@ async def test_every_trigger_is_leased_once() -> None:
         assert ids(await outbox.lease(HIGH)) == ["c"]
 
 
-async def leased_from(outbox: Outbox, count: int) -> list[Leased]:
-    await outbox.append(group(NORMAL, *(record(f"e{number}") for number in range(count))))
-    return await outbox.lease(NORMAL)
-
-
-async def test_releases_are_kept_when_the_time_limit_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
-    filesystem = disk()
-    async with running(filesystem) as outbox:
-        leased = await leased_from(outbox, 3)
-        before = filesystem.syncs
-        outbox.release([leased[0]], SETTLED)
-        outbox.release([leased[2]], EXPIRED)
-        await until(lambda: filesystem.syncs > before)
-        await outbox.beside(lambda _: None)  # behind the checkpoint, on the same thread
-        health = outbox.health
-        assert (health.account.settled, health.account.expired, health.account.pending) == (1, 1, 1)
-        assert after_a_power_cut(filesystem) == ["e1"]
-
-
-async def test_releases_are_kept_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unkept_module, "CHECKPOINT_RELEASES", 3)
-    filesystem = disk()
-    async with running(filesystem) as outbox:
-        leased = await leased_from(outbox, 4)
-        before = filesystem.syncs
-        for entry in leased[:3]:
-            outbox.release([entry], SETTLED)
-        await until(lambda: filesystem.syncs > before)
-
-
-async def test_a_checkpoint_waits_until_others_have_written_what_became_of_its_triggers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
-    filesystem = disk()
-    asked: list[Callable[[], None]] = []
-    async with running(filesystem) as outbox:
-        outbox.before_checkpoint = asked.append
-        leased = await leased_from(outbox, 3)
-        outbox.release([leased[0]], SETTLED)
-        await until(lambda: len(asked) == 1)
-        outbox.release([leased[1]], SETTLED)
-        await outbox.append(group(NORMAL, record("later")))
-        assert after_a_power_cut(filesystem) == ["e0", "e1", "e2", "later"]
-        asked.pop()()
-        await until(lambda: after_a_power_cut(filesystem) == ["e1", "e2", "later"])
-        await until(lambda: len(asked) == 1)
-        assert after_a_power_cut(filesystem) == ["e1", "e2", "later"], "what came meanwhile is in the next one"
-        asked.pop()()
-        await until(lambda: after_a_power_cut(filesystem) == ["e2", "later"])
-        outbox.release([leased[2]], SETTLED)
-        await until(lambda: len(asked) == 1)
-    assert after_a_power_cut(filesystem) == ["later"], "the end waits for nobody"
-
-
-async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
-    filesystem = disk()
-    gate = Gate(filesystem)
-    async with running(filesystem) as outbox:
-        leased = await leased_from(outbox, 2)
-        gate.fails = True
-        outbox.release([leased[0]], SETTLED)
-        await until(lambda: bool(outbox.health.failure))
-        gate.fails = False
-        await until(lambda: not outbox.health.failure)
-
-
 async def test_the_account_goes_on_while_triggers_are_moved_one_after_the_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -317,14 +198,6 @@ async def test_the_account_goes_on_while_triggers_are_moved_one_after_the_other(
         gate.open()
         await moving
         assert (account.dead, account.pending) == (1, 1), "as of the last move, although the disk is busy"
-
-
-async def test_releases_are_kept_at_a_stop() -> None:
-    filesystem = disk()
-    async with running(filesystem) as outbox:
-        for entry in (await leased_from(outbox, 3))[:2]:
-            outbox.release([entry], SETTLED)
-    assert after_a_power_cut(filesystem) == ["e2"]
 
 
 async def test_a_stop_in_the_middle_of_a_commit_answers_it_and_counts_it() -> None:
