@@ -9,9 +9,6 @@ from typing import Any, NamedTuple
 from tests.fakes.mosquitto import free_port
 from tests.waiting import until_accepting
 
-# It starts in seconds on a free machine.
-_DEADLINE_S = 50.0
-
 
 class MotoServer:
     """A server for all tests of a file, because it takes seconds to start; each test has a bucket of its own.
@@ -29,7 +26,7 @@ class MotoServer:
     async def start(self) -> None:
         """Start it."""
         self._process = self._spawn()
-        await until_accepting(self._process, [self._port], lambda: "", deadline_s=_DEADLINE_S)
+        await until_accepting(self._process, [self._port], lambda: "")
 
     def stop(self) -> None:
         """End it."""

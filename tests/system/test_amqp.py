@@ -31,7 +31,7 @@ from tests.fakes.manage_desk import put
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
-from tests.waiting import DEADLINE_S, until
+from tests.waiting import DEADLINE_S, until, until_answer
 
 ROOT = Path(__file__).parents[2]
 
@@ -260,8 +260,8 @@ async def test_a_foreign_consumer_answers_by_the_properties_alone(tmp_path: Path
 
 
 def hold(broker: RabbitMq, queue: str) -> pika.BlockingConnection:
-    """Consume a queue as a gateway does that then loses its power: nothing is heard of it any more."""
-    parameters = pika.ConnectionParameters("127.0.0.1", broker.amqp_port, heartbeat=2)
+    """Consume a queue as a gateway does. When its events are no longer processed, it has lost its power."""
+    parameters = pika.ConnectionParameters("127.0.0.1", broker.amqp_port, heartbeat=3)
     connection = pika.BlockingConnection(parameters)
     channel = connection.channel()
     channel.queue_declare(queue, durable=True, arguments={"x-expires": 604_800_000})
@@ -273,14 +273,22 @@ async def test_an_agent_that_comes_back_after_a_power_cut_says_why_it_waits_and_
     tmp_path: Path, broker: RabbitMq
 ) -> None:
     dead = await asyncio.to_thread(hold, broker, "edgeagent.agent.gw-1")
-    async with Agent(tmp_path / "agent", broker.url, tables={"uplink": 'keepalive = "2s"'}) as agent:
-        await agent.logged("link_down")
-        await agent.logged("link_up")
-        assert "may be an earlier one of ours, as after a power cut: the broker then ends it within 4 s" in agent.log
-        assert "give each its own" not in agent.log
+    # Longer than the dead one's: however late the broker is, it is not taken for a living one.
+    agent = Agent(tmp_path / "agent", broker.url, tables={"uplink": 'keepalive = "30s"'})
+    agent.spawn()
+    await until_answer(  # until then it lives, however late the agent is
+        lambda: asyncio.to_thread(dead.process_data_events, 0),
+        lambda _: "event=link_down" in agent.log,
+        "the first refusal",
+        more=agent.tail,
+    )
+    await agent.logged("link_up")
+    assert "may be an earlier one of ours, as after a power cut: the broker then ends it within 60 s" in agent.log
+    assert "give each its own" not in agent.log
     assert dead.is_open, "it has not noticed anything"
     with pytest.raises(pika.exceptions.AMQPError):
         dead.process_data_events(0)
+    assert await agent.stop() == 0
 
 
 async def test_a_second_agent_of_the_same_id_is_told_so_and_does_not_disturb_the_first(

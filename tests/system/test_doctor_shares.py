@@ -15,8 +15,6 @@ from tests.fakes.rabbitmq import RabbitMq
 from tests.fakes.refusing_broker import RefusingBroker
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(120)
-
 NO_SHARES = 0x9E
 AMQP = 'reach it by url = "amqp://..." (docs/brokers.md)'
 

@@ -15,15 +15,7 @@ TRIGGER = "argo/workflows/trigger"
 
 async def counted(agent: Agent, name: str, number: int) -> dict[str, Any]:
     """Wait until the uplink has counted so many; returns the statistics."""
-    stats: dict[str, Any] = {}
-
-    async def ask() -> int:
-        stats.update(await agent.get("/v1/stats"))
-        return int(stats["uplink"][name])
-
-    for _ in range(1000):
-        if await ask() >= number:
-            break
+    stats = await agent.stats(lambda stats: stats["uplink"][name] >= number, f"{number} {name}")
     assert stats["uplink"][name] == number, stats
     return stats
 

@@ -8,14 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.dispatch_group import ArgoDispatcher
 from tests.fakes.programs import Agent
 from tests.fakes.rabbitmq import RabbitMq
-
-pytestmark = pytest.mark.timeout(240)
 
 PAGE = Path(__file__).parents[2] / "docs" / "interface.md"
 

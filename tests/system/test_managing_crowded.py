@@ -19,8 +19,6 @@ from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.rabbitmq import RabbitMq
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(240)
-
 # Of one agent's triggers at most half of what the broker may send wait here.
 AGENTS = ("gw-1", "gw-2", "gw-3")
 EACH = 200

@@ -19,8 +19,6 @@ from tests.fakes.programs import Agent
 from tests.fakes.pubsub import PROJECT, FakePubSub
 from tests.waiting import until
 
-pytestmark = pytest.mark.timeout(180)
-
 URL = f"pubsub://{PROJECT}/triggers"
 UPLINK = 'subscription = "edgeagent-{agent}"\ntrigger_topic = "argo/workflows/trigger/{agent}"'
 BROKER = 'subscription = "dispatch"\nanswer_topic = "answers"'

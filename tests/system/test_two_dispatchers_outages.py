@@ -146,7 +146,6 @@ async def test_an_engine_that_is_away_for_longer_is_told_with_503_and_everything
             lambda: all("event=engine_unavailable" in member.log for member in members),
             "both to miss the engine",
             seen=here.group.tails,
-            deadline_s=60,
         )
         assert {code for answers in here.monitor.responses.values() for code, _ in answers} == {200, 503}
         stats = await here.agent.get("/v1/stats")

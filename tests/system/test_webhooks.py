@@ -124,8 +124,13 @@ async def test_a_rehearsing_dispatcher_posts_what_it_publishes_and_counts_it(tmp
             (request,) = endpoint.requests
             assert request.content["correlation_id"] == correlation_id
             assert request.content["dry_run"] is True
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            metrics = (await reader.read()).decode()
-            writer.close()
-            assert 'edgeagent_dispatch_webhook_deliveries_total{outcome="delivered"} 1' in metrics
+
+            async def metrics() -> str:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                text = (await reader.read()).decode()
+                writer.close()
+                return text
+
+            counted = 'edgeagent_dispatch_webhook_deliveries_total{outcome="delivered"} 1'
+            await until_answer(metrics, lambda text: counted in text, "the delivery to be counted")
