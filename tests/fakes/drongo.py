@@ -11,7 +11,7 @@ import httpx
 
 from tests.fakes.mosquitto import free_port
 from tests.fakes.pubsub import PROJECT
-from tests.waiting import until_accepting
+from tests.waiting import DEADLINE_S, until_accepting
 
 
 class Drongo:
@@ -43,6 +43,6 @@ class Drongo:
         """Create a subscription and its topic."""
         base = f"http://{self.host}/v1/projects/{PROJECT}"
         path = f"projects/{PROJECT}/topics/{topic}"
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
             (await client.put(f"{base}/topics/{topic}", json={})).raise_for_status()
             (await client.put(f"{base}/subscriptions/{name}", json={"topic": path})).raise_for_status()

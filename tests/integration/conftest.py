@@ -7,6 +7,7 @@ import pytest
 from edgeagent.argo.client import ArgoClient, ArgoSettings
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.http_agent import Agent, serving
+from tests.waiting import DEADLINE_S
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ async def argo() -> AsyncIterator[FakeArgo]:
 @pytest.fixture
 async def client(argo: FakeArgo) -> AsyncIterator[ArgoClient]:
     """The project's own client of that server."""
-    async with ArgoClient(ArgoSettings(argo.url)) as connected:
+    async with ArgoClient(ArgoSettings(argo.url, timeout_s=DEADLINE_S)) as connected:
         yield connected
 
 

@@ -83,15 +83,18 @@ async def test_a_broker_that_falls_silent_is_given_up_and_tried_again() -> None:
 
 
 async def test_a_broker_that_sends_rubbish_in_use_is_left_with_a_reason() -> None:
+    is_up = asyncio.Event()
+
     async def play(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await open_as_a_broker(reader, writer)
-        await reader.readexactly(8)  # its first heartbeat: it is up
+        await is_up.wait()
         writer.write(b"\x01\x00\x01\x00\x00\x00\x04\xff\xff\xff\xff\xce")
         await reader.read()
 
-    async with against(play, keepalive=Duration(1)) as client:
+    async with against(play) as client:
+        await client.wait_up()
+        is_up.set()
         await client.until(lambda: len(client.downs) == 2, "two ends")
-        assert client.ups
         assert "the broker sent a malformed frame" in str(client.downs[0])
 
 

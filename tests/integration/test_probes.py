@@ -14,7 +14,7 @@ from tests.fakes.argo_server import FakeArgo
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.fakes.mosquitto import free_port as find_free_port
 from tests.fakes.programs import Program
-from tests.waiting import until_answer
+from tests.waiting import DEADLINE_S, until_answer
 
 TRIGGER = json.dumps(
     {
@@ -54,7 +54,7 @@ class Dispatch(Program):
 
     async def ask(self, path: str) -> httpx.Response:
         """The answer to a probe."""
-        async with httpx.AsyncClient(trust_env=False) as client:
+        async with httpx.AsyncClient(trust_env=False, timeout=DEADLINE_S) as client:
             return await client.get(f"http://127.0.0.1:{self.port}{path}")
 
     async def is_ready(self, status: int) -> str:

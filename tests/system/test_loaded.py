@@ -13,6 +13,7 @@ import httpx
 from tests.fakes.mosquitto import Mosquitto, free_port
 from tests.fakes.programs import Agent
 from tests.fakes.telling_program import MARK
+from tests.waiting import DEADLINE_S
 
 OPENSSL = ("ssl", "_ssl", "_hashlib", "hashlib", "hmac", "secrets")
 UNUSED = (
@@ -60,7 +61,7 @@ def among(loaded: set[str], names: tuple[str, ...]) -> list[str]:
 
 
 def status_of(url: str) -> int:
-    return httpx.get(url).status_code
+    return httpx.get(url, timeout=DEADLINE_S).status_code
 
 
 async def test_an_agent_with_http_and_an_uplink_loads_nothing_for_anything_else(tmp_path: Path) -> None:
