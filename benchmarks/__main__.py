@@ -15,6 +15,7 @@ _ALL = (
     "listener",
     "devices",
     "dispatcher",
+    "fleet",
     "path",
     "tracking",
     "http",

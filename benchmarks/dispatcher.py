@@ -19,7 +19,6 @@ import asyncio
 import contextlib
 import itertools
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,15 +27,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
-import msgspec
-
+from benchmarks.engine_side import ArgoServer, Dispatcher, trigger
+from benchmarks.load_processes import Program, mosquitto
 from benchmarks.measure import Checked, resident_mib, show_checked
 from edgeagent.config.tables import Connection
 from edgeagent.errors import UplinkError
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import TAKEN, Ack, Link, Message, Publication, Subscription
 from edgeagent.wire import messages, topics
-from edgeagent.wire.messages import Trigger
 from tests.fakes.mosquitto import free_port
 
 _EVENTS = 10_000
@@ -46,17 +44,13 @@ _WARM_UP_EVENTS = 200
 _RATE_PER_S = 500
 _RATE_EVENTS = 5_000
 _OUTSTANDING = 100
-_ANSWER_S = 0.02  # what the Argo Server takes for each answer, as Kubernetes behind it would
 _LEAST_PER_S = 500.0
 _P99_LIMIT_MS = 100.0
 _GROWTH_LIMIT_MIB = 4.0
 
 _DEADLINE_S = 30.0
-_POLL_S = 0.01
-_AGENT, _NAMESPACE, _TEMPLATE = "gw-042", "plant", "inspect"
+_AGENT = "gw-042"
 _TOPIC = topics.with_agent(topics.AGENTS_TRIGGER, _AGENT)
-
-_encoder = msgspec.json.Encoder()
 
 
 def run(*, long: bool) -> None:
@@ -294,7 +288,9 @@ class _Gateway:
         data = correlation_id.encode()
         self._since_s[data] = due_s
         self._unfinished.add(correlation_id)
-        self._unsent.append(Publication(number, _TOPIC, _trigger(correlation_id), correlation_data=data, expiry_s=3600))
+        self._unsent.append(
+            Publication(number, _TOPIC, trigger(_AGENT, correlation_id), correlation_data=data, expiry_s=3600)
+        )
 
     def _publish(self) -> None:
         if self._link is None:
@@ -304,83 +300,23 @@ class _Gateway:
             self._link.publish([self._unsent.popleft() for _ in range(count)])
 
 
-def _trigger(correlation_id: str) -> bytes:
-    """A trigger as an agent renders it: 700 bytes."""
-    labels = {
-        messages.LABEL_AGENT: _AGENT,
-        messages.LABEL_RULE: "overheat",
-        messages.LABEL_CORRELATION_ID: correlation_id,
-    }
-    annotations = {
-        messages.ANNOTATION_SOURCE: "boiler-1",
-        messages.ANNOTATION_EVENT_ID: correlation_id,
-        messages.ANNOTATION_EVENT_TIME: "2026-03-20T11:00:00Z",
-    }
-    workflow = {
-        "apiVersion": "argoproj.io/v1alpha1",
-        "kind": "Workflow",
-        "metadata": {
-            "name": f"overheat-{correlation_id}",
-            "namespace": _NAMESPACE,
-            "labels": labels,
-            "annotations": annotations,
-        },
-        "spec": {
-            "workflowTemplateRef": {"name": _TEMPLATE},
-            "arguments": {"parameters": [{"name": "temp", "value": "97.1"}]},
-        },
-    }
-    return _encoder.encode(Trigger(_NAMESPACE, workflow, correlation_id, _AGENT, 1, topics.response_topic(_AGENT)))
-
-
 # The other processes.
 
 
 @contextlib.contextmanager
 def _started(directory: Path) -> Iterator[tuple[str, dict[str, int]]]:
     """A broker, an Argo Server and a dispatcher between them; gives the broker's URL and the process ids by name."""
-    broker_port, argo_port = free_port(), free_port()
-    broker_file, dispatcher_file = directory / "mosquitto.conf", directory / "dispatch.toml"
-    broker_file.write_text(
-        f"listener {broker_port} 127.0.0.1\nallow_anonymous true\nlog_dest stderr\nlog_type information\n"
+    port, log = free_port(), directory / "mosquitto.log"
+    file = directory / "mosquitto.conf"
+    file.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest stderr\nlog_type information\n"
         # By default it throws away what goes beyond 1,000: a machine that is too slow is to be seen as slow.
         "max_queued_messages 0\n",
         "utf-8",
     )
-    url = f"mqtt://127.0.0.1:{broker_port}"
-    dispatcher_file.write_text(
-        f'[broker]\nurl = "{url}"\ninstance = "bench"\n'
-        f'[engine]\nkind = "argo"\nurl = "http://127.0.0.1:{argo_port}"\n'
-        f'[[allow]]\nnamespaces = ["{_NAMESPACE}"]\ntemplates = ["{_TEMPLATE}"]\n'
-        '[log]\nformat = "text"\n',
-        "utf-8",
-    )
-    argo = [
-        *(sys.executable, "-m", "tests.fakes.argo_server", "--auto"),
-        *("--port", str(argo_port), "--template", f"{_NAMESPACE}/{_TEMPLATE}", "--delay", str(_ANSWER_S)),
-    ]
-    dispatcher = [sys.executable, "-m", "edgeagent", "dispatch", "-c", str(dispatcher_file)]
     with (
-        _process(["mosquitto", "-c", str(broker_file)], directory / "mosquitto.log", "running") as broker,
-        _process(argo, directory / "argo.log", "http://") as server,
-        _process(dispatcher, directory / "dispatch.log", "event=status_leader") as dispatcher_process,
+        Program([mosquitto(), "-c", file], log, lambda: "running" in log.read_text("utf-8")) as broker,
+        ArgoServer(directory) as argo,
+        Dispatcher(directory, port, argo) as dispatcher,
     ):
-        yield url, {"dispatcher": dispatcher_process, "Argo Server": server, "broker": broker}
-
-
-@contextlib.contextmanager
-def _process(command: Sequence[str], log: Path, ready: str) -> Iterator[int]:
-    """A process that is ready when its output has this text; gives its id."""
-    environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
-    try:
-        deadline_s = time.monotonic() + _DEADLINE_S
-        while ready not in (said := log.read_text("utf-8")):
-            if process.poll() is not None or time.monotonic() > deadline_s:
-                sys.exit(f"{' '.join(command)} did not become ready:\n{said}")
-            time.sleep(_POLL_S)
-        yield process.pid
-    finally:
-        process.terminate()
-        process.wait(_DEADLINE_S)
+        yield f"mqtt://127.0.0.1:{port}", {"dispatcher": dispatcher.pid, "Argo Server": argo.pid, "broker": broker.pid}

@@ -104,15 +104,20 @@ class Program:
         self.stop()
 
 
+def mosquitto() -> str:
+    """The program; the measurement ends without it."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        sys.exit("the benchmarks need Mosquitto: apt-get install mosquitto")
+    return program
+
+
 class Broker(Program):
     """A Mosquitto on a port of its own; `lines` are added to its configuration."""
 
     def __init__(self, directory: Path, *lines: str) -> None:
         directory.mkdir()
         self.port = free_port()
-        program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        if program is None:
-            sys.exit("the benchmarks need Mosquitto: apt-get install mosquitto")
         file = directory / "mosquitto.conf"
         config = [
             # As root it would become another user, who cannot write here.
@@ -129,7 +134,7 @@ class Broker(Program):
             "allow_anonymous true",
         ]
         file.write_text("\n".join([*config, ""]), "utf-8")
-        super().__init__([program, "-c", file], directory / "log", self._accepts)
+        super().__init__([mosquitto(), "-c", file], directory / "log", self._accepts)
 
     def _accepts(self) -> bool:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), DEADLINE_S):
