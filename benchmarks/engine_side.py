@@ -11,6 +11,7 @@ import msgspec
 from benchmarks.load_processes import Program
 from edgeagent.wire import messages, topics
 from edgeagent.wire.messages import Trigger
+from tests.fakes.argo_server import AUTO_STEP_S
 from tests.fakes.mosquitto import free_port
 
 NAMESPACE: Final = "plant"
@@ -23,22 +24,25 @@ _encoder = msgspec.json.Encoder()
 
 
 class ArgoServer(Program):
-    """The Argo Server of the tests, which lets every workflow run and succeed within 0.1 s."""
+    """The Argo Server of the tests, which lets every workflow run after `step_s`, and succeed after as much again."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, step_s: float = AUTO_STEP_S) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         command = [
             *(sys.executable, "-m", "tests.fakes.argo_server", "--auto"),
-            *("--port", str(port), "--template", f"{NAMESPACE}/{_TEMPLATE}", "--delay", str(ANSWER_S)),
+            *("--port", str(port), "--template", f"{NAMESPACE}/{_TEMPLATE}"),
+            *("--delay", str(ANSWER_S), "--step", str(step_s)),
         ]
         super().__init__(command, directory / "argo.log", lambda: "http://" in self.output)
 
 
 class Dispatcher(Program):
-    """`edgeagent dispatch`, one of a group; ready when it is connected to the broker and there is a leader."""
+    """`edgeagent dispatch`, one of a group: the one with the number 0 leads, and is ready when it does."""
 
-    def __init__(self, directory: Path, broker_port: int, argo: ArgoServer, instance: str = "bench-0") -> None:
+    def __init__(self, directory: Path, broker_port: int, argo: ArgoServer, number: int = 0) -> None:
+        instance = f"bench-{number}"
+        ready = "event=broker_connected" if number else "event=status_leader"
         file = directory / f"{instance}.toml"
         file.write_text(
             f'[broker]\nurl = "mqtt://127.0.0.1:{broker_port}"\ninstance = "{instance}"\n'
@@ -48,7 +52,7 @@ class Dispatcher(Program):
             "utf-8",
         )
         command = [sys.executable, "-m", "edgeagent", "dispatch", "-c", str(file)]
-        super().__init__(command, directory / f"{instance}.log", lambda: "event=status_leader" in self.output)
+        super().__init__(command, directory / f"{instance}.log", lambda: ready in self.output)
 
 
 def trigger(agent: str, correlation_id: str) -> bytes:

@@ -20,6 +20,7 @@ from edgeagent.wire.messages import LABEL_CORRELATION_ID
 
 SILENCE_S = 180.0  # so long without any progress ends the measurement; a trigger without an answer comes again after 60
 _POLL_S = 0.02
+_STEP_S = 2.5  # of each workflow: when the broker goes, those of the last seconds are unfinished
 _FILES_BESIDE = 200  # beside one socket for each gateway: of the process, and of the broker's
 
 
@@ -42,10 +43,9 @@ def engine_side(directory: Path, dispatchers: int) -> Iterator[EngineSide]:
     with contextlib.ExitStack() as stack:
         # What a broker for a fleet needs: no limit of waiting messages, or the flood after a restart is thrown away.
         broker = stack.enter_context(Broker(directory / "broker", "max_inflight_messages 1000"))
-        argo = stack.enter_context(ArgoServer(directory))
+        argo = stack.enter_context(ArgoServer(directory, _STEP_S))
         running = [
-            stack.enter_context(Dispatcher(directory, broker.port, argo, f"bench-{number}"))
-            for number in range(dispatchers)
+            stack.enter_context(Dispatcher(directory, broker.port, argo, number)) for number in range(dispatchers)
         ]
         yield EngineSide(broker, running, argo)
 

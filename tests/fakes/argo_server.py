@@ -60,7 +60,7 @@ __all__ = [
     "refused",
 ]
 
-_AUTO_STEP_S = 0.05
+AUTO_STEP_S = 0.05
 _PROXY_ANSWER = Answer(404, b"<html>404 page not found</html>", (("Content-Type", "text/html"),))
 
 
@@ -86,6 +86,7 @@ class FakeArgo:
         counts: it knows how to ask for that number; older servers do not, and always say that a list goes on.
         delay_s: how long every answer but a watch takes.
         auto: each workflow goes Running and Succeeded by itself, soon after its creation.
+        auto_step_s: how long after its creation, and after that.
         now: tells the time.
 
     Attributes:
@@ -108,6 +109,7 @@ class FakeArgo:
         base_path: str = "",
         delay_s: float = 0.0,
         auto: bool = False,
+        auto_step_s: float = AUTO_STEP_S,
         archives: bool = False,
         counts: bool = True,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -126,6 +128,7 @@ class FakeArgo:
         self._base_path = base_path
         self._delay_s = delay_s
         self._auto = auto
+        self._auto_step_s = auto_step_s
         self._scripted: list[_Scripted] = []
         self._listener = Listener(self._serve, port, tls)
         self._secure = tls is not None
@@ -345,8 +348,10 @@ class FakeArgo:
         if self._auto:
             metadata = workflow["metadata"]
             loop = asyncio.get_running_loop()
-            loop.call_later(_AUTO_STEP_S, self._step, metadata["namespace"], metadata["name"], "Running", "0/1")
-            loop.call_later(2 * _AUTO_STEP_S, self._step, metadata["namespace"], metadata["name"], "Succeeded", "1/1")
+            loop.call_later(self._auto_step_s, self._step, metadata["namespace"], metadata["name"], "Running", "0/1")
+            loop.call_later(
+                2 * self._auto_step_s, self._step, metadata["namespace"], metadata["name"], "Succeeded", "1/1"
+            )
 
     def _step(self, namespace: str, name: str, phase: str, progress: str) -> None:
         with suppress(KeyError):  # it may have been deleted
@@ -372,6 +377,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="argo_server", description="A fake Argo Server, without any check of types.")
     parser.add_argument("--port", type=int, default=0, help="on loopback; a free one if it is not given")
     parser.add_argument("--auto", action="store_true", help="every workflow goes Running and Succeeded by itself")
+    parser.add_argument("--step", type=float, default=AUTO_STEP_S, metavar="SECONDS", help="between its phases then")
     parser.add_argument(
         "--template",
         action="append",
@@ -381,7 +387,9 @@ def main() -> None:
     )
     parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="what each answer takes")
     arguments = parser.parse_args()
-    argo = FakeArgo(port=arguments.port, auto=arguments.auto, delay_s=arguments.delay, strict=False)
+    argo = FakeArgo(
+        port=arguments.port, auto=arguments.auto, auto_step_s=arguments.step, delay_s=arguments.delay, strict=False
+    )
     for template in arguments.template:
         namespace, _, name = template.rpartition("/")
         argo.templates.add((namespace, name))
