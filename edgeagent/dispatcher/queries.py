@@ -3,6 +3,9 @@
 A gateway asks when its session was lost, or when it has heard nothing for long. A status that is found is published on
 the usual topics; one that is not found is not answered. A query yields only statuses of the agent that it names, on
 that agent's own topic: a query in another's name reveals nothing to its sender.
+
+A broker that loses its sessions makes every gateway ask within seconds. Each list makes the engine go through all
+workflows of a namespace, so that the questions of many gateways go into one.
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 
 from edgeagent.common.backoff import full_jitter
@@ -19,17 +21,18 @@ from edgeagent.dispatcher.watcher import Workflows
 from edgeagent.errors import EngineRefused, EngineUnavailable, MessageError
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status, StatusQuery, parse_status_query
 
-# Each id has 32 characters: the URL of a list stays below what proxies accept (8 KiB).
+# Each id has 32 characters: with the names of agents the URL of a list stays below what proxies accept (8 KiB).
 CHUNK_IDS = 100
-# A gateway repeats a query that was dropped after an hour.
-MAX_QUERIES = 1000
+_MAX_AGENTS_CHARS = 2500
+# At most 15 MB. A gateway repeats a query that was dropped: within minutes after a lost session, else after an hour.
+MAX_WAITING_IDS = 100_000
 _BASE_S, _CAP_S = 1.0, 30.0
 
 log = logging.getLogger(__name__)
 
 
 class Queries:
-    """Owns the waiting queries, which are answered one after another while this dispatcher leads.
+    """Owns the waiting queries, which are answered in order while this dispatcher leads, many with one list.
 
     Attributes:
         answered: queries that were looked up.
@@ -49,9 +52,11 @@ class Queries:
         self._client = client
         self._namespaces = tuple(namespaces)
         self._publish = publish
-        self._waiting: deque[StatusQuery] = deque()
+        self._waiting: dict[StatusQuery, None] = {}  # in order; one that comes again before its turn is the same
+        self._waiting_ids = 0
         self._asked = asyncio.Event()
         self._leads = False
+        self._term = 0  # another one when what waited was forgotten
 
     @property
     def waiting(self) -> int:
@@ -66,16 +71,19 @@ class Queries:
             self.dropped += 1
             log.warning("%s", exc, extra={"event": "status_query_malformed", "foreign": True})
             return
-        if len(self._waiting) >= MAX_QUERIES:
+        if query in self._waiting:
+            return
+        if self._waiting_ids + len(query.correlation_ids) > MAX_WAITING_IDS:
             self.dropped += 1
             log.warning(
                 "a query of %s is not answered: %d others wait",
                 query.agent,
-                MAX_QUERIES,
+                len(self._waiting),
                 extra={"event": "status_query_dropped", "foreign": True, "agent": query.agent},
             )
             return
-        self._waiting.append(query)
+        self._waiting[query] = None
+        self._waiting_ids += len(query.correlation_ids)
         self._asked.set()
 
     def lead(self, leads: bool) -> None:
@@ -84,7 +92,9 @@ class Queries:
         if leads:
             self._asked.set()
         else:
+            self._term += 1
             self._waiting.clear()
+            self._waiting_ids = 0
 
     async def run(self) -> None:
         """Answer until cancelled."""
@@ -92,28 +102,42 @@ class Queries:
             await self._asked.wait()
             self._asked.clear()
             while self._waiting and self._leads:
-                query = self._waiting[0]
-                await self._answer(query)
-                if self._waiting and self._waiting[0] is query:  # otherwise they were forgotten
-                    self._waiting.popleft()
-                    self.answered += 1
+                batch, term = self._batch(), self._term
+                await self._answer(batch, term)
+                if term == self._term:
+                    for query in batch:
+                        del self._waiting[query]
+                        self._waiting_ids -= len(query.correlation_ids)
+                    self.answered += len(batch)
 
-    async def _answer(self, query: StatusQuery) -> None:
-        missing = dict.fromkeys(query.correlation_ids)
+    def _batch(self) -> list[StatusQuery]:
+        """The first query, and those after it that fit into one list with it."""
+        batch, ids, agents_chars = list[StatusQuery](), 0, 0
+        for query in self._waiting:
+            ids += len(query.correlation_ids)
+            agents_chars += len(query.agent) + 1
+            if batch and (ids > CHUNK_IDS or agents_chars > _MAX_AGENTS_CHARS):
+                break
+            batch.append(query)
+        return batch
+
+    async def _answer(self, batch: Sequence[StatusQuery], term: int) -> None:
+        missing = dict.fromkeys((query.agent, each) for query in batch for each in query.correlation_ids)
         for namespace in self._namespaces:
-            ids = tuple(missing)
-            for start in range(0, len(ids), CHUNK_IDS):
-                for status in await self._find(query, namespace, ids[start : start + CHUNK_IDS]):
-                    if status.agent == query.agent and status.correlation_id in missing:
-                        del missing[status.correlation_id]
-                        if self._waiting and self._waiting[0] is query:
+            wanted = tuple(missing)
+            for start in range(0, len(wanted), CHUNK_IDS):
+                for status in await self._find(namespace, wanted[start : start + CHUNK_IDS], term):
+                    if (status.agent, status.correlation_id) in missing:
+                        del missing[status.agent, status.correlation_id]
+                        if term == self._term:
                             self._publish(status)
 
-    async def _find(self, query: StatusQuery, namespace: str, ids: Sequence[str]) -> list[Status]:
-        """The statuses of a chunk of ids; tried until the engine answers or the query is forgotten."""
-        labels = f"{LABEL_AGENT}={query.agent},{LABEL_CORRELATION_ID} in ({','.join(ids)})"
+    async def _find(self, namespace: str, wanted: Sequence[tuple[str, str]], term: int) -> list[Status]:
+        """The statuses of agents' ids; tried until the engine answers or the queries are forgotten."""
+        agents, ids = (list(dict.fromkeys(each)) for each in zip(*wanted, strict=True))
+        labels = f"{LABEL_AGENT} in ({','.join(agents)}),{LABEL_CORRELATION_ID} in ({','.join(ids)})"
         failures = 0
-        while self._waiting and self._waiting[0] is query:
+        while term == self._term:
             try:
                 workflows, _ = await self._client.list(namespace, labels=labels)
             except EngineUnavailable:  # the namespace's watcher has logged it
@@ -121,8 +145,9 @@ class Queries:
                 await asyncio.sleep(full_jitter(failures, fraction, base_s=_BASE_S, cap_s=_CAP_S))
                 failures += 1
             except EngineRefused as exc:
-                extra = {"event": "status_query_refused", "namespace": namespace, "agent": query.agent}
-                log.warning("cannot look up what %s asks for in %r: %s", query.agent, namespace, exc, extra=extra)
+                who = f"{agents[0]} and {len(agents) - 1} others" if len(agents) > 1 else agents[0]
+                extra = {"event": "status_query_refused", "namespace": namespace, "agent": agents[0]}
+                log.warning("cannot look up what was asked for by %s in %r: %s", who, namespace, exc, extra=extra)
                 break
             else:
                 found = (status_of(namespace, workflow) for workflow in workflows)

@@ -25,6 +25,7 @@ from edgeagent.mqtt.reason_codes import publish_outcome
 from edgeagent.ports.link import Message, PublishOutcome
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from tests.fakes.argo_rules import Selector
 from tests.waiting import until
 
 NOON_S = 1_774_008_000.0  # 2026-03-20T12:00:00Z
@@ -137,14 +138,9 @@ class Engine:
         if labels == UNFINISHED:
             found = [workflow for workflow in found if workflow.status and not workflow.status.finished_at]
         elif labels != OWN:
-            agent = labels.partition(",")[0].partition("=")[2]
-            ids = labels.partition("(")[2].rstrip(")").split(",")
+            selector = Selector(labels)
             found = [
-                workflow
-                for workflow in found
-                if workflow.metadata.labels
-                and workflow.metadata.labels[LABEL_AGENT] == agent
-                and workflow.metadata.labels[LABEL_CORRELATION_ID] in ids
+                workflow for workflow in found if selector.selects({"metadata": {"labels": workflow.metadata.labels}})
             ]
         return found, ""
 

@@ -5,6 +5,7 @@ import pytest
 
 from edgeagent.argo.wire import Workflow
 from edgeagent.dispatcher.cursor import cursor_payload
+from edgeagent.dispatcher.queries import MAX_WAITING_IDS
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.wire import topics
 from tests.fakes.statuses_bench import NOON_S, Engine, at, running
@@ -119,3 +120,52 @@ async def test_a_query_that_came_before_somebody_else_was_known_to_lead_is_his()
         bench.echo()
         await bench.until(lambda: not bench.statuses._queries.waiting, "forgotten")
         assert bench.statuses.stats().queries_answered == 0
+
+
+async def test_gateways_that_ask_together_are_looked_up_together() -> None:
+    # A broker that lost its sessions makes a whole fleet ask, while lists of a large namespace are dear.
+    engine = Engine()
+    gateways = 2000
+    for number in range(0, gateways, 500):
+        engine.put(f"w-{number}", "Running", agent=f"gw-{number}")
+    async with running(engine) as bench:
+        bench.lead()
+        for number in range(gateways):
+            bench.hear(topics.STATUS_QUERY, query(f"c-w-{number}", agent=f"gw-{number}"))
+        await bench.until(lambda: bench.statuses.stats().queries_answered == gateways, "answered")
+        assert bench.statuses.stats().queries_dropped == 0
+        asked = [labels for labels in engine.lists if " in (" in labels]
+        assert len(asked) <= gateways / 100 + 1
+        assert max(map(len, asked)) < 4000
+        told = [item for item in bench.wire.taken if item.topic == "argo/workflows/status/gw-1500"]
+        assert len(told) == 2, "once as it was seen, once as it was asked for"
+
+
+async def test_a_lookup_for_gateways_with_long_names_stays_short() -> None:
+    engine = Engine()
+    async with running(engine) as bench:
+        bench.lead()
+        for number in range(200):
+            bench.hear(topics.STATUS_QUERY, query(f"{number:032x}", agent=f"{number:063d}"))
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 200, "answered")
+        assert max(map(len, engine.lists)) < 6500
+
+
+async def test_a_question_that_is_repeated_before_its_turn_is_looked_up_once() -> None:
+    engine = Engine()
+    engine.put("w", "Running")
+    async with running(engine) as bench:
+        for _ in range(3):
+            bench.hear(topics.STATUS_QUERY, query("c-w"))
+        bench.lead()
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "answered")
+        assert bench.statuses.stats().queries_dropped == 0
+        assert sum(" in (" in labels for labels in engine.lists) == 1
+
+
+async def test_ids_beyond_the_limit_are_dropped_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    async with running(Engine()) as bench:
+        for number in range(MAX_WAITING_IDS // 500 + 1):
+            bench.hear(topics.STATUS_QUERY, query(*(f"{number}-{each}" for each in range(500))))
+        assert bench.statuses.stats().queries_dropped == 1
+    assert "status_query_dropped" in [getattr(record, "event", "") for record in caplog.records]
