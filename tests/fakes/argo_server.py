@@ -85,8 +85,7 @@ class FakeArgo:
         archives: it has an archive. One without says only to those who ask for the number that a list goes on.
         counts: it knows how to ask for that number; older servers do not, and always say that a list goes on.
         delay_s: how long every answer but a watch takes.
-        auto: each workflow goes Running and Succeeded by itself, soon after its creation.
-        auto_step_s: how long after its creation, and after that.
+        auto: each workflow goes Running and Succeeded by itself, `auto_step_s` after its creation and after that.
         now: tells the time.
 
     Attributes:
@@ -386,11 +385,9 @@ def main() -> None:
         help="a WorkflowTemplate that exists; /NAME is one of the cluster; may be repeated",
     )
     parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS", help="what each answer takes")
-    arguments = parser.parse_args()
-    argo = FakeArgo(
-        port=arguments.port, auto=arguments.auto, auto_step_s=arguments.step, delay_s=arguments.delay, strict=False
-    )
-    for template in arguments.template:
+    given = parser.parse_args()
+    argo = FakeArgo(port=given.port, auto=given.auto, auto_step_s=given.step, delay_s=given.delay, strict=False)
+    for template in given.template:
         namespace, _, name = template.rpartition("/")
         argo.templates.add((namespace, name))
     gc.disable()  # ten thousands of workflows live for ever: to walk over them again and again costs and finds nothing
