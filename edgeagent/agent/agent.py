@@ -221,7 +221,7 @@ class _Agent:
         )
         self._reloader = Reloader(self._path, config, self._rules, self._intake.rule_counts, self._mqtt)
         self._requests = RequestDoor(self._id, config.uplink, self._rules, clock, self._filesystem, self._directory)
-        self._artifacts = make_artifacts(config.artifacts, self._directory)
+        self._artifacts = make_artifacts(config, self._directory, outbox, self._rules, clock, self._spool)
         uploading = self._artifacts.uploading if self._artifacts is not None else None
         self._uplink = make_uplink(
             config,
@@ -236,6 +236,7 @@ class _Agent:
             identity=lambda: self._reloader.identity,
             requests=self._requests,
             uploading=uploading,
+            ahead=self._artifacts.ahead if self._artifacts is not None else None,
         )
         self._local = self._make_local(config.local) if config.local is not None else None
         self._reloader.taken_over = self._uplink.sender.wake

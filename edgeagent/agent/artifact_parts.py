@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from edgeagent.agent.clock import Clock
+from edgeagent.agent.lifetime import Lifetime
 from edgeagent.agent.uploading import Uploading
+from edgeagent.agent.uploads_ahead import UploadsAhead
 from edgeagent.artifacts.making import make_uploader
-from edgeagent.config.tables import ArtifactsTable
+from edgeagent.config.tables import AgentConfig, ArtifactsTable
 from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import SPOOL
 from edgeagent.ports.artifacts import UploadState
+from edgeagent.rules.ruleset import RuleSet
 
 if TYPE_CHECKING:
     from edgeagent.agent.metrics import UploadFigures
@@ -26,10 +31,20 @@ class ArtifactParts:
 
     Attributes:
         uploading: the triggers that wait for an upload.
+        ahead: asks for uploads before their triggers' turn.
     """
 
-    def __init__(self, table: ArtifactsTable, directory: Path) -> None:
-        """Connect the parts. `directory`: the state directory."""
+    def __init__(
+        self,
+        table: ArtifactsTable,
+        config: AgentConfig,
+        directory: Path,
+        outbox: Outbox,
+        rules: RuleSet,
+        clock: Clock,
+        all_noted: Callable[[], Awaitable[None]],
+    ) -> None:
+        """Connect the parts. `directory`: the state directory. `all_noted`: see `UploadsAhead`."""
         spool = directory / "outbox" / SPOOL
         self._threads = DiskThread(_DATABASE), DiskThread(_FILES)
         self._uploader = make_uploader(table, directory, *self._threads, self._ended)
@@ -38,14 +53,17 @@ class ArtifactParts:
             return str(spool / artifact.sha256)
 
         self.uploading = Uploading(self._uploader, path)
+        lifetime = Lifetime(config.outbox.max_age, clock.boot)
+        self.ahead = UploadsAhead(outbox, self.uploading, rules, lifetime, clock, all_noted)
 
     def tasks(self) -> dict[str, Coroutine[Any, Any, None]]:
         """What must run, by name."""
-        return {"uploads": self._uploader.run()}
+        return {"uploads": self._uploader.run(), "uploads ahead": self.ahead.run()}
 
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""
-        return {**self._uploader.stats(), "triggers": len(self.uploading), "uploads": self.uploading.shown()}
+        triggers = len(self.uploading) + self.uploading.untaken
+        return {**self._uploader.stats(), "triggers": triggers, "uploads": self.uploading.shown()}
 
     def figures(self) -> UploadFigures:
         """The same for `/metrics`."""
@@ -65,3 +83,4 @@ class ArtifactParts:
 
     def _ended(self, name: str) -> None:
         self.uploading.ended(name)
+        self.ahead.ended(name)

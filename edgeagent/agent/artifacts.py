@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeagent.config.tables import ArtifactsTable
+from edgeagent.agent.clock import Clock
+from edgeagent.config.tables import AgentConfig
+from edgeagent.outbox.outbox import Outbox
+from edgeagent.rules.ruleset import RuleSet
 
 if TYPE_CHECKING:
     from edgeagent.agent.artifact_parts import ArtifactParts
+    from edgeagent.agent.spool_parts import SpoolParts
 
 
-def make_artifacts(table: ArtifactsTable | None, directory: Path) -> ArtifactParts | None:
+def make_artifacts(
+    config: AgentConfig, directory: Path, outbox: Outbox, rules: RuleSet, clock: Clock, spool: SpoolParts | None
+) -> ArtifactParts | None:
     """The parts; see `ArtifactParts`. None without the table."""
-    if table is None:
+    if config.artifacts is None or spool is None:
         return None
     from edgeagent.agent.artifact_parts import ArtifactParts  # noqa: PLC0415  as the module says
 
-    return ArtifactParts(table, directory)
+    return ArtifactParts(config.artifacts, config, directory, outbox, rules, clock, spool.all_noted)

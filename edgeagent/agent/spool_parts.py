@@ -43,6 +43,10 @@ class SpoolParts:
 
         return SpooledEvents(events, self._spooler)
 
+    async def all_noted(self) -> None:
+        """Return when it is known which records refer to files."""
+        await self._spooler.all_noted.wait()
+
     def stats(self) -> dict[str, Any]:
         """What is in the spool, ready for JSON."""
         return self._spooler.stats()

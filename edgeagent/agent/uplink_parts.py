@@ -51,6 +51,7 @@ from edgeagent.rules.ruleset import RuleSet
 if TYPE_CHECKING:
     from edgeagent.agent.canaries import Canaries
     from edgeagent.agent.uploading import Uploading
+    from edgeagent.agent.uploads_ahead import UploadsAhead
 
 
 class UplinkParts(NamedTuple):
@@ -106,11 +107,12 @@ def make_uplink(
     identity: Callable[[], str],
     requests: RequestDoor | None = None,
     uploading: Uploading | None = None,
+    ahead: UploadsAhead | None = None,
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
     `identity`: names the configuration in force. `requests`: about workflows; None: this agent makes none. `uploading`:
-    triggers whose data is not in the store yet; None: no event has large data.
+    triggers whose data is not in the store yet; None: no event has large data. `ahead`: begins uploads before that.
 
     The caller must run the sender, the status queries, the announcer, the canaries, the reporter, and the outbox,
     ledger and chores.
@@ -202,7 +204,7 @@ def make_uplink(
     owner = UplinkOwner(sender, answers, queries, notices, announcer, canaries, reporter, requests)
 
     # Which part is notified of what happens in another.
-    outbox.on_change = leases.changed
+    outbox.on_change = leases.changed if ahead is None else _both(leases.changed, ahead.changed)
     leases.more_to_send = triggers.more_to_send = limited.more_to_send = sender.wake
     if uploading is not None:
         uploading.more_to_send = sender.wake
@@ -223,6 +225,14 @@ def make_uplink(
         reporter,
         owner,
     )
+
+
+def _both(one: Callable[[], None], other: Callable[[], None]) -> Callable[[], None]:
+    def call() -> None:
+        one()
+        other()
+
+    return call
 
 
 def _make_triggers(

@@ -13,13 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
+from edgeagent.agent.ahead import Ahead
 from edgeagent.agent.inflight import lane_of
 from edgeagent.common.foreign import line
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.event import Record
 from edgeagent.events.object_name import object_name
-from edgeagent.outbox.records import Leased
-from edgeagent.ports.artifacts import UploadProgress, Uploads, UploadState
+from edgeagent.outbox.records import HIGH, Leased
+from edgeagent.ports.artifacts import Turn, UploadProgress, Uploads, UploadState
 from edgeagent.rules.ruleset import Rule
 from edgeagent.wire.claim import Claim
 
@@ -42,11 +43,13 @@ class Uploading:
     Attributes:
         more_to_send: the hook that is called when one may go on. The composition root connects it with `Sender.wake`.
         taken: how many were ever taken up to wait.
+        ahead: the uploads that were asked for before their triggers were taken up.
     """
 
     def __init__(self, uploads: Uploads, path: Callable[[Artifact], str]) -> None:
         """`path`: the file that holds an artifact."""
         self.more_to_send: Callable[[], None] = lambda: None
+        self.ahead = Ahead()
         self._uploads = uploads
         self._path = path
         self._waiting: dict[str, list[Leased]] = {}  # by the object's name
@@ -62,6 +65,11 @@ class Uploading:
     def __len__(self) -> int:
         """How many wait."""
         return self._count
+
+    @property
+    def untaken(self) -> int:
+        """How many uploads were asked for ahead whose triggers were not taken up yet."""
+        return sum(name not in self._live for name in self.ahead.names)
 
     @property
     def is_full(self) -> bool:
@@ -101,7 +109,8 @@ class Uploading:
         else:
             name = name_of(leased.record)
             self._live[name] += 1
-            has_ended = self._want(name, leased.record.artifact)
+            turn = Turn.HIGH if is_high(leased, rule) else Turn.NORMAL
+            has_ended = self._want(name, leased.record.artifact, turn)
             if has_ended and not is_behind:
                 return self._is_kept_back(leased)
             if lane is None:
@@ -154,8 +163,23 @@ class Uploading:
         self._live[name] -= 1
         if self._live[name] <= 0:
             del self._live[name]
-            if for_good:
+            if for_good and not self.ahead.left(name, leased):
                 self._uploads.forget(name)
+
+    def want_ahead(self, leased: Leased, turn: Turn) -> None:
+        """Ask for the upload of a trigger that is not taken up yet."""
+        if leased.record.artifact is not None:
+            self._want(name_of(leased.record), leased.record.artifact, turn)
+
+    def leave(self, name: str) -> None:
+        """Note that an upload that was asked for ahead has ended: until its trigger is taken up, the disk knows it."""
+        if name not in self._live:
+            self._uploads.leave(name)
+
+    def forget_ahead(self, name: str) -> None:
+        """Note that an upload that was asked for ahead is not needed."""
+        if name not in self._live:
+            self._uploads.forget(name)
 
     def refusal(self, leased: Leased) -> str:
         """Why the artifact of a trigger can never be in the store; "" if it can, or if there is none."""
@@ -175,10 +199,12 @@ class Uploading:
         return self._state(leased) in {UploadState.SENDING, UploadState.DONE}
 
     def progress(self, leased: Leased) -> UploadProgress | None:
-        """How far the upload is that a trigger waits for; None if it waits for none."""
-        if leased.record.artifact is None or leased.seq not in self._seqs.get(leased.log, ()):
+        """How far the upload is that a trigger waits for, or that is made ahead of it; None if there is none."""
+        if leased.record.artifact is None:
             return None
-        return self._uploads.progress(name_of(leased.record))
+        name = name_of(leased.record)
+        waits = leased.seq in self._seqs.get(leased.log, ()) or name in self.ahead
+        return self._uploads.progress(name) if waits else None
 
     def claimed(self, leased: Leased, rule: Rule) -> Leased:
         """The trigger as it is rendered: its data is the claim. For a rule with a window, of this one event."""
@@ -192,10 +218,11 @@ class Uploading:
         return msgspec.structs.replace(leased, record=whole)
 
     def shown(self) -> list[dict[str, Any]]:
-        """The uploads that triggers wait for, those under way first, the first few; ready for JSON."""
+        """The uploads that have not ended, those under way first, the first few; ready for JSON."""
         names = [
             *self._waiting,
             *(name_of(queue[0].record) for queue in self._lanes.values() if queue[0].record.artifact),
+            *self.ahead.names,
         ]
         found = [(name, progress) for name in dict.fromkeys(names) if (progress := self._uploads.progress(name))]
         found.sort(key=lambda each: each[1].state is not UploadState.SENDING)
@@ -231,9 +258,9 @@ class Uploading:
         found = self._uploads.progress(name_of(leased.record))
         return found.state if found is not None else None
 
-    def _want(self, name: str, artifact: Artifact) -> bool:
+    def _want(self, name: str, artifact: Artifact, turn: Turn) -> bool:
         """Ask for an upload; returns whether it has ended already, either way."""
-        if self._uploads.want(name, artifact, self._path(artifact)):
+        if self._uploads.want(name, artifact, self._path(artifact), turn):
             return True
         found = self._uploads.progress(name)
         return found is not None and found.state.has_ended
@@ -268,6 +295,11 @@ class Uploading:
 def name_of(record: Record) -> str:
     """The name of the object that holds the data of an event."""
     return object_name(record.agent, record.source, record.accepted_ms, record.id)
+
+
+def is_high(leased: Leased, rule: Rule | None) -> bool:
+    """Whether a trigger, and so its upload, goes before those of normal priority."""
+    return leased.log == HIGH or (rule is not None and rule.high)
 
 
 def _is_of(leased: Leased, name: str) -> bool:

@@ -29,6 +29,8 @@ LAYOUT: Final = Layout(
     lost="artifacts that are in the store already are uploaded again",
     in_memory="artifacts that are in the store already are uploaded again after a restart",
 )
+# It is pruned each time that so many were kept.
+_PRUNE_EVERY: Final = 1000
 # What nobody asked for or forgot in so long belongs to no trigger any more.
 _KEPT_S: Final = 90 * 86400
 MAX_ROWS: Final = 100_000
@@ -60,6 +62,7 @@ class KeptUploads:
         self._thread = thread
         self._store = blake2b(store.encode(), digest_size=_STORE_HASH_BYTES).digest()
         self._file = DatabaseFile(path, LAYOUT)
+        self._put_count = 0
 
     async def open(self, now_s: float) -> bytes:
         """Forget what is too old; returns what the store itself keeps. `now_s`: the wall clock's Unix time."""
@@ -72,6 +75,14 @@ class KeptUploads:
     async def find(self, name: str, sha256: str) -> KeptUpload:
         """What is known of an object with this content."""
         return await self._thread.call(lambda: self._file.use(lambda: self._find(name, sha256)))
+
+    async def done(self, wanted: Sequence[tuple[str, str]]) -> list[bool]:
+        """Which of these objects, each with the SHA-256 of its content, are in the store."""
+
+        def find() -> list[bool]:
+            return [self._find(name, sha256).is_done for name, sha256 in wanted]
+
+        return await self._thread.call(lambda: self._file.use(find))
 
     async def keep(self, name: str, sha256: str, upload: KeptUpload, now_s: float) -> None:
         """Keep this of an object, in place of what was known."""
@@ -89,17 +100,23 @@ class KeptUploads:
         row = (self._store, name, sha256, int(upload.is_done), upload.resume, int(now_s))
 
         def put() -> None:
+            self._put_count += 1
             with self._file.connection as database:
                 database.execute(_PUT, row)
+            if self._put_count % _PRUNE_EVERY == 0:
+                self._prune(now_s)
 
         await self._thread.call(lambda: self._file.use(put))
 
     def _open(self, now_s: float) -> bytes:
+        self._prune(now_s)
+        row = self._file.connection.execute(_SELECT, (self._store, _STORE_ROW)).fetchone()
+        return bytes(row[2]) if row is not None else b""
+
+    def _prune(self, now_s: float) -> None:
         with self._file.connection as database:
             database.execute(_PRUNE_OLD, (int(now_s) - _KEPT_S,))
             database.execute(_PRUNE_MANY, (MAX_ROWS - 1,))
-            row = database.execute(_SELECT, (self._store, _STORE_ROW)).fetchone()
-        return bytes(row[2]) if row is not None else b""
 
     def _find(self, name: str, sha256: str) -> KeptUpload:
         row = self._file.connection.execute(_SELECT, (self._store, name)).fetchone()

@@ -22,7 +22,7 @@ from edgeagent.artifacts.upload_queue import Upload, UploadQueue
 from edgeagent.common.times import rfc3339
 from edgeagent.errors import StorageFailed, StoreError, StoreFailed, StoreRefused, UploadPaused
 from edgeagent.events.artifact import Artifact
-from edgeagent.ports.artifacts import UploadProgress, UploadState
+from edgeagent.ports.artifacts import Turn, UploadProgress, UploadState
 from edgeagent.ports.threads import JobThread
 
 # How often it is looked whether there is bandwidth again.
@@ -75,6 +75,7 @@ class Uploader:
         self._queue = UploadQueue()
         self._work = asyncio.Event()
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unknown: list[tuple[str, Artifact]] = []  # wanted, and not looked up on disk yet
         self._forgotten: list[str] = []
         self._some_forgotten = asyncio.Event()
         self._memory = b""
@@ -82,11 +83,14 @@ class Uploader:
         self._last_error = ""
         self._keeps = True
 
-    def want(self, name: str, artifact: Artifact, path: str) -> bool:
+    def want(self, name: str, artifact: Artifact, path: str, turn: Turn = Turn.NORMAL) -> bool:
         """See `Uploads`."""
         if self._queue.is_sending_other(name, artifact):
             self.forget(name)
-        is_done = self._queue.want(name, artifact, path)
+        is_new = self._queue.progress(name, 0.0) is None
+        is_done = self._queue.want(name, artifact, path, turn)
+        if is_new:
+            self._unknown.append((name, artifact))
         if not is_done:
             self._work.set()
         return is_done
@@ -101,6 +105,10 @@ class Uploader:
     def url(self, name: str) -> str:
         """See `Uploads`."""
         return self._store.url(name)
+
+    def leave(self, name: str) -> None:
+        """See `Uploads`."""
+        self._queue.leave(name)
 
     def forget(self, name: str) -> None:
         """See `Uploads`."""
@@ -135,6 +143,7 @@ class Uploader:
             group.create_task(self._forget())
             while True:
                 self._work.clear()
+                await self._look_up()
                 wait_s = self._begin(group)
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
@@ -145,6 +154,18 @@ class Uploader:
         await self._store.aclose()
         with self._unkept():
             await self._kept.close()
+
+    async def _look_up(self) -> None:
+        """End those that are in the store already: they need neither a place nor a store that answers."""
+        wanted, self._unknown = self._unknown, []
+        if not wanted:
+            return
+        are_done: list[bool] = []
+        with self._unkept():
+            are_done = await self._kept.done([(name, artifact.sha256) for name, artifact in wanted])
+        for (name, artifact), is_done in zip(wanted, are_done, strict=False):
+            if is_done and self._queue.found(name, artifact):
+                self._done(name)
 
     def _begin(self, group: asyncio.TaskGroup) -> float | None:
         """Begin what may begin; returns in how many seconds to look again."""

@@ -11,6 +11,11 @@ from edgeagent.outbox.reader import Damage
 from edgeagent.outbox.records import Leased, decode
 
 
+def boots_of(log: Log, reopened_seq: int, boot: bytes) -> Callable[[int], bytes]:
+    """Tells in which boot the record with a seq was stored: from `reopened_seq` on, in the present one, `boot`."""
+    return lambda seq: boot if seq >= reopened_seq else log.boot_of(seq)
+
+
 def triggers_of(
     name: str,
     log: Log,

@@ -110,6 +110,11 @@ class LogReader:
         self.close()
         self.seq = max(self.seq, seq)
 
+    def close_removed(self) -> None:
+        """Close the open file if the log has removed its segment, so that the disk gets its space back."""
+        if self._segment is not None and self._segment not in self._log.segments:
+            self.close()
+
     def close(self) -> None:
         """Close the open file; reading may continue."""
         if self._file is not None:

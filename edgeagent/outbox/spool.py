@@ -91,6 +91,9 @@ class Spool:
     """Owns the directory and the book of what is in it. It holds no data that a record may not refer to for long.
 
     Promises: a file that `keep` returned for stays until `let_go`, and while an unreleased record refers to it.
+
+    Attributes:
+        references: how often a record was noted that refers to a file.
     """
 
     def __init__(self, filesystem: Filesystem, directory: Path) -> None:
@@ -104,6 +107,7 @@ class Spool:
         self._lock = Lock()
         self._incoming: set[IncomingFile] = set()
         self._number = 0
+        self.references = 0
         self._imports: dict[str, IncomingFile] = {}
         self._import_holds: set[str] = set()
         filesystem.make_directory(directory)
@@ -282,6 +286,12 @@ class Spool:
         """Note that the records of these seqs of a log, stored or found, refer to an artifact."""
         with self._lock:
             self._book.refer(artifact.sha256, log, seq, count)
+            self.references += 1
+
+    def next_reference(self, log: str, seq: int) -> int | None:
+        """From where on, beginning with `seq`, noted records of a log may refer to files; None if none does."""
+        with self._lock:
+            return self._book.next_reference(log, seq)
 
     def sweep(self, is_released: IsReleased) -> None:
         """Remove the files that no record refers to any more; called when the releases are synced. Never raises."""

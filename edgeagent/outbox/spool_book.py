@@ -93,6 +93,18 @@ class SpoolBook:
                     return
         entry.ranges.append(_Range(log, first_seq, end_seq))
 
+    def next_reference(self, log: str, seq: int) -> int | None:
+        """From where on, beginning with `seq`, records of a log may refer to files; None if none does."""
+        return min(
+            (
+                max(one.first_seq, seq)
+                for entry in self._entries.values()
+                for one in entry.ranges
+                if one.log == log and one.end_seq > seq
+            ),
+            default=None,
+        )
+
     def free(self, is_released: IsReleased) -> list[str]:
         """The files that nobody needs any more; none before the book is complete."""
         if not self.is_complete:

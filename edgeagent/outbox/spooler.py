@@ -126,6 +126,9 @@ class Spooler:
     """Takes in large data (`LargeDataPort`); owns the spool's thread and the arrivals.
 
     Promises that what it admits fits the limit of the outbox together with everything else that is in it.
+
+    Attributes:
+        all_noted: set when every log was read since the start, so that the spool knows which records refer to files.
     """
 
     def __init__(
@@ -147,6 +150,7 @@ class Spooler:
         self.max_bytes = max_bytes
         self.spool = spool
         self.disk = DiskThread("spool")
+        self.all_noted = asyncio.Event()
         self._outbox = outbox
         self._arrivals: set[SpoolArrival] = set()
 
@@ -198,6 +202,7 @@ class Spooler:
                 is_read = True
             except StorageFailed:  # told where the log is read to be sent
                 await asyncio.sleep(_SCAN_RETRY_S)
+        self.all_noted.set()
         await asyncio.Event().wait()
 
     async def _scan(self) -> None:

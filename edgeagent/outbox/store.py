@@ -27,7 +27,7 @@ from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.frame import Batch, Frame, FrameKind
 from edgeagent.outbox.group_append import store_groups
-from edgeagent.outbox.leasing import triggers_of
+from edgeagent.outbox.leasing import boots_of, triggers_of
 from edgeagent.outbox.log import Entries, Log
 from edgeagent.outbox.losses import Losses
 from edgeagent.outbox.memory import Memory
@@ -393,6 +393,5 @@ class Store:
         def damaged(damage: Damage) -> None:
             self._dirty = release_damaged(name, log, damage, self.losses) or self._dirty
 
-        ours, spool = self.reopened_seq[name], self.spool
-        boot_of = lambda seq: self.boot if seq >= ours else log.boot_of(seq)  # noqa: E731
+        spool, boot_of = self.spool, boots_of(log, self.reopened_seq[name], self.boot)
         return list(triggers_of(name, log, items, boot_of, damaged, lambda artifact: lacking(spool, artifact)))

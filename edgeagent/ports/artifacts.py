@@ -32,6 +32,15 @@ class UploadState(enum.Enum):
         return self in {UploadState.DONE, UploadState.REFUSED}
 
 
+class Turn(enum.IntEnum):
+    """Which uploads go first. `AHEAD`: of triggers whose own turn has not come, so that it holds up no other."""
+
+    HIGH = 0
+    NORMAL = 1
+    AHEAD_HIGH = 2
+    AHEAD = 3
+
+
 class UploadProgress(NamedTuple):
     """How far an upload is.
 
@@ -53,11 +62,12 @@ class Uploads(Protocol):
     wanted, when its state is `DONE` or `REFUSED`. It is called later than `want`, never within it.
     """
 
-    def want(self, name: str, artifact: Artifact, path: str) -> bool:
+    def want(self, name: str, artifact: Artifact, path: str, turn: Turn = Turn.NORMAL) -> bool:
         """Ask that the store gets this artifact as the object of this name; `path` is the file that holds it.
 
-        The file must stay as it is until the upload has ended. Asking again changes nothing. Returns whether the
-        object is in the store already, as far as is known without waiting; then `done` is not called any more.
+        The file must stay as it is until the upload has ended. Asking again changes nothing, but that the upload may
+        go earlier. Returns whether the object is in the store already, as far as is known without waiting; then `done`
+        is not called any more.
         """
 
     def progress(self, name: str) -> UploadProgress | None:
@@ -65,6 +75,9 @@ class Uploads(Protocol):
 
     def url(self, name: str) -> str:
         """Where readers find the object of this name, whether or not it is there yet."""
+
+    def leave(self, name: str) -> None:
+        """Nobody waits for this upload, which has ended. It may be wanted again, and then is known to be done."""
 
     def forget(self, name: str) -> None:
         """This object is no longer wanted, because its trigger is final: nothing more is sent or known of it.

@@ -15,6 +15,7 @@ PACKAGES = ("common", "events", "lang", "ports", "rehearsal", "rules", "wire", "
 BESIDE_THEIR_DRIVERS = {
     "agent": (
         *(
+            "ahead",
             "announcement",
             "canary",
             "days",

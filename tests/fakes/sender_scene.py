@@ -13,8 +13,10 @@ import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.intake import EventIntake
+from edgeagent.agent.lifetime import Lifetime
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.uploading import Uploading
+from edgeagent.agent.uploads_ahead import UploadsAhead
 from edgeagent.common.units import Duration, Size
 from edgeagent.config.tables import AgentConfig, OutboxTable, Uplink
 from edgeagent.events.dedupe import Dedupe
@@ -56,6 +58,11 @@ class Scene:
             uplink=Uplink(settle="broker", max_inflight=max_inflight),
             outbox=OutboxTable(max_age=Duration(1e9), max_event_bytes=Size(16 << 10)),
         )
+        self.all_noted = asyncio.Event()
+        self.ahead = None
+        if uploading is not None:
+            lifetime = Lifetime(config.outbox.max_age, clock.boot)
+            self.ahead = UploadsAhead(outbox, uploading, self.rules, lifetime, clock, self._until_noted)
         parts = make_uplink(
             config,
             "gw-1",
@@ -68,6 +75,7 @@ class Scene:
             firing_limits=self.intake.firing_limits,
             identity=lambda: "",
             uploading=uploading,
+            ahead=self.ahead,
         )
         self.triggers, self.sender, self.limited = parts.triggers, parts.sender, parts.limited
         self.link = FakeLink()
@@ -140,6 +148,9 @@ class Scene:
         workflows = [json.loads(one.payload)["workflow"] for one in self.told]
         return [json.loads(workflow["spec"]["arguments"]["parameters"][0]["value"]) for workflow in workflows]
 
+    async def _until_noted(self) -> None:
+        await self.all_noted.wait()
+
     def _has(self, wanted: dict[str, int]) -> bool:
         account = msgspec.to_builtins(self.outbox.health.account)
         return all(account[name] == count for name, count in wanted.items())
@@ -165,6 +176,8 @@ async def scene(
     ) as outbox:
         made = Scene(outbox, ledger, specs, max_inflight, clock or TurnedClock(), uploading)
         tasks = [asyncio.create_task(run) for run in (ledger.run(), made.chores.run(), made.sender.run())]
+        if made.ahead is not None:
+            tasks.append(asyncio.create_task(made.ahead.run()))
         try:
             yield made
         finally:

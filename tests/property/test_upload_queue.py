@@ -15,7 +15,7 @@ from edgeagent.artifacts.upload_queue import (
 )
 from edgeagent.errors import StoreFailed
 from edgeagent.events.artifact import Artifact
-from edgeagent.ports.artifacts import UploadState
+from edgeagent.ports.artifacts import Turn, UploadState
 
 NAMES = st.sampled_from([f"gw/{number}" for number in range(8)])
 SIZES = st.sampled_from([1, 1000, LARGE_BYTES, LARGE_BYTES + 1, 10 * LARGE_BYTES])
@@ -33,11 +33,11 @@ class Uploads(RuleBasedStateMachine):
         self.ended: dict[str, UploadState] = {}
         self.sending: list[Upload] = []
 
-    @rule(name=NAMES, size=SIZES)
-    def want(self, name: str, size: int) -> None:
+    @rule(name=NAMES, size=SIZES, turn=st.sampled_from(Turn))
+    def want(self, name: str, size: int, turn: Turn) -> None:
         """An upload is wanted; of one under way the content stays."""
         artifact = self.wanted.get(name, Artifact("0a" * 32, size))
-        is_done = self.queue.want(name, artifact, f"/spool/{size}")
+        is_done = self.queue.want(name, artifact, f"/spool/{size}", turn)
         assert is_done == (self.ended.get(name) is UploadState.DONE)
         self.wanted[name] = artifact
 
@@ -71,6 +71,23 @@ class Uploads(RuleBasedStateMachine):
         else:
             error = StoreFailed("s", "away", needs_somebody=how == "seldom", retry_after_s=chance * 10)
             self.queue.failed(upload, error, self.now_s, chance)
+
+    @rule(name=NAMES)
+    def find(self, name: str) -> None:
+        """The store had it already."""
+        artifact = self.wanted.get(name, Artifact("0a" * 32, 1))
+        is_open = name in self.wanted and name not in self.ended
+        is_sending = any(upload.name == name for upload in self.sending)
+        assert self.queue.found(name, artifact) == (is_open and not is_sending)
+        if is_open and not is_sending:
+            self.ended[name] = UploadState.DONE
+
+    @rule(name=NAMES)
+    def leave(self, name: str) -> None:
+        """Nobody waits for one that has ended."""
+        self.queue.leave(name)
+        if self.ended.pop(name, None):
+            self.wanted.pop(name)
 
     @rule(name=NAMES)
     def forget(self, name: str) -> None:

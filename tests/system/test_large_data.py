@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
@@ -58,6 +59,12 @@ def arguments(trigger: Mapping[str, Any]) -> dict[str, str]:
 
 def spooled(agent: Agent) -> list[str]:
     return sorted(path.name for path in (agent.directory / "state/outbox/spool").iterdir())
+
+
+def stored(stats: Mapping[str, Any]) -> int:
+    """How many were put into the store, and are known to be; -1 while more are on the way."""
+    artifacts = stats["artifacts"]
+    return -1 if artifacts["waiting"] or artifacts["sending"] else int(artifacts["uploaded"])
 
 
 async def fetched(claim: str, directory: Path, allow: str) -> bytes:
@@ -180,3 +187,28 @@ async def test_data_that_no_store_can_take_is_a_dead_letter_which_can_be_replaye
                 assert [*nginx.files().values()] == [content(1)]
                 assert len(engine.triggers) == 1
                 await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
+
+
+async def test_data_goes_to_the_store_while_the_uplink_is_away_and_not_again_after_kill_9(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    await broker.stop()
+    async with Nginx(tmp_path / "nginx") as nginx, agent_with(tmp_path, broker, nginx.url) as agent:
+        for number in range(6):
+            await post(agent, "cam-1", content(number), f"frame-{number}")
+        await agent.stats(lambda stats: stored(stats) == 6, "the data to be in the store")
+        files = nginx.files()
+        assert sorted(files.values()) == sorted(content(number) for number in range(6))
+        await agent.kill()
+        await agent.start()
+        last = await post(agent, "cam-1", content(6), "frame-6")
+        await agent.stats(lambda stats: stored(stats) == 1, "the one that is new")
+        (found,) = (await agent.get(f"/v1/where/{last}"))["triggers"]
+        assert "the uplink has been down" in found["hangs"]["text"]
+        await broker.start()
+        async with Engine(broker.url) as engine:
+            await engine.received(7)
+            await agent.account(accepted=7, settled=7, pending=0)
+        await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
+        log = (tmp_path / "nginx" / "access.log").read_text("utf-8")
+        assert re.findall(r'"PUT \S+/(frame-\d) ', log) == [f"frame-{number}" for number in range(7)]

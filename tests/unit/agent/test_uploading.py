@@ -14,7 +14,7 @@ from edgeagent.common.units import Duration
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.event import Record
 from edgeagent.outbox.records import NORMAL, Leased
-from edgeagent.ports.artifacts import UploadProgress, UploadState
+from edgeagent.ports.artifacts import Turn, UploadProgress, UploadState
 from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec, Window
 
@@ -26,11 +26,14 @@ class Store:
 
     def __init__(self) -> None:
         self.states: dict[str, UploadState] = {}
+        self.turns: dict[str, Turn] = {}
+        self.left: list[str] = []
         self.forgotten: list[str] = []
 
-    def want(self, name: str, artifact: Artifact, path: str) -> bool:
+    def want(self, name: str, artifact: Artifact, path: str, turn: Turn = Turn.NORMAL) -> bool:
         """See `Uploads`."""
         assert path == f"/spool/{artifact.sha256}"
+        self.turns[name] = turn
         return self.states.setdefault(name, UploadState.WAITING) is UploadState.DONE
 
     def progress(self, name: str) -> UploadProgress | None:
@@ -41,6 +44,11 @@ class Store:
     def url(self, name: str) -> str:
         """See `Uploads`."""
         return f"https://store.example/{name}"
+
+    def leave(self, name: str) -> None:
+        """See `Uploads`."""
+        self.left.append(name)
+        self.states.pop(name, None)
 
     def forget(self, name: str) -> None:
         """See `Uploads`."""

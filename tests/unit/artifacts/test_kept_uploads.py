@@ -61,6 +61,12 @@ async def test_what_nobody_asked_for_in_a_long_time_is_forgotten(
     assert known == [7, 8, 9]
     assert await uploads.open(NOON_S + 100 * 86400) == b"marked", "the store itself is never forgotten"
     assert not (await uploads.find("gw/9", SHA)).is_done
+    monkeypatch.setattr(kept, "_PRUNE_EVERY", 5)
+    for number in range(100):
+        await uploads.keep(f"gw/new/{number}", SHA, KeptUpload(is_done=True), NOON_S + number)
+    are_known = await uploads.done([(f"gw/new/{number}", SHA) for number in range(100)])
+    assert sum(are_known) < 3 + 5, "also while the agent runs"
+    assert are_known[-1]
     await uploads.close()
 
 

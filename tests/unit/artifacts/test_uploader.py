@@ -12,7 +12,7 @@ from edgeagent.artifacts.upload_queue import MAX_AT_A_TIME, SELDOM_CAP_S
 from edgeagent.common.units import BitRate
 from edgeagent.config.tables import ArtifactsTable, BandwidthSpan
 from edgeagent.errors import StoreFailed, StoreRefused
-from edgeagent.ports.artifacts import UploadState
+from edgeagent.ports.artifacts import Turn, UploadState
 from tests.fakes.artifact_store import NOON_S, FakeStore, uploading
 from tests.waiting import turns, until
 
@@ -268,3 +268,44 @@ async def test_a_thousand_artifacts_wait_and_all_arrive(tmp_path: Path) -> None:
             scene.want(name, name.encode())
         await scene.until_ended(*names)
     assert len(store.objects) == 1000
+
+
+async def test_what_a_trigger_waits_for_goes_before_what_is_made_ahead_and_high_before_normal(tmp_path: Path) -> None:
+    store = FakeStore()
+    store.takes_s = 10.0
+    async with uploading(tmp_path, store) as scene:
+        wanted = [(f"gw/{turn.name}/{number}", turn) for turn in reversed(Turn) for number in range(4)]
+        for name, turn in wanted:
+            scene.uploader.want(name, *scene.file(name.encode()), turn)
+        scene.uploader.want("gw/AHEAD/3", *scene.file(b"gw/AHEAD/3"), Turn.HIGH)  # its trigger is taken up now
+        await scene.until_ended(*(name for name, _ in wanted))
+    first = [f"gw/HIGH/{number}" for number in range(4)] + ["gw/AHEAD/3"]
+    rest = [name for turn in Turn for name, its in wanted if its is turn and name not in first]
+    assert store.tries == first + rest
+
+
+async def test_what_is_in_the_store_already_needs_no_store_that_answers(tmp_path: Path) -> None:
+    store = FakeStore()
+    names = [f"gw/{number}" for number in range(3)]
+    async with uploading(tmp_path, store) as scene:
+        for name in names:
+            scene.want(name)
+        await scene.until_ended(*names)
+        scene.uploader.leave(names[0])
+        store.always["gw/other"] = AWAY
+        scene.want("gw/other")
+        await until(lambda: scene.uploader.stats()["failed"] == 1)
+        scene.ended.clear()
+        scene.want(names[0])
+        await scene.until_ended(names[0])
+        assert scene.want(names[0])
+    async with uploading(tmp_path, store) as scene:
+        scene.want("gw/other")
+        await until(lambda: scene.uploader.stats()["failed"] == 1)
+        began_s = asyncio.get_running_loop().time()
+        for name in names:
+            scene.want(name)
+        await scene.until_ended(*names)
+        assert asyncio.get_running_loop().time() - began_s < 1
+        assert scene.uploader.stats()["failing_since"] is not None, "it says nothing about the store"
+    assert [store.tries.count(name) for name in names] == [1, 1, 1]
