@@ -29,6 +29,8 @@ class SpoolParts:
             is_unreadable=lambda: anything_aside(state),
         )
         self._takes = artifacts is not None
+        for incoming in spool.adopt() if artifacts is None else ():
+            spool.drop(incoming)  # nobody can bring the rest
 
     @property
     def large(self) -> LargeDataPort | None:

@@ -2,7 +2,8 @@
 
 `POST /v1/events/{source}` with a body over `artifacts.inline_max`, and `PUT /v1/events/{source}?id=ID`, whose parts
 (`Content-Range`) may come in many requests. The upload is named by source and id, which are those of its event. What
-came of it stays for an hour after the last part, in memory and in the spool: a restart of the agent forgets it.
+came of it stays in the spool for an hour after the last part, or after a restart of the agent. What an answer says came
+is synced.
 """
 
 from __future__ import annotations
@@ -11,13 +12,15 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
-from edgeagent.errors import Draining, EdgeAgentError, MessageError, OutboxError
+from edgeagent.common.digests import blake2b
+from edgeagent.errors import Draining, EdgeAgentError, MessageError, OutboxError, SpoolFull
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.event import Draft
 from edgeagent.httpapi.events import event_id, large_draft, large_head
 from edgeagent.httpapi.problem import Answer, Headers, Refused, json_answer, retry_after
+from edgeagent.httpapi.reception import Reception
 from edgeagent.httpapi.request import Request
 from edgeagent.ports.device import Accepted, DevicePort
 from edgeagent.ports.large import Arrival, LargeDataPort
@@ -32,41 +35,8 @@ MAX_UPLOADS: Final = 64
 # So many answers to complete uploads are kept, for who did not hear them.
 _KEPT_ANSWERS = 256
 _FULL_RETRY_S = 60
+_KEY_BYTES: Final = 20
 _RANGE = re.compile(r"bytes (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})", re.ASCII)
-
-
-class Reception(Protocol):
-    """One request's body on its way to the spool.
-
-    Attributes:
-        is_congested: nothing should be read from the client until `wake` is called.
-        error: why nothing more is taken; None while it is.
-    """
-
-    @property
-    def is_congested(self) -> bool:
-        """See the class."""
-
-    @property
-    def error(self) -> EdgeAgentError | None:
-        """See the class."""
-
-    def take(self, data: bytes | bytearray) -> None:
-        """A part came.
-
-        Raises:
-            EdgeAgentError: it is not taken, and the request is answered with this.
-        """
-
-    async def answer(self) -> Answer:
-        """All of the body came: the answer to the request.
-
-        Raises:
-            EdgeAgentError: the request is answered with this.
-        """
-
-    def abandon(self) -> None:
-        """The rest of the body will not come."""
 
 
 class _Part(NamedTuple):
@@ -87,6 +57,7 @@ class _Upload:
         self.draft: Draft | None = None  # the event of that, without its data
         self.owner: _PartReception | None = None  # the request that brings data now
         self.expiry: asyncio.TimerHandle | None = None
+        self.went_back_to = -1
 
 
 class LargeEvents:
@@ -99,8 +70,11 @@ class LargeEvents:
     def __init__(self, device: DevicePort, port: LargeDataPort) -> None:
         self._device = device
         self._port = port
-        self._uploads: dict[tuple[str, str], _Upload] = {}
-        self._answers: OrderedDict[tuple[str, str], tuple[int, Accepted]] = OrderedDict()
+        self._uploads: dict[str, _Upload] = {}
+        self._answers: OrderedDict[str, tuple[int, Accepted]] = OrderedDict()
+        for key, total, arrival in port.left():
+            self._uploads[key] = _Upload(arrival, total)
+            self.rests(key, self._uploads[key])
 
     @property
     def inline_bytes(self) -> int:
@@ -130,7 +104,7 @@ class LargeEvents:
         """
         return await asyncio.shield(asyncio.ensure_future(self._store(draft, artifact)))
 
-    async def finish(self, key: tuple[str, str], upload: _Upload, draft: Draft) -> Answer:
+    async def finish(self, key: str, upload: _Upload, draft: Draft) -> Answer:
         """All parts came: store the event. If it may be stored later, the upload stays, and a later request tries it.
 
         Raises:
@@ -154,7 +128,7 @@ class LargeEvents:
             if (task := asyncio.current_task()) is None or not task.cancelling():  # else the outcome is not known
                 self._port.let_go(artifact)
 
-    async def _store_upload(self, key: tuple[str, str], upload: _Upload, artifact: Artifact) -> Answer:
+    async def _store_upload(self, key: str, upload: _Upload, artifact: Artifact) -> Answer:
         assert upload.draft is not None  # noqa: S101  it came with the last part, as the artifact did
         try:
             [accepted] = await self._device.accept([large_draft(upload.draft, artifact)])
@@ -172,7 +146,7 @@ class LargeEvents:
             self._answers.popitem(last=False)
         return accepted_answer(accepted)
 
-    def rests(self, key: tuple[str, str], upload: _Upload) -> None:
+    def rests(self, key: str, upload: _Upload) -> None:
         """A request of an upload ended: the next one may come for a while."""
         if self._uploads.get(key) is upload:
             self._end_expiry(upload)
@@ -180,17 +154,24 @@ class LargeEvents:
             upload.expiry = loop.call_later(UPLOAD_KEPT_S, lambda: self._expire(key, upload))
 
     def close(self) -> None:
-        """Forget the uploads: nobody can continue them any more."""
-        for key, upload in list(self._uploads.items()):
-            self._forget(key, upload)
+        """Let go of the uploads: they can go on when the agent has started again."""
+        for key, upload in self._uploads.items():
+            self._end_expiry(upload)
+            if upload.artifact is not None:
+                self._port.put_back(upload.artifact, key)
+            else:
+                upload.arrival.leave()
+        self._uploads.clear()
 
     def _begin_part(self, draft: Draft, part: _Part, wake: Callable[[], None]) -> Reception:
-        key = draft.source, draft.id
+        key = _key(draft)
         upload = self._uploads.get(key)
         if upload is not None and upload.total != part.total:
             if part.first or part.first == part.end:
                 raise Refused(_CONFLICT, f"Content-Range: {upload.total} bytes were announced before")
             self._forget(key, upload)
+            upload = None
+        if upload is not None and not self._goes_on(key, upload):
             upload = None
         known = self._answers.get(key)
         if upload is None and known is not None and known[0] == part.total:
@@ -203,11 +184,23 @@ class LargeEvents:
                 raise Refused(_NOT_SATISFIABLE, "Content-Range: nothing came before; begin at byte 0")
             if len(self._uploads) >= MAX_UPLOADS:
                 raise Refused(503, f"{MAX_UPLOADS} uploads are not complete", retry_after(_FULL_RETRY_S))
-            upload = _Upload(self._port.begin(part.total, wake), part.total)
+            upload = _Upload(self._port.begin(part.total, wake, key), part.total)
             self._uploads[key] = upload
         return _PartReception(self, key, upload, draft, part, wake)
 
-    def _forget(self, key: tuple[str, str], upload: _Upload) -> None:
+    def _goes_on(self, key: str, upload: _Upload) -> bool:
+        """Whether an upload goes on: what the disk refused, it may take now. If it refuses again, all begins anew."""
+        error, kept_bytes = upload.arrival.error, upload.arrival.kept_bytes
+        if error is None or upload.artifact is not None:
+            return True
+        if upload.went_back_to == kept_bytes and not isinstance(error, SpoolFull):
+            self._forget(key, upload)
+            return False
+        upload.went_back_to = kept_bytes
+        upload.arrival.back()
+        return True
+
+    def _forget(self, key: str, upload: _Upload) -> None:
         if self._uploads.get(key) is upload:
             del self._uploads[key]
         self._end_expiry(upload)
@@ -216,7 +209,7 @@ class LargeEvents:
         else:
             upload.arrival.abandon()
 
-    def _expire(self, key: tuple[str, str], upload: _Upload) -> None:
+    def _expire(self, key: str, upload: _Upload) -> None:
         if upload.owner is not None:  # data still comes, or its connection would have ended
             self.rests(key, upload)
         else:
@@ -280,7 +273,7 @@ class _PartReception:
     def __init__(
         self,
         events: LargeEvents,
-        key: tuple[str, str],
+        key: str,
         upload: _Upload,
         draft: Draft,
         part: _Part,
@@ -296,7 +289,7 @@ class _PartReception:
             raise Refused(
                 _NOT_SATISFIABLE,
                 f"Content-Range: only {upload.arrival.received_bytes} bytes came before",
-                _range_headers(upload.arrival.received_bytes),
+                _range_headers(upload.arrival.kept_bytes),
             )
         upload.owner = self
         upload.arrival.wake = wake
@@ -328,6 +321,7 @@ class _PartReception:
         if received < self._upload.total:
             self._upload.owner = None
             self._events.rests(self._key, self._upload)
+            await self._upload.arrival.secure()
             return _progress(received, self._upload.total)
         return await self._events.finish(self._key, self._upload, self._draft)
 
@@ -335,6 +329,7 @@ class _PartReception:
         if self._upload.owner is self:
             self._upload.owner = None
             self._upload.arrival.wake = lambda: None
+            self._upload.arrival.rest()
             self._events.rests(self._key, self._upload)
 
     def _check_owner(self) -> None:
@@ -355,6 +350,11 @@ def _progress(received: int, total: int) -> Answer:
 
 def _range_headers(received: int) -> Headers:
     return ((b"range", b"bytes=0-%d" % (received - 1)),) if received else ()
+
+
+def _key(draft: Draft) -> str:
+    """What names an upload: source and id are those of its event, and neither has this character."""
+    return blake2b(f"{draft.source}\0{draft.id}".encode(), digest_size=_KEY_BYTES).hexdigest()
 
 
 def _part(request: Request, size: int | None) -> _Part | None:

@@ -11,7 +11,7 @@ from edgeagent.httpapi.problem import Answer
 from edgeagent.httpapi.request import Request
 
 if TYPE_CHECKING:
-    from edgeagent.httpapi.large import Reception
+    from edgeagent.httpapi.reception import Reception
 
 # What an ordinary request holds: the head, the task, the answer.
 WORK_BYTES: Final = 16 << 10

@@ -12,7 +12,7 @@ from edgeagent.httpapi.problem import Answer, problem_for
 from edgeagent.httpapi.request import Request
 
 if TYPE_CHECKING:
-    from edgeagent.httpapi.large import Reception
+    from edgeagent.httpapi.reception import Reception
 
 # A large body may take as long as it likes, if in the time that a request may take to arrive this much of it comes.
 _PROGRESS_BYTES: Final = 4 << 10

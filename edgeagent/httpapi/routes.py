@@ -25,7 +25,8 @@ from edgeagent.ports.operator import MANAGE, OperatorPort
 from edgeagent.wire.messages import State
 
 if TYPE_CHECKING:
-    from edgeagent.httpapi.large import LargeEvents, Reception
+    from edgeagent.httpapi.large import LargeEvents
+    from edgeagent.httpapi.reception import Reception
 
 _ACCEPTED = 202
 _MAX_WAIT_S = 300

@@ -1,90 +1,29 @@
 """The spool: the files that hold the data of events with artifacts, beside the logs (docs/format.md).
 
-A file is named by the SHA-256 of its content. It is written as `*.part`, synced, and renamed, and only then may a
-record that refers to it be stored; it is removed only after a checkpoint says that no such record is unreleased. A
-crash in between leaves a file that no record refers to, which is removed after the next start, when every log has been
-read (`spool_scan`). So an acknowledged event always has its file.
+A file is named by the SHA-256 of its content. It is written as `*.part` (`outbox.incoming`), synced, and renamed, and
+only then may a record that refers to it be stored; it is removed only after a checkpoint says that no such record is
+unreleased. A crash in between leaves a file that no record refers to, which is removed after the next start, when every
+log has been read (`spool_scan`). So an acknowledged event always has its file.
 
 The thread that takes in data and the one that works on the logs both use it: what it knows is changed under a lock.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import logging
-import os
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock
-from typing import Final
 
-from edgeagent.errors import MessageError, NotFound, OutboxError, SpoolFull, StorageFailed
+from edgeagent.errors import MessageError, NotFound, SpoolFull, StorageFailed
 from edgeagent.events.artifact import Artifact, is_sha256
-from edgeagent.outbox.files import File, Filesystem
+from edgeagent.outbox.files import Filesystem
+from edgeagent.outbox.incoming import IncomingFile, Partial, full_or_failed
 from edgeagent.outbox.spool_book import MAX_FILES, IsReleased, SpoolBook, SpoolFigures, counted_bytes
 
 _PART = ".part"
-# What the kernel says when a disk, or what this user may have of it, is used up.
-_FULL_REASONS: Final = frozenset(map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)))
-# Unsynced data of a large file would delay every other sync on its disk: it is synced in steps of this many bytes.
-SYNC_BYTES: Final = 16 << 20
 
 _log = logging.getLogger(__name__)
-
-
-class IncomingFile:
-    """Data on its way into the spool. Its methods are called one at a time, in one thread or another.
-
-    Attributes:
-        size: how many bytes are written.
-        reserved_bytes: what it counts for in the limit: what was announced, or what is there if that is more.
-    """
-
-    def __init__(self, path: Path, file: File) -> None:
-        self.path = path
-        self.size = 0
-        self.reserved_bytes = 0
-        self._file = file
-        self._hash = hashlib.sha256()
-        self._unsynced = 0
-        self._is_closed = False
-
-    def write(self, data: bytes) -> None:
-        """Add data.
-
-        Raises:
-            SpoolFull: the disk has no space left.
-            StorageFailed: the disk refuses; the file is of no use any more.
-        """
-        try:
-            self._file.write_at(self.size, data)
-            self._unsynced += len(data)
-            if self._unsynced >= SYNC_BYTES:
-                self.sync()
-        except StorageFailed as exc:
-            raise full_or_failed(exc) from exc
-        self._hash.update(data)
-        self.size += len(data)
-
-    def sync(self) -> None:
-        """Bring what is written to the disk.
-
-        Raises:
-            StorageFailed: the file is of no use any more.
-        """
-        self._file.sync()
-        self._unsynced = 0
-
-    def close(self) -> None:
-        """Let go of the file, once; never raises."""
-        if not self._is_closed:  # by then the descriptor's number may be another file's
-            self._is_closed = True
-            self._file.close()
-
-    def artifact(self, content_type: str) -> Artifact:
-        """What is known of the data that is written."""
-        return Artifact(self._hash.hexdigest(), self.size, content_type)
 
 
 class Spool:
@@ -97,7 +36,9 @@ class Spool:
     """
 
     def __init__(self, filesystem: Filesystem, directory: Path) -> None:
-        """Open the directory of an outbox that the caller owns; data that was still coming in is removed.
+        """Open the directory of an outbox that the caller owns.
+
+        Data that was still coming in is removed, unless the rest of it may come yet: see `adopt`.
 
         Raises:
             StorageFailed: the disk refuses.
@@ -110,11 +51,15 @@ class Spool:
         self.references = 0
         self._imports: dict[str, IncomingFile] = {}
         self._import_holds: set[str] = set()
+        self._left: dict[str, Partial] = {}
         filesystem.make_directory(directory)
         files: dict[str, int] = {}
         for name in filesystem.list(directory):
+            partial = Partial.named(name)
             if is_sha256(name):
                 files[name] = self._size(directory / name)
+            elif partial is not None and partial.key not in self._left:
+                self._left[partial.key] = partial
             elif name.endswith(_PART):
                 self._number = max(self._number, int(name.removesuffix(_PART)) if name[0].isdecimal() else 0)
                 filesystem.discard(directory / name)
@@ -128,7 +73,8 @@ class Spool:
     @property
     def incoming_bytes(self) -> int:
         """What counts for data that is coming in."""
-        return sum(counted_bytes(one.reserved_bytes) for one in tuple(self._incoming))
+        left = sum(counted_bytes(partial.total) for partial in tuple(self._left.values()))
+        return left + sum(counted_bytes(one.reserved_bytes) for one in tuple(self._incoming))
 
     def figures(self) -> SpoolFigures:
         """What it holds."""
@@ -148,8 +94,8 @@ class Spool:
 
     # Data comes in.
 
-    def begin(self) -> IncomingFile:
-        """Begin a file.
+    def begin(self, key: str = "", total: int = 0) -> IncomingFile:
+        """Begin a file. `key`: what names data of `total` bytes that may come in parts, also after a restart.
 
         Raises:
             SpoolFull: there are too many files, or the disk has no space left.
@@ -159,14 +105,56 @@ class Spool:
             raise SpoolFull(f"no room for the data: {MAX_FILES} files wait already, which is the limit")
         with self._lock:
             self._number += 1
-            path = self._directory / f"{self._number}{_PART}"
+            partial = Partial(key, total, 0) if key else None
+            path = self._directory / (partial.name if partial is not None else f"{self._number}{_PART}")
         try:
-            incoming = IncomingFile(path, self._filesystem.create(path, 0))
+            incoming = IncomingFile(self._filesystem, path, self._filesystem.create(path, 0), partial)
         except StorageFailed as exc:
             raise full_or_failed(exc) from exc
         with self._lock:
             self._incoming.add(incoming)
         return incoming
+
+    def adopt(self) -> list[IncomingFile]:
+        """Data that an earlier process did not get completely, each as far as it is sure to be on the disk. Once."""
+        left, self._left = self._left.values(), {}
+        adopted = [incoming for partial in left if (incoming := self._adopted(partial)) is not None]
+        with self._lock:
+            self._incoming.update(adopted)
+        return adopted
+
+    def _adopted(self, partial: Partial) -> IncomingFile | None:
+        path = self._directory / partial.name
+        for is_last in (False, True):  # a disk may refuse once
+            incoming = None
+            try:
+                incoming = IncomingFile(self._filesystem, path, self._filesystem.open(path), partial)
+                incoming.reserved_bytes = partial.total
+                incoming.back()
+            except StorageFailed as exc:
+                if incoming is not None:
+                    incoming.close()
+                if is_last:
+                    _log.warning("an upload begins anew: %s", exc, extra={"event": "spool_part_lost", "path": exc.path})
+            else:
+                return incoming
+        with suppress(StorageFailed):  # the next start finds it again
+            self._filesystem.discard(path)
+        return None
+
+    def put_back(self, artifact: Artifact, key: str) -> None:
+        """End a hold of `keep` for an event that was not stored; the data stays for `adopt`, if nobody else has it.
+
+        Never raises.
+        """
+        target = self._directory / Partial(key, artifact.size, artifact.size).name
+        with self._lock:
+            if self._book.is_held_only(artifact.sha256):
+                with suppress(StorageFailed):  # then the next start removes it
+                    self._filesystem.move_file(self.path(artifact.sha256), target)
+                    self._book.remove(artifact.sha256)
+                    return
+        self.let_go(artifact.sha256)
 
     def keep(self, incoming: IncomingFile, content_type: str) -> Artifact:
         """Make a file part of the spool: it is synced when this returns, and held until `let_go`.
@@ -197,8 +185,17 @@ class Spool:
     def drop(self, incoming: IncomingFile) -> None:
         """Remove data that came in and is not kept; does nothing if it is gone. Never raises."""
         incoming.close()
-        with suppress(StorageFailed):  # the next start removes it
-            self._filesystem.discard(incoming.path)
+        for path in incoming.paths:
+            with suppress(StorageFailed):  # the next start removes it
+                self._filesystem.discard(path)
+        with self._lock:
+            self._incoming.discard(incoming)
+
+    def leave(self, incoming: IncomingFile) -> None:
+        """Let go of data whose rest may come after a restart. Never raises."""
+        with suppress(StorageFailed):  # then less of it is known to be there
+            incoming.secure()
+        incoming.close()
         with self._lock:
             self._incoming.discard(incoming)
 
@@ -347,10 +344,3 @@ class Spool:
             return file.size()
         finally:
             file.close()
-
-
-def full_or_failed(error: StorageFailed) -> OutboxError:
-    """The error of a disk: `SpoolFull` if it has no space left, so that who sends knows that later may be better."""
-    if error.reason not in _FULL_REASONS:
-        return error
-    return SpoolFull(f"no room for the data: {error.operation} {error.path}: {error.reason}")

@@ -76,6 +76,11 @@ class SpoolBook:
         if entry is not None and entry.holds:
             entry.holds -= 1
 
+    def is_held_only(self, sha256: str) -> bool:
+        """Whether a file has one hold, and no record refers to it."""
+        entry = self._entries.get(sha256)
+        return entry is not None and entry.holds == 1 and not entry.ranges
+
     def refer(self, sha256: str, log: str, first_seq: int, count: int) -> None:
         """Note that these seqs of a log refer to a file, once or again. One that is lost is not noted."""
         entry = self._entries.get(sha256)

@@ -13,12 +13,14 @@ from typing import Any, Final
 from edgeagent.errors import EdgeAgentError, RecordTooLarge, SpoolFull, StorageFailed
 from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.disk import DiskThread
+from edgeagent.outbox.incoming import IncomingFile
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import LOGS
-from edgeagent.outbox.spool import IncomingFile, Spool
+from edgeagent.outbox.spool import Spool
 from edgeagent.outbox.spool_book import counted_bytes
 from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.outbox.store import Store
+from edgeagent.ports.large import LeftArrival
 
 # What one arrival may have in memory for the disk, beside what one read of its socket brings.
 MAX_BACKLOG_BYTES: Final = 1 << 20
@@ -28,6 +30,10 @@ _KEPT_PARTS: Final = 16
 _FREE_BYTES: Final = 16 << 20
 _GROWTH_BYTES: Final = 4 << 20  # data of unknown size is given room in steps of this
 _SCAN_RETRY_S = 5.0
+# Data that may come in parts is synced after this time at the latest, so that a thin link does not bring it twice.
+SECURE_S: Final = 30.0
+# What is read at a time of data from before a restart, for its hash: other arrivals are written in between.
+_HASH_BYTES: Final = 4 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -35,17 +41,28 @@ _log = logging.getLogger(__name__)
 class SpoolArrival:
     """One arrival; see `Arrival`. Owns its file until it is finished or abandoned."""
 
-    def __init__(self, spooler: Spooler, size: int | None, wake: Callable[[], None]) -> None:
-        self.received_bytes = 0
+    def __init__(
+        self,
+        spooler: Spooler,
+        size: int | None,
+        wake: Callable[[], None],
+        key: str = "",
+        file: IncomingFile | None = None,
+    ) -> None:
+        """`file`: from before a restart."""
+        self.received_bytes = self.kept_bytes = file.size if file is not None else 0
         self.error: EdgeAgentError | None = None
         self.wake = wake
         self.reserved_bytes = size or 0
         self._spooler = spooler
+        self._key = key
         self._backlog = 0
-        self._file: IncomingFile | None = None  # belongs to the spool's thread, which makes it
+        self._secured_at = spooler.now_s()
+        self._file = file  # belongs to the spool's thread, which makes it
         self._is_broken = False  # as above
         self._is_over = False
-        spooler.disk.begin(self._open, self._done)
+        if file is None:
+            spooler.disk.begin(self._open, self._done)
 
     @property
     def is_congested(self) -> bool:
@@ -62,11 +79,43 @@ class SpoolArrival:
         self.received_bytes = total
         self._backlog += len(data)
         self._spooler.disk.begin(lambda: self._write(data), self._done)
+        if self._key and self._spooler.now_s() - self._secured_at >= SECURE_S:
+            self.rest()
+
+    async def secure(self) -> None:
+        """Keep what came; see `Arrival`."""
+        self._secured_at = self._spooler.now_s()
+        if self.error is None:
+            try:
+                self.kept_bytes = await self._spooler.disk.call(self._secure)
+            except EdgeAgentError as exc:
+                self.error = exc
+        if self.error is not None:
+            raise self.error
+
+    def rest(self) -> None:
+        """Keep what came; see `Arrival`."""
+        self._secured_at = self._spooler.now_s()
+        self._spooler.disk.begin(self._secure, self._secured)
+
+    def back(self) -> None:
+        """Go on with what survives; see `Arrival`."""
+        self.error = None
+        self.received_bytes = self.kept_bytes
+        self._spooler.disk.begin(self._back, self._secured)
+
+    def leave(self) -> None:
+        """Let go of it; see `Arrival`."""
+        if not self._is_over:
+            self._over()
+            self._spooler.disk.begin(self._leave, lambda _result, _error: None)
 
     async def finish(self, content_type: str) -> Artifact:
         """Keep it; see `Arrival`."""
         if self.error is None:
             try:
+                while self._key and not await self._spooler.disk.call(self._catch_up):
+                    pass
                 artifact = await self._spooler.disk.call(lambda: self._keep(content_type))
             except EdgeAgentError as exc:
                 self.error = exc
@@ -86,6 +135,10 @@ class SpoolArrival:
         self._is_over = True
         self._spooler.ended(self)
 
+    def _secured(self, kept_bytes: int | None, error: BaseException | None) -> None:
+        self.kept_bytes = kept_bytes if kept_bytes is not None else self.kept_bytes
+        self._done(0, error)
+
     def _done(self, written: int | None, error: BaseException | None) -> None:
         was_congested = self.is_congested
         self._backlog -= written or 0
@@ -100,7 +153,7 @@ class SpoolArrival:
     # On the spool's thread.
 
     def _open(self) -> int:
-        self._file = self._spooler.spool.begin()
+        self._file = self._spooler.spool.begin(self._key, self.reserved_bytes)
         self._file.reserved_bytes = self.reserved_bytes
         return 0
 
@@ -116,6 +169,31 @@ class SpoolArrival:
         if self._file is None or self._is_broken:
             raise StorageFailed("write", "the spool", "a part of the data could not be written")
         return self._spooler.spool.keep(self._file, content_type)
+
+    def _catch_up(self) -> bool:
+        return self._file is None or self._is_broken or self._file.catch_up(_HASH_BYTES)
+
+    def _secure(self) -> int:
+        if self._file is not None and not self._is_broken:
+            self._is_broken = True
+            self._file.secure()
+            self._is_broken = False
+        return self._kept_bytes()
+
+    def _back(self) -> int:
+        if self._file is not None:
+            self._file.back()
+            self._is_broken = False
+        else:
+            self._open()
+        return self._kept_bytes()
+
+    def _kept_bytes(self) -> int:
+        return self._file.partial.kept_bytes if self._file is not None and self._file.partial is not None else 0
+
+    def _leave(self) -> None:
+        if self._file is not None:
+            self._spooler.spool.leave(self._file)
 
     def _drop(self) -> None:
         if self._file is not None:
@@ -150,6 +228,7 @@ class Spooler:
         self.max_bytes = max_bytes
         self.spool = spool
         self.disk = DiskThread("spool")
+        self.now_s = asyncio.get_running_loop().time
         self.all_noted = asyncio.Event()
         self._outbox = outbox
         self._arrivals: set[SpoolArrival] = set()
@@ -158,12 +237,30 @@ class Spooler:
         """Check a size; see `LargeDataPort`."""
         self._admit(size, size)
 
-    def begin(self, size: int | None, wake: Callable[[], None] = lambda: None) -> SpoolArrival:
+    def begin(self, size: int | None, wake: Callable[[], None] = lambda: None, key: str = "") -> SpoolArrival:
         """Begin an arrival; see `LargeDataPort`."""
         self._admit(size or 1, size or _GROWTH_BYTES)
-        arrival = SpoolArrival(self, size, wake)
+        arrival = SpoolArrival(self, size, wake, key)
         self._arrivals.add(arrival)
         return arrival
+
+    def left(self) -> list[LeftArrival]:
+        """Arrivals from before the start; see `LargeDataPort`."""
+        found: list[LeftArrival] = []
+        for file in self.spool.adopt():
+            assert file.partial is not None  # noqa: S101  otherwise there is nothing to adopt
+            key, total, _ = file.partial
+            arrival = SpoolArrival(self, total, lambda: None, key, file)
+            self._arrivals.add(arrival)
+            if total > self.max_bytes:
+                arrival.abandon()
+            else:
+                found.append(LeftArrival(key, total, arrival))
+        return found
+
+    def put_back(self, artifact: Artifact, key: str) -> None:
+        """Keep the data of an event that was not stored; see `LargeDataPort`."""
+        self.disk.begin(lambda: self.spool.put_back(artifact, key), lambda _result, _error: None)
 
     def grow(self, arrival: SpoolArrival, total: int) -> None:
         """Give an arrival room for so many bytes in total.

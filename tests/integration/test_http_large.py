@@ -294,6 +294,75 @@ async def test_parts_that_are_given_up_expire_and_count_until_then(
         assert (await scene.agent.request("PUT", URL + "?id=a", b"", ASK)).json["received"] == 0
 
 
+async def test_an_upload_in_parts_goes_on_after_a_restart_where_the_agent_said_it_was(tmp_path: Path) -> None:
+    url, cut = URL + "?id=a", 1_000_000
+    async with large_scene(tmp_path) as scene:
+        reply = await scene.agent.request("PUT", url, DATA[:cut], part(0, cut))
+        assert (reply.status, reply.headers["range"]) == (308, f"bytes=0-{cut - 1}")
+        wire = await scene.agent.connect()  # another one, that is interrupted
+        await wire.send(head("PUT", URL + "?id=b", b"Content-Range: bytes 0-99999/100000", b"Content-Length: 100000"))
+        await wire.send(DATA[:50_000])
+        await until(lambda: scene.spooler.stats()["incoming_bytes"] == cut + 50_000)
+    async with large_scene(tmp_path) as scene:
+        assert scene.spooler.stats() == {"files": 0, "bytes": 0, "incoming": 2, "incoming_bytes": cut + 50_000}
+        asked = await scene.agent.request("PUT", url, b"", ASK)
+        assert (asked.status, asked.json) == (308, {"received": cut, "size": len(DATA)})
+        assert (await scene.agent.request("PUT", URL + "?id=b", DATA[:10], part(0, 10, 11))).status == 308
+        for first, end in ((900_000, 1_500_000), (1_500_000, len(DATA))):
+            done = await scene.agent.request("PUT", url, DATA[first:end], part(first, end))
+        assert done.status == 202
+        assert (scene.spool / sha256(DATA)).read_bytes() == DATA
+        assert len(await scene.outbox.lease(NORMAL)) == 1
+
+
+async def test_while_a_long_request_lasts_what_came_is_synced_from_time_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgeagent.outbox.spooler.SECURE_S", 0.0)
+    async with large_scene(tmp_path) as scene:
+        wire = await scene.agent.connect()
+        await wire.send(head("PUT", URL + "?id=a", b"Content-Range: bytes 0-99999/100000", b"Content-Length: 100000"))
+        await wire.send(DATA[:60_000])
+        await until(lambda: any(name.endswith("-100000-60000.part") for name in scene.files()), seen=scene.files)
+
+
+async def test_parts_from_before_a_restart_count_in_the_limit_and_expire(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with large_scene(tmp_path) as scene:
+        assert (await scene.agent.request("PUT", URL + "?id=a", DATA[:1000], part(0, 1000))).status == 308
+    async with large_scene(tmp_path, outbox_bytes=len(DATA) * 3 // 2) as scene:
+        full = await scene.agent.request("POST", URL, DATA)
+        assert (full.status, scene.spooler.stats()["incoming"]) == (507, 1)
+    monkeypatch.setattr("edgeagent.httpapi.large.UPLOAD_KEPT_S", 0.2)
+    async with large_scene(tmp_path) as scene:
+        await scene.gone()
+
+
+async def test_what_a_full_disk_refused_of_a_part_is_sent_again_and_not_what_came_before(tmp_path: Path) -> None:
+    disk = FaultyFilesystem()
+    async with large_scene(tmp_path, filesystem=disk) as scene:
+        url = URL + "?id=a"
+        assert (await scene.agent.request("PUT", url, DATA[:1000], part(0, 1000))).status == 308
+        disk.fail(errno.ENOSPC, "write", where="spool")
+        for _ in range(3):
+            full = await scene.agent.request("PUT", url, DATA[1000:200_000], part(1000, 200_000))
+            assert full.status == 507
+        disk.heal()
+        assert (await scene.agent.request("PUT", url, b"", ASK)).json["received"] == 1000
+        assert (await scene.agent.request("PUT", url, DATA[1000:], part(1000, len(DATA)))).status == 202
+        assert (scene.spool / sha256(DATA)).read_bytes() == DATA
+
+
+async def test_data_of_an_event_that_cannot_be_stored_now_outlives_a_restart(tmp_path: Path) -> None:
+    async with large_scene(tmp_path) as scene:
+        scene.agent.device.failure = OutboxFull(1, 1)
+        assert (await scene.agent.request("PUT", URL + "?id=a", DATA, part(0, len(DATA)))).status == 503
+    async with large_scene(tmp_path) as scene:
+        assert (await scene.agent.request("PUT", URL + "?id=a", b"", ASK)).status == 202
+        assert (scene.spool / sha256(DATA)).read_bytes() == DATA
+
+
 @pytest.mark.parametrize(
     ("value", "body"),
     [

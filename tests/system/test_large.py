@@ -141,3 +141,26 @@ async def test_an_export_holds_the_data_and_an_import_brings_it_to_another_spool
         await second.account(imported=4, pending=4)
         assert spooled(directory) == sorted(map(sha256, (DATA * 3, DATA[7:])))
         await second.stop()
+
+
+async def test_an_upload_in_parts_goes_on_after_kill_9_with_what_was_sent(tmp_path: Path) -> None:
+    def part(first: int, end: int) -> dict[str, str]:
+        return {"Content-Range": f"bytes {first}-{end - 1}/{len(DATA)}", "Content-Type": "image/png"}
+
+    url, directory, half = "/v1/events/cam-1?id=frame-1", tmp_path / "agent", len(DATA) // 2
+    async with agent_with_store(directory) as agent:
+        received = 0
+        for number in (1, 2):
+            code, said = await agent.request(
+                "PUT", url, DATA[received : half + number], **part(received, half + number)
+            )
+            assert (code, said["received"]) == (308, half + number)
+            await agent.kill()
+            await agent.start()
+            code, said = await agent.request("PUT", url, b"", **{"Content-Range": f"bytes */{len(DATA)}"})
+            assert (code, said) == (308, {"received": half + number, "size": len(DATA)})
+            received = said["received"]
+        assert (await agent.request("PUT", url, DATA[received:], **part(received, len(DATA))))[0] == 202
+        assert spooled(directory) == [sha256(DATA)]
+        await agent.account(pending=1)
+        assert (await agent.command("outbox", "verify"))[0] == 0

@@ -58,11 +58,11 @@ async def test_while_there_is_no_room_it_and_all_behind_it_wait(tmp_path: Path) 
     class Full(Spooler):
         is_full = True
 
-        def begin(self, size, wake=lambda: None):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        def begin(self, size, wake=lambda: None, key=""):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             """Refuse while it is told to."""
             if self.is_full:
                 raise SpoolFull("it was told to be")
-            return super().begin(size, wake)
+            return super().begin(size, wake, key)
 
     async with large_scene(tmp_path) as scene:
         assert scene.outbox.spool is not None
