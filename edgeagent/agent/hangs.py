@@ -47,6 +47,8 @@ def hang_of(facts: TriggerFacts, around: Surroundings, state: State, now_ms: int
         return Hang(step, rfc3339(since_ms), kept, _START)
     if not around.uplink.connected:
         return _waits_for_the_uplink(around.uplink, step, now_ms)
+    if facts.flight is None and facts.upload is not None and facts.upload.state is not UploadState.DONE:
+        return Hang(_PUBLISHED, rfc3339(since_ms), *_uploads(facts.upload))
     return _waits_in_the_outbox(facts, around, since_ms, now_ms) if now_ms - since_ms >= GRACE_MS else None
 
 
@@ -206,8 +208,6 @@ def _rests(flight: Flight, around: Surroundings, since: str, now_ms: int) -> Han
 def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now_ms: int) -> Hang:
     """A trigger that is neither in flight nor dead."""
     since, stored = rfc3339(since_ms), facts.stored
-    if facts.upload is not None and facts.upload.state is not UploadState.DONE:
-        return Hang(_PUBLISHED, since, *_uploads(facts.upload))
     if facts.window is not None:
         closes = span((facts.window.closes_ms - now_ms) / 1000)
         events = counted(facts.window.events, "event")

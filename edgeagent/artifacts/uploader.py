@@ -99,7 +99,10 @@ class Uploader:
         """See `Uploads`."""
         found = self._queue.progress(name, self._now_s())
         if found is not None and found.state in {UploadState.WAITING, UploadState.FAILED}:
-            return found._replace(reason=_CLOSED) if self._pacer.bytes_per_s == 0 else found
+            if self._pacer.bytes_per_s == 0:
+                return found._replace(reason=_CLOSED)
+            if self._queue.failures and not found.reason:
+                return found._replace(reason=self._last_error)  # why its turn does not come
         return found
 
     def url(self, name: str) -> str:

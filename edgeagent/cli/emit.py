@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from edgeagent.cli.blocked import cause
-from edgeagent.cli.client import AgentClient, batches
+from edgeagent.cli.client import AgentClient, AgentRefused, batches
 from edgeagent.cli.find_agent import agent_client, client_config
 from edgeagent.cli.options import add_config, add_json, say, say_json
+from edgeagent.cli.progress import ProgressLine
 from edgeagent.cli.send_file import send_file
+from edgeagent.common.foreign import escaped
 from edgeagent.common.names import Glob
 from edgeagent.common.plural import counted
 from edgeagent.common.spans import span
@@ -26,6 +29,8 @@ from edgeagent.wire.messages import State
 _DEFAULT_WAIT = "60s"
 # The longest time that the agent holds a waiting request.
 _MAX_WAIT_S = 30.0
+# How often a person is told how far the upload of a file is.
+_PROGRESS_S = 1.0
 _UNTAKEN = frozenset({State.BUFFERED, State.PUBLISHED})
 _FINAL = FINAL - {State.MERGED}  # a merged trigger is followed into the one that it was merged into
 
@@ -76,8 +81,15 @@ def run(args: argparse.Namespace) -> int:
             return 0
         begun = time.monotonic()
         ends = _FINAL | {State.PUBLISHED} if config.uplink.settle == "broker" else _FINAL
-        states = [_follow(client, trigger, begun + wait_s, ends, as_json=args.json) for trigger in triggers]
-        if late := [state for state in states if state not in FINAL]:
+        with ProgressLine("waiting") as progress:
+            shown = progress if args.file is not None and progress.is_seen else None
+            states = [_follow(client, trigger, begun + wait_s, ends, shown, as_json=args.json) for trigger in triggers]
+        late = {
+            trigger["correlation_id"]: state
+            for trigger, state in zip(triggers, states, strict=True)
+            if state not in FINAL
+        }
+        if late:
             waited_s, why = time.monotonic() - begun, _why(client, late, config)
             of_all = f"{len(late)} of {counted(len(states), 'trigger')}"
             raise CommandFailed(f"{of_all} had not ended after {waited_s:.1f} s: {why}")
@@ -97,8 +109,9 @@ def _sent(client: AgentClient, args: argparse.Namespace, config: AgentConfig) ->
         yield from client.send_events(args.source, data)
 
 
-def _why(client: AgentClient, states: Sequence[str], config: AgentConfig) -> str:
-    """Why triggers did not end in time, as far as the agent knows."""
+def _why(client: AgentClient, late: Mapping[str, str], config: AgentConfig) -> str:
+    """Why triggers did not end in time, as far as the agent knows. `late`: the state of each, by its correlation id."""
+    states = late.values()
     if not _UNTAKEN.intersection(states):
         return "the engine took them, and their workflows have not ended yet"
     if State.BUFFERED not in states and config.uplink.settle == "broker":
@@ -106,7 +119,20 @@ def _why(client: AgentClient, states: Sequence[str], config: AgentConfig) -> str
     what, remedy = cause(client.request("GET", "/v1/stats")[1])
     if what:
         return f"{what}; {remedy}"
+    waiting = next((name for name, state in late.items() if state == State.BUFFERED), None)
+    if waiting is not None and (hang := _hang(client, waiting)) is not None:
+        return f"{hang['text']}; {hang['advice']}"
     return "the engine has not answered yet; see `edgeagent doctor`"
+
+
+def _hang(client: AgentClient, correlation_id: str) -> dict[str, str] | None:
+    """What a trigger waits for (contract section 9); None if that is not known."""
+    try:
+        courses = client.request("GET", f"/v1/where/{quote(correlation_id, safe='')}")[1]["triggers"]
+    except AgentRefused:  # it has ended, or the agent cannot read its disk now
+        return None
+    found: dict[str, str] | None = courses[0].get("hangs") if courses else None
+    return found
 
 
 def _data(argument: str, max_bytes: int) -> Iterator[list[bytes]]:
@@ -141,16 +167,30 @@ def _print_accepted(event: dict[str, Any], limits: Sequence[str], *, as_json: bo
 
 
 def _follow(
-    client: AgentClient, trigger: dict[str, str], deadline: float, ends: Collection[str], *, as_json: bool
+    client: AgentClient,
+    trigger: dict[str, str],
+    deadline: float,
+    ends: Collection[str],
+    progress: ProgressLine | None,
+    *,
+    as_json: bool,
 ) -> str:
-    """Wait for the end of a trigger, or of the one it was merged into, and print it; returns its state."""
+    """Wait for the end of a trigger, or of the one it was merged into, and print it; returns its state.
+
+    `progress`: shows what it waits for until it is published.
+    """
+    most_s = _MAX_WAIT_S if progress is None else _PROGRESS_S
     correlation_id = followed = trigger["correlation_id"]
     while True:  # at least once, or nothing would be known of the last of many
         left_s = max(deadline - time.monotonic(), 0.0)
-        report = client.trigger(followed, min(left_s, _MAX_WAIT_S))
+        report = client.trigger(followed, min(left_s, most_s))
         if report is None or report["state"] in ends or not left_s:
             break
+        if progress is not None and report["state"] in _UNTAKEN and (hang := _hang(client, followed)) is not None:
+            progress.says(escaped(hang["text"]))
         followed = report.get("into", followed)
+    if progress is not None:
+        progress.clear()
     if report is None:
         report = {"correlation_id": followed, "state": "unknown", "error": "the agent does not follow it"}
     if as_json:

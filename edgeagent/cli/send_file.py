@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
-from edgeagent.cli.client import AgentClient
+from edgeagent.cli.client import AgentClient, AgentRefused
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from edgeagent.events.artifact import OCTETS
 
 # The agent may have to make room, and syncs all of it before it answers.
 _TIMEOUT_S: Final = 300.0
 _ATTEMPTS: Final = 5
+# Before the second attempt, and twice as long before each other one: the agent may be starting again.
+_PAUSE_S: Final = 1.0
 _METHOD = "PUT"
 
 
@@ -46,18 +50,22 @@ def send_file(
 
 
 def _upload(client: AgentClient, target: str, headers: dict[str, str], stream: BinaryIO, size: int) -> dict[str, Any]:
-    """Send a file in as many parts as its connection breaks into."""
+    """Send a file in as many parts as its connection breaks into. What the agent has, it has after a restart too."""
+    has_begun = False
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             answer = _part(client, target, headers, None, size)  # how much is there? Would it be taken at all?
+            has_begun = True
             if "accepted" not in answer:
                 stream.seek(int(answer["received"]))
                 answer = _part(client, target, headers, stream, size)
             if "accepted" in answer:
                 return answer
-        except AgentUnreachable:
-            if attempt == _ATTEMPTS:
+        except (AgentUnreachable, AgentRefused) as exc:
+            is_ending = isinstance(exc, AgentRefused) and exc.status == HTTPStatus.SERVICE_UNAVAILABLE
+            if attempt == _ATTEMPTS or not has_begun or not (is_ending or isinstance(exc, AgentUnreachable)):
                 raise
+            time.sleep(_PAUSE_S * 2 ** (attempt - 1))
     raise CommandFailed(
         f"the agent took not all of the {size} bytes, {_ATTEMPTS} times; was the file changed meanwhile?"
     )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import re
+import subprocess
 import sys
 from collections.abc import Mapping
 from hashlib import sha256
@@ -15,7 +17,7 @@ from typing import Any
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.nginx import Nginx
-from tests.fakes.programs import RULE, Agent
+from tests.fakes.programs import RULE, Agent, Dispatcher
 from tests.waiting import until, until_answer
 
 RULES = (
@@ -30,17 +32,31 @@ arguments = { claim = "body", url = "body.url", size = "body.size", sha256 = "bo
 """
 )
 LARGE = 200_000
+ALLOW = '[[allow]]\nnamespaces = ["plant"]\ntemplates = ["*"]\n'
 
 
 def content(number: int) -> bytes:
     return random.Random(number).randbytes(LARGE + number)  # noqa: S311  no secret
 
 
-def agent_with(directory: Path, broker: Mosquitto, store: str, *more: str) -> Agent:
+def agent_with(directory: Path, broker: Mosquitto, store: str, *more: str, dry_run: bool = False) -> Agent:
     keys = "\n".join([f'store = "{store}"', *more])
-    return Agent(
-        directory / "agent", broker.url, rules=RULES, tables={"artifacts": keys, "outbox": 'max_bytes = "1GiB"'}
-    )
+    tables = {"artifacts": keys, "outbox": 'max_bytes = "1GiB"'}
+    if dry_run:
+        tables["uplink"] = "accept_dry_run = true"
+    return Agent(directory / "agent", broker.url, rules=RULES, tables=tables)
+
+
+async def on_terminal(agent: Agent, *arguments: str) -> str:
+    """What a command writes to stderr, which is a terminal."""
+    ours, terminal = os.openpty()
+    command = sys.executable, "-m", "edgeagent", *arguments, "-c", str(agent.config_file)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.DEVNULL, stderr=terminal)
+    os.close(terminal)
+    await process.wait()
+    said = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    return said
 
 
 async def post(agent: Agent, source: str, data: bytes, event_id: str) -> str:
@@ -212,3 +228,27 @@ async def test_data_goes_to_the_store_while_the_uplink_is_away_and_not_again_aft
         await until(lambda: spooled(agent) == [], "the spool to be empty", seen=lambda: spooled(agent))
         log = (tmp_path / "nginx" / "access.log").read_text("utf-8")
         assert re.findall(r'"PUT \S+/(frame-\d) ', log) == [f"frame-{number}" for number in range(7)]
+
+
+async def test_emit_waits_for_a_file_that_is_uploaded_tells_how_far_it_is_and_what_became_of_it(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    picture = tmp_path / "frame.jpg"
+    picture.write_bytes(content(1))
+    nginx = Nginx(tmp_path / "nginx")  # nothing listens there yet
+    agent = agent_with(tmp_path, broker, nginx.url, dry_run=True)
+    async with agent:
+        await agent.logged("link_up")
+        arguments = "emit", "cam-1", "--file", str(picture)
+        code, out, err = await agent.command(*arguments, "--wait=3s")
+        assert (code, out.count("buffered")) == (1, 1)
+        assert re.match(
+            r"edgeagent: 1 of 1 trigger had not ended after [0-9.]+ s: the store does not take its data", err
+        )
+        said = await on_terminal(agent, *arguments, "--wait=3s")
+        assert re.search(r"\r\x1b\[Kwaiting: [^\r]+Connection refused", said)
+        async with nginx, Dispatcher(tmp_path / "dispatcher", broker.url, ALLOW):
+            code, out, err = await agent.command(*arguments, "--wait=90s")
+            assert (code, err, out.count("succeeded")) == (0, "", 1)
+            await agent.account(settled=3, pending=0)
+            assert [*nginx.files().values()] == [content(1)] * 3
