@@ -95,8 +95,25 @@ class StoreClient:
         Raises:
             StoreFailed: there was no answer; what was asked may have been done.
         """
+        try:
+            return await self._asked(method, httpx.URL(url), headers, body, length)
+        except (httpx.HTTPError, OSError) as exc:  # a TimeoutError is an OSError
+            raise _failure(self._shown, exc) from exc
+        except httpx.InvalidURL as exc:  # such as https://[v1.a]/, which is an address for others
+            raise StoreFailed(self._shown, "no request can be made to its address", needs_somebody=True) from exc
+        finally:
+            if not isinstance(body, bytes):
+                await body.aclose()
+
+    async def _asked(
+        self,
+        method: str,
+        target: httpx.URL,
+        headers: Mapping[str, str],
+        body: bytes | AsyncGenerator[bytes, None],
+        length: int | None,
+    ) -> StoreAnswer:
         times = self._times
-        target = httpx.URL(url)
         size = len(body) if isinstance(body, bytes) else length
         sent = {
             "host": target.netloc.decode(),
@@ -112,22 +129,19 @@ class StoreClient:
             "write": times.write_s,
             "pool": times.answer_s,
         }
-        stream = httpx.ByteStream(body) if isinstance(body, bytes) else _Pieces(body)
-        request = httpx.Request(method, target, headers=sent, stream=stream, extensions={"timeout": timeout})
-        try:
-            # Whoever sends pieces takes the time that the bandwidth needs; each piece has its own time.
-            async with asyncio.timeout(times.total_s if isinstance(body, bytes) else None):
-                transport = await self._transport(is_tls=target.scheme == "https")
-                response = await transport.handle_async_request(request)
-                try:
-                    return StoreAnswer(response.status_code, response.headers, await _read(response))
-                finally:
-                    await response.aclose()
-        except (httpx.HTTPError, OSError) as exc:  # a TimeoutError is an OSError
-            raise _failure(self._shown, exc) from exc
-        finally:
-            if not isinstance(body, bytes):
-                await body.aclose()
+        async with asyncio.timeout(times.total_s) as patience:
+            stream = (
+                httpx.ByteStream(body)
+                if isinstance(body, bytes)
+                else _Pieces(body, patience, times.write_s + times.total_s)
+            )
+            request = httpx.Request(method, target, headers=sent, stream=stream, extensions={"timeout": timeout})
+            transport = await self._transport(is_tls=target.scheme == "https")
+            response = await transport.handle_async_request(request)
+            try:
+                return StoreAnswer(response.status_code, response.headers, await _read(response))
+            finally:
+                await response.aclose()
 
     async def _transport(self, *, is_tls: bool) -> httpx.AsyncHTTPTransport:
         if is_tls:
@@ -153,13 +167,25 @@ class StoreClient:
 
 
 class _Pieces(httpx.AsyncByteStream):
-    """A body that is read once, as it is sent."""
+    """A body that is read once, as it is sent. It takes the time that the bandwidth needs; each piece has its own time.
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    That of the last one, or of one that the store did not take, is the time for the answer too: a store that sends a
+    byte of it now and then would hold the upload, and its place, for ever.
+    """
+
+    def __init__(self, pieces: AsyncIterator[bytes], patience: asyncio.Timeout, piece_s: float) -> None:
         self._pieces = pieces
+        self._patience = patience
+        self._piece_s = piece_s
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return self._pieces
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        loop = asyncio.get_running_loop()
+        self._patience.reschedule(None)
+        async for piece in self._pieces:
+            self._patience.reschedule(loop.time() + self._piece_s)
+            yield piece
+            self._patience.reschedule(None)
+        self._patience.reschedule(loop.time() + self._piece_s)
 
 
 async def _read(response: httpx.Response) -> bytes:

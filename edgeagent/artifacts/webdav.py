@@ -198,7 +198,7 @@ class PresignedStore(HttpStore):
             self._check(answer)
         try:
             signed = msgspec.json.decode(answer.body, type=_Presigned)
-        except ValueError as exc:  # msgspec's errors are ValueErrors
+        except (ValueError, RecursionError) as exc:  # msgspec's errors are ValueErrors
             reason = f"presign_url did not answer with a url and headers ({exc})"
             raise StoreFailed(self.shown, reason, needs_somebody=True) from exc
         if problem := self._problem(signed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -19,6 +20,7 @@ from tests.fakes.hasty_store import Asked, hasty_store
 # More than the buffers of both sockets hold.
 LARGE = bytes(16 << 20)
 SHORT = HttpTimes(connect_s=30.0, write_s=0.3, answer_s=0.3, total_s=1.0)
+CRUMBS = SHORT._replace(total_s=0.4)
 LONG = HttpTimes(connect_s=30.0, write_s=30.0, answer_s=30.0, total_s=30.0)
 
 
@@ -164,6 +166,25 @@ async def test_a_store_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
     async with hasty_store(behave) as (url, _):
         assert "did not answer, in time" in (await failed(url, tmp_path, times=SHORT)).reason
+
+
+@pytest.mark.parametrize("crumb", [b"HTTP/1.1 102 Processing\r\n\r\n", b"X: y\r\n", b"x"])
+async def test_an_answer_that_comes_in_crumbs_for_ever_is_given_up(tmp_path: Path, crumb: bytes) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.body()
+        if asked.method != "PUT":
+            asked.answer(405)
+            return
+        if not crumb.startswith(b"HTTP"):
+            end = b"Content-Length: 1000000\r\n\r\n" if crumb == b"x" else b""
+            asked.writer.write(b"HTTP/1.1 201 So\r\n" + end)
+        while True:
+            asked.writer.write(crumb)
+            await asked.writer.drain()
+            await asyncio.sleep(0.05)  # each is soon enough for whoever waits for the next one
+
+    async with hasty_store(behave) as (url, _):
+        assert "did not answer, in time" in (await failed(url, tmp_path, times=CRUMBS)).reason
 
 
 async def test_an_answer_without_end_costs_no_memory(tmp_path: Path) -> None:
