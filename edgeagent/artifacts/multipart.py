@@ -21,7 +21,9 @@ MAX_PARTS: Final = 10_000
 _MAX_UPLOAD_ID_CHARS = 2048
 _MAX_ETAG_CHARS = 256
 _ELEMENT = r"<{0}>([^<]{{0,4096}})</{0}>"
-_PART = re.compile(r"<Part>(.*?)</Part>", re.DOTALL)
+_PART: Final = "<Part>"
+_PART_END: Final = "</Part>"
+_COMPLETED: Final = "CompleteMultipartUploadResult>"
 
 
 class PartOfObject(NamedTuple):
@@ -66,12 +68,13 @@ def upload_id(answer: str) -> str | None:
 def listed(answer: str) -> ListedParts:
     """The parts in an answer to ListParts; what is no part is left out."""
     parts: dict[int, PartOfObject] = {}
-    for match in _PART.finditer(answer):
-        number, size, etag = (_text(match[1], name) for name in ("PartNumber", "Size", "ETag"))
-        if _is_number(number) and _is_number(size) and etag and is_etag(etag):
+    for piece in answer.split(_PART)[1:]:  # a pattern over all of it could take minutes
+        part, end, _ = piece.partition(_PART_END)
+        number, size, etag = (_text(part, name) for name in ("PartNumber", "Size", "ETag"))
+        if end and _is_number(number) and int(number) <= MAX_PARTS and _is_number(size) and is_etag(etag):
             parts[int(number)] = PartOfObject(int(size), etag)
     after = _text(answer, "NextPartNumberMarker") if _text(answer, "IsTruncated") == "true" else ""
-    return ListedParts(parts, int(after) if _is_number(after) else 0)
+    return ListedParts(parts, int(after) if _is_number(after) and int(after) < MAX_PARTS else 0)
 
 
 def completion(etags: Sequence[str]) -> bytes:
@@ -81,6 +84,11 @@ def completion(etags: Sequence[str]) -> bytes:
         for number, etag in enumerate(etags, 1)
     )
     return f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+
+
+def is_completed(answer: str) -> bool:
+    """Whether the answer to `completion` says that there is an object now: the status comes before that is known."""
+    return _COMPLETED in answer and "<Error>" not in answer
 
 
 def error_of(answer: str) -> tuple[str, str]:

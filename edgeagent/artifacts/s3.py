@@ -25,6 +25,7 @@ from edgeagent.artifacts.multipart import (
     PartOfObject,
     completion,
     error_of,
+    is_completed,
     is_etag,
     listed,
     part_bytes,
@@ -43,11 +44,14 @@ from edgeagent.errors import StoreError, StoreFailed, StoreRefused
 _GOOGLE: Final = "https://storage.googleapis.com"
 _AMAZON: Final = "https://s3.{}.amazonaws.com"
 _DEFAULT_REGION: Final = {"s3": "us-east-1", "gs": "auto"}
+_BAD_REQUEST: Final = 400
 _NOT_FOUND: Final = 404
 _OK: Final = 200
 _SKEWED: Final = "RequestTimeTooSkewed"
 _TOO_LARGE: Final = "EntityTooLarge"
 _MAX_REASON_CHARS = 200
+# A service that says a later one is wrong; and a time after the year 9999 cannot be written.
+_LAST_YEAR: Final = 2999
 
 _decode = msgspec.msgpack.Decoder(OpenUpload).decode
 
@@ -141,11 +145,16 @@ class S3Store:
             if not is_etag(etag):
                 raise StoreFailed(self.shown, "it took a part, but gave no ETag for it")
             etags.append(etag)
-        answer = self._check(await self._ask("POST", sending.name, {"uploadId": upload.upload_id}, completion(etags)))
-        code, message = error_of(answer.text)  # it may fail after the status was sent
-        if code or message:
+        answer = await self._ask("POST", sending.name, {"uploadId": upload.upload_id}, completion(etags))
+        if answer.status == _BAD_REQUEST:  # such as InvalidPart: the parts are not what it said
             await sending.keep(b"")
-            raise StoreFailed(self.shown, line(f"it could not put the parts together: {code}: {message}"))
+        self._check(answer)
+        if not is_completed(answer.text):  # it may fail after the status was sent
+            await sending.keep(b"")
+            words = (
+                ": ".join(part for part in error_of(answer.text) if part) or "it does not say that there is an object"
+            )
+            raise StoreFailed(self.shown, line(f"it could not put the parts together: {words}", _MAX_REASON_CHARS))
 
     async def _continued(self, sending: Sending) -> tuple[OpenUpload, Mapping[int, PartOfObject]]:
         """The upload of an earlier try and the parts that are there, or a new one."""
@@ -237,7 +246,8 @@ class S3Store:
         code, message = error_of(answer.text)
         if code == _TOO_LARGE:
             raise StoreRefused(self.shown, "it takes no object of this size (EntityTooLarge)")
-        if code == _SKEWED and (theirs := http_instant(answer.headers.get("date", ""))) is not None:
+        theirs = http_instant(answer.headers.get("date", "")) if code == _SKEWED else None
+        if theirs is not None and theirs.year <= _LAST_YEAR:
             self._skew = theirs - self._now()
             raise StoreFailed(self.shown, "this machine's clock is wrong; from now on requests go by the store's")
         words = line(": ".join(part for part in (code, message) if part), _MAX_REASON_CHARS)

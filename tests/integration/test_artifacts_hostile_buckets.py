@@ -10,10 +10,13 @@ from edgeagent.artifacts.http import StoreClient
 from edgeagent.artifacts.s3 import S3Store
 from edgeagent.config.tables import ArtifactsTable, Connection, FilePath
 from edgeagent.errors import StoreFailed, StoreRefused
-from tests.fakes.artifact_store import put_object
+from tests.fakes.artifact_store import put_object, sending
 from tests.fakes.hasty_store import Asked, hasty_store
 
 LARGE = bytes(16 << 20)  # two parts
+
+
+COMPLETED = b"<CompleteMultipartUploadResult><Key>gw/e1</Key></CompleteMultipartUploadResult>"
 
 
 class FakeBucket:
@@ -27,7 +30,7 @@ class FakeBucket:
         """See `Behaviour`."""
         await asked.body()
         kind = {"POST": "complete" if "uploadId" in asked.target else "create", "PUT": "put"}.get(asked.method, "")
-        status, body = self.answers.get(kind, (200, b""))
+        status, body = self.answers.get(kind, (200, COMPLETED if kind == "complete" else b""))
         more = {"content_length": self.head_length} if asked.method == "HEAD" and self.head_length else {}
         asked.answer(status, body, etag='"e"', date="Fri, 20 Mar 2026 12:00:00 GMT", **more)
 
@@ -53,6 +56,8 @@ CREATE = b"<R><UploadId>u1</UploadId></R>"
             "InternalError",
             True,
         ),
+        ({"create": (200, CREATE), "complete": (200, b"<Error/>")}, "could not put the parts together", True),
+        ({"create": (200, CREATE), "complete": (200, b" " * 100)}, "does not say that there is an object", True),
         ({"create": (200, CREATE), "put": (500, b"")}, "500", True),
     ],
 )
@@ -63,6 +68,24 @@ async def test_a_bucket_that_fails_is_tried_again(
     async with hasty_store(bucket.behave) as (url, _):
         with pytest.raises(StoreFailed, match=words):
             await put_object(s3(url, tmp_path), tmp_path, LARGE if is_large else b"x")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (400, b"<Error><Code>InvalidPart</Code></Error>"),
+        (200, b"<Error><Code>InternalError</Code></Error>"),
+        (200, b""),
+    ],
+)
+async def test_parts_that_become_no_object_are_sent_again(tmp_path: Path, answer: tuple[int, bytes]) -> None:
+    bucket = FakeBucket(create=(200, CREATE), complete=answer)
+    async with hasty_store(bucket.behave) as (url, _), sending(tmp_path, "gw/e1", LARGE) as one:
+        store = s3(url, tmp_path)
+        with pytest.raises(StoreFailed, match=r"InvalidPart|put the parts together"):
+            await store.put(one)
+        await store.aclose()
+    assert one.resume == b"", "the next try would trust the parts that are there"
 
 
 async def test_a_bucket_that_lies_about_the_length_is_found_out(tmp_path: Path) -> None:
@@ -105,3 +128,16 @@ def s3(url: str, directory: Path) -> S3Store:
     (directory / "key").write_text("id\nsecret\n", "utf-8")
     table = ArtifactsTable(store="s3://bucket", endpoint=url, access_key_file=FilePath(directory / "key"))
     return S3Store(table, StoreClient("test", Connection()))
+
+
+async def test_a_service_in_the_year_9999_does_not_set_the_clock(tmp_path: Path) -> None:
+    async def behave(asked: Asked) -> None:
+        await asked.body()
+        skewed = b"<Error><Code>RequestTimeTooSkewed</Code></Error>"
+        asked.answer(403, skewed, date="Fri, 31 Dec 9999 23:59:59 GMT")
+
+    async with hasty_store(behave) as (url, _):
+        store = s3(url, tmp_path)
+        for _ in range(2):  # a time after that one is none
+            with pytest.raises(StoreFailed, match="RequestTimeTooSkewed"):
+                await put_object(store, tmp_path, b"x")

@@ -61,6 +61,15 @@ def test_parts_are_listed_by_pages() -> None:
     assert listed("<IsTruncated>false</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>").after == 0
 
 
+def test_a_list_of_parts_leads_nobody_astray() -> None:
+    assert not listed("<Part>" * 170_000).parts  # as much as is read of an answer: a search for each took half an hour
+    page = listed(
+        f"<Part><PartNumber>{MAX_PARTS + 1}</PartNumber><Size>8</Size><ETag>e</ETag></Part>"
+        f"<IsTruncated>true</IsTruncated><NextPartNumberMarker>{MAX_PARTS}</NextPartNumberMarker>"
+    )
+    assert (dict(page.parts), page.after) == ({}, 0), "no object has so many, and the next page is asked for no more"
+
+
 def test_a_completion_names_all_parts_in_order_and_nothing_breaks_out_of_it() -> None:
     assert completion(['"a"', "<&>"]) == (
         b"<CompleteMultipartUpload>"
