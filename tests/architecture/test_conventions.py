@@ -51,6 +51,7 @@ PRINTS = {"edgeagent/cli/options.py"}
 # Tests' loops that sleep because what they play takes its time.
 PACED = {
     "tests/fakes/hostile.py",
+    "tests/integration/test_artifacts_hostile.py",
     "tests/screenshots.py",
     "tests/system/test_hostile_peers.py",
     "tests/system/test_kill.py",
