@@ -25,6 +25,8 @@ from tests.waiting import DEADLINE_S, until, until_answer
 
 _BATCH = 20
 _MID_STREAM = 60  # answers, before something is done to the stream
+# Unanswered triggers, at most, while a stream goes on: however long what is done to it takes, it leaves no more.
+_AHEAD = 400
 # As in production: so each trigger is sent once, on the agent's own topic, unless something goes wrong.
 _BOUND = f'trigger_topic = "{topics.AGENTS_TRIGGER}"'
 _PAGE = 1000  # most triggers that one GET lists
@@ -72,9 +74,13 @@ class Scene:
         """Feed all the while: what is done inside happens in mid-stream, however fast the stream is."""
         over = asyncio.Event()
 
+        def may_go_on() -> bool:
+            return over.is_set() or len(self.promised) - len(self.monitor.responses) < _AHEAD
+
         async def feed() -> None:
             while not over.is_set():
                 await self.feed(_BATCH)
+                await until(may_go_on, "answers", seen=lambda: (len(self.promised), len(self.monitor.responses)))
 
         async with asyncio.TaskGroup() as group:
             group.create_task(feed())
