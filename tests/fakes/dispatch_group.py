@@ -9,7 +9,7 @@ import re
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -24,11 +24,15 @@ from tests.waiting import until
 
 GROUP = "edgeagent"
 FINAL = frozenset({"Succeeded", "Failed", "Error"})
-# A statement about leaders is written by two processes at one message of the broker: so far apart it may be logged.
+# At one message of the broker one dispatcher takes the lead and another one leaves it, each when it reads the message.
+# That may be so far apart, and so long both may publish (`edgeagent.dispatcher.presence`).
 LEADERS_APART_S = 5.0
 
 _LEADER = re.compile(r"^(\S+) .* event=status_leader .*leading=(True|False)", re.MULTILINE)
-_PUBLISH = re.compile(r"Received PUBLISH from edgeagent-dispatch-(\S+) \(.*'([^']+)', \.\.\. \(\d+ bytes\)\)")
+_PUBLISH = re.compile(
+    rf"^(\d+): Received PUBLISH from edgeagent-dispatch-(\S+) \(.*'{topics.STATUS}', \.\.\. \(\d+ bytes\)\)$",
+    re.MULTILINE,
+)
 
 
 class Span(NamedTuple):
@@ -37,6 +41,16 @@ class Span(NamedTuple):
     began_s: float
     ended_s: float
     instance: str
+
+
+def at_once(spans: Iterable[Span]) -> list[tuple[Span, Span]]:
+    """Those of two dispatchers at the same time, and not only while one took over from the other."""
+    return [
+        (one, other)
+        for one, other in itertools.combinations(sorted(spans), 2)
+        if one.instance != other.instance
+        and min(one.ended_s, other.ended_s) - max(one.began_s, other.began_s) > LEADERS_APART_S
+    ]
 
 
 class ArgoDispatcher(Program):
@@ -147,23 +161,26 @@ class Group:
         return "\n".join(member.tail() for member in self.members)
 
     def leaders_at_once(self) -> list[tuple[Span, Span]]:
-        """Times in which two led, and not only for the moment that the broker's message takes to both."""
-        spans = sorted(span for member in self.members for span in member.led())
-        return [
-            (one, other)
-            for one, other in itertools.combinations(spans, 2)
-            if one.instance != other.instance
-            and min(one.ended_s, other.ended_s) - max(one.began_s, other.began_s) > LEADERS_APART_S
-        ]
+        """Times in which two led by what they logged."""
+        return at_once(span for member in self.members for span in member.led())
 
-    def publishers(self) -> list[tuple[str, int]]:
-        """Who published the statuses for monitoring, in the broker's order: instances, and how many each time.
+    def publishers(self) -> list[Span]:
+        """Who published the statuses for monitoring, by the broker's log, each until others did for a while.
 
         On an agent's own topic whoever answers `duplicate` may publish, too.
         """
-        said = _PUBLISH.findall(self.broker.log_file.read_text("utf-8"))
-        statuses = (instance for instance, topic in said if topic == topics.STATUS)
-        return [(instance, sum(1 for _ in several)) for instance, several in itertools.groupby(statuses)]
+        spans: list[Span] = []
+        newest: dict[str, int] = {}  # each one's last span, by its place
+        before = ""
+        for at, instance in _PUBLISH.findall(self.broker.log_file.read_text("utf-8")):
+            place, at_s = newest.get(instance), float(at)
+            if place is not None and (before == instance or at_s - spans[place].ended_s <= LEADERS_APART_S):
+                spans[place] = spans[place]._replace(ended_s=at_s)
+            else:
+                newest[instance] = len(spans)
+                spans.append(Span(at_s, at_s, instance))
+            before = instance
+        return spans
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -7,15 +7,17 @@ from random import Random
 
 import pytest
 
+from tests.fakes.dispatch_group import at_once
 from tests.fakes.dispatch_scene import Scene, scene
 
 KILLS = 50
 
 
 def one_led_at_a_time(here: Scene) -> None:
-    """By what they logged, and by who published statuses in the broker's order."""
+    """By what they logged, and by who published statuses by the broker's log."""
     assert not here.group.leaders_at_once()
     publishers = here.group.publishers()
+    assert not at_once(publishers)
     assert len(publishers) <= here.group.leaderships, f"of {here.group.leaderships} leaders: {publishers}"
 
 
