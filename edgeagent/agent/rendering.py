@@ -16,9 +16,9 @@ from edgeagent.agent.successors import Successors
 from edgeagent.agent.triggers import Triggers
 from edgeagent.errors import MessageError
 from edgeagent.events.time_quality import DEVICE
-from edgeagent.outbox.records import Leased
+from edgeagent.outbox.records import PARKED, Leased
 from edgeagent.ports.link import Publication
-from edgeagent.rules.ruleset import RuleSet
+from edgeagent.rules.ruleset import Rule, RuleSet
 
 if TYPE_CHECKING:
     from edgeagent.agent.uploading import Uploading
@@ -82,10 +82,10 @@ class Renderer:
             self._triggers.merge(entry, newer)
             return None
         if leased.record.artifact is not None:
-            if self._uploading is None:
-                self._triggers.give_up(entry, "its data is in the spool, and no store is configured ([artifacts])", 0)
+            claimed = self._claimed(entry, rule)
+            if claimed is None:
                 return None
-            leased = self._uploading.claimed(leased, rule)
+            leased = claimed
         if leased.record.time_quality < DEVICE:
             leased = with_right_time(leased, self._lifetime.boot, moment)
         entry.topic = self._addressing.route.topic
@@ -99,6 +99,19 @@ class Renderer:
         if rule.rate is not None and entry.tries == 1:
             self._permits.published(entry, rule.rate, moment)
         return publication
+
+    def _claimed(self, entry: TriggerInFlight, rule: Rule) -> Leased | None:
+        """A trigger with the claim of its large data; None if it ends here, or must wait for its upload."""
+        leased = entry.item
+        if self._uploading is None:
+            self._triggers.give_up(entry, "its data is in the spool, and no store is configured ([artifacts])", 0)
+            return None
+        # A parked one was published before, so that its data is there, though nothing may be known of it here.
+        if leased.log != PARKED and not self._uploading.is_there(leased):
+            self._triggers.take_out(entry)
+            self._uploading.put_back(leased, rule)
+            return None
+        return self._uploading.claimed(leased, rule)
 
     def _successor(self, leased: Leased) -> str:
         """Which trigger stands for this one; "" if none, or if it goes because its data was uploaded for it."""

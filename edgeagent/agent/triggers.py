@@ -220,6 +220,10 @@ class Triggers:
         self._releases.expire(entry)
         self._chores.leave(lambda: self._notes.ended(entry, State.EXPIRED, "older than its ttl"))
 
+    def take_out(self, entry: TriggerInFlight) -> None:
+        """Take a trigger out of flight that was not sent, and must wait elsewhere first."""
+        self._in_flight.remove([entry])
+
     def merge(self, entry: TriggerInFlight, into: str) -> None:
         """End a trigger for which a newer one, with the correlation id `into`, stands."""
         self._releases.merge(entry)

@@ -55,7 +55,9 @@ class Uploading:
         self._waiting: dict[str, list[Leased]] = {}  # by the object's name
         self._lanes: dict[str, deque[Leased]] = {}  # of rules with a strict order; the first one waits for its upload
         self._ready: deque[Leased] = deque()
-        self._live: Counter[str] = Counter()  # triggers that are here or in flight, by the object's name
+        # How many triggers of each artifact are here or in flight, by the object's name. A name has two artifacts when
+        # a device uses an id again, so late that it is no duplicate: the object is the first one's, while needed.
+        self._live: dict[str, Counter[Artifact]] = {}
         self._by_rule: Counter[str] = Counter()  # of those that are here
         self._seqs: dict[str, set[int]] = {}  # of those that are here, by their log
         self.taken = 0
@@ -97,7 +99,7 @@ class Uploading:
     def join(self, leased: Leased) -> None:
         """Note that a trigger goes into flight which waits for nothing."""
         if leased.record.artifact is not None:
-            self._live[name_of(leased.record)] += 1
+            self._enliven(name_of(leased.record), leased.record.artifact)
 
     def take(self, leased: Leased, rule: Rule | None) -> bool:
         """Take up a leased trigger; False if it can go into flight at once."""
@@ -108,9 +110,8 @@ class Uploading:
                 return False
         else:
             name = name_of(leased.record)
-            self._live[name] += 1
-            turn = Turn.HIGH if is_high(leased, rule) else Turn.NORMAL
-            has_ended = self._want(name, leased.record.artifact, turn)
+            self._enliven(name, leased.record.artifact)
+            has_ended = self._want(name, leased.record.artifact, _turn_of(leased, rule))
             if has_ended and not is_behind:
                 return self._is_kept_back(leased)
             if lane is None:
@@ -123,7 +124,10 @@ class Uploading:
 
     def ended(self, name: str) -> None:
         """Note that an upload has ended, either way: the callback of `Uploads`."""
-        self._leave(self._waiting.pop(name, ()))
+        waiting = self._waiting.pop(name, [])
+        if others := [leased for leased in waiting if not self._has_ended(leased.record)]:
+            self._waiting[name] = others
+        self._leave([leased for leased in waiting if self._has_ended(leased.record)])
         for lane in [lane for lane, queue in self._lanes.items() if _is_of(queue[0], name)]:
             self._advance(lane)
         if self._ready:
@@ -160,16 +164,38 @@ class Uploading:
         if leased.record.artifact is None:
             return
         name = name_of(leased.record)
-        self._live[name] -= 1
-        if self._live[name] <= 0:
-            del self._live[name]
-            if for_good and not self.ahead.left(name, leased):
-                self._uploads.forget(name)
+        first = self._first(name)
+        self._end_life(name, leased.record.artifact)
+        following = self._first(name)
+        if following is None and for_good and not self.ahead.left(name, leased):
+            self._uploads.forget(name)
+        if following is not None and following != first and self._want(name, following):
+            self.ended(name)
+
+    def is_there(self, leased: Leased) -> bool:
+        """Whether a trigger may be published: its data is in the store, or it has none that is large.
+
+        If it is not, it is asked for.
+        """
+        artifact = leased.record.artifact
+        return artifact is None or (self._want(name_of(leased.record), artifact) and not self.refusal(leased))
+
+    def put_back(self, leased: Leased, rule: Rule) -> None:
+        """Take up again a trigger from flight, which it entered because it seemed not to need its data in the store."""
+        if leased.record.artifact is not None:
+            self._end_life(name_of(leased.record), leased.record.artifact)
+        if not self.take(leased, rule):
+            self._ready.append(leased)
+            self._enter(leased)
 
     def want_ahead(self, leased: Leased, turn: Turn) -> None:
-        """Ask for the upload of a trigger that is not taken up yet."""
+        """Ask for the upload of a trigger that is not taken up yet, which `ahead` has."""
         if leased.record.artifact is not None:
             self._want(name_of(leased.record), leased.record.artifact, turn)
+
+    def is_of_another(self, leased: Leased) -> bool:
+        """Whether the object of a trigger is the one of another artifact yet, of which a trigger is here."""
+        return self._first(name_of(leased.record)) not in {None, leased.record.artifact}
 
     def leave(self, name: str) -> None:
         """Note that an upload that was asked for ahead has ended: until its trigger is taken up, the disk knows it."""
@@ -183,9 +209,7 @@ class Uploading:
 
     def refusal(self, leased: Leased) -> str:
         """Why the artifact of a trigger can never be in the store; "" if it can, or if there is none."""
-        if leased.record.artifact is None:
-            return ""
-        found = self._uploads.progress(name_of(leased.record))
+        found = self._upload_of(leased.record)
         if found is None or found.state is not UploadState.REFUSED:
             return ""
         return f"its data cannot be put into the store: {line(found.reason)}"
@@ -202,9 +226,8 @@ class Uploading:
         """How far the upload is that a trigger waits for, or that is made ahead of it; None if there is none."""
         if leased.record.artifact is None:
             return None
-        name = name_of(leased.record)
-        waits = leased.seq in self._seqs.get(leased.log, ()) or name in self.ahead
-        return self._uploads.progress(name) if waits else None
+        waits = leased.seq in self._seqs.get(leased.log, ()) or name_of(leased.record) in self.ahead
+        return self._upload_of(leased.record) if waits else None
 
     def claimed(self, leased: Leased, rule: Rule) -> Leased:
         """The trigger as it is rendered: its data is the claim. For a rule with a window, of this one event."""
@@ -253,13 +276,35 @@ class Uploading:
         self.taken += 1
 
     def _state(self, leased: Leased) -> UploadState | None:
-        if leased.record.artifact is None:
-            return None
-        found = self._uploads.progress(name_of(leased.record))
+        found = self._upload_of(leased.record)
         return found.state if found is not None else None
 
-    def _want(self, name: str, artifact: Artifact, turn: Turn) -> bool:
-        """Ask for an upload; returns whether it has ended already, either way."""
+    def _enliven(self, name: str, artifact: Artifact) -> None:
+        self._live.setdefault(name, Counter())[artifact] += 1
+
+    def _end_life(self, name: str, artifact: Artifact) -> None:
+        live = self._live[name]
+        live[artifact] -= 1
+        if not live[artifact]:
+            del live[artifact]
+        if not live:
+            del self._live[name]
+
+    def _first(self, name: str) -> Artifact | None:
+        """The artifact that the object of this name is, or will be; None if no trigger needs one."""
+        return next(iter(self._live.get(name, ())), None)
+
+    def _upload_of(self, record: Record) -> UploadProgress | None:
+        """The upload of a record's data; None if there is none, or none yet."""
+        if record.artifact is None:
+            return None
+        name = name_of(record)
+        return self._uploads.progress(name) if self._first(name) in {None, record.artifact} else None
+
+    def _want(self, name: str, artifact: Artifact, turn: Turn = Turn.NORMAL) -> bool:
+        """Ask for an upload, unless its object is another one's yet; returns whether it has ended, either way."""
+        if self._first(name) not in {None, artifact}:
+            return False
         if self._uploads.want(name, artifact, self._path(artifact), turn):
             return True
         found = self._uploads.progress(name)
@@ -274,7 +319,7 @@ class Uploading:
             del self._lanes[lane]
 
     def _has_ended(self, record: Record) -> bool:
-        found = self._uploads.progress(name_of(record))
+        found = self._upload_of(record)
         return found is not None and found.state.has_ended
 
     def _without(self, triggers: Iterable[Leased], is_over: Callable[[Leased], bool]) -> list[Leased]:
@@ -300,6 +345,10 @@ def name_of(record: Record) -> str:
 def is_high(leased: Leased, rule: Rule | None) -> bool:
     """Whether a trigger, and so its upload, goes before those of normal priority."""
     return leased.log == HIGH or (rule is not None and rule.high)
+
+
+def _turn_of(leased: Leased, rule: Rule | None) -> Turn:
+    return Turn.HIGH if is_high(leased, rule) else Turn.NORMAL
 
 
 def _is_of(leased: Leased, name: str) -> bool:

@@ -11,12 +11,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgeagent.agent.uploading import RECHECK_S
 from edgeagent.common.units import Duration
 from edgeagent.outbox import limited
 from edgeagent.outbox.records import LOGS
 from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.outbox.store import Store
 from edgeagent.ports.link import Publication
+from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import Rate, RuleSpec
 from tests.fakes.link import FakeLink
 from tests.fakes.sender_scene import Scene, scene
@@ -243,3 +245,27 @@ async def test_the_log_is_condensed_around_a_trigger_that_waits_for_its_upload(
         assert uploads.digests() == {digest(size) for size in SIZES}
         await made.account(settled=300 + len(SIZES), pending=0)
         await spool_is_empty(tmp_path)
+
+
+@pytest.mark.slow
+async def test_a_rule_that_comes_back_sends_nothing_whose_data_is_not_in_the_store(tmp_path: Path) -> None:
+    uploads = SlowUploads(tmp_path, 1.0, is_away=True)
+    rule = msgspec.structs.replace(LARGE, rate=None)
+    async with scene(tmp_path, rule, clock=LoopsClock(), uploading=uploads.uploading) as made:
+        made.link = FakeLink(room=0)
+        made.up()
+        await made.accept_large(2000, source="cam-1")
+        await until(lambda: len(uploads.uploading) == 1)
+        made.rules.take_over(RuleSet([]))
+        await asyncio.sleep(2 * RECHECK_S)
+        made.sender.wake()
+        assert (len(uploads.uploading), made.triggers.stats()["in_flight"]) == (0, 1), "it is about to be a dead letter"
+        made.rules.take_over(RuleSet([rule]))
+        made.sender.down()
+        broker = Broker(made)
+        await asyncio.sleep(1)
+        assert (broker.numbers, len(uploads.uploading)) == ([], 1)
+        uploads.back()
+        await broker.has(1)
+        assert uploads.digests() == {digest(2000)}
+        await made.account(settled=1, pending=0, dead=0)

@@ -19,6 +19,7 @@ from edgeagent.rules.ruleset import Rule
 from edgeagent.rules.spec import RuleSpec, Window
 
 ARTIFACT = Artifact("ab" * 32, 1000, "image/jpeg")
+OTHER = Artifact("cd" * 32, 1000, "image/jpeg")
 
 
 class Store:
@@ -26,6 +27,7 @@ class Store:
 
     def __init__(self) -> None:
         self.states: dict[str, UploadState] = {}
+        self.artifacts: dict[str, Artifact] = {}
         self.turns: dict[str, Turn] = {}
         self.left: list[str] = []
         self.forgotten: list[str] = []
@@ -33,6 +35,9 @@ class Store:
     def want(self, name: str, artifact: Artifact, path: str, turn: Turn = Turn.NORMAL) -> bool:
         """See `Uploads`."""
         assert path == f"/spool/{artifact.sha256}"
+        if self.artifacts.setdefault(name, artifact) != artifact:
+            self.artifacts[name] = artifact
+            self.states.pop(name)
         self.turns[name] = turn
         return self.states.setdefault(name, UploadState.WAITING) is UploadState.DONE
 
@@ -54,6 +59,7 @@ class Store:
         """See `Uploads`."""
         self.forgotten.append(name)
         self.states.pop(name, None)
+        self.artifacts.pop(name, None)
 
 
 class Scene:
@@ -72,12 +78,14 @@ class Scene:
     def _wake(self) -> None:
         self.woken += 1
 
-    def leased(self, event_id: str, *, large: bool = True, source: str = "cam-1") -> Leased:
+    def leased(
+        self, event_id: str, *, large: bool = True, source: str = "cam-1", artifact: Artifact = ARTIFACT
+    ) -> Leased:
         """A trigger of an event, with large data or without."""
         self._seq += 1
         data = b'{"size":1000}' if large else b"{}"
         record = Record("gw", source, event_id, "event", "now", data, True, ("frame",), 0, 0)
-        record = msgspec.structs.replace(record, artifact=ARTIFACT if large else None)
+        record = msgspec.structs.replace(record, artifact=artifact if large else None)
         return Leased(NORMAL, self._seq, "frame", record, b"")
 
     def end(self, leased: Leased, state: UploadState = UploadState.DONE) -> None:
@@ -124,6 +132,40 @@ def test_all_triggers_of_an_event_wait_for_its_one_upload_which_is_wanted_until_
     assert scene.store.forgotten == []
     scene.uploading.left(other, for_good=True)
     assert scene.store.forgotten == [name]
+
+
+@pytest.mark.parametrize("is_strict", [False, True])
+def test_an_id_that_is_used_again_for_other_data_gets_the_object_when_nobody_needs_the_first_data(
+    scene: Scene, is_strict: bool
+) -> None:
+    rule = scene.strict if is_strict else scene.rule
+    first, again = scene.leased("a"), scene.leased("a", artifact=OTHER)
+    name = name_of(first.record)
+    assert name == name_of(again.record)
+    for leased in (first, again):
+        assert scene.uploading.take(leased, rule)
+    scene.end(first)
+    assert (scene.ready(), len(scene.uploading), scene.store.artifacts) == (["a"], 1, {name: ARTIFACT})
+    assert scene.uploading.is_there(first)
+    assert (scene.uploading.is_there(again), scene.uploading.is_stored(again)) == (False, False)
+    scene.uploading.left(first, for_good=True)
+    assert (scene.ready(), scene.store.artifacts, scene.store.forgotten) == ([], {name: OTHER}, [])
+    scene.end(again)
+    assert (scene.ready(), scene.uploading.is_there(again)) == (["a"], True)
+    scene.uploading.left(again, for_good=True)
+    assert scene.store.forgotten == [name]
+
+
+def test_a_trigger_whose_data_is_not_there_waits_again(scene: Scene) -> None:
+    large = scene.leased("a")
+    scene.uploading.join(large)  # it seemed to be too old, for example
+    assert not scene.uploading.is_there(large)
+    scene.uploading.put_back(large, scene.rule)
+    assert (scene.ready(), len(scene.uploading)) == ([], 1)
+    scene.end(large)
+    assert (scene.ready(), scene.uploading.is_there(large)) == (["a"], True)
+    scene.uploading.left(large, for_good=True)
+    assert scene.store.forgotten == [name_of(large.record)]
 
 
 def test_what_is_parked_is_still_wanted(scene: Scene) -> None:
