@@ -28,6 +28,8 @@ from edgeagent.rules.ruleset import RuleSet
 
 # How often it is looked again, while there is something to look at: what was asked for may not be needed any more.
 _RECHECK_S: Final = 30.0
+# And how soon after other triggers came or went.
+_LOOK_S: Final = 1.0
 
 
 class UploadsAhead:
@@ -55,6 +57,7 @@ class UploadsAhead:
         self._reader = AheadReader()
         self._seen = -1  # the spool's references when it was looked last
         self._has_more = True
+        self._later: asyncio.TimerHandle | None = None
         self._work = asyncio.Event()
 
     @property
@@ -62,9 +65,11 @@ class UploadsAhead:
         return self._uploading.ahead
 
     def changed(self) -> None:
-        """Note that the outbox has new triggers; nothing is done if none of them has large data."""
+        """Note that the outbox has changed; nothing is done if no large data came, and none is known that may go."""
         if self._references != self._seen:
             self._work.set()
+        elif self._ahead and self._later is None:
+            self._later = asyncio.get_running_loop().call_later(_LOOK_S, self._work.set)
 
     def ended(self, name: str) -> None:
         """Note that an upload has ended, after `Uploading` did."""
@@ -94,6 +99,9 @@ class UploadsAhead:
         return len(self._ahead) <= MAX_OPEN - ENOUGH
 
     async def _look(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         on, places, seen = self._has_room, self._ahead.places(), self._references
         self._ahead.looking()
         part: AheadPart = await self._outbox.when_released(lambda store: self._reader.look(store, places, on=on))

@@ -206,6 +206,7 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     created = rfc3339(time.time_ns() // 1_000_000)
     overview = outbox.perform(OVERVIEW, NoArguments())
     with_data = overview.spool is not None and overview.spool.files > 0
+    taken = 0
     with (
         _writer(args.file, outbox.agent, created, with_data=with_data) as writer,
         ProgressLine("exporting") as progress,
@@ -215,6 +216,7 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
             total = outbox.perform(WAITING, WaitingQuery(log, limit=1)).waiting
             for done, waiting in enumerate(_walk(outbox, log, _PAGE)):
                 progress.at(done, total)
+                taken += waiting.in_flight
                 if not waiting.in_flight and data.add(waiting.trigger.artifact):
                     writer.add(waiting.trigger)
                     _extend(ranges, log, waiting.seq)
@@ -223,7 +225,8 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
             with as_ourselves():
                 writer.finish()
     if not count:
-        _print(args, {"exported": 0, "file": None}, "nothing waits that is not in flight: no file was made")
+        text = f"nothing waits that is not in flight: no file was made{_staying(taken)}"
+        _print(args, {"exported": 0, "file": None}, text)
         return 0
     if read_only := overview.read_only:
         text = f"{counted(count, 'trigger')} copied to {args.file}, and kept here too under the same name: {read_only}"
@@ -231,11 +234,20 @@ def _export(args: argparse.Namespace, outbox: OutboxAccess) -> int:
         return 0
     released = _release(args.file, outbox, ranges)
     text = f"{counted(released, 'trigger')} moved to {args.file}; import the file on a gateway that can send"
+    text += _staying(taken)
     if released < count:
         more = counted(count - released, "more trigger that was", "more triggers that were")
         text += f"; it also holds {more} sent from here meanwhile, under the same name"
     _print(args, {"exported": released, "in_file": count, "file": str(args.file)}, text)
     return 0
+
+
+def _staying(taken: int) -> str:
+    """What to do about triggers that a running agent has taken up."""
+    if not taken:
+        return ""
+    them = counted(taken, "trigger stays", "triggers stay")
+    return f"; {them} here, in flight or waiting for their data to be uploaded: to move them too, stop the agent first"
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.fakes.engine import Engine
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.nginx import Nginx
@@ -240,15 +242,68 @@ async def test_emit_waits_for_a_file_that_is_uploaded_tells_how_far_it_is_and_wh
     async with agent:
         await agent.logged("link_up")
         arguments = "emit", "cam-1", "--file", str(picture)
-        code, out, err = await agent.command(*arguments, "--wait=3s")
+        code, out, err = await agent.command(*arguments, "--wait=1500ms")
         assert (code, out.count("buffered")) == (1, 1)
         assert re.match(
             r"edgeagent: 1 of 1 trigger had not ended after [0-9.]+ s: the store does not take its data", err
         )
-        said = await on_terminal(agent, *arguments, "--wait=3s")
+        said = await on_terminal(agent, *arguments, "--wait=1500ms")
         assert re.search(r"\r\x1b\[Kwaiting: [^\r]+Connection refused", said)
         async with nginx, Dispatcher(tmp_path / "dispatcher", broker.url, ALLOW):
             code, out, err = await agent.command(*arguments, "--wait=90s")
             assert (code, err, out.count("succeeded")) == (0, "", 1)
             await agent.account(settled=3, pending=0)
             assert [*nginx.files().values()] == [content(1)] * 3
+
+
+@pytest.mark.soak
+async def test_a_running_agent_exports_large_data_and_it_leaves_from_another_machine_under_the_same_name(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    export, names = tmp_path / "export.jsonl", [f"frame-{number}" for number in range(3)]
+    nowhere = Mosquitto(tmp_path)  # it is never started
+    for directory in ("here", "there"):
+        (tmp_path / directory).mkdir()
+    here = agent_with(tmp_path / "here", nowhere, "http://127.0.0.1:9")
+    async with Engine(broker.url) as engine, Nginx(tmp_path / "nginx") as nginx:
+        async with here:
+            for number, name in enumerate(names):
+                await post(here, "cam-1", content(number), name)
+            await here.triggered("boiler-1", {"temp": 97.1})
+            await here.stats(lambda stats: stats["artifacts"]["failed"], "the store to fail")
+            code, out, err = await here.command("outbox", "export", str(export))
+            assert (code, err) == (0, "")
+            assert out.startswith("4 triggers moved")
+            await here.account(exported=4, pending=0)
+            await until(lambda: spooled(here) == [], "the spool to be empty", seen=lambda: spooled(here))
+            await here.stats(lambda stats: stats["artifacts"]["uploads"] == [], "the uploads to be forgotten")
+            assert "artifact_refused" not in here.log
+        there = agent_with(tmp_path / "there", broker, nginx.url)
+        there.config_file.write_text(there.config_file.read_text("utf-8").replace("gw-1", "gw-2"), "utf-8")
+        async with there:
+            assert (await there.command("outbox", "import", str(export)))[0] == 0
+            await engine.received(4)
+            await there.account(imported=4, settled=4, pending=0)
+            files = dict(sorted(nginx.files().items()))
+            assert [*files.values()] == [content(number) for number in range(3)]
+            assert [re.sub(r"/\d{4}-\d\d-\d\d/", "/", name) for name in files] == [
+                f"gw-1/cam-1/{name}" for name in names
+            ]
+            urls = {arguments(trigger)["url"] for trigger in engine.triggers if "url" in arguments(trigger)}
+            assert urls == {f"{nginx.url}/{name}" for name in files}
+
+
+async def test_an_export_says_of_data_that_waits_for_its_upload_that_the_agent_must_stop_first(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    export = tmp_path / "export.jsonl"
+    async with agent_with(tmp_path, broker, "http://127.0.0.1:9") as agent:
+        await agent.logged("link_up")
+        await post(agent, "cam-1", content(1), "frame-1")
+        await agent.stats(lambda stats: stats["artifacts"]["failed"], "the store to fail")
+        code, out, _ = await agent.command("outbox", "export", str(export))
+        assert (code, export.exists()) == (0, False)
+        assert "1 trigger stays here, in flight or waiting for their data to be uploaded: to move them too, stop" in out
+        await agent.stop()
+        code, out, _ = await agent.command("outbox", "export", str(export))
+        assert (code, out.startswith("1 trigger moved")) == (0, True)
