@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from edgeagent.outbox.records import Leased
@@ -43,8 +43,14 @@ class Ahead:
         """Note from now on which triggers end, because pending ones are being looked for."""
         self._left = set()
 
-    def add(self, name: str, triggers: Iterable[Leased]) -> bool:
-        """Note an upload of these triggers; False if one of them ended while they were looked for."""
+    def add(self, name: str, triggers: Sequence[Leased]) -> bool:
+        """Note an upload of these triggers, which are of one event.
+
+        False: one of them ended while they were looked for, or the object is another event's, which used the id before.
+        """
+        known = self._open.get(name)
+        if known is not None and known[0].record.artifact != triggers[0].record.artifact:
+            return False
         if self._left is not None and name in self._left:
             return False
         self._open.setdefault(name, []).extend(triggers)

@@ -114,7 +114,9 @@ class UploadsAhead:
 
     def _ask(self, event: Sequence[Leased], moment: Moment) -> None:
         wanted = [one for one in event if self._is_needed(one, moment) and not self._is_coalesced(one)]
-        if not wanted or not self._ahead.add(name_of(wanted[0].record), wanted):
+        if not wanted or self._uploading.is_of_another(wanted[0]):
+            return
+        if not self._ahead.add(name_of(wanted[0].record), wanted):
             return
         is_first = any(is_high(one, self._rules.get(one.rule)) for one in wanted)
         self._uploading.want_ahead(wanted[0], Turn.AHEAD_HIGH if is_first else Turn.AHEAD)

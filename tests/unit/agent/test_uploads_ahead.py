@@ -9,9 +9,12 @@ import msgspec
 import pytest
 
 from edgeagent.agent import uploads_ahead
+from edgeagent.agent.ahead import Ahead
 from edgeagent.common.units import Duration
+from edgeagent.events.artifact import Artifact
+from edgeagent.events.event import Record
 from edgeagent.outbox import ahead
-from edgeagent.outbox.records import LOGS
+from edgeagent.outbox.records import LOGS, NORMAL, Leased
 from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.rules.spec import Rate, RuleSpec
 from tests.fakes.sender_scene import Scene, scene
@@ -149,3 +152,16 @@ async def test_after_a_restart_only_the_rest_is_uploaded(tmp_path: Path) -> None
         await all_logs_are_read(made)
         await until(lambda: len(again.stored) == 3)
         assert ids(again) == ["e-2002"]
+
+
+def test_an_object_is_asked_for_ahead_of_one_event_only_when_a_device_uses_an_id_again() -> None:
+    made = Ahead()
+    record = Record("gw", "cam-1", "e-1", "event", "now", b"{}", True, ("large",), 0, 0)
+    one, again = (
+        Leased(NORMAL, seq, "large", msgspec.structs.replace(record, artifact=Artifact(digit * 64, 1)), b"")
+        for seq, digit in ((1, "a"), (2, "b"))
+    )
+    assert made.add("gw/cam-1/e-1", [one])
+    assert not made.add("gw/cam-1/e-1", [again]), "the first one's data stays there until its trigger has left"
+    assert not made.left("gw/cam-1/e-1", one)
+    assert made.add("gw/cam-1/e-1", [again])
