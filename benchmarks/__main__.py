@@ -21,6 +21,7 @@ _ALL = (
     "http",
     "artifacts",
     "large",
+    "pending",
     "latency",
 )
 
