@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     path = agent_config_path(args.config)
-    config = load_agent(path)
+    config = load_agent(path, needs_files=False)
     name, values = identity(config), plain(config)
     if args.json:
         say_json({"file": str(path), "config": name, "values": values})

@@ -24,7 +24,7 @@ def client_config(args: argparse.Namespace) -> AgentConfig:
     path = agent_config_path(args.config)
     if not args.config and "EDGEAGENT_CONFIG" not in os.environ and not path.exists():
         return AgentConfig()
-    return load_agent(path)
+    return load_agent(path, needs_files=False)
 
 
 def socket_path(config: AgentConfig) -> Path:

@@ -7,7 +7,7 @@ key path and reason for everything that is wrong. Nothing here opens a socket or
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TypeVar
@@ -19,24 +19,36 @@ from edgeagent.config.checks import agent_problems, dispatcher_problems
 from edgeagent.config.extras import missing_for_agent, missing_for_dispatcher
 from edgeagent.config.meant import encoding_hint, toml_hint
 from edgeagent.config.reader import ConfigReader
-from edgeagent.config.tables import AgentConfig, DispatcherConfig
+from edgeagent.config.tables import AgentConfig, DispatcherConfig, WebhookTable
 from edgeagent.config.workflows import with_workflow_files
 from edgeagent.errors import ConfigError, Problem
 
 AGENT_CONFIG = "/etc/edgeagent/config.toml"
 DISPATCHER_CONFIG = "/etc/edgeagent/dispatch.toml"
+# Where systemd keeps the credentials of units that run.
+CREDENTIALS = Path("/run/credentials")
+AGENT_UNIT, DISPATCHER_UNIT = "edgeagent.service", "edgeagent-dispatch.service"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def load_agent(path: Path, env: Mapping[str, str] = os.environ) -> AgentConfig:
+def load_agent(path: Path, env: Mapping[str, str] = os.environ, *, needs_files: bool = True) -> AgentConfig:
     """Read and check an agent's configuration.
+
+    `needs_files`: whether the files that it names must be there, with secrets that can be used. They need not for a
+    command that only looks, by an operator who may not read them or has no credentials of systemd.
 
     Raises:
         ConfigError: with every problem found.
     """
-    config = _load(AgentConfig, path, env, lambda found: chain(agent_problems(found), missing_for_agent(found)))
-    return with_workflow_files(config, path)
+
+    def check(found: AgentConfig) -> Iterator[Problem]:
+        yield from chain(agent_problems(found), missing_for_agent(found))
+        if needs_files:
+            yield from _secret_problems("relay.webhook", found.relay.webhook)
+
+    reader = ConfigReader(path.parent, _file_dirs(path, env, AGENT_UNIT), needs_files=needs_files)
+    return with_workflow_files(_load(AgentConfig, path, reader, check), path)
 
 
 def load_dispatcher(path: Path, env: Mapping[str, str] = os.environ) -> DispatcherConfig:
@@ -45,12 +57,31 @@ def load_dispatcher(path: Path, env: Mapping[str, str] = os.environ) -> Dispatch
     Raises:
         ConfigError: with every problem found.
     """
-    return _load(
-        DispatcherConfig,
-        path,
-        env,
-        lambda found: chain(dispatcher_problems(found), missing_for_dispatcher(found)),
-    )
+
+    def check(found: DispatcherConfig) -> Iterator[Problem]:
+        yield from chain(dispatcher_problems(found), missing_for_dispatcher(found))
+        yield from _secret_problems("webhook", found.webhook)
+
+    reader = ConfigReader(path.parent, _file_dirs(path, env, DISPATCHER_UNIT))
+    return _load(DispatcherConfig, path, reader, check)
+
+
+def _secret_problems(path: str, tables: Sequence[WebhookTable]) -> Iterator[Problem]:
+    if tables:
+        from edgeagent.config.webhooks import secret_problems  # noqa: PLC0415  it loads what signs
+
+        yield from secret_problems(path, tables)
+
+
+def _file_dirs(path: Path, env: Mapping[str, str], unit: str) -> list[Path]:
+    """Where relative names of files are looked up: first what systemd handed over to this process.
+
+    An operator's shell has no credentials, but root may read those of the unit while it runs.
+    """
+    if given := env.get("CREDENTIALS_DIRECTORY"):
+        return [Path(given), path.parent]
+    of_unit = CREDENTIALS / unit
+    return [path.parent, *([of_unit] if of_unit.is_dir() else [])]
 
 
 def agent_config_path(option: str | None, env: Mapping[str, str] = os.environ) -> Path:
@@ -63,7 +94,7 @@ def dispatcher_config_path(option: str | None) -> Path:
     return Path(option or DISPATCHER_CONFIG)
 
 
-def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T], Iterator[Problem]]) -> T:
+def _load(cls: type[T], path: Path, reader: ConfigReader, check: Callable[[T], Iterator[Problem]]) -> T:
     try:
         data = path.read_bytes()
         text = data.decode()
@@ -83,7 +114,6 @@ def _load(cls: type[T], path: Path, env: Mapping[str, str], check: Callable[[T],
         raise ConfigError(str(path), [Problem("", f"is not TOML: {exc}")]) from exc
     if problem := _of_the_other_kind(cls, document):
         raise ConfigError(str(path), [problem])
-    reader = ConfigReader(path.parent, env.get("CREDENTIALS_DIRECTORY"))
     config = reader.table(cls, document, "")
     problems = reader.problems
     if config is not None:

@@ -21,12 +21,19 @@ _MAX_SHOWN_CHARS = 60
 
 
 class ConfigReader:
-    """Converts one document; owns the problems found so far. It raises for none of them."""
+    """Converts one document; owns the problems found so far. It raises for none of them.
 
-    def __init__(self, base_dir: Path, credentials_dir: str | None) -> None:
+    Args:
+        base_dir: where relative names begin.
+        file_dirs: where files with relative names are looked up, in this order; the default is `base_dir`.
+        needs_files: whether a file that is not there is a problem. If not, it is taken to be in the first place.
+    """
+
+    def __init__(self, base_dir: Path, file_dirs: Sequence[Path] = (), *, needs_files: bool = True) -> None:
         self.problems: list[Problem] = []
         self._base_dir = base_dir
-        self._credentials_dir = credentials_dir
+        self._file_dirs = file_dirs or (base_dir,)
+        self._needs_files = needs_files
 
     def table(self, cls: type[T], data: object, path: str) -> T | None:
         """Build one Struct; None if any part of it cannot be built (`problems` says why)."""
@@ -88,12 +95,12 @@ class ConfigReader:
     def _file(self, value: object) -> FilePath:
         if not isinstance(value, str) or not value:
             raise ValueError("must be the name of a file")
-        candidates = [self._base_dir / value]
-        if self._credentials_dir and not Path(value).is_absolute():
-            candidates.insert(0, Path(self._credentials_dir) / value)
+        candidates = list(dict.fromkeys(directory / value for directory in self._file_dirs))  # an absolute name is one
         for candidate in candidates:
-            if candidate.is_file():
+            if _is_file(candidate, needed=self._needs_files):
                 return FilePath(candidate.absolute(), value)
+        if not self._needs_files:
+            return FilePath(candidates[0].absolute(), value)
         raise ValueError(f"no such file: {' or '.join(str(candidate) for candidate in candidates)}")
 
     def _made(self, value: object) -> MadePath:
@@ -103,6 +110,15 @@ class ConfigReader:
 
     def _wrong(self, path: str, reason: str) -> None:
         self.problems.append(Problem(path, reason))
+
+
+def _is_file(path: Path, *, needed: bool) -> bool:
+    try:
+        return path.is_file()
+    except OSError as exc:
+        if needed:
+            raise ValueError(f"{path} cannot be looked up: {exc.strerror}") from exc
+        return False
 
 
 def _parsed(kind: type[Duration | Size | BitRate], value: object) -> Duration | Size | BitRate:

@@ -56,14 +56,20 @@ def _table_problems(table: WebhookTable, names: Sequence[str], states: Sequence[
             BodyTemplate(table.body, names)
         except ValueError as exc:
             yield "body", str(exc)
-    if table.secret_file:
-        try:
-            parse_secrets(secret_in(table.secret_file))
-        except OSError as exc:
-            yield "secret_file", f"{table.secret_file} cannot be read: {exc.strerror}"
-        except ValueError as exc:
-            yield "secret_file", f"{table.secret_file} {exc}"
     yield from _address_problems(table)
+
+
+def secret_problems(path: str, tables: Sequence[WebhookTable]) -> Iterator[Problem]:
+    """What is wrong with the secrets that are to sign."""
+    for index, table in enumerate(tables):
+        key = f"{path}[{index}].secret_file"
+        try:
+            if table.secret_file:
+                parse_secrets(secret_in(table.secret_file))
+        except OSError as exc:
+            yield Problem(key, f"{table.secret_file} cannot be read: {exc.strerror}")
+        except ValueError as exc:
+            yield Problem(key, f"{table.secret_file} {exc}")
 
 
 def _address_problems(table: WebhookTable) -> Iterator[tuple[str, str]]:

@@ -104,7 +104,7 @@ def rows() -> Iterator[Row]:
 def default_of(text: str, key: Key) -> Any:
     """A default as the page shows it, read as the configuration reads it."""
     made = msgspec.defstruct("Made", [("value", key.kind)])
-    reader = ConfigReader(ROOT, None)
+    reader = ConfigReader(ROOT)
     table = reader.table(made, tomli.loads(f"value = {text.strip('`')}"), "")
     assert table is not None, f"{text}: {reader.problems}"
     return table.value  # type: ignore[attr-defined]

@@ -104,7 +104,7 @@ def test_the_configuration_in_its_first_comment_is_one_for_the_same_project() ->
     lines = [line.removeprefix("#   ") for line in text.splitlines() if line.startswith("#   ")]
     begin = lines.index("[uplink]")
     table = tomli.loads("\n".join(lines[begin : begin + 4]))
-    reader = ConfigReader(DEPLOY, None)
+    reader = ConfigReader(DEPLOY)
     keys = {key: value for key, value in table["uplink"].items() if key != "credentials_file"}
     config = reader.table(AgentConfig, {"uplink": keys}, "")
     assert config is not None

@@ -88,7 +88,7 @@ def uncommented(name: str) -> str:
 def read(line: Line, key: Key, base_dir: Path) -> Any:
     """The line's value as the configuration reads it."""
     value = tomli.loads(f"value = {line.value}")["value"]
-    reader = ConfigReader(base_dir, None)
+    reader = ConfigReader(base_dir)
     made = msgspec.defstruct("Made", [("value", key.kind)])
     table = reader.table(made, {"value": value}, line.table)
     assert table is not None, f"[{line.table}] {line.key}: {reader.problems}"
@@ -161,7 +161,7 @@ def test_with_everything_uncommented_the_file_is_still_toml_with_known_keys_only
     """Problems may remain (files that do not exist, alternatives side by side), but none of form."""
     for name, cls in FILES:
         document = tomli.loads(uncommented(name))
-        reader = ConfigReader(ROOT, None)
+        reader = ConfigReader(ROOT)
         reader.table(cls, document, "")
         assert [problem for problem in reader.problems if not problem.reason.startswith("no such file")] == []
 
