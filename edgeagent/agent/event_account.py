@@ -10,6 +10,7 @@ from edgeagent.agent.counts import RuleCounts
 from edgeagent.agent.prepared import Prepared
 from edgeagent.common.foreign import shown
 from edgeagent.errors import EventConflict, MessageError
+from edgeagent.events.event import Draft
 from edgeagent.ports.account import EventCounts, EventWay
 from edgeagent.rules.firing_limits import FiringVerdict
 from edgeagent.rules.ruleset import RuleSet
@@ -92,6 +93,16 @@ class EventAccount:
                 counts.last_error,
                 extra=_about(rule, source, event_id),
             )
+
+    def untraced(self, draft: Draft) -> None:
+        """Drop what came as a `traceparent` and is none: W3C says to go on as if it had not come."""
+        draft.traceparent = None
+        _log.debug(
+            "the traceparent of event %s of %s is malformed and ignored",
+            draft.id,
+            draft.source,
+            extra={"event": "traceparent_ignored", "foreign": True, "source": draft.source, "event_id": draft.id},
+        )
 
     def _judged(self, event: Prepared) -> None:
         """Count for the rules what they decided about an event, beside what is stored."""

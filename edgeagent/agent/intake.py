@@ -54,8 +54,7 @@ class EventIntake:
     It owns the known events (by id, and by MQTT delivery), the state of the firing limits, and the account of events.
     An event is taken when it is synced, or when nothing of it is to be stored. It must never be acknowledged before
     that, stored twice for one sending, or counted twice. What depends on an event that is not synced yet (its
-    repetition, another one with its id, one that came too soon after it) is decided when that event is. `draining`: it
-    takes no more events.
+    repetition, another one with its id, one that came too soon) is decided when that is. `draining`: it takes no more.
     """
 
     def __init__(
@@ -247,8 +246,7 @@ class EventIntake:
         draft.value = msgspec.UNSET  # many times as large as its text, and not needed again
         if rules and not duplicate:
             stored = self._record(draft, rules, moment, decision)
-            # Only who posts an event is told the id that it is given here. Nobody can send a message again by such an
-            # id: remembered, it would only push out one that somebody can.
+            # An id that is given here is told only to who posts an event: nobody else can send the same one again.
             if draft.delivery is None and (key or draft.topic is None):
                 if not key:
                     key, digest = event_key(draft.source, draft.id), digest_of(draft)
@@ -268,6 +266,8 @@ class EventIntake:
         Raises:
             MessageError: one rule cannot; the error names rule and parameter.
         """
+        if draft.traceparent is not None and not draft.traceparent:
+            self._account.untraced(draft)
         stored = record(draft, self._agent, rules, moment.now_ms, moment.uptime_ms)
         if not self._rules.demanding:
             return stored
@@ -321,7 +321,7 @@ class EventIntake:
         return any(key in under_way for key in known if key) or any(step not in own for step in because)
 
     async def _until_decided(self, batch: _Batch) -> None:
-        """Wait until what the batch depends on is stored or refused; the batch must be prepared again then."""
+        """Wait until what the batch depends on is decided; the batch must be prepared again then."""
         self._take_back(batch.prepared)
         await self._outbox.barrier()
 

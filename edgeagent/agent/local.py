@@ -18,6 +18,7 @@ from edgeagent.agent.local_session import LocalSession
 from edgeagent.agent.notices import ConnectionNotices
 from edgeagent.agent.relay import LocalRelay
 from edgeagent.common.foreign import shown
+from edgeagent.common.trace_context import read_traceparent
 from edgeagent.errors import EdgeAgentError, MessageError, StorageFailed, UplinkError
 from edgeagent.events.event import Draft
 from edgeagent.ports.device import EventPort
@@ -200,6 +201,8 @@ class LocalBroker:
             self._events.refuse(exc)
             self._refuse(message, exc)
             return None
+        if message.traceparent is not None and not draft.traceparent:
+            draft.traceparent = read_traceparent(draft.traceparent, message.traceparent)
         if message.delivery_id and not draft.id:
             draft.delivery = (self._session.token, message.delivery_id)
             draft.redelivered = message.duplicate

@@ -49,7 +49,7 @@ def message_of(
     """A delivery as its owner gets it."""
     headers = properties.headers or {}
     reply_to = headers.get(REPLY_TO_TOPIC, properties.reply_to)
-    mark = headers.get(MARK)
+    mark, traceparent = headers.get(MARK), headers.get(TRACEPARENT)
     return Message(
         topic_of(deliver.routing_key or ""),
         payload,
@@ -58,6 +58,7 @@ def message_of(
         response_topic=topic_of(reply_to) if isinstance(reply_to, str) and reply_to else None,
         correlation_data=_correlation(properties.correlation_id or headers.get(CORRELATION_ID)),
         mark=mark if isinstance(mark, str) else None,
+        traceparent=traceparent if isinstance(traceparent, str) else None,
     )
 
 

@@ -31,7 +31,8 @@ class Draft(msgspec.Struct, gc=False):
     `delivery`: the MQTT delivery that brought it, as (session token, packet id), if it has no id of its own; at QoS 2
     `EXACTLY_ONCE` is added to the packet id. `redelivered`: it may have come before (DUP; always at QoS 2).
     `repeated`: the intake found that this very delivery was taken before; `id` is then that event's. `value`: the
-    decoded data, if it was decoded to see whether it is JSON; otherwise `UNSET`. `artifact`: its data is in the spool,
+    decoded data, if it was decoded to see whether it is JSON; otherwise `UNSET`. `traceparent`: "" if what came as such
+    is malformed; the intake drops it then. `artifact`: its data is in the spool,
     and `data` is the claim. `time_quality`: of `time`, once it has one (`events.time_quality`).
     """
 

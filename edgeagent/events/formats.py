@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from edgeagent.common.foreign import shown
+from edgeagent.common.trace_context import read_traceparent
 from edgeagent.errors import MessageError
 from edgeagent.events.event import DEFAULT_TYPE, Draft
 from edgeagent.events.misfit import json_reason, misfit
@@ -18,9 +19,6 @@ from edgeagent.events.payload import Data, as_text, no_number_hint, opaque, trim
 JSON = "application/json"
 SPECVERSION = b'"specversion"'  # in the text of every CloudEvent
 _PLAIN_TEXT = "text/plain"
-_TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.ASCII
-)
 _FIELD = re.compile(r"Object (missing required|contains unknown) field `(.*)`", re.DOTALL)
 _MAX_NAME_CHARS = 64
 
@@ -37,7 +35,7 @@ class JsonEvent(msgspec.Struct, gc=False):
     time: str | None = None
     subject: str | None = None
     datacontenttype: str | None = None
-    traceparent: str | None = None
+    traceparent: Any = None  # of any kind: what is none is ignored, not refused
 
 
 class PlainEvent(JsonEvent, gc=False, forbid_unknown_fields=True):
@@ -81,7 +79,7 @@ def draft_of(event: JsonEvent, source: str | None) -> Draft:
         event.time or "",
         event.subject,
         event.datacontenttype,
-        event.traceparent and valid_traceparent(event.traceparent),
+        None if event.traceparent is None else read_traceparent(event.traceparent),
     )
 
 
@@ -168,11 +166,6 @@ def is_utf8(content_type: str | None) -> bool:
 def is_json_type(media_type: str) -> bool:
     """Whether data of this media type is JSON."""
     return media_type.endswith(("/json", "+json"))
-
-
-def valid_traceparent(text: str | None) -> str | None:
-    """A W3C traceparent, None if it is malformed: the standard says to ignore it then."""
-    return text if text is not None and _TRACEPARENT.fullmatch(text) else None
 
 
 def cloudevent(payload: bytes, source: str) -> Draft | None:

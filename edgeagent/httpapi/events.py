@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edgeagent.common.names import event_id_problem
+from edgeagent.common.trace_context import read_traceparent
 from edgeagent.errors import MessageError
 from edgeagent.events.artifact import OCTETS, Artifact
 from edgeagent.events.event import DEFAULT_TYPE, Draft, check
@@ -23,7 +24,6 @@ from edgeagent.events.formats import (
     is_json_type,
     is_utf8,
     media_type_of,
-    valid_traceparent,
 )
 from edgeagent.events.payload import Data, trimmed
 from edgeagent.httpapi.plan import parameters_of
@@ -86,7 +86,7 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
     events, is_batch = _body(decoders, trimmed(body), media_type)
     if len(events) > MAX_BATCH_EVENTS:
         raise _too_many(len(events))
-    traceparent = valid_traceparent(request.text("traceparent"))
+    traceparent = read_traceparent(request.text("traceparent"))
     result: list[Draft] = []
     decoded_bytes = 0
     try:
@@ -95,7 +95,8 @@ def drafts(request: Request, body: bytes, source: str | None, max_event_bytes: i
             decoded_bytes += len(draft.data)
             if decoded_bytes > _DECODED_BYTES and is_batch:
                 draft.value = msgspec.UNSET
-            draft.traceparent = draft.traceparent or traceparent
+            own = draft.traceparent
+            draft.traceparent = traceparent if traceparent is not None and not own else own
             if key and not draft.id:
                 draft.id = f"{key}-{len(result)}" if is_batch else key
             _check(draft, max_event_bytes)
@@ -215,7 +216,7 @@ def _with_attributes(
         time=attributes.get("time", ""),
         subject=attributes.get("subject"),
         datacontenttype=content_type,
-        traceparent=valid_traceparent(attributes.get("traceparent")) or valid_traceparent(request.text("traceparent")),
+        traceparent=read_traceparent(attributes.get("traceparent"), request.text("traceparent")),
     )
 
 

@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from edgeagent.common.foreign import shown
+from edgeagent.common.trace_context import read_traceparent
 from edgeagent.errors import EdgeAgentError, MessageError
 from edgeagent.events.dedupe import EXACTLY_ONCE
 from edgeagent.events.event import Draft
@@ -25,6 +26,7 @@ from edgeagent.listener.framing import MOST_QOS
 from edgeagent.listener.packets import Publish
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventRoute
+from edgeagent.ports.link import TRACEPARENT
 
 # While the outbox refuses, the held messages are offered again this often.
 _HELD_RETRY_S = 1.0
@@ -287,6 +289,9 @@ class DeviceInbox:
             self._events.refuse(exc)
             self._refuse(message, exc)
             return None
+        if publish.user_properties and not draft.traceparent:
+            found = dict(reversed(publish.user_properties)).get(TRACEPARENT)  # of several the first counts
+            draft.traceparent = read_traceparent(draft.traceparent, found)
         session = client.session if client is not None else None
         if publish.packet_id and not draft.id and session is not None and session.is_kept:
             if publish.qos == MOST_QOS:  # until PUBREL the packet id stands for this message, marked with DUP or not

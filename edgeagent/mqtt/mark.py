@@ -1,10 +1,10 @@
-"""The mark on edgeagent's publications (contract section 1), a user property of MQTT 5."""
+"""What user properties of MQTT 5 say: the mark on edgeagent's publications (contract section 1), and the trace."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edgeagent.ports.link import MARK
+from edgeagent.ports.link import MARK, TRACEPARENT
 
 
 def mark_property(name: str) -> tuple[tuple[str, str], ...]:
@@ -12,6 +12,9 @@ def mark_property(name: str) -> tuple[tuple[str, str], ...]:
     return ((MARK, name),) if name else ()
 
 
-def mark_of(user_properties: Sequence[tuple[str, str]]) -> str | None:
-    """The name of the edgeagent that published a message, None if none did."""
-    return next((value for name, value in user_properties if name == MARK), None) if user_properties else None
+def told_beside(user_properties: Sequence[tuple[str, str]]) -> tuple[str | None, str | None]:
+    """The name of the edgeagent that published a message, and its trace; None for each that is not there."""
+    if not user_properties:
+        return None, None
+    found = dict(reversed(user_properties))  # of several the first counts
+    return found.get(MARK), found.get(TRACEPARENT)

@@ -15,7 +15,7 @@ import mqtt5
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
 from edgeagent.mqtt.link_state import ProtocolFault
-from edgeagent.mqtt.mark import mark_of
+from edgeagent.mqtt.mark import told_beside
 from edgeagent.mqtt.reason_codes import FAILURE, MALFORMED, PACKET_TOO_LARGE
 from edgeagent.ports.link import Message, Subscription
 from edgeagent.wire.utf8 import end_of_readable
@@ -207,7 +207,7 @@ def message_from(packet: mqtt5.PublishPacket, receipts: int) -> Message:
         packet.duplicate,
         packet.response_topic,
         packet.correlation_data,
-        mark_of(packet.user_properties),
+        *told_beside(packet.user_properties),
     )
 
 

@@ -12,7 +12,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edgeagent.mqtt.handshake import RECEIVE_MAX, Handshake
-from edgeagent.mqtt.mark import mark_of
+from edgeagent.mqtt.mark import told_beside
 from edgeagent.ports.link import TRACEPARENT, Message, Publication, Subscription, Will
 
 # What paho raises if a text or a number does not fit the format.
@@ -110,7 +110,7 @@ def message_from(packet: MQTTMessage, receipts: int) -> Message:
         packet.dup,
         getattr(properties, "ResponseTopic", None),
         getattr(properties, "CorrelationData", None),
-        mark_of(getattr(properties, "UserProperty", ())),
+        *told_beside(getattr(properties, "UserProperty", ())),
     )
 
 

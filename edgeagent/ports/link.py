@@ -76,6 +76,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     acknowledgement. `delivery_id`: the broker's number for this delivery, the same for a repetition in the same session
     (MQTT: the packet id); 0 for none. `retain`: it was published before we subscribed. `duplicate`: it may have been
     delivered before. `mark`: the agent or dispatcher that published it, if one did and the protocol says so.
+    `traceparent`: what came under that name beside the payload, whatever it is.
     """
 
     topic: str
@@ -87,6 +88,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     response_topic: str | None = None
     correlation_data: bytes | None = None
     mark: str | None = None
+    traceparent: str | None = None
 
 
 class Publication(msgspec.Struct, frozen=True, gc=False):

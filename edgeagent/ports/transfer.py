@@ -15,6 +15,7 @@ import msgspec
 from edgeagent.common.digests import blake2b
 from edgeagent.common.foreign import shown
 from edgeagent.common.names import event_id_problem, is_dns_label
+from edgeagent.common.trace_context import valid_traceparent
 from edgeagent.errors import MessageError
 from edgeagent.events.artifact import LARGEST_BYTES, SHA256, Artifact
 from edgeagent.events.event import Draft, Record, check, record
@@ -141,7 +142,7 @@ def imported_record(trigger: ExportedTrigger) -> Record:
         time=trigger.time,
         subject=trigger.subject,
         datacontenttype=trigger.datacontenttype,
-        traceparent=trigger.traceparent,
+        traceparent=valid_traceparent(trigger.traceparent),
         topic=trigger.topic,
         artifact=trigger.artifact,
         time_quality=accepted_quality(trigger.time_quality),

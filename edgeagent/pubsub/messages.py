@@ -168,6 +168,7 @@ def _taken(entry: _Received, topic: str) -> Pulled:
         response_topic=attributes.get(REPLY_TO) or None,
         correlation_data=correlation.encode() if correlation else None,
         duplicate=False,
+        traceparent=attributes.get(TRACEPARENT),
     )
     return Pulled(message, entry.ackId, _instant(attributes.get(EXPIRES_AT, "")))
 

@@ -45,6 +45,7 @@ def delivery(
     retain: bool = False,
     duplicate: bool = False,
     mark: str | None = None,
+    traceparent: str | None = None,
 ) -> Message:
     """A message from the local broker at QoS 1."""
-    return Message(topic, payload, packet_id, packet_id, retain, duplicate, mark=mark)
+    return Message(topic, payload, packet_id, packet_id, retain, duplicate, mark=mark, traceparent=traceparent)

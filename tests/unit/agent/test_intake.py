@@ -370,3 +370,14 @@ async def test_events_are_counted_by_the_way_they_came_and_once(outbox: Outbox) 
     assert by_way[EventWay.LISTENER] == EventCounts(stored=1, duplicate=1, filtered=1, refused=1)
     for outcome in ("stored", "duplicate", "filtered", "throttled", "refused", "conflict"):
         assert sum(getattr(counts, outcome) for counts in by_way.values()) == getattr(outbox.events, outcome), outcome
+
+
+async def test_a_malformed_trace_is_told_for_debugging_and_the_event_is_taken_without_it(
+    outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("DEBUG"):
+        await make(outbox).accept([event(id="e-1", traceparent="")])
+    (stored,) = await leased(outbox)
+    assert stored.record.traceparent is None
+    (line,) = [each for each in caplog.records if getattr(each, "event", "") == "traceparent_ignored"]
+    assert (getattr(line, "source", ""), getattr(line, "event_id", "")) == ("boiler-1", "e-1")

@@ -357,3 +357,15 @@ async def test_what_a_rule_cannot_decide_about_a_message_is_counted_once_althoug
         local.broker.on_messages([delivery("sensors/b/data", payload, n) for n in range(1, 101)])
         await until(lambda: len(local.link.acknowledged) == 100)
         assert local.intake.rule_counts["hot"].errors == 100
+
+
+async def test_the_trace_beside_a_message_belongs_to_its_event_unless_that_has_its_own(tmp_path: Path) -> None:
+    beside, own = (f"00-{digit * 32}-00f067aa0ba902b7-01" for digit in "ab")
+    cloud = {"specversion": "1.0", "id": "1", "source": "/s", "type": "t", "data": 1}
+    async with bench(tmp_path) as scene:
+        await scene.take("sensors/a/data", b"1", 1, traceparent=beside)
+        await scene.take("sensors/a/data", b"2", 2, traceparent="00-bad")
+        await scene.take("clouds", json.dumps({**cloud, "traceparent": own}).encode(), 3, traceparent=beside)
+        await scene.take("sensors/a/data", b"4", 4)
+        traces = [item.record.traceparent for item in await scene.outbox.lease(NORMAL)]
+    assert traces == [beside, None, own, None]

@@ -163,7 +163,12 @@ def test_the_events_own_traceparent_wins_and_a_malformed_one_is_ignored() -> Non
     own = b'{"source":"a","data":1,"traceparent":"%b"}' % TRACEPARENT.encode()
     assert parse(own, JSON | header)[0].traceparent == TRACEPARENT
     assert parse(b"1", header, source="s")[0].traceparent == other
-    assert parse(b"1", {"traceparent": "00-" + "0" * 32 + "-00f067aa0ba902b7-01"}, source="s")[0].traceparent is None
+    malformed = {"traceparent": "00-" + "0" * 32 + "-00f067aa0ba902b7-01"}
+    assert parse(b"1", malformed, source="s")[0].traceparent == "", "which the intake drops"
+    assert parse(b'{"source":"a","data":1}', JSON | malformed)[0].traceparent == ""
+    wrong = b'{"source":"a","data":1,"traceparent":7}'
+    assert parse(wrong, JSON)[0].traceparent == "", "not refused, whatever it is"
+    assert parse(wrong, JSON | header)[0].traceparent == other
 
 
 def test_a_structured_cloudevent_is_taken_and_the_paths_source_wins() -> None:
