@@ -365,6 +365,10 @@ class WebhookFailed(_Failed):
     """A request could not be made, or got no answer; it may have arrived all the same. `reason`: for a person."""
 
 
+class CollectorFailed(_Failed):
+    """A request with spans could not be made, or got no answer. `reason`: for a person."""
+
+
 class SourceUnavailable(StoreError):
     """Where the artifact is cannot be reached, or cannot answer now. Worth another try, which goes on where it was."""
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 from edgeagent.agent.route import Route
+from edgeagent.agent.traces import UNSAMPLED, Traces
 from edgeagent.common.backoff import boot_spread
 from edgeagent.config.addresses import is_loopback, split_broker_url
 from edgeagent.config.tables import Uplink
 from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication, Subscription
 from edgeagent.rules.ruleset import Rule
-from edgeagent.rules.trigger import render, traceparent
+from edgeagent.rules.trigger import render
 from edgeagent.wire.topics import RESPONSE, is_below, status_topics, with_agent
 
 _JSON = "application/json"
@@ -23,13 +24,21 @@ class Addressing:
     Owns the agent's topics as they are configured; `route` owns the topic that triggers go to now. Must never publish.
     """
 
-    def __init__(self, agent: str, trigger_topic: str, response_topic: str, reply_prefix: str = RESPONSE) -> None:
-        """The arguments are the configured topics; `{agent}` in them is replaced."""
+    def __init__(
+        self,
+        agent: str,
+        trigger_topic: str,
+        response_topic: str,
+        reply_prefix: str = RESPONSE,
+        traces: Traces = UNSAMPLED,
+    ) -> None:
+        """The topics are the configured ones; `{agent}` in them is replaced. `traces`: what goes beside triggers."""
         self.agent = agent
         self.route = Route(trigger_topic, agent)
         self.response_topic = with_agent(response_topic, agent)
         self.status_topic = status_topics(agent)[-1]  # only this agent's: on it even malformed updates get a reply
 
+        self._trace = traces.sent
         self._reply_prefix = with_agent(reply_prefix, agent)
 
     def may_reply_on(self, topic: str) -> bool:
@@ -69,7 +78,7 @@ class Addressing:
             response_topic,
             int(left_s) or 1,
             _properties(record.agent, rule.name, record.source),
-            traceparent(record, correlation),
+            self._trace(record, correlation),
             attempt,
             record.source if rule.strict else "",
         )

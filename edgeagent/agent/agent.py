@@ -27,6 +27,7 @@ from edgeagent.agent.reload import Reloader
 from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.spooling import make_spool
 from edgeagent.agent.state import agent_id, make_store, state_directory
+from edgeagent.agent.tracing import make_tracing, traces_of
 from edgeagent.agent.trial_watch import trial_tasks
 from edgeagent.agent.uplink_parts import make_uplink
 from edgeagent.agent.watch_service import make_watch
@@ -167,6 +168,7 @@ class _Agent:
         self._ledger = Ledger(self._directory / "ledger.db", self._ledger_disk, relay=ways_to_devices(config))
         await self._ledger.open()
         self._outbox.before_checkpoint = self._ledger.attempt
+        self._tracing = make_tracing(config, self._id, self._ledger)
         self._webhooks = await opened_webhooks(config.relay, self._id, self._ledger, self._clock)
         self._devices = await opened_listener_state(config, self._directory)
 
@@ -196,6 +198,7 @@ class _Agent:
     def _join(self) -> None:
         """Make the parts that need the open outbox and ledger."""
         config, outbox, ledger, clock = self._config, self._outbox, self._ledger, self._clock
+        traces = traces_of(config.tracing)
         dedupe = Dedupe(config.outbox.dedupe_events)
         for key, digest in outbox.recent_keys:
             dedupe.add(key, digest)
@@ -234,6 +237,7 @@ class _Agent:
             rule_counts=self._intake.rule_counts,
             firing_limits=self._intake.firing_limits,
             identity=lambda: self._reloader.identity,
+            traces=traces,
             requests=self._requests,
             uploading=uploading,
             ahead=self._artifacts.ahead if self._artifacts is not None else None,
@@ -255,6 +259,7 @@ class _Agent:
             local=self._local.broker if self._local is not None else None,
             mqtt=self._mqtt,
             webhooks=self._webhooks,
+            tracing=self._tracing,
             spool=self._spool,
             managed=self._requests.figures,
             artifacts=self._artifacts,
@@ -271,6 +276,7 @@ class _Agent:
             ends_published=config.uplink.settle == "broker",
             figures=figures,
             canary=self._uplink.canary,
+            traces=traces,
         )
         notices = self._local.notices if self._local is not None else None
         operator = OperatorService(
@@ -297,6 +303,7 @@ class _Agent:
             ledger=ledger,
             intake=self._intake,
             uplink=self._uplink,
+            traces=traces,
         )
         self._http = HttpServer(
             device,
@@ -349,7 +356,7 @@ class _Agent:
             tasks["canary"] = self._uplink.canaries.run()
         if self._local is not None:
             tasks |= self._local.tasks(self._id, self._rotations["local"], self._filesystem, self._directory)
-        for parts in (self._mqtt, self._webhooks, self._spool, self._artifacts):
+        for parts in (self._mqtt, self._webhooks, self._tracing, self._spool, self._artifacts):
             tasks |= parts.tasks() if parts is not None else {}
         if interval_s := systemd.watchdog_interval_s():
             outbox, ledger = self._outbox, self._ledger_disk

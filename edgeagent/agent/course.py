@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from edgeagent.agent.facts import Surroundings, TriggerFacts
 from edgeagent.agent.hangs import hang_of
 from edgeagent.common.foreign import line
 from edgeagent.common.plural import counted
 from edgeagent.common.times import rfc3339
+from edgeagent.events.event import Record
 from edgeagent.outbox.records import DEAD, PARKED, UNANSWERED, WINDOWS
 from edgeagent.ports.where import Course, CourseStep
 from edgeagent.wire.lifecycle import GIVEN_UP, TAKEN_ON, Life
-from edgeagent.wire.messages import State
+from edgeagent.wire.messages import Report, State
 from edgeagent.wire.steps import earlier
 
 
@@ -36,7 +37,15 @@ def course_of(facts: TriggerFacts, around: Surroundings, now_ms: int) -> Course:
         [*_steps(facts, life, state)],
         hang_of(facts, around, state, now_ms),
         outputs=report.outputs if report is not None else UNSET,
+        traceparent=_trace(report, record),
     )
+
+
+def _trace(report: Report | None, record: Record | None) -> str | UnsetType:
+    """The trace as reports have it, else the event's own."""
+    if report is not None:
+        return report.traceparent
+    return record.traceparent or UNSET if record is not None else UNSET
 
 
 def state_of(facts: TriggerFacts) -> State:

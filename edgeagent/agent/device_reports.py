@@ -8,7 +8,7 @@ from functools import partial
 from edgeagent.listener.packets import Publish
 from edgeagent.listener.server import MqttListener
 from edgeagent.listener.store import ListenerStore
-from edgeagent.ports.link import Abilities, Ack, Publication
+from edgeagent.ports.link import TRACEPARENT, Abilities, Ack, Publication
 
 # So many may be retained and not on disk yet; from half of it on they are written at once.
 _MAX_WAITING = 64
@@ -44,6 +44,7 @@ class DeviceReports:
                     retain=each.retain,
                     expiry_s=each.expiry_s,
                     content_type=each.content_type,
+                    user_properties=((TRACEPARENT, each.traceparent),) if each.traceparent else (),
                     is_text=True,
                 )
             )

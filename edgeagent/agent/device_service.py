@@ -11,6 +11,7 @@ from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.lookup import BUFFERED_LOGS, TriggerLookup
 from edgeagent.agent.notes import correlation_of
 from edgeagent.agent.readiness import refusal
+from edgeagent.agent.traces import UNSAMPLED, Traces
 from edgeagent.common.times import rfc3339
 from edgeagent.events.event import Draft
 from edgeagent.ledger.ledger import Ledger
@@ -39,8 +40,12 @@ class DeviceService:
         ends_published: bool,
         figures: Figures,
         canary: Callable[[], dict[str, Any] | None],
+        traces: Traces = UNSAMPLED,
     ) -> None:
-        """`ends_published`: settle = "broker". `figures`: of all parts; `canary` gives those of canaries."""
+        """`ends_published`: settle = "broker". `figures`: of all parts; `canary` gives those of canaries.
+
+        `traces`: what reports say of them.
+        """
         self._intake = intake
         self._outbox = outbox
         self._ledger = ledger
@@ -49,6 +54,7 @@ class DeviceService:
         self._figures = figures
         self._canary = canary
         self._lookup = lookup
+        self._traces = traces
 
     async def accept(self, drafts: Sequence[Draft]) -> list[Accepted]:
         """Take events; see `DevicePort`."""
@@ -120,10 +126,10 @@ class DeviceService:
         return found[: query.limit]
 
     def _buffered(self, leased: Leased) -> Life:
-        record = leased.record
+        record, correlation = leased.record, correlation_of(leased)
         rule = self._rules.get(leased.rule)
         report = Report(
-            correlation_of(leased),
+            correlation,
             record.id,
             record.source,
             leased.rule,
@@ -131,6 +137,7 @@ class DeviceService:
             rfc3339(record.accepted_ms),
             namespace=rule.namespace if rule is not None else "",
             error=leased.moved.reason if leased.is_doomed and leased.moved is not None else "",
+            traceparent=self._traces.told(record, correlation),
         )
         return Life(report, record.accepted_ms, ends_published=self._ends_published)
 

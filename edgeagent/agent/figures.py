@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.listener_parts import ListenerParts
     from edgeagent.agent.local import LocalBroker
     from edgeagent.agent.spool_parts import SpoolParts
+    from edgeagent.agent.tracing_parts import TracingParts
     from edgeagent.agent.webhook_parts import WebhookParts
 
 # A scrape does not wait longer for a disk that is busy or hangs; it shows everything else.
@@ -57,6 +58,7 @@ class Figures:
         local: LocalBroker | None,
         mqtt: ListenerParts | None,
         webhooks: WebhookParts | None,
+        tracing: TracingParts | None,
         spool: SpoolParts | None,
         managed: Callable[[], ManageFigures | None],
         artifacts: ArtifactParts | None,
@@ -80,6 +82,7 @@ class Figures:
             local: None without a local broker.
             mqtt: None without a listener.
             webhooks: None without any webhook: then there is no metric of them.
+            tracing: None without `[tracing]`.
             spool: None without large data.
             managed: gives the figures of requests about workflows; None while there are none.
             artifacts: None without `[artifacts]`.
@@ -102,6 +105,7 @@ class Figures:
         self._is_rescue = is_rescue
         self._config = config
         self._webhooks = webhooks
+        self._tracing = tracing
         self._spool = spool
         self._managed = managed
         self._artifacts = artifacts
@@ -132,7 +136,13 @@ class Figures:
                 **msgspec.to_builtins(self._local.counts),
                 "held": self._local.held,
             }
-        named = {"mqtt": self._mqtt, "webhooks": self._webhooks, "spool": self._spool, "artifacts": self._artifacts}
+        named = {
+            "mqtt": self._mqtt,
+            "webhooks": self._webhooks,
+            "tracing": self._tracing,
+            "spool": self._spool,
+            "artifacts": self._artifacts,
+        }
         for name, parts in named.items():
             if parts is not None:
                 stats[name] = parts.stats()
@@ -178,6 +188,7 @@ class Figures:
             listener=listener,
             canary=self._uplink.canaries.report if self._uplink.canaries is not None else None,
             webhooks=self._webhooks.counts.outcomes if self._webhooks is not None else None,
+            spans=self._tracing.counts if self._tracing is not None else None,
             uploads=self._artifacts.figures() if self._artifacts is not None else None,
             spool=self._spool.figures() if self._spool is not None else None,
             managed=self._managed(),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgeagent.agent.canary import CanaryReport
     from edgeagent.listener.server import ListenerFigures
     from edgeagent.ports.manage import ManageFigures
+    from edgeagent.tracing.backlog import SpanCounts
 
 MAX_RULES: Final = 100
 # Stands for all rules beyond the first `MAX_RULES`, and for one that is called so.
@@ -77,6 +78,7 @@ class AgentFigures(NamedTuple):
         listener: the agent's own MQTT listener; None without one.
         canary: what is known by canaries; None if none are sent.
         webhooks: how many deliveries to webhooks ended in which way; None where none is configured.
+        spans: what became of them; None without `[tracing]`.
         uploads: of large data; None without `[artifacts]`.
         spool: how many files of large data wait on disk, and the bytes that they count for; None without a spool.
         managed: the requests about workflows; None of an agent that has made none.
@@ -101,6 +103,7 @@ class AgentFigures(NamedTuple):
     listener: ListenerFigures | None
     canary: CanaryReport | None
     webhooks: Mapping[str, int] | None
+    spans: SpanCounts | None
     uploads: UploadFigures | None
     spool: tuple[int, int] | None
     managed: ManageFigures | None
@@ -126,6 +129,9 @@ def agent_families(figures: AgentFigures) -> Iterator[MetricFamily]:
             "Deliveries of reports to webhooks, by how they ended.",
             *_by("outcome", figures.webhooks),
         )
+    if figures.spans is not None:
+        spans = {"exported": figures.spans.exported, "dropped": figures.spans.dropped}
+        yield counter("edgeagent_spans_total", "Spans for a collector, by what became of them.", *_by("outcome", spans))
     if figures.managed is not None:
         yield from _managed(figures.managed)
     if figures.spool is not None:

@@ -8,6 +8,7 @@ from functools import partial
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.inflight import TriggerInFlight
+from edgeagent.agent.traces import UNSAMPLED, Traces
 from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.records import Leased
 from edgeagent.rules.ruleset import RuleSet
@@ -25,13 +26,23 @@ class LedgerNotes:
     decide.
     """
 
-    def __init__(self, ledger: Ledger, rules: RuleSet, clock: Clock, chores: Chores, *, ends_published: bool) -> None:
-        """`ends_published`: with settle = "broker" a published trigger is final."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        rules: RuleSet,
+        clock: Clock,
+        chores: Chores,
+        *,
+        ends_published: bool,
+        traces: Traces = UNSAMPLED,
+    ) -> None:
+        """`ends_published`: with settle = "broker" a published trigger is final. `traces`: what reports say of them."""
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
         self._chores = chores
         self._ends_published = ends_published
+        self._trace = traces.told
 
     def tracks(self, name: str) -> bool:
         """Whether the ledger follows a rule's triggers. The triggers of a removed rule are followed to their end."""
@@ -103,6 +114,7 @@ class LedgerNotes:
             at or self._clock.now(),
             namespace=rule.namespace if rule is not None else "",
             error=error,
+            traceparent=self._trace(record, correlation),
         )
         return Life(report, record.accepted_ms, ends_published=self._ends_published)
 

@@ -169,6 +169,7 @@ class LocalRelay:
                     retain=is_kept and link.abilities.retains,
                     content_type="application/json",
                     expiry_s=_RETAINED_S if is_kept else None,
+                    traceparent=report.traceparent or None,
                 )
             )
         if publications:

@@ -37,6 +37,7 @@ from edgeagent.agent.request_door import RequestDoor
 from edgeagent.agent.sender import Sender
 from edgeagent.agent.status_queries import StatusQueries
 from edgeagent.agent.successors import Successors
+from edgeagent.agent.traces import UNSAMPLED, Traces
 from edgeagent.agent.triggers import Triggers
 from edgeagent.agent.trouble import Trouble
 from edgeagent.agent.uplink_owner import UplinkOwner
@@ -105,20 +106,22 @@ def make_uplink(
     rule_counts: dict[str, RuleCounts],
     firing_limits: FiringLimits,
     identity: Callable[[], str],
+    traces: Traces = UNSAMPLED,
     requests: RequestDoor | None = None,
     uploading: Uploading | None = None,
     ahead: UploadsAhead | None = None,
 ) -> UplinkParts:
     """Make the parts and connect them. `rule_counts` and `firing_limits` are shared with the intake.
 
-    `identity`: names the configuration in force. `requests`: about workflows; None: this agent makes none. `uploading`:
-    triggers whose data is not in the store yet; None: no event has large data. `ahead`: begins uploads before that.
+    `identity`: names the configuration in force. `traces`: what triggers and reports say of them. `requests`: about
+    workflows; None: this agent makes none. `uploading`: triggers whose data is not in the store yet; None: no event has
+    large data. `ahead`: begins uploads before that.
 
     The caller must run the sender, the status queries, the announcer, the canaries, the reporter, and the outbox,
     ledger and chores.
     """
     uplink = config.uplink
-    addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix)
+    addressing = Addressing(agent, uplink.trigger_topic, uplink.response_topic, uplink.reply_prefix, traces)
     trouble, counts = Trouble(), TriggerCounters(TriggerCounts(), rule_counts)
     lifetime = Lifetime(config.outbox.max_age, clock.boot)
     parked = ParkedTriggers(outbox)
@@ -126,7 +129,7 @@ def make_uplink(
         config,
         parked,
         outbox,
-        LedgerNotes(ledger, rules, clock, chores, ends_published=uplink.settle == "broker"),
+        LedgerNotes(ledger, rules, clock, chores, ends_published=uplink.settle == "broker", traces=traces),
         chores,
         counts,
         uploading,

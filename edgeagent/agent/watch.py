@@ -16,6 +16,7 @@ import msgspec
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.prepared import Prepared
 from edgeagent.agent.recent_changes import Change, RecentChanges
+from edgeagent.agent.traces import UNSAMPLED, Traces
 from edgeagent.ports.watch import StreamQuery, Tidings
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.trigger import correlation_id
@@ -43,12 +44,20 @@ class Watch:
     subscribes, and for some minutes before that nobody did, it only counts.
     """
 
-    def __init__(self, agent: str, rules: RuleSet, clock: Clock, stats: Callable[[], dict[str, Any]]) -> None:
-        """`stats`: the figures, as `/v1/stats` shows them."""
+    def __init__(
+        self,
+        agent: str,
+        rules: RuleSet,
+        clock: Clock,
+        stats: Callable[[], dict[str, Any]],
+        traces: Traces = UNSAMPLED,
+    ) -> None:
+        """`stats`: the figures, as `/v1/stats` shows them. `traces`: what reports say of them."""
         self._agent = agent
         self._rules = rules
         self._clock = clock
         self._stats = stats
+        self._trace = traces.told
         self._changes = RecentChanges(clock.now_ms() * _NUMBERS_PER_MS)
         self._subscribers: set[Subscriber] = set()
         self._keeps_until: float | None = None  # None: nothing is kept; for ever while somebody subscribes
@@ -74,9 +83,10 @@ class Watch:
             return
         at = self._clock.now()
         for event in events:
-            for name in event.rules if event.record is not None else ():
+            record = event.record
+            for name in event.rules:
                 rule = self._rules.get(name)
-                if rule is not None and rule.track:
+                if record is not None and rule is not None and rule.track:
                     correlation = correlation_id(self._agent, event.source, event.event_id, name)
                     self._keep(
                         Report(
@@ -87,6 +97,7 @@ class Watch:
                             State.BUFFERED,
                             at,
                             namespace=rule.namespace,
+                            traceparent=self._trace(record, correlation),
                         )
                     )
         self._tell_soon(_GATHER_S)  # events that no rule wants change the figures too

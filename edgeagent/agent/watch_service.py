@@ -12,6 +12,7 @@ from edgeagent.agent.intake import EventIntake
 from edgeagent.agent.prepared import Prepared
 from edgeagent.agent.seen_devices import MAX_DEVICES, SeenDevices
 from edgeagent.agent.series import FlowSample, Series
+from edgeagent.agent.traces import Traces
 from edgeagent.agent.uplink_parts import UplinkParts
 from edgeagent.agent.watch import Subscriber, Watch
 from edgeagent.common.times import rfc3339
@@ -91,13 +92,17 @@ def make_watch(
     ledger: Ledger,
     intake: EventIntake,
     uplink: UplinkParts,
+    traces: Traces,
 ) -> WatchService:
-    """Make the parts and connect them. The caller must run the service. `stats`: the figures of `/v1/stats`."""
+    """Make the parts and connect them. The caller must run the service.
+
+    `stats`: the figures of `/v1/stats`. `traces`: what reports say of them.
+    """
 
     def figures() -> FlowSample:
         return FlowSample(outbox.events.received, uplink.triggers.forwarded, outbox.health.account.pending)
 
-    watch = Watch(agent, rules, clock, stats)
+    watch = Watch(agent, rules, clock, stats, traces)
     service = WatchService(watch, outbox, ledger, clock, figures)
     ledger.listen(watch.changed)
     intake.listen(watch.stored)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from edgeagent.wire.messages import ANNOTATION_OUTPUTS
+from edgeagent.wire.messages import ANNOTATION_OUTPUTS, ANNOTATION_TRACEPARENT
 
 
 class _Answer(msgspec.Struct, frozen=True, rename="camel", gc=False):
@@ -24,6 +24,7 @@ class Annotations(_Answer, frozen=True):
     """Of a workflow's annotations, ours that dispatchers read."""
 
     outputs: str = msgspec.field(default="", name=ANNOTATION_OUTPUTS)
+    traceparent: str = msgspec.field(default="", name=ANNOTATION_TRACEPARENT)
 
 
 class Metadata(_Answer, frozen=True):

@@ -16,6 +16,7 @@ from edgeagent.common.foreign import escaped, shown
 from edgeagent.common.foreign import line as on_one_line
 from edgeagent.common.spans import span
 from edgeagent.common.times import instant
+from edgeagent.common.trace_context import trace_context
 from edgeagent.errors import CommandFailed
 from edgeagent.ports.operator import WHERE
 from edgeagent.ports.where import MAX_COURSES, Course, Courses, WhereQuery
@@ -103,6 +104,8 @@ def _life(course: Course) -> Iterator[Line]:
     yield _row("rule", f"{course.rule or '(unknown)'}, source {course.source}")
     if course.workflow_id:
         yield _row("workflow", "/".join(filter(None, (course.namespace, course.workflow_id))))
+    if (trace := trace_context(course.traceparent)) is not None:
+        yield _row("trace", trace.trace_id)
     before: datetime | None = None
     for step in course.steps:
         at = _instant(step.at)

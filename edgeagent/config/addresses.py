@@ -112,6 +112,13 @@ def is_pubsub(url: str) -> bool:
     return url.startswith(_PUBSUB)
 
 
+def messaging_system(url: str) -> str:
+    """What OpenTelemetry calls the kind of broker at this address."""
+    if is_pubsub(url):
+        return "gcp_pubsub"
+    return "rabbitmq" if is_amqp(url) else "mqtt"
+
+
 def websocket_path(url: str) -> str | None:
     """The path and query of a WebSocket address, by default `/mqtt`; None for other addresses."""
     parts = urlsplit(url)

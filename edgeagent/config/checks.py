@@ -21,6 +21,7 @@ from edgeagent.config.tables import (
     Local,
     OutboxTable,
     Relay,
+    TracingTable,
     Uplink,
 )
 from edgeagent.config.workflows import workflow_of_rule_problems
@@ -64,9 +65,17 @@ def agent_problems(config: AgentConfig) -> Iterator[Problem]:
             yield Problem("local.client_id", "is the uplink's too, on the same broker: they would end each other")
     yield from listener_problems(config)
     yield from _relay_problems(config.relay)
+    yield from _tracing_problems(config.tracing)
     yield from _rules_problems(config.rule)
     yield from _output_problems(config)
     yield from _window_problems(config)
+
+
+def _tracing_problems(table: TracingTable | None) -> Iterator[Problem]:
+    if table is not None:
+        from edgeagent.config.tracing import tracing_problems  # noqa: PLC0415  as above
+
+        yield from tracing_problems(table)
 
 
 def _relay_problems(relay: Relay) -> Iterator[Problem]:
@@ -266,6 +275,7 @@ def dispatcher_problems(config: DispatcherConfig) -> Iterator[Problem]:
     elif config.status.configmap:
         yield Problem("status.configmap", 'needs engine.kind = "argo": a dry run starts nothing to own a ConfigMap')
     yield from _allow_problems(config.allow)
+    yield from _tracing_problems(config.tracing)
     for index, namespace in enumerate(config.status.namespaces):
         if not names.is_dns_label(namespace):
             yield Problem(f"status.namespaces[{index}]", f"must be the name of one namespace, is {namespace!r}")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from edgeagent.config.addresses import is_amqp, is_pubsub
 from edgeagent.config.devices import listen_addresses
-from edgeagent.config.tables import AgentConfig, ArtifactsTable, Connection, DispatcherConfig
+from edgeagent.config.tables import AgentConfig, ArtifactsTable, Connection, DispatcherConfig, TracingTable
 from edgeagent.errors import Problem
 
 _HTTPX = "httpx"
@@ -25,6 +25,7 @@ def missing_for_agent(config: AgentConfig) -> Iterator[Problem]:
         yield from _needed_for_webhooks("relay.webhook")
     if config.artifacts is not None:
         yield from _needed_for_store(config.artifacts)
+    yield from _needed_for_tracing(config.tracing)
 
 
 def missing_for_dispatcher(config: DispatcherConfig) -> Iterator[Problem]:
@@ -35,6 +36,7 @@ def missing_for_dispatcher(config: DispatcherConfig) -> Iterator[Problem]:
         yield from _needed(_HTTPX, "engine.kind", text)
     if config.webhook:
         yield from _needed_for_webhooks("webhook")
+    yield from _needed_for_tracing(config.tracing)
 
 
 def _missing_for_broker(table: str, connection: Connection) -> Iterator[Problem]:
@@ -48,6 +50,12 @@ def _missing_for_broker(table: str, connection: Connection) -> Iterator[Problem]
 
 def _needed_for_webhooks(path: str) -> Iterator[Problem]:
     yield from _needed(_HTTPX, path, f"needs the extra: pip install 'edgeagent[webhook]'{_HTTPX_PACKAGE}")
+
+
+def _needed_for_tracing(table: TracingTable | None) -> Iterator[Problem]:
+    if table is not None:
+        text = f"needs the extra: pip install 'edgeagent[otel]'{_HTTPX_PACKAGE}"
+        yield from _needed(_HTTPX, "tracing.endpoint", text)
 
 
 def _needed_for_store(table: ArtifactsTable) -> Iterator[Problem]:

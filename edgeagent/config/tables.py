@@ -257,6 +257,15 @@ class LogTable(_Table, frozen=True, kw_only=True):
     format: Literal["auto", "journal", "text", "json"] = "auto"
 
 
+class TracingTable(_Table, frozen=True, kw_only=True):
+    """`[tracing]`: where spans are told. `sample`: the part of the traces, 0 to 1. `headers_file`: one on a line."""
+
+    endpoint: str
+    sample: float = 1.0
+    headers_file: FilePath = FilePath()
+    ca_file: FilePath = FilePath()
+
+
 class AgentConfig(_Table, frozen=True, kw_only=True):
     """The whole of `config.toml`."""
 
@@ -269,6 +278,7 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
     mqtt: Mqtt | None = None
     relay: Relay = Relay()
     rule: list[RuleSpec] = []
+    tracing: TracingTable | None = None
     log: LogTable = LogTable()
 
     @property
@@ -281,10 +291,8 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
         """The largest data of one event that can ever be taken: what waits for the store is in the outbox too."""
         if self.artifacts is None:
             return self.outbox.max_event_bytes
-        return max(
-            min(self.artifacts.max_bytes, self.outbox.max_bytes - 2 * self.outbox.segment_bytes),
-            self.outbox.max_event_bytes,
-        )
+        room_bytes = self.outbox.max_bytes - 2 * self.outbox.segment_bytes
+        return max(min(self.artifacts.max_bytes, room_bytes), self.outbox.max_event_bytes)
 
 
 class Broker(CloudConnection, frozen=True, kw_only=True):
@@ -372,6 +380,7 @@ class DispatcherConfig(_Table, frozen=True, kw_only=True):
     status: StatusTable = StatusTable()
     webhook: list[DispatcherWebhook] = []
     http: ProbeHttp = ProbeHttp()
+    tracing: TracingTable | None = None
     log: LogTable = LogTable()
 
     @property

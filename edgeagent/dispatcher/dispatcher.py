@@ -36,6 +36,7 @@ from edgeagent.dispatcher.policy import Policy
 from edgeagent.dispatcher.shares import Shares
 from edgeagent.dispatcher.starter import Starter
 from edgeagent.dispatcher.stats import DispatcherStats
+from edgeagent.dispatcher.traces import PASSED_ON, WorkflowTraces
 from edgeagent.dispatcher.troubles import Troubles
 from edgeagent.dispatcher.validate import Checked, check, sender
 from edgeagent.errors import UplinkError
@@ -70,6 +71,7 @@ class Dispatcher:
         max_statuses: int = MAX_STATUSES,
         hold_s: float = HOLD_S,
         prefetch: int = PREFETCH,
+        traces: WorkflowTraces = PASSED_ON,
     ) -> None:
         """A dispatcher without a connection.
 
@@ -83,9 +85,11 @@ class Dispatcher:
             max_statuses: how many status messages of `report` are kept for a broker that does not accept them.
             hold_s: how long a trigger is held while the engine does not answer.
             prefetch: how many unacknowledged triggers the broker sends.
+            traces: what workflows are told of them, and what is told of triggers.
         """
         self._engine = engine
         self._policy = policy
+        self._traces = traces
         self._bind_agent = bind_agent
         self._shares = Shares(max_concurrent)
         self._max_statuses = max_statuses
@@ -137,6 +141,7 @@ class Dispatcher:
         self._troubles.down(error, was_up=self._link is not None)
         self._link = None
         self._intake.clear()
+        self._traces.forget()
         self._outgoing.connection_ended()
         for sharer in self._sharers:
             sharer.on_down()
@@ -149,6 +154,7 @@ class Dispatcher:
         if self._draining:
             return  # not acknowledged, so they are delivered again, here or to another dispatcher
         self._stats.received += len(messages)
+        self._traces.received(messages)
         for message in messages:
             self._intake.add(sender(message, bind_agent=self._bind_agent), message)
         self._work.set()
@@ -295,7 +301,7 @@ class Dispatcher:
 
     def _checked(self, message: Message) -> Ready | None:
         """Check one message; None if it was answered, or left unanswered, without the engine."""
-        checked = check(message, bind_agent=self._bind_agent)
+        checked = check(message, bind_agent=self._bind_agent, traces=self._traces)
         decided = self._policy.decide(checked.result) if isinstance(checked.result, Order) else checked.result
         if isinstance(decided, Unbound) and decided.trigger_topic:
             self._troubles.redirected(decided.trigger_topic)
@@ -360,14 +366,8 @@ class Dispatcher:
             namespace=checked.namespace,
             dry_run=self._engine.dry_run,
         )
-        extra = {
-            "event": "trigger_answered",
-            "correlation_id": response.correlation_id,
-            "code": response.code,
-            "workflow_id": response.workflow_id,
-            "detail": response.detail,
-        }
-        log.debug("trigger on %s answered", message.topic, extra=extra)
+        self._troubles.answered(message.topic, response)
+        self._traces.answered(message, checked, response)
         self._outgoing.add_response(checked.reply_topic, response, message)
         if isinstance(outcome, Duplicate) and outcome.status is not None:
             # The sender may have missed earlier statuses. This one goes to the sender alone: it was read a while ago,

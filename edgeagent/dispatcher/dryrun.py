@@ -17,9 +17,10 @@ from typing import Literal
 
 import msgspec
 
+from edgeagent.common.trace_context import valid_traceparent
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
-from edgeagent.wire.messages import Status
+from edgeagent.wire.messages import ANNOTATION_TRACEPARENT, Status
 from edgeagent.workflows.check import workflow_check
 
 STEP_S = 0.3
@@ -42,6 +43,7 @@ class _Walk(msgspec.Struct, gc=False):
     workflow_id: str
     agent: str
     correlation_id: str
+    traceparent: str = ""
     step: int = 0
     started_at: str | None = None
     finished_at: str | None = None
@@ -65,7 +67,7 @@ class Walks:
 
     def start(self, order: Order, workflow_id: str, now_s: float) -> _Walk:
         """Begin a simulated workflow: its first change is due in one step."""
-        walk = _Walk(order.namespace, workflow_id, order.agent, order.correlation_id)
+        walk = _Walk(order.namespace, workflow_id, order.agent, order.correlation_id, _trace(order))
         self._push(walk, now_s)
         return walk
 
@@ -177,7 +179,13 @@ def _status(walk: _Walk) -> Status:
         started_at=walk.started_at,
         finished_at=walk.finished_at,
         dry_run=True,
+        traceparent=walk.traceparent,
     )
+
+
+def _trace(order: Order) -> str:
+    annotations = order.workflow["metadata"].get("annotations") or {}
+    return valid_traceparent(annotations.get(ANNOTATION_TRACEPARENT)) or ""
 
 
 def _generated(base: str) -> str:

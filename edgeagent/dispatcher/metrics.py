@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edgeagent.common.exposition import MetricFamily, MetricKind, MetricSample, build_info
 from edgeagent.dispatcher.gate import GateState
 from edgeagent.dispatcher.stats import DispatcherStats
 from edgeagent.dispatcher.statuses import StatusesStats
+
+if TYPE_CHECKING:
+    from edgeagent.tracing.backlog import SpanCounts
 
 PREFIX = "edgeagent_dispatch_"
 
@@ -51,6 +54,7 @@ _WEBHOOKS = _Metric("webhook_deliveries_total", "Statuses for webhooks, by what 
 _ACTIVE = _Metric("active_workflows", "Unfinished workflows that a key of engine.max_active counts.")
 _MOST = _Metric("max_active_workflows", "How many of them there may be.")
 _MANAGED = _Metric("manage_requests_total", "Requests about workflows, by operation and by how they were answered.")
+_SPANS = _Metric("spans_total", "Spans for a collector, by what became of them.")
 _GATE = _Metric("gate", "1 for where the gate to the engine stands: triggers are taken while open or holding.")
 
 
@@ -60,12 +64,14 @@ def dispatcher_families(
     webhooks: Mapping[str, int] | None = None,
     *,
     managed: Mapping[tuple[str, str], int] | None = None,
+    spans: SpanCounts | None = None,
     version: str,
     python: str,
 ) -> Iterator[MetricFamily]:
     """Every counter; without `statuses`, none of theirs. `webhooks`: what became of deliveries, by outcome.
 
-    `managed`: the requests about workflows, by operation and outcome; None where none are taken.
+    `managed`: the requests about workflows, by operation and outcome; None where none are taken. `spans`: what became
+    of them; None without `[tracing]`.
     """
     yield build_info(PREFIX + "build_info", version, python)
     yield from _plain(_DISPATCHER, stats)
@@ -86,6 +92,9 @@ def dispatcher_families(
             for (operation, outcome), count in sorted(managed.items())
         )
         yield _family(_MANAGED, *samples)
+    if spans is not None:
+        outcomes = ("exported", spans.exported), ("dropped", spans.dropped)
+        yield _family(_SPANS, *(MetricSample(count, (("outcome", outcome),)) for outcome, count in outcomes))
 
 
 def _plain(metrics: Mapping[str, _Metric], values: object) -> Iterator[MetricFamily]:

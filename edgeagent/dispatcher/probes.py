@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 import edgeagent
 from edgeagent.common.exposition import exposition
@@ -28,6 +29,9 @@ from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
 from edgeagent.httpapi.timeouts import Timeouts
+
+if TYPE_CHECKING:
+    from edgeagent.tracing.backlog import SpanCounts
 
 # Supervisors are few and send short requests: a slower client is none.
 PROBE_TIMEOUTS = Timeouts(request_s=5, idle_s=30, write_s=5, linger_s=1)
@@ -47,6 +51,7 @@ class Probes:
         *,
         webhooks: Callable[[], Mapping[str, int]] | None = None,
         managed: Callable[[], Mapping[tuple[str, str], int]] | None = None,
+        spans: SpanCounts | None = None,
         timeouts: Timeouts = PROBE_TIMEOUTS,
         max_connections: int = MAX_CONNECTIONS,
     ) -> None:
@@ -57,6 +62,7 @@ class Probes:
             statuses: returns those of its statuses; None for an engine without any.
             webhooks: returns what became of deliveries, by outcome; None without webhooks.
             managed: returns the requests about workflows, by operation and outcome; None where none are taken.
+            spans: what became of them; None without `[tracing]`.
             timeouts: how long a connection may take.
             max_connections: further ones are answered 503, or closed if very many come.
         """
@@ -64,6 +70,7 @@ class Probes:
         self._statuses = statuses
         self._webhooks = webhooks
         self._managed = managed
+        self._spans = spans
         self._timeouts = timeouts
         self._clients = Clients(max_connections, Budget())
         self._server: asyncio.Server | None = None
@@ -131,7 +138,7 @@ class Probes:
         managed = self._managed() if self._managed is not None else None
         version, python = edgeagent.__version__, python_version()
         counted = dispatcher_families(
-            self._stats(), statuses, webhooks, managed=managed, version=version, python=python
+            self._stats(), statuses, webhooks, managed=managed, spans=self._spans, version=version, python=python
         )
         return Answer(HTTPStatus.OK, exposition([*counted, *process_families()]), PROMETHEUS)
 

@@ -18,6 +18,7 @@ import msgspec
 
 from edgeagent.argo.wire import Workflow, WorkflowStatus
 from edgeagent.common.names import is_agent_id
+from edgeagent.common.trace_context import valid_traceparent
 from edgeagent.dispatcher.cursor import Finished, unix_s
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID, Status
 from edgeagent.wire.outputs import bounded_outputs, names_asked
@@ -61,7 +62,14 @@ def status_of(namespace: str, workflow: Workflow) -> Status | None:
         started_at=state.started_at or None,
         finished_at=state.finished_at or None,
         outputs=bounded_outputs(_outputs(workflow)) if phase in FINAL else {},
+        traceparent=_trace(workflow),
     )
+
+
+def _trace(workflow: Workflow) -> str:
+    """The workflow's trace; "" without one. A copy's annotations are those of the original, and so is the trace."""
+    annotations = workflow.metadata.annotations
+    return valid_traceparent(annotations.traceparent) or "" if annotations is not None else ""
 
 
 def outputs_left_out(workflow: Workflow, status: Status) -> list[str]:

@@ -24,6 +24,7 @@ from edgeagent.dispatcher.operations import Operations
 from edgeagent.dispatcher.policy import EVERYTHING, Policy
 from edgeagent.dispatcher.probes import Probes
 from edgeagent.dispatcher.statuses import Statuses
+from edgeagent.dispatcher.traces import PASSED_ON
 from edgeagent.host import systemd
 from edgeagent.host.supervisor import Ender, supervise
 from edgeagent.links.drain import SessionDrain
@@ -33,6 +34,7 @@ from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
 if TYPE_CHECKING:
+    from edgeagent.dispatcher.tracing_parts import DispatchTracing
     from edgeagent.dispatcher.webhooks import StatusWebhooks
 
 log = logging.getLogger(__name__)
@@ -109,29 +111,30 @@ async def serve(config: DispatcherConfig, *, stop: asyncio.Event, deadline: Ende
 
 
 async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -> _Parts:
-    webhooks = _webhooks(config)
+    webhooks, tracing = _webhooks(config), _tracing(config)
+    spans = tracing.counts if tracing is not None else None
     outcomes = None if webhooks is None else lambda: webhooks.outcomes
     if config.engine.kind == "dry-run":
         log.warning(
             'engine.kind is "dry-run": triggers are answered, but NOTHING IS RUN', extra={"event": "dry_run_engine"}
         )
         rehearsal = DryRun()
-        dispatcher = _dispatcher(config, rehearsal)
+        dispatcher = _dispatcher(config, rehearsal, tracing)
         desk = _desk(config, dispatcher, None)
         dispatcher.share_with(*desk.shared)
-        probes = await _listening(
-            config, Probes(dispatcher.stats, None, webhooks=outcomes, managed=_managed(config, desk)), stack
-        )
+        managed = _managed(config, desk)
+        probes = Probes(dispatcher.stats, None, webhooks=outcomes, managed=managed, spans=spans)
+        probes = await _listening(config, probes, stack)
         tasks = {
-            "engine": rehearsal.run(_reported(dispatcher, webhooks)),
+            "engine": rehearsal.run(_reported(dispatcher, webhooks, tracing)),
             "manager": desk.manager.run(),
-            **_webhook_tasks(webhooks),
+            **_tasks_of(webhooks, tracing),
         }
         return _joined(config, dispatcher, desk, probes, tasks)
     from edgeagent.dispatcher.argo_parts import ArgoParts  # noqa: PLC0415  a rehearsal does without httpx
 
     argo = await ArgoParts.connect(config, stack)
-    dispatcher = _dispatcher(config, argo.engine)
+    dispatcher = _dispatcher(config, argo.engine, tracing)
     statuses = Statuses(
         argo.client,
         config.watched_namespaces,
@@ -141,18 +144,19 @@ async def _compose(config: DispatcherConfig, stack: contextlib.AsyncExitStack) -
         active=dispatcher.capacity,
         configmaps=argo.kubernetes,
         webhooks=webhooks,
+        published=tracing.report if tracing is not None else lambda _: None,
     )
     operations = argo.operations(_policy(config), capacity=dispatcher.capacity)
     desk = _desk(config, dispatcher, operations)
     dispatcher.share_with(statuses, *desk.shared)
-    probes = await _listening(
-        config, Probes(dispatcher.stats, statuses.stats, webhooks=outcomes, managed=_managed(config, desk)), stack
-    )
+    managed = _managed(config, desk)
+    probes = Probes(dispatcher.stats, statuses.stats, webhooks=outcomes, managed=managed, spans=spans)
+    probes = await _listening(config, probes, stack)
     tasks = {
         "engine": argo.check(config.engine.url),
         "statuses": statuses.run(),
         "manager": desk.manager.run(),
-        **_webhook_tasks(webhooks),
+        **_tasks_of(webhooks, tracing),
     }
     return _joined(config, dispatcher, desk, probes, tasks, statuses)
 
@@ -166,17 +170,30 @@ def _webhooks(config: DispatcherConfig) -> StatusWebhooks | None:
     return StatusWebhooks(config.webhook, config.broker.group)
 
 
-def _webhook_tasks(webhooks: StatusWebhooks | None) -> Tasks:
-    return webhooks.tasks() if webhooks is not None else {}
+def _tracing(config: DispatcherConfig) -> DispatchTracing | None:
+    """What tells spans, if configured."""
+    if config.tracing is None:
+        return None
+    from edgeagent.dispatcher.tracing_parts import DispatchTracing  # noqa: PLC0415  as above
+
+    return DispatchTracing(config.tracing, config.broker, instance(config, socket.gethostname()))
 
 
-def _reported(dispatcher: Dispatcher, webhooks: StatusWebhooks | None) -> Callable[[Sequence[Status]], None]:
+def _tasks_of(*parts: StatusWebhooks | DispatchTracing | None) -> Tasks:
+    return {name: task for each in parts if each is not None for name, task in each.tasks().items()}
+
+
+def _reported(
+    dispatcher: Dispatcher, webhooks: StatusWebhooks | None, tracing: DispatchTracing | None
+) -> Callable[[Sequence[Status]], None]:
     """Where a dry run's statuses go."""
 
     def report(statuses: Sequence[Status]) -> None:
         dispatcher.report(statuses)
         if webhooks is not None:
             webhooks.report(statuses)
+        if tracing is not None:
+            tracing.report(statuses)
 
     return report
 
@@ -266,15 +283,16 @@ def _subscriptions(filters: Sequence[str]) -> list[Subscription]:
     return [Subscription(topic_filter) for topic_filter in filters]
 
 
-def _dispatcher(config: DispatcherConfig, engine: Engine) -> Dispatcher:
+def _dispatcher(config: DispatcherConfig, engine: Engine, tracing: DispatchTracing | None) -> Dispatcher:
     return Dispatcher(
-        engine,
+        engine if tracing is None else tracing.traced(engine),
         _policy(config),
         bind_agent=config.engine.bind_agent,
         max_concurrent=config.engine.max_concurrent,
         max_active=config.engine.max_active if not engine.dry_run else None,
         watched=config.watched_namespaces,
         prefetch=_prefetch(config),
+        traces=tracing or PASSED_ON,
     )
 
 

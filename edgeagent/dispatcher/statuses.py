@@ -87,6 +87,7 @@ class Statuses:
         active: Active,
         configmaps: Apply | None = None,
         webhooks: StatusPoster | None = None,
+        published: Callable[[Sequence[Status]], None] = lambda _: None,
         pace: WatchTimes = DEFAULT_PACE,
         timing: Timing = DEFAULT_TIMING,
         now: Callable[[], float] = time.monotonic,
@@ -103,12 +104,14 @@ class Statuses:
             active: is notified which workflows are unfinished.
             configmaps: applies the result of each workflow as a ConfigMap; None if that is not configured.
             webhooks: who is posted statuses; None without any.
+            published: called with statuses that the broker has taken, or refused for good.
             pace: how often to publish.
             timing: how often to ask the engine.
             now: monotonic seconds.
             wall: Unix seconds.
         """
         self._webhooks = webhooks
+        self._published = published
         self._group = group
         self._instance = instance
         self._send = send
@@ -334,6 +337,7 @@ class Statuses:
 
     def _taken(self, status: Status) -> None:
         self._namespaces[status.namespace].taken(status)
+        self._published([status])
         self._settle()
 
     def _configmaps_pending(self) -> int:

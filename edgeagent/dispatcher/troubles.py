@@ -8,6 +8,7 @@ from edgeagent.common.foreign import shown
 from edgeagent.dispatcher.capacity import Limit
 from edgeagent.errors import Denied, UplinkError
 from edgeagent.ports.link import UNHEARD, PublishOutcome, PublishRefused
+from edgeagent.wire.messages import Response
 
 # How many topics in trouble are remembered, so that each is logged once and not with every message.
 _MAX_TOPICS = 1000
@@ -39,6 +40,18 @@ class Troubles:
             self._reported_unreachable = True
             level = logging.ERROR if isinstance(error, Denied) else logging.WARNING
             log.log(level, "cannot reach the broker, retrying: %s", error, extra={"event": "broker_unreachable"})
+
+    @staticmethod
+    def answered(topic: str, response: Response) -> None:
+        """Log an answer, for who looks for a fault."""
+        extra = {
+            "event": "trigger_answered",
+            "correlation_id": response.correlation_id,
+            "code": response.code,
+            "workflow_id": response.workflow_id,
+            "detail": response.detail,
+        }
+        log.debug("trigger on %s answered", topic, extra=extra)
 
     def unbound(self, topic: str, detail: str) -> None:
         """Log the first of several triggers that name an agent which their topic does not bind.

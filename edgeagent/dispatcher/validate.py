@@ -14,6 +14,7 @@ import msgspec
 from edgeagent.common import names
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import CanaryHeard, Invalid, Unbound
+from edgeagent.dispatcher.traces import PASSED_ON, WorkflowTraces
 from edgeagent.dispatcher.workflow import API_VERSION, KIND, workflow_problems
 from edgeagent.errors import MessageError
 from edgeagent.ports.link import Message
@@ -42,7 +43,7 @@ class _Claim(msgspec.Struct, frozen=True):
     correlation_id: str = ""
 
 
-def check(message: Message, *, bind_agent: bool) -> Checked:
+def check(message: Message, *, bind_agent: bool, traces: WorkflowTraces = PASSED_ON) -> Checked:
     """Check one message.
 
     Args:
@@ -51,6 +52,7 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
             message that names another one. On the base topic nothing binds an agent, so none is accepted: the agent
             that is named is answered with its own topic, which is all that a stranger can make an agent hear. A message
             without an agent is another producer's.
+        traces: what the workflow's annotation says.
     """
     sent_by = topics.agent_of_trigger(message.topic)
     try:
@@ -79,7 +81,8 @@ def check(message: Message, *, bind_agent: bool) -> Checked:
     elif problem := next(_problems(trigger, agent, correlation_id), None):
         result = Invalid(problem)
     else:
-        result = _order(trigger, agent, correlation_id, redelivered=message.duplicate)
+        trace = traces.annotation(message.traceparent, correlation_id)
+        result = _order(trigger, agent, correlation_id, trace, redelivered=message.duplicate)
     return Checked(topic, correlation_id, namespace, result)
 
 
@@ -170,7 +173,7 @@ def _problems(trigger: Trigger, agent: str, correlation_id: str) -> Iterator[str
             yield f"metadata.labels[{label!r}] is {quoted(labels[label])}, but the message says {expected!r}"
 
 
-def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bool) -> Order:
+def _order(trigger: Trigger, agent: str, correlation_id: str, trace: str, *, redelivered: bool) -> Order:
     metadata: dict[str, Any] = trigger.workflow["metadata"]
     spec: dict[str, Any] = trigger.workflow["spec"]
     labels = dict(metadata.get("labels") or {})
@@ -178,6 +181,9 @@ def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bo
     if agent:
         labels[messages.LABEL_AGENT] = agent
     labels[messages.LABEL_CORRELATION_ID] = correlation_id  # also if empty: workflows with the label are followed
+    metadata = {**metadata, "namespace": trigger.namespace, "labels": labels}
+    if trace:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), messages.ANNOTATION_TRACEPARENT: trace}
     reference: dict[str, Any] = spec.get("workflowTemplateRef") or {}
     return Order(
         namespace=trigger.namespace,
@@ -194,6 +200,6 @@ def _order(trigger: Trigger, agent: str, correlation_id: str, *, redelivered: bo
             **trigger.workflow,
             "apiVersion": API_VERSION,
             "kind": KIND,
-            "metadata": {**metadata, "namespace": trigger.namespace, "labels": labels},
+            "metadata": metadata,
         },
     )

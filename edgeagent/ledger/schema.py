@@ -12,7 +12,7 @@ from edgeagent.storage.database import Layout
 from edgeagent.wire.lifecycle import FINAL, Life
 from edgeagent.wire.messages import Report, State, cut
 
-_VERSION: Final = 8
+_VERSION: Final = 9
 
 # Rows are in the order of the events, so that rows that change together are on the same page, and pages are small: each
 # commit writes every page that it touches, and flash wears out (`python -m benchmarks wear`).
@@ -81,7 +81,9 @@ ALTER TABLE delivery ADD COLUMN boot BLOB NOT NULL DEFAULT x'';
 """
 # A report's outputs as JSON; "" without any.
 _OUTPUTS: Final = "ALTER TABLE trigger ADD COLUMN outputs TEXT NOT NULL DEFAULT '';"
-SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY + _DELIVERY_AGES + _OUTPUTS
+# A report's trace; "" without one.
+_TRACE: Final = "ALTER TABLE trigger ADD COLUMN traceparent TEXT NOT NULL DEFAULT '';"
+SCHEMA: Final = TRIGGERS + _DELIVERIES + _DAILY + _DELIVERY_AGES + _OUTPUTS + _TRACE
 
 # The upgrades from earlier versions. Before version 3 the engine's texts were not bounded.
 _TO_3: Final = """
@@ -103,6 +105,7 @@ _STEPS: Final = {
     5: _DAILY,
     6: _DELIVERY_AGES,
     7: _OUTPUTS,
+    8: _TRACE,
 }
 _UPGRADES: Final = {
     version: "".join(_STEPS[earlier] for earlier in range(version, _VERSION)) for version in range(1, _VERSION)
@@ -121,11 +124,11 @@ LAYOUT: Final = Layout(
 
 COLUMNS: Final = (
     "correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, merged_into, "
-    "accepted_ms, run, ends_published, steps, outputs, version"
+    "accepted_ms, run, ends_published, steps, outputs, traceparent, version"
 )
 UPSERT: Final = (
     f"INSERT INTO trigger ({COLUMNS}, unrelayed, relayed_ms) "  # noqa: S608  constants
-    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
+    "VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) "
     "ON CONFLICT (correlation_id) DO UPDATE SET state = excluded.state, at = excluded.at, "
     "workflow_id = excluded.workflow_id, namespace = excluded.namespace, progress = excluded.progress, "
     "message = excluded.message, error = excluded.error, merged_into = excluded.merged_into, run = excluded.run, "
@@ -205,6 +208,7 @@ def _row(life: Life, version: int, unrelayed: int, relayed_ms: int) -> tuple[Any
         int(life.ends_published),
         life.steps,
         msgspec.json.encode(report.outputs).decode() if report.outputs else "",
+        report.traceparent or "",
         version,
         unrelayed,
         relayed_ms,
@@ -214,7 +218,7 @@ def _row(life: Life, version: int, unrelayed: int, relayed_ms: int) -> tuple[Any
 def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
     """The life and its version, from a row of `COLUMNS`."""
     correlation_id, event_id, source, rule, state, at, workflow_id, namespace, progress, message, error, *rest = row
-    into, accepted_ms, run, ends_published, steps, outputs, version = rest
+    into, accepted_ms, run, ends_published, steps, outputs, traceparent, version = rest
     report = Report(
         correlation_id,
         event_id,
@@ -229,5 +233,6 @@ def from_row(row: tuple[Any, ...]) -> tuple[Life, int]:
         error,
         into or UNSET,
         _OUTPUTS_OF.decode(outputs) if outputs else UNSET,
+        traceparent or UNSET,
     )
     return Life(report, accepted_ms, run, bool(ends_published), steps), version

@@ -56,8 +56,8 @@ class Course(msgspec.Struct, frozen=True, rename={"event_id": "id", "workflow_id
     """A trigger's life up to now: its steps in order, and what it waits for, if it waits.
 
     `managed`: the requests about its workflow, oldest first; `lost_reports`: the reports that webhooks do not get, as
-    far as the agent remembers them; `outputs`: the output parameters that came back with the workflow's end. Each is
-    left out if there are none.
+    far as the agent remembers them; `outputs`: the output parameters that came back with the workflow's end;
+    `traceparent`: the trace. Each is left out if there is none.
     """
 
     correlation_id: str
@@ -72,6 +72,7 @@ class Course(msgspec.Struct, frozen=True, rename={"event_id": "id", "workflow_id
     managed: Sequence[ManagedRequest] | UnsetType = UNSET
     lost_reports: Sequence[LostReport] | UnsetType = UNSET
     outputs: dict[str, str] | UnsetType = UNSET
+    traceparent: str | UnsetType = UNSET
 
 
 class KnownEvent(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import msgspec
 
 from edgeagent import __version__
 from edgeagent.ports.deliveries import WebhookDelivery
+from edgeagent.ports.link import TRACEPARENT
 from edgeagent.wire.webhook import (
     REPORT_NAMES,
     STATUS_NAMES,
@@ -18,6 +19,7 @@ from edgeagent.wire.webhook import (
     event_headers,
     message_id,
     signature_headers,
+    trace_headers,
 )
 from edgeagent.wire.webhook_body import BodyTemplate
 
@@ -105,6 +107,7 @@ class WebhookForm:
             ("content-type", "application/json"),
             ("user-agent", f"edgeagent/{__version__}"),
             *event_headers(event),
+            *trace_headers(content.get(TRACEPARENT, "")),
             *signature_headers(secrets, event.id, time_s, body),
         ]
         return WebhookRequest(headers, body)

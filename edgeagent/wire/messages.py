@@ -37,6 +37,7 @@ _MAX_TOPIC_CHARS = 65_535
 _MAX_TRIGGER_TOPIC_CHARS = 256  # far more than a base topic and an agent id
 _MAX_PROGRESS_CHARS = 64
 _MAX_TIME_CHARS = 64
+_MAX_TRACEPARENT_CHARS = 128  # version 00 has 55
 
 # An agent's replies to a status update that asks for one (contract section 5).
 STATUS_RECEIVED = "Status update received successfully"
@@ -50,6 +51,7 @@ LABEL_RESUBMIT_OF = "edgeagent.io/resubmit-of"  # the correlation id of the work
 ANNOTATION_SOURCE = "edgeagent.io/source"
 ANNOTATION_EVENT_ID = "edgeagent.io/event-id"
 ANNOTATION_EVENT_TIME = "edgeagent.io/event-time"
+ANNOTATION_TRACEPARENT = "edgeagent.io/traceparent"  # the span that the workflow belongs to (W3C Trace Context)
 ANNOTATION_OUTPUTS = "edgeagent.io/outputs"  # the output parameters that are to come back (`wire.outputs`)
 
 T = TypeVar("T")
@@ -129,7 +131,8 @@ class Status(
 ):
     """Progress of a started workflow. `parse_status` makes its times texts that compare: UTC, whole seconds.
 
-    `outputs`: with a final one, the workflow's output parameters that its rule asked for.
+    `outputs`: with a final one, the workflow's output parameters that its rule asked for. `traceparent`: the workflow's
+    trace, which an agent does not need.
     """
 
     namespace: NamespaceText
@@ -143,6 +146,7 @@ class Status(
     finished_at: _Time | None = None
     dry_run: bool = False
     outputs: dict[str, str] = {}
+    traceparent: Annotated[str, msgspec.Meta(max_length=_MAX_TRACEPARENT_CHARS)] = ""
 
 
 class StatusQuery(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -169,7 +173,8 @@ class Report(
     """The state of one trigger, as devices receive it. `at`: when the state was reached, RFC 3339 UTC.
 
     `into`: in the state `merged`, the correlation id of the trigger in which it ended. `outputs`: once the workflow has
-    ended, the output parameters that the rule asked for, by their names; left out without any.
+    ended, the output parameters that the rule asked for, by their names. `traceparent`: the trace of the event, or the
+    agent's (W3C Trace Context). Each is left out without any.
     """
 
     correlation_id: str
@@ -185,6 +190,7 @@ class Report(
     error: str = ""
     into: str | msgspec.UnsetType = msgspec.UNSET
     outputs: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def cut(text: str) -> str:

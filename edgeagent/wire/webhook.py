@@ -121,6 +121,11 @@ def event_headers(event: EventAttributes) -> list[Header]:
     return [(f"ce-{name}", _header_value(value)) for name, value in named if value]
 
 
+def trace_headers(traceparent: str) -> list[Header]:
+    """The header of W3C Trace Context; "" has none."""
+    return [("traceparent", traceparent)] if traceparent else []
+
+
 def _header_value(text: str) -> str:
     return "".join(sign if _is_plain(sign) else _percent(sign) for sign in text)
 

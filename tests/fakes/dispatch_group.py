@@ -63,6 +63,7 @@ class ArgoDispatcher(Program):
         broker_keys: more of `[broker]`, as TOML.
         engine_keys: more of `[engine]`, as TOML.
         allow_keys: more of `[[allow]]`, as TOML.
+        tables: more tables, as TOML.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class ArgoDispatcher(Program):
         broker_keys: str = "",
         engine_keys: str = "",
         allow_keys: str = "",
+        tables: str = "",
     ) -> None:
         self.instance = directory.name
         self._ends_s: list[float] = []
@@ -95,6 +97,7 @@ class ArgoDispatcher(Program):
             {allow_keys}
             [log]
             format = "text"
+            {tables}
             """,
         )
 

@@ -27,6 +27,7 @@ from edgeagent.outbox.commit import Health
 from edgeagent.ports.account import Account, EventCounts, EventWay
 from edgeagent.ports.manage import ManageFigures
 from edgeagent.ports.verification import DeadHealth
+from edgeagent.tracing.backlog import SpanCounts
 from edgeagent.webhooks.courier import OUTCOMES
 
 END = datetime(2030, 1, 2, tzinfo=UTC)
@@ -65,6 +66,7 @@ def agent_figures(**changes: Any) -> AgentFigures:
         listener=listener,
         canary=CanaryReport(60.0, "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.250Z", 0.25),
         webhooks=dict.fromkeys(OUTCOMES, 1),
+        spans=SpanCounts(exported=4, dropped=1),
         uploads=UploadFigures({"waiting": 3, "sending": 2, "failed": 1, "refused": 0}, 4096, 8192, 5),
         spool=(3, 12288),
         managed=ManageFigures({("stop", "made"): 2, ("stop", "done"): 1}, 1),
@@ -87,6 +89,7 @@ def dispatcher_metrics() -> list[MetricFamily]:
             statuses,
             dict.fromkeys(OUTCOMES, 1),
             managed={("stop", "done"): 1},
+            spans=SpanCounts(exported=4, dropped=1),
             version="1.2.3",
             python="3.11.2",
         ),

@@ -63,7 +63,8 @@ function life(trigger) {
       ...Object.entries(trigger.outputs || {}).flatMap(([name, value]) =>
         fact(`Output ${name}`, el("span", { className: "mono breaks", textContent: value }))),
       ...fact("Event", el("span", { className: "mono", textContent: trigger.id })),
-      ...fact("Correlation id", el("span", { className: "mono", textContent: trigger.correlation_id }))),
+      ...fact("Correlation id", el("span", { className: "mono", textContent: trigger.correlation_id })),
+      ...fact("Trace", trigger.traceparent && el("span", { className: "mono", textContent: trigger.traceparent.split("-")[1] }))),
     el("h3", { textContent: "What happened" }),
     el("ol", { className: "steps" }, ...steps));
 }

@@ -52,15 +52,18 @@ async def test_states_survive_a_restart(path: Path) -> None:
     )
     merged = Life(Report("c", "8", "Kühler/2", "r", State.MERGED, "2026", into="a"), 100)
     ended = Life(Report("d", "9", "s", "r", State.SUCCEEDED, "2026", "w", outputs={"result": "ä\n", "none": ""}), 101)
+    traced = Life(Report("e", "9", "s", "r", State.PUBLISHED, "2026", traceparent=f"00-{'a' * 32}-{'b' * 16}-01"), 102)
     async with running(path) as ledger:
         ledger.begin(full)
         ledger.begin(merged)
         ledger.begin(ended)
+        ledger.begin(traced)
     async with running(path) as ledger:
         assert await ledger.get("a") == full
         assert await ledger.get("b") is None
         assert await ledger.get("c") == merged
         assert await ledger.get("d") == ended
+        assert await ledger.get("e") == traced
 
 
 @pytest.mark.parametrize("version", [1, 2, 3, 4])
