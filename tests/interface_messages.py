@@ -13,6 +13,7 @@ from edgeagent.wire.messages import Report, Response, Status, StatusQuery, Statu
 
 VERSION: Final = "1.0.0"  # of the interface, not of edgeagent
 _ID: Final = "9f2c61d05b7e4a3c8d1f0e9b7a6c5d4e"
+_TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 _NAME: Final = f"overheat-{_ID}"
 _STATUS: Final = {
     "namespace": "plant",
@@ -93,6 +94,7 @@ KINDS: Final = (
                 "progress": "100%",
                 "finishedAt": "2026-11-29T09:01:12Z",
                 "outputs": {"result": "leak", "artifact-url": "https://store.example/reports/9f2c.pdf"},
+                "traceparent": _TRACEPARENT,
             },
         ),
     ),
@@ -177,6 +179,7 @@ KINDS: Final = (
                 "message": "",
                 "error": "",
                 "outputs": {"result": "leak", "artifact-url": "https://store.example/reports/9f2c.pdf"},
+                "traceparent": _TRACEPARENT,
             },
         ),
     ),

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from edgeagent.agent.traces import PUBLISH
 from edgeagent.common.times import instant
 from edgeagent.common.trace_context import own_context, span_id, trace_context
-from edgeagent.tracing.spans import Attributes, Span, SpanKind
+from edgeagent.tracing.spans import Attributes, SpanKind, TraceSpan
 from edgeagent.wire.lifecycle import GIVEN_UP, TAKEN_ON, Life
 from edgeagent.wire.messages import State
 from edgeagent.wire.steps import earlier
@@ -33,13 +33,13 @@ class Destination(NamedTuple):
     topic: str
 
 
-def ended_spans(before: Life | None, life: Life, destination: Destination) -> list[Span]:
+def ended_spans(before: Life | None, life: Life, destination: Destination) -> list[TraceSpan]:
     """The spans that ended with this change of a trigger's life; none if its trace is not sampled."""
     known = {span.span_id for span in _spans(before, destination)} if before is not None else set()
     return [span for span in _spans(life, destination) if span.span_id not in known]
 
 
-def _spans(life: Life, destination: Destination) -> Iterator[Span]:
+def _spans(life: Life, destination: Destination) -> Iterator[TraceSpan]:
     report = life.report
     trace = trace_context(report.traceparent)
     if trace is None or not trace.sampled:
@@ -51,9 +51,9 @@ def _spans(life: Life, destination: Destination) -> Iterator[Span]:
     answered = min((times[state] for state in TAKEN_ON if state in times), default=None)
     about = _about(life)
 
-    def child(name: str, label: str, kind: SpanKind, start: int, end: int, more: Attributes, failure: str) -> Span:
+    def child(name: str, label: str, kind: SpanKind, start: int, end: int, more: Attributes, failure: str) -> TraceSpan:
         made = span_id(correlation, name)
-        return Span(trace.trace_id, made, own, label, kind, start, end, {**about, **more}, failure)
+        return TraceSpan(trace.trace_id, made, own, label, kind, start, end, {**about, **more}, failure)
 
     if published is not None:
         more = _sent(destination)
@@ -71,7 +71,7 @@ def _spans(life: Life, destination: Destination) -> Iterator[Span]:
     parent = trace.span_id if trace.span_id != own else ""
     failure = _failure(life, TAKEN_ON | GIVEN_UP)
     name = f"trigger {report.rule}"
-    yield Span(trace.trace_id, own, parent, name, SpanKind.CONSUMER, accepted, ended, about, failure)
+    yield TraceSpan(trace.trace_id, own, parent, name, SpanKind.CONSUMER, accepted, ended, about, failure)
 
 
 def _times(life: Life) -> dict[State, int]:

@@ -17,10 +17,9 @@ from typing import Literal
 
 import msgspec
 
-from edgeagent.common.trace_context import valid_traceparent
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, Invalid, NameTaken
-from edgeagent.wire.messages import ANNOTATION_TRACEPARENT, Status
+from edgeagent.wire.messages import Status
 from edgeagent.workflows.check import workflow_check
 
 STEP_S = 0.3
@@ -67,7 +66,7 @@ class Walks:
 
     def start(self, order: Order, workflow_id: str, now_s: float) -> _Walk:
         """Begin a simulated workflow: its first change is due in one step."""
-        walk = _Walk(order.namespace, workflow_id, order.agent, order.correlation_id, _trace(order))
+        walk = _Walk(order.namespace, workflow_id, order.agent, order.correlation_id, order.traceparent)
         self._push(walk, now_s)
         return walk
 
@@ -181,11 +180,6 @@ def _status(walk: _Walk) -> Status:
         dry_run=True,
         traceparent=walk.traceparent,
     )
-
-
-def _trace(order: Order) -> str:
-    annotations = order.workflow["metadata"].get("annotations") or {}
-    return valid_traceparent(annotations.get(ANNOTATION_TRACEPARENT)) or ""
 
 
 def _generated(base: str) -> str:

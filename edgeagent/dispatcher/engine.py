@@ -15,7 +15,8 @@ class Order(msgspec.Struct, frozen=True):
     `name` is empty if only `generate_name` is given; each call then starts another workflow. `attempt` is 1 if this is
     known to be the first, 0 if that is not known. `template` is the name of the workflow template referred to, empty
     for an inline workflow; `cluster_scope`: that template belongs to no namespace. `workflow` has the namespace, the
-    name, and the labels of agent and correlation id; it is shared and must not be changed.
+    name, the labels of agent and correlation id, and the annotation with the trace, `traceparent`, if there is one; it
+    is shared and must not be changed.
     """
 
     namespace: str
@@ -27,6 +28,7 @@ class Order(msgspec.Struct, frozen=True):
     template: str
     workflow: dict[str, Any]
     cluster_scope: bool = False
+    traceparent: str = ""
 
 
 class Engine(Protocol):

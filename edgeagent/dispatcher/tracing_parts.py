@@ -19,7 +19,7 @@ from edgeagent.tracing.backlog import SpanCounts
 from edgeagent.tracing.collector import Collector
 from edgeagent.tracing.exporter import Exporter
 from edgeagent.tracing.spans import service_attributes
-from edgeagent.wire.messages import ANNOTATION_TRACEPARENT, Response, Status
+from edgeagent.wire.messages import Response, Status
 from edgeagent.wire.topics import agent_of_trigger
 
 # Far more than a broker sends unacknowledged. A message that is no trigger is not answered, and stays here.
@@ -98,7 +98,7 @@ class _TracedEngine:
         """See `Engine`."""
         began_ms = _now_ms()
         outcome = await self._engine.create(order)
-        trace = trace_context((order.workflow["metadata"].get("annotations") or {}).get(ANNOTATION_TRACEPARENT))
+        trace = trace_context(order.traceparent)
         if isinstance(outcome, Created) and trace is not None and trace.sampled:
             self._exporter.tell([create_span(trace, order, outcome.workflow_id, began_ms, _now_ms())])
         return outcome

@@ -14,7 +14,7 @@ from edgeagent.common.trace_context import TraceContext, own_context, span_id, t
 from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.progress import FINAL
 from edgeagent.dispatcher.traces import CREATE
-from edgeagent.tracing.spans import Span, SpanKind
+from edgeagent.tracing.spans import SpanKind, TraceSpan
 from edgeagent.wire.messages import Response, Status
 from edgeagent.wire.topics import AGENTS_TRIGGER, agent_of_trigger
 
@@ -24,7 +24,7 @@ _PROCESS: Final = "process"
 
 def process_span(
     trace: TraceContext, system: str, topic: str, agent: str, response: Response, received_ms: int, now_ms: int
-) -> Span:
+) -> TraceSpan:
     """The span of an answered trigger. `trace`: what came beside it. `system`: the kind of broker."""
     correlation = response.correlation_id
     template = AGENTS_TRIGGER if agent_of_trigger(topic) is not None else topic
@@ -44,20 +44,20 @@ def process_span(
     }
     failure = "" if response.code == _SUCCESS else f"{response.error}: {response.detail}"
     made, parent = span_id(correlation, _PROCESS), "" if is_first else trace.span_id
-    return Span(
+    return TraceSpan(
         trace.trace_id, made, parent, f"process {template}", SpanKind.CONSUMER, received_ms, now_ms, about, failure
     )
 
 
-def create_span(trace: TraceContext, order: Order, workflow_id: str, began_ms: int, now_ms: int) -> Span:
+def create_span(trace: TraceContext, order: Order, workflow_id: str, began_ms: int, now_ms: int) -> TraceSpan:
     """The span in which the engine made a workflow. `trace`: of its annotation."""
     about = {"edgeagent.workflow": workflow_id, "k8s.namespace.name": order.namespace, "edgeagent.agent": order.agent}
     parent = span_id(order.correlation_id, _PROCESS)
     made = span_id(order.correlation_id, CREATE)
-    return Span(trace.trace_id, made, parent, "create workflow", SpanKind.CLIENT, began_ms, now_ms, about)
+    return TraceSpan(trace.trace_id, made, parent, "create workflow", SpanKind.CLIENT, began_ms, now_ms, about)
 
 
-def workflow_span(status: Status) -> Span | None:
+def workflow_span(status: Status) -> TraceSpan | None:
     """The span of a run of a workflow; None if it has not ended, its times are not known, or it is not sampled."""
     trace = trace_context(status.traceparent)
     if trace is None or not trace.sampled or status.status not in FINAL:
@@ -74,7 +74,9 @@ def workflow_span(status: Status) -> Span | None:
     }
     failure = "" if status.status == "Succeeded" else status.message or status.status
     made = span_id(f"{status.namespace}/{status.workflow_id}", f"run {status.started_at}")  # `argo retry` is another
-    return Span(trace.trace_id, made, trace.span_id, "workflow", SpanKind.INTERNAL, began_ms, ended_ms, about, failure)
+    return TraceSpan(
+        trace.trace_id, made, trace.span_id, "workflow", SpanKind.INTERNAL, began_ms, ended_ms, about, failure
+    )
 
 
 def _ms(text: str | None) -> int | None:

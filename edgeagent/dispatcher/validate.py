@@ -196,6 +196,7 @@ def _order(trigger: Trigger, agent: str, correlation_id: str, trace: str, *, red
         attempt=0 if redelivered else max(0, trigger.attempt or 0),
         template=reference.get("name", ""),
         cluster_scope=reference.get("clusterScope", False),
+        traceparent=trace,
         workflow={
             **trigger.workflow,
             "apiVersion": API_VERSION,

@@ -249,6 +249,8 @@ def _seen(event: Record, correlation: str, target: Target, age_s: float) -> dict
     seen["rule"] = target.rule
     seen["age_s"] = int(age_s)
     seen["late"] = age_s >= target.late_s
+    if event.traceparent is not None:
+        seen["traceparent"] = event.traceparent
     return seen
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from edgeagent.common.backoff import full_jitter
-from edgeagent.tracing.spans import Span
+from edgeagent.tracing.spans import TraceSpan
 
 # About 1 KiB each.
 MAX_SPANS: Final = 2048
@@ -39,9 +39,9 @@ class Backlog:
     def __init__(self, max_spans: int = MAX_SPANS) -> None:
         self.counts = SpanCounts()
         self.failures = 0
-        self._spans: deque[Span] = deque()
+        self._spans: deque[TraceSpan] = deque()
         self._max_spans = max_spans
-        self._batch: list[Span] = []
+        self._batch: list[TraceSpan] = []
         self._due_s: float | None = None
 
     def __len__(self) -> int:
@@ -53,7 +53,7 @@ class Backlog:
         """When the next request is due; None: nothing waits."""
         return self._due_s
 
-    def add(self, spans: Iterable[Span], now_s: float) -> None:
+    def add(self, spans: Iterable[TraceSpan], now_s: float) -> None:
         """Take spans in."""
         self._spans.extend(spans)
         self._bound()
@@ -62,7 +62,7 @@ class Backlog:
         if len(self._spans) >= BATCH_SPANS and not self.failures:
             self._due_s = now_s
 
-    def batch(self) -> list[Span]:
+    def batch(self) -> list[TraceSpan]:
         """What goes with the next request; then `taken`, `refused` or `failed` says what became of it."""
         self._batch = [self._spans.popleft() for _ in range(min(BATCH_SPANS, len(self._spans)))]
         self._due_s = None

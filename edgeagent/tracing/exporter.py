@@ -15,7 +15,7 @@ from edgeagent.common.foreign import shown
 from edgeagent.errors import CollectorFailed
 from edgeagent.tracing.backlog import Backlog, SpanCounts
 from edgeagent.tracing.collector import CollectorAnswer
-from edgeagent.tracing.spans import Attributes, Span, rejected, request_body
+from edgeagent.tracing.spans import Attributes, TraceSpan, rejected, request_body
 
 # What a stop gives the last spans.
 LAST_S: Final = 2.0
@@ -75,7 +75,7 @@ class Exporter:
             "last_error": self._last_error,
         }
 
-    def tell(self, spans: Iterable[Span]) -> None:
+    def tell(self, spans: Iterable[TraceSpan]) -> None:
         """Take spans, to be told soon."""
         backlog = self._backlog
         dropped, due_s = backlog.counts.dropped, backlog.due_s

@@ -30,7 +30,7 @@ class SpanKind(IntEnum):
     CONSUMER = 5
 
 
-class Span(msgspec.Struct, frozen=True):
+class TraceSpan(msgspec.Struct, frozen=True):
     """What took a time. Times are Unix milliseconds. `parent_id`: "" for none. `failure`: why it failed; "" it did not.
 
     Attributes without a value ("") are left out.
@@ -65,7 +65,7 @@ _encode = msgspec.json.Encoder().encode
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def request_body(service: Attributes, spans: Iterable[Span]) -> bytes:
+def request_body(service: Attributes, spans: Iterable[TraceSpan]) -> bytes:
     """The body of a request to `/v1/traces`. `service`: the attributes of who tells the spans."""
     scope = {"name": _SCOPE, "version": __version__}
     told = {"scope": scope, "spans": [_told(span) for span in spans]}
@@ -82,7 +82,7 @@ def rejected(answer: bytes) -> tuple[int, str]:
     return max(count, 0), partial.error_message if partial is not None else ""
 
 
-def _told(span: Span) -> dict[str, Any]:
+def _told(span: TraceSpan) -> dict[str, Any]:
     told = {
         "traceId": span.trace_id,
         "spanId": span.span_id,

@@ -40,7 +40,7 @@ ADAPTERS = {
     "wsproto": ("edgeagent/listener/websocket.py",),
     "httpx": (
         *("edgeagent/argo/", "edgeagent/artifacts/http.py", "edgeagent/fetch/web.py"),
-        *("edgeagent/pubsub/", "edgeagent/webhooks/poster.py"),
+        *("edgeagent/pubsub/", "edgeagent/tracing/collector.py", "edgeagent/webhooks/poster.py"),
     ),
     "obstore": ("edgeagent/artifacts/azure.py", "edgeagent/fetch/objects.py"),
     "sqlite3": ("edgeagent/ledger/", "edgeagent/storage/"),

@@ -1,7 +1,7 @@
 """Imports point down only.
 
 cli → demo → agent, dispatcher, rehearsal → outbox, ledger, mqtt, httpapi, listener, host, argo, webhooks,
-pubsub, artifacts, fetch → links →
+pubsub, artifacts, fetch, tracing → links →
 config, storage → ports → rules → workflows → events, wire → lang, common → errors
 """
 
@@ -17,7 +17,7 @@ ROWS = (
     ("agent", "dispatcher", "rehearsal"),
     (
         *("outbox", "ledger", "mqtt", "amqp", "pubsub", "httpapi", "listener", "host", "argo", "webhooks", "artifacts"),
-        "fetch",
+        *("fetch", "tracing"),
     ),
     ("links",),
     ("config", "storage"),

@@ -25,7 +25,7 @@ EXAMPLE_TABLES = frozenset(
     {"rule", "allow", "local.subscribe", "mqtt.subscribe", "mqtt.allow", "relay.webhook", "webhook"}
 )
 # Those that are commented out as a whole; their keys show their defaults all the same.
-ABSENT_TABLES = frozenset({"local", "mqtt", "artifacts"})
+ABSENT_TABLES = frozenset({"local", "mqtt", "artifacts", "tracing"})
 
 _TABLE = re.compile(r"(?:# )?\[+([a-z.]+)\]+")
 _KEY = re.compile(r"(# )?([a-zA-Z_.]+) = (.+)")

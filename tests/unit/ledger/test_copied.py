@@ -21,6 +21,6 @@ def test_a_stopped_agents_ledger_that_cannot_be_read_is_named_where_it_is_and_le
     (record,) = caplog.records
     assert record.getMessage() == (
         f"{path} cannot be read, and what it holds is not shown: of version 99, of another edgeagent, "
-        "where this one reads 8"
+        "where this one reads 9"
     )
     assert ([*tmp_path.iterdir()], path.read_bytes()) == ([path], before)
