@@ -48,6 +48,11 @@ class LogState(msgspec.Struct, array_like=True, frozen=True):
     last_number: int
     active_number: int = 0
 
+    @property
+    def pending(self) -> int:
+        """How many of its seqs are not released."""
+        return self.next_seq - self.cursor - sum(self.ranges[1::2])
+
     def to_released(self) -> Released:
         """The set that `ranges` encodes."""
         position, result = self.cursor, Released(self.cursor)

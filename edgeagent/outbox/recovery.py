@@ -13,6 +13,7 @@ from itertools import chain
 
 import msgspec
 
+from edgeagent.outbox.counting import later_logs
 from edgeagent.outbox.cursor import Checkpoint, LogState
 from edgeagent.outbox.frame import Batch, Frame, FrameKind, decode_batch
 from edgeagent.outbox.log import Log
@@ -55,6 +56,13 @@ def recover(logs: Mapping[str, Log], checkpoint: Checkpoint | None, memory: Memo
         logs[NORMAL].imported = states[IMPORT].next_seq - 1  # for any log: only the sum counts
     found = {name: log.recover(states.get(name), gone_way=gone_way(name)) for name, log in logs.items()}
     _report(found)
+    for name, state in later_logs(checkpoint).items():
+        _log.error(
+            "the log %s is of a later version of edgeagent: %d triggers wait there until that version runs again",
+            name,
+            state.pending,
+            extra={"event": "outbox_later_log", "log": name, "pending": state.pending},
+        )
     if checkpoint is None and (memory.number or any(log.segments for log in logs.values())):
         _log.error(
             "the cursor file is lost: every trigger still on disk is sent again, and the account begins anew; "

@@ -310,9 +310,9 @@ class Spooler:
         await self._outbox.beside(self._finish)
 
     def _finish(self, store: Store) -> None:
-        if self._is_unreadable():
+        if self._is_unreadable() or store.later:
             _log.warning(
-                "files of the outbox cannot be opened: until they can, no data in the spool is removed",
+                "parts of the outbox cannot be read: until they can, no data in the spool is removed",
                 extra={"event": "spool_not_judged"},
             )
         else:

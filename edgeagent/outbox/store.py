@@ -19,7 +19,7 @@ import msgspec
 
 from edgeagent.errors import DiskReadOnly, OutboxError, OutboxFull, StorageFailed
 from edgeagent.events.event import Record
-from edgeagent.outbox.counting import account_of, states_of
+from edgeagent.outbox.counting import account_of, later_logs, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.cuts import Cuts
 from edgeagent.outbox.deadletters import DeadLetters
@@ -99,6 +99,7 @@ class Store:
         }
         self._cursor, checkpoint = CursorFile.open(filesystem, directory / "cursor")
         self.losses = Losses(filesystem, directory / "quarantine", now_ms)
+        self.later = later_logs(checkpoint)
         newest = recover(self._logs, checkpoint, self._memory, self.losses)
         self._evidence = Evidence(self._logs)
         self._generation = checkpoint.generation if checkpoint is not None else 0
@@ -152,7 +153,7 @@ class Store:
 
     def account(self) -> Account:
         """The account as it is on disk, with the releases since the last checkpoint."""
-        return account_of(self._logs)
+        return account_of(self._logs, self.later)
 
     def append(self, groups: Sequence[Group]) -> list[int | OutboxError]:
         """Store groups; returns for each the seq of its first trigger, or why none of it is stored.
@@ -376,12 +377,12 @@ class Store:
                 self.failures["cursor"] = str(exc)
 
     def _write_checkpoint(self) -> None:
-        logs = states_of(self._logs)
+        logs = states_of(self._logs, self.later)
         self.rates.save()
         self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
         self._generation, self._dirty = self._generation + 1, False
         self._evidence.kept(logs)
-        if self.spool is not None:
+        if self.spool is not None and not self.later:
             self.spool.sweep(lambda name, first, end: not self._logs[name].released.missing(first, end - first))
 
     def _batch(self, number: int) -> Batch:

@@ -5,6 +5,7 @@ from itertools import chain
 
 import pytest
 
+from edgeagent.outbox.cursor import Checkpoint, CursorFile, LogState
 from edgeagent.outbox.frame import FrameKind, SegmentHeader, encode_blocks
 from edgeagent.outbox.records import (
     DEAD,
@@ -274,3 +275,29 @@ def test_without_the_cursor_file_replayed_dead_letters_are_not_doubled() -> None
     assert ids(everything(after, DEAD)) == ["e2", "e3", "e4"], "a discard is forgotten with the cursor file"
     assert ids(read_all(after)) == ["e1"]
     assert balanced(after)
+
+
+def test_a_log_of_a_later_version_is_kept_for_it_and_its_triggers_are_pending(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    filesystem = disk()
+    store = opened(filesystem)
+    store.append([group(NORMAL, record("a"), record("b"), record("c"))])
+    store.release(NORMAL, 1, SETTLED)
+    store.release(NORMAL, 2, "copied", 2)  # a way of that version, into a log of its own
+    store.close()
+    cursor, checkpoint = CursorFile.open(filesystem, DIRECTORY / "cursor")
+    assert checkpoint is not None
+    later = LogState(5, 2, [1, 1], {SETTLED: 1, "copied": 1}, 2, 3, 2)
+    cursor.write(Checkpoint(checkpoint.generation + 1, {**checkpoint.logs, "later": later}, checkpoint.events))
+    cursor.close()
+
+    store = opened(filesystem)
+    assert "2 triggers wait there" in caplog.text
+    assert (store.account().pending, store.account().settled) == (2, 2)
+    store.append([group(NORMAL, record("d"))])
+    store.release(NORMAL, 4, SETTLED)
+    store.close()
+    _, checkpoint = CursorFile.open(filesystem, DIRECTORY / "cursor")
+    assert checkpoint is not None
+    assert checkpoint.logs["later"] == later
