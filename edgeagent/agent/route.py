@@ -20,6 +20,8 @@ from edgeagent.wire.topics import AGENTS_TRIGGER, TRIGGER, with_agent
 # If the broker does not let an agent publish on its own topic, the agent tries again after this time: the access list
 # may be right by then. Some brokers end the connection instead of refusing, so this also bounds how often that happens.
 RELEARN_S = 300.0
+# A line that breaks by chance looks the same. So the first time the agent tries again after this time.
+SOON_S = 10.0
 
 
 class RedirectVerdict(Enum):
@@ -47,6 +49,7 @@ class Route:
         self.topic = self._configured = with_agent(configured, agent)
         self._own = with_agent(AGENTS_TRIGGER, agent)
         self._not_before = -inf
+        self._ended_there = False  # a connection ended over the own topic, and nothing was taken there since
         self.is_proven = True  # the broker has taken something on `topic`; the configured one needs no proof
 
     def asked(self, wanted: str, sent_on: str, now: float) -> RedirectVerdict:
@@ -67,21 +70,23 @@ class Route:
 
     def taken(self, sent_on: Iterable[str]) -> None:
         """Note that the broker has taken triggers that were sent on these topics."""
-        self.is_proven = self.is_proven or self.topic in sent_on
+        if not self.is_proven and self.topic in sent_on:
+            self.is_proven, self._ended_there = True, False
 
     def refused(self, sent_on: str, now: float) -> bool:
         """Note that the broker refuses triggers on this topic; returns whether to use the configured one instead."""
         if sent_on != self._own or self._own == self._configured:
             return False
-        self._back(now)
+        self._back(now + RELEARN_S)
         return True
 
     def disconnected(self, now: float) -> None:
         """The connection ended; that may be how this broker refuses a topic on which it has taken nothing yet."""
         if not self.is_proven:
-            self._back(now)
+            self._back(now + (RELEARN_S if self._ended_there else SOON_S))
+            self._ended_there = True
 
-    def _back(self, now: float) -> None:
+    def _back(self, not_before: float) -> None:
         if self.topic != self._configured:
             self.topic, self.is_proven = self._configured, True
-            self._not_before = now + RELEARN_S
+            self._not_before = not_before

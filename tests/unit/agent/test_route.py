@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgeagent.agent.route import RELEARN_S, RedirectVerdict, Route
+from edgeagent.agent.route import RELEARN_S, SOON_S, RedirectVerdict, Route
 
 BASE = "argo/workflows/trigger"
 OWN = "argo/workflows/trigger/gw-1"
@@ -63,6 +63,19 @@ def test_a_connection_that_ends_before_the_broker_took_anything_there_counts_as_
     route.disconnected(5.0)
     assert route.topic == BASE
     assert route.asked(OWN, BASE, 6.0) is RedirectVerdict.NOTHING
+
+
+def test_a_line_that_breaks_by_chance_costs_seconds_and_a_broker_that_ends_each_connection_is_left_alone() -> None:
+    route = learned()
+    route.disconnected(5.0)
+    assert route.asked(OWN, BASE, 5.0 + SOON_S - 1) is RedirectVerdict.NOTHING
+    assert route.asked(OWN, BASE, 5.0 + SOON_S) is RedirectVerdict.MOVED
+    route.disconnected(20.0)
+    assert route.asked(OWN, BASE, 20.0 + SOON_S) is RedirectVerdict.NOTHING
+    assert route.asked(OWN, BASE, 20.0 + RELEARN_S) is RedirectVerdict.MOVED
+    route.taken([OWN])
+    route.disconnected(400.0)
+    assert route.topic == OWN
 
 
 def test_a_connection_that_ends_later_changes_nothing() -> None:
