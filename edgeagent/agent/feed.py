@@ -139,7 +139,8 @@ class Feed:
         `anything_waits`: that may concern rules that have no rate any more.
         """
         rule = self._rules.get(leased.rule)
-        is_member = not leased.record.events and leased.record.artifact is None  # large data has a trigger of its own
+        # Without a store, large data has a trigger of its own, which ends.
+        is_member = not leased.record.events and (leased.record.artifact is None or self._uploads is not None)
         if rule is not None and rule.window is not None and is_member:
             if self._lifetime.left_s(leased, rule, moment) > 0:
                 self._windows.take(leased, rule, rule.window, moment)

@@ -135,7 +135,22 @@ def make_uplink(
         uploading,
     )
     leases = Leases(outbox)
-    windows = Windows(outbox, leases, triggers, rules, chores, clock, max_event_bytes=config.outbox.max_event_bytes)
+    window_uploads = None
+    if uploading is not None:
+        from edgeagent.agent.window_uploads import WindowUploads  # noqa: PLC0415  only for those who use it
+
+        window_uploads = WindowUploads(uploading, rules)
+    windows = Windows(
+        outbox,
+        leases,
+        triggers,
+        rules,
+        chores,
+        clock,
+        lifetime,
+        max_event_bytes=config.outbox.max_event_bytes,
+        uploads=window_uploads,
+    )
     successors = Successors(firing_limits, clock.boot)
     uploading_of = uploading.waiting_of if uploading is not None else None
     permits = Permits(outbox.published, clock.instant(), outbox.keep_rates, uploading_of)
@@ -211,6 +226,9 @@ def make_uplink(
     leases.more_to_send = triggers.more_to_send = limited.more_to_send = sender.wake
     if uploading is not None:
         uploading.more_to_send = sender.wake
+        uploading.upload_ended = windows.uploaded
+    if uploads is not None:
+        windows.take_up = uploads.take_up
     ledger.listen(queries.changed)
     return UplinkParts(
         triggers,

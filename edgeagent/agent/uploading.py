@@ -42,6 +42,7 @@ class Uploading:
 
     Attributes:
         more_to_send: the hook that is called when one may go on. The composition root connects it with `Sender.wake`.
+        upload_ended: the hook that is called when an upload has ended; connected with `Windows.uploaded`.
         taken: how many were ever taken up to wait.
         ahead: the uploads that were asked for before their triggers were taken up.
     """
@@ -49,6 +50,7 @@ class Uploading:
     def __init__(self, uploads: Uploads, path: Callable[[Artifact], str]) -> None:
         """`path`: the file that holds an artifact."""
         self.more_to_send: Callable[[], None] = lambda: None
+        self.upload_ended: Callable[[], None] = lambda: None
         self.ahead = Ahead()
         self._uploads = uploads
         self._path = path
@@ -130,8 +132,29 @@ class Uploading:
         self._leave([leased for leased in waiting if self._has_ended(leased.record)])
         for lane in [lane for lane, queue in self._lanes.items() if _is_of(queue[0], name)]:
             self._advance(lane)
+        self.upload_ended()
         if self._ready:
             self.more_to_send()
+
+    def take_member(self, leased: Leased, rule: Rule) -> None:
+        """Ask for the upload of an event that joins a window, and keep it until `left_member`."""
+        if leased.record.artifact is not None:
+            name = name_of(leased.record)
+            self._enliven(name, leased.record.artifact)
+            self._want(name, leased.record.artifact, _turn_of(leased, rule))
+            self._seqs.setdefault(leased.log, set()).add(leased.seq)
+            self._count += 1
+
+    def left_member(self, leased: Leased, *, for_good: bool) -> None:
+        """Note that an event has left its window; see `left`."""
+        if leased.record.artifact is not None:
+            self._seqs[leased.log].discard(leased.seq)
+            self._count -= 1
+            self.left(leased, for_good=for_good)
+
+    def has_ended(self, leased: Leased) -> bool:
+        """Whether a trigger waits for no upload, or for none any more."""
+        return leased.record.artifact is None or self._has_ended(leased.record)
 
     def ready(self, most: int) -> list[Leased]:
         """Those that go into flight now, in order, at most `most`."""
@@ -231,13 +254,19 @@ class Uploading:
 
     def claimed(self, leased: Leased, rule: Rule) -> Leased:
         """The trigger as it is rendered: its data is the claim. For a rule with a window, of this one event."""
+        member, record = self.member(leased), leased.record
+        if record.artifact is None or rule.window is None:
+            return member
+        whole = msgspec.structs.replace(member.record, data=b"[%b]" % member.record.data, events=(record.id,))
+        return msgspec.structs.replace(member, record=whole)
+
+    def member(self, leased: Leased) -> Leased:
+        """The trigger with its claim as its data."""
         record, artifact = leased.record, leased.record.artifact
         if artifact is None:
             return leased
         claim = Claim(self._uploads.url(name_of(record)), artifact.size, artifact.sha256, artifact.content_type)
-        is_window = rule.window is not None
-        data, events = _encode([claim] if is_window else claim), (record.id,) if is_window else ()
-        whole = msgspec.structs.replace(record, data=data, is_json=True, events=events)
+        whole = msgspec.structs.replace(record, data=_encode(claim), is_json=True)
         return msgspec.structs.replace(leased, record=whole)
 
     def shown(self) -> list[dict[str, Any]]:

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock, Moment
 from edgeagent.agent.leases import Leases
+from edgeagent.agent.lifetime import Lifetime
 from edgeagent.agent.triggers import Triggers
 from edgeagent.common.elapsed import Instant
 from edgeagent.errors import OutboxError
-from edgeagent.events.event import gathered, member_size
+from edgeagent.events.event import Record, gathered, member_size
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import EVENT_LOGS, WINDOWS, Closing, Leased
 from edgeagent.rules.gathering import Closed, Gathering
 from edgeagent.rules.ruleset import Rule, RuleSet
 from edgeagent.rules.spec import Window
+
+if TYPE_CHECKING:
+    from edgeagent.agent.window_uploads import WindowUploads
 
 # While the disk refuses closed windows, it is tried again this often.
 _RETRY_S = 1.0
@@ -38,6 +43,10 @@ class Windows:
     Owns the members of a window until it closes; meanwhile each is kept in the outbox by itself, leased. Promises that
     the members are released only when the trigger that they make is synced. Must never publish: a closed window is
     leased from the log `windows` like any other trigger.
+
+    Attributes:
+        take_up: the hook that is called for a member whose data the store can never have, and which goes by itself.
+            The composition root connects it.
     """
 
     def __init__(
@@ -48,9 +57,15 @@ class Windows:
         rules: RuleSet,
         chores: Chores,
         clock: Clock,
+        lifetime: Lifetime,
         *,
         max_event_bytes: int,
+        uploads: WindowUploads | None = None,
     ) -> None:
+        """`uploads`: of members with large data; None: there are none."""
+        self.take_up: Callable[[Leased, Rule | None], object] = triggers.take_up
+        self._lifetime = lifetime
+        self._uploads = uploads
         self._outbox = outbox
         self._leases = leases
         self._triggers = triggers
@@ -71,7 +86,7 @@ class Windows:
     def members(self) -> int:
         """How many triggers are in windows, open ones and those that are not in the log `windows` yet."""
         return sum([gathering.members for gathering in self._gatherings.values()]) + sum(
-            [len(closed.members) for closed in self._closed]
+            [len(closed.members) for closed in self._closed], start=self._uploads.members if self._uploads else 0
         )
 
     def open_for(self, leased: Leased) -> tuple[int, int] | None:
@@ -88,6 +103,8 @@ class Windows:
         at = Instant(record.accepted_ms, record.uptime_ms, leased.boot)
         now = Instant(moment.now_ms, moment.uptime_ms, self._clock.boot)
         gathering = self._gatherings[leased.log]
+        if self._uploads is not None:
+            record = self._uploads.join(leased, rule).record
         self._close(gathering.add(rule.name, window, record.source, leased, member_size(record), at, now))
 
     def resumed(self, leased: Leased) -> None:
@@ -114,24 +131,62 @@ class Windows:
             self._close(gathering.due(moment.uptime_ms))
             deadline_ms = gathering.next_deadline_ms()
             deadlines_ms += [deadline_ms] if deadline_ms is not None else []
+        self._go_on(moment)
         return max(min(deadlines_ms) - moment.uptime_ms, 0) / 1000 if deadlines_ms else None
 
+    def uploaded(self) -> None:
+        """Note that an upload has ended, for which a closed window may have waited."""
+        if self._uploads is not None and self._uploads.members:
+            self._go_on(self._clock.moment())
+
     def _close(self, closed: Sequence[Closed[Leased]]) -> None:
+        if self._uploads is None:
+            self._keep(closed)
+        elif closed:
+            for one in closed:
+                self._uploads.wait(one)
+            self._go_on(self._clock.moment())
+
+    def _go_on(self, moment: Moment) -> None:
+        """Let go of closed windows whose data is in the store, and of those that are too old to be sent."""
+
+        def is_over(first: Leased) -> bool:
+            rule = self._rules.get(first.rule)
+            return rule is None or self._lifetime.left_s(first, rule, moment) <= 0
+
+        if self._uploads is None or not self._uploads.members:
+            return
+        for one in self._uploads.ready(is_over):
+            refused = self._uploads.refused(one.members)
+            members = [leased for leased in one.members if leased not in refused]
+            if members:
+                self._keep([Closed(one.rule, members)])
+            for leased in refused:
+                self.take_up(leased, self._rules.get(leased.rule))
+
+    def _keep(self, closed: Sequence[Closed[Leased]]) -> None:
         for one in closed:
             rule = self._rules.get(one.rule)
             if rule is None or rule.window is None:  # changed by a reload
+                self._left(one.members, for_good=False)
                 self._leases.put_back(one.members)
                 continue
             self._closed.append(one)
             if len(self._closed) == 1:
                 self._chores.leave(self._store)
 
+    def _left(self, members: Sequence[Leased], *, for_good: bool) -> None:
+        if self._uploads is not None:
+            self._uploads.left(members, for_good=for_good)
+
+    def _record(self, leased: Leased) -> Record:
+        return leased.record if self._uploads is None else self._uploads.with_claim(leased).record
+
     async def _store(self) -> None:
         """Sync the closed windows; then their members are released, and they are leased from the log `windows`."""
         closed = self._closed[:]
         closings = [
-            Closing(one.rule, one.members, gathered([leased.record for leased in one.members], one.rule))
-            for one in closed
+            Closing(one.rule, one.members, gathered([*map(self._record, one.members)], one.rule)) for one in closed
         ]
         try:
             await self._outbox.gather(closings)
@@ -147,4 +202,5 @@ class Windows:
             self._chores.leave(self._store)
         for one in closed:
             self._triggers.gathered(one.members)
+            self._left(one.members, for_good=True)
         self._leases.closed()

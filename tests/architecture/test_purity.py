@@ -45,6 +45,7 @@ BESIDE_THEIR_DRIVERS = {
             "trigger_spans",
             "trouble",
             "uploading",
+            "window_uploads",
         ),
     ),
     "amqp": (
