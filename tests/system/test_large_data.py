@@ -293,6 +293,7 @@ async def test_a_running_agent_exports_large_data_and_it_leaves_from_another_mac
             assert urls == {f"{nginx.url}/{name}" for name in files}
 
 
+@pytest.mark.soak
 async def test_an_export_says_of_data_that_waits_for_its_upload_that_the_agent_must_stop_first(
     broker: Mosquitto, tmp_path: Path
 ) -> None:

@@ -136,6 +136,31 @@ async def test_without_an_uplink_a_bounded_number_is_known_in_memory_and_a_bound
         assert len(uploads.wanted) == 150
 
 
+@pytest.mark.parametrize("has_restarted", [False, True])
+async def test_large_data_is_found_wherever_it_is_among_many_small_events(tmp_path: Path, has_restarted: bool) -> None:
+    every = msgspec.structs.replace(LARGE, source="*")
+    sizes = [2000, 2001, 2002]
+    uploads = SlowUploads(tmp_path, 1.0)
+    async with scene(tmp_path, every, clock=LoopsClock(), uploading=uploads.uploading) as made:
+        uploads.ahead = made.ahead
+        if not has_restarted:
+            await all_logs_are_read(made)
+        for number, size in enumerate(sizes):
+            for first in range(0, 700, 100):  # more than a segment
+                await made.accept(*range(1000 * number + first, 1000 * number + first + 100))
+            await made.accept_large(size, source="cam-1")
+        if not has_restarted:
+            await until(lambda: len(uploads.stored) == 3)
+    if has_restarted:
+        async with scene(tmp_path, every, clock=LoopsClock(), uploading=uploads.uploading) as made:
+            uploads.ahead = made.ahead
+            await all_logs_are_read(made)
+            await until(lambda: len(uploads.stored) == 3)
+    assert ids(uploads) == [f"e-{size}" for size in sizes]
+    assert (tmp_path / "outbox" / "normal").is_dir()
+    assert len([*(tmp_path / "outbox" / "normal").glob("*.seg")]) > 3
+
+
 async def test_after_a_restart_only_the_rest_is_uploaded(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 1.0)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
