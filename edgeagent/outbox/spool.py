@@ -159,7 +159,8 @@ class Spool:
     def keep(self, incoming: IncomingFile, content_type: str) -> Artifact:
         """Make a file part of the spool: it is synced when this returns, and held until `let_go`.
 
-        If its data is there already, that file is held, and this one removed.
+        If there is a file of this name already, this one takes its place: it was just hashed and is synced, and that
+        one may be damaged, or be there by a rename of which a crash left nothing on the disk.
 
         Raises:
             SpoolFull, StorageFailed: the disk refuses; nothing is kept.
@@ -169,17 +170,13 @@ class Spool:
             incoming.sync()
             incoming.close()
             with self._lock:
-                is_known = self._book.size(artifact.sha256) is not None and self._is_there(artifact)
-                if not is_known:
-                    self._filesystem.move_file(incoming.path, self.path(artifact.sha256))
+                self._filesystem.move_file(incoming.path, self.path(artifact.sha256))
                 self._book.hold(artifact.sha256, artifact.size)
                 self._incoming.discard(incoming)
         except StorageFailed as exc:
             self._remove_unknown(artifact.sha256)
             self.drop(incoming)
             raise full_or_failed(exc) from exc
-        if is_known:
-            self.drop(incoming)
         return artifact
 
     def drop(self, incoming: IncomingFile) -> None:

@@ -63,11 +63,13 @@ class SpoolBook:
         return entry.size if entry is not None else None
 
     def hold(self, sha256: str, size: int) -> None:
-        """Hold a file, which is there from now on if it was not before."""
+        """Hold a file, which is there from now on if it was not before; of this size, whatever was there before."""
         entry = self._entries.get(sha256)
         if entry is None:
             entry = self._entries[sha256] = _Entry(size)
             self.used_bytes += counted_bytes(size)
+        self.used_bytes += counted_bytes(size) - counted_bytes(entry.size)
+        entry.size = size
         entry.holds += 1
 
     def let_go(self, sha256: str) -> None:

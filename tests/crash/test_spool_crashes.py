@@ -308,6 +308,18 @@ def test_the_same_data_twice_is_there_once_until_nobody_needs_it() -> None:
     assert SPOOL / artifact.sha256 not in filesystem.files()
 
 
+@pytest.mark.parametrize("left", [b"xyx", b"xx", b""])
+def test_data_that_comes_again_is_whole_whatever_a_crash_had_left_under_its_name(left: bytes) -> None:
+    filesystem, artifact = disk(), Artifact(sha256(b"xxx"), 3, "text/plain")
+    filesystem.make_directory(SPOOL)
+    filesystem.replace(SPOOL / artifact.sha256, left)
+    store = opened_with(filesystem, artifact)
+    assert filesystem.files()[SPOOL / artifact.sha256] == b"xxx"
+    assert store.spool is not None
+    assert store.spool.piece(artifact.sha256, 0, 100) == (b"xxx", 3)
+    assert [path.name for path in filesystem.files() if path.parent == SPOOL] == [artifact.sha256]
+
+
 def test_a_file_of_the_last_process_is_removed_only_when_every_log_was_read() -> None:
     filesystem, artifact = disk(), Artifact(sha256(b"xxx"), 3, "text/plain")
     opened_with(filesystem, artifact).close()
