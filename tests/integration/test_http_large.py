@@ -246,6 +246,22 @@ async def test_an_upload_in_parts_is_one_event_whatever_is_sent_twice(tmp_path: 
         assert len(await scene.outbox.lease(NORMAL)) == 1
 
 
+async def test_other_data_with_the_id_of_a_complete_upload_is_a_conflict_and_the_same_is_answered_as_before(
+    tmp_path: Path,
+) -> None:
+    async with large_scene(tmp_path) as scene:
+        url = URL + "?id=n-1"
+        done = await scene.agent.request("PUT", url, DATA, part(0, len(DATA)))
+        again = await scene.agent.request("PUT", url, DATA, part(0, len(DATA)))
+        assert (again.status, again.json) == (202, done.json)
+        assert (await scene.agent.request("PUT", url, DATA[::-1], part(0, len(DATA)))).status == 409
+        assert scene.files() == [sha256(DATA)]
+        await scene.agent.request("PUT", url, DATA[::-1][:1000], part(0, 1000))
+        rest = await scene.agent.request("PUT", url, DATA[::-1][1000:], part(1000, len(DATA)))
+        assert rest.status == 409
+        assert scene.files() == [sha256(DATA)]
+
+
 async def test_what_an_interrupted_part_brought_stays_and_the_next_one_goes_on(tmp_path: Path) -> None:
     async with large_scene(tmp_path) as scene:
         wire = await scene.agent.connect()
