@@ -345,6 +345,7 @@ class ClientConnection:
     def _end(self, ended: ConnectionEnded) -> ConnectionEnded:
         self.has_more = False
         self._left.clear()
+        self._frames.forget()  # megabytes, which would be there until the collector comes for the connection
         self.is_ended = True
         if self._dialogue is not None and (late := self._dialogue.inbound.unsafe()):
             self._inbound, self._late = self._dialogue.inbound, late

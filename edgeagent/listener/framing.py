@@ -82,6 +82,10 @@ class Frames:
         """How much is kept of what came."""
         return len(self._partial)
 
+    def forget(self) -> None:
+        """Keep nothing of what came."""
+        self._partial.clear()
+
     def keep(self, data: bytes) -> None:
         """Read this later."""
         self._partial += data

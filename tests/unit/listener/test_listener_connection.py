@@ -53,6 +53,21 @@ def test_the_broker_is_asked_before_a_client_hears_anything(version: int) -> Non
         assert peer.sent() == b"\x20\x02\x01\x00"
 
 
+@pytest.mark.parametrize("version", ALL)
+def test_nothing_of_a_packet_whose_end_never_came_outlives_its_connection(version: int) -> None:
+    for end in ("lost", "disconnect"):
+        peer = Peer(version)
+        peer.feed(publish(version, "a", b"x" * 100_000)[:-1])
+        assert peer.connection.kept_bytes > 100_000 - 1
+        if end == "lost":
+            peer.connection.lost("it went away")
+        else:
+            peer.connection.disconnect(Reason.QUOTA_EXCEEDED, "too much")
+        assert peer.connection.kept_bytes == 0
+        assert peer.feed(b"x" * 1000) == []
+        assert peer.connection.kept_bytes == 0
+
+
 def test_a_connect_can_be_shown_without_its_password() -> None:
     said = Peer(up=False).feed(connect(5, "d", text("user"), text("secret"), flags=0xC2))
     assert "user" in repr(said)
