@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import random
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,8 +104,14 @@ class Download:
         return resumed
 
     def _is_there(self) -> bool:
-        """Whether the file is what the claim says."""
+        """Whether the file is what the claim says.
+
+        Raises:
+            CommandFailed: there is a device or something else that is no file, which must not be replaced by one.
+        """
         try:
+            if not stat.S_ISREG(self._target.stat().st_mode):
+                raise CommandFailed(f"fetch: {self._target} is there, and is no ordinary file")
             with self._target.open("rb") as stream:
                 if os.fstat(stream.fileno()).st_size != self._claim.size:
                     return False
@@ -115,8 +122,12 @@ class Download:
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         """The `.part`, for us alone."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(self._part, flags, _FILE_MODE), "r+b", 0) as stream:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(self._part, flags, _FILE_MODE)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise CommandFailed(f"fetch: {self._part} is there, and is no ordinary file")
+        with os.fdopen(descriptor, "r+b", 0) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as exc:

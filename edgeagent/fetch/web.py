@@ -135,7 +135,10 @@ class WebSource:
         if literal is not None:
             found = [literal]
         else:
-            infos = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+            try:
+                infos = socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
+            except UnicodeError as exc:  # such as a part of more than 63 characters
+                raise FetchRefused(url.shown, "no host can have this name") from exc
             texts = dict.fromkeys(str(info[4][0]).partition("%")[0] for info in infos)
             found = [address for text in texts if (address := address_of(text)) is not None]
         problems = [self._allowed.address_problem(url, address) for address in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -186,6 +187,16 @@ def test_a_link_in_the_place_of_the_part_is_not_followed(server: ArtifactServer,
     (tmp_path / "frame.jpg.part").symlink_to("precious")
     assert run(claim(f"{server.base}/frame.jpg"), allow(server))[0] == 1
     assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("name", ["frame.jpg", "frame.jpg.part"])
+def test_what_is_no_file_is_neither_replaced_nor_waited_for(
+    server: ArtifactServer, run: Fetch, tmp_path: Path, name: str
+) -> None:
+    os.mkfifo(tmp_path / name)  # as /dev/null is none
+    code, _, err = run(claim(f"{server.base}/frame.jpg"), allow(server))
+    assert (code, f"fetch: {name} is there, and is no ordinary file" in err) == (1, True)
+    assert (tmp_path / name).is_fifo()
 
 
 def test_a_place_that_cannot_be_written_is_told(run: Fetch, tmp_path: Path) -> None:

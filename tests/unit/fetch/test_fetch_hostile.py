@@ -37,6 +37,8 @@ def test_a_machine_of_its_own_is_asked_only_if_it_is_named(server: ArtifactServe
         ("file:///etc/passwd", "is a file here: allow its directory"),
         ("https://store.example:0/x", "names no host"),
         ("https://store.example/\u202egpj.exe", "must be printable ASCII"),
+        (f"https://{'a' * 64}.example/x", "no host can have this name"),
+        ("https://store..example/x", "no host can have this name"),
         ("s3:///x", "names no bucket"),
         ("\x1b[2J", "must be printable ASCII"),
     ],
