@@ -23,7 +23,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple, Protocol
 
-from edgeagent.argo.wire import WatchEvent, Workflow
+from edgeagent.argo.wire import WatchEvent, Workflow, WorkflowList
 from edgeagent.common.backoff import full_jitter
 from edgeagent.errors import EngineError, EngineRefused, EngineUnavailable, WatchExpired
 from edgeagent.wire.messages import LABEL_CORRELATION_ID
@@ -34,10 +34,11 @@ UNFINISHED = f"{OWN},workflows.argoproj.io/completed!=true"
 
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _MAX_RETRY_AFTER_S = 60.0  # a server may not ask for a longer wait
-# The client reads a bounded number of pages: small ones bound the memory that a long archive would need.
+# Each page is processed by itself, so that a long archive needs no memory. A list ends at a million workflows: a server
+# that never says which page is the last must not be asked without end.
 _PAGE = 100
+_MAX_PAGES = 10_000
 _MAX_VAIN = 3
-_BATCH = 500  # workflows processed before other tasks get a turn
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,9 @@ class Workflows(Protocol):
 
     async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[list[Workflow], str]:
         """All workflows that a label selector matches."""
+
+    async def page(self, namespace: str, *, labels: str, limit: int, continue_: str) -> WorkflowList:
+        """One page of them, from where the page before says that the list continues; "" for the first."""
 
     def watch(self, namespace: str, *, labels: str, resource_version: str = "") -> AsyncGenerator[WatchEvent, None]:
         """Every change. Ends when the engine closes the watch; may also raise `WatchExpired`."""
@@ -278,14 +282,19 @@ class Watcher:
         )
 
     async def _process(self, labels: str) -> None:
-        """Process one list, and look up each unfinished workflow that it lacks."""
+        """Process one list, page by page, and look up each unfinished workflow that it lacks."""
         missing = self._sink.unfinished()
-        workflows, _ = await self._client.list(self._namespace, labels=labels, limit=_PAGE)
-        for number, workflow in enumerate(workflows, 1):
-            missing.pop(workflow.metadata.name, None)
-            self._sink.seen(workflow)
-            if not number % _BATCH:  # a list may be long, and nothing in this loop waits
-                await asyncio.sleep(0)
+        continue_ = ""
+        for _ in range(_MAX_PAGES):
+            page = await self._client.page(self._namespace, labels=labels, limit=_PAGE, continue_=continue_)
+            for workflow in page.items or ():
+                missing.pop(workflow.metadata.name, None)
+                self._sink.seen(workflow)
+            continue_ = page.metadata.continue_
+            if not continue_:
+                break
+        else:
+            raise EngineUnavailable("the engine", f"the list has more than {_MAX_PAGES} pages of {_PAGE}")
         for name, uid in missing.items():
             if self._sink.unfinished().get(name) != uid:
                 continue  # the watch has reported it in the meantime

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowStatus
+from edgeagent.argo.wire import Metadata, WatchEvent, Workflow, WorkflowList, WorkflowStatus
 from edgeagent.dispatcher.namespace import StatusPoster, WatchTimes
 from edgeagent.dispatcher.statuses import Statuses
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Timing
@@ -143,6 +143,12 @@ class Engine:
                 workflow for workflow in found if selector.selects({"metadata": {"labels": workflow.metadata.labels}})
             ]
         return found, ""
+
+    async def page(self, namespace: str, *, labels: str, limit: int, continue_: str) -> WorkflowList:
+        """See `Workflows`: everything is on the first page."""
+        assert not continue_
+        found, _ = await self.list(namespace, labels=labels, limit=limit)
+        return WorkflowList(items=found or None)
 
     async def watch(
         self, namespace: str, *, labels: str, resource_version: str = ""

@@ -5,10 +5,12 @@ from typing import cast
 
 import pytest
 
-from edgeagent.argo.wire import Workflow
+from edgeagent.argo.wire import ListMetadata, Workflow, WorkflowList
+from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.dispatcher.watcher import OWN, UNFINISHED, Sink, Watcher
 from edgeagent.errors import EngineRefused, EngineUnavailable, WatchExpired
-from tests.fakes.statuses_bench import TIMING, Engine, at, running
+from edgeagent.wire import topics
+from tests.fakes.statuses_bench import NOON_S, TIMING, Engine, at, running
 from tests.waiting import DEADLINE_S
 
 pytestmark = pytest.mark.virtual_time
@@ -124,6 +126,32 @@ async def test_an_archive_too_large_to_list_does_not_stop_the_statuses(caplog: p
         await bench.until(bench.cursors, "the cursor moves all the same")
     told = [record for record in caplog.records if getattr(record, "event", "") == "status_list_failed"]
     assert [record.levelname for record in told] == ["ERROR"]
+
+
+async def test_more_workflows_than_one_list_may_hold_are_followed_page_by_page() -> None:
+    # 10,000 gateways that start ten workflows a day leave 700,000 in the archive within a week.
+    pages = 1000
+
+    class Long(Engine):
+        async def list(self, namespace: str, *, labels: str, limit: int = 500) -> tuple[list[Workflow], str]:
+            if labels == OWN:
+                raise EngineUnavailable("argo", "the list has more than 400 pages")
+            return await super().list(namespace, labels=labels, limit=limit)
+
+        async def page(self, namespace: str, *, labels: str, limit: int, continue_: str) -> WorkflowList:
+            if labels != OWN:
+                return await super().page(namespace, labels=labels, limit=limit, continue_=continue_)
+            number = int(continue_ or 1)
+            if number < pages:
+                return WorkflowList(ListMetadata(continue_=str(number + 1)))
+            return WorkflowList(items=[*self.archive.values()])
+
+    engine = Long()
+    engine.archive["last"] = engine.made("last", "Succeeded", ended=at(1))
+    async with running(engine) as bench:
+        bench.hear(topics.cursor_topic("g", "plant"), cursor_payload(NOON_S))
+        bench.lead()
+        await bench.published(("last", "Succeeded"))
 
 
 async def test_a_list_during_which_another_was_wanted_does_not_count_as_everything() -> None:
