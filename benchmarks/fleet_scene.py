@@ -38,12 +38,15 @@ class EngineSide(NamedTuple):
 
 
 @contextlib.contextmanager
-def engine_side(directory: Path, dispatchers: int) -> Iterator[EngineSide]:
-    """A broker, so many dispatchers and an Argo Server. The broker's sessions outlive a clean stop, and no kill -9."""
+def engine_side(directory: Path, dispatchers: int, *, step_s: float = _STEP_S) -> Iterator[EngineSide]:
+    """A broker, so many dispatchers and an Argo Server. The broker's sessions outlive a clean stop, and no kill -9.
+
+    `step_s`: see `ArgoServer`.
+    """
     with contextlib.ExitStack() as stack:
         # What a broker for a fleet needs: no limit of waiting messages, or the flood after a restart is thrown away.
         broker = stack.enter_context(Broker(directory / "broker", "max_inflight_messages 1000"))
-        argo = stack.enter_context(ArgoServer(directory, _STEP_S))
+        argo = stack.enter_context(ArgoServer(directory, step_s))
         running = [
             stack.enter_context(Dispatcher(directory, broker.port, argo, number)) for number in range(dispatchers)
         ]
@@ -61,10 +64,7 @@ def allow_files(gateways: int) -> None:
 
 
 class Fleet:
-    """So many gateways, as they are after a power cut: each makes its first attempt at its own moment of ten seconds.
-
-    Owns the gateways and the numbers of their triggers.
-    """
+    """So many gateways. Owns them and the numbers of their triggers."""
 
     def __init__(self, gateways: int) -> None:
         self.tally = Tally()
@@ -72,10 +72,13 @@ class Fleet:
         self._given = 0
 
     @contextlib.asynccontextmanager
-    async def connecting(self, url: str) -> AsyncIterator[None]:
-        """Keep all of them connected; at the end they disconnect."""
+    async def connecting(self, url: str, *, uptime_s: float = 0.0) -> AsyncIterator[None]:
+        """Keep all of them connected; at the end they disconnect.
+
+        `uptime_s`: of their machines. Those that have just started connect each at its own moment of ten seconds.
+        """
         tasks = [
-            asyncio.create_task(each.session(url, first_wait_s=boot_spread(each.agent, uptime_s=0.0)))
+            asyncio.create_task(each.session(url, first_wait_s=boot_spread(each.agent, uptime_s)))
             for each in self.gateways
         ]
         try:

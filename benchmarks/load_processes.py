@@ -21,7 +21,7 @@ from edgeagent.cli.client import AgentClient
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from tests.fakes.mosquitto import free_port
 
-DEADLINE_S = 60.0
+DEADLINE_S = 90.0
 _ANSWER_S = 900.0  # a long load takes its time
 _POLL_S = 0.01
 
