@@ -12,7 +12,9 @@ One fleet goes through this:
 * it connects, as after a power cut: each gateway within its own part of ten seconds;
 * each gateway starts a workflow, so that every process has seen every gateway: then memory is read;
 * triggers come at a steady rate: the time to their answers counts from when they were due;
-* every gateway has several triggers at once: how many are answered a second;
+* as many triggers as go through, from all gateways in turn, 500 of them unanswered: how many are answered a second;
+* if asked for (`--burst`), every gateway has several triggers at once, as after an outage of the engine: when all are
+  answered, and how many were sent again because their turn came after `response_timeout`;
 * the broker is killed (kill -9, so it forgets every session and message) while triggers come, started again a while
   later, and then the same with a clean stop, which keeps them: how long until all are connected, all triggers are
   answered, and of all workflows the end is known. Each gateway has a running workflow when the broker goes.
@@ -43,10 +45,14 @@ _STEADY_S = 20.0
 _AWAY_S = 3.0
 _SAMPLE_S = 0.25
 _TRIGGERS = 5
+_OUTSTANDING = 500  # beyond what the slowest machine answers within `response_timeout`, triggers would be sent again
 
 
 class Plan(NamedTuple):
-    """One fleet: how many gateways and dispatchers, and what it goes through."""
+    """One fleet: how many gateways and dispatchers, and what it goes through.
+
+    `triggers`: of each gateway, as fast as they go through; `burst`: that each gateway has at once.
+    """
 
     gateways: int
     dispatchers: int = 1
@@ -54,6 +60,7 @@ class Plan(NamedTuple):
     rate_per_s: float = _RATE_PER_S
     steady_s: float = _STEADY_S
     restarts: bool = True
+    burst: int = 0
 
 
 class Sample(NamedTuple):
@@ -85,6 +92,8 @@ class Figures(NamedTuple):
     p50_ms: float
     p99_ms: float
     per_s: float
+    burst_s: float | None
+    burst_again: int
     cpu_us: dict[str, float]  # of a trigger, by process
     killed: Course | None
     stopped: Course | None
@@ -98,7 +107,7 @@ def run(*, long: bool) -> None:
     """Print the series, keep it as JSON, and draw it. `long`: a fleet of 10,000 too."""
     sizes = [100, 1000, 5000, *([10_000] if long else [])]
     by_size = [measured(Plan(size)) for size in sizes]
-    by_dispatchers = [measured(Plan(1000, count, triggers=20, restarts=False)) for count in (1, 2, 4)]
+    by_dispatchers = [measured(Plan(1000, count, restarts=False)) for count in (1, 2, 4)]
     keep("fleet", [_as_json(figures) for figures in [*by_size, *by_dispatchers]])
     _draw(by_size, by_dispatchers)
 
@@ -109,7 +118,7 @@ def measured(plan: Plan) -> Figures:
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, engine_side(Path(name), plan.dispatchers) as engine:
         figures = asyncio.run(_measured(plan, engine))
     show_checked(f"fleet, {plan.gateways:,} gateways, {plan.dispatchers} dispatchers", _rows(figures))
-    print(f"  all of it shared {os.cpu_count()} cores; sent again: {figures.again or 'nothing'}")
+    print(f"  all of it shared {os.cpu_count()} cores; put off: {figures.again or 'nothing'}")
     return figures
 
 
@@ -118,7 +127,7 @@ async def _measured(plan: Plan, engine: EngineSide) -> Figures:
     tally = fleet.tally
     async with fleet.connecting(engine.url):
         connected_s = await fleet.until(lambda: fleet.is_up)
-        fleet.give_each(1)
+        await fleet.keep_outstanding(plan.gateways, _OUTSTANDING)
         await fleet.until(lambda: fleet.is_finished)
         memory = [resident_mib(each.pid) for each in engine.dispatchers]
         broker_mib, fleet_mib = resident_mib(engine.broker.pid), resident_mib()
@@ -128,11 +137,16 @@ async def _measured(plan: Plan, engine: EngineSide) -> Figures:
         await fleet.until(lambda: fleet.is_finished)
         p50_ms, p99_ms = _percentiles_ms(tally.take_answers())
         before = _cpu_s(engine)
-        fleet.give_each(plan.triggers)
-        flood_s = await fleet.until(lambda: fleet.is_answered)
+        count = plan.triggers * plan.gateways
+        busy_s = await fleet.keep_outstanding(count, _OUTSTANDING)
         await fleet.until(lambda: fleet.is_finished)
-        flood = plan.triggers * plan.gateways
-        cpu_us = {name: (after_s - before[name]) / flood * 1e6 for name, after_s in _cpu_s(engine).items()}
+        cpu_us = {name: (after_s - before[name]) / count * 1e6 for name, after_s in _cpu_s(engine).items()}
+        burst_s, again = None, tally.sent_again
+        if plan.burst:
+            fleet.give_each(plan.burst)
+            burst_s = await fleet.until(lambda: fleet.is_answered)
+            await fleet.until(lambda: fleet.is_finished)
+        burst_again = tally.sent_again - again
         killed = stopped = None
         if plan.restarts:
             killed = await _restarted(fleet, engine, plan, is_clean=False)
@@ -152,7 +166,9 @@ async def _measured(plan: Plan, engine: EngineSide) -> Figures:
         fleet_mib=fleet_mib,
         p50_ms=p50_ms,
         p99_ms=p99_ms,
-        per_s=flood / flood_s,
+        per_s=count / busy_s,
+        burst_s=burst_s,
+        burst_again=burst_again,
         cpu_us=cpu_us,
         killed=killed,
         stopped=stopped,
@@ -179,8 +195,7 @@ async def _restarted(fleet: Fleet, engine: EngineSide, plan: Plan, *, is_clean: 
     Each gateway has a workflow that runs then.
     """
     tally, broker, samples = fleet.tally, engine.broker, list[Sample]()
-    fleet.give_each(1)
-    await fleet.until(lambda: fleet.is_answered)
+    await fleet.keep_outstanding(plan.gateways, _OUTSTANDING)
     given, answered, begin_s = tally.given, tally.answered, time.perf_counter()
 
     async def watch() -> None:
@@ -237,9 +252,14 @@ def _rows(figures: Figures) -> list[Checked]:
         Checked("all gateways in one process", figures.fleet_mib, "MiB"),
         Checked(f"{plan.rate_per_s:g}/s: answered within, half of them", figures.p50_ms, "ms"),
         Checked(f"{plan.rate_per_s:g}/s: answered within, 99 %", figures.p99_ms, "ms"),
-        Checked(f"{plan.triggers} at once from each: answered", figures.per_s, "1/s"),
+        Checked(f"{_OUTSTANDING} at once: answered", figures.per_s, "1/s"),
         *(Checked(f"CPU of the {name}, a trigger", cpu_us, "us") for name, cpu_us in figures.cpu_us.items()),
     ]
+    if figures.burst_s is not None:
+        rows += [
+            Checked(f"{plan.burst} at once of each gateway: all answered after", figures.burst_s, "s"),
+            Checked("sent again, of these", figures.burst_again, ""),
+        ]
     for name, course in (("killed", figures.killed), ("restarted", figures.stopped)):
         if course is not None:
             rows += [
@@ -272,7 +292,7 @@ def _draw(by_size: Sequence[Figures], by_dispatchers: Sequence[Figures]) -> None
     speed = [Line("triggers answered a second", [(each.plan.dispatchers, each.per_s) for each in by_dispatchers])]
     pictures = {
         "fleet-memory": chart("Resident memory, MiB", "gateways", memory),
-        "fleet-dispatchers": chart("1,000 gateways with 20 triggers each", "dispatchers", speed),
+        "fleet-dispatchers": chart("1,000 gateways, 500 triggers unanswered", "dispatchers", speed),
     }
     largest = by_size[-1]
     for name, course in (("killed", largest.killed), ("restarted", largest.stopped)):
@@ -297,12 +317,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.fleet", description="One fleet of simulated gateways.")
     parser.add_argument("--gateways", type=int, default=1000)
     parser.add_argument("--dispatchers", type=int, default=1)
-    parser.add_argument("--triggers", type=int, default=_TRIGGERS, help="that each gateway has at once")
+    parser.add_argument("--triggers", type=int, default=_TRIGGERS, help="of each gateway, as fast as they go through")
+    parser.add_argument("--burst", type=int, default=0, help="triggers that each gateway has at once")
     parser.add_argument("--rate", type=float, default=_RATE_PER_S, help="of all gateways, a second")
     parser.add_argument("--steady", type=float, default=_STEADY_S, help="for so many seconds")
     parser.add_argument("--no-restarts", action="store_true", help="leave the broker alone")
     given = parser.parse_args()
-    measured(Plan(given.gateways, given.dispatchers, given.triggers, given.rate, given.steady, not given.no_restarts))
+    measured(
+        Plan(
+            given.gateways,
+            given.dispatchers,
+            given.triggers,
+            given.rate,
+            given.steady,
+            restarts=not given.no_restarts,
+            burst=given.burst,
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Tally:
             session at the broker.
         given, answered, finished: triggers, those with an answer of code 200 or a status, those with a final status.
         answers_s: the seconds from each trigger to its first answer.
-        duplicates: answers that said so. `again`: triggers that rested, by why.
+        duplicates: answers that said so. `sent_again`: triggers that were; `again`: those that rested, by why.
         queries: questions about silent triggers.
         problem: what ends the measurement.
     """
@@ -67,7 +67,7 @@ class Tally:
         self.up = self.ups = self.lost_sessions = 0
         self.given = self.answered = self.finished = 0
         self.answers_s: list[float] = []
-        self.duplicates = self.queries = 0
+        self.duplicates = self.queries = self.sent_again = 0
         self.again: dict[str, int] = {}
         self.problem = ""
 
@@ -261,8 +261,7 @@ class Gateway:
 
     def _publication(self, entry: InFlight[Given]) -> Publication:
         correlation_id = entry.correlation_id
-        if entry.tries > 1:
-            self._tally.rested("sent again")
+        self._tally.sent_again += entry.tries > 1
         return Publication(
             entry.token,
             self._topic,

@@ -102,6 +102,17 @@ class Fleet:
         for _ in range(triggers * len(self.gateways)):
             self.give()
 
+    async def keep_outstanding(self, triggers: int, outstanding: int) -> float:
+        """Give so many, the next when fewer than `outstanding` are unanswered; returns after how long all were."""
+        last = self.tally.given + triggers
+
+        def is_over() -> bool:
+            while self.tally.given < last and self.tally.given - self.tally.answered < outstanding:
+                self.give()
+            return self.is_answered
+
+        return await self.until(is_over)
+
     async def give_at(self, rate_per_s: float) -> None:
         """Give triggers at this rate until cancelled, however many are unanswered."""
         begin_s, number = time.perf_counter(), 0
@@ -140,7 +151,7 @@ class Fleet:
                 sys.exit(
                     f"{tally.problem or f'nothing came for {SILENCE_S:g} s'}: {tally.up:,} of {len(self.gateways):,} "
                     f"gateways are connected, {tally.answered:,} of {tally.given:,} triggers answered, "
-                    f"{tally.finished:,} finished; sent again: {tally.again}"
+                    f"{tally.finished:,} finished, {tally.sent_again:,} sent again; put off: {tally.again}"
                 )
         return time.perf_counter() - begin_s
 
