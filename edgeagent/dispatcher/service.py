@@ -43,6 +43,9 @@ log = logging.getLogger(__name__)
 _WAITING_BESIDE = 32
 # The same for requests about workflows.
 _MAX_REQUESTS = 8 * MAX_CONCURRENT
+# The longest wait before another attempt to connect. Dispatchers are few, and must be back before the gateways: these
+# wait up to a minute, and are told that nobody subscribes as long as no dispatcher does.
+_RECONNECT_CAP_S = 10.0
 # For the engine to say which workflows are unfinished, before triggers are taken.
 _FIRST_LIST_S, _LOOK_S = 10.0, 0.05
 
@@ -240,6 +243,7 @@ def _joined(
         answers_first=True,
         prefetch=_prefetch(config),
         mark=f"dispatch {group}",
+        cap_s=_RECONNECT_CAP_S,
     )
     links["link"] = _once_known(dispatcher.capacity, connection)
     drains = [session_drain]
@@ -254,6 +258,7 @@ def _joined(
             answers_first=True,
             prefetch=_MAX_REQUESTS,
             mark=f"dispatch {group}",
+            cap_s=_RECONNECT_CAP_S,
         )
     return _Parts(dispatcher, desk, tuple(drains), probes, {**links, **tasks, "dispatcher": dispatcher.run()})
 

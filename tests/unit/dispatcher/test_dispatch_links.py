@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
 
+from edgeagent.config.tables import Allow, DispatcherConfig, EngineTable
+from edgeagent.dispatcher import service
+from edgeagent.links.session import BACKOFF_CAP_S
 from edgeagent.ports.link import UNHEARD, Ack, Message, PublishRefused
 from edgeagent.wire.messages import Status
 from tests.fakes.dispatching import FakeLink, Stage, trigger
@@ -61,3 +66,17 @@ async def test_a_status_of_a_dry_run_that_the_broker_refuses_for_now_is_publishe
         stage.answer(publication)
     stats = stage.dispatcher.stats()
     assert (stats.refused, stats.statuses_published) == (2, 2)
+
+
+async def test_dispatchers_are_back_before_the_gateways_that_wait_up_to_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(service, "keep_connected", lambda *_, **given: asked.append(given))
+    allow = Allow(namespaces=("plant",), templates=("inspect",), operations=("stop",))
+    async with contextlib.AsyncExitStack() as stack:
+        parts = await service._compose(DispatcherConfig(engine=EngineTable(kind="dry-run"), allow=[allow]), stack)
+        for task in parts.tasks.values():
+            if task is not None:  # a link's, which is none here
+                task.close()
+    assert [given["cap_s"] <= BACKOFF_CAP_S / 6 for given in asked] == [True, True]
