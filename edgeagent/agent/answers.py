@@ -191,7 +191,8 @@ class Answers:
         elif response.code == _SUCCESS:
             await self._taken(response)
         elif entry is None:
-            _log.debug("answer to a trigger that is not in flight", extra={"event": "response_unexpected"})
+            extra = {"event": "response_unexpected", "foreign": True, "correlation_id": response.correlation_id}
+            _log.debug("answer to a trigger that is not in flight", extra=extra)
         elif response.retryable:
             self._deferred(entry, response, causes.of_answer(response.code, namespace, rule))
         else:

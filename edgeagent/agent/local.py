@@ -20,7 +20,7 @@ from edgeagent.agent.relay import LocalRelay
 from edgeagent.common.foreign import shown
 from edgeagent.common.trace_context import read_traceparent
 from edgeagent.errors import EdgeAgentError, MessageError, StorageFailed, UplinkError
-from edgeagent.events.event import Draft
+from edgeagent.events.event import Draft, named
 from edgeagent.ports.device import EventPort
 from edgeagent.ports.event_topics import EventRoute, EventTopics
 from edgeagent.ports.link import Ack, Link, Message
@@ -177,7 +177,7 @@ class LocalBroker:
                 self._hold(refusal.error)
                 later.append(events[place])
             else:
-                self._refuse(events[place][0], refusal.error)
+                self._refuse(*events[place], refusal.error)
         self.counts.redelivered += sum([draft.repeated for _, draft in events]) - sum(
             [draft.repeated for _, draft in later]
         )
@@ -199,7 +199,7 @@ class LocalBroker:
             draft = route.draft(message.topic, message.payload)
         except MessageError as exc:
             self._events.refuse(exc)
-            self._refuse(message, exc)
+            self._refuse(message, None, exc)
             return None
         if message.traceparent is not None and not draft.traceparent:
             draft.traceparent = read_traceparent(draft.traceparent, message.traceparent)
@@ -221,12 +221,12 @@ class LocalBroker:
                 extra={"event": "local_own_message", "topic": shown(message.topic)},
             )
 
-    def _refuse(self, message: Message, error: EdgeAgentError) -> None:
-        """Count and log a message that cannot be an event, or that the intake refused for good."""
+    def _refuse(self, message: Message, draft: Draft | None, error: EdgeAgentError) -> None:
+        """Count and log a message that cannot be an event (`draft` None), or that the intake refused for good."""
         self.counts.malformed += 1
         _log.error(
             "the message on %s is not taken: %s",
             message.topic,
             error,
-            extra={"event": "local_refused", "foreign": True, "topic": message.topic},
+            extra={"event": "local_refused", "foreign": True, "topic": message.topic, **named(draft)},
         )

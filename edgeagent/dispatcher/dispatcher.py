@@ -306,7 +306,7 @@ class Dispatcher:
         if isinstance(decided, Unbound) and decided.trigger_topic:
             self._troubles.redirected(decided.trigger_topic)
         elif isinstance(decided, Unbound):
-            self._troubles.unbound(message.topic, decided.detail)
+            self._troubles.unbound(message.topic, decided.detail, checked.correlation_id)
         if isinstance(decided, Order):
             self._numbered += 1
             return Ready(

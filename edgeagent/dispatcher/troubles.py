@@ -53,7 +53,7 @@ class Troubles:
         }
         log.debug("trigger on %s answered", topic, extra=extra)
 
-    def unbound(self, topic: str, detail: str) -> None:
+    def unbound(self, topic: str, detail: str, correlation_id: str) -> None:
         """Log the first of several triggers that name an agent which their topic does not bind.
 
         No response goes to that agent's own topic: the message may not be that agent's.
@@ -62,7 +62,7 @@ class Troubles:
         if logged in self._unbound or len(self._unbound) >= _MAX_UNBOUND:
             return
         self._unbound.add(logged)
-        extra = {"event": "trigger_unbound", "topic": shown(topic)}
+        extra = {"event": "trigger_unbound", "topic": shown(topic), "correlation_id": correlation_id}
         log.warning("a trigger is refused, and others like it: %s", detail, extra=extra)
 
     def redirected(self, trigger_topic: str) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from edgeagent.common.foreign import shown
 from edgeagent.common.names import event_id_problem, source_problem
 from edgeagent.errors import MessageError
 from edgeagent.events.artifact import Artifact
@@ -102,6 +103,11 @@ def check(draft: Draft) -> None:
         if text and (len(text) > _MAX_ATTRIBUTE_CHARS or not text.isprintable()):
             name = _CHECKED[texts.index(text)]
             raise MessageError("event", name, f"must be printable, at most {_MAX_ATTRIBUTE_CHARS} characters")
+
+
+def named(draft: Draft | None) -> dict[str, str]:
+    """What a log line says to name an event; nothing of one that was not made, or has no id yet."""
+    return {"source": shown(draft.source), "event_id": shown(draft.id)} if draft is not None and draft.id else {}
 
 
 def record(draft: Draft, agent: str, rules: tuple[str, ...], accepted_ms: int, uptime_ms: int) -> Record:

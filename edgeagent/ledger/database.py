@@ -174,7 +174,7 @@ class Database:
                     "the ledger cannot hold the state of trigger %a: %s",
                     row[0],
                     exc,
-                    extra={"event": "ledger_unwritable"},
+                    extra={"event": "ledger_unwritable", "correlation_id": row[0]},
                 )
 
     def _prune_rows(self) -> None:

@@ -20,7 +20,7 @@ from edgeagent.common.foreign import shown
 from edgeagent.common.trace_context import read_traceparent
 from edgeagent.errors import EdgeAgentError, MessageError
 from edgeagent.events.dedupe import EXACTLY_ONCE
-from edgeagent.events.event import Draft
+from edgeagent.events.event import Draft, named
 from edgeagent.listener.client import ConnectedDevice
 from edgeagent.listener.framing import MOST_QOS
 from edgeagent.listener.packets import Publish
@@ -233,7 +233,7 @@ class DeviceInbox:
                 later.append(message)
                 continue
             if refusal is not None:
-                self._refuse(message, refusal.error)
+                self._refuse(message, draft, refusal.error)
             elif draft is not None:
                 self.counts.redelivered += draft.repeated
             done.append(message)
@@ -287,7 +287,7 @@ class DeviceInbox:
             draft = route.draft(publish.topic, publish.payload)
         except MessageError as exc:
             self._events.refuse(exc)
-            self._refuse(message, exc)
+            self._refuse(message, None, exc)
             return None
         if publish.user_properties and not draft.traceparent:
             found = dict(reversed(publish.user_properties)).get(TRACEPARENT)  # of several the first counts
@@ -300,8 +300,8 @@ class DeviceInbox:
                 draft.delivery, draft.redelivered = (session.token, publish.packet_id), publish.duplicate
         return draft
 
-    def _refuse(self, message: EventMessage, error: EdgeAgentError) -> None:
-        """It can be no event, or the intake refused it for good."""
+    def _refuse(self, message: EventMessage, draft: Draft | None, error: EdgeAgentError) -> None:
+        """It can be no event (`draft` None), or the intake refused it for good."""
         self.counts.refused += 1
         client, topic = message.client, message.publish.topic
         who = client.session.client_id if client is not None and client.session is not None else "a will"
@@ -310,7 +310,13 @@ class DeviceInbox:
             shown(who),
             shown(topic),
             error,
-            extra={"event": "mqtt_refused", "foreign": True, "topic": shown(topic), "client": shown(who)},
+            extra={
+                "event": "mqtt_refused",
+                "foreign": True,
+                "topic": shown(topic),
+                "client": shown(who),
+                **named(draft),
+            },
         )
 
     def _account(self, size_bytes: int) -> None:

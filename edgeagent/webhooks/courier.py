@@ -265,6 +265,14 @@ class Courier:
         self._lose(line, [(delivery.key, delivery.state)], line.last_error)
         if not line.refusals.is_told(delivery, self._now_s()):
             return
+        extra = {
+            "event": "webhook_refused",
+            "webhook": line.receiver.table,
+            "about": f"{line.receiver.key} {delivery.key}",
+            line.receiver.key.replace(" ", "_"): delivery.key,
+            "state": delivery.state,
+            "status": answer.status,
+        }
         _log.error(
             "%s refuses the delivery of %s %s, %s: %s; it is not sent again, and more like it are told once a minute",
             _name(line),
@@ -272,13 +280,7 @@ class Courier:
             delivery.key,
             delivery.state,
             line.last_error,
-            extra={
-                "event": "webhook_refused",
-                "webhook": line.receiver.table,
-                "about": f"{line.receiver.key} {delivery.key}",
-                "state": delivery.state,
-                "status": answer.status,
-            },
+            extra=extra,
         )
 
     def _tell_refusals(self, line: _Line, untold: UntoldRefusals | None) -> None:

@@ -133,6 +133,7 @@ async def test_a_receiver_that_refuses_all_is_told_of_once_and_then_together_eac
     first, others = (record for record in caplog.records if record.levelname == "ERROR")
     assert "refuses the delivery of correlation id c-" in first.getMessage()
     assert first.__dict__["about"].startswith("correlation id c-")
+    assert first.__dict__["correlation_id"].startswith("c-")
     assert "refused 19 deliveries more" in others.getMessage()
     assert others.__dict__["count"] == 19
 

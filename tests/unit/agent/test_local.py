@@ -369,3 +369,15 @@ async def test_the_trace_beside_a_message_belongs_to_its_event_unless_that_has_i
         await scene.take("sensors/a/data", b"4", 4)
         traces = [item.record.traceparent for item in await scene.outbox.lease(NORMAL)]
     assert traces == [beside, None, own, None]
+
+
+async def test_a_message_that_is_refused_once_it_is_an_event_is_told_with_its_source_and_id(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with bench(tmp_path) as scene:
+        await scene.take("meters/m-1", b'{"seq": 7, "v": 1}', 1)
+        await scene.take("meters/m-1", b'{"seq": 7, "v": 2}', 2)  # the same id, other data
+        await scene.take("strict/m-1", b"no JSON", 3)
+    conflict, no_event = [record for record in caplog.records if getattr(record, "event", "") == "local_refused"]
+    assert (getattr(conflict, "source", ""), getattr(conflict, "event_id", "")) == ("meters/m-1", "7")
+    assert not hasattr(no_event, "event_id"), "there is none"
