@@ -198,6 +198,7 @@ def pubrel_packet(packet_id: int, *, known: bool = True) -> bytes:
 def message_from(packet: mqtt5.PublishPacket, receipts: int) -> Message:
     """The message in a received PUBLISH; `receipts`: its connection's (`unacknowledged.receipts_of`)."""
     packet_id = packet.packet_id
+    mark, traceparent = told_beside(packet.user_properties)
     return Message(
         packet.topic,
         packet.payload,
@@ -207,7 +208,8 @@ def message_from(packet: mqtt5.PublishPacket, receipts: int) -> Message:
         packet.duplicate,
         packet.response_topic,
         packet.correlation_data,
-        *told_beside(packet.user_properties),
+        mark,
+        traceparent,
     )
 
 
