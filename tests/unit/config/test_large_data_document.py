@@ -27,6 +27,9 @@ def blocks(text: str, kind: str) -> list[str]:
     return [content for found, content in BLOCK.findall(text) if found == kind]
 
 
+STORE, FILTER, RULE = blocks(BEFORE, "toml")
+
+
 def checked(directory: Path, config: str, workflow: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """What `edgeagent check` says, and its exit code."""
     for name in ("key", "store.password"):
@@ -44,7 +47,7 @@ def test_each_way_of_reading_has_its_workflow() -> None:
 
 @pytest.mark.parametrize("title", STORES)
 def test_its_workflow_passes_check(title: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (rule,) = blocks(SECTIONS[title], "toml") or blocks(BEFORE, "toml")[1:]
+    (rule,) = blocks(SECTIONS[title], "toml") or [RULE]
     (workflow,) = blocks(SECTIONS[title], "yaml")
     store = "[artifacts]\n" + STORES[title].format(directory=tmp_path)
     code, said = checked(tmp_path, f"{store}\n{rule}", workflow, capsys)
@@ -54,15 +57,16 @@ def test_its_workflow_passes_check(title: str, tmp_path: Path, capsys: pytest.Ca
 def test_an_argument_that_its_workflow_does_not_use_would_be_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (rule,) = blocks(BEFORE, "toml")[1:]
     (workflow,) = blocks(SECTIONS["An HTTP server"], "yaml")
-    code, said = checked(tmp_path, rule.replace("{ url =", "{ uri ="), workflow, capsys)
+    code, said = checked(tmp_path, RULE.replace("{ url =", "{ uri ="), workflow, capsys)
     assert code == 78
     assert "rule[0].arguments.uri: is not a parameter of the workflow" in said
 
 
-def test_its_store_can_be_configured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store, rule = blocks(BEFORE, "toml")
+@pytest.mark.parametrize("more", ["", "the filter"])
+def test_its_store_can_be_configured_and_the_rule_have_the_filter_for_large_data(
+    more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (workflow,) = blocks(SECTIONS["An HTTP server"], "yaml")
-    code, said = checked(tmp_path, f"{store}\n{rule}", workflow, capsys)
+    code, said = checked(tmp_path, f"{STORE}\n{RULE}{FILTER if more else ''}", workflow, capsys)
     assert code == 0, said
