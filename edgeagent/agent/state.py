@@ -74,6 +74,7 @@ def make_store(
         boot=clock.boot,
         new_salt=lambda: random.SystemRandom().getrandbits(_SALT_BITS),
         now_ms=clock.now_ms,
+        uptime_ms=clock.uptime_ms,
         remembered=RuleSet(config.rule).remembered,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.deadletters import TOO_OLD, DeadLetters
 from edgeagent.outbox.log import Log
@@ -23,7 +24,7 @@ class Cuts:
         dead: DeadLetters,
         limits: OutboxLimits,
         losses: Losses,
-        now_ms: Callable[[], int],
+        now: Callable[[], Instant],
         *,
         keep: Callable[[], None],
         changed: Callable[[], None],
@@ -35,7 +36,7 @@ class Cuts:
         self._dead = dead
         self._limits = limits
         self._losses = losses
-        self._now_ms = now_ms
+        self._now = now
         self._keep = keep
         self._changed = changed
         self._may_forget = may_forget
@@ -57,10 +58,10 @@ class Cuts:
 
     def expire_old(self) -> None:
         """Release, as expired, whole segments older than `max_age`, even while the uplink is away."""
-        now_ms = self._now_ms()
-        for name, cut in release_expired(self._logs, self._readers, now_ms, self._limits.max_age_ms):
+        now = self._now()
+        for name, cut in release_expired(self._logs, self._readers, now, self._limits.max_age_ms):
             self._cut(name, cut, EXPIRED, "older than outbox.max_age")
-        if (older := self._dead.cut_older(now_ms)) is not None:
+        if (older := self._dead.cut_older(now)) is not None:
             self._cut(DEAD, older, EXPIRED, TOO_OLD)
 
     def drop_dead(self, cut: Cut, way: str, reason: str) -> None:

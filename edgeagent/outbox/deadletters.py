@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from edgeagent.common.elapsed import is_set
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import DeadLettersFull, StorageFailed
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.records import DEAD, DROPPED, EXPIRED, DeadLimits, Leased
-from edgeagent.outbox.retention import Cut
+from edgeagent.outbox.retention import Cut, least_age_ms
 from edgeagent.ports.verification import DeadHealth
 
 # When there are too many, one in this many is dropped, all of them together.
@@ -55,7 +55,7 @@ class DeadLetters:
         """Why dead letters are refused now; empty if there is room, or if dropping the oldest makes room."""
         return "" if self._limits.when_full == "drop_oldest" else self.full()
 
-    def make_room(self, room: int, now_ms: int, drop: Callable[[Cut, str, str], None]) -> None:
+    def make_room(self, room: int, now: Instant, drop: Callable[[Cut, str, str], None]) -> None:
         """Make room for a dead letter of this many bytes.
 
         `drop` takes what was released for it, the way, and the reason; it logs the loss and writes it to disk.
@@ -65,7 +65,7 @@ class DeadLetters:
             StorageFailed: `drop` raised it.
         """
         while reason := self.full(room):
-            older = self.cut_older(now_ms) if is_set(now_ms) else None
+            older = self.cut_older(now)
             if older is not None:
                 drop(older, EXPIRED, TOO_OLD)
                 continue
@@ -84,7 +84,7 @@ class DeadLetters:
         )
         return Cut(first_seq, end_seq, self._log.release(first_seq, end_seq - first_seq, DROPPED))
 
-    def cut_older(self, now_ms: int) -> Cut | None:
+    def cut_older(self, now: Instant) -> Cut | None:
         """Release dead letters older than the maximum age; None if there are none.
 
         A time from a clock that was not set is unknown: that dead letter counts as young as the next with a known time.
@@ -94,9 +94,12 @@ class DeadLetters:
             for leased in (each for part in self._peek() for each in part):
                 if leased.seq == self._moving_seq:
                     break
-                at_ms = leased.moved.at_ms if leased.moved is not None else 0
-                if is_set(at_ms):
-                    if at_ms >= now_ms - self._limits.max_age_ms:
+                header = self._log.header_of(leased.seq)
+                if header is None or leased.moved is None:
+                    continue
+                age_ms = least_age_ms(header, leased.moved.at_ms, now)
+                if age_ms is not None:
+                    if age_ms <= self._limits.max_age_ms:
                         break
                     end_seq = leased.seq + 1
         except StorageFailed:

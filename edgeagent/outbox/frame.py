@@ -43,7 +43,7 @@ MAX_COUNT = 0xFFFF
 MAX_BLOCK_FRAMES = 4096
 MAX_BLOCK_BYTES = 256 << 10
 
-_HEADER = Struct("<8sHHIQQQQQ16sQ12x")
+_HEADER = Struct("<8sHHIQQQQQ16sQQ4x")
 _INDEX_HEAD = Struct("<IIIQ")
 _COVERED_HEAD = Struct("<IIQ")  # what the index's CRC covers before the arrays
 _CRC = Struct("<I")
@@ -71,7 +71,8 @@ class SegmentHeader(NamedTuple):
 
     `previous_number`: the segment before it, 0 if there was none; `previous_bytes`: how many bytes of it are valid.
     `boot`: the boot id of the kernel that wrote it; a record's `uptime_ms` counts in that boot only. `reserved_bytes`:
-    the file's synced length before anything was written to it; 0 if that is unknown.
+    the file's synced length before anything was written to it; 0 if that is unknown. `created_uptime_ms`: when it was
+    begun, since the start of `boot`; 0 if that is unknown.
     """
 
     salt: int
@@ -82,6 +83,7 @@ class SegmentHeader(NamedTuple):
     created_ms: int
     boot: bytes
     reserved_bytes: int = 0
+    created_uptime_ms: int = 0
 
     def encode(self) -> bytes:
         """The header's 96 bytes."""
@@ -97,6 +99,7 @@ class SegmentHeader(NamedTuple):
             self.created_ms,
             self.boot,
             self.reserved_bytes,
+            self.created_uptime_ms,
         )
         return head + _CRC.pack(crc32(head))
 

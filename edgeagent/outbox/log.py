@@ -233,7 +233,12 @@ class Log:
 
     def boot_of(self, seq: int) -> bytes:
         """The boot in which the record with this seq was written; empty if its segment is gone."""
-        return next((segment.header.boot for segment in reversed(self.segments) if segment.first_seq <= seq), b"")
+        header = self.header_of(seq)
+        return header.boot if header is not None else b""
+
+    def header_of(self, seq: int) -> SegmentHeader | None:
+        """The header of the segment with the record of this seq; None if that is gone."""
+        return next((segment.header for segment in reversed(self.segments) if segment.first_seq <= seq), None)
 
     def state(self) -> LogState:
         """The log's state as a checkpoint keeps it."""

@@ -15,6 +15,7 @@ from edgeagent.outbox.files import File
 from edgeagent.outbox.moves import MovedPart
 from edgeagent.outbox.overlay import Overlay
 from edgeagent.outbox.records import EVENT_LOGS, Group, Leased, OutboxLimits
+from edgeagent.outbox.segment import unknown_uptime
 from edgeagent.outbox.store import Store
 from edgeagent.outbox.unreadable import hide_unreadable
 
@@ -52,12 +53,22 @@ class RescueStore(Store):
         boot: bytes,
         new_salt: Callable[[], int],
         now_ms: Callable[[], int],
+        uptime_ms: Callable[[], int] = unknown_uptime,
         remembered: frozenset[str] = frozenset(),
     ) -> None:
         """Open the outbox on a disk that refused to be written with this `reason`; see `Store`."""
         memory = _Memory(reason)
         hide_unreadable(directory.parent, memory, tell=True)
-        super().__init__(memory, directory, limits, boot=boot, new_salt=new_salt, now_ms=now_ms, remembered=remembered)
+        super().__init__(
+            memory,
+            directory,
+            limits,
+            boot=boot,
+            new_salt=new_salt,
+            now_ms=now_ms,
+            uptime_ms=uptime_ms,
+            remembered=remembered,
+        )
         self.read_only = reason
         self.failures["disk"] = str(reason)
 

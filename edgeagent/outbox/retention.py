@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
-from edgeagent.common.elapsed import is_set
+from edgeagent.common.elapsed import Instant, is_set
+from edgeagent.outbox.frame import SegmentHeader
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.reader import LogReader
 from edgeagent.outbox.records import EXPIRED
@@ -34,31 +35,45 @@ def release_oldest(log: Log, reader: LogReader, way: str) -> Cut | None:
 
 
 def release_expired(
-    logs: Mapping[str, Log], readers: Mapping[str, LogReader], now_ms: int, max_age_ms: int
+    logs: Mapping[str, Log], readers: Mapping[str, LogReader], now: Instant, max_age_ms: int
 ) -> Iterator[tuple[str, Cut]]:
     """Release what exceeds `max_age_ms` in the logs that have a reader; nothing while the clock is not set."""
-    if is_set(now_ms):
+    if is_set(now.wall_ms):
         for name, reader in readers.items():
-            for cut in _release_older(logs[name], reader, now_ms - max_age_ms, EXPIRED):
+            for cut in _release_older(logs[name], reader, now, max_age_ms, EXPIRED):
                 yield name, cut
 
 
-def _release_older(log: Log, reader: LogReader, before_ms: int, way: str) -> Iterator[Cut]:
-    """Release never-leased triggers in segments all of whose records were accepted before a time (wall clock).
+def least_age_ms(header: SegmentHeader, at_ms: int, now: Instant) -> int | None:
+    """How old something in a segment is that its clock put at this time; None if a clock was not set.
+
+    What was written in this boot is not older than its segment by the machine's own clock, whatever the other one says.
+    """
+    if not is_set(at_ms) or not is_set(now.wall_ms):
+        return None
+    age_ms = now.wall_ms - at_ms
+    if header.boot == now.boot and now.uptime_ms:
+        return min(age_ms, now.uptime_ms - header.created_uptime_ms)
+    return age_ms
+
+
+def _release_older(log: Log, reader: LogReader, now: Instant, max_age_ms: int, way: str) -> Iterator[Cut]:
+    """Release never-leased triggers in segments all of whose records were accepted so long ago.
 
     A time from a clock that was not set is unknown: such a segment counts as young as the next with a known time.
     """
-    for segment, following in tuple(pairwise(log.segments))[: _older(log, before_ms)]:
+    for segment, following in tuple(pairwise(log.segments))[: _older(log, now, max_age_ms)]:
         if following.first_seq > reader.seq:
             yield _release(log, reader, segment, following, way)
 
 
-def _older(log: Log, before_ms: int) -> int:
-    """How many segments, from the oldest on, are followed by one that was begun before this time."""
+def _older(log: Log, now: Instant, max_age_ms: int) -> int:
+    """How many segments, from the oldest on, are followed by one that was begun longer ago than this."""
     count = 0
     for index, segment in enumerate(log.segments[1:], 1):
-        if is_set(segment.header.created_ms):
-            if segment.header.created_ms >= before_ms:
+        age_ms = least_age_ms(segment.header, segment.header.created_ms, now)
+        if age_ms is not None:
+            if age_ms <= max_age_ms:
                 break
             count = index
     return count

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.files import File, Filesystem
 from edgeagent.outbox.frame import HEADER_BYTES, SegmentHeader
@@ -49,14 +50,20 @@ class Segment:
         return self.header.first_seq
 
 
+def unknown_uptime() -> int:
+    """The time since the machine's boot, where nobody asks for it."""
+    return 0
+
+
 def header_maker(
-    new_salt: Callable[[], int], now_ms: Callable[[], int], boot: bytes, reserved_bytes: int
+    new_salt: Callable[[], int], now: Callable[[], Instant], reserved_bytes: int
 ) -> Callable[[int, int, Segment | None], SegmentHeader]:
     """Make a function that builds headers from a segment's number, its first seq and its predecessor, if any."""
 
     def header(number: int, first_seq: int, previous: Segment | None) -> SegmentHeader:
         before = (previous.number, previous.valid_bytes) if previous is not None else (0, 0)
-        return SegmentHeader(new_salt(), number, first_seq, *before, now_ms(), boot, reserved_bytes)
+        at = now()
+        return SegmentHeader(new_salt(), number, first_seq, *before, at.wall_ms, at.boot, reserved_bytes, at.uptime_ms)
 
     return header
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import DiskReadOnly, OutboxError, OutboxFull, StorageFailed
 from edgeagent.events.event import Record
 from edgeagent.outbox.counting import account_of, later_logs, states_of
@@ -50,7 +51,7 @@ from edgeagent.outbox.records import (
     OutboxLimits,
 )
 from edgeagent.outbox.recovery import recover, release_damaged, report_problems
-from edgeagent.outbox.segment import header_maker
+from edgeagent.outbox.segment import header_maker, unknown_uptime
 from edgeagent.outbox.spooled import lacking, note, opened_spool
 from edgeagent.ports.account import Account, EventCounts
 
@@ -74,6 +75,7 @@ class Store:
         boot: bytes,
         new_salt: Callable[[], int],
         now_ms: Callable[[], int],
+        uptime_ms: Callable[[], int] = unknown_uptime,
         remembered: frozenset[str] = frozenset(),
     ) -> None:
         """Open the outbox in a directory that the caller owns (`lock.state_lock`), and recover it.
@@ -83,16 +85,15 @@ class Store:
         Raises:
             StorageFailed: the disk refuses to be read or written.
         """
-        self.limits = limits
-        self.boot = boot
-        self._now_ms = now_ms
+        self.limits, self.boot = limits, boot
         self.failures: dict[str, str] = {}  # by log, or "cursor": the last write refused and not yet accepted
         self._dirty = True  # the first checkpoint records what recovery finds
         filesystem.make_directory(directory)
         self.spool = opened_spool(filesystem, directory / SPOOL) if limits.spool else None
         self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
         self.recent, self.firings, self.rates = self._memory.recent, self._memory.firings, self._memory.rates
-        new_header = header_maker(new_salt, now_ms, boot, limits.segment_bytes)
+        self._now: Callable[[], Instant] = lambda: Instant(now_ms(), uptime_ms(), boot)
+        new_header = header_maker(new_salt, self._now, limits.segment_bytes)
         self._logs = {
             name: Log(filesystem, directory / name, limits.segment_bytes, new_header, partial(self._before_roll, name))
             for name in LOGS
@@ -101,9 +102,8 @@ class Store:
         self.losses = Losses(filesystem, directory / "quarantine", now_ms)
         self.later = later_logs(checkpoint)
         newest = recover(self._logs, checkpoint, self._memory, self.losses)
-        self._evidence = Evidence(self._logs)
+        self._evidence, self._batch_number = Evidence(self._logs), newest.number
         self._generation = checkpoint.generation if checkpoint is not None else 0
-        self._batch_number = newest.number
         self.events = EventCounts(*(getattr(newest, field) for field in EventCounts.__struct_fields__))
         report_problems(self._logs, self.account(), self.events)
         self._readers = {name: LogReader(self._logs[name], self._logs[name].released.cursor) for name in LEASED_LOGS}
@@ -114,7 +114,7 @@ class Store:
             self.dead,
             limits,
             self.losses,
-            now_ms,
+            self._now,
             keep=self._write_checkpoint,
             changed=self._changed,
             may_forget=lambda: self._memory.may_forget(self._batch_number),
@@ -216,9 +216,9 @@ class Store:
         """
         if leased.seq in self._logs[leased.log].released:
             return
-        entries = moved_entries(leased, reason, code, attempts, self._now_ms())
+        entries = moved_entries(leased, reason, code, attempts, self._now().wall_ms)
         if target == DEAD:
-            self.dead.make_room(entries.room, self._now_ms(), self._cuts.drop_dead)
+            self.dead.make_room(entries.room, self._now(), self._cuts.drop_dead)
         if target in EVENT_LOGS and not self._logs[target].fits(entries.room) and not self._room:
             raise OutboxFull(self.used_bytes, self.limits.max_bytes)
         with self.dead.moving(leased):  # a segment may be begun for it, which expires what is too old
@@ -237,7 +237,7 @@ class Store:
             RecordTooLarge: a window fits no segment; nothing was done.
             StorageFailed: the triggers of some windows, or of all, are still in their own logs.
         """
-        moves = windows_of(closings, lambda leased: leased.seq in self._logs[leased.log].released, self._now_ms())
+        moves = windows_of(closings, lambda leased: leased.seq in self._logs[leased.log].released, self._now().wall_ms)
         for part in list(parts_of(moves, self._logs[WINDOWS].capacity)):
             self.commit(WINDOWS, part.entries)
             for moved in part.moves:

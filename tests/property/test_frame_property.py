@@ -133,9 +133,12 @@ def test_a_cut_anywhere_leaves_what_came_before_it(content: Written, choice: st.
     st.integers(0, 2**32 - 1),
     st.tuples(*[st.integers(0, 2**64 - 1)] * 5),
     st.binary(min_size=16, max_size=16),
+    st.tuples(*[st.integers(0, 2**64 - 1)] * 2),
 )
-def test_every_header_comes_back(salt: int, numbers: tuple[int, int, int, int, int], boot: bytes) -> None:
-    header = SegmentHeader(salt, *numbers, boot)
+def test_every_header_comes_back(
+    salt: int, numbers: tuple[int, int, int, int, int], boot: bytes, later: tuple[int, int]
+) -> None:
+    header = SegmentHeader(salt, *numbers, boot, *later)
     assert SegmentHeader.decode(header.encode()) == header
 
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
+from edgeagent.common.elapsed import Instant
 from edgeagent.errors import DeadLettersFull, OutboxFull
 from edgeagent.outbox.records import (
     DEAD,
@@ -40,6 +42,7 @@ from tests.fakes.stores import (
 )
 
 SET_MS = 1_800_000_000_000  # what a clock says that is right
+AGING = LIMITS._replace(max_age_ms=1000)
 DROPPING = LIMITS._replace(drop_oldest=True)
 
 
@@ -95,14 +98,20 @@ def test_refusing_is_the_policy_unless_another_is_asked_for() -> None:
     assert store.account().dropped == 0
 
 
-def _aging(filesystem: CrashFilesystem, now_ms: list[int]) -> Store:
+def _aging(
+    filesystem: CrashFilesystem,
+    now_ms: list[int],
+    uptime_ms: Sequence[int] = (0,),
+    limits: OutboxLimits = AGING,
+) -> Store:
     return Store(
         filesystem,
         DIRECTORY,
-        LIMITS._replace(max_age_ms=1000),
+        limits,
         boot=BOOT,
         new_salt=lambda: filesystem.random.getrandbits(32),
         now_ms=lambda: now_ms[0],
+        uptime_ms=lambda: uptime_ms[0],
     )
 
 
@@ -145,6 +154,35 @@ def test_a_clock_that_is_wrong_now_expires_nothing() -> None:
     now_ms[0] = 5_000
     fill(store, A_SEGMENT, first=100)
     assert store.account().expired == 0
+
+
+@pytest.mark.parametrize("opened_again", [False, True])
+def test_a_clock_that_jumps_ahead_expires_nothing_of_this_boot(*, opened_again: bool) -> None:
+    filesystem, now_ms, uptime_ms = disk(), [SET_MS], [50_000]
+    store = _aging(filesystem, now_ms, uptime_ms)
+    fill(store, 2 * A_SEGMENT)
+    uptime_ms[0] += 10
+    now_ms[0] += 40 * 86_400_000
+    if opened_again:
+        store.close()
+        store = _aging(filesystem, now_ms, uptime_ms)
+    fill(store, 2 * A_SEGMENT, first=100)
+    assert store.account().expired == 0
+    uptime_ms[0] += 5_000
+    now_ms[0] += 5_000
+    fill(store, A_SEGMENT, first=200)
+    assert store.account().expired == 3 * A_SEGMENT, "by the machine's own clock they are older now"
+    assert balanced(store)
+
+
+def test_a_clock_that_jumps_ahead_expires_no_dead_letter_of_this_boot() -> None:
+    now_ms, uptime_ms = [SET_MS], [50_000]
+    store = _aging(disk(), now_ms, uptime_ms, dying(max_age_ms=1000))
+    buried(store, 3)
+    now_ms[0] += 40 * 86_400_000
+    uptime_ms[0] += 10
+    assert store.dead.cut_older(Instant(now_ms[0], uptime_ms[0], BOOT)) is None
+    assert store.dead.cut_older(Instant(now_ms[0], uptime_ms[0] + 2000, BOOT)) is not None
 
 
 def test_a_segment_that_is_younger_than_the_largest_age_keeps_those_behind_it() -> None:
@@ -251,7 +289,7 @@ def test_dead_letters_older_than_their_largest_age_expire_whatever_the_clock_sai
     buried(store, 3)
     now_ms[0] = 5_000  # a boot in 1970
     buried(store, 2, first=4)
-    assert store.dead.cut_older(SET_MS + 5000) is not None, "three of which the time is known"
+    assert store.dead.cut_older(Instant(SET_MS + 5000, 0, BOOT)) is not None, "three of which the time is known"
     assert ids(everything(store, DEAD)) == ["e4", "e5"], "how old they are is not known"
     now_ms[0] = SET_MS + 5000
     buried(store, 6, first=6)
