@@ -50,7 +50,10 @@ ADAPTERS = {
 PRINTS = {"edgeagent/cli/options.py"}
 # Tests' loops that sleep because what they play takes its time.
 PACED = {
+    "tests/fakes/field.py",
+    "tests/fakes/growth.py",
     "tests/fakes/hostile.py",
+    "tests/fakes/storm.py",
     "tests/integration/test_artifacts_hostile.py",
     "tests/screenshots.py",
     "tests/system/test_hostile_peers.py",

@@ -7,7 +7,9 @@ test's, named by `TIMESYNC`. libfaketime cannot set what the kernel and the real
 from __future__ import annotations
 
 import os
+import select
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -68,6 +70,12 @@ def _tell_time_sync(directory: Path) -> None:
     setattr(time_sync, "TIMESYNC", directory)  # noqa: B010  a constant, in this process only
 
 
+def _sleep(seconds: float) -> None:
+    """A sleep of its real length: libfaketime takes the end of one, by the monotonic clock, for another time."""
+    select.select([], [], [], seconds)
+
+
 if __name__ == "__main__":
+    setattr(time, "sleep", _sleep)  # noqa: B010  in this process only
     _tell_time_sync(Path(os.environ[TIMESYNC]))
     sys.exit(main(sys.argv[1:]))
