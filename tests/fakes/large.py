@@ -16,15 +16,18 @@ from edgeagent.events.event import Draft
 from edgeagent.httpapi.timeouts import Timeouts
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.outbox import Outbox
+from edgeagent.outbox.records import NORMAL
 from edgeagent.outbox.spooler import Spooler
 from edgeagent.ports.device import Accepted
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 from tests.fakes.device_port import FakeDevice
-from tests.fakes.http_agent import Agent, serving
+from tests.fakes.http_agent import HOST, Agent, serving
 from tests.fakes.outbox import running_outbox
 from tests.waiting import until
 
+DATA = bytes(range(256)) * 8000
+URL = "/v1/events/cam-1"
 INLINE_BYTES = 1000
 PATIENT = Timeouts(linger_s=60)  # who still sends is heard out, however busy the machine is
 RULES = [RuleSpec("inspect", "plant", source="cam-*", template="inspect")]
@@ -94,3 +97,20 @@ async def large_scene(
 def sha256(data: bytes) -> str:
     """Its name in the spool."""
     return hashlib.sha256(data).hexdigest()
+
+
+def head(method: str = "POST", path: str = URL, *fields: bytes) -> bytes:
+    """The head of a request; the body is the test's."""
+    return b"%b %b HTTP/1.1\r\n%b%b\r\n" % (
+        method.encode(),
+        path.encode(),
+        HOST,
+        b"".join(field + b"\r\n" for field in fields),
+    )
+
+
+async def body_of(scene: LargeScene) -> dict[str, object]:
+    """The body that a rule sees of the only event."""
+    [leased] = await scene.outbox.lease(NORMAL)
+    assert leased.record.artifact is not None
+    return {"data": leased.record.data, "artifact": leased.record.artifact, "type": leased.record.datacontenttype}
