@@ -22,6 +22,7 @@
     ├── StoreError
     │   ├── StoreFailed               a store did not take an artifact now
     │   ├── StoreRefused              a store can never take this artifact
+    │   │   └── ArtifactGone          its file is not there
     │   ├── UploadPaused              no bandwidth is given to uploads at this time of day
     │   ├── SourceUnavailable         exit 69  an artifact cannot be fetched now
     │   ├── FetchRefused              an artifact is not there, or may not be fetched
@@ -297,6 +298,10 @@ class StoreFailed(StoreError):
 
 class StoreRefused(StoreError):
     """This artifact can never be in the store: it is too large for it, or its file is not what it was."""
+
+
+class ArtifactGone(StoreRefused):
+    """The artifact's file is not there: it is lost, or its event has left the outbox."""
 
 
 class UploadPaused(StoreError):

@@ -18,7 +18,7 @@ from typing import Final, Self
 
 from edgeagent.artifacts.bandwidth import BandwidthSchedule, BandwidthShare
 from edgeagent.artifacts.upload_queue import Upload
-from edgeagent.errors import StoreError, StoreFailed, StoreRefused, UploadPaused
+from edgeagent.errors import ArtifactGone, StoreError, StoreFailed, StoreRefused, UploadPaused
 from edgeagent.ports.threads import JobThread
 
 # What is read from the disk at a time, and what is handed to a connection at a time; and what is copied in one go where
@@ -102,7 +102,8 @@ class Sending:
         """Open the file.
 
         Raises:
-            StoreRefused: it is not there, or not of the size that its event says.
+            ArtifactGone: it is not there.
+            StoreRefused: it has not the size that its event says.
             StoreFailed: it cannot be opened now.
         """
         try:
@@ -189,7 +190,7 @@ class Sending:
             size = os.fstat(self._file).st_size
         except OSError as exc:
             gone = exc.errno in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR}
-            kind = StoreRefused if gone else StoreFailed
+            kind = ArtifactGone if gone else StoreFailed
             raise kind(self.store, f"its file cannot be opened ({path}: {exc.strerror})") from exc
         if size != self.artifact.size:
             self._close()

@@ -20,7 +20,7 @@ from edgeagent.artifacts.sending import Pacer, Sending
 from edgeagent.artifacts.store import ArtifactStore
 from edgeagent.artifacts.upload_queue import Upload, UploadQueue
 from edgeagent.common.times import rfc3339
-from edgeagent.errors import StorageFailed, StoreError, StoreFailed, StoreRefused, UploadPaused
+from edgeagent.errors import ArtifactGone, StorageFailed, StoreError, StoreFailed, StoreRefused, UploadPaused
 from edgeagent.events.artifact import Artifact
 from edgeagent.ports.artifacts import Turn, UploadProgress, UploadState
 from edgeagent.ports.threads import JobThread
@@ -245,9 +245,13 @@ class Uploader:
         self._queue.failed(upload, error, self._now_s(), self._chance())
 
     def _end_refused(self, upload: Upload, error: StoreRefused) -> None:
+        self._queue.refused(upload, error.reason)
+        if isinstance(error, ArtifactGone) and upload.turn >= Turn.AHEAD_HIGH:
+            # Its event was exported or dropped meanwhile; one that is lost is told when its trigger's turn comes.
+            self._done(upload.name)
+            return
         self.refused += 1
         self._last_error = error.reason
-        self._queue.refused(upload, error.reason)
         _log.error(
             "%s can never take the artifact %s (%d bytes): %s",
             self._store.shown,

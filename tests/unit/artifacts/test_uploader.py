@@ -309,3 +309,21 @@ async def test_what_is_in_the_store_already_needs_no_store_that_answers(tmp_path
         assert asyncio.get_running_loop().time() - began_s < 1
         assert scene.uploader.stats()["failing_since"] is not None, "it says nothing about the store"
     assert [store.tries.count(name) for name in names] == [1, 1, 1]
+
+
+def remove(path: str) -> None:
+    Path(path).unlink()
+
+
+async def test_the_file_of_an_event_that_left_before_its_turn_is_no_loss_and_one_whose_turn_it_is_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with uploading(tmp_path, FakeStore()) as scene:
+        for name, turn, errors in (("gw/ahead", Turn.AHEAD, 0), ("gw/now", Turn.NORMAL, 1)):
+            artifact, path = scene.file(name.encode())
+            remove(path)
+            scene.uploader.want(name, artifact, path, turn)
+            await scene.until_ended(name)
+            assert [record.levelname for record in caplog.records] == ["ERROR"] * errors
+            assert scene.uploader.stats()["refused"] >= errors
+            scene.uploader.leave(name)
