@@ -22,6 +22,8 @@ _LOGS: Final = (HIGH, NORMAL, LIMITED)
 _PART_FRAMES: Final = 64
 _PART_BYTES: Final = 256 << 10
 _MAX_PARTS: Final = 8
+# So few records are read, rather than to ask the spool, which looks through all of its files.
+_NEAR: Final = 256
 # How many events are found at a time, and more by less than a part.
 ENOUGH: Final = 64
 # How many events that are found may be pending. What is known of their uploads takes so many rows on disk.
@@ -85,7 +87,10 @@ class AheadReader:
 def _move_on(store: Store, name: str, reader: LogReader) -> bool:
     """Move to where the next record may be that refers to a file; returns whether there may be one."""
     log = store.log(name)
-    seq = store.spool.next_reference(name, max(reader.seq, log.released.cursor)) if store.spool is not None else None
+    begin = max(reader.seq, log.released.cursor)
+    if log.next_seq - begin <= _NEAR:
+        return begin < log.next_seq
+    seq = store.spool.next_reference(name, begin) if store.spool is not None else None
     if seq is None or seq >= log.next_seq:
         return False
     if _segment_of(log, seq) != _segment_of(log, reader.seq):
