@@ -80,11 +80,16 @@ async def examine(config: AgentConfig) -> AsyncIterator[Finding]:
 
 
 async def _service_findings(config: AgentConfig, agent: str) -> AsyncIterator[Finding]:
-    """The services to which the agent brings something: webhooks, and the store of large data."""
+    """The services to which the agent brings something: webhooks, a collector of spans, the store of large data."""
     if config.relay.webhook:
         from edgeagent.webhooks.checkup import webhook_findings  # noqa: PLC0415  as in the agent: few use it
 
         async for finding in webhook_findings("relay.webhook", config.relay.webhook):
+            yield finding
+    if config.tracing is not None:
+        from edgeagent.tracing.checkup import collector_findings  # noqa: PLC0415  as above
+
+        async for finding in collector_findings(config.tracing):
             yield finding
     if config.artifacts is not None:
         from edgeagent.artifacts.checkup import store_findings  # noqa: PLC0415  as above
@@ -159,6 +164,8 @@ def _machine_findings(config: AgentConfig, directory: Path) -> Iterator[Finding]
     for index, table in enumerate(config.relay.webhook):
         yield from webhook_file_findings(f"relay.webhook[{index}]", table)
     yield from secret_findings({"http.token_file": config.http.token_file})
+    if config.tracing is not None:
+        yield from secret_findings({"tracing.headers_file": config.tracing.headers_file})
     # A path that may not be inspected counts as missing: then its parent is what cannot be written to.
     places = (directory, *directory.absolute().parents)
     place = next(path for path in places if os.path.exists(path))  # noqa: PTH110  Path's raises there

@@ -31,6 +31,11 @@ async def examine(config: DispatcherConfig) -> AsyncIterator[Finding]:
         yield finding
     async for finding in webhook_findings("webhook", config.webhook):
         yield finding
+    if config.tracing is not None:
+        from edgeagent.tracing.checkup import collector_findings  # noqa: PLC0415  few use it
+
+        async for finding in collector_findings(config.tracing):
+            yield finding
     if engine.kind == "dry-run":
         yield warn(
             "engine", 'engine.kind is "dry-run": no workflow is started', 'set engine.kind = "argo" when it counts'
@@ -63,5 +68,7 @@ def _file_findings(config: DispatcherConfig) -> Iterator[Finding]:
     yield from connection_findings("broker", config.broker)
     yield from secret_findings({"engine.token_file": engine.token_file, "engine.key_file": engine.key_file})
     yield from certificate_findings({"engine.ca_file": engine.ca_file, "engine.cert_file": engine.cert_file})
+    if config.tracing is not None:
+        yield from secret_findings({"tracing.headers_file": config.tracing.headers_file})
     for index, table in enumerate(config.webhook):
         yield from webhook_file_findings(f"webhook[{index}]", table)

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from edgeagent.common.finding import Level
 from edgeagent.config.tables import FilePath, TracingTable
 from edgeagent.errors import CollectorFailed
+from edgeagent.tracing.checkup import collector_findings
 from edgeagent.tracing.collector import Collector, CollectorTimes
 from tests.fakes.certificates import Certificates
 from tests.fakes.webhook_receiver import CLOSE, ENDLESS, GARBAGE, HANG, TRICKLE, WebhookEndpoint
@@ -94,3 +96,14 @@ async def test_nobody_there_a_secret_that_cannot_be_read_and_authorities_that_do
         trusting = Collector(table(endpoint, "https", ca_file=files.file("ca.pem")), LONG)
         assert (await trusting.post(BODY)).status == 200
         await trusting.aclose()
+
+
+async def test_the_doctor_says_whether_a_collector_takes_spans(free_port: int) -> None:
+    async with WebhookEndpoint() as endpoint:
+        endpoint.answers = [200, 404]
+        (taken,) = [finding async for finding in collector_findings(table(endpoint), LONG)]
+        (refused,) = [finding async for finding in collector_findings(table(endpoint), LONG)]
+    (away,) = [each async for each in collector_findings(TracingTable(endpoint=f"http://127.0.0.1:{free_port}"), LONG)]
+    assert [finding.level for finding in (taken, refused, away)] == [Level.OK, Level.FAIL, Level.WARN]
+    assert "answers 404: a receiver's words" in refused.found
+    assert b'"spans":[]' in endpoint.requests[0].body

@@ -144,12 +144,13 @@ def test_what_cannot_be_written_is_refused_and_the_others_go() -> None:
 
 def test_a_delivery_is_a_message_whose_topic_has_slashes() -> None:
     peer = opened()
-    headers = {"x-reply-to-topic": "argo.workflows.response.gw-1", "edgeagent": "dispatch g"}
+    headers = {"x-reply-to-topic": "argo.workflows.response.gw-1", "edgeagent": "dispatch g", "traceparent": "00-a"}
     peer.deliver(1, b"{}", correlation_id="c0ffee", headers=headers)
     (message,) = peer.machine.messages
     assert (message.topic, message.payload) == ("argo/workflows/response/gw-1", b"{}")
     assert (message.response_topic, message.mark) == ("argo/workflows/response/gw-1", "dispatch g")
     assert message.correlation_data == b"c0ffee"
+    assert message.traceparent == "00-a"
 
 
 def test_acknowledgements_are_joined_where_nothing_is_left_out() -> None:

@@ -18,6 +18,7 @@ from edgeagent.errors import ConfigError
 
 # Beside the key in question: what a table cannot be without.
 REQUIRED = {"kind": "dry-run", "url": "https://hooks.example/1", "store": "https://dav.example/gw"}
+REQUIRED["endpoint"] = "http://127.0.0.1:4318"
 SECRET = re.compile(r"password|secret|token|credential|passphrase|(^|_)key($|_)|cert")
 NAMES_A_RULES_TEXT = "workflow_file"
 

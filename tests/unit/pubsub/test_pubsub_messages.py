@@ -129,6 +129,7 @@ def test_a_pulled_message_is_what_was_published() -> None:
     assert found.message.payload == b'{"namespace":"plant"}'
     assert found.message.response_topic == "argo/workflows/response/gw-042"
     assert found.message.correlation_data == b"9f2c"
+    assert found.message.traceparent == published["attributes"]["traceparent"] != ""
     assert found.expires_at == datetime(2026, 11, 29, 10, 1, 30, tzinfo=UTC)
 
 
