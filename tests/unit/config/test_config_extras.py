@@ -19,6 +19,7 @@ ALLOW = '[[allow]]\nagents = ["*"]\nnamespaces = ["plant"]\ntemplates = ["*"]\n'
 ARGO = f'[engine]\nkind = "argo"\nurl = "https://argo.example"\n{ALLOW}'
 BUCKET = '[artifacts]\nstore = "s3://bucket"\naccess_key_file = "key"\n'
 DIRECTORY = '[artifacts]\nstore = "file:///mnt/shared"\n'
+TRACING = '[tracing]\nendpoint = "http://127.0.0.1:4318"\n'
 PUBSUB = 'url = "pubsub://plant-42/triggers"\nsubscription = "answers"\n'
 
 
@@ -26,6 +27,8 @@ PUBSUB = 'url = "pubsub://plant-42/triggers"\nsubscription = "answers"\n'
     ("load", "text", "key", "extra"),
     [
         (load_agent, f"[uplink]\n{PUBSUB}", "uplink.url", "pubsub"),
+        (load_agent, AGENT + TRACING, "tracing.endpoint", "otel"),
+        (load_dispatcher, DISPATCHER + REHEARSAL + TRACING, "tracing.endpoint", "otel"),
         (load_agent, AGENT + '[[relay.webhook]]\nurl = "https://a.example/"\n', "relay.webhook", "webhook"),
         (load_agent, AGENT + '[artifacts]\nstore = "https://dav.example/"\n', "artifacts.store", "artifacts"),
         (load_agent, AGENT + BUCKET, "artifacts.store", "artifacts"),
