@@ -15,8 +15,8 @@ _BODY: Final = "body"
 FILTER_MEMBERS: Final = frozenset(
     {"id", "source", "type", "subject", "time", "time_quality", "datacontenttype", "topic", _BODY}
 )
-# Those that are known only when a trigger is sent.
-SENT_MEMBERS: Final = frozenset({"age_s", "late"})
+# Those that are known, or of use, only when a trigger is sent.
+SENT_MEMBERS: Final = frozenset({"age_s", "late", "traceparent"})
 
 
 def compile_event_path(text: str, members: AbstractSet[str]) -> Path:

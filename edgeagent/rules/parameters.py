@@ -27,7 +27,7 @@ Read = Callable[[dict[str, Any]], Any]
 # The attributes of a CloudEvent that Argo Events has, in its order.
 _CONTEXT = ("id", "source", "specversion", "type", "datacontenttype", "subject", "time")
 _SPECVERSION = "1.0"
-_MEMBERS = FILTER_MEMBERS | {"events", "correlation_id", "agent", "rule", "traceparent"} | SENT_MEMBERS
+_MEMBERS = FILTER_MEMBERS | {"events", "correlation_id", "agent", "rule"} | SENT_MEMBERS
 _JOINS = frozenset({"prepend", "append"})  # they make a text of the present value and the new one
 _OWN_PREFIX = "edgeagent.io/"
 _TEXT_TABLES = ("labels", "annotations")

@@ -203,3 +203,16 @@ def test_filters_do_not_have_what_is_known_only_when_a_trigger_is_sent() -> None
     condition = DataFilter(path="age_s", type="number", value=["60"])
     [(_, reason)] = filter_problems(Filters(data=[condition]))
     assert "'age_s' is known when a trigger is sent, so only arguments and parameters have it" in reason
+
+
+def test_a_parameter_may_have_the_trace_of_its_event_and_a_filter_may_not() -> None:
+    own = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    parameters = [{"src": {"dataKey": "traceparent", "value": "none"}, "dest": "metadata.annotations.trace"}]
+    spec = {"entrypoint": "main", "templates": [{"name": "main", "container": {"image": "alpine:3"}}]}
+    made = rule(workflow={"spec": spec}, parameters=msgspec.convert(parameters, list[ParameterSpec]))
+    for event, expected in ((msgspec.structs.replace(EVENT, traceparent=own), own), (EVENT, "none")):
+        workflow = msgspec.json.decode(render(made, event, OVERHEAT, 1, "r"))["workflow"]
+        assert workflow["metadata"]["annotations"]["trace"] == expected
+    condition = DataFilter(path="traceparent", type="string", value=[own])
+    [(_, reason)] = filter_problems(Filters(data=[condition]))
+    assert "so only arguments and parameters have it" in reason
