@@ -49,9 +49,9 @@ class Commit(NamedTuple):
 
     `appends`: groups to store. `releases`: triggers that ended. `handed_out`: for each log, the
     seq below which every trigger was leased. `counts`: the event counters to write with it. `keep`: write a
-    checkpoint. `probe`: try a failing disk again. `with_health`: report the health afterwards. `put_back`: for each
-    log, the seq at which reading continues, because the triggers held in memory are left to the disk. `rates`: write
-    the file `rates`.
+    checkpoint: what became of everything released is written by now. `probe`: try a failing disk again. `with_health`:
+    report the health afterwards. `put_back`: for each log, the seq at which reading continues, because the triggers
+    held in memory are left to the disk. `rates`: write the file `rates`.
     """
 
     appends: list[Append]
@@ -100,7 +100,8 @@ class Done(NamedTuple):
 
     `outcomes`: for each append the seq of its first trigger, or its error. `ends`: the next seq of each log of events.
     `kept`: whether a checkpoint with the releases was synced. `failure`: the disk's error, if it failed. `dead_full`:
-    why no dead letter is accepted; empty if they are. `health`: only if it was requested.
+    why no dead letter is accepted; empty if they are. `health`: only if it was requested. `needs_checkpoint`: the next
+    one should come soon.
     """
 
     outcomes: list[int | OutboxError]
@@ -109,6 +110,7 @@ class Done(NamedTuple):
     failure: str
     dead_full: str
     health: Health | None
+    needs_checkpoint: bool = False
 
 
 class DiskAlert:
@@ -146,6 +148,8 @@ def commit(store: Store, work: Commit) -> Done:
     for name, seq in work.put_back.items():
         store.rewind(name, seq)
     apply(store, work.releases)
+    if work.keep:
+        store.unnoted = False
     groups = [group for group, _ in work.appends]
     outcomes = store.append(groups) if groups else []
     refused = [index for index, outcome in enumerate(outcomes) if isinstance(outcome, OutboxFull)]
@@ -165,6 +169,7 @@ def commit(store: Store, work: Commit) -> Done:
         failure_of(store),
         store.dead.refusing(),
         health_of(store) if work.with_health else None,
+        store.unnoted and store.lacks_evidence,
     )
 
 

@@ -3,8 +3,10 @@
 Opening reads the checkpoint and the newest segment of each log. So before a segment is begun, a checkpoint must hold
 what only the segment before it holds (`needed`). And when a segment of events has its first records, a checkpoint must
 say that they exist (`missing`), so that a log which ends before them is known to have lost its end. In the steady state
-this costs one checkpoint per segment. A log of copies needs no such evidence: the original is released only by the
-checkpoint that knows the copy, and without that checkpoint the original is still in its log.
+this costs one checkpoint per segment. It comes a moment later, after a commit of the ledger, if it would make the
+outbox forget triggers whose end is not there yet (`Store.unnoted`). A log of copies needs no such evidence: the
+original is released only by the checkpoint that knows the copy, and without that checkpoint the original is still in
+its log.
 """
 
 from __future__ import annotations

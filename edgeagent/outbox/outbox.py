@@ -361,6 +361,8 @@ class Outbox:
         self._alert.update(done.failure, self._loop.time())
         if work.keep:
             self._unkept.written(self._loop.time(), kept=done.kept)
+        if done.needs_checkpoint:
+            self._unkept.hasten(self._loop.time())
         if work.rates or work.keep:
             self._rates_at = self._loop.time() + _RATES_S if self._store.rates.changed else None
         rest: list[Append] = []

@@ -38,6 +38,7 @@ def runs_of(leased: Sequence[Leased], way: str) -> list[ReleasedRun]:
 
 
 def apply(store: Store, releases: Iterable[ReleasedRun]) -> None:
-    """Release triggers."""
+    """Release triggers; what became of them need not be written anywhere yet."""
     for name, seq, count, way in releases:
         store.release(name, seq, way, count)
+        store.unnoted = True

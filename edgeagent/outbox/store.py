@@ -88,6 +88,7 @@ class Store:
         self.limits, self.boot = limits, boot
         self.failures: dict[str, str] = {}  # by log, or "cursor": the last write refused and not yet accepted
         self._dirty = True  # the first checkpoint records what recovery finds
+        self.unnoted = self.lacks_evidence = False  # the end of some is noted nowhere; evidence waits for that
         filesystem.make_directory(directory)
         self.spool = opened_spool(filesystem, directory / SPOOL) if limits.spool else None
         self._memory = Memory(filesystem, directory, limits.dedupe_events, remembered)
@@ -368,8 +369,9 @@ class Store:
             self._write_checkpoint()
 
     def _keep_evidence(self) -> None:
-        """Write a checkpoint that a new segment has records. These are acknowledged even if it fails."""
-        if self._evidence.missing():
+        """Write a checkpoint that a new segment has records. These are acknowledged even if it fails or must wait."""
+        self.lacks_evidence = self._evidence.missing()
+        if self.lacks_evidence and not self.unnoted:
             try:
                 self._write_checkpoint()
             except StorageFailed as exc:
@@ -380,7 +382,7 @@ class Store:
         logs = states_of(self._logs, self.later)
         self.rates.save()
         self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
-        self._generation, self._dirty = self._generation + 1, False
+        self._generation, self._dirty, self.lacks_evidence = self._generation + 1, False, False
         self._evidence.kept(logs)
         if self.spool is not None and not self.later:
             self.spool.sweep(lambda name, first, end: not self._logs[name].released.missing(first, end - first))

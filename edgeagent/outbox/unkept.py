@@ -64,6 +64,10 @@ class Unkept:
         """Whether a checkpoint is due."""
         return self.is_full or (self._at is not None and now >= self._at)
 
+    def hasten(self, now: float) -> None:
+        """Have the next checkpoint due at once."""
+        self._at = now
+
     def hold(self) -> None:
         """Leave what is released from now on for the checkpoint after the next."""
         self._held = True

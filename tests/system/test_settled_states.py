@@ -11,7 +11,7 @@ import pytest
 from edgeagent.outbox import unkept as unkept_module
 from edgeagent.outbox.cursor import read_slots
 from edgeagent.outbox.files import OsFilesystem
-from tests.fakes.agent_here import HOT, AgentHere
+from tests.fakes.agent_here import FILLER, HOT, AgentHere
 from tests.fakes.engine import Engine
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.mosquitto import Mosquitto
@@ -70,4 +70,22 @@ async def test_at_each_checkpoint_the_ledger_knows_every_trigger_that_the_outbox
             await agent.triggered("boiler-1", {**HOT, "n": number})
             await agent.account(settled=number + 1)
         await until(lambda: any(settled == count for settled, _ in observed.seen), "the last checkpoint")
+        assert [seen for seen in observed.seen if seen[0] > seen[1]] == []
+
+
+async def test_nor_does_a_checkpoint_tell_more_than_the_ledger_knows_because_a_segment_is_begun(
+    tmp_path: Path, broker: Mosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    count = 20  # seven of them fill a segment
+    here = AgentHere(tmp_path / "agent", caplog, broker.url)
+    observed = here.filesystem = Observed(here.directory / "state")
+    async with Engine(broker.url), here as agent:
+        await agent.logged("link_up")
+        for number in range(count):
+            await agent.triggered("boiler-1", {**HOT, "n": number, "filler": FILLER})
+            await agent.account(settled=number + 1)
+        await until(
+            lambda: any(settled > count // 2 for settled, _ in observed.seen), "checkpoints", seen=lambda: observed.seen
+        )
         assert [seen for seen in observed.seen if seen[0] > seen[1]] == []

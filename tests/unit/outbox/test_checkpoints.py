@@ -9,7 +9,7 @@ import pytest
 from edgeagent.outbox import unkept as unkept_module
 from edgeagent.outbox.records import EXPIRED, NORMAL, SETTLED
 from tests.fakes.running_outbox import Gate, after_a_power_cut, leased_from, running
-from tests.fakes.stores import disk, group, record
+from tests.fakes.stores import A_SEGMENT, DATA, disk, group, record
 from tests.waiting import until
 
 pytestmark = pytest.mark.virtual_time
@@ -64,6 +64,21 @@ async def test_a_checkpoint_waits_until_others_have_written_what_became_of_its_t
         outbox.release([leased[2]], SETTLED)
         await until(lambda: len(asked) == 1)
     assert after_a_power_cut(filesystem) == ["later"], "the end waits for nobody"
+
+
+async def test_that_a_segment_is_begun_makes_the_outbox_forget_nothing_before_others_have_written_it() -> None:
+    filesystem = disk()
+    asked: list[Callable[[], None]] = []
+    async with running(filesystem) as outbox:
+        outbox.before_checkpoint = asked.append
+        (leased, *_) = await leased_from(outbox, A_SEGMENT - 1)
+        outbox.release([leased], SETTLED)
+        for number in range(2):
+            await outbox.append(group(NORMAL, record(f"long-{number}", data=A_SEGMENT * DATA)))
+        assert after_a_power_cut(filesystem)[0] == "e0"
+        await until(lambda: len(asked) == 1, "it is due at once: no checkpoint knows of the new segment")
+        asked.pop()()
+        await until(lambda: after_a_power_cut(filesystem)[0] == "e1")
 
 
 async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:

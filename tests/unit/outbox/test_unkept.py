@@ -35,6 +35,13 @@ def test_a_checkpoint_is_due_at_once_when_there_are_many_releases() -> None:
     assert unkept.is_due(10.0)
 
 
+def test_a_checkpoint_for_which_there_is_another_reason_is_due_at_once() -> None:
+    unkept = Unkept()
+    unkept.add(leased(1), SETTLED, 10.0)
+    unkept.hasten(11.0)
+    assert (unkept.at, unkept.is_due(11.0)) == (11.0, True)
+
+
 def test_what_is_released_while_others_write_what_they_know_is_in_the_next_checkpoint() -> None:
     unkept = Unkept()
     unkept.add(leased(1, 2), SETTLED, 0.0)
