@@ -6,7 +6,9 @@ Files of certificates are looked at for each request, so that new ones are taken
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+import contextlib
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -14,6 +16,7 @@ import httpx
 
 from edgeagent import __version__
 from edgeagent.common.foreign import line
+from edgeagent.common.hosts import Address
 from edgeagent.common.retry_after import retry_after_s
 from edgeagent.config.secretfile import FileState
 from edgeagent.config.tables import Connection
@@ -89,17 +92,21 @@ class StoreClient:
         headers: Mapping[str, str],
         body: bytes | AsyncGenerator[bytes, None] = b"",
         length: int | None = None,
+        at: Sequence[Address] = (),
     ) -> StoreAnswer:
-        """Make a request. `length`: of a body that comes in pieces, which is closed in the end.
+        """Make a request.
+
+        `length`: of a body that comes in pieces, which is closed in the end. `at`: the addresses of the host that are
+        tried, in this order; without any, whatever its name stands for.
 
         Raises:
             StoreFailed: there was no answer; what was asked may have been done.
         """
         try:
-            return await self._asked(method, httpx.URL(url), headers, body, length)
+            return await self._asked(method, httpx.URL(url), headers, body, length, at)
         except (httpx.HTTPError, OSError) as exc:  # a TimeoutError is an OSError
             raise _failure(self._shown, exc) from exc
-        except httpx.InvalidURL as exc:  # such as https://[v1.a]/, which is an address for others
+        except httpx.InvalidURL as exc:  # such as https://[v1.a]/, which has an address, but none of today
             raise StoreFailed(self._shown, "no request can be made to its address", needs_somebody=True) from exc
         finally:
             if not isinstance(body, bytes):
@@ -112,6 +119,7 @@ class StoreClient:
         headers: Mapping[str, str],
         body: bytes | AsyncGenerator[bytes, None],
         length: int | None,
+        at: Sequence[Address],
     ) -> StoreAnswer:
         times = self._times
         size = len(body) if isinstance(body, bytes) else length
@@ -136,12 +144,28 @@ class StoreClient:
                 else _Pieces(body, patience, times.write_s + times.total_s)
             )
             request = httpx.Request(method, target, headers=sent, stream=stream, extensions={"timeout": timeout})
-            transport = await self._transport(is_tls=target.scheme == "https")
-            response = await transport.handle_async_request(request)
-            try:
-                return StoreAnswer(response.status_code, response.headers, await _read(response))
-            finally:
-                await response.aclose()
+            if not at:
+                return await _answer(await self._transport(is_tls=target.scheme == "https"), request)
+            for address in at[:-1]:
+                with contextlib.suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                    return await self._answer_of(address, request)
+            return await self._answer_of(at[-1], request)
+
+    async def _answer_of(self, address: Address, request: httpx.Request) -> StoreAnswer:
+        """The answer of one address of a host, over a connection of its own: what was checked is what is asked."""
+        url = request.url
+        transport = self._made(await self._context() if url.scheme == "https" else None)
+        try:
+            there = httpx.Request(
+                request.method,
+                httpx.URL(scheme=url.scheme, host=str(address), port=url.port, raw_path=url.raw_path),
+                headers=request.headers,
+                stream=request.stream,
+                extensions={**request.extensions, "sni_hostname": url.host},
+            )
+            return await _answer(transport, there)
+        finally:
+            await transport.aclose()
 
     async def _transport(self, *, is_tls: bool) -> httpx.AsyncHTTPTransport:
         if is_tls:
@@ -152,17 +176,21 @@ class StoreClient:
                     await old.aclose()
         if (found := self._transports.get(is_tls)) is not None:
             return found
+        context = await self._context() if is_tls else None
+        return self._transports.setdefault(is_tls, self._made(context))
+
+    async def _context(self) -> ssl.SSLContext:
         try:
-            context = await asyncio.to_thread(client_context, self._shown, self._tls) if is_tls else None
+            return await asyncio.to_thread(client_context, self._shown, self._tls)
         except Denied as exc:
             raise StoreFailed(self._shown, exc.reason, needs_somebody=True) from exc
-        return self._transports.setdefault(
-            is_tls,
-            httpx.AsyncHTTPTransport(
-                verify=False if context is None else context,
-                trust_env=False,
-                limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE_S),
-            ),
+
+    @staticmethod
+    def _made(context: ssl.SSLContext | None) -> httpx.AsyncHTTPTransport:
+        return httpx.AsyncHTTPTransport(
+            verify=False if context is None else context,
+            trust_env=False,
+            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE_S),
         )
 
 
@@ -186,6 +214,14 @@ class _Pieces(httpx.AsyncByteStream):
             yield piece
             self._patience.reschedule(None)
         self._patience.reschedule(loop.time() + self._piece_s)
+
+
+async def _answer(transport: httpx.AsyncHTTPTransport, request: httpx.Request) -> StoreAnswer:
+    response = await transport.handle_async_request(request)
+    try:
+        return StoreAnswer(response.status_code, response.headers, await _read(response))
+    finally:
+        await response.aclose()
 
 
 async def _read(response: httpx.Response) -> bytes:

@@ -9,7 +9,7 @@ With `presign_url` an endpoint is asked for the URL of each upload, and our cred
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import Annotated, Final
 from urllib.parse import urlsplit
@@ -20,15 +20,18 @@ from edgeagent.artifacts.answers import failure_of, is_success
 from edgeagent.artifacts.http import StoreAnswer, StoreClient, content_type
 from edgeagent.artifacts.places import joined, origin, parents
 from edgeagent.artifacts.sending import Sending
-from edgeagent.common.hosts import address_of, plain, special
+from edgeagent.common.foreign import shown
+from edgeagent.common.hosts import Address, address_of, plain, special
 from edgeagent.config.secretfile import secret_in, why_unusable
 from edgeagent.config.tables import ArtifactsTable
 from edgeagent.errors import StoreFailed, StoreRefused
 from edgeagent.events.artifact import Artifact
+from edgeagent.links.lookup import HostLookup
 
 _MAX_COLLECTIONS = 1024
 _MAX_URL_CHARS = 8192
 _MAX_HEADERS = 32
+_MAX_ADDRESSES = 2  # of a host, such as one of each family
 _OK: Final = 200
 # What an answer to MKCOL says of the whole store: the body need not be sent to hear it again.
 _NOT_ABOUT_COLLECTIONS: Final = frozenset({401, 429, 502, 503, 504, 507})
@@ -157,15 +160,16 @@ class PresignedStore(HttpStore):
     def __init__(self, table: ArtifactsTable, client: StoreClient) -> None:
         """`table`: without problems, and with `presign_url`."""
         super().__init__(table, client)
-        named = [host for host in (urlsplit(table.presign_url).hostname, urlsplit(table.store).hostname) if host]
-        self._named = [host for host in named if host == "localhost" or address_of(host) is not None]
+        self._named = {urlsplit(table.presign_url).hostname, urlsplit(table.store).hostname}
 
     async def put(self, sending: Sending) -> None:
         """See `ArtifactStore`."""
         signed = await self._presigned(sending.name, sending.artifact)
         headers = {name.lower(): value for name, value in signed.headers.items()}
         described = {} if headers else _described(sending.artifact)
-        self._check(await self._put(signed.url, {**described, **headers}, sending))
+        at, size = await self._addresses(signed.url), sending.artifact.size
+        sent = {**described, **headers}
+        self._check(await self._client.request("PUT", signed.url, sent, sending.chunks(size), size, at))
 
     async def remove(self, name: str) -> None:
         """It cannot be asked for.
@@ -205,6 +209,27 @@ class PresignedStore(HttpStore):
             raise StoreFailed(self.shown, f"presign_url answered with {problem}", needs_somebody=True)
         return signed
 
+    async def _addresses(self, url: str) -> Sequence[Address]:
+        """Where the upload may go: of a host that the configuration names, wherever that is, else none that is special.
+
+        Raises:
+            StoreFailed: nowhere, or not now.
+        """
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        if host in self._named:
+            return ()
+        try:
+            found = await HostLookup(host, parts.port or 0).addresses()
+        except OSError as exc:
+            reason = f"the host in the answer of presign_url cannot be resolved ({exc.strerror or exc})"
+            raise StoreFailed(self.shown, reason) from exc
+        allowed = [address for address in found if not special(address)]
+        if not allowed:
+            what = next((special(address) for address in found), "no address")
+            raise StoreFailed(self.shown, f"presign_url answered with {shown(host)}, {what}", needs_somebody=True)
+        return allowed[:_MAX_ADDRESSES]
+
     def _problem(self, signed: _Presigned) -> str:
         """Why an upload may not go there; what is shown of it holds no signature."""
         try:
@@ -220,12 +245,10 @@ class PresignedStore(HttpStore):
         if ours := {name.lower() for name in signed.headers} & _OURS:
             return f"the header {min(ours)}, which is not its to set"
         address = address_of(host)
-        if address is not None or host == "localhost":
-            if host in self._named:
-                return ""
-            what = special(plain(address)) if address is not None else special(_LOOPBACK)
-            return what and f"{host}, {what}: write that host in store or presign_url if it is meant"
-        return ""
+        if host in self._named or (address is None and host != "localhost"):
+            return ""  # of a name it is looked at its addresses
+        what = special(plain(address)) if address is not None else special(_LOOPBACK)
+        return what and f"{host}, {what}: write that host in store or presign_url if it is meant"
 
 
 def _described(artifact: Artifact) -> dict[str, str]:

@@ -12,7 +12,7 @@ from edgeagent.common.hosts import Address, AllowedHosts
 from edgeagent.config.secretfile import FileState, state_of_file, why_unusable
 from edgeagent.config.tables import WebhookTable
 from edgeagent.errors import WebhookFailed
-from edgeagent.webhooks.lookup import HostLookup
+from edgeagent.links.lookup import HostLookup
 from edgeagent.wire.webhook import receiver
 
 # How many of a host's addresses are tried, such as one of each family.

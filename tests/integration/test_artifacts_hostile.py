@@ -51,6 +51,10 @@ async def test_a_store_that_accepts_half_and_dies_is_tried_again(tmp_path: Path)
     assert not error.needs_somebody
 
 
+async def test_an_address_that_nobody_can_ask_is_told_as_one_to_mend(tmp_path: Path) -> None:
+    assert (await failed("https://[v1.a]/", tmp_path)).needs_somebody
+
+
 async def test_an_answer_that_is_cut_is_none(tmp_path: Path) -> None:
     async def behave(asked: Asked) -> None:
         await asked.body()

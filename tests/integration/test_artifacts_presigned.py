@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from edgeagent.artifacts.http import StoreClient
+from edgeagent.artifacts.http import HttpTimes, StoreClient
 from edgeagent.artifacts.webdav import PresignedStore
 from edgeagent.config.tables import ArtifactsTable, Connection, FilePath
 from edgeagent.errors import StoreError, StoreFailed, StoreRefused
 from tests.fakes.artifact_store import put_object
 from tests.fakes.hasty_store import Asked, hasty_store
 
+SHORT = HttpTimes(connect_s=0.3)
 
-async def put(url: str, directory: Path, **keys: Any) -> None:
-    store = PresignedStore(ArtifactsTable(store=url, **keys), StoreClient("test", Connection()))
+
+async def put(url: str, directory: Path, times: HttpTimes = HttpTimes(), **keys: Any) -> None:  # noqa: B008
+    store = PresignedStore(ArtifactsTable(store=url, **keys), StoreClient("test", Connection(), times))
     await put_object(store, directory, b"content")
 
 
@@ -76,8 +79,9 @@ async def test_each_upload_goes_where_the_endpoint_says_without_our_token(tmp_pa
         {"url": "https://169.254.169.254/latest/?s3cret"},
         {"url": "http://[::1]/?s3cret"},
         {"url": "http://localhost:1/?s3cret"},
+        {"url": "http://127.1:1/?s3cret"},
+        {"url": "http://0x7f000001:1/?s3cret"},
         {"url": "https://host/\r\nX: y"},
-        {"url": "https://[v1.a]/"},
         {"url": "https://host/?s3cret", "headers": {"Host": "other"}},
         {"url": "https://host/?s3cret", "headers": {"Transfer-Encoding": "chunked"}},
         {"url": "https://host/?s3cret", "headers": {"x": "a\r\nb"}},
@@ -93,6 +97,26 @@ async def test_an_endpoint_that_is_hostile_leads_nowhere(tmp_path: Path, answer:
         assert [one.method for one in asked] == ["POST"]
     assert caught.value.needs_somebody
     assert "s3cret" not in str(caught.value)
+
+
+async def test_an_upload_goes_to_the_address_that_was_looked_at_and_says_the_hosts_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resolve(host: str, port: int, **_: Any) -> list[Any]:
+        assert host == "bucket.example"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("192.0.2.7", "127.0.0.1")]
+
+    monkeypatch.setattr("edgeagent.links.lookup.socket.getaddrinfo", resolve)
+    endpoint = Presigning()
+    async with hasty_store(endpoint.behave) as (url, asked):
+        endpoint.url = url.replace("127.0.0.1", "bucket.example")
+        with pytest.raises(StoreFailed):  # what is left of its addresses takes no connection
+            await put("https://files.example/", tmp_path, times=SHORT, presign_url=f"{url}/sign")
+        assert [one.method for one in asked] == ["POST"]
+        monkeypatch.setattr("edgeagent.artifacts.webdav.special", lambda _: "")
+        await put("https://files.example/", tmp_path, times=SHORT, presign_url=f"{url}/sign")
+    assert (asked[-1].method, asked[-1].headers["host"]) == ("PUT", endpoint.url.removeprefix("http://"))
+    assert endpoint.bodies == [b"content"]
 
 
 @pytest.mark.parametrize(("status", "kind"), [(403, StoreFailed), (503, StoreFailed), (413, StoreRefused)])

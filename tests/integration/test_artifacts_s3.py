@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 from edgeagent.artifacts.http import StoreAnswer, StoreClient
 from edgeagent.artifacts.multipart import PART_BYTES
 from edgeagent.artifacts.s3 import S3Store
+from edgeagent.common.hosts import Address
 from edgeagent.config.tables import ArtifactsTable, Connection, FilePath
 from edgeagent.errors import StoreFailed
 from tests.fakes.artifact_store import sending
@@ -41,6 +42,7 @@ class NotedClient(StoreClient):
         headers: Mapping[str, str],
         body: bytes | AsyncGenerator[bytes, None] = b"",
         length: int | None = None,
+        at: Sequence[Address] = (),
     ) -> StoreAnswer:
         """See `StoreClient`."""
         query = url.partition("?")[2]
@@ -49,7 +51,7 @@ class NotedClient(StoreClient):
         if noted == self.breaks_at:
             raise StoreFailed("s3://test", "the line was cut")
         self.requests.append(noted)
-        return await super().request(method, url, headers, body, length)
+        return await super().request(method, url, headers, body, length, at)
 
 
 @pytest.fixture(scope="module")

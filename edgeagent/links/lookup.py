@@ -1,7 +1,7 @@
 """Looks up a host's addresses without holding up anything else.
 
 The loop's own pool of threads has few, and other parts use it; a name server that does not answer would take them all.
-So each lookup has a thread, at most one for each receiver.
+So each lookup has a thread, at most one for each host that is asked for.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class HostLookup:
             return [literal]
         if self._running is None:
             self._running = asyncio.get_running_loop().create_future()
-            threading.Thread(target=self._look, args=(self._running,), name="webhook lookup", daemon=True).start()
+            threading.Thread(target=self._look, args=(self._running,), name="lookup", daemon=True).start()
         return await asyncio.shield(self._running)
 
     def _look(self, found: asyncio.Future[list[Address]]) -> None:
