@@ -16,7 +16,7 @@ from edgeagent.cli.find_agent import agent_client, client_config
 from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.cli.progress import ProgressLine
 from edgeagent.cli.send_file import send_file
-from edgeagent.common.foreign import escaped
+from edgeagent.common.foreign import escaped, shown
 from edgeagent.common.names import Glob
 from edgeagent.common.plural import counted
 from edgeagent.common.spans import span
@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         wait_s = None if given is None else Duration.parse(float(given) if given.isdecimal() else given)
     except ValueError as exc:
         args.parser.error(f"--wait: {exc}")
+    _check_printable("source", args.source)
+    _check_printable("--type", args.type or "")
     config = client_config(args)
     triggers: list[dict[str, str]] = []
     limits = [*_limits(config, args.source)]
@@ -94,6 +96,11 @@ def run(args: argparse.Namespace) -> int:
             of_all = f"{len(late)} of {counted(len(states), 'trigger')}"
             raise CommandFailed(f"{of_all} had not ended after {waited_s:.1f} s: {why}")
     return 0 if all(state == State.SUCCEEDED for state in states) else 1
+
+
+def _check_printable(name: str, text: str) -> None:
+    if not text.isprintable():  # nor is what the shell gave that is no UTF-8, and cannot be sent
+        raise CommandFailed(f"{name}: must be printable, is {shown(text)}")
 
 
 def _sent(client: AgentClient, args: argparse.Namespace, config: AgentConfig) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mimetypes
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO, Final
 from urllib.parse import quote
 
 from edgeagent.cli.client import AgentClient, AgentRefused
+from edgeagent.common.foreign import shown
 from edgeagent.errors import AgentUnreachable, CommandFailed
 from edgeagent.events.artifact import OCTETS
 
@@ -33,9 +35,11 @@ def send_file(
     `inline_bytes`: a file up to this size goes with its event; None: any file does, and a large one is refused.
 
     Raises:
-        CommandFailed: the file cannot be read, or changed while it was sent.
+        CommandFailed: the file cannot be read, is none, or changed while it was sent; no header can have the type.
         AgentUnreachable, AgentRefused: as for `AgentClient.request`.
     """
+    if content_type is not None and not content_type.isascii():
+        raise CommandFailed(f"--type: must be ASCII, such as image/jpeg, is {shown(content_type)}")
     target, key = f"/v1/events/{quote(source, safe='')}", str(uuid.uuid4())
     headers = {"Content-Type": content_type or mimetypes.guess_type(path.name)[0] or OCTETS}
     with _opened(path) as stream:
@@ -87,8 +91,10 @@ def _part(
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     try:
-        stream = path.open("rb")
+        stream = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
     except OSError as exc:
         raise CommandFailed(f"{path}: {exc.strerror or exc}") from exc
     with stream:
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            raise CommandFailed(f"{path}: is no ordinary file, so that nobody knows its size")
         yield stream

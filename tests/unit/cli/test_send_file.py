@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
+from edgeagent.__main__ import main
 from edgeagent.cli import send_file as sending
 from edgeagent.cli.client import AgentRefused
 from edgeagent.errors import AgentUnreachable, CommandFailed
@@ -83,3 +85,28 @@ def test_a_file_that_becomes_shorter_while_it_is_sent_is_a_failure(file: Path, p
     with pytest.raises(CommandFailed, match="was the file changed"):
         send(Agent(most=0), file)
     assert pauses == []
+
+
+def test_what_is_no_file_is_neither_sent_nor_waited_for(file: Path) -> None:
+    os.mkfifo(file.with_name("fifo"))
+    for path in (file.with_name("fifo"), Path("/dev/zero")):
+        with pytest.raises(CommandFailed, match="is no ordinary file"):
+            send(Agent(), path)
+    with pytest.raises(CommandFailed, match="Is a directory"):
+        send(Agent(), file.parent)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("cam-\udcff", "1"), ("cam-\n", "1"), ("cam-1", "--file", "x", "--type", "image/\u202e")]
+)
+def test_what_no_request_can_say_is_told_in_one_line(
+    arguments: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["emit", *arguments]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "must be printable" in said
+
+
+def test_a_content_type_that_no_header_can_have_is_told(file: Path) -> None:
+    with pytest.raises(CommandFailed, match="--type: must be ASCII"):
+        sending.send_file(Agent(), "cam-1", file, "image/\u00e9", 100)  # type: ignore[arg-type]
