@@ -33,7 +33,8 @@ from edgeagent.ports.threads import JobThread
 MARKER: Final = ".edgeagent-store"
 _MARKED: Final = b"marked"
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NO_LINK = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # nor a FIFO, which whoever writes here may leave
 _TEMPORARY_HASH_BYTES = 16
 _NOT_EXECUTABLE: Final = 0o666
 # What can never be in this store, while other objects can.
@@ -103,7 +104,7 @@ class DirectoryStore:
                     )
                     raise StoreFailed(self.shown, reason, needs_somebody=True) from exc
                 return
-            os.close(os.open(MARKER, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=base))
+            os.close(os.open(MARKER, os.O_WRONLY | os.O_CREAT | _NO_LINK, 0o644, dir_fd=base))
             os.fsync(base)
 
     def _write(self, file: _NewObject, block: bytes) -> None:
@@ -124,7 +125,7 @@ class DirectoryStore:
     def _read(self, name: str, at_most: int) -> bytes:
         parent, _, last = name.rpartition("/")
         with self._translated(), self._opened(parent) as directory:
-            descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
+            descriptor = os.open(last, os.O_RDONLY | _NO_LINK, dir_fd=directory)
             with os.fdopen(descriptor, "rb") as file:
                 content = file.read(at_most + 1)
         if len(content) > at_most:
@@ -198,8 +199,14 @@ class _NewObject:
         self._file = -1
 
     def open(self, directory: int) -> None:
-        """Make the temporary file. `directory`: a descriptor, which is closed with this."""
+        """Make the temporary file in place of what is there. `directory`: a descriptor, which is closed with this.
+
+        What an earlier try left is never opened: others may write here too, and a FIFO would be waited for, or a hard
+        link written through.
+        """
         self._directory = directory
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._temporary, dir_fd=directory)
         self._file = os.open(self._temporary, _NEW_FILE, 0o600, dir_fd=directory)
         _give_rights(self._file, os.fstat(directory).st_mode & _NOT_EXECUTABLE)
 

@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,9 +153,13 @@ async def test_a_temporary_file_of_a_process_that_was_killed_is_replaced(
         one.copy = copy  # type: ignore[method-assign]
         with pytest.raises(StoreFailed, match="holds 0 bytes of 6"):
             await store.put(one)
-    (volume / left).write_bytes(b"what an earlier process left, longer than what comes")
-    await put(store, tmp_path, b"second", "gw/e1")
-    assert files(volume) == {"gw/e1": b"second"}
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"of somebody else, and longer than what comes")
+    for leave in (partial(Path.write_bytes, data=b"left by an earlier process"), os.mkfifo, partial(os.link, precious)):
+        leave(volume / left)  # a FIFO and a hard link: of others who may write here
+        await put(store, tmp_path, b"second", "gw/e1")
+        assert files(volume) == {"gw/e1": b"second"}
+    assert precious.read_bytes() == b"of somebody else, and longer than what comes"
 
 
 async def test_a_directory_that_is_missing_is_not_made(tmp_path: Path) -> None:
