@@ -18,7 +18,7 @@ from edgeagent.argo.client import ArgoClient, ArgoSettings
 from edgeagent.common.backoff import boot_spread
 from edgeagent.wire.messages import LABEL_CORRELATION_ID
 
-SILENCE_S = 180.0  # so long without any progress ends the measurement; a trigger without an answer comes again after 60
+SILENCE_S = 400.0  # so long without any progress ends the measurement: silent triggers are asked about again after 300
 _POLL_S = 0.02
 _STEP_S = 2.5  # of each workflow: when the broker goes, those of the last seconds are unfinished
 _FILES_BESIDE = 200  # beside one socket for each gateway: of the process, and of the broker's
