@@ -15,6 +15,8 @@ import msgspec
 
 # A file takes at least this much of a disk, and of the limit.
 BLOCK_BYTES: Final = 4096
+# The part of the limit that is kept for events without large data, which would be refused together with it otherwise.
+_KEPT_PARTS: Final = 16
 # Each costs some 500 bytes of memory, however small it is.
 MAX_FILES: Final = 20_000
 # The places of many records with the same data: beyond so many, those of one log are kept as one range, which ends with
@@ -149,3 +151,8 @@ class SpoolBook:
 def counted_bytes(size: int) -> int:
     """What a file of this size counts for: whole blocks, and at least one."""
     return max(-(-size // BLOCK_BYTES), 1) * BLOCK_BYTES
+
+
+def room_bytes(max_bytes: int) -> int:
+    """The most of the outbox's limit that large data may take, together with all that is there."""
+    return max_bytes - max_bytes // _KEPT_PARTS

@@ -17,15 +17,13 @@ from edgeagent.outbox.incoming import IncomingFile
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import LOGS
 from edgeagent.outbox.spool import Spool
-from edgeagent.outbox.spool_book import counted_bytes
+from edgeagent.outbox.spool_book import counted_bytes, room_bytes
 from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.outbox.store import Store
 from edgeagent.ports.large import LeftArrival
 
 # What one arrival may have in memory for the disk, beside what one read of its socket brings.
 MAX_BACKLOG_BYTES: Final = 1 << 20
-# The part of the limit that is kept for events without large data, which would be refused together with it otherwise.
-_KEPT_PARTS: Final = 16
 # What the disk keeps free for the logs and whatever else the machine needs to live.
 _FREE_BYTES: Final = 16 << 20
 _GROWTH_BYTES: Final = 4 << 20  # data of unknown size is given room in steps of this
@@ -332,7 +330,9 @@ class Spooler:
         if size > self.max_bytes:
             raise RecordTooLarge(size, self.max_bytes, "artifacts.max_bytes")
         health = self._outbox.health
-        limit = health.max_bytes - health.max_bytes // _KEPT_PARTS
+        limit = room_bytes(health.max_bytes)
+        if counted_bytes(size) > limit:
+            raise RecordTooLarge(size, limit, "outbox.max_bytes, less what small events need")
         log_bytes = health.used_bytes - health.spool_bytes
         arriving = sum(counted_bytes(arrival.reserved_bytes) for arrival in self._arrivals)
         used = log_bytes + self.spool.figures().used_bytes + arriving
