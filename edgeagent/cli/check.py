@@ -7,6 +7,7 @@ import importlib.util
 from collections.abc import Iterator
 
 from edgeagent.cli import replay
+from edgeagent.cli.check_large import large_data, large_data_notes
 from edgeagent.cli.options import add_config, add_json, say, say_json
 from edgeagent.config import agent_config_path, dispatcher_config_path, load_agent, load_dispatcher
 from edgeagent.config.addresses import ListenAddress, is_amqp, is_loopback, is_pubsub, split_listener
@@ -74,6 +75,7 @@ def _agent(config: AgentConfig) -> list[str]:
     lines.append(f"http      {config.http.listen or 'the Unix socket only'}")
     when_full = "events are refused" if config.outbox.when_full == "refuse" else "the oldest triggers are dropped"
     lines.append(f"outbox    at most {config.outbox.max_bytes / (1 << 20):.0f} MiB, then {when_full}")
+    lines += large_data(config)
     for rule in config.rule:
         target = rule.template or rule.workflow_file or "its own workflow"
         terms = "".join(f", {term}" for term in _terms(rule))
@@ -105,6 +107,7 @@ def _agent(config: AgentConfig) -> list[str]:
     if uplink.settle == "engine" and uplink.trigger_topic == TRIGGER:
         lines.append(f"note: uplink.trigger_topic: {ON_THE_BASE_TOPIC}")
     lines += [f"note: {note.path}: {note.reason}" for note in config_notes(config)]
+    lines += [f"note: {note}" for note in large_data_notes(config)]
     if not any(rule.enabled for rule in config.rule):
         lines.append("warning: no rule is enabled: every event is acknowledged and forgotten")
     return lines
