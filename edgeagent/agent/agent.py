@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgeagent.agent.artifacts import make_artifacts
+from edgeagent.agent.artifacts import hurrying, make_artifacts
 from edgeagent.agent.chores import Chores
 from edgeagent.agent.clock import Clock
 from edgeagent.agent.config_trial import note_start
@@ -243,7 +243,7 @@ class _Agent:
             ahead=self._artifacts.ahead if self._artifacts is not None else None,
         )
         self._local = self._make_local(config.local) if config.local is not None else None
-        self._reloader.taken_over = self._uplink.sender.wake
+        self._reloader.taken_over = hurrying(self._uplink.sender.wake, self._artifacts)
         figures = Figures(
             self._id,
             self._started,

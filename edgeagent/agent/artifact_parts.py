@@ -60,6 +60,10 @@ class ArtifactParts:
         """What must run, by name."""
         return {"uploads": self._uploader.run(), "uploads ahead": self.ahead.run()}
 
+    def hurry(self) -> None:
+        """Try again now what the store did not take."""
+        self._uploader.hurry()
+
     def stats(self) -> dict[str, Any]:
         """Figures for `/v1/stats`, ready for JSON."""
         triggers = len(self.uploading) + self.uploading.untaken

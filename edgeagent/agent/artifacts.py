@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,3 +25,15 @@ def make_artifacts(
     from edgeagent.agent.artifact_parts import ArtifactParts  # noqa: PLC0415  as the module says
 
     return ArtifactParts(config.artifacts, config, directory, outbox, rules, clock, spool.all_noted)
+
+
+def hurrying(wake: Callable[[], None], artifacts: ArtifactParts | None) -> Callable[[], None]:
+    """What a reload does beside `wake`: who reloads may have mended the store, or exchanged its password."""
+    if artifacts is None:
+        return wake
+
+    def wake_and_hurry() -> None:
+        wake()
+        artifacts.hurry()
+
+    return wake_and_hurry

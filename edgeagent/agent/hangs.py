@@ -263,10 +263,11 @@ def _uploads(upload: UploadProgress) -> tuple[str, str]:
             again = _again(upload.next_try_s or 0.0)
             return f"the store does not take its data{reason} ({sent}){again}", _STORE
         case _:
-            return f"its data waits for its turn on the way to the store{reason}", _STORE
+            return f"its data waits for its turn on the way to the store{reason}", _ITS_TURN
 
 
-_STORE: Final = "see artifacts in edgeagent status and edgeagent doctor; triggers without large data go on"
+_STORE: Final = "edgeagent doctor tries the store; when it is mended, edgeagent reload has it tried at once"
+_ITS_TURN: Final = "see store in edgeagent status and edgeagent doctor; triggers without large data go on"
 
 
 def _fills(around: Surroundings) -> bool:

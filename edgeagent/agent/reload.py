@@ -54,7 +54,7 @@ class Reloader:
     Attributes:
         identity: names the configuration in force: a table that needs a restart counts as it was at the start.
         taken_over: the hook that is called when rules were taken over, under which triggers that wait may go. The
-            composition root connects it with `Sender.wake`.
+            composition root connects it with `Sender.wake`, and with the uploads that failed.
     """
 
     def __init__(

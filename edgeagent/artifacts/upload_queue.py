@@ -68,7 +68,7 @@ class UploadQueue:
         self._ended: dict[str, Upload] = {}
         self._sending = 0
         self._sending_large = 0
-        self._store_due_s = 0.0
+        self._store_due_s = self._store_asked_s = 0.0
         self.failures = 0
 
     def want(self, name: str, artifact: Artifact, path: str, turn: Turn = Turn.NORMAL) -> bool:
@@ -168,10 +168,18 @@ class UploadQueue:
         self.failures += 1
         upload.asked_s = now_s + error.retry_after_s
         upload.due_s = max(now_s + own_s, upload.asked_s)
-        self._store_due_s = now_s + max(store_s, error.retry_after_s)
+        self._store_asked_s = upload.asked_s
+        self._store_due_s = max(now_s + store_s, upload.asked_s)
         line = self._lines[upload.turn]
         if line.get(upload.name) is upload:
             line[upload.name] = line.pop(upload.name)
+
+    def hurry(self) -> None:
+        """Somebody mended something: what failed is tried again now, but no earlier than the store asked for."""
+        self._store_due_s = self._store_asked_s
+        for upload in self._all_open():
+            if upload.state is UploadState.FAILED:
+                upload.due_s = upload.asked_s
 
     def paused(self, upload: Upload) -> None:
         """It was given up because the bandwidth ended; it keeps its place."""

@@ -122,6 +122,11 @@ class Uploader:
         self._some_forgotten.set()
         self._work.set()
 
+    def hurry(self) -> None:
+        """Try again now what failed: somebody says that the store, or what it needs, was mended."""
+        self._queue.hurry()
+        self._work.set()
+
     def stats(self) -> dict[str, Any]:
         """The state of the uploads, ready for JSON. The bandwidth is null for no limit."""
         counts = self._queue.count()

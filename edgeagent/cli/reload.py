@@ -33,7 +33,8 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         help="make the running agent load the rules of its configuration",
         description="Make the running agent read its configuration again and load its rules, and at its MQTT listener "
         "who may do what, which topics are events, and the limits. Nothing stops and nothing is lost. A configuration "
-        "with a mistake is refused, and the old one stays in force. Other tables take effect only after a restart.",
+        "with a mistake is refused, and the old one stays in force. Other tables take effect only after a restart. "
+        "Uploads of large data that failed are tried again at once.",
     )
     add_config(parser)
     add_json(parser)

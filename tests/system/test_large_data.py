@@ -148,6 +148,7 @@ async def test_small_triggers_overtake_data_that_the_store_does_not_take(broker:
 
             await until_answer(hangs, lambda text: "store does not take its data" in text, "where to name the store")
             async with nginx:
+                assert (await agent.command("reload"))[0] == 0  # else it is tried when the waits, which grow, are over
                 await engine.received(121)
                 await agent.account(accepted=121, settled=121, pending=0)
                 assert set(engine.started.values()) == {1}

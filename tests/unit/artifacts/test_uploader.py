@@ -162,6 +162,24 @@ async def test_the_wait_that_a_store_asks_for_is_kept(tmp_path: Path) -> None:
     assert last_s - first_s >= 600.0
 
 
+async def test_who_mended_the_store_need_not_wait_for_the_next_try_but_for_what_the_store_asked(tmp_path: Path) -> None:
+    store = FakeStore()
+    loop = asyncio.get_running_loop()
+    async with uploading(tmp_path, store) as scene:
+        store.failures = [FORBIDDEN, StoreFailed("fake://store", "it is busy (503)", retry_after_s=500)]
+        scene.want("gw/cam/1", b"picture")
+        await until(lambda: len(store.tries) == 1)
+        begun_s = loop.time()
+        await turns(20)
+        scene.uploader.hurry()
+        await until(lambda: len(store.tries) == 2)
+        assert loop.time() - begun_s < 1
+        await turns(20)
+        scene.uploader.hurry()
+        await scene.until_ended("gw/cam/1")
+        assert 500 <= loop.time() - begun_s < 502
+
+
 async def test_no_more_run_at_a_time_than_may_and_large_ones_leave_room_for_small_ones(tmp_path: Path) -> None:
     store = FakeStore()
     store.takes_s = 60.0
