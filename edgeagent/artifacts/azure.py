@@ -39,7 +39,7 @@ class AzureStore:
     def __init__(self, table: ArtifactsTable) -> None:
         """`table`: without problems."""
         parts = urlsplit(table.store)
-        self.shown = f"az://{parts.netloc}"
+        self.shown = table.store
         self._container = parts.netloc
         self._prefix = unquote(parts.path).strip("/")
         self._key_file = table.access_key_file

@@ -11,7 +11,7 @@ def joined(base: str, name: str) -> str:
 
 
 def origin(url: str) -> str:
-    """For logs and people: scheme, host and port of a URL, without what may hold a secret."""
+    """For logs and people: scheme, host and port of a URL, without what may hold a secret (a presigned one)."""
     parts = urlsplit(url)
     host = f"[{parts.hostname}]" if parts.hostname and ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{host}" + (f":{parts.port}" if parts.port else "")

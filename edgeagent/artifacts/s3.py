@@ -64,7 +64,7 @@ class S3Store:
     ) -> None:
         """`table`: without problems; `now`: the wall clock."""
         parts = urlsplit(table.store)
-        self.shown = f"{parts.scheme}://{parts.netloc}"
+        self.shown = table.store
         self._client = client
         self._now = now
         self._skew = timedelta()  # of the service's clock, if ours is wrong

@@ -128,7 +128,10 @@ class Uploader:
         self._work.set()
 
     def stats(self) -> dict[str, Any]:
-        """The state of the uploads, ready for JSON. The bandwidth is null for no limit."""
+        """The state of the uploads, ready for JSON. The bandwidth is null for no limit.
+
+        `next_try_s`: when a store that failed is tried again; null while it is, or if it did not fail.
+        """
         counts = self._queue.count()
         since_s, rate = self._failing_since_s, self._pacer.bytes_per_s
         return {
@@ -140,6 +143,7 @@ class Uploader:
             "tries_failed": self.tries_failed,
             "failing_since": None if since_s is None else rfc3339(int(since_s * 1000)),
             "last_error": self._last_error,
+            "next_try_s": self._queue.wait_s(self._now_s()) if self._queue.failures else None,
             "bandwidth": None if rate is None else float(rate),
         }
 

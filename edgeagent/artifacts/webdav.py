@@ -55,7 +55,7 @@ class HttpStore:
 
     def __init__(self, table: ArtifactsTable, client: StoreClient) -> None:
         """`table`: without problems."""
-        self.shown = origin(table.store)
+        self.shown = table.store
         self._table = table
         self._client = client
         self._base = table.store

@@ -144,10 +144,15 @@ def _uploads(board: Board) -> Iterator[Line]:
         why = (
             f": not taken for {_since(artifacts.failing_since, board.now_ms)}: {on_one_line(artifacts.last_error, 400)}"
         )
-        yield _row("store", Piece(waits + why, Shade.WAITING))
+        again = "" if artifacts.next_try_s is None else f"; tried again in {span(artifacts.next_try_s)}"
+        yield _row("store", Piece(waits + why + again, Shade.WAITING))
     else:
         sending = f", {artifacts.sending:,} on the way" if artifacts.sending else ""
         yield _row("store", Piece(f"{waits if artifacts.triggers else 'nothing waits'}{sending}   {artifacts.store}"))
+    spool = board.stats.spool
+    if spool is not None and spool.incoming:
+        room = f"{spool.incoming_bytes / _MIB:.1f} of {spool.incoming_reserved_bytes / _MIB:.1f} MiB came"
+        yield _row("", Piece(f"{counted(spool.incoming, 'upload')} from devices not complete: {room}"))
 
 
 def _local(board: Board) -> Iterator[Line]:

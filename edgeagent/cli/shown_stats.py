@@ -127,6 +127,15 @@ class _Artifacts(msgspec.Struct, frozen=True):
     waiting_bytes: int = 0
     failing_since: str | None = None
     last_error: str = ""
+    next_try_s: float | None = None
+
+
+class _Spool(msgspec.Struct, frozen=True):
+    """Large data that comes in: the files that are not complete, what came of them, and the room kept for them."""
+
+    incoming: int = 0
+    incoming_bytes: int = 0
+    incoming_reserved_bytes: int = 0
 
 
 class ShownStats(msgspec.Struct, frozen=True):
@@ -146,6 +155,7 @@ class ShownStats(msgspec.Struct, frozen=True):
     mqtt: _Listener | None = None
     webhooks: _Webhooks | None = None
     artifacts: _Artifacts | None = None
+    spool: _Spool | None = None
     log: _Log = msgspec.field(default_factory=_Log)
 
 

@@ -286,6 +286,7 @@ class Spooler:
             "bytes": figures.used_bytes,
             "incoming": len(self._arrivals),
             "incoming_bytes": sum(arrival.received_bytes for arrival in self._arrivals),
+            "incoming_reserved_bytes": sum(arrival.reserved_bytes for arrival in self._arrivals),
         }
 
     async def run(self) -> None:

@@ -203,4 +203,15 @@ def test_large_data_is_told_with_what_waits_for_the_store_and_why() -> None:
     away = {"failing_since": "2026-03-20T11:50:00.000Z", "last_error": "no route\nto host"}
     found = "\n".join(screen(board(artifacts=store | away)))
     assert "3 triggers wait for 2.5 MiB: not taken for 10 min: no route to host" in found
+    assert "tried again" not in found, "it is tried now"
     assert shade(board(artifacts=store | away), "not taken") is Shade.WAITING
+    later = "\n".join(screen(board(artifacts=store | away | {"next_try_s": 57.0}), width=120))
+    assert "no route to host; tried again in 57 s" in later
+
+
+def test_large_data_that_is_not_complete_is_told_with_the_room_that_it_takes() -> None:
+    store = {"store": "https://store.example/plant"}
+    coming = {"files": 0, "bytes": 0, "incoming": 1, "incoming_bytes": 1 << 20, "incoming_reserved_bytes": 200 << 20}
+    told = "         1 upload from devices not complete: 1.0 of 200.0 MiB came"
+    assert told in screen(board(artifacts=store, spool=coming))
+    assert not any("not complete" in line for line in screen(board(artifacts=store, spool=coming | {"incoming": 0})))
