@@ -23,7 +23,8 @@ from edgeagent.fetch.source import Source
 from edgeagent.wire.claim import Claim
 
 _READ_BYTES = 1 << 20
-_FILE_MODE = 0o640
+# As the umask has it: the container that reads the file may run as another user than the step that fetched it.
+_FILE_MODE = 0o666
 _BASE_S, _CAP_S = 0.5, 15.0
 
 # Syncs a temporary file and gives it its name: `outbox.files.keep_as`.
@@ -100,7 +101,8 @@ class Download:
             self._start_over(stream)
             self._complete(stream)
         if not self._is_right():
-            raise WrongContent(self._source.shown, f"it has the sha256 {self._hash.hexdigest()}")
+            found = self._hash.hexdigest()
+            raise WrongContent(self._source.shown, f"it has the sha256 {found}, the claim says {self._claim.sha256}")
         return resumed
 
     def _is_there(self) -> bool:

@@ -25,6 +25,12 @@ def test_a_claim_becomes_the_file_that_it_says(server: ArtifactServer, run: Fetc
     assert server.requests[0][0] == "/gw/frame.jpg?sig=geheim"
 
 
+def test_whom_the_umask_lets_read_can_read_the_file(server: ArtifactServer, run: Fetch, tmp_path: Path) -> None:
+    assert run(claim(f"{server.base}/gw/frame.jpg"), "-o", "in.jpg", allow(server))[0] == 0
+    (usual := tmp_path / "usual").touch()
+    assert (tmp_path / "in.jpg").stat().st_mode == usual.stat().st_mode
+
+
 def test_a_url_with_its_hash_and_size_does_too_and_names_the_file(
     server: ArtifactServer, run: Fetch, tmp_path: Path
 ) -> None:
@@ -125,7 +131,10 @@ def test_a_refusal_is_not_asked_again(server: ArtifactServer, run: Fetch, status
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (("sha256", sha256(b"").hexdigest()), "it has the sha256 "),
+        (
+            ("sha256", sha256(b"").hexdigest()),
+            f"{sha256(CONTENT).hexdigest()}, the claim says {sha256(b'').hexdigest()}",
+        ),
         (("size", 299_999), "it has 300000 bytes, the claim says 299999"),
         (("size", 300_001), "it has 300000 bytes, the claim says 300001"),
     ],
