@@ -138,7 +138,7 @@ def event_id(request: Request, draft: Draft) -> str:
     if found and draft.id and found != draft.id:
         raise MessageError("event", "id", "the query and a header name different ones")
     if not found and not draft.id:
-        raise MessageError("query", "id", "is missing: PUT needs the id of the event")
+        raise MessageError("query", "id", "is missing: PUT needs the event's id, as in ?id=shot-1; POST does not")
     if problem := event_id_problem(found or draft.id):
         raise MessageError("event", "id", problem)
     return found or draft.id
