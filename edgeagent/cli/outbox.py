@@ -116,9 +116,11 @@ def _ls(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     for waiting in listed:
         trigger = waiting.trigger
         short, accepted = waiting.correlation_id[:_SHORT_ID], rfc3339(trigger.accepted_ms)
-        note = "  (in flight)" if waiting.in_flight else ""
+        taken = "in flight" if trigger.artifact is None else "in flight, or waits for its upload"
+        note = f"  ({taken})" if waiting.in_flight else ""
+        size = trigger.artifact.size if trigger.artifact is not None else waiting.data_bytes
         say(
-            f"{waiting.seq:>8}  {waiting.log:7}  {short}  {accepted}  {waiting.data_bytes:>7}  "
+            f"{waiting.seq:>8}  {waiting.log:7}  {short}  {accepted}  {size:>7}  "
             f"{trigger.rule:16}  {trigger.source}{note}"
         )
     parts = ", ".join(f"{log}: {count}" for log, count in counts.items())
@@ -133,11 +135,12 @@ def _show(args: argparse.Namespace, outbox: OutboxAccess) -> int:
     if len(found) != 1:
         names = "".join(f" {each.correlation_id} ({each.trigger.rule})" for each in found)
         raise CommandFailed(f"{args.id!r} names {len(found)} triggers of the outbox{':' if names else ''}{names}")
+    artifact = found[0].trigger.artifact
     row = _row(found[0]) | {"data": found[0].trigger.data or found[0].trigger.data_base64}
     if args.json:
         say_json(row)
         return 0
-    for name, value in row.items():
+    for name, value in (row | ({"artifact": artifact} if artifact else {})).items():
         say(f"{name.replace('_', ' '):15} {_text(value)}")
     return 0
 
@@ -145,6 +148,8 @@ def _show(args: argparse.Namespace, outbox: OutboxAccess) -> int:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Artifact):
+        return f"{value.size} bytes of {value.content_type}, sha256 {value.sha256}"
     return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 

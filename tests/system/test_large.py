@@ -113,6 +113,8 @@ async def test_an_export_holds_the_data_and_an_import_brings_it_to_another_spool
         for data in (DATA * 3, DATA * 3, DATA[7:]):
             assert (await first.request("POST", "/v1/events/cam-1", data, **{"Content-Type": "image/png"}))[0] == 202
         assert (await first.request("POST", "/v1/events/cam-1", b'{"small": true}'))[0] == 202
+    _, listed, _ = await first.command("outbox", "ls")
+    assert f" {len(DATA) * 3}  " in listed, "the size of the data, and not of what is known about it"
     code, output, error = await first.command("outbox", "export", str(export), "--json")
     assert code == 0, error
     assert json.loads(output)["exported"] == 4
