@@ -13,10 +13,14 @@ import pytest
 
 from edgeagent.ports.link import Subscription
 from tests.fakes.engine import Engine
-from tests.fakes.golden_state import Inside, KeptAgent, directories, inside, source_of, unpack
+from tests.fakes.golden_state import KILLED, Inside, KeptAgent, directories, inside, source_of, unpack
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 
-KEPT = [pytest.param(*each, id="-".join(each)) for each in directories()]
+# Those of a kill need more of whoever opens them.
+KEPT = [
+    pytest.param(version, ended, id=f"{version}-{ended}", marks=[] if ended == KILLED else [pytest.mark.soak])
+    for version, ended in directories()
+]
 
 
 def contents(directory: Path) -> dict[str, str]:
