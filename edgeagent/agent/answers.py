@@ -46,6 +46,9 @@ _REQUEST_ID = b'"request_id"'
 _FORBIDDEN = 403
 # While the ledger fails, it is tried again this often.
 _RETRY_S = 1.0
+# So many messages at most are acknowledged together. One read may bring as many as the receive maximum; if a connection
+# ended before all of them are processed and kept, the next one would bring all of them again, and so on.
+PART_MESSAGES = 32
 _log = logging.getLogger(__name__)
 
 
@@ -104,7 +107,8 @@ class Answers:
     async def _take_up(self, link: Link, messages: Sequence[Message]) -> None:
         # Messages of an earlier connection that are not acknowledged are delivered again on this one.
         self._held = deque(held for held in self._held if held[0] is link)
-        self._held.append((link, messages))
+        starts = range(0, len(messages), PART_MESSAGES)
+        self._held.extend((link, messages[start : start + PART_MESSAGES]) for start in starts)
         await self._work_off()
 
     async def _work_off(self) -> None:

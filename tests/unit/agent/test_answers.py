@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from edgeagent.agent.answers import PART_MESSAGES
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.records import DEAD
 from edgeagent.outbox.search import find
@@ -184,6 +185,29 @@ async def test_while_the_ledger_fails_there_is_one_retry_however_many_answers_co
                 await here.chores.idle()
         assert len([retry for retry in retries if not retry.cancelled()]) == 1
         await here.until(lambda: len(here.link.acknowledged) == 4, "all of them, when it works again")
+
+
+async def test_what_is_kept_is_acknowledged_before_all_that_one_read_brought_is_processed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(tmp_path) as here:
+        here.up()
+        messages = [here.response(name, code=200) for name in await here.published(PART_MESSAGES)]
+        last = here.status("0" * 32, "Running")  # of an earlier trigger; the ledger is asked
+        known = here.ledger.get
+
+        async def refuse_last(name: str) -> Any:
+            if name == "0" * 32:
+                raise StorageFailed("read", "ledger.db", "no answer")
+            return await known(name)
+
+        with monkeypatch.context() as failing:
+            failing.setattr(here.ledger, "get", refuse_last)
+            here.answers.received(here.link, [*messages, last])
+            await here.chores.idle()
+            await here.ledger.committed()
+            assert here.link.acknowledged == messages
+        await here.until(lambda: len(here.link.acknowledged) > PART_MESSAGES, "the last, when it works again")
 
 
 async def test_a_trigger_that_left_while_the_ledger_failed_has_its_state_afterwards(
