@@ -249,7 +249,7 @@ async def field(directory: Path, *, pace_s: float) -> AsyncIterator[Field]:
         Mosquitto(directory / "cloud", listener=certificates.listener(), config=config, scheme="mqtts") as cloud,
         Mosquitto(directory / "local", config=["max_queued_messages 0"]) as local,
         TcpProxy(cloud.port) as proxy,
-        FakeArgo(auto=True) as argo,
+        FakeArgo(auto=True, strict=False) as argo,
     ):
         argo.templates.add(("plant", "inspect"))
         dispatchers = [

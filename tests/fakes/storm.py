@@ -29,6 +29,8 @@ _KILLING_PART = 0.6
 _STARTED = "event=agent_started"
 _START_S = 0.5  # an agent that dies again does so within this time
 _DIES_AGAIN = 0.3
+# The most that a harm lasts, and that lies before it, in times between two events of a device.
+_HARM_PACES, _PAUSE_PACES = 10, 20
 _BLOCK_BYTES = 1 << 16
 
 
@@ -68,13 +70,13 @@ class Storm:
 
     async def _harm(self, random: Random, ends_s: float, *ways: Callable[[Random], Awaitable[None]]) -> None:
         while time.monotonic() < ends_s:
-            await asyncio.sleep(random.uniform(0, 10 * self._here.pace_s))
+            await asyncio.sleep(random.uniform(0, _PAUSE_PACES * self._here.pace_s))
             way = random.choice(ways)
             await way(random)
             self.done[way.__name__.strip("_")] += 1
 
     def _a_while(self, random: Random) -> Awaitable[None]:
-        return asyncio.sleep(random.uniform(0, 20 * self._here.pace_s))
+        return asyncio.sleep(random.uniform(0, _HARM_PACES * self._here.pace_s))
 
     async def _cut(self, random: Random) -> None:
         await self._here.proxy.cut()

@@ -39,7 +39,7 @@ async def all_is_well(here: Field, storm: Storm) -> None:
     print(f"{account['accepted']} workflows; {dict(storm.done)}")  # noqa: T201  with -s
 
 
-@pytest.mark.slow
+@pytest.mark.soak  # ten programs and brokers: too much for every run; its parts are in test_kill, test_clock, ...
 async def test_all_faults_at_once_for_some_seconds_lose_and_double_nothing(tmp_path: Path) -> None:
     print(f"seed {SEED}")  # noqa: T201  pytest shows it when the test fails
     async with field(tmp_path, pace_s=0.05) as here:
@@ -52,7 +52,7 @@ async def test_all_faults_at_once_for_some_seconds_lose_and_double_nothing(tmp_p
 @pytest.mark.timeout(3 * DURATION_S + 1200)
 async def test_all_faults_at_once_for_an_hour_lose_and_double_nothing_and_nothing_grows(tmp_path: Path) -> None:
     print(f"seed {SEED}")  # noqa: T201  pytest shows it when the test fails
-    async with field(tmp_path, pace_s=0.5) as here:
+    async with field(tmp_path, pace_s=1.0) as here:
         storm = Storm(here, SEED)
         growth = await storm.rage(DURATION_S)
         await all_is_well(here, storm)
