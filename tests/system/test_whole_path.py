@@ -171,7 +171,7 @@ async def test_a_rehearsal_never_swallows_a_real_event(broker: Mosquitto, tmp_pa
         async with Dispatcher(tmp_path / "d1", broker.url):
             correlation = await agent.triggered("boiler-1", HOT)
             await agent.logged("dry_run_ignored")
-            assert (await agent.get(f"/v1/triggers/{correlation}"))["state"] == "published"
+            await agent.state(correlation, "published")
             await agent.account(pending=1, settled=0)
         async with Engine(broker.url):
             await agent.state(correlation, "triggered")
