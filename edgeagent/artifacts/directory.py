@@ -13,6 +13,7 @@ What is made has the rights of the directory itself, whatever the umask says: it
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -28,7 +29,7 @@ from edgeagent.artifacts.places import joined
 from edgeagent.artifacts.sending import Sending
 from edgeagent.config.tables import ArtifactsTable
 from edgeagent.errors import StoreFailed, StoreRefused
-from edgeagent.ports.threads import JobThread
+from edgeagent.ports.threads import JobThread, end_on
 
 MARKER: Final = ".edgeagent-store"
 _MARKED: Final = b"marked"
@@ -66,13 +67,16 @@ class DirectoryStore:
     async def put(self, sending: Sending) -> None:
         """See `ArtifactStore`."""
         parent, _, last = sending.name.rpartition("/")
-        file = _NewObject(last)
+        file, is_cancelled = _NewObject(last), False
         try:
             await self._on_thread(lambda: file.open(self._descriptor(parent)))
             await sending.copy(partial(self._write, file))
             await self._on_thread(partial(file.finish, sending.artifact.size))
+        except asyncio.CancelledError:
+            is_cancelled = True
+            raise
         finally:
-            await self._thread.call(file.close)
+            await end_on(self._thread, file.close, is_cancelled=is_cancelled)
 
     async def abandon(self, name: str, resume: bytes) -> None:
         """A try that was broken off removes its own file, unless the process was killed in it."""

@@ -19,7 +19,7 @@ from typing import Final, Self
 from edgeagent.artifacts.bandwidth import BandwidthSchedule, BandwidthShare
 from edgeagent.artifacts.upload_queue import Upload
 from edgeagent.errors import ArtifactGone, StoreError, StoreFailed, StoreRefused, UploadPaused
-from edgeagent.ports.threads import JobThread
+from edgeagent.ports.threads import JobThread, end_on
 
 # What is read from the disk at a time, and what is handed to a connection at a time; and what is copied in one go where
 # there is no limit, so that the loop is asked rarely (`benchmarks artifacts`).
@@ -109,13 +109,14 @@ class Sending:
         try:
             await self._thread.call(self._open)
         except asyncio.CancelledError:  # the job runs all the same
-            await self._thread.call(self._close)
+            await end_on(self._thread, self._close, is_cancelled=True)
             raise
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Close the file."""
-        await self._thread.call(self._close)
+        is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
+        await end_on(self._thread, self._close, is_cancelled=is_cancelled)
 
     async def keep(self, resume: bytes) -> None:
         """Keep on disk what a later try needs to go on with; b"": it begins anew."""

@@ -15,8 +15,22 @@ class JobThread(Protocol):
 
     died: Callable[[DiskThreadDied], None]
 
+    def begin(self, job: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+        """Run a job; `done` is called in the loop with its result or its error."""
+
     async def call(self, job: Callable[[], T]) -> T:
         """Run a job and return its result, even if cancelled; raises the job's error, or `DiskThreadDied`."""
 
     def close(self) -> None:
         """End the thread when the jobs already begun are done."""
+
+
+async def end_on(thread: JobThread, job: Callable[[], None], *, is_cancelled: bool) -> None:
+    """Run a job that ends something, such as closing a file; whoever is cancelled does not wait for it.
+
+    A volume that does not answer would else keep the process from stopping, and a time limit from being one.
+    """
+    if is_cancelled:
+        thread.begin(job, lambda _result, _error: None)
+    else:
+        await thread.call(job)

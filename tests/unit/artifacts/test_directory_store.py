@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import stat
+import threading
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from edgeagent.config.tables import ArtifactsTable
 from edgeagent.errors import StoreFailed, StoreRefused
 from edgeagent.outbox.disk import DiskThread
 from tests.fakes.artifact_store import sending
-from tests.waiting import until
+from tests.waiting import DEADLINE_S, until
 
 pytestmark = pytest.mark.virtual_time
 NAME = "gw-1/cam/2026-03-20/e1"
@@ -137,6 +138,30 @@ async def test_an_upload_that_is_given_up_keeps_nothing(store: DirectoryStore, v
             await task
     assert files(volume) == {}
     assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
+async def test_a_volume_that_does_not_answer_keeps_nobody_from_stopping(
+    store: DirectoryStore, volume: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = threading.Event(), threading.Event()
+    were_in_time: list[bool] = []
+    sync = os.fsync
+
+    def stuck(descriptor: int) -> None:
+        asked.set()
+        were_in_time.append(answers.wait(DEADLINE_S))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", stuck)
+    async with sending(tmp_path, NAME, b"content") as one:
+        putting = asyncio.create_task(store.put(one))
+        await until(asked.is_set)
+        putting.cancel()
+        await asyncio.gather(putting, return_exceptions=True)
+        assert putting.cancelled()
+        answers.set()
+    await until(lambda: files(volume) == {}, seen=lambda: files(volume))
+    assert set(were_in_time) == {True}
 
 
 async def test_a_temporary_file_of_a_process_that_was_killed_is_replaced(

@@ -37,6 +37,10 @@ class Thread:
         self.open.set()
         self.jobs = 0
 
+    def begin(self, job: Callable[[], T], done: Callable[[T | None, BaseException | None], None]) -> None:
+        """Whoever asks here waits."""
+        raise NotImplementedError
+
     async def call(self, job: Callable[[], T]) -> T:
         """Do it when the test lets it."""
         await self.open.wait()
