@@ -31,6 +31,8 @@ _AT_A_TIME: Final = 2
 _TIMEOUT: Final = timedelta(seconds=120)
 _TOO_LARGE: Final = "status code: 413"
 _MAX_REASON_CHARS = 200
+# For what is not there it raises Python's own error, which is none of its family.
+_FAILURES: Final = (exceptions.BaseError, FileNotFoundError)
 
 
 class AzureStore:
@@ -68,7 +70,7 @@ class AzureStore:
                 chunk_size=max(_BLOCK_BYTES, -(-size // _MAX_BLOCKS)),
                 max_concurrency=_AT_A_TIME,
             )
-        except exceptions.BaseError as exc:
+        except _FAILURES as exc:
             raise pieces.error or self._failure(exc) from exc
         found = (await self._head(sending.name))["size"]
         if found != size:
@@ -84,14 +86,14 @@ class AzureStore:
         try:
             answer = await obstore.get_async(self._store(), name)
             return bytes(await answer.bytes_async())
-        except exceptions.BaseError as exc:
+        except _FAILURES as exc:
             raise self._failure(exc) from exc
 
     async def remove(self, name: str) -> None:
         """See `ArtifactStore`."""
         try:
             await obstore.delete_async(self._store(), name)
-        except exceptions.BaseError as exc:
+        except _FAILURES as exc:
             raise self._failure(exc) from exc
 
     async def room(self) -> int | None:
@@ -104,7 +106,7 @@ class AzureStore:
     async def _head(self, name: str) -> obstore.ObjectMeta:
         try:
             return await obstore.head_async(self._store(), name)
-        except exceptions.BaseError as exc:
+        except _FAILURES as exc:
             raise self._failure(exc) from exc
 
     def _store(self) -> Container:
@@ -128,16 +130,16 @@ class AzureStore:
                 },
                 retry_config={"max_retries": 0},
             )
-        except exceptions.BaseError as exc:
+        except _FAILURES as exc:
             raise self._failure(exc) from exc
 
-    def _failure(self, exc: exceptions.BaseError) -> StoreError:
+    def _failure(self, exc: exceptions.BaseError | FileNotFoundError) -> StoreError:
         told = str(exc).partition("\n")[0]  # what follows is for the library's authors
         words = line(told, _MAX_REASON_CHARS)
         if _TOO_LARGE in told:
             return StoreRefused(self.shown, f"it takes no object of this size: {words}")
         closed = isinstance(exc, (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError))
-        return StoreFailed(self.shown, words, needs_somebody=closed or isinstance(exc, exceptions.NotFoundError))
+        return StoreFailed(self.shown, words, needs_somebody=closed or isinstance(exc, FileNotFoundError))
 
 
 class _Pieces:

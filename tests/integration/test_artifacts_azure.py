@@ -102,7 +102,8 @@ async def test_an_object_arrives_whole_and_can_be_read_and_removed(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("status", "is_for_good", "needs_somebody"), [(413, True, False), (403, False, True), (503, False, False)]
+    ("status", "is_for_good", "needs_somebody"),
+    [(413, True, False), (403, False, True), (404, False, True), (503, False, False)],
 )
 async def test_what_it_refuses_is_for_good_only_for_its_size(
     tmp_path: Path, key: FilePath, status: int, is_for_good: bool, needs_somebody: bool
@@ -114,6 +115,12 @@ async def test_what_it_refuses_is_for_good_only_for_its_size(
             await opened(url, key).put(one)
     assert getattr(caught.value, "needs_somebody", False) is needs_somebody
     assert "c2VjcmV0" not in str(caught.value)
+
+
+async def test_an_object_that_is_not_there_is_told_as_one(key: FilePath) -> None:
+    async with hasty_store(Blobs().behave) as (url, _):
+        with pytest.raises(StoreFailed, match="not found"):
+            await opened(url, key).read(NAME, 100)
 
 
 async def test_a_pause_in_the_middle_is_no_failure_and_leaves_no_blob(tmp_path: Path, key: FilePath) -> None:
