@@ -53,16 +53,25 @@ class _MqttDialer:
         self._qos2 = Qos2Handshakes() if exactly_once else None
         self._negotiation: Negotiation | None = None
         self._link: MqttLinkDriver | None = None
+        self._session_in_doubt = False
 
     async def dial(
         self, request: LinkRequest, owner: LinkOwner, context: ssl.SSLContext | None, password: bytes | None
     ) -> MqttLinkDriver:
         """See `links.driver.Dialer`."""
+        if self._link is not None:
+            # One that was up has told its owner; one that was told that the session is there changes nothing.
+            self._session_in_doubt = self._link.session_in_doubt or (self._session_in_doubt and not self._link.was_up)
         self._link = None
         if self._negotiation is None:
             self._negotiation = Negotiation(self._connection.version, request.will)
         asked = msgspec.structs.replace(request, will=_renewed(self._negotiation.will, request.will))
-        handshake = Handshake(**msgspec.structs.asdict(asked), qos2=self._qos2, plain=self._negotiation.plain)
+        handshake = Handshake(
+            **msgspec.structs.asdict(asked),
+            qos2=self._qos2,
+            plain=self._negotiation.plain,
+            session_in_doubt=self._session_in_doubt,
+        )
         self._link = await engines.begin(self._connection, handshake, owner, context, password)
         return self._link
 

@@ -16,11 +16,13 @@ class Handshake(LinkRequest, frozen=True):
     """The content of CONNECT and SUBSCRIBE, without the password.
 
     `qos2`: the session's QoS 2 handshakes; None: nothing is published at QoS 2. `plain`: the broker is assumed to keep
-    no retained messages.
+    no retained messages. `session_in_doubt`: an attempt since the last connection may have begun a new session, so the
+    one before it may be lost although the broker has one.
     """
 
     qos2: Qos2Handshakes | None = None
     plain: bool = False
+    session_in_doubt: bool = False
 
     @property
     def clean_start(self) -> bool:

@@ -96,6 +96,16 @@ class MqttLinkDriver(LinkFutures, ABC):
         return self._state.attempt
 
     @property
+    def was_up(self) -> bool:
+        """Whether the owner was told of this connection."""
+        return self._state.was_up
+
+    @property
+    def session_in_doubt(self) -> bool:
+        """See `LinkState.session_in_doubt`; while this is the last connection, and after it."""
+        return self._state.session_in_doubt
+
+    @property
     def taken_over(self) -> bool:
         """Whether the connection ended because another client took the session."""
         return self._state.taken_over
@@ -147,7 +157,7 @@ class MqttLinkDriver(LinkFutures, ABC):
         if not self.up.done():
             self.up.set_result(None)
         self._begin_publishing()
-        self._owner.on_up(self, session_present=self._state.session_present)
+        self._owner.on_up(self, session_present=self._state.session_present and not self._handshake.session_in_doubt)
         self._unsubscribe_when_due()
 
     def _call_owner(self) -> None:

@@ -57,6 +57,8 @@ class LinkState:
         phase: the present phase. Only `accepted`, `subscribed` and `end` change it.
         session_present: whether the broker kept the session.
         abilities: what the broker takes, as far as it is known.
+        was_up: whether the connection was ever up.
+        gave_up: whether we ended it before CONNECT was answered.
         taken_over: whether the connection ended because another client took the session.
         refused_with, unanswered, over_retained: see `Attempt`.
         receipts: see `receipts_of`.
@@ -68,7 +70,8 @@ class LinkState:
 
     def __init__(self, handshake: Handshake, connection: int) -> None:
         self.phase = CONNECTING
-        self.session_present = False
+        self.session_present = self._is_accepted = False
+        self.gave_up = False
         self.abilities = Abilities(retains=not handshake.plain, guessed=handshake.plain)
         self.taken_over = False
         self.refused_with = 0
@@ -81,13 +84,21 @@ class LinkState:
         self._answers_first = handshake.answers_first
         self._has_unwanted = bool(handshake.unwanted)
         self._unwanted_packet_id = 0
-        self._was_up = False
+        self.was_up = False
         self._messages: list[Message] = []
 
     @property
     def attempt(self) -> Attempt:
         """How the connection ended, from which the next attempt learns what to ask."""
-        return Attempt(self.refused_with, self.unanswered, self.abilities if self._was_up else None, self.over_retained)
+        return Attempt(self.refused_with, self.unanswered, self.abilities if self.was_up else None, self.over_retained)
+
+    @property
+    def session_in_doubt(self) -> bool:
+        """Whether the broker has begun, or may have, a session for us of which the owner never heard.
+
+        A CONNECT whose answer we do not wait for is carried out all the same.
+        """
+        return not self.was_up and (self.gave_up or (self._is_accepted and not self.session_present))
 
     # Phases.
 
@@ -95,6 +106,7 @@ class LinkState:
         """The broker accepts us. True: an UNSUBSCRIBE for what is unwanted is due; a new session needs none."""
         self.phase = SUBSCRIBING
         self.session_present = session_present
+        self._is_accepted = True
         if abilities is not None:
             self.abilities = abilities
         if self._has_unwanted and not session_present:
@@ -104,7 +116,7 @@ class LinkState:
     def subscribed(self) -> None:
         """The subscriptions are confirmed: the connection is up."""
         self.phase = UP
-        self._was_up = True
+        self.was_up = True
 
     def end(self) -> bool:
         """End the connection; False if it had ended before."""

@@ -94,7 +94,8 @@ class V5Link(MqttLinkDriver, asyncio.Protocol):
 
     def close(self) -> None:
         """See `MqttLinkDriver.close`."""
-        said = None if self._state.phase is CONNECTING else SUCCESS
+        self._state.gave_up = self._state.phase is CONNECTING
+        said = None if self._state.gave_up else SUCCESS
         self._end(Unavailable(self._handshake.address, "we closed the connection"), said)
 
     def abort(self) -> None:

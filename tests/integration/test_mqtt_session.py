@@ -14,11 +14,15 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection, FilePath
 from edgeagent.errors import Denied
 from edgeagent.links.session import keep_connected
+from edgeagent.ports.link import Link, Subscription
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
-from tests.waiting import DEADLINE_S
+from tests.waiting import DEADLINE_S, until
 
 OK = mqtt5.ConnAckPacket().write()
+KEPT = mqtt5.ConnAckPacket(session_present=True).write()
+BUSY = mqtt5.ConnAckPacket(reason_code=mqtt5.ConnAckReasonCode.SERVER_BUSY).write()
+GRANTED = mqtt5.SubAckPacket(1, [mqtt5.SubAckReasonCode.GRANTED_QOS_AT_LEAST_ONCE]).write()
 TAKEN_OVER = mqtt5.DisconnectPacket(reason_code=mqtt5.DisconnectReasonCode.SESSION_TAKEN_OVER).write()
 
 
@@ -129,3 +133,55 @@ async def test_a_password_that_no_connect_can_carry_is_denied(tmp_path: Path) ->
     assert isinstance(error, Denied)
     assert "no CONNECT can be made" in str(error)
     assert "xxx" not in str(error)
+
+
+class _Sessions(MqttClient):
+    """Keeps what each connection was told of its session."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "gw")
+        self.present: list[bool] = []
+
+    def on_up(self, link: Link, *, session_present: bool) -> None:
+        """See `LinkOwner`."""
+        self.present.append(session_present)
+        super().on_up(link, session_present=session_present)
+
+
+@pytest.mark.parametrize(
+    ("first", "present"),
+    [
+        # A flooded broker carries out a CONNECT whose sender has given up: that session is a new one.
+        pytest.param(b"", False, id="not answered in time"),
+        pytest.param(b"\x20", True, id="closed by the broker"),
+        pytest.param(OK, False, id="a new session, and gone before the subscriptions"),
+        pytest.param(KEPT, True, id="the old session, and gone before the subscriptions"),
+        pytest.param(BUSY, True, id="refused"),
+    ],
+)
+async def test_a_session_that_a_failed_attempt_may_have_begun_is_not_taken_for_the_old_one(
+    free_port: int, first: bytes, present: bool
+) -> None:
+    answers = [first, KEPT + GRANTED]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1024)
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        writer.write(answer)
+        if not answer:
+            await reader.read()  # until the client gives up
+        writer.close()
+
+    async with Listener(serve, free_port):
+        url = f"mqtt://127.0.0.1:{free_port}"
+        client = _Sessions(url)
+        connection = Connection(url=url, connect_timeout=Duration(DEADLINE_S if first else 0.2))
+        subscriptions = [Subscription("a")]
+        session = asyncio.create_task(
+            keep_connected(connection, client, client_id="gw", subscriptions=subscriptions, base_s=0.001, cap_s=0.002)
+        )
+        await until(lambda: client.present)
+        session.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await session
+    assert client.present[0] is present
