@@ -29,6 +29,7 @@ RUNNING_GRACE_MS: Final = 600_000
 
 _PUBLISHED, _TRIGGERED, _RELAYED, _RUNNING, _ENDED = "published", "triggered", "relayed", "running", "ended"
 _DECIDED = "decided"
+_MIB: Final = 1 << 20
 _START = "start the agent: systemctl start edgeagent, or edgeagent run"
 
 
@@ -254,7 +255,7 @@ def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now
 def _uploads(upload: UploadProgress) -> tuple[str, str]:
     """A trigger whose data is not in the store yet; it goes out when that is done."""
     percent = 100 * upload.sent_bytes // max(upload.size, 1)
-    sent = f"{upload.sent_bytes} of {upload.size} bytes, {percent} %"
+    sent = f"{upload.sent_bytes / _MIB:.1f} of {upload.size / _MIB:.1f} MiB, {percent} %"
     reason = f": {line(upload.reason)}" if upload.reason else ""
     match upload.state:
         case UploadState.SENDING:

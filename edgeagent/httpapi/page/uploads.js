@@ -35,5 +35,5 @@ function upload({ name, state, sent_bytes: sent, size, reason, next_try_s: next 
 // What needs attention: a store that takes nothing, and what it can never take.
 export function* uploadProblems({ artifacts }) {
   if (!artifacts) return;
-  if (artifacts.failing_since) yield ["warn", `${artifacts.store} does not take large data: ${artifacts.last_error}`, "Its triggers wait, all others go on. Run: edgeagent doctor"];
+  if (artifacts.failing_since) yield ["warn", `${artifacts.store} does not take large data: ${artifacts.last_error}`, "Its triggers wait, all others go on. Run: edgeagent doctor; when it is mended: edgeagent reload"];
 }

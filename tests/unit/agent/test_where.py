@@ -15,7 +15,7 @@ from edgeagent.errors import NotFound
 from edgeagent.events.event import Record
 from edgeagent.ledger.followed import By, Followed
 from edgeagent.outbox.records import DEAD, NORMAL, WINDOWS, Leased, Moved
-from edgeagent.ports.artifacts import UploadProgress
+from edgeagent.ports.artifacts import UploadProgress, UploadState
 from edgeagent.ports.where import MAX_COURSES, Courses, WhereQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
@@ -30,6 +30,7 @@ class FakeKnowledge:
 
     def __init__(self, followed: list[Followed] | None = None, stored: list[Leased] | None = None) -> None:
         self.in_ledger = followed or []
+        self.progress: UploadProgress | None = None
         self.in_outbox = stored or []
         self.flying: dict[str, Leased] = {}
         self.searches = 0
@@ -70,7 +71,7 @@ class FakeKnowledge:
 
     def upload(self, _leased: Leased) -> UploadProgress | None:
         """See `Knowledge`."""
-        return None
+        return self.progress
 
     def of_rule(self, _name: str) -> RuleFacts:
         """See `Knowledge`."""
@@ -143,6 +144,29 @@ async def test_an_event_in_a_window_leads_to_the_trigger_that_it_is_in() -> None
     window = leased(1, log=WINDOWS, events=("e1", "e2", "e3"))
     found = await find(FakeKnowledge(stored=[window]), "e2")
     assert (found.kind, events(found)) == ("event", ["e1"])
+
+
+@pytest.mark.parametrize(
+    ("state", "text", "advice"),
+    [
+        (
+            UploadState.FAILED,
+            "the store does not take its data: it is away (1.0 of 4.0 MiB, 25 %); tried again in 57 s",
+            "when it is mended, edgeagent reload has it tried at once",
+        ),
+        (UploadState.SENDING, "its data is on the way to the store: 1.0 of 4.0 MiB, 25 %", "nothing to do"),
+        (UploadState.WAITING, "its data waits for its turn on the way to the store: it is away", "large data go on"),
+    ],
+)
+async def test_a_trigger_that_waits_for_its_upload_says_how_far_that_is_and_what_to_do(
+    state: UploadState, text: str, advice: str
+) -> None:
+    knowledge = FakeKnowledge(stored=[leased(1)])
+    knowledge.progress = UploadProgress(state, 1 << 20, 4 << 20, "it is away", 57.0)
+    (course,) = (await find(knowledge, "e1")).triggers
+    assert course.hangs is not None
+    assert course.hangs.text == text
+    assert advice in course.hangs.advice
 
 
 async def test_a_list_has_the_newest_and_ends_at_its_limit() -> None:
