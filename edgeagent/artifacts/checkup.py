@@ -19,13 +19,18 @@ from edgeagent.artifacts.upload_queue import Upload
 from edgeagent.common.finding import Finding, fail, ok, warn
 from edgeagent.config.addresses import is_loopback
 from edgeagent.config.tables import ArtifactsTable
-from edgeagent.errors import StoreError
+from edgeagent.errors import StoreError, StoreFailed
 from edgeagent.events.artifact import Artifact
 from edgeagent.ports.threads import JobThread
 
 _TIMEOUT_S: Final = 30.0
 _CONTENT_BYTES: Final = 64
 _MIB: Final = 1 << 20
+
+
+# What is large waits meanwhile. The first: for what stays as it is until somebody changes something.
+_MEND_OURS: Final = "mount it, or correct the keys of [artifacts], or what the store allows; then run edgeagent reload"
+_MEND_ITS_OWN: Final = "start it, or see its own log for the reason; large data waits, and is tried again"
 
 
 async def store_findings(
@@ -61,7 +66,8 @@ async def _tried(store: ArtifactStore, subject: str, name: str, thread: JobThrea
     except TimeoutError:
         return fail(subject, f"took no object within {timeout_s:g} s", "start it, or correct store")
     except StoreError as exc:
-        return fail(subject, exc.reason, "start or mount it, or correct the keys of [artifacts]; what is large waits")
+        needs_us = isinstance(exc, StoreFailed) and exc.needs_somebody
+        return fail(subject, exc.reason, _MEND_OURS if needs_us else _MEND_ITS_OWN)
     problems = [problem async for problem in _returned(store, name, content, timeout_s)]
     return problems[0] if problems else ok(subject, "takes an object, returns it unchanged, and removes it")
 

@@ -50,7 +50,7 @@ async def test_a_directory_that_is_missing_fails(thread: DiskThread, tmp_path: P
     (found,) = await findings(thread, f"{tmp_path.as_uri()}/missing")
     assert found.level is Level.FAIL
     assert "No such file" in found.found
-    assert found.remedy
+    assert found.remedy.startswith("mount it")
 
 
 async def test_a_server_that_can_be_used_keeps_nothing(thread: DiskThread, tmp_path: Path) -> None:
@@ -61,6 +61,10 @@ async def test_a_server_that_can_be_used_keeps_nothing(thread: DiskThread, tmp_p
         (closed,) = await findings(thread, f"{server.url}/closed")
         assert closed.level is Level.FAIL
         assert "403" in closed.found
+        assert "what the store allows; then run edgeagent reload" in closed.remedy
+    (away,) = await findings(thread, server.url)
+    assert away.level is Level.FAIL
+    assert away.remedy.startswith("start it")
 
 
 @pytest.mark.parametrize(
