@@ -24,6 +24,7 @@ from edgeagent.ports.large import LeftArrival
 
 # What one arrival may have in memory for the disk, beside what one read of its socket brings.
 MAX_BACKLOG_BYTES: Final = 1 << 20
+_MIB: Final = 1 << 20
 # What the disk keeps free for the logs and whatever else the machine needs to live.
 _FREE_BYTES: Final = 16 << 20
 _GROWTH_BYTES: Final = 4 << 20  # data of unknown size is given room in steps of this
@@ -338,8 +339,10 @@ class Spooler:
         arriving = sum(counted_bytes(arrival.reserved_bytes) for arrival in self._arrivals)
         used = log_bytes + self.spool.figures().used_bytes + arriving
         if used + counted_bytes(more) > limit:
-            what = f"{used} of {limit} bytes are used (outbox.max_bytes, less what small events need)"
+            what = (
+                f"{used / _MIB:.1f} of {limit / _MIB:.1f} MiB are used (outbox.max_bytes, less what small events need)"
+            )
             raise SpoolFull(f"no room for the data: {what}")
         free_bytes = self.spool.free_bytes()
         if free_bytes < more + _FREE_BYTES:
-            raise SpoolFull(f"no room for the data: its disk has {free_bytes} bytes left")
+            raise SpoolFull(f"no room for the data: its disk has {free_bytes / _MIB:.1f} MiB left")
