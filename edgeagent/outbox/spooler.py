@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from edgeagent.errors import EdgeAgentError, RecordTooLarge, SpoolFull, StorageFailed
 from edgeagent.events.artifact import Artifact
@@ -29,6 +29,7 @@ _MIB: Final = 1 << 20
 _FREE_BYTES: Final = 16 << 20
 _GROWTH_BYTES: Final = 4 << 20  # data of unknown size is given room in steps of this
 _SCAN_RETRY_S = 5.0
+_TELL_S: Final = 600.0  # devices try again and again: the log says it this often
 # Data that may come in parts is synced after this time at the latest, so that a thin link does not bring it twice.
 SECURE_S: Final = 30.0
 # What is read at a time of data from before a restart, for its hash: other arrivals are written in between.
@@ -231,6 +232,8 @@ class Spooler:
         self.all_noted = asyncio.Event()
         self._outbox = outbox
         self._arrivals: set[SpoolArrival] = set()
+        self._refused = 0
+        self._tell_at_s = 0.0
 
     def admit(self, size: int) -> None:
         """Check a size; see `LargeDataPort`."""
@@ -288,6 +291,7 @@ class Spooler:
             "incoming": len(self._arrivals),
             "incoming_bytes": sum(arrival.received_bytes for arrival in self._arrivals),
             "incoming_reserved_bytes": sum(arrival.reserved_bytes for arrival in self._arrivals),
+            "refused": self._refused,
         }
 
     async def run(self) -> None:
@@ -339,10 +343,25 @@ class Spooler:
         arriving = sum(counted_bytes(arrival.reserved_bytes) for arrival in self._arrivals)
         used = log_bytes + self.spool.figures().used_bytes + arriving
         if used + counted_bytes(more) > limit:
-            what = (
+            self._refuse(
                 f"{used / _MIB:.1f} of {limit / _MIB:.1f} MiB are used (outbox.max_bytes, less what small events need)"
             )
-            raise SpoolFull(f"no room for the data: {what}")
         free_bytes = self.spool.free_bytes()
         if free_bytes < more + _FREE_BYTES:
-            raise SpoolFull(f"no room for the data: its disk has {free_bytes / _MIB:.1f} MiB left")
+            self._refuse(f"its disk has {free_bytes / _MIB:.1f} MiB left, of which {_FREE_BYTES // _MIB} are kept free")
+
+    def _refuse(self, what: str) -> NoReturn:
+        """Refuse data that there is no room for. The operator is told too: only the device gets the answer.
+
+        Raises:
+            SpoolFull: always.
+        """
+        self._refused += 1
+        if self.now_s() >= self._tell_at_s:
+            self._tell_at_s = self.now_s() + _TELL_S
+            _log.warning(
+                "large data is refused, and its device asked to try again, because there is no room: %s",
+                what,
+                extra={"event": "spool_full", "refused": self._refused},
+            )
+        raise SpoolFull(f"no room for the data: {what}")

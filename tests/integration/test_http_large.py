@@ -16,7 +16,7 @@ from tests.fakes.http_agent import post, serving
 from tests.fakes.large import DATA, INLINE_BYTES, URL, body_of, head, large_scene, sha256
 from tests.waiting import until
 
-NOTHING_COMES = {"incoming": 0, "incoming_bytes": 0, "incoming_reserved_bytes": 0}
+NOTHING_COMES = {"incoming": 0, "incoming_bytes": 0, "incoming_reserved_bytes": 0, "refused": 0}
 
 
 async def test_a_large_body_is_in_the_spool_when_it_is_acknowledged(tmp_path: Path) -> None:
@@ -67,7 +67,9 @@ async def test_events_in_json_and_coded_bodies_are_bounded_as_without_a_store(tm
         assert scene.files() == []
 
 
-async def test_a_length_beyond_the_limit_or_the_room_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+async def test_a_length_beyond_the_limit_or_the_room_is_refused_before_anything_is_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with large_scene(tmp_path, max_bytes=8 << 20, outbox_bytes=4 << 20) as scene:
         # What could never fit is refused for good; what may fit later is not.
         begun = await scene.agent.request("PUT", f"{URL}?id=a", DATA[:1], {"Content-Range": f"bytes 0-0/{1 << 20}"})
@@ -76,6 +78,7 @@ async def test_a_length_beyond_the_limit_or_the_room_is_refused_before_anything_
             ((8 << 20) + 1, 413, "artifacts.max_bytes"),
             (8 << 20, 413, "outbox.max_bytes"),
             (3 << 20, 507, "outbox.max_bytes"),
+            (3 << 20, 507, "outbox.max_bytes"),
         ):
             wire = await scene.agent.connect()
             fields = b"Content-Length: %d" % length, b"Expect: 100-continue", b"Content-Type: image/jpeg"
@@ -83,7 +86,10 @@ async def test_a_length_beyond_the_limit_or_the_room_is_refused_before_anything_
             assert reply.status == status, reply.body
             assert key in reply.json["detail"]
             assert await wire.rest() == b""
-        assert scene.spooler.stats()["incoming"] == 1
+        assert (scene.spooler.stats()["incoming"], scene.spooler.stats()["refused"]) == (1, 2)
+    told = [record for record in caplog.records if record.__dict__.get("event") == "spool_full"]
+    assert len(told) == 1, "the operator is told, but not at each try"
+    assert "no room: " in told[0].getMessage()
 
 
 async def test_a_chunked_body_that_grows_too_large_leaves_nothing(tmp_path: Path) -> None:

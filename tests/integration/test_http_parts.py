@@ -119,7 +119,12 @@ async def test_an_upload_in_parts_goes_on_after_a_restart_where_the_agent_said_i
         await wire.send(DATA[:50_000])
         await until(lambda: scene.spooler.stats()["incoming_bytes"] == cut + 50_000)
     async with large_scene(tmp_path) as scene:
-        coming = {"incoming": 2, "incoming_bytes": cut + 50_000, "incoming_reserved_bytes": len(DATA) + 100_000}
+        coming = {
+            "incoming": 2,
+            "incoming_bytes": cut + 50_000,
+            "incoming_reserved_bytes": len(DATA) + 100_000,
+            "refused": 0,
+        }
         assert scene.spooler.stats() == {"files": 0, "bytes": 0} | coming
         asked = await scene.agent.request("PUT", url, b"", ASK)
         assert (asked.status, asked.json) == (308, {"received": cut, "size": len(DATA)})
