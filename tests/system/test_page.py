@@ -297,7 +297,9 @@ async def test_large_data_is_seen_on_its_way_to_the_store(broker: Mosquitto, tmp
     async with Engine(broker.url), agent, status_page(free_port) as seen:
         await agent.request("POST", "/v1/events/cam-1", bytes(100_000), Content_Type="image/jpeg")
         await seen.shows("#uploads li", "gw-1/cam-1/")
-        await seen.shows("#uploads li .state", "not taken")
+        await seen.shows("#uploads li .state[data-kind=warn]", "not taken")
         await seen.shows("#uploads-foot", f"1 trigger waits for 98 KiB on the way to {nobody}")
         await seen.shows("#attention-list", "does not take large data")
+        await agent.request("PUT", "/v1/events/cam-1?id=2", bytes(1024), Content_Range=f"bytes 0-1023/{1 << 20}")
+        await seen.shows("#uploads-foot", "1 upload from devices not complete: 1.0 KiB of 1.0 MiB came.")
         assert seen.faults == []

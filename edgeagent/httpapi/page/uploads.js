@@ -1,18 +1,19 @@
-// Large data on its way to the store, as `/v1/stats` has it under `artifacts`: how far each upload is.
+// Large data on its way to the store, as `/v1/stats` has it under `artifacts` and `spool`: how far each upload is.
 
-import { bytes, byId, counted, el, mark, say, span } from "./dom.js";
+import { bytes, byId, counted, el, say, span } from "./dom.js";
 
 const NAMED = { waiting: "waits", sending: "on the way", failed: "not taken", refused: "refused", done: "there" };
 const KINDS = { sending: "good", failed: "warn", refused: "bad" };
 
 let shown = "";
 
-export function showUploads({ artifacts }) {
+export function showUploads({ artifacts, spool }) {
   const section = byId("uploads-section");
   section.hidden = !artifacts;
   if (!artifacts) return;
   const { triggers, waiting_bytes: left, uploads, store } = artifacts;
-  say(byId("uploads-foot"), triggers ? `${counted(triggers, "trigger")} ${triggers === 1 ? "waits" : "wait"} for ${bytes(left)} on the way to ${store}` : `Everything is in ${store}.`);
+  const coming = spool?.incoming ? ` ${counted(spool.incoming, "upload")} from devices not complete: ${bytes(spool.incoming_bytes)} of ${bytes(spool.incoming_reserved_bytes)} came.` : "";
+  say(byId("uploads-foot"), (triggers ? `${counted(triggers, "trigger")} ${triggers === 1 ? "waits" : "wait"} for ${bytes(left)} on the way to ${store}.` : `Everything is in ${store}.`) + coming);
   const text = JSON.stringify(uploads);
   if (text === shown) return;
   shown = text;
@@ -24,7 +25,7 @@ function upload({ name, state, sent_bytes: sent, size, reason, next_try_s: next 
   const bar = el("i");
   bar.style.width = `${(share * 100).toFixed(1)}%`;
   const label = el("span", { className: "state", textContent: NAMED[state] ?? state });
-  mark(label, KINDS[state] ?? "");
+  label.dataset.kind = KINDS[state] ?? "idle";
   const again = next ? `; tried again in ${span(next)}` : "";
   return el("li", {},
     el("p", { className: "row" }, el("span", { className: "mono breaks", textContent: name }), label),
