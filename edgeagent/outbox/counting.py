@@ -11,7 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+import msgspec
+
 from edgeagent.outbox.cursor import Checkpoint, LogState
+from edgeagent.outbox.frame import Batch
 from edgeagent.outbox.log import Log
 from edgeagent.outbox.records import (
     DAMAGED,
@@ -28,7 +31,7 @@ from edgeagent.outbox.records import (
     MERGED,
     SETTLED,
 )
-from edgeagent.ports.account import Account
+from edgeagent.ports.account import Account, EventCounts
 
 
 def later_logs(checkpoint: Checkpoint | None) -> dict[str, LogState]:
@@ -69,3 +72,8 @@ def states_of(logs: Mapping[str, Log], later: Mapping[str, LogState]) -> dict[st
 
 def _imported(logs: Mapping[str, Log]) -> int:
     return sum(log.imported for log in logs.values())
+
+
+def batch_of(number: int, events: EventCounts) -> Batch:
+    """A batch of this number with the counters in events as they are."""
+    return Batch(number, 0, *msgspec.structs.astuple(events))

@@ -15,18 +15,16 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import msgspec
-
 from edgeagent.common.elapsed import Instant
 from edgeagent.errors import DiskReadOnly, OutboxError, OutboxFull, StorageFailed
 from edgeagent.events.event import Record
-from edgeagent.outbox.counting import account_of, later_logs, states_of
+from edgeagent.outbox.counting import account_of, batch_of, later_logs, states_of
 from edgeagent.outbox.cursor import Checkpoint, CursorFile
 from edgeagent.outbox.cuts import Cuts
 from edgeagent.outbox.deadletters import DeadLetters
 from edgeagent.outbox.evidence import Evidence
 from edgeagent.outbox.files import Filesystem
-from edgeagent.outbox.frame import Batch, Frame, FrameKind
+from edgeagent.outbox.frame import Frame, FrameKind
 from edgeagent.outbox.group_append import store_groups
 from edgeagent.outbox.leasing import boots_of, triggers_of
 from edgeagent.outbox.log import Entries, Log
@@ -291,7 +289,7 @@ class Store:
         """
         number = self._batch_number + 1
         try:
-            seq = self._logs[name].append(entries, self._batch(number))
+            seq = self._logs[name].append(entries, batch_of(number, self.events))
         except StorageFailed:
             self._evidence.changed(name)
             raise
@@ -381,14 +379,11 @@ class Store:
     def _write_checkpoint(self) -> None:
         logs = states_of(self._logs, self.later)
         self.rates.save()
-        self._cursor.write(Checkpoint(self._generation + 1, logs, self._batch(self._batch_number)))
+        self._cursor.write(Checkpoint(self._generation + 1, logs, batch_of(self._batch_number, self.events)))
         self._generation, self._dirty, self.lacks_evidence = self._generation + 1, False, False
         self._evidence.kept(logs)
         if self.spool is not None and not self.later:
             self.spool.sweep(lambda name, first, end: not self._logs[name].released.missing(first, end - first))
-
-    def _batch(self, number: int) -> Batch:
-        return Batch(number, 0, *msgspec.structs.astuple(self.events))
 
     def _leased(self, name: str, items: Sequence[Frame | Damage]) -> list[Leased]:
         log = self._logs[name]
