@@ -25,11 +25,12 @@ from hashlib import blake2b
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from edgeagent.artifacts.ending import end_on
 from edgeagent.artifacts.places import joined
 from edgeagent.artifacts.sending import Sending
 from edgeagent.config.tables import ArtifactsTable
 from edgeagent.errors import StoreFailed, StoreRefused
-from edgeagent.ports.threads import JobThread, end_on
+from edgeagent.ports.threads import JobThread
 
 MARKER: Final = ".edgeagent-store"
 _MARKED: Final = b"marked"

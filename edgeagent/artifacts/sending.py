@@ -17,9 +17,10 @@ from functools import partial
 from typing import Final, Self
 
 from edgeagent.artifacts.bandwidth import BandwidthSchedule, BandwidthShare
+from edgeagent.artifacts.ending import end_on
 from edgeagent.artifacts.upload_queue import Upload
 from edgeagent.errors import ArtifactGone, StoreError, StoreFailed, StoreRefused, UploadPaused
-from edgeagent.ports.threads import JobThread, end_on
+from edgeagent.ports.threads import JobThread
 
 # What is read from the disk at a time, and what is handed to a connection at a time; and what is copied in one go where
 # there is no limit, so that the loop is asked rarely (`benchmarks artifacts`).

@@ -23,14 +23,3 @@ class JobThread(Protocol):
 
     def close(self) -> None:
         """End the thread when the jobs already begun are done."""
-
-
-async def end_on(thread: JobThread, job: Callable[[], None], *, is_cancelled: bool) -> None:
-    """Run a job that ends something, such as closing a file; whoever is cancelled does not wait for it.
-
-    A volume that does not answer would else keep the process from stopping, and a time limit from being one.
-    """
-    if is_cancelled:
-        thread.begin(job, lambda _result, _error: None)
-    else:
-        await thread.call(job)
