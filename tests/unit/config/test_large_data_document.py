@@ -27,7 +27,7 @@ def blocks(text: str, kind: str) -> list[str]:
     return [content for found, content in BLOCK.findall(text) if found == kind]
 
 
-STORE, FILTER, RULE = blocks(BEFORE, "toml")
+STORE, LOCAL, FILTER, RULE = blocks(BEFORE, "toml")
 
 
 def checked(directory: Path, config: str, workflow: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -68,5 +68,5 @@ def test_its_store_can_be_configured_and_the_rule_have_the_filter_for_large_data
     more: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workflow,) = blocks(SECTIONS["An HTTP server"], "yaml")
-    code, said = checked(tmp_path, f"{STORE}\n{RULE}{FILTER if more else ''}", workflow, capsys)
+    code, said = checked(tmp_path, f"{STORE}\n{LOCAL}\n{RULE}{FILTER if more else ''}", workflow, capsys)
     assert code == 0, said
