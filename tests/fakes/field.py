@@ -35,7 +35,7 @@ from tests.fakes.mosquitto import Mosquitto, MqttClient, free_port
 from tests.fakes.tcp_proxy import TcpProxy
 from tests.waiting import until, until_answer
 
-_PATIENCE_S = 300.0  # until everything has come, when nothing is harmed any more
+_PATIENCE_S = 900.0  # until everything has come, when nothing is harmed any more
 _STATUS_PACES = 120  # so many events later a status that was lost is asked for
 _FULL_DISK_ANSWERS = {503, 507}
 _PICTURE_BYTES = (20_000, 200_000)
@@ -258,7 +258,7 @@ async def field(directory: Path, *, pace_s: float) -> AsyncIterator[Field]:
         tls = "\n".join(f'{key} = "{file}"' for key, file in certificates.client.items())
         tables = {
             "uplink": f'{tls}\ntrigger_topic = "{topics.AGENTS_TRIGGER}"\n'
-            'response_timeout = "5s"\nkeepalive = "5s"\nconnect_timeout = "5s"',
+            'response_timeout = "30s"\nkeepalive = "5s"\nconnect_timeout = "5s"',
             "outbox": 'max_bytes = "32MiB"\nsegment_bytes = "256KiB"\nmax_event_bytes = "64KiB"',
             "artifacts": f'store = "file://{directory}/store"\ninline_max = "16KiB"',
             "relay": f'status_timeout = "{_STATUS_PACES * pace_s:g}s"',
