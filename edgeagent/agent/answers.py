@@ -248,19 +248,24 @@ class Answers:
         return name, rule.namespace if rule is not None else ""
 
     async def _taken(self, response: Response) -> None:
-        entry = self._triggers.find(response.correlation_id)
-        begun = self._early.get(response.correlation_id) or self._triggers.begun(entry)
-        before = await self._ledger.get(response.correlation_id)
+        correlation = response.correlation_id
+        begun = self._begun(correlation)
+        before = await self._ledger.get(correlation)
         at = self._clock.now()
 
         def step(known: Life | None) -> Life | None:
-            life = known or begun
+            # It may have been leased only while the ledger was read: after a crash answers wait in the session.
+            life = known or begun or self._begun(correlation)
             return lifecycle.answered(life, response, at) if life is not None else None
 
-        await self._ledger.change(response.correlation_id, step)
-        self._leaves(response.correlation_id)
+        await self._ledger.change(correlation, step)
+        self._leaves(correlation)
         if before is not None:
             await self._triggers.late(before.report)
+
+    def _begun(self, correlation: str) -> Life | None:
+        """The life of a trigger that is in flight, or was settled before its messages were processed."""
+        return self._early.get(correlation) or self._triggers.begun(self._triggers.find(correlation))
 
     def _leaves(self, correlation: str) -> None:
         """Release a trigger after what became of it was noted: see `Outbox.before_checkpoint`."""
@@ -292,7 +297,7 @@ class Answers:
         entry = self._triggers.find(correlation)
         if known is None and entry is None and correlation not in self._early:
             return False
-        begun = self._early.get(correlation) or self._triggers.begun(entry)
+        begun = self._begun(correlation)
         if entry is not None:
             self._trouble.over()
             self._triggers.answer_came(entry)

@@ -11,8 +11,10 @@ from edgeagent.agent.answers import PART_MESSAGES
 from edgeagent.errors import StorageFailed
 from edgeagent.outbox.records import DEAD
 from edgeagent.outbox.search import find
+from edgeagent.rules.trigger import correlation_id
+from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import State
-from tests.fakes.answering import RESPONSE, STATUS, Scene, scene
+from tests.fakes.answering import AGENT, RESPONSE, STATUS, Scene, scene
 
 pytestmark = pytest.mark.virtual_time
 
@@ -230,3 +232,29 @@ async def test_a_trigger_that_left_while_the_ledger_failed_has_its_state_afterwa
         await here.until(lambda: len(here.link.acknowledged) == 2, "both, when it works again")
         assert (await here.report(answered)).state is State.TRIGGERED
         assert (await here.report(started)).state is State.RUNNING
+
+
+async def test_an_answer_that_comes_before_its_trigger_is_taken_up_again_settles_it_with_its_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a crash: the session brings the answer at once, and the ledger is read while the outbox is."""
+    async with scene(tmp_path) as here:
+        here.up()
+        early = correlation_id(AGENT, "boiler-1", "e-1", "all")
+        asked, read, get = asyncio.Event(), asyncio.Event(), here.ledger.get
+
+        async def slow(name: str) -> Life | None:
+            asked.set()
+            await read.wait()
+            return await get(name)
+
+        monkeypatch.setattr(here.ledger, "get", slow)
+        hearing = asyncio.create_task(here.hear(here.response(early, code=200, workflowId="w", namespace="plant")))
+        await asked.wait()
+        monkeypatch.setattr(here.ledger, "get", get)
+        assert await here.accept(1) == [early]
+        await here.until(lambda: bool(here.of("argo/workflows/trigger")), "the trigger")
+        read.set()
+        await hearing
+        await here.until(lambda: here.outbox.health.account.settled == 1, "its end")
+        assert (await here.report(early)).state is State.TRIGGERED
