@@ -259,7 +259,7 @@ class Outbox:
     async def run(self) -> None:
         """Commit batches until cancelled. Calls to an outbox that is not running are not answered."""
         self._running = self._loop.create_future()
-        self._begin_soon()
+        self._begin_commit(keep=True, probe=False, rates=False)  # the first append needs one; nothing is released yet
         try:
             await self._running  # ends with an error if a commit does
         finally:

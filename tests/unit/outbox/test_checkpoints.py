@@ -81,6 +81,21 @@ async def test_that_a_segment_is_begun_makes_the_outbox_forget_nothing_before_ot
         await until(lambda: after_a_power_cut(filesystem)[0] == "e1")
 
 
+async def test_nor_does_the_first_event_after_a_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 3600.0)
+    filesystem = disk()
+    async with running(filesystem) as outbox:
+        await leased_from(outbox, 2)
+    asked: list[Callable[[], None]] = []
+    async with running(filesystem) as outbox:
+        outbox.before_checkpoint = asked.append
+        leased = await outbox.lease(NORMAL)
+        outbox.release(leased[:1], SETTLED)
+        for number in range(2):
+            await outbox.append(group(NORMAL, record(f"later-{number}")))
+        assert after_a_power_cut(filesystem) == ["e0", "e1", "later-0", "later-1"]
+
+
 async def test_a_checkpoint_that_failed_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unkept_module, "CHECKPOINT_S", 0.02)
     filesystem = disk()
