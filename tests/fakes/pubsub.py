@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -227,15 +228,22 @@ class _Server(ThreadingHTTPServer):
         """A client that is gone is no fault."""
 
 
+def _whole(body: BufferedIOBase, length: int) -> bytes:
+    content = body.read(length)
+    if len(content) < length:
+        raise ConnectionError("the client has gone, and asked for nothing")
+    return content
+
+
 def _handler(server: FakePubSub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            self._answer(self.rfile.read(int(self.headers["Content-Length"])))
+            self._answer(_whole(self.rfile, int(self.headers["Content-Length"])))
 
         def do_GET(self) -> None:
-            self._answer(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
+            self._answer(b"")
 
         def _answer(self, content: bytes) -> None:
             status, body = 200, b""
