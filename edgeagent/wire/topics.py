@@ -231,8 +231,8 @@ def covers(wide: str, narrow: str) -> bool:
     if narrow.startswith("$") and wide[:1] in {"#", "+"}:
         return False  # as in `matches`
     outer, inner = wide.split("/"), narrow.split("/")
-    if inner == ["#"]:  # it has no topic of no level at all, so `+/#` is as wide
-        return outer in (["#"], ["+", "#"])
+    if inner in (["#"], ["", "#"]):  # no topic is empty, so that `+/#` and `/+/#` are as wide
+        inner.insert(-1, "+")
     for position, level in enumerate(outer):
         if level == "#":
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import product
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgeagent.wire.topics import covers, matches
@@ -21,6 +21,9 @@ def filters(draw: st.DrawFn) -> str:
 
 
 @given(filters(), filters())
+@example("+/#", "#")
+@example("/+/#", "/#")
+@example("+/+/#", "/#")
 def test_a_filter_covers_another_when_each_topic_of_that_one_fits_it(wide: str, narrow: str) -> None:
     fitting = [topic for topic in TOPICS if topic and matches(narrow, topic)]
     assert covers(wide, narrow) == all(matches(wide, topic) for topic in fitting)
