@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -43,11 +43,18 @@ async def running_outbox(
             remembered=remembered,
         )
 
-    outbox = await Outbox.open(make)
-    running = asyncio.create_task(outbox.run())
+    async with running(make) as outbox:
+        yield outbox
+
+
+@asynccontextmanager
+async def running(make_store: Callable[[], Store]) -> AsyncIterator[Outbox]:
+    """An outbox over this store that commits; closed in the end as the agent does it."""
+    outbox = await Outbox.open(make_store)
+    committing = asyncio.create_task(outbox.run())
     try:
         yield outbox
     finally:
-        running.cancel()
-        await asyncio.wait([running])
+        committing.cancel()
+        await asyncio.wait([committing])
         await outbox.close()

@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager
 
 from edgeagent.outbox.outbox import Outbox
 from edgeagent.outbox.records import NORMAL, Leased, OutboxLimits
+from tests.fakes import outbox as fakes
 from tests.fakes.crash_filesystem import CrashFilesystem, Fate
 from tests.fakes.stores import LIMITS, everything, group, ids, open_store, opened, record
 from tests.waiting import DEADLINE_S
 
 
-@asynccontextmanager
-async def running(filesystem: CrashFilesystem, limits: OutboxLimits = LIMITS) -> AsyncIterator[Outbox]:
-    """An outbox that commits; closed in the end as the agent does it."""
-    outbox = await Outbox.open(lambda: open_store(filesystem, limits))
-    task = asyncio.create_task(outbox.run())
-    try:
-        yield outbox
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await outbox.close()
+def running(filesystem: CrashFilesystem, limits: OutboxLimits = LIMITS) -> AbstractAsyncContextManager[Outbox]:
+    """An outbox that commits, on this disk."""
+    return fakes.running(lambda: open_store(filesystem, limits))
 
 
 class Gate:

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from edgeagent.mqtt.reason_codes import answer
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.outbox.files import Filesystem
 from edgeagent.outbox.outbox import Outbox
-from edgeagent.outbox.records import DeadLimits
+from edgeagent.outbox.records import LOGS, DeadLimits
+from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.ports.link import Ack, Publication
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
@@ -147,6 +149,15 @@ class Scene:
         """What the triggers that the broker took have as their first argument."""
         workflows = [json.loads(one.payload)["workflow"] for one in self.told]
         return [json.loads(workflow["spec"]["arguments"]["parameters"][0]["value"]) for workflow in workflows]
+
+    async def read_all_logs(self) -> None:
+        """Do what the agent does after a start: then files of the spool may be removed, and uploads are looked for."""
+        for name in LOGS:
+            seq: int | None = 0
+            while seq is not None:
+                seq = await self.outbox.beside(partial(note_part, name=name, seq=seq))
+        await self.outbox.beside(finish)
+        self.all_noted.set()
 
     async def _until_noted(self) -> None:
         await self.all_noted.wait()

@@ -10,7 +10,8 @@ import pytest
 from edgeagent.errors import OutboxFull
 from edgeagent.outbox.records import NORMAL
 from tests.fakes.faulty_filesystem import FaultyFilesystem
-from tests.fakes.large import DATA, URL, body_of, head, large_scene, sha256
+from tests.fakes.http_agent import Wire
+from tests.fakes.large import DATA, URL, LargeScene, body_of, head, large_scene, sha256
 from tests.waiting import until
 
 
@@ -61,12 +62,18 @@ async def test_other_data_with_the_id_of_a_complete_upload_is_a_conflict_and_the
         assert scene.files() == [sha256(DATA)]
 
 
+async def begun(scene: LargeScene) -> Wire:
+    """A connection on which 900,000 bytes of all the data have come, and no more."""
+    wire = await scene.agent.connect()
+    fields = b"Content-Range: bytes 0-%d/%d" % (len(DATA) - 1, len(DATA)), b"Content-Length: %d" % len(DATA)
+    await wire.send(head("PUT", URL + "?id=a", *fields) + DATA[:900_000])
+    await until(lambda: scene.spooler.stats()["incoming_bytes"] == 900_000)
+    return wire
+
+
 async def test_what_an_interrupted_part_brought_stays_and_the_next_one_goes_on(tmp_path: Path) -> None:
     async with large_scene(tmp_path) as scene:
-        wire = await scene.agent.connect()
-        fields = b"Content-Range: bytes 0-%d/%d" % (len(DATA) - 1, len(DATA)), b"Content-Length: %d" % len(DATA)
-        await wire.send(head("PUT", URL + "?id=a", *fields) + DATA[:900_000])
-        await until(lambda: scene.spooler.stats()["incoming_bytes"] == 900_000)
+        wire = await begun(scene)
         wire.writer.transport.abort()
         asked = await scene.agent.request("PUT", URL + "?id=a", b"", ASK)
         assert asked.json["received"] == 900_000
@@ -77,10 +84,7 @@ async def test_what_an_interrupted_part_brought_stays_and_the_next_one_goes_on(t
 
 async def test_a_new_connection_takes_an_upload_over_from_one_that_hangs(tmp_path: Path) -> None:
     async with large_scene(tmp_path) as scene:
-        wire = await scene.agent.connect()
-        fields = b"Content-Range: bytes 0-%d/%d" % (len(DATA) - 1, len(DATA)), b"Content-Length: %d" % len(DATA)
-        await wire.send(head("PUT", URL + "?id=a", *fields) + DATA[:900_000])
-        await until(lambda: scene.spooler.stats()["incoming_bytes"] == 900_000)
+        wire = await begun(scene)
         assert (await scene.agent.request("PUT", URL + "?id=a", DATA[800_000:], part(800_000, len(DATA)))).status == 202
         await wire.send(DATA[900_000:1_000_000])
         assert (await wire.reply()).status == 409

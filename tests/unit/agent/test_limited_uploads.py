@@ -14,8 +14,6 @@ import pytest
 from edgeagent.agent.uploading import RECHECK_S
 from edgeagent.common.units import Duration
 from edgeagent.outbox import limited
-from edgeagent.outbox.records import LOGS
-from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.outbox.store import Store
 from edgeagent.ports.link import Publication
 from edgeagent.rules.ruleset import RuleSet
@@ -86,15 +84,6 @@ def digest(size: int) -> str:
     return hashlib.sha256(size.to_bytes(8) * (size // 8) + bytes(size % 8)).hexdigest()
 
 
-async def all_logs_are_read(made: Scene) -> None:
-    """What the agent does after a start, so that files of the spool may be removed."""
-    for name in LOGS:
-        seq: int | None = 0
-        while seq is not None:
-            seq = await made.outbox.beside(lambda store, name=name, seq=seq: note_part(store, name, seq))  # type: ignore[misc]
-    await made.outbox.beside(finish)
-
-
 async def spool_is_empty(directory: Path) -> None:
     await until(lambda: spooled(directory) == [], "the spool to be empty", seen=lambda: spooled(directory))
 
@@ -104,7 +93,7 @@ async def spool_is_empty(directory: Path) -> None:
 async def test_large_data_under_a_rate_is_all_sent_and_no_faster_than_the_rate(tmp_path: Path, upload_s: float) -> None:
     uploads = SlowUploads(tmp_path, upload_s)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         broker = Broker(made)
         await made.accept_large(*SIZES, source="cam-1")
         await broker.has(len(SIZES))
@@ -140,14 +129,14 @@ async def test_while_the_store_is_away_only_as_many_as_have_a_permit_wait_for_it
 async def test_a_restart_while_data_is_uploaded_or_waits_for_the_rate_loses_none(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 1.0, is_away=True)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         Broker(made)
         await made.accept_large(*SIZES, source="cam-1")
         await until(lambda: made.limited.stats()["large"]["waiting"] == len(SIZES) - 3)
         await made.account(pending=len(SIZES))
     uploads = SlowUploads(tmp_path, 1.0)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         broker = Broker(made)
         await broker.has(len(SIZES))
         assert sorted(broker.numbers) == list(SIZES)
@@ -229,7 +218,7 @@ async def test_the_log_is_condensed_around_a_trigger_that_waits_for_its_upload(
     one = msgspec.structs.replace(LARGE, rate=Rate(1, Duration(1)))
     quick = msgspec.structs.replace(PLAIN, rate=Rate(20, Duration(1)))
     async with scene(tmp_path, one, quick, clock=LoopsClock(), uploading=uploads.uploading) as made:
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         broker = Broker(made)
         await made.accept_large(*SIZES[:2], source="cam-1")
         await broker.has(1)

@@ -14,10 +14,9 @@ from edgeagent.common.units import Duration
 from edgeagent.events.artifact import Artifact
 from edgeagent.events.event import Record
 from edgeagent.outbox import ahead
-from edgeagent.outbox.records import LOGS, NORMAL, Leased
-from edgeagent.outbox.spool_scan import finish, note_part
+from edgeagent.outbox.records import NORMAL, Leased
 from edgeagent.rules.spec import Rate, RuleSpec
-from tests.fakes.sender_scene import Scene, scene
+from tests.fakes.sender_scene import scene
 from tests.fakes.slow_uploads import SlowUploads
 from tests.fakes.turned_clock import LoopsClock
 from tests.waiting import until
@@ -27,16 +26,6 @@ pytestmark = pytest.mark.virtual_time
 DAY_S = 86400.0
 LARGE = RuleSpec("large", "plant", template="t", source="cam-*")
 PLAIN = RuleSpec("plain", "plant", template="t", source="plain-*")
-
-
-async def all_logs_are_read(made: Scene) -> None:
-    """What the agent does after a start; then uploads are looked for."""
-    for name in LOGS:
-        seq: int | None = 0
-        while seq is not None:
-            seq = await made.outbox.beside(lambda store, name=name, seq=seq: note_part(store, name, seq))  # type: ignore[misc]
-    await made.outbox.beside(finish)
-    made.all_noted.set()
 
 
 def ids(uploads: SlowUploads) -> list[str]:
@@ -50,7 +39,7 @@ async def test_without_an_uplink_all_data_goes_to_the_store_and_the_triggers_lea
     uploads = SlowUploads(tmp_path, 5.0)
     async with scene(tmp_path, LARGE, PLAIN, max_inflight=2, clock=LoopsClock(), uploading=uploads.uploading) as made:
         uploads.ahead = made.ahead
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         for n in range(5):  # more than there are places in flight, before what is large
             await made.accept(n, source="plain-1")
         await made.accept_large(*range(2000, 2010), source="cam-1")
@@ -76,7 +65,7 @@ async def test_high_priority_goes_first_and_what_will_not_be_sent_is_not_uploade
         await made.accept_large(2003, source="short-1")
         await made.accept_large(2004, source="alarm-1")
         await asyncio.sleep(61)
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         await until(lambda: len(uploads.stored) == 2)
         assert ids(uploads) == ["e-2004", "e-2000"]
         made.up()
@@ -89,7 +78,7 @@ async def test_data_of_a_trigger_that_waits_for_its_rate_is_uploaded_meanwhile(t
     slow = msgspec.structs.replace(LARGE, rate=Rate(1, Duration(DAY_S)))
     async with scene(tmp_path, slow, clock=LoopsClock(), uploading=uploads.uploading) as made:
         uploads.ahead = made.ahead
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         made.up()
         await made.accept_large(*range(2000, 2006), source="cam-1")
         await until(lambda: len(uploads.stored) == 6)
@@ -104,7 +93,7 @@ async def test_what_expires_while_the_store_is_away_is_not_uploaded_any_more(tmp
     short = msgspec.structs.replace(LARGE, name="short", source="short-*", ttl=Duration(60))
     async with scene(tmp_path, LARGE, short, clock=LoopsClock(), uploading=uploads.uploading) as made:
         uploads.ahead = made.ahead
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         await made.accept_large(2000, source="short-1")
         await made.accept_large(2001, source="cam-1")
         await until(lambda: len(uploads.uploading.shown()) == 2)
@@ -123,7 +112,7 @@ async def test_without_an_uplink_a_bounded_number_is_known_in_memory_and_a_bound
     uploads = SlowUploads(tmp_path, 1.0, is_away=True)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
         uploads.ahead = made.ahead
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         await made.accept_large(*range(2000, 2150), source="cam-1")
         await until(lambda: len(uploads.wanted) > 96 - ahead.ENOUGH)
         uploads.back()
@@ -144,7 +133,7 @@ async def test_large_data_is_found_wherever_it_is_among_many_small_events(tmp_pa
     async with scene(tmp_path, every, clock=LoopsClock(), uploading=uploads.uploading) as made:
         uploads.ahead = made.ahead
         if not has_restarted:
-            await all_logs_are_read(made)
+            await made.read_all_logs()
         for number, size in enumerate(sizes):
             for first in range(0, 700, 100):  # more than a segment
                 await made.accept(*range(1000 * number + first, 1000 * number + first + 100))
@@ -154,7 +143,7 @@ async def test_large_data_is_found_wherever_it_is_among_many_small_events(tmp_pa
     if has_restarted:
         async with scene(tmp_path, every, clock=LoopsClock(), uploading=uploads.uploading) as made:
             uploads.ahead = made.ahead
-            await all_logs_are_read(made)
+            await made.read_all_logs()
             await until(lambda: len(uploads.stored) == 3)
     assert ids(uploads) == [f"e-{size}" for size in sizes]
     assert (tmp_path / "outbox" / "normal").is_dir()
@@ -165,7 +154,7 @@ async def test_after_a_restart_only_the_rest_is_uploaded(tmp_path: Path) -> None
     uploads = SlowUploads(tmp_path, 1.0)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=uploads.uploading) as made:
         uploads.ahead = made.ahead
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         await made.accept_large(2000, 2001, source="cam-1")
         await until(lambda: len(uploads.stored) == 2)
         uploads.pause()
@@ -174,7 +163,7 @@ async def test_after_a_restart_only_the_rest_is_uploaded(tmp_path: Path) -> None
     again.stored.update(uploads.stored)
     async with scene(tmp_path, LARGE, clock=LoopsClock(), uploading=again.uploading) as made:
         again.ahead = made.ahead
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         await until(lambda: len(again.stored) == 3)
         assert ids(again) == ["e-2002"]
 

@@ -11,10 +11,8 @@ import msgspec
 import pytest
 
 from edgeagent.common.units import Duration
-from edgeagent.outbox.records import LOGS
-from edgeagent.outbox.spool_scan import finish, note_part
 from edgeagent.rules.spec import RuleSpec, Window
-from tests.fakes.sender_scene import Scene, scene
+from tests.fakes.sender_scene import scene
 from tests.fakes.slow_uploads import SlowUploads
 from tests.fakes.turned_clock import LoopsClock
 from tests.waiting import until
@@ -25,16 +23,6 @@ HOUR_S = 3600.0
 FRAMES = RuleSpec(
     "frames", "plant", template="t", arguments={"body": "body"}, window=Window(time=Duration(60), count=3)
 )
-
-
-async def all_logs_are_read(made: Scene) -> None:
-    """What the agent does after a start, so that files of the spool may be removed."""
-    for name in LOGS:
-        seq: int | None = 0
-        while seq is not None:
-            seq = await made.outbox.beside(lambda store, name=name, seq=seq: note_part(store, name, seq))  # type: ignore[misc]
-    await made.outbox.beside(finish)
-    made.all_noted.set()
 
 
 def spooled(directory: Path) -> list[str]:
@@ -53,7 +41,7 @@ def sizes(body: Any) -> list[int]:
 async def test_a_window_of_large_and_small_events_leaves_when_all_its_data_is_in_the_store(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 1.0, is_away=True)
     async with scene(tmp_path, FRAMES, clock=LoopsClock(), uploading=uploads.uploading) as made:
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         made.up()
         await made.accept_large(2000, source="cam-1")
         await made.accept(7, source="cam-1")
@@ -95,7 +83,7 @@ async def test_a_restart_while_a_window_waits_for_its_data_makes_the_same_window
         await until(lambda: len(uploads.wanted) == 5)
     uploads = SlowUploads(tmp_path, 1.0)
     async with scene(tmp_path, FRAMES, clock=LoopsClock(), uploading=uploads.uploading) as made:
-        await all_logs_are_read(made)
+        await made.read_all_logs()
         made.up()
         await made.account(settled=2, merged=3, pending=0)
         assert [sizes(body) for body in made.arguments()] == [[2000, 2001, 2002], [2003, 2004]]
