@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.architecture.source import Module, modules
+
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
 
 CODEC = "mqtt5"
 # The engine that stands on it, which `engines.begin` imports when a connection is made by it; and what the listener

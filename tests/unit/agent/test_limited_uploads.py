@@ -161,6 +161,7 @@ async def test_what_the_store_refuses_is_a_dead_letter_and_its_permit_is_free_fo
         await made.account(settled=1, dead=2, pending=0)
 
 
+@pytest.mark.slow
 async def test_in_strict_order_nothing_of_a_source_overtakes_data_that_is_uploaded_and_other_sources_do(
     tmp_path: Path,
 ) -> None:

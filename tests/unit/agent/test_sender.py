@@ -158,6 +158,7 @@ async def test_what_was_published_is_not_merged_into_a_newer_one(tmp_path: Path)
         await made.account(settled=2, merged=0, pending=0)
 
 
+@pytest.mark.slow
 async def test_a_backlog_that_nobody_heard_flows_within_a_minute_when_somebody_does_without_a_new_event(
     tmp_path: Path,
 ) -> None:

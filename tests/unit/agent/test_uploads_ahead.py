@@ -88,6 +88,7 @@ async def test_data_of_a_trigger_that_waits_for_its_rate_is_uploaded_meanwhile(t
         assert len(uploads.wanted) == 6
 
 
+@pytest.mark.slow
 async def test_what_expires_while_the_store_is_away_is_not_uploaded_any_more(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 1.0, is_away=True)
     short = msgspec.structs.replace(LARGE, name="short", source="short-*", ttl=Duration(60))

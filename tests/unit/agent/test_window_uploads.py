@@ -75,6 +75,7 @@ async def test_data_that_the_store_can_never_have_is_a_dead_letter_and_its_windo
         assert [sizes(body) for body in made.arguments()] == [[2000, 2002]]
 
 
+@pytest.mark.slow
 async def test_a_restart_while_a_window_waits_for_its_data_makes_the_same_window(tmp_path: Path) -> None:
     uploads = SlowUploads(tmp_path, 1.0, is_away=True)
     async with scene(tmp_path, FRAMES, clock=LoopsClock(), uploading=uploads.uploading) as made:

@@ -20,6 +20,9 @@ from tests.fakes.argo_rules import Json
 from tests.fakes.argo_server import Failure, FakeArgo
 from tests.waiting import DEADLINE_S
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
+
 CONFIGMAP = "/api/v1/namespaces/plant/configmaps/pipeline-status-1"
 APPLY = {"Content-Type": "application/apply-patch+yaml"}
 
@@ -252,7 +255,6 @@ async def test_it_serves_https() -> None:
         assert (await client.get("/api/v1/version")).status_code == 200
 
 
-@pytest.mark.slow
 async def test_the_program_runs_workflows_to_their_end_by_itself() -> None:
     arguments = ("-m", "tests.fakes.argo_server", "--auto", "--template", "plant/inspect")
     program = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)

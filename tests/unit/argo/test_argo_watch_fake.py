@@ -12,6 +12,9 @@ from tests.fakes.argo_server import FakeArgo
 from tests.fakes.argo_watch import BreakKind
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
+
 EOF = b'data: {"error":{"grpc_code":8,"http_code":429,"message":"EOF","http_status":"Too Many Requests"}} \n\n\n'
 
 

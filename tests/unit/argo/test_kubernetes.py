@@ -15,6 +15,9 @@ from edgeagent.errors import ConfigError, EngineRefused, EngineUnavailable
 from tests.fakes.argo_server import Failure, FakeArgo, drop_before, hang, not_json, refused
 from tests.waiting import DEADLINE_S, until, until_answer
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
+
 NAME = "pipeline-status-1"
 POD = {"KUBERNETES_SERVICE_HOST": "10.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
 
@@ -125,7 +128,6 @@ async def test_no_more_requests_run_at_a_time_than_are_allowed(api: FakeArgo) ->
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.slow
 async def test_in_a_pod_the_service_account_is_used_and_its_new_token_too(tmp_path: Path) -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
+
 PROGRAM = """
 import sys
 import edgeagent.agent.agent

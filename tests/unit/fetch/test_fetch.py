@@ -15,6 +15,8 @@ import pytest
 from tests.fakes.artifact_server import ArtifactServer
 from tests.fakes.fetching import CONTENT, Fetch, allow, claim
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
 
 def test_a_claim_becomes_the_file_that_it_says(server: ArtifactServer, run: Fetch, tmp_path: Path) -> None:
     code, out, err = run(claim(f"{server.base}/gw/frame.jpg?sig=geheim"), "-o", "in.jpg", allow(server))

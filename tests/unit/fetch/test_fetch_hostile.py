@@ -13,6 +13,8 @@ from tests.fakes.artifact_server import ArtifactServer
 from tests.fakes.certificates import Certificates
 from tests.fakes.fetching import CONTENT, Fetch, allow, claim
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
 
 def test_a_machine_of_its_own_is_asked_only_if_it_is_named(server: ArtifactServer, run: Fetch) -> None:
     code, _, err = run(claim(f"{server.base}/frame.jpg"))

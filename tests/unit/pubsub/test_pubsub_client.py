@@ -22,6 +22,9 @@ from edgeagent.pubsub.messages import publish_body
 from edgeagent.pubsub.outcomes import Verdict
 from tests.fakes.pubsub import Asked, FakePubSub, Fault
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
+
 ADDRESS = "pubsub://plant-42/triggers"
 
 

@@ -16,6 +16,8 @@ from tests.fakes.pubsub import PROJECT, Asked, FakePubSub, Fault
 from tests.fakes.pubsub_link import RESPONSE, URL, Owner, connected, faults, publish, trigger
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
 
 async def test_publications_that_come_together_leave_in_one_request_and_are_taken(server: FakePubSub) -> None:
     async with connected(Owner()) as owner:

@@ -13,6 +13,8 @@ from tests.fakes.pubsub import Asked, FakePubSub, Fault, Garbage
 from tests.fakes.pubsub_link import RESPONSE, URL, Owner, connected, faults, publish
 from tests.waiting import until
 
+pytestmark = pytest.mark.slow  # servers or processes of its own
+
 
 async def test_answers_for_this_gateway_come_and_are_gone_after_they_are_acknowledged(server: FakePubSub) -> None:
     async with connected(Owner(acknowledges=False)) as owner:
@@ -41,7 +43,6 @@ async def test_what_is_held_longer_than_the_deadline_is_not_delivered_again(
         assert len(owner.messages) == 1
 
 
-@pytest.mark.slow
 async def test_at_the_end_what_is_held_is_given_back_and_what_is_acknowledged_is_sent(server: FakePubSub) -> None:
     async with connected(Owner(acknowledges=False)) as owner:
         server.put("answers", b"1", topic=RESPONSE, agent="gw-1")
@@ -103,7 +104,6 @@ async def test_a_subscription_that_is_missing_is_told_before_anything_is_publish
     assert "publish" not in server.verbs()
 
 
-@pytest.mark.slow
 async def test_a_pull_that_fails_for_a_while_does_not_end_the_link(server: FakePubSub) -> None:
     async with connected(Owner()) as owner:
         server.judge = faults("pull", Fault(503, "busy"), Fault(504, "deadline exceeded"))
@@ -206,7 +206,6 @@ async def test_no_more_than_a_handful_is_held_however_much_waits(server: FakePub
         await until(lambda: len(owner.messages) == 356)
 
 
-@pytest.mark.slow
 async def test_large_messages_are_pulled_one_by_one_instead_of_filling_the_memory(server: FakePubSub) -> None:
     server.subscription("edgeagent-gw-1", "answers", agent="gw-1", deadline_s=3.0)
     for number in range(3):
