@@ -11,7 +11,8 @@ crash, tells the same one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from typing import Final, NamedTuple
 
 from edgeagent.agent.traces import PUBLISH
@@ -114,7 +115,7 @@ def _sent(destination: Destination) -> Attributes:
     }
 
 
-def _failure(life: Life, states: Sequence[State] | frozenset[State] | set[State]) -> str:
+def _failure(life: Life, states: AbstractSet[State]) -> str:
     """Why a span failed that ends in one of these states; "" if it did not."""
     report = life.report
     if report.state not in states or report.state in _ENDED_WELL or report.state in {State.TRIGGERED, State.RUNNING}:
