@@ -8,7 +8,6 @@ from edgeagent.common.foreign import line
 from edgeagent.errors import Denied, NameInUse, Unavailable, UplinkError
 
 ACCESS_REFUSED, NOT_FOUND, RESOURCE_LOCKED, PRECONDITION_FAILED = 403, 404, 405, 406
-NO_ROUTE = 312
 NOT_ALLOWED = 530
 CLOSED_BY_US = 200
 

@@ -286,14 +286,6 @@ class AgentConfig(_Table, frozen=True, kw_only=True):
         """Data up to this size stays in its trigger; None: all data does."""
         return int(self.artifacts.inline_max) if self.artifacts is not None else None
 
-    @property
-    def largest_data_bytes(self) -> int:
-        """The largest data of one event that can ever be taken: what waits for the store is in the outbox too."""
-        if self.artifacts is None:
-            return self.outbox.max_event_bytes
-        room_bytes = self.outbox.max_bytes - 2 * self.outbox.segment_bytes
-        return max(min(self.artifacts.max_bytes, room_bytes), self.outbox.max_event_bytes)
-
 
 class Broker(CloudConnection, frozen=True, kw_only=True):
     """`[broker]` of the dispatcher: its connection and its group.

@@ -102,11 +102,6 @@ class DeviceInbox:
         """How many messages are here."""
         return len(self._new) + len(self._held) + self._offered
 
-    @property
-    def held_count(self) -> int:
-        """How many of them the outbox has refused for now."""
-        return len(self._held)
-
     def put(self, messages: Sequence[EventMessage]) -> None:
         """Take messages of one device in, at least one."""
         client = messages[0].client

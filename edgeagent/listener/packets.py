@@ -22,7 +22,6 @@ NEVER_EXPIRES: Final = 0xFFFFFFFF  # a session expiry interval that means: keep 
 # `TopicSubscription.retain_handling`: when the retained messages are sent.
 RETAINED_ALWAYS: Final = 0
 RETAINED_IF_NEW: Final = 1
-RETAINED_NEVER: Final = 2
 
 
 class Publish(msgspec.Struct, frozen=True, gc=False):

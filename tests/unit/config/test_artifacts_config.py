@@ -39,29 +39,6 @@ def test_a_store_alone_is_enough(tmp_path: Path) -> None:
     assert (found.inline_max, found.max_bytes, found.bandwidth) == (64 << 10, 1 << 30, None)
 
 
-def test_without_the_table_data_is_as_large_as_an_event_may_be(tmp_path: Path) -> None:
-    file = tmp_path / "config.toml"
-    file.write_text(RULE, "utf-8")
-    config = load_agent(file, {})
-    assert config.artifacts is None
-    assert config.largest_data_bytes == config.outbox.max_event_bytes
-
-
-@pytest.mark.parametrize(
-    ("outbox", "artifacts", "largest"),
-    [
-        ("", "", (256 << 20) - 2 * (8 << 20)),
-        ('[outbox]\nmax_bytes = "8GiB"', "", 1 << 30),
-        ("", 'max_bytes = "1MiB"', 1 << 20),
-        ("", 'max_bytes = "64KiB"', 256 << 10),
-    ],
-)
-def test_data_that_could_never_wait_in_the_outbox_is_too_large(
-    tmp_path: Path, outbox: str, artifacts: str, largest: int
-) -> None:
-    assert loaded(tmp_path, f'store = "file:///mnt/shared"\n{artifacts}', outbox).largest_data_bytes == largest
-
-
 def test_bandwidths_are_bytes_a_second(tmp_path: Path) -> None:
     found = table(
         tmp_path,
