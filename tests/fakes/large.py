@@ -56,14 +56,18 @@ class LargeScene(NamedTuple):
     spool: Path
 
     def files(self) -> list[str]:
-        """What is in the spool."""
+        """What is in the spool at this moment, while its thread may still be at work."""
         return sorted(path.name for path in self.spool.iterdir())
+
+    async def files_at_rest(self) -> list[str]:
+        """What is in the spool when all is done that was begun: an answer does not wait until what it drops is gone."""
+        await self.spooler.disk.call(lambda: None)
+        return self.files()
 
     async def gone(self) -> None:
         """Wait until nothing comes in and nothing is left of what did."""
         await until(lambda: not self.spooler.stats()["incoming"])
-        await self.spooler.disk.call(lambda: None)  # what was begun before is done
-        assert self.files() == []
+        assert await self.files_at_rest() == []
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ async def test_a_chunked_body_is_inline_while_it_is_small_and_in_the_spool_when_
                 await wire.send(b"%x\r\n%b\r\n" % (len(part), part))
             await wire.send(b"0\r\n\r\n")
             assert (await wire.reply()).status == 202
-            assert scene.files() == files
+            assert await scene.files_at_rest() == files
 
 
 async def test_what_stays_inline_is_as_without_a_store(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ async def test_what_stays_inline_is_as_without_a_store(tmp_path: Path) -> None:
         assert (await scene.agent.request("POST", URL, b"[" + b" " * (INLINE_BYTES - 2) + b"]")).status == 202
         assert (await scene.agent.request("PUT", URL + "?id=7", b'{"a":1}')).status == 202
         assert (await scene.agent.request("PUT", URL, b"1")).status == 400
-        assert scene.files() == []
+        assert await scene.files_at_rest() == []
         first, second = await scene.outbox.lease(NORMAL)
         assert first.record.artifact is None
         assert (second.record.id, second.record.data) == ("7", b'{"a":1}')
@@ -64,7 +64,7 @@ async def test_events_in_json_and_coded_bodies_are_bounded_as_without_a_store(tm
     async with large_scene(tmp_path) as scene:
         for fields in ({"Content-Type": "application/cloudevents+json"}, {"Content-Encoding": "gzip"}):
             assert (await scene.agent.request("POST", URL, b" " * 5000, fields)).status == 413
-        assert scene.files() == []
+        assert await scene.files_at_rest() == []
 
 
 async def test_a_length_beyond_the_limit_or_the_room_is_refused_before_anything_is_read(
@@ -122,7 +122,7 @@ async def test_a_disk_that_fills_in_mid_body_is_507_with_no_residue(tmp_path: Pa
         await scene.gone()
         filesystem.heal()
         assert (await scene.agent.request("POST", URL, DATA)).status == 202
-        assert scene.files() == [sha256(DATA)]
+        assert await scene.files_at_rest() == [sha256(DATA)]
 
 
 async def test_a_client_that_goes_away_leaves_nothing(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ async def test_hostile_content_types_and_ids_are_refused_before_the_body(tmp_pat
             wire = await scene.agent.connect()
             reply = await (await wire.send(head("POST", URL, b"Content-Length: 100000", *fields))).reply()
             assert reply.status == 400
-        assert scene.files() == []
+        assert await scene.files_at_rest() == []
 
 
 async def test_while_records_cannot_be_read_no_data_is_called_an_orphan(tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ async def test_while_records_cannot_be_read_no_data_is_called_an_orphan(tmp_path
     async with large_scene(tmp_path, is_unreadable=True) as scene:
         await scene.outbox.beside(lambda _: None)
         assert (await scene.agent.request("POST", URL, DATA)).status == 202
-        assert sha256(b"x") in scene.files()
+        assert sha256(b"x") in await scene.files_at_rest()
     async with large_scene(tmp_path) as scene:
         await until(lambda: scene.files() == [sha256(DATA)])
 

@@ -42,7 +42,7 @@ async def test_an_upload_in_parts_is_one_event_whatever_is_sent_twice(tmp_path: 
             await scene.agent.request("PUT", url, DATA[1_400_000:], part(1_400_000, len(DATA))),
         ):
             assert (again.status, again.json) == (202, done.json)
-        assert scene.files() == [sha256(DATA)]
+        assert await scene.files_at_rest() == [sha256(DATA)]
         assert len(await scene.outbox.lease(NORMAL)) == 1
 
 
@@ -55,11 +55,11 @@ async def test_other_data_with_the_id_of_a_complete_upload_is_a_conflict_and_the
         again = await scene.agent.request("PUT", url, DATA, part(0, len(DATA)))
         assert (again.status, again.json) == (202, done.json)
         assert (await scene.agent.request("PUT", url, DATA[::-1], part(0, len(DATA)))).status == 409
-        assert scene.files() == [sha256(DATA)]
+        assert await scene.files_at_rest() == [sha256(DATA)]
         await scene.agent.request("PUT", url, DATA[::-1][:1000], part(0, 1000))
         rest = await scene.agent.request("PUT", url, DATA[::-1][1000:], part(1000, len(DATA)))
         assert rest.status == 409
-        assert scene.files() == [sha256(DATA)]
+        assert await scene.files_at_rest() == [sha256(DATA)]
 
 
 async def begun(scene: LargeScene) -> Wire:
@@ -95,7 +95,7 @@ async def test_an_event_that_cannot_be_stored_now_is_stored_by_asking_again(tmp_
     async with large_scene(tmp_path) as scene:
         scene.agent.device.failure = OutboxFull(1, 1)
         assert (await scene.agent.request("PUT", URL + "?id=a", DATA, part(0, len(DATA)))).status == 503
-        assert scene.files() == [sha256(DATA)]
+        assert await scene.files_at_rest() == [sha256(DATA)]
         scene.agent.device.failure = None
         asked = await scene.agent.request("PUT", URL + "?id=a", b"", ASK)
         assert asked.status == 202
@@ -204,4 +204,4 @@ async def test_ranges_that_cannot_be_are_refused(tmp_path: Path, value: str, bod
     async with large_scene(tmp_path) as scene:
         reply = await scene.agent.request("PUT", URL + "?id=a", body, {"Content-Range": value})
         assert (reply.status, "Content-Range" in reply.json["detail"]) == (400, True)
-        assert scene.files() == []
+        assert await scene.files_at_rest() == []

@@ -40,7 +40,7 @@ async def test_small_and_large_messages_stay_in_order(tmp_path: Path) -> None:
         assert [artifact.sha256 if artifact else "" for artifact in artifacts] == [
             *("", sha256(LARGE), "", sha256(LARGE[1:]))
         ]
-        assert scene.files() == sorted([sha256(LARGE), sha256(LARGE[1:])])
+        assert await scene.files_at_rest() == sorted([sha256(LARGE), sha256(LARGE[1:])])
 
 
 async def test_a_message_that_is_delivered_again_is_the_same_event(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ async def test_what_is_too_large_is_refused_for_good_and_the_others_are_taken(tm
         refused = await port(scene).take([message(b"1", 1), message(LARGE, 2), message(b"3", 3)])
         assert [(place, type(one.error), one.later) for place, one in refused.items()] == [(1, RecordTooLarge, False)]
         assert len(await scene.outbox.lease(NORMAL)) == 2
-        assert scene.files() == []
+        assert await scene.files_at_rest() == []
 
 
 async def test_what_is_not_stored_leaves_no_file(tmp_path: Path) -> None:
