@@ -146,7 +146,7 @@ class DeviceTraffic:
             self._publish_wills(self._broker.gone(session, client, now, is_normal=is_normal, expiry_s=expiry_s))
         if not ended.is_by_client:
             return
-        if client.pending and not client.held:
+        if client.pending and not self.inbox.held:  # while the outbox refuses, that may be longer than a connection may
             client.is_leaving = True
         else:
             self._loop.call_soon(client.close)
