@@ -84,7 +84,7 @@ class Scene:
 
     def up(self, *, session_present: bool = True) -> FakeLink:
         """The uplink is there."""
-        self.link = FakeLink()
+        self.link = FakeLink(room=1 << 20)  # the broker keeps up with whatever comes
         self.sender.up(self.link)
         self.queries.up(self.link, session_present=session_present)
         return self.link

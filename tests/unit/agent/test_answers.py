@@ -227,8 +227,7 @@ async def test_a_trigger_that_left_while_the_ledger_failed_has_its_state_afterwa
         with monkeypatch.context() as failing:
             failing.setattr(here.ledger, "get", refuse)
             here.answers.received(here.link, [here.response(answered, code=200), here.status(started, "Running")])
-            await here.chores.idle()
-            assert here.outbox.health.account.settled == 2
+            await here.until(lambda: here.outbox.health.account.settled == 2, "both to leave")
         await here.until(lambda: len(here.link.acknowledged) == 2, "both, when it works again")
         assert (await here.report(answered)).state is State.TRIGGERED
         assert (await here.report(started)).state is State.RUNNING
