@@ -82,7 +82,7 @@ def encoded(content: dict[str, Any] | bytes, ours: str) -> bytes:
 
 
 async def hear_all(told: list[Told], directory: Path) -> None:
-    async with scene(directory, status_timeout_s=0.05, give_up_after_s=0.1) as here:
+    async with scene(directory, status_timeout_s=0.5, give_up_after_s=1.0) as here:
         here.up()
         ours = await here.published(len(told))  # each message is about another one, which is out
         messages = [
