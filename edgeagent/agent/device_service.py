@@ -76,12 +76,12 @@ class DeviceService:
         pending = await self._pending(query) if query.state in {None, State.BUFFERED} else []
         lives = await self._ledger.find(query) if query.state is not State.BUFFERED else []
         known = {life.report.correlation_id for life in lives}
+        if pending:
+            known |= await self._ledger.known([life.report.correlation_id for life in pending])
         for life in pending:
-            correlation = life.report.correlation_id
-            if correlation in known or await self._ledger.get(correlation) is not None:
-                continue
-            known.add(correlation)  # one that moved to another log meanwhile was found twice
-            lives.append(life)
+            if life.report.correlation_id not in known:
+                known.add(life.report.correlation_id)  # one that moved to another log meanwhile was found twice
+                lives.append(life)
         lives.sort(key=Place.of, reverse=True)
         return [ListedTrigger(life.report, Place.of(life)) for life in lives[: query.limit]]
 

@@ -37,6 +37,8 @@ _PRUNE_EVERY_COMMITS = 200
 # The size limit of all rows, in bytes. Above it, this fraction is freed, final triggers first.
 MAX_BYTES = 64 << 20
 _FREED = 0.1
+# In one query: fewer than the smallest limit of SQLite's builds.
+_MOST_VALUES = 900
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +95,16 @@ class Database:
         query = f"SELECT {COLUMNS} FROM trigger WHERE correlation_id = ?"  # noqa: S608  COLUMNS is ours
         row = self.execute(query, (correlation_id,)).fetchone()
         return from_row(row) if row is not None else None
+
+    def known(self, correlation_ids: Sequence[str]) -> set[str]:
+        """Those of these triggers that are here."""
+        found: set[str] = set()
+        for start in range(0, len(correlation_ids), _MOST_VALUES):
+            part = correlation_ids[start : start + _MOST_VALUES]
+            marks = ", ".join("?" * len(part))
+            sql = f"SELECT correlation_id FROM trigger WHERE correlation_id IN ({marks})"  # noqa: S608  marks
+            found.update([correlation_id for (correlation_id,) in self.execute(sql, tuple(part))])
+        return found
 
     def by_workflow(self, workflow_id: str) -> Life | None:
         """The life of the trigger that started this workflow; None if it is unknown."""

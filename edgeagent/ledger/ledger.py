@@ -127,6 +127,11 @@ class Ledger:
         known = await self._known(correlation_id)
         return known[0] if known is not None else None
 
+    async def known(self, correlation_ids: Sequence[str]) -> set[str]:
+        """Those of these triggers of which there is a life."""
+        stored = await self._on_thread(lambda: self._database.known(correlation_ids))
+        return stored | (self._uncommitted().keys() & correlation_ids)  # what was committed meanwhile was there before
+
     async def by_workflow(self, workflow_id: str) -> Life | None:
         """The life of the trigger that started this workflow; None if it is unknown."""
         for life, _ in (*self._changed.values(), *self._committing.values()):

@@ -32,9 +32,9 @@ class Moving:
         self._move()
         return found
 
-    async def get(self, name: str) -> Life | None:
+    async def known(self, names: list[str]) -> set[str]:
         """The same by name."""
-        return next((each for each in self.kept if each.report.correlation_id == name), None)
+        return {each.report.correlation_id for each in self.kept}.intersection(names)
 
     async def search(self, *_: object) -> list[Life]:
         """What the outbox has."""

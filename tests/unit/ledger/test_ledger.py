@@ -316,6 +316,17 @@ async def test_reads_see_what_is_not_committed_yet(path: Path) -> None:
         assert await names(ledger, state=State.SUCCEEDED) == ["a"]
 
 
+async def test_of_many_triggers_it_says_which_it_has_whether_committed_or_not(path: Path) -> None:
+    async with running(path) as ledger:
+        for number in range(2000):
+            ledger.begin(life(f"c-{number}"))
+        await ledger.committed()
+        ledger.begin(life("new"))
+        asked = [f"c-{number}" for number in range(1000, 3000)]
+        assert await ledger.known([*asked, "new"]) == {*asked[:1000], "new"}
+        assert await ledger.known(["c-3000"]) == set()
+
+
 async def test_an_attempt_ends_when_the_changes_before_it_are_on_disk_and_at_once_without_any(path: Path) -> None:
     async with running(path) as ledger:
         told: list[list[str]] = []
