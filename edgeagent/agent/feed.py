@@ -139,9 +139,7 @@ class Feed:
         `anything_waits`: that may concern rules that have no rate any more.
         """
         rule = self._rules.get(leased.rule)
-        # Without a store, large data has a trigger of its own, which ends.
-        is_member = not leased.record.events and (leased.record.artifact is None or self._uploads is not None)
-        if rule is not None and rule.window is not None and is_member:
+        if rule is not None and rule.window is not None and self._may_join(leased):
             if self._lifetime.left_s(leased, rule, moment) > 0:
                 self._windows.take(leased, rule, rule.window, moment)
             else:
@@ -153,3 +151,7 @@ class Feed:
             self._take_up(leased, rule)
         elif not self._limited.holds(leased, rule, moment):
             self._limited.goes(leased, rule, moment)
+
+    def _may_join(self, leased: Leased) -> bool:
+        """Whether a trigger may be a member of a window. Without a store, large data has one of its own, which ends."""
+        return not leased.record.events and (leased.record.artifact is None or self._uploads is not None)
