@@ -33,7 +33,7 @@ class DiskThread:
     """Owns one thread that runs blocking jobs in order. All methods must be called in the event loop's thread."""
 
     def __init__(self, name: str) -> None:
-        """Start the thread. `name`, for logs and errors, is `disk` or `ledger`."""
+        """Start the thread. `name`, for logs and errors: whose jobs it runs, such as `disk` or `ledger`."""
         self.name = name
         self.died: Callable[[DiskThreadDied], None] = lambda _: None
         self._loop = asyncio.get_running_loop()
