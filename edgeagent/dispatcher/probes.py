@@ -29,6 +29,7 @@ from edgeagent.httpapi.plan import Plan
 from edgeagent.httpapi.problem import PROMETHEUS, Answer, Refused, json_answer, problem
 from edgeagent.httpapi.request import Request
 from edgeagent.httpapi.timeouts import Timeouts
+from edgeagent.links.servers import close_servers
 
 if TYPE_CHECKING:
     from edgeagent.tracing.backlog import SpanCounts
@@ -105,7 +106,7 @@ class Probes:
     async def close(self) -> None:
         """Stop listening and close every connection; requests being answered get a second."""
         if self._server is not None:
-            self._server.close()
+            await close_servers([self._server])
             self._server = None
         await self._clients.close(_CLOSE_S)
 

@@ -22,6 +22,7 @@ from edgeagent.httpapi.connection import HttpConnection
 from edgeagent.httpapi.routes import Routes
 from edgeagent.httpapi.stream import WatchRoutes
 from edgeagent.httpapi.timeouts import Timeouts
+from edgeagent.links.servers import close_servers
 from edgeagent.ports.device import DevicePort
 from edgeagent.ports.large import LargeDataPort
 from edgeagent.ports.operator import OperatorPort
@@ -192,8 +193,7 @@ class HttpServer:
         Requests that only wait for a trigger are answered 503 at once. The events of a request that is cut off may have
         been stored.
         """
-        for server in self._servers:
-            server.close()
+        await close_servers(self._servers)
         self._servers.clear()
         if self._socket_file is not None:
             path, inode = self._socket_file

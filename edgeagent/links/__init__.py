@@ -1,1 +1,3 @@
-"""Connections to brokers, whatever their protocol: made, made again, and ended; the protocols' packages drive them."""
+"""Connections: to brokers, whatever their protocol, made, made again, and ended, which the protocols' packages drive;
+and the end of servers to which devices connect.
+"""

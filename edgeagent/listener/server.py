@@ -16,6 +16,7 @@ from edgeagent.common.certificates import Ends
 from edgeagent.common.passed_sockets import refuse_left
 from edgeagent.config.addresses import ListenAddress, split_listener
 from edgeagent.config.tables import Mqtt
+from edgeagent.links.servers import close_servers
 from edgeagent.listener.access import Permissions
 from edgeagent.listener.bounds import limit
 from edgeagent.listener.broker import BrokerCounts, DeviceBroker
@@ -159,7 +160,7 @@ class MqttListener:
             for place, (address, sock) in enumerate(self._sockets):
                 if address.is_tls:
                     before, self._servers[place] = self._servers[place], await self._serve(address, sock, tls)
-                    before.close()
+                    await close_servers([before])
             _log.info("the MQTT listener uses new certificates", extra={"event": "mqtt_certificate_changed"})
 
     def _protocol(self, address: ListenAddress) -> Callable[[ConnectedDevice], asyncio.Protocol]:
@@ -206,7 +207,7 @@ class MqttListener:
 
         Then say goodbye. What the outbox does not take by then was not acknowledged.
         """
-        self._stop_accepting()
+        await self._stop_accepting()
         self.traffic.stop_reading()
         inbox = self.traffic.inbox
         try:
@@ -225,17 +226,16 @@ class MqttListener:
 
     async def close(self) -> None:
         """Write what waits for devices, and let go of the file. The tasks must have ended."""
-        self._stop_accepting()
+        await self._stop_accepting()
         self.traffic.stop_reading()
         await self._door.close(0.0)
         await self._store.close(self._broker.waiting())
 
-    def _stop_accepting(self) -> None:
-        for server in self._servers:
-            server.close()
+    async def _stop_accepting(self) -> None:
+        servers, self._servers = self._servers, []
+        await close_servers(servers)
         for _, sock in self._sockets:
             sock.close()
-        self._servers.clear()
         self._sockets.clear()
 
     @property
