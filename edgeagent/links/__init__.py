@@ -1,3 +1,1 @@
-"""Connections: to brokers, whatever their protocol, made, made again, and ended, which the protocols' packages drive;
-and the end of servers to which devices connect.
-"""
+"""Connections to brokers, whatever their protocol, which the protocols' packages drive; and how servers end."""
