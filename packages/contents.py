@@ -73,14 +73,14 @@ class Contents:
             summary="Field events become Argo workflows over MQTT, none lost, each started once",
             description=_AGENT,
             units=self._units(dispatcher=False),
-            library=self._library(suite),
+            modules=self._modules(suite),
             conffiles=("/etc/edgeagent/config.toml",),
         )
         tree = self._work / f"{suite.name}-{architecture}"
-        library = tree / package.library.lstrip("/")
+        library = tree / package.modules.lstrip("/")
         unpack([self._wheel(), *pure], library)
         self._add_compiled(suite, architecture, library)
-        values = {"@LIBRARY@": package.library}
+        values = {"@LIBRARY@": package.modules}
         deb.install(FILES / "edgeagent.in", tree / "usr/bin/edgeagent", 0o755, values)
         deb.install(FILES / "config.toml", tree / "etc/edgeagent/config.toml")
         deb.install(FILES / "edgeagent.sysusers", tree / "usr/lib/sysusers.d/edgeagent.conf")
@@ -102,10 +102,10 @@ class Contents:
             depends=(*_python(suite), f"edgeagent (= {debian_version(self._root, suite)})"),
             summary="HTTP client of edgeagent, for Argo, webhooks, Pub/Sub and stores",
             description=_HTTPX,
-            library=self._library(suite),
+            modules=self._modules(suite),
         )
         tree = self._work / f"{suite.name}-httpx"
-        library = tree / package.library.lstrip("/")
+        library = tree / package.modules.lstrip("/")
         unpack(fetch_pure(self._locked, HTTPX, suite, self._work / f"{suite.name}-httpx-wheels"), library)
         deb.write(tree / "usr/share/doc" / package.name / "copyright", copyright_file(library))
         return deb.make(package, tree, self._changes, self._epoch, output)
@@ -140,7 +140,7 @@ class Contents:
             sdist = fetch_source(self._locked, "msgspec", self._work / "msgspec")
             compile_msgspec(sdist, suite, self._work / f"{suite.name}-{architecture}-cross", library)
 
-    def _library(self, suite: Suite) -> str:
+    def _modules(self, suite: Suite) -> str:
         """Where the modules are: a directory for each version.
 
         So an agent that still runs while its package is upgraded never imports a module of another version.

@@ -27,7 +27,7 @@ _SHEBANG = "#!/bin/sh\nset -e\n"
 
 
 class Package(NamedTuple):
-    """What a package is called, needs and says. `units`: its systemd units. `library`: where its modules are."""
+    """What a package is called, needs and says. `units`: its systemd units. `modules`: where those of Python are."""
 
     name: str
     version: str
@@ -38,7 +38,7 @@ class Package(NamedTuple):
     recommends: Sequence[str] = ()
     suggests: Sequence[str] = ()
     units: Sequence[str] = ()
-    library: str = ""
+    modules: str = ""
     conffiles: Sequence[str] = ()
 
     @property
@@ -80,7 +80,7 @@ def maintainer_script(package: Package, script: str) -> str:
     """One of the four scripts that dpkg runs, or "" if the package needs none."""
     names = {
         "own": package.name,
-        "python": "python" if package.library else "",
+        "python": "python" if package.modules else "",
         "units": "units" if package.units else "",
     }
     parts = [FILES / f"{names[part]}.{script}" for part in _PARTS[script] if names[part]]
@@ -90,7 +90,7 @@ def maintainer_script(package: Package, script: str) -> str:
     text = _SHEBANG + "\n" + "\n".join(each.strip("\n") + "\n" for each in texts)
     values = {
         "@PACKAGE@": package.name,
-        "@LIBRARY@": package.library,
+        "@LIBRARY@": package.modules,
         "@UNITS@": " ".join(package.units),
         "@UPSTREAM@": package.version.rpartition("-")[0],
     }

@@ -15,7 +15,7 @@ from packages.errors import BuildFailed
 from packages.suites import ROOT, SUITES, debian_version, locked
 
 WHOLE = Package(
-    "edgeagent", "1.2.3-1+deb12", "all", ("a",), "a", "a", units=("a.service",), library="/usr/lib/edgeagent/1.2.3-1"
+    "edgeagent", "1.2.3-1+deb12", "all", ("a",), "a", "a", units=("a.service",), modules="/usr/lib/edgeagent/1.2.3-1"
 )
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
 
