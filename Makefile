@@ -27,7 +27,7 @@ demo: $(VENV)/.demo ## play a broken uplink on this machine, live, and end with 
 test: $(VENV)/.dev brokers promtool ## run all tests but the long ones; installs brokers, nginx and a browser if it can
 	$(BIN)/python -m pytest -m "not soak and not packages" --numprocesses $(WORKERS) --dist worksteal
 
-check: $(VENV)/.dev ## lint, and the quick tests: 70 s on two cores
+check: $(VENV)/.dev ## lint, and the quick tests: under a minute on two cores
 	@$(MAKE) --no-print-directory --jobs 2 lint quick
 
 quick: $(VENV)/.dev

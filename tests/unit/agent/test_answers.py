@@ -55,6 +55,7 @@ async def test_an_answer_with_a_number_beyond_every_machine_is_one_bad_message_a
     assert [vars(entry)["event"] for entry in caplog.records].count("downlink_malformed") == 1
 
 
+@pytest.mark.slow
 async def test_statuses_with_a_megabyte_of_text_leave_the_state_directory_small(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         here.up()

@@ -48,6 +48,7 @@ async def test_triggers_beyond_the_rate_go_later_in_their_order_and_none_is_lost
         assert made.triggers.stats()["republished"] == 0
 
 
+@pytest.mark.slow
 async def test_a_backlog_that_waits_holds_up_no_other_rule_and_is_not_in_memory(tmp_path: Path) -> None:
     rate = Rate(2, Duration(3600))
     async with scene(tmp_path, slow(rate=rate), PLAIN, max_inflight=5, clock=LoopsClock()) as made:
@@ -73,6 +74,7 @@ async def test_a_backlog_that_waits_holds_up_no_other_rule_and_is_not_in_memory(
         assert ranges.above(0) == (0, 0)
 
 
+@pytest.mark.slow
 async def test_what_is_beyond_memory_is_read_again_in_order(tmp_path: Path) -> None:
     count = 4 * MAX_READY + 4
     specs = (
@@ -129,6 +131,7 @@ async def test_a_restart_allows_no_burst(tmp_path: Path, killed: bool) -> None:
         await made.account(settled=12, pending=0)
 
 
+@pytest.mark.slow
 async def test_what_waits_too_long_expires_and_uses_no_permit(tmp_path: Path) -> None:
     async with scene(tmp_path, slow(ttl=Duration(90)), clock=LoopsClock()) as made:
         broker = RateBroker(made)

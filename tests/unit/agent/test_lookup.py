@@ -50,6 +50,7 @@ class Reads:
         return count
 
 
+@pytest.mark.slow
 async def test_ids_that_no_trigger_has_cost_one_reading_of_the_backlog_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -122,6 +122,7 @@ async def test_a_day_that_is_still_to_come_is_in_no_report(tmp_path: Path) -> No
     assert (report.total.triggers, report.total.events) == (2, 2)
 
 
+@pytest.mark.slow
 def test_a_report_about_a_year_of_many_sources_takes_little_memory(tmp_path: Path) -> None:
     machine = TurnedClock()
     of_a_day = msgspec.json.encode(Tally(triggers=1, answer=dict.fromkeys(range(40), 1)))

@@ -268,6 +268,7 @@ async def test_reading_needs_no_disk_and_its_large_answers_are_forgotten(tmp_pat
         assert not gateway.path.exists()
 
 
+@pytest.mark.slow
 async def test_requests_are_bounded(tmp_path: Path) -> None:
     async with running(Gateway(tmp_path)) as gateway:
         for _ in range(MAX_WAITING):

@@ -136,6 +136,7 @@ async def test_who_may_not_ask_is_told_once_and_goes_on(tmp_path: Path, caplog: 
     assert [vars(entry)["event"] for entry in caplog.records].count("status_query_refused") == 1
 
 
+@pytest.mark.slow
 async def test_ten_thousand_from_before_are_read_in_parts_and_asked_for_in_parts(tmp_path: Path) -> None:
     async with scene(tmp_path) as here:
         for number in range(10_000):

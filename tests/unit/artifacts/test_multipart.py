@@ -61,6 +61,7 @@ def test_parts_are_listed_by_pages() -> None:
     assert listed("<IsTruncated>false</IsTruncated><NextPartNumberMarker>2</NextPartNumberMarker>").after == 0
 
 
+@pytest.mark.slow
 def test_a_list_of_parts_leads_nobody_astray() -> None:
     assert not listed("<Part>" * 170_000).parts  # as much as is read of an answer: a search for each took half an hour
     page = listed(

@@ -93,6 +93,7 @@ async def test_a_failing_store_keeps_its_artifacts_waiting_and_takes_all_when_it
     assert events == ["artifact_store_failing", "artifact_store_recovered"], "told once, not at each try"
 
 
+@pytest.mark.slow
 async def test_one_artifact_that_is_forbidden_holds_up_no_other_and_is_tried_seldom(tmp_path: Path) -> None:
     store = FakeStore()
     store.always["gw/bad"] = FORBIDDEN
@@ -243,6 +244,7 @@ async def test_all_uploads_together_keep_to_the_bandwidth(tmp_path: Path) -> Non
     assert 19.0 < took_s < 21.0, "2 MB at 100 kB/s"
 
 
+@pytest.mark.slow
 async def test_there_are_no_uploads_while_the_day_has_no_bandwidth(tmp_path: Path) -> None:
     store = FakeStore()
     # Noon is an hour before it opens; the file needs two hours, and one is open each day.

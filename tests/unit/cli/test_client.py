@@ -36,6 +36,7 @@ async def call(client: AgentClient, work: Callable[[AgentClient], T]) -> T:
     return await asyncio.to_thread(run)
 
 
+@pytest.mark.slow
 async def test_a_command_talks_to_the_agent_over_its_socket(tmp_path: Path) -> None:
     path = tmp_path / "agent.sock"
     async with serving(socket_path=path) as agent:

@@ -88,6 +88,7 @@ def test_fleet_says_that_it_needs_mqtt(tmp_path: Path, capsys: pytest.CaptureFix
     assert "name it by mqtt://" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_codec_is_imported_only_for_a_connection_by_amqp() -> None:
     text = "import sys, edgeagent.agent.agent, edgeagent.amqp.dialer; sys.exit('pamqp' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0

@@ -289,6 +289,7 @@ async def test_while_the_engine_is_away_a_request_is_to_be_tried_again() -> None
         assert (await here.ask("stop")).code == 200, "a refusal for now is not remembered"
 
 
+@pytest.mark.slow
 async def test_a_short_outage_is_not_noticed() -> None:
     async with desk() as here:
         put(here.argo)

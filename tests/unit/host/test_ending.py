@@ -26,6 +26,7 @@ def run(program: str, stderr: int = subprocess.PIPE) -> tuple[int, str]:
     return process.returncode, error.decode()
 
 
+@pytest.mark.slow
 def test_a_process_that_does_not_end_is_ended_and_says_where_it_stood() -> None:
     code, error = run("""
 def stuck_on_the_disk():
@@ -78,6 +79,7 @@ sys.exit(ending.run(serve))
     assert (code, error) == (7, "")
 
 
+@pytest.mark.slow
 def test_a_failure_before_everything_runs_ends_in_time_too_and_is_told() -> None:
     code, error = run("""
 ending.Deadline.__init__.__defaults__ = (0.2,)

@@ -31,6 +31,7 @@ def test_the_last_of_each_kind_is_kept_with_how_often_it_came(troubles: LastTrou
     assert all(each["at"].endswith("Z") for each in stats["last"])
 
 
+@pytest.mark.slow
 def test_however_many_kinds_there_are_memory_stays_the_same(troubles: LastTroubles) -> None:
     for number in range(10_000):
         log.error("x" * 10_000, extra={"event": f"kind-{number}"})

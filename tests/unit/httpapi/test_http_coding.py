@@ -54,6 +54,7 @@ def test_a_broken_body_is_refused_in_plain_words(coding: str, body: bytes, reaso
         uncompressed(coding, body, 10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 def test_a_bomb_never_becomes_larger_than_a_body_may_be(coding: str) -> None:
     bomb = (gzip if coding == "gzip" else zlib).compress(b"\0" * (64 << 20))

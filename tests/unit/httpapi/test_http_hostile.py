@@ -122,6 +122,7 @@ def test_any_bytes_end_in_an_answer_or_a_close(runner: asyncio.Runner, chunks: l
     assert not received or received.startswith(b"HTTP/1.1 4")
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(data=mutated(), cuts=st.lists(st.integers(0, 400), max_size=4))
 def test_damaged_requests_end_in_answers_and_a_close(runner: asyncio.Runner, data: bytes, cuts: list[int]) -> None:

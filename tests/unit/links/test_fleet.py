@@ -7,6 +7,8 @@ import random
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from edgeagent.common.backoff import boot_spread, full_jitter
 from edgeagent.links.session import BACKOFF_BASE_S, BACKOFF_CAP_S
 
@@ -49,6 +51,7 @@ def test_a_thousand_agents_cut_off_together_do_not_come_back_together() -> None:
         assert max(attempts.values()) <= 1.3 * AGENTS / BACKOFF_BASE_S
 
 
+@pytest.mark.slow
 def test_a_thousand_agents_never_knock_together_on_a_broker_that_is_away() -> None:
     for seed in range(5):
         attempts = attempts_per_second(1800.0, seed)

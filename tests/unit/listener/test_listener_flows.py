@@ -318,6 +318,7 @@ def test_on_a_connection_with_a_smaller_window_the_rest_is_sent_again_as_room_co
     assert second.connection.room == 1
 
 
+@pytest.mark.slow
 def test_a_packet_id_in_use_is_not_given_out() -> None:
     peer = fresh()
     deliver(peer, 1, 1)

@@ -201,6 +201,7 @@ async def test_held_messages_are_taken_in_order_and_other_devices_go_on(
         assert not it.listener.traffic.inbox.held
 
 
+@pytest.mark.slow
 async def test_what_is_held_of_all_devices_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox, "_HELD_RETRY_S", 0.05)
     async with scene(tmp_path) as it:
@@ -235,6 +236,7 @@ async def test_large_packets_that_come_slowly_give_way(tmp_path: Path, monkeypat
         assert await devices[4].hears(4) == b"\x40\x02\x00\x01"
 
 
+@pytest.mark.slow
 async def test_what_devices_do_not_read_is_bounded_over_all_of_them_and_who_reads_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,6 +299,7 @@ async def test_at_the_end_of_the_agent_devices_hear_goodbye_in_both_protocols(tm
         await draining
 
 
+@pytest.mark.slow
 async def test_a_flood_of_tiny_frames_is_taken_in_turns_and_counted_while_it_waits(tmp_path: Path) -> None:
     async with web(tmp_path) as it:
         flooding, other = await it.device("flood"), await it.device("other")

@@ -117,6 +117,7 @@ async def test_a_user_that_goes_while_the_password_is_compared_is_not_let_in(tmp
     assert await other is Reason.SUCCESS
 
 
+@pytest.mark.slow
 async def test_a_flood_of_logins_waits_for_little_and_the_rest_is_told_at_once(tmp_path: Path) -> None:
     thread = Thread()
     users = Users(str(write(tmp_path / "users", plug="open")), thread)

@@ -130,6 +130,7 @@ def test_frames_behind_the_request_are_not_forgotten() -> None:
     assert brought.payload == PACKET
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3, 1 << 20])
 def test_packets_go_over_the_bounds_of_frames_and_pings_come_between(size: int) -> None:
     data = (

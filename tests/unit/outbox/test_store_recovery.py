@@ -55,6 +55,7 @@ def test_the_last_commit_may_be_cut_anywhere_and_earlier_records_survive() -> No
             goes_on(after, survivor)
 
 
+@pytest.mark.slow
 def test_any_wrong_byte_in_the_last_commit_costs_nothing_that_came_before_it() -> None:
     filesystem = disk()
     store = opened(filesystem)

@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import sys
 import edgeagent.agent.agent
@@ -14,6 +16,7 @@ print(*(name for name in sys.modules if name.startswith(names)))
 """
 
 
+@pytest.mark.slow
 def test_an_agent_without_webhooks_loads_nothing_for_them() -> None:
     found = subprocess.run([sys.executable, "-c", PROGRAM], check=True, capture_output=True, text=True)
     assert found.stdout.split() == []
