@@ -13,13 +13,23 @@ from typing import Self
 
 from tests.fakes.certificates import Certificates
 from tests.fakes.mosquitto import free_port
-from tests.waiting import until_accepting
+from tests.waiting import until_accepting, until_answer
 
 # It starts in about ten seconds on a free machine.
 DEADLINE_S = 240.0
 _POLL_S = 0.1
 _PROGRAM = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 _CONTROL = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+# It writes its registry of quorum queues half a second after a change, or later. If it is killed before, their files
+# are not found, and they have no leader, for ever (docs/brokers.md). A copy tells whether the registry is up to date.
+_IS_KEPT = """
+Copy = dets:info(ra_directory_reverse, filename) ++ ".copy",
+{ok, _} = file:copy(dets:info(ra_directory_reverse, filename), Copy),
+case dets:open_file(copy, [{file, Copy}, {repair, false}, {access, read}]) of
+    {ok, copy} -> dets:close(copy), true;
+    {error, _} -> false
+end.
+"""
 
 
 class RabbitMq:
@@ -73,8 +83,16 @@ class RabbitMq:
         return done.stdout.decode()
 
     async def restart(self) -> None:
-        """Kill it, and start it on what it kept."""
+        """Kill it once it keeps its queues, and start it on what it kept."""
+        await until_answer(self._kept, lambda kept: kept == "true", "which files its queues have to be on disk")
         await self._end()
+        await self.__aenter__()
+
+    async def restart_without_leaders(self) -> None:
+        """Kill it before it keeps which files its quorum queues have, as it may in the seconds after they are made."""
+        await self._end()
+        (registry,) = self._directory.glob("mnesia/*/quorum/*/names.dets")
+        registry.unlink()
         await self.__aenter__()
 
     async def __aenter__(self) -> Self:
@@ -91,6 +109,9 @@ class RabbitMq:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._end()
+
+    async def _kept(self) -> str:
+        return (await self.control("eval", _IS_KEPT)).strip()
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         if not Path(_PROGRAM).exists():
