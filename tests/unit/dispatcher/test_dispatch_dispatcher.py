@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from edgeagent.errors import Denied
+from edgeagent.errors import Denied, Unavailable
 from edgeagent.mqtt.reason_codes import NO_MATCHING_SUBSCRIBERS, publish_outcome
 from edgeagent.ports.link import TAKEN, Message, PublishOutcome
 from edgeagent.wire.messages import Status, parse_status
@@ -215,6 +215,14 @@ async def test_an_unreachable_broker_is_told_once_and_again_after_a_connection(
         stage.dispatcher.on_down(DOWN)
     events = [record.__dict__["event"] for record in caplog.records]
     assert events == ["broker_unreachable", "broker_connected", "broker_disconnected", "broker_unreachable"]
+
+
+async def test_another_reason_why_the_broker_is_unreachable_is_told(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    for reason in ("refused", "refused", "no answer", "no answer"):
+        stage.dispatcher.on_down(Unavailable("mqtt://broker.example", reason))
+    assert [line.rpartition(": ")[2] for line in caplog.messages] == ["refused", "no answer"]
 
 
 async def test_a_broker_that_refuses_us_is_an_error(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
