@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from edgeagent.ports.link import UNHEARD, Ack, Publication, PublishRefused
 
-_NACKED = PublishRefused(0, "its queue takes no more (nack)")
+_NACKED = PublishRefused(0, "its queue is full, or does not work (nack)")
 
 
 class Confirms:

@@ -84,6 +84,11 @@ class AmqpConnection:
         self._dialogue: Dialogue = self._opening.run()
 
     @property
+    def awaited(self) -> str:
+        """What the opening dialogue waits for; "" if it is over, or waits for what every connection needs."""
+        return self._opening.awaited if self.phase is AmqpPhase.OPENING else ""
+
+    @property
     def is_cancelled(self) -> bool:
         """Whether the broker has stopped all deliveries at our wish."""
         return self._cancelled >= len(self._opening.tags)

@@ -114,6 +114,11 @@ class AmqpLink(LinkFutures):
         return False
 
     @property
+    def awaited(self) -> str:
+        """See `LinkDriver.awaited`."""
+        return next((wire.machine.awaited for wire in self._wires if wire.machine.awaited), "")
+
+    @property
     def is_emptied(self) -> bool:
         """See `LinkDriver.is_emptied`."""
         return self.emptied.done()
@@ -237,7 +242,10 @@ class AmqpLink(LinkFutures):
         """End the connection if the broker confirms nothing, so that everything in flight goes again."""
         oldest = self._publishing.machine.confirms.oldest
         if oldest and oldest == self._oldest and not self._blocked:
-            text = f"the broker has not confirmed a publication for {CONFIRM_S:g} s; they are sent again"
+            text = (
+                f"the broker has not confirmed a publication for {CONFIRM_S:g} s; they are sent again; "
+                "if this goes on, one of its queues has no leader (docs/brokers.md)"
+            )
             self._end(Unavailable(self._request.address, text))
             return
         self._oldest = oldest if not self._blocked else 0

@@ -75,6 +75,7 @@ class Opening:
         UplinkError: the broker does not let us, or does not keep to the protocol.
 
     Attributes:
+        awaited: what it asked for and has no answer to, in words; "" if that is what every connection asks for.
         tags: the queues that are consumed, by the tag that their deliveries have.
     """
 
@@ -86,6 +87,7 @@ class Opening:
         self._heartbeat_s = terms.heartbeat_s
         self._kept = False
         self._owed = b""  # what has no answer, and goes with the next method
+        self.awaited = ""
         self.tags: dict[str, AmqpQueue] = {}
         self._refused: list[tuple[Subscription, UplinkError]] = []
 
@@ -212,7 +214,9 @@ class Opening:
         self, channel: int, command: base.Frame, kind: type[_T], what: str = ""
     ) -> Generator[bytes, base.Frame, _T]:
         """Write a method and take its answer, which must be of this kind."""
+        self.awaited = what
         answer = yield from self._try(channel, command, kind)
+        self.awaited = ""
         if isinstance(answer, commands.Channel.Close):
             raise self._closed(answer, what)
         return answer

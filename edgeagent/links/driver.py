@@ -44,6 +44,10 @@ class LinkDriver(Link, Protocol):
         """Whether the connection ended because another client took the session."""
 
     @property
+    def awaited(self) -> str:
+        """What the broker has not answered, of what is asked for before `up`; "" if the link does not tell."""
+
+    @property
     def is_emptied(self) -> bool:
         """Whether ending the session would lose nothing, after `unsubscribe`."""
 
@@ -67,6 +71,11 @@ class LinkFutures:
         self.unsubscribed: asyncio.Future[bool] = loop.create_future()
         self.emptied: asyncio.Future[None] = loop.create_future()
         self.unwanted_unsubscribed: asyncio.Future[bool] = loop.create_future()
+
+    @property
+    def awaited(self) -> str:
+        """See `LinkDriver.awaited`: it does not tell."""
+        return ""
 
 
 class Dialer(Protocol):

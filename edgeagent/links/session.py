@@ -244,7 +244,7 @@ async def _connect_once(
         error = await link.ended
         return _Ending(error, loop.time() - since_s, link.taken_over)
     except (UplinkError, OSError, UnicodeError) as exc:
-        failure = _failure(connection, request.address, exc)
+        failure = _failure(connection, request.address, exc, "" if link is None else link.awaited)
         rotation.failed(failure)
         return _Ending(failure)
     finally:
@@ -281,12 +281,15 @@ async def _await_unsubscribed(link: LinkDriver, request: LinkRequest, subscribed
         _log.warning("%s: it refuses to unsubscribe from %s", request.address, filters, extra=extra)
 
 
-def _failure(connection: Connection, address: str, exc: Exception) -> UplinkError:
-    """Translate an exception of an attempt to connect."""
+def _failure(connection: Connection, address: str, exc: Exception, awaited: str = "") -> UplinkError:
+    """Translate an exception of an attempt to connect. `awaited`: see `LinkDriver`."""
     if isinstance(exc, UplinkError):
         return exc
     if isinstance(exc, TimeoutError) and exc.errno is None:  # otherwise it is the network's, before ours
-        return Unavailable(address, f"no connection within {connection.connect_timeout:g} s (connect_timeout)")
+        waited_for = f": the broker has not answered ({awaited})" if awaited else ""
+        return Unavailable(
+            address, f"no connection within {connection.connect_timeout:g} s (connect_timeout){waited_for}"
+        )
     if isinstance(exc, ConnectionResetError):  # never from V5Link: only a TLS handshake can end so
         return Unavailable(address, "it closed the connection during the TLS handshake; does this port speak TLS?")
     return connection_failure(address, exc)  # UnicodeError: the host is not a name, such as "a..b"

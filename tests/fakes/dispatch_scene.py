@@ -97,6 +97,16 @@ class Scene:
         count = len(self.promised)
         await self.agent.account(accepted=count, settled=count, pending=0, dead=0)
 
+    async def all_are_started(self, *, deadline_s: float) -> None:
+        """Every trigger has one workflow, and its agent knows; whoever heard what in between."""
+        count = len(self.promised)
+        await self.agent.stats(
+            lambda stats: stats["account"]["triggers"]["settled"] == count, "all to be settled", deadline_s=deadline_s
+        )
+        await self.settled()
+        created = [workflow["metadata"]["name"] for workflow in self.argo.workflows()]
+        assert sorted(created) == sorted(self.names)
+
     async def all_is_done(self, *, besides: Collection[str] = (), deadline_s: float = DEADLINE_S) -> None:
         """Every trigger has one workflow, and that it succeeded has come to its agent and to the monitor.
 

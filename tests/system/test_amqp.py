@@ -26,7 +26,7 @@ from edgeagent.wire import topics
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.certificates import Certificates
 from tests.fakes.dispatch_group import ArgoDispatcher, Monitor
-from tests.fakes.dispatch_scene import Scene, scene
+from tests.fakes.dispatch_scene import scene
 from tests.fakes.manage_desk import put
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.programs import Agent
@@ -68,17 +68,6 @@ def broker(running: RabbitMq) -> Iterator[RabbitMq]:
 def connected(broker: RabbitMq) -> pika.BlockingConnection:
     """A client of another hand."""
     return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", broker.amqp_port))
-
-
-async def started_once(here: Scene) -> None:
-    """Every trigger has one workflow, and its agent knows; whoever heard what in between."""
-    count = len(here.promised)
-    await here.agent.stats(
-        lambda stats: stats["account"]["triggers"]["settled"] == count, "all to be settled", deadline_s=PATIENT_S
-    )
-    await here.settled()
-    created = [workflow["metadata"]["name"] for workflow in here.argo.workflows()]
-    assert sorted(created) == sorted(here.names)
 
 
 async def test_an_agent_and_dispatchers_by_amqp_start_each_workflow_once_and_tell_its_end(
@@ -157,7 +146,7 @@ async def test_a_broker_that_is_killed_in_mid_stream_loses_nothing(tmp_path: Pat
         await here.answered(20)
         await broker.restart()
         await here.feed(40)
-        await started_once(here)
+        await here.all_are_started(deadline_s=PATIENT_S)
 
 
 async def test_a_queue_that_is_deleted_under_its_consumers_is_made_anew(tmp_path: Path, broker: RabbitMq) -> None:
@@ -167,7 +156,7 @@ async def test_a_queue_that_is_deleted_under_its_consumers_is_made_anew(tmp_path
         await asyncio.to_thread(delete, broker, "edgeagent.trigger.edgeagent")
         await asyncio.to_thread(delete, broker, "edgeagent.agent.gw-1")
         await here.feed(40)
-        await started_once(here)
+        await here.all_are_started(deadline_s=PATIENT_S)
         assert "was deleted, or its broker is gone" in here.agent.log
 
 
