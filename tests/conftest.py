@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import asyncio
+import asyncio.constants
 import gc
 import logging
+import shutil
+import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests import profiles, virtual_time
+from tests.fakes.as_user import give
 from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
 from tests.fakes.programs import children, end_programs
@@ -18,7 +22,7 @@ profiles.register()
 virtual_time.watch_disk_threads()
 # In debug mode asyncio notes where each task, future and callback was made. Where a test made it is in the last frames;
 # noting ten took a tenth of the whole run.
-asyncio.constants.DEBUG_STACK_DEPTH = 3  # type: ignore[attr-defined]
+asyncio.constants.DEBUG_STACK_DEPTH = 3  # type: ignore[misc]
 # In debug mode asyncio warns of slow callbacks, which a busy machine has; tests look at what edgeagent logs.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
@@ -50,6 +54,15 @@ async def local_broker(tmp_path: Path) -> AsyncIterator[Mosquitto]:
     directory.mkdir()
     async with Mosquitto(directory) as mosquitto:
         yield mosquitto
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that the other user of `tests.fakes.as_user` owns and can reach."""
+    directory = Path(tempfile.mkdtemp(prefix="owners-"))
+    give(directory)
+    yield directory
+    shutil.rmtree(directory)
 
 
 @pytest.fixture(autouse=True)

@@ -81,7 +81,8 @@ def _file_dirs(path: Path, env: Mapping[str, str], unit: str) -> list[Path]:
     if given := env.get("CREDENTIALS_DIRECTORY"):
         return [Path(given), path.parent]
     of_unit = CREDENTIALS / unit
-    return [path.parent, *([of_unit] if of_unit.is_dir() else [])]
+    # systemd keeps the directory from whoever has none of its credentials, the unit itself included.
+    return [path.parent, *([of_unit] if os.access(of_unit, os.X_OK) else [])]
 
 
 def agent_config_path(option: str | None, env: Mapping[str, str] = os.environ) -> Path:

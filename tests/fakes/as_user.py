@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-
-from edgeagent.__main__ import main
-from edgeagent.outbox.owner import load_everything
 
 NOBODY = 65534
 IS_ROOT = os.getuid() == 0
@@ -34,6 +33,17 @@ def take(path: Path) -> None:
         path.chmod(0)
 
 
+@contextmanager
+def another_user() -> Iterator[None]:
+    """Inside, this process may do what the other user may."""
+    if IS_ROOT:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(os.getuid())
+
+
 def _mend(path: Path) -> None:
     if path.is_symlink():
         return
@@ -43,6 +53,9 @@ def _mend(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    from edgeagent.__main__ import main
+    from edgeagent.outbox.owner import load_everything
+
     load_everything()
     if IS_ROOT:
         os.setgroups([])

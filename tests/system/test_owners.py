@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,15 +43,6 @@ class AgentOfAnother(Agent):
     def errors(self) -> list[str]:
         """What it logged as an error."""
         return [line for line in self.log.splitlines() if " ERROR " in line or " CRITICAL " in line]
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    """A directory that the other user owns and can reach."""
-    directory = Path(tempfile.mkdtemp(prefix="owners-"))
-    give(directory)
-    yield directory
-    shutil.rmtree(directory)
 
 
 async def sent(agent: Agent, count: int, begin: int = 0) -> set[str]:

@@ -15,6 +15,7 @@ from edgeagent.config import AGENT_UNIT, load_agent
 from edgeagent.config.reader import ConfigReader
 from edgeagent.config.tables import AgentConfig, DispatcherConfig, FilePath
 from edgeagent.errors import ConfigError
+from tests.fakes.as_user import another_user, give, take
 
 # Beside the key in question: what a table cannot be without.
 REQUIRED = {"kind": "dry-run", "url": "https://hooks.example/1", "store": "https://dav.example/gw"}
@@ -87,6 +88,19 @@ def test_a_shell_without_credentials_finds_those_of_the_unit_that_runs(
         load_agent(file, {"CREDENTIALS_DIRECTORY": str(tmp_path / "other")})
     (tmp_path / "token").touch()
     assert load_agent(file, {}).http.token_file == str(tmp_path / "token"), "a file beside the configuration goes first"
+
+
+def test_a_unit_without_credentials_starts_though_their_directory_is_kept_from_it(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, kept = place / "config.toml", place / "run"
+    file.write_text('[agent]\nid = "gw-1"\n', "utf-8")
+    (kept / AGENT_UNIT).mkdir(parents=True)
+    give(place)
+    take(kept)
+    monkeypatch.setattr(edgeagent.config, "CREDENTIALS", kept)
+    with another_user():
+        assert load_agent(file, {}).agent.id == "gw-1"
 
 
 def test_a_command_that_only_looks_needs_no_file(tmp_path: Path) -> None:
