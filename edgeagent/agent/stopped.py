@@ -81,7 +81,8 @@ def _closing(
 def _existing(config: AgentConfig) -> Path:
     directory = state_directory(config)
     if not (directory / "outbox").is_dir():
-        raise CommandFailed(f"{directory}: no outbox is there, and no agent answers; name its configuration with -c")
+        text = "no outbox is there, and no agent answers; name its configuration with -c, or use sudo for the service's"
+        raise CommandFailed(f"{directory}: {text}")
     act_as_owner(directory)  # the agent could not read files that root creates there
     return directory
 

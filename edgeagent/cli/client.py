@@ -92,6 +92,7 @@ class AgentClient:
         Raises:
             AgentUnreachable: the agent does not answer.
             AgentRefused: the answer is an error.
+            CommandFailed: this user may not ask it.
         """
         sent = dict(headers or {})
         if self._token:
@@ -103,6 +104,9 @@ class AgentClient:
             if not may_repeat:
                 raise AgentUnreachable(self._address, _reason(exc)) from exc
             return self.request(method, path, body, headers, timeout_s)
+        except PermissionError as exc:
+            text = "only root and the group of this socket may ask its agent; use sudo, or join the group"
+            raise CommandFailed(f"{self._address}: permission denied: {text}") from exc
         except (OSError, http.client.HTTPException) as exc:
             raise AgentUnreachable(self._address, _reason(exc)) from exc
         return status, self._decoded(status, retry_after, answer)

@@ -22,7 +22,7 @@ def client_config(args: argparse.Namespace) -> AgentConfig:
         ConfigError: the file that is named, or exists at the usual path, cannot be used.
     """
     path = agent_config_path(args.config)
-    if not args.config and "EDGEAGENT_CONFIG" not in os.environ and not path.exists():
+    if not args.config and "EDGEAGENT_CONFIG" not in os.environ and not _may_exist(path):
         return AgentConfig()
     return load_agent(path, needs_files=False)
 
@@ -32,7 +32,15 @@ def socket_path(config: AgentConfig) -> Path:
     if config.http.socket:
         return Path(config.http.socket)
     path = systemd.runtime_directory(systemd.state_directory(config.agent.state_dir)) / "agent.sock"
-    return _UNIT_SOCKET if not path.exists() and _UNIT_SOCKET.exists() else path
+    return _UNIT_SOCKET if not _may_exist(path) and _may_exist(_UNIT_SOCKET) else path
+
+
+def _may_exist(path: Path) -> bool:
+    """Whether a file is there, or in a directory that is kept from this user: whoever opens it then says so."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def agent_client(config: AgentConfig) -> AgentClient:
