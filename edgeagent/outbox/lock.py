@@ -80,7 +80,8 @@ def _opened(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
     except OSError as exc:
-        if exc.errno != errno.EROFS:
+        # Where a file of root is in the way, the kernel may name that as the reason.
+        if exc.errno != errno.EROFS and not os.statvfs(path.parent).f_flag & os.ST_RDONLY:
             raise
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
