@@ -29,6 +29,7 @@ exec unshare --mount --pid --fork --kill-child --cgroup --ipc --uts --net sh -eu
     pivot_root . mnt
     cd /
     umount -l /mnt
+    mount --make-rshared /  # as who starts a container does: credentials are mounted from a namespace of their own
     exec env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin /lib/systemd/systemd --log-target=journal \\
         systemd.unified_cgroup_hierarchy=%d systemd.legacy_systemd_cgroup_controller=1
 ' "$root"

@@ -34,6 +34,15 @@ while not pathlib.Path("/srv/over").exists():
     pathlib.Path("/srv/connects").touch()
 """
 HOT = '{"temp": 97.1}'
+# Says with which status the agent answers to a token.
+ASK = """
+import sys, urllib.error, urllib.request
+request = urllib.request.Request("http://127.0.0.1:8745/v1/stats", headers={"Authorization": f"Bearer {sys.argv[1]}"})
+try:
+    print(urllib.request.urlopen(request).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
 
 
 @pytest.fixture
@@ -42,8 +51,15 @@ async def system(machine: Chroot, packages: Packages) -> AsyncIterator[Booted]:
     machine.done("dpkg", "--install", *machine.copy(packages.build("bookworm", NATIVE).agent))
     (machine.root / "etc/edgeagent/config.toml").write_text(CONFIG, "utf-8")
     async with Booted(machine) as system:
-        system.done("systemctl", "enable", "--now", "edgeagent")
+        started = system.run("systemctl", "enable", "--now", "edgeagent")
+        assert started.returncode == 0, started.stdout + system.log(UNIT)
         yield system
+
+
+def must(system: Booted, *command: str) -> None:
+    """Run systemctl; the unit's log says why if it fails."""
+    done = system.run("systemctl", *command)
+    assert done.returncode == 0, done.stdout + system.log(UNIT)
 
 
 def emit(system: Booted) -> str:
@@ -64,7 +80,7 @@ def drop_in(system: Booted, text: str) -> None:
     directory.mkdir(parents=True)
     (directory / "test.conf").write_text(f"[Service]\n{text}\n", "utf-8")
     system.done("systemctl", "daemon-reload")
-    system.done("systemctl", "restart", UNIT)
+    must(system, "restart", UNIT)
 
 
 async def restarted(system: Booted, before: str) -> None:
@@ -119,6 +135,51 @@ async def test_what_the_unit_takes_away_is_gone_and_what_the_agent_needs_is_ther
     assert files[3] == files[4], "the soft limit was raised"
     await until(lambda: "Connection refused" in system.log(UNIT), "an attempt to connect")
     assert "Operation not permitted" not in system.log(UNIT)
+
+
+async def test_credentials_of_the_unit_are_its_secrets_which_root_alone_can_read(system: Booted) -> None:
+    etc = system.machine.root / "etc/edgeagent"
+    (etc / "config.toml").write_text(
+        CONFIG.replace("[uplink]\n", '[uplink]\nusername = "gw-1"\npassword_file = "uplink.password"\n')
+        + '[http]\ntoken_file = "http.token"\n',
+        "utf-8",
+    )
+    secrets = "/etc/edgeagent/secrets"
+    system.done("install", "--directory", "--mode=700", secrets)
+    (etc / "secrets/http.token").write_text("a-token-of-the-unit\n", "utf-8")
+    (etc / "secrets/http.token").chmod(0o600)
+    (etc / "secrets/plain").write_text("a-password-of-the-unit\n", "utf-8")
+    encrypted = f"{secrets}/uplink.password.cred"
+    system.done("systemd-creds", "encrypt", "--name=uplink.password", f"{secrets}/plain", encrypted)
+    (etc / "secrets/plain").unlink()
+    assert system.run("edgeagent", "check").returncode == 78, "nobody has given it the secrets"
+    loaded = (
+        f"LoadCredential=http.token:{secrets}/http.token",
+        f"LoadCredentialEncrypted=uplink.password:{encrypted}",
+    )
+    drop_in(system, "\n".join(loaded))
+    assert [system.done("python3", "-c", ASK, token).strip() for token in ("a-token-of-the-unit", "another")] == [
+        "200",
+        "401",
+    ]
+    system.done("edgeagent", "check")
+    process = system.property(UNIT, "MainPID")
+    for told in (system.log(UNIT), system.done("cat", f"/proc/{process}/environ")):
+        assert "of-the-unit" not in told
+    refused = system.run("setpriv", "--reuid=edgeagent", "--clear-groups", "cat", f"{secrets}/http.token")
+    assert "Permission denied" in refused.stdout
+
+
+@pytest.mark.parametrize(
+    "command", ["status", "where x", "outbox ls", "dead ls", "report", "emit boiler-1 1", "reload"]
+)
+async def test_a_user_who_may_not_ask_the_agent_is_told_what_to_do(system: Booted, command: str) -> None:
+    stranger = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "HOME=/tmp")
+    done = system.run(*stranger, "edgeagent", *command.split())
+    assert done.returncode == 1
+    (line,) = done.stdout.splitlines()
+    assert "/run/edgeagent/agent.sock: permission denied" in line
+    assert line.endswith("use sudo, or join the group")
 
 
 async def test_a_process_that_hangs_is_ended_and_started_again_with_what_waits(system: Booted) -> None:
