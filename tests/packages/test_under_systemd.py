@@ -56,10 +56,10 @@ async def system(machine: Chroot, packages: Packages) -> AsyncIterator[Booted]:
         yield system
 
 
-def must(system: Booted, *command: str) -> None:
+def must(system: Booted, *command: str, of: str = UNIT) -> None:
     """Run systemctl; the unit's log says why if it fails."""
     done = system.run("systemctl", *command)
-    assert done.returncode == 0, done.stdout + system.log(UNIT)
+    assert done.returncode == 0, done.stdout + system.log(of)
 
 
 def emit(system: Booted) -> str:
@@ -75,12 +75,12 @@ def waiting(system: Booted) -> set[str]:
     return {each["correlation_id"] for each in listed}
 
 
-def drop_in(system: Booted, text: str) -> None:
-    directory = system.machine.root / f"etc/systemd/system/{UNIT}.d"
+def drop_in(system: Booted, text: str, of: str = UNIT) -> None:
+    directory = system.machine.root / f"etc/systemd/system/{of}.d"
     directory.mkdir(parents=True)
     (directory / "test.conf").write_text(f"[Service]\n{text}\n", "utf-8")
     system.done("systemctl", "daemon-reload")
-    must(system, "restart", UNIT)
+    must(system, "restart", of, of=of)
 
 
 async def restarted(system: Booted, before: str) -> None:
@@ -168,6 +168,26 @@ async def test_credentials_of_the_unit_are_its_secrets_which_root_alone_can_read
         assert "of-the-unit" not in told
     refused = system.run("setpriv", "--reuid=edgeagent", "--clear-groups", "cat", f"{secrets}/http.token")
     assert "Permission denied" in refused.stdout
+
+
+async def test_the_dispatchers_unit_starts_without_and_with_credentials(system: Booted, packages: Packages) -> None:
+    unit, secret = "edgeagent-dispatch.service", "/etc/edgeagent/broker.secret"
+    built = packages.build("bookworm", NATIVE)
+    system.done("dpkg", "--install", *system.machine.copy(built.httpx, built.dispatcher))
+    etc = system.machine.root / "etc/edgeagent"
+    config = '[broker]\nurl = "mqtt://127.0.0.1:1"\n[engine]\nkind = "dry-run"\n'
+    (etc / "dispatch.toml").write_text(config, "utf-8")
+    must(system, "enable", "--now", unit, of=unit)
+    refused = "cannot reach the broker"
+    await until(lambda: refused in system.log(unit), "an attempt to connect", seen=lambda: system.log(unit))
+    login = 'username = "dispatcher"\npassword_file = "broker.password"\n'
+    (etc / "dispatch.toml").write_text(config.replace("[engine]", f"{login}[engine]"), "utf-8")
+    (etc / "broker.secret").write_text("a-password-of-the-unit\n", "utf-8")
+    (etc / "broker.secret").chmod(0o600)
+    drop_in(system, f"LoadCredential=broker.password:{secret}", of=unit)
+    await until(lambda: system.log(unit).count(refused) == 2, "another attempt", seen=lambda: system.log(unit))
+    system.done("edgeagent", "check", "--dispatch")
+    assert "of-the-unit" not in system.log(unit)
 
 
 @pytest.mark.parametrize(
