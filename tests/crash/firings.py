@@ -17,11 +17,15 @@ Known = tuple[str, bool]  # the event's id, and whether it is armed since
 
 
 class FiringsModel:
-    """`known`: the last firings; `doubtful`: what was refused, and may be there after a crash all the same."""
+    """`known`: the last firings; `doubtful`: what was refused, and may be there after a crash all the same.
+
+    `unread`: what was known when the file could not be read. Until a rule fires again it may be read at a later start.
+    """
 
     def __init__(self) -> None:
         self.known: dict[Key, Known] = {}
         self.doubtful: list[Record | Armed] = []
+        self.unread: dict[Key, set[Known]] = {}
 
     @contextmanager
     def appending(self, groups: Sequence[Group]) -> Iterator[list[int | OutboxError]]:
@@ -47,13 +51,18 @@ class FiringsModel:
         found = found_in(store)
         doubtful = {key: entry for entry in self.doubtful for key in keys_of(entry)}
         for key in found.keys() | self.known.keys():
+            before = {known for known in (self.known.get(key), *self.unread.get(key, ())) if known is not None}
             if unreadable or key in doubtful:
                 allowed = {entry.id for entry in self.doubtful if isinstance(entry, Record) and key in keys_of(entry)}
                 assert unreadable or key in found or key not in self.known, f"the firing of {key} is forgotten"
-                before = self.known.get(key)
-                assert unreadable or key not in found or found[key][0] in allowed | {before[0] if before else ""}
+                assert unreadable or key not in found or found[key][0] in allowed | {known[0] for known in before}
             else:
-                assert found.get(key) == self.known.get(key), f"the last firing of {key} is another one"
+                assert found.get(key) in (before or {None}), f"the last firing of {key} is another one"
+        if unreadable:
+            for key, known in self.known.items():
+                self.unread.setdefault(key, set()).add(known)
+        else:
+            self.unread.clear()
         self.known = found
 
     def _take_up(self, entries: Iterable[Record | Armed]) -> None:
@@ -61,8 +70,12 @@ class FiringsModel:
             for key in keys_of(entry):
                 if isinstance(entry, Record):
                     self.known[key] = entry.id, False
-                elif key in self.known:
+                    self.unread.pop(key, None)
+                    continue
+                if key in self.known:
                     self.known[key] = self.known[key][0], True
+                if key in self.unread:
+                    self.unread[key] = {(event_id, True) for event_id, _ in self.unread[key]}
 
 
 def keys_of(entry: Record | Armed) -> list[Key]:
