@@ -32,6 +32,7 @@ class ConnectionNotices:
         self.connects = 0
         self._connected = False
         self._error = ""
+        self._logged: dict[str, str] = {}  # why there is none, by address
         self._name = name
         self._address = ", ".join(addresses)
         self._consequence = consequence
@@ -60,19 +61,22 @@ class ConnectionNotices:
         """Log that the connection is up."""
         self._since = Since(self._now())
         self._connected, self._error = True, ""
+        self._logged.clear()
         self.connects += 1
         self._tell()
         _log.info("%s: connected to %s", self._name, self._address, extra={"event": "link_up", "link": self._name})
 
     def down(self, error: UplinkError) -> None:
-        """Log that the connection ended, or that an attempt failed, unless that was logged already."""
+        """Log that the connection ended, or that an attempt failed, unless that was logged already of this address."""
         is_known = str(error) == self._error
         if self._connected:
             self._since = Since(self._now())
         self._connected, self._error = False, str(error)
-        if is_known:
+        if not is_known:
+            self._tell()
+        if self._logged.get(error.address) == error.reason:
             return
-        self._tell()
+        self._logged[error.address] = error.reason
         _log.log(
             logging.ERROR if isinstance(error, Denied) else logging.WARNING,
             "%s: %s; %s",

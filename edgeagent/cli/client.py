@@ -43,6 +43,12 @@ class AgentRefused(CommandFailed):
         return f"the agent refused: {self.detail} ({self.status})"
 
 
+class AgentForbidden(CommandFailed):
+    """This user may not ask the agent: that says nothing about whether it runs."""
+
+    exit_code = AgentUnreachable.exit_code
+
+
 class AgentClient:
     """Owns one kept-alive connection to an agent, opened on first use. To be used as a context manager."""
 
@@ -92,7 +98,7 @@ class AgentClient:
         Raises:
             AgentUnreachable: the agent does not answer.
             AgentRefused: the answer is an error.
-            CommandFailed: this user may not ask it.
+            AgentForbidden: this user may not ask it.
         """
         sent = dict(headers or {})
         if self._token:
@@ -104,9 +110,6 @@ class AgentClient:
             if not may_repeat:
                 raise AgentUnreachable(self._address, _reason(exc)) from exc
             return self.request(method, path, body, headers, timeout_s)
-        except PermissionError as exc:
-            text = "only root and the group of this socket may ask its agent; use sudo, or join the group"
-            raise CommandFailed(f"{self._address}: permission denied: {text}") from exc
         except (OSError, http.client.HTTPException) as exc:
             raise AgentUnreachable(self._address, _reason(exc)) from exc
         return status, self._decoded(status, retry_after, answer)
@@ -247,14 +250,21 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket file."""
+        """Connect to the socket file.
+
+        Raises:
+            AgentForbidden: this user may not.
+        """
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(self.timeout)
         try:
             sock.connect(str(self._path))
-        except OSError:
+        except OSError as exc:
             sock.close()
-            raise
+            if not isinstance(exc, PermissionError):
+                raise
+            text = "only root and the group of this socket may ask its agent; use sudo, or join the group"
+            raise AgentForbidden(f"{self._path}: permission denied: {text}") from exc
         self.sock = sock
 
 

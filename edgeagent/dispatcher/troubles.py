@@ -25,19 +25,19 @@ class Troubles:
         self._topics: set[str] = set()
         self._unbound: set[str] = set()
         self._redirected: set[str] = set()
-        self._unreachable = ""  # why, as last logged
+        self._unreachable: dict[str, str] = {}  # why, as last logged, by address
 
     def connected(self, *, session_present: bool) -> None:
         """Log that the connection is up."""
         log.info("connected to the broker", extra={"event": "broker_connected", "session_present": session_present})
-        self._unreachable = ""
+        self._unreachable.clear()
 
     def down(self, error: UplinkError, *, was_up: bool) -> None:
-        """Log when a connection ends, and once for each reason why no other can be made, not each attempt."""
+        """Log when a connection ends, and why no other can be made when that changes, for each address."""
         if was_up:
             log.info("disconnected: %s", error, extra={"event": "broker_disconnected"})
-        elif str(error) != self._unreachable:
-            self._unreachable = str(error)
+        elif self._unreachable.get(error.address) != error.reason:
+            self._unreachable[error.address] = error.reason
             level = logging.ERROR if isinstance(error, Denied) else logging.WARNING
             log.log(level, "cannot reach the broker, retrying: %s", error, extra={"event": "broker_unreachable"})
 

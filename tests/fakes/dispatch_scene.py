@@ -97,15 +97,20 @@ class Scene:
         count = len(self.promised)
         await self.agent.account(accepted=count, settled=count, pending=0, dead=0)
 
-    async def all_are_started(self, *, deadline_s: float) -> None:
-        """Every trigger has one workflow, and its agent knows; whoever heard what in between."""
+    async def all_are_started(self, *, besides: Collection[str] = (), deadline_s: float = DEADLINE_S) -> None:
+        """Every trigger has one workflow, and its agent knows; whoever heard what in between.
+
+        Args:
+            besides: names of workflows that nobody here asked for.
+            deadline_s: how long the answers may take.
+        """
         count = len(self.promised)
         await self.agent.stats(
             lambda stats: stats["account"]["triggers"]["settled"] == count, "all to be settled", deadline_s=deadline_s
         )
         await self.settled()
         created = [workflow["metadata"]["name"] for workflow in self.argo.workflows()]
-        assert sorted(created) == sorted(self.names)
+        assert sorted(created) == sorted([*self.names, *besides])
 
     async def all_is_done(self, *, besides: Collection[str] = (), deadline_s: float = DEADLINE_S) -> None:
         """Every trigger has one workflow, and that it succeeded has come to its agent and to the monitor.
@@ -114,9 +119,7 @@ class Scene:
             besides: names of workflows that nobody here asked for.
             deadline_s: how long the statuses may take.
         """
-        await self.settled()
-        created = [workflow["metadata"]["name"] for workflow in self.argo.workflows()]
-        assert sorted(created) == sorted([*self.names, *besides])
+        await self.all_are_started(besides=besides)
         told = self.monitor.finals
         await until(
             lambda: all(self.monitor.last.get(name) == "Succeeded" for name in self.names),

@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 CURSOR = "edgeagent.dispatch.edgeagent.cursor.plant"
 QUEUES = ("edgeagent.trigger.edgeagent", "edgeagent.agent.gw-1", "edgeagent.dead", CURSOR)
 # RabbitMQ takes its time after a restart: what was unanswered is sent again much later only.
-PATIENT_S = 360.0  # a quorum queue of a killed RabbitMQ 3.10 may take minutes to have a leader again
+PATIENT_S = 360.0
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from edgeagent.cli import find_agent
+from edgeagent.cli.client import AgentForbidden
 from edgeagent.config.tables import AgentConfig
-from edgeagent.errors import CommandFailed
 from tests.fakes.as_user import another_user, give, take
 
 
@@ -25,6 +25,7 @@ def test_a_user_who_may_not_ask_the_service_is_told_what_to_do(place: Path, monk
         assert find_agent.socket_path(config) == kept
         with (
             find_agent.agent_client(config) as client,
-            pytest.raises(CommandFailed, match=f"{kept}: permission denied: .*use sudo, or join the group"),
+            pytest.raises(AgentForbidden, match=f"{kept}: permission denied: .*use sudo, or join the group") as refused,
         ):
             client.request("GET", "/healthz")
+        assert refused.value.exit_code == 69

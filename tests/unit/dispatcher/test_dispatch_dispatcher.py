@@ -225,6 +225,12 @@ async def test_another_reason_why_the_broker_is_unreachable_is_told(
     assert [line.rpartition(": ")[2] for line in caplog.messages] == ["refused", "no answer"]
 
 
+async def test_each_address_is_told_once_though_they_take_turns(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(6):
+        stage.dispatcher.on_down(Unavailable(f"mqtt://broker-{number % 2}.example", "refused"))
+    assert [line.split(": ")[1] for line in caplog.messages] == ["mqtt://broker-0.example", "mqtt://broker-1.example"]
+
+
 async def test_a_broker_that_refuses_us_is_an_error(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.dispatcher.on_down(Denied("mqtt://broker.example", "user name or password is wrong"))
     assert [record.levelname for record in caplog.records] == ["ERROR"]
