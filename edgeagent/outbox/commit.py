@@ -100,8 +100,8 @@ class Done(NamedTuple):
 
     `outcomes`: for each append the seq of its first trigger, or its error. `ends`: the next seq of each log of events.
     `kept`: whether a checkpoint with the releases was synced. `failure`: the disk's error, if it failed. `dead_full`:
-    why no dead letter is accepted; empty if they are. `health`: only if it was requested. `needs_checkpoint`: the next
-    one should come soon.
+    why no dead letter is accepted; empty if they are. `health`: if it was requested, or anything was refused.
+    `needs_checkpoint`: the next one should come soon.
     """
 
     outcomes: list[int | OutboxError]
@@ -162,13 +162,15 @@ def commit(store: Store, work: Commit) -> Done:
         again = store.append([groups[index] for index in refused])
         for index, outcome in zip(refused, again, strict=True):
             outcomes[index] = outcome
+    failure = failure_of(store)
     return Done(
         outcomes,
         store.ends(),
         kept,
-        failure_of(store),
+        failure,
         store.dead.refusing(),
-        health_of(store) if work.with_health else None,
+        # Who was refused may look at once why, while the next job is under way and the health of before is still told.
+        health_of(store) if work.with_health or failure or refused else None,
         store.unnoted and store.lacks_evidence,
     )
 

@@ -105,6 +105,26 @@ async def test_a_failing_disk_refuses_those_it_failed_and_nobody_else(caplog: py
     assert after.events.stored == 2
 
 
+async def test_who_was_refused_sees_why_at_once_though_the_disk_is_busy_with_the_next_job() -> None:
+    filesystem = disk()
+    gate, goes_on = Gate(filesystem), threading.Event()
+    async with running(filesystem) as outbox:
+        await outbox.append(group(NORMAL, record("a")))
+        await outbox.append(group(NORMAL, record("b")))  # its health is the last one told for 0.1 s
+        assert outbox.health.failure == ""
+        gate.fails = True
+        append = asyncio.create_task(outbox.append(group(NORMAL, record("c"))))
+        await asyncio.sleep(0)
+        busy = asyncio.create_task(outbox.beside(lambda _store: goes_on.wait(10)))
+        with pytest.raises(StorageFailed):
+            await append
+        assert not busy.done()
+        assert "it was told to fail" in outbox.health.failure
+        gate.fails = False
+        goes_on.set()
+        assert await busy
+
+
 async def test_a_disk_that_was_not_asked_is_not_said_to_be_well_again(caplog: pytest.LogCaptureFixture) -> None:
     filesystem = disk()
     gate = Gate(filesystem)
