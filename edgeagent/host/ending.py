@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from edgeagent.host.supervisor import CANCEL_TIMEOUT_S, DRAIN_TIMEOUT_S
@@ -26,6 +27,8 @@ EXIT_TIMEOUT_S = DRAIN_TIMEOUT_S + CANCEL_TIMEOUT_S
 _LAST_WORDS_S = 1.0
 # How long to wait for a thread that resolves a name or reads a file. Its result is not needed any more.
 _ASIDE_S = 1.0
+
+_PACKAGE = Path(__file__).parents[1]
 
 log = logging.getLogger(__name__)
 
@@ -106,12 +109,22 @@ def _log_dead_thread(args: threading.ExceptHookArgs) -> None:
 
 
 def _where() -> str:
-    """Each thread's innermost call."""
+    """Each thread's innermost call, and where it left our own code for it."""
     frames = sys._current_frames()  # noqa: SLF001  documented, and the only way to know
     calls = []
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
         if frame is not None and thread is not threading.current_thread():
-            code = frame.f_code
-            calls.append(f"{thread.name} in {code.co_name} ({Path(code.co_filename).name}:{frame.f_lineno})")
+            calls.append(f"{thread.name} in {_call(frame)}{_for_whom(frame)}")
     return ", ".join(calls)
+
+
+def _call(frame: FrameType) -> str:
+    return f"{frame.f_code.co_name} ({Path(frame.f_code.co_filename).name}:{frame.f_lineno})"
+
+
+def _for_whom(frame: FrameType) -> str:
+    ours: FrameType | None = frame
+    while ours is not None and not Path(ours.f_code.co_filename).is_relative_to(_PACKAGE):
+        ours = ours.f_back
+    return f" for {_call(ours)}" if ours not in (None, frame) else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -29,17 +30,19 @@ def run(program: str, stderr: int = subprocess.PIPE) -> tuple[int, str]:
 @pytest.mark.slow
 def test_a_process_that_does_not_end_is_ended_and_says_where_it_stood() -> None:
     code, error = run("""
-def stuck_on_the_disk():
-    threading.Event().wait()
-threading.Thread(target=stuck_on_the_disk, name="disk").start()
+from edgeagent.outbox.disk import DiskThread
+async def stuck_on_the_disk():
+    DiskThread("disk").begin(threading.Event().wait, lambda _result, _error: None)
+asyncio.run(stuck_on_the_disk())
 deadline = ending.Deadline(0.2)
 deadline.begin(5)
 deadline.begin(0)
+threading.Event().wait()
 """)
     assert code == 5
     (line,) = error.splitlines()
     assert " CRITICAL host.ending: the process did not end within 0.2 s" in line
-    assert "disk in wait (threading.py:" in line
+    assert re.search(r"disk in wait \(threading\.py:\d+\) for _work \(disk\.py:\d+\)", line)
     assert "event=ended_by_force exit_code=5" in line
 
 
