@@ -30,6 +30,7 @@ MAX_PARTIAL_BYTES: Final = 48 << 20
 _SMALL_BYTES: Final = 8 << 10
 # Of a client id and a user in one part of a log line.
 _MAX_NAME_CHARS: Final = 64
+_NAMELESS: Final = "a device that did not say who it is"
 
 _log = logging.getLogger(__name__)
 
@@ -207,12 +208,23 @@ class Door:
         """See `Desk`."""
         first, last = inputs[0], inputs[-1]
         if isinstance(last, ConnectionEnded):
+            if first is last and self._is_refusal(client, last):
+                self._tell_refusal(client, None, Reason(last.reason), last.text)
             self._tell_end(client, last)
         if isinstance(first, Connect):
             self._strangers.pop(client, None)
             self._knock(client, first)
         else:
             self._traffic.came(client, inputs)
+
+    def _is_refusal(self, client: ConnectedDevice, ended: ConnectionEnded) -> bool:
+        """Whether a device is turned away for what came before, or in place of, a CONNECT that can be read.
+
+        It is none when nothing came, or when the connection was lost: then no reason of MQTT says why.
+        """
+        is_stranger = client.session is None and not client.refused_as
+        is_fault = ended.reason != Reason.UNSPECIFIED_ERROR and not ended.is_by_client
+        return is_stranger and is_fault and not self._traffic.is_closing
 
     def _knock(self, client: ConnectedDevice, connect: Connect) -> None:
         if self.shut:
@@ -274,6 +286,7 @@ class Door:
 
     def turned_away(self, client: ConnectedDevice, reason: Reason, text: str) -> None:
         """See `Desk`."""
+        client.refused_as = _NAMELESS
         self._tell_refusal(client, None, reason, text)
 
     def _refuse(self, client: ConnectedDevice, connect: Connect, reason: Reason, text: str) -> None:
@@ -288,7 +301,7 @@ class Door:
         self.refusals[reason.name.lower()] += 1
         _log.warning(
             "%s from %s is refused: %s%s",
-            client.refused_as or "device without a name",
+            client.refused_as or _NAMELESS,
             client.place or "this machine",
             text or reason.name.lower().replace("_", " "),
             f"; {remedy}" if remedy else "",
@@ -320,7 +333,7 @@ class Door:
         _log.log(
             level,
             "the connection of %s from %s ended: %s",
-            shown(who) or client.refused_as or "a device that did not say who it is",
+            shown(who) or client.refused_as or _NAMELESS,
             client.place or "this machine",
             shown(ended.text),
             extra={"event": "mqtt_connection_ended", "foreign": True, "client": shown(who), "code": ended.reason},

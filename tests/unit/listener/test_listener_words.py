@@ -56,3 +56,39 @@ async def test_a_device_on_a_topic_of_no_event_is_told_which_are(
         "plug may not publish on sensors/plug: the message is dropped; without [[mqtt.allow]] only events are taken; "
         "the topics of events are events/+ ([[mqtt.subscribe]])"
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "reason", "words"),
+    [
+        (connect(V311, "plug").replace(b"MQTT\x04", b"MQTT\x06"), "unsupported_protocol_version", "protocol level 6"),
+        (connect(V311, "", flags=0), "client_id_not_valid", "client id"),
+        (bytes.fromhex("16030100a5010000a10303"), "malformed_packet", "a TLS handshake, where TLS is not spoken"),
+        (publish(V311, "events/plug", b"{}", qos=0), "protocol_error", "a packet of type 3 before CONNECT"),
+    ],
+)
+async def test_a_device_whose_connect_cannot_be_taken_is_counted_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, said: bytes, reason: str, words: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with scene(tmp_path) as it:
+        device = await it.stranger()
+        await device.says(said)
+        await device.is_cut_off()
+        await until(lambda: told(caplog, ENDED))
+        stats = it.listener.stats()
+        assert (stats["connects_refused"], stats["connects_refused_by"]) == (1, {reason: 1})
+    (refused,) = told(caplog, REFUSED)
+    assert refused.startswith("a device that did not say who it is from this machine is refused: ")
+    assert words in refused
+
+
+async def test_who_connects_and_says_nothing_is_not_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with scene(tmp_path) as it:
+        device = await it.stranger()
+        device.writer.close()
+        await until(lambda: told(caplog, ENDED))
+        await it.stranger()  # is there when the listener stops
+    assert it.listener.stats()["connects_refused"] == 0
+    assert not told(caplog, REFUSED)
