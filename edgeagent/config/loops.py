@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterator
 
 from edgeagent.config.addresses import split_broker_url
@@ -13,6 +14,7 @@ from edgeagent.wire import topics
 
 _THIS_MACHINE = frozenset({"127.0.0.1", "::1", "0.0.0.0", "::"})  # noqa: S104  nothing listens here
 _ANY_AGENT = "+"
+_LEVEL = re.compile(r"\{(\d+)\}")  # in a source
 
 
 def own_topic_problems(config: AgentConfig) -> Iterator[Problem]:
@@ -45,6 +47,8 @@ def _subscription_warnings(table: str, subscriptions: list[EventSubscription]) -
         path = f"{table}.subscribe[{index}]"
         if topics.is_reserved(subscription.topic):
             yield Problem(f"{path}.topic", "brings no events: edgeagent/# and argo/workflows/# are reserved")
+        elif missing := _level_that_is_missing(subscription):
+            yield Problem(f"{path}.source", f"{missing}: its messages are acknowledged, and are no events")
         elif left_out := _levels_left_out(subscription):
             text = (
                 f"leaves out level {left_out}: devices that differ only there share their ids, and one can use up the"
@@ -98,6 +102,16 @@ def _overlaps(table: str, uplink: Uplink, subscriptions: list[EventSubscription]
         for index, subscription in enumerate(subscriptions):
             if topics.overlap(everybodys, subscription.topic):
                 yield f"{table}.subscribe[{index}].topic", key, topic
+
+
+def _level_that_is_missing(subscription: EventSubscription) -> str:
+    """Which level the source names that no topic of the subscription has, in words; "" if there is none."""
+    levels = subscription.topic.split("/")
+    if levels[-1] == "#":
+        return ""  # there may be any number
+    named = _LEVEL.findall(subscription.source or "")
+    beyond = next((number for number in named if int(number) >= len(levels)), None)
+    return "" if beyond is None else f"names level {beyond}, and the topic's last is {len(levels) - 1}"
 
 
 def _levels_left_out(subscription: EventSubscription) -> str:

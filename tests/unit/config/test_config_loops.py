@@ -73,6 +73,9 @@ def test_what_can_make_no_loop_is_right(tmp_path: Path, uplink: str, keys: str, 
         ("", 'topic = "plant/+/a/+"\nsource = "all"', "leaves out level 1 and 3"),
         ("", 'topic = "plant/+/a/+"\nsource = "{1}-{3}"', ""),
         ("", 'topic = "plant/+"', ""),
+        ("", 'topic = "plant/+"\nsource = "{1}-{2}"', "names level 2, and the topic's last is 1: its messages are"),
+        ("", 'topic = "plant/#"\nsource = "{7}"', ""),
+        ("", 'topic = "plant/+"\nsource = "{1}{x}"', ""),
     ],
 )
 def test_check_warns_of_what_may_not_be_meant(
