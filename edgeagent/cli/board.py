@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from edgeagent.cli.pieces import Line, Piece, Shade
-from edgeagent.cli.shown_stats import Rates, ShownLink, ShownRate, ShownRule, ShownStats
-from edgeagent.common.foreign import escaped, shown
+from edgeagent.cli.shown_stats import Rates, ShownLink, ShownRate, ShownReceiver, ShownRule, ShownStats
+from edgeagent.common.foreign import escaped
 from edgeagent.common.foreign import line as on_one_line
 from edgeagent.common.plural import counted
 from edgeagent.common.spans import span
@@ -120,16 +120,26 @@ def _devices(stats: ShownStats) -> Iterator[Line]:
 
 
 def _webhooks(stats: ShownStats) -> Iterator[Line]:
-    """The first receiver that loses reports or takes none, and how many more there are."""
+    """The receiver that lost most reports, else the first that takes none, and how many more there are."""
     receivers = stats.webhooks.receivers if stats.webhooks is not None else []
     bad = [each for each in receivers if each.gone or each.last_error]
     if not bad:
         return
-    first = bad[0]
-    lost = f"{counted(first.lost, 'report is', 'reports are')} lost"
-    why = "wants no more (410)" if first.gone else on_one_line(first.last_error, 200)
-    more = f"; {counted(len(bad) - 1, 'webhook')} more like it" if len(bad) > 1 else ""
-    yield _row("webhook", Piece(f"{first.webhook}: {lost}: {why}{more}", Shade.BAD if first.lost else Shade.WAITING))
+    worst = max(bad, key=lambda each: each.lost)
+    more = f"; {counted(len(bad) - 1, 'webhook more has', 'webhooks more have')} trouble" if len(bad) > 1 else ""
+    text = f"{worst.webhook}: {_webhook_trouble(worst)}{more}"
+    yield _row("webhook", Piece(text, Shade.BAD if worst.lost else Shade.WAITING))
+
+
+def _webhook_trouble(receiver: ShownReceiver) -> str:
+    lost = f"{counted(receiver.lost, 'report is', 'reports are')} lost"
+    if receiver.gone:
+        return f"{lost}: wants no more (410)"
+    why = on_one_line(receiver.last_error, 200)
+    if not receiver.failures:
+        return f"{lost}: {why}"
+    ending = f", {receiver.lost:,} lost" if receiver.lost else ""
+    return f"takes no reports: {why}; {counted(receiver.pending, 'waits', 'wait')}{ending}"
 
 
 def _uploads(board: Board) -> Iterator[Line]:
@@ -255,11 +265,17 @@ def _rules(rules: Mapping[str, ShownRule], room: int) -> list[Line]:
 def _rule(name: str, rule: ShownRule) -> Line:
     held = rule.throttled + rule.disarmed + rule.merged
     return [
-        Piece(f"{shown(name, _NAME):{_NAME}} {rule.matched:>9,} {rule.published:>9,} {rule.settled:>9,} "),
+        Piece(f"{_rule_name(name):{_NAME}} {rule.matched:>9,} {rule.published:>9,} {rule.settled:>9,} "),
         Piece(f"{rule.dead:>6,}", Shade.BAD if rule.dead else Shade.PLAIN),
         Piece(f" {rule.expired:>8,}", Shade.BAD if rule.expired else Shade.PLAIN),
         Piece(f" {held:>10,}"),
     ]
+
+
+def _rule_name(name: str) -> str:
+    """The name, as much of it as there is room for: of a long one the length says less than the beginning."""
+    safe = escaped(name)
+    return safe if len(safe) <= _NAME else f"{safe[: _NAME - 1]}…"
 
 
 def _troubles(stats: ShownStats) -> Iterator[Line]:

@@ -105,17 +105,19 @@ class _Accounts(msgspec.Struct, frozen=True):
     balanced: bool
 
 
-class _Receiver(msgspec.Struct, frozen=True):
+class ShownReceiver(msgspec.Struct, frozen=True):
     """A receiver of webhooks."""
 
     webhook: str
     last_error: str = ""
+    failures: int = 0
     gone: bool = False
+    pending: int = 0
     lost: int = 0
 
 
 class _Webhooks(msgspec.Struct, frozen=True):
-    receivers: list[_Receiver] = []
+    receivers: list[ShownReceiver] = []
 
 
 class _Artifacts(msgspec.Struct, frozen=True):

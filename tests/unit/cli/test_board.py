@@ -152,6 +152,22 @@ def test_a_webhook_that_loses_reports_is_told_and_one_that_takes_them_is_not() -
     assert line.endswith("relay.webhook[1]: 1 report is lost: it answered 401")
 
 
+def test_a_webhook_that_takes_nothing_has_lost_nothing_and_comes_after_one_that_loses() -> None:
+    failing = {"webhook": "relay.webhook[0]", "last_error": "it answered 500", "failures": 3, "pending": 12}
+    gone = {"webhook": "relay.webhook[1]", "gone": True, "lost": 8}
+    (line,) = (line for line in screen(board(webhooks={"receivers": [failing]})) if "webhook" in line)
+    assert line.endswith("relay.webhook[0]: takes no reports: it answered 500; 12 wait")
+    shown = screen(board(webhooks={"receivers": [failing, gone]}), width=120)
+    (line,) = (line for line in shown if "webhook" in line)
+    assert line.endswith("relay.webhook[1]: 8 reports are lost: wants no more (410); 1 webhook more has trouble")
+
+
+def test_of_a_long_rule_name_the_beginning_is_shown() -> None:
+    names = ["frost-at-the-inlet", "frost-at-the-outlet-of-the-tank"]
+    lines = screen(board(rules={name: {"matched": 1} for name in names}))
+    assert [line[:20] for line in lines if line.startswith("frost")] == ["frost-at-the-inlet  ", "frost-at-the-outlet…"]
+
+
 def test_the_rules_with_the_most_traffic_come_first_and_the_others_are_counted() -> None:
     rules = {f"r{number:02}": {"matched": number} for number in range(100)}
     lines = screen(board(rules=rules))
