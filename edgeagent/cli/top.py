@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import select
 import sys
@@ -71,9 +72,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _interval_s(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not _MIN_INTERVAL_S <= seconds <= _MAX_INTERVAL_S:
-        raise ValueError(text)
+        words = f"{text!r} is no number of seconds from {_MIN_INTERVAL_S:g} to {_MAX_INTERVAL_S:g}"
+        raise argparse.ArgumentTypeError(words)
     return seconds
 
 
