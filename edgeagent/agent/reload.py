@@ -174,4 +174,4 @@ def _as_taken_over(old: Mqtt | None, new: Mqtt | None) -> Mqtt | None:
 
 def _differences(reloaded: Reloaded) -> str:
     parts = {"added": reloaded.added, "changed": reloaded.changed, "removed": reloaded.removed}
-    return "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names) or "none differs"
+    return "; ".join(f"{what} {', '.join(names)}" for what, names in parts.items() if names) or "no rule differs"

@@ -70,7 +70,7 @@ def _lines(reloaded: Reloaded) -> list[str]:
     lines += [f"  changed  {name}" for name in reloaded.changed]
     lines += [f"  removed  {name}: triggers of it that still wait become dead letters" for name in reloaded.removed]
     if not (reloaded.added or reloaded.changed or reloaded.removed):
-        lines.append("  none differs")
+        lines.append("  no rule differs")
     if reloaded.restart:
         tables = ", ".join(f"[{table}]" for table in reloaded.restart)
         lines.append(f"  warning: changed too, but needs a restart: {tables}")
