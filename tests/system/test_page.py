@@ -263,6 +263,10 @@ async def test_a_token_is_entered_once_and_never_part_of_an_address(tmp_path: Pa
     async with agent_on(free_port, tmp_path, NO_BROKER, tables=tables) as agent, status_page(free_port) as seen:
         await seen.shows("#unlock:not([hidden])", "Token")
         assert await seen.accessibility_faults() == []
+        await seen.page.set_viewport_size({"width": 320, "height": 640})
+        right = "document.querySelector('{}').getBoundingClientRect().right"
+        button, form = [await seen.page.evaluate(right.format(name)) for name in ("#unlock button", "#unlock")]
+        assert button < form
         await seen.page.fill("#token", "open barley")
         await seen.page.keyboard.press("Enter")
         await seen.shows("#unlock-error", "This is not the agent's token.")
