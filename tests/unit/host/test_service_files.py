@@ -147,8 +147,9 @@ def test_a_credential_in_the_example_has_the_name_that_the_configuration_uses(na
 
 def test_the_final_image_has_no_root_no_compiler_and_no_cache() -> None:
     build, final = stages()
-    assert final[0].value == "docker.io/library/debian:trixie-slim"
-    assert build[0].value == f"--platform=$BUILDPLATFORM {final[0].value} AS build"
+    base = "docker.io/library/debian:trixie-slim"
+    assert build[0].value == f"--platform=$BUILDPLATFORM {base} AS build"
+    assert final[0].value == f"--platform=$TARGETPLATFORM {base}", "or Podman takes the one of the machine that builds"
     assert ("USER", "10001:10001") in final
     assert ("ENTRYPOINT", '["edgeagent"]') in final
     assert final[-1] == ("CMD", '["run"]')
