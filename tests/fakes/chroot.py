@@ -36,7 +36,7 @@ class Chroot:
         layers = directory / "upper", directory / "work"
         for each in (self.root, *layers):
             each.mkdir()
-        options = "lowerdir={},upperdir={},workdir={}".format(_base(suite, architecture), *layers)
+        options = "lowerdir={},upperdir={},workdir={}".format(base(suite, architecture), *layers)
         subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(self.root)], check=True)
 
     def __enter__(self) -> Self:
@@ -87,18 +87,13 @@ class Chroot:
         return [*namespace, *spec, str(self.root), *command]
 
 
-def _environment(more: dict[str, str]) -> dict[str, str]:
-    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {"PATH": path, "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **more}
-
-
-def _base(suite: str, architecture: str) -> Path:
+def base(suite: str, architecture: str) -> Path:
     """The directory of a fresh system with Python, and with systemd's tools where no emulator has to install them."""
-    base = _CACHE / f"{suite}-{architecture}"
-    if not base.exists():
+    made = _CACHE / f"{suite}-{architecture}"
+    if not made.exists():
         assert shutil.which("mmdebstrap"), "mmdebstrap is missing: apt-get install -y mmdebstrap"
         _CACHE.mkdir(parents=True, exist_ok=True)
-        unfinished = _CACHE / f"{base.name}.unfinished"
+        unfinished = _CACHE / f"{made.name}.unfinished"
         sysusers = "systemd-standalone-sysusers" if architecture in _QEMU else "systemd"
         options = [
             "--quiet",
@@ -108,8 +103,13 @@ def _base(suite: str, architecture: str) -> Path:
             f"--architectures={architecture}",
         ]
         subprocess.run(["mmdebstrap", *options, suite, str(unfinished), mirror()], check=True)
-        unfinished.rename(base)
-    return base
+        unfinished.rename(made)
+    return made
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    return {"PATH": path, "HOME": "/root", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **more}
 
 
 def _can_run(architecture: str) -> None:
