@@ -83,12 +83,16 @@ class TriggerFacts(NamedTuple):
 
 
 class BrokerConnection(NamedTuple):
-    """A connection to a broker. `since_ms`: since when it is up or down; None if unknown. `error`: the last reason."""
+    """A connection to a broker. `since_ms`: since when it is up or down; None if unknown. `error`: the last reason.
+
+    `blocked`: why the broker takes no publications for now although the connection is up; "" if it does.
+    """
 
     connected: bool
     since_ms: int | None
     error: str
     address: str
+    blocked: str = ""
 
 
 class Surroundings(NamedTuple):

@@ -128,12 +128,7 @@ def _in_flight(flight: Flight, around: Surroundings, since_ms: int, now_ms: int)
                 "a slow or half-open connection: see edgeagent doctor, and the broker's log",
             )
         case FlightPhase.READY:
-            return Hang(
-                _PUBLISHED,
-                since,
-                "ready to be sent, and waits for the broker to acknowledge others",
-                "a slow or busy broker: see edgeagent doctor" if not around.one_at_a_time else _ONE_AT_A_TIME,
-            )
+            return _ready(around, since)
         case FlightPhase.ENDING:
             return Hang(
                 _TRIGGERED,
@@ -141,6 +136,18 @@ def _in_flight(flight: Flight, around: Surroundings, since_ms: int, now_ms: int)
                 "it is being moved to the parked triggers or the dead letters, which waits for the disk",
                 "if it lasts, the disk refuses: edgeagent outbox verify, edgeagent doctor",
             )
+
+
+def _ready(around: Surroundings, since: str) -> Hang:
+    if around.uplink is not None and around.uplink.blocked:
+        blocked = f"the broker takes no publications for now ({line(around.uplink.blocked)})"
+        return Hang(_PUBLISHED, since, blocked, "free its memory or disk")
+    return Hang(
+        _PUBLISHED,
+        since,
+        "ready to be sent, and waits for the broker to acknowledge others",
+        "a slow or busy broker: see edgeagent doctor" if not around.one_at_a_time else _ONE_AT_A_TIME,
+    )
 
 
 _ONE_AT_A_TIME: Final = (
@@ -220,11 +227,12 @@ def _not_in_flight(facts: TriggerFacts, around: Surroundings, since_ms: int, now
         )
     if facts.rate is not None:
         rate = facts.rate
+        turn = f"about {rate.ahead:,} go before it" if rate.ahead else "it is among the next"
         return Hang(
             _PUBLISHED,
             since,
             f"it waits for the rate of rule {facts.rule} ({rate.triggers} in {span(rate.time_s)}), "
-            f"about {span(rate.wait_s)}: about {rate.ahead:,} go before it",
+            f"about {span(rate.wait_s)}: {turn}",
             "nothing to do; raise the rule's rate if that is too long, then edgeagent reload",
         )
     if stored is not None and stored.log == PARKED:

@@ -113,7 +113,7 @@ class LiveKnowledge:
         uplink, parked_at = self._uplink, self._uplink.parked.next_deadline()
         places = len(uplink.triggers) + uplink.triggers.vacancy
         return Surroundings(
-            _connection(uplink.notices),
+            _connection(uplink.notices)._replace(blocked=uplink.owner.blocked),
             uplink.addressing.route.topic,
             in_flight=len(uplink.triggers),
             places=places,

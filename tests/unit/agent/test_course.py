@@ -108,6 +108,15 @@ WAYS: dict[str, tuple[dict[str, Any], str, str]] = {
         "published",
         "the broker has not acknowledged",
     ),
+    "blocked": (
+        {
+            "around": AROUND._replace(uplink=UP._replace(blocked="low on memory")),
+            "stored": stored(),
+            "flight": Flight(FlightPhase.READY, 0),
+        },
+        "published",
+        "the broker takes no publications for now (low on memory)",
+    ),
     "ready": ({"stored": stored(), "flight": Flight(FlightPhase.READY, 0)}, "published", "ready to be sent"),
     "moving": ({"stored": stored(), "flight": Flight(FlightPhase.ENDING, 9)}, "triggered", "waits for the disk"),
     "window open": (
@@ -119,6 +128,11 @@ WAYS: dict[str, tuple[dict[str, Any], str, str]] = {
         {"stored": stored(LIMITED), "rate": RateWait(17, 340.0, 3, 60.0)},
         "published",
         "it waits for the rate of rule overheat (3 in 1 min), about 5 min: about 17 go before it",
+    ),
+    "rate, next": (
+        {"stored": stored(LIMITED), "rate": RateWait(0, 29.0, 3, 60.0)},
+        "published",
+        "it waits for the rate of rule overheat (3 in 1 min), about 29 s: it is among the next",
     ),
     "window closing": ({"stored": stored(), "of_rule": RuleFacts(window_s=60.0)}, "published", "is being closed"),
     "parked": (
