@@ -36,6 +36,9 @@ _OK: Final = 200
 # What an answer to MKCOL says of the whole store: the body need not be sent to hear it again.
 _NOT_ABOUT_COLLECTIONS: Final = frozenset({401, 429, 502, 503, 504, 507})
 _GONE: Final = frozenset({404, 410})
+# MKCOL answered so (RFC 4918) means that the collection around it is missing, and what servers say to a PUT then.
+_NOTHING_AROUND: Final = 409
+_WITHOUT_COLLECTION: Final = frozenset({404, 409, 500})
 _LOOPBACK: Final = ip_address("127.0.0.1")
 # What a presigned upload's headers may not change: how the body is framed, and where it goes.
 _OURS: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer"})
@@ -73,11 +76,12 @@ class HttpStore:
     async def put(self, sending: Sending) -> None:
         """See `ArtifactStore`."""
         headers, url = self._credentials(), joined(self._base, sending.name)
-        await self._make_collections(sending.name, headers)
+        is_missing = await self._make_collections(sending.name, headers)
         answer = await self._put(url, {**headers, **_described(sending.artifact)}, sending)
         if not is_success(answer.status):
             self._made.clear()  # somebody may have removed them; servers say that in many ways
-        self._check(answer)
+        is_missing = is_missing and answer.status in _WITHOUT_COLLECTION
+        self._check(answer, "the directory that store names is not there: make it" if is_missing else "")
         await self._verify(url, headers, sending.artifact.size)
 
     async def abandon(self, name: str, resume: bytes) -> None:
@@ -119,15 +123,19 @@ class HttpStore:
         if answer.status == _OK and length.isdecimal() and int(length) != size:
             raise StoreFailed(self.shown, f"it took the object, but holds {length} bytes of {size}")
 
-    async def _make_collections(self, name: str, headers: Mapping[str, str]) -> None:
+    async def _make_collections(self, name: str, headers: Mapping[str, str]) -> bool:
+        """Make those that are not known to be there; returns whether the one around the first of them is missing."""
+        first = 0
         missing = [path for path in parents(name) if path not in self._made]
         for path in missing:
             answer = await self._client.request("MKCOL", f"{joined(self._base, path)}/", headers)
             if answer.status in _NOT_ABOUT_COLLECTIONS:
                 self._check(answer)
+            first = first or answer.status
         if len(self._made) + len(missing) > _MAX_COLLECTIONS:
             self._made.clear()
         self._made.update(missing)
+        return first == _NOTHING_AROUND
 
     def _credentials(self) -> dict[str, str]:
         table = self._table
@@ -148,8 +156,8 @@ class HttpStore:
             raise StoreFailed(self.shown, f"artifacts.{key} {file} is more than one line", needs_somebody=True)
         return secret
 
-    def _check(self, answer: StoreAnswer) -> None:
-        error = failure_of(self.shown, answer.status, answer.words, answer.retry_after_s)
+    def _check(self, answer: StoreAnswer, words: str = "") -> None:
+        error = failure_of(self.shown, answer.status, answer.words or words, answer.retry_after_s)
         if error is not None:
             raise error
 

@@ -66,6 +66,18 @@ async def test_an_object_arrives_whole_and_its_collections_are_made(
     await store.aclose()
 
 
+async def test_a_directory_of_the_store_that_is_not_there_is_named(
+    server: Nginx, thread: DiskThread, tmp_path: Path
+) -> None:
+    store = opened(thread, f"{server.url}/data")
+    with pytest.raises(StoreFailed, match="it answered 500: the directory that store names is not there: make it"):
+        await put_object(store, tmp_path, b"1", NAME)
+    (server.root / "data").mkdir()
+    await put_object(store, tmp_path, b"1", NAME)
+    assert server.files() == {f"data/{NAME}": b"1"}
+    await store.aclose()
+
+
 async def test_collections_that_somebody_removed_are_made_again(
     server: Nginx, thread: DiskThread, tmp_path: Path
 ) -> None:
