@@ -157,13 +157,14 @@ class OutboxLocked(OutboxError):
 
     exit_code = 75
 
-    def __init__(self, directory: str, holder: str) -> None:
-        super().__init__(directory, holder)
+    def __init__(self, directory: str, holder: str, why: str = "") -> None:
+        super().__init__(directory, holder, why)
         self.directory = directory
         self.holder = holder
+        self.why = why or ": stop it first, or choose another agent.state_dir"
 
     def __str__(self) -> str:
-        return f"{self.directory} is in use by {self.holder}: stop it first, or choose another agent.state_dir"
+        return f"{self.directory} is in use by {self.holder}{self.why}"
 
 
 class StorageFailed(OutboxError):

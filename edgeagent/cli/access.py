@@ -8,7 +8,7 @@ from typing import Protocol
 
 from edgeagent.cli.client import AgentClient
 from edgeagent.cli.find_agent import client_config, socket_path
-from edgeagent.errors import AgentUnreachable
+from edgeagent.errors import AgentUnreachable, OutboxLocked
 from edgeagent.ports.call import A, Call, R
 
 
@@ -34,7 +34,7 @@ def with_outbox(
     """Do some work with the outbox. `read_only`: change nothing in a stopped agent's directory.
 
     Raises:
-        OutboxLocked: the agent runs, but its socket cannot be reached.
+        OutboxLocked: the agent runs, but its socket cannot be reached, such as while it starts.
         CommandFailed: there is no outbox, or the work fails.
     """
     config = client_config(args)
@@ -48,8 +48,13 @@ def with_outbox(
     # Imported only here: it loads the whole agent.
     from edgeagent.agent.stopped import looked_at, opened  # noqa: PLC0415
 
-    with looked_at(config) if read_only else opened(config) as stopped:
-        return work(args, stopped)
+    try:
+        with looked_at(config) if read_only else opened(config) as stopped:
+            return work(args, stopped)
+    except OutboxLocked as exc:
+        silent = f", and no agent answers on {socket_path(config)}"
+        why = f"{silent}: if it has just been started, try again; else see its log"
+        raise OutboxLocked(exc.directory, exc.holder, why) from exc
 
 
 class RunningOutbox:
