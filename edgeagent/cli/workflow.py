@@ -82,6 +82,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _manage(args: argparse.Namespace, operation: Operation) -> int:
+    ttl_s, wait_s = _seconds(args, "ttl"), _seconds(args, "wait")
     order = ManageOrder(
         operation,
         getattr(args, "id", ""),
@@ -90,9 +91,8 @@ def _manage(args: argparse.Namespace, operation: Operation) -> int:
         getattr(args, "whole", False),
         getattr(args, "limit", 50),
         getattr(args, "continue_", ""),
-        _seconds(args, "ttl") or DEFAULT_TTL_S,
+        DEFAULT_TTL_S if ttl_s is None else ttl_s,
     )
-    wait_s = _seconds(args, "wait")
     with agent_client(client_config(args)) as client:
         made = client.perform(MANAGE, order)
         if wait_s is not None:
