@@ -112,8 +112,10 @@ class Operations:
         if workflow is None:
             if request.operation == "delete":
                 return _done(request, "Workflow is gone already", None)
-            named = request.workflow_id or f"one with correlation id {request.correlation_id}"
-            where = f"there is no workflow {quoted(named)} in namespace {quoted(request.namespace)}"
+            named = (
+                quoted(request.workflow_id) if request.workflow_id else f"of trigger {quoted(request.correlation_id)}"
+            )
+            where = f"there is no workflow {named} in namespace {quoted(request.namespace)}"
             return _failed(request, _NOT_FOUND, "Workflow not found", where)
         if not _may_touch(request, workflow):
             where = f"workflow {quoted(workflow.metadata.name)} is none of agent {quoted(request.agent)}"

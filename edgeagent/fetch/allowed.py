@@ -94,7 +94,7 @@ def _segments(path: str) -> tuple[str, ...]:
     segments = tuple(unquote(segment, errors="strict") for segment in path.removeprefix("/").split("/"))
     for segment in segments:
         if segment in {".", ".."} or not {"/", "\\", "\0"}.isdisjoint(segment):
-            raise ValueError("its path has a segment that is '.' or '..', or has a slash or NUL in it")
+            raise ValueError("must have no segment in its path that is '.' or '..', or has a slash or NUL in it")
     return segments
 
 

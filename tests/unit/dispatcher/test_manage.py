@@ -263,6 +263,8 @@ async def test_a_missing_workflow_is_told() -> None:
         answer = await here.ask("stop")
         assert (answer.code, answer.retryable) == (404, False)
         assert NAME in answer.detail
+        by_trigger = await here.ask("stop", workflowId="", correlation_id="b" * 32)
+        assert by_trigger.detail == f"there is no workflow of trigger '{'b' * 32}' in namespace 'plant'"
 
 
 async def test_argos_refusal_comes_in_words() -> None:
