@@ -4,8 +4,10 @@ A gateway asks when its session was lost, or when it has heard nothing for long.
 the usual topics; one that is not found is not answered. A query yields only statuses of the agent that it names, on
 that agent's own topic: a query in another's name reveals nothing to its sender.
 
-A broker that loses its sessions makes every gateway ask within seconds. Each list makes the engine go through all
-workflows of a namespace, so that the questions of many gateways go into one.
+A broker that loses its sessions makes every gateway ask, over half a minute. Each list makes the engine go through all
+workflows of a namespace, so that the questions of many gateways go into one. After a list there is a rest, in which
+questions gather: otherwise the first questions of a fleet would get one list after another, of a few ids each, while
+the engine has triggers to start. Nobody rests while enough wait to fill a list.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from edgeagent.common.backoff import full_jitter
 from edgeagent.dispatcher.progress import status_of
@@ -27,6 +30,8 @@ _MAX_AGENTS_CHARS = 2500
 # At most 15 MB. A gateway repeats a query that was dropped: within minutes after a lost session, else after an hour.
 MAX_WAITING_IDS = 100_000
 _BASE_S, _CAP_S = 1.0, 30.0
+# A rest lasts as long as the lists before it took, within these bounds.
+_MIN_REST_S, _MAX_REST_S = 1.0, 10.0
 
 log = logging.getLogger(__name__)
 
@@ -98,17 +103,27 @@ class Queries:
 
     async def run(self) -> None:
         """Answer until cancelled."""
+        loop = asyncio.get_running_loop()
         while True:
             await self._asked.wait()
             self._asked.clear()
             while self._waiting and self._leads:
-                batch, term = self._batch(), self._term
+                batch, term, began_s = self._batch(), self._term, loop.time()
                 await self._answer(batch, term)
                 if term == self._term:
                     for query in batch:
                         del self._waiting[query]
                         self._waiting_ids -= len(query.correlation_ids)
                     self.answered += len(batch)
+                await self._rest(loop.time() - began_s)
+
+    async def _rest(self, took_s: float) -> None:
+        """Let questions gather for one list, after lists that took so long; not while those that wait fill one."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(max(took_s, _MIN_REST_S), _MAX_REST_S)):
+                while self._waiting_ids < CHUNK_IDS:
+                    self._asked.clear()
+                    await self._asked.wait()
 
     def _batch(self) -> list[StatusQuery]:
         """The first query, and those after it that fit into one list with it."""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
 from edgeagent.argo.wire import Workflow
 from edgeagent.dispatcher.cursor import cursor_payload
-from edgeagent.dispatcher.queries import MAX_WAITING_IDS
+from edgeagent.dispatcher.queries import CHUNK_IDS, MAX_WAITING_IDS
 from edgeagent.errors import EngineRefused, EngineUnavailable
 from edgeagent.wire import topics
 from tests.fakes.statuses_bench import NOON_S, Engine, at, running
@@ -139,6 +141,33 @@ async def test_gateways_that_ask_together_are_looked_up_together() -> None:
         assert max(map(len, asked)) < 4000
         told = [item for item in bench.wire.taken if item.topic == "argo/workflows/status/gw-1500"]
         assert len(told) == 2, "once as it was seen, once as it was asked for"
+
+
+async def test_gateways_that_ask_one_after_another_are_looked_up_together() -> None:
+    # They come back over half a minute, and an engine that goes through a large namespace for each starts no workflow.
+    engine = Engine()
+    gateways, every_s = 300, 0.02
+    async with running(engine) as bench:
+        bench.lead()
+        for number in range(gateways):
+            bench.hear(topics.STATUS_QUERY, query(f"c-w-{number}", agent=f"gw-{number}"))
+            await asyncio.sleep(every_s)
+        await bench.until(lambda: bench.statuses.stats().queries_answered == gateways, "answered")
+        assert sum(" in (" in labels for labels in engine.lists) <= gateways * every_s + 2
+
+
+async def test_the_first_question_is_looked_up_at_once_and_a_full_list_does_not_wait_for_more() -> None:
+    engine = Engine()
+    loop = asyncio.get_running_loop()
+    async with running(engine) as bench:
+        bench.lead()
+        began_s = loop.time()
+        bench.hear(topics.STATUS_QUERY, query("c-first"))
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1, "the first one answered")
+        for number in range(CHUNK_IDS):
+            bench.hear(topics.STATUS_QUERY, query(f"c-w-{number}", agent=f"gw-{number}"))
+        await bench.until(lambda: bench.statuses.stats().queries_answered == 1 + CHUNK_IDS, "all answered")
+        assert loop.time() - began_s < 1
 
 
 async def test_a_lookup_for_gateways_with_long_names_stays_short() -> None:
