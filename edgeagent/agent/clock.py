@@ -7,7 +7,8 @@ import re
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from edgeagent.common.clock_trust import ClockTrust
 from edgeagent.common.elapsed import Instant
@@ -24,7 +25,7 @@ _VARIANT = bytes(0x80 | byte & 0x3F for byte in range(256))
 _END = re.compile(".(...)(....)(.{12})")
 
 
-class Moment(NamedTuple):
+class Moment(msgspec.Struct, frozen=True, gc=False):
     """One reading of all clocks, used for everything that is decided together.
 
     `time`: `now_ms` as RFC 3339. `time_quality`: `SYNCHRONIZED` or `UNSYNCHRONIZED`, as `ClockTrust` decided.

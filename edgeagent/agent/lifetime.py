@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import msgspec
 
 from edgeagent.agent.clock import Moment
 from edgeagent.common.elapsed import Instant, elapsed
@@ -10,7 +10,7 @@ from edgeagent.outbox.records import Leased
 from edgeagent.rules.ruleset import Rule
 
 
-class Lifetime(NamedTuple):
+class Lifetime(msgspec.Struct, frozen=True):
     """How long triggers may be sent. `boot`: the machine's present boot, to which uptimes belong."""
 
     max_age_s: float

@@ -79,7 +79,7 @@ class DeviceDelivery(NamedTuple):
     parcel: Parcel
 
 
-class Published(NamedTuple):
+class Published(msgspec.Struct, frozen=True):
     """What became of a message.
 
     Attributes:

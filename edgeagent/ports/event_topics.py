@@ -6,7 +6,7 @@ It is used for messages from the local broker, and for those that devices publis
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -40,7 +40,7 @@ class EventSubscription(msgspec.Struct, frozen=True, kw_only=True):
     nan: Literal["refuse", "null"] = "refuse"
 
 
-class EventRoute(NamedTuple):
+class EventRoute(msgspec.Struct, frozen=True):
     """How the messages on one topic become events.
 
     `id_path`: the path of the event's id in the data, None if it has none. `is_own`: the agent itself publishes on this
