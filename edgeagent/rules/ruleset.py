@@ -6,8 +6,8 @@ A rule is matched when an event is accepted and rendered when its trigger is sen
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import msgspec
 
@@ -139,7 +139,7 @@ class Rule:
         }
 
 
-class _Wanting(NamedTuple):
+class _Wanting(msgspec.Struct, frozen=True):
     """The rules for events of a source and type, and whether their filters need only the data."""
 
     rules: tuple[Rule, ...]
@@ -151,19 +151,16 @@ class RuleSet:
 
     It only decides; it must never count or keep anything else. `remembered`: the names of the rules whose firings must
     be kept. `demanding`: the names of the rules that refuse an event without the values they need (`on_missing =
-    "refuse"`).
+    "refuse"`). `get`: a rule by its name, None if it is gone or disabled; do not keep it, because a reload changes it.
     """
 
     def __init__(self, specs: Sequence[RuleSpec]) -> None:
         self._rules = {spec.name: Rule(spec) for spec in specs if spec.enabled}
+        self.get: Callable[[str], Rule | None] = self._rules.get  # without a method in between, for each trigger
         self._wanting: dict[tuple[str, str], _Wanting] = {}  # by source and type, for those that were seen
         self._rearming = [rule for rule in self if rule.rearm is not None]
         self.remembered = frozenset(rule.name for rule in self if rule.remembers)
         self.demanding = frozenset(rule.name for rule in self if rule.refuses_missing)
-
-    def get(self, name: str) -> Rule | None:
-        """A rule by its name, None if it is gone or disabled."""
-        return self._rules.get(name)
 
     def __iter__(self) -> Iterator[Rule]:
         return iter(self._rules.values())
@@ -174,7 +171,7 @@ class RuleSet:
         Call it in the thread that matches, so that an event is matched by the old rules or by the new ones, never by
         some of both.
         """
-        self._rules, self._wanting = other._rules, {}
+        self._rules, self.get, self._wanting = other._rules, other.get, {}
         self._rearming, self.remembered = other._rearming, other.remembered
         self.demanding = other.demanding
 
