@@ -67,13 +67,13 @@ class Feed:
     def fill(self, now: float, moment: Moment) -> None:
         """Take up leased triggers while there are places, and close the windows that are due."""
         limited_s: float | None = None
+        anything_waits = self._limited.anything_waits
         if self._uploads is not None:
             limited_s = self._fill_uploads(self._uploads, now, moment)
-        elif self._limited.anything_waits:  # hardly ever: an agent without a rate has nothing to look for, at each turn
+        elif anything_waits:  # hardly ever: an agent without a rate has nothing to look for, at each turn
             limited_s = self._limited.fill(max(self._triggers.vacancy - self._windows.closing, 0), moment)
         self._limited_due_at = now + limited_s if limited_s is not None else None
         leased: Leased | None = None
-        anything_waits = self._limited.anything_waits
         while (places := self._places) > 0 and (taken := self._leases.take(places)):
             for leased in taken:
                 self._take(leased, moment, anything_waits)

@@ -266,7 +266,7 @@ class EventIntake:
         Raises:
             MessageError: one rule cannot; the error names rule and parameter.
         """
-        if draft.traceparent is not None and not draft.traceparent:
+        if draft.traceparent == "":
             self._account.untraced(draft)
         stored = record(draft, self._agent, rules, moment.now_ms, moment.uptime_ms)
         if not self._rules.demanding:

@@ -49,6 +49,7 @@ class LimitedTriggers:
     Attributes:
         more_to_send: the hook that is called when a trigger may go that could not before. The composition root
             connects it with `Sender.wake`.
+        is_full: whether nothing may be leased for now, because too many wait for the disk.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class LimitedTriggers:
         clock: Clock,
     ) -> None:
         self.more_to_send: Callable[[], None] = lambda: None
+        self.is_full = False
         self._outbox = outbox
         self._triggers = triggers
         self._permits = permits
@@ -86,11 +88,6 @@ class LimitedTriggers:
         self._pausing = False  # the disk could not be read
         self._condensing: Condensing | None = None
         self._copied_seq = 0  # of the first copy, when that was done last
-
-    @property
-    def is_full(self) -> bool:
-        """Whether nothing may be leased for now, because too many wait for the disk."""
-        return len(self._held) >= _MAX_HELD or self._held_bytes >= _MAX_HELD_BYTES
 
     @property
     def unread(self) -> bool:
@@ -118,7 +115,7 @@ class LimitedTriggers:
             return False
         self._held.append(HeldBack(leased, high))
         self._held_by[LineKey(rule.name, high)] += 1
-        self._held_bytes += len(leased.record.data)
+        self._held_changed(len(leased.record.data))
         self._move_soon()
         return True
 
@@ -318,6 +315,10 @@ class LimitedTriggers:
         left_s = self._lifetime.left_s(line.ready[0], rule, moment)
         return min(wait_s, left_s) if wait_s > 0 else left_s
 
+    def _held_changed(self, more_bytes: int) -> None:
+        self._held_bytes += more_bytes
+        self.is_full = len(self._held) >= _MAX_HELD or self._held_bytes >= _MAX_HELD_BYTES
+
     def _move_soon(self) -> None:
         if self._held and self._is_checked and not self._moving and self._condensing is None:
             self._moving = True
@@ -344,7 +345,7 @@ class LimitedTriggers:
         keys = [LineKey(one.leased.rule, one.high) for one in held]
         self._held_by.subtract(keys)
         self._moved_by.update(keys)
-        self._held_bytes -= sum([len(one.leased.record.data) for one in held])
+        self._held_changed(-sum([len(one.leased.record.data) for one in held]))
         self._unread = True
         self._move_soon()
         self.more_to_send()
