@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
+import random
 import shutil
 import socket
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +19,8 @@ from edgeagent.errors import CommandFailed
 
 MOSQUITTO, IOTCORE = "mosquitto", "iotcore"
 BROKERS = (MOSQUITTO, IOTCORE)
+
+_PORTS = range(30_000, 32_768)  # Linux gives out those from 32,768 on, other systems from 49,152
 
 # Debian installs Mosquitto in a directory that is only in root's PATH.
 _SYSTEM_PROGRAMS = "/usr/sbin"
@@ -83,12 +86,21 @@ def choose(wanted: str | None, port: int, directory: Path) -> BrokerChoice:
 
 
 def free_ports(count: int) -> list[int]:
-    """Different ports on loopback on which nothing listens at the moment."""
+    """Different ports on loopback on which nothing listens at the moment.
+
+    They are below those that the kernel gives to connections by itself: one of these could be taken before the program
+    that it is for has started.
+    """
     with ExitStack() as open_sockets:
-        probes = [open_sockets.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+        found: list[int] = []
+        for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+            probe = open_sockets.enter_context(socket.socket())
+            with suppress(OSError):
+                probe.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise CommandFailed(f"the demo needs {count} free ports from {_PORTS[0]} to {_PORTS[-1]}: end what listens there")
 
 
 async def accepts(port: int) -> bool:

@@ -44,7 +44,12 @@ class Demo:
     async def until(self, pattern: str) -> re.Match[str]:
         """Read on until a line of the output matches."""
         assert self.process.stdout is not None
-        found = await until_line(self.process.stdout, pattern, deadline_s=DEADLINE_S)
+        try:
+            found = await until_line(self.process.stdout, pattern, deadline_s=DEADLINE_S)
+        except AssertionError as exc:
+            if self.process.stdout.at_eof():
+                exc.add_note(f"stderr: {(await self.end())[1]}")
+            raise
         self.text += found.string
         return found
 

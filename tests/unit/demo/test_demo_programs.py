@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -86,5 +87,18 @@ def test_without_any_broker_the_message_says_how_to_get_one(tmp_path: Path, monk
         broker.choose(None, 1, tmp_path)
 
 
-def test_free_ports_are_all_different() -> None:
-    assert len(set(broker.free_ports(20))) == 20
+def test_free_ports_are_all_different_and_none_that_the_kernel_may_give_to_a_connection_meanwhile() -> None:
+    ports = broker.free_ports(20)
+    assert len(set(ports)) == 20
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split()[0])
+    assert max(ports) < first
+
+
+def test_a_port_on_which_something_listens_is_not_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(broker, "_PORTS", range(taken, taken + 1))
+        with pytest.raises(CommandFailed, match="needs 1 free ports"):
+            broker.free_ports(1)
