@@ -25,6 +25,8 @@ _SELECTOR = f"{LABEL_CORRELATION_ID}={_NAME}"
 # A watch that is not refused for this long is allowed.
 _WATCH_S = 1.5
 _WORKFLOW_RIGHTS = "create, get, list and watch of workflows"
+# v4.0.5 reads templates with its own rights.
+_WITHOUT = "an Argo Server that reads templates with this token starts no workflow of them without it"
 
 
 class ConfigMapClient(Protocol):
@@ -87,7 +89,7 @@ async def _template_finding(client: ArgoClient, name: str, namespaces: Sequence[
         except EngineRefused as exc:
             if exc.status != FORBIDDEN:
                 raise
-            remedy = "grant get of workflowtemplates in it: without it no workflow that refers to one can be started"
+            remedy = f"grant get of workflowtemplates in it: {_WITHOUT}"
             return fail(subject, f"may not be read in {namespace}: {exc.message}", remedy)
     if missing and not found:
         remedy = "create the WorkflowTemplate, or correct its name in [[allow]]"
@@ -106,7 +108,7 @@ async def _cluster_template_finding(client: ArgoClient, name: str) -> Finding:
     except EngineRefused as exc:
         if exc.status != FORBIDDEN:
             raise
-        remedy = "grant get of clusterworkflowtemplates: without it no workflow that refers to one can be started"
+        remedy = f"grant get of clusterworkflowtemplates: {_WITHOUT}"
         return fail(subject, f"may not be read: {exc.message}", remedy)
     return fail(subject, "does not exist", "create the ClusterWorkflowTemplate, or correct its name in [[allow]]")
 
