@@ -12,6 +12,7 @@ from edgeagent.config.tables import Uplink
 from edgeagent.outbox.records import Leased
 from edgeagent.ports.link import Publication, Subscription
 from edgeagent.rules.ruleset import Rule
+from edgeagent.rules.trigger import render
 from edgeagent.wire.topics import RESPONSE, is_below, status_topics, with_agent
 
 _JSON = "application/json"
@@ -69,7 +70,7 @@ class Addressing:
         return Publication(
             token,
             self.route.topic,
-            rule.template.fill(record, correlation, attempt, response_topic, age_s),
+            render(rule, record, correlation, attempt, response_topic, age_s),
             qos,
             False,  # not retained; positional arguments, because keywords take longer
             _JSON,

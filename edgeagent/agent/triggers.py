@@ -153,7 +153,7 @@ class Triggers:
         entry = self._in_flight.add(
             correlation_id(record.agent, record.source, record.id, leased.rule),
             leased,
-            lane=lane_of(leased, rule) if rule is not None and rule.strict else None,
+            lane=lane_of(leased, rule) if rule is not None else None,
             known=(leased.moved is None or log == WINDOWS) and leased.seq >= self._outbox.reopened_seq[log],
             patience=1 if log == PARKED else self._park_after,
         )
