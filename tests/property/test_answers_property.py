@@ -124,6 +124,7 @@ def test_each_member_may_be_anything(right: dict[str, Any]) -> None:
             asyncio.run(hear_all(told[start : start + 60], Path(directory)))
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(25), suppress_health_check=list(HealthCheck))
 @given(st.lists(MESSAGES, min_size=20, max_size=60))
 def test_whatever_comes_from_the_wire_ends_no_thread_and_no_task(told: list[Told]) -> None:

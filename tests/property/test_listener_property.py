@@ -235,6 +235,7 @@ class ListenerMachine(RuleBasedStateMachine):
         assert self.peer.ended is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("examples", [pytest.param(EXAMPLES), pytest.param(SOAK_EXAMPLES, marks=[pytest.mark.soak])])
 def test_a_connection_keeps_what_the_protocol_promises(examples: int) -> None:
     run_state_machine_as_test(

@@ -8,6 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -135,6 +136,7 @@ def outcome(work: Callable[[], Any]) -> Any:
         return None
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(300))
 @given(st.lists(PARAMETER.map(allowed).filter(bool), max_size=4), ARGUMENTS, st.booleans(), EVENT)
 @example([], {"temp": "body.a"}, False, event_of({"a": -0.0}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -140,6 +141,7 @@ def same(found: Any, expected: Any) -> bool:
     return repr(found) == repr(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(DATA, PATHS)
 @example([{"a": [1, 2]}, {"a": []}], (All(), Name("a"), All()))

@@ -4,6 +4,7 @@ import unittest.mock
 from http import HTTPStatus
 
 import h11
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -83,6 +84,7 @@ def by_h11(data: bytes) -> tuple[Request, bytes] | None:
     return head, body
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(1000))
 @given(requests())
 @example(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n1")

@@ -100,6 +100,7 @@ async def test_a_trigger_that_is_sent_again_after_the_clock_was_set_has_the_righ
     assert {correlation(first), correlation(second)} == {promised}
 
 
+@pytest.mark.slow
 @pytest.mark.virtual_time
 async def test_a_window_has_the_right_time_of_its_first_event(tmp_path: Path) -> None:
     clock = LoopsClock()

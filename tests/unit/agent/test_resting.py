@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from edgeagent.agent.causes import UNHEARD
 from edgeagent.agent.inflight import InFlight
 from edgeagent.agent.resting import Resting
@@ -23,6 +25,7 @@ def test_a_cause_that_lasts_for_weeks_costs_no_memory_for_each_try() -> None:
     assert len(group.later) + len(group.now) < 100
 
 
+@pytest.mark.slow
 def test_tries_between_successes_cost_no_memory_either_and_nobody_is_forgotten() -> None:
     resting: Resting[InFlight[str]] = Resting()
     sleepers = [sleeper(token) for token in range(1, 11)]

@@ -190,6 +190,7 @@ def test_a_quote_that_the_end_of_the_file_does_not_close_is_told_with_its_line(c
     assert "begins in line 3: a quote there is not closed" in replay["faults"][0]["reason"]
 
 
+@pytest.mark.slow
 def test_a_long_line_costs_no_memory(check: Check, tmp_path: Path) -> None:
     file = written(tmp_path / "e.ndjson", event(95), b'{"source": "' + b"x" * (40 << 20) + b"\n", event(96))
     tracemalloc.start()

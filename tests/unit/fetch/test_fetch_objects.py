@@ -41,6 +41,7 @@ def test_an_object_of_a_bucket_is_fetched_with_the_credentials_of_the_environmen
     assert "Credential=anna/" in headers["authorization"]
 
 
+@pytest.mark.slow
 def test_what_broke_off_goes_on_where_it_was(store: ArtifactServer, tmp_path: Path) -> None:
     store.cut_after = [100_000]
     assert main(["fetch", CLAIM]) == 0
