@@ -178,8 +178,10 @@ class Sending:
                     self._sent(len(chunk))
         finally:
             reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError, StoreError):  # what mattered was raised above
-                await reading
+            await asyncio.wait([reading])  # not `await reading`: it would take our own cancellation for the reading's
+            if not reading.cancelled():
+                with contextlib.suppress(StoreError):  # what mattered was raised above
+                    reading.result()
 
     def _sent(self, size: int) -> None:
         self._position += size

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from edgeagent.config.tables import ArtifactsTable
 from edgeagent.errors import StoreError
 from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.disk import DiskThread
+from tests.ending import end
 from tests.waiting import until_told
 
 # A Monday, 2026-03-16, at 12:00 UTC.
@@ -175,9 +176,7 @@ async def uploading(
     try:
         yield scene
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
         await scene.uploader.close()
         database.close()
         thread.close()

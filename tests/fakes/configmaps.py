@@ -7,7 +7,6 @@ async with applying(configmaps):
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ import msgspec
 from edgeagent.argo.wire import ArgoParameter, Metadata, Outputs, Workflow, WorkflowStatus
 from edgeagent.dispatcher.configmaps import ConfigMaps
 from edgeagent.errors import EngineRefused, EngineUnavailable
+from tests.ending import end
 
 CORRELATION_ID = "9f2c" * 8
 LABELS = {
@@ -79,6 +79,4 @@ async def applying(configmaps: ConfigMaps) -> AsyncIterator[None]:
         yield
     finally:
         assert not task.done()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)

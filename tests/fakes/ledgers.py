@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
@@ -15,6 +15,7 @@ from edgeagent.ledger.schema import LOCAL
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
+from tests.ending import end
 
 
 @asynccontextmanager
@@ -26,9 +27,7 @@ async def running(path: Path, *, relay: int = LOCAL) -> AsyncIterator[Ledger]:
     try:
         yield ledger
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
         await ledger.close()
 
 

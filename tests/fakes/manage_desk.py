@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from edgeagent.dispatcher.policy import Policy
 from edgeagent.ports.link import TAKEN, Message, PublishOutcome
 from edgeagent.wire.manage import ManageResponse
 from edgeagent.wire.operations import OPERATIONS
+from tests.ending import end
 from tests.fakes.argo_server import FakeArgo
 from tests.waiting import until
 
@@ -114,9 +115,7 @@ async def desk(
         try:
             yield made
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
 
 def put(argo: FakeArgo, name: str = NAME, agent: str = "gw-1", phase: str = "Running", **spec: Any) -> None:

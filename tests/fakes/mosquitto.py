@@ -34,6 +34,7 @@ from edgeagent.links.session import keep_connected
 from edgeagent.links.subscribed import SubscribedTopics
 from edgeagent.ports.link import Ack, Link, Message, Publication, Subscription, Will
 from edgeagent.wire import topics
+from tests.ending import end
 from tests.waiting import DEADLINE_S, until_accepting, until_told
 
 
@@ -305,9 +306,7 @@ class MqttClient:
         """Disconnect gracefully."""
         session, self._session = self._session, None
         if session is not None:
-            session.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await session
+            await end(session)
         self.link = None
 
     async def die(self) -> None:

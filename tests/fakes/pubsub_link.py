@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -12,6 +11,7 @@ from edgeagent.errors import UplinkError
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Ack, Link, Message, Publication, Subscription
 from edgeagent.wire import topics
+from tests.ending import end
 from tests.fakes.pubsub import PROJECT, Asked, Fault, Garbage
 from tests.waiting import until
 
@@ -71,9 +71,7 @@ async def connected(
         await until(lambda: owner.ups or owner.downs)
         yield owner
     finally:
-        session.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await session
+        await end(session)
 
 
 def trigger(token: int, payload: bytes = b"{}", key: str = "") -> Publication:

@@ -9,7 +9,6 @@ await bench.published(("w", "Running"))
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
@@ -25,6 +24,7 @@ from edgeagent.mqtt.reason_codes import publish_outcome
 from edgeagent.ports.link import Message, PublishOutcome
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from tests.ending import end
 from tests.fakes.argo_rules import Selector
 from tests.waiting import until
 
@@ -273,6 +273,4 @@ async def running(
         yield bench
     finally:
         assert not task.done()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)

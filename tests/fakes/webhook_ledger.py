@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ from edgeagent.ledger.ledger import Ledger
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
+from tests.ending import end
 
 NOON_MS = 1_774_008_000_000
 
@@ -77,7 +77,5 @@ async def webhooks(
     finally:
         for task in reversed(tasks):
             assert not task.done() or task.cancelled(), task
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
         scene.ledger._thread.close()

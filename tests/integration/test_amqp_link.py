@@ -13,6 +13,7 @@ from edgeagent.common.units import Duration
 from edgeagent.config.tables import Connection
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Publication, Subscription
+from tests.ending import end
 from tests.fakes.amqp_peer import AmqpPeer, start
 from tests.fakes.mosquitto import MqttClient
 
@@ -53,9 +54,7 @@ async def against(play: Play, *, keepalive: Duration | None = None) -> AsyncIter
     try:
         yield client
     finally:
-        session.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await session
+        await end(session)
         server.close()
         for task in running:
             task.cancel()

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from edgeagent.dispatcher.watcher import Timing
 from edgeagent.links.session import keep_connected
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from tests.ending import end
 from tests.fakes.argo_server import FakeArgo, hang, refused
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import DEADLINE_S, until
@@ -68,9 +68,7 @@ class Node:
     async def stop(self) -> None:
         """End without a drain."""
         for task in self._tasks:
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
         self._tasks.clear()
 
 

@@ -15,6 +15,7 @@ from edgeagent.errors import Denied
 from edgeagent.links.rotation import Rotation
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Subscription, Will
+from tests.ending import end
 from tests.fakes.certificates import Certificates
 from tests.fakes.link import code_of
 from tests.fakes.mosquitto import Mosquitto, MqttClient
@@ -61,9 +62,7 @@ async def kept(broker: Mosquitto, **keys: Any) -> AsyncIterator[tuple[MqttClient
         await client.wait_up()
         yield client, rotation
     finally:
-        session.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await session
+        await end(session)
 
 
 def connections(broker: Mosquitto) -> list[tuple[str, str]]:

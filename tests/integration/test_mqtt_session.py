@@ -15,6 +15,7 @@ from edgeagent.config.tables import Connection, FilePath
 from edgeagent.errors import Denied
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Link, Subscription
+from tests.ending import end
 from tests.fakes.listener import Listener
 from tests.fakes.mosquitto import MqttClient
 from tests.waiting import DEADLINE_S, until
@@ -49,9 +50,7 @@ async def waits(
         keep_connected(Connection(url=url), client, client_id="gw", **{"base_s": 0.001, "cap_s": 0.002, **numbers})
     )
     await client.wait_down(count)
-    session.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await session
+    await end(session)
     seen = [vars(record) for record in caplog.records if vars(record).get("event") == "mqtt_reconnect_wait"]
     return [entry["wait_s"] for entry in seen], [entry["failures"] for entry in seen]
 
@@ -181,7 +180,5 @@ async def test_a_session_that_a_failed_attempt_may_have_begun_is_not_taken_for_t
             keep_connected(connection, client, client_id="gw", subscriptions=subscriptions, base_s=0.001, cap_s=0.002)
         )
         await until(lambda: client.present)
-        session.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await session
+        await end(session)
     assert client.present[0] is present

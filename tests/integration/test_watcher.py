@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import Link, Subscription
 from edgeagent.wire import topics
 from edgeagent.wire.messages import LABEL_AGENT, LABEL_CORRELATION_ID
+from tests.ending import end
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.mosquitto import Mosquitto, MqttClient
 from tests.waiting import DEADLINE_S, until
@@ -93,9 +93,7 @@ class Node(Dispatcher):
         """End `link` or `statuses`."""
         task = self._tasks.pop(name)
         assert not task.done()
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 class Plant:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import re
 import shlex
@@ -23,6 +22,7 @@ from edgeagent.dispatcher.cursor import cursor_payload
 from edgeagent.links.session import keep_connected
 from edgeagent.ports.link import TAKEN, Subscription
 from edgeagent.wire import topics
+from tests.ending import end
 from tests.fakes.argo_server import FakeArgo
 from tests.fakes.certificates import Certificates
 from tests.fakes.dispatch_group import ArgoDispatcher, Monitor
@@ -109,9 +109,7 @@ async def test_certificates_that_change_are_tried_beside_the_connection_and_used
     certificates.issue("client", "gw-042.example")
     await client.until(lambda: len(client.ups) == 2, "the next connection")
     assert "certificates were changed" in str(client.downs[0])
-    session.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await session
+    await end(session)
 
 
 async def test_an_agent_by_mqtt_meets_dispatchers_by_amqp(tmp_path: Path, broker: RabbitMq) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -10,6 +10,7 @@ import edgeagent
 from edgeagent.common.times import rfc3339
 from edgeagent.ports.link import Abilities, Ack
 from edgeagent.wire.agent_state import CONNECTION_LOST, STOPPED, AgentState, parse_agent_state
+from tests.ending import end
 from tests.fakes.announcing import Announcing, announcing
 from tests.fakes.link import FakeLink
 from tests.waiting import turns, until
@@ -30,9 +31,7 @@ async def running(scene: Announcing) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def test_the_state_is_retained_at_qos_1_and_says_how_the_agent_is() -> None:

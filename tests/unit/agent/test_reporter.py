@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import tracemalloc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
@@ -18,6 +18,7 @@ from edgeagent.ledger.tally import Tally
 from edgeagent.ports.report import DaysReport, ReportQuery
 from edgeagent.wire.lifecycle import Life
 from edgeagent.wire.messages import Report, State
+from tests.ending import end
 from tests.fakes.ledgers import running
 from tests.fakes.link import FakeLink
 from tests.fakes.turned_clock import TurnedClock
@@ -55,9 +56,7 @@ async def scene(directory: Path, *, publishes: bool = True) -> AsyncIterator[Sce
         try:
             yield made
         finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
 
 def said(link: FakeLink) -> list[DaysReport]:

@@ -23,6 +23,7 @@ from edgeagent.ports.where import Course
 from edgeagent.rules.ruleset import RuleSet
 from edgeagent.rules.spec import RuleSpec
 from edgeagent.wire.manage import ManageRequest, parse_manage_request
+from tests.ending import end
 from tests.fakes.faulty_filesystem import FaultyFilesystem
 from tests.fakes.link import FakeLink
 from tests.fakes.turned_clock import TurnedClock
@@ -76,9 +77,7 @@ async def running(gateway: Gateway) -> AsyncIterator[Gateway]:
     try:
         yield gateway
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def test_a_request_goes_on_the_agents_own_topic_and_its_answer_ends_it(tmp_path: Path) -> None:

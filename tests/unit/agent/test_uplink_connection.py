@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 
 import pytest
@@ -13,6 +12,7 @@ from edgeagent.config.tables import Connection, Uplink
 from edgeagent.errors import Denied
 from edgeagent.links import session
 from edgeagent.links.session import keep_connected
+from tests.ending import end
 from tests.fakes.mosquitto import MqttClient
 from tests.fakes.turned_clock import TurnedLoop
 from tests.waiting import turns
@@ -63,9 +63,7 @@ async def test_the_first_attempt_comes_after_the_wait_and_the_next_ones_do_not_w
     assert client.downs == []
     time.turn(61)
     await client.wait_down(4)
-    connected.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await connected
+    await end(connected)
 
 
 def test_what_somebody_must_correct_is_an_error_and_is_told_once(caplog: pytest.LogCaptureFixture) -> None:

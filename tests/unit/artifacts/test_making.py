@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from edgeagent.config.tables import ArtifactsTable
 from edgeagent.events.artifact import Artifact
 from edgeagent.outbox.disk import DiskThread
 from edgeagent.ports.artifacts import UploadState
+from tests.ending import end
 from tests.waiting import until_told
 
 pytestmark = pytest.mark.virtual_time
@@ -49,9 +50,7 @@ async def uploader(directory: Path, ended: Ended) -> AsyncIterator[Uploader]:
     try:
         yield made
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await end(task)
         await made.close()
         database.close()
         thread.close()

@@ -14,6 +14,7 @@ from edgeagent.dispatcher.engine import Order
 from edgeagent.dispatcher.outcome import Created, Duplicate, NameTaken
 from edgeagent.errors import EngineUnavailable
 from edgeagent.ports.link import Message
+from tests.ending import end
 from tests.fakes.dispatching import DOWN, FakeEngine, Stage, trigger
 
 pytestmark = pytest.mark.virtual_time
@@ -93,9 +94,7 @@ async def running(stage: Stage) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await end(task)
 
 
 async def turns_needed(kind: type[FakeEngine]) -> int:

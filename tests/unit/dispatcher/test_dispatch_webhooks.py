@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from edgeagent.dispatcher.webhooks import MAX_DELIVERIES, StatusWebhooks
 from edgeagent.webhooks import deliveries
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
+from tests.ending import end
 from tests.fakes.statuses_bench import NOON_S, Bench, Engine, at, running
 from tests.fakes.webhook_receiver import HANG, WebhookEndpoint
 from tests.waiting import turns, until
@@ -48,9 +48,7 @@ async def posting(*tables: DispatcherWebhook, now_ms: Callable[[], int] = lambda
     finally:
         for task in tasks:
             assert not task.done()
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end(task)
 
 
 def cursor_s(bench: Bench) -> float | None:
