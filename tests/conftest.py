@@ -7,6 +7,7 @@ import logging
 import shutil
 import tempfile
 import threading
+import traceback
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from tests.fakes.mosquitto import Mosquitto
 from tests.fakes.mosquitto import free_port as find_free_port
 from tests.fakes.programs import children, end_programs
 
+_NOTED_FRAMES = 3
+
 profiles.register()
 virtual_time.watch_disk_threads()
 # In debug mode asyncio notes where each task, future and callback was made. Where a test made it is in the last frames;
-# noting ten took a tenth of the whole run.
-asyncio.constants.DEBUG_STACK_DEPTH = 3  # type: ignore[misc]
+# noting all took a third of the quick tests' time. Tasks and futures are made in C, which knows no other limit.
+asyncio.constants.DEBUG_STACK_DEPTH = _NOTED_FRAMES  # type: ignore[misc]
+traceback.extract_stack.__defaults__ = (None, _NOTED_FRAMES)
 # In debug mode asyncio warns of slow callbacks, which a busy machine has; tests look at what edgeagent logs.
 logging.getLogger("asyncio").setLevel(logging.ERROR)
 
