@@ -48,7 +48,10 @@ async def _refuse(*_: Any, **__: Any) -> Any:
 
 
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
-    """See the module."""
+    """Owns its clock. Promises that time passes only while no callback is ready and no thread works that it knows of.
+
+    Must never open a socket or start a process: it cannot know when they will have something.
+    """
 
     create_connection = create_server = create_datagram_endpoint = _refuse
     create_unix_connection = create_unix_server = subprocess_exec = subprocess_shell = _refuse

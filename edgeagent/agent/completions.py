@@ -26,7 +26,12 @@ _Place = tuple[str, int]  # session and packet id
 
 
 class Completions:
-    """Has the disk told which deliveries are complete: those of one turn of the loop together. See the module."""
+    """Owns the deliveries that are complete and of which the disk does not know it yet.
+
+    Those of one turn of the loop are written together. Promises to call `done` for each `complete` that returned True
+    when the disk knows: what the outbox refuses is offered again. Must never call it before, since the client may then
+    use the packet id for another message.
+    """
 
     def __init__(self, deliveries: Deliveries, outbox: Outbox) -> None:
         """`deliveries`: those of which events are known."""

@@ -112,7 +112,10 @@ class Apply(Protocol):
 
 
 class Patience(NamedTuple):
-    """In seconds. `base_s`, `cap_s`: the first and the largest bound of the backoff. `give_up_s`: see the module."""
+    """In seconds. `base_s`, `cap_s`: the first and the largest bound of the backoff.
+
+    `give_up_s`: how long it is tried to apply a ConfigMap, from the moment on when the workflow's end was seen.
+    """
 
     base_s: float = 1.0
     cap_s: float = 30.0

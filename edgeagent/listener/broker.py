@@ -115,7 +115,11 @@ class Subscribed(NamedTuple):
 
 
 class DeviceBroker:
-    """See the module."""
+    """Owns what clients have here: sessions, subscriptions and retained messages.
+
+    Promises to note in `changes` what becomes of a retained message, and of a session that outlives its connection.
+    Must never wait, write, or send anything to a device: it returns what is to be sent.
+    """
 
     def __init__(self, sessions: Sessions, subscriptions: Subscriptions, retained: Retained, changes: Changes) -> None:
         """Take the parts that it joins."""

@@ -91,7 +91,14 @@ class ChangeBatch(NamedTuple):
 
 
 class Changes:
-    """See the module."""
+    """Owns what the disk does not have yet, each thing as it is now.
+
+    Promises that what was taken and could not be written is there again, where nothing newer is. Must never grow with
+    the number of changes: a thing is there once, and one that came and went before it was written not at all.
+
+    Attributes:
+        urgency: how soon the most urgent of it is to be on disk.
+    """
 
     def __init__(self) -> None:
         """Nothing changed."""

@@ -41,7 +41,10 @@ class Desk(Protocol):
 
 
 class ConnectedDevice(Device):
-    """See the module.
+    """Owns what the listener knows of one socket, and tells its desk whatever happens to it.
+
+    Promises to tell `entered` first, and `left` once, when the socket is closed. Must never decide who is let in, or
+    what becomes of a message: that is the desk's.
 
     Attributes:
         place: the address whose limit it counts towards, "" for this machine.

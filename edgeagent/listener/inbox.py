@@ -63,7 +63,11 @@ class InboxCounts(msgspec.Struct):
 
 
 class DeviceInbox:
-    """See the module; `run` must be running.
+    """Owns the messages that bring events and are not taken yet; `run` must be running.
+
+    Promises to hand a message to `taken`, which answers it, only when its event is synced or it can be none; and the
+    events of one device in the order in which they came. Must never let a device be read while more than
+    `max_bytes` wait.
 
     Attributes:
         held: why messages wait, empty while they do not.

@@ -27,7 +27,10 @@ _SMALL_BYTES = 4 << 10
 
 
 class Outgoing:
-    """See the module.
+    """Owns the count of what was written to devices and is not sent yet. What waits is in the sessions' queues.
+
+    Promises that a device gets its messages in order: none overtakes what waits in the queue. Must never write a large
+    message, or anything to a device that does not read, while about `MAX_UNSENT_BYTES` are unsent.
 
     Attributes:
         too_large: messages that a device takes none of, since the start.

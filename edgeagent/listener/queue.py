@@ -36,7 +36,14 @@ class Room:
 
 
 class Queue:
-    """See the module. `max_messages`: how many may wait; those over it go when another one comes."""
+    """Owns the messages that wait for one device.
+
+    Promises to give them out in order, and to count in its `Room` those that had to go. Must never take a new
+    message beyond its own bounds or those of the room.
+
+    Attributes:
+        max_messages: how many may wait; those over it go when another one comes.
+    """
 
     __slots__ = ("_at_qos_0", "_max_bytes", "_messages", "_room", "_used_bytes", "max_messages")
 

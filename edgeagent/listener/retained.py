@@ -28,7 +28,10 @@ class RetainOutcome(Enum):
 
 
 class Retained:
-    """See the module. Times are seconds of a clock that does not go back.
+    """Owns the last retained message of each topic. Times are seconds of a clock that does not go back.
+
+    Promises that a message which it took is there until its topic gets another one, or its time is over. Must never
+    grow beyond its bounds, or forget the message of one topic to make room for that of another.
 
     Attributes:
         used_bytes: what the messages take, about.

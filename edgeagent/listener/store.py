@@ -58,7 +58,12 @@ class Stored(NamedTuple):
 
 
 class ListenerStore:
-    """See the module. All methods are called in the loop's thread."""
+    """Owns the listener's file and its thread, which `close` ends. All methods are called in the loop's thread.
+
+    Promises to call `kept` when everything that changed before is on disk, in the order of the calls; what the disk
+    refuses is tried again until `close`. Must never keep the agent from starting: a damaged file is put aside, and one
+    that cannot be read counts as empty.
+    """
 
     def __init__(self, path: Path, thread: JobThread, changes: Changes) -> None:
         """A store that is opened by `load`, and writes what `changes` says."""

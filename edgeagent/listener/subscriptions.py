@@ -64,7 +64,15 @@ class _Node:
 
 
 class Subscriptions:
-    """See the module."""
+    """Owns the subscriptions of all clients, and what each client's filters cost.
+
+    Promises that a client is found once for a topic, however many of its filters match, and that a filter which nobody
+    has any more takes no memory. `add` refuses nothing: it must never be called for a filter for which `has_room` does
+    not hold.
+
+    Attributes:
+        count: how many subscriptions there are.
+    """
 
     def __init__(self, max_cost_of_one: int = MAX_COST_OF_ONE, max_cost: int = MAX_COST) -> None:
         """Nobody subscribes to anything."""

@@ -61,7 +61,15 @@ class TrafficCounts(msgspec.Struct):
 
 
 class DeviceTraffic:
-    """See the module. All methods are called in the loop's thread. `topics`: what is an event."""
+    """Owns the devices that were let in, the inbox of their events, and what goes out to them.
+
+    All methods are called in the loop's thread. Promises to answer a message above QoS 0 only when it is safe: one that
+    brings an event when the inbox says so, a retained one when it is on disk. Must never hold up a device that sends
+    no events while the outbox refuses them.
+
+    Attributes:
+        topics: what is an event.
+    """
 
     def __init__(self, broker: DeviceBroker, store: ListenerStore, events: EventPort, topics: EventTopics) -> None:
         """The parts that it joins; `topics`: what is an event."""

@@ -31,7 +31,15 @@ _log = logging.getLogger(__name__)
 
 
 class Users:
-    """See the module. All methods are called in the loop's thread. `path`: the file."""
+    """Owns the users of the file as it was read last, and a keyed digest of each password that was right.
+
+    All methods are called in the loop's thread. Promises that a file which cannot be used changes nothing, and that
+    whoever is not in the file any more, or has another password there, is not let in by an earlier login. Must never
+    compare a password in the loop's thread, or keep one.
+
+    Attributes:
+        path: the file.
+    """
 
     def __init__(self, path: str, thread: JobThread) -> None:
         """Read the file.

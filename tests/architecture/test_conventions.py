@@ -110,6 +110,18 @@ def test_no_two_public_classes_share_a_name() -> None:
                 )
 
 
+def test_no_class_docstring_sends_its_reader_to_the_module() -> None:
+    for module in EVERYTHING:
+        if "see the module" not in module.text.lower():
+            continue  # as nearly everywhere, and only the others are parsed
+        for node in module.nodes:
+            words = (ast.get_docstring(node) or "") if isinstance(node, ast.ClassDef) else ""
+            assert "see the module" not in words.lower(), (
+                f"{module.file}:{getattr(node, 'lineno', 0)}: sends its reader to the module; "
+                "say what the class owns, what it promises, and what it must never do"
+            )
+
+
 def catches_all(node: ast.AST) -> bool:
     """`except:`, `except Exception`, in a tuple too, and `suppress(Exception)`; but not what only cleans up."""
     broad = {"Exception", "BaseException"}

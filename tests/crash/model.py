@@ -47,7 +47,10 @@ class State(Enum):
 
 
 class Model:
-    """See the module. Each step does something to the store and notes what it promised; `check` compares."""
+    """Owns a store on a disk that may fail, and what is known of each trigger that the store has acknowledged.
+
+    Each step does something to the store and notes what it promised; `check` compares.
+    """
 
     def __init__(self, random: Random) -> None:
         self.filesystem = CrashFilesystem(random)

@@ -41,7 +41,10 @@ _RULE = RuleSpec("all", "plant", template="t", arguments={"n": "body.n"})
 
 
 class Scene:
-    """See the module. The link only keeps what is published; the test says what the broker does."""
+    """Owns the parts of an uplink, over the outbox and the ledger that it is given.
+
+    The link only keeps what is published; the test says what the broker does. `until` fails once a part has ended.
+    """
 
     def __init__(
         self,

@@ -114,7 +114,11 @@ class CrashFile:
 
 
 class CrashFilesystem:
-    """See the module. `fails` says by its number and name whether an operation fails; `cuts` whether the power does."""
+    """Owns the files of one disk, each as it is seen and as it is on the disk.
+
+    `fails` says by its number and name whether an operation fails; `cuts` whether the power does. Promises that what
+    was synced is there after `crash`. Must never be used once the power is cut: each operation then fails the test.
+    """
 
     def __init__(self, random: Random) -> None:
         """An empty disk. `random` chooses: a seeded one, or one that hypothesis drives."""

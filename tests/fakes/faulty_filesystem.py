@@ -72,7 +72,9 @@ class FaultyFile:
 
 
 class FaultyFilesystem(OsFilesystem):
-    """See the module.
+    """Owns the faults of one disk, from `fail` until `heal`, and the count of its syncs.
+
+    Promises that every other operation is done on the real disk.
 
     Attributes:
         syncs: how often each file was synced, the failed ones included.

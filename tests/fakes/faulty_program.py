@@ -35,7 +35,7 @@ class _Filesystem(FaultyFilesystem):
         self._where = faults
 
     def operation(self, name: str, path: Path) -> None:
-        """See the module."""
+        """Fail in the next sync of events as the files beside the configuration say."""
         if name != "sync" or path.parent.name != "normal":
             return
         if (self._where / "disk-memory").exists():

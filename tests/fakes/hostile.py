@@ -41,7 +41,9 @@ _NO_JSON = [b"", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 5000, b"NaN", b"\x00" *
 
 
 class Hostile:
-    """See the module.
+    """Owns what is sent to one agent by peers that mean no good; a test runs as many of its methods as it likes.
+
+    Each of them goes on until cancelled, and counts in `done`. Must never do what an access list has to prevent.
 
     Args:
         random: chance, of a seed that the test tells.

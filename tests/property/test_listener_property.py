@@ -40,7 +40,10 @@ class Device:
 
 
 class ListenerMachine(RuleBasedStateMachine):
-    """See the module."""
+    """Owns one session of the listener, and plays its client, its disk and its broker, on one connection after another.
+
+    Each rule is something that one of them does. What must hold is asserted on the way, and in `holds` and `teardown`.
+    """
 
     @initialize(version=st.sampled_from([MQTT_31, MQTT_311, MQTT_5]), window=st.integers(1, 3))
     def begin(self, version: int, window: int) -> None:
