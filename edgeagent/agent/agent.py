@@ -166,6 +166,7 @@ class _Agent:
         self._outbox = await Outbox.open(self._open_store, commit_delay_s=config.outbox.commit_delay)
         self._ledger_disk = DiskThread("ledger")
         self._ledger = Ledger(self._directory / "ledger.db", self._ledger_disk, relay=ways_to_devices(config))
+        self._ledger_disk.died = self._ledger.thread_died
         await self._ledger.open()
         self._outbox.before_checkpoint = self._ledger.attempt
         self._tracing = make_tracing(config, self._id, self._ledger)

@@ -57,6 +57,9 @@ class DaysReporter:
     """Owns the roll-up's unwritten part, and when the last report was published. `run` must be running.
 
     Promises at most one message a day and connection, about the day before.
+
+    Attributes:
+        rollup: observes and accompanies the ledger, with which whoever makes both connects it.
     """
 
     def __init__(
@@ -74,11 +77,9 @@ class DaysReporter:
         self._work = asyncio.Event()
         self._now = asyncio.get_running_loop().time
         self._link_time = LinkTime(self._now())
-        rollup = DailyRollup(
+        self.rollup = DailyRollup(
             now_ms=clock.now_ms, counters=self._counters, link_times=lambda: self._link_time.taken(self._now())
         )
-        ledger.observe(rollup.changed)
-        ledger.accompany(rollup)
 
     def up(self, link: Link) -> None:
         """The uplink is up."""

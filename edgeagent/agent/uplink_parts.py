@@ -230,6 +230,8 @@ def make_uplink(
     if uploads is not None:
         windows.take_up = uploads.take_up
     ledger.listen(queries.changed)
+    ledger.observe(reporter.rollup.changed)
+    ledger.accompany(reporter.rollup)
     return UplinkParts(
         triggers,
         sender,

@@ -60,12 +60,13 @@ class Ledger:
     def __init__(self, path: Path, thread: JobThread, *, relay: int) -> None:
         """A ledger that must be opened. `thread` is used for every access to the database, and for nothing else.
 
+        Whoever makes both connects `thread.died` with `thread_died`.
+
         `relay`: the ways by which reports go to devices, for which they are marked (`unrelayed`): 0, `LOCAL`,
         `LISTENER` or the sum.
         """
         self._relay = relay
         self._thread = thread
-        thread.died = self._fail
         self._changed: dict[str, tuple[Life, int]] = {}
         self._committing: dict[str, tuple[Life, int]] = {}
         self._relayed: list[Relayed] = []
@@ -297,8 +298,8 @@ class Ledger:
         finally:
             self._thread.close()
 
-    def _fail(self, _: DiskThreadDied) -> None:
-        """Fail the next commit, and so `run`, because the thread has died."""
+    def thread_died(self, _: DiskThreadDied) -> None:
+        """Fail the next commit, and so `run`."""
         self._commit_now()
 
     def _report_failing(self, error: StorageFailed) -> None:

@@ -51,7 +51,6 @@ class Outbox:
         self._loop = asyncio.get_running_loop()
         self._store = store
         self._disk = disk
-        disk.died = lambda death: self._fall_over([], death)
         self._commit_delay_s = commit_delay_s
         self._appends: list[Append] = []
         self._unkept = Unkept()
@@ -85,11 +84,12 @@ class Outbox:
         """
         disk = DiskThread("disk")
         try:
-            store = await disk.call(make_store)
+            outbox = cls(await disk.call(make_store), disk, commit_delay_s=commit_delay_s)
         except BaseException:
             disk.close()
             raise
-        return cls(store, disk, commit_delay_s=commit_delay_s)
+        disk.died = lambda death: outbox._fall_over([], death)
+        return outbox
 
     @property
     def health(self) -> Health:

@@ -39,6 +39,8 @@ class Scene:
         self.reporter = DaysReporter(
             "gw-042", ledger, self.clock, lambda: {"received": self.received}, publishes=publishes
         )
+        ledger.observe(self.reporter.rollup.changed)
+        ledger.accompany(self.reporter.rollup)
 
     async def trigger(self, name: str) -> None:
         """One event that makes one trigger, committed."""
