@@ -23,7 +23,8 @@ from edgeagent.ports.link import PublishOutcome, PublishRefused
 from edgeagent.wire import topics
 from edgeagent.wire.messages import Status
 
-WINDOW = 200  # publications that the broker has not answered; enough for a distant broker, little to send again
+# How many publications may be unanswered by the broker: enough for a distant broker, little to send again.
+MAX_UNANSWERED = 200
 # The first rest of a status that was refused for now; the next ones are twice as long, up to the limit.
 REST_S = 5.0
 _MAX_REST_S = 60.0
@@ -97,20 +98,20 @@ class Publisher:
         lost: statuses that were refused for now until they were given up.
     """
 
-    def __init__(self, send: Send, taken: Callable[[Status], None], window: int = WINDOW) -> None:
+    def __init__(self, send: Send, taken: Callable[[Status], None], max_unanswered: int = MAX_UNANSWERED) -> None:
         """Begin with nothing waiting.
 
         Args:
             send: queues one publication.
             taken: called when a status is done on all its topics.
-            window: how many publications of one term may be unanswered at once; at least 2.
+            max_unanswered: how many publications of one term may be unanswered at once; at least 2.
         """
         self.published = 0
         self.refused = 0
         self.lost = 0
         self._send = send
         self._taken = taken
-        self._window = window
+        self._max_unanswered = max_unanswered
         self._waiting: dict[_Key, list[Status]] = {}
         self._resting: dict[_Key, _Rest] = {}
         self._newest: dict[_Key, _Job] = {}  # of each workflow's jobs, the one that began last
@@ -165,7 +166,7 @@ class Publisher:
                 self.lost += 1
                 lost.append(job.status)
                 self._end(job)
-            elif self._unanswered + len(job.refused) <= self._window:
+            elif self._unanswered + len(job.refused) <= self._max_unanswered:
                 rest.since_s = None
                 rest.rests += 1
                 refused, job.refused = job.refused, []
@@ -187,7 +188,7 @@ class Publisher:
             key = next(iter(self._waiting))
             waiting = self._waiting[key]
             status_topics = topics.status_topics(waiting[0].agent)
-            if self._unanswered + len(status_topics) > self._window:
+            if self._unanswered + len(status_topics) > self._max_unanswered:
                 return
             job = self._newest[key] = _Job(waiting.pop(0), self._term)
             if not waiting:

@@ -21,29 +21,29 @@ _CLOCK = re.compile(r" *([0-9]|[01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:[.,
 _MICROSECOND_DIGITS = 6
 
 
-def time_problems(window: TimeFilter) -> Iterator[tuple[str, str]]:
+def time_problems(period: TimeFilter) -> Iterator[tuple[str, str]]:
     """Yield the mistakes in the period: key path below `filters`, and reason."""
     found = []
     for key in ("start", "stop"):
         try:
-            found.append(_clock(getattr(window, key)))
+            found.append(_clock(getattr(period, key)))
         except ValueError as exc:
             yield f"time.{key}", str(exc)
     if len(found) > len(set(found)):
         yield "time.stop", "is the same as start: write 00:00:00 and 23:59:59, or no time at all, for the whole day"
     try:
-        _zone(window.timezone)
+        _zone(period.timezone)
     except ValueError as exc:
         yield "time.timezone", str(exc)
 
 
-def compile_time(window: TimeFilter) -> Condition:
+def compile_time(period: TimeFilter) -> Condition:
     """A function that says whether an envelope's time is in the period, from `start` until just before `stop`.
 
     With `stop` before `start` the period includes midnight. It must have no `time_problems`. The function raises
     `MessageError` if the event's time is invalid.
     """
-    start, stop, zone = _clock(window.start), _clock(window.stop), _zone(window.timezone)
+    start, stop, zone = _clock(period.start), _clock(period.stop), _zone(period.timezone)
     if start < stop:
         return lambda envelope: start <= _time_of_day(envelope, zone) < stop
 

@@ -19,7 +19,7 @@ from edgeagent.common.elapsed import Instant, elapsed
 from edgeagent.ports.deliveries import WebhookDelivery
 
 # How many of a receiver's deliveries are in memory; the others wait where they are kept.
-WINDOW: Final = 64
+MAX_IN_MEMORY: Final = 64
 # How many requests to one receiver run at a time while it answers.
 AT_ONCE: Final = 4
 # The longest wait after the first failure and after many.
@@ -60,7 +60,7 @@ class DeliveryQueue:
     @property
     def room(self) -> int:
         """How many more deliveries may be added."""
-        return 0 if self.is_gone else WINDOW - len(self._items)
+        return 0 if self.is_gone else MAX_IN_MEMORY - len(self._items)
 
     def add(self, deliveries: Sequence[WebhookDelivery]) -> None:
         """Take more deliveries, in order."""

@@ -92,12 +92,12 @@ def holds(condition: DataFilter, value: Any, wanted: str) -> bool | None:
     return (re.search(wanted, text) is not None) is (condition.comparator != "!=")
 
 
-def in_time(window: TimeFilter, text: str) -> bool | None:
+def in_time(period: TimeFilter, text: str) -> bool | None:
     if len(text) != len("2026-03-20T11:00:00Z"):
         return None
-    shift = {"": 0, "Etc/GMT-2": 2}[window.timezone]  # so is the zone called that is two hours before Greenwich
+    shift = {"": 0, "Etc/GMT-2": 2}[period.timezone]  # so is the zone called that is two hours before Greenwich
     hour = (int(text[11:13]) + shift) % 24
-    now, start, stop = f"{hour:02}{text[13:19]}", window.start, window.stop
+    now, start, stop = f"{hour:02}{text[13:19]}", period.start, period.stop
     return start <= now < stop if start < stop else (now >= start or now < stop)
 
 

@@ -37,9 +37,9 @@ def test_a_workflow_of_nobody_goes_to_the_base_topic_only() -> None:
     assert len(done) == 1
 
 
-def test_no_more_than_a_window_is_unanswered() -> None:
+def test_no_more_publications_than_the_limit_are_unanswered() -> None:
     wire = Wire()
-    publisher = Publisher(wire, lambda _: None, window=4)
+    publisher = Publisher(wire, lambda _: None, max_unanswered=4)
     for name in "abcd":
         publisher.put(status(name))
     assert wire.statuses() == [("a", "Running"), ("b", "Running")]
@@ -51,7 +51,7 @@ def test_no_more_than_a_window_is_unanswered() -> None:
 
 def test_of_what_waits_only_the_newest_goes_out() -> None:
     wire = Wire()
-    publisher = Publisher(wire, lambda _: None, window=2)
+    publisher = Publisher(wire, lambda _: None, max_unanswered=2)
     publisher.put(status("other"))
     for progress in ("1%", "2%", "3%"):
         publisher.put(status("w", progress=progress))
@@ -62,7 +62,7 @@ def test_of_what_waits_only_the_newest_goes_out() -> None:
 
 def test_a_final_status_is_never_overtaken() -> None:
     wire = Wire()
-    publisher = Publisher(wire, lambda _: None, window=2)
+    publisher = Publisher(wire, lambda _: None, max_unanswered=2)
     publisher.put(status("other"))
     for phase in ("Running", "Failed", "Pending", "Running", "Succeeded"):
         publisher.put(status("w", phase))
@@ -82,7 +82,7 @@ def test_a_refused_status_is_counted_and_not_tried_again() -> None:
 
 def test_a_status_asked_for_does_not_replace_a_newer_one_that_waits() -> None:
     wire = Wire()
-    publisher = Publisher(wire, lambda _: None, window=2)
+    publisher = Publisher(wire, lambda _: None, max_unanswered=2)
     publisher.put(status("other"))
     publisher.put(status("w", progress="50%"))
     publisher.repeat(status("w", progress="40%"))
@@ -97,7 +97,7 @@ def test_a_status_asked_for_does_not_replace_a_newer_one_that_waits() -> None:
 
 def test_what_is_out_when_the_lead_ends_is_not_wanted_any_more_and_not_told() -> None:
     wire, done = Wire(), list[Status]()
-    publisher = Publisher(wire, done.append, window=2)
+    publisher = Publisher(wire, done.append, max_unanswered=2)
     publisher.put(status("a"))
     publisher.put(status("b"))
     publisher.clear()
@@ -135,7 +135,7 @@ def test_a_final_status_that_the_broker_refuses_for_now_is_published_again_where
 
 def test_statuses_that_rest_do_not_hold_up_those_of_other_workflows() -> None:
     wire, done = Wire(), list[Status]()
-    publisher = Publisher(wire, done.append, window=2)
+    publisher = Publisher(wire, done.append, max_unanswered=2)
     publisher.put(status("a", "Failed"))
     publisher.put(status("b", "Failed"))
     wire.answer(0x97)
@@ -209,7 +209,7 @@ def test_a_status_refused_for_now_is_not_published_after_a_newer_one_that_was_ta
 
 def test_statuses_of_one_workflow_that_are_refused_for_now_stay_in_order() -> None:
     wire, done = Wire(), list[Status]()
-    publisher = Publisher(wire, done.append, window=2)
+    publisher = Publisher(wire, done.append, max_unanswered=2)
     for phase in ("Failed", "Error", "Succeeded"):
         publisher.put(status("w", phase, agent=""))
     wire.answer(0x97)

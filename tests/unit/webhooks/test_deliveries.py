@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from edgeagent.common.elapsed import Instant
 from edgeagent.ports.deliveries import WebhookDelivery
-from edgeagent.webhooks.deliveries import AT_ONCE, BASE_S, CAP_S, MIN_TRIES, WINDOW, DeliveryQueue
+from edgeagent.webhooks.deliveries import AT_ONCE, BASE_S, CAP_S, MAX_IN_MEMORY, MIN_TRIES, DeliveryQueue
 
 NOON_MS = 1_800_000_000_000
 BOOT = b"this boot"
@@ -129,9 +129,9 @@ def test_a_receiver_that_wants_no_more_gets_nothing() -> None:
     assert (line.next(0.0), line.wait_s(0.0), line.room) == (None, None, 0)
 
 
-def test_no_more_than_a_window_is_in_memory_and_what_is_kept_no_longer_is_forgotten() -> None:
-    line = queue(*(delivery(seq) for seq in range(1, WINDOW + 1)))
-    assert (line.room, line.last_seq) == (0, WINDOW)
+def test_no_more_than_the_limit_is_in_memory_and_what_is_kept_no_longer_is_forgotten() -> None:
+    line = queue(*(delivery(seq) for seq in range(1, MAX_IN_MEMORY + 1)))
+    assert (line.room, line.last_seq) == (0, MAX_IN_MEMORY)
     assert seqs(line, 0.0) == [1, 2, 3, 4]
     line.drop_to(10)
     assert line.room == 6
