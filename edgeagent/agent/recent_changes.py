@@ -1,4 +1,4 @@
-"""The latest changes of triggers, numbered, so that who was away for a moment can be told what he missed."""
+"""The latest changes of triggers, numbered, so that a subscriber that was away for a moment learns what it missed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What a person who watches is told, live (`/v1/stream`): each change of a trigger, and the figures when they changed.
 
-Nothing is kept for a subscriber. He has a place in the latest changes, which all share, and takes what follows it when
-his connection has room; one who reads too slowly is told that there is a gap. So a subscriber costs the same however
-slowly he reads.
+Nothing is kept for a subscriber. It has a place in the latest changes, which all share, and takes what follows that
+place when its connection has room; one that reads too slowly is told that there is a gap. So a subscriber costs the
+same however slowly it reads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _GATHER_S: Final = 0.05
 _STATS_S: Final = 1.0
 # What changes unheard, such as a disk that fails, is looked for this often while somebody subscribes.
 _LOOK_S: Final = 5.0
-# After the last subscriber went, changes are kept for this long, for one who comes back.
+# After the last subscriber went, changes are kept for this long, for one that comes back.
 _REMEMBER_S: Final = 300.0
 # How much a subscriber takes at a time.
 _TAKE_BYTES: Final = 64 << 10

@@ -200,7 +200,10 @@ def _uplink_problems(uplink: Uplink) -> Iterator[Problem]:
     if uplink.response_timeout <= 0:
         yield Problem("uplink.response_timeout", "must be more than 0")
     if uplink.canary_interval and uplink.settle == "broker":
-        yield Problem("uplink.canary_interval", 'needs settle = "engine": who takes triggers here answers none')
+        yield Problem(
+            "uplink.canary_interval",
+            'needs settle = "engine": whatever takes triggers with settle = "broker" sends no answers',
+        )
     elif 0 < uplink.canary_interval < _MIN_CANARY_INTERVAL_S:
         yield Problem("uplink.canary_interval", f"must be 0s, for none, or at least {_MIN_CANARY_INTERVAL_S}s")
     if uplink.state_interval < 1:

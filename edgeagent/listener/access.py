@@ -1,8 +1,9 @@
-"""Who may come in, and publish and subscribe to what (contract section 2; docs/devices.md).
+"""Which devices may come in, and what they may publish and subscribe to (contract section 2; docs/devices.md).
 
-A right is a topic filter of `[[mqtt.allow]]` in which `{user}` and `{client}` stand for who is connected. A name goes
-in only as one level: one with `/`, `+` or `#`, or with `$` at its start, gets no right from such a pattern. Whoever
-calls himself `edgeagent` gets none on our own topics either: those take a pattern that begins with them itself.
+A right is a topic filter of `[[mqtt.allow]]` in which `{user}` and `{client}` stand for the names of the device. A name
+goes in only as one level: one with `/`, `+` or `#`, or with `$` at its start, gets no right from such a pattern. A
+device that calls itself `edgeagent` gets none on our own topics either: only a pattern that is written with them at its
+start gives that.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ _MAX_KNOWN = 64
 
 
 class DeviceIdentity(NamedTuple):
-    """What is known of who connects. `reason` not SUCCESS: no. `asks`: if the password is right.
+    """What is known of a device that connects. `asks`: it may come in if its password is right.
 
-    `user`: None for who has no name.
+    `user`: None without a name. `reason`: why it may not come in, else SUCCESS.
     """
 
     user: str | None
@@ -36,7 +37,7 @@ class DeviceIdentity(NamedTuple):
 
 
 def admission(connect: Connect, *, is_local: bool, has_users: bool, certificate_user: str | None) -> DeviceIdentity:
-    """Who this is, and whether a password must be right for that.
+    """Tell who a device is, and whether a password must be right for that.
 
     A verified certificate is enough, and its CN is the user whatever CONNECT says. Where there are no users, a name
     that CONNECT gives is worth nothing and counts as none.
@@ -112,7 +113,7 @@ class Permissions:
         self._all_reports = [*_all_reports(mqtt.events, relay_topic)]
 
     def of(self, user: str | None, client_id: str) -> Rights:
-        """What a client may do; `user`: None for who has no name."""
+        """What a client may do; `user`: None for one without a name."""
         if self._tables:
             mine = [table for table in self._tables if any(glob.matches(user or "") for glob in table.users)]
             publish = [pattern for table in mine for pattern in table.publish]

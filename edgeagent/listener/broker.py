@@ -1,11 +1,11 @@
-"""The broker for the devices of this gateway: who is connected, who gets what, what is kept (contract section 2).
+"""The broker for the devices of this gateway: which are connected, which gets what, what is kept (contract section 2).
 
 It decides, and waits for nothing: values and a time come in, and what is to be done comes out. Which messages are
 events is not its business, and what is to be published as a will is handed out, since that may be an event too: the
 owner publishes it as it does any message. Times are seconds of a clock that does not go back.
 
 A session is ended when its expiry interval is over; one that is connected again before that goes on with its
-subscriptions and what waits in its queue. Messages at QoS 0 do not wait for who is not connected.
+subscriptions and what waits in its queue. Messages at QoS 0 do not wait for a client that is not connected.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class DeviceBroker:
 
         Args:
             connect: what it says.
-            user: who it is, None for who has no name.
+            user: its name, None without one.
             rights: what it may do.
             connection: what is told to end when the client comes by another one.
             fresh_id: never used before: the token of a new session, and the client id of one that has none.
@@ -246,7 +246,7 @@ class DeviceBroker:
     # Messages
 
     def publish(self, publish: Publish, publisher: Session | None, now: float) -> Published:
-        """Pass a message on to who subscribes, and keep it if it is to be retained.
+        """Pass a message on to its subscribers, and keep it if it is to be retained.
 
         `publisher`: None for one of the agent itself, and for a will.
         """

@@ -1,4 +1,4 @@
-"""Who is let in: how many connections there may be, and what is asked of a CONNECT before the broker sees it."""
+"""Which devices are let in: how many connections may be open, and what a CONNECT is asked before the broker sees it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _shown(name: str) -> str:
 
 
 def _name_of(connect: Connect) -> str:
-    """Who a device says it is, for the log."""
+    """The names that a device gives itself, for the log."""
     name = f"device {_shown(connect.client_id)}" if connect.client_id else "a device without a client id"
     return name if connect.user is None else f"{name} (user {_shown(connect.user) or 'without a name'})"
 
@@ -98,7 +98,7 @@ class Door:
         self._partial_bytes = 0
 
     def take_over(self, permissions: Permissions, users: Users | None, max_connections: int) -> None:
-        """From now on these count for who comes."""
+        """From now on these count for each device that comes."""
         self._permissions = permissions
         self._users = users
         self._max = max_connections
@@ -137,7 +137,7 @@ class Door:
         del self._strangers[stranger]
         self._forget(stranger)
         self.counts.crowded_out += 1
-        stranger.abort()  # who said nothing yet gives way
+        stranger.abort()  # it said nothing yet, and gives way
         return True
 
     def unencrypted(self, client: ConnectedDevice, exc: BaseException, *, has_spoken: bool) -> None:
@@ -165,8 +165,8 @@ class Door:
     def kept(self, client: ConnectedDevice, more_bytes: int) -> None:
         """See `Desk`.
 
-        Where it is too much, who has most of it loses the largest packet, and of equal ones the first to begin. Shares
-        are those of an address, on this machine of a user, else of each device: many connections are no way to a
+        Where it is too much, the largest share of it loses its largest packet, and of equal ones the first to begin.
+        Shares are those of an address, on this machine of a user, else of each device: many connections are no way to a
         larger one.
         """
         self._partial_bytes += more_bytes

@@ -1,7 +1,7 @@
 """TLS of one accepted connection, which counts among the connections from its first moment on.
 
-`asyncio.create_server` tells of a connection when its handshake is done: who begins handshakes and never ends them
-would be in nobody's count. So the listener's servers accept plain connections, and TLS begins here.
+`asyncio.create_server` tells of a connection when its handshake is done: a client that begins handshakes and never ends
+them would not be counted. So the listener's servers accept plain connections, and TLS begins here.
 """
 
 from __future__ import annotations

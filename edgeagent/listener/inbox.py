@@ -1,6 +1,6 @@
 """Messages that bring events, of all devices: in the order in which they came, one commit for many of them.
 
-A message is answered, and passed on to who subscribes, when its event is synced or can be none. While the outbox
+A message is answered, and passed on to its subscribers, when its event is synced or can be none. While the outbox
 refuses, what it refused is held and offered again, and the devices that sent it are not read; those that send no events
 notice nothing. What is held of all devices together is bounded: beyond that no device is read.
 """

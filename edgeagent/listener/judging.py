@@ -1,4 +1,4 @@
-"""What becomes of those who are here when who may do what has changed (contract section 2)."""
+"""What becomes of devices and sessions that are here when users or rights have changed (contract section 2)."""
 
 from __future__ import annotations
 

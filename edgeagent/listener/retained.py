@@ -1,4 +1,4 @@
-"""Retained messages: the last one of each topic, for who subscribes later (MQTT 5, 3.3.1.3).
+"""Retained messages: the last one of each topic, for clients that subscribe later (MQTT 5, 3.3.1.3).
 
 Bounded in number and in bytes. A message that does not fit is not kept, and what is there stays: a device that makes up
 ever new topics does not take those of others away.

@@ -1,4 +1,4 @@
-"""Sessions by client id: who is connected, what waits for whom, when it ends (MQTT 5, 4.1).
+"""Sessions by client id: which are connected, what waits in them, when they end (MQTT 5, 4.1).
 
 A session belongs to the user who began it. Another user does not end the connection of one who is there, and never gets
 what waits in a session of somebody else: it is ended, and a new one begun.
@@ -22,7 +22,7 @@ class Session:
 
     Attributes:
         client_id: its name.
-        user: who began it, None for nobody's.
+        user: the name of the user who began it, None without one.
         version: the protocol that it spoke last.
         expiry_s: how long it outlives its connection; `NEVER_EXPIRES` has no end.
         connection: what the owner of the connection gave; None while there is none.
@@ -55,7 +55,7 @@ class Session:
     def __init__(
         self, connect: Connect, client_id: str, user: str | None, queue: Queue, outbound: Outbound, token: str
     ) -> None:
-        """A new session for who sent this."""
+        """A new session for the client that sent `connect`."""
         self.client_id = client_id
         self.token = token
         self.user = user

@@ -1,4 +1,4 @@
-"""Who subscribes to what: a trie of topic filters, in which a topic finds its receivers level by level.
+"""What clients subscribe to: a trie of topic filters, in which a topic finds its receivers level by level.
 
 A client gets a message once, however many of its subscriptions it matches: at the highest QoS of them, with the
 identifiers of all (MQTT 5, 3.3.4). `#` and `+` at the start of a filter do not match topics that begin with `$`
@@ -151,7 +151,7 @@ class Subscriptions:
         return self._of_client.get(client_id, {})
 
     def receivers(self, topic: str) -> Sequence[Receiver]:
-        """Who gets a message on this topic, each once."""
+        """The clients that get a message on this topic, each once."""
         found = self._known.get(topic)
         if found is None:
             found = self._merged(topic)

@@ -52,7 +52,7 @@ class ServerCertificates:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if mqtt.ca_file:
-            context.verify_mode = ssl.CERT_OPTIONAL  # who has none may have a password, and is told so if not
+            context.verify_mode = ssl.CERT_OPTIONAL  # a device without one may have a password; if not, CONNACK says so
             try:
                 context.load_verify_locations(mqtt.ca_file)
             except (OSError, ValueError) as exc:

@@ -1,9 +1,9 @@
-"""Who may come in with a name and a password: `mqtt.users_file`, read again when it changes.
+"""The users who may come in with a name and a password: `mqtt.users_file`, read again when it changes.
 
 Comparing a password costs 16 MiB and about 50 ms on purpose (`passwords`). It is done on a thread of its own, one after
 the other, so that a flood of logins takes no more memory than one of them, and no time of the loop. Those that wait are
-few, in all and of one address; who comes beyond is told that the server is busy, and tries again. A device that was let
-in before is known again by a keyed digest in memory, so that a thousand of them come back within a second.
+few, in all and of one address; a device beyond them is told that the server is busy, and tries again. A device that was
+let in before is known again by a keyed digest in memory, so that a thousand of them come back within a second.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Users:
         self._thread = thread
         self._nobody = nobodys(secrets.token_bytes(SALT_BYTES))
         self._key = secrets.token_bytes(32)
-        self._known: dict[str, tuple[Secret, bytes]] = {}  # who was let in, and the digest of the password
+        self._known: dict[str, tuple[Secret, bytes]] = {}  # of each user who was let in
         self._waiting: Counter[str] = Counter()
         self._failing = False
         try:
@@ -109,7 +109,7 @@ class Users:
                 )
             self._failing = True
             return
-        # Who stays the same is still known by the same object, and so are those that were let in.
+        # A user who stays the same keeps the same object, by which it is known who was let in before.
         self._users = {name: self._same(name, secret) for name, secret in users.items()}
         self._known = {name: known for name, known in self._known.items() if self._users.get(name) is known[0]}
         self._stamp, self._failing = stamp, False

@@ -27,7 +27,7 @@ class StreamQuery(msgspec.Struct, frozen=True):
 
 
 class WatchPlace(Protocol):
-    """The place of one subscriber. It keeps nothing for him: what he does not take in time is told as a gap."""
+    """The place of one subscriber. Nothing is kept for it: what it does not take in time is told as a gap."""
 
     def take(self) -> Sequence[Tidings]:
         """What is to be told now, about 64 KiB at most; empty when that is all for now."""

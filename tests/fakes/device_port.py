@@ -255,7 +255,7 @@ class FakeWatch:
 
 
 class FakeWatchPlace:
-    """What is told to one subscriber; `taken` counts how often he took something."""
+    """What is told to one subscriber; `taken` counts how often it took something."""
 
     def __init__(self, wake: Callable[[], None], left: Callable[[FakeWatchPlace], None]) -> None:
         self.news: list[Tidings] = []

@@ -64,6 +64,15 @@ def test_the_kinds_of_engines_are_named(tmp_path: Path) -> None:
     assert problems["engine.kind"] == "must be one of dry-run, argo; is 'dryrun' (did you mean 'dry-run'?)"
 
 
+def test_canaries_need_an_engine_that_answers(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[uplink]\nsettle = "broker"\ncanary_interval = "10s"\n')
+    with pytest.raises(ConfigError) as caught:
+        load_agent(path, {})
+    why = 'needs settle = "engine": whatever takes triggers with settle = "broker" sends no answers'
+    assert list(caught.value.problems) == [("uplink.canary_interval", why)]
+
+
 def test_outputs_need_an_engine_that_answers(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(f'[uplink]\nsettle = "broker"\n{RULE}outputs = ["result"]\n')
